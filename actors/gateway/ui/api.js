@@ -1,0 +1,99 @@
+// The REST interface of the gateway this page came from.
+
+const DEADLINE_MS = 30_000;
+const ATTEMPTS = 4;
+const LONGEST_PAUSE_S = 5;
+const BUSY = [429, 503];
+
+/** A refusal of the gateway, in words for people; `status` is its HTTP code, 0 without an answer. */
+export class ApiError extends Error {
+  constructor(message, status) {
+    super(message);
+    this.name = "ApiError";
+    this.status = status;
+  }
+}
+
+/** Speaks for the holder of one token, which never leaves this object but in a header. */
+export class Api {
+  #authorization;
+
+  constructor(token) {
+    this.#authorization = `Macaroon root=${token}`;
+  }
+
+  /** Returns the names of the applications that can be started. */
+  async applications() {
+    const list = await this.#ask("GET", "applications");
+    return list.map((application) => application.name);
+  }
+
+  /** Creates a session; its key makes the retries of a lost answer find it instead of a second. */
+  create(app, screen) {
+    const key = { "Idempotency-Key": crypto.randomUUID() };
+    return this.#ask("POST", "sessions", { app, screen, extra_data: null }, key);
+  }
+
+  /** Returns the state of a session. */
+  session(id) {
+    return this.#ask("GET", `sessions/${encodeURIComponent(id)}`);
+  }
+
+  /** Takes a running session over from whoever watched it so far. */
+  join(id) {
+    return this.#ask("POST", `sessions/${encodeURIComponent(id)}/join`, {});
+  }
+
+  /** Ends a session; one that is already gone counts as ended. */
+  async remove(id) {
+    try {
+      await this.#ask("DELETE", `sessions/${encodeURIComponent(id)}`);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+    }
+  }
+
+  // Every request here may be repeated, so a gateway that is restarting goes unnoticed.
+  async #ask(method, path, body, extraHeaders) {
+    const headers = { Authorization: this.#authorization, ...extraHeaders };
+    if (body) headers["Content-Type"] = "application/json";
+    const request = { method, headers, body: body && JSON.stringify(body), cache: "no-store" };
+
+    for (let attempt = 1; ; attempt += 1) {
+      const last = attempt === ATTEMPTS;
+      const response = await send(`/1.0/${path}`, request).catch((error) => {
+        if (last || error.name === "TimeoutError") throw unreachable(error);
+      });
+      if (response && (last || !BUSY.includes(response.status))) return read(response);
+      await pause(response?.headers.get("Retry-After"));
+    }
+  }
+}
+
+function send(url, request) {
+  return fetch(url, { ...request, signal: AbortSignal.timeout(DEADLINE_MS) });
+}
+
+function unreachable(error) {
+  const late = error.name === "TimeoutError";
+  return new ApiError(
+    late ? "The gateway did not answer in time." : "The gateway cannot be reached.",
+    0,
+  );
+}
+
+async function read(response) {
+  const { ok, status } = response;
+  if (status === 401) throw new ApiError("The gateway refused the token.", status);
+  // What is no JSON did not come from the gateway, but from something in front of it.
+  const envelope = await response.json().catch(() => undefined);
+  if (!envelope) throw new ApiError(`The gateway's answer makes no sense (${status}).`, status);
+  if (ok && envelope.type !== "error") return envelope.metadata;
+  const reason = envelope.error || "no reason given";
+  throw new ApiError(`The gateway refused: ${reason} (${status}).`, status);
+}
+
+function pause(retryAfter) {
+  const seconds = Math.min(Number(retryAfter) || 1, LONGEST_PAUSE_S);
+  return new Promise((resume) => setTimeout(resume, seconds * 1000));
+}

@@ -1,0 +1,183 @@
+// Wires the page: what the link or a person asks for, the session at the gateway, its stream.
+
+import { Api } from "./api.js";
+import { forwardTouches } from "./control.js";
+import { Stream } from "./stream.js";
+
+const BOOT_DEADLINE_MS = 120_000;
+const BOOT_POLL_MS = 1_000;
+
+const root = document.documentElement;
+const at = (id) => document.getElementById(id);
+const video = at("video");
+
+// What is known, in memory only. The gateway's interface appears once there is a token.
+let api;
+let wishes = {};
+let session;
+let stream;
+let stopTouches = () => {};
+
+/** Shows where things stand; `words` go to the status line, `error` below it. */
+function enter(state, words, error) {
+  root.dataset.state = state;
+  if (session) root.dataset.session = session;
+  else delete root.dataset.session;
+  at("status").textContent = words;
+  at("error").textContent = error ?? "";
+  at("error").hidden = !error;
+
+  const busy = state === "creating" || state === "signaling" || state === "streaming";
+  at("token-form").hidden = busy || Boolean(api);
+  at("start-form").hidden = busy || !api;
+  at("stage").hidden = !(state === "signaling" || state === "streaming");
+  at("sound").hidden = state !== "streaming";
+  at("full").hidden = state !== "streaming" || !document.fullscreenEnabled;
+  at("again").hidden = busy || !api || !session;
+  at("end").hidden = !api || !session;
+}
+
+function fail(error) {
+  hangUp();
+  // Another token may do: ask for one.
+  if (error.status === 401) api = undefined;
+  enter("failed", "Something went wrong.", error.message);
+  // For another try; what is wrong is on the page already.
+  api?.applications().then(listApplications, () => {});
+}
+
+/** Takes the wishes out of the link, which holds the token and must not stay in view. */
+function takeFragment() {
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  history.replaceState(null, "", location.pathname + location.search);
+  return Object.fromEntries(fragment);
+}
+
+async function begin({ token, ...rest }) {
+  hangUp();
+  session = undefined;
+  wishes = rest;
+  api = token ? new Api(token) : undefined;
+  if (!api) return enter("idle", "A token is needed.");
+  await proceed();
+}
+
+async function proceed() {
+  if (wishes.session) return join(wishes.session);
+  if (wishes.app && wishes.start === "1") return create(wishes.app);
+  enter("idle", "Asking for the applications …");
+  const names = await api.applications();
+  listApplications(names);
+  enter("idle", names.length ? "Choose an application." : "There is no application to start.");
+}
+
+function listApplications(names) {
+  at("app").replaceChildren(...names.map((name) => new Option(name)));
+  if (names.includes(wishes.app)) at("app").value = wishes.app;
+}
+
+async function create(app) {
+  session = undefined;
+  enter("creating", `Creating a session of ${app} …`);
+  const created = await api.create(app, screen());
+  session = created.id;
+  play(created);
+}
+
+async function join(id) {
+  session = id;
+  enter("creating", "Joining the session …");
+  await booted(id);
+  play(await api.join(id));
+}
+
+/** Waits while the session is still being created: until then the gateway refuses to join it. */
+async function booted(id) {
+  const deadline = Date.now() + BOOT_DEADLINE_MS;
+  while ((await api.session(id)).status === "created" && Date.now() < deadline) {
+    at("status").textContent = "Waiting for the application to start …";
+    await new Promise((resume) => setTimeout(resume, BOOT_POLL_MS));
+  }
+}
+
+function play({ url, stun_servers: stunServers }) {
+  hangUp();
+  enter("signaling", "Session ready. Opening the signaling socket …");
+  stream = new Stream({ url, stunServers, relayOnly: wishes.relay === "1" }, {
+    step: (words) => (at("status").textContent = words),
+    media: (media) => (video.srcObject = media),
+    connected: () => {
+      const words = video.videoWidth ? "Streaming." : "Connected. Waiting for the first picture …";
+      at("status").textContent = words;
+    },
+    shaky: () => (at("status").textContent = "The connection is shaky …"),
+    failed: (words) => fail(new Error(words)),
+    left: () => {
+      hangUp();
+      enter("ended", "The stream was ended: by the application, or because another client joined.");
+    },
+  });
+  stopTouches = forwardTouches(video, stream.control);
+}
+
+function hangUp() {
+  stopTouches();
+  stream?.close();
+  stream = undefined;
+  video.srcObject = null;
+}
+
+async function end() {
+  at("status").textContent = "Ending the session …";
+  stream?.disconnect();
+  await api.remove(session);
+  hangUp();
+  session = undefined;
+  enter("ended", "The session has ended.");
+  listApplications(await api.applications());
+}
+
+function screen() {
+  const [width, height] = at("screen").value.split("x").map(Number);
+  return { width, height, fps: 30, density: 240 };
+}
+
+/** Runs `work` for an event, with `button` out of reach meanwhile; a failure goes on the page. */
+async function attempt(work, button) {
+  if (button) button.disabled = true;
+  try {
+    await work();
+  } catch (error) {
+    fail(error);
+  } finally {
+    if (button) button.disabled = false;
+  }
+}
+
+at("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const token = at("token").value.trim();
+  at("token").value = "";
+  attempt(() => begin({ ...wishes, token }), event.submitter);
+});
+at("start-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  attempt(() => create(at("app").value), event.submitter);
+});
+at("again").addEventListener("click", ({ target }) => attempt(() => join(session), target));
+at("end").addEventListener("click", ({ target }) => attempt(end, target));
+at("full").addEventListener("click", () => at("stage").requestFullscreen().catch(() => {}));
+at("sound").addEventListener("click", () => {
+  video.muted = !video.muted;
+  at("sound").textContent = video.muted ? "Sound on" : "Sound off";
+});
+video.addEventListener("playing", () => enter("streaming", "Streaming."));
+addEventListener("pagehide", () => stream?.disconnect());
+addEventListener("pageshow", ({ persisted }) => {
+  if (!persisted || !stream) return;
+  hangUp();
+  enter("ended", "The stream was left.");
+});
+addEventListener("hashchange", () => attempt(() => begin(takeFragment())));
+
+attempt(() => begin(takeFragment()));

@@ -1,0 +1,44 @@
+//! The connecting end.
+
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::sign::SingleCertAndKey;
+
+use crate::error::PkiError;
+use crate::identity::Identity;
+use crate::pins::Pinned;
+use crate::trust::{Trust, roots};
+use crate::{VERSIONS, provider};
+
+/// Returns a TLS 1.3 client that accepts the servers of `trust` and presents `identity` to those
+/// that ask.
+///
+/// Refuses when `trust` names nobody or holds a certificate that is no authority. A resumed
+/// connection does not show the server's certificate again: to change whom it trusts, or who it
+/// is, a client needs a new configuration.
+pub fn client_config(trust: &Trust, identity: Option<&Identity>) -> Result<ClientConfig, PkiError> {
+    let provider = provider();
+    let verifier: Arc<dyn ServerCertVerifier> = match trust {
+        Trust::Authority(certificates) => {
+            let roots = Arc::new(roots(certificates)?);
+            WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+                .build()
+                .map_err(|_| PkiError::NoTrust)?
+        }
+        Trust::Pins(pins) if pins.is_empty() => return Err(PkiError::NoTrust),
+        Trust::Pins(pins) => Arc::new(Pinned::new(pins.clone(), provider.clone())),
+    };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(VERSIONS)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    Ok(match identity {
+        Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
+            identity.certified_key().clone(),
+        ))),
+        None => builder.with_no_client_auth(),
+    })
+}

@@ -1,0 +1,33 @@
+use std::io;
+
+use rustls_pki_types::pem;
+
+/// Why there is no key, no certificate or no TLS configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file of ours is not what it should be; `origin` names it.
+    #[error("{origin} cannot be read: check that it exists and that the service may read it")]
+    Unreadable { origin: String, source: io::Error },
+    #[error("{origin} is not well-formed PEM: write it again")]
+    Malformed { origin: String, source: pem::Error },
+    #[error("{origin} holds no certificate: it must hold at least one, as PEM")]
+    NoCertificate { origin: String },
+    #[error("{origin} holds no private key: it must hold one, as PEM and not encrypted")]
+    NoKey { origin: String },
+    #[error("{origin} holds a certificate that cannot be used: issue it again")]
+    BadCertificate { origin: String, source: rustls::Error },
+    #[error("{origin} is not an RSA key of 4096 bits: no other kind is used")]
+    NotRsa4096 { origin: String },
+    #[error("{key} is not the key of the certificate in {certificate}: install both together")]
+    Mismatch { certificate: String, key: String },
+
+    /// The caller trusts nobody.
+    #[error("no server certificate is trusted: configure a fingerprint or an authority")]
+    NoTrust,
+
+    /// What should not happen with good input.
+    #[error("a key or certificate cannot be generated")]
+    Generate(#[from] rcgen::Error),
+    #[error("the TLS configuration is refused")]
+    Tls(#[from] rustls::Error),
+}

@@ -1,0 +1,82 @@
+//! Files that exist whole or not at all, and directories nobody else may enter.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::random::random_text;
+
+/// Creates `path` with `bytes` and `mode`, whole and on disk, or not at all.
+///
+/// Never overwrites: refuses with `AlreadyExists` when anything has that name, a dangling symbolic
+/// link included. Readers see no file or all of it.
+pub fn write_new(path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let path = path.as_ref();
+    let name = path.file_name().ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+
+    let temporary = Temporary::beside(directory, name);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary.0)?;
+    file.write_all(bytes)?;
+    // Set on the open file: the mode given at creation passes through the umask.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.sync_all()?;
+
+    // Unlike a rename, a link never replaces what has the name already.
+    fs::hard_link(&temporary.0, path)?;
+    drop(temporary);
+    File::open(directory)?.sync_all()
+}
+
+/// Creates the directory `path`, and those above it that are missing, with mode 0700.
+///
+/// Accepts one that is there already, but refuses with `PermissionDenied` when others may enter it.
+pub fn create_private_dir(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    if fs::metadata(path)?.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        ErrorKind::PermissionDenied,
+        format!("the directory {} is open to others: give it mode 0700", path.display()),
+    ))
+}
+
+/// Reads a file of at most `limit` bytes; wiped when dropped, whether it was a secret or not.
+pub(crate) fn read_limited(path: &Path, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Room for all of it at once: a vector that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
+    File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > limit {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+/// A name that goes away with its owner, whatever happens.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn beside(directory: &Path, name: &std::ffi::OsStr) -> Self {
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(".");
+        hidden.push(random_text(12).as_str());
+        Self(directory.join(hidden))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Nothing to do about a failure, and usually the cause is one the caller has in hand.
+        let _ = fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,105 @@
+//! Who we are in a handshake: a certificate chain and the key that belongs to it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use ring::signature::RsaKeyPair;
+use rustls::Error::InconsistentKeys;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
+use crate::error::PkiError;
+use crate::fingerprint::Fingerprint;
+use crate::{pem, provider};
+
+const RSA_4096_BYTES: usize = 512;
+
+/// A certificate chain and its RSA-4096 key, checked to belong together.
+#[derive(Clone)]
+pub struct Identity {
+    certified: Arc<CertifiedKey>,
+    fingerprint: Fingerprint,
+}
+
+impl Identity {
+    /// Reads a certificate chain, end entity first, and its key from PEM files.
+    ///
+    /// Refuses, naming the file: one that cannot be read or holds nothing of its kind, a key that
+    /// is not RSA-4096, a key of another certificate.
+    pub fn load(
+        certificate: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Self, PkiError> {
+        let (certificate, key) = (certificate.as_ref(), key.as_ref());
+        // Both are read before either is judged, so that a swap of the files has the least time to
+        // come between.
+        let (certificate_pem, key_pem) = (pem::read(certificate)?, pem::read(key)?);
+        Self::parse(
+            (&certificate_pem, &certificate.display().to_string()),
+            (&key_pem, &key.display().to_string()),
+        )
+    }
+
+    /// Takes a certificate chain, end entity first, and its key from PEM; refuses as
+    /// [`Identity::load`] does.
+    pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, PkiError> {
+        Self::parse((certificate, "the certificate"), (key, "the private key"))
+    }
+
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
+    }
+
+    pub fn certified_key(&self) -> &Arc<CertifiedKey> {
+        &self.certified
+    }
+
+    /// The fingerprint of the end entity: what a peer pins.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    fn parse(
+        (certificate, certificate_origin): (&[u8], &str),
+        (key, key_origin): (&[u8], &str),
+    ) -> Result<Self, PkiError> {
+        let chain = pem::certificates(certificate, certificate_origin)?;
+        let key = Zeroizing::new(pem::key(key, key_origin)?);
+        let not_rsa_4096 = || PkiError::NotRsa4096 { origin: key_origin.to_owned() };
+        if !is_rsa_4096(&key) {
+            return Err(not_rsa_4096());
+        }
+        let key =
+            provider().key_provider.load_private_key(key.clone_key()).map_err(|_| not_rsa_4096())?;
+
+        let fingerprint = Fingerprint::of(&chain[0]);
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            Ok(()) => Ok(Self { certified: Arc::new(certified), fingerprint }),
+            Err(InconsistentKeys(_)) => Err(PkiError::Mismatch {
+                certificate: certificate_origin.to_owned(),
+                key: key_origin.to_owned(),
+            }),
+            Err(source) => {
+                Err(PkiError::BadCertificate { origin: certificate_origin.to_owned(), source })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    }
+}
+
+fn is_rsa_4096(key: &PrivateKeyDer<'_>) -> bool {
+    let parsed = match key {
+        PrivateKeyDer::Pkcs1(key) => RsaKeyPair::from_der(key.secret_pkcs1_der()),
+        PrivateKeyDer::Pkcs8(key) => RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()),
+        _ => return false,
+    };
+    parsed.is_ok_and(|key| key.public().modulus_len() == RSA_4096_BYTES)
+}

@@ -1,0 +1,46 @@
+//! Keys, certificates, pins and the TLS configurations made of them.
+//!
+//! Asked by every crate that opens or accepts a TLS connection or reads a secret from a file; asks
+//! nobody. All of it is TLS 1.3 and RSA-4096, and the crypto provider is always passed by hand, so
+//! that nothing depends on who installed a process default first. A restart loses nothing: what
+//! matters is in files.
+
+mod client;
+mod client_certificates;
+mod error;
+mod files;
+mod fingerprint;
+mod generate;
+mod identity;
+mod pem;
+mod pins;
+mod random;
+mod secret;
+mod server;
+#[cfg(test)]
+mod testing;
+mod trust;
+
+use std::sync::Arc;
+
+use rustls::SupportedProtocolVersion;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+
+pub use client::client_config;
+pub use error::PkiError;
+pub use files::{create_private_dir, write_new};
+pub use fingerprint::{Fingerprint, FingerprintError};
+pub use generate::{Authority, KeyPairPem, self_signed};
+pub use identity::Identity;
+pub use pins::{PinMismatch, is_pin_mismatch};
+pub use random::{random_bytes, random_text};
+pub use secret::{SecretError, read_secret};
+pub use server::{ClientCertificates, ServedIdentity, server_config};
+pub use trust::Trust;
+
+/// The only version spoken.
+const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}

@@ -1,0 +1,73 @@
+//! The accepting end: an identity that can be replaced while it is in use.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use crate::client_certificates::AnyOrNone;
+use crate::identity::Identity;
+use crate::{VERSIONS, provider};
+
+/// What a server presents now; every clone sees a swap at once.
+///
+/// A handshake under way keeps the identity it began with.
+#[derive(Clone, Debug)]
+pub struct ServedIdentity(Arc<ArcSwap<Identity>>);
+
+impl ServedIdentity {
+    pub fn new(identity: Identity) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(identity)))
+    }
+
+    /// Presents `identity` from the next handshake on.
+    pub fn swap(&self, identity: Identity) {
+        self.0.store(Arc::new(identity));
+    }
+
+    pub fn current(&self) -> Arc<Identity> {
+        self.0.load_full()
+    }
+}
+
+impl ResolvesServerCert for ServedIdentity {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load().certified_key().clone())
+    }
+}
+
+/// What a server does about client certificates in the handshake.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClientCertificates {
+    /// Asks for one, and goes on with any or none, self-signed ones included. The client has proven
+    /// to hold the key; whether it may do anything is decided on each request by its fingerprint.
+    AnyOrNone,
+    /// Asks for none.
+    Ignored,
+}
+
+/// Returns a TLS 1.3 server that presents what `identity` holds at each handshake.
+///
+/// Returning clients resume with a ticket. Protocols (ALPN) are the caller's to add.
+pub fn server_config(identity: &ServedIdentity, clients: ClientCertificates) -> Arc<ServerConfig> {
+    let provider = provider();
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(VERSIONS)
+        .expect("the provider speaks TLS 1.3");
+    let builder = match clients {
+        ClientCertificates::AnyOrNone => {
+            builder.with_client_cert_verifier(Arc::new(AnyOrNone::new(provider)))
+        }
+        ClientCertificates::Ignored => builder.with_client_cert_verifier(Arc::new(NoClientAuth)),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(identity.clone()));
+    match Ticketer::new() {
+        Ok(ticketer) => config.ticketer = ticketer,
+        // Resumption still works, from a small cache in memory.
+        Err(error) => log::warn!(error:% = error; "tls session tickets are unavailable"),
+    }
+    Arc::new(config)
+}

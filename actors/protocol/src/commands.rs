@@ -1,0 +1,58 @@
+//! What a session wants of its instance, and what the instance says of itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Client, DesiredState, SessionDocument};
+
+/// What the session wants of its instance now. Level-triggered: an instance that missed states in
+/// between acts on the present one.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Commands {
+    /// Grows with every change; asked back as `after`.
+    pub revision: u64,
+    pub generation: u64,
+    pub signaling: Signaling,
+    pub client: Option<Client>,
+    /// Grows when fresh ICE servers are to be fetched.
+    pub ice_renewal: u64,
+    pub desired: DesiredState,
+}
+
+impl Commands {
+    /// Derives the commands from a document and the revision it was read at.
+    pub fn of(document: &SessionDocument, revision: u64) -> Self {
+        let over = document.status.is_final() || document.desired.state == DesiredState::Terminated;
+        let open = !over && document.desired.client.is_some();
+        Self {
+            revision,
+            generation: document.generation,
+            signaling: if open { Signaling::Open } else { Signaling::Closed },
+            client: document.desired.client,
+            ice_renewal: 0,
+            desired: if over { DesiredState::Terminated } else { DesiredState::Running },
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signaling {
+    Closed,
+    Open,
+}
+
+/// What an instance reports of itself.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Report {
+    pub status: ReportedStatus,
+    #[serde(default)]
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportedStatus {
+    Error,
+    Running,
+    Stopped,
+}

@@ -1,0 +1,24 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A STUN or TURN server as clients get it (`contract.md` 3.4). A `turn:` URL never comes without
+/// user name and password: browsers throw at it.
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
+pub struct IceServer {
+    pub urls: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
+impl fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceServer")
+            .field("urls", &self.urls)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "[redacted]"))
+            .finish()
+    }
+}

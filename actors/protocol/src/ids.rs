@@ -1,0 +1,151 @@
+//! Ids are newtypes: a string that did not pass the check of its kind never becomes one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+
+/// A text is not an id of the kind asked for.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{text:?} is not {kind}")]
+pub struct IdError {
+    text: String,
+    kind: &'static str,
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                let check: fn(&str) -> bool = $check;
+                if check(&text) {
+                    return Ok(Self(text));
+                }
+                // The text came from outside: enough of it to recognise it, not more.
+                Err(IdError { text: text.chars().take(40).collect(), kind: $kind })
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::try_from(text.to_owned())
+            }
+        }
+    };
+}
+
+id! {
+    /// A session: 20 characters of `a-z0-9` (`contract.md` 3.3), 100 bits.
+    SessionId, "a session id: 20 characters of a-z and 0-9",
+    |text| text.len() == 20
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
+id! {
+    /// One unit of the agent, as configured; part of NATS subjects.
+    AgentId, "an agent name: 1 to 64 characters of a-z, 0-9 and '-'",
+    |text| (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+id! {
+    /// A writer's own id of a signal: what makes a repeated write harmless.
+    SignalId, "a signal id: 1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'",
+    |text| (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+id! {
+    /// The unique name of an instance at AMS. A late or doubled launch collides on it.
+    InstanceName, "an instance name: 1 to 64 characters of A-Z, a-z, 0-9 and '-'",
+    |text| (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+impl SessionId {
+    /// Returns an id nobody else has.
+    pub fn random() -> Self {
+        let mut bytes = [0; 13];
+        SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
+        Self::from_bytes(bytes)
+    }
+
+    /// Returns the id made of the first 100 bits of `bytes`, in lower-case base32hex.
+    pub fn from_bytes(bytes: [u8; 13]) -> Self {
+        Self(base32hex(&bytes, 20))
+    }
+}
+
+impl SignalId {
+    /// Returns an id nobody else has.
+    pub fn random() -> Self {
+        let mut bytes = [0; 13];
+        SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
+        Self(base32hex(&bytes, 20))
+    }
+}
+
+impl InstanceName {
+    /// The name of the `attempt`-th launch for `session`: `s-<session>-<attempt>`.
+    pub fn of(session: &SessionId, attempt: u32) -> Self {
+        Self(format!("s-{session}-{attempt}"))
+    }
+}
+
+fn base32hex(bytes: &[u8], length: usize) -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+    let bit = |n: usize| usize::from(bytes[n / 8] >> (7 - n % 8) & 1);
+    (0..length)
+        .map(|i| (0..5).fold(0, |digit, n| digit << 1 | bit(i * 5 + n)))
+        .map(|digit| char::from(ALPHABET[digit]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_session_ids_are_valid_and_differ() {
+        let (one, two) = (SessionId::random(), SessionId::random());
+        assert_eq!(one.as_str().parse::<SessionId>(), Ok(one.clone()));
+        assert_ne!(one, two);
+    }
+
+    #[test]
+    fn an_id_is_the_base32hex_of_its_first_hundred_bits() {
+        let id = SessionId::from_bytes([0xff, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xf0]);
+        assert_eq!(id.as_str(), "vs0fu00000000000000f");
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for text in ["", "short", "ABCDEFGHIJKLMNOPQRST", "abcdefghij.lmnopqrst", "../etc/passwd"] {
+            assert!(text.parse::<SessionId>().is_err(), "{text} passed");
+        }
+        assert!("a.b".parse::<AgentId>().is_err(), "a dot would open another subject");
+        assert!("x*".parse::<SignalId>().is_err());
+    }
+}

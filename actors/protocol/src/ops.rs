@@ -1,0 +1,93 @@
+//! What a token may allow: a closed list, one table for both services.
+
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl $name {
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ();
+
+            fn from_str(text: &str) -> Result<Self, ()> {
+                match text { $($word => Ok(Self::$variant),)* _ => Err(()) }
+            }
+        }
+    };
+}
+
+words! {
+    /// An operation, the word of an `allow` caveat.
+    Op {
+        ApplicationRead = "application.read",
+        CommandRead = "command.read",
+        IceMint = "ice.mint",
+        RegionRead = "region.read",
+        SessionCreate = "session.create",
+        SessionDelete = "session.delete",
+        SessionJoin = "session.join",
+        SessionRead = "session.read",
+        SessionReport = "session.report",
+        SignalRead = "signal.read",
+        SignalWrite = "signal.write",
+        StatusRead = "status.read",
+    }
+}
+
+words! {
+    /// Whom a token was made for, part of its identifier.
+    TokenKind {
+        /// A service account of the gateway; the subject is its name.
+        Account = "account",
+        /// AMS; the subject is a name given by the operator.
+        Ams = "ams",
+        /// One instance; the subject is its session.
+        Instance = "instance",
+        /// One socket of a client; the subject is its session.
+        Socket = "socket",
+    }
+}
+
+impl TokenKind {
+    /// The operations a fresh token of this kind allows.
+    pub fn ops(self) -> &'static [Op] {
+        match self {
+            Self::Account => &[
+                Op::ApplicationRead,
+                Op::RegionRead,
+                Op::SessionCreate,
+                Op::SessionDelete,
+                Op::SessionJoin,
+                Op::SessionRead,
+                Op::StatusRead,
+            ],
+            Self::Ams => &[Op::SessionCreate, Op::SessionDelete, Op::SessionRead],
+            Self::Instance => &[
+                Op::CommandRead,
+                Op::IceMint,
+                Op::SessionRead,
+                Op::SessionReport,
+                Op::SignalRead,
+                Op::SignalWrite,
+            ],
+            Self::Socket => &[Op::SignalRead, Op::SignalWrite],
+        }
+    }
+}

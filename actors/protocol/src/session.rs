@@ -1,0 +1,247 @@
+//! The session document: the one record of a session, and who may write which part of it.
+//!
+//! The gateway creates it. The agent that claims it writes everything but `desired` and
+//! `generation`, which belong to the gateways. Every write is checked against the revision read
+//! before. No token, no TURN password and no candidate is ever in it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AgentId, InstanceName, SessionId};
+
+/// How many causes a document keeps; the oldest go first.
+const MAX_CAUSES: usize = 8;
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SessionDocument {
+    pub id: SessionId,
+    /// Counts the clients that joined; every signal belongs to one generation.
+    pub generation: u64,
+    pub owner: Option<Owner>,
+    /// The AMS cluster the instance runs in; empty until claimed.
+    pub cluster: String,
+    pub desired: Desired,
+    pub status: Status,
+    /// Name of the present launch, set before AMS is asked, so that a crash leaves a trace.
+    pub instance_name: Option<InstanceName>,
+    /// The id AMS gave, once it answered.
+    pub instance_id: Option<String>,
+    /// When the present status ends in `error` unless something happens; Unix seconds.
+    pub deadline: Option<u64>,
+    /// Why the status changed, the latest last.
+    pub causes: Vec<Cause>,
+    pub request: Request,
+    /// Unix seconds.
+    pub created_at: u64,
+}
+
+impl SessionDocument {
+    pub fn new(id: SessionId, request: Request, now: u64, deadline: u64) -> Self {
+        let client = Client { screen: request.screen, role: Role::Control };
+        Self {
+            id,
+            generation: 0,
+            owner: None,
+            cluster: String::new(),
+            desired: Desired { state: DesiredState::Running, client: Some(client) },
+            status: Status::Created,
+            instance_name: None,
+            instance_id: None,
+            deadline: Some(deadline),
+            causes: Vec::new(),
+            request,
+            created_at: now,
+        }
+    }
+
+    /// Notes why something happened to the session; the oldest notes go.
+    pub fn note(&mut self, at: u64, text: impl Into<String>) {
+        if self.causes.len() == MAX_CAUSES {
+            self.causes.remove(0);
+        }
+        self.causes.push(Cause { at, text: text.into() });
+    }
+
+    /// The latest cause, for `status_message`; empty when there is none.
+    pub fn message(&self) -> &str {
+        self.causes.last().map_or("", |cause| &cause.text)
+    }
+}
+
+/// Who writes a claimed document, and until when nobody else may.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Owner {
+    pub agent: AgentId,
+    /// Unix seconds.
+    pub lease_until: u64,
+}
+
+/// What the gateways want of a session.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Desired {
+    pub state: DesiredState,
+    pub client: Option<Client>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DesiredState {
+    Running,
+    Terminated,
+}
+
+/// The client that the instance is to serve.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Client {
+    pub screen: Screen,
+    pub role: Role,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Adb,
+    Control,
+    View,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Adb => "adb",
+            Self::Control => "control",
+            Self::View => "view",
+        })
+    }
+}
+
+/// `contract.md` 3.5, in the order a session goes through.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Created,
+    Active,
+    Terminating,
+    Terminated,
+    Error,
+}
+
+impl Status {
+    /// Whether the session has ended and its document only stays as a tombstone.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Terminated | Self::Error)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Created => "created",
+            Self::Active => "active",
+            Self::Terminating => "terminating",
+            Self::Terminated => "terminated",
+            Self::Error => "error",
+        })
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Cause {
+    /// Unix seconds.
+    pub at: u64,
+    pub text: String,
+}
+
+/// What the client asked for, with the defaults of `contract.md` 3.4 filled in.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Request {
+    pub app: String,
+    pub app_version: Option<u64>,
+    pub region: String,
+    pub screen: Screen,
+    pub joinable: bool,
+    pub ephemeral: bool,
+    /// Minutes without a client before the instance is stopped; 0 is never.
+    pub idle_time_min: u64,
+    /// Handed to the instance as it came.
+    pub extra_data: serde_json::Value,
+}
+
+/// The picture a client wants, `contract.md` 3.4.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Screen {
+    pub width: u32,
+    pub height: u32,
+    pub fps: u32,
+    pub density: u32,
+}
+
+impl Default for Screen {
+    fn default() -> Self {
+        Self { width: 1280, height: 720, fps: 60, density: 240 }
+    }
+}
+
+/// A screen is outside the limits of `contract.md` 3.4.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ScreenError {
+    #[error("screen.density is at least 72")]
+    Density,
+    #[error("screen.fps is between 1 and 240")]
+    Fps,
+    #[error("a screen has between 1x1 and 3840x2160 pixels")]
+    Size,
+}
+
+impl Screen {
+    /// Returns the screen with odd sizes rounded up by one, which encoders need; refuses one
+    /// outside the limits.
+    pub fn checked(self) -> Result<Self, ScreenError> {
+        // Portrait screens turn the limit by 90 degrees.
+        let (long, short) = (self.width.max(self.height), self.width.min(self.height));
+        if short < 1 || long > 3840 || short > 2160 {
+            return Err(ScreenError::Size);
+        }
+        if !(1..=240).contains(&self.fps) {
+            return Err(ScreenError::Fps);
+        }
+        if self.density < 72 {
+            return Err(ScreenError::Density);
+        }
+        let even = |size: u32| size + size % 2;
+        Ok(Self { width: even(self.width), height: even(self.height), ..self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_screens_are_rounded_up_and_wild_ones_refused() {
+        let odd = Screen { width: 719, height: 1279, ..Screen::default() };
+        let even = odd.checked().expect("within the limits");
+        assert_eq!((even.width, even.height), (720, 1280));
+        assert_eq!(Screen { width: 0, ..odd }.checked(), Err(ScreenError::Size));
+        assert_eq!(Screen { width: 3841, ..odd }.checked(), Err(ScreenError::Size));
+        assert_eq!(Screen { density: 71, ..odd }.checked(), Err(ScreenError::Density));
+        assert_eq!(Screen { fps: 0, ..odd }.checked(), Err(ScreenError::Fps));
+    }
+
+    #[test]
+    fn only_the_latest_causes_are_kept() {
+        let request: Request = serde_json::from_str(
+            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
+                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
+        )
+        .expect("a request");
+        let mut document = SessionDocument::new(SessionId::random(), request, 0, 60);
+        for n in 0..20 {
+            document.note(n, format!("cause {n}"));
+        }
+        assert_eq!(document.causes.len(), MAX_CAUSES);
+        assert_eq!(document.message(), "cause 19");
+    }
+}

@@ -1,0 +1,64 @@
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{Code, Refusal};
+
+/// The major version of every payload that our programs exchange.
+pub const VERSION: u32 = 1;
+
+/// Wraps a payload with the version it is written in; members of the payload stand beside `v`.
+#[derive(Debug, Serialize)]
+pub struct Versioned<T> {
+    v: u32,
+    #[serde(flatten)]
+    body: T,
+}
+
+#[derive(Deserialize)]
+struct Major {
+    v: u32,
+}
+
+impl<T: Serialize> Versioned<T> {
+    /// Returns the JSON text of `body`, marked with [`VERSION`].
+    pub fn encode(body: T) -> Vec<u8> {
+        serde_json::to_vec(&Self { v: VERSION, body }).expect("wire types serialize")
+    }
+}
+
+impl<T: DeserializeOwned> Versioned<T> {
+    /// Reads a payload. Refuses text that is no such payload, and a newer major version.
+    pub fn decode(bytes: &[u8]) -> Result<T, Refusal> {
+        let Major { v } = serde_json::from_slice(bytes)
+            .map_err(|error| Refusal::new(Code::Malformed, format!("not a payload: {error}")))?;
+        if v > VERSION {
+            let text = format!("payload version {v} is newer than {VERSION}: upgrade this unit");
+            return Err(Refusal::new(Code::UnknownVersion, text));
+        }
+        serde_json::from_slice(bytes)
+            .map_err(|error| Refusal::new(Code::Malformed, format!("not such a payload: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Terminate;
+
+    #[test]
+    fn a_payload_survives_the_wire_and_unknown_members_are_ignored() {
+        let bytes = Versioned::encode(Terminate { cause: "asked".into() });
+        assert_eq!(bytes, br#"{"v":1,"cause":"asked"}"#);
+        let later = br#"{"v":1,"cause":"asked","colour":"blue"}"#;
+        let read: Terminate = Versioned::decode(later).expect("unknown members are fine");
+        assert_eq!(read.cause, "asked");
+    }
+
+    #[test]
+    fn a_newer_major_version_is_refused_by_name() {
+        let refusal = Versioned::<Terminate>::decode(br#"{"v":2,"cause":"x"}"#).unwrap_err();
+        assert_eq!(refusal.code, Code::UnknownVersion);
+        let refusal = Versioned::<Terminate>::decode(b"[").unwrap_err();
+        assert_eq!(refusal.code, Code::Malformed);
+    }
+}

@@ -1,0 +1,143 @@
+//! The management service (AMS) as far as a stream agent needs it, `contract.md` 1: HTTPS with
+//! optional client certificates, a trust store, applications, one node, instances, operations.
+//!
+//! Asked by the crate `stream-ams` and by whoever speaks to AMS. Asks its [`Launcher`] to run the
+//! program of an instance. Everything is in memory: a restart loses all of it, instances included.
+//! The events socket is not offered; clients fall back to reading operations.
+
+mod applications;
+mod envelope;
+mod instances;
+mod launcher;
+mod lifecycle;
+mod operations;
+mod routes;
+mod service;
+mod trust;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::{NormalizePath, from_fn};
+use actix_web::{App, HttpServer, web};
+use stream_pki::{ClientCertificates, Fingerprint, Identity, ServedIdentity};
+use tokio::time::error::Elapsed;
+
+pub use self::instances::{Instance, Status};
+pub use self::launcher::{Boot, Ended, Launcher, nothing_boots, simulated_instances};
+use self::service::Service;
+
+/// The largest request body, in bytes.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// How an AMS is set up.
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What the server shows. Give it SANs: the Go client takes its server name from them.
+    pub identity: Identity,
+    /// The client certificates that are trusted from the start.
+    pub trusted: Vec<Fingerprint>,
+    /// Lets a client that knows it add its own certificate; without one no client can.
+    pub trust_password: Option<String>,
+    /// Names of the applications, each ready and with its version 1 published.
+    pub applications: Vec<String>,
+    /// From the creation of an instance until it runs.
+    pub boot: Duration,
+    pub cluster_name: String,
+}
+
+/// A running AMS. It serves until [`Ams::stop`] or until the runtime that started it ends.
+pub struct Ams {
+    service: Arc<Service>,
+    server: ServerHandle,
+    address: SocketAddr,
+    fingerprint: Fingerprint,
+}
+
+impl Ams {
+    /// Starts an AMS on the present tokio runtime or actix system. Fails when the address is taken.
+    pub fn start(config: Config, launcher: Launcher) -> io::Result<Self> {
+        let listener = TcpListener::bind(config.listen)?;
+        let address = listener.local_addr()?;
+        let fingerprint = config.identity.fingerprint();
+        let served = ServedIdentity::new(config.identity);
+        let tls = stream_pki::server_config(&served, ClientCertificates::AnyOrNone);
+
+        let service = Arc::new(Service::new(
+            config.cluster_name,
+            config.trusted,
+            config.trust_password,
+            config.applications,
+            config.boot,
+            launcher,
+        ));
+        let shared = Arc::clone(&service);
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(web::Data::from(Arc::clone(&shared)))
+                .app_data(web::PayloadConfig::new(MAX_BODY_BYTES))
+                .app_data(web::QueryConfig::default().error_handler(routes::bad_query))
+                .wrap(from_fn(routes::guard))
+                .wrap(NormalizePath::trim())
+                .configure(routes::configure)
+                .default_service(web::to(routes::nothing_here))
+        })
+        .on_connect(routes::remember_peer)
+        .workers(1)
+        .disable_signals()
+        .listen_rustls_0_23(listener, Arc::unwrap_or_clone(tls))?
+        .run();
+        let handle = server.handle();
+        tokio::spawn(async move {
+            if let Err(error) = server.await {
+                log::error!("the AMS simulator stopped serving: {error}");
+            }
+        });
+        log::info!("the AMS simulator serves on https://{address}");
+        Ok(Self { service, server: handle, address, fingerprint })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The fingerprint of the server certificate, to be pinned by clients.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Trusts a client certificate from now on.
+    pub fn trust(&self, client: Fingerprint) {
+        self.service.change(|state| state.trust.insert(client));
+    }
+
+    /// Returns the instances as they are now, the oldest first.
+    pub fn instances(&self) -> Vec<Instance> {
+        self.service.read(|state| state.instances.all().cloned().collect())
+    }
+
+    /// Returns the instances as soon as they are as `wanted`; fails after `deadline`.
+    pub async fn wait_until(
+        &self,
+        mut wanted: impl FnMut(&[Instance]) -> bool,
+        deadline: Duration,
+    ) -> Result<Vec<Instance>, Elapsed> {
+        let mut seen = Vec::new();
+        let reached = self.service.until(|state| {
+            seen = state.instances.all().cloned().collect();
+            wanted(&seen)
+        });
+        tokio::time::timeout(deadline, reached).await?;
+        Ok(seen)
+    }
+
+    /// Stops serving, then stops every instance and waits for it, a few seconds at most.
+    pub async fn stop(&self) {
+        self.server.stop(false).await;
+        self.service.stop_all().await;
+    }
+}

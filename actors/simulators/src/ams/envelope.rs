@@ -1,0 +1,129 @@
+//! What every request and answer of AMS is wrapped in, `contract.md` 1.3.
+
+use actix_web::body::BoxBody;
+use actix_web::dev::Payload;
+use actix_web::http::{StatusCode, header};
+use actix_web::web::Bytes;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
+use futures_util::future::LocalBoxFuture;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
+
+use super::operations::Operation;
+
+/// Why AMS does not do what it is asked, in its own words.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("{0} already exists")]
+    Exists(&'static str),
+    #[error("no node has room for another instance")]
+    Full,
+    #[error("argument {0} is invalid")]
+    Invalid(&'static str),
+    #[error("{0} not allowed")]
+    NotAllowed(&'static str),
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    #[error("{0} not supported")]
+    NotSupported(&'static str),
+    #[error("request too large")]
+    TooLarge,
+    #[error("not authorized")]
+    Untrusted,
+}
+
+impl ResponseError for Refused {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::Exists(_) => StatusCode::CONFLICT,
+            Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Invalid(_) | Self::NotAllowed(_) | Self::NotSupported(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Untrusted => StatusCode::FORBIDDEN,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        let code = self.status_code();
+        let error = self.to_string();
+        HttpResponse::build(code).json(json!({
+            "type": "error", "error": error, "error_code": code.as_u16(),
+        }))
+    }
+}
+
+/// Answers 200 with `metadata`.
+pub(crate) fn sync(metadata: impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().json(success(json!(metadata)))
+}
+
+/// Answers 202 with a synchronous body: what was asked is under way and has no operation.
+pub(crate) fn under_way() -> HttpResponse {
+    HttpResponse::Accepted().json(success(json!({})))
+}
+
+/// Answers 200 with `items`, or with their URLs when no recursion is asked for.
+pub(crate) fn list<T: Serialize>(
+    items: &[T],
+    recursion: u8,
+    url: impl Fn(&T) -> String,
+) -> HttpResponse {
+    let metadata = match recursion {
+        0 => json!(items.iter().map(url).collect::<Vec<_>>()),
+        _ => json!(items),
+    };
+    let mut body = success(metadata);
+    body["total_size"] = json!(items.len());
+    HttpResponse::Ok().json(body)
+}
+
+/// Answers 202 with an operation and where to ask for it.
+pub(crate) fn accepted(operation: &Operation) -> HttpResponse {
+    let url = operation.url();
+    HttpResponse::Accepted().insert_header((header::LOCATION, url.clone())).json(json!({
+        "type": "async", "status": "Operation created", "status_code": 100,
+        "operation": url, "metadata": operation,
+    }))
+}
+
+fn success(metadata: Value) -> Value {
+    json!({
+        "type": "sync", "status": "Success", "status_code": 200, "error_code": 0,
+        "metadata": metadata,
+    })
+}
+
+/// A JSON body, whatever its content type says; an empty one counts as `{}`.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest for Body<T> {
+    type Error = Refused;
+    type Future = LocalBoxFuture<'static, Result<Self, Refused>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = Bytes::from_request(request, payload);
+        Box::pin(async move {
+            let bytes = bytes.await.map_err(|error| {
+                match error.as_response_error().status_code() {
+                    StatusCode::PAYLOAD_TOO_LARGE => Refused::TooLarge,
+                    _ => Refused::Invalid("body"),
+                }
+            })?;
+            let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+            serde_json::from_slice(text).map(Self).map_err(|_| Refused::Invalid("body"))
+        })
+    }
+}
+
+/// Reads a value that Go clients send as `null` when it is not given.
+pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

@@ -1,0 +1,267 @@
+//! Instances, `contract.md` 1.6 and 1.7: their records, and which status may follow which.
+
+use std::fmt;
+
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+use serde_json::{Value, json};
+use stream_protocol::{MAX_USERDATA_BYTES, SessionId};
+
+use super::applications::{self, Application};
+use super::envelope::Refused;
+
+pub(crate) use self::request::{Filter, NewInstance, Resources};
+
+mod request;
+
+/// The node every instance is scheduled on.
+pub(crate) const NODE: &str = "lxd0";
+
+/// How many instances the node has room for.
+const MAX_INSTANCES: usize = 10_000;
+
+/// The longest name of an instance, in bytes.
+const MAX_NAME_BYTES: usize = 255;
+
+/// An instance as AMS shows it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Instance {
+    pub id: String,
+    pub name: String,
+    base: bool,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(flatten)]
+    pub status: Status,
+    status_message: String,
+    /// Why the status is [`Status::Error`].
+    pub error_message: String,
+    pub node: String,
+    pub app_id: String,
+    pub app_name: String,
+    pub app_version: u64,
+    image_id: String,
+    image_name: String,
+    image_variant: String,
+    image_version: i64,
+    /// Unix seconds.
+    created_at: i64,
+    address: String,
+    public_address: String,
+    services: Vec<Value>,
+    stored_logs: Vec<String>,
+    pub config: Value,
+    resources: Resources,
+    architecture: String,
+    pub tags: Vec<String>,
+}
+
+/// Where an instance is in its life; the codes are those of `contract.md` 1.7.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Status {
+    Error = -1,
+    Created = 1,
+    Prepared = 2,
+    Started = 3,
+    Running = 4,
+    Stopped = 5,
+    Deleted = 6,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Created => "created",
+            Self::Prepared => "prepared",
+            Self::Started => "started",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Deleted => "deleted",
+        })
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_struct("Status", 2)?;
+        members.serialize_field("status", &self.to_string())?;
+        members.serialize_field("status_code", &(*self as i32))?;
+        members.end()
+    }
+}
+
+impl Instance {
+    pub(crate) fn url(&self) -> String {
+        url(&self.id)
+    }
+}
+
+/// Returns the URL of the instance with this id.
+pub(crate) fn url(id: &str) -> String {
+    format!("/1.0/instances/{id}")
+}
+
+/// All instances in the order of their creation.
+#[derive(Default)]
+pub(crate) struct Instances(Vec<Entry>);
+
+struct Entry {
+    instance: Instance,
+    // Beside the instance, because it holds a token and is never shown.
+    user_data: String,
+    delete_protected: bool,
+}
+
+impl Instances {
+    /// Stores a new instance and returns it. `now` is in Unix seconds.
+    pub(crate) fn create(
+        &mut self,
+        request: NewInstance,
+        apps: &[Application],
+        now: i64,
+    ) -> Result<Instance, Refused> {
+        if request.user_data.len() > MAX_USERDATA_BYTES {
+            return Err(Refused::Invalid("user_data"));
+        }
+        if request.name.len() > MAX_NAME_BYTES || request.name.contains('/') {
+            return Err(Refused::Invalid("name"));
+        }
+        if request.source.is_some_and(|source| source.is_given()) {
+            return Err(Refused::NotSupported("copying an instance"));
+        }
+        let (app_id, app_name, app_version) = match request.app_id.as_str() {
+            "" if request.image_id.is_empty() => return Err(Refused::Invalid("app_id")),
+            "" => (String::new(), String::new(), 0),
+            key => {
+                let app = applications::find(apps, key)?;
+                (app.id.clone(), app.name.clone(), app.version(request.app_version)?)
+            }
+        };
+        if self.0.len() >= MAX_INSTANCES {
+            return Err(Refused::Full);
+        }
+        // The ids of AMS have the form of session ids.
+        let id = SessionId::random().to_string();
+        let name = if request.name.is_empty() { format!("ams-{id}") } else { request.name };
+        if self.find(&name).is_ok() {
+            return Err(Refused::Exists("instance"));
+        }
+
+        let delete_protected = request.config["security"]["delete_protected"] == json!(true);
+        let config = if request.config.is_null() { json!({}) } else { request.config };
+        let instance = Instance {
+            id,
+            name,
+            base: false,
+            kind: if request.kind.is_empty() { "container".to_owned() } else { request.kind },
+            status: Status::Created,
+            status_message: String::new(),
+            error_message: String::new(),
+            node: String::new(),
+            app_id,
+            app_name,
+            app_version,
+            image_id: request.image_id,
+            image_name: String::new(),
+            image_variant: "android".to_owned(),
+            image_version: request.image_version.unwrap_or_default(),
+            created_at: now,
+            address: String::new(),
+            public_address: String::new(),
+            services: request.services,
+            stored_logs: Vec::new(),
+            config,
+            resources: request.resources,
+            architecture: "x86_64".to_owned(),
+            tags: request.tags,
+        };
+        self.0.push(Entry {
+            instance: instance.clone(),
+            user_data: request.user_data,
+            delete_protected,
+        });
+        Ok(instance)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Instance> {
+        self.0.iter().map(|entry| &entry.instance)
+    }
+
+    /// Finds an instance by its id or its name.
+    pub(crate) fn find(&self, key: &str) -> Result<&Instance, Refused> {
+        let found = self.all().find(|instance| instance.id == key || instance.name == key);
+        found.ok_or(Refused::NotFound("instance"))
+    }
+
+    /// Returns what the instance finds when it boots.
+    pub(crate) fn user_data(&self, id: &str) -> String {
+        let entry = self.0.iter().find(|entry| entry.instance.id == id);
+        entry.map(|entry| entry.user_data.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn protect(&mut self, id: &str, protected: bool) {
+        if let Some(entry) = self.entry(id) {
+            entry.delete_protected = protected;
+        }
+    }
+
+    /// Takes an instance through its next step of booting. Statuses only grow, so
+    /// that a late step does not undo a deletion.
+    pub(crate) fn advance(&mut self, id: &str, status: Status) {
+        let Some(entry) = self.entry(id).filter(|entry| entry.instance.status < status) else {
+            return;
+        };
+        entry.instance.status = status;
+        if status == Status::Prepared {
+            entry.instance.node = NODE.to_owned();
+            entry.instance.address = "127.0.0.1".to_owned();
+        }
+    }
+
+    /// Makes a stopped or failed instance ready for another boot. Refuses any other.
+    pub(crate) fn restart(&mut self, id: &str) -> Result<(), Refused> {
+        let entry = self.entry(id).ok_or(Refused::NotFound("instance"))?;
+        match entry.instance.status {
+            Status::Created | Status::Error | Status::Stopped => {
+                entry.instance.status = Status::Created;
+                entry.instance.error_message.clear();
+                Ok(())
+            }
+            _ => Err(Refused::NotAllowed("starting an instance that is not stopped")),
+        }
+    }
+
+    /// Notes that the program of an instance ended, and how. A deletion goes on regardless.
+    pub(crate) fn ended(&mut self, id: &str, result: &Result<(), String>) {
+        let Some(entry) = self.entry(id).filter(|e| e.instance.status != Status::Deleted) else {
+            return;
+        };
+        match result {
+            Ok(()) => entry.instance.status = Status::Stopped,
+            Err(message) => {
+                entry.instance.status = Status::Error;
+                entry.instance.error_message.clone_from(message);
+            }
+        }
+    }
+
+    /// Returns the id of an instance that may be deleted. Refuses a protected one.
+    pub(crate) fn deletable(&self, key: &str) -> Result<String, Refused> {
+        let id = self.find(key)?.id.clone();
+        match self.0.iter().any(|entry| entry.instance.id == id && entry.delete_protected) {
+            true => Err(Refused::NotAllowed("deleting a protected instance")),
+            false => Ok(id),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: &str) {
+        self.0.retain(|entry| entry.instance.id != id);
+    }
+
+    fn entry(&mut self, id: &str) -> Option<&mut Entry> {
+        self.0.iter_mut().find(|entry| entry.instance.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

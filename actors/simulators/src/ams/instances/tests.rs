@@ -1,0 +1,132 @@
+use super::*;
+
+fn request(body: Value) -> NewInstance {
+    serde_json::from_value(body).expect("a request")
+}
+
+fn launched(instances: &mut Instances, name: &str, tags: &[&str]) -> Instance {
+    let apps = [Application::new("app", true, 0)];
+    let body = json!({"name": name, "app_id": "app", "tags": tags, "user_data": "secret"});
+    instances.create(request(body), &apps, 0).expect("a launch")
+}
+
+#[test]
+fn the_zero_values_of_go_clients_are_not_given() {
+    let apps = [Application::new("app", true, 0)];
+    let body = json!({
+        "name": "", "type": "", "app_id": apps[0].id, "app_version": null, "image_id": "",
+        "image_version": null, "node": "", "user_data": "", "addons": null, "services": null,
+        "resources": {"cpus": null, "memory": null, "disk_size": null}, "tags": null,
+        "config": {"display": {"width": 0, "height": 0, "fps": 0, "density": 0}},
+        "source": {"type": "", "id": ""},
+    });
+    let instance = Instances::default().create(request(body), &apps, 7).expect("a launch");
+    assert_eq!(instance.name, format!("ams-{}", instance.id));
+    assert_eq!((instance.app_name.as_str(), instance.app_version), ("app", 1));
+    let shown = json!(instance);
+    assert_eq!(shown["tags"], json!([]));
+    assert_eq!(shown["services"], json!([]));
+    assert_eq!(shown["status"], json!("created"));
+    assert_eq!(shown["status_code"], json!(1));
+    assert_eq!(shown["created_at"], json!(7));
+}
+
+#[test]
+fn the_size_of_the_disk_is_answered_with_a_hyphen() {
+    let body = json!({"image_id": "jammy", "resources": {"disk_size": 3, "gpu-slots": 1}});
+    let instance = Instances::default().create(request(body), &[], 0).expect("a launch");
+    let shown = json!(instance);
+    assert_eq!(shown["resources"]["disk-size"], json!(3));
+    assert_eq!(shown["resources"]["gpu-slots"], json!(1));
+}
+
+#[test]
+fn a_launch_that_cannot_be_is_refused_by_what_is_wrong() {
+    let mut instances = Instances::default();
+    let apps = [Application::new("app", true, 0), Application::new("raw", false, 0)];
+    let mut refusal = |body| instances.create(request(body), &apps, 0).expect_err("a refusal");
+    assert_eq!(refusal(json!({})), Refused::Invalid("app_id"));
+    assert_eq!(refusal(json!({"app_id": "none"})), Refused::NotFound("application"));
+    assert!(matches!(refusal(json!({"app_id": "raw"})), Refused::NotAllowed(_)));
+    assert_eq!(refusal(json!({"app_id": "app", "name": "a/b"})), Refused::Invalid("name"));
+    let user_data = "x".repeat(MAX_USERDATA_BYTES + 1);
+    let body = json!({"app_id": "app", "user_data": user_data});
+    assert_eq!(refusal(body), Refused::Invalid("user_data"));
+    let body = json!({"app_id": "app", "source": {"type": "instance", "id": "x"}});
+    assert!(matches!(refusal(body), Refused::NotSupported(_)));
+}
+
+#[test]
+fn a_name_is_taken_until_its_instance_is_removed() {
+    let mut instances = Instances::default();
+    let apps = [Application::new("app", true, 0)];
+    let body = || request(json!({"name": "twin", "app_id": "app"}));
+    let first = instances.create(body(), &apps, 0).expect("a launch");
+    assert_eq!(instances.create(body(), &apps, 0).err(), Some(Refused::Exists("instance")));
+    instances.remove(&first.id);
+    assert!(instances.create(body(), &apps, 0).is_ok());
+}
+
+#[test]
+fn a_late_step_undoes_neither_a_deletion_nor_an_end() {
+    let mut instances = Instances::default();
+    let id = launched(&mut instances, "one", &[]).id;
+    instances.advance(&id, Status::Running);
+    instances.advance(&id, Status::Prepared);
+    assert_eq!(instances.find(&id).expect("there").status, Status::Running);
+    instances.advance(&id, Status::Deleted);
+    instances.ended(&id, &Err("late".to_owned()));
+    instances.advance(&id, Status::Running);
+    assert_eq!(instances.find(&id).expect("there").status, Status::Deleted);
+    assert!(instances.restart(&id).is_err(), "a deleted instance was started");
+}
+
+#[test]
+fn a_failed_instance_says_why_and_can_be_started_again() {
+    let mut instances = Instances::default();
+    let id = launched(&mut instances, "one", &[]).id;
+    instances.advance(&id, Status::Started);
+    instances.ended(&id, &Err("no agent".to_owned()));
+    let failed = instances.find("one").expect("there");
+    assert_eq!((failed.status, failed.error_message.as_str()), (Status::Error, "no agent"));
+    assert_eq!(json!(failed)["status_code"], json!(-1));
+    assert_eq!(instances.restart(&id), Ok(()));
+    assert_eq!(instances.find("one").expect("there").error_message, "");
+}
+
+#[test]
+fn a_list_holds_what_has_all_the_tags() {
+    let mut instances = Instances::default();
+    launched(&mut instances, "one", &["session=1", "deployment=a"]);
+    launched(&mut instances, "two", &["session=2", "deployment=a"]);
+    let names = |filter: Value| -> Vec<&str> {
+        let filter: Filter = serde_json::from_value(filter).expect("a filter");
+        let admitted = instances.all().filter(|instance| filter.admits(instance));
+        admitted.map(|instance| instance.name.as_str()).collect()
+    };
+    assert_eq!(names(json!({})), ["one", "two"]);
+    assert_eq!(names(json!({"tags": "deployment=a"})), ["one", "two"]);
+    assert_eq!(names(json!({"tags": "deployment=a,session=2"})), ["two"]);
+    assert!(names(json!({"tags": "deployment=a,session=3"})).is_empty());
+    assert_eq!(names(json!({"name": "one", "app_name": "app", "status": "created"})), ["one"]);
+    assert!(names(json!({"app_id": "none"})).is_empty());
+}
+
+#[test]
+fn a_protected_instance_is_not_deleted() {
+    let mut instances = Instances::default();
+    let body = json!({"image_id": "x", "config": {"security": {"delete_protected": true}}});
+    let id = instances.create(request(body), &[], 0).expect("a launch").id;
+    assert!(matches!(instances.deletable(&id), Err(Refused::NotAllowed(_))));
+    instances.protect(&id, false);
+    assert_eq!(instances.deletable(&id), Ok(id.clone()));
+}
+
+#[test]
+fn user_data_is_kept_and_not_shown() {
+    let mut instances = Instances::default();
+    let instance = launched(&mut instances, "one", &[]);
+    assert_eq!(instances.user_data(&instance.id), "secret");
+    assert!(!json!(instance).to_string().contains("secret"));
+    assert!(!format!("{instance:?}").contains("secret"));
+}

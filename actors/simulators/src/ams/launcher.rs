@@ -1,0 +1,63 @@
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{oneshot, watch};
+use tokio::task::LocalSet;
+
+/// Runs the program of an instance once AMS has booted it.
+pub type Launcher = Arc<dyn Fn(Boot) -> Ended + Send + Sync>;
+
+/// Ends with the program, by itself or soon after [`Boot::stop`]; an error is told to the askers of
+/// AMS. Dropping it is all that AMS can do about a program that does not stop.
+pub type Ended = BoxFuture<'static, Result<(), String>>;
+
+/// An instance about to run. Its user data holds a token, so it is never printed.
+pub struct Boot {
+    pub id: String,
+    pub name: String,
+    /// What the launch handed to the instance, as it came.
+    pub user_data: String,
+    /// Turns true when the instance is to stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Returns a launcher of instances that run nothing, until they are stopped.
+pub fn nothing_boots() -> Launcher {
+    Arc::new(|boot| {
+        Box::pin(async move {
+            let mut stop = boot.stop;
+            asked_to_stop(&mut stop).await;
+            Ok(())
+        })
+    })
+}
+
+/// Returns a launcher that runs an instance simulator for each instance, on a thread of its own.
+pub fn simulated_instances() -> Launcher {
+    Arc::new(|boot| {
+        let (ended, end) = oneshot::channel();
+        let thread = format!("instance {}", boot.id);
+        let spawned = std::thread::Builder::new().name(thread).spawn(move || {
+            // Nobody listens any more when the instance took too long to stop.
+            let _ = ended.send(run_here(boot));
+        });
+        Box::pin(async move {
+            spawned.map_err(|error| format!("cannot start a thread: {error}"))?;
+            end.await.unwrap_or_else(|_| Err("the instance crashed".to_owned()))
+        })
+    })
+}
+
+fn run_here(boot: Boot) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start a runtime: {error}"))?;
+    let instance = crate::instance::run(boot.user_data, boot.stop);
+    LocalSet::new().block_on(&runtime, instance).map_err(|error| error.to_string())
+}
+
+/// Waits until the instance is to stop. An AMS that is gone wants nothing of it either.
+pub(crate) async fn asked_to_stop(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|asked| *asked).await;
+}

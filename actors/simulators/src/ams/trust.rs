@@ -1,0 +1,113 @@
+//! The trust store: which client certificates may do everything, `contract.md` 1.5.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
+use rustls::server::ParsedCertificate;
+use serde::Serialize;
+use stream_pki::Fingerprint;
+
+use super::envelope::Refused;
+
+/// A trusted certificate as AMS lists it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Certificate {
+    /// Base64 of the DER; empty when only the fingerprint was ever given.
+    certificate: String,
+    pub(crate) fingerprint: String,
+}
+
+pub(crate) struct Trust {
+    /// By fingerprint, in lower-case hex.
+    certificates: BTreeMap<String, Certificate>,
+    password: Option<String>,
+}
+
+impl Trust {
+    pub(crate) fn new(trusted: Vec<Fingerprint>, password: Option<String>) -> Self {
+        let mut trust = Self { certificates: BTreeMap::new(), password };
+        for client in trusted {
+            trust.insert(client);
+        }
+        trust
+    }
+
+    pub(crate) fn contains(&self, client: &Fingerprint) -> bool {
+        self.certificates.contains_key(&client.to_string())
+    }
+
+    /// Trusts a certificate of which only the fingerprint is known.
+    pub(crate) fn insert(&mut self, client: Fingerprint) {
+        let fingerprint = client.to_string();
+        let certificate = Certificate { certificate: String::new(), fingerprint };
+        self.certificates.entry(client.to_string()).or_insert(certificate);
+    }
+
+    /// Whether `password` lets an untrusted client add a certificate.
+    pub(crate) fn opens_to(&self, password: &str) -> bool {
+        self.password.as_deref().is_some_and(|wanted| wanted == password)
+    }
+
+    /// Adds a certificate, given as base64 of its DER, and returns its fingerprint. Refuses what
+    /// is no certificate and one that is there already.
+    pub(crate) fn add(&mut self, certificate: String) -> Result<String, Refused> {
+        let der = STANDARD.decode(&certificate).map_err(|_| Refused::Invalid("certificate"))?;
+        let der = CertificateDer::from(der);
+        ParsedCertificate::try_from(&der).map_err(|_| Refused::Invalid("certificate"))?;
+        let fingerprint = Fingerprint::of(&der).to_string();
+        if self.certificates.contains_key(&fingerprint) {
+            return Err(Refused::Exists("certificate"));
+        }
+        let entry = Certificate { certificate, fingerprint: fingerprint.clone() };
+        self.certificates.insert(fingerprint.clone(), entry);
+        Ok(fingerprint)
+    }
+
+    pub(crate) fn get(&self, fingerprint: &str) -> Result<&Certificate, Refused> {
+        self.certificates.get(fingerprint).ok_or(Refused::NotFound("certificate"))
+    }
+
+    pub(crate) fn remove(&mut self, fingerprint: &str) -> Result<(), Refused> {
+        let removed = self.certificates.remove(fingerprint);
+        removed.map(drop).ok_or(Refused::NotFound("certificate"))
+    }
+
+    pub(crate) fn all(&self) -> Vec<Certificate> {
+        self.certificates.values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_password_the_store_opens_to_nobody() {
+        let trust = Trust::new(Vec::new(), None);
+        assert!(!trust.opens_to(""));
+        let trust = Trust::new(Vec::new(), Some("sesame".to_owned()));
+        assert!(trust.opens_to("sesame"));
+        assert!(!trust.opens_to("sesam"));
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_not_trusted() {
+        let mut trust = Trust::new(Vec::new(), None);
+        for text in ["", "not base64!", "aGVsbG8="] {
+            assert_eq!(trust.add(text.to_owned()), Err(Refused::Invalid("certificate")));
+        }
+        assert!(trust.all().is_empty());
+    }
+
+    #[test]
+    fn a_known_fingerprint_is_trusted_until_it_is_removed() {
+        let client: Fingerprint = "ab".repeat(32).parse().expect("a fingerprint");
+        let mut trust = Trust::new(vec![client], None);
+        assert!(trust.contains(&client));
+        assert_eq!(trust.remove(&client.to_string()), Ok(()));
+        assert!(!trust.contains(&client));
+        assert_eq!(trust.remove(&client.to_string()), Err(Refused::NotFound("certificate")));
+    }
+}

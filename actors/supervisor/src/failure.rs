@@ -1,0 +1,46 @@
+use std::any::Any;
+use std::time::Duration;
+
+/// Why an actor gave no answer. None of these says whether the work was done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unavailable {
+    /// The mailbox is full; the message was not queued.
+    #[error("too much is queued")]
+    Busy,
+    /// The actor failed while it had the message in hand.
+    #[error("it failed while it held the request")]
+    Crashed,
+    /// The actor has been stopped for good.
+    #[error("it has been stopped")]
+    Stopped,
+    /// No answer within the deadline.
+    #[error("it gave no answer in time")]
+    TimedOut,
+}
+
+/// What made a worker fail.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    Panic(String),
+    Deadline(Duration),
+}
+
+impl Failure {
+    /// Reads the message out of a caught panic.
+    pub(crate) fn panic(payload: &(dyn Any + Send)) -> Self {
+        let text = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned());
+        Self::Panic(text.unwrap_or_else(|| "a panic without a message".to_owned()))
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Panic(text) => write!(f, "panic: {text}"),
+            Self::Deadline(limit) => write!(f, "an answer took longer than {limit:?}"),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What an actor author writes.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::Message;
+use futures_util::FutureExt;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::failure::Failure;
+use crate::host::Failed;
+use crate::mailbox::Mailbox;
+
+/// The state of an actor: built by its factory, thrown away when it fails, seen by nobody else.
+pub trait Worker: Sized + Unpin + 'static {
+    /// Called on fresh state, at the start and after every restart, before its next message.
+    fn started(&mut self, _me: &Me<Self>) {}
+}
+
+/// Answers one kind of message.
+pub trait Handler<M: Message>: Worker {
+    /// Returns the answer, or a future that owns all it needs to find it. The message is borrowed,
+    /// so that it outlives a failure.
+    fn handle(&mut self, message: &M, me: &Me<Self>) -> Reply<M::Result>;
+}
+
+/// An answer: at once, or later.
+///
+/// A later answer runs beside other messages, under the deadline of
+/// [`Limits::handler`](crate::Limits::handler); what it wants changed in the state it tells the
+/// actor in a message.
+pub enum Reply<T> {
+    Now(T),
+    Later(Pin<Box<dyn Future<Output = T>>>),
+}
+
+impl<T> Reply<T> {
+    pub fn later(answer: impl Future<Output = T> + 'static) -> Self {
+        Self::Later(Box::pin(answer))
+    }
+}
+
+impl<T> From<T> for Reply<T> {
+    fn from(answer: T) -> Self {
+        Self::Now(answer)
+    }
+}
+
+/// What a worker can do beside answering: timers and background work that end with this state.
+pub struct Me<W: Worker> {
+    mailbox: Mailbox<W>,
+    pub(crate) incarnation: u64,
+    tasks: Rc<RefCell<JoinSet<()>>>,
+}
+
+impl<W: Worker> Clone for Me<W> {
+    fn clone(&self) -> Self {
+        let Self { mailbox, incarnation, tasks } = self;
+        Self { mailbox: mailbox.clone(), incarnation: *incarnation, tasks: Rc::clone(tasks) }
+    }
+}
+
+impl<W: Worker> Me<W> {
+    pub(crate) fn new(mailbox: Mailbox<W>, incarnation: u64) -> Self {
+        Self { mailbox, incarnation, tasks: Rc::default() }
+    }
+
+    /// The worker's own mailbox, to hand a [`Recipient`](crate::Recipient) of it to others.
+    pub fn mailbox(&self) -> &Mailbox<W> {
+        &self.mailbox
+    }
+
+    /// Queues a message to the worker itself. Never refused: the result of work that is done must
+    /// not be lost, and such messages are as many as the work they report.
+    pub fn tell<M>(&self, message: M)
+    where
+        W: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        self.mailbox.tell_past_the_bound(message);
+    }
+
+    /// Tells the worker `message` once, `delay` from now, unless it is rebuilt before.
+    pub fn after<M>(&self, delay: Duration, message: M)
+    where
+        W: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        let me = self.clone();
+        self.spawn(async move {
+            tokio::time::sleep(delay).await;
+            me.tell(message);
+        });
+    }
+
+    /// Tells the worker `message` every `period`, the first time one period from now. A tick that
+    /// finds the mailbox full is left out.
+    pub fn every<M>(&self, period: Duration, message: M)
+    where
+        W: Handler<M>,
+        M: Message + Clone + Send + 'static,
+        M::Result: Send,
+    {
+        let mailbox = self.mailbox.clone();
+        self.spawn(async move {
+            let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                if mailbox.tell(message.clone()).is_err() {
+                    log::debug!("a timer tick found the mailbox full");
+                }
+            }
+        });
+    }
+
+    /// Runs `work` in the background until it ends or the worker is rebuilt. A panic in it counts
+    /// as a failure of the worker.
+    pub fn spawn(&self, work: impl Future<Output = ()> + 'static) {
+        let (mailbox, incarnation) = (self.mailbox.clone(), self.incarnation);
+        let mut tasks = self.tasks.borrow_mut();
+        // Finished tasks would pile up for as long as the worker lives.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_local(async move {
+            if let Err(payload) = AssertUnwindSafe(work).catch_unwind().await {
+                let failure = Failure::panic(&*payload);
+                mailbox.report(Failed { incarnation, failure });
+            }
+        });
+    }
+
+    /// Ends all timers and background work of this incarnation.
+    pub(crate) fn abort(&self) {
+        self.tasks.borrow_mut().abort_all();
+    }
+}
