@@ -33,7 +33,7 @@ try {
   const found = await Promise.race([watch(), deadline()]);
   print({ ok: true, ...found, durations_ms: durations });
 } catch (error) {
-  const reason = redact(error.message);
+  const reason = redact(error.message.split("\n")[0]);
   print({ ok: false, step: current, error: reason, durations_ms: durations });
   console.error(`could not ${current}: ${reason}`);
   process.exitCode = 1;

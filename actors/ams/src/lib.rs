@@ -1,1 +1,114 @@
-//! Stub.
+//! The one client of AMS, the management service that launches instances: mutual TLS, the server
+//! known by its pinned certificate or by an authority.
+//!
+//! Asked by `sessions`, which decides; asks AMS. It also keeps watching whether AMS is there and
+//! trusts us, so that readiness can name the cause. A restart loses nothing but that knowledge,
+//! which the next look brings back; a call under way outlives it.
+
+mod actor;
+mod error;
+mod instance;
+mod remote;
+mod wire;
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use stream_pki::Fingerprint;
+use stream_protocol::Application;
+use stream_supervisor::{Mailbox, Supervisor};
+
+pub use error::AmsError;
+pub use instance::{Instance, InstanceStatus, LaunchInstance};
+pub use wire::Cluster;
+
+use actor::{Actor, DeleteInstance, FindInstance, ListApplications, ListInstances};
+use actor::{ReadCluster, ReadLink};
+
+/// Which AMS to use, and who we are to it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where AMS listens, `https://HOST:PORT`; AMS's own default port is 8444.
+    pub url: String,
+    /// Our client certificate, PEM; AMS must have it in its trust store.
+    pub certificate: PathBuf,
+    /// The RSA-4096 key of our client certificate, PEM.
+    pub key: PathBuf,
+    /// The SHA-256 fingerprints that AMS's certificate may have. Required unless `ca` is given.
+    #[serde(default)]
+    pub fingerprints: Vec<Fingerprint>,
+    /// Authorities that AMS's certificate may come from, PEM; excludes `fingerprints`.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// How long one HTTP call may take, in seconds, 1 to 300; defaults to 10. What takes two calls
+    /// takes twice as long at most.
+    #[serde(default = "default_timeout_s")]
+    pub timeout_s: u64,
+}
+
+fn default_timeout_s() -> u64 {
+    10
+}
+
+/// Whether AMS was there, and trusted us, when it was last looked at.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Link {
+    pub connected: bool,
+    /// Why not, as a sentence for the operator.
+    pub error: Option<String>,
+}
+
+/// The address that callers hold: one method per message.
+#[derive(Clone)]
+pub struct Ams(Mailbox<Actor>);
+
+impl Ams {
+    /// Starts the actor under `supervisor`. Reads the certificates now and refuses what cannot be
+    /// used; whether AMS is there is not waited for.
+    pub fn start(config: Config, supervisor: &Supervisor) -> Result<Self, AmsError> {
+        actor::start(&config, supervisor).map(Self)
+    }
+
+    /// Has an instance launched and returns its id once AMS has accepted it, not once it runs.
+    ///
+    /// When an instance has the name already, that is the one meant: its id is returned. So a
+    /// launch whose answer was lost can just be repeated.
+    pub async fn launch(&self, launch: LaunchInstance) -> Result<String, AmsError> {
+        self.0.ask(launch).await?
+    }
+
+    /// Has an instance removed by force, running or not, and waits until it is. One that does not
+    /// exist counts as removed.
+    pub async fn delete(&self, id_or_name: &str) -> Result<(), AmsError> {
+        self.0.ask(DeleteInstance(id_or_name.to_owned())).await?
+    }
+
+    /// Returns an instance, or `None` when there is no such one.
+    pub async fn instance(&self, id_or_name: &str) -> Result<Option<Instance>, AmsError> {
+        self.0.ask(FindInstance(id_or_name.to_owned())).await?
+    }
+
+    /// Returns all instances that carry `tag`.
+    pub async fn instances(&self, tag: &str) -> Result<Vec<Instance>, AmsError> {
+        self.0.ask(ListInstances { tag: tag.to_owned() }).await?
+    }
+
+    /// Returns the applications that can be streamed, by name: ready, with a published version.
+    pub async fn applications(&self) -> Result<Vec<Application>, AmsError> {
+        self.0.ask(ListApplications).await?
+    }
+
+    /// Returns which cluster this AMS manages.
+    pub async fn cluster(&self) -> Result<Cluster, AmsError> {
+        self.0.ask(ReadCluster).await?
+    }
+
+    /// Returns how AMS was found at the last look; answers at once.
+    pub async fn link(&self) -> Link {
+        self.0.ask(ReadLink).await.unwrap_or_else(|unavailable| Link {
+            connected: false,
+            error: Some(format!("the client of ams is unavailable: {unavailable}")),
+        })
+    }
+}

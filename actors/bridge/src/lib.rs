@@ -1,1 +1,255 @@
-//! Stub.
+//! NATS: requests, the key-value store and the signal log. The only crate that knows async-nats.
+//!
+//! Owns the connection of this process. Everybody of a higher row asks it; upward it only tells:
+//! a request that arrives goes to the [`Recipient`] that serves its subject. A restart of the actor
+//! makes a new connection and serves the same subjects again; nothing that NATS acknowledged is
+//! lost. While NATS is away every question is answered [`BridgeError::Away`] at once, and the
+//! connection is tried again with growing pauses.
+
+mod actor;
+mod batch;
+mod documents;
+mod error;
+mod feed;
+mod inbound;
+mod link;
+mod sealed;
+mod signals;
+mod store;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use stream_protocol::subjects::{self, Bucket};
+use stream_protocol::{Cursor, Direction, Page, Posted, Reply, SessionId, Versioned};
+use stream_supervisor::{Limits, Mailbox, Recipient, Restart, Supervisor};
+
+pub use error::{BridgeError, ConfigError};
+pub use feed::Feed;
+pub use inbound::Inbound;
+pub use link::Link;
+pub use sealed::{SealedError, follow_sealed, load_sealed};
+
+use actor::Actor;
+
+/// How to reach NATS.
+///
+/// A token is full trust: the server gives a token client every permission of its account. Where
+/// that is too much, use a credentials file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Addresses, `tls://host:port`; any of them will do.
+    pub servers: Vec<String>,
+    /// PEM file with the CA that signed the servers' certificates.
+    pub ca: PathBuf,
+    /// File with the token. Either this or `credentials`.
+    pub token: Option<PathBuf>,
+    /// File with NATS credentials (JWT and nkey seed).
+    pub credentials: Option<PathBuf>,
+    /// PEM file with our certificate, when the servers ask for one.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with its key.
+    pub key: Option<PathBuf>,
+    /// Copies of every stored record in a NATS cluster.
+    #[serde(default = "one")]
+    pub replicas: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// A stored value and the revision it was read at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry<T> {
+    pub value: T,
+    pub revision: u64,
+}
+
+/// The address of the bridge.
+#[derive(Clone)]
+pub struct Bridge(Mailbox<Actor>);
+
+impl Bridge {
+    /// Starts the actor; it connects in the background, as `unit`. Refuses a configuration whose
+    /// files cannot be read, before anything is started.
+    pub fn start(
+        config: Config,
+        unit: &str,
+        supervisor: &Supervisor,
+    ) -> Result<Self, ConfigError> {
+        config.check()?;
+        let served = Arc::default();
+        let unit = unit.to_owned();
+        let limits = Limits { mailbox: 8192, at_once: 1024, ..Limits::default() };
+        let factory = move || Actor::new(config.clone(), unit.clone(), Arc::clone(&served));
+        Ok(Self(supervisor.host("bridge", Restart::default(), limits, factory)))
+    }
+
+    /// Returns the value under `key`, or `None`.
+    pub async fn read<T: DeserializeOwned>(
+        &self,
+        bucket: Bucket,
+        key: &str,
+    ) -> Result<Option<Entry<T>>, BridgeError> {
+        match self.0.ask(store::Read { bucket, key: key.to_owned() }).await?? {
+            Some(entry) => entry.decode().map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Stores a value under a new key and returns its revision; [`BridgeError::Conflict`] when the
+    /// key exists.
+    pub async fn create<T: Serialize>(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: &T,
+    ) -> Result<u64, BridgeError> {
+        self.write(bucket, key, value, store::How::Create).await
+    }
+
+    /// Replaces the value read at `revision`; [`BridgeError::Conflict`] when it changed since.
+    pub async fn update<T: Serialize>(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: &T,
+        revision: u64,
+    ) -> Result<u64, BridgeError> {
+        self.write(bucket, key, value, store::How::Update { revision, ttl: None }).await
+    }
+
+    /// Replaces the value read at `revision` by one that goes away after `ttl`.
+    pub async fn expire<T: Serialize>(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: &T,
+        revision: u64,
+        ttl: Duration,
+    ) -> Result<u64, BridgeError> {
+        self.write(bucket, key, value, store::How::Update { revision, ttl: Some(ttl) }).await
+    }
+
+    /// Stores a value, whatever was there.
+    pub async fn put<T: Serialize>(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: &T,
+    ) -> Result<u64, BridgeError> {
+        self.write(bucket, key, value, store::How::Put).await
+    }
+
+    /// Removes a key; one that is not there is fine.
+    pub async fn remove(&self, bucket: Bucket, key: &str) -> Result<(), BridgeError> {
+        self.0.ask(store::Remove { bucket, key: key.to_owned() }).await?
+    }
+
+    /// Returns all values of a bucket with their keys. Values that cannot be read are left out and
+    /// logged: one broken record must not hide the others.
+    pub async fn list<T: DeserializeOwned>(
+        &self,
+        bucket: Bucket,
+    ) -> Result<Vec<(String, Entry<T>)>, BridgeError> {
+        let entries = self.0.ask(store::List { bucket }).await??;
+        let decoded = entries.into_iter().filter_map(|(key, raw)| match raw.decode() {
+            Ok(entry) => Some((key, entry)),
+            Err(error) => {
+                log::error!("record {key} of bucket {} left out: {error}", bucket.name());
+                None
+            }
+        });
+        Ok(decoded.collect())
+    }
+
+    /// Returns a feed that tells when the value under `key` may have changed. Only the bucket of
+    /// sessions is published live.
+    pub async fn follow_entry(&self, bucket: Bucket, key: &str) -> Result<Feed, BridgeError> {
+        self.0.ask(feed::Follow { subject: store::live_subject(bucket, key) }).await?
+    }
+
+    /// Returns a feed that tells when `session` may have new signals in `direction`.
+    pub async fn follow_signals(
+        &self,
+        session: &SessionId,
+        direction: Direction,
+    ) -> Result<Feed, BridgeError> {
+        let subject = format!("{}.{}", subjects::LIVE, subjects::signal(session, direction));
+        self.0.ask(feed::Follow { subject }).await?
+    }
+
+    /// Stores a signal and returns its cursor once the log has acknowledged it. The same id written
+    /// again is stored once and answered with the first cursor.
+    pub async fn append(
+        &self,
+        session: &SessionId,
+        direction: Direction,
+        posted: &Posted,
+    ) -> Result<Cursor, BridgeError> {
+        self.0.ask(signals::Append::new(session, direction, posted)).await?
+    }
+
+    /// Returns the signals after `after`, of all generations; without a cursor those of
+    /// `generation` from the beginning. [`BridgeError::HistoryGone`] when the log no longer reaches
+    /// back to `after`.
+    pub async fn signals(
+        &self,
+        session: &SessionId,
+        direction: Direction,
+        after: Option<Cursor>,
+        generation: u64,
+    ) -> Result<Page, BridgeError> {
+        let subject = subjects::signal(session, direction);
+        self.0.ask(signals::ReadLog { subject, after, generation }).await?
+    }
+
+    /// Asks whoever serves `subject`. A typed refusal of theirs is [`BridgeError::Refused`].
+    pub async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        subject: String,
+        body: &Q,
+        deadline: Duration,
+    ) -> Result<A, BridgeError> {
+        let body = Versioned::encode(body);
+        let answer = self.0.ask(inbound::Ask { subject, body, deadline }).await??;
+        Reply::decode(&answer).map_err(BridgeError::Refused)
+    }
+
+    /// Has requests on `subject`, which may hold wildcards, told to `to`; now and after every
+    /// restart and reconnect, until withdrawn.
+    pub async fn serve(&self, subject: String, to: Recipient<Inbound>) -> Result<(), BridgeError> {
+        self.0.ask(inbound::Serve { subject, to }).await?;
+        Ok(())
+    }
+
+    /// Ends [`Bridge::serve`] for `subject`.
+    pub async fn withdraw(&self, subject: &str) -> Result<(), BridgeError> {
+        self.0.ask(inbound::Withdraw { subject: subject.to_owned() }).await?;
+        Ok(())
+    }
+
+    /// Returns whether NATS is connected, and if not, why.
+    pub async fn link(&self) -> Link {
+        match self.0.ask(link::AskLink).await {
+            Ok(link) => link,
+            Err(error) => Link { connected: false, error: Some(error.to_string()) },
+        }
+    }
+
+    async fn write<T: Serialize>(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: &T,
+        how: store::How,
+    ) -> Result<u64, BridgeError> {
+        let value = Versioned::encode(value).into();
+        self.0.ask(store::Write { bucket, key: key.to_owned(), value, how }).await?
+    }
+}

@@ -5,7 +5,7 @@ const ATTEMPTS = 4;
 const LONGEST_PAUSE_S = 5;
 const BUSY = [429, 503];
 
-/** A refusal of the gateway, in words for people; `status` is its HTTP code, 0 without an answer. */
+/** A refusal, in words for people; `status` is the HTTP code, 0 when no answer came. */
 export class ApiError extends Error {
   constructor(message, status) {
     super(message);

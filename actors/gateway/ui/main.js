@@ -34,7 +34,7 @@ function enter(state, words, error) {
   at("sound").hidden = state !== "streaming";
   at("full").hidden = state !== "streaming" || !document.fullscreenEnabled;
   at("again").hidden = busy || !api || !session;
-  at("end").hidden = !api || !session;
+  at("end").hidden = !api || !session || state === "creating";
 }
 
 function fail(error) {
@@ -42,8 +42,7 @@ function fail(error) {
   // Another token may do: ask for one.
   if (error.status === 401) api = undefined;
   enter("failed", "Something went wrong.", error.message);
-  // For another try; what is wrong is on the page already.
-  api?.applications().then(listApplications, () => {});
+  offerAnother();
 }
 
 /** Takes the wishes out of the link, which holds the token and must not stay in view. */
@@ -74,6 +73,11 @@ async function proceed() {
 function listApplications(names) {
   at("app").replaceChildren(...names.map((name) => new Option(name)));
   if (names.includes(wishes.app)) at("app").value = wishes.app;
+}
+
+/** Fills the list for another start; how the last one ended is on the page and stays there. */
+function offerAnother() {
+  api?.applications().then(listApplications, () => {});
 }
 
 async function create(app) {
@@ -115,6 +119,7 @@ function play({ url, stun_servers: stunServers }) {
     left: () => {
       hangUp();
       enter("ended", "The stream was ended: by the application, or because another client joined.");
+      offerAnother();
     },
   });
   stopTouches = forwardTouches(video, stream.control);
@@ -125,6 +130,7 @@ function hangUp() {
   stream?.close();
   stream = undefined;
   video.srcObject = null;
+  if (document.fullscreenElement) document.exitFullscreen();
 }
 
 async function end() {
@@ -134,7 +140,7 @@ async function end() {
   hangUp();
   session = undefined;
   enter("ended", "The session has ended.");
-  listApplications(await api.applications());
+  offerAnother();
 }
 
 function screen() {

@@ -23,7 +23,8 @@ pub fn write_new(path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> io::Result<
     };
 
     let temporary = Temporary::beside(directory, name);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary.0)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary.0)?;
     file.write_all(bytes)?;
     // Set on the open file: the mode given at creation passes through the umask.
     file.set_permissions(Permissions::from_mode(mode))?;

@@ -39,7 +39,8 @@ impl FromStr for Fingerprint {
             95 => text.as_bytes().split(|&byte| byte == b':').collect(),
             _ => return Err(FingerprintError),
         };
-        let bytes: Vec<u8> = pairs.into_iter().map(byte).collect::<Option<_>>().ok_or(FingerprintError)?;
+        let bytes: Vec<u8> =
+            pairs.into_iter().map(byte).collect::<Option<_>>().ok_or(FingerprintError)?;
         bytes.try_into().map(Self).map_err(|_| FingerprintError)
     }
 }
@@ -85,7 +86,9 @@ mod tests {
     #[test]
     fn what_is_not_one_is_refused() {
         let colon_in_a_pair = format!("{}:{}", &TEXT[..1], &TEXT[2..]);
-        for text in ["", "ba78", &TEXT[1..], &TEXT.replace('b', "g"), &colon_in_a_pair, &"é".repeat(32)] {
+        for text in
+            ["", "ba78", &TEXT[1..], &TEXT.replace('b', "g"), &colon_in_a_pair, &"é".repeat(32)]
+        {
             assert_eq!(text.parse::<Fingerprint>(), Err(FingerprintError), "{text:?}");
         }
         let shifted = format!("{}:", &spaced(TEXT)[..94]);
@@ -108,7 +111,8 @@ mod tests {
     }
 
     fn spaced(text: &str) -> String {
-        let pairs: Vec<_> = text.as_bytes().chunks(2).map(|pair| str::from_utf8(pair).unwrap()).collect();
+        let pairs: Vec<_> =
+            text.as_bytes().chunks(2).map(|pair| str::from_utf8(pair).unwrap()).collect();
         pairs.join(":")
     }
 }

@@ -29,8 +29,9 @@ pub struct KeyPairPem {
 /// Each of `sans` that parses as an IP address becomes one, the others become DNS names; refuses
 /// those that are not ASCII.
 pub fn self_signed(common_name: &str, sans: &[String]) -> Result<KeyPairPem, PkiError> {
+    let params = end_entity(common_name, sans)?;
     let key = generate_key()?;
-    let certificate = end_entity(common_name, sans)?.self_signed(&*key)?;
+    let certificate = params.self_signed(&*key)?;
     Ok(KeyPairPem::new(&certificate, &key))
 }
 
@@ -63,9 +64,9 @@ impl Authority {
     /// Generates a key and a certificate for it, signed by this authority; `sans` as in
     /// [`self_signed`].
     pub fn issue(&self, common_name: &str, sans: &[String]) -> Result<KeyPairPem, PkiError> {
-        let key = generate_key()?;
         let mut params = end_entity(common_name, sans)?;
         params.use_authority_key_identifier_extension = true;
+        let key = generate_key()?;
         let issuer = Issuer::from_params(&self.params, &*self.key);
         let certificate = params.signed_by(&*key, &issuer)?;
         Ok(KeyPairPem::new(&certificate, &key))

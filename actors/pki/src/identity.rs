@@ -8,7 +8,6 @@ use ring::signature::RsaKeyPair;
 use rustls::Error::InconsistentKeys;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use zeroize::Zeroizing;
 
 use crate::error::PkiError;
 use crate::fingerprint::Fingerprint;
@@ -28,10 +27,7 @@ impl Identity {
     ///
     /// Refuses, naming the file: one that cannot be read or holds nothing of its kind, a key that
     /// is not RSA-4096, a key of another certificate.
-    pub fn load(
-        certificate: impl AsRef<Path>,
-        key: impl AsRef<Path>,
-    ) -> Result<Self, PkiError> {
+    pub fn load(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, PkiError> {
         let (certificate, key) = (certificate.as_ref(), key.as_ref());
         // Both are read before either is judged, so that a swap of the files has the least time to
         // come between.
@@ -66,13 +62,12 @@ impl Identity {
         (key, key_origin): (&[u8], &str),
     ) -> Result<Self, PkiError> {
         let chain = pem::certificates(certificate, certificate_origin)?;
-        let key = Zeroizing::new(pem::key(key, key_origin)?);
+        let key = pem::key(key, key_origin)?;
         let not_rsa_4096 = || PkiError::NotRsa4096 { origin: key_origin.to_owned() };
         if !is_rsa_4096(&key) {
             return Err(not_rsa_4096());
         }
-        let key =
-            provider().key_provider.load_private_key(key.clone_key()).map_err(|_| not_rsa_4096())?;
+        let key = provider().key_provider.load_private_key(key).map_err(|_| not_rsa_4096())?;
 
         let fingerprint = Fingerprint::of(&chain[0]);
         let certified = CertifiedKey::new(chain, key);

@@ -2,8 +2,10 @@
 //!
 //! Asked by every crate that opens or accepts a TLS connection or reads a secret from a file; asks
 //! nobody. All of it is TLS 1.3 and RSA-4096, and the crypto provider is always passed by hand, so
-//! that nothing depends on who installed a process default first. A restart loses nothing: what
-//! matters is in files.
+//! that nothing depends on who installed a process default first. The one actor, [`Pki`], swaps
+//! certificates while they are served; a restart loses nothing: what matters is in files.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod client;
 mod client_certificates;
@@ -15,10 +17,10 @@ mod identity;
 mod pem;
 mod pins;
 mod random;
+mod reload;
+mod seal;
 mod secret;
 mod server;
-#[cfg(test)]
-mod testing;
 mod trust;
 
 use std::sync::Arc;
@@ -34,6 +36,8 @@ pub use generate::{Authority, KeyPairPem, self_signed};
 pub use identity::Identity;
 pub use pins::{PinMismatch, is_pin_mismatch};
 pub use random::{random_bytes, random_text};
+pub use reload::{Config, Pki};
+pub use seal::{Seal, SealBroken};
 pub use secret::{SecretError, read_secret};
 pub use server::{ClientCertificates, ServedIdentity, server_config};
 pub use trust::Trust;

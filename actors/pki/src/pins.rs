@@ -25,7 +25,7 @@ pub struct PinMismatch {
 pub fn is_pin_mismatch(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.is::<PinMismatch>() || rustls_cause(error).is_some_and(|e| is_pin_mismatch(e)) {
+        if error.is::<PinMismatch>() || rustls_cause(error).is_some_and(is_pin_mismatch) {
             return true;
         }
         // What an I/O error wraps is not its source: the source is what lies under that.
@@ -60,10 +60,8 @@ impl ServerCertVerifier for Pinned {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let presented = Fingerprint::of(end_entity);
-        let known = self
-            .pins
-            .iter()
-            .fold(Choice::from(0), |known, pin| known | pin.0.ct_eq(&presented.0));
+        let known =
+            self.pins.iter().fold(Choice::from(0), |known, pin| known | pin.0.ct_eq(&presented.0));
         if known.into() {
             return Ok(ServerCertVerified::assertion());
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::client_certificates::AnyOrNone;
@@ -61,7 +61,7 @@ pub fn server_config(identity: &ServedIdentity, clients: ClientCertificates) -> 
         ClientCertificates::AnyOrNone => {
             builder.with_client_cert_verifier(Arc::new(AnyOrNone::new(provider)))
         }
-        ClientCertificates::Ignored => builder.with_client_cert_verifier(Arc::new(NoClientAuth)),
+        ClientCertificates::Ignored => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(identity.clone()));
     match Ticketer::new() {

@@ -29,6 +29,9 @@ pub struct SessionDocument {
     pub instance_id: Option<String>,
     /// When the present status ends in `error` unless something happens; Unix seconds.
     pub deadline: Option<u64>,
+    /// Whether it ends, or has ended, because something failed.
+    #[serde(default)]
+    pub failed: bool,
     /// Why the status changed, the latest last.
     pub causes: Vec<Cause>,
     pub request: Request,
@@ -49,6 +52,7 @@ impl SessionDocument {
             instance_name: None,
             instance_id: None,
             deadline: Some(deadline),
+            failed: false,
             causes: Vec::new(),
             request,
             created_at: now,

@@ -1,1 +1,221 @@
-//! Stub.
+//! The sessions of this agent: claimed, launched, attached, ended.
+//!
+//! Asked by `api` on behalf of instances, and by gateways through `bridge`. Asks `tokens`, `turn`,
+//! `ams` and `bridge`. The truth about a session is its document in NATS; what happens to it is
+//! decided by the pure functions of [`session`]. So a restart loses nothing: what this unit owns is
+//! found again in the store, and what was under way is finished by the next sweep.
+
+mod actor;
+mod end;
+mod error;
+mod launch;
+mod limit;
+mod presence;
+mod session;
+mod signals;
+mod sweep;
+mod unit;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use stream_ams::Ams;
+use stream_bridge::{Bridge, Feed};
+use stream_pki::ServedIdentity;
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{
+    AgentId, Commands, Cursor, Direction, IceServer, Page, Posted, Report, SessionDocument,
+    SessionId,
+};
+use stream_supervisor::{Limits, Mailbox, Restart, Supervisor};
+use stream_tokens::Tokens;
+use stream_turn::Turn;
+use tokio::time::{Instant, timeout_at};
+
+pub use error::SessionsError;
+
+use actor::Actor;
+use unit::Unit;
+
+/// Who this unit is and how much it takes on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of this unit, unique among the agents of one NATS; keep it across restarts.
+    pub name: AgentId,
+    /// Region that clients may ask for.
+    #[serde(default = "region")]
+    pub region: String,
+    /// Name of the deployment, put on every instance as a tag: only instances that carry it are
+    /// ours to delete.
+    #[serde(default = "deployment")]
+    pub deployment: String,
+    /// URL under which instances reach this unit, or the balancer before it.
+    pub url: String,
+    /// Whether instances get the fingerprint of our certificate to check. Switch it off when a
+    /// balancer with a certificate of its own stands in front.
+    #[serde(default = "pin")]
+    pub pin: bool,
+    /// Sessions this unit takes at most.
+    #[serde(default = "capacity")]
+    pub capacity: u32,
+    /// Seconds an instance may take from its launch until it says that it runs.
+    #[serde(default = "boot_timeout_s")]
+    pub boot_timeout_s: u64,
+    /// Seconds between two sweeps over the sessions of this unit.
+    #[serde(default = "sweep_s")]
+    pub sweep_s: u64,
+}
+
+fn region() -> String {
+    "cloud-0".to_owned()
+}
+
+fn deployment() -> String {
+    "default".to_owned()
+}
+
+fn pin() -> bool {
+    true
+}
+
+fn capacity() -> u32 {
+    100
+}
+
+fn boot_timeout_s() -> u64 {
+    300
+}
+
+fn sweep_s() -> u64 {
+    30
+}
+
+/// The neighbours that this actor asks.
+#[derive(Clone)]
+pub struct Neighbours {
+    pub ams: Ams,
+    pub bridge: Bridge,
+    pub tokens: Tokens,
+    pub turn: Turn,
+}
+
+/// The address of the registry of sessions.
+#[derive(Clone)]
+pub struct Sessions {
+    mailbox: Mailbox<Actor>,
+    bridge: Bridge,
+}
+
+impl Sessions {
+    /// Starts the actor. It takes up what this unit owns as soon as NATS is reached.
+    pub fn start(
+        config: Config,
+        served: ServedIdentity,
+        neighbours: Neighbours,
+        supervisor: &Supervisor,
+    ) -> Self {
+        let bridge = neighbours.bridge.clone();
+        let unit = Arc::new(Unit::new(config, served, neighbours));
+        let limits = Limits { mailbox: 8192, at_once: 1024, ..Limits::default() };
+        let factory = move || Actor::new(Arc::clone(&unit));
+        let mailbox = supervisor.host("sessions", Restart::default(), limits, factory);
+        Self { mailbox, bridge }
+    }
+
+    /// Returns the document of a session.
+    pub async fn read(&self, id: &SessionId) -> Result<SessionDocument, SessionsError> {
+        Ok(self.mailbox.ask(actor::Read(id.clone())).await??.value)
+    }
+
+    /// Ends a session: its instance is deleted. One that has ended already is fine.
+    pub async fn end(&self, id: &SessionId, cause: &str) -> Result<(), SessionsError> {
+        self.mailbox.ask(actor::End { id: id.clone(), cause: cause.to_owned() }).await?
+    }
+
+    /// Takes what an instance says of itself.
+    pub async fn report(&self, id: &SessionId, report: Report) -> Result<(), SessionsError> {
+        self.mailbox.ask(actor::TakeReport { id: id.clone(), report }).await?
+    }
+
+    /// Returns what the session wants of its instance, as soon as its revision is above `after`,
+    /// otherwise after `wait`.
+    pub async fn commands(
+        &self,
+        id: &SessionId,
+        after: u64,
+        wait: Duration,
+    ) -> Result<Commands, SessionsError> {
+        let until = Instant::now() + wait;
+        let mut feed = None;
+        loop {
+            let entry = self.mailbox.ask(actor::Read(id.clone())).await??;
+            let commands = Commands::of(&entry.value, entry.revision);
+            if commands.revision > after || Instant::now() >= until {
+                return Ok(commands);
+            }
+            let follow = self.bridge.follow_entry(Bucket::Sessions, id.as_str());
+            wait_for_news(&mut feed, follow, until).await?;
+        }
+    }
+
+    /// Stores signals of the instance, in order, and returns their cursors. Refuses what exceeds
+    /// the limit of writes of the session.
+    pub async fn write_signals(
+        &self,
+        id: &SessionId,
+        signals: Vec<Posted>,
+    ) -> Result<Vec<Cursor>, SessionsError> {
+        self.mailbox.ask(signals::Write { id: id.clone(), signals }).await?
+    }
+
+    /// Returns the signals for the instance after `after`, as soon as there are any, otherwise none
+    /// after `wait`. Without a cursor, those of the present generation from the beginning.
+    pub async fn read_signals(
+        &self,
+        id: &SessionId,
+        mut after: Option<Cursor>,
+        wait: Duration,
+    ) -> Result<Page, SessionsError> {
+        let until = Instant::now() + wait;
+        let mut feed = None;
+        loop {
+            let page = self.mailbox.ask(signals::Read { id: id.clone(), after }).await??;
+            if !page.signals.is_empty() || Instant::now() >= until {
+                return Ok(page);
+            }
+            after = Some(page.cursor);
+            let follow = self.bridge.follow_signals(id, Direction::ToInstance);
+            wait_for_news(&mut feed, follow, until).await?;
+        }
+    }
+
+    /// Returns fresh ICE servers for the instance of a session.
+    pub async fn instance_ice(&self, id: &SessionId) -> Result<Vec<IceServer>, SessionsError> {
+        self.mailbox.ask(actor::MintInstanceIce(id.clone())).await?
+    }
+
+    /// Returns, for everything this unit depends on, whether it is there, and if not, why.
+    pub async fn readiness(&self) -> Vec<(&'static str, Result<(), String>)> {
+        match self.mailbox.ask(actor::AskReadiness).await {
+            Ok(dependencies) => dependencies,
+            Err(error) => vec![("sessions", Err(error.to_string()))],
+        }
+    }
+}
+
+/// Returns when there may be something new, or at `until`. The first time it only begins to follow
+/// and returns at once: what came before that must be read again.
+async fn wait_for_news(
+    feed: &mut Option<Feed>,
+    follow: impl Future<Output = Result<Feed, stream_bridge::BridgeError>>,
+    until: Instant,
+) -> Result<(), SessionsError> {
+    match feed {
+        None => *feed = Some(follow.await?),
+        // At the deadline the caller looks a last time.
+        Some(feed) => drop(timeout_at(until, feed.changed()).await),
+    }
+    Ok(())
+}

@@ -92,7 +92,7 @@ impl Ams {
         .listen_rustls_0_23(listener, Arc::unwrap_or_clone(tls))?
         .run();
         let handle = server.handle();
-        tokio::spawn(async move {
+        service.spawn(async move {
             if let Err(error) = server.await {
                 log::error!("the AMS simulator stopped serving: {error}");
             }
@@ -137,6 +137,7 @@ impl Ams {
 
     /// Stops serving, then stops every instance and waits for it, a few seconds at most.
     pub async fn stop(&self) {
+        self.service.change(|state| state.stopped = true);
         self.server.stop(false).await;
         self.service.stop_all().await;
     }

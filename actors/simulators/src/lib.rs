@@ -4,7 +4,9 @@
 //! Seen by tests and `stream-dev` only (feature `dev`); nothing of it enters the two services.
 
 pub mod ams;
+mod chain;
 pub mod client;
+mod https;
 pub mod instance;
 mod media;
 mod signaling;

@@ -112,10 +112,9 @@ impl Application {
                 .ok_or(Refused::NotFound("application version")),
             None => {
                 let published = self.versions.iter().filter(|version| version.published);
-                published
-                    .map(|version| version.number)
-                    .max()
-                    .ok_or(Refused::NotAllowed("launch of an application without a published version"))
+                published.map(|version| version.number).max().ok_or(Refused::NotAllowed(
+                    "launch of an application without a published version",
+                ))
             }
         }
     }

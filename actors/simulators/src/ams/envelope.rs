@@ -1,5 +1,7 @@
 //! What every request and answer of AMS is wrapped in, `contract.md` 1.3.
 
+use std::time::Duration;
+
 use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
@@ -9,8 +11,12 @@ use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::operations::Operation;
+
+/// How long a client may take to send the body of its request.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Why AMS does not do what it is asked, in its own words.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
@@ -27,6 +33,8 @@ pub(crate) enum Refused {
     NotFound(&'static str),
     #[error("{0} not supported")]
     NotSupported(&'static str),
+    #[error("{0} timed out")]
+    TimedOut(&'static str),
     #[error("request too large")]
     TooLarge,
     #[error("not authorized")]
@@ -42,6 +50,7 @@ impl ResponseError for Refused {
                 StatusCode::BAD_REQUEST
             }
             Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::TimedOut(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Untrusted => StatusCode::FORBIDDEN,
         }
@@ -107,11 +116,11 @@ impl<T: DeserializeOwned> FromRequest for Body<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let bytes = Bytes::from_request(request, payload);
         Box::pin(async move {
-            let bytes = bytes.await.map_err(|error| {
-                match error.as_response_error().status_code() {
-                    StatusCode::PAYLOAD_TOO_LARGE => Refused::TooLarge,
-                    _ => Refused::Invalid("body"),
-                }
+            let bytes =
+                timeout(BODY_DEADLINE, bytes).await.map_err(|_| Refused::TimedOut("body"))?;
+            let bytes = bytes.map_err(|error| match error.as_response_error().status_code() {
+                StatusCode::PAYLOAD_TOO_LARGE => Refused::TooLarge,
+                _ => Refused::Invalid("body"),
             })?;
             let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
             serde_json::from_slice(text).map(Self).map_err(|_| Refused::Invalid("body"))

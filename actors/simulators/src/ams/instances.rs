@@ -1,17 +1,16 @@
 //! Instances, `contract.md` 1.6 and 1.7: their records, and which status may follow which.
 
+mod request;
+
 use std::fmt;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde_json::{Value, json};
 use stream_protocol::{MAX_USERDATA_BYTES, SessionId};
 
+pub(crate) use self::request::{Filter, NewInstance, Resources};
 use super::applications::{self, Application};
 use super::envelope::Refused;
-
-pub(crate) use self::request::{Filter, NewInstance, Resources};
-
-mod request;
 
 /// The node every instance is scheduled on.
 pub(crate) const NODE: &str = "lxd0";

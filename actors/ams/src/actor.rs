@@ -1,0 +1,212 @@
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::Message;
+use stream_protocol::Application;
+use stream_supervisor::{Handler, Limits, Mailbox, Me, Reply, Restart, Supervisor, Worker};
+use tokio::sync::Notify;
+
+use crate::error::AmsError;
+use crate::instance::{Instance, LaunchInstance};
+use crate::remote::Remote;
+use crate::wire::Cluster;
+use crate::{Config, Link};
+
+/// How long after a good look the next one follows, and the longest pause between bad ones.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long after the first bad look the next one follows; the pauses then double.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// No message takes more than this many calls.
+const MAX_CALLS: u32 = 2;
+
+/// Time to spare, so that a call's own deadline is always the first to strike.
+const MARGIN: Duration = Duration::from_secs(5);
+
+pub(crate) fn start(config: &Config, supervisor: &Supervisor) -> Result<Mailbox<Actor>, AmsError> {
+    let remote = Remote::new(config)?;
+    let handler = Duration::from_secs(config.timeout_s) * MAX_CALLS + MARGIN;
+    let limits = Limits { handler, answer: handler + MARGIN, ..Limits::default() };
+    // A host: a launch under way should end with its answer, whatever happens beside it.
+    Ok(supervisor.host("ams", Restart::default(), limits, move || Actor::new(remote.clone())))
+}
+
+#[derive(Message)]
+#[rtype(result = "Result<(), AmsError>")]
+pub(crate) struct DeleteInstance(pub(crate) String);
+
+#[derive(Message)]
+#[rtype(result = "Result<Option<Instance>, AmsError>")]
+pub(crate) struct FindInstance(pub(crate) String);
+
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Instance>, AmsError>")]
+pub(crate) struct ListInstances {
+    pub(crate) tag: String,
+}
+
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Application>, AmsError>")]
+pub(crate) struct ListApplications;
+
+#[derive(Message)]
+#[rtype(result = "Result<Cluster, AmsError>")]
+pub(crate) struct ReadCluster;
+
+#[derive(Message)]
+#[rtype(result = "Link")]
+pub(crate) struct ReadLink;
+
+/// What a look at AMS found: its cluster, or why it is away.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Looked(Result<Cluster, String>);
+
+/// State: rebuilt after a crash, seen by nobody else.
+pub(crate) struct Actor {
+    remote: Remote,
+    link: Link,
+    /// Has the next look taken at once.
+    look: Rc<Notify>,
+}
+
+impl Actor {
+    fn new(remote: Remote) -> Self {
+        let link = Link { connected: false, error: Some("not reached yet".to_owned()) };
+        Self { remote, link, look: Rc::default() }
+    }
+
+    /// Answers with what `work` returns. When that does not fit what is known of the link, AMS is
+    /// looked at anew; the looks alone decide, so that the link has one opinion.
+    fn call<T, F>(&self, work: impl FnOnce(Remote) -> F) -> Reply<Result<T, AmsError>>
+    where
+        F: Future<Output = Result<T, AmsError>> + 'static,
+    {
+        let (work, look) = (work(self.remote.clone()), Rc::clone(&self.look));
+        let connected = self.link.connected;
+        Reply::later(async move {
+            let answer = work.await;
+            let away = matches!(answer, Err(AmsError::Away(_) | AmsError::TimedOut));
+            if away == connected {
+                look.notify_one();
+            }
+            answer
+        })
+    }
+}
+
+impl Worker for Actor {
+    fn started(&mut self, me: &Me<Self>) {
+        me.spawn(keep_looking(self.remote.clone(), Rc::clone(&self.look), me.clone()));
+    }
+}
+
+/// Looks at AMS for as long as the worker lives: often while it is away, seldom otherwise.
+async fn keep_looking(remote: Remote, look: Rc<Notify>, me: Me<Actor>) {
+    let mut failures = 0;
+    loop {
+        let found = match remote.server().await {
+            Ok(server) => Ok(Cluster::from(server)),
+            Err(AmsError::Away(cause)) => Err(cause),
+            Err(error) => Err(error.to_string()),
+        };
+        failures = if found.is_ok() { 0 } else { failures + 1 };
+        me.tell(Looked(found));
+        let _ = tokio::time::timeout(pause(failures), look.notified()).await;
+    }
+}
+
+fn pause(failures: u32) -> Duration {
+    match failures {
+        0 => LONGEST_PAUSE,
+        n => FIRST_PAUSE.saturating_mul(2u32.saturating_pow(n - 1)).min(LONGEST_PAUSE),
+    }
+}
+
+impl Handler<Looked> for Actor {
+    fn handle(&mut self, Looked(found): &Looked, _: &Me<Self>) -> Reply<()> {
+        match found {
+            Ok(cluster) if !self.link.connected => {
+                log::info!(cluster = cluster.name.as_str(); "ams is reached and trusts us");
+            }
+            Err(cause) if self.link.error.as_ref() != Some(cause) => {
+                log::warn!("ams is away: {cause}");
+            }
+            _ => {}
+        }
+        self.link = Link { connected: found.is_ok(), error: found.as_ref().err().cloned() };
+        ().into()
+    }
+}
+
+impl Handler<LaunchInstance> for Actor {
+    fn handle(&mut self, launch: &LaunchInstance, _: &Me<Self>) -> Reply<Result<String, AmsError>> {
+        let launch = launch.clone();
+        self.call(|remote| async move { remote.launch(&launch).await })
+    }
+}
+
+impl Handler<DeleteInstance> for Actor {
+    fn handle(&mut self, delete: &DeleteInstance, _: &Me<Self>) -> Reply<Result<(), AmsError>> {
+        let id = delete.0.clone();
+        self.call(|remote| async move { remote.delete(&id).await })
+    }
+}
+
+impl Handler<FindInstance> for Actor {
+    fn handle(
+        &mut self,
+        find: &FindInstance,
+        _: &Me<Self>,
+    ) -> Reply<Result<Option<Instance>, AmsError>> {
+        let id = find.0.clone();
+        self.call(|remote| async move { remote.instance(&id).await })
+    }
+}
+
+impl Handler<ListInstances> for Actor {
+    fn handle(
+        &mut self,
+        list: &ListInstances,
+        _: &Me<Self>,
+    ) -> Reply<Result<Vec<Instance>, AmsError>> {
+        let tag = list.tag.clone();
+        self.call(|remote| async move { remote.instances(&tag).await })
+    }
+}
+
+impl Handler<ListApplications> for Actor {
+    fn handle(
+        &mut self,
+        _: &ListApplications,
+        _: &Me<Self>,
+    ) -> Reply<Result<Vec<Application>, AmsError>> {
+        self.call(|remote| async move { remote.applications().await })
+    }
+}
+
+impl Handler<ReadCluster> for Actor {
+    fn handle(&mut self, _: &ReadCluster, _: &Me<Self>) -> Reply<Result<Cluster, AmsError>> {
+        self.call(|remote| async move { remote.server().await.map(Cluster::from) })
+    }
+}
+
+impl Handler<ReadLink> for Actor {
+    fn handle(&mut self, _: &ReadLink, _: &Me<Self>) -> Reply<Link> {
+        self.link.clone().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_grow_rarer_while_ams_is_away_and_are_rare_when_it_is_there() {
+        let seconds: Vec<_> = (1..8).map(|failures| pause(failures).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(pause(0), LONGEST_PAUSE);
+        assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
+    }
+}

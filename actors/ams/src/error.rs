@@ -1,0 +1,84 @@
+use stream_supervisor::Unavailable;
+
+/// Why AMS did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AmsError {
+    /// AMS cannot be reached, shows another certificate than the trusted one, or does not trust
+    /// ours. Whether a call under way took effect is not known.
+    #[error("ams is away: {0}")]
+    Away(String),
+    /// The name of a launch is taken, yet no instance has it: one is just going.
+    #[error("the name of the instance is taken")]
+    Conflict,
+    #[error("ams knows no such application or instance")]
+    NotFound,
+    #[error("ams refused with code {code}: {text}")]
+    Refused { code: u16, text: String },
+    /// No answer within the deadline. Whether the call took effect is not known.
+    #[error("ams gave no answer in time")]
+    TimedOut,
+
+    /// AMS said something that is not its protocol.
+    #[error("ams gave an answer that cannot be read: {0}")]
+    Malformed(String),
+
+    /// Our own configuration; only from [`Ams::start`](crate::Ams::start).
+    #[error("{0}")]
+    Config(String),
+    /// The actor is gone, stuck or restarting.
+    #[error("the client of ams is unavailable")]
+    Unavailable(#[from] Unavailable),
+}
+
+impl AmsError {
+    /// Whether the same call may succeed later without any change.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Away(_) | Self::Conflict | Self::TimedOut | Self::Unavailable(_) => true,
+            Self::Refused { code, .. } => matches!(code, 429 | 503),
+            Self::Config(_) | Self::Malformed(_) | Self::NotFound => false,
+        }
+    }
+}
+
+/// Returns `error` and all that caused it in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        // Some errors repeat their source; once is enough.
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_time_can_heal_is_passing() {
+        assert!(AmsError::TimedOut.is_passing());
+        assert!(AmsError::Refused { code: 503, text: String::new() }.is_passing());
+        assert!(!AmsError::Refused { code: 400, text: String::new() }.is_passing());
+        assert!(!AmsError::NotFound.is_passing());
+    }
+
+    #[test]
+    fn a_chain_names_every_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{text}")]
+        struct Layer {
+            text: &'static str,
+            source: Option<Box<Layer>>,
+        }
+        let layer = |text, source: Option<Layer>| Layer { text, source: source.map(Box::new) };
+        let root = layer("no route", None);
+        let middle = layer("dial: no route", Some(root));
+        assert_eq!(chain(&layer("call", Some(middle))), "call: dial: no route");
+    }
+}

@@ -1,0 +1,150 @@
+//! Instances, `contract.md` 1.6 and 1.7: what is asked for, and what AMS says of one.
+
+use actix::Message;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use stream_protocol::InstanceName;
+
+use crate::error::AmsError;
+use crate::wire::nullable;
+
+/// Asks for a new instance of an application. No `Debug`: the user data holds a token.
+#[derive(Clone, Message)]
+#[rtype(result = "Result<String, AmsError>")]
+pub struct LaunchInstance {
+    /// Unique among all instances of the cluster.
+    pub name: InstanceName,
+    /// Id or name of the application.
+    pub app: String,
+    /// `None` is the latest published version.
+    pub app_version: Option<u64>,
+    /// Handed to the instance as it is; AMS takes 10 KiB.
+    pub user_data: String,
+    pub tags: Vec<String>,
+}
+
+impl LaunchInstance {
+    /// The request body. Streaming is not turned on there: it would have AMS look for an agent of
+    /// its own.
+    pub(crate) fn body(&self) -> Value {
+        json!({
+            "name": self.name,
+            "app_id": self.app,
+            "app_version": self.app_version,
+            "user_data": self.user_data,
+            "tags": self.tags,
+            "config": { "platform": "webrtc" },
+        })
+    }
+}
+
+/// What AMS says of an instance.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Instance {
+    pub id: String,
+    pub name: String,
+    pub status: InstanceStatus,
+    /// Why the status is what it is; mostly empty.
+    pub message: String,
+    pub tags: Vec<String>,
+}
+
+/// Where an instance is in its life, in the order it goes through.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceStatus {
+    /// It failed and is stopped.
+    Error,
+    Unknown,
+    Created,
+    Prepared,
+    Started,
+    Running,
+    Stopped,
+    /// It is being removed.
+    Deleted,
+}
+
+impl InstanceStatus {
+    fn of(code: i64) -> Self {
+        match code {
+            -1 => Self::Error,
+            1 => Self::Created,
+            2 => Self::Prepared,
+            3 => Self::Started,
+            4 => Self::Running,
+            5 => Self::Stopped,
+            6 => Self::Deleted,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// An instance as it is written on the wire; what is missing or `null` counts as empty.
+#[derive(Deserialize)]
+pub(crate) struct Raw {
+    id: String,
+    #[serde(default, deserialize_with = "nullable")]
+    name: String,
+    #[serde(default, deserialize_with = "nullable")]
+    status_code: i64,
+    #[serde(default, deserialize_with = "nullable")]
+    status_message: String,
+    #[serde(default, deserialize_with = "nullable")]
+    error_message: String,
+    #[serde(default, deserialize_with = "nullable")]
+    tags: Vec<String>,
+}
+
+impl From<Raw> for Instance {
+    fn from(raw: Raw) -> Self {
+        let Raw { id, name, status_code, status_message, error_message, tags } = raw;
+        let message = if error_message.is_empty() { status_message } else { error_message };
+        Self { id, name, status: InstanceStatus::of(status_code), message, tags }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launch_says_what_ams_needs_and_leaves_its_streaming_off() {
+        let launch = LaunchInstance {
+            name: "s-abc-1".parse().expect("a name"),
+            app: "com.example.app".into(),
+            app_version: None,
+            user_data: "{}".into(),
+            tags: vec!["session=abc".into()],
+        };
+        let expected = json!({
+            "name": "s-abc-1", "app_id": "com.example.app", "app_version": null, "user_data": "{}",
+            "tags": ["session=abc"], "config": {"platform": "webrtc"},
+        });
+        assert_eq!(launch.body(), expected);
+    }
+
+    #[test]
+    fn an_instance_is_read_from_what_ams_says_of_it() {
+        let read = |text| serde_json::from_str::<Raw>(text).map(Instance::from);
+        let full = r#"{"id":"i1","name":"s-1","status":"error","status_code":-1,"node":"lxd0",
+            "status_message":"Error","error_message":"no boot","tags":["session=1"]}"#;
+        let instance = read(full).expect("an instance");
+        assert_eq!((instance.id.as_str(), instance.name.as_str()), ("i1", "s-1"));
+        assert_eq!(instance.status, InstanceStatus::Error);
+        assert_eq!(instance.message, "no boot");
+        assert_eq!(instance.tags, ["session=1"]);
+
+        let sparse = read(r#"{"id":"i2","tags":null,"error_message":null}"#).expect("an instance");
+        assert_eq!((sparse.status, sparse.tags.len()), (InstanceStatus::Unknown, 0));
+        assert!(read("{}").is_err(), "an instance without an id is none");
+    }
+
+    #[test]
+    fn every_status_code_of_the_contract_has_its_status() {
+        use InstanceStatus::*;
+        let expected = [Error, Unknown, Created, Prepared, Started, Running, Stopped, Deleted];
+        assert!((-1..).map(InstanceStatus::of).take(8).eq(expected));
+        assert_eq!(InstanceStatus::of(99), Unknown);
+    }
+}

@@ -1,0 +1,213 @@
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix::Message;
+use actix_web::dev::ServerHandle;
+use actix_web::web::ServiceConfig;
+use rustls::ServerConfig;
+use stream_pki::{ClientCertificates, ServedIdentity, server_config};
+use stream_supervisor::{
+    Handler, Limits, Mailbox, Me, Reply, Restart, Supervisor, Worker, detached,
+};
+use tokio::net::TcpSocket;
+use tokio::sync::oneshot;
+
+use crate::{Config, server};
+
+/// Connections that wait to be accepted; the kernel refuses more.
+const BACKLOG: u32 = 1024;
+
+const MAX_WORKERS: usize = 64;
+
+/// Listens on `config.listen` and serves `routes` there.
+pub(crate) fn start(
+    config: Config,
+    served: &ServedIdentity,
+    routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    supervisor: &Supervisor,
+) -> io::Result<(Mailbox<Actor>, SocketAddr)> {
+    if !(1..=MAX_WORKERS).contains(&config.workers) {
+        let text = format!("workers is between 1 and {MAX_WORKERS}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let listener = listen(config.listen)?;
+    let address = listener.local_addr()?;
+    let door = Door::new(listener);
+    let tls = server_config(served, ClientCertificates::Ignored);
+    let mailbox = supervisor.host("api", Restart::default(), Limits::default(), move || {
+        let (door, tls, routes) = (door.clone(), Arc::clone(&tls), routes.clone());
+        let open = Box::new(move |listener, tls| {
+            server::build(listener, tls, config.workers, routes.clone())
+        });
+        Actor { door, tls, open, server: None }
+    });
+    Ok((mailbox, address))
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// The listening socket. It outlives every server that accepts on it, until it is closed for good.
+#[derive(Clone)]
+struct Door(Arc<Mutex<Option<TcpListener>>>);
+
+impl Door {
+    fn new(listener: TcpListener) -> Self {
+        Self(Arc::new(Mutex::new(Some(listener))))
+    }
+
+    /// Returns the socket once more, or `None` when it is closed.
+    fn listener(&self) -> io::Result<Option<TcpListener>> {
+        self.socket().as_ref().map(TcpListener::try_clone).transpose()
+    }
+
+    fn is_open(&self) -> bool {
+        self.socket().is_some()
+    }
+
+    fn close(&self) {
+        *self.socket() = None;
+    }
+
+    fn socket(&self) -> std::sync::MutexGuard<'_, Option<TcpListener>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Stops serving for good; answered when requests under way are done or their time is up.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Close;
+
+type Open = dyn Fn(TcpListener, ServerConfig) -> io::Result<actix_web::dev::Server>;
+
+/// State: rebuilt after a crash, seen by nobody else.
+pub(crate) struct Actor {
+    door: Door,
+    tls: Arc<ServerConfig>,
+    open: Box<Open>,
+    server: Option<Running>,
+}
+
+struct Running {
+    handle: ServerHandle,
+    /// Dropped with the worker: then the server retires.
+    _leash: oneshot::Sender<Infallible>,
+}
+
+impl Worker for Actor {
+    /// Opens a server behind the door. A server that cannot be opened, or that ends while the door
+    /// is open, is a failure like any other: the next attempt follows after a pause.
+    fn started(&mut self, me: &Me<Self>) {
+        let listener = self.door.listener().expect("the listening socket can be shared");
+        let Some(listener) = listener else { return };
+        let server = (self.open)(listener, ServerConfig::clone(&self.tls))
+            .expect("a server can be opened behind the listening socket");
+        let (leash, retired) = oneshot::channel();
+        self.server = Some(Running { handle: server.handle(), _leash: leash });
+
+        // Not among the worker's own tasks, which are cut off with it: the server finishes what it
+        // has begun.
+        let (end, ended) = oneshot::channel();
+        detached("the https server", async move {
+            // Nobody listens any more when the worker has been replaced.
+            let _ = end.send(server::run(server, retired).await);
+        });
+        let door = self.door.clone();
+        me.spawn(async move {
+            let result = ended.await;
+            if door.is_open() {
+                panic!("the https server ended: {result:?}");
+            }
+        });
+    }
+}
+
+impl Handler<Close> for Actor {
+    fn handle(&mut self, _: &Close, _: &Me<Self>) -> Reply<()> {
+        self.door.close();
+        match self.server.take() {
+            Some(server) => Reply::later(server.handle.stop(true)),
+            None => ().into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::OnceLock;
+    use std::time::Duration;
+
+    use actix_web::{HttpResponse, web};
+    use stream_pki::{Identity, KeyPairPem, Trust, client_config, self_signed};
+
+    use super::*;
+
+    fn served() -> ServedIdentity {
+        static PAIR: OnceLock<KeyPairPem> = OnceLock::new();
+        let pair = PAIR.get_or_init(|| self_signed("api", &[]).expect("a key pair"));
+        let identity = Identity::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes());
+        ServedIdentity::new(identity.expect("our own key pair"))
+    }
+
+    fn client(served: &ServedIdentity) -> reqwest::Client {
+        let trust = Trust::Pins(vec![served.current().fingerprint()]);
+        let tls = client_config(&trust, None).expect("a configuration");
+        let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
+        // Without a pool, so that every request knocks anew.
+        let client = client.pool_max_idle_per_host(0).timeout(Duration::from_secs(10));
+        client.build().expect("a client")
+    }
+
+    fn config(workers: usize) -> Config {
+        Config { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0), workers }
+    }
+
+    fn routes(app: &mut ServiceConfig) {
+        app.route("/ping", web::get().to(|| async { HttpResponse::Ok().body("pong") }));
+    }
+
+    #[actix::test]
+    async fn a_restart_refuses_nobody() {
+        let (served, supervisor) = (served(), Supervisor::default());
+        let (_mailbox, address) = start(config(1), &served, routes, &supervisor).expect("started");
+        let (client, url) = (client(&served), format!("https://{address}/ping"));
+        while supervisor.status()[0].restarts < 3 {
+            let answer = client.get(&url).send().await.expect("an answer");
+            assert_eq!(answer.text().await.expect("a body"), "pong");
+            assert!(supervisor.crash("api"));
+        }
+        assert!(client.get(&url).send().await.is_ok(), "after the last restart");
+    }
+
+    #[actix::test]
+    async fn after_it_is_closed_nobody_is_served_even_if_it_crashes_then() {
+        let (served, supervisor) = (served(), Supervisor::default());
+        let (mailbox, address) = start(config(1), &served, routes, &supervisor).expect("started");
+        let (client, url) = (client(&served), format!("https://{address}/ping"));
+        assert!(client.get(&url).send().await.is_ok());
+        mailbox.ask(Close).await.expect("closed");
+        supervisor.crash("api");
+        mailbox.ask(Close).await.expect("closed again");
+        let error = client.get(&url).send().await.expect_err("it is closed");
+        assert!(error.is_connect(), "{error:?}");
+    }
+
+    #[actix::test]
+    async fn an_address_in_use_and_a_senseless_number_of_workers_are_refused() {
+        let (served, supervisor) = (served(), Supervisor::default());
+        let (_mailbox, address) = start(config(1), &served, routes, &supervisor).expect("started");
+        let taken = Config { listen: address, workers: 1 };
+        let error = start(taken, &served, routes, &supervisor).err().expect("refused");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let error = start(config(0), &served, routes, &supervisor).err().expect("refused");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+}

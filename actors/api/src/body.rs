@@ -1,0 +1,111 @@
+//! Bodies of requests: of bounded size, within a bounded time, whatever their content type says.
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::error::PayloadError;
+use actix_web::http::header::CONTENT_LENGTH;
+use actix_web::web::{Bytes, Payload};
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use serde::de::DeserializeOwned;
+
+use crate::error::ApiError;
+
+/// The bound of an ordinary body, in bytes.
+pub(crate) const SMALL: usize = 16 * 1024;
+
+/// The time a body may take to arrive.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// Reads the body of `request`. Refuses one of more than `limit` bytes, before reading it when it
+/// says so itself.
+pub(crate) async fn read(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<Vec<u8>, ApiError> {
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if announced.and_then(|text| text.parse().ok()).is_some_and(|length: usize| length > limit) {
+        return Err(ApiError::too_large(limit));
+    }
+    collect(payload, limit, WITHIN).await
+}
+
+async fn collect(
+    chunks: impl Stream<Item = Result<Bytes, PayloadError>>,
+    limit: usize,
+    within: Duration,
+) -> Result<Vec<u8>, ApiError> {
+    let body = chunks
+        .map(|chunk| chunk.map_err(|_| ApiError::malformed("the body is cut off")))
+        .try_fold(Vec::new(), async |mut body, chunk| {
+            if body.len() + chunk.len() > limit {
+                return Err(ApiError::too_large(limit));
+            }
+            body.extend_from_slice(&chunk);
+            Ok(body)
+        });
+    tokio::time::timeout(within, body).await.unwrap_or(Err(ApiError::SlowBody))
+}
+
+/// Reads JSON. What is wrong is told by its place and by `expected`, never by quoting the body.
+pub(crate) fn json<T: DeserializeOwned>(body: &[u8], expected: &str) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| {
+        let what = match error.classify() {
+            serde_json::error::Category::Data => "not what is expected",
+            _ => "not JSON",
+        };
+        let (line, column) = (error.line(), error.column());
+        let text = format!("the body is {what} at {line}:{column}; expected {expected}");
+        ApiError::malformed(text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::ResponseError;
+    use futures_util::stream;
+    use stream_protocol::Report;
+
+    use super::*;
+
+    async fn collected(sizes: &[usize], limit: usize) -> Result<usize, u16> {
+        let chunks = sizes.iter().map(|size| Ok(Bytes::from(vec![b'x'; *size])));
+        let body = collect(stream::iter(chunks.collect::<Vec<_>>()), limit, WITHIN).await;
+        body.map(|body| body.len()).map_err(|error| error.status_code().as_u16())
+    }
+
+    #[actix::test]
+    async fn a_body_is_read_up_to_its_bound() {
+        assert_eq!(collected(&[], 8).await, Ok(0));
+        assert_eq!(collected(&[4, 4], 8).await, Ok(8));
+        assert_eq!(collected(&[4, 4, 1], 8).await, Err(413));
+        assert_eq!(collected(&[usize::from(u16::MAX)], 8).await, Err(413));
+    }
+
+    #[actix::test]
+    async fn a_body_that_breaks_off_is_malformed() {
+        let chunks =
+            stream::iter([Ok(Bytes::from_static(b"{")), Err(PayloadError::Incomplete(None))]);
+        let error = collect(chunks, 8, WITHIN).await.expect_err("it broke off");
+        assert_eq!(error.status_code().as_u16(), 400);
+    }
+
+    #[actix::test]
+    async fn a_body_that_never_comes_is_given_up() {
+        let error = collect(stream::pending(), 8, Duration::ZERO).await.expect_err("nothing came");
+        assert_eq!(error.status_code().as_u16(), 408);
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_body_is_told_without_quoting_it() {
+        let read = |body: &str| json::<Report>(body.as_bytes(), "a report");
+        assert!(read(r#"{"status":"running"}"#).is_ok());
+        for body in [r#"{"status":"secret"}"#, r#"{"status":"running" secret"#, "secret", ""] {
+            let error = read(body).expect_err("it is no report");
+            let text = error.to_string();
+            assert!(!text.contains("secret") && text.contains("a report"), "{text}");
+            assert_eq!(error.status_code().as_u16(), 400);
+        }
+    }
+}

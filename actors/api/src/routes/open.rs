@@ -1,0 +1,96 @@
+//! What belongs to no session: version, health, the state of the actors.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::json;
+use stream_protocol::Op;
+
+use super::House;
+use crate::error::ApiError;
+use crate::{answer, auth};
+
+/// A probe gets an answer within this time, even when a part of the house is stuck.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// `GET /1.0`
+pub(super) async fn version() -> HttpResponse {
+    let version = env!("CARGO_PKG_VERSION");
+    let extensions: [&str; 0] = [];
+    answer::ok(json!({
+        "api_version": "1.0", "api_status": "stable", "api_extensions": extensions,
+        "version": version,
+    }))
+}
+
+/// `GET /1.0/health/live`: that this is answered at all is the answer. What the process depends on
+/// is no matter of its own life.
+pub(super) async fn live(house: Data<House>) -> HttpResponse {
+    answer::ok(json!({ "actors": house.supervisor.status().len() }))
+}
+
+/// `GET /1.0/health/ready`
+pub(super) async fn ready(house: Data<House>) -> HttpResponse {
+    let probe = tokio::time::timeout(PROBE, dependencies(&house)).await;
+    readiness(probe.unwrap_or_else(|_| {
+        BTreeMap::from([("sessions", Err("gave no answer in time".to_owned()))])
+    }))
+}
+
+async fn dependencies(house: &House) -> BTreeMap<&'static str, Result<(), String>> {
+    let (sessions, tokens) = tokio::join!(house.sessions.readiness(), house.tokens.ready());
+    let tokens = ("tokens", tokens.map_err(|error| error.to_string()));
+    sessions.into_iter().chain([tokens]).collect()
+}
+
+/// Answers 200 when everything is there, else 503 and what is not.
+fn readiness(dependencies: BTreeMap<&'static str, Result<(), String>>) -> HttpResponse {
+    let state = |state: &Result<(), String>| state.as_ref().err().cloned().unwrap_or("ok".into());
+    let states: BTreeMap<_, _> = dependencies.iter().map(|(name, s)| (*name, state(s))).collect();
+    if dependencies.values().all(Result::is_ok) {
+        return answer::ok(states);
+    }
+    answer::detailed(StatusCode::SERVICE_UNAVAILABLE, "not ready", states)
+}
+
+/// `GET /1.0/status`
+pub(super) async fn status(
+    request: HttpRequest,
+    house: Data<House>,
+) -> Result<HttpResponse, ApiError> {
+    auth::plain(&request, &house.tokens, Op::StatusRead).await?;
+    let version = env!("CARGO_PKG_VERSION");
+    Ok(answer::ok(json!({ "version": version, "actors": house.supervisor.status() })))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+    use serde_json::Value;
+
+    use super::*;
+
+    async fn answered(states: &[(&'static str, Result<(), String>)]) -> (u16, Value) {
+        let response = readiness(states.iter().cloned().collect());
+        let status = response.status().as_u16();
+        let Ok(body) = to_bytes(response.into_body()).await else { panic!("no body") };
+        (status, serde_json::from_slice(&body).expect("json"))
+    }
+
+    #[actix::test]
+    async fn ready_means_that_every_dependency_is_there() {
+        let (status, body) = answered(&[("nats", Ok(())), ("ams", Ok(()))]).await;
+        assert_eq!((status, &body["metadata"]["nats"]), (200, &json!("ok")));
+    }
+
+    #[actix::test]
+    async fn what_is_away_is_named_with_its_cause() {
+        let away = Err("connection refused".to_owned());
+        let (status, body) = answered(&[("nats", Ok(())), ("ams", away)]).await;
+        assert_eq!((status, &body["type"]), (503, &json!("error")));
+        assert_eq!(body["metadata"], json!({"nats": "ok", "ams": "connection refused"}));
+    }
+}

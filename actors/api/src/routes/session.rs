@@ -1,0 +1,164 @@
+//! One session: read and ended by whoever may, reported on and followed by its instance.
+
+use std::time::Duration;
+
+use actix_web::web::{Data, Payload, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use stream_protocol::{Op, Report, SessionDocument, SessionId, Status};
+
+use super::House;
+use crate::error::ApiError;
+use crate::{answer, auth, body};
+
+/// The longest a long-poll stays open, in seconds; who asks for more gets this.
+const MAX_WAIT_S: u64 = 60;
+
+/// How much of a message is kept, in characters: the session's document holds several.
+const MAX_MESSAGE: usize = 1024;
+
+/// A session as it is shown.
+#[derive(Serialize)]
+struct View<'a> {
+    id: &'a SessionId,
+    app: &'a str,
+    region: &'a str,
+    status: Status,
+    status_message: &'a str,
+    joinable: bool,
+    generation: u64,
+    /// Empty while there is none.
+    instance_id: &'a str,
+    cluster_id: &'a str,
+    /// Unix seconds.
+    created_at: u64,
+}
+
+impl<'a> From<&'a SessionDocument> for View<'a> {
+    fn from(document: &'a SessionDocument) -> Self {
+        Self {
+            id: &document.id,
+            app: &document.request.app,
+            region: &document.request.region,
+            status: document.status,
+            status_message: document.message(),
+            joinable: document.request.joinable,
+            generation: document.generation,
+            instance_id: document.instance_id.as_deref().unwrap_or_default(),
+            cluster_id: &document.cluster,
+            created_at: document.created_at,
+        }
+    }
+}
+
+/// `GET /1.0/sessions/{id}`
+pub(super) async fn read(
+    request: HttpRequest,
+    house: Data<House>,
+) -> Result<HttpResponse, ApiError> {
+    let (id, _) = auth::session(&request, &house.tokens, Op::SessionRead).await?;
+    let document = house.sessions.read(&id).await?;
+    Ok(answer::ok(View::from(&document)))
+}
+
+/// `DELETE /1.0/sessions/{id}`
+pub(super) async fn end(
+    request: HttpRequest,
+    house: Data<House>,
+) -> Result<HttpResponse, ApiError> {
+    let (id, claims) = auth::session(&request, &house.tokens, Op::SessionDelete).await?;
+    let cause = format!("ended by {} {}", claims.kind, claims.subject);
+    house.sessions.end(&id, &cause).await?;
+    Ok(answer::ok(json!({})))
+}
+
+/// `PATCH /1.0/sessions/{id}`
+pub(super) async fn report(
+    request: HttpRequest,
+    payload: Payload,
+    house: Data<House>,
+) -> Result<HttpResponse, ApiError> {
+    let (id, _) = auth::session(&request, &house.tokens, Op::SessionReport).await?;
+    let bytes = body::read(&request, payload, body::SMALL).await?;
+    house.sessions.report(&id, parse_report(&bytes)?).await?;
+    Ok(answer::ok(json!({})))
+}
+
+fn parse_report(bytes: &[u8]) -> Result<Report, ApiError> {
+    let expected = r#"{"status":"running"|"error"|"stopped","message":".."}"#;
+    let Report { status, message } = body::json(bytes, expected)?;
+    // It may end up on a terminal.
+    let message = message.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
+    Ok(Report { status, message })
+}
+
+#[derive(Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
+struct Poll<T> {
+    after: Option<T>,
+    #[serde(default)]
+    wait: u64,
+}
+
+/// Reads what a long-poll starts after, and how long it may stay open.
+pub(super) fn poll<T: for<'de> Deserialize<'de>>(
+    query: &str,
+) -> Result<(Option<T>, Duration), ApiError> {
+    let Query(Poll { after, wait }) = Query::from_query(query).map_err(|_| {
+        ApiError::malformed("after is what the last answer gave, wait is a number of seconds")
+    })?;
+    Ok((after, Duration::from_secs(wait.min(MAX_WAIT_S))))
+}
+
+/// `GET /1.0/sessions/{id}/commands`
+pub(super) async fn commands(
+    request: HttpRequest,
+    house: Data<House>,
+) -> Result<HttpResponse, ApiError> {
+    let (id, _) = auth::session(&request, &house.tokens, Op::CommandRead).await?;
+    let (after, wait) = poll(request.query_string())?;
+    // No revision is 0: without one, the present state is the answer.
+    let commands = house.sessions.commands(&id, after.unwrap_or(0), wait).await?;
+    Ok(answer::ok(commands))
+}
+
+/// `POST /1.0/sessions/{id}/ice-servers`
+pub(super) async fn ice_servers(
+    request: HttpRequest,
+    house: Data<House>,
+) -> Result<HttpResponse, ApiError> {
+    let (id, _) = auth::session(&request, &house.tokens, Op::IceMint).await?;
+    Ok(answer::ok(house.sessions.instance_ice(&id).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::{Cursor, ReportedStatus};
+
+    use super::*;
+
+    #[test]
+    fn a_poll_is_read_from_the_query_and_never_waits_longer_than_a_minute() {
+        let waits = |query| poll::<u64>(query).map(|(after, wait)| (after, wait.as_secs()));
+        assert_eq!(waits("").expect("defaults"), (None, 0));
+        assert_eq!(waits("after=7&wait=25").expect("a poll"), (Some(7), 25));
+        assert_eq!(waits("wait=86400&other=x").expect("a poll"), (None, 60));
+        for query in ["after=x", "wait=-1", "wait=x", "wait=1&wait=2"] {
+            assert!(waits(query).is_err(), "{query} passed");
+        }
+        let cursor = Cursor { epoch: 35, sequence: 7 };
+        assert_eq!(poll("after=z-7").expect("a poll").0, Some(cursor));
+        assert!(poll::<Cursor>("after=7").is_err());
+    }
+
+    #[test]
+    fn a_report_is_read_and_its_message_shortened() {
+        let body = format!(r#"{{"status":"error","message":"a\u001b[2J{}"}}"#, "x".repeat(5000));
+        let report = parse_report(body.as_bytes()).expect("a report");
+        assert_eq!(report.status, ReportedStatus::Error);
+        assert_eq!(report.message.chars().count(), MAX_MESSAGE);
+        assert!(report.message.starts_with("a[2Jx"), "control characters are dropped");
+        assert!(parse_report(br#"{"status":"deleted"}"#).is_err());
+    }
+}

@@ -1,0 +1,128 @@
+//! The instance's end of the signal log.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use stream_protocol::{Code, Op, Posted, Refusal, Signal, SignalError, SignalId};
+
+use super::House;
+use super::session::poll;
+use crate::error::ApiError;
+use crate::{answer, auth, body};
+
+/// The bound of a request's body, in bytes.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// How many signals one request may bring.
+const MAX_SIGNALS: usize = 100;
+
+const EXPECTED: &str = r#"{"id","generation","signal":{..}} or an array of them"#;
+
+/// `POST /1.0/sessions/{id}/signals`: answered when the log has acknowledged all of them.
+pub(super) async fn write(
+    request: HttpRequest,
+    payload: Payload,
+    house: Data<House>,
+) -> Result<HttpResponse, ApiError> {
+    let (id, _) = auth::session(&request, &house.tokens, Op::SignalWrite).await?;
+    let signals = parse(&body::read(&request, payload, MAX_BODY).await?)?;
+    let cursors = house.sessions.write_signals(&id, signals).await?;
+    Ok(answer::ok(json!({ "cursors": cursors })))
+}
+
+/// `GET /1.0/sessions/{id}/signals`
+pub(super) async fn read(
+    request: HttpRequest,
+    house: Data<House>,
+) -> Result<HttpResponse, ApiError> {
+    let (id, _) = auth::session(&request, &house.tokens, Op::SignalRead).await?;
+    let (after, wait) = poll(request.query_string())?;
+    Ok(answer::ok(house.sessions.read_signals(&id, after, wait).await?))
+}
+
+/// A signal on its way in: what it is, is looked at after its size.
+#[derive(Deserialize)]
+struct Incoming {
+    id: SignalId,
+    generation: u64,
+    signal: Box<RawValue>,
+}
+
+/// Reads one signal or several. All are good, or none is taken.
+fn parse(body: &[u8]) -> Result<Vec<Posted>, ApiError> {
+    let several = body.trim_ascii_start().starts_with(b"[");
+    let incoming: Vec<Incoming> =
+        if several { body::json(body, EXPECTED)? } else { vec![body::json(body, EXPECTED)?] };
+    match incoming.len() {
+        0 => Err(ApiError::malformed("there is no signal in the body")),
+        1..=MAX_SIGNALS => incoming.into_iter().map(check).collect(),
+        _ => {
+            let text = format!("a request brings at most {MAX_SIGNALS} signals");
+            Err(Refusal::new(Code::TooLarge, text).into())
+        }
+    }
+}
+
+fn check(Incoming { id, generation, signal }: Incoming) -> Result<Posted, ApiError> {
+    let signal = Signal::parse(signal.get().to_owned()).map_err(|error| {
+        let code = match error {
+            SignalError::NotASignal(_) => Code::Malformed,
+            SignalError::TooLarge => Code::TooLarge,
+        };
+        Refusal::new(code, error.to_string())
+    })?;
+    Ok(Posted { id, generation, signal })
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::ResponseError;
+    use stream_protocol::MAX_SIGNAL_BYTES;
+
+    use super::*;
+
+    fn one(n: usize) -> String {
+        format!(r#"{{"id":"s-{n}","generation":3,"signal":{{ "type":"offer", "n":{n} }}}}"#)
+    }
+
+    fn many(count: usize) -> String {
+        format!(" [{}]", (0..count).map(one).collect::<Vec<_>>().join(","))
+    }
+
+    fn refused(body: &str) -> u16 {
+        parse(body.as_bytes()).expect_err("it should be refused").status_code().as_u16()
+    }
+
+    #[test]
+    fn one_signal_and_several_are_read_and_keep_their_bytes() {
+        let signals = parse(one(7).as_bytes()).expect("one signal");
+        assert_eq!((signals.len(), signals[0].generation), (1, 3));
+        assert_eq!(signals[0].id.as_str(), "s-7");
+        assert_eq!(signals[0].signal.as_str(), r#"{ "type":"offer", "n":7 }"#);
+        let signals = parse(many(MAX_SIGNALS).as_bytes()).expect("several signals");
+        assert_eq!(signals.len(), MAX_SIGNALS);
+        assert_eq!(signals[99].id.as_str(), "s-99");
+    }
+
+    #[test]
+    fn what_is_too_much_is_too_large() {
+        assert_eq!(refused(&many(MAX_SIGNALS + 1)), 413);
+        let pad = "a".repeat(MAX_SIGNAL_BYTES);
+        let body = format!(r#"{{"id":"a","generation":1,"signal":{{"type":"x","p":"{pad}"}}}}"#);
+        assert_eq!(refused(&body), 413);
+    }
+
+    #[test]
+    fn what_is_no_signal_is_malformed_and_takes_the_rest_of_the_request_along() {
+        let typeless = r#"{"id":"a","generation":1,"signal":{}}"#;
+        let dotted = r#"{"id":"a.b","generation":1,"signal":{"type":"x"}}"#;
+        let mixed = format!("[{},{typeless}]", one(1));
+        for body in ["", "[]", "7", "{}", typeless, dotted, &mixed] {
+            assert_eq!(refused(body), 400, "{body}");
+        }
+        let error = parse(dotted.as_bytes()).expect_err("an id with a dot");
+        assert!(!error.to_string().contains("a.b"), "the body was quoted: {error}");
+    }
+}

@@ -1,0 +1,111 @@
+//! One server on a listening socket: what each connection may cost, and how long it may take.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Next, NormalizePath, from_fn};
+use actix_web::web::ServiceConfig;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use rustls::ServerConfig;
+use tokio::sync::oneshot;
+
+use crate::error::ApiError;
+
+/// Longer than any long-poll, so that instances keep their connection between two.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// The time for a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// The time for the headers of a request.
+const HEADERS: Duration = Duration::from_secs(10);
+
+/// Connections per worker; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 10_000;
+
+/// Handshakes per worker at the same time: each is a private-key operation.
+const MAX_HANDSHAKES: usize = 256;
+
+/// What requests under way get when the server stops, in seconds.
+const SHUTDOWN_S: u64 = 5;
+
+/// From the last connection a retiring server accepts until it stops.
+const HANDOVER: Duration = Duration::from_secs(1);
+
+/// Builds a server that serves `routes` over TLS; it runs when polled.
+pub(crate) fn build(
+    listener: TcpListener,
+    tls: ServerConfig,
+    workers: usize,
+    routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
+) -> io::Result<Server> {
+    let app = move || {
+        App::new()
+            .wrap(NormalizePath::trim())
+            .wrap(from_fn(log_access))
+            .configure(&routes)
+            .default_service(web::to(nothing_here))
+    };
+    let server = HttpServer::new(app)
+        .workers(workers)
+        .disable_signals()
+        .tls_handshake_timeout(HANDSHAKE)
+        .client_request_timeout(HEADERS)
+        .keep_alive(KEEP_ALIVE)
+        .max_connections(MAX_CONNECTIONS)
+        .max_connection_rate(MAX_HANDSHAKES)
+        .shutdown_timeout(SHUTDOWN_S)
+        // A client that hung up waits for nothing any more.
+        .h1_allow_half_closed(false)
+        .listen_rustls_0_23(listener, tls)?;
+    Ok(server.run())
+}
+
+/// Runs `server` until it ends; when `leash` is let go, it retires: it takes no more connections,
+/// finishes what it has begun, and ends.
+pub(crate) async fn run(server: Server, leash: oneshot::Receiver<Infallible>) -> io::Result<()> {
+    let handle = server.handle();
+    let mut server = std::pin::pin!(server);
+    tokio::select! {
+        result = &mut server => return result,
+        _ = leash => {}
+    }
+    let retire = async {
+        handle.pause().await;
+        // A stop drops the connections that no worker has picked up yet.
+        tokio::time::sleep(HANDOVER).await;
+        handle.stop(true).await;
+    };
+    tokio::join!(server, retire).0
+}
+
+async fn nothing_here() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::NoSuchEndpoint)
+}
+
+/// Logs each request when it is answered. Never the query, which may hold a token.
+async fn log_access(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    if !log::log_enabled!(log::Level::Debug) {
+        return next.call(request).await;
+    }
+    let (method, path) = (request.method().clone(), request.path().to_owned());
+    let begun = Instant::now();
+    let answer = next.call(request).await;
+    let status = match &answer {
+        Ok(response) => response.status(),
+        Err(error) => error.as_response_error().status_code(),
+    };
+    log::debug!(
+        "{method} {path} answered with {} in {} ms",
+        status.as_u16(),
+        begun.elapsed().as_millis()
+    );
+    answer
+}

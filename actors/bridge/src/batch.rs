@@ -1,0 +1,97 @@
+//! Fetching many stored messages with one question: JetStream's batched direct get, which the
+//! client library does not have (server 2.11, ADR-31).
+
+use async_nats::{Client, HeaderMap, StatusCode};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde::Serialize;
+
+use crate::BridgeError;
+use crate::link::chain;
+use crate::store::in_time;
+
+/// How many messages one question fetches.
+const MESSAGES: usize = 256;
+/// And how many bytes, so that large signals do not pile up in memory.
+const BYTES: usize = 4 * 1024 * 1024;
+
+/// Status 204, which the client library has no name for.
+fn is_end_of_batch(status: StatusCode) -> bool {
+    status.as_u16() == 204
+}
+
+#[derive(Serialize)]
+struct Question<'a> {
+    seq: u64,
+    next_by_subj: &'a str,
+    batch: usize,
+    max_bytes: usize,
+}
+
+pub(crate) struct Stored {
+    pub(crate) sequence: u64,
+    pub(crate) subject: String,
+    pub(crate) payload: Bytes,
+    /// Whether it only says that something was removed.
+    pub(crate) is_marker: bool,
+}
+
+pub(crate) struct Batch {
+    pub(crate) messages: Vec<Stored>,
+    /// Whether there is no further message now.
+    pub(crate) complete: bool,
+}
+
+/// Returns messages of `stream` whose subject matches `filter`, from sequence `from` on.
+pub(crate) async fn get(
+    client: &Client,
+    stream: &str,
+    filter: &str,
+    from: u64,
+) -> Result<Batch, BridgeError> {
+    let inbox = client.new_inbox();
+    let away = |error: &dyn std::error::Error| BridgeError::Away(chain(error));
+    let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| away(&error))?;
+    let question =
+        Question { seq: from, next_by_subj: filter, batch: MESSAGES, max_bytes: BYTES };
+    let question = serde_json::to_vec(&question).expect("a question serializes");
+    let subject = format!("$JS.API.DIRECT.GET.{stream}");
+    let asked = client.publish_with_reply(subject, inbox, question.into()).await;
+    asked.map_err(|error| away(&error))?;
+
+    let mut messages = Vec::new();
+    loop {
+        let Some(answer) = in_time(answers.next()).await? else {
+            return Err(BridgeError::Away("the connection ended in an answer".into()));
+        };
+        match answer.status {
+            None => {}
+            Some(status) if is_end_of_batch(status) => {
+                let pending: u64 = number(answer.headers.as_ref(), "Nats-Num-Pending").unwrap_or(0);
+                return Ok(Batch { messages, complete: pending == 0 });
+            }
+            Some(StatusCode::NOT_FOUND) => return Ok(Batch { messages, complete: true }),
+            Some(StatusCode::NO_RESPONDERS) => {
+                return Err(BridgeError::Away(format!("stream {stream} is away")));
+            }
+            Some(other) => {
+                let why = answer.description.as_deref().unwrap_or("no reason given");
+                return Err(BridgeError::Away(format!("stream {stream} answers {other}: {why}")));
+            }
+        }
+        let headers = answer.headers.as_ref();
+        let subject = headers.and_then(|headers| headers.get("Nats-Subject"));
+        let (Some(sequence), Some(subject)) = (number(headers, "Nats-Sequence"), subject) else {
+            return Err(BridgeError::Malformed(format!("an answer of stream {stream}")));
+        };
+        let is_marker = headers.is_some_and(|headers| {
+            headers.get("KV-Operation").is_some() || headers.get("Nats-Marker-Reason").is_some()
+        });
+        let subject = subject.as_str().to_owned();
+        messages.push(Stored { sequence, subject, payload: answer.payload, is_marker });
+    }
+}
+
+fn number(headers: Option<&HeaderMap>, name: &str) -> Option<u64> {
+    headers?.get(name)?.as_str().parse().ok()
+}

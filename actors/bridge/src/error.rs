@@ -1,0 +1,73 @@
+use std::path::PathBuf;
+
+use stream_protocol::{Code, Cursor, Refusal};
+use stream_supervisor::Unavailable;
+
+/// Why the bridge did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BridgeError {
+    /// NATS cannot be reached; the sentence says why.
+    #[error("NATS is away: {0}")]
+    Away(String),
+    /// The record exists already, or has changed since it was read.
+    #[error("the record has changed meanwhile")]
+    Conflict,
+    /// The log does not reach back to the cursor; `fresh` is its end.
+    #[error("signals up to this cursor are no longer kept")]
+    HistoryGone { fresh: Cursor },
+    /// A stored record is not what it should be.
+    #[error("a stored record cannot be read: {0}")]
+    Malformed(String),
+    /// There is no such record.
+    #[error("there is no such record")]
+    Missing,
+    /// Nobody serves the subject.
+    #[error("nobody answers to this request")]
+    NoResponder,
+    /// The other side said no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// NATS or the other side gave no answer in time; it may have acted all the same.
+    #[error("no answer in time")]
+    TimedOut,
+    /// This actor gave no answer.
+    #[error("the NATS bridge gave no answer: {0}")]
+    Unavailable(#[from] Unavailable),
+}
+
+impl BridgeError {
+    /// Returns what to tell whoever asked for something that needed NATS.
+    pub fn refusal(&self) -> Refusal {
+        let code = match self {
+            Self::Refused(refusal) => return refusal.clone(),
+            Self::Unavailable(Unavailable::Busy) => Code::Busy,
+            Self::Away(_) | Self::NoResponder | Self::TimedOut | Self::Unavailable(_) => {
+                Code::Unavailable
+            }
+            Self::Conflict => Code::Conflict,
+            Self::HistoryGone { .. } => Code::HistoryGone,
+            Self::Malformed(_) => Code::Failed,
+            Self::Missing => Code::NotFound,
+        };
+        Refusal::new(code, self.to_string())
+    }
+}
+
+/// The configuration cannot work; each text names the key and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("nats.servers is empty: name at least one, as tls://host:port")]
+    NoServers,
+    #[error("nats.servers: {0} is not of the form tls://host:port")]
+    NotTls(String),
+    #[error("nats.token and nats.credentials exclude each other: keep one")]
+    TwoLogins,
+    #[error("nats.certificate and nats.key belong together: set both or none")]
+    HalfCertificate,
+    #[error("nats.credentials: {path} cannot be read")]
+    Credentials { path: PathBuf, source: std::io::Error },
+    #[error("nats.token")]
+    Token(#[source] stream_pki::SecretError),
+    #[error("nats.ca, nats.certificate or nats.key")]
+    Tls(#[source] stream_pki::PkiError),
+}

@@ -1,0 +1,60 @@
+//! Hearing that something may have changed, without being told what.
+
+use actix::Message;
+use async_nats::Subscriber;
+use futures_util::{FutureExt, StreamExt};
+use stream_supervisor::{Handler, Me, Reply};
+use tokio::sync::watch;
+
+use crate::BridgeError;
+use crate::actor::Actor;
+use crate::link::chain;
+
+/// Subscribes to what is published live on a subject.
+#[derive(Message)]
+#[rtype(result = "Result<Feed, BridgeError>")]
+pub(crate) struct Follow {
+    pub(crate) subject: String,
+}
+
+/// Tells when there may be something new. Follow first, then read, then wait: so nothing falls
+/// into the gap between. A hint may come for nothing; none is left out.
+pub struct Feed {
+    hints: Subscriber,
+    gaps: watch::Receiver<u64>,
+}
+
+impl Feed {
+    /// Returns when something may have changed since the last call; several changes count as one.
+    pub async fn changed(&mut self) {
+        tokio::select! {
+            hint = self.hints.next() => {
+                if hint.is_none() {
+                    // The connection is gone for good: wait for the actor to make another.
+                    let _ = self.gaps.changed().await;
+                }
+            }
+            // After a loss of the connection nobody knows what was missed.
+            gap = self.gaps.changed() => {
+                if gap.is_err() {
+                    // The actor was rebuilt, this feed hears nothing more of its connection.
+                    self.hints.next().await;
+                }
+            }
+        }
+        while let Some(Some(_)) = self.hints.next().now_or_never() {}
+    }
+}
+
+impl Handler<Follow> for Actor {
+    fn handle(&mut self, follow: &Follow, _: &Me<Self>) -> Reply<Result<Feed, BridgeError>> {
+        let subject = follow.subject.clone();
+        self.with(async move |nats| {
+            let hints = nats.client.subscribe(subject).await;
+            let hints = hints.map_err(|error| BridgeError::Away(chain(&error)))?;
+            let mut gaps = nats.gaps;
+            gaps.mark_unchanged();
+            Ok(Feed { hints, gaps })
+        })
+    }
+}

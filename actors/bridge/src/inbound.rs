@@ -1,0 +1,133 @@
+//! Requests: those we send, and those that arrive for the subjects we serve.
+
+use std::time::Duration;
+
+use actix::Message;
+use async_nats::{Client, RequestErrorKind, Subject};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use stream_protocol::{Code, Refusal, Reply as Answer};
+use stream_supervisor::{Handler, Me, Recipient, Reply, Unavailable};
+use tokio::sync::oneshot;
+
+use crate::BridgeError;
+use crate::actor::Actor;
+use crate::link::chain;
+
+/// A request that arrived; whoever takes it answers it.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub struct Inbound {
+    pub subject: String,
+    pub body: Bytes,
+    client: Client,
+    reply: Option<Subject>,
+}
+
+impl Inbound {
+    /// Sends the answer. The asker has its own deadline: whether it still waits is not known here.
+    pub async fn answer(&self, answer: Vec<u8>) {
+        if let Some(reply) = self.reply.clone()
+            && let Err(error) = self.client.publish(reply, answer.into()).await
+        {
+            log::warn!("an answer on {} was not sent: {error}", self.subject);
+        }
+    }
+
+    async fn refuse(&self, code: Code, message: impl Into<String>) {
+        let refusal = Refusal::new(code, message);
+        self.answer(Answer::<()>::encode(Err(refusal))).await;
+    }
+}
+
+/// Sends a request and returns the answer's payload.
+#[derive(Message)]
+#[rtype(result = "Result<Bytes, BridgeError>")]
+pub(crate) struct Ask {
+    pub(crate) subject: String,
+    pub(crate) body: Vec<u8>,
+    pub(crate) deadline: Duration,
+}
+
+/// Has requests on a subject told to somebody.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Serve {
+    pub(crate) subject: String,
+    pub(crate) to: Recipient<Inbound>,
+}
+
+/// Ends that.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Withdraw {
+    pub(crate) subject: String,
+}
+
+/// Hands on what arrives on `subject` until `ended`.
+pub(crate) async fn listen(
+    client: Client,
+    subject: String,
+    to: Recipient<Inbound>,
+    mut ended: oneshot::Receiver<()>,
+) {
+    let mut requests = match client.subscribe(subject.clone()).await {
+        Ok(requests) => requests,
+        Err(error) => return log::error!("subject {subject} cannot be served: {error}"),
+    };
+    loop {
+        let request = tokio::select! {
+            request = requests.next() => request,
+            _ = &mut ended => return,
+        };
+        let Some(request) = request else { return };
+        let inbound = Inbound {
+            subject: request.subject.into_string(),
+            body: request.payload,
+            client: client.clone(),
+            reply: request.reply,
+        };
+        match to.tell(inbound.clone()) {
+            Ok(()) => {}
+            Err(Unavailable::Busy) => inbound.refuse(Code::Busy, "too much is queued").await,
+            Err(error) => inbound.refuse(Code::Unavailable, error.to_string()).await,
+        }
+    }
+}
+
+impl Handler<Ask> for Actor {
+    fn handle(&mut self, ask: &Ask, _: &Me<Self>) -> Reply<Result<Bytes, BridgeError>> {
+        let Ask { subject, body, deadline } = ask;
+        let request = async_nats::Request::new()
+            .payload(body.clone().into())
+            .timeout(Some(*deadline));
+        let subject = subject.clone();
+        self.with(async move |nats| {
+            let answer = nats.client.send_request(subject, request).await;
+            answer.map(|answer| answer.payload).map_err(|error| match error.kind() {
+                RequestErrorKind::NoResponders => BridgeError::NoResponder,
+                RequestErrorKind::TimedOut => BridgeError::TimedOut,
+                _ => BridgeError::Away(chain(&error)),
+            })
+        })
+    }
+}
+
+impl Handler<Serve> for Actor {
+    fn handle(&mut self, serve: &Serve, me: &Me<Self>) -> Reply<()> {
+        let Serve { subject, to } = serve;
+        self.served().insert(subject.clone(), to.clone());
+        // Another recipient may have served it so far.
+        self.unlisten(subject);
+        self.listen(subject, to.clone(), me);
+        ().into()
+    }
+}
+
+impl Handler<Withdraw> for Actor {
+    fn handle(&mut self, withdraw: &Withdraw, _: &Me<Self>) -> Reply<()> {
+        self.served().remove(&withdraw.subject);
+        self.unlisten(&withdraw.subject);
+        ().into()
+    }
+}

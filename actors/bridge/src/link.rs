@@ -1,0 +1,175 @@
+//! Making the connection, and saying in one sentence why it cannot be made.
+
+use std::error::Error;
+use std::time::Duration;
+
+use actix::Message;
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
+use stream_pki::{Identity, Trust, client_config, read_secret};
+
+use crate::{Config, ConfigError};
+
+/// The first pause after a failed attempt; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// How long one attempt, and one question to the server, may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether NATS is connected, and if not, why.
+#[derive(Clone, Debug)]
+pub struct Link {
+    pub connected: bool,
+    pub error: Option<String>,
+}
+
+/// Asks for the [`Link`].
+#[derive(Message)]
+#[rtype(result = "Link")]
+pub(crate) struct AskLink;
+
+impl Config {
+    /// Refuses what cannot work, without connecting.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.servers.is_empty() {
+            return Err(ConfigError::NoServers);
+        }
+        if let Some(server) = self.servers.iter().find(|server| !server.starts_with("tls://")) {
+            return Err(ConfigError::NotTls(server.clone()));
+        }
+        if self.token.is_some() && self.credentials.is_some() {
+            return Err(ConfigError::TwoLogins);
+        }
+        if self.certificate.is_some() != self.key.is_some() {
+            return Err(ConfigError::HalfCertificate);
+        }
+        self.options().map(drop)
+    }
+
+    /// Reads the files and returns what to connect with.
+    fn options(&self) -> Result<ConnectOptions, ConfigError> {
+        let trust = Trust::from_ca_file(&self.ca).map_err(ConfigError::Tls)?;
+        let identity = match (&self.certificate, &self.key) {
+            (Some(certificate), Some(key)) => {
+                Some(Identity::load(certificate, key).map_err(ConfigError::Tls)?)
+            }
+            _ => None,
+        };
+        let tls = client_config(&trust, identity.as_ref()).map_err(ConfigError::Tls)?;
+        let mut options = ConnectOptions::new()
+            .require_tls(true)
+            // The server would send its greeting in plain text otherwise.
+            .tls_first()
+            .tls_client_config(tls)
+            .connection_timeout(PATIENCE)
+            .request_timeout(Some(PATIENCE))
+            .ping_interval(Duration::from_secs(10))
+            .reconnect_delay_callback(pause);
+        if let Some(path) = &self.token {
+            let token = read_secret(path, 16).map_err(ConfigError::Token)?;
+            options = options.token(String::from_utf8_lossy(&token).into_owned());
+        }
+        if let Some(path) = &self.credentials {
+            let unreadable = |source| ConfigError::Credentials { path: path.clone(), source };
+            let text = std::fs::read_to_string(path).map_err(unreadable)?;
+            options = options.credentials(&text).map_err(unreadable)?;
+        }
+        Ok(options)
+    }
+}
+
+/// Connects once. `on_event` hears of every later loss and return of the connection.
+pub(crate) async fn connect(
+    config: &Config,
+    unit: &str,
+    on_event: impl Fn(Event) + Clone + Send + Sync + 'static,
+) -> Result<Client, String> {
+    // Read anew each time: a token or certificate replaced meanwhile counts.
+    let options = config.options().map_err(|error| chain(&error))?;
+    let told = move |event| {
+        on_event(event);
+        std::future::ready(())
+    };
+    let attempt = options.name(unit).event_callback(told).connect(&config.servers);
+    let client = match tokio::time::timeout(PATIENCE * 2, attempt).await {
+        Ok(Ok(client)) => client,
+        Ok(Err(error)) => return Err(explain(&error)),
+        Err(_) => return Err("the server does not finish the connection".into()),
+    };
+    refuse_old(&client.server_info().version)?;
+    Ok(client)
+}
+
+/// Returns how long to wait before the attempt after `attempts` failed ones.
+pub(crate) fn pause(attempts: usize) -> Duration {
+    if attempts == 0 {
+        return Duration::ZERO;
+    }
+    let doublings = u32::try_from(attempts - 1).unwrap_or(u32::MAX);
+    let pause = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(doublings)).min(LONGEST_PAUSE);
+    // Units that lost the server together must not all come back in one moment.
+    let mut byte = [0];
+    let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut byte);
+    pause.mul_f64(0.75 + f64::from(byte[0]) / 1020.0)
+}
+
+/// Before 2.11 a batch of messages cannot be fetched at once.
+fn refuse_old(version: &str) -> Result<(), String> {
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if (major, minor) < (2, 11) {
+        return Err(format!("nats-server {version} is too old: at least 2.11 is needed"));
+    }
+    Ok(())
+}
+
+fn explain(error: &async_nats::ConnectError) -> String {
+    let remedy = match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            "the server refuses our token or credentials, check nats.token"
+        }
+        ConnectErrorKind::Tls => "TLS failed, check nats.ca",
+        ConnectErrorKind::Dns => "the server's name is unknown, check nats.servers",
+        ConnectErrorKind::TimedOut => "the server does not answer",
+        _ if is_certificate_error(error) => "the server's certificate is refused, check nats.ca",
+        _ => "no connection",
+    };
+    format!("{remedy} ({})", chain(error))
+}
+
+fn is_certificate_error(error: &async_nats::ConnectError) -> bool {
+    chain(error).contains("certificate")
+}
+
+/// Writes an error with its sources, which do not repeat one another.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_are_spread() {
+        assert_eq!(pause(0), Duration::ZERO);
+        assert!(pause(1) <= FIRST_PAUSE && pause(1) >= FIRST_PAUSE.mul_f64(0.7));
+        assert!(pause(5) > pause(2));
+        assert!(pause(usize::MAX) <= LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn servers_without_batches_are_refused() {
+        assert!(refuse_old("2.11.0").is_ok() && refuse_old("2.15.1").is_ok());
+        assert!(refuse_old("2.10.29").is_err() && refuse_old("").is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! The signal log: numbered by the stream that keeps it, written idempotently, read by cursor.
+
+use actix::Message;
+use async_nats::jetstream;
+use bytes::Bytes;
+use stream_protocol::{
+    Cursor, Direction, LoggedSignal, Page, Posted, SessionId, StoredSignal, Versioned, subjects,
+};
+use stream_supervisor::{Handler, Me, Reply};
+
+use crate::actor::{Actor, Connected};
+use crate::link::chain;
+use crate::store::in_time;
+use crate::{BridgeError, batch};
+
+/// How often a write that was not acknowledged is repeated; the id makes that harmless.
+const TRIES: usize = 3;
+
+/// Stores one signal.
+#[derive(Message)]
+#[rtype(result = "Result<Cursor, BridgeError>")]
+pub(crate) struct Append {
+    subject: String,
+    message_id: String,
+    payload: Bytes,
+}
+
+impl Append {
+    pub(crate) fn new(session: &SessionId, direction: Direction, posted: &Posted) -> Self {
+        let Posted { id, generation, signal } = posted;
+        let stored = StoredSignal { generation: *generation, signal: signal.clone() };
+        Self {
+            subject: subjects::signal(session, direction),
+            // The window of ids is the stream's, not the subject's.
+            message_id: format!("{session}.{direction}.{generation}.{}", id.as_str()),
+            payload: Versioned::encode(stored).into(),
+        }
+    }
+}
+
+/// Reads the signals of one subject.
+#[derive(Message)]
+#[rtype(result = "Result<Page, BridgeError>")]
+pub(crate) struct ReadLog {
+    pub(crate) subject: String,
+    pub(crate) after: Option<Cursor>,
+    pub(crate) generation: u64,
+}
+
+impl Handler<Append> for Actor {
+    fn handle(&mut self, append: &Append, _: &Me<Self>) -> Reply<Result<Cursor, BridgeError>> {
+        let Append { subject, message_id, payload } = append;
+        let message = jetstream::message::PublishMessage::build()
+            .payload(payload.clone())
+            .message_id(message_id);
+        let subject = subject.clone();
+        self.with(async move |nats| {
+            let mut tries = 1;
+            let sequence = loop {
+                match write(&nats, &subject, message.clone()).await {
+                    Ok(sequence) => break sequence,
+                    Err(BridgeError::TimedOut) if tries < TRIES => tries += 1,
+                    Err(error) => return Err(error),
+                }
+            };
+            Ok(Cursor { epoch: extent(&nats).await?.epoch, sequence })
+        })
+    }
+}
+
+async fn write(
+    nats: &Connected,
+    subject: &str,
+    message: jetstream::message::PublishMessage,
+) -> Result<u64, BridgeError> {
+    let sent = in_time(nats.jetstream.send_publish(subject.to_owned(), message)).await?;
+    let acknowledged = sent.map_err(|error| BridgeError::Away(chain(&error)))?.await;
+    acknowledged.map(|ack| ack.sequence).map_err(|error| match error.kind() {
+        jetstream::context::PublishErrorKind::TimedOut => BridgeError::TimedOut,
+        _ => BridgeError::Away(chain(&error)),
+    })
+}
+
+impl Handler<ReadLog> for Actor {
+    fn handle(&mut self, read: &ReadLog, _: &Me<Self>) -> Reply<Result<Page, BridgeError>> {
+        let ReadLog { subject, after, generation } = read;
+        let (subject, after, generation) = (subject.clone(), *after, *generation);
+        self.with(async move |nats| page(&nats, &subject, after, generation).await)
+    }
+}
+
+async fn page(
+    nats: &Connected,
+    subject: &str,
+    after: Option<Cursor>,
+    generation: u64,
+) -> Result<Page, BridgeError> {
+    let from = after.map_or(1, |cursor| cursor.sequence.saturating_add(1));
+    let mut end_before = None;
+    loop {
+        let batch = batch::get(&nats.client, subjects::SIGNALS, subject, from).await?;
+        // Looked at after the read: what the read could miss is missing here, too.
+        let extent = extent(nats).await?;
+        if let Some(after) = after {
+            extent.check(after)?;
+        }
+        let read = batch.messages.last().map(|message| message.sequence);
+        if let Some(sequence) = read.or(end_before) {
+            let cursor = Cursor { epoch: extent.epoch, sequence };
+            return Ok(Page { cursor, signals: decode(batch, extent.epoch, after, generation) });
+        }
+        // Nothing to read. The end of the stream, once it is known to be older than a second
+        // read that finds nothing either, is a cursor that moved on without skipping anything.
+        end_before = Some(extent.last);
+    }
+}
+
+fn decode(
+    batch: batch::Batch,
+    epoch: u64,
+    after: Option<Cursor>,
+    generation: u64,
+) -> Vec<LoggedSignal> {
+    let logged = batch.messages.into_iter().filter_map(|message| {
+        let stored: StoredSignal = Versioned::decode(&message.payload)
+            .inspect_err(|error| log::warn!("a stored signal is left out: {error}"))
+            .ok()?;
+        let cursor = Cursor { epoch, sequence: message.sequence };
+        let StoredSignal { generation, signal } = stored;
+        Some(LoggedSignal { cursor, generation, signal })
+    });
+    logged.filter(|signal| after.is_some() || signal.generation == generation).collect()
+}
+
+/// From where to where the log reaches.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    epoch: u64,
+    first: u64,
+    last: u64,
+}
+
+impl Extent {
+    /// Refuses a cursor of another log, one that was overtaken by the trimming of old signals, and
+    /// one ahead of the log (a log restored from the past).
+    fn check(&self, after: Cursor) -> Result<(), BridgeError> {
+        let overtaken = after.sequence.saturating_add(1) < self.first;
+        if after.epoch == self.epoch && !overtaken && after.sequence <= self.last {
+            return Ok(());
+        }
+        Err(BridgeError::HistoryGone { fresh: Cursor { epoch: self.epoch, sequence: self.last } })
+    }
+}
+
+async fn extent(nats: &Connected) -> Result<Extent, BridgeError> {
+    let info = in_time(nats.signals.get_info()).await?;
+    let info = info.map_err(|error| BridgeError::Away(chain(&error)))?;
+    let epoch = u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0);
+    Ok(Extent { epoch, first: info.state.first_sequence, last: info.state.last_sequence })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_good_from_just_before_the_first_kept_signal_to_the_last() {
+        let log = Extent { epoch: 7, first: 10, last: 20 };
+        let gone = |epoch, sequence| log.check(Cursor { epoch, sequence }).is_err();
+        assert!(gone(7, 8), "signal 9 was there and is trimmed");
+        assert!(!gone(7, 9));
+        assert!(!gone(7, 20));
+        assert!(gone(7, 21), "a log that went back in time");
+        assert!(gone(6, 15), "another log");
+        assert!(gone(7, u64::MAX));
+    }
+
+    #[test]
+    fn an_empty_new_log_accepts_its_beginning() {
+        // JetStream reports first 1, last 0 for a stream that never held anything.
+        let log = Extent { epoch: 7, first: 1, last: 0 };
+        assert!(log.check(Cursor { epoch: 7, sequence: 0 }).is_ok());
+    }
+}

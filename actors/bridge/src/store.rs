@@ -1,0 +1,291 @@
+//! The key-value store: what the buckets and the signal stream look like, and the work on them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Message;
+use async_nats::jetstream::stream::{Config as StreamConfig, DiscardPolicy, Republish, StorageType};
+use async_nats::jetstream::{self, kv};
+use async_nats::Client;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use stream_protocol::subjects::{self, Bucket};
+use stream_protocol::{MAX_SIGNAL_BYTES, Versioned};
+use stream_supervisor::{Handler, Me, Reply};
+use tokio::sync::watch;
+
+use crate::actor::{Actor, Connected};
+use crate::batch;
+use crate::link::chain;
+use crate::{BridgeError, Entry};
+
+/// How long one answer of the store may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A stored signal is the signal itself and what we write around it.
+const MAX_MESSAGE_BYTES: i32 = (MAX_SIGNAL_BYTES + 4096) as i32;
+
+/// A value as it lies in the store.
+pub(crate) type Raw = Entry<Bytes>;
+
+impl Raw {
+    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<Entry<T>, BridgeError> {
+        let value = Versioned::decode(&self.value)
+            .map_err(|refusal| BridgeError::Malformed(refusal.message))?;
+        Ok(Entry { value, revision: self.revision })
+    }
+}
+
+/// Where the changes of a record are published once they are stored.
+pub(crate) fn live_subject(bucket: Bucket, key: &str) -> String {
+    format!("{}.kv.{}.{key}", subjects::LIVE, bucket.name())
+}
+
+/// Makes sure that buckets and stream exist, and returns the connection ready for use; otherwise
+/// one sentence why not.
+pub(crate) async fn prepare(
+    client: Client,
+    replicas: usize,
+    gaps: watch::Receiver<u64>,
+) -> Result<Connected, String> {
+    let mut jetstream = jetstream::new(client.clone());
+    jetstream.set_timeout(PATIENCE);
+    let mut stores = HashMap::new();
+    for bucket in Bucket::ALL {
+        stores.insert(bucket, open(&jetstream, bucket, replicas).await?);
+    }
+    let config = signals_config(replicas);
+    let stream = jetstream.get_or_create_stream(config).await;
+    stream.map_err(|error| format!("the stream of signals: {}", chain(&error)))?;
+    let signals = jetstream.get_stream_no_info(subjects::SIGNALS).await;
+    let signals = signals.map_err(|error| format!("the stream of signals: {}", chain(&error)))?;
+    Ok(Connected { client, stores: Arc::new(stores), signals: Arc::new(signals), jetstream, gaps })
+}
+
+async fn open(
+    jetstream: &jetstream::Context,
+    bucket: Bucket,
+    replicas: usize,
+) -> Result<kv::Store, String> {
+    // An operator may have changed the settings of a bucket that exists: leave it as it is.
+    if let Ok(store) = jetstream.get_key_value(bucket.name()).await {
+        return Ok(store);
+    }
+    match jetstream.create_key_value(bucket_config(bucket, replicas)).await {
+        Ok(store) => Ok(store),
+        // Another unit may have been faster.
+        Err(error) => jetstream
+            .get_key_value(bucket.name())
+            .await
+            .map_err(|_| format!("bucket {}: {}", bucket.name(), chain(&error))),
+    }
+}
+
+fn bucket_config(bucket: Bucket, replicas: usize) -> kv::Config {
+    let common = kv::Config {
+        bucket: bucket.name().to_owned(),
+        history: 1,
+        max_value_size: 64 * 1024,
+        storage: StorageType::File,
+        num_replicas: replicas,
+        // Needed for records that go away by themselves, and for hearing of it.
+        limit_markers: Some(Duration::from_secs(60)),
+        ..Default::default()
+    };
+    match bucket {
+        Bucket::Agents => kv::Config {
+            storage: StorageType::Memory,
+            max_age: Duration::from_secs(15),
+            ..common
+        },
+        Bucket::Sessions => kv::Config {
+            republish: Some(Republish {
+                source: format!("$KV.{}.>", bucket.name()),
+                destination: live_subject(bucket, ">"),
+                headers_only: true,
+            }),
+            ..common
+        },
+        _ => common,
+    }
+}
+
+fn signals_config(replicas: usize) -> StreamConfig {
+    let all = "stream.v1.signal.>";
+    StreamConfig {
+        name: subjects::SIGNALS.to_owned(),
+        subjects: vec![subjects::ALL_SIGNALS.to_owned()],
+        storage: StorageType::File,
+        num_replicas: replicas,
+        max_age: Duration::from_secs(600),
+        max_bytes: 1 << 30,
+        max_message_size: MAX_MESSAGE_BYTES,
+        // More than the write limit of a session lets in within `max_age`.
+        max_messages_per_subject: 20_000,
+        discard: DiscardPolicy::Old,
+        duplicate_window: Duration::from_secs(120),
+        allow_direct: true,
+        deny_delete: true,
+        republish: Some(Republish {
+            source: all.to_owned(),
+            destination: format!("{}.{all}", subjects::LIVE),
+            headers_only: true,
+        }),
+        ..Default::default()
+    }
+}
+
+/// Reads one record.
+#[derive(Message)]
+#[rtype(result = "Result<Option<Raw>, BridgeError>")]
+pub(crate) struct Read {
+    pub(crate) bucket: Bucket,
+    pub(crate) key: String,
+}
+
+/// Writes one record and answers its revision.
+#[derive(Message)]
+#[rtype(result = "Result<u64, BridgeError>")]
+pub(crate) struct Write {
+    pub(crate) bucket: Bucket,
+    pub(crate) key: String,
+    pub(crate) value: Bytes,
+    pub(crate) how: How,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum How {
+    Create,
+    Put,
+    Update { revision: u64, ttl: Option<Duration> },
+}
+
+/// Removes one record.
+#[derive(Message)]
+#[rtype(result = "Result<(), BridgeError>")]
+pub(crate) struct Remove {
+    pub(crate) bucket: Bucket,
+    pub(crate) key: String,
+}
+
+/// Reads all records of a bucket.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<(String, Raw)>, BridgeError>")]
+pub(crate) struct List {
+    pub(crate) bucket: Bucket,
+}
+
+impl Handler<Read> for Actor {
+    fn handle(&mut self, read: &Read, _: &Me<Self>) -> Reply<Result<Option<Raw>, BridgeError>> {
+        let Read { bucket, key } = read;
+        let (bucket, key) = (*bucket, key.clone());
+        self.with(async move |nats| {
+            let entry = in_time(nats.stores[&bucket].entry(key)).await?;
+            let entry = entry.map_err(|error| match error.kind() {
+                kv::EntryErrorKind::TimedOut => BridgeError::TimedOut,
+                _ => BridgeError::Away(chain(&error)),
+            })?;
+            let stored = entry.filter(|entry| entry.operation == kv::Operation::Put);
+            Ok(stored.map(|entry| Raw { value: entry.value, revision: entry.revision }))
+        })
+    }
+}
+
+impl Handler<Write> for Actor {
+    fn handle(&mut self, write: &Write, _: &Me<Self>) -> Reply<Result<u64, BridgeError>> {
+        let Write { bucket, key, value, how } = write;
+        let (bucket, key, value, how) = (*bucket, key.clone(), value.clone(), *how);
+        self.with(async move |nats| {
+            let store = &nats.stores[&bucket];
+            match how {
+                How::Create => in_time(store.create(key, value)).await?.map_err(|error| {
+                    match error.kind() {
+                        kv::CreateErrorKind::AlreadyExists => BridgeError::Conflict,
+                        _ => BridgeError::Away(chain(&error)),
+                    }
+                }),
+                How::Put => {
+                    let put = in_time(store.put(key, value)).await?;
+                    put.map_err(|error| BridgeError::Away(chain(&error)))
+                }
+                How::Update { revision, ttl: None } => {
+                    in_time(store.update(key, value, revision)).await?.map_err(|error| {
+                        match error.kind() {
+                            kv::UpdateErrorKind::WrongLastRevision => BridgeError::Conflict,
+                            kv::UpdateErrorKind::TimedOut => BridgeError::TimedOut,
+                            _ => BridgeError::Away(chain(&error)),
+                        }
+                    })
+                }
+                How::Update { revision, ttl: Some(ttl) } => {
+                    let subject = format!("$KV.{}.{key}", bucket.name());
+                    update_for(&nats.jetstream, subject, value, revision, ttl).await
+                }
+            }
+        })
+    }
+}
+
+/// The client has no update with a time to live; on the wire it is one header more.
+async fn update_for(
+    jetstream: &jetstream::Context,
+    subject: String,
+    value: Bytes,
+    revision: u64,
+    ttl: Duration,
+) -> Result<u64, BridgeError> {
+    let message = jetstream::message::PublishMessage::build()
+        .payload(value)
+        .expected_last_subject_sequence(revision)
+        .ttl(ttl);
+    let sent = in_time(jetstream.send_publish(subject, message)).await?;
+    let acknowledged = sent.map_err(|error| BridgeError::Away(chain(&error)))?.await;
+    acknowledged.map(|ack| ack.sequence).map_err(|error| match error.kind() {
+        jetstream::context::PublishErrorKind::WrongLastSequence => BridgeError::Conflict,
+        jetstream::context::PublishErrorKind::TimedOut => BridgeError::TimedOut,
+        _ => BridgeError::Away(chain(&error)),
+    })
+}
+
+impl Handler<Remove> for Actor {
+    fn handle(&mut self, remove: &Remove, _: &Me<Self>) -> Reply<Result<(), BridgeError>> {
+        let Remove { bucket, key } = remove;
+        let (bucket, key) = (*bucket, key.clone());
+        self.with(async move |nats| {
+            let purged = in_time(nats.stores[&bucket].purge(key)).await?;
+            purged.map_err(|error| BridgeError::Away(chain(&error)))
+        })
+    }
+}
+
+impl Handler<List> for Actor {
+    fn handle(&mut self, list: &List, _: &Me<Self>) -> Reply<Result<Vec<(String, Raw)>, BridgeError>> {
+        let bucket = list.bucket;
+        self.with(async move |nats| {
+            let (stream, prefix) = (format!("KV_{}", bucket.name()), format!("$KV.{}.", bucket.name()));
+            let filter = format!("{prefix}>");
+            let mut entries = Vec::new();
+            let mut next = 1;
+            // History is one: every key comes up once, at its latest revision.
+            loop {
+                let batch = batch::get(&nats.client, &stream, &filter, next).await?;
+                let Some(last) = batch.messages.last() else { break };
+                next = last.sequence + 1;
+                entries.extend(batch.messages.into_iter().filter(|m| !m.is_marker).map(|message| {
+                    let key = message.subject.strip_prefix(&prefix).unwrap_or(&message.subject);
+                    (key.to_owned(), Raw { value: message.payload, revision: message.sequence })
+                }));
+                if batch.complete {
+                    break;
+                }
+            }
+            Ok(entries)
+        })
+    }
+}
+
+/// Bounds one question to the store.
+pub(crate) async fn in_time<T>(work: impl IntoFuture<Output = T>) -> Result<T, BridgeError> {
+    tokio::time::timeout(PATIENCE, work).await.map_err(|_| BridgeError::TimedOut)
+}

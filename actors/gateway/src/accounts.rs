@@ -1,0 +1,162 @@
+//! Service accounts: whom a token of the API belongs to.
+
+use std::str::FromStr;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use stream_bridge::{Bridge, BridgeError};
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{Code, Refusal, TokenKind};
+use stream_tokens::{Mint, Tokens};
+use zeroize::Zeroizing;
+
+use crate::clock;
+
+/// What is kept of an account. The token is not: only the id that it must have.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Account {
+    pub(crate) name: AccountName,
+    pub(crate) token_id: String,
+    /// Unix seconds.
+    pub(crate) created_at: u64,
+    /// Unix seconds; `None` is never.
+    pub(crate) expires_at: Option<u64>,
+}
+
+/// A name of 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '@' and '-'.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String")]
+pub(crate) struct AccountName(String);
+
+impl AccountName {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name as a key of the store, which knows no '@' and no '.' at the ends.
+    fn key(&self) -> String {
+        self.0.replace('@', "=40").replace('.', "=2E")
+    }
+}
+
+impl TryFrom<String> for AccountName {
+    type Error = Refusal;
+
+    fn try_from(text: String) -> Result<Self, Refusal> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.@-".contains(&b);
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+            return Ok(Self(text));
+        }
+        let sentence =
+            "an account name has 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '@', '-'";
+        Err(Refusal::new(Code::Malformed, sentence))
+    }
+}
+
+impl FromStr for AccountName {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+/// Returns the account called `name`, if there is one.
+pub(crate) async fn find(bridge: &Bridge, name: &str) -> Result<Option<Account>, BridgeError> {
+    let Ok(name) = name.parse::<AccountName>() else { return Ok(None) };
+    let entry = bridge.read::<Account>(Bucket::Accounts, &name.key()).await?;
+    Ok(entry.map(|entry| entry.value))
+}
+
+/// Creates an account and returns its token, which cannot be had again. Refuses a name that is
+/// taken and an end that has passed.
+pub(crate) async fn create(
+    bridge: &Bridge,
+    tokens: &Tokens,
+    name: AccountName,
+    expires_at: Option<u64>,
+) -> Result<Zeroizing<String>, Refusal> {
+    let now = clock::now();
+    let expires = expires_at.map(|at| end_of_life(at, now)).transpose()?;
+    let mint = Mint {
+        kind: TokenKind::Account,
+        subject: name.as_str().to_owned(),
+        session: None,
+        role: None,
+        generation: None,
+        expires: expires.map(|life| UNIX_EPOCH + life),
+    };
+    let minted = tokens.mint(mint).await;
+    let minted = minted.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()))?;
+
+    let key = name.key();
+    let account = Account { name, token_id: minted.id, created_at: now, expires_at };
+    match bridge.create(Bucket::Accounts, &key, &account).await {
+        Ok(_) => Ok(minted.token),
+        Err(BridgeError::Conflict) => {
+            let sentence = format!("account {} exists already", account.name.as_str());
+            Err(Refusal::new(Code::Conflict, sentence))
+        }
+        Err(error) => Err(error.refusal()),
+    }
+}
+
+/// Deletes an account; its token is refused from now on. Refuses a name that nobody has.
+pub(crate) async fn delete(bridge: &Bridge, name: &AccountName) -> Result<(), Refusal> {
+    let account = find(bridge, name.as_str()).await.map_err(|error| error.refusal())?;
+    if account.is_none() {
+        let sentence = format!("there is no account {}", name.as_str());
+        return Err(Refusal::new(Code::NotFound, sentence));
+    }
+    bridge.remove(Bucket::Accounts, &name.key()).await.map_err(|error| error.refusal())
+}
+
+/// Returns all accounts, by name.
+pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Account>, Refusal> {
+    let entries = bridge.list::<Account>(Bucket::Accounts).await;
+    let entries = entries.map_err(|error| error.refusal())?;
+    let mut accounts: Vec<_> = entries.into_iter().map(|(_, entry)| entry.value).collect();
+    accounts.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(accounts)
+}
+
+/// The last moment that a token can name: the end of the year 9999.
+const END_OF_TIME: u64 = 253_402_300_799;
+
+fn end_of_life(at: u64, now: u64) -> Result<Duration, Refusal> {
+    if at <= now || at > END_OF_TIME {
+        let sentence = "an account expires in the future, before the year 10000";
+        return Err(Refusal::new(Code::Malformed, sentence));
+    }
+    Ok(Duration::from_secs(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn account_names_are_checked() {
+        for name in ["a", "team.stream@example.com", "x_Y-9", &"n".repeat(64)] {
+            assert!(name.parse::<AccountName>().is_ok(), "{name} was refused");
+        }
+        for name in ["", "a b", "a/b", "a*", "a>", "a\n", "é", "a=40", &"n".repeat(65)] {
+            assert!(name.parse::<AccountName>().is_err(), "{name} passed");
+        }
+    }
+
+    #[test]
+    fn different_names_have_different_keys_that_the_store_takes() {
+        let key = |name: &str| name.parse::<AccountName>().unwrap().key();
+        assert_eq!(key("a@b.c"), "a=40b=2Ec");
+        assert_eq!(key(".a."), "=2Ea=2E");
+        assert_ne!(key("a.b"), key("a@b"));
+    }
+
+    #[test]
+    fn an_account_cannot_expire_in_the_past_or_beyond_what_a_token_can_say() {
+        assert_eq!(end_of_life(11, 10).unwrap(), Duration::from_secs(11));
+        assert!(end_of_life(10, 10).is_err());
+        assert!(end_of_life(u64::MAX, 10).is_err());
+    }
+}

@@ -1,0 +1,108 @@
+//! The socket in the file system: one owner at a time, closed to others.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stream_bridge::Bridge;
+use stream_supervisor::Supervisor;
+use stream_tokens::Tokens;
+
+use super::actor;
+use crate::GatewayError;
+
+/// The bound socket; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Socket {
+    path: PathBuf,
+    /// Bound once: operators that connect during a restart wait in its queue.
+    pub(super) listener: Arc<UnixListener>,
+    /// Our own user, as the system saw it when it made the socket.
+    pub(super) uid: u32,
+}
+
+impl Socket {
+    /// Binds `path`, over a socket that nobody answers on any more. Refuses a directory that is
+    /// open to others, a file of another kind, and a socket somebody answers on.
+    pub(crate) fn bind(path: &Path) -> Result<Self, GatewayError> {
+        let failed = |source| GatewayError::AdminSocket { path: path.to_owned(), source };
+        if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            stream_pki::create_private_dir(directory).map_err(failed)?;
+        }
+        if is_answered(path).map_err(failed)? {
+            return Err(GatewayError::AdminInUse { path: path.to_owned() });
+        }
+        Self::listen(path).map_err(failed)
+    }
+
+    /// Starts the actor that answers on the socket.
+    pub(crate) fn serve(&self, bridge: Bridge, tokens: Tokens, supervisor: &Supervisor) {
+        actor::start(self.clone(), bridge, tokens, supervisor);
+    }
+
+    /// Takes the socket out of the file system.
+    pub(crate) fn remove(&self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            log::warn!("the operator's socket {} stays: {error}", self.path.display());
+        }
+    }
+
+    fn listen(path: &Path) -> io::Result<Self> {
+        let listener = UnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
+        let uid = fs::symlink_metadata(path)?.uid();
+        Ok(Self { path: path.to_owned(), listener: Arc::new(listener), uid })
+    }
+}
+
+/// Whether somebody answers on the socket at `path`; removes one that is only left over.
+fn is_answered(path: &Path) -> io::Result<bool> {
+    let kind = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if !kind.is_socket() {
+        return Err(io::Error::new(ErrorKind::AlreadyExists, "something else has this name"));
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path)?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_has_one_owner_and_a_left_over_one_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("made/socket");
+        let first = Socket::bind(&path).unwrap();
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
+        assert!(matches!(Socket::bind(&path), Err(GatewayError::AdminInUse { .. })));
+
+        // As after a kill: the file stays, nobody listens.
+        drop(first);
+        let second = Socket::bind(&path).unwrap();
+        second.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        fs::write(&path, "precious").unwrap();
+        assert!(matches!(Socket::bind(&path), Err(GatewayError::AdminSocket { .. })));
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+}

@@ -1,0 +1,91 @@
+//! What can be streamed, where, and whether the gateway can serve at all.
+
+use std::collections::BTreeSet;
+
+use actix_web::HttpRequest;
+use actix_web::web::Data;
+use serde::Serialize;
+use stream_protocol::{Op, Presence};
+
+use crate::agents;
+use crate::answer::{Answer, ok};
+use crate::caller::{authorize, has_token};
+use crate::state::State;
+
+#[derive(Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+struct Named {
+    name: String,
+}
+
+#[derive(Serialize)]
+struct Status {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agents: Option<usize>,
+}
+
+/// GET `/1.0/applications`: what at least one agent has.
+pub(crate) async fn applications(request: HttpRequest, state: Data<State>) -> Answer {
+    authorize(&request, &state, Op::ApplicationRead, None).await?;
+    Ok(ok(application_names(agents::present(&state.bridge).await?)))
+}
+
+/// GET `/1.0/regions`: where at least one agent is.
+pub(crate) async fn regions(request: HttpRequest, state: Data<State>) -> Answer {
+    authorize(&request, &state, Op::RegionRead, None).await?;
+    Ok(ok(region_names(agents::present(&state.bridge).await?)))
+}
+
+/// GET `/1.0/status`: whether requests can be served; with a token also how many agents there are.
+/// Refuses until the keys are loaded for the first time.
+pub(crate) async fn status(request: HttpRequest, state: Data<State>) -> Answer {
+    let caller = has_token(&request, &state);
+    if caller {
+        authorize(&request, &state, Op::StatusRead, None).await?;
+    }
+    state.tokens.ready().await?;
+    let link = state.bridge.link().await;
+    let status = if link.connected { "healthy" } else { "unhealthy" };
+    let agents = match caller && link.connected {
+        true => Some(agents::present(&state.bridge).await?.len()),
+        false => None,
+    };
+    Ok(ok(Status { status, agents }))
+}
+
+fn application_names(agents: Vec<Presence>) -> BTreeSet<Named> {
+    let applications = agents.into_iter().flat_map(|agent| agent.applications);
+    applications.map(|application| Named { name: application.name }).collect()
+}
+
+fn region_names(agents: Vec<Presence>) -> BTreeSet<Named> {
+    let regions = agents.into_iter().map(|agent| agent.region);
+    regions.filter(|region| !region.is_empty()).map(|name| Named { name }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_agents_have_is_listed_once() {
+        let agent = |region: &str, apps: &str| -> Presence {
+            serde_json::from_str(&format!(
+                r#"{{"agent":"a","region":"{region}","cluster":"","applications":[{apps}],
+                    "capacity":1,"draining":false,"version":"1"}}"#
+            ))
+            .unwrap()
+        };
+        let agents = || {
+            vec![
+                agent("us", r#"{"name":"b"},{"name":"a"}"#),
+                agent("eu", r#"{"name":"b"}"#),
+                agent("", ""),
+            ]
+        };
+        let text = serde_json::to_string(&application_names(agents())).unwrap();
+        assert_eq!(text, r#"[{"name":"a"},{"name":"b"}]"#);
+        let text = serde_json::to_string(&region_names(agents())).unwrap();
+        assert_eq!(text, r#"[{"name":"eu"},{"name":"us"}]"#);
+    }
+}

@@ -1,0 +1,140 @@
+//! Session documents: how gateways read and change them.
+
+use std::time::Duration;
+
+use stream_bridge::{Bridge, BridgeError, Entry};
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{Code, DesiredState, Refusal, SessionDocument, SessionId, Status};
+
+use crate::answer::Refused;
+use crate::clock;
+use crate::hints::{Hints, Topic};
+
+/// How often a change is tried again when somebody else was faster.
+const ATTEMPTS: usize = 8;
+
+/// How long the document of a session stays after its end.
+const TOMBSTONE: Duration = Duration::from_secs(3600);
+
+/// Returns the document of a session and its revision. Refuses a session there is none of.
+pub(crate) async fn read(
+    bridge: &Bridge,
+    id: &SessionId,
+) -> Result<Entry<SessionDocument>, Refused> {
+    let entry = bridge.read(Bucket::Sessions, id.as_str()).await?;
+    entry.ok_or_else(|| Refusal::new(Code::NotFound, "session not found").into())
+}
+
+/// Changes a document by `edit`, which sees the latest version, perhaps several times, and may
+/// refuse. Returns the document as it is stored then.
+pub(crate) async fn change(
+    bridge: &Bridge,
+    id: &SessionId,
+    edit: impl Fn(&mut SessionDocument) -> Result<(), Refusal>,
+) -> Result<SessionDocument, Refused> {
+    for _ in 0..ATTEMPTS {
+        let Entry { value: before, revision } = read(bridge, id).await?;
+        let mut after = before.clone();
+        edit(&mut after)?;
+        if after == before {
+            return Ok(after);
+        }
+        let (bucket, key) = (Bucket::Sessions, id.as_str());
+        let written = match after.status.is_final() {
+            true => bridge.expire(bucket, key, &after, revision, TOMBSTONE).await,
+            false => bridge.update(bucket, key, &after, revision).await,
+        };
+        match written {
+            Ok(_) => return Ok(after),
+            Err(BridgeError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Refusal::new(Code::Busy, "the session changes too often").into())
+}
+
+/// Asks for the end of a session in its document. One that no agent has claimed ends at once, as
+/// `unclaimed`: there is nothing to clean up.
+pub(crate) async fn end(
+    bridge: &Bridge,
+    id: &SessionId,
+    unclaimed: Status,
+    cause: &str,
+) -> Result<SessionDocument, Refused> {
+    change(bridge, id, |document| {
+        ask_for_the_end(document, unclaimed, cause, clock::now());
+        Ok(())
+    })
+    .await
+}
+
+fn ask_for_the_end(document: &mut SessionDocument, unclaimed: Status, cause: &str, now: u64) {
+    if document.status.is_final() {
+        return;
+    }
+    document.desired.state = DesiredState::Terminated;
+    if document.owner.is_none() {
+        document.status = unclaimed;
+        document.deadline = None;
+        document.note(now, cause);
+    }
+}
+
+/// Whether the session has ended, or ends within `patience`.
+pub(crate) async fn ends_within(
+    bridge: &Bridge,
+    id: &SessionId,
+    patience: Duration,
+) -> Result<bool, Refused> {
+    let mut hints = Hints::follow(bridge, Topic::Document(id)).await?;
+    let end = async {
+        while !has_ended(bridge, id).await? {
+            hints.next(false).await;
+        }
+        Ok::<_, Refused>(())
+    };
+    tokio::time::timeout(patience, end).await.map_or(Ok(false), |ended| ended.map(|()| true))
+}
+
+async fn has_ended(bridge: &Bridge, id: &SessionId) -> Result<bool, BridgeError> {
+    let entry = bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?;
+    Ok(entry.is_none_or(|entry| entry.value.status.is_final()))
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::{Owner, Request};
+
+    use super::*;
+
+    fn document() -> SessionDocument {
+        let request: Request = serde_json::from_str(
+            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
+                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
+        )
+        .unwrap();
+        SessionDocument::new(SessionId::random(), request, 0, 30)
+    }
+
+    #[test]
+    fn a_session_that_nobody_claimed_ends_at_once_and_says_why() {
+        let mut document = document();
+        ask_for_the_end(&mut document, Status::Error, "no agent", 7);
+        assert_eq!((document.status, document.message()), (Status::Error, "no agent"));
+        assert_eq!(document.deadline, None);
+    }
+
+    #[test]
+    fn the_status_of_a_claimed_session_stays_its_owners() {
+        let owner = Owner { agent: "a".parse().unwrap(), lease_until: 60 };
+        let mut document = SessionDocument { owner: Some(owner), ..document() };
+        ask_for_the_end(&mut document, Status::Error, "no agent", 7);
+        assert_eq!(document.status, Status::Created);
+        assert_eq!(document.desired.state, DesiredState::Terminated);
+
+        let ended = SessionDocument { status: Status::Terminated, ..self::document() };
+        let mut again = ended.clone();
+        ask_for_the_end(&mut again, Status::Error, "no agent", 7);
+        assert_eq!(again, ended, "an end is not ended again");
+    }
+}

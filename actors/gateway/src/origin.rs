@@ -1,0 +1,80 @@
+//! Which web pages elsewhere may call the API (CORS).
+
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, HeaderMap, HeaderValue, ORIGIN, VARY,
+};
+
+/// The origins that the operator allows.
+pub(crate) struct Origins(Vec<String>);
+
+impl Origins {
+    pub(crate) fn new(allowed: Vec<String>) -> Self {
+        Self(allowed)
+    }
+
+    /// Says in `answer` whether the page that sent `request` may read it. A token is never sent by
+    /// a browser on its own, so that no answer needs to allow credentials.
+    pub(crate) fn mark(&self, request: Option<&HeaderValue>, answer: &mut HeaderMap) {
+        if self.0.is_empty() {
+            return;
+        }
+        answer.append(VARY, HeaderValue::from_name(ORIGIN));
+        if let Some(origin) = request.filter(|origin| self.allows(origin)) {
+            answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        }
+    }
+
+    /// Answers a preflight: [`Origins::mark`], and what a request may look like.
+    pub(crate) fn mark_preflight(&self, request: Option<&HeaderValue>, answer: &mut HeaderMap) {
+        self.mark(request, answer);
+        if !answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+            return;
+        }
+        let mut say = |name, text| answer.insert(name, HeaderValue::from_static(text));
+        say(ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE");
+        say(ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, Accept, Idempotency-Key");
+        say(ACCESS_CONTROL_MAX_AGE, "600");
+    }
+
+    fn allows(&self, origin: &HeaderValue) -> bool {
+        self.0.iter().any(|allowed| allowed == "*" || allowed.as_bytes() == origin.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marked(allowed: &[&str], origin: Option<&'static str>) -> HeaderMap {
+        let origins = Origins::new(allowed.iter().map(|&origin| origin.to_owned()).collect());
+        let mut answer = HeaderMap::new();
+        let origin = origin.map(HeaderValue::from_static);
+        origins.mark_preflight(origin.as_ref(), &mut answer);
+        answer
+    }
+
+    #[test]
+    fn only_allowed_origins_are_named() {
+        let allowed = ["https://a.example"];
+        let answer = marked(&allowed, Some("https://a.example"));
+        assert_eq!(answer.get(ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(), "https://a.example");
+        assert!(answer.contains_key(ACCESS_CONTROL_ALLOW_HEADERS));
+
+        for other in ["https://a.example.evil", "https://A.example", "http://a.example", "null"] {
+            let answer = marked(&allowed, Some(other));
+            assert!(!answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN), "{other} passed");
+            assert!(!answer.contains_key(ACCESS_CONTROL_ALLOW_METHODS), "{other} passed");
+            // A cache must not hand this answer to the allowed origin.
+            assert_eq!(answer.get(VARY).unwrap(), "origin");
+        }
+        assert!(!marked(&allowed, None).contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
+    }
+
+    #[test]
+    fn a_star_allows_all_and_an_empty_list_nobody() {
+        let answer = marked(&["*"], Some("https://b.example"));
+        assert_eq!(answer.get(ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(), "https://b.example");
+        assert!(marked(&[], Some("https://b.example")).is_empty());
+    }
+}

@@ -1,0 +1,193 @@
+//! Sessions, as clients create, watch, join and end them.
+
+mod idempotency;
+mod launch;
+mod listing;
+mod request;
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Path, Payload, Query};
+use serde::{Deserialize, Serialize};
+use stream_bridge::BridgeError;
+use stream_protocol::subjects::{self, Bucket};
+use stream_protocol::{
+    Ask, Client, ClientIce, Code, DesiredState, IceServer, Op, Refusal, Role, SessionDocument,
+    SessionId, Status, Terminate,
+};
+
+use crate::answer::{Answer, body, created, malformed, ok};
+use crate::caller::{authorize, authorize_for};
+use crate::state::State;
+use crate::{answer, documents};
+
+use listing::Listing;
+
+/// How long the owner of a session may take to answer.
+const OWNER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a deletion with `sync` waits for the end.
+const END_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A session as clients see it.
+#[derive(Serialize)]
+struct Session<'a> {
+    id: &'a SessionId,
+    app: &'a str,
+    region: &'a str,
+    status: Status,
+    status_message: &'a str,
+    joinable: bool,
+    container_id: &'a str,
+    cluster_id: &'a str,
+}
+
+impl<'a> Session<'a> {
+    fn of(document: &'a SessionDocument) -> Self {
+        Self {
+            id: &document.id,
+            app: &document.request.app,
+            region: &document.request.region,
+            status: document.status,
+            status_message: document.message(),
+            joinable: document.request.joinable,
+            container_id: document.instance_id.as_deref().unwrap_or_default(),
+            cluster_id: &document.cluster,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Created<'a> {
+    id: &'a SessionId,
+    region: &'a str,
+    status: Status,
+    joinable: bool,
+    url: String,
+    stun_servers: Vec<IceServer>,
+}
+
+#[derive(Serialize)]
+struct Joined<'a> {
+    id: &'a SessionId,
+    url: String,
+    stun_servers: Vec<IceServer>,
+}
+
+/// POST `/1.0/sessions`: has an agent launch an instance, and answers without waiting for its boot.
+pub(crate) async fn create(request: HttpRequest, payload: Payload, state: Data<State>) -> Answer {
+    let caller = authorize(&request, &state, Op::SessionCreate, None).await?;
+    let key = idempotency::key(&request)?;
+    let wanted = request::session(&body(payload).await?)?;
+
+    let (document, stun_servers) = match key {
+        Some(key) => {
+            let id = idempotency::id(&caller.account, &key);
+            launch::once(&state.bridge, id, wanted).await?
+        }
+        None => launch::new(&state.bridge, wanted).await?,
+    };
+    let url = state.socket_url(&request, &document).await?;
+    log::info!("session {} created by account {}", document.id, caller.account);
+    Ok(created(Created {
+        id: &document.id,
+        region: &document.request.region,
+        status: document.status,
+        joinable: document.request.joinable,
+        url,
+        stun_servers,
+    }))
+}
+
+/// GET `/1.0/sessions`: ids, or with `recursion` whole sessions.
+pub(crate) async fn list(request: HttpRequest, state: Data<State>) -> Answer {
+    authorize(&request, &state, Op::SessionRead, None).await?;
+    let listing = Listing::parse(request.query_string())?;
+    let entries = state.bridge.list::<SessionDocument>(Bucket::Sessions).await?;
+    let documents = entries.into_iter().map(|(_, entry)| entry.value).collect();
+    let (documents, total) = listing.select(documents);
+    Ok(match listing.recursion {
+        true => answer::list(documents.iter().map(Session::of).collect::<Vec<_>>(), total),
+        false => answer::list(documents.iter().map(|d| &d.id).collect::<Vec<_>>(), total),
+    })
+}
+
+/// GET `/1.0/sessions/{id}`.
+pub(crate) async fn read(request: HttpRequest, id: Path<String>, state: Data<State>) -> Answer {
+    let (_, id) = authorize_for(&id, &request, &state, Op::SessionRead).await?;
+    let entry = documents::read(&state.bridge, &id).await?;
+    Ok(ok(Session::of(&entry.value)))
+}
+
+/// POST `/1.0/sessions/{id}/join`: makes the caller the client, instead of whoever was it.
+pub(crate) async fn join(
+    request: HttpRequest,
+    id: Path<String>,
+    payload: Payload,
+    state: Data<State>,
+) -> Answer {
+    let (caller, id) = authorize_for(&id, &request, &state, Op::SessionJoin).await?;
+    let wish = request::join(&body(payload).await?)?;
+    let document = documents::change(&state.bridge, &id, |document| {
+        may_join(document)?;
+        let screen = wish.over(document.request.screen).checked();
+        let screen = screen.map_err(|error| malformed(error.to_string()))?;
+        document.generation += 1;
+        document.desired.client = Some(Client { screen, role: Role::Control });
+        Ok(())
+    })
+    .await?;
+    let ice: ClientIce = state.bridge.ask(subjects::join(&id), &Ask {}, OWNER_DEADLINE).await?;
+    let url = state.socket_url(&request, &document).await?;
+    log::info!("session {id} joined by account {}, client {}", caller.account, document.generation);
+    Ok(ok(Joined { id: &id, url, stun_servers: ice.ice_servers }))
+}
+
+fn may_join(document: &SessionDocument) -> Result<(), Refusal> {
+    let sentence = match document.status {
+        Status::Active if document.desired.state == DesiredState::Running => return Ok(()),
+        Status::Created => "session is not active yet",
+        Status::Active | Status::Terminating => "session is ending",
+        Status::Terminated | Status::Error => "session has ended",
+    };
+    Err(Refusal::new(Code::Conflict, sentence))
+}
+
+#[derive(Deserialize)]
+struct Deletion {
+    force: Option<String>,
+    sync: Option<String>,
+}
+
+/// DELETE `/1.0/sessions/{id}`: has the owner end it. With `force` it does not matter whether the
+/// owner is there; with `sync` the answer comes after the end.
+pub(crate) async fn delete(request: HttpRequest, id: Path<String>, state: Data<State>) -> Answer {
+    let (caller, id) = authorize_for(&id, &request, &state, Op::SessionDelete).await?;
+    let query = Query::<Deletion>::from_query(request.query_string());
+    let Deletion { force, sync } = query.map_err(|_| malformed("the query is malformed"))?.0;
+    let force = listing::flag("force", force.as_deref())?;
+    let sync = listing::flag("sync", sync.as_deref())?;
+
+    let cause = format!("deleted by account {}", caller.account);
+    let document = documents::end(&state.bridge, &id, Status::Terminated, &cause).await?;
+    log::info!("session {id} {cause}");
+    if document.status.is_final() {
+        return Ok(ok(()));
+    }
+    let (subject, terminate) = (subjects::terminate(&id), Terminate { cause });
+    let begun = state.bridge.ask::<_, Ask>(subject, &terminate, OWNER_DEADLINE).await;
+    match begun {
+        Ok(Ask {}) => {}
+        Err(BridgeError::NoResponder | BridgeError::TimedOut) if force => {}
+        Err(BridgeError::NoResponder | BridgeError::TimedOut) => {
+            let sentence = "the agent is away; the session ends when it returns";
+            return Err(Refusal::new(Code::Unavailable, sentence).into());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if sync && !documents::ends_within(&state.bridge, &id, END_DEADLINE).await? {
+        return Err(Refusal::new(Code::Unavailable, "the session is still ending").into());
+    }
+    Ok(ok(()))
+}

@@ -1,0 +1,235 @@
+//! From a request to an agent that launches it.
+
+use std::time::Duration;
+
+use stream_bridge::{Bridge, BridgeError, Entry};
+use stream_protocol::subjects::{self, Bucket};
+use stream_protocol::{
+    Ask, ClientIce, Code, DesiredState, IceServer, Launch, Presence, Refusal, Request,
+    SessionDocument, SessionId, Status,
+};
+
+use super::OWNER_DEADLINE;
+use crate::answer::Refused;
+use crate::{agents, clock, documents};
+
+/// A session that no agent has claimed by then ends; in seconds.
+const CLAIM_S: u64 = 30;
+
+/// How long an agent may take to have AMS accept the launch.
+const LAUNCH_DEADLINE: Duration = Duration::from_secs(15);
+
+/// How many agents are asked before the client is.
+const AGENTS_ASKED: usize = 2;
+
+type Opened = Result<(SessionDocument, Vec<IceServer>), Refused>;
+
+/// Opens a session that never was.
+pub(crate) async fn new(bridge: &Bridge, request: Request) -> Opened {
+    let opened = open(bridge, SessionId::random(), request, None).await;
+    // Nobody knows the id but us: what an agent may have begun would run for nobody.
+    if let Err(Failed { stored: Some(id), refused }) = opened {
+        if let Err(error) = documents::end(bridge, &id, Status::Error, &refused.to_string()).await {
+            log::warn!("session {id} could not be given up: {error}");
+        }
+        return Err(refused);
+    }
+    opened.map_err(|failed| failed.refused)
+}
+
+/// Opens the session `id`, unless an earlier request with the same key has: then it returns that
+/// one. Refuses a key that was used for another request, or whose session has ended.
+pub(crate) async fn once(bridge: &Bridge, id: SessionId, request: Request) -> Opened {
+    let earlier = bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?;
+    let unclaimed = match earlier {
+        None => None,
+        Some(entry) => match standing(&entry.value, &request, clock::now())? {
+            Standing::Claimed => return again(bridge, entry.value).await,
+            Standing::Void => Some(entry.revision),
+        },
+    };
+    let opened = open(bridge, id, request, unclaimed).await;
+    opened.map_err(|failed| failed.refused)
+}
+
+/// What there is of the session when a request is repeated.
+#[derive(Debug, PartialEq)]
+enum Standing {
+    /// An agent has it.
+    Claimed,
+    /// No agent ever had it, and none will.
+    Void,
+}
+
+fn standing(document: &SessionDocument, request: &Request, now: u64) -> Result<Standing, Refusal> {
+    if document.request != *request {
+        let sentence = "the Idempotency-Key was used for another request";
+        return Err(Refusal::new(Code::Conflict, sentence));
+    }
+    let ending = document.status.is_final() || document.desired.state == DesiredState::Terminated;
+    match &document.owner {
+        Some(_) if ending || document.status == Status::Terminating => {
+            let why = document.message();
+            let sentence = format!("the session of this Idempotency-Key has ended: {why}");
+            Err(Refusal::new(Code::Conflict, sentence))
+        }
+        Some(_) => Ok(Standing::Claimed),
+        None if ending || document.deadline.is_none_or(|deadline| deadline < now) => {
+            Ok(Standing::Void)
+        }
+        None => Err(Refusal::new(Code::Busy, "the session is just being created")),
+    }
+}
+
+async fn again(bridge: &Bridge, document: SessionDocument) -> Opened {
+    let ice: ClientIce = bridge.ask(subjects::ice(&document.id), &Ask {}, OWNER_DEADLINE).await?;
+    Ok((document, ice.ice_servers))
+}
+
+/// A session that was not opened; with its id when there is a document of it.
+struct Failed {
+    stored: Option<SessionId>,
+    refused: Refused,
+}
+
+impl<E: Into<Refused>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self { stored: None, refused: error.into() }
+    }
+}
+
+/// Stores the session, over `unclaimed` if given, and asks agents until one launches it.
+async fn open(
+    bridge: &Bridge,
+    id: SessionId,
+    request: Request,
+    unclaimed: Option<u64>,
+) -> Result<(SessionDocument, Vec<IceServer>), Failed> {
+    let mut hosts = agents::hosts(agents::present(bridge).await?, &request);
+    if hosts.is_empty() {
+        return Err(Refusal::new(Code::NotFound, "no agent can host this session").into());
+    }
+    let now = clock::now();
+    let document = SessionDocument::new(id, request, now, now + CLAIM_S);
+    let (bucket, key) = (Bucket::Sessions, document.id.as_str());
+    let stored = match unclaimed {
+        None => bridge.create(bucket, key, &document).await,
+        Some(revision) => bridge.update(bucket, key, &document, revision).await,
+    };
+    match stored {
+        Ok(_) => {}
+        Err(BridgeError::Conflict) => {
+            return Err(Refusal::new(Code::Busy, "the session is just being created").into());
+        }
+        Err(error) => return Err(error.into()),
+    }
+
+    match ask_agents(bridge, &document.id, &mut hosts).await {
+        Ok(ice) => Ok((document, ice.ice_servers)),
+        Err(error) => {
+            let refusal = error.refusal();
+            give_up_unclaimed(bridge, &document.id, &refusal.message).await;
+            Err(Failed { stored: Some(document.id), refused: refusal.into() })
+        }
+    }
+}
+
+async fn ask_agents(
+    bridge: &Bridge,
+    session: &SessionId,
+    hosts: &mut Vec<Presence>,
+) -> Result<ClientIce, BridgeError> {
+    let mut failure = BridgeError::NoResponder;
+    for _ in 0..AGENTS_ASKED {
+        let Some(host) = agents::take(hosts, agents::random) else { break };
+        let launch = Launch { session: session.clone() };
+        match bridge.ask(subjects::launch(&host.agent), &launch, LAUNCH_DEADLINE).await {
+            Ok(ice) => return Ok(ice),
+            Err(error) => {
+                log::info!("agent {} did not take session {session}: {error}", host.agent);
+                let next = another_may_take(&error);
+                failure = error;
+                if !next {
+                    break;
+                }
+            }
+        }
+    }
+    Err(failure)
+}
+
+/// Whether it is certain that the agent did not begin, and likely that another would.
+fn another_may_take(error: &BridgeError) -> bool {
+    match error {
+        BridgeError::NoResponder => true,
+        BridgeError::Refused(refusal) => matches!(refusal.code, Code::Busy | Code::Draining),
+        _ => false,
+    }
+}
+
+/// Ends the session if no agent has claimed it, so that nobody does later.
+async fn give_up_unclaimed(bridge: &Bridge, id: &SessionId, cause: &str) {
+    let entry: Result<Entry<_>, _> = documents::read(bridge, id).await;
+    if entry.is_ok_and(|entry| entry.value.owner.is_some()) {
+        return;
+    }
+    if let Err(error) = documents::end(bridge, id, Status::Error, cause).await {
+        // Its deadline ends it.
+        log::warn!("session {id} could not be given up: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::Owner;
+
+    use super::*;
+
+    fn request(app: &str) -> Request {
+        super::super::request::session(format!(r#"{{"app":"{app}"}}"#).as_bytes()).unwrap()
+    }
+
+    fn document() -> SessionDocument {
+        SessionDocument::new(SessionId::random(), request("app"), 100, 130)
+    }
+
+    fn claimed() -> SessionDocument {
+        let owner = Owner { agent: "a".parse().unwrap(), lease_until: 160 };
+        SessionDocument { owner: Some(owner), ..document() }
+    }
+
+    fn code(document: &SessionDocument, app: &str, now: u64) -> Code {
+        standing(document, &request(app), now).unwrap_err().code
+    }
+
+    #[test]
+    fn a_repeated_request_finds_its_claimed_session() {
+        assert_eq!(standing(&claimed(), &request("app"), 999).unwrap(), Standing::Claimed);
+    }
+
+    #[test]
+    fn a_repeated_request_waits_for_the_first_and_takes_over_when_that_failed() {
+        assert_eq!(code(&document(), "app", 110), Code::Busy);
+        assert_eq!(standing(&document(), &request("app"), 131).unwrap(), Standing::Void);
+        let failed = SessionDocument { status: Status::Error, ..document() };
+        assert_eq!(standing(&failed, &request("app"), 110).unwrap(), Standing::Void);
+    }
+
+    #[test]
+    fn a_key_is_good_for_one_request_and_one_life() {
+        assert_eq!(code(&claimed(), "other", 110), Code::Conflict);
+        let ended = SessionDocument { status: Status::Terminated, ..claimed() };
+        assert_eq!(code(&ended, "app", 110), Code::Conflict);
+    }
+
+    #[test]
+    fn another_agent_is_asked_only_when_the_first_surely_did_not_begin() {
+        let refused = |code| BridgeError::Refused(Refusal::new(code, "no"));
+        assert!(another_may_take(&BridgeError::NoResponder));
+        assert!(another_may_take(&refused(Code::Draining)));
+        assert!(another_may_take(&refused(Code::Busy)));
+        assert!(!another_may_take(&BridgeError::TimedOut));
+        assert!(!another_may_take(&refused(Code::Unavailable)));
+        assert!(!another_may_take(&refused(Code::NotFound)));
+    }
+}

@@ -1,0 +1,148 @@
+//! The query of a list of sessions. Pure.
+
+use actix_web::web::Query;
+use serde::Deserialize;
+use stream_protocol::{Refusal, SessionDocument, Status};
+
+use crate::answer::malformed;
+
+/// Which sessions are wanted, and how.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Listing {
+    /// Whole sessions rather than their ids.
+    pub(crate) recursion: bool,
+    status: Option<Status>,
+    limit: Option<usize>,
+    offset: usize,
+    newest_first: bool,
+}
+
+#[derive(Deserialize)]
+struct Words {
+    status: Option<String>,
+    recursion: Option<String>,
+    /// The older name of `recursion`.
+    recursive: Option<String>,
+    limit: Option<String>,
+    offset: Option<String>,
+    sort_by: Option<String>,
+    sort_order: Option<String>,
+}
+
+impl Listing {
+    /// Reads a query string. Refuses values that mean nothing; ignores unknown names.
+    pub(crate) fn parse(query: &str) -> Result<Self, Refusal> {
+        let words = Query::<Words>::from_query(query);
+        let words = words.map_err(|_| malformed("the query is malformed"))?.into_inner();
+        if !matches!(words.sort_by.as_deref(), None | Some("" | "created_at")) {
+            return Err(malformed("sort_by is created_at"));
+        }
+        let newest_first = match words.sort_order.as_deref() {
+            None | Some("" | "asc") => false,
+            Some("desc") => true,
+            Some(_) => return Err(malformed("sort_order is asc or desc")),
+        };
+        Ok(Self {
+            recursion: flag("recursion", words.recursion.or(words.recursive).as_deref())?,
+            status: words.status.filter(|word| !word.is_empty()).map(status).transpose()?,
+            // Zero is how clients say that they have no limit.
+            limit: number("limit", words.limit)?.filter(|&limit| limit > 0),
+            offset: number("offset", words.offset)?.unwrap_or(0),
+            newest_first,
+        })
+    }
+
+    /// Returns the wanted part, and how many sessions there are without `limit` and `offset`.
+    pub(crate) fn select(&self, documents: Vec<SessionDocument>) -> (Vec<SessionDocument>, usize) {
+        let mut chosen = documents;
+        chosen.retain(|document| self.status.is_none_or(|status| document.status == status));
+        // By id as well, so that pages fit together.
+        chosen.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        if self.newest_first {
+            chosen.reverse();
+        }
+        let total = chosen.len();
+        let limit = self.limit.unwrap_or(usize::MAX);
+        (chosen.into_iter().skip(self.offset).take(limit).collect(), total)
+    }
+}
+
+/// Reads a flag of a query: absent is false, without a value is true.
+pub(crate) fn flag(name: &str, value: Option<&str>) -> Result<bool, Refusal> {
+    match value {
+        None | Some("false" | "0") => Ok(false),
+        Some("" | "true" | "1") => Ok(true),
+        Some(_) => Err(malformed(format!("{name} is true or false"))),
+    }
+}
+
+fn number(name: &str, value: Option<String>) -> Result<Option<usize>, Refusal> {
+    let value = value.filter(|text| !text.is_empty()).map(|text| text.parse());
+    value.transpose().map_err(|_| malformed(format!("{name} is a number")))
+}
+
+fn status(word: String) -> Result<Status, Refusal> {
+    let sentence = "status is created, active, terminating, terminated or error";
+    serde_json::from_value(word.into()).map_err(|_| malformed(sentence))
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::SessionId;
+
+    use super::*;
+
+    fn documents() -> Vec<SessionDocument> {
+        let request = super::super::request::session(br#"{"app":"a"}"#).unwrap();
+        let made = |n: u8, status| {
+            let id = SessionId::from_bytes([n; 13]);
+            let document = SessionDocument::new(id, request.clone(), u64::from(n / 2), 0);
+            SessionDocument { status, ..document }
+        };
+        vec![
+            made(4, Status::Active),
+            made(1, Status::Error),
+            made(3, Status::Active),
+            made(2, Status::Active),
+        ]
+    }
+
+    fn ids(query: &str) -> (Vec<SessionId>, usize) {
+        let (chosen, total) = Listing::parse(query).unwrap().select(documents());
+        (chosen.into_iter().map(|document| document.id).collect(), total)
+    }
+
+    fn made(numbers: &[u8]) -> Vec<SessionId> {
+        numbers.iter().map(|&n| SessionId::from_bytes([n; 13])).collect()
+    }
+
+    #[test]
+    fn sessions_are_filtered_sorted_and_cut_into_pages() {
+        assert_eq!(ids(""), (made(&[1, 2, 3, 4]), 4));
+        assert_eq!(ids("status=active"), (made(&[2, 3, 4]), 3));
+        assert_eq!(ids("sort_by=created_at&sort_order=desc&limit=2"), (made(&[4, 3]), 4));
+        assert_eq!(ids("offset=3&limit=0"), (made(&[4]), 4));
+        assert_eq!(ids("offset=9"), (made(&[]), 4));
+    }
+
+    #[test]
+    fn both_names_of_recursion_count() {
+        assert!(Listing::parse("recursion=true").unwrap().recursion);
+        assert!(Listing::parse("recursive=1").unwrap().recursion);
+        assert!(!Listing::parse("unknown=1").unwrap().recursion);
+    }
+
+    #[test]
+    fn values_that_mean_nothing_are_refused() {
+        for query in [
+            "status=dead",
+            "limit=-1",
+            "offset=x",
+            "sort_by=app",
+            "sort_order=up",
+            "recursion=maybe",
+        ] {
+            assert!(Listing::parse(query).is_err(), "{query} passed");
+        }
+    }
+}

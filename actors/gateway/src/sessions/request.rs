@@ -1,0 +1,251 @@
+//! The bodies that clients send, read as tolerantly as their variety asks for. Pure.
+
+use serde_json::{Map, Value};
+use stream_protocol::{Refusal, Request, Screen};
+
+use crate::answer::malformed;
+
+/// The most that `extra_data` may have, in bytes of JSON text, so that all that an instance is
+/// told fits into what AMS hands over.
+const MAX_EXTRA_DATA: usize = 8 * 1024;
+
+/// Names of applications and regions are no longer, in bytes.
+const MAX_NAME: usize = 256;
+
+/// How long a joinable session waits for clients when the request does not say; in minutes.
+const JOINABLE_IDLE_MIN: u64 = 30;
+
+/// Reads the body of a creation. Refuses one without `app`, members of the wrong type, and values
+/// outside their limits; ignores members it does not know.
+pub(crate) fn session(body: &[u8]) -> Result<Request, Refusal> {
+    let mut members = Members::parse(body)?;
+    let app = members.name("app")?;
+    let app = app.filter(|app| !app.is_empty()).ok_or_else(|| malformed("app is missing"))?;
+    let joinable = members.flag("joinable")?.unwrap_or(false);
+    let idle_by_default = if joinable { JOINABLE_IDLE_MIN } else { 0 };
+    Ok(Request {
+        app,
+        app_version: members.version()?,
+        region: members.name("region")?.unwrap_or_default(),
+        screen: checked(Wish::of(&mut members)?.over(Screen::default()))?,
+        joinable,
+        ephemeral: members.flag("ephemeral")?.unwrap_or(true),
+        idle_time_min: members.number("idle_time_min")?.unwrap_or(idle_by_default),
+        extra_data: members.extra_data()?,
+    })
+}
+
+/// Reads the body of a join, which may be missing.
+pub(crate) fn join(body: &[u8]) -> Result<Wish, Refusal> {
+    if body.trim_ascii().is_empty() {
+        return Ok(Wish::default());
+    }
+    Wish::of(&mut Members::parse(body)?)
+}
+
+/// What a client says of the screen it wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Wish {
+    width: Option<u32>,
+    height: Option<u32>,
+    fps: Option<u32>,
+    density: Option<u32>,
+}
+
+impl Wish {
+    fn of(members: &mut Members) -> Result<Self, Refusal> {
+        let mut screen = match members.take("screen") {
+            None => return Ok(Self::default()),
+            Some(Value::Object(members)) => Members(members),
+            Some(_) => return Err(malformed("screen is an object")),
+        };
+        let mut size = |name| {
+            let number = screen.number(name)?.map(u32::try_from).transpose();
+            number.map_err(|_| malformed(format!("screen.{name} is too large")))
+        };
+        Ok(Self {
+            width: size("width")?,
+            height: size("height")?,
+            fps: size("fps")?,
+            density: size("density")?,
+        })
+    }
+
+    /// Returns `screen` with all that the client says put in; limits are not looked at.
+    pub(crate) fn over(self, screen: Screen) -> Screen {
+        Screen {
+            width: self.width.unwrap_or(screen.width),
+            height: self.height.unwrap_or(screen.height),
+            fps: self.fps.unwrap_or(screen.fps),
+            density: self.density.unwrap_or(screen.density),
+        }
+    }
+}
+
+fn checked(screen: Screen) -> Result<Screen, Refusal> {
+    screen.checked().map_err(|error| malformed(error.to_string()))
+}
+
+/// The members of a JSON object; one that is null counts as absent.
+struct Members(Map<String, Value>);
+
+impl Members {
+    fn parse(body: &[u8]) -> Result<Self, Refusal> {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(members)) => Ok(Self(members)),
+            Ok(_) => Err(malformed("the body is not a JSON object")),
+            Err(error) => {
+                let (line, column) = (error.line(), error.column());
+                let sentence = format!("the body is not JSON: line {line}, column {column}");
+                Err(malformed(sentence))
+            }
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn name(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.len() <= MAX_NAME => Ok(Some(text)),
+            Some(_) => Err(malformed(format!("{name} is a text of at most {MAX_NAME} bytes"))),
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(_) => Err(malformed(format!("{name} is true or false"))),
+        }
+    }
+
+    fn number(&mut self, name: &str) -> Result<Option<u64>, Refusal> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let number = value.as_u64();
+        number.map(Some).ok_or_else(|| malformed(format!("{name} is a number, 0 or more")))
+    }
+
+    /// A number, also as a form sends it; a negative one or an empty text is no version.
+    fn version(&mut self) -> Result<Option<u64>, Refusal> {
+        let number = match self.take("app_version") {
+            None => return Ok(None),
+            Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
+            Some(Value::String(text)) => text.trim().parse::<i64>().ok(),
+            Some(value) => value.as_i64(),
+        };
+        let number = number.ok_or_else(|| malformed("app_version is a whole number"))?;
+        Ok(u64::try_from(number).ok())
+    }
+
+    fn extra_data(&mut self) -> Result<Value, Refusal> {
+        let value = self.take("extra_data").unwrap_or(Value::Null);
+        if value.to_string().len() > MAX_EXTRA_DATA {
+            return Err(malformed(format!("extra_data has at most {MAX_EXTRA_DATA} bytes")));
+        }
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(body: Value) -> Result<Request, Refusal> {
+        session(body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn only_the_application_is_required() {
+        let request = read(json!({"app": "com.foo.bar"})).unwrap();
+        assert_eq!(request.app, "com.foo.bar");
+        assert_eq!(request.screen, Screen::default());
+        assert_eq!((request.region.as_str(), request.app_version), ("", None));
+        assert!(request.ephemeral && !request.joinable);
+        assert_eq!((request.idle_time_min, request.extra_data), (0, Value::Null));
+        assert_eq!(read(json!({"app": ""})).unwrap_err().message, "app is missing");
+        assert!(read(json!({})).is_err() && read(json!({"app": null})).is_err());
+    }
+
+    #[test]
+    fn a_version_may_come_as_number_or_text_and_a_negative_one_is_none() {
+        let version =
+            |value| read(json!({"app": "a", "app_version": value})).map(|r| r.app_version);
+        assert_eq!(version(json!(3)).unwrap(), Some(3));
+        assert_eq!(version(json!("3")).unwrap(), Some(3));
+        for none in [json!(null), json!(-1), json!("-1"), json!("")] {
+            assert_eq!(version(none).unwrap(), None);
+        }
+        for wrong in [json!("three"), json!(1.5), json!(true), json!([])] {
+            assert!(version(wrong).is_err());
+        }
+    }
+
+    #[test]
+    fn extra_data_is_any_json_within_its_bound() {
+        for extra in [json!("user_id=123"), json!({"a": [1, null]}), json!(7), json!(null)] {
+            let request = read(json!({"app": "a", "extra_data": extra})).unwrap();
+            assert_eq!(request.extra_data, extra);
+        }
+        let text = |length: usize| json!({"app": "a", "extra_data": "x".repeat(length)});
+        assert!(read(text(MAX_EXTRA_DATA - 2)).is_ok());
+        assert!(read(text(MAX_EXTRA_DATA - 1)).is_err());
+    }
+
+    #[test]
+    fn a_joinable_session_waits_unless_told_how_long() {
+        let idle = |body| read(body).unwrap().idle_time_min;
+        assert_eq!(idle(json!({"app": "a", "joinable": true})), JOINABLE_IDLE_MIN);
+        assert_eq!(idle(json!({"app": "a", "joinable": true, "idle_time_min": 0})), 0);
+        assert_eq!(idle(json!({"app": "a", "idle_time_min": 5})), 5);
+        assert!(read(json!({"app": "a", "idle_time_min": -5})).is_err());
+    }
+
+    #[test]
+    fn screens_are_rounded_and_bounded() {
+        let screen = json!({"width": 719, "height": 1279, "unknown": "x"});
+        let screen = read(json!({"app": "a", "screen": screen})).unwrap().screen;
+        assert_eq!((screen.width, screen.height, screen.density), (720, 1280, 240));
+        for wrong in [
+            json!({"density": 71}),
+            json!({"width": 1e12}),
+            json!({"width": "1280"}),
+            json!({"width": 99_999_999_999_u64}),
+            json!({"width": 0}),
+            json!([1280, 720]),
+        ] {
+            assert!(read(json!({"app": "a", "screen": wrong})).is_err());
+        }
+    }
+
+    #[test]
+    fn a_join_may_say_nothing_or_a_part() {
+        let asked = Screen { width: 100, height: 200, fps: 30, density: 160 };
+        for body in ["", "  \n", "{}", r#"{"disconnect_clients":true}"#, r#"{"screen":null}"#] {
+            assert_eq!(join(body.as_bytes()).unwrap().over(asked), asked, "{body}");
+        }
+        let turned = join(br#"{"screen":{"width":200,"height":100}}"#).unwrap().over(asked);
+        assert_eq!(turned, Screen { width: 200, height: 100, ..asked });
+        assert!(join(b"[]").is_err() && join(b"{").is_err());
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_the_body() {
+        for body in [r#"{"app":"a","region":{"s3cret":1}}"#, r#"s3cret"#, r#"{"app":"s3cret"#] {
+            assert!(!session(body.as_bytes()).unwrap_err().message.contains("s3cret"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_the_reader_panic(body: Vec<u8>) {
+            let _ = session(&body);
+            let _ = join(&body);
+        }
+    }
+}

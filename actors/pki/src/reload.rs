@@ -1,0 +1,115 @@
+//! The actor `pki`: keeps what the servers present in step with the files it was read from.
+//!
+//! Looked at every few seconds by content, so that no way of replacing a file goes unseen. Key and
+//! certificate are read together: a pair that does not match, which is what a replacement looks
+//! like half way, changes nothing. A restart loses nothing; the present identity stays in use.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actix::Message;
+use ring::digest;
+use serde::Deserialize;
+use stream_supervisor::{
+    Handler, Limits, Mailbox, Me, Reply, Restart, Supervisor, Unavailable, Worker,
+};
+
+use crate::{Identity, PkiError, ServedIdentity};
+
+/// Where the certificate of a server lies.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// PEM file with the certificate, and those that lead to its CA if there is one.
+    pub certificate: PathBuf,
+    /// PEM file with its RSA-4096 key.
+    pub key: PathBuf,
+    /// Seconds between two looks at the files.
+    #[serde(default = "reload_s")]
+    pub reload_s: u64,
+}
+
+impl Config {
+    /// Refuses a pair of files that cannot be served.
+    pub fn check(&self) -> Result<(), PkiError> {
+        Identity::load(&self.certificate, &self.key).map(drop)
+    }
+}
+
+fn reload_s() -> u64 {
+    5
+}
+
+/// The address of the reloader.
+#[derive(Clone)]
+pub struct Pki {
+    mailbox: Mailbox<Actor>,
+    served: ServedIdentity,
+}
+
+impl Pki {
+    /// Reads the files and starts to watch them. Refuses a pair that cannot be served.
+    pub fn start(config: Config, supervisor: &Supervisor) -> Result<Self, PkiError> {
+        let served = ServedIdentity::new(Identity::load(&config.certificate, &config.key)?);
+        let kept = served.clone();
+        let factory = move || Actor { config: config.clone(), served: kept.clone(), seen: None };
+        let mailbox = supervisor.guard("pki", Restart::default(), Limits::default(), factory);
+        Ok(Self { mailbox, served })
+    }
+
+    /// Returns what servers present; it follows the files.
+    pub fn served(&self) -> ServedIdentity {
+        self.served.clone()
+    }
+
+    /// Looks at the files now and returns whether another identity is presented from here on.
+    pub async fn reload(&self) -> Result<bool, Unavailable> {
+        self.mailbox.ask(Look).await
+    }
+}
+
+/// Looks at the files; answers whether the identity was swapped.
+#[derive(Clone, Message)]
+#[rtype(result = "bool")]
+struct Look;
+
+struct Actor {
+    config: Config,
+    served: ServedIdentity,
+    /// What the files held at the last look, so that a bad pair is reported once.
+    seen: Option<[Vec<u8>; 2]>,
+}
+
+impl Worker for Actor {
+    fn started(&mut self, me: &Me<Self>) {
+        me.every(Duration::from_secs(self.config.reload_s.max(1)), Look);
+    }
+}
+
+impl Handler<Look> for Actor {
+    fn handle(&mut self, _: &Look, _: &Me<Self>) -> Reply<bool> {
+        let Config { certificate, key, .. } = &self.config;
+        let files = [certificate, key].map(|path| match std::fs::read(path) {
+            Ok(bytes) => digest::digest(&digest::SHA256, &bytes).as_ref().to_vec(),
+            Err(_) => Vec::new(),
+        });
+        if self.seen.as_ref() == Some(&files) {
+            return false.into();
+        }
+        self.seen = Some(files);
+        match Identity::load(certificate, key) {
+            Ok(identity) if identity.fingerprint() == self.served.current().fingerprint() => {
+                false.into()
+            }
+            Ok(identity) => {
+                log::info!("certificate replaced, sha-256 {}", identity.fingerprint());
+                self.served.swap(identity);
+                true.into()
+            }
+            Err(error) => {
+                log::error!("the new certificate is not taken, the old one stays: {error}");
+                false.into()
+            }
+        }
+    }
+}

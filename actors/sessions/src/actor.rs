@@ -1,0 +1,231 @@
+//! The actor: takes requests of gateways and of `api`, and keeps the sweep and presence going.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Message;
+use stream_bridge::{Entry, Inbound};
+use stream_protocol::{
+    Ask, ClientIce, Code, IceServer, Launch, Refusal, Reply as Answer, Report, SessionDocument,
+    SessionId, Terminate, Versioned, subjects,
+};
+use stream_protocol::subjects::Bucket;
+use stream_supervisor::{Handler, Me, Reply, Worker};
+
+use crate::SessionsError;
+use crate::limit::Writes;
+use crate::session::{self, Misfit, Next};
+use crate::unit::{Unit, now};
+
+/// The pause after a failed try to register for requests.
+const RETRY: Duration = Duration::from_millis(500);
+
+pub(crate) struct Actor {
+    pub(crate) unit: Arc<Unit>,
+    /// What each session wrote lately.
+    pub(crate) writes: Writes,
+}
+
+impl Actor {
+    pub(crate) fn new(unit: Arc<Unit>) -> Self {
+        Self { unit, writes: Writes::default() }
+    }
+}
+
+impl Worker for Actor {
+    fn started(&mut self, me: &Me<Self>) {
+        let (unit, requests) = (Arc::clone(&self.unit), me.mailbox().recipient::<Inbound>());
+        me.spawn(async move {
+            let launch = subjects::launch(unit.agent());
+            while unit.neighbours.bridge.serve(launch.clone(), requests.clone()).await.is_err() {
+                tokio::time::sleep(RETRY).await;
+            }
+        });
+        let (unit, requests) = (Arc::clone(&self.unit), me.mailbox().recipient::<Inbound>());
+        me.spawn(async move { unit.sweep_for_ever(requests).await });
+        let unit = Arc::clone(&self.unit);
+        me.spawn(async move { unit.announce_for_ever().await });
+    }
+}
+
+/// Reads the document of a session.
+#[derive(Message)]
+#[rtype(result = "Result<Entry<SessionDocument>, SessionsError>")]
+pub(crate) struct Read(pub(crate) SessionId);
+
+/// Ends a session.
+#[derive(Message)]
+#[rtype(result = "Result<(), SessionsError>")]
+pub(crate) struct End {
+    pub(crate) id: SessionId,
+    pub(crate) cause: String,
+}
+
+/// Takes what an instance says of itself.
+#[derive(Message)]
+#[rtype(result = "Result<(), SessionsError>")]
+pub(crate) struct TakeReport {
+    pub(crate) id: SessionId,
+    pub(crate) report: Report,
+}
+
+/// Mints ICE servers for the instance of a session.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<IceServer>, SessionsError>")]
+pub(crate) struct MintInstanceIce(pub(crate) SessionId);
+
+/// Asks how everything is that this unit depends on.
+#[derive(Message)]
+#[rtype(result = "Vec<(&'static str, Result<(), String>)>")]
+pub(crate) struct AskReadiness;
+
+impl Handler<Inbound> for Actor {
+    fn handle(&mut self, request: &Inbound, me: &Me<Self>) -> Reply<()> {
+        let (unit, request) = (Arc::clone(&self.unit), request.clone());
+        let requests = me.mailbox().recipient::<Inbound>();
+        Reply::later(async move {
+            // `stream.v1.agent.<agent>.launch` or `stream.v1.session.<id>.<what>`
+            let words: Vec<_> = request.subject.split('.').collect();
+            match words.as_slice() {
+                ["stream", "v1", "agent", _, "launch"] => {
+                    let answer = match Versioned::decode(&request.body) {
+                        Ok(Launch { session }) => unit.launch(&session, requests).await,
+                        Err(refusal) => Err(refusal),
+                    };
+                    request.answer(Answer::encode(answer)).await;
+                }
+                ["stream", "v1", "session", id, what] => {
+                    let Ok(id) = id.parse() else { return };
+                    unit.on_session_request(&id, what, &request).await;
+                }
+                _ => log::warn!("a request on subject {} is not ours", request.subject),
+            }
+        })
+    }
+}
+
+impl Unit {
+    async fn on_session_request(&self, id: &SessionId, what: &str, request: &Inbound) {
+        match what {
+            "ice" | "join" => {
+                let minted = self.neighbours.turn.issue(id, stream_turn::Side::Client).await;
+                let answer = minted
+                    .map(|ice_servers| ClientIce { ice_servers })
+                    .map_err(|error| SessionsError::from(error).refusal());
+                request.answer(Answer::encode(answer)).await;
+            }
+            "terminate" => {
+                let begun = match Versioned::decode::<>(&request.body) {
+                    Ok(Terminate { cause }) => self.begin_end(id, &cause, false).await,
+                    Err(refusal) => {
+                        return request.answer(Answer::<Ask>::encode(Err(refusal))).await;
+                    }
+                };
+                let answer = begun.as_ref().map(|_| Ask {}).map_err(SessionsError::refusal);
+                request.answer(Answer::encode(answer)).await;
+                if begun.is_ok() {
+                    self.finish_end(id).await;
+                }
+            }
+            other => {
+                let refusal = Refusal::new(Code::Malformed, format!("no such request: {other}"));
+                request.answer(Answer::<Ask>::encode(Err(refusal))).await;
+            }
+        }
+    }
+
+    pub(crate) async fn read(
+        &self,
+        id: &SessionId,
+    ) -> Result<Entry<SessionDocument>, SessionsError> {
+        let read = self.neighbours.bridge.read(Bucket::Sessions, id.as_str()).await?;
+        read.ok_or(SessionsError::Bridge(stream_bridge::BridgeError::Missing))
+    }
+}
+
+impl Handler<Read> for Actor {
+    fn handle(
+        &mut self,
+        Read(id): &Read,
+        _: &Me<Self>,
+    ) -> Reply<Result<Entry<SessionDocument>, SessionsError>> {
+        let (unit, id) = (Arc::clone(&self.unit), id.clone());
+        Reply::later(async move { unit.read(&id).await })
+    }
+}
+
+impl Handler<End> for Actor {
+    fn handle(&mut self, end: &End, me: &Me<Self>) -> Reply<Result<(), SessionsError>> {
+        let (unit, me) = (Arc::clone(&self.unit), me.clone());
+        let End { id, cause } = end;
+        let (id, cause) = (id.clone(), cause.clone());
+        Reply::later(async move {
+            unit.begin_end(&id, &cause, false).await?;
+            // The asker need not wait for AMS.
+            me.spawn(async move { unit.finish_end(&id).await });
+            Ok(())
+        })
+    }
+}
+
+impl Handler<TakeReport> for Actor {
+    fn handle(&mut self, take: &TakeReport, me: &Me<Self>) -> Reply<Result<(), SessionsError>> {
+        let (unit, me) = (Arc::clone(&self.unit), me.clone());
+        let TakeReport { id, report } = take;
+        let (id, report) = (id.clone(), report.clone());
+        Reply::later(async move {
+            let changed = unit.neighbours.bridge.change_session(&id, |document| {
+                match session::reported(document, &report, now()) {
+                    Ok(Next::Continue | Next::End) => Ok(()),
+                    Err(Misfit(why)) => Err(SessionsError::Conflict(why)),
+                }
+            });
+            let status = changed.await?.value.status;
+            log::info!("session {id} is {status}: its instance reports {:?}", report.status);
+            if status == stream_protocol::Status::Terminating {
+                me.spawn(async move { unit.finish_end(&id).await });
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Handler<MintInstanceIce> for Actor {
+    fn handle(
+        &mut self,
+        MintInstanceIce(id): &MintInstanceIce,
+        _: &Me<Self>,
+    ) -> Reply<Result<Vec<IceServer>, SessionsError>> {
+        let (unit, id) = (Arc::clone(&self.unit), id.clone());
+        Reply::later(async move {
+            let document = unit.read(&id).await?.value;
+            if document.status.is_final() {
+                return Err(SessionsError::Conflict(format!("session is {}", document.status)));
+            }
+            Ok(unit.neighbours.turn.issue(&id, stream_turn::Side::Instance).await?)
+        })
+    }
+}
+
+impl Handler<AskReadiness> for Actor {
+    fn handle(
+        &mut self,
+        _: &AskReadiness,
+        _: &Me<Self>,
+    ) -> Reply<Vec<(&'static str, Result<(), String>)>> {
+        let neighbours = self.unit.neighbours.clone();
+        Reply::later(async move {
+            let said = |connected: bool, error: Option<String>| match connected {
+                true => Ok(()),
+                false => Err(error.unwrap_or_default()),
+            };
+            let (nats, ams) = (neighbours.bridge.link().await, neighbours.ams.link().await);
+            let keys = neighbours.tokens.ready().await.map_err(|error| error.to_string());
+            vec![
+                ("nats", said(nats.connected, nats.error)),
+                ("ams", said(ams.connected, ams.error)),
+                ("keys", keys),
+            ]
+        })
+    }
+}

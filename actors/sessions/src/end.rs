@@ -1,0 +1,68 @@
+//! The end of a session: first it is written down, then the instance goes, then it is over.
+
+use std::time::Duration;
+
+use stream_ams::AmsError;
+use stream_protocol::{SessionDocument, SessionId, Status, subjects};
+
+use crate::SessionsError;
+use crate::session;
+use crate::unit::{Unit, now};
+
+/// How long one try to delete an instance may take; the sweep tries again.
+const DELETION: Duration = Duration::from_secs(15);
+
+impl Unit {
+    /// Writes down that the session ends. From then on the end is certain, whoever dies.
+    pub(crate) async fn begin_end(
+        &self,
+        id: &SessionId,
+        cause: &str,
+        failed: bool,
+    ) -> Result<(), SessionsError> {
+        let begun = self.neighbours.bridge.change_session::<SessionsError>(id, |document| {
+            session::end(document, cause.to_owned(), failed, now());
+            Ok(())
+        });
+        begun.await.map(drop)
+    }
+
+    /// Deletes the instance of a session that ends and closes its document. What fails is left to
+    /// the next sweep.
+    pub(crate) async fn finish_end(&self, id: &SessionId) {
+        if let Err(error) = self.try_finish_end(id).await {
+            log::warn!("session {id} has not ended yet: {}", error.sentence());
+        }
+    }
+
+    async fn try_finish_end(&self, id: &SessionId) -> Result<(), SessionsError> {
+        let document = self.read(id).await?.value;
+        if document.status == Status::Terminating {
+            self.delete_instance(&document).await?;
+            self.close(id).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete_instance(&self, document: &SessionDocument) -> Result<(), SessionsError> {
+        // By name: it is known before the id, and it is ours alone.
+        let Some(name) = &document.instance_name else { return Ok(()) };
+        let deletion = self.neighbours.ams.delete(name.as_str());
+        let deleted = tokio::time::timeout(DELETION, deletion).await;
+        Ok(deleted.unwrap_or(Err(AmsError::TimedOut))?)
+    }
+
+    /// Writes the last status and takes no more requests for the session.
+    pub(crate) async fn close(&self, id: &SessionId) -> Result<(), SessionsError> {
+        let closed = self.neighbours.bridge.change_session::<SessionsError>(id, |document| {
+            session::ended(document);
+            Ok(())
+        });
+        let document = closed.await?.value;
+        log::info!("session {id} is {}: {}", document.status, document.message());
+        if self.open().remove(id) {
+            self.neighbours.bridge.withdraw(&subjects::session_requests(id)).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+use stream_ams::AmsError;
+use stream_bridge::BridgeError;
+use stream_protocol::{Code, Cursor, Refusal};
+use stream_supervisor::Unavailable;
+use stream_tokens::TokensError;
+use stream_turn::TurnError;
+
+/// Why a session did not become what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionsError {
+    /// The session is in no state for it; the sentence says which.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request cannot be carried out as it is.
+    #[error("{0}")]
+    Malformed(String),
+    /// The session writes more signals than a minute allows.
+    #[error("too many signals: at most 1,000 and 2 MiB a minute for one session")]
+    TooMany,
+
+    #[error("AMS did not do it")]
+    Ams(#[from] AmsError),
+    #[error(transparent)]
+    Bridge(#[from] BridgeError),
+    #[error("no token can be minted")]
+    Tokens(#[from] TokensError),
+    #[error("no TURN credential can be minted")]
+    Turn(#[from] TurnError),
+    /// This actor gave no answer.
+    #[error("sessions cannot be served now: {0}")]
+    Unavailable(#[from] Unavailable),
+}
+
+impl SessionsError {
+    /// Returns what to tell whoever asked.
+    pub fn refusal(&self) -> Refusal {
+        let code = match self {
+            Self::Bridge(BridgeError::Missing) => {
+                return Refusal::new(Code::NotFound, "session not found");
+            }
+            Self::Bridge(error) => return error.refusal(),
+            Self::Conflict(_) => Code::Conflict,
+            Self::Malformed(_) => Code::Malformed,
+            Self::TooMany => Code::TooMany,
+            Self::Unavailable(Unavailable::Busy) => Code::Busy,
+            Self::Ams(AmsError::Refused { .. } | AmsError::NotFound) => Code::Failed,
+            Self::Ams(_) | Self::Tokens(_) | Self::Turn(_) | Self::Unavailable(_) => {
+                Code::Unavailable
+            }
+        };
+        Refusal::new(code, self.sentence())
+    }
+
+    /// With [`Code::HistoryGone`]: where to go on reading.
+    pub fn fresh_cursor(&self) -> Option<Cursor> {
+        match self {
+            Self::Bridge(BridgeError::HistoryGone { fresh }) => Some(*fresh),
+            _ => None,
+        }
+    }
+
+    /// The error and what is behind it, in one line.
+    pub(crate) fn sentence(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! From a stored document to an instance that AMS has accepted.
+
+use stream_ams::LaunchInstance;
+use stream_bridge::Inbound;
+use stream_protocol::{
+    ClientIce, Code, MAX_USERDATA_BYTES, Refusal, SessionDocument, SessionId, Status, TokenKind,
+    Userdata, subjects,
+};
+use stream_supervisor::Recipient;
+use stream_tokens::Mint;
+
+use crate::SessionsError;
+use crate::session::{self, Misfit};
+use crate::unit::{Unit, now};
+
+impl Unit {
+    /// Claims the session, launches its instance and returns the ICE servers of its client, without
+    /// waiting for the boot. A launch that fails ends the session with the cause.
+    pub(crate) async fn launch(
+        &self,
+        id: &SessionId,
+        requests: Recipient<Inbound>,
+    ) -> Result<ClientIce, Refusal> {
+        let claimed = self.claim(id).await.map_err(|error| error.refusal())?;
+        match self.launch_claimed(&claimed, requests).await {
+            Ok(ice) => Ok(ice),
+            Err(error) => {
+                let cause = format!("the launch failed: {}", error.sentence());
+                log::warn!("session {id} ends: {cause}");
+                match self.begin_end(id, &cause, true).await {
+                    Ok(()) => self.finish_end(id).await,
+                    // The sweep finds it: it is claimed and gets no instance.
+                    Err(error) => log::warn!("session {id} waits for the sweep: {error}"),
+                }
+                Err(error.refusal())
+            }
+        }
+    }
+
+    async fn claim(&self, id: &SessionId) -> Result<SessionDocument, SessionsError> {
+        if self.free() == 0 {
+            let refusal = Refusal::new(Code::Busy, "this agent has no free capacity");
+            return Err(stream_bridge::BridgeError::Refused(refusal).into());
+        }
+        let cluster = self.neighbours.ams.cluster().await?.id;
+        let changed = self.neighbours.bridge.change_session(id, |document| {
+            let deadline = now() + self.config.boot_timeout_s;
+            session::claim(document, self.agent(), &cluster, now(), deadline)
+                .map_err(|Misfit(why)| SessionsError::Conflict(why))
+        });
+        Ok(changed.await?.value)
+    }
+
+    async fn launch_claimed(
+        &self,
+        document: &SessionDocument,
+        requests: Recipient<Inbound>,
+    ) -> Result<ClientIce, SessionsError> {
+        let id = &document.id;
+        // From now on the session may be asked for, also to end while it is launched.
+        self.serve(id, requests).await?;
+        let launch = LaunchInstance {
+            name: document.instance_name.clone().ok_or_else(|| {
+                SessionsError::Conflict("the session was claimed without a launch".to_owned())
+            })?,
+            app: document.request.app.clone(),
+            app_version: document.request.app_version,
+            user_data: self.userdata(document).await?,
+            tags: vec![format!("session={id}"), format!("deployment={}", self.config.deployment)],
+        };
+        let instance = self.neighbours.ams.launch(launch).await?;
+        log::info!("session {id} launched as instance {instance}");
+        let noted = self.neighbours.bridge.change_session::<SessionsError>(id, |document| {
+            document.instance_id = Some(instance.clone());
+            Ok(())
+        });
+        if noted.await?.value.status == Status::Terminating {
+            // It was asked to end meanwhile, perhaps before AMS knew the name.
+            self.finish_end(id).await;
+        }
+        let side = stream_turn::Side::Client;
+        Ok(ClientIce { ice_servers: self.neighbours.turn.issue(id, side).await? })
+    }
+
+    async fn userdata(&self, document: &SessionDocument) -> Result<String, SessionsError> {
+        let token = self.neighbours.tokens.mint(Mint {
+            kind: TokenKind::Instance,
+            subject: document.id.to_string(),
+            session: Some(document.id.clone()),
+            role: None,
+            generation: None,
+            // It lives as long as its session.
+            expires: None,
+        });
+        let screen = document.request.screen;
+        let fingerprint = self.config.pin.then(|| self.served.current().fingerprint().to_string());
+        let userdata = Userdata {
+            session_id: document.id.clone(),
+            agent_url: self.config.url.clone(),
+            token: token.await?.token.to_string(),
+            fingerprints: fingerprint.into_iter().collect(),
+            display_width: screen.width,
+            display_height: screen.height,
+            display_density: screen.density,
+            fps: screen.fps,
+            extra_data: document.request.extra_data.clone(),
+        };
+        let text = serde_json::to_string(&userdata).expect("userdata serializes");
+        if text.len() > MAX_USERDATA_BYTES {
+            let over = text.len() - MAX_USERDATA_BYTES;
+            let why = format!("extra_data is {over} bytes too long for the instance's userdata");
+            return Err(SessionsError::Malformed(why));
+        }
+        Ok(text)
+    }
+
+    /// Takes the requests for a session; doing so twice is fine.
+    pub(crate) async fn serve(
+        &self,
+        id: &SessionId,
+        requests: Recipient<Inbound>,
+    ) -> Result<(), SessionsError> {
+        if self.open().insert(id.clone()) {
+            let serve = self.neighbours.bridge.serve(subjects::session_requests(id), requests);
+            if let Err(error) = serve.await {
+                self.open().remove(id);
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! The limit of writes: nobody pushes the signals of others out of the log. Pure.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use stream_protocol::SessionId;
+
+const WINDOW: Duration = Duration::from_secs(60);
+const SIGNALS: usize = 1_000;
+const BYTES: usize = 2 * 1024 * 1024;
+
+/// What each session wrote within its present minute.
+#[derive(Default)]
+pub(crate) struct Writes {
+    windows: HashMap<SessionId, Window>,
+    cleaned: Option<Instant>,
+}
+
+struct Window {
+    began: Instant,
+    signals: usize,
+    bytes: usize,
+}
+
+impl Writes {
+    /// Counts a write and returns whether the session may make it. A refused write is not counted.
+    pub(crate) fn admit(
+        &mut self,
+        session: &SessionId,
+        signals: usize,
+        bytes: usize,
+        now: Instant,
+    ) -> bool {
+        self.clean(now);
+        let fresh = Window { began: now, signals: 0, bytes: 0 };
+        let window = self.windows.entry(session.clone()).or_insert(fresh);
+        if now.saturating_duration_since(window.began) >= WINDOW {
+            *window = Window { began: now, signals: 0, bytes: 0 };
+        }
+        if window.signals + signals > SIGNALS || window.bytes + bytes > BYTES {
+            return false;
+        }
+        window.signals += signals;
+        window.bytes += bytes;
+        true
+    }
+
+    /// Forgets the sessions that have been quiet, once a minute.
+    fn clean(&mut self, now: Instant) {
+        let due = |cleaned: Instant| now.saturating_duration_since(cleaned) >= WINDOW;
+        if self.cleaned.is_none_or(due) {
+            self.cleaned = Some(now);
+            self.windows.retain(|_, window| now.saturating_duration_since(window.began) < WINDOW);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_limited_by_count_and_by_bytes_and_admitted_again_later() {
+        let (mut writes, session, now) = (Writes::default(), SessionId::random(), Instant::now());
+        assert!(writes.admit(&session, SIGNALS, 0, now));
+        assert!(!writes.admit(&session, 1, 0, now));
+        assert!(writes.admit(&SessionId::random(), 1, BYTES, now), "another one is not affected");
+        assert!(writes.admit(&session, 1, BYTES, now + WINDOW));
+        assert!(!writes.admit(&session, 1, 1, now + WINDOW));
+    }
+
+    #[test]
+    fn quiet_sessions_are_forgotten() {
+        let (mut writes, now) = (Writes::default(), Instant::now());
+        for _ in 0..100 {
+            assert!(writes.admit(&SessionId::random(), 1, 1, now));
+        }
+        assert!(writes.admit(&SessionId::random(), 1, 1, now + WINDOW));
+        assert_eq!(writes.windows.len(), 1);
+    }
+}

@@ -1,0 +1,80 @@
+//! The trust store, `contract.md` 1.5.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+use super::super::envelope::{Body, Refused, accepted, list, nullable, sync};
+use super::super::operations::Operation;
+use super::super::service::{Service, State};
+use super::{Listing, is_trusted};
+
+pub(super) fn configure(app: &mut web::ServiceConfig) {
+    app.route("/1.0/certificates", web::get().to(all))
+        .route("/1.0/certificates", web::post().to(add))
+        .route("/1.0/certificates/{fingerprint}", web::get().to(one))
+        .route("/1.0/certificates/{fingerprint}", web::delete().to(remove));
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NewCertificate {
+    #[serde(deserialize_with = "nullable")]
+    certificate: String,
+    #[serde(rename = "trust-password", deserialize_with = "nullable")]
+    password: String,
+}
+
+async fn all(ams: web::Data<Service>, listing: web::Query<Listing>) -> HttpResponse {
+    let certificates = ams.read(|state| state.trust.all());
+    list(&certificates, listing.recursion, |certificate| url(&certificate.fingerprint))
+}
+
+/// Open to all, so it decides for itself: the asker is trusted already or knows the password.
+async fn add(
+    ams: web::Data<Service>,
+    request: HttpRequest,
+    body: Body<NewCertificate>,
+) -> Result<HttpResponse, Refused> {
+    let trusted = is_trusted(&request, &ams);
+    let Body(new) = body;
+    let operation = ams.change(|state| {
+        if !trusted && !state.trust.opens_to(&new.password) {
+            return Err(Refused::Untrusted);
+        }
+        let fingerprint = state.trust.add(new.certificate)?;
+        log::info!("the AMS simulator trusts {fingerprint}");
+        done(state, "Adding certificate", &fingerprint)
+    })?;
+    Ok(accepted(&operation))
+}
+
+async fn one(
+    ams: web::Data<Service>,
+    fingerprint: web::Path<String>,
+) -> Result<HttpResponse, Refused> {
+    ams.read(|state| state.trust.get(&fingerprint).map(sync))
+}
+
+async fn remove(
+    ams: web::Data<Service>,
+    fingerprint: web::Path<String>,
+) -> Result<HttpResponse, Refused> {
+    let operation = ams.change(|state| {
+        state.trust.remove(&fingerprint)?;
+        done(state, "Removing certificate", &fingerprint)
+    })?;
+    Ok(accepted(&operation))
+}
+
+fn done(state: &mut State, what: &'static str, fingerprint: &str) -> Result<Operation, Refused> {
+    let now = OffsetDateTime::now_utc();
+    let on = ("certificates", vec![url(fingerprint)]);
+    let id = state.operations.open(what, on, false, now).id;
+    state.operations.finish(&id, Ok(()), now);
+    state.operations.get(&id).cloned()
+}
+
+fn url(fingerprint: &str) -> String {
+    format!("/1.0/certificates/{fingerprint}")
+}

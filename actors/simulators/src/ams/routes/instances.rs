@@ -1,0 +1,71 @@
+//! Instances, `contract.md` 1.6 and 1.7.
+
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::envelope::{Body, Refused, accepted, list, sync};
+use super::super::instances::{Filter, Instance, NewInstance};
+use super::super::lifecycle::Wish;
+use super::super::service::Service;
+use super::Waiting;
+
+pub(super) fn configure(app: &mut web::ServiceConfig) {
+    app.route("/1.0/instances", web::get().to(all))
+        .route("/1.0/instances", web::post().to(launch))
+        .route("/1.0/instances", web::delete().to(remove_many))
+        .route("/1.0/instances/{key}", web::get().to(one))
+        .route("/1.0/instances/{key}", web::patch().to(update))
+        .route("/1.0/instances/{key}", web::delete().to(remove));
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Ids {
+    ids: Vec<String>,
+}
+
+async fn all(ams: web::Data<Service>, filter: web::Query<Filter>) -> HttpResponse {
+    let admitted: Vec<Instance> = ams.read(|state| {
+        let all = state.instances.all();
+        all.filter(|instance| filter.admits(instance)).cloned().collect()
+    });
+    list(&admitted, filter.recursion, Instance::url)
+}
+
+async fn one(ams: web::Data<Service>, key: web::Path<String>) -> Result<HttpResponse, Refused> {
+    ams.read(|state| state.instances.find(&key).map(sync))
+}
+
+async fn launch(
+    ams: web::Data<Service>,
+    waiting: web::Query<Waiting>,
+    body: Body<NewInstance>,
+) -> Result<HttpResponse, Refused> {
+    let Body(request) = body;
+    Ok(accepted(&ams.launch(request, waiting.done())?))
+}
+
+async fn update(
+    ams: web::Data<Service>,
+    key: web::Path<String>,
+    waiting: web::Query<Waiting>,
+    body: Body<Wish>,
+) -> Result<HttpResponse, Refused> {
+    let Body(wish) = body;
+    Ok(accepted(&ams.update(&key, wish, waiting.done())?))
+}
+
+/// Takes the body that says `force` and does not need it: instances here always obey.
+async fn remove(
+    ams: web::Data<Service>,
+    key: web::Path<String>,
+    _force: Body<Value>,
+) -> Result<HttpResponse, Refused> {
+    Ok(accepted(&ams.delete(&[key.into_inner()])?))
+}
+
+async fn remove_many(ams: web::Data<Service>, body: Body<Ids>) -> Result<HttpResponse, Refused> {
+    let Body(Ids { ids }) = body;
+    Ok(accepted(&ams.delete(&ids)?))
+}

@@ -1,0 +1,109 @@
+//! What the routes and the lives of the instances share: one state, and news of its changes.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use stream_pki::Fingerprint;
+use stream_protocol::SessionId;
+use time::OffsetDateTime;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::applications::Application;
+use super::instances::Instances;
+use super::launcher::Launcher;
+use super::operations::Operations;
+use super::trust::Trust;
+
+pub(crate) struct Service {
+    pub(crate) cluster_id: String,
+    pub(crate) cluster_name: String,
+    pub(super) boot: Duration,
+    pub(super) launcher: Launcher,
+    // Where instances live, so that the end of a connection is not theirs.
+    runtime: Handle,
+    // A watch channel, so that whoever waits for something sees every change and polls nothing.
+    state: watch::Sender<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) trust: Trust,
+    pub(crate) applications: Vec<Application>,
+    pub(crate) instances: Instances,
+    pub(crate) operations: Operations,
+    /// The instances that boot, run or are about to stop, by their ids.
+    pub(crate) runs: HashMap<String, Run>,
+    /// Whether the service is over and answers nobody.
+    pub(crate) stopped: bool,
+}
+
+/// The hold on an instance that lives.
+pub(crate) struct Run {
+    pub(super) stop: watch::Sender<bool>,
+    /// The operation that brought it to life.
+    pub(super) launch: String,
+}
+
+impl Run {
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+}
+
+impl Service {
+    /// Makes the service; its instances live on the present tokio runtime.
+    pub(super) fn new(
+        cluster_name: String,
+        trusted: Vec<Fingerprint>,
+        trust_password: Option<String>,
+        applications: Vec<String>,
+        boot: Duration,
+        launcher: Launcher,
+    ) -> Self {
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let ready = |name: String| Application::new(&name, true, now);
+        let state = State {
+            trust: Trust::new(trusted, trust_password),
+            applications: applications.into_iter().map(ready).collect(),
+            instances: Instances::default(),
+            operations: Operations::default(),
+            runs: HashMap::new(),
+            stopped: false,
+        };
+        Self {
+            // The ids of AMS have the form of session ids.
+            cluster_id: SessionId::random().to_string(),
+            cluster_name,
+            boot,
+            launcher,
+            runtime: Handle::current(),
+            state: watch::Sender::new(state),
+        }
+    }
+
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.state.borrow())
+    }
+
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut result = None;
+        self.state.send_modify(|state| result = Some(change(state)));
+        result.expect("send_modify calls the closure")
+    }
+
+    /// Runs a task that outlives the request it came with. A simulator has no supervisor: the task
+    /// itself sees to what fails in it.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
+    /// Waits until the state is as `wanted`. The caller sets the deadline.
+    pub(crate) async fn until(&self, wanted: impl FnMut(&State) -> bool) {
+        let mut changes = self.state.subscribe();
+        changes.wait_for(wanted).await.map(drop).expect("the sender is in self");
+    }
+}

@@ -1,0 +1,18 @@
+//! A headless client: asks the gateway for sessions and watches their streams.
+//!
+//! Used by the smoke run, the tests and the benches in place of a browser. It speaks protocol
+//! version 2 as published clients do: discover, settings, answer to the instance's offer, control
+//! channel, and a signaling socket that is closed once media flows.
+
+mod gateway;
+mod peer;
+mod report;
+mod socket;
+mod viewer;
+
+pub use crate::https::CallError;
+pub use crate::media::{MediaError, Picture};
+pub use gateway::{ClientConfig, Created, Gateway, Session};
+pub use report::{Milestone, ViewerEvent};
+pub use socket::SocketError;
+pub use viewer::{Viewer, ViewerError};

@@ -1,0 +1,156 @@
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use stream_pki::Fingerprint;
+use stream_protocol::{IceServer, Screen};
+
+use crate::https::{CallError, Https};
+
+const CALL_WITHIN: Duration = Duration::from_secs(30);
+
+/// Minutes that a session waits for its next client.
+const IDLE_MINUTES: u64 = 30;
+
+/// Where the gateway is, and as whom to speak to it.
+#[derive(Clone)]
+pub struct ClientConfig {
+    /// `https://host:port`.
+    pub gateway: String,
+    /// The token of a service account.
+    pub token: String,
+    /// The certificates that the gateway may show.
+    pub pins: Vec<Fingerprint>,
+    /// The screen that a join asks for.
+    pub screen: Screen,
+}
+
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("gateway", &self.gateway)
+            .field("token", &"[redacted]")
+            .field("pins", &self.pins)
+            .field("screen", &self.screen)
+            .finish()
+    }
+}
+
+/// The gateway's session API.
+pub struct Gateway {
+    https: Https,
+    screen: Screen,
+}
+
+/// A session to watch: what create and join answer.
+#[derive(Clone)]
+pub struct Created {
+    pub id: String,
+    /// Address of the signaling socket. Holds a token.
+    pub url: String,
+    pub stun_servers: Vec<IceServer>,
+    /// The whole answer.
+    pub metadata: Value,
+}
+
+impl fmt::Debug for Created {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Created").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A session as the gateway shows it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Session {
+    pub id: String,
+    pub app: String,
+    pub region: String,
+    pub status: String,
+    pub status_message: String,
+    pub joinable: bool,
+    pub container_id: String,
+    pub cluster_id: String,
+}
+
+impl Gateway {
+    /// Returns a client of the gateway. Refuses an address that is not https.
+    pub fn new(config: &ClientConfig) -> Result<Self, CallError> {
+        let https = Https::new(&config.gateway, &config.token, config.pins.clone())?;
+        Ok(Self { https, screen: config.screen })
+    }
+
+    /// Creates a session that waits for further clients when the first has left.
+    pub async fn create(&self, app: &str, screen: Screen) -> Result<Created, CallError> {
+        self.create_from(&json!({
+            "app": app,
+            "screen": screen,
+            "joinable": true,
+            "idle_time_min": IDLE_MINUTES,
+        }))
+        .await
+    }
+
+    /// Creates a session from a request body of the caller's own.
+    pub async fn create_from(&self, body: &Value) -> Result<Created, CallError> {
+        let request = self.https.request(Method::POST, "/1.0/sessions").json(body);
+        created(self.https.call(request, CALL_WITHIN).await?, None)
+    }
+
+    /// Joins a session in place of its present client.
+    pub async fn join(&self, id: &str) -> Result<Created, CallError> {
+        let request = self.https.request(Method::POST, &format!("/1.0/sessions/{id}/join"));
+        let request = request.json(&json!({ "screen": self.screen }));
+        created(self.https.call(request, CALL_WITHIN).await?, Some(id))
+    }
+
+    pub async fn get(&self, id: &str) -> Result<Session, CallError> {
+        let request = self.https.request(Method::GET, &format!("/1.0/sessions/{id}"));
+        self.https.call(request, CALL_WITHIN).await
+    }
+
+    /// The ids of all sessions.
+    pub async fn list(&self) -> Result<Vec<String>, CallError> {
+        let request = self.https.request(Method::GET, "/1.0/sessions");
+        self.https.call(request, CALL_WITHIN).await
+    }
+
+    pub async fn delete(&self, id: &str) -> Result<(), CallError> {
+        let request = self.https.request(Method::DELETE, &format!("/1.0/sessions/{id}"));
+        self.https.tell(request, CALL_WITHIN).await
+    }
+}
+
+/// Reads the answer to a create or to a join of `joined`.
+fn created(metadata: Value, joined: Option<&str>) -> Result<Created, CallError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        id: Option<String>,
+        url: String,
+        stun_servers: Vec<IceServer>,
+    }
+    let answer = Answer::deserialize(&metadata).map_err(CallError::Malformed)?;
+    let id = answer.id.or_else(|| joined.map(str::to_owned));
+    let id = id.ok_or_else(|| CallError::Malformed(serde::de::Error::missing_field("id")))?;
+    Ok(Created { id, url: answer.url, stun_servers: answer.stun_servers, metadata })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_an_array_of_servers_is_malformed_as_it_is_for_browsers() {
+        let answer = json!({"id": "x", "url": "wss://host/", "stun_servers": null});
+        assert!(matches!(created(answer, None), Err(CallError::Malformed(_))));
+    }
+
+    #[test]
+    fn the_answer_to_a_join_needs_no_id() {
+        let answer = json!({"url": "wss://host/", "stun_servers": []});
+        assert!(created(answer.clone(), None).is_err());
+        assert_eq!(created(answer, Some("x")).unwrap().id, "x");
+    }
+}

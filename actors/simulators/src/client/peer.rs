@@ -1,0 +1,256 @@
+//! The viewer's end: answers the instance's offer, decodes its pictures, sends taps.
+
+use std::future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::change::SdpOffer;
+use str0m::channel::{ChannelConfig, ChannelId};
+use str0m::format::Codec;
+use str0m::media::{KeyframeRequestKind, MediaData};
+use str0m::{Event, IceConnectionState};
+use tokio::sync::mpsc;
+
+use super::report::{Reporter, ViewerEvent};
+use crate::chain::chain;
+use crate::media::{Decoder, Link, MediaError, Polled, trickled};
+use crate::signaling::{
+    API_VERSION, Base64, CONTROL, ClientMessage, ControlMessage, InstanceMessage, Settings,
+    Trickled,
+};
+
+/// At most one key frame is asked for in this time.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// More candidates than an instance has.
+const MAX_EARLY: usize = 64;
+
+pub(super) enum Command {
+    /// Says goodbye and ends.
+    Disconnect,
+    Tap {
+        x: f64,
+        y: f64,
+    },
+}
+
+pub(super) struct Peer {
+    link: Link,
+    decoder: Decoder,
+    reporter: Rc<Reporter>,
+    inbox: Option<mpsc::Receiver<String>>,
+    /// Dropped once signaling has done its work, which closes the socket behind it.
+    to_instance: Option<mpsc::Sender<String>>,
+    commands: mpsc::Receiver<Command>,
+    answered: bool,
+    early: Vec<Trickled>,
+    control: Option<ChannelId>,
+    key_asked: Option<Instant>,
+}
+
+impl Peer {
+    pub(super) async fn new(
+        inbox: mpsc::Receiver<String>,
+        to_instance: mpsc::Sender<String>,
+        commands: mpsc::Receiver<Command>,
+        reporter: Rc<Reporter>,
+    ) -> Result<Self, MediaError> {
+        Ok(Self {
+            link: Link::open().await?,
+            decoder: Decoder::new()?,
+            reporter,
+            inbox: Some(inbox),
+            to_instance: Some(to_instance),
+            commands,
+            answered: false,
+            early: Vec::new(),
+            control: None,
+            key_asked: None,
+        })
+    }
+
+    /// Watches until either side ends it; says why it ended.
+    pub(super) async fn run(mut self) {
+        let reason = match self.watch().await {
+            Ok(reason) => reason.to_owned(),
+            Err(error) => chain(&error),
+        };
+        self.link.close().await;
+        self.reporter.report(ViewerEvent::Closed(reason));
+    }
+
+    async fn watch(&mut self) -> Result<&'static str, MediaError> {
+        self.send(&ClientMessage::Discover {});
+        loop {
+            let Some(wake) = self.settle().await? else { return Ok("the instance ended it") };
+            tokio::select! {
+                text = receive(&mut self.inbox) => self.on_signal(&text).await?,
+                waited = self.link.wait(wake) => waited?,
+                command = self.commands.recv() => match command {
+                    Some(Command::Tap { x, y }) => self.tap(x, y)?,
+                    Some(Command::Disconnect) | None => {
+                        self.control(&ControlMessage::Disconnect {})?;
+                        self.settle().await?;
+                        return Ok("disconnected");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Handles everything that the last change caused. Returns when to look again, or `None`
+    /// when the stream is over.
+    async fn settle(&mut self) -> Result<Option<Instant>, MediaError> {
+        loop {
+            match self.link.poll().await? {
+                Polled::Event(event) if matches!(*event, Event::Closed) => return Ok(None),
+                Polled::Event(event) => self.on_event(*event),
+                Polled::Idle(wake) => return Ok(self.link.rtc().is_alive().then_some(wake)),
+            }
+        }
+    }
+
+    async fn on_signal(&mut self, text: &str) -> Result<(), MediaError> {
+        match serde_json::from_str(text) {
+            Ok(InstanceMessage::Discovered { max_api_version, .. }) => {
+                if max_api_version < API_VERSION {
+                    return Err(MediaError::Peer("an old protocol version".into()));
+                }
+                self.send(&ClientMessage::Settings(Settings {
+                    api_version: API_VERSION,
+                    data_channels: Vec::new(),
+                    enable_speaker: true,
+                    enable_microphone: false,
+                    enable_video: true,
+                    enable_camera: false,
+                }));
+            }
+            Ok(InstanceMessage::Offer { sdp }) if !self.answered => self.answer(&sdp.0).await?,
+            Ok(InstanceMessage::Candidate(candidate)) => self.candidate(candidate),
+            Ok(InstanceMessage::Error { message, code }) => {
+                return Err(MediaError::Peer(format!("error {code}: {message}")));
+            }
+            Ok(InstanceMessage::Offer { .. } | InstanceMessage::Unknown) => {}
+            Err(error) => log::debug!("signal ignored: {error}"),
+        }
+        Ok(())
+    }
+
+    async fn answer(&mut self, sdp: &str) -> Result<(), MediaError> {
+        self.reporter.report(ViewerEvent::OfferReceived);
+        let offer =
+            SdpOffer::from_sdp_string(sdp).map_err(|error| MediaError::Peer(error.to_string()))?;
+        let answer = self.link.rtc().sdp_api().accept_offer(offer)?;
+        self.answered = true;
+        self.settle().await?;
+        self.link.rtc().direct_api().create_data_channel(ChannelConfig {
+            label: CONTROL.to_owned(),
+            ..ChannelConfig::default()
+        });
+        self.send(&ClientMessage::Answer { sdp: Base64(answer.to_sdp_string()) });
+        self.reporter.report(ViewerEvent::AnswerSent);
+        let candidate = self.link.candidate("0")?;
+        self.send(&ClientMessage::Candidate(candidate));
+        for early in std::mem::take(&mut self.early) {
+            self.settle().await?;
+            self.candidate(early);
+        }
+        Ok(())
+    }
+
+    fn candidate(&mut self, message: Trickled) {
+        if !self.answered {
+            if self.early.len() < MAX_EARLY {
+                self.early.push(message);
+            }
+        } else if let Some(candidate) = trickled(&message) {
+            self.link.rtc().add_remote_candidate(candidate);
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                log::info!("viewer lost its connection");
+            }
+            Event::IceConnectionStateChange(state) if state.is_connected() => self.hang_up(),
+            Event::ChannelOpen(id, label) if label == CONTROL => {
+                self.control = Some(id);
+                self.reporter.report(ViewerEvent::ControlOpen);
+            }
+            Event::MediaData(data) => self.on_media(&data),
+            _ => {}
+        }
+    }
+
+    /// Published clients close the signaling socket once they are connected.
+    fn hang_up(&mut self) {
+        if self.to_instance.take().is_some() {
+            self.inbox = None;
+            self.reporter.report(ViewerEvent::IceConnected);
+        }
+    }
+
+    fn on_media(&mut self, data: &MediaData) {
+        match data.params.spec().codec {
+            Codec::Opus => self.reporter.report(ViewerEvent::AudioPacket),
+            Codec::H264 => match self.decoder.decode(&data.data) {
+                Ok(Some(picture)) if data.contiguous => self.reporter.picture(Arc::new(picture)),
+                Ok(None) if data.contiguous => {}
+                // Something was lost: what follows is damaged up to the next key frame.
+                _ => self.ask_for_key_frame(data),
+            },
+            _ => {}
+        }
+    }
+
+    fn ask_for_key_frame(&mut self, data: &MediaData) {
+        let now = Instant::now();
+        if self.key_asked.is_some_and(|at| now < at + ASK_AGAIN) {
+            return;
+        }
+        self.key_asked = Some(now);
+        if let Some(mut writer) = self.link.rtc().writer(data.mid)
+            && let Err(error) = writer.request_keyframe(None, KeyframeRequestKind::Pli)
+        {
+            log::debug!("cannot ask for a key frame: {error}");
+        }
+    }
+
+    fn tap(&mut self, x: f64, y: f64) -> Result<(), MediaError> {
+        self.control(&ControlMessage::TouchStart { id: 0, x, y })?;
+        self.control(&ControlMessage::TouchEnd { id: 0, last: true })
+    }
+
+    fn control(&mut self, message: &ControlMessage) -> Result<(), MediaError> {
+        let Some(id) = self.control else { return Ok(()) };
+        let text = serde_json::to_vec(message).expect("messages serialize");
+        if let Some(mut channel) = self.link.rtc().channel(id)
+            && !channel.write(false, &text)?
+        {
+            log::debug!("control message dropped: the instance does not read");
+        }
+        Ok(())
+    }
+
+    fn send(&self, message: &ClientMessage) {
+        let text = serde_json::to_string(message).expect("messages serialize");
+        if let Some(to_instance) = &self.to_instance
+            && let Err(error) = to_instance.try_send(text)
+        {
+            log::warn!("signal dropped: {error}");
+        }
+    }
+}
+
+async fn receive(inbox: &mut Option<mpsc::Receiver<String>>) -> String {
+    if let Some(channel) = inbox
+        && let Some(text) = channel.recv().await
+    {
+        return text;
+    }
+    // Published clients have no close handler: a lost socket alone ends nothing.
+    *inbox = None;
+    future::pending().await
+}

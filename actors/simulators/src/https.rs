@@ -1,0 +1,204 @@
+//! A thin HTTPS client of the two APIs: pinned certificates, macaroon, envelope, deadlines.
+
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, redirect};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use stream_pki::{Fingerprint, PkiError, Trust, client_config, is_pin_mismatch};
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// More than a full page of the largest signals.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// Why a call has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("{0:?} is not an https URL")]
+    Address(String),
+    #[error("the token does not fit into a header")]
+    Token,
+    #[error("no TLS configuration")]
+    Tls(#[from] PkiError),
+    #[error("the server's certificate is not the pinned one")]
+    NotPinned,
+    #[error("no answer")]
+    Unreachable(#[source] reqwest::Error),
+    /// The server said no; `retry_after` is when it wants to be asked again.
+    #[error("refused with code {status}: {message}")]
+    Refused { status: u16, retry_after: Option<Duration>, message: String },
+    #[error("the answer is not what the API promises")]
+    Malformed(#[source] serde_json::Error),
+    #[error("the answer is larger than {MAX_ANSWER_BYTES} bytes")]
+    TooLarge,
+}
+
+impl CallError {
+    /// The HTTP code of a refusal.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// How long the server wants to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub(crate) fn is_passing(&self) -> bool {
+        !matches!(self.status(), Some(status) if status < 500 && status != 408 && status != 429)
+    }
+}
+
+impl From<reqwest::Error> for CallError {
+    fn from(error: reqwest::Error) -> Self {
+        if is_pin_mismatch(&error) {
+            return Self::NotPinned;
+        }
+        // Queries are never logged.
+        Self::Unreachable(error.without_url())
+    }
+}
+
+pub(crate) struct Https {
+    client: reqwest::Client,
+    base: String,
+    authorization: HeaderValue,
+}
+
+impl Https {
+    /// Returns a client of the server at `base` that shows `token`, and shows it only to a server
+    /// with one of the certificates in `pins`.
+    pub(crate) fn new(base: &str, token: &str, pins: Vec<Fingerprint>) -> Result<Self, CallError> {
+        let url = Url::parse(base).ok().filter(|url| url.scheme() == "https" && url.has_host());
+        if url.is_none() {
+            return Err(CallError::Address(base.to_owned()));
+        }
+        let mut authorization = HeaderValue::try_from(format!("Macaroon root={token}"))
+            .map_err(|_| CallError::Token)?;
+        authorization.set_sensitive(true);
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(client_config(&Trust::Pins(pins), None)?)
+            .https_only(true)
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT_WITHIN)
+            .build()?;
+        Ok(Self { client, base: base.trim_end_matches('/').to_owned(), authorization })
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", self.base);
+        self.client.request(method, url).header(AUTHORIZATION, self.authorization.clone())
+    }
+
+    /// Sends `request` and returns the metadata of the answer, all `within` the given time.
+    pub(crate) async fn call<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        within: Duration,
+    ) -> Result<T, CallError> {
+        #[derive(Deserialize)]
+        struct Envelope<T> {
+            metadata: T,
+        }
+        let bytes = self.exchange(request, within).await?;
+        let envelope = serde_json::from_slice::<Envelope<T>>(&bytes);
+        Ok(envelope.map_err(CallError::Malformed)?.metadata)
+    }
+
+    /// As [`Https::call`], for answers whose metadata says nothing.
+    pub(crate) async fn tell(
+        &self,
+        request: RequestBuilder,
+        within: Duration,
+    ) -> Result<(), CallError> {
+        self.exchange(request, within).await.map(|_| ())
+    }
+
+    async fn exchange(
+        &self,
+        request: RequestBuilder,
+        within: Duration,
+    ) -> Result<Vec<u8>, CallError> {
+        let mut answer = request.timeout(within).send().await?;
+        let status = answer.status();
+        let retry_after = retry_after(&answer);
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(CallError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(CallError::Refused {
+            status: status.as_u16(),
+            retry_after,
+            message: reason(&body, status),
+        })
+    }
+}
+
+fn retry_after(answer: &Response) -> Option<Duration> {
+    let seconds = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// What the envelope of a failure says, or the words for its code.
+fn reason(body: &[u8], status: StatusCode) -> String {
+    #[derive(Deserialize)]
+    struct Failure {
+        error: String,
+    }
+    serde_json::from_slice(body)
+        .map(|Failure { error }| error)
+        .unwrap_or_else(|_| status.canonical_reason().unwrap_or("no reason given").to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16) -> CallError {
+        CallError::Refused { status, retry_after: None, message: String::new() }
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        for status in [408, 429, 500, 502, 503] {
+            assert!(refused(status).is_passing(), "{status}");
+        }
+        for status in [400, 401, 403, 404, 409, 413] {
+            assert!(!refused(status).is_passing(), "{status}");
+        }
+        assert!(CallError::NotPinned.is_passing(), "certificates change");
+    }
+
+    #[test]
+    fn a_plain_http_address_is_refused_before_the_token_is_sent() {
+        for base in ["http://127.0.0.1:1", "127.0.0.1:1", "wss://x", ""] {
+            assert!(
+                matches!(Https::new(base, "t", Vec::new()), Err(CallError::Address(_))),
+                "{base}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_why() {
+        let body = br#"{"type":"error","error":"session not found"}"#;
+        assert_eq!(reason(body, StatusCode::NOT_FOUND), "session not found");
+        assert_eq!(reason(b"<html>", StatusCode::NOT_FOUND), "Not Found");
+    }
+}

@@ -1,0 +1,172 @@
+//! A stand-in for the Android instance: boots from userdata, follows its agent's commands, and
+//! streams real video and sound to the session's client.
+//!
+//! It asks its agent over HTTPS and nobody else; media goes straight to the client. The agent may
+//! be away for as long as it likes: every call is tried again after a growing pause, and media
+//! goes on meanwhile.
+
+mod agent;
+mod pause;
+mod peer;
+mod relay;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stream_pki::Fingerprint;
+use stream_protocol::{Commands, DesiredState, Report, ReportedStatus, Signaling, Userdata};
+use tokio::sync::watch;
+use tokio::time::{self, Instant};
+
+use crate::chain::chain;
+use crate::https::CallError;
+use agent::Agent;
+use pause::Pause;
+pub use peer::{Peer, PeerState};
+use relay::Relay;
+
+/// Commands that say nothing new are asked for at most once in this time, whatever the agent does.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// Why an instance could not start. Once started, it ends only when it is told to.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    #[error("the userdata cannot be read")]
+    Userdata(#[source] serde_json::Error),
+    #[error("the userdata names no certificate of the agent")]
+    NoPin,
+    #[error("{0:?} in the userdata is not a fingerprint")]
+    Pin(String),
+    #[error("the agent cannot be called")]
+    Agent(#[source] CallError),
+}
+
+/// Runs an instance until its session is over or `stop` turns true. Refuses userdata that it
+/// cannot use.
+pub async fn run(user_data: String, mut stop: watch::Receiver<bool>) -> Result<(), InstanceError> {
+    let userdata: Userdata = serde_json::from_str(&user_data).map_err(InstanceError::Userdata)?;
+    let session = userdata.session_id.clone();
+    let pins = userdata.fingerprints.iter().map(|text| pin(text)).collect::<Result<Vec<_>, _>>()?;
+    if pins.is_empty() {
+        return Err(InstanceError::NoPin);
+    }
+    let agent = Arc::new(Agent::new(&userdata, pins).map_err(InstanceError::Agent)?);
+    log::info!("instance of session {session} started");
+    let why = tokio::select! {
+        () = live(agent) => "its session is over",
+        // Whoever dropped the sender cannot stop it any more either.
+        _ = stop.wait_for(|stop| *stop) => "it was stopped",
+    };
+    log::info!("instance of session {session} ended: {why}");
+    Ok(())
+}
+
+fn pin(text: &str) -> Result<Fingerprint, InstanceError> {
+    text.parse().map_err(|_| InstanceError::Pin(text.chars().take(128).collect()))
+}
+
+/// Lives until the session is over.
+async fn live(agent: Arc<Agent>) {
+    let running = Report { status: ReportedStatus::Running, message: String::new() };
+    pause::until_answered("report", || agent.report(&running)).await;
+
+    let (wanted, wants) = watch::channel(None);
+    tokio::select! {
+        () = ask(&agent, wanted) => {}
+        () = serve(&agent, wants) => {}
+    }
+}
+
+/// Keeps `wanted` up to date with what the agent says, until it says that the session is over.
+async fn ask(agent: &Agent, wanted: watch::Sender<Option<Commands>>) {
+    let mut after = None;
+    let mut pause = Pause::default();
+    loop {
+        let asked = Instant::now();
+        match agent.commands(after).await {
+            Ok(commands) if commands.desired == DesiredState::Terminated => return,
+            Ok(commands) => {
+                pause.reset();
+                if after == Some(commands.revision) {
+                    time::sleep_until(asked + ASK_EVERY).await;
+                }
+                after = Some(commands.revision);
+                wanted.send_replace(Some(commands));
+            }
+            Err(error) => pause.after("commands", &error).await,
+        }
+    }
+}
+
+/// Serves the clients that the commands name, one after the other, as long as there are commands.
+async fn serve(agent: &Arc<Agent>, mut wants: watch::Receiver<Option<Commands>>) {
+    let mut relay: Option<Relay> = None;
+    let mut ice_renewal = 0;
+    loop {
+        tokio::select! {
+            changed = wants.changed() => if changed.is_err() { return },
+            () = relay::work(&mut relay) => continue,
+        }
+        let Some(commands) = wants.borrow_and_update().clone() else { continue };
+        let open = commands.signaling == Signaling::Open;
+        let generation = commands.generation;
+        match &relay {
+            Some(relay) if relay.generation() >= generation => {
+                relay.set_open(open && relay.generation() == generation);
+                if commands.ice_renewal > ice_renewal {
+                    relay.renew_ice();
+                }
+            }
+            _ if open => {
+                // The replaced client's stream ends before the next one begins.
+                drop(relay.take());
+                match Relay::start(Arc::clone(agent), generation) {
+                    Ok(started) => relay = Some(started),
+                    Err(error) => {
+                        log::error!("generation {generation} has no peer: {}", chain(&error));
+                    }
+                }
+            }
+            _ => {}
+        }
+        ice_renewal = commands.ice_renewal;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn userdata(agent_url: &str, fingerprints: &[&str]) -> String {
+        serde_json::json!({
+            "session_id": "abcdefghij0123456789", "agent_url": agent_url, "token": "t",
+            "fingerprints": fingerprints, "display_width": 1280, "display_height": 720,
+            "display_density": 240, "fps": 60, "extra_data": null,
+        })
+        .to_string()
+    }
+
+    async fn started(user_data: String) -> Result<(), InstanceError> {
+        let (_stop, stopped) = watch::channel(true);
+        run(user_data, stopped).await
+    }
+
+    #[tokio::test]
+    async fn userdata_that_cannot_be_used_is_refused() {
+        let url = "https://127.0.0.1:1";
+        assert!(matches!(started("{}".into()).await, Err(InstanceError::Userdata(_))));
+        assert!(matches!(started(userdata(url, &[])).await, Err(InstanceError::NoPin)));
+        assert!(matches!(started(userdata(url, &["zz"])).await, Err(InstanceError::Pin(_))));
+        let plain = userdata("http://127.0.0.1:1", &[&"00".repeat(32)]);
+        assert!(matches!(started(plain).await, Err(InstanceError::Agent(_))));
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_an_instance_whose_agent_is_away() {
+        let user_data = userdata("https://127.0.0.1:1", &[&"00".repeat(32)]);
+        let (stop, stopped) = watch::channel(false);
+        let (ended, ()) = tokio::join!(run(user_data, stopped), async { stop.send(true).unwrap() });
+        ended.unwrap();
+    }
+}

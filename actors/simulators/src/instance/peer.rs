@@ -1,0 +1,194 @@
+//! The instance's end of the signaling with one client, and the stream it leads to.
+
+use std::convert::Infallible;
+use std::future;
+
+use tokio::sync::{mpsc, watch};
+
+use super::stream::{Due, Stream};
+use crate::chain::chain;
+use crate::media::{self, FPS, MediaError};
+use crate::signaling::{API_VERSION, BAD_REQUEST, ClientMessage, InstanceMessage};
+
+/// Serves one client: signals are JSON texts that come and go over channels, media has a socket
+/// and a thread of its own and goes on when the channels are closed. Dropping it ends the stream.
+pub struct Peer {
+    state: watch::Receiver<PeerState>,
+    _alive: mpsc::Sender<Infallible>,
+}
+
+/// How far a peer has come with its client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PeerState {
+    /// No client has asked for a stream yet, or the last stream has ended.
+    Waiting,
+    /// An offer was made.
+    Connecting,
+    /// Pictures and sound go out.
+    Streaming,
+}
+
+impl Peer {
+    /// Starts a peer that reads `from_client` and writes `to_client`. Refuses when the system has
+    /// no thread for it.
+    pub fn start(
+        from_client: mpsc::Receiver<String>,
+        to_client: mpsc::Sender<String>,
+    ) -> Result<Self, MediaError> {
+        let (state_tx, state) = watch::channel(PeerState::Waiting);
+        let (alive, dropped) = mpsc::channel(1);
+        media::on_own_thread("instance-media", move || {
+            let inbox = Some(from_client);
+            Loop { inbox, to_client, dropped, state: state_tx, stream: None }.run()
+        })?;
+        Ok(Self { state, _alive: alive })
+    }
+
+    /// How far the peer has come, now and as it changes; closed once the peer has ended.
+    pub fn state(&self) -> watch::Receiver<PeerState> {
+        self.state.clone()
+    }
+}
+
+struct Loop {
+    /// Gone when nobody signals any more.
+    inbox: Option<mpsc::Receiver<String>>,
+    to_client: mpsc::Sender<String>,
+    dropped: mpsc::Receiver<Infallible>,
+    state: watch::Sender<PeerState>,
+    stream: Option<Stream>,
+}
+
+impl Loop {
+    async fn run(mut self) {
+        loop {
+            if let Err(error) = self.turn().await {
+                match error {
+                    End::Dropped => break,
+                    // The next client may do better.
+                    End::Stream(error) => {
+                        log::warn!("stream ended: {}", chain(&error));
+                        self.stream = None;
+                    }
+                }
+            }
+        }
+        if let Some(stream) = self.stream.take() {
+            stream.close().await;
+        }
+    }
+
+    /// Settles the last change, waits for the next one and makes it.
+    async fn turn(&mut self) -> Result<(), End> {
+        if let Some(stream) = &mut self.stream
+            && !stream.settle().await?
+            && let Some(ended) = self.stream.take()
+        {
+            ended.close().await;
+        }
+        self.publish();
+        tokio::select! {
+            text = receive(&mut self.inbox) => self.on_signal(&text).await?,
+            due = due(&mut self.stream) => self.on_due(due?)?,
+            _ = self.dropped.recv() => return Err(End::Dropped),
+        }
+        Ok(())
+    }
+
+    fn publish(&self) {
+        let state = match &self.stream {
+            None => PeerState::Waiting,
+            Some(stream) if stream.is_streaming() => PeerState::Streaming,
+            Some(_) => PeerState::Connecting,
+        };
+        self.state.send_if_modified(|known| std::mem::replace(known, state) != state);
+    }
+
+    fn on_due(&mut self, due: Due) -> Result<(), MediaError> {
+        match (&mut self.stream, due) {
+            (Some(stream), Due::Picture) => stream.send_picture(),
+            (Some(stream), Due::Sound) => stream.send_sound(),
+            _ => Ok(()),
+        }
+    }
+
+    async fn on_signal(&mut self, text: &str) -> Result<(), MediaError> {
+        let message = match serde_json::from_str(text) {
+            Ok(message) => message,
+            Err(error) => {
+                log::debug!("signal ignored: {error}");
+                return Ok(());
+            }
+        };
+        match message {
+            ClientMessage::Discover {} => self.send(&InstanceMessage::Discovered {
+                max_api_version: API_VERSION,
+                capabilities: Vec::new(),
+                fps: FPS,
+            }),
+            ClientMessage::Settings(settings) if settings.api_version >= API_VERSION => {
+                // A page that was loaded again starts from the beginning.
+                if let Some(replaced) = self.stream.take() {
+                    replaced.close().await;
+                }
+                let (stream, messages) = Stream::offer(&settings).await?;
+                self.stream = Some(stream);
+                messages.iter().for_each(|message| self.send(message));
+            }
+            ClientMessage::Settings(_) | ClientMessage::Offer { .. } => {
+                self.send(&InstanceMessage::Error {
+                    message: format!("only protocol version {API_VERSION} is spoken here"),
+                    code: BAD_REQUEST,
+                });
+            }
+            ClientMessage::Answer { sdp } => {
+                if let Some(stream) = &mut self.stream {
+                    stream.answer(&sdp.0).await?;
+                }
+            }
+            ClientMessage::Candidate(candidate) => {
+                if let Some(stream) = &mut self.stream {
+                    stream.candidate(candidate);
+                }
+            }
+            ClientMessage::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn send(&self, message: &InstanceMessage) {
+        let text = serde_json::to_string(message).expect("messages serialize");
+        // A client that asks faster than it can be answered loses answers, not the stream.
+        if let Err(error) = self.to_client.try_send(text) {
+            log::warn!("signal dropped: {error}");
+        }
+    }
+}
+
+enum End {
+    Dropped,
+    Stream(MediaError),
+}
+
+impl From<MediaError> for End {
+    fn from(error: MediaError) -> Self {
+        Self::Stream(error)
+    }
+}
+
+async fn receive(inbox: &mut Option<mpsc::Receiver<String>>) -> String {
+    if let Some(channel) = inbox
+        && let Some(text) = channel.recv().await
+    {
+        return text;
+    }
+    *inbox = None;
+    future::pending().await
+}
+
+async fn due(stream: &mut Option<Stream>) -> Result<Due, MediaError> {
+    match stream {
+        Some(stream) => stream.due().await,
+        None => future::pending().await,
+    }
+}

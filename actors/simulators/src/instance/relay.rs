@@ -1,0 +1,204 @@
+//! Carries one generation's signals between the agent and the peer that serves its client.
+
+use std::future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use stream_protocol::{Cursor, LoggedSignal, Posted, Signal, SignalId};
+use tokio::sync::{mpsc, watch};
+
+use super::agent::Agent;
+use super::pause::{self, Pause};
+use super::peer::{Peer, PeerState};
+use crate::chain::chain;
+use crate::media::MediaError;
+
+/// Signals under way to or from the peer, which takes them at once.
+const QUEUE: usize = 64;
+
+/// Signals that are written in one request.
+const BATCH: usize = 16;
+
+/// The answer to a reader whose place is no longer kept.
+const HISTORY_GONE: u16 = 409;
+
+/// Carries signals while [`work`] is polled; dropping it ends the stream.
+pub(super) struct Relay {
+    generation: u64,
+    open: watch::Sender<bool>,
+    renewals: watch::Sender<u64>,
+    work: Pin<Box<dyn Future<Output = ()> + Send>>,
+    _peer: Peer,
+}
+
+impl Relay {
+    /// Starts a peer for the client of `generation`, and relays its signals.
+    pub(super) fn start(agent: Arc<Agent>, generation: u64) -> Result<Self, MediaError> {
+        let (to_peer, from_client) = mpsc::channel(QUEUE);
+        let (to_client, from_peer) = mpsc::channel(QUEUE);
+        let peer = Peer::start(from_client, to_client)?;
+        let (open, opened) = watch::channel(true);
+        let (renewals, renewed) = watch::channel(0);
+        let told = tell(peer.state(), generation);
+        let fetched = fetch_ice(Arc::clone(&agent), renewed);
+        let written = write(Arc::clone(&agent), generation, from_peer);
+        let read = Reader::new(agent, generation, opened, to_peer).run();
+        let work = Box::pin(async move {
+            tokio::join!(told, fetched, written, read);
+        });
+        Ok(Self { generation, open, renewals, work, _peer: peer })
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Reads signals while `open`; media does not depend on it.
+    pub(super) fn set_open(&self, open: bool) {
+        self.open.send_if_modified(|known| std::mem::replace(known, open) != open);
+    }
+
+    /// Fetches fresh ICE servers.
+    pub(super) fn renew_ice(&self) {
+        self.renewals.send_modify(|n| *n += 1);
+    }
+}
+
+/// Does the relay's work; with no relay, or when its work is done, waits for ever.
+pub(super) async fn work(relay: &mut Option<Relay>) {
+    if let Some(relay) = relay {
+        relay.work.as_mut().await;
+        relay.work = Box::pin(future::pending());
+    }
+    future::pending().await
+}
+
+/// Says when the client comes and goes.
+async fn tell(mut state: watch::Receiver<PeerState>, generation: u64) {
+    let mut streaming = false;
+    while state.changed().await.is_ok() {
+        let now = *state.borrow_and_update() == PeerState::Streaming;
+        if std::mem::replace(&mut streaming, now) != now {
+            let what = if now { "connected" } else { "disconnected" };
+            log::info!("client of generation {generation} {what}");
+        }
+    }
+}
+
+/// Fetches ICE servers now and at every renewal. The instance is reached at its own address and
+/// by what the client learns of it, so it has no use for them beyond knowing that it gets them.
+async fn fetch_ice(agent: Arc<Agent>, mut renewals: watch::Receiver<u64>) {
+    loop {
+        match agent.ice_servers().await {
+            Ok(servers) => log::info!("got {} ice servers", servers.len()),
+            Err(error) => log::warn!("got no ice servers: {}", chain(&error)),
+        }
+        if renewals.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes what the peer says, in order, each until it is acknowledged or refused for good.
+async fn write(agent: Arc<Agent>, generation: u64, mut from_peer: mpsc::Receiver<String>) {
+    let mut texts = Vec::with_capacity(BATCH);
+    while from_peer.recv_many(&mut texts, BATCH).await > 0 {
+        let signals = texts.drain(..).filter_map(|text| match Signal::parse(text) {
+            // The id is given once: a repeated write is recognised by it.
+            Ok(signal) => Some(Posted { id: SignalId::random(), generation, signal }),
+            Err(error) => {
+                log::error!("signal not sent: {error}");
+                None
+            }
+        });
+        let signals: Vec<_> = signals.collect();
+        pause::until_answered("signal write", || agent.post(&signals)).await;
+    }
+}
+
+struct Reader {
+    agent: Arc<Agent>,
+    place: Place,
+    open: watch::Receiver<bool>,
+    to_peer: mpsc::Sender<String>,
+}
+
+impl Reader {
+    fn new(
+        agent: Arc<Agent>,
+        generation: u64,
+        open: watch::Receiver<bool>,
+        to_peer: mpsc::Sender<String>,
+    ) -> Self {
+        Self { agent, place: Place { generation, after: None, passed_on: None }, open, to_peer }
+    }
+
+    /// Reads until the peer has ended.
+    async fn run(mut self) {
+        let mut pause = Pause::default();
+        while self.open.wait_for(|open| *open).await.is_ok() {
+            match self.agent.signals(self.place.after).await {
+                Ok(page) => {
+                    pause.reset();
+                    for signal in page.signals {
+                        let Some(text) = self.place.pass_on(signal) else { continue };
+                        if self.to_peer.send(text).await.is_err() {
+                            return;
+                        }
+                    }
+                    self.place.after = Some(page.cursor);
+                }
+                Err(error) => {
+                    if error.status() == Some(HISTORY_GONE) {
+                        self.place.after = None;
+                    }
+                    pause.after("signal read", &error).await;
+                }
+            }
+        }
+    }
+}
+
+/// Where a reader is in the log.
+struct Place {
+    generation: u64,
+    after: Option<Cursor>,
+    /// The last signal that went to the peer: reading from the start again repeats none.
+    passed_on: Option<Cursor>,
+}
+
+impl Place {
+    /// Returns the text of a signal that is for this generation and new.
+    fn pass_on(&mut self, signal: LoggedSignal) -> Option<String> {
+        let LoggedSignal { cursor, generation, signal } = signal;
+        let known = self
+            .passed_on
+            .is_some_and(|last| last.epoch == cursor.epoch && cursor.sequence <= last.sequence);
+        if known || generation != self.generation {
+            return None;
+        }
+        self.passed_on = Some(cursor);
+        Some(signal.as_str().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logged(epoch: u64, sequence: u64, generation: u64) -> LoggedSignal {
+        let signal = Signal::parse(r#"{"type":"discover"}"#.to_owned()).unwrap();
+        LoggedSignal { cursor: Cursor { epoch, sequence }, generation, signal }
+    }
+
+    #[test]
+    fn signals_of_other_generations_and_repeated_ones_are_dropped() {
+        let mut place = Place { generation: 2, after: None, passed_on: None };
+        assert!(place.pass_on(logged(7, 4, 1)).is_none(), "of the client before");
+        assert!(place.pass_on(logged(7, 5, 2)).is_some());
+        assert!(place.pass_on(logged(7, 6, 3)).is_none(), "of the client after");
+        assert!(place.pass_on(logged(7, 5, 2)).is_none(), "read again after a gap");
+        assert!(place.pass_on(logged(7, 8, 2)).is_some());
+        assert!(place.pass_on(logged(8, 1, 2)).is_some(), "a new log counts anew");
+    }
+}

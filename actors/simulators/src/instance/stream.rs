@@ -1,0 +1,259 @@
+//! One WebRTC connection of the instance: makes the offer, sends pictures and sound, takes taps.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::channel::{ChannelConfig, ChannelData, ChannelId};
+use str0m::format::Codec;
+use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid};
+use str0m::{Event, IceConnectionState};
+use tokio::time::{self, Interval, MissedTickBehavior};
+
+use crate::media::{
+    Encoder, FPS, HEIGHT, Link, MediaError, Picture, Polled, Scene, WIDTH, payload_type, trickled,
+};
+use crate::signaling::{Base64, CONTROL, ControlMessage, InstanceMessage, Settings, Trickled};
+
+/// How long clients try to connect, and longer than a lost connection takes to come back.
+const CONNECT_WITHIN: Duration = Duration::from_secs(300);
+const RETURN_WITHIN: Duration = Duration::from_secs(30);
+
+/// Twenty milliseconds of silence, in Opus.
+const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+const SOUND_EVERY: Duration = Duration::from_millis(20);
+const SAMPLES: u64 = 48_000 / 50;
+
+/// More candidates than any client has.
+const MAX_EARLY: usize = 64;
+
+pub(super) struct Stream {
+    link: Link,
+    pending: Option<SdpPendingOffer>,
+    /// Candidates that came before the answer.
+    early: Vec<Trickled>,
+    video: Option<Mid>,
+    audio: Option<Mid>,
+    control: Option<ChannelId>,
+    scene: Scene,
+    picture: Picture,
+    encoder: Encoder,
+    key_wanted: bool,
+    pace: Option<Pace>,
+    /// When to give up, unless the connection is up.
+    expires: Option<Instant>,
+    wake: Instant,
+    over: bool,
+}
+
+/// Runs while the client is connected.
+struct Pace {
+    pictures: Interval,
+    sounds: Interval,
+    since: Instant,
+    sounds_sent: u64,
+}
+
+/// What is to be done next.
+pub(super) enum Due {
+    /// Nothing that concerns anybody else.
+    Nothing,
+    Picture,
+    Sound,
+}
+
+impl Stream {
+    /// Opens a stream as the client's settings want it, and returns what to tell the client.
+    pub(super) async fn offer(
+        settings: &Settings,
+    ) -> Result<(Self, Vec<InstanceMessage>), MediaError> {
+        let mut link = Link::open().await?;
+        let mut sdp = link.rtc().sdp_api();
+        let direction = |back| if back { Direction::SendRecv } else { Direction::SendOnly };
+        // Clients tell sound and picture apart by their stream ids.
+        let mut media = |wanted: bool, kind, back: bool, name: &str| {
+            let id = Some(name.to_owned());
+            wanted.then(|| sdp.add_media(kind, direction(back), id.clone(), id, None))
+        };
+        let video = media(settings.enable_video, MediaKind::Video, settings.enable_camera, "video");
+        let audio =
+            media(settings.enable_speaker, MediaKind::Audio, settings.enable_microphone, "audio");
+        // Channels are the client's to open; one agreed on elsewhere makes the section for them
+        // and is announced to nobody.
+        sdp.add_channel_with_config(ChannelConfig {
+            label: "section".to_owned(),
+            negotiated: Some(1023),
+            ..ChannelConfig::default()
+        });
+        let (offer, pending) = sdp.apply().ok_or_else(|| MediaError::Peer("no section".into()))?;
+
+        let first = video.or(audio).map_or_else(|| "0".to_owned(), |mid| mid.to_string());
+        let messages = vec![
+            InstanceMessage::Offer { sdp: Base64(offer.to_sdp_string()) },
+            InstanceMessage::Candidate(link.candidate(&first)?),
+        ];
+        let now = Instant::now();
+        let stream = Self {
+            link,
+            pending: Some(pending),
+            early: Vec::new(),
+            video,
+            audio,
+            control: None,
+            scene: Scene::default(),
+            picture: Picture::black(WIDTH, HEIGHT),
+            encoder: Encoder::new()?,
+            key_wanted: true,
+            pace: None,
+            expires: Some(now + CONNECT_WITHIN),
+            wake: now,
+            over: false,
+        };
+        Ok((stream, messages))
+    }
+
+    /// Takes the client's answer, and the candidates that came before it. A second answer is
+    /// ignored.
+    pub(super) async fn answer(&mut self, sdp: &str) -> Result<(), MediaError> {
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        let answer =
+            SdpAnswer::from_sdp_string(sdp).map_err(|error| MediaError::Peer(error.to_string()))?;
+        self.link.rtc().sdp_api().accept_answer(pending, answer)?;
+        for early in std::mem::take(&mut self.early) {
+            self.settle().await?;
+            self.candidate(early);
+        }
+        Ok(())
+    }
+
+    pub(super) fn candidate(&mut self, message: Trickled) {
+        if self.pending.is_some() {
+            if self.early.len() < MAX_EARLY {
+                self.early.push(message);
+            }
+        } else if let Some(candidate) = trickled(&message) {
+            self.link.rtc().add_remote_candidate(candidate);
+        }
+    }
+
+    pub(super) fn is_streaming(&self) -> bool {
+        self.pace.is_some()
+    }
+
+    /// Handles everything that the last change caused. Returns false when the stream is over.
+    pub(super) async fn settle(&mut self) -> Result<bool, MediaError> {
+        loop {
+            match self.link.poll().await? {
+                Polled::Event(event) => self.on_event(*event)?,
+                Polled::Idle(until) => {
+                    self.wake = until;
+                    break;
+                }
+            }
+        }
+        let expired = self.expires.is_some_and(|at| at <= Instant::now());
+        Ok(!self.over && !expired && self.link.rtc().is_alive())
+    }
+
+    /// Waits until there is something to do. Loses nothing when the wait is given up.
+    pub(super) async fn due(&mut self) -> Result<Due, MediaError> {
+        let wake = self.expires.map_or(self.wake, |at| at.min(self.wake));
+        let Some(pace) = &mut self.pace else {
+            self.link.wait(wake).await?;
+            return Ok(Due::Nothing);
+        };
+        tokio::select! {
+            waited = self.link.wait(wake) => waited.map(|()| Due::Nothing),
+            _ = pace.pictures.tick(), if self.video.is_some() => Ok(Due::Picture),
+            _ = pace.sounds.tick(), if self.audio.is_some() => Ok(Due::Sound),
+        }
+    }
+
+    /// Draws, encodes and sends the picture of this moment.
+    pub(super) fn send_picture(&mut self) -> Result<(), MediaError> {
+        let (Some(mid), Some(pace)) = (self.video, &self.pace) else { return Ok(()) };
+        let now = Instant::now();
+        let Some(writer) = self.link.rtc().writer(mid) else { return Ok(()) };
+        // A client without H.264 gets no picture, and keeps the rest.
+        let Some(payload) = payload_type(&writer, Codec::H264) else { return Ok(()) };
+        self.scene.draw(&mut self.picture, time_of_day(), now);
+        let unit = self.encoder.encode(&self.picture, std::mem::take(&mut self.key_wanted))?;
+        if unit.is_empty() {
+            return Ok(());
+        }
+        let ticks = (now - pace.since).as_micros() as u64 * 9 / 100;
+        Ok(writer.write(payload, now, MediaTime::from_90khz(ticks), unit)?)
+    }
+
+    pub(super) fn send_sound(&mut self) -> Result<(), MediaError> {
+        let (Some(mid), Some(pace)) = (self.audio, &mut self.pace) else { return Ok(()) };
+        let time = MediaTime::new(pace.sounds_sent * SAMPLES, Frequency::FORTY_EIGHT_KHZ);
+        pace.sounds_sent += 1;
+        let Some(writer) = self.link.rtc().writer(mid) else { return Ok(()) };
+        let Some(payload) = payload_type(&writer, Codec::Opus) else { return Ok(()) };
+        Ok(writer.write(payload, Instant::now(), time, SILENCE.as_slice())?)
+    }
+
+    /// Tells the client that this is the end.
+    pub(super) async fn close(self) {
+        self.link.close().await;
+    }
+
+    fn on_event(&mut self, event: Event) -> Result<(), MediaError> {
+        match event {
+            Event::Connected => {
+                self.key_wanted = true;
+                self.expires = None;
+                self.pace = Some(Pace::start());
+            }
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                self.expires = Some(Instant::now() + RETURN_WITHIN);
+            }
+            Event::IceConnectionStateChange(state)
+                if state.is_connected() && self.pace.is_some() =>
+            {
+                self.expires = None;
+            }
+            Event::KeyframeRequest(_) => self.key_wanted = true,
+            Event::ChannelOpen(id, label) if label == CONTROL => self.control = Some(id),
+            Event::ChannelData(data) if Some(data.id) == self.control => self.on_control(&data),
+            Event::ChannelData(data) => self.echo(&data)?,
+            Event::Closed => self.over = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_control(&mut self, data: &ChannelData) {
+        match serde_json::from_slice(&data.data) {
+            Ok(ControlMessage::Disconnect {}) => self.over = true,
+            Ok(input) => self.scene.act(&input, Instant::now()),
+            Err(error) => log::debug!("control message ignored: {error}"),
+        }
+    }
+
+    /// Channels with other names end in a service of the real instance; here they echo.
+    fn echo(&mut self, data: &ChannelData) -> Result<(), MediaError> {
+        if let Some(mut channel) = self.link.rtc().channel(data.id)
+            && !channel.write(data.binary, &data.data)?
+        {
+            log::debug!("echo dropped: the client does not read");
+        }
+        Ok(())
+    }
+}
+
+impl Pace {
+    fn start() -> Self {
+        let mut pictures = time::interval(Duration::from_secs(1) / FPS);
+        // What could not be drawn in time is not drawn later; sound is continuous.
+        pictures.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let sounds = time::interval(SOUND_EVERY);
+        Self { pictures, sounds, since: Instant::now(), sounds_sent: 0 }
+    }
+}
+
+/// Time since midnight, UTC.
+fn time_of_day() -> Duration {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::new(since_1970.as_secs() % 86_400, since_1970.subsec_nanos())
+}

@@ -1,0 +1,145 @@
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use str0m::format::Codec;
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+use tokio::net::UdpSocket;
+use tokio::time;
+
+use super::MediaError;
+use crate::signaling::{Base64, Trickled};
+
+/// Larger than any datagram of a path that carries WebRTC.
+const MAX_DATAGRAM: usize = 2000;
+
+/// Constrained baseline at level 3.1, the H.264 that every browser decodes.
+const H264_PROFILE: u32 = 0x42_e01f;
+
+/// One WebRTC connection and the UDP socket it owns. Whoever changes the connection calls
+/// [`Link::poll`] until it is idle, and then [`Link::wait`]s.
+pub(crate) struct Link {
+    rtc: Rtc,
+    socket: UdpSocket,
+    address: SocketAddr,
+    datagram: Vec<u8>,
+}
+
+/// What the connection has to say.
+pub(crate) enum Polled {
+    Event(Box<Event>),
+    /// Nothing, unless something arrives or this moment comes.
+    Idle(Instant),
+}
+
+/// What ended a wait.
+enum Arrival {
+    Datagram(usize, SocketAddr),
+    Timeout,
+}
+
+impl Link {
+    /// Opens a socket and a connection that knows no other side yet: H.264, Opus, data channels.
+    pub(crate) async fn open() -> Result<Self, MediaError> {
+        // Both ends and the relay between them run on one machine.
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = socket.local_addr()?;
+        let mut config = RtcConfig::new().clear_codecs().enable_opus(true, false);
+        let codecs = config.codec_config();
+        codecs.add_h264(108.into(), Some(109.into()), true, H264_PROFILE);
+        let mut rtc = config.build(Instant::now());
+        let candidate = host(address)?;
+        rtc.add_local_candidate(candidate);
+        Ok(Self { rtc, socket, address, datagram: vec![0; MAX_DATAGRAM] })
+    }
+
+    /// The connection. A change wants a [`Link::poll`] until idle before the next one.
+    pub(crate) fn rtc(&mut self) -> &mut Rtc {
+        &mut self.rtc
+    }
+
+    /// The message that tells the other side where this one is reached.
+    pub(crate) fn candidate(&self, mid: &str) -> Result<Trickled, MediaError> {
+        Ok(Trickled {
+            candidate: Base64(host(self.address)?.to_sdp_string()),
+            sdp_mid: Some(mid.to_owned()),
+            sdp_m_line_index: Some(0),
+        })
+    }
+
+    /// Sends what the connection wants sent, up to its next event or until it is idle.
+    pub(crate) async fn poll(&mut self) -> Result<Polled, MediaError> {
+        loop {
+            match self.rtc.poll_output()? {
+                Output::Event(event) => return Ok(Polled::Event(Box::new(event))),
+                Output::Timeout(until) => return Ok(Polled::Idle(until)),
+                Output::Transmit(datagram) => {
+                    let sent = self.socket.send_to(&datagram.contents, datagram.destination).await;
+                    // A network may lose any datagram; the connection knows how to live with it.
+                    if let Err(error) = sent {
+                        log::debug!("datagram lost: {error}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for a datagram or for `until`, and gives it to the connection. Loses nothing when
+    /// the wait is given up.
+    pub(crate) async fn wait(&mut self, until: Instant) -> Result<(), MediaError> {
+        let arrival = tokio::select! {
+            received = self.socket.recv_from(&mut self.datagram) => {
+                let (length, from) = received?;
+                Arrival::Datagram(length, from)
+            }
+            () = time::sleep_until(until.into()) => Arrival::Timeout,
+        };
+        let now = Instant::now();
+        let (length, from) = match arrival {
+            Arrival::Datagram(length, from) => (length, from),
+            Arrival::Timeout => return Ok(self.rtc.handle_input(Input::Timeout(now))?),
+        };
+        let bytes = &self.datagram[..length];
+        let Ok(receive) = Receive::new(Protocol::Udp, from, self.address, bytes) else {
+            return Ok(());
+        };
+        let input = Input::Receive(now, receive);
+        if self.rtc.accepts(&input) {
+            self.rtc.handle_input(input)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the other side that this is the end, without waiting for its answer.
+    pub(crate) async fn close(mut self) {
+        if self.rtc.close().is_err() {
+            return;
+        }
+        while let Ok(Polled::Event(_)) = self.poll().await {}
+    }
+}
+
+/// Reads a candidate of the other side; `None` for one that cannot be used here, such as a name
+/// only its own network resolves.
+pub(crate) fn trickled(message: &Trickled) -> Option<Candidate> {
+    match Candidate::from_sdp_string(&message.candidate.0) {
+        Ok(candidate) => Some(candidate),
+        Err(error) => {
+            log::debug!("candidate ignored: {error}");
+            None
+        }
+    }
+}
+
+/// The payload type agreed on for `codec`, if any.
+pub(crate) fn payload_type(
+    writer: &str0m::media::Writer<'_>,
+    codec: Codec,
+) -> Option<str0m::media::Pt> {
+    writer.payload_params().find(|params| params.spec().codec == codec).map(|params| params.pt())
+}
+
+fn host(address: SocketAddr) -> Result<Candidate, MediaError> {
+    let candidate = Candidate::host(address, Protocol::Udp);
+    candidate.map_err(|error| MediaError::Stream(error.into()))
+}

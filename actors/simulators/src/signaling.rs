@@ -1,0 +1,181 @@
+//! The messages between client and instance, as public clients speak them (`contract.md` 4.1 to
+//! 4.4 and 4.6). Unknown types are ignored, as they ignore them.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The newest version of the protocol, the only one spoken here: the instance makes the offer.
+pub(crate) const API_VERSION: u32 = 2;
+
+/// The only error code that every published client knows.
+pub(crate) const BAD_REQUEST: u32 = 5;
+
+/// Label of the channel that carries [`ControlMessage`]s.
+pub(crate) const CONTROL: &str = "control";
+
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub(crate) enum ClientMessage {
+    Answer {
+        sdp: Base64,
+    },
+    Candidate(Trickled),
+    Discover {},
+    /// Protocol versions before 2 only.
+    Offer {
+        sdp: Base64,
+    },
+    Settings(Settings),
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub(crate) enum InstanceMessage {
+    Candidate(Trickled),
+    Error {
+        message: String,
+        code: u32,
+    },
+    Offer {
+        sdp: Base64,
+    },
+    #[serde(rename = "resp:discover")]
+    Discovered {
+        max_api_version: u32,
+        #[serde(default)]
+        capabilities: Vec<String>,
+        fps: u32,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+/// What the client wants to get and to give.
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Settings {
+    pub(crate) api_version: u32,
+    #[serde(default)]
+    pub(crate) data_channels: Vec<String>,
+    #[serde(default)]
+    pub(crate) enable_speaker: bool,
+    #[serde(default)]
+    pub(crate) enable_microphone: bool,
+    #[serde(default)]
+    pub(crate) enable_video: bool,
+    #[serde(default)]
+    pub(crate) enable_camera: bool,
+}
+
+/// One ICE candidate, sent on its own.
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Trickled {
+    pub(crate) candidate: Base64,
+    pub(crate) sdp_mid: Option<String>,
+    #[serde(rename = "sdpMLineIndex")]
+    pub(crate) sdp_m_line_index: Option<u16>,
+}
+
+/// Text that travels as base64 in the standard alphabet, padded: all that `atob` takes.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Base64(pub(crate) String);
+
+impl Serialize for Base64 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let text = String::deserialize(deserializer)?;
+        let bytes = STANDARD.decode(text).map_err(D::Error::custom)?;
+        String::from_utf8(bytes).map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// What the client says on the control channel, as far as it is acted upon here.
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "type", content = "data")]
+pub(crate) enum ControlMessage {
+    #[serde(rename = "input::mouse-button")]
+    MouseButton { pressed: bool },
+    /// Without a place while the pointer is locked.
+    #[serde(rename = "input::mouse-move")]
+    MouseMove { x: Option<f64>, y: Option<f64> },
+    #[serde(rename = "stream::disconnect")]
+    Disconnect {},
+    #[serde(rename = "input::touch-start")]
+    TouchStart { id: u32, x: f64, y: f64 },
+    #[serde(rename = "input::touch-move")]
+    TouchMove { id: u32, x: f64, y: f64 },
+    #[serde(rename = "input::touch-end")]
+    TouchEnd { id: u32, last: bool },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_look_as_published_clients_write_them() {
+        let text = r#"{"type":"answer","sdp":"dj0w"}"#;
+        let answer = ClientMessage::Answer { sdp: Base64("v=0".into()) };
+        assert_eq!(serde_json::from_str::<ClientMessage>(text).unwrap(), answer);
+        assert_eq!(serde_json::to_string(&answer).unwrap(), text);
+
+        let candidate = Trickled {
+            candidate: Base64("candidate:1".into()),
+            sdp_mid: Some("0".into()),
+            sdp_m_line_index: Some(0),
+        };
+        assert_eq!(
+            serde_json::to_string(&InstanceMessage::Candidate(candidate)).unwrap(),
+            r#"{"type":"candidate","candidate":"Y2FuZGlkYXRlOjE=","sdpMid":"0","sdpMLineIndex":0}"#
+        );
+
+        let discovered = InstanceMessage::Discovered {
+            max_api_version: API_VERSION,
+            capabilities: Vec::new(),
+            fps: 30,
+        };
+        assert_eq!(
+            serde_json::to_string(&discovered).unwrap(),
+            r#"{"type":"resp:discover","max_api_version":2,"capabilities":[],"fps":30}"#
+        );
+    }
+
+    #[test]
+    fn an_unknown_message_is_no_error() {
+        let message = serde_json::from_str::<ClientMessage>(r#"{"type":"dance","steps":3}"#);
+        assert_eq!(message.unwrap(), ClientMessage::Unknown);
+    }
+
+    #[test]
+    fn the_url_safe_alphabet_is_refused_as_browsers_refuse_it() {
+        let offer = |sdp| format!(r#"{{"type":"offer","sdp":"{sdp}"}}"#);
+        assert!(serde_json::from_str::<InstanceMessage>(&offer("fn5-fg==")).is_err());
+        assert!(serde_json::from_str::<InstanceMessage>(&offer("fn5+fg==")).is_ok());
+    }
+
+    #[test]
+    fn control_messages_are_read() {
+        let read = |text| serde_json::from_str::<ControlMessage>(text);
+        assert_eq!(
+            read(r#"{"type":"input::touch-start","data":{"id":0,"x":12.5,"y":40}}"#).unwrap(),
+            ControlMessage::TouchStart { id: 0, x: 12.5, y: 40.0 }
+        );
+        assert_eq!(
+            read(r#"{"type":"input::mouse-move","data":{"rx":1,"ry":1}}"#).unwrap(),
+            ControlMessage::MouseMove { x: None, y: None }
+        );
+        assert_eq!(
+            read(r#"{"type":"stream::disconnect","data":{}}"#).unwrap(),
+            ControlMessage::Disconnect {}
+        );
+    }
+}

@@ -1,0 +1,365 @@
+//! The decisions of the authority. Pure but for the randomness of a fresh token's id.
+
+use std::time::SystemTime;
+
+use stream_macaroon::Macaroon;
+use stream_pki::random_text;
+use stream_protocol::{Op, SessionId, TokenKind};
+use zeroize::Zeroizing;
+
+use crate::caveats::Limits;
+use crate::identifier::{ID_LENGTH, Identifier, is_subject};
+use crate::keyring::Keyring;
+use crate::{Claims, Mint, Minted, Side, TokensError};
+
+/// Makes a token as `mint` says, signed with the newest key.
+pub(crate) fn mint(keys: &Keyring, side: Side, mint: &Mint) -> Result<Minted, TokensError> {
+    if !is_subject(&mint.subject) {
+        return Err(TokensError::Unmintable("a subject is 1 to 64 characters of A-Za-z0-9_.:@-"));
+    }
+    // One without a session opens none: its holder could bind it to any.
+    if !opens_all_sessions(mint.kind) && mint.session.is_none() {
+        return Err(TokensError::Unmintable("one of this kind is bound to a session"));
+    }
+    let key = keys.newest();
+    let id = random_text(ID_LENGTH);
+    let identifier = Identifier { kid: &key.kid, id: &id, kind: mint.kind, subject: &mint.subject };
+    let limits = Limits {
+        ops: mint.kind.ops().iter().copied().collect(),
+        session: mint.session.clone(),
+        role: mint.role,
+        generation: mint.generation,
+        expires: mint.expires,
+    };
+
+    let mut macaroon = Macaroon::new(&key.key, side.location(), &identifier.print());
+    for caveat in limits.print() {
+        macaroon.add_first_party(&caveat);
+    }
+    Ok(Minted { token: Zeroizing::new(macaroon.encode()), id: id.to_string() })
+}
+
+/// Checks that `macaroon` is a token of this side, signed by one of `keys`, and good at `now`.
+pub(crate) fn verify(
+    keys: &Keyring,
+    side: Side,
+    macaroon: &Macaroon,
+    now: SystemTime,
+) -> Result<Verified, TokensError> {
+    // The signature does not cover the location, and the keys of the sides differ anyway: this
+    // only tells early that a token was taken to the wrong door.
+    if macaroon.location() != side.location() {
+        return Err(TokensError::Invalid);
+    }
+    let identifier = Identifier::parse(macaroon.identifier()).ok_or(TokensError::Invalid)?;
+    let key = keys.find(identifier.kid).ok_or(TokensError::Invalid)?;
+    macaroon.verify(&key.key).map_err(|_| TokensError::Invalid)?;
+
+    let caveats = macaroon.caveats().iter().map(String::as_str);
+    let limits = Limits::read(caveats).ok_or(TokensError::Invalid)?;
+    if limits.expires.is_some_and(|end| now >= end) {
+        return Err(TokensError::Invalid);
+    }
+    let Identifier { id, kind, subject, .. } = identifier;
+    Ok(Verified { id: id.to_owned(), kind, subject: subject.to_owned(), limits })
+}
+
+/// A token that is valid; what it is valid for is still to be asked.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    id: String,
+    kind: TokenKind,
+    subject: String,
+    limits: Limits,
+}
+
+impl Verified {
+    /// Returns the claims, if they allow `op`, on `session` if one is given.
+    pub(crate) fn permit(self, op: Op, session: Option<&SessionId>) -> Result<Claims, TokensError> {
+        let Self { id, kind, subject, limits } = self;
+        let here = match (&limits.session, session) {
+            (Some(bound), Some(asked)) => bound == asked,
+            (Some(_), None) => false,
+            (None, Some(_)) => opens_all_sessions(kind),
+            (None, None) => true,
+        };
+        if !here || !limits.ops.contains(&op) {
+            return Err(TokensError::Forbidden);
+        }
+        let Limits { session, role, generation, expires, .. } = limits;
+        Ok(Claims { id, kind, subject, session, role, generation, expires })
+    }
+}
+
+/// Whether a token of this kind that is bound to no session opens all of them.
+fn opens_all_sessions(kind: TokenKind) -> bool {
+    match kind {
+        TokenKind::Account | TokenKind::Ams => true,
+        TokenKind::Instance | TokenKind::Socket => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use stream_protocol::Role;
+
+    use super::*;
+    use crate::keyring::tests::of;
+
+    const HERE: &str = "0123456789abcdefghij";
+    const ELSEWHERE: &str = "abcdefghij0123456789";
+
+    fn session(text: &str) -> SessionId {
+        text.parse().expect("a session id")
+    }
+
+    fn moment(second: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(second)
+    }
+
+    fn account() -> Mint {
+        Mint {
+            kind: TokenKind::Account,
+            subject: "my-client".into(),
+            session: None,
+            role: None,
+            generation: None,
+            expires: None,
+        }
+    }
+
+    fn instance() -> Mint {
+        Mint {
+            kind: TokenKind::Instance,
+            subject: HERE.into(),
+            session: Some(session(HERE)),
+            ..account()
+        }
+    }
+
+    fn made(keys: &Keyring, wish: &Mint) -> Macaroon {
+        let minted = mint(keys, Side::Agent, wish).expect("minted");
+        Macaroon::decode(&minted.token).expect("a macaroon")
+    }
+
+    fn ask(
+        macaroon: &Macaroon,
+        now: SystemTime,
+        op: Op,
+        asked: Option<&str>,
+    ) -> Result<Claims, TokensError> {
+        let asked = asked.map(session);
+        verify(&of(b"ab"), Side::Agent, macaroon, now)?.permit(op, asked.as_ref())
+    }
+
+    #[test]
+    fn a_fresh_token_says_what_was_wished() {
+        let keys = of(b"ab");
+        let wish = Mint {
+            kind: TokenKind::Socket,
+            role: Some(Role::View),
+            generation: Some(7),
+            expires: Some(moment(1000)),
+            ..instance()
+        };
+        let minted = mint(&keys, Side::Agent, &wish).unwrap();
+        assert_eq!(minted.id.len(), ID_LENGTH);
+        assert!(!format!("{minted:?}").contains(minted.token.as_str()));
+
+        let macaroon = Macaroon::decode(&minted.token).unwrap();
+        assert_eq!(macaroon.location(), "anbox-stream-agent");
+        assert_eq!(
+            macaroon.caveats(),
+            [
+                "allow signal.read signal.write",
+                "declared session 0123456789abcdefghij",
+                "declared role view",
+                "declared generation 7",
+                "time-before 1970-01-01T00:16:40Z",
+            ]
+        );
+        let claims = ask(&macaroon, moment(0), Op::SignalWrite, Some(HERE)).unwrap();
+        let Mint { kind, subject, session, role, generation, expires } = wish;
+        let wished = Claims { id: minted.id, kind, subject, session, role, generation, expires };
+        assert_eq!(claims, wished);
+    }
+
+    #[test]
+    fn an_instance_opens_exactly_its_session_and_its_operations_and_never_expires() {
+        let macaroon = made(&of(b"ab"), &instance());
+        assert!(!macaroon.caveats().iter().any(|caveat| caveat.contains("time-before")));
+        for &op in Op::ALL {
+            let late = moment(1 << 40);
+            let opened = ask(&macaroon, late, op, Some(HERE));
+            assert_eq!(opened.is_ok(), TokenKind::Instance.ops().contains(&op), "{op}");
+            for asked in [Some(ELSEWHERE), None] {
+                let refused = ask(&macaroon, late, op, asked);
+                assert!(matches!(refused, Err(TokensError::Forbidden)), "{op} {asked:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_account_opens_all_sessions_until_it_is_bound_to_one() {
+        let mut macaroon = made(&of(b"ab"), &account());
+        for asked in [Some(HERE), Some(ELSEWHERE), None] {
+            assert!(ask(&macaroon, moment(0), Op::SessionRead, asked).is_ok(), "{asked:?}");
+        }
+        macaroon.add_first_party("declared session 0123456789abcdefghij");
+        assert!(ask(&macaroon, moment(0), Op::SessionRead, Some(HERE)).is_ok());
+        for asked in [Some(ELSEWHERE), None] {
+            let refused = ask(&macaroon, moment(0), Op::SessionRead, asked);
+            assert!(matches!(refused, Err(TokensError::Forbidden)), "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn an_instance_bound_to_no_session_would_open_none() {
+        let keys = of(b"ab");
+        let kid = &keys.newest().kid;
+        let identifier = format!("1.{kid}.0123456789abcdef.instance.{HERE}");
+        let mut macaroon = Macaroon::new(&keys.newest().key, "anbox-stream-agent", &identifier);
+        macaroon.add_first_party("allow session.read");
+        let refused = ask(&macaroon, moment(0), Op::SessionRead, Some(HERE));
+        assert!(matches!(refused, Err(TokensError::Forbidden)), "{refused:?}");
+    }
+
+    #[test]
+    fn a_token_ends_at_its_expiry_to_the_second() {
+        let wish = Mint { expires: Some(moment(1000)), ..account() };
+        let macaroon = made(&of(b"ab"), &wish);
+        assert!(ask(&macaroon, moment(999), Op::SessionRead, None).is_ok());
+        let expired = ask(&macaroon, moment(1000), Op::SessionRead, None);
+        assert!(matches!(expired, Err(TokensError::Invalid)));
+    }
+
+    #[test]
+    fn old_keys_verify_until_they_are_gone() {
+        let old = made(&of(b"a"), &account());
+        assert!(ask(&old, moment(0), Op::SessionRead, None).is_ok());
+        let refused = verify(&of(b"bc"), Side::Agent, &old, moment(0));
+        assert!(matches!(refused, Err(TokensError::Invalid)));
+    }
+
+    #[test]
+    fn a_token_that_is_not_ours_is_invalid() {
+        let keys = of(b"ab");
+        let genuine = made(&keys, &account());
+        let signed = |key: &[u8], location: &str, identifier: &str| {
+            let mut macaroon = Macaroon::new(key, location, identifier);
+            macaroon.add_first_party("allow session.read");
+            macaroon
+        };
+        let (key, ours) = (&keys.newest().key, genuine.identifier());
+        assert!(
+            ask(&signed(key, "anbox-stream-agent", ours), moment(0), Op::SessionRead, None).is_ok()
+        );
+        for foreign in [
+            signed(&[b'x'; 64], "anbox-stream-agent", ours),
+            signed(key, "anbox-stream-gateway", ours),
+            signed(key, "", ours),
+            signed(key, "anbox-stream-agent", "asdf"),
+            signed(key, "anbox-stream-agent", &ours.replacen(&keys.newest().kid, "unknown_", 1)),
+        ] {
+            let refused = verify(&keys, Side::Agent, &foreign, moment(0));
+            assert!(matches!(refused, Err(TokensError::Invalid)), "{foreign:?}");
+        }
+        let mut strange = genuine;
+        strange.add_first_party("colour blue");
+        let refused = verify(&keys, Side::Agent, &strange, moment(0));
+        assert!(matches!(refused, Err(TokensError::Invalid)));
+    }
+
+    #[test]
+    fn what_cannot_be_a_token_is_not_minted() {
+        for wish in [
+            Mint { subject: String::new(), ..account() },
+            Mint { subject: "a b".into(), ..account() },
+            Mint { subject: "a".repeat(65), ..account() },
+            Mint { session: None, ..instance() },
+            Mint { session: None, kind: TokenKind::Socket, ..instance() },
+        ] {
+            let refused = mint(&of(b"ab"), Side::Agent, &wish);
+            assert!(matches!(refused, Err(TokensError::Unmintable(_))), "{wish:?}");
+        }
+    }
+
+    /// Caveats that mean something, that nearly do, and any.
+    fn any_caveat() -> impl Strategy<Value = String> {
+        let ops = prop::collection::vec(prop::sample::select(Op::ALL), 0..6);
+        prop_oneof![
+            ops.prop_map(|ops| {
+                ops.iter().fold("allow".to_owned(), |text, op| format!("{text} {op}"))
+            }),
+            prop::sample::select(&[HERE, ELSEWHERE])
+                .prop_map(|id| format!("declared session {id}")),
+            "declared (role (view|control|adb)|generation [0-3])",
+            "(time-before )?1970-01-01T00:00:0[0-9]Z",
+            ".{0,30}",
+        ]
+    }
+
+    fn any_mint() -> impl Strategy<Value = Mint> {
+        let bound = prop::sample::select(&[HERE, ELSEWHERE]).prop_map(session);
+        (
+            prop::sample::select(TokenKind::ALL),
+            prop::option::of(bound),
+            prop::option::of(prop::sample::select(&[Role::Adb, Role::Control, Role::View])),
+            prop::option::of(0..4u64),
+            prop::option::of((0..10u64).prop_map(moment)),
+        )
+            .prop_map(|(kind, session, role, generation, expires)| Mint {
+                kind,
+                session,
+                role,
+                generation,
+                expires,
+                ..account()
+            })
+            .prop_filter("cannot be minted", |wish| {
+                opens_all_sessions(wish.kind) || wish.session.is_some()
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn attenuation_never_gains_a_right(
+            wish in any_mint(),
+            caveats in prop::collection::vec(any_caveat(), 0..6),
+            now in (0..12u64).prop_map(moment),
+            op in prop::sample::select(Op::ALL),
+            asked in prop::sample::select(&[None, Some(HERE), Some(ELSEWHERE)]),
+        ) {
+            let original = made(&of(b"ab"), &wish);
+            let mut narrowed = original.clone();
+            for caveat in &caveats {
+                narrowed.add_first_party(caveat);
+            }
+            let narrowed = Macaroon::decode(&narrowed.encode()).expect("a macaroon");
+            if let Ok(after) = ask(&narrowed, now, op, asked) {
+                let before = ask(&original, now, op, asked);
+                prop_assert!(before.is_ok(), "{wish:?} {caveats:?}");
+                let before = before.unwrap();
+                prop_assert!(before.session.is_none() || before.session == after.session);
+                prop_assert!(before.role.is_none() || before.role == after.role);
+                prop_assert!(before.generation.is_none() || before.generation == after.generation);
+                prop_assert!(before.expires.is_none() || after.expires <= before.expires);
+                prop_assert_eq!((before.id, before.kind), (after.id, after.kind));
+            }
+        }
+
+        #[test]
+        fn a_token_allows_what_its_kind_does_and_no_more(
+            wish in any_mint(),
+            op in prop::sample::select(Op::ALL),
+        ) {
+            let wish = Mint { expires: None, ..wish };
+            let asked = wish.session.as_ref().map(SessionId::as_str);
+            let opened = ask(&made(&of(b"ab"), &wish), moment(0), op, asked).is_ok();
+            prop_assert_eq!(opened, wish.kind.ops().contains(&op));
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What caveats mean. Pure: text in, limits out.
+//!
+//! The words are those of the macaroon bakery's checkers: `time-before <RFC 3339>`, `allow <op> …`,
+//! `declared <name> <value>`. A bare RFC 3339 time is an expiry too. Every caveat can only take
+//! away; one that is not understood takes everything.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use stream_protocol::{Op, Role, SessionId};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The last second that RFC 3339 can write: 9999-12-31T23:59:59Z.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// What is left to the bearer after all caveats.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Limits {
+    /// What every `allow` allows; nothing without one.
+    pub(crate) ops: BTreeSet<Op>,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) role: Option<Role>,
+    pub(crate) generation: Option<u64>,
+    /// The first moment at which the token is no longer good.
+    pub(crate) expires: Option<SystemTime>,
+}
+
+impl Limits {
+    /// Reads all caveats of a token; `None` when one of them is not understood.
+    ///
+    /// Values that contradict each other leave no operation.
+    pub(crate) fn read<'a>(caveats: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        let mut limits = Self::default();
+        let mut allowed: Option<BTreeSet<Op>> = None;
+        let mut contradiction = false;
+        for caveat in caveats {
+            match Caveat::read(caveat)? {
+                Caveat::Allow(ops) => {
+                    allowed = Some(match allowed {
+                        Some(before) => &before & &ops,
+                        None => ops,
+                    });
+                }
+                Caveat::Generation(value) => {
+                    contradiction |= declare(&mut limits.generation, value)
+                }
+                Caveat::Role(value) => contradiction |= declare(&mut limits.role, value),
+                Caveat::Session(value) => contradiction |= declare(&mut limits.session, value),
+                Caveat::TimeBefore(end) => {
+                    limits.expires = Some(limits.expires.map_or(end, |before| before.min(end)));
+                }
+            }
+        }
+        if !contradiction {
+            limits.ops = allowed.unwrap_or_default();
+        }
+        Some(limits)
+    }
+
+    /// Returns the caveats that say the same.
+    pub(crate) fn print(&self) -> Vec<String> {
+        let mut caveats = vec![];
+        if !self.ops.is_empty() {
+            let ops: Vec<_> = self.ops.iter().map(|op| op.as_str()).collect();
+            caveats.push(format!("allow {}", ops.join(" ")));
+        }
+        let declared = |name: &str, value: String| format!("declared {name} {value}");
+        caveats.extend(self.session.as_ref().map(|id| declared("session", id.to_string())));
+        caveats.extend(self.role.map(|role| declared("role", role.to_string())));
+        caveats.extend(self.generation.map(|count| declared("generation", count.to_string())));
+        caveats.extend(self.expires.map(|end| format!("time-before {}", print_time(end))));
+        caveats
+    }
+}
+
+/// One caveat by itself.
+enum Caveat {
+    Allow(BTreeSet<Op>),
+    Generation(u64),
+    Role(Role),
+    Session(SessionId),
+    TimeBefore(SystemTime),
+}
+
+impl Caveat {
+    fn read(text: &str) -> Option<Self> {
+        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+        match word {
+            // An operation that is not known here is one that nobody asks for.
+            "allow" => {
+                Some(Self::Allow(rest.split(' ').filter_map(|op| op.parse().ok()).collect()))
+            }
+            "declared" => Self::read_declared(rest),
+            "time-before" => read_time(rest).map(Self::TimeBefore),
+            _ => read_time(text).map(Self::TimeBefore),
+        }
+    }
+
+    fn read_declared(text: &str) -> Option<Self> {
+        let (name, value) = text.split_once(' ')?;
+        match name {
+            "generation" => read_number(value).map(Self::Generation),
+            "role" => read_role(value).map(Self::Role),
+            "session" => value.parse().ok().map(Self::Session),
+            _ => None,
+        }
+    }
+}
+
+/// Notes a declared value; returns whether another one was declared before.
+fn declare<T: PartialEq>(declared: &mut Option<T>, value: T) -> bool {
+    match declared {
+        Some(before) => *before != value,
+        None => {
+            *declared = Some(value);
+            false
+        }
+    }
+}
+
+fn read_role(text: &str) -> Option<Role> {
+    [Role::Adb, Role::Control, Role::View].into_iter().find(|role| role.to_string() == text)
+}
+
+fn read_number(text: &str) -> Option<u64> {
+    // `parse` alone would also take a plus sign.
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+fn read_time(text: &str) -> Option<SystemTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
+}
+
+/// Writes `moment` to the second before, within what RFC 3339 can write.
+fn print_time(moment: SystemTime) -> String {
+    let since = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let second = i64::try_from(since.as_secs()).unwrap_or(LAST_SECOND).min(LAST_SECOND);
+    OffsetDateTime::from_unix_timestamp(second)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .expect("a second between the years 1970 and 9999 can be written")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(caveats: &[&str]) -> Option<Limits> {
+        Limits::read(caveats.iter().copied())
+    }
+
+    fn ops(caveats: &[&str]) -> Vec<Op> {
+        read(caveats).expect("understood").ops.into_iter().collect()
+    }
+
+    fn at(second: u64) -> Option<SystemTime> {
+        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(second))
+    }
+
+    #[test]
+    fn without_allow_nothing_is_allowed() {
+        assert_eq!(ops(&[]), []);
+        assert_eq!(ops(&["allow"]), []);
+        assert_eq!(ops(&["declared role view"]), []);
+    }
+
+    #[test]
+    fn several_allows_leave_what_all_of_them_allow() {
+        let first = "allow session.read session.join signal.read";
+        assert_eq!(ops(&[first]), [Op::SessionJoin, Op::SessionRead, Op::SignalRead]);
+        assert_eq!(
+            ops(&[first, "allow signal.read session.read"]),
+            [Op::SessionRead, Op::SignalRead]
+        );
+        assert_eq!(ops(&[first, "allow ice.mint"]), []);
+        assert_eq!(ops(&["allow ice.mint", first, "allow session.read"]), []);
+        assert_eq!(ops(&["allow session.fly session.read"]), [Op::SessionRead]);
+    }
+
+    #[test]
+    fn both_ways_of_writing_an_expiry_count_and_the_earliest_wins() {
+        let documented = "2020-06-23T09:32:19+02:00";
+        assert_eq!(read(&[documented]).unwrap().expires, at(1_592_897_539));
+        let worded = "time-before 2020-06-23T07:32:18Z";
+        assert_eq!(read(&[worded]).unwrap().expires, at(1_592_897_538));
+        for caveats in [[worded, documented], [documented, worded]] {
+            assert_eq!(read(&caveats).unwrap().expires, at(1_592_897_538));
+        }
+    }
+
+    #[test]
+    fn a_value_declared_twice_holds_and_two_values_leave_nothing() {
+        let allow = "allow session.read";
+        let (one, two) =
+            ("declared session 0123456789abcdefghij", "declared session abcdefghij0123456789");
+        assert_eq!(ops(&[allow, one, one]), [Op::SessionRead]);
+        for pair in [
+            [one, two],
+            ["declared role view", "declared role control"],
+            ["declared generation 1", "declared generation 2"],
+        ] {
+            assert_eq!(ops(&[allow, pair[0], pair[1]]), [], "{pair:?}");
+            assert_eq!(ops(&[pair[0], allow, pair[0], pair[1], pair[0]]), [], "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for caveat in [
+            "",
+            " ",
+            "allowed session.read",
+            "Allow session.read",
+            " allow session.read",
+            "deny session.read",
+            "declared",
+            "declared session",
+            "declared session ABCDEFGHIJKLMNOPQRST",
+            "declared user alice",
+            "declared role root",
+            "declared role view control",
+            "declared generation -1",
+            "declared generation +1",
+            "declared generation ",
+            "declared generation 18446744073709551616",
+            "time-before",
+            "time-before tomorrow",
+            "time-before  2020-06-23T07:32:18Z",
+            "2020-06-23",
+            "2020-06-23T09:32:19",
+            "1592897539",
+            "error",
+        ] {
+            assert_eq!(read(&["allow session.read", caveat]), None, "{caveat:?}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_that_cannot_be_written_is_brought_within_bounds() {
+        let written = |expires| Limits { expires: Some(expires), ..Limits::default() }.print();
+        let early = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(written(early), ["time-before 1970-01-01T00:00:00Z"]);
+        let late = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
+        assert_eq!(written(late), ["time-before 9999-12-31T23:59:59Z"]);
+    }
+
+    proptest! {
+        #[test]
+        fn limits_survive_their_caveats(
+            ops in prop::collection::btree_set(prop::sample::select(Op::ALL), 0..5),
+            session in prop::option::of("[a-z0-9]{20}"),
+            role in prop::option::of(prop::sample::select(&[Role::Adb, Role::Control, Role::View])),
+            generation: Option<u64>,
+            expires in prop::option::of(0..LAST_SECOND as u64),
+        ) {
+            let session = session.map(|id| id.parse().expect("a session id"));
+            let expires = expires.and_then(at);
+            let limits = Limits { ops, session, role, generation, expires };
+            let caveats = limits.print();
+            prop_assert_eq!(Limits::read(caveats.iter().map(String::as_str)), Some(limits));
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "(time-before |declared |allow )?.{0,40}") {
+            let _ = read(&[&text]);
+        }
+
+        #[test]
+        fn no_time_makes_the_reader_panic(
+            date in "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]",
+            time in "([0-9]{2}:[0-9]{2}:[0-9]{2})?[0-9:.,+Zz-]{0,12}",
+        ) {
+            let _ = read(&[&(date + &time)]);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+use stream_bridge::SealedError;
+use stream_pki::SecretError;
+use stream_supervisor::Unavailable;
+
+/// Why there is no token, or why it does not open the door.
+#[derive(Debug, thiserror::Error)]
+pub enum TokensError {
+    /// The bearer shows no valid token: malformed, badly signed, expired, from elsewhere. Which of
+    /// them is not for the bearer to know.
+    #[error("the token is not valid")]
+    Invalid,
+    /// The token is valid, but not for this operation or this session.
+    #[error("the token does not allow this")]
+    Forbidden,
+
+    /// The caller asked for a token that there cannot be.
+    #[error("no such token: {0}")]
+    Unmintable(&'static str),
+
+    /// The root keys are not here; says why.
+    #[error("the token keys are not here: {0}")]
+    NotReady(String),
+    /// This node has another sealing key than those that share the keys; the program should end.
+    #[error("{0}")]
+    CannotUnseal(String),
+    /// The service cannot start.
+    #[error(transparent)]
+    Config(#[from] SecretError),
+    #[error("the token authority is unavailable")]
+    Unavailable(#[from] Unavailable),
+}
+
+impl From<&SealedError> for TokensError {
+    fn from(trouble: &SealedError) -> Self {
+        match trouble {
+            SealedError::CannotUnseal { .. } => Self::CannotUnseal(trouble.sentence()),
+            _ => Self::NotReady(trouble.sentence()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_bridge::BridgeError;
+
+    use super::*;
+
+    #[test]
+    fn only_the_wrong_sealing_key_is_told_apart() {
+        let wrong_key = SealedError::CannotUnseal { name: "agent.root".into() };
+        let error = TokensError::from(&wrong_key);
+        assert!(matches!(error, TokensError::CannotUnseal(_)), "{error}");
+        assert!(error.to_string().contains("agent.root"), "{error}");
+
+        let away = SealedError::from(BridgeError::Away("connection refused".into()));
+        let error = TokensError::from(&away);
+        assert!(matches!(error, TokensError::NotReady(_)), "{error}");
+        assert!(error.to_string().ends_with("connection refused"), "{error}");
+    }
+}

