@@ -72,7 +72,7 @@ impl Agent {
     }
 
     /// Lets requests under way finish, then stops the actors, the last one started first.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.api.stop().await;
         self.supervisor.stop();
     }

@@ -57,7 +57,7 @@ impl RunningGateway {
     }
 
     /// Lets requests under way finish, then stops the actors, the last one started first.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         self.gateway.stop().await;
         self.supervisor.stop();
     }

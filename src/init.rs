@@ -76,8 +76,7 @@ fn certificate(
     let (public, private) = (dir.join(format!("{stem}.crt")), dir.join(format!("{stem}.key")));
     let (has_public, has_private) = (public.exists(), private.exists());
     if has_public != has_private {
-        let (there, missing) =
-            if has_public { (&public, &private) } else { (&private, &public) };
+        let (there, missing) = if has_public { (&public, &private) } else { (&private, &public) };
         anyhow::bail!(
             "{} exists without {}: remove it to have both made anew, or put the other back",
             there.display(),

@@ -20,6 +20,8 @@
 
 pub mod agent;
 pub mod config;
+#[cfg(feature = "dev")]
+pub mod dev;
 pub mod gateway;
 pub mod init;
 pub mod program;

@@ -140,7 +140,10 @@ fn init_keeps_what_exists_and_leaves_nothing_half_written() {
 
 fn contents(dir: &Path) -> BTreeSet<(PathBuf, Vec<u8>)> {
     let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.is_file()).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    files
+        .filter(|path| path.is_file())
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect()
 }
 
 /// The optional keys stand commented out with their defaults: with the comments lifted the file

@@ -76,7 +76,8 @@ fn every_crate_takes_versions_and_lints_from_the_workspace() {
         assert_eq!(manifest["package"]["name"].as_str(), Some(format!("stream-{name}").as_str()));
         assert_eq!(manifest["lints"]["workspace"].as_bool(), Some(true), "{name}");
         for section in ["dependencies", "dev-dependencies"] {
-            let Some(dependencies) = manifest.get(section).and_then(|table| table.as_table()) else {
+            let Some(dependencies) = manifest.get(section).and_then(|table| table.as_table())
+            else {
                 continue;
             };
             for (dependency, source) in dependencies {
@@ -100,7 +101,18 @@ fn banned_crates_are_not_in_the_lock_file() {
 
 #[test]
 fn the_top_level_holds_what_it_should_and_nothing_else() {
-    let known = ["Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "actors", "config", "scripts", "src", "tests", "target"];
+    let known = [
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "actors",
+        "config",
+        "scripts",
+        "src",
+        "tests",
+        "target",
+    ];
     for entry in std::fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(name.starts_with('.') || known.contains(&name.as_str()), "{name} at the top level");

@@ -1,1 +1,84 @@
-fn main() {}
+//! The whole stack on one machine: arguments, run, exit code.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use stream_agent::dev::{ams, bench, up};
+use stream_agent::program;
+use stream_pki::Fingerprint;
+use stream_simulators::ams::simulated_instances;
+
+/// Runs the streaming stack on this machine: nats-server, coturn when it is installed, a simulated
+/// AMS with simulated instances that send real video, the agent and the gateway.
+///
+/// What the parts log is chosen as for the services, with RUST_LOG.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start everything, print a link to open in a browser, and run until Ctrl-C.
+    Up {
+        /// Drive one whole session with a headless client instead, print its time line, and end.
+        #[arg(long)]
+        smoke: bool,
+        /// Keep keys and logs in this directory; without it all goes away at the end.
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// How long an instance takes to boot.
+        #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+        boot_ms: u64,
+    },
+    /// Measure side by side, print a table of medians and write target/bench/NAME.json.
+    Bench {
+        /// What to measure: first-frame.
+        name: String,
+    },
+    /// Run the AMS simulator alone; `up` starts it in this way.
+    #[command(hide = true)]
+    AmsSimulator {
+        #[arg(long)]
+        port: u16,
+        #[arg(long, value_name = "FILE")]
+        certificate: PathBuf,
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Fingerprint of the client certificate that may do everything.
+        #[arg(long, value_name = "SHA-256")]
+        trust: Fingerprint,
+        #[arg(long, default_value_t = 0)]
+        boot_ms: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    program::exit(match Arguments::parse().command {
+        Command::Up { smoke, state, boot_ms } => {
+            log_warnings();
+            let boot = Duration::from_millis(boot_ms);
+            actix::System::new().block_on(up::run(up::Options { smoke, state, boot }))
+        }
+        Command::Bench { name } => {
+            log_warnings();
+            actix::System::new().block_on(bench::run(&name))
+        }
+        Command::AmsSimulator { port, certificate, key, trust, boot_ms } => {
+            program::start_logging();
+            let boot = Duration::from_millis(boot_ms);
+            let simulator = ams::Simulator { port, certificate, key, trust, boot };
+            program::run(|| simulator.start(simulated_instances()), async |ams| ams.stop().await)
+        }
+    })
+}
+
+/// The services log to files of their own; what they say at length is not for the terminal.
+fn log_warnings() {
+    let default = env_logger::Env::default().default_filter_or("warn");
+    env_logger::Builder::from_env(default).format_target(false).init();
+}

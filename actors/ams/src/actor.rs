@@ -124,13 +124,18 @@ fn pause(failures: u32) -> Duration {
     }
 }
 
+/// Whether two causes, each `what: detail`, tell the same. A new detail alone is no news.
+fn is_alike(one: &str, other: &str) -> bool {
+    one.split(':').next() == other.split(':').next()
+}
+
 impl Handler<Looked> for Actor {
     fn handle(&mut self, Looked(found): &Looked, _: &Me<Self>) -> Reply<()> {
         match found {
             Ok(cluster) if !self.link.connected => {
                 log::info!(cluster = cluster.name.as_str(); "ams is reached and trusts us");
             }
-            Err(cause) if self.link.error.as_ref() != Some(cause) => {
+            Err(cause) if !self.link.error.as_ref().is_some_and(|old| is_alike(old, cause)) => {
                 log::warn!("ams is away: {cause}");
             }
             _ => {}
@@ -208,5 +213,11 @@ mod tests {
         assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);
         assert_eq!(pause(0), LONGEST_PAUSE);
         assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn only_another_kind_of_cause_is_news() {
+        assert!(is_alike("it cannot be reached: reset", "it cannot be reached: refused"));
+        assert!(!is_alike("it cannot be reached: reset", "it does not trust us: add it"));
     }
 }

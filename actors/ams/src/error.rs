@@ -4,7 +4,8 @@ use stream_supervisor::Unavailable;
 #[derive(Debug, thiserror::Error)]
 pub enum AmsError {
     /// AMS cannot be reached, shows another certificate than the trusted one, or does not trust
-    /// ours. Whether a call under way took effect is not known.
+    /// ours; a sentence of the form `what: detail`. Whether a call under way took effect is not
+    /// known.
     #[error("ams is away: {0}")]
     Away(String),
     /// The name of a launch is taken, yet no instance has it: one is just going.

@@ -47,6 +47,13 @@ pub struct Config {
     pub timeout_s: u64,
 }
 
+impl Config {
+    /// Refuses what cannot work, and certificates that cannot be used, without a connection.
+    pub fn check(&self) -> Result<(), AmsError> {
+        remote::Remote::new(self).map(drop)
+    }
+}
+
 fn default_timeout_s() -> u64 {
     10
 }

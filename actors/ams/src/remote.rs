@@ -1,5 +1,6 @@
 //! The HTTP side: one request at a time, each under a deadline, answers of bounded size.
 
+use std::error::Error;
 use std::time::Duration;
 
 use reqwest::{Client, Method, Url, redirect};
@@ -32,7 +33,7 @@ impl Remote {
     /// Reads the certificates. Refuses what cannot be used, as a sentence.
     pub(crate) fn new(config: &Config) -> Result<Self, AmsError> {
         let refused = |text: &str| AmsError::Config(format!("ams: {text}"));
-        let unusable = |error: &dyn std::error::Error| refused(&chain(error));
+        let unusable = |error: &dyn Error| refused(&chain(error));
 
         let base = Url::parse(&config.url)
             .ok()
@@ -205,19 +206,20 @@ impl Answered {
     }
 }
 
-/// Says why there is no answer. Without the URL: the log line names AMS anyway.
+/// Says why there is no answer, as `what: detail`. Without the URL: the log line names AMS anyway.
 fn failed(error: reqwest::Error) -> AmsError {
     let error = error.without_url();
     if is_pin_mismatch(&error) {
-        return AmsError::Away(format!(
-            "its server certificate is none of the configured fingerprints: {}",
-            chain(&error)
-        ));
+        let text = "its server certificate has none of the configured fingerprints: \
+                    check that it is the right server, then correct the fingerprints";
+        return AmsError::Away(text.to_owned());
     }
     if error.is_timeout() && !error.is_connect() {
         return AmsError::TimedOut;
     }
-    AmsError::Away(chain(&error))
+    // The outermost error only says that sending failed.
+    let cause = error.source().map_or_else(|| chain(&error), chain);
+    AmsError::Away(format!("it cannot be reached: {cause}"))
 }
 
 /// Returns `text` if it can be an id or a name of AMS. Anything else would name another object:

@@ -19,8 +19,6 @@ use crate::{Config, server};
 /// Connections that wait to be accepted; the kernel refuses more.
 const BACKLOG: u32 = 1024;
 
-const MAX_WORKERS: usize = 64;
-
 /// Listens on `config.listen` and serves `routes` there.
 pub(crate) fn start(
     config: Config,
@@ -28,10 +26,7 @@ pub(crate) fn start(
     routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
     supervisor: &Supervisor,
 ) -> io::Result<(Mailbox<Actor>, SocketAddr)> {
-    if !(1..=MAX_WORKERS).contains(&config.workers) {
-        let text = format!("workers is between 1 and {MAX_WORKERS}");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
+    config.check()?;
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
     let door = Door::new(listener);
@@ -185,6 +180,23 @@ mod tests {
             assert!(supervisor.crash("api"));
         }
         assert!(client.get(&url).send().await.is_ok(), "after the last restart");
+    }
+
+    #[actix::test]
+    async fn a_trailing_slash_is_equal_and_an_unknown_path_is_told_in_the_envelope() {
+        let (served, supervisor) = (served(), Supervisor::default());
+        let (_mailbox, address) = start(config(1), &served, routes, &supervisor).expect("started");
+        let client = client(&served);
+        let get = async |path| {
+            let answer = client.get(format!("https://{address}{path}")).send().await;
+            let answer = answer.expect("an answer");
+            (answer.status().as_u16(), answer.text().await.expect("a body"))
+        };
+        assert_eq!(get("/ping/").await, (200, "pong".to_owned()));
+        let (status, body) = get("/nothing?token=secret").await;
+        assert_eq!(status, 404);
+        let body: serde_json::Value = serde_json::from_str(&body).expect("json");
+        assert_eq!((&body["type"], &body["status_code"]), (&"error".into(), &404.into()));
     }
 
     #[actix::test]

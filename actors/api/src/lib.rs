@@ -35,6 +35,19 @@ pub struct Config {
     pub workers: usize,
 }
 
+const MAX_WORKERS: usize = 64;
+
+impl Config {
+    /// Refuses what cannot work.
+    pub fn check(&self) -> io::Result<()> {
+        if (1..=MAX_WORKERS).contains(&self.workers) {
+            return Ok(());
+        }
+        let text = format!("api.workers is between 1 and {MAX_WORKERS}");
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self { listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9033)), workers: 2 }

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use actix::Message;
+use async_nats::connection::State;
 use async_nats::{Client, Event, jetstream};
 use stream_protocol::subjects::Bucket;
 use stream_supervisor::{Handler, Me, Recipient, Reply, Worker};
@@ -14,6 +16,9 @@ use crate::inbound::{self, Inbound};
 use crate::link::{self, AskLink, Link};
 use crate::store;
 use crate::{BridgeError, Config};
+
+/// How often the connection is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The subjects to serve; outlives a crash of the actor.
 pub(crate) type Served = Arc<Mutex<BTreeMap<String, Recipient<Inbound>>>>;
@@ -36,30 +41,29 @@ pub(crate) struct Actor {
     /// One entry for every subject served on this connection; dropping it ends the subscription.
     listening: HashMap<String, oneshot::Sender<()>>,
     link: Result<Connected, String>,
-    /// The client of a lost connection, until it has made it again.
-    lost: Option<Client>,
-    gaps: watch::Sender<u64>,
+    /// The client, which makes a lost connection again by itself.
+    client: Option<Client>,
+    /// How often it has connected; counted by the client's own task.
+    connects: Arc<watch::Sender<u64>>,
+    /// The connect for which the store was looked at last, and whether that is still going on.
+    prepared_for: u64,
+    preparing: bool,
 }
+
+/// The first connection stands; the store behind it is not looked at yet.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Connect(Client);
+
+/// Looks whether the connection still stands, or stands again.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+struct Look;
 
 /// The connection stands and the store is as we need it.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Up(Arc<Connected>);
-
-/// The connection is lost; the client is trying to make it again.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Down;
-
-/// The client says that it is connected; it says so for the first time, too.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Reconnected;
-
-/// A connection stands; the store behind it is not looked at yet.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Back(Client);
 
 /// An attempt failed.
 #[derive(Message)]
@@ -68,13 +72,24 @@ struct StillAway(String);
 
 impl Actor {
     pub(crate) fn new(config: Config, unit: String, served: Served) -> Self {
-        let link = Err("not connected yet".to_owned());
-        let (gaps, _) = watch::channel(0);
-        Self { config, unit, served, listening: HashMap::new(), link, lost: None, gaps }
+        Self {
+            config,
+            unit,
+            served,
+            listening: HashMap::new(),
+            link: Err("not connected yet".to_owned()),
+            client: None,
+            connects: Arc::new(watch::channel(0).0),
+            prepared_for: 0,
+            preparing: false,
+        }
     }
 
     /// Answers with what `work` makes of the connection, or that there is none.
-    pub(crate) fn with<T, F>(&self, work: impl FnOnce(Connected) -> F) -> Reply<Result<T, BridgeError>>
+    pub(crate) fn with<T, F>(
+        &self,
+        work: impl FnOnce(Connected) -> F,
+    ) -> Reply<Result<T, BridgeError>>
     where
         F: Future<Output = Result<T, BridgeError>> + 'static,
     {
@@ -95,18 +110,20 @@ impl Actor {
         me.spawn(inbound::listen(connected.client.clone(), subject.to_owned(), to, ended));
     }
 
-    pub(crate) fn served(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Recipient<Inbound>>> {
-        self.served.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     pub(crate) fn unlisten(&mut self, subject: &str) {
         self.listening.remove(subject);
     }
 
-    /// Makes sure of the store behind `client`, as often as it takes.
-    fn prepare(&self, client: Client, me: &Me<Self>) {
-        let (gaps, replicas) = (self.gaps.subscribe(), self.config.replicas);
-        let told = me.clone();
+    pub(crate) fn served(&self) -> MutexGuard<'_, BTreeMap<String, Recipient<Inbound>>> {
+        self.served.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Makes sure of the store, as often as it takes. A server that came back may have lost what it
+    /// kept in memory.
+    fn prepare(&mut self, client: Client, connects: u64, me: &Me<Self>) {
+        self.preparing = true;
+        self.prepared_for = connects;
+        let (gaps, replicas, told) = (self.connects.subscribe(), self.config.replicas, me.clone());
         me.spawn(async move {
             for attempt in 1.. {
                 match store::prepare(client.clone(), replicas, gaps.clone()).await {
@@ -122,37 +139,52 @@ impl Actor {
 impl Worker for Actor {
     fn started(&mut self, me: &Me<Self>) {
         let (config, unit, told) = (self.config.clone(), self.unit.clone(), me.clone());
+        let connects = Arc::clone(&self.connects);
         me.spawn(async move {
             for attempt in 1.. {
-                let mailbox = told.mailbox().clone();
-                let on_event = move |event| match event {
-                    Event::Disconnected => drop(mailbox.tell(Down)),
-                    Event::Connected => drop(mailbox.tell(Reconnected)),
-                    other => log::info!("nats: {other}"),
+                let (mailbox, connects) = (told.mailbox().clone(), Arc::clone(&connects));
+                let on_event = move |event| {
+                    match event {
+                        Event::Connected => connects.send_modify(|connects| *connects += 1),
+                        Event::Disconnected => {}
+                        other => log::info!("nats: {other}"),
+                    }
+                    // Only makes it prompt: the timer looks as well.
+                    let _ = mailbox.tell(Look);
                 };
                 match link::connect(&config, &unit, on_event).await {
-                    Ok(client) => return told.tell(Back(client)),
+                    Ok(client) => return told.tell(Connect(client)),
                     Err(why) => told.tell(StillAway(why)),
                 }
                 tokio::time::sleep(link::pause(attempt)).await;
             }
         });
+        me.every(LOOK, Look);
     }
 }
 
-impl Handler<Reconnected> for Actor {
-    fn handle(&mut self, _: &Reconnected, me: &Me<Self>) -> Reply<()> {
-        // The first time `Back` brings the client.
-        if let Some(client) = self.lost.take() {
-            me.tell(Back(client));
-        }
+impl Handler<Connect> for Actor {
+    fn handle(&mut self, Connect(client): &Connect, me: &Me<Self>) -> Reply<()> {
+        self.client = Some(client.clone());
+        // The client counts its first connect only now and then a little later.
+        self.prepare(client.clone(), 1, me);
         ().into()
     }
 }
 
-impl Handler<Back> for Actor {
-    fn handle(&mut self, Back(client): &Back, me: &Me<Self>) -> Reply<()> {
-        self.prepare(client.clone(), me);
+impl Handler<Look> for Actor {
+    fn handle(&mut self, _: &Look, me: &Me<Self>) -> Reply<()> {
+        let Some(client) = self.client.clone() else { return ().into() };
+        let stands = client.connection_state() == State::Connected;
+        let connects = *self.connects.borrow();
+        let again = connects > self.prepared_for;
+        if (!stands || again) && self.link.is_ok() {
+            log::warn!("nats is away: the connection is lost, trying again");
+            self.link = Err("the connection is lost".to_owned());
+        }
+        if stands && again && !self.preparing {
+            self.prepare(client, connects, me);
+        }
         ().into()
     }
 }
@@ -160,22 +192,11 @@ impl Handler<Back> for Actor {
 impl Handler<Up> for Actor {
     fn handle(&mut self, Up(connected): &Up, me: &Me<Self>) -> Reply<()> {
         log::info!("nats is connected");
+        self.preparing = false;
         self.link = Ok(connected.as_ref().clone());
-        self.gaps.send_modify(|gaps| *gaps += 1);
         let served: Vec<_> = self.served().clone().into_iter().collect();
         for (subject, to) in served {
             self.listen(&subject, to, me);
-        }
-        ().into()
-    }
-}
-
-impl Handler<Down> for Actor {
-    fn handle(&mut self, _: &Down, _: &Me<Self>) -> Reply<()> {
-        if let Ok(connected) = &self.link {
-            log::warn!("nats is away: the connection is lost, trying again");
-            self.lost = Some(connected.client.clone());
-            self.link = Err("the connection is lost".to_owned());
         }
         ().into()
     }

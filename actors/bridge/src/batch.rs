@@ -52,8 +52,7 @@ pub(crate) async fn get(
     let inbox = client.new_inbox();
     let away = |error: &dyn std::error::Error| BridgeError::Away(chain(error));
     let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| away(&error))?;
-    let question =
-        Question { seq: from, next_by_subj: filter, batch: MESSAGES, max_bytes: BYTES };
+    let question = Question { seq: from, next_by_subj: filter, batch: MESSAGES, max_bytes: BYTES };
     let question = serde_json::to_vec(&question).expect("a question serializes");
     let subject = format!("$JS.API.DIRECT.GET.{stream}");
     let asked = client.publish_with_reply(subject, inbox, question.into()).await;

@@ -98,9 +98,8 @@ pub(crate) async fn listen(
 impl Handler<Ask> for Actor {
     fn handle(&mut self, ask: &Ask, _: &Me<Self>) -> Reply<Result<Bytes, BridgeError>> {
         let Ask { subject, body, deadline } = ask;
-        let request = async_nats::Request::new()
-            .payload(body.clone().into())
-            .timeout(Some(*deadline));
+        let request =
+            async_nats::Request::new().payload(body.clone().into()).timeout(Some(*deadline));
         let subject = subject.clone();
         self.with(async move |nats| {
             let answer = nats.client.send_request(subject, request).await;

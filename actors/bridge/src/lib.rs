@@ -77,11 +77,7 @@ pub struct Bridge(Mailbox<Actor>);
 impl Bridge {
     /// Starts the actor; it connects in the background, as `unit`. Refuses a configuration whose
     /// files cannot be read, before anything is started.
-    pub fn start(
-        config: Config,
-        unit: &str,
-        supervisor: &Supervisor,
-    ) -> Result<Self, ConfigError> {
+    pub fn start(config: Config, unit: &str, supervisor: &Supervisor) -> Result<Self, ConfigError> {
         config.check()?;
         let served = Arc::default();
         let unit = unit.to_owned();

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
-use async_nats::jetstream::stream::{Config as StreamConfig, DiscardPolicy, Republish, StorageType};
-use async_nats::jetstream::{self, kv};
 use async_nats::Client;
+use async_nats::jetstream::stream::{
+    Config as StreamConfig, DiscardPolicy, Republish, StorageType,
+};
+use async_nats::jetstream::{self, kv};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use stream_protocol::subjects::{self, Bucket};
@@ -94,11 +96,9 @@ fn bucket_config(bucket: Bucket, replicas: usize) -> kv::Config {
         ..Default::default()
     };
     match bucket {
-        Bucket::Agents => kv::Config {
-            storage: StorageType::Memory,
-            max_age: Duration::from_secs(15),
-            ..common
-        },
+        Bucket::Agents => {
+            kv::Config { storage: StorageType::Memory, max_age: Duration::from_secs(15), ..common }
+        }
         Bucket::Sessions => kv::Config {
             republish: Some(Republish {
                 source: format!("$KV.{}.>", bucket.name()),
@@ -199,25 +199,23 @@ impl Handler<Write> for Actor {
         self.with(async move |nats| {
             let store = &nats.stores[&bucket];
             match how {
-                How::Create => in_time(store.create(key, value)).await?.map_err(|error| {
-                    match error.kind() {
+                How::Create => {
+                    in_time(store.create(key, value)).await?.map_err(|error| match error.kind() {
                         kv::CreateErrorKind::AlreadyExists => BridgeError::Conflict,
                         _ => BridgeError::Away(chain(&error)),
-                    }
-                }),
+                    })
+                }
                 How::Put => {
                     let put = in_time(store.put(key, value)).await?;
                     put.map_err(|error| BridgeError::Away(chain(&error)))
                 }
-                How::Update { revision, ttl: None } => {
-                    in_time(store.update(key, value, revision)).await?.map_err(|error| {
-                        match error.kind() {
-                            kv::UpdateErrorKind::WrongLastRevision => BridgeError::Conflict,
-                            kv::UpdateErrorKind::TimedOut => BridgeError::TimedOut,
-                            _ => BridgeError::Away(chain(&error)),
-                        }
-                    })
-                }
+                How::Update { revision, ttl: None } => in_time(store.update(key, value, revision))
+                    .await?
+                    .map_err(|error| match error.kind() {
+                        kv::UpdateErrorKind::WrongLastRevision => BridgeError::Conflict,
+                        kv::UpdateErrorKind::TimedOut => BridgeError::TimedOut,
+                        _ => BridgeError::Away(chain(&error)),
+                    }),
                 How::Update { revision, ttl: Some(ttl) } => {
                     let subject = format!("$KV.{}.{key}", bucket.name());
                     update_for(&nats.jetstream, subject, value, revision, ttl).await
@@ -260,10 +258,15 @@ impl Handler<Remove> for Actor {
 }
 
 impl Handler<List> for Actor {
-    fn handle(&mut self, list: &List, _: &Me<Self>) -> Reply<Result<Vec<(String, Raw)>, BridgeError>> {
+    fn handle(
+        &mut self,
+        list: &List,
+        _: &Me<Self>,
+    ) -> Reply<Result<Vec<(String, Raw)>, BridgeError>> {
         let bucket = list.bucket;
         self.with(async move |nats| {
-            let (stream, prefix) = (format!("KV_{}", bucket.name()), format!("$KV.{}.", bucket.name()));
+            let (stream, prefix) =
+                (format!("KV_{}", bucket.name()), format!("$KV.{}.", bucket.name()));
             let filter = format!("{prefix}>");
             let mut entries = Vec::new();
             let mut next = 1;
@@ -272,10 +275,12 @@ impl Handler<List> for Actor {
                 let batch = batch::get(&nats.client, &stream, &filter, next).await?;
                 let Some(last) = batch.messages.last() else { break };
                 next = last.sequence + 1;
-                entries.extend(batch.messages.into_iter().filter(|m| !m.is_marker).map(|message| {
-                    let key = message.subject.strip_prefix(&prefix).unwrap_or(&message.subject);
-                    (key.to_owned(), Raw { value: message.payload, revision: message.sequence })
-                }));
+                entries.extend(batch.messages.into_iter().filter(|m| !m.is_marker).map(
+                    |message| {
+                        let key = message.subject.strip_prefix(&prefix).unwrap_or(&message.subject);
+                        (key.to_owned(), Raw { value: message.payload, revision: message.sequence })
+                    },
+                ));
                 if batch.complete {
                     break;
                 }

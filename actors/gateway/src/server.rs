@@ -1,7 +1,8 @@
 //! The actor `gateway`: keeps the HTTPS server running.
 
+use std::io;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
@@ -24,9 +25,8 @@ pub(crate) fn start(
     state: State,
     supervisor: &Supervisor,
 ) -> Running {
-    let running = Running::default();
+    let running = Running::on(listener);
     let actor = Actor {
-        listener: Arc::new(listener),
         workers,
         tls: server_config(&served, ClientCertificates::Ignored),
         state: Data::new(state),
@@ -36,31 +36,46 @@ pub(crate) fn start(
     running
 }
 
-/// The server that takes connections now; it outlives a failure of the actor.
-#[derive(Clone, Default)]
-pub(crate) struct Running(Arc<Mutex<Option<ServerHandle>>>);
+/// What outlives a failure of the actor.
+#[derive(Clone)]
+pub(crate) struct Running(Arc<Mutex<Parts>>);
+
+struct Parts {
+    /// Bound once: clients that arrive during a restart wait in its queue. Gone when the gateway
+    /// has stopped, so that nobody waits there for ever.
+    listener: Option<TcpListener>,
+    /// The server that takes connections now.
+    server: Option<ServerHandle>,
+}
 
 impl Running {
-    /// Stops the server for good; returns when its requests in hand are answered.
+    fn on(listener: TcpListener) -> Self {
+        Self(Arc::new(Mutex::new(Parts { listener: Some(listener), server: None })))
+    }
+
+    /// Stops for good; returns when requests in hand are answered.
     pub(crate) async fn stop(&self) {
-        if let Some(server) = self.replace(None) {
+        let server = {
+            let mut parts = self.parts();
+            parts.listener = None;
+            parts.server.take()
+        };
+        if let Some(server) = server {
             server.stop(true).await;
         }
     }
 
-    fn replace(&self, server: Option<ServerHandle>) -> Option<ServerHandle> {
-        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), server)
+    fn is_stopped(&self) -> bool {
+        self.parts().listener.is_none()
     }
 
-    fn is_stopped(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[derive(Clone)]
 struct Actor {
-    /// Bound once: clients that arrive during a restart wait in its queue.
-    listener: Arc<TcpListener>,
     workers: usize,
     tls: Arc<ServerConfig>,
     state: Data<State>,
@@ -69,9 +84,9 @@ struct Actor {
 
 impl Worker for Actor {
     fn started(&mut self, me: &Me<Self>) {
-        let server = self.server().expect("the listening socket can be shared");
-        if let Some(old) = self.running.replace(Some(server.handle())) {
-            detached("a replaced server", async move { old.stop(true).await });
+        let Some((server, replaced)) = self.replace_server() else { return };
+        if let Some(replaced) = replaced {
+            detached("a replaced server", async move { replaced.stop(true).await });
         }
         // Not with `me`: the server answers its requests in hand also when this state is gone.
         let (ended, end) = oneshot::channel();
@@ -91,7 +106,18 @@ impl Worker for Actor {
 }
 
 impl Actor {
-    fn server(&self) -> std::io::Result<Server> {
+    /// Makes a server and returns it with the one it replaces; none after the stop.
+    fn replace_server(&self) -> Option<(Server, Option<ServerHandle>)> {
+        // Held throughout: a stop comes either before, or finds the new server.
+        let mut parts = self.running.parts();
+        let listener = parts.listener.as_ref()?.try_clone();
+        let server = listener.and_then(|listener| self.server(listener));
+        let server = server.expect("the listening socket can be shared");
+        let replaced = parts.server.replace(server.handle());
+        Some((server, replaced))
+    }
+
+    fn server(&self, listener: TcpListener) -> io::Result<Server> {
         let state = self.state.clone();
         let app = move || {
             App::new()
@@ -110,7 +136,7 @@ impl Actor {
             .max_connections(10_000)
             .max_connection_rate(256)
             .shutdown_timeout(5)
-            .listen_rustls_0_23(self.listener.try_clone()?, ServerConfig::clone(&self.tls))?;
+            .listen_rustls_0_23(listener, ServerConfig::clone(&self.tls))?;
         Ok(server.run())
     }
 }

@@ -78,7 +78,7 @@ struct Joined<'a> {
 /// POST `/1.0/sessions`: has an agent launch an instance, and answers without waiting for its boot.
 pub(crate) async fn create(request: HttpRequest, payload: Payload, state: Data<State>) -> Answer {
     let caller = authorize(&request, &state, Op::SessionCreate, None).await?;
-    let key = idempotency::key(&request)?;
+    let (key, base) = (idempotency::key(&request)?, state.socket_base(&request)?);
     let wanted = request::session(&body(payload).await?)?;
 
     let (document, stun_servers) = match key {
@@ -88,7 +88,7 @@ pub(crate) async fn create(request: HttpRequest, payload: Payload, state: Data<S
         }
         None => launch::new(&state.bridge, wanted).await?,
     };
-    let url = state.socket_url(&request, &document).await?;
+    let url = state.socket_url(&base, &document).await?;
     log::info!("session {} created by account {}", document.id, caller.account);
     Ok(created(Created {
         id: &document.id,
@@ -128,6 +128,7 @@ pub(crate) async fn join(
     state: Data<State>,
 ) -> Answer {
     let (caller, id) = authorize_for(&id, &request, &state, Op::SessionJoin).await?;
+    let base = state.socket_base(&request)?;
     let wish = request::join(&body(payload).await?)?;
     let document = documents::change(&state.bridge, &id, |document| {
         may_join(document)?;
@@ -139,7 +140,7 @@ pub(crate) async fn join(
     })
     .await?;
     let ice: ClientIce = state.bridge.ask(subjects::join(&id), &Ask {}, OWNER_DEADLINE).await?;
-    let url = state.socket_url(&request, &document).await?;
+    let url = state.socket_url(&base, &document).await?;
     log::info!("session {id} joined by account {}, client {}", caller.account, document.generation);
     Ok(ok(Joined { id: &id, url, stun_servers: ice.ice_servers }))
 }

@@ -14,6 +14,8 @@ use crate::answer::Refused;
 use crate::origin::Origins;
 use crate::{Config, GatewayError};
 
+const MAX_WORKERS: usize = 64;
+
 /// Shared by all threads that serve requests.
 pub(crate) struct State {
     pub(crate) bridge: Bridge,
@@ -26,6 +28,18 @@ pub(crate) struct State {
     socket_token: Duration,
 }
 
+impl Config {
+    /// Refuses what cannot work.
+    pub fn check(&self) -> Result<(), GatewayError> {
+        if !(1..=MAX_WORKERS).contains(&self.workers) || self.socket_token_s == 0 {
+            return Err(GatewayError::Config(format!(
+                "gateway.workers is between 1 and {MAX_WORKERS}, gateway.socket_token_s at least 1"
+            )));
+        }
+        self.public_url.as_deref().map(socket_base).transpose().map(drop)
+    }
+}
+
 impl State {
     /// Refuses a configuration that makes no sense.
     pub(crate) fn new(
@@ -34,10 +48,7 @@ impl State {
         tokens: Tokens,
         closing: watch::Receiver<bool>,
     ) -> Result<Self, GatewayError> {
-        if config.workers == 0 || config.socket_token_s == 0 {
-            let sentence = "gateway: workers and socket_token_s are at least 1";
-            return Err(GatewayError::Config(sentence.to_owned()));
-        }
+        config.check()?;
         let socket_base = config.public_url.as_deref().map(socket_base).transpose()?;
         Ok(Self {
             bridge,
@@ -50,17 +61,21 @@ impl State {
         })
     }
 
+    /// Returns what the socket addresses in the answer to `request` begin with.
+    pub(crate) fn socket_base(&self, request: &HttpRequest) -> Result<String, Refusal> {
+        match &self.socket_base {
+            Some(base) => Ok(base.clone()),
+            None => Ok(format!("wss://{}", host(request)?)),
+        }
+    }
+
     /// Returns the address of the client's signaling socket: good for the present generation of
     /// the session, and for a while.
     pub(crate) async fn socket_url(
         &self,
-        request: &HttpRequest,
+        base: &str,
         document: &SessionDocument,
     ) -> Result<String, Refused> {
-        let base = match &self.socket_base {
-            Some(base) => base.clone(),
-            None => format!("wss://{}", host(request)?),
-        };
         let mint = Mint {
             kind: TokenKind::Socket,
             subject: document.id.to_string(),

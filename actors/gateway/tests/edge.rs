@@ -1,8 +1,10 @@
 //! The edge of the gateway over real TLS, while NATS is away: what needs no store is served, what
 //! needs one says so, and a crash of either actor turns nobody away.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 use std::fs;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use reqwest::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
@@ -73,7 +75,10 @@ impl Edge {
         .unwrap();
 
         let tls = client_config(&trust, None).unwrap();
-        let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy()
+            .timeout(Duration::from_secs(20));
         let client = client.build().unwrap();
         Self { gateway, served, bridge, tokens, supervisor, client, folder }
     }

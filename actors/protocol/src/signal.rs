@@ -144,7 +144,8 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
         let (epoch, sequence) = text.split_once('-').ok_or(CursorError)?;
-        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
+        let digits =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
         if !digits(epoch) || !digits(sequence) {
             return Err(CursorError);
         }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use actix::Message;
 use stream_bridge::{Entry, Inbound};
+use stream_protocol::subjects::Bucket;
 use stream_protocol::{
     Ask, ClientIce, Code, IceServer, Launch, Refusal, Reply as Answer, Report, SessionDocument,
     SessionId, Terminate, Versioned, subjects,
 };
-use stream_protocol::subjects::Bucket;
 use stream_supervisor::{Handler, Me, Reply, Worker};
 
 use crate::SessionsError;
@@ -115,7 +115,7 @@ impl Unit {
                 request.answer(Answer::encode(answer)).await;
             }
             "terminate" => {
-                let begun = match Versioned::decode::<>(&request.body) {
+                let begun = match Versioned::decode(&request.body) {
                     Ok(Terminate { cause }) => self.begin_end(id, &cause, false).await,
                     Err(refusal) => {
                         return request.answer(Answer::<Ask>::encode(Err(refusal))).await;

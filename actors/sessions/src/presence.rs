@@ -32,7 +32,8 @@ impl Unit {
         let ams = &self.neighbours.ams;
         let cluster = ams.cluster().await.map_err(|error| error.to_string())?;
         let applications = ams.applications().await.map_err(|error| error.to_string())?;
-        let names = applications.into_iter().map(|application| Application { name: application.name });
+        let names =
+            applications.into_iter().map(|application| Application { name: application.name });
         let presence = Presence {
             agent: self.agent().clone(),
             region: self.config.region.clone(),

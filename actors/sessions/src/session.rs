@@ -111,7 +111,10 @@ pub(crate) fn ended(document: &mut SessionDocument) {
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Due {
     /// Begin the end, with this cause.
-    End { cause: String, failed: bool },
+    End {
+        cause: String,
+        failed: bool,
+    },
     /// Finish an end that has begun.
     FinishEnd,
     /// Its instance could not be deleted for so long that it is given up.

@@ -75,16 +75,14 @@ impl Unit {
     }
 
     async fn renew_lease(&self, document: &SessionDocument) -> Result<(), SessionsError> {
-        let renewed = self.neighbours.bridge.change_session::<SessionsError>(
-            &document.id,
-            |document| {
+        let renewed =
+            self.neighbours.bridge.change_session::<SessionsError>(&document.id, |document| {
                 let owner = Owner { agent: self.agent().clone(), lease_until: now() + LEASE_S };
                 if document.owner.as_ref().is_some_and(|present| present.agent == owner.agent) {
                     document.owner = Some(owner);
                 }
                 Ok(())
-            },
-        );
+            });
         renewed.await.map(drop)
     }
 
@@ -94,7 +92,9 @@ impl Unit {
         let (cause, failed) = match self.neighbours.ams.instance(name.as_str()).await? {
             None => ("the instance has disappeared".to_owned(), true),
             Some(instance) => match instance.status {
-                InstanceStatus::Error => (format!("the instance failed: {}", instance.message), true),
+                InstanceStatus::Error => {
+                    (format!("the instance failed: {}", instance.message), true)
+                }
                 InstanceStatus::Stopped | InstanceStatus::Deleted => {
                     ("the instance stopped".to_owned(), false)
                 }

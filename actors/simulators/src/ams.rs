@@ -120,6 +120,16 @@ impl Ams {
         self.service.read(|state| state.instances.all().cloned().collect())
     }
 
+    /// Loses the instance called `name` without a word to anybody, as a crash of AMS might.
+    pub fn lose(&self, name: &str) {
+        self.service.change(|state| {
+            let id = state.instances.all().find(|instance| instance.name == name);
+            if let Some(id) = id.map(|instance| instance.id.clone()) {
+                state.instances.remove(&id);
+            }
+        });
+    }
+
     /// Returns the instances as soon as they are as `wanted`; fails after `deadline`.
     pub async fn wait_until(
         &self,

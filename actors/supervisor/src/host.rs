@@ -96,7 +96,17 @@ impl<W: Worker> Host<W> {
     ) -> Self {
         let slots = Rc::new(Semaphore::new(limits.at_once));
         let answers = JoinSet::new();
-        Self { shape, limits, factory, mailbox, ledger, alive: None, incarnation: 0, answers, slots }
+        Self {
+            shape,
+            limits,
+            factory,
+            mailbox,
+            ledger,
+            alive: None,
+            incarnation: 0,
+            answers,
+            slots,
+        }
     }
 
     /// Builds a fresh worker. A factory that panics counts as a failure like any other.
@@ -135,7 +145,10 @@ impl<W: Worker> Host<W> {
             me.abort();
             // The state is torn: dropping it may panic as well, and that must change nothing.
             if catch_unwind(AssertUnwindSafe(|| drop(worker))).is_err() {
-                log::error!("actor {} panicked again while it was dropped", self.ledger.record.name);
+                log::error!(
+                    "actor {} panicked again while it was dropped",
+                    self.ledger.record.name
+                );
             }
         }
     }

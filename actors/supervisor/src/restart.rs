@@ -42,9 +42,8 @@ impl History {
     /// Counts a failure at `now` and returns how long to wait before the rebuild. `jitter`, between
     /// 0 and 1, takes up to a fifth off, so that neighbours that failed together return apart.
     pub(crate) fn pause(&mut self, now: Instant, jitter: f64) -> Duration {
-        let healthy = |rebuilt: Instant| {
-            now.saturating_duration_since(rebuilt) >= self.policy.healthy_after
-        };
+        let healthy =
+            |rebuilt: Instant| now.saturating_duration_since(rebuilt) >= self.policy.healthy_after;
         if self.rebuilt.is_some_and(healthy) {
             self.in_a_row = 0;
         }

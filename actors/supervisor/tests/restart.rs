@@ -178,8 +178,7 @@ fn an_answer_past_its_deadline_is_cancelled_and_the_state_rebuilt() {
 
 #[test]
 fn answers_in_progress_outlive_a_panic_of_a_host_and_are_cancelled_by_a_guard() {
-    for (shape, expected) in
-        [(host as fn(_) -> _, Ok("done")), (guard, Err(Unavailable::Crashed))]
+    for (shape, expected) in [(host as fn(_) -> _, Ok("done")), (guard, Err(Unavailable::Crashed))]
     {
         System::new().block_on(async {
             let Fixture { counter, .. } = shape(never_pauses());

@@ -117,6 +117,23 @@ impl Gateway {
         self.https.call(request, CALL_WITHIN).await
     }
 
+    /// The names of what can be streamed: what at least one agent has.
+    pub async fn applications(&self) -> Result<Vec<String>, CallError> {
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+        }
+        let request = self.https.request(Method::GET, "/1.0/applications");
+        let applications: Vec<Named> = self.https.call(request, CALL_WITHIN).await?;
+        Ok(applications.into_iter().map(|application| application.name).collect())
+    }
+
+    /// Whether the gateway can serve, in its own words.
+    pub async fn status(&self) -> Result<Value, CallError> {
+        let request = self.https.request(Method::GET, "/1.0/status");
+        self.https.call(request, CALL_WITHIN).await
+    }
+
     pub async fn delete(&self, id: &str) -> Result<(), CallError> {
         let request = self.https.request(Method::DELETE, &format!("/1.0/sessions/{id}"));
         self.https.tell(request, CALL_WITHIN).await

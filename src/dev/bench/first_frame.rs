@@ -1,0 +1,123 @@
+//! How long until a session is created, until its first picture, and from a tap to its picture.
+//!
+//! The floor of the pictures is the same two peers with the same codec, connected by two channels
+//! in memory: no gateway, no NATS, no agent. The floor of a creation is the least that any answer
+//! of the gateway costs over the same connection.
+
+use std::time::{Duration, Instant};
+
+use stream_pki::Fingerprint;
+use stream_simulators::client::{Gateway, Milestone, Viewer};
+use stream_simulators::instance::Peer;
+use tokio::sync::mpsc;
+
+use super::report::{Figure, Report, Samples};
+use crate::dev::ams::APPLICATION;
+use crate::dev::place::Place;
+use crate::dev::services::Services;
+
+const ROUNDS: usize = 20;
+
+/// A creation writes a document twice, asks an agent over NATS and has AMS launch an instance: a
+/// dozen exchanges, most of them on disk, beside one.
+const CREATION: f64 = 20.0;
+
+/// Beside the same handshakes there is the creation, the start of an instance and three signals
+/// each way through NATS.
+const FIRST_FRAME: f64 = 3.0;
+
+/// Media goes straight from peer to peer: nothing of ours is between a tap and its picture.
+const TAP: f64 = 1.5;
+
+/// Far more than anything here takes.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// Where the taps go, in pixels of the stream: nothing else is drawn there.
+const TAPS: [(usize, usize); 3] = [(96, 328), (320, 328), (544, 328)];
+
+/// Signals on their way between two peers in memory.
+const QUEUE: usize = 64;
+
+#[derive(Default)]
+struct Times {
+    first_frame: Samples,
+    tap: Samples,
+}
+
+pub(super) async fn run() -> anyhow::Result<Report> {
+    let place = Place::new(None)?;
+    let mut services = Services::start(place.dir(), &place.keys, Duration::ZERO).await?;
+    let (gateway, pin) = (services.client()?, services.site.gateway_pin()?);
+    let measured = services.while_alive(measure(&gateway, pin)).await;
+    drop(services);
+    match measured {
+        Ok(report) => place.clean_up().map(|()| report),
+        Err(error) => Err(error.context(format!("logs are kept in {}", place.keep().display()))),
+    }
+}
+
+async fn measure(gateway: &Gateway, pin: Fingerprint) -> anyhow::Result<Report> {
+    let (mut creation, mut round_trip) = (Samples::default(), Samples::default());
+    let (mut ours, mut floor) = (Times::default(), Times::default());
+    // The first of each pays for what later ones find warm: connections, tables, pages.
+    session(gateway, pin, &mut Samples::default(), &mut Times::default()).await?;
+    direct(&mut Times::default()).await?;
+    for round in 1..=ROUNDS {
+        let asked = Instant::now();
+        gateway.status().await?;
+        round_trip.push(asked.elapsed());
+        session(gateway, pin, &mut creation, &mut ours).await?;
+        direct(&mut floor).await?;
+        eprintln!("round {round} of {ROUNDS}");
+    }
+    let direct = "the same peers connected in memory";
+    Ok(Report::new(vec![
+        Figure::time(
+            "creation",
+            &creation,
+            ("GET /1.0/status on the same connection", &round_trip),
+            CREATION,
+        ),
+        Figure::time("first frame", &ours.first_frame, (direct, &floor.first_frame), FIRST_FRAME),
+        Figure::time("tap to picture", &ours.tap, (direct, &floor.tap), TAP),
+    ]))
+}
+
+/// A session through all hops, from the request on.
+async fn session(
+    gateway: &Gateway,
+    pin: Fingerprint,
+    creation: &mut Samples,
+    times: &mut Times,
+) -> anyhow::Result<()> {
+    let asked = Instant::now();
+    let created = gateway.create(APPLICATION, Default::default()).await?;
+    creation.push(asked.elapsed());
+    let viewer = Viewer::connect(&created, vec![pin]).await?;
+    watch(viewer, asked, times).await?;
+    gateway.delete(&created.id).await?;
+    Ok(())
+}
+
+/// The same two peers with nothing between them.
+async fn direct(times: &mut Times) -> anyhow::Result<()> {
+    let asked = Instant::now();
+    let (to_instance, from_client) = mpsc::channel(QUEUE);
+    let (to_client, from_instance) = mpsc::channel(QUEUE);
+    let _instance = Peer::start(from_client, to_client)?;
+    watch(Viewer::over(from_instance, to_instance)?, asked, times).await
+}
+
+async fn watch(viewer: Viewer, asked: Instant, times: &mut Times) -> anyhow::Result<()> {
+    let first = viewer.wait_event(Milestone::FirstFrame, WITHIN).await?;
+    times.first_frame.push(first - asked);
+    viewer.wait_event(Milestone::ControlOpen, WITHIN).await?;
+    for (x, y) in TAPS {
+        let tapped = Instant::now();
+        viewer.tap(x as f64, y as f64, WITHIN).await?;
+        viewer.wait_mark(x, y, WITHIN).await?;
+        times.tap.push(tapped.elapsed());
+    }
+    viewer.disconnect().await;
+    Ok(())
+}

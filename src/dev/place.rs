@@ -1,0 +1,80 @@
+//! Where a stack lives: a directory that goes away after it, or one that a person chose.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use stream_pki::create_private_dir;
+use tempfile::TempDir;
+
+use super::keys::KeyStore;
+
+/// The directory of one run, and its keys.
+pub struct Place {
+    pub keys: KeyStore,
+    run: TempDir,
+    kept: bool,
+}
+
+impl Place {
+    /// Makes a directory for one run: a throwaway one, or one in `state`, where the keys stay for
+    /// the next run.
+    pub fn new(state: Option<&Path>) -> anyhow::Result<Self> {
+        let builder = || {
+            let mut builder = tempfile::Builder::new();
+            builder.prefix("stream-dev.");
+            builder
+        };
+        let Some(state) = state else {
+            let run = builder().tempdir().context("no directory could be made")?;
+            return Ok(Self { keys: KeyStore::at(run.path().join("keys"))?, run, kept: false });
+        };
+        let state = std::path::absolute(state)?;
+        create_private_dir(&state).with_context(|| format!("directory {}", state.display()))?;
+        let run = builder().tempdir_in(&state).context("no directory could be made")?;
+        Ok(Self { keys: KeyStore::at(state.join("keys"))?, run, kept: true })
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.run.path()
+    }
+
+    /// Keeps everything.
+    pub fn keep(self) -> PathBuf {
+        self.run.keep()
+    }
+
+    /// Removes a throwaway directory.
+    pub fn clean_up(self) -> anyhow::Result<()> {
+        if self.kept {
+            drop(self.run.keep());
+            return Ok(());
+        }
+        self.run.close().context("the throwaway directory could not be removed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_throwaway_place_leaves_nothing_behind() {
+        let place = Place::new(None).expect("a place");
+        let dir = place.dir().to_owned();
+        assert!(dir.join("keys").is_dir());
+        place.clean_up().expect("removed");
+        assert!(!dir.exists());
+    }
+
+    #[test]
+    fn a_chosen_place_keeps_every_run_and_the_keys_of_all() {
+        let state = tempfile::tempdir().expect("a directory");
+        let state = state.path().join("state");
+        let (first, second) = (Place::new(Some(&state)), Place::new(Some(&state)));
+        let (first, second) = (first.expect("a place"), second.expect("another"));
+        assert_ne!(first.dir(), second.dir());
+        let dir = first.dir().to_owned();
+        first.clean_up().expect("kept");
+        assert!(dir.is_dir() && state.join("keys").is_dir());
+    }
+}

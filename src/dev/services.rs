@@ -1,0 +1,255 @@
+//! The stack as an operator runs it: every part a process of its own.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use stream_simulators::client::Gateway;
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::ams::APPLICATION;
+use super::coturn::Coturn;
+use super::keys::KeyStore;
+use super::nats::Nats;
+use super::process::Process;
+use super::site::{Site, Wiring};
+use super::stack::{client_config, wait_for_agent};
+
+const START_WITHIN: Duration = Duration::from_secs(20);
+
+/// Between two questions to a gateway that has no keys yet.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A running stack, and the token of an account. Dropping it ends every part in order.
+pub struct Services {
+    pub site: Site,
+    /// The token of the account `demo`.
+    pub token: String,
+    running: Running,
+}
+
+/// What runs, the last one started first: that is the order of an end.
+#[derive(Default)]
+struct Running {
+    gateway: Option<Process>,
+    agent: Option<Process>,
+    ams: Option<Process>,
+    coturn: Option<Coturn>,
+    nats: Option<Nats>,
+}
+
+/// How one part is found.
+pub struct Part {
+    pub name: String,
+    pub address: String,
+    pub pid: u32,
+    pub log: PathBuf,
+}
+
+impl Services {
+    /// Starts everything with its files in `dir`, and returns once a session can be asked for.
+    /// `boot` is how long an instance takes. Says on standard error what is being waited for.
+    pub async fn start(dir: &Path, keys: &KeyStore, boot: Duration) -> anyhow::Result<Self> {
+        let say = Progress::new();
+        say.line("keys: RSA-4096, a few seconds when they have to be made");
+        let (keys, at) = (keys.clone(), dir.join("site"));
+        let prepare = move || Ok((Site::prepare(&at, &keys)?, keys));
+        let (site, keys) = tokio::task::spawn_blocking(prepare)
+            .await
+            .context("making the keys panicked")
+            .and_then(|made: anyhow::Result<_>| made)?;
+
+        let mut running = Running::default();
+        say.line("nats: starting");
+        let nats = running.nats.insert(Nats::start(&dir.join("nats"), &keys)?);
+        let mut wiring = Wiring {
+            nats: nats.url(),
+            nats_ca: nats.ca(),
+            nats_token: nats.token(),
+            ams: site.ams_url(),
+            ams_pin: site.ams.identity()?.fingerprint(),
+            turn: Vec::new(),
+            boot_timeout_s: 300,
+            sweep_s: 5,
+        };
+        if Coturn::find().is_some() {
+            say.line("coturn: starting");
+            let coturn = Coturn::start(&dir.join("coturn"), &site.turn_secret()?)?;
+            wiring.turn.push(running.coturn.insert(coturn).url());
+        } else {
+            say.line("coturn: relaying is off, install coturn to have it");
+        }
+
+        say.line("ams: starting");
+        let program = std::env::current_exe().context("where is this program?")?;
+        let ams =
+            Process::start("ams", &program, &ams_arguments(&site, boot)?, &dir.join("ams.log"))?;
+        running.ams.insert(ams).wait_for_port(site.ams_port, START_WITHIN)?;
+        say.line("agent: starting");
+        let agent = service("stream-agent", &site.write_agent(&wiring)?, &dir.join("agent.log"))?;
+        running.agent.insert(agent).wait_for_port(site.agent_port, START_WITHIN)?;
+        say.line("gateway: starting");
+        let gateway = site.write_gateway(&wiring)?;
+        let gateway = service("stream-gateway", &gateway, &dir.join("gateway.log"))?;
+        running.gateway.insert(gateway).wait_for_port(site.gateway_port, START_WITHIN)?;
+
+        say.line("account: waiting until the gateway knows the agent");
+        let ready = async {
+            let token = create_account(&site).await?;
+            wait_for_agent(&Gateway::new(&client_config(&site, &token)?)?).await?;
+            Ok(token)
+        };
+        let token = running.while_alive(ready).await?;
+        say.line("ready");
+        Ok(Self { site, token, running })
+    }
+
+    /// A client of the gateway, as the account `demo`.
+    pub fn client(&self) -> anyhow::Result<Gateway> {
+        Ok(Gateway::new(&client_config(&self.site, &self.token)?)?)
+    }
+
+    /// The address of the page, with all it needs to start a session at once.
+    pub fn link(&self) -> String {
+        let (url, token) = (self.site.gateway_url(), &self.token);
+        format!("{url}/#token={token}&app={APPLICATION}&start=1")
+    }
+
+    /// How each part is found, in the order they were started.
+    pub fn parts(&mut self) -> Vec<Part> {
+        let relay = self.running.coturn.as_ref().map(Coturn::url).unwrap_or_default();
+        let nats = self.running.nats.as_ref().map(Nats::url).unwrap_or_default();
+        let site = &self.site;
+        let address = |process: &Process| match process.name() {
+            "nats" => nats.clone(),
+            "coturn" => relay.clone(),
+            "ams" => site.ams_url(),
+            "stream-agent" => site.agent_url(),
+            _ => site.gateway_url(),
+        };
+        let part = |process: &mut Process| Part {
+            address: address(process),
+            name: process.name().to_owned(),
+            pid: process.pid(),
+            log: process.log().to_owned(),
+        };
+        self.running.processes().into_iter().rev().map(part).collect()
+    }
+
+    /// Returns what `work` does; fails as soon as a part ends before.
+    pub async fn while_alive<T>(
+        &mut self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        self.running.while_alive(work).await
+    }
+}
+
+impl Drop for Running {
+    /// Asks each part to end and waits for it, the last one started first.
+    fn drop(&mut self) {
+        self.processes().into_iter().for_each(Process::stop);
+    }
+}
+
+impl Running {
+    /// The last one started first.
+    fn processes(&mut self) -> Vec<&mut Process> {
+        let own = [&mut self.gateway, &mut self.agent, &mut self.ams];
+        let own = own.into_iter().filter_map(Option::as_mut);
+        let coturn = self.coturn.as_mut().map(Coturn::process);
+        own.chain(coturn).chain(self.nats.as_mut().map(Nats::process)).collect()
+    }
+
+    async fn while_alive<T>(
+        &mut self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        tokio::select! {
+            done = work => done,
+            error = self.death() => Err(error),
+        }
+    }
+
+    /// Waits until a part ends, which none should, and says which one and how.
+    async fn death(&mut self) -> anyhow::Error {
+        // Before the first look, so that no death falls between the two.
+        let mut deaths = match signal(SignalKind::child()) {
+            Ok(deaths) => deaths,
+            Err(error) => return error.into(),
+        };
+        loop {
+            for process in self.processes() {
+                if let Some(status) = process.ended() {
+                    let (name, words) = (process.name(), process.last_words());
+                    return anyhow::anyhow!(
+                        "{name} has ended ({status}); its last words:\n{words}"
+                    );
+                }
+            }
+            deaths.recv().await;
+        }
+    }
+}
+
+/// Lines that say what is being waited for, and since when.
+struct Progress(Instant);
+
+impl Progress {
+    fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    fn line(&self, text: &str) {
+        eprintln!("[{:5.1} s] {text}", self.0.elapsed().as_secs_f64());
+    }
+}
+
+/// Runs one of the two services, whose programs lie beside this one.
+fn service(name: &'static str, config: &Path, log: &Path) -> anyhow::Result<Process> {
+    let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
+    Process::start(name, &beside_us(name)?, &arguments, log)
+}
+
+fn beside_us(name: &str) -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe().context("where is this program?")?.with_file_name(name);
+    anyhow::ensure!(program.is_file(), "{} is missing: build it first", program.display());
+    Ok(program)
+}
+
+/// What `stream-dev ams-simulator` takes.
+fn ams_arguments(site: &Site, boot: Duration) -> anyhow::Result<Vec<OsString>> {
+    Ok(vec![
+        "ams-simulator".into(),
+        "--port".into(),
+        site.ams_port.to_string().into(),
+        "--certificate".into(),
+        site.ams.certificate.clone().into(),
+        "--key".into(),
+        site.ams.key.clone().into(),
+        "--trust".into(),
+        site.ams_client_pin()?.to_string().into(),
+        "--boot-ms".into(),
+        boot.as_millis().to_string().into(),
+    ])
+}
+
+/// Creates the account as an operator does, as soon as the gateway can.
+async fn create_account(site: &Site) -> anyhow::Result<String> {
+    let program = beside_us("stream-gateway")?;
+    let deadline = Instant::now() + START_WITHIN;
+    loop {
+        let mut command = Command::new(&program);
+        command.args(["account", "create", "demo", "--socket"]).arg(site.admin_socket());
+        let output = command.kill_on_drop(true).output().await.context("cannot run it")?;
+        if output.status.success() {
+            let token = String::from_utf8(output.stdout).context("the token is no text")?;
+            return Ok(token.trim().to_owned());
+        }
+        let why = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(Instant::now() < deadline, "no account could be made: {}", why.trim());
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}

@@ -1,0 +1,227 @@
+//! The two nodes of a stack, as an operator would set them up: `init`, then a configuration file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use stream_pki::{Fingerprint, create_private_dir};
+use toml::Value;
+
+use super::keys::{KeyStore, Pair};
+use super::ports;
+use crate::init;
+
+/// A directory with the secrets and certificates of an agent, a gateway and an AMS, and the ports
+/// they are to listen on.
+#[derive(Clone, Debug)]
+pub struct Site {
+    pub dir: PathBuf,
+    pub agent_port: u16,
+    pub gateway_port: u16,
+    pub ams_port: u16,
+    /// What AMS shows; the agent pins it.
+    pub ams: Pair,
+}
+
+/// What the nodes are connected to, and how patient they are.
+#[derive(Clone, Debug)]
+pub struct Wiring {
+    /// `tls://host:port`
+    pub nats: String,
+    pub nats_ca: PathBuf,
+    pub nats_token: PathBuf,
+    /// `https://host:port`
+    pub ams: String,
+    pub ams_pin: Fingerprint,
+    /// URLs of the relay; without one, streams are direct only.
+    pub turn: Vec<String>,
+    pub boot_timeout_s: u64,
+    pub sweep_s: u64,
+}
+
+impl Site {
+    /// Sets up both nodes in `dir`, with keys from `keys`. What is there already stays.
+    pub fn prepare(dir: &Path, keys: &KeyStore) -> anyhow::Result<Self> {
+        keys.warm_up()?;
+        create_private_dir(dir).with_context(|| format!("directory {}", dir.display()))?;
+        let site = Self {
+            dir: dir.to_owned(),
+            agent_port: ports::free(),
+            gateway_port: ports::free(),
+            ams_port: ports::free(),
+            ams: keys.pair("ams")?,
+        };
+        let hosts = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        keys.furnish(&site.agent_dir())?;
+        init::agent(&site.agent_dir(), &hosts, None)?;
+        create_private_dir(site.gateway_dir())?;
+        keys.pair("gateway")?.copy(&site.gateway_dir(), "server")?;
+        init::gateway(&site.gateway_dir(), &hosts, None)?;
+        Ok(site)
+    }
+
+    pub fn agent_dir(&self) -> PathBuf {
+        self.dir.join("agent")
+    }
+
+    pub fn gateway_dir(&self) -> PathBuf {
+        self.dir.join("gateway")
+    }
+
+    pub fn agent_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.agent_port)
+    }
+
+    pub fn gateway_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.gateway_port)
+    }
+
+    pub fn ams_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.ams_port)
+    }
+
+    /// The operator's socket of the gateway.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.gateway_dir().join("run/admin.socket")
+    }
+
+    /// What the relay and the agent share.
+    pub fn turn_secret(&self) -> anyhow::Result<String> {
+        let path = self.agent_dir().join("turn.secret");
+        std::fs::read_to_string(&path).with_context(|| format!("file {}", path.display()))
+    }
+
+    /// The fingerprint of what the agent shows to instances.
+    pub fn agent_pin(&self) -> anyhow::Result<Fingerprint> {
+        pin(&self.agent_dir(), "server")
+    }
+
+    /// The fingerprint by which AMS knows the agent.
+    pub fn ams_client_pin(&self) -> anyhow::Result<Fingerprint> {
+        pin(&self.agent_dir(), "ams-client")
+    }
+
+    /// The fingerprint of what the gateway shows to clients.
+    pub fn gateway_pin(&self) -> anyhow::Result<Fingerprint> {
+        pin(&self.gateway_dir(), "server")
+    }
+
+    /// Writes `agent.toml` and returns its path.
+    pub fn write_agent(&self, wiring: &Wiring) -> anyhow::Result<PathBuf> {
+        let dir = self.agent_dir();
+        let file = |name: &str| quoted(&dir.join(name));
+        let turn = match wiring.turn.as_slice() {
+            [] => String::new(),
+            urls => format!("servers = [{{ urls = {} }}]", Value::from(urls.to_vec())),
+        };
+        let text = format!(
+            r#"[agent]
+name = "dev"
+deployment = "dev"
+url = "{url}"
+boot_timeout_s = {boot_timeout_s}
+sweep_s = {sweep_s}
+
+[api]
+listen = "127.0.0.1:{port}"
+
+[tls]
+certificate = {certificate}
+key = {key}
+
+{nats}
+[ams]
+url = "{ams}"
+certificate = {client}
+key = {client_key}
+fingerprints = ["{ams_pin}"]
+
+[tokens]
+sealing_key = {sealing}
+first_root_key = {root}
+state = {state}
+
+[turn]
+{turn}
+sealing_key = {sealing}
+first_secret = {secret}
+state = {state}
+"#,
+            url = self.agent_url(),
+            boot_timeout_s = wiring.boot_timeout_s,
+            sweep_s = wiring.sweep_s,
+            port = self.agent_port,
+            certificate = file("server.crt"),
+            key = file("server.key"),
+            nats = wiring.nats_section(),
+            ams = wiring.ams,
+            client = file("ams-client.crt"),
+            client_key = file("ams-client.key"),
+            ams_pin = wiring.ams_pin,
+            sealing = file("sealing.key"),
+            root = file("root.key"),
+            secret = file("turn.secret"),
+            state = file("state"),
+        );
+        write(self.dir.join("agent.toml"), &text)
+    }
+
+    /// Writes `gateway.toml` and returns its path.
+    pub fn write_gateway(&self, wiring: &Wiring) -> anyhow::Result<PathBuf> {
+        let dir = self.gateway_dir();
+        let file = |name: &str| quoted(&dir.join(name));
+        let text = format!(
+            r#"[gateway]
+listen = "127.0.0.1:{port}"
+public_url = "{url}"
+admin_socket = {socket}
+
+[tls]
+certificate = {certificate}
+key = {key}
+
+{nats}
+[tokens]
+sealing_key = {sealing}
+first_root_key = {root}
+state = {state}
+"#,
+            port = self.gateway_port,
+            url = self.gateway_url(),
+            socket = quoted(&self.admin_socket()),
+            certificate = file("server.crt"),
+            key = file("server.key"),
+            nats = wiring.nats_section(),
+            sealing = file("sealing.key"),
+            root = file("root.key"),
+            state = file("state"),
+        );
+        write(self.dir.join("gateway.toml"), &text)
+    }
+}
+
+impl Wiring {
+    fn nats_section(&self) -> String {
+        format!(
+            "[nats]\nservers = [\"{}\"]\nca = {}\ntoken = {}\n",
+            self.nats,
+            quoted(&self.nats_ca),
+            quoted(&self.nats_token)
+        )
+    }
+}
+
+/// A path as TOML writes it; nats-server reads it too.
+pub(super) fn quoted(path: &Path) -> String {
+    Value::from(path.display().to_string()).to_string()
+}
+
+fn pin(dir: &Path, stem: &str) -> anyhow::Result<Fingerprint> {
+    let file = |end: &str| dir.join(format!("{stem}.{end}"));
+    Ok(stream_pki::Identity::load(file("crt"), file("key"))?.fingerprint())
+}
+
+/// Configurations are written anew for every start: ports change.
+fn write(path: PathBuf, text: &str) -> anyhow::Result<PathBuf> {
+    std::fs::write(&path, text).with_context(|| format!("file {}", path.display()))?;
+    Ok(path)
+}

@@ -1,0 +1,135 @@
+//! One whole session with a headless client, hop by hop.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use stream_ams::Ams;
+use stream_simulators::client::{Gateway, Milestone, Viewer};
+use stream_supervisor::Supervisor;
+use tokio::time::{sleep, timeout_at};
+
+use super::ams::APPLICATION;
+use super::site::Site;
+use crate::agent::AgentConfig;
+
+/// From the start of the program; a person waits for it.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// Between two looks at what tells nobody that it has changed.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Where the tap goes, in pixels of the stream: nothing else is drawn there.
+const TAP: (usize, usize) = (96, 328);
+
+/// Drives one session through all hops and prints when each was reached. Fails at the first hop
+/// that is not, or at the end of a minute since `started`, naming the hop.
+pub async fn run(site: Site, gateway: Gateway, started: Instant) -> anyhow::Result<()> {
+    let hops =
+        Hops { asked: Instant::now(), deadline: started + WITHIN, reached: RefCell::default() };
+    let driven = drive(&site, &gateway, &hops).await;
+    hops.print();
+    driven
+}
+
+async fn drive(site: &Site, gateway: &Gateway, hops: &Hops) -> anyhow::Result<()> {
+    let supervisor = Supervisor::default();
+    let ams = AgentConfig::read(&site.dir.join("agent.toml"))?.ams;
+    let ams = Ams::start(ams, &supervisor)?;
+    let pins = vec![site.gateway_pin()?];
+
+    let created = hops.step("create answered", gateway.create(APPLICATION, Default::default()));
+    let created = created.await?;
+    let tag = format!("session={}", created.id);
+    let launched = hops.step("launched", instances(&ams, &tag, |number| number == 1));
+    let attached = hops.step("instance attached", active(gateway, &created.id));
+    let watched = async {
+        let viewer = hops.quietly("signaling socket", Viewer::connect(&created, pins)).await?;
+        for (name, milestone) in [
+            ("offer", Milestone::OfferReceived),
+            ("answer", Milestone::AnswerSent),
+            ("ICE connected", Milestone::IceConnected),
+            ("first frame", Milestone::FirstFrame),
+        ] {
+            let at = hops.quietly(name, viewer.wait_event(milestone, WITHIN)).await?;
+            hops.reach(name, at);
+        }
+        hops.step("60th frame", viewer.wait_frames(60, WITHIN)).await?;
+        let (x, y) = TAP;
+        hops.quietly("tap", viewer.tap(x as f64, y as f64, WITHIN)).await?;
+        hops.step("tap answered", viewer.wait_mark(x, y, WITHIN)).await?;
+        anyhow::Ok(viewer)
+    };
+    let ((), (), viewer) = tokio::try_join!(launched, attached, watched)?;
+    hops.step("deleted", gateway.delete(&created.id)).await?;
+    hops.step("instance gone", instances(&ams, &tag, |number| number == 0)).await?;
+    viewer.disconnect().await;
+    supervisor.stop();
+    Ok(())
+}
+
+/// Returns once the number of instances with `tag` is as `wanted`.
+async fn instances(ams: &Ams, tag: &str, wanted: fn(usize) -> bool) -> anyhow::Result<()> {
+    while !wanted(ams.instances(tag).await?.len()) {
+        sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+/// Returns once the session is active: its instance itself said that it runs.
+async fn active(gateway: &Gateway, id: &str) -> anyhow::Result<()> {
+    loop {
+        let session = gateway.get(id).await?;
+        match session.status.as_str() {
+            "active" => return Ok(()),
+            "created" => sleep(LOOK).await,
+            other => anyhow::bail!("the session is {other}: {}", session.status_message),
+        }
+    }
+}
+
+/// What has been reached, and when it is too late.
+struct Hops {
+    asked: Instant,
+    deadline: Instant,
+    reached: RefCell<Vec<(&'static str, Duration)>>,
+}
+
+impl Hops {
+    /// Waits for a hop and notes when it was reached.
+    async fn step<T, E: Into<anyhow::Error>>(
+        &self,
+        name: &'static str,
+        hop: impl Future<Output = Result<T, E>>,
+    ) -> anyhow::Result<T> {
+        let done = self.quietly(name, hop).await?;
+        self.reach(name, Instant::now());
+        Ok(done)
+    }
+
+    /// Waits for what has no place of its own in the time line.
+    async fn quietly<T, E: Into<anyhow::Error>>(
+        &self,
+        name: &'static str,
+        hop: impl Future<Output = Result<T, E>>,
+    ) -> anyhow::Result<T> {
+        let done = match timeout_at(self.deadline.into(), hop).await {
+            Ok(done) => done.map_err(Into::into),
+            Err(_) => Err(anyhow::anyhow!("a minute is over")),
+        };
+        done.with_context(|| format!("the session failed at: {name}"))
+    }
+
+    fn reach(&self, name: &'static str, at: Instant) {
+        self.reached.borrow_mut().push((name, at - self.asked));
+    }
+
+    fn print(&self) {
+        let mut reached = self.reached.borrow_mut();
+        reached.sort_by_key(|(_, at)| *at);
+        println!("{:>8}  {:<18}", "ms", "since the request");
+        for (name, at) in reached.iter() {
+            println!("{:>8}  {name}", at.as_millis());
+        }
+    }
+}

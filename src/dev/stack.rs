@@ -1,0 +1,148 @@
+//! The stack of a test: NATS and coturn are processes, all else runs here.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use stream_gateway::admin;
+use stream_simulators::ams::{Ams, Launcher, simulated_instances};
+use stream_simulators::client::{ClientConfig, Gateway};
+
+pub use super::ams::APPLICATION;
+use super::ams::Simulator;
+use super::coturn::Coturn;
+use super::keys::KeyStore;
+use super::nats::Nats;
+use super::site::{Site, Wiring};
+use crate::agent::{Agent, AgentConfig};
+use crate::gateway::{GatewayConfig, RunningGateway};
+
+/// How long all parts together may take until the first session can be asked for.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What a stack is made of.
+#[derive(Clone)]
+pub struct Options {
+    /// Whether there is a relay; it must be installed then.
+    pub coturn: bool,
+    /// From the creation of an instance until it runs.
+    pub boot: Duration,
+    /// What an instance runs.
+    pub launcher: Launcher,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { coturn: false, boot: Duration::ZERO, launcher: simulated_instances() }
+    }
+}
+
+/// A running stack, and the token of an account. Dropping it ends everything; [`Stack::stop`] does
+/// so in order.
+pub struct Stack {
+    pub agent: Agent,
+    pub gateway: RunningGateway,
+    pub ams: Ams,
+    pub coturn: Option<Coturn>,
+    pub nats: Nats,
+    pub site: Site,
+    pub wiring: Wiring,
+    /// The token of the account `test`.
+    pub token: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Stack {
+    /// Starts a stack in a directory of its own, and returns once a session can be asked for.
+    /// Needs a running actix system, on a thread that stays.
+    pub async fn start(options: Options) -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let keys = KeyStore::shared()?;
+        let site = Site::prepare(&dir.path().join("site"), &keys)?;
+        let nats = Nats::start(&dir.path().join("nats"), &keys)?;
+        let secret = site.turn_secret()?;
+        let relay = || Coturn::start(&dir.path().join("coturn"), &secret);
+        let coturn = options.coturn.then(relay).transpose()?;
+        let ams = Simulator::of(&site, options.boot)?.start(options.launcher)?;
+        let wiring = Wiring {
+            nats: nats.url(),
+            nats_ca: nats.ca(),
+            nats_token: nats.token(),
+            ams: site.ams_url(),
+            ams_pin: ams.fingerprint(),
+            turn: coturn.iter().map(Coturn::url).collect(),
+            boot_timeout_s: 60,
+            sweep_s: 2,
+        };
+        let agent = Agent::start(AgentConfig::read(&site.write_agent(&wiring)?)?)?;
+        let gateway = GatewayConfig::read(&site.write_gateway(&wiring)?)?;
+        let gateway = RunningGateway::start(gateway)?;
+        let token = account(&site, "test").await?;
+        let stack = Self { agent, gateway, ams, coturn, nats, site, wiring, token, _dir: dir };
+        wait_for_agent(&stack.client()?).await?;
+        Ok(stack)
+    }
+
+    /// A client of the gateway, as the account `test`.
+    pub fn client(&self) -> anyhow::Result<Gateway> {
+        Ok(Gateway::new(&client_config(&self.site, &self.token)?)?)
+    }
+
+    /// Ends the agent and starts another in its place, with the same configuration.
+    pub async fn restart_agent(&mut self) -> anyhow::Result<()> {
+        self.agent.stop().await;
+        self.agent = Agent::start(AgentConfig::read(&self.site.dir.join("agent.toml"))?)?;
+        Ok(())
+    }
+
+    /// Stops everything, the last one started first.
+    pub async fn stop(mut self) {
+        self.gateway.stop().await;
+        self.agent.stop().await;
+        self.ams.stop().await;
+        self.nats.stop();
+    }
+}
+
+/// How a client with `token` reaches the gateway of `site`.
+pub fn client_config(site: &Site, token: &str) -> anyhow::Result<ClientConfig> {
+    Ok(ClientConfig {
+        gateway: site.gateway_url(),
+        token: token.to_owned(),
+        pins: vec![site.gateway_pin()?],
+        screen: Default::default(),
+    })
+}
+
+/// Creates an account and returns its token, as soon as the gateway has its keys.
+pub async fn account(site: &Site, name: &str) -> anyhow::Result<String> {
+    let client = admin::Client::new(site.admin_socket());
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        match client.create_account(name, None).await {
+            Ok(token) => return Ok(token),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error).context("the gateway is not ready in time");
+            }
+            Err(_) => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+/// Returns once the gateway knows an agent that has the application.
+pub async fn wait_for_agent(client: &Gateway) -> anyhow::Result<()> {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        match client.applications().await {
+            Ok(names) if names.iter().any(|name| name == APPLICATION) => return Ok(()),
+            Ok(_) if Instant::now() > deadline => {
+                anyhow::bail!("the gateway sees no agent with the application {APPLICATION}")
+            }
+            Err(error) if Instant::now() > deadline => {
+                return Err(error).context("the gateway is not ready in time");
+            }
+            _ => tokio::time::sleep(LOOK).await,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The bridge against a real nats-server: records, the signal log, and the loss of the server.
+
+mod support;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use stream_agent::dev::keys::KeyStore;
+use stream_agent::dev::nats::Nats;
+use stream_bridge::{Bridge, BridgeError, Config};
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{Cursor, Direction, Posted, SessionId, Signal};
+use stream_supervisor::Supervisor;
+use support::{eventually, flow};
+
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+struct Record {
+    n: u64,
+}
+
+struct Store {
+    bridge: Bridge,
+    supervisor: Supervisor,
+    nats: Nats,
+    _dir: tempfile::TempDir,
+}
+
+impl Store {
+    async fn start() -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let nats = Nats::start(&dir.path().join("nats"), &KeyStore::shared()?)?;
+        let supervisor = Supervisor::default();
+        let config = Config {
+            servers: vec![nats.url()],
+            ca: nats.ca(),
+            token: Some(nats.token()),
+            credentials: None,
+            certificate: None,
+            key: None,
+            replicas: 1,
+        };
+        let bridge = Bridge::start(config, "test", &supervisor)?;
+        eventually("connected", async || Ok(bridge.link().await.connected.then_some(()))).await?;
+        Ok(Self { bridge, supervisor, nats, _dir: dir })
+    }
+}
+
+fn posted(id: &str, generation: u64) -> Posted {
+    Posted {
+        id: id.parse().expect("an id"),
+        generation,
+        signal: Signal::parse(format!(r#"{{"type":"candidate","id":"{id}"}}"#)).expect("a signal"),
+    }
+}
+
+#[test]
+fn a_record_is_changed_only_by_who_has_seen_it() {
+    flow(async || {
+        let store = Store::start().await?;
+        let bridge = &store.bridge;
+        let bucket = Bucket::Sessions;
+        assert_eq!(bridge.read::<Record>(bucket, "a").await?, None);
+        let first = bridge.create(bucket, "a", &Record { n: 1 }).await?;
+        let taken = bridge.create(bucket, "a", &Record { n: 2 }).await;
+        assert!(matches!(taken, Err(BridgeError::Conflict)), "{taken:?}");
+        let second = bridge.update(bucket, "a", &Record { n: 3 }, first).await?;
+        let late = bridge.update(bucket, "a", &Record { n: 4 }, first).await;
+        assert!(matches!(late, Err(BridgeError::Conflict)), "{late:?}");
+        let read = bridge.read::<Record>(bucket, "a").await?.expect("it is there");
+        assert_eq!((read.value, read.revision), (Record { n: 3 }, second));
+
+        bridge.remove(bucket, "a").await?;
+        assert_eq!(bridge.read::<Record>(bucket, "a").await?, None);
+        bridge.create(bucket, "a", &Record { n: 5 }).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_list_holds_every_record_that_is_there_and_no_other() {
+    flow(async || {
+        let store = Store::start().await?;
+        let bridge = &store.bridge;
+        // More than one question fetches.
+        for n in 0..600 {
+            bridge.create(Bucket::Accounts, &format!("key-{n}"), &Record { n }).await?;
+        }
+        for n in (0..600).step_by(3) {
+            bridge.remove(Bucket::Accounts, &format!("key-{n}")).await?;
+        }
+        let mut listed: Vec<_> = bridge.list::<Record>(Bucket::Accounts).await?;
+        listed.sort_by_key(|(_, entry)| entry.value.n);
+        let keys: Vec<_> = listed.into_iter().map(|(key, _)| key).collect();
+        let expected: Vec<_> =
+            (0..600).filter(|n| n % 3 != 0).map(|n| format!("key-{n}")).collect();
+        assert_eq!(keys, expected);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_record_that_expires_goes_away_and_its_followers_hear_of_changes() {
+    flow(async || {
+        let store = Store::start().await?;
+        let bridge = &store.bridge;
+        let revision = bridge.create(Bucket::Sessions, "b", &Record { n: 1 }).await?;
+        let mut feed = bridge.follow_entry(Bucket::Sessions, "b").await?;
+        let ttl = Duration::from_secs(1);
+        bridge.expire(Bucket::Sessions, "b", &Record { n: 2 }, revision, ttl).await?;
+        tokio::time::timeout(Duration::from_secs(5), feed.changed()).await?;
+        assert_eq!(
+            bridge.read::<Record>(Bucket::Sessions, "b").await?.map(|entry| entry.value.n),
+            Some(2)
+        );
+        eventually("gone", async || {
+            Ok(bridge.read::<Record>(Bucket::Sessions, "b").await?.is_none().then_some(()))
+        })
+        .await
+    });
+}
+
+#[test]
+fn the_log_numbers_signals_and_stores_a_repeated_one_once() {
+    flow(async || {
+        let store = Store::start().await?;
+        let bridge = &store.bridge;
+        let (session, other) = (SessionId::random(), SessionId::random());
+        let to = Direction::ToClient;
+        let first = bridge.append(&session, to, &posted("one", 0)).await?;
+        bridge.append(&other, to, &posted("one", 0)).await?;
+        assert_eq!(bridge.append(&session, to, &posted("one", 0)).await?, first, "a repeat");
+        let second = bridge.append(&session, to, &posted("two", 1)).await?;
+        assert!(second.sequence > first.sequence + 1, "the other session lies between");
+
+        let all = bridge.signals(&session, to, None, 0).await?;
+        assert_eq!(all.signals.len(), 1, "only the generation asked for");
+        assert_eq!(all.cursor, second, "but read to the end");
+        let page = bridge.signals(&session, to, Some(first), 0).await?;
+        assert_eq!(page.signals.iter().map(|s| s.generation).collect::<Vec<_>>(), [1]);
+        assert_eq!(
+            bridge.signals(&session, Direction::ToInstance, None, 0).await?.signals,
+            [],
+            "the other direction is another log"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn an_empty_read_moves_the_cursor_past_what_others_wrote() {
+    flow(async || {
+        let store = Store::start().await?;
+        let bridge = &store.bridge;
+        let (session, other) = (SessionId::random(), SessionId::random());
+        let to = Direction::ToInstance;
+        let start = bridge.append(&session, to, &posted("x", 0)).await?;
+        let mut last = start;
+        for n in 0..10 {
+            last = bridge.append(&other, to, &posted(&format!("n{n}"), 0)).await?;
+        }
+        let page = bridge.signals(&session, to, Some(start), 0).await?;
+        assert_eq!((page.signals.len(), page.cursor), (0, last));
+
+        let foreign = Cursor { epoch: start.epoch + 1, ..start };
+        let gone = bridge.signals(&session, to, Some(foreign), 0).await;
+        assert!(matches!(gone, Err(BridgeError::HistoryGone { fresh }) if fresh == last));
+        let ahead = Cursor { sequence: last.sequence + 1, ..last };
+        assert!(bridge.signals(&session, to, Some(ahead), 0).await.is_err());
+        Ok(())
+    });
+}
+
+#[test]
+fn what_was_acknowledged_outlives_the_server_and_the_actor() {
+    flow(async || {
+        let mut store = Store::start().await?;
+        let bridge = store.bridge.clone();
+        let session = SessionId::random();
+        let to = Direction::ToClient;
+        let mut cursors = Vec::new();
+        for n in 0..20 {
+            cursors.push(bridge.append(&session, to, &posted(&format!("n{n}"), 0)).await?);
+        }
+        bridge.create(Bucket::Sessions, "c", &Record { n: 7 }).await?;
+        let mut feed = bridge.follow_signals(&session, to).await?;
+
+        store.nats.kill();
+        eventually("away", async || {
+            let away = bridge.read::<Record>(Bucket::Sessions, "c").await;
+            Ok(matches!(away, Err(BridgeError::Away(_))).then_some(()))
+        })
+        .await?;
+        store.nats.restart()?;
+        eventually("back", async || Ok(bridge.link().await.connected.then_some(()))).await?;
+        // A feed that may have missed something says so.
+        tokio::time::timeout(Duration::from_secs(10), feed.changed()).await?;
+        let page = bridge.signals(&session, to, None, 0).await?;
+        assert_eq!(page.signals.iter().map(|s| s.cursor).collect::<Vec<_>>(), cursors);
+        // Presence lies in memory and its bucket has to be made again.
+        bridge.put(Bucket::Agents, "agent", &Record { n: 1 }).await?;
+
+        assert!(store.supervisor.crash("bridge"));
+        eventually("rebuilt", async || {
+            let rebuilt = store.supervisor.status()[0].restarts == 1;
+            Ok((rebuilt && bridge.link().await.connected).then_some(()))
+        })
+        .await?;
+        assert_eq!(bridge.read::<Record>(Bucket::Sessions, "c").await?.map(|e| e.value.n), Some(7));
+        let repeated = bridge.append(&session, to, &posted("n19", 0)).await?;
+        assert_eq!(Some(&repeated), cursors.last(), "the window of ids outlives both");
+        Ok(())
+    });
+}

@@ -1,0 +1,64 @@
+//! The client's signaling socket, frame by frame.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use futures_util::{SinkExt, StreamExt};
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use stream_agent::dev::stack::Stack;
+use stream_pki::{Trust, client_config};
+use stream_simulators::client::Created;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use super::PATIENCE;
+
+pub(crate) struct Socket(WebSocketStream<TlsStream<TcpStream>>);
+
+impl Socket {
+    /// Opens the socket of a session that was created or joined.
+    pub(crate) async fn open(created: &Created, stack: &Stack) -> anyhow::Result<Self> {
+        Self::open_url(&created.url, stack).await
+    }
+
+    pub(crate) async fn open_url(url: &str, stack: &Stack) -> anyhow::Result<Self> {
+        let tls = client_config(&Trust::Pins(vec![stack.site.gateway_pin()?]), None)?;
+        let host = url.strip_prefix("wss://").context("wss")?.split('/').next().context("host")?;
+        let tcp = TcpStream::connect(host).await?;
+        let name = ServerName::try_from("localhost")?;
+        let tls = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await?;
+        let (socket, _) = client_async(url, tls).await?;
+        Ok(Self(socket))
+    }
+
+    pub(crate) async fn send(&mut self, signal: &Value) -> anyhow::Result<()> {
+        Ok(self.0.send(Message::text(signal.to_string())).await?)
+    }
+
+    pub(crate) async fn send_frame(&mut self, frame: Message) -> anyhow::Result<()> {
+        Ok(self.0.send(frame).await?)
+    }
+
+    /// Returns the next signal; pings are answered on the way.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Value> {
+        match self.next_frame().await? {
+            Some(Message::Text(text)) => Ok(serde_json::from_str(&text)?),
+            other => anyhow::bail!("not a signal: {other:?}"),
+        }
+    }
+
+    /// Returns the next frame that is no ping or pong, `None` when the socket has ended.
+    pub(crate) async fn next_frame(&mut self) -> anyhow::Result<Option<Message>> {
+        loop {
+            let frame = tokio::time::timeout(PATIENCE, self.0.next()).await?;
+            match frame.transpose()? {
+                Some(Message::Ping(_) | Message::Pong(_)) => {}
+                other => return Ok(other),
+            }
+        }
+    }
+}
