@@ -31,7 +31,6 @@ fn the_page_shows_the_picture_and_answers_a_tap() {
         let seen = drive(&stack, false).await?;
         assert!(seen["frames"].as_u64().is_some_and(|frames| frames >= 60), "{seen}");
         assert_ne!(seen["candidate"], "relay");
-        stack.stop().await;
         Ok(())
     });
 }
@@ -43,7 +42,6 @@ fn the_page_does_the_same_through_the_relay_only() {
         let seen = drive(&stack, true).await?;
         assert!(seen["frames"].as_u64().is_some_and(|frames| frames >= 60), "{seen}");
         assert_eq!(seen["candidate"], "relay");
-        stack.stop().await;
         Ok(())
     });
 }

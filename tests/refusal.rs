@@ -84,7 +84,6 @@ fn the_agent_opens_to_an_instance_its_own_session_and_nothing_else() {
 
         let foreign = http.with(Some(&played.stack.token)).get(&commands).await?;
         assert_refused(&foreign, 401, "a token of the gateway");
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -99,10 +98,11 @@ fn bodies_that_are_too_large_or_malformed_are_refused_and_harm_nothing() {
         let mut played = Played::start().await?;
         let (_, instance) = played.create().await?;
         let path = instance.path("/signals");
-        let post = async |body: String| {
-            instance.http.send_text(Method::POST, &path, Some(body)).await
-        };
-        for body in ["", "{", "7", "[]", r#"{"id":"x"}"#, r#"{"id":"a b","generation":0,"signal":{}}"#] {
+        let post =
+            async |body: String| instance.http.send_text(Method::POST, &path, Some(body)).await;
+        for body in
+            ["", "{", "7", "[]", r#"{"id":"x"}"#, r#"{"id":"a b","generation":0,"signal":{}}"#]
+        {
             assert_refused(&post(body.to_owned()).await?, 400, body);
         }
         let pad = |bytes: usize| {
@@ -113,10 +113,10 @@ fn bodies_that_are_too_large_or_malformed_are_refused_and_harm_nothing() {
         assert_refused(&post(pad(300 * 1024)).await?, 413, "a signal over 256 KiB");
         assert_refused(&post(pad(2 * 1024 * 1024)).await?, 413, "a body over 1 MiB");
         assert_eq!(post(pad(200 * 1024)).await?.status, 200);
-        let report = instance.http.send_text(Method::PATCH, &instance.path(""), Some("{".into()));
-        assert_refused(&report.await?, 400, "a report");
+        let (path, half) = (instance.path(""), Some("{".to_owned()));
+        let report = instance.http.send_text(Method::PATCH, &path, half).await?;
+        assert_refused(&report, 400, "a report");
         assert_refused(&instance.http.get("/1.0/nowhere").await?, 404, "a path");
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -135,7 +135,6 @@ fn a_session_writes_no_more_signals_than_a_minute_allows() {
         let answer = instance.http.send(Method::POST, &path, Some(signal("one-more"))).await?;
         assert_refused(&answer, 429, "the limit");
         assert!(answer.retry_after);
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -185,7 +184,6 @@ fn the_gateway_refuses_bad_tokens_and_bad_requests() {
         let answer = http.send_text(Method::POST, "/1.0/sessions", Some("{\"app\"".into())).await?;
         assert_refused(&answer, 400, "malformed JSON");
         assert_eq!(played.stack.ams.instances().len(), 1, "none of it launched anything");
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -213,7 +211,6 @@ fn the_clients_socket_opens_only_with_its_own_token() {
         let mut socket = Socket::open(&created, &played.stack).await?;
         socket.send(&json!({ "no": "type" })).await?;
         assert_eq!(socket.next().await?["type"], "error", "the client is told before the close");
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -264,9 +261,12 @@ fn no_endpoint_speaks_tls_1_2() {
             })
             .await??;
             // An alert (21), fatal (2), protocol_version (70).
-            assert_eq!((answer.first(), answer.get(5..7)), (Some(&21), Some(&[2, 70][..])), "{name}");
+            assert_eq!(
+                (answer.first(), answer.get(5..7)),
+                (Some(&21), Some(&[2, 70][..])),
+                "{name}"
+            );
         }
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -290,7 +290,7 @@ impl Misfit {
             .replace("name = \"dev\"", "name = \"misfit\"")
             .replace(
                 &format!("listen = \"127.0.0.1:{}\"", stack.site.agent_port),
-                &format!("listen = \"127.0.0.1:{}\"", ports::free()?),
+                &format!("listen = \"127.0.0.1:{}\"", ports::free()),
             );
         let config = dir.path().join("agent.toml");
         std::fs::write(&config, change(text, dir.path())?)?;
@@ -318,7 +318,9 @@ impl Misfit {
             anyhow::bail!("the agent ended")
         };
         let found = tokio::time::timeout(PATIENCE, search).await;
-        found.unwrap_or_else(|late| Err(late.into())).with_context(|| format!("{text}: {before:#?}"))
+        found
+            .unwrap_or_else(|late| Err(late.into()))
+            .with_context(|| format!("{text}: {before:#?}"))
     }
 
     fn lives(&mut self) -> anyhow::Result<()> {
@@ -341,7 +343,6 @@ fn an_agent_with_the_wrong_nats_authority_says_so_and_keeps_trying() {
             misfit.says("nats is away: the server's certificate is refused, check nats.ca").await?;
         }
         misfit.lives()?;
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -356,10 +357,8 @@ fn an_agent_with_the_wrong_nats_token_says_so_and_gets_in_once_it_is_right() {
             let wrong = dir.join("wrong.token");
             std::fs::write(&wrong, "not-the-token-of-this-server")?;
             let token = played.stack.nats.token();
-            let text = text.replace(
-                token.to_str().context("a path")?,
-                wrong.to_str().context("a path")?,
-            );
+            let text =
+                text.replace(token.to_str().context("a path")?, wrong.to_str().context("a path")?);
             file = Some(wrong);
             Ok(text)
         })?;
@@ -369,23 +368,21 @@ fn an_agent_with_the_wrong_nats_token_says_so_and_gets_in_once_it_is_right() {
         misfit.lives()?;
         std::fs::write(file.context("the file")?, right)?;
         misfit.says("nats is connected").await?;
-        played.stack.stop().await;
         Ok(())
     });
 }
 
 #[test]
-fn an_agent_with_the_wrong_pin_of_ams_sends_nothing_and_says_so() {
+fn an_agent_with_the_wrong_pin_of_ams_says_so_and_stays_up() {
     flow(async || {
         let played = Played::start().await?;
         let right = played.stack.ams.fingerprint().to_string();
         let mut misfit =
             Misfit::start(&played.stack, |text, _| Ok(text.replace(&right, &"ab".repeat(32))))?;
         misfit.says("ams is away: ").await.map(|line| {
-            assert!(line.contains("pin"), "{line}");
+            assert!(line.contains("none of the configured fingerprints"), "{line}");
         })?;
         misfit.lives()?;
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -398,7 +395,13 @@ fn an_agent_that_ams_does_not_trust_says_so_and_is_taken_once_it_does() {
         let mut misfit = Misfit::start(&played.stack, |text, dir| {
             other.copy(dir, "stranger")?;
             let client = |end: &str| {
-                played.stack.site.agent_dir().join(format!("ams-client.{end}")).display().to_string()
+                played
+                    .stack
+                    .site
+                    .agent_dir()
+                    .join(format!("ams-client.{end}"))
+                    .display()
+                    .to_string()
             };
             let stranger = |end: &str| dir.join(format!("stranger.{end}")).display().to_string();
             Ok(text
@@ -411,7 +414,6 @@ fn an_agent_that_ams_does_not_trust_says_so_and_is_taken_once_it_does() {
         misfit.lives()?;
         played.stack.ams.trust(other.identity()?.fingerprint());
         misfit.says("ams is reached").await?;
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -440,7 +442,6 @@ fn an_instance_that_pins_another_certificate_never_attaches() {
         assert_eq!(played.client.get(&created.id).await?.status, "active");
         stop.send_replace(true);
         wrong.await??;
-        played.stack.stop().await;
         Ok(())
     });
 }

@@ -17,7 +17,6 @@ fn the_agent_is_made_of_these_actors() {
         let names: Vec<_> =
             stack.agent.supervisor.status().iter().map(|actor| actor.name).collect();
         assert_eq!(names, ACTORS);
-        stack.stop().await;
         Ok(())
     });
 }
@@ -29,7 +28,6 @@ fn a_session_completes_whichever_actor_fails_during_its_start_and_its_stream() {
         for actor in ACTORS {
             survives(&stack, actor).await.map_err(|error| error.context(actor))?;
         }
-        stack.stop().await;
         Ok(())
     });
 }

@@ -65,7 +65,6 @@ fn a_client_that_joins_replaces_the_one_before() {
         second.wait_frames(30, PATIENCE).await?;
         second.tap(100.0, 100.0, PATIENCE).await?;
         second.wait_mark(100, 100, PATIENCE).await?;
-        stack.stop().await;
         Ok(())
     });
 }
@@ -85,7 +84,6 @@ fn the_answer_does_not_wait_for_the_boot_and_only_the_instance_makes_it_active()
         let commands = instance.commands(0, 0).await?;
         assert_eq!(commands["generation"], 1);
         assert_eq!(commands["signaling"], "open");
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -105,7 +103,6 @@ fn an_instance_that_fails_ends_its_session_with_the_cause() {
         .await?;
         assert_eq!(session.status_message, "the instance failed: no graphics");
         played.stack.ams.wait_until(|instances| instances.is_empty(), PATIENCE).await?;
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -124,7 +121,6 @@ fn an_instance_that_vanishes_ends_its_session() {
         })
         .await?;
         assert_eq!(session.status_message, "the instance has disappeared");
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -146,7 +142,6 @@ fn a_repeated_request_with_the_same_key_makes_one_session() {
         assert_eq!(stack.ams.instances().len(), 1);
         let other = http.create_with_key(APP, "another-key").await?;
         assert_ne!(other.body["metadata"]["id"], ids[0]);
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -174,7 +169,6 @@ fn lists_tell_what_there_is() {
         assert_eq!((&status["status"], &status["agents"]), (&json!("healthy"), &json!(1)));
         let reduced = http.with(None).get("/1.0/status").await?.success()?;
         assert_eq!(reduced, json!({ "status": "healthy" }));
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -199,7 +193,6 @@ fn an_agent_that_starts_again_takes_up_its_sessions() {
         );
         played.client.delete(&created.id).await?;
         played.stack.ams.wait_until(|instances| instances.is_empty(), PATIENCE).await?;
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -230,7 +223,6 @@ fn nats_may_go_and_come_back_and_the_picture_stays() {
         assert_eq!(client.get(&created.id).await?.status, "active");
         eventually("able to launch", async || Ok(client.create(APP, Screen::default()).await.ok()))
             .await?;
-        stack.stop().await;
         Ok(())
     });
 }

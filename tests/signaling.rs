@@ -37,7 +37,6 @@ fn signals_travel_both_ways_in_order() {
         for n in 0..20 {
             assert_eq!(socket.next().await?, json!({ "type": "candidate", "n": n }));
         }
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -49,11 +48,10 @@ fn signals_wait_for_an_instance_that_still_boots() {
         let (created, instance) = played.create().await?;
         let mut socket = Socket::open(&created, &played.stack).await?;
         socket.send(&json!({ "type": "discover" })).await?;
-        drop(socket);
+        socket.close().await?;
         instance.report("running").await?;
         let (_, signals) = instance.read(None, 10).await?;
         assert_eq!(signals, [(0, json!({ "type": "discover" }))]);
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -72,7 +70,6 @@ fn a_repeated_write_is_stored_once_and_answered_alike() {
         let mut socket = Socket::open(&created, &played.stack).await?;
         assert_eq!(socket.next().await?, offer);
         assert_eq!(socket.next().await?, json!({ "type": "end" }), "the offer came once");
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -85,14 +82,14 @@ fn a_long_poll_answers_as_soon_as_there_is_something() {
         let mut socket = Socket::open(&created, &played.stack).await?;
         let (cursor, signals) = instance.read(None, 0).await?;
         assert_eq!(signals, []);
+        let wake = json!({ "type": "wake" });
         // The read waits far longer than this test may take.
         let (read, sent) = tokio::join!(
             tokio::time::timeout(Duration::from_secs(10), instance.read(Some(&cursor), 60)),
-            socket.send(&json!({ "type": "wake" })),
+            socket.send(&wake),
         );
         sent?;
-        assert_eq!(read??.1, [(0, json!({ "type": "wake" }))]);
-        played.stack.stop().await;
+        assert_eq!(read??.1, [(0, wake)]);
         Ok(())
     });
 }
@@ -120,7 +117,6 @@ fn commands_change_with_the_document_and_wake_who_waits() {
             tokio::join!(instance.commands(revision, 60), played.client.delete(&created.id));
         deleted?;
         assert_eq!(waited?["desired"], "terminated");
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -152,7 +148,6 @@ fn a_new_client_sees_nothing_of_the_one_before() {
         })
         .await?;
         assert_eq!(answers, [(1, json!({ "type": "answer", "of": "second" }))]);
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -184,7 +179,6 @@ fn a_cursor_resumes_exactly_and_one_that_is_too_old_is_told() {
         assert_eq!(instance.read(Some(&fresh), 0).await?.1, []);
         let nonsense = instance.http.get(&instance.path("/signals?after=nonsense")).await?;
         assert_eq!(nonsense.status, 400);
-        played.stack.stop().await;
         Ok(())
     });
 }
@@ -208,7 +202,6 @@ fn several_signals_are_written_with_one_request() {
         for n in 0..3 {
             assert_eq!(socket.next().await?["n"], n);
         }
-        played.stack.stop().await;
         Ok(())
     });
 }

@@ -1,6 +1,6 @@
 //! Where a stack lives: a directory that goes away after it, or one that a person chose.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use stream_pki::create_private_dir;
@@ -38,18 +38,17 @@ impl Place {
         self.run.path()
     }
 
-    /// Keeps everything.
-    pub fn keep(self) -> PathBuf {
-        self.run.keep()
-    }
-
-    /// Removes a throwaway directory.
-    pub fn clean_up(self) -> anyhow::Result<()> {
-        if self.kept {
+    /// Removes a throwaway directory after what `ended` well; after what failed it stays, for its
+    /// logs.
+    pub fn end<T>(self, ended: anyhow::Result<T>) -> anyhow::Result<T> {
+        if ended.is_err() {
+            eprintln!("logs are kept in {}", self.run.keep().display());
+        } else if self.kept {
             drop(self.run.keep());
-            return Ok(());
+        } else {
+            self.run.close().context("the throwaway directory could not be removed")?;
         }
-        self.run.close().context("the throwaway directory could not be removed")
+        ended
     }
 }
 
@@ -58,12 +57,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_throwaway_place_leaves_nothing_behind() {
+    fn a_throwaway_place_stays_only_after_a_failure() {
         let place = Place::new(None).expect("a place");
         let dir = place.dir().to_owned();
         assert!(dir.join("keys").is_dir());
-        place.clean_up().expect("removed");
+        place.end(Ok(())).expect("removed");
         assert!(!dir.exists());
+
+        let place = Place::new(None).expect("a place");
+        let dir = place.dir().to_owned();
+        place.end::<()>(Err(anyhow::anyhow!("failed"))).expect_err("handed on");
+        assert!(dir.is_dir(), "with its logs");
+        std::fs::remove_dir_all(dir).expect("removed");
     }
 
     #[test]
@@ -74,7 +79,7 @@ mod tests {
         let (first, second) = (first.expect("a place"), second.expect("another"));
         assert_ne!(first.dir(), second.dir());
         let dir = first.dir().to_owned();
-        first.clean_up().expect("kept");
+        first.end(Ok(())).expect("kept");
         assert!(dir.is_dir() && state.join("keys").is_dir());
     }
 }

@@ -162,6 +162,26 @@ mod tests {
     }
 
     #[test]
+    fn a_program_ends_with_the_thread_that_started_it() {
+        assert!(find("setpriv").is_some(), "the package util-linux is missing");
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = dir.path().join("log");
+        let (mut process, started) = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let mut process = shell("echo up; exec sleep 600", &log);
+                let up = || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("up"));
+                process.wait_until(PATIENCE, up).expect("up");
+                (process, Instant::now())
+            });
+            thread.join().expect("no panic")
+        });
+        while process.ended().is_none() {
+            assert!(started.elapsed() < PATIENCE, "it lives on");
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    #[test]
     fn a_program_may_tidy_up_when_it_is_stopped() {
         let dir = tempfile::tempdir().expect("a directory");
         let (log, tidied) = (dir.path().join("log"), dir.path().join("tidied"));

@@ -119,23 +119,18 @@ impl Services {
 
     /// How each part is found, in the order they were started.
     pub fn parts(&mut self) -> Vec<Part> {
-        let relay = self.running.coturn.as_ref().map(Coturn::url).unwrap_or_default();
-        let nats = self.running.nats.as_ref().map(Nats::url).unwrap_or_default();
-        let site = &self.site;
-        let address = |process: &Process| match process.name() {
-            "nats" => nats.clone(),
-            "coturn" => relay.clone(),
-            "ams" => site.ams_url(),
-            "stream-agent" => site.agent_url(),
-            _ => site.gateway_url(),
-        };
-        let part = |process: &mut Process| Part {
-            address: address(process),
-            name: process.name().to_owned(),
-            pid: process.pid(),
-            log: process.log().to_owned(),
-        };
-        self.running.processes().into_iter().rev().map(part).collect()
+        let (site, running) = (&self.site, &mut self.running);
+        let nats = running.nats.as_mut().map(|nats| Part::new(nats.url(), nats.process()));
+        let coturn =
+            running.coturn.as_mut().map(|coturn| Part::new(coturn.url(), coturn.process()));
+        let own = [
+            (site.ams_url(), &running.ams),
+            (site.agent_url(), &running.agent),
+            (site.gateway_url(), &running.gateway),
+        ];
+        let own =
+            own.into_iter().filter_map(|(url, process)| Some(Part::new(url, process.as_ref()?)));
+        nats.into_iter().chain(coturn).chain(own).collect()
     }
 
     /// Returns what `work` does; fails as soon as a part ends before.
@@ -144,6 +139,13 @@ impl Services {
         work: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
         self.running.while_alive(work).await
+    }
+}
+
+impl Part {
+    fn new(address: String, process: &Process) -> Self {
+        let (name, log) = (process.name().to_owned(), process.log().to_owned());
+        Self { name, address, pid: process.pid(), log }
     }
 }
 

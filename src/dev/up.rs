@@ -36,15 +36,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         print_parts(&mut services)?;
         services.while_alive(std::future::pending()).await
     };
+    let asked_to_stop = || match options.smoke {
+        true => Err(anyhow::anyhow!("interrupted")),
+        false => Ok(()),
+    };
     let ended = tokio::select! {
         ended = work => ended,
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => asked_to_stop(),
+        _ = terminate.recv() => asked_to_stop(),
     };
-    match ended {
-        Ok(()) => place.clean_up(),
-        Err(error) => Err(error.context(format!("logs are kept in {}", place.keep().display()))),
-    }
+    place.end(ended)
 }
 
 fn print_parts(services: &mut Services) -> anyhow::Result<()> {

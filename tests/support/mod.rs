@@ -99,7 +99,12 @@ impl Instance {
         self.http.get(&path).await?.success()
     }
 
-    pub(crate) async fn write(&self, id: &str, generation: u64, signal: Value) -> anyhow::Result<Answer> {
+    pub(crate) async fn write(
+        &self,
+        id: &str,
+        generation: u64,
+        signal: Value,
+    ) -> anyhow::Result<Answer> {
         let body = json!({ "id": id, "generation": generation, "signal": signal });
         self.http.send(Method::POST, &self.path("/signals"), Some(body)).await
     }

@@ -43,6 +43,13 @@ impl Socket {
         Ok(self.0.send(frame).await?)
     }
 
+    /// Closes the socket as a browser does.
+    pub(crate) async fn close(mut self) -> anyhow::Result<()> {
+        self.0.close(None).await?;
+        while !matches!(self.next_frame().await?, None | Some(Message::Close(_))) {}
+        Ok(())
+    }
+
     /// Returns the next signal; pings are answered on the way.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Value> {
         match self.next_frame().await? {

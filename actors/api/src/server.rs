@@ -59,6 +59,8 @@ pub(crate) fn build(
         .max_connections(MAX_CONNECTIONS)
         .max_connection_rate(MAX_HANDSHAKES)
         .shutdown_timeout(SHUTDOWN_S)
+        // Signals are small and one follows the other: none waits until the last is acknowledged.
+        .tcp_nodelay(true)
         // A client that hung up waits for nothing any more.
         .h1_allow_half_closed(false)
         .listen_rustls_0_23(listener, tls)?;

@@ -1,5 +1,7 @@
 //! Hearing that something may have changed, without being told what.
 
+use std::time::Duration;
+
 use actix::Message;
 use async_nats::Subscriber;
 use futures_util::{FutureExt, StreamExt};
@@ -17,6 +19,9 @@ pub(crate) struct Follow {
     pub(crate) subject: String,
 }
 
+/// How often a feed whose connection is gone for good has its holder look.
+const POLL: Duration = Duration::from_secs(1);
+
 /// Tells when there may be something new. Follow first, then read, then wait: so nothing falls
 /// into the gap between. A hint may come for nothing; none is left out.
 pub struct Feed {
@@ -26,21 +31,15 @@ pub struct Feed {
 
 impl Feed {
     /// Returns when something may have changed since the last call; several changes count as one.
+    /// A feed that outlives its bridge tells so once a second: follow anew when convenient.
     pub async fn changed(&mut self) {
-        tokio::select! {
-            hint = self.hints.next() => {
-                if hint.is_none() {
-                    // The connection is gone for good: wait for the actor to make another.
-                    let _ = self.gaps.changed().await;
-                }
-            }
+        let alive = tokio::select! {
+            hint = self.hints.next() => hint.is_some(),
             // After a loss of the connection nobody knows what was missed.
-            gap = self.gaps.changed() => {
-                if gap.is_err() {
-                    // The actor was rebuilt, this feed hears nothing more of its connection.
-                    self.hints.next().await;
-                }
-            }
+            gap = self.gaps.changed() => gap.is_ok(),
+        };
+        if !alive {
+            tokio::time::sleep(POLL).await;
         }
         while let Some(Some(_)) = self.hints.next().now_or_never() {}
     }

@@ -5,9 +5,9 @@
 //! ([`admin`]). Asks `bridge` for documents, signals and the agents, and `tokens` for what a
 //! token allows. It keeps nothing of its own: every unit serves every session.
 //!
-//! Two actors. `gateway` runs the HTTPS server; a restart puts a new server on the same listening
-//! socket, where waiting clients stay in the queue, and lets the old one finish its requests.
-//! `admin` runs the operator's socket; a restart loses the requests in hand there.
+//! Two actors. `gateway` keeps the HTTPS server running: a failure of the actor leaves the server
+//! alone, and after a failure of the server the next one takes the clients that wait meanwhile.
+//! `admin` answers on the operator's socket; what it has in hand outlives a failure too.
 
 mod accounts;
 pub mod admin;

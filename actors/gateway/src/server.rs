@@ -12,7 +12,7 @@ use actix_web::{App, HttpServer};
 use rustls::ServerConfig;
 use stream_pki::{ClientCertificates, ServedIdentity, server_config};
 use stream_supervisor::{Limits, Me, Restart, Supervisor, Worker, detached};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use crate::routes;
 use crate::state::State;
@@ -41,11 +41,17 @@ pub(crate) fn start(
 pub(crate) struct Running(Arc<Mutex<Parts>>);
 
 struct Parts {
-    /// Bound once: clients that arrive during a restart wait in its queue. Gone when the gateway
-    /// has stopped, so that nobody waits there for ever.
+    /// Bound once: clients that arrive while there is no server wait in its queue. Gone when the
+    /// gateway has stopped, so that nobody waits there for ever.
     listener: Option<TcpListener>,
-    /// The server that takes connections now.
-    server: Option<ServerHandle>,
+    server: Option<Serving>,
+}
+
+/// A server that was started.
+struct Serving {
+    handle: ServerHandle,
+    /// Never says anything: its sender goes away when the server ends.
+    end: watch::Receiver<()>,
 }
 
 impl Running {
@@ -61,7 +67,7 @@ impl Running {
             parts.server.take()
         };
         if let Some(server) = server {
-            server.stop(true).await;
+            server.handle.stop(true).await;
         }
     }
 
@@ -84,37 +90,42 @@ struct Actor {
 
 impl Worker for Actor {
     fn started(&mut self, me: &Me<Self>) {
-        let Some((server, replaced)) = self.replace_server() else { return };
-        if let Some(replaced) = replaced {
-            detached("a replaced server", async move { replaced.stop(true).await });
-        }
-        // Not with `me`: the server answers its requests in hand also when this state is gone.
-        let (ended, end) = oneshot::channel();
-        detached("the https server", async move {
-            let result = server.await;
-            // Without a receiver it was replaced, and its end was asked for.
-            let _ = ended.send(result);
-        });
+        let Some(mut end) = self.serve() else { return };
         let running = self.running.clone();
         me.spawn(async move {
-            let result = end.await;
+            let _ = end.changed().await;
             if !running.is_stopped() {
-                panic!("the https server ended by itself: {result:?}");
+                panic!("the https server ended by itself");
             }
         });
     }
 }
 
 impl Actor {
-    /// Makes a server and returns it with the one it replaces; none after the stop.
-    fn replace_server(&self) -> Option<(Server, Option<ServerHandle>)> {
+    /// Starts a server, unless one is running; returns what tells its end, or nothing when the
+    /// gateway has stopped.
+    fn serve(&self) -> Option<watch::Receiver<()>> {
         // Held throughout: a stop comes either before, or finds the new server.
         let mut parts = self.running.parts();
-        let listener = parts.listener.as_ref()?.try_clone();
-        let server = listener.and_then(|listener| self.server(listener));
+        let listener = parts.listener.as_ref()?;
+        // One that outlived the last state is kept: to replace it would cut its connections.
+        if let Some(Serving { end, .. }) = &parts.server
+            && end.has_changed().is_ok()
+        {
+            return Some(end.clone());
+        }
+        let server = listener.try_clone().and_then(|listener| self.server(listener));
         let server = server.expect("the listening socket can be shared");
-        let replaced = parts.server.replace(server.handle());
-        Some((server, replaced))
+        let (ended, end) = watch::channel(());
+        parts.server = Some(Serving { handle: server.handle(), end: end.clone() });
+        // Not with `me`: requests in hand are answered also when this state is gone.
+        detached("the https server", async move {
+            if let Err(error) = server.await {
+                log::error!("the https server failed: {error}");
+            }
+            drop(ended);
+        });
+        Some(end)
     }
 
     fn server(&self, listener: TcpListener) -> io::Result<Server> {
@@ -128,6 +139,9 @@ impl Actor {
         };
         let server = HttpServer::new(app)
             .workers(self.workers)
+            // Signals are small and one follows the other: none waits until the last is
+            // acknowledged.
+            .tcp_nodelay(true)
             .disable_signals()
             .tls_handshake_timeout(Duration::from_secs(5))
             .client_request_timeout(Duration::from_secs(10))

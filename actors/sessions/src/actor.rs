@@ -221,10 +221,12 @@ impl Handler<AskReadiness> for Actor {
             };
             let (nats, ams) = (neighbours.bridge.link().await, neighbours.ams.link().await);
             let keys = neighbours.tokens.ready().await.map_err(|error| error.to_string());
+            let relay_secret = neighbours.turn.ready().await.map_err(|error| error.to_string());
             vec![
                 ("nats", said(nats.connected, nats.error)),
                 ("ams", said(ams.connected, ams.error)),
                 ("keys", keys),
+                ("relay_secret", relay_secret),
             ]
         })
     }

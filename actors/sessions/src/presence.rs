@@ -27,8 +27,10 @@ impl Unit {
         }
     }
 
-    /// An agent that does not reach its AMS stays silent: it could launch nothing.
+    /// An agent that has no keys yet or does not reach its AMS stays silent: it could launch nothing.
     async fn announce(&self) -> Result<(), String> {
+        self.neighbours.tokens.ready().await.map_err(|error| error.to_string())?;
+        self.neighbours.turn.ready().await.map_err(|error| error.to_string())?;
         let ams = &self.neighbours.ams;
         let cluster = ams.cluster().await.map_err(|error| error.to_string())?;
         let applications = ams.applications().await.map_err(|error| error.to_string())?;

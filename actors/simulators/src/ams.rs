@@ -88,6 +88,7 @@ impl Ams {
         })
         .on_connect(routes::remember_peer)
         .workers(1)
+        .tcp_nodelay(true)
         .disable_signals()
         .listen_rustls_0_23(listener, Arc::unwrap_or_clone(tls))?
         .run();

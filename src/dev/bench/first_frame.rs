@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use stream_pki::Fingerprint;
+use stream_pki::{Fingerprint, random_bytes};
 use stream_simulators::client::{Gateway, Milestone, Viewer};
 use stream_simulators::instance::Peer;
 use tokio::sync::mpsc;
@@ -33,7 +33,10 @@ const TAP: f64 = 1.5;
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// Where the taps go, in pixels of the stream: nothing else is drawn there.
-const TAPS: [(usize, usize); 3] = [(96, 328), (320, 328), (544, 328)];
+const TAPS: [(usize, usize); 5] = [(48, 328), (176, 328), (304, 328), (432, 328), (560, 328)];
+
+/// From one picture to the next.
+const PICTURE: Duration = Duration::from_nanos(33_333_333);
 
 /// Signals on their way between two peers in memory.
 const QUEUE: usize = 64;
@@ -50,10 +53,7 @@ pub(super) async fn run() -> anyhow::Result<Report> {
     let (gateway, pin) = (services.client()?, services.site.gateway_pin()?);
     let measured = services.while_alive(measure(&gateway, pin)).await;
     drop(services);
-    match measured {
-        Ok(report) => place.clean_up().map(|()| report),
-        Err(error) => Err(error.context(format!("logs are kept in {}", place.keep().display()))),
-    }
+    place.end(measured)
 }
 
 async fn measure(gateway: &Gateway, pin: Fingerprint) -> anyhow::Result<Report> {
@@ -113,6 +113,8 @@ async fn watch(viewer: Viewer, asked: Instant, times: &mut Times) -> anyhow::Res
     times.first_frame.push(first - asked);
     viewer.wait_event(Milestone::ControlOpen, WITHIN).await?;
     for (x, y) in TAPS {
+        // Else every tap would come right after a picture, and wait for all of the next one.
+        tokio::time::sleep(PICTURE.mul_f64(f64::from(random_bytes::<1>()[0]) / 255.0)).await;
         let tapped = Instant::now();
         viewer.tap(x as f64, y as f64, WITHIN).await?;
         viewer.wait_mark(x, y, WITHIN).await?;

@@ -169,34 +169,40 @@ impl Relay {
             // A client must never see the candidates of the one before it.
             for logged in page.signals.iter().filter(|logged| logged.generation == generation) {
                 if socket.text(logged.signal.as_str().to_owned()).await.is_err() {
-                    return End::Left;
+                    return unheard().await;
                 }
             }
         }
     }
 }
 
-/// Keeps the client answering; ends when it cannot be reached.
+/// Keeps the client answering.
 async fn ping(mut socket: Socket) -> End {
     let mut ticks = interval(PING);
     loop {
         ticks.tick().await;
         if socket.ping(b"").await.is_err() {
-            return End::Left;
+            return unheard().await;
         }
     }
+}
+
+/// A client that takes nothing more may have sent something before it left, and clients do: that it
+/// has left is for [`Relay::hear_client`] to say, when it has read all.
+async fn unheard() -> End {
+    std::future::pending().await
 }
 
 /// Says why, closes, and reads on until the client closes too: unread data would have the system
 /// cut the connection before the message is out.
 async fn farewell(mut socket: Socket, mut messages: AggregatedMessageStream, end: End) {
     let (message, reason) = end.farewell();
-    if let Some(message) = message
-        && socket.text(message).await.is_err()
-    {
+    let Some(message) = message else {
+        // The client has closed already: it only waits for the answer to that.
+        let _ = socket.close(Some(reason)).await;
         return;
-    }
-    if socket.close(Some(reason)).await.is_err() {
+    };
+    if socket.text(message).await.is_err() || socket.close(Some(reason)).await.is_err() {
         return;
     }
     while let Some(Ok(message)) = messages.recv().await {

@@ -79,7 +79,12 @@ pub(super) async fn pump(socket: Socket, ends: PumpEnds) {
             }
         }
     }
-    let _ = time::timeout(SEND_WITHIN, sink.close()).await;
+    // The server answers a goodbye; to leave before would look like a connection that broke.
+    let goodbye = async {
+        let _ = sink.close().await;
+        while let Some(Ok(_)) = stream.next().await {}
+    };
+    let _ = time::timeout(SEND_WITHIN, goodbye).await;
 }
 
 async fn open_unbounded(url: &str, pins: Vec<Fingerprint>) -> Result<Socket, SocketError> {
@@ -93,6 +98,8 @@ async fn open_unbounded(url: &str, pins: Vec<Fingerprint>) -> Result<Socket, Soc
 
     let config = client_config(&Trust::Pins(pins), None)?;
     let tcp = TcpStream::connect((host.as_str(), port)).await?;
+    // As browsers do: a signal does not wait until the one before is acknowledged.
+    tcp.set_nodelay(true)?;
     let name = ServerName::try_from(host).map_err(|_| SocketError::Address)?;
     let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
 
