@@ -1,5 +1,7 @@
 //! The files under config/: they load, and what they say of defaults is true.
 
+#![allow(clippy::unwrap_used, reason = "a test may end here")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

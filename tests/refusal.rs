@@ -419,6 +419,7 @@ fn an_agent_that_ams_does_not_trust_says_so_and_is_taken_once_it_does() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the test itself looks at how the task ends")]
 fn an_instance_that_pins_another_certificate_never_attaches() {
     flow(async || {
         let mut played = Played::start().await?;

@@ -25,10 +25,9 @@ impl Nats {
     /// the one that the scripts fetch.
     pub fn find() -> Option<PathBuf> {
         let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats-server");
-        std::env::var_os("NATS_SERVER")
-            .map(PathBuf::from)
-            .or_else(|| process::find("nats-server"))
-            .or_else(|| fetched.is_file().then_some(fetched))
+        let named = std::env::var_os("NATS_SERVER").map(PathBuf::from);
+        let candidates = [named, process::find("nats-server"), Some(fetched)];
+        candidates.into_iter().flatten().find(|program| program.is_file())
     }
 
     /// Starts a server whose files are all in `dir`, and waits until it accepts connections.

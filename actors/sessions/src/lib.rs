@@ -2,7 +2,7 @@
 //!
 //! Asked by `api` on behalf of instances, and by gateways through `bridge`. Asks `tokens`, `turn`,
 //! `ams` and `bridge`. The truth about a session is its document in NATS; what happens to it is
-//! decided by the pure functions of [`session`]. So a restart loses nothing: what this unit owns is
+//! decided by the pure functions of `session.rs`. So a restart loses nothing: what this unit owns is
 //! found again in the store, and what was under way is finished by the next sweep.
 
 mod actor;

@@ -32,6 +32,8 @@ const TAP: f64 = 1.5;
 /// Far more than anything here takes.
 const WITHIN: Duration = Duration::from_secs(30);
 
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Where the taps go, in pixels of the stream: nothing else is drawn there.
 const TAPS: [(usize, usize); 5] = [(48, 328), (176, 328), (304, 328), (432, 328), (560, 328)];
 
@@ -96,7 +98,20 @@ async fn session(
     let viewer = Viewer::connect(&created, vec![pin]).await?;
     watch(viewer, asked, times).await?;
     gateway.delete(&created.id).await?;
-    Ok(())
+    ended(gateway, &created.id).await
+}
+
+/// Returns once a deleted session has ended, so that its end is no load on what comes next.
+async fn ended(gateway: &Gateway, id: &str) -> anyhow::Result<()> {
+    loop {
+        match gateway.get(id).await {
+            Ok(session) if session.status == "terminated" => return Ok(()),
+            Ok(session) if session.status == "error" => anyhow::bail!(session.status_message),
+            Ok(_) => tokio::time::sleep(LOOK).await,
+            Err(error) if error.status() == Some(404) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// The same two peers with nothing between them.
