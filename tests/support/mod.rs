@@ -69,6 +69,21 @@ impl Played {
     }
 }
 
+/// Instances that attach and wait for their end, without a picture.
+pub(crate) fn light_instances() -> Launcher {
+    Arc::new(|boot: Boot| {
+        Box::pin(async move {
+            let mut stop = boot.stop.clone();
+            let instance = Instance::of(boot).map_err(|error| error.to_string())?;
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => {}
+                () = instance.wait_for_its_end() => {}
+            }
+            Ok(())
+        })
+    })
+}
+
 /// The instance's end of the agent's API.
 pub(crate) struct Instance {
     pub(crate) userdata: Userdata,
@@ -82,6 +97,21 @@ impl Instance {
         let pin = userdata.fingerprints.first().context("a fingerprint to pin")?.parse()?;
         let http = Http::new(&userdata.agent_url, Some(&userdata.token), pin)?;
         Ok(Self { userdata, stop: boot.stop, http })
+    }
+
+    /// Says that it runs and follows its commands, whatever the agent answers in between.
+    async fn wait_for_its_end(&self) {
+        while !self.report("running").await.is_ok_and(|answer| answer.status == 200) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut after = 0;
+        loop {
+            match self.commands(after, 25).await {
+                Ok(commands) if commands["desired"] == "terminated" => return,
+                Ok(commands) => after = commands["revision"].as_u64().unwrap_or(0),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
     }
 
     /// A path below this instance's session.
