@@ -1,6 +1,8 @@
 use std::any::Any;
 use std::time::Duration;
 
+use crate::hook;
+
 /// Why an actor gave no answer. None of these says whether the work was done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Unavailable {
@@ -22,17 +24,32 @@ pub enum Unavailable {
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
     Panic(String),
+    /// An answer, or becoming ready, took longer than this.
     Deadline(Duration),
+    /// The worker itself says that it cannot go on.
+    Error(String),
 }
 
 impl Failure {
-    /// Reads the message out of a caught panic.
+    /// Reads the message out of a panic caught on this thread, and where it was.
     pub(crate) fn panic(payload: &(dyn Any + Send)) -> Self {
         let text = payload
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned())
             .or_else(|| payload.downcast_ref::<String>().cloned());
-        Self::Panic(text.unwrap_or_else(|| "a panic without a message".to_owned()))
+        let text = text.unwrap_or_else(|| "without a message".to_owned());
+        Self::Panic(match hook::last_place() {
+            Some(place) => format!("{text} ({place})"),
+            None => text,
+        })
+    }
+
+    /// What the asker of the message in hand is told.
+    pub(crate) fn told(&self) -> Unavailable {
+        match self {
+            Self::Panic(_) | Self::Error(_) => Unavailable::Crashed,
+            Self::Deadline(_) => Unavailable::TimedOut,
+        }
     }
 }
 
@@ -40,7 +57,8 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Panic(text) => write!(f, "panic: {text}"),
-            Self::Deadline(limit) => write!(f, "an answer took longer than {limit:?}"),
+            Self::Deadline(limit) => write!(f, "it took longer than {limit:?}"),
+            Self::Error(text) => write!(f, "error: {text}"),
         }
     }
 }

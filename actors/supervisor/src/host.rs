@@ -1,235 +1,297 @@
 //! The actix actor around a worker: it owns the mailbox, the worker comes and goes.
 
-use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Message, Supervised, WrapFuture};
 use futures_util::FutureExt;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
 
+use crate::answers::Answers;
 use crate::failure::{Failure, Unavailable};
-use crate::mailbox::{Mailbox, Queued};
-use crate::restart::History;
-use crate::status::Record;
-use crate::supervisor::Limits;
-use crate::worker::{Handler, Me, Reply, Worker};
+use crate::ledger::Ledger;
+use crate::limits::Limits;
+use crate::mailbox::{Mailbox, Queued, Slip};
+use crate::thread::{Abandoned, Desk, within};
+use crate::worker::{Handler, Me, Pending, Reply, Worker};
 
-/// What a failure takes along.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Shape {
-    /// The panic unwinds the context; the guard restarts all of it.
-    Guard,
-    /// The panic is caught around the one handler.
-    Host,
+/// How many messages are handled before other work on the same thread has its turn: a flood must
+/// starve neither answers in progress nor the heartbeat.
+const TURN: u32 = 1024;
+
+/// Where the worker lives, and how it is made.
+pub(crate) enum Home<W: Worker> {
+    /// On the thread of its host.
+    Here(Here<W>),
+    /// On a thread of its own, which it may block.
+    Thread(Desk<W>),
 }
 
-/// Counts failures and says how long to pause; shared by a host and the guard around it.
-pub(crate) struct Ledger {
-    pub(crate) record: Arc<Record>,
-    history: RefCell<History>,
+pub(crate) struct Here<W: Worker> {
+    factory: Box<dyn Fn() -> W>,
+    /// `None` only while the mailbox is not read.
+    alive: Option<(W, Me<W>)>,
+    /// Whether answers in progress outlive the worker.
+    keeps_answers: bool,
 }
 
-impl Ledger {
-    pub(crate) fn new(record: Arc<Record>, history: History) -> Rc<Self> {
-        Rc::new(Self { record, history: RefCell::new(history) })
+impl<W: Worker> Home<W> {
+    pub(crate) fn here(factory: impl Fn() -> W + 'static, keeps_answers: bool) -> Self {
+        Self::Here(Here { factory: Box::new(factory), alive: None, keeps_answers })
     }
 
-    /// Notes a failure, logs it, and returns the pause before the rebuild.
-    pub(crate) fn failed(&self, failure: &Failure) -> Duration {
-        let pause = self.history.borrow_mut().pause(Instant::now(), jitter());
-        self.record.failed(failure);
-        log::error!("actor {} failed, restarting in {pause:?}: {failure}", self.record.name);
-        pause
+    pub(crate) fn thread(
+        factory: impl Fn() -> W + Send + Sync + 'static,
+        abandoned: Abandoned,
+    ) -> Self {
+        Self::Thread(Desk::new(factory, abandoned))
     }
 }
 
-/// Returns a number between 0 and 1 that neighbours do not share.
-fn jitter() -> f64 {
-    let mut byte = [0];
-    // Without randomness the pause is just not spread.
-    let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut byte);
-    f64::from(byte[0]) / 255.0
-}
+/// A message that a worker has failed with, to be given to the next one.
+pub(crate) type Again<W> = Box<dyn FnOnce(&mut Host<W>, &mut Context<Host<W>>) + Send>;
 
 /// Something that a worker started has failed.
-pub(crate) struct Failed {
-    pub(crate) incarnation: u64,
-    pub(crate) failure: Failure,
+pub(crate) struct Failed<W: Worker> {
+    incarnation: u64,
+    failure: Failure,
+    again: Option<Again<W>>,
 }
 
-impl Message for Failed {
+impl<W: Worker> Failed<W> {
+    pub(crate) fn new(incarnation: u64, failure: Failure) -> Self {
+        Self { incarnation, failure, again: None }
+    }
+
+    pub(crate) fn with(self, again: Again<W>) -> Self {
+        Self { again: Some(again), ..self }
+    }
+}
+
+impl<W: Worker> Message for Failed<W> {
     type Result = ();
 }
 
-/// Makes the worker panic.
-pub(crate) struct Crash;
+/// Ends the worker; what is queued before it is dealt with first.
+pub(crate) struct Finish(pub(crate) oneshot::Sender<()>);
 
-impl Message for Crash {
+impl Message for Finish {
     type Result = ();
 }
 
 pub(crate) struct Host<W: Worker> {
-    shape: Shape,
+    home: Home<W>,
     limits: Limits,
-    factory: Box<dyn Fn() -> W>,
     mailbox: Mailbox<W>,
     ledger: Rc<Ledger>,
-    /// `None` only while the mailbox is not read.
-    alive: Option<(W, Me<W>)>,
     incarnation: u64,
-    /// Answers in progress of a host: they own what they need and outlive the worker.
-    answers: JoinSet<()>,
-    slots: Rc<Semaphore>,
+    answers: Rc<Answers>,
+    again: VecDeque<Again<W>>,
+    /// Messages handled without a break.
+    handled: u32,
 }
 
 impl<W: Worker> Host<W> {
     pub(crate) fn new(
-        shape: Shape,
+        home: Home<W>,
         limits: Limits,
-        factory: Box<dyn Fn() -> W>,
         mailbox: Mailbox<W>,
         ledger: Rc<Ledger>,
+        answers: Rc<Answers>,
     ) -> Self {
-        let slots = Rc::new(Semaphore::new(limits.at_once));
-        let answers = JoinSet::new();
-        Self {
-            shape,
-            limits,
-            factory,
-            mailbox,
-            ledger,
-            alive: None,
-            incarnation: 0,
-            answers,
-            slots,
-        }
+        let again = VecDeque::new();
+        Self { home, limits, mailbox, ledger, incarnation: 0, answers, again, handled: 0 }
     }
 
-    /// Builds a fresh worker. A factory that panics counts as a failure like any other.
+    /// Builds a fresh worker and, when it is ready, lets it read.
     fn build(&mut self, ctx: &mut Context<Self>) {
         self.incarnation += 1;
-        let me = Me::new(self.mailbox.clone(), self.incarnation);
-        let built = catch_unwind(AssertUnwindSafe(|| {
-            let mut worker = (self.factory)();
-            worker.started(&me);
-            worker
+        let (mailbox, incarnation) = (self.mailbox.clone(), self.incarnation);
+        let ready = match &mut self.home {
+            Home::Here(here) => match here.build(mailbox, incarnation) {
+                Ok(None) => return self.serve(ctx),
+                Ok(Some(ready)) => within(self.limits.start, ready).left_future(),
+                Err(failure) => return self.fail(&failure, ctx),
+            },
+            Home::Thread(desk) => {
+                desk.build(mailbox, incarnation, self.limits.start).right_future()
+            }
+        };
+        ctx.wait(ready.into_actor(self).map(|ready, host, ctx| match ready {
+            Ok(()) => host.serve(ctx),
+            Err(failure) => host.fail(&failure, ctx),
         }));
-        match built {
-            Ok(worker) => {
-                self.alive = Some((worker, me));
-                self.ledger.record.built();
-            }
-            Err(payload) => {
-                me.abort();
-                self.fail(&Failure::panic(&*payload), ctx);
-            }
+    }
+
+    /// Begins to read, with what the last worker failed with.
+    fn serve(&mut self, ctx: &mut Context<Self>) {
+        self.ledger.ready();
+        self.retry(ctx);
+    }
+
+    fn retry(&mut self, ctx: &mut Context<Self>) {
+        while !ctx.waiting()
+            && let Some(again) = self.again.pop_front()
+        {
+            again(self, ctx);
         }
     }
 
-    /// Throws the worker away and has a new one built after the pause that the policy asks for.
+    /// Throws the worker away and leaves it to the guard to start this context again. Until then
+    /// the context waits and reads no mailbox: what is queued stays queued.
     fn fail(&mut self, failure: &Failure, ctx: &mut Context<Self>) {
+        match &mut self.home {
+            Home::Thread(desk) if matches!(failure, Failure::Deadline(_)) => match desk.abandon() {
+                true => self.ledger.failed(failure),
+                false => self.ledger.escalate(failure),
+            },
+            _ => self.ledger.failed(failure),
+        }
         self.discard();
-        let pause = self.ledger.failed(failure);
-        // While the context waits it reads no mailbox: what is queued stays queued. Also for an
-        // immediate restart, so that a factory that always panics does not recurse.
-        let rest = tokio::time::sleep(pause).into_actor(self);
-        ctx.wait(rest.map(|(), host, ctx| host.build(ctx)));
+        ctx.wait(std::future::pending().into_actor(self));
     }
 
     fn discard(&mut self) {
-        if let Some((worker, me)) = self.alive.take() {
-            me.abort();
-            // The state is torn: dropping it may panic as well, and that must change nothing.
-            if catch_unwind(AssertUnwindSafe(|| drop(worker))).is_err() {
-                log::error!(
-                    "actor {} panicked again while it was dropped",
-                    self.ledger.record.name
-                );
+        match &mut self.home {
+            Home::Here(here) => {
+                if !here.keeps_answers {
+                    self.answers.cancel();
+                }
+                here.discard(self.ledger.record.name);
             }
+            Home::Thread(desk) => desk.leave(),
         }
     }
 
-    /// Runs `work` on the worker in the way of this shape; `None` when it panicked.
-    fn run<T>(
-        &mut self,
-        ctx: &mut Context<Self>,
-        work: impl FnOnce(&mut W, &Me<W>) -> T,
-    ) -> Option<T> {
-        let (worker, me) = self.alive.as_mut()?;
-        if self.shape == Shape::Guard {
-            return Some(work(worker, me));
-        }
-        match catch_unwind(AssertUnwindSafe(|| work(worker, me))) {
-            Ok(done) => Some(done),
-            Err(payload) => {
-                self.fail(&Failure::panic(&*payload), ctx);
-                None
-            }
-        }
-    }
-
-    /// Finishes an answer that takes time, under its deadline and beside other messages.
-    fn finish<M>(
-        &mut self,
-        queued: Queued<M>,
-        answer: std::pin::Pin<Box<dyn Future<Output = M::Result>>>,
-        ctx: &mut Context<Self>,
-    ) where
-        M: Message + Send + 'static,
+    /// Gives a message to the worker.
+    pub(crate) fn take<M>(&mut self, queued: Queued<M>, ctx: &mut Context<Self>)
+    where
+        W: Handler<M>,
+        M: Message + Send + Sync + 'static,
         M::Result: Send,
     {
-        let (mailbox, incarnation) = (self.mailbox.clone(), self.incarnation);
-        let (slots, limit) = (Rc::clone(&self.slots), self.limits.handler);
-        let answer = async move {
-            let _slot = slots.acquire().await;
-            tokio::time::timeout(limit, answer).await
+        if queued.slip.is_abandoned() {
+            return;
+        }
+        let (worker, me) = match &mut self.home {
+            Home::Here(Here { alive: Some((worker, me)), .. }) => (worker, me),
+            Home::Here(_) => return queued.slip.answer(Err(Unavailable::Stopped)),
+            Home::Thread(_) => return self.hand_over(Arc::new(queued.message), queued.slip, ctx),
         };
-        let settle = move |queued: Queued<M>, failure: Failure, why: Unavailable| {
-            queued.answer(Err(why));
-            mailbox.report(Failed { incarnation, failure });
-        };
-        match self.shape {
-            Shape::Guard => {
-                let answer = async move {
-                    match answer.await {
-                        Ok(answer) => queued.answer(Ok(answer)),
-                        Err(_) => settle(queued, Failure::Deadline(limit), Unavailable::TimedOut),
-                    }
-                };
-                ctx.spawn(answer.into_actor(self));
+        let reply = catch_unwind(AssertUnwindSafe(|| worker.handle(&queued.message, me)));
+        let doom = me.doom();
+        match reply {
+            Ok(Reply::Now(answer)) if doom.is_none() => queued.slip.answer(Ok(answer)),
+            Ok(Reply::Now(answer)) => match again(queued) {
+                Ok(again) => self.again.push_back(again),
+                Err(slip) => slip.answer(Ok(answer)),
+            },
+            Ok(Reply::Later(answer)) => {
+                let mailbox = self.mailbox.clone();
+                self.answers.begin(queued, answer, mailbox, self.incarnation);
             }
-            Shape::Host => {
-                while self.answers.try_join_next().is_some() {}
-                self.answers.spawn_local(async move {
-                    match AssertUnwindSafe(answer).catch_unwind().await {
-                        Ok(Ok(answer)) => queued.answer(Ok(answer)),
-                        Ok(Err(_)) => {
-                            settle(queued, Failure::Deadline(limit), Unavailable::TimedOut);
-                        }
-                        Err(payload) => {
-                            settle(queued, Failure::panic(&*payload), Unavailable::Crashed);
-                        }
-                    }
-                });
+            Err(payload) => {
+                let failure = Failure::panic(&*payload);
+                match again(queued) {
+                    Ok(again) => self.again.push_back(again),
+                    Err(slip) => slip.answer(Err(failure.told())),
+                }
+                return self.fail(&failure, ctx);
             }
         }
+        if let Some(failure) = doom {
+            self.fail(&failure, ctx);
+        }
     }
+
+    /// Gives a message to the worker on the other thread and waits for it.
+    fn hand_over<M>(&mut self, message: Arc<M>, slip: Slip<M::Result>, ctx: &mut Context<Self>)
+    where
+        W: Handler<M>,
+        M: Message + Send + Sync + 'static,
+        M::Result: Send,
+    {
+        let Home::Thread(desk) = &self.home else { return };
+        let outcome = desk.hand_over(Arc::clone(&message), self.limits.handler);
+        ctx.wait(outcome.into_actor(self).map(move |(answer, doom), host, ctx| {
+            let failure = answer.as_ref().err().cloned().or(doom);
+            let Some(failure) = failure else { return slip.answer(answer.map_err(|f| f.told())) };
+            let mut slip = slip;
+            if W::IDEMPOTENT && slip.first_failure() {
+                host.again.push_back(Box::new(move |host, ctx| host.hand_over(message, slip, ctx)));
+            } else {
+                slip.answer(answer.map_err(|failure| failure.told()));
+            }
+            host.fail(&failure, ctx);
+        }));
+    }
+}
+
+impl<W: Worker> Here<W> {
+    /// A factory that panics is a failure like any other.
+    fn build(
+        &mut self,
+        mailbox: Mailbox<W>,
+        incarnation: u64,
+    ) -> Result<Option<Pending<Result<(), String>>>, Failure> {
+        let me = Me::new(mailbox, incarnation, false);
+        let built = catch_unwind(AssertUnwindSafe(|| {
+            let mut worker = (self.factory)();
+            worker.started(&me);
+            let ready = worker.ready(&me);
+            (worker, ready)
+        }));
+        let (worker, ready) = built.map_err(|payload| {
+            me.abort();
+            Failure::panic(&*payload)
+        })?;
+        let doom = me.doom();
+        self.alive = Some((worker, me));
+        doom.map_or(Ok(ready), Err)
+    }
+
+    fn discard(&mut self, name: &str) {
+        let Some((worker, me)) = self.alive.take() else { return };
+        me.abort();
+        // The state is torn: dropping it may panic as well, and that must change nothing.
+        if catch_unwind(AssertUnwindSafe(|| drop(worker))).is_err() {
+            log::error!("actor {name} panicked again while it was dropped");
+        }
+    }
+
+    fn stopping(&mut self) -> Option<Pending<()>> {
+        let (worker, me) = self.alive.as_mut()?;
+        catch_unwind(AssertUnwindSafe(|| worker.stopping(me))).unwrap_or_default()
+    }
+}
+
+/// Returns a message as one to be tried again, or just its slip if it must not be.
+pub(crate) fn again<W, M>(mut queued: Queued<M>) -> Result<Again<W>, Slip<M::Result>>
+where
+    W: Handler<M>,
+    M: Message + Send + Sync + 'static,
+    M::Result: Send,
+{
+    if !W::IDEMPOTENT || !queued.slip.first_failure() {
+        return Err(queued.slip);
+    }
+    Ok(Box::new(move |host, ctx| host.take(queued, ctx)))
 }
 
 impl<W: Worker> Actor for Host<W> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.build(ctx);
+        if !self.ledger.is_over() {
+            self.build(ctx);
+        }
     }
 }
 
 impl<W: Worker> Supervised for Host<W> {
-    /// Called by the guard after a panic that unwound the context; `started` follows.
+    /// Called by the guard; `started` follows when it polls this context again.
     fn restarting(&mut self, _: &mut Context<Self>) {
         self.discard();
     }
@@ -238,38 +300,52 @@ impl<W: Worker> Supervised for Host<W> {
 impl<W, M> actix::Handler<Queued<M>> for Host<W>
 where
     W: Handler<M>,
-    M: Message + Send + 'static,
+    M: Message + Send + Sync + 'static,
     M::Result: Send,
 {
     type Result = ();
 
     fn handle(&mut self, queued: Queued<M>, ctx: &mut Context<Self>) {
-        if queued.is_abandoned() {
-            return;
-        }
-        match self.run(ctx, |worker, me| worker.handle(&queued.message, me)) {
-            Some(Reply::Now(answer)) => queued.answer(Ok(answer)),
-            Some(Reply::Later(answer)) => self.finish(queued, answer, ctx),
-            None => queued.answer(Err(Unavailable::Crashed)),
+        self.take(queued, ctx);
+        self.handled = self.handled.wrapping_add(1);
+        if self.handled.is_multiple_of(TURN) {
+            ctx.wait(tokio::task::yield_now().into_actor(self));
         }
     }
 }
 
-impl<W: Worker> actix::Handler<Failed> for Host<W> {
+impl<W: Worker> actix::Handler<Failed<W>> for Host<W> {
     type Result = ();
 
-    fn handle(&mut self, failed: Failed, ctx: &mut Context<Self>) {
+    fn handle(&mut self, failed: Failed<W>, ctx: &mut Context<Self>) {
+        self.again.extend(failed.again);
         // Several answers of one incarnation may fail; it is thrown away once.
         if failed.incarnation == self.incarnation {
             self.fail(&failed.failure, ctx);
+        } else {
+            self.retry(ctx);
         }
     }
 }
 
-impl<W: Worker> actix::Handler<Crash> for Host<W> {
+impl<W: Worker> actix::Handler<Finish> for Host<W> {
     type Result = ();
 
-    fn handle(&mut self, _: Crash, ctx: &mut Context<Self>) {
-        let _ = self.run(ctx, |_, _| -> () { panic!("crashed on request") });
+    fn handle(&mut self, Finish(done): Finish, ctx: &mut Context<Self>) {
+        let stopping = match &mut self.home {
+            Home::Here(here) => here.stopping(),
+            Home::Thread(desk) => Some(desk.stopping()),
+        };
+        let answers = self.answers.finished();
+        let finish = async move {
+            if let Some(stopping) = stopping {
+                // Whatever it panics about, it stops.
+                let _ = AssertUnwindSafe(stopping).catch_unwind().await;
+            }
+            answers.await;
+            // Whoever asked for it may have run out of patience.
+            let _ = done.send(());
+        };
+        ctx.wait(finish.into_actor(self));
     }
 }

@@ -1,14 +1,16 @@
-//! Bounded mailboxes: a permit is taken when a message is sent and given back when it is dealt with.
+//! The addresses that askers hold, and messages on their way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use actix::{Addr, Message};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::failure::Unavailable;
-use crate::host::{Crash, Failed, Host};
+use crate::fault::Fault;
+use crate::gauge::{Gauge, Permit};
+use crate::host::{Failed, Finish, Host};
+use crate::patience::within;
 use crate::worker::{Handler, Worker};
 
 /// The address of an actor; cheap to clone. It stays good across restarts.
@@ -38,17 +40,18 @@ impl<W: Worker> Mailbox<W> {
     pub async fn ask<M>(&self, message: M) -> Result<M::Result, Unavailable>
     where
         W: Handler<M>,
-        M: Message + Send + 'static,
+        M: Message + Send + Sync + 'static,
         M::Result: Send,
     {
         let permit = Permit::take(&self.gauge)?;
         let (reply, answer) = oneshot::channel();
-        self.send(Queued { message, reply: Some(reply), permit })?;
-        match tokio::time::timeout(self.patience, answer).await {
-            Ok(Ok(answer)) => answer,
-            // The message was dropped unanswered: its handler was cancelled by a failure.
-            Ok(Err(_)) => Err(Unavailable::Crashed),
-            Err(_) => Err(Unavailable::TimedOut),
+        self.send(Queued { message, slip: Slip { reply: Some(reply), permit, tried: false } })?;
+        match within(self.patience, answer).await {
+            Some(Ok(answer)) => answer,
+            // The message was dropped unanswered, by the end of the actor or by a failure.
+            Some(Err(_)) if self.gauge.is_closed() => Err(Unavailable::Stopped),
+            Some(Err(_)) => Err(Unavailable::Crashed),
+            None => Err(Unavailable::TimedOut),
         }
     }
 
@@ -56,18 +59,18 @@ impl<W: Worker> Mailbox<W> {
     pub fn tell<M>(&self, message: M) -> Result<(), Unavailable>
     where
         W: Handler<M>,
-        M: Message + Send + 'static,
+        M: Message + Send + Sync + 'static,
         M::Result: Send,
     {
         let permit = Permit::take(&self.gauge)?;
-        self.send(Queued { message, reply: None, permit })
+        self.send(Queued { message, slip: Slip { reply: None, permit, tried: false } })
     }
 
     /// Returns the address of this actor for one kind of message, its type forgotten.
     pub fn recipient<M>(&self) -> Recipient<M>
     where
         W: Handler<M>,
-        M: Message + Send + 'static,
+        M: Message + Send + Sync + 'static,
         M::Result: Send,
     {
         let mailbox = self.clone();
@@ -77,31 +80,36 @@ impl<W: Worker> Mailbox<W> {
     pub(crate) fn tell_past_the_bound<M>(&self, message: M)
     where
         W: Handler<M>,
-        M: Message + Send + 'static,
+        M: Message + Send + Sync + 'static,
         M::Result: Send,
     {
         let permit = Permit::take_past_the_bound(&self.gauge);
         // A stopped actor needs no results any more.
-        let _ = self.send(Queued { message, reply: None, permit });
+        let _ = self.send(Queued { message, slip: Slip { reply: None, permit, tried: false } });
     }
 
     /// Tells the host that work it did not see failed.
-    #[expect(clippy::disallowed_methods, reason = "the one place that counts what it sends")]
-    pub(crate) fn report(&self, failed: Failed) {
+    #[expect(clippy::disallowed_methods, reason = "as many as what failed")]
+    pub(crate) fn report(&self, failed: Failed<W>) {
         self.addr.do_send(failed);
     }
 
-    /// Makes the worker panic, for tests of what its users see then.
-    #[expect(clippy::disallowed_methods, reason = "the one place that counts what it sends")]
-    pub(crate) fn crash(&self) {
-        self.addr.do_send(Crash);
+    /// Has the worker finish behind all that is queued.
+    #[expect(clippy::disallowed_methods, reason = "once in a life")]
+    pub(crate) fn finish(&self, done: oneshot::Sender<()>) {
+        self.addr.do_send(Finish(done));
+    }
+
+    /// Makes the worker fail, for tests of what its users see then.
+    pub(crate) fn inject(&self, fault: Fault) {
+        self.tell_past_the_bound(fault);
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that counts what it sends")]
     fn send<M>(&self, queued: Queued<M>) -> Result<(), Unavailable>
     where
         W: Handler<M>,
-        M: Message + Send + 'static,
+        M: Message + Send + Sync + 'static,
         M::Result: Send,
     {
         if !self.addr.connected() {
@@ -140,89 +148,41 @@ pub fn bare<M: Send + 'static>(capacity: usize) -> (Recipient<M>, mpsc::Receiver
     (Recipient(Arc::new(tell)), receiver)
 }
 
-/// A message on its way: its permit, and where the answer goes.
+/// A message on its way.
 pub(crate) struct Queued<M: Message> {
     pub(crate) message: M,
-    reply: Option<oneshot::Sender<Result<M::Result, Unavailable>>>,
-    permit: Permit,
+    pub(crate) slip: Slip<M::Result>,
 }
 
 impl<M: Message> Message for Queued<M> {
     type Result = ();
 }
 
-impl<M: Message> Queued<M> {
+/// What accompanies a message: its permit, and where the answer goes.
+pub(crate) struct Slip<T> {
+    reply: Option<oneshot::Sender<Result<T, Unavailable>>>,
+    permit: Permit,
+    /// Whether a worker has failed with it already.
+    tried: bool,
+}
+
+impl<T> Slip<T> {
     /// Whether there was an asker and it has gone: its answer would be for nobody.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.reply.as_ref().is_some_and(|reply| reply.is_closed())
     }
 
     /// Answers the asker, if there is one, and gives the permit back.
-    pub(crate) fn answer(self, answer: Result<M::Result, Unavailable>) {
+    pub(crate) fn answer(self, answer: Result<T, Unavailable>) {
         drop(self.permit);
         if let Some(reply) = self.reply {
             // An asker that has gone needs no answer.
             let _ = reply.send(answer);
         }
     }
-}
 
-/// Counts what is queued or in work at one actor.
-pub(crate) struct Gauge {
-    capacity: usize,
-    depth: AtomicUsize,
-    high_water: AtomicUsize,
-    refused: AtomicU64,
-}
-
-impl Gauge {
-    pub(crate) fn new(capacity: usize) -> Self {
-        let (depth, high_water) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { capacity, depth, high_water, refused: AtomicU64::new(0) }
-    }
-
-    pub(crate) fn capacity(&self) -> usize {
-        self.capacity
-    }
-
-    pub(crate) fn depth(&self) -> usize {
-        self.depth.load(Relaxed)
-    }
-
-    pub(crate) fn high_water(&self) -> usize {
-        self.high_water.load(Relaxed)
-    }
-
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused.load(Relaxed)
-    }
-}
-
-/// A place in a mailbox; free again when dropped.
-struct Permit(Arc<Gauge>);
-
-impl Permit {
-    fn take(gauge: &Arc<Gauge>) -> Result<Self, Unavailable> {
-        let before = gauge.depth.fetch_add(1, Relaxed);
-        // From here on the permit gives the place back, also when it is refused.
-        let permit = Self(Arc::clone(gauge));
-        if before >= gauge.capacity {
-            gauge.refused.fetch_add(1, Relaxed);
-            return Err(Unavailable::Busy);
-        }
-        gauge.high_water.fetch_max(before + 1, Relaxed);
-        Ok(permit)
-    }
-
-    fn take_past_the_bound(gauge: &Arc<Gauge>) -> Self {
-        let before = gauge.depth.fetch_add(1, Relaxed);
-        gauge.high_water.fetch_max(before + 1, Relaxed);
-        Self(Arc::clone(gauge))
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.depth.fetch_sub(1, Relaxed);
+    /// Returns whether this is the first failure, and remembers it.
+    pub(crate) fn first_failure(&mut self) -> bool {
+        !std::mem::replace(&mut self.tried, true)
     }
 }

@@ -1,8 +1,12 @@
-//! When a failed actor is rebuilt. Pure: time comes in, pauses come out.
+//! When a failed actor is rebuilt. Pure: time comes in, verdicts come out.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// The restart policy of one actor.
+///
+/// With the defaults, an actor that fails whenever it is rebuilt is restarted three times at once,
+/// then after 50 ms, 100 ms … up to 5 s, and is escalated after about half a minute.
 #[derive(Clone, Copy, Debug)]
 pub struct Restart {
     /// How many failures in a row are answered by a restart at once.
@@ -13,6 +17,11 @@ pub struct Restart {
     pub longest_pause: Duration,
     /// An actor that ran this long after a restart is healthy: its failures count from one again.
     pub healthy_after: Duration,
+    /// How many restarts within `window` are the actor's own affair; one more failure is the
+    /// parent's.
+    pub intensity: u32,
+    /// Over how long the restarts are counted.
+    pub window: Duration,
 }
 
 impl Default for Restart {
@@ -20,10 +29,21 @@ impl Default for Restart {
         Self {
             immediate: 3,
             first_pause: Duration::from_millis(50),
-            longest_pause: Duration::from_secs(30),
+            longest_pause: Duration::from_secs(5),
             healthy_after: Duration::from_secs(10),
+            intensity: 15,
+            window: Duration::from_secs(60),
         }
     }
+}
+
+/// What is to be done about a failure.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// Rebuild after this long.
+    Rebuild(Duration),
+    /// Wait for what the parent decides.
+    Escalate,
 }
 
 /// The failures of one actor so far.
@@ -32,16 +52,20 @@ pub(crate) struct History {
     in_a_row: u32,
     /// When the worker last was, or is to be, rebuilt.
     rebuilt: Option<Instant>,
+    recent: Window,
 }
 
 impl History {
     pub(crate) fn new(policy: Restart) -> Self {
-        Self { policy, in_a_row: 0, rebuilt: None }
+        Self { policy, in_a_row: 0, rebuilt: None, recent: Window::default() }
     }
 
-    /// Counts a failure at `now` and returns how long to wait before the rebuild. `jitter`, between
-    /// 0 and 1, takes up to a fifth off, so that neighbours that failed together return apart.
-    pub(crate) fn pause(&mut self, now: Instant, jitter: f64) -> Duration {
+    /// Counts a failure at `now`. `jitter`, between 0 and 1, takes up to a fifth off a pause, so
+    /// that neighbours that failed together return apart.
+    pub(crate) fn failed(&mut self, now: Instant, jitter: impl FnOnce() -> f64) -> Verdict {
+        if !self.recent.admits(now, self.policy.intensity, self.policy.window) {
+            return Verdict::Escalate;
+        }
         let healthy =
             |rebuilt: Instant| now.saturating_duration_since(rebuilt) >= self.policy.healthy_after;
         if self.rebuilt.is_some_and(healthy) {
@@ -54,12 +78,39 @@ impl History {
             doublings => {
                 let factor = 2u32.saturating_pow(doublings - 1);
                 let longest = self.policy.longest_pause;
-                self.policy.first_pause.saturating_mul(factor).min(longest)
+                let pause = self.policy.first_pause.saturating_mul(factor).min(longest);
+                pause.mul_f64(1.0 - jitter().clamp(0.0, 1.0) / 5.0)
             }
         };
-        let pause = pause.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 5.0);
         self.rebuilt = Some(now + pause);
-        pause
+        Verdict::Rebuild(pause)
+    }
+
+    /// Begins anew: the parent has taken the matter over.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::new(self.policy);
+    }
+}
+
+/// What happened within the last while.
+#[derive(Default)]
+pub(crate) struct Window(VecDeque<Instant>);
+
+impl Window {
+    /// Counts one more at `now`, unless there were `most` within `window` already.
+    pub(crate) fn admits(&mut self, now: Instant, most: u32, window: Duration) -> bool {
+        while self.0.front().is_some_and(|then| now.saturating_duration_since(*then) >= window) {
+            self.0.pop_front();
+        }
+        let admitted = self.0.len() < usize::try_from(most).unwrap_or(usize::MAX);
+        if admitted {
+            self.0.push_back(now);
+        }
+        admitted
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -67,16 +118,23 @@ impl History {
 mod tests {
     use super::*;
 
+    fn pause(history: &mut History, now: Instant, jitter: f64) -> Duration {
+        match history.failed(now, || jitter) {
+            Verdict::Rebuild(pause) => pause,
+            Verdict::Escalate => panic!("escalated"),
+        }
+    }
+
     #[test]
     fn the_first_restarts_are_immediate_and_then_pauses_double_up_to_the_longest() {
         let mut history = History::new(Restart {
             immediate: 2,
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(5),
-            healthy_after: Duration::from_secs(60),
+            ..Restart::default()
         });
         let now = Instant::now();
-        let pauses: Vec<_> = (0..6).map(|_| history.pause(now, 0.0).as_secs()).collect();
+        let pauses: Vec<_> = (0..6).map(|_| pause(&mut history, now, 0.0).as_secs()).collect();
         assert_eq!(pauses, [0, 0, 1, 2, 4, 5]);
     }
 
@@ -84,20 +142,46 @@ mod tests {
     fn a_healthy_while_forgives() {
         let mut history = History::new(Restart { immediate: 1, ..Restart::default() });
         let mut now = Instant::now();
-        assert_eq!(history.pause(now, 0.0), Duration::ZERO);
-        assert!(history.pause(now, 0.0) > Duration::ZERO);
+        assert_eq!(pause(&mut history, now, 0.0), Duration::ZERO);
+        assert!(pause(&mut history, now, 0.0) > Duration::ZERO);
         now += Duration::from_secs(11);
-        assert_eq!(history.pause(now, 0.0), Duration::ZERO);
+        assert_eq!(pause(&mut history, now, 0.0), Duration::ZERO);
     }
 
     #[test]
     fn jitter_shortens_by_a_fifth_at_most_and_never_overflows() {
-        let policy = Restart { immediate: 0, ..Restart::default() };
+        let policy = Restart { immediate: 0, intensity: u32::MAX, ..Restart::default() };
         let mut history = History::new(policy);
         for _ in 0..100 {
-            history.pause(Instant::now(), 1.0);
+            pause(&mut history, Instant::now(), 1.0);
         }
-        let pause = history.pause(Instant::now(), 1.0);
-        assert_eq!(pause, policy.longest_pause.mul_f64(0.8));
+        let last = pause(&mut history, Instant::now(), 1.0);
+        assert_eq!(last, policy.longest_pause.mul_f64(0.8));
+    }
+
+    #[test]
+    fn one_failure_too_many_in_a_window_is_the_parents_and_an_old_one_does_not_count() {
+        let policy = Restart { intensity: 2, ..Restart::default() };
+        let mut history = History::new(policy);
+        let start = Instant::now();
+        assert_ne!(history.failed(start, || 0.0), Verdict::Escalate);
+        let later = start + policy.window / 2;
+        assert_ne!(history.failed(later, || 0.0), Verdict::Escalate);
+        assert_eq!(history.failed(later, || 0.0), Verdict::Escalate);
+        assert_ne!(history.failed(start + policy.window, || 0.0), Verdict::Escalate);
+        history.forget();
+        assert_ne!(history.failed(start + policy.window, || 0.0), Verdict::Escalate);
+    }
+
+    #[test]
+    fn a_hopeless_actor_is_escalated_within_a_minute() {
+        let mut history = History::new(Restart::default());
+        let start = Instant::now();
+        let mut now = start;
+        while let Verdict::Rebuild(pause) = history.failed(now, || 0.0) {
+            now += pause;
+            assert!(now - start < Duration::from_secs(60));
+        }
+        assert!(now - start > Duration::from_secs(20));
     }
 }

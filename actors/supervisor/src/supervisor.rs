@@ -1,60 +1,71 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use actix::dev::channel;
 use actix::{Addr, Arbiter, Context};
 use futures_util::FutureExt;
+use tokio::sync::mpsc;
 
+use crate::answers::Answers;
+use crate::core::{Child, Core};
 use crate::failure::Failure;
+use crate::fault::Fault;
+use crate::gauge::Gauge;
 use crate::guard::Guard;
-use crate::host::{Host, Ledger, Shape};
-use crate::mailbox::{Gauge, Mailbox};
-use crate::restart::{History, Restart};
+use crate::hook;
+use crate::host::{Home, Host};
+use crate::ledger::{Ledger, Upward};
+use crate::limits::Limits;
+use crate::mailbox::Mailbox;
+use crate::restart::Restart;
 use crate::status::{ActorStatus, Record};
+use crate::tree::{Node, Policy, Tree};
+use crate::warden::Watch;
 use crate::worker::Worker;
 
-/// How much an actor takes on, and how long anything may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Messages queued or in work; one more is refused as busy.
-    pub mailbox: usize,
-    /// Answers in progress at the same time; further ones wait for a slot.
-    pub at_once: usize,
-    /// An answer that takes longer is cancelled and counts as a failure.
-    pub handler: Duration,
-    /// An asker waits no longer than this, queueing included.
-    pub answer: Duration,
+/// Starts actors, rebuilds what fails, and tells how they are. Cheap to clone; when the last clone
+/// is gone, nobody decides about escalations any more.
+#[derive(Clone)]
+pub struct Supervisor {
+    core: Arc<Core>,
+    group: Node,
+    /// The names from the root to this group, joined by `/`.
+    path: Arc<str>,
 }
 
-impl Default for Limits {
+impl Default for Supervisor {
     fn default() -> Self {
-        Self {
-            mailbox: 1024,
-            at_once: 256,
-            handler: Duration::from_secs(20),
-            answer: Duration::from_secs(25),
-        }
+        Self::new(Policy::default())
     }
 }
 
-/// Starts actors, rebuilds what fails, and tells how they are. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Supervisor {
-    children: Arc<Mutex<Vec<Child>>>,
-}
-
-struct Child {
-    record: Arc<Record>,
-    gauge: Arc<Gauge>,
-    crash: Box<dyn Fn() + Send>,
-    arbiter: Arbiter,
-}
-
 impl Supervisor {
-    /// Starts an actor that a panic restarts as a whole: its other answers in progress are
+    /// Makes the root of a tree.
+    pub fn new(policy: Policy) -> Self {
+        Self::watched(policy, Watch::default())
+    }
+
+    /// Makes the root of a tree whose own thread is as patient as `watch` says.
+    pub fn watched(policy: Policy, watch: Watch) -> Self {
+        Self { core: Core::new(policy, watch), group: Tree::ROOT, path: "".into() }
+    }
+
+    /// Makes a group under this one, itself a supervisor: it deals with its own actors by `policy`,
+    /// and escalates as they do.
+    pub fn group(&self, name: &str, policy: Policy) -> Self {
+        let group = self.core.add_group(self.group, policy);
+        let path = match &*self.path {
+            "" => name.into(),
+            above => format!("{above}/{name}").into(),
+        };
+        Self { core: Arc::clone(&self.core), group, path }
+    }
+
+    /// Starts an actor that a failure restarts as a whole: its other answers in progress are
     /// cancelled, their askers get [`Unavailable::Crashed`](crate::Unavailable::Crashed). Needs a
     /// running actix system.
     pub fn guard<W: Worker>(
@@ -64,10 +75,10 @@ impl Supervisor {
         limits: Limits,
         factory: impl Fn() -> W + Send + 'static,
     ) -> Mailbox<W> {
-        self.start(Shape::Guard, name, restart, limits, factory)
+        self.start(name, restart, limits, move |_| Home::here(factory, false))
     }
 
-    /// Starts an actor whose other answers in progress outlive a panic. Needs a running actix
+    /// Starts an actor whose other answers in progress outlive a failure. Needs a running actix
     /// system.
     pub fn host<W: Worker>(
         &self,
@@ -76,61 +87,126 @@ impl Supervisor {
         limits: Limits,
         factory: impl Fn() -> W + Send + 'static,
     ) -> Mailbox<W> {
-        self.start(Shape::Host, name, restart, limits, factory)
+        self.start(name, restart, limits, move |_| Home::here(factory, true))
     }
 
-    /// Returns how every actor is, in the order they were started.
+    /// Starts an actor whose handlers may block: the worker has a thread of its own and deals with
+    /// one message at a time. A handler past [`Limits::handler`] cannot be cancelled: its thread is
+    /// left behind and a new one takes over, so what it still does happens late, perhaps beside
+    /// what the next worker does. Only for work that may be done twice. Needs a running actix
+    /// system.
+    pub fn thread<W: Worker>(
+        &self,
+        name: &'static str,
+        restart: Restart,
+        limits: Limits,
+        factory: impl Fn() -> W + Send + Sync + 'static,
+    ) -> Mailbox<W> {
+        self.start(name, restart, limits, move |record| {
+            Home::thread(factory, record.abandoned.clone())
+        })
+    }
+
+    /// Returns how every actor here and in the groups below is, in the order they were started.
     pub fn status(&self) -> Vec<ActorStatus> {
-        self.children().iter().map(|child| child.record.status(&child.gauge)).collect()
+        self.core.status(self.group)
     }
 
-    /// Makes the actor called `name` panic; returns whether there is one. For tests of what its
-    /// users see.
-    pub fn crash(&self, name: &str) -> bool {
-        let children = self.children();
-        let child = children.iter().find(|child| child.record.name == name);
-        child.inspect(|child| (child.crash)()).is_some()
-    }
-
-    /// Stops all actors, the last one started first.
-    pub fn stop(&self) {
-        for child in self.children().drain(..).rev() {
-            child.arbiter.stop();
-            child.record.stopped();
+    /// Ends, with the cause, when the supervisor can do no more: the program is then to stop in
+    /// order and to exit with [`EX_SOFTWARE`](crate::EX_SOFTWARE). If it has not after
+    /// [`Watch::drain`], the supervisor's own thread ends it.
+    pub fn fatal(&self) -> impl Future<Output = String> + use<> {
+        let mut fatal = self.core.fatal();
+        async move {
+            match fatal.wait_for(Option::is_some).await.map(|cause| cause.clone()) {
+                Ok(Some(cause)) => cause,
+                // Nobody is left to give up.
+                _ => std::future::pending().await,
+            }
         }
+    }
+
+    /// Makes the actor called `name` (or `group/name`) panic; returns whether there is one. For
+    /// tests of what its users see.
+    pub fn crash(&self, name: &str) -> bool {
+        self.inject(name, Fault::Panic, 1)
+    }
+
+    /// Makes the actor called `name` (or `group/name`) fail `times` in a row, as if by messages
+    /// queued now; returns whether there is one. For tests of what its users see.
+    pub fn inject(&self, name: &str, fault: Fault, times: u32) -> bool {
+        self.core.inject(name, fault, times)
+    }
+
+    /// From now on every failure is answered by a restart at once and none is escalated: for tests
+    /// that crash an actor more often than any real one should.
+    pub fn never_tire(&self) {
+        self.core.tireless.store(true, Relaxed);
+    }
+
+    /// Stops all actors in order, the last one started first. Each is refused further messages,
+    /// deals with what is queued, does what [`Worker::stopping`] returns and finishes its answers
+    /// in progress. One that is late is cut short: each but the last has half of what is left of
+    /// `deadline`.
+    pub async fn shut_down(&self, deadline: Duration) {
+        let until = Instant::now() + deadline;
+        let mut nodes = self.core.started(self.group);
+        while let Some(node) = nodes.pop() {
+            let left = until.saturating_duration_since(Instant::now());
+            let share = if nodes.is_empty() { left } else { left / 2 };
+            if let Some((name, finished)) = self.core.finish(node)
+                && tokio::time::timeout(share, finished).await.is_err()
+            {
+                log::warn!("actor {name} did not finish within {share:?}");
+            }
+            self.core.end(node);
+        }
+    }
+
+    /// Stops all actors at once, the last one started first.
+    pub fn stop(&self) {
+        self.core.started(self.group).into_iter().rev().for_each(|node| self.core.end(node));
     }
 
     fn start<W: Worker>(
         &self,
-        shape: Shape,
         name: &'static str,
         restart: Restart,
         limits: Limits,
-        factory: impl Fn() -> W + Send + 'static,
+        home: impl FnOnce(&Record) -> Home<W> + Send + 'static,
     ) -> Mailbox<W> {
-        let record = Arc::new(Record::new(name));
+        let record = Arc::new(Record::new(name, self.path.to_string()));
         let gauge = Arc::new(Gauge::new(limits.mailbox));
         // The bound of this channel is not what bounds us: see the crate doc.
         let (sender, receiver) = channel::channel(1);
         let mailbox = Mailbox::new(Addr::new(sender), Arc::clone(&gauge), limits.answer);
+        let (orders, ordered) = mpsc::unbounded_channel();
 
-        let arbiter = Arbiter::new();
-        let (own, noted) = (mailbox.clone(), Arc::clone(&record));
-        arbiter.spawn_fn(move || {
-            let context = Context::with_receiver(receiver);
-            let ledger = Ledger::new(noted, History::new(restart));
-            let host = Host::new(shape, limits, Box::new(factory), own, Rc::clone(&ledger));
-            run(Guard::new(context, host, ledger));
+        self.core.add(self.group, |node| {
+            let arbiter = Arbiter::new();
+            let (own, noted, counted) = (mailbox.clone(), Arc::clone(&record), Arc::clone(&gauge));
+            let (events, tireless) = (self.core.events.clone(), Arc::clone(&self.core.tireless));
+            arbiter.spawn_fn(move || {
+                hook::supervise_this_thread();
+                let home = home(&noted);
+                let ledger = Ledger::new(noted, restart, Upward { node, events, tireless });
+                let answers = Answers::new(&limits);
+                let (noted, running) = (Rc::clone(&ledger), Rc::clone(&answers));
+                let host = Host::new(home, limits, own, noted, running);
+                let context = Context::with_receiver(receiver);
+                run(Guard::new(context, host, answers, ordered, ledger, counted));
+            });
+            let (injected, finished) = (mailbox.clone(), mailbox.clone());
+            Child {
+                record,
+                gauge,
+                arbiter: Some(arbiter),
+                orders,
+                inject: Box::new(move |fault| injected.inject(fault)),
+                finish: Box::new(move |done| finished.finish(done)),
+            }
         });
-
-        let target = mailbox.clone();
-        let crash = Box::new(move || target.crash());
-        self.children().push(Child { record, gauge, crash, arbiter });
         mailbox
-    }
-
-    fn children(&self) -> std::sync::MutexGuard<'_, Vec<Child>> {
-        self.children.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an actor author writes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -16,14 +16,34 @@ use crate::failure::Failure;
 use crate::host::Failed;
 use crate::mailbox::Mailbox;
 
+/// Work that takes time and owns all it needs.
+pub type Pending<T> = Pin<Box<dyn Future<Output = T>>>;
+
 /// The state of an actor: built by its factory, thrown away when it fails, seen by nobody else.
 pub trait Worker: Sized + Unpin + 'static {
     /// Called on fresh state, at the start and after every restart, before its next message.
     fn started(&mut self, _me: &Me<Self>) {}
+
+    /// Returns what has to succeed before the first message is read, if anything. The mailbox fills
+    /// meanwhile. An error, or more time than [`Limits::start`](crate::Limits::start), is a failure
+    /// like any other.
+    fn ready(&mut self, _me: &Me<Self>) -> Option<Pending<Result<(), String>>> {
+        None
+    }
+
+    /// Called when the program ends, after the last message; returns what is left to do, if
+    /// anything. It is cut short at the deadline of the shutdown.
+    fn stopping(&mut self, _me: &Me<Self>) -> Option<Pending<()>> {
+        None
+    }
 }
 
 /// Answers one kind of message.
 pub trait Handler<M: Message>: Worker {
+    /// Whether doing it twice is as good as doing it once. If so, a message in hand when the worker
+    /// fails is given to the next worker, once, and its asker notices nothing but the time.
+    const IDEMPOTENT: bool = false;
+
     /// Returns the answer, or a future that owns all it needs to find it. The message is borrowed,
     /// so that it outlives a failure.
     fn handle(&mut self, message: &M, me: &Me<Self>) -> Reply<M::Result>;
@@ -36,7 +56,7 @@ pub trait Handler<M: Message>: Worker {
 /// actor in a message.
 pub enum Reply<T> {
     Now(T),
-    Later(Pin<Box<dyn Future<Output = T>>>),
+    Later(Pending<T>),
 }
 
 impl<T> Reply<T> {
@@ -54,20 +74,28 @@ impl<T> From<T> for Reply<T> {
 /// What a worker can do beside answering: timers and background work that end with this state.
 pub struct Me<W: Worker> {
     mailbox: Mailbox<W>,
-    pub(crate) incarnation: u64,
-    tasks: Rc<RefCell<JoinSet<()>>>,
+    incarnation: u64,
+    may_block: bool,
+    inner: Rc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    tasks: RefCell<JoinSet<()>>,
+    doom: Cell<Option<String>>,
 }
 
 impl<W: Worker> Clone for Me<W> {
     fn clone(&self) -> Self {
-        let Self { mailbox, incarnation, tasks } = self;
-        Self { mailbox: mailbox.clone(), incarnation: *incarnation, tasks: Rc::clone(tasks) }
+        let Self { mailbox, incarnation, may_block, inner } = self;
+        let (mailbox, inner) = (mailbox.clone(), Rc::clone(inner));
+        Self { mailbox, incarnation: *incarnation, may_block: *may_block, inner }
     }
 }
 
 impl<W: Worker> Me<W> {
-    pub(crate) fn new(mailbox: Mailbox<W>, incarnation: u64) -> Self {
-        Self { mailbox, incarnation, tasks: Rc::default() }
+    pub(crate) fn new(mailbox: Mailbox<W>, incarnation: u64, may_block: bool) -> Self {
+        Self { mailbox, incarnation, may_block, inner: Rc::default() }
     }
 
     /// The worker's own mailbox, to hand a [`Recipient`](crate::Recipient) of it to others.
@@ -80,7 +108,7 @@ impl<W: Worker> Me<W> {
     pub fn tell<M>(&self, message: M)
     where
         W: Handler<M>,
-        M: Message + Send + 'static,
+        M: Message + Send + Sync + 'static,
         M::Result: Send,
     {
         self.mailbox.tell_past_the_bound(message);
@@ -90,7 +118,7 @@ impl<W: Worker> Me<W> {
     pub fn after<M>(&self, delay: Duration, message: M)
     where
         W: Handler<M>,
-        M: Message + Send + 'static,
+        M: Message + Send + Sync + 'static,
         M::Result: Send,
     {
         let me = self.clone();
@@ -105,7 +133,7 @@ impl<W: Worker> Me<W> {
     pub fn every<M>(&self, period: Duration, message: M)
     where
         W: Handler<M>,
-        M: Message + Clone + Send + 'static,
+        M: Message + Clone + Send + Sync + 'static,
         M::Result: Send,
     {
         let mailbox = self.mailbox.clone();
@@ -125,19 +153,37 @@ impl<W: Worker> Me<W> {
     /// as a failure of the worker.
     pub fn spawn(&self, work: impl Future<Output = ()> + 'static) {
         let (mailbox, incarnation) = (self.mailbox.clone(), self.incarnation);
-        let mut tasks = self.tasks.borrow_mut();
+        let mut tasks = self.inner.tasks.borrow_mut();
         // Finished tasks would pile up for as long as the worker lives.
         while tasks.try_join_next().is_some() {}
         tasks.spawn_local(async move {
             if let Err(payload) = AssertUnwindSafe(work).catch_unwind().await {
-                let failure = Failure::panic(&*payload);
-                mailbox.report(Failed { incarnation, failure });
+                mailbox.report(Failed::new(incarnation, Failure::panic(&*payload)));
             }
         });
     }
 
+    /// Declares that this worker cannot go on: it is rebuilt as after a panic. A message whose
+    /// handler does so is answered first, unless it is idempotent and tried again.
+    pub fn fail(&self, cause: impl Into<String>) {
+        let cause = cause.into();
+        self.inner.doom.set(Some(cause.clone()));
+        // Outside a handler nobody looks at the above; inside, this comes too late and is ignored.
+        self.mailbox.report(Failed::new(self.incarnation, Failure::Error(cause)));
+    }
+
+    /// Returns the cause if the worker has declared that it cannot go on.
+    pub(crate) fn doom(&self) -> Option<Failure> {
+        self.inner.doom.take().map(Failure::Error)
+    }
+
+    /// Whether handlers may block the thread they run on.
+    pub(crate) fn may_block(&self) -> bool {
+        self.may_block
+    }
+
     /// Ends all timers and background work of this incarnation.
     pub(crate) fn abort(&self) {
-        self.tasks.borrow_mut().abort_all();
+        self.inner.tasks.borrow_mut().abort_all();
     }
 }

@@ -1,0 +1,35 @@
+use std::time::Duration;
+
+use actix::Message;
+
+use crate::worker::{Handler, Me, Reply, Worker};
+
+/// A failure made on purpose, to see what the users of an actor see then.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// A handler panics.
+    Panic,
+    /// A handler declares that the worker cannot go on.
+    Error,
+    /// An answer never comes; on a thread of its own, the handler blocks it for a minute.
+    Hang,
+}
+
+impl Message for Fault {
+    type Result = ();
+}
+
+/// How long an injected hang blocks a thread: longer than any test waits, and not for ever.
+const BLOCKED: Duration = Duration::from_secs(60);
+
+impl<W: Worker> Handler<Fault> for W {
+    fn handle(&mut self, fault: &Fault, me: &Me<Self>) -> Reply<()> {
+        match fault {
+            Fault::Panic => panic!("crashed on request"),
+            Fault::Error => me.fail("failed on request"),
+            Fault::Hang if me.may_block() => std::thread::sleep(BLOCKED),
+            Fault::Hang => return Reply::later(std::future::pending()),
+        }
+        ().into()
+    }
+}

@@ -1,0 +1,30 @@
+use std::time::Duration;
+
+/// How much an actor takes on, and how long anything may take. What exceeds a limit of an answer is
+/// told so within an eighth of that limit more.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Messages queued or in work; one more is refused as busy.
+    pub mailbox: usize,
+    /// Answers in progress at the same time; further ones wait for a slot. On a thread of its own
+    /// a worker has one at a time, whatever this says.
+    pub at_once: usize,
+    /// An answer that takes longer is cancelled and counts as a failure.
+    pub handler: Duration,
+    /// An asker waits no longer than this, queueing included.
+    pub answer: Duration,
+    /// A worker that takes longer to become ready has failed.
+    pub start: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            mailbox: 1024,
+            at_once: 256,
+            handler: Duration::from_secs(20),
+            answer: Duration::from_secs(25),
+            start: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Stopping in order and in time.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use actix::Message;
+use futures_util::future::{join, join3};
+use stream_supervisor::{
+    ActorState, Handler, Limits, Mailbox, Me, Pending, Reply, Supervisor, Unavailable, Worker,
+};
+use tokio::sync::Notify;
+
+use crate::counter::{Count, SHAPES, Shape, Wait, counter, limits, on, tireless};
+
+/// Notes its end, if it comes to it.
+struct Last {
+    name: &'static str,
+    log: Arc<Mutex<Vec<&'static str>>>,
+    stops: bool,
+}
+
+impl Worker for Last {
+    fn stopping(&mut self, _: &Me<Self>) -> Option<Pending<()>> {
+        let (name, log, stops) = (self.name, Arc::clone(&self.log), self.stops);
+        Some(Box::pin(async move {
+            if !stops {
+                std::future::pending::<()>().await;
+            }
+            log.lock().expect("not poisoned").push(name);
+        }))
+    }
+}
+
+/// Has the worker note this.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Note(&'static str);
+
+impl Handler<Note> for Last {
+    fn handle(&mut self, note: &Note, _: &Me<Self>) -> Reply<()> {
+        self.log.lock().expect("not poisoned").push(note.0);
+        ().into()
+    }
+}
+
+struct Row {
+    supervisor: Supervisor,
+    log: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl Row {
+    fn new() -> Self {
+        Self { supervisor: Supervisor::default(), log: Arc::default() }
+    }
+
+    fn add(&self, shape: Shape, name: &'static str, stops: bool) -> Mailbox<Last> {
+        let log = Arc::clone(&self.log);
+        let factory = move || Last { name, log: Arc::clone(&log), stops };
+        shape.start(&self.supervisor, name, tireless(), limits(), factory)
+    }
+
+    fn log(&self) -> Vec<&'static str> {
+        self.log.lock().expect("not poisoned").clone()
+    }
+}
+
+const PLENTY: Duration = Duration::from_secs(20);
+
+#[test]
+fn the_last_one_started_stops_first_and_after_what_was_queued() {
+    for shape in SHAPES {
+        on(async {
+            let row = Row::new();
+            let first = row.add(shape, "first", true);
+            let _second = row.add(shape, "second", true);
+            let third = row.add(shape, "third", true);
+            third.tell(Note("queued at third")).expect("room");
+            first.tell(Note("queued at first")).expect("room");
+            first.ask(Note("done")).await.expect("running");
+            row.supervisor.shut_down(PLENTY).await;
+
+            let log = row.log();
+            let log: Vec<_> = log.into_iter().filter(|line| !line.ends_with("first")).collect();
+            assert_eq!(log[log.len() - 2..], ["third", "second"]);
+            assert!(log.contains(&"queued at third"));
+            assert_eq!(row.log().last(), Some(&"first"));
+            assert_eq!(third.ask(Note("too late")).await, Err(Unavailable::Stopped));
+            let stopped = |state| state == ActorState::Stopped;
+            assert!(row.supervisor.status().iter().all(|actor| stopped(actor.state)));
+        });
+    }
+}
+
+#[test]
+fn one_that_does_not_stop_is_cut_short_and_the_others_still_stop() {
+    for shape in SHAPES {
+        on(async {
+            let row = Row::new();
+            row.add(shape, "first", true);
+            row.add(shape, "second", false);
+            row.add(shape, "third", true);
+            let asked = Instant::now();
+            row.supervisor.shut_down(Duration::from_millis(400)).await;
+            assert!(asked.elapsed() < Duration::from_secs(5));
+            assert_eq!(row.log(), ["third", "first"]);
+        });
+    }
+}
+
+#[test]
+fn answers_in_progress_are_finished() {
+    for shape in SHAPES {
+        on(async {
+            let supervisor = Supervisor::default();
+            let limits = Limits { handler: PLENTY, ..limits() };
+            let counter = shape.start(&supervisor, "counter", tireless(), limits, counter);
+            let permission = Arc::new(Notify::new());
+            let waiting = counter.ask(Wait(Arc::clone(&permission)));
+            let refused = async {
+                // The mailbox is closed at once, though the actor still has work.
+                while counter.tell(Count) != Err(Unavailable::Stopped) {
+                    tokio::task::yield_now().await;
+                }
+                permission.notify_one();
+            };
+            let (waited, (), ()) = join3(waiting, supervisor.shut_down(PLENTY), refused).await;
+            assert_eq!(waited, Ok("done"));
+        });
+    }
+}
+
+#[test]
+fn a_group_stops_alone() {
+    on(async {
+        let row = Row::new();
+        let outside = row.add(Shape::Host, "outside", true);
+        let group = row.supervisor.group("group", Default::default());
+        let inside = group.guard("inside", tireless(), limits(), counter);
+        group.shut_down(PLENTY).await;
+        let (inside, outside) = join(inside.ask(Count), outside.ask(Note("there"))).await;
+        assert_eq!((inside, outside), (Err(Unavailable::Stopped), Ok(())));
+    });
+}

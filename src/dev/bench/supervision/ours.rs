@@ -1,0 +1,72 @@
+//! The supervised side.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use stream_supervisor::{
+    Handler, Limits, Mailbox, Me, Reply, Restart, Supervisor, Worker, detached,
+};
+
+use super::{ANSWERED, Later, Measure, Now, Panic, restart};
+
+#[derive(Default)]
+pub(super) struct Echo;
+
+impl Worker for Echo {}
+
+impl Handler<Now> for Echo {
+    fn handle(&mut self, now: &Now, _: &Me<Self>) -> Reply<u64> {
+        ANSWERED.fetch_add(1, Relaxed);
+        now.0.into()
+    }
+}
+
+impl Handler<Later> for Echo {
+    fn handle(&mut self, later: &Later, _: &Me<Self>) -> Reply<u64> {
+        let Later(number) = *later;
+        Reply::later(async move {
+            tokio::task::yield_now().await;
+            ANSWERED.fetch_add(1, Relaxed);
+            number
+        })
+    }
+}
+
+impl Handler<Panic> for Echo {
+    fn handle(&mut self, _: &Panic, _: &Me<Self>) -> Reply<()> {
+        panic!("on purpose")
+    }
+}
+
+impl Handler<Measure> for Echo {
+    fn handle(&mut self, measure: &Measure, me: &Me<Self>) -> Reply<()> {
+        let (done, mailbox) = (measure.0.clone(), me.mailbox().clone());
+        // Outside of the actor: this is to outlive its restarts.
+        detached("measuring", async move {
+            // Whoever wanted it may have gone.
+            let _ = done.send(restart(&mailbox).await).await;
+        });
+        ().into()
+    }
+}
+
+/// One actor of each shape, which never tire of being restarted.
+pub(super) struct Ours {
+    pub(super) supervisor: Supervisor,
+    pub(super) guard: Mailbox<Echo>,
+    pub(super) host: Mailbox<Echo>,
+    pub(super) thread: Mailbox<Echo>,
+}
+
+impl Ours {
+    pub(super) fn start() -> Self {
+        let supervisor = Supervisor::default();
+        supervisor.never_tire();
+        let restart = Restart::default();
+        // As for plain actix, whatever is sent has room.
+        let limits = Limits { mailbox: usize::MAX / 2, ..Limits::default() };
+        let guard = supervisor.guard("guard", restart, limits, Echo::default);
+        let host = supervisor.host("host", restart, limits, Echo::default);
+        let thread = supervisor.thread("thread", restart, limits, Echo::default);
+        Self { supervisor, guard, host, thread }
+    }
+}
