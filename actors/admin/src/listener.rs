@@ -7,40 +7,30 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stream_bridge::Bridge;
-use stream_supervisor::Supervisor;
-use stream_tokens::Tokens;
-
-use super::actor;
-use crate::GatewayError;
+use crate::AdminError;
 
 /// The bound socket; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Socket {
     path: PathBuf,
     /// Bound once: operators that connect during a restart wait in its queue.
-    pub(super) listener: Arc<UnixListener>,
+    pub(crate) listener: Arc<UnixListener>,
     /// Our own user, as the system saw it when it made the socket.
-    pub(super) uid: u32,
+    pub(crate) uid: u32,
 }
 
 impl Socket {
     /// Binds `path`, over a socket that nobody answers on any more. Refuses a directory that is
     /// open to others, a file of another kind, and a socket somebody answers on.
-    pub(crate) fn bind(path: &Path) -> Result<Self, GatewayError> {
-        let failed = |source| GatewayError::AdminSocket { path: path.to_owned(), source };
+    pub(crate) fn bind(path: &Path) -> Result<Self, AdminError> {
+        let failed = |source| AdminError::Socket { path: path.to_owned(), source };
         if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             stream_pki::create_private_dir(directory).map_err(failed)?;
         }
         if is_answered(path).map_err(failed)? {
-            return Err(GatewayError::AdminInUse { path: path.to_owned() });
+            return Err(AdminError::InUse { path: path.to_owned() });
         }
         Self::listen(path).map_err(failed)
-    }
-
-    /// Starts the actor that answers on the socket.
-    pub(crate) fn serve(&self, bridge: Bridge, tokens: Tokens, supervisor: &Supervisor) {
-        actor::start(self.clone(), bridge, tokens, supervisor);
     }
 
     /// Takes the socket out of the file system.
@@ -88,7 +78,7 @@ mod tests {
         let path = folder.path().join("made/socket");
         let first = Socket::bind(&path).unwrap();
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
-        assert!(matches!(Socket::bind(&path), Err(GatewayError::AdminInUse { .. })));
+        assert!(matches!(Socket::bind(&path), Err(AdminError::InUse { .. })));
 
         // As after a kill: the file stays, nobody listens.
         drop(first);
@@ -102,7 +92,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(Socket::bind(&path), Err(GatewayError::AdminSocket { .. })));
+        assert!(matches!(Socket::bind(&path), Err(AdminError::Socket { .. })));
         assert_eq!(fs::read(&path).unwrap(), b"precious");
     }
 }

@@ -1,0 +1,232 @@
+//! The actor `admin`: answers operators.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use stream_protocol::{Ask, Code, Refusal, Reply, Versioned};
+use stream_supervisor::{Limits, Me, Restart, Supervisor, Worker, detached};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use crate::Debug;
+use crate::common::{self, Common};
+use crate::listener::Socket;
+use crate::wire::{MAX_ANSWER, MAX_REQUEST, Named, read_line};
+
+/// A request that takes longer to be answered is refused; one that takes longer to arrive, and an
+/// operator that takes longer to read, are given up.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Operators served at the same time; further ones wait.
+const AT_ONCE: usize = 16;
+
+/// How long to wait when the system has no room for another connection.
+const PAUSE: Duration = Duration::from_millis(200);
+
+pub(crate) fn start<R, F>(
+    socket: Socket,
+    debug: Debug,
+    supervisor: &Supervisor,
+    desk: impl Fn(R) -> F + Clone + Send + 'static,
+) where
+    R: DeserializeOwned + 'static,
+    F: Future<Output = Result<Value, Refusal>> + 'static,
+{
+    let house = supervisor.clone();
+    let factory = move || {
+        let (house, desk) = (house.clone(), desk.clone());
+        let answer: Answer = Rc::new(move |line| {
+            let (house, desk) = (house.clone(), desk.clone());
+            Box::pin(async move { answer(&line, debug, &house, &desk).await })
+        });
+        Actor { socket: socket.clone(), answer }
+    };
+    supervisor.host("admin", Restart::default(), Limits::default(), factory);
+}
+
+/// Makes the answer to a line.
+type Answer = Rc<dyn Fn(Vec<u8>) -> Pin<Box<dyn Future<Output = Vec<u8>>>>>;
+
+struct Actor {
+    socket: Socket,
+    answer: Answer,
+}
+
+impl Worker for Actor {
+    fn started(&mut self, me: &Me<Self>) {
+        let listener = self.socket.listener.try_clone().and_then(UnixListener::from_std);
+        let listener = listener.expect("the listening socket can be shared");
+        me.spawn(accept(listener, self.socket.uid, Rc::clone(&self.answer)));
+    }
+}
+
+async fn accept(listener: UnixListener, uid: u32, answer: Answer) {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                log::warn!("the operator's socket accepts nobody: {error}");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        if !stream.peer_cred().is_ok_and(|peer| is_operator(peer.uid(), uid)) {
+            log::warn!("a stranger was turned away from the operator's socket");
+            continue;
+        }
+        let answer = Rc::clone(&answer);
+        // Not with the worker: what is in hand is answered also when this state is gone.
+        detached("an operator's request", async move {
+            if let Err(error) = serve(stream, answer).await {
+                log::debug!("an operator left without an answer: {error}");
+            }
+            drop(place);
+        });
+    }
+}
+
+/// Whether somebody who runs as `peer` may operate a service that runs as `uid`.
+fn is_operator(peer: u32, uid: u32) -> bool {
+    peer == uid || peer == 0
+}
+
+async fn serve(mut stream: UnixStream, answer: Answer) -> io::Result<()> {
+    let line = timeout(DEADLINE, read_line(&mut stream, MAX_REQUEST)).await??;
+    let mut line = timeout(DEADLINE, answer(line)).await.unwrap_or_else(|_| {
+        let refusal = Refusal::new(Code::Unavailable, "there was no answer in time");
+        Reply::<Ask>::encode(Err(refusal))
+    });
+    line.push(b'\n');
+    timeout(DEADLINE, stream.write_all(&line)).await??;
+    stream.shutdown().await
+}
+
+/// Answers one line; never with a longer one than the other end reads.
+async fn answer<R, F>(
+    line: &[u8],
+    debug: Debug,
+    supervisor: &Supervisor,
+    desk: impl Fn(R) -> F,
+) -> Vec<u8>
+where
+    R: DeserializeOwned,
+    F: Future<Output = Result<Value, Refusal>>,
+{
+    let answered = async {
+        let Named { op } = Versioned::decode(line)?;
+        if Common::OPS.contains(&op.as_str()) {
+            return common::answer(Versioned::decode(line)?, debug, supervisor);
+        }
+        desk(Versioned::decode(line)?).await
+    };
+    let answer = Reply::encode(answered.await);
+    if answer.len() as u64 >= MAX_ANSWER {
+        let refusal = Refusal::new(Code::TooLarge, "the answer is too long for this socket");
+        return Reply::<Ask>::encode(Err(refusal));
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Admin, Client, ClientError, Config, Crash, Fault, FaultInjection};
+
+    #[derive(Deserialize)]
+    #[serde(tag = "op")]
+    enum Request {
+        #[serde(rename = "double")]
+        Double { number: u64 },
+        #[serde(rename = "much")]
+        Much,
+    }
+
+    async fn desk(request: Request) -> Result<Value, Refusal> {
+        match request {
+            Request::Double { number } => Ok(json!({ "number": 2 * number })),
+            Request::Much => Ok(json!("x".repeat(MAX_ANSWER as usize))),
+        }
+    }
+
+    struct House {
+        supervisor: Supervisor,
+        client: Client,
+        _folder: tempfile::TempDir,
+    }
+
+    fn house(debug: Debug) -> House {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("private/socket");
+        let supervisor = Supervisor::default();
+        let config = Config { socket: socket.clone() };
+        Admin::start(config, debug, &supervisor, desk).unwrap();
+        House { supervisor, client: Client::new(socket), _folder: folder }
+    }
+
+    fn crash(actor: &str, times: u32) -> Crash {
+        Crash { actor: actor.to_owned(), fault: Fault::Panic, times }
+    }
+
+    fn code(answer: Result<impl Sized, ClientError>) -> Option<Code> {
+        match answer.err()? {
+            ClientError::Refused(refusal) => Some(refusal.code),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[actix::test]
+    async fn the_service_answers_what_is_its_own_and_everybody_answers_status() {
+        let House { client, .. } = &house(Debug::default());
+        let doubled: Value = client.ask(&json!({ "op": "double", "number": 21 })).await.unwrap();
+        assert_eq!(doubled, json!({ "number": 42 }));
+        let status = client.status().await.unwrap();
+        assert_eq!(status.actors.len(), 1);
+        assert_eq!((status.actors[0].name.as_str(), status.actors[0].restarts), ("admin", 0));
+    }
+
+    #[actix::test]
+    async fn what_is_no_request_is_refused_with_a_sentence() {
+        let House { client, .. } = &house(Debug::default());
+        let ask = async |request: Value| client.ask::<Value>(&request).await;
+        assert_eq!(code(ask(json!({ "op": "halve" })).await), Some(Code::Malformed));
+        assert_eq!(code(ask(json!({ "number": 1 })).await), Some(Code::Malformed));
+        let text = json!({ "op": "double", "number": "one" });
+        assert_eq!(code(ask(text).await), Some(Code::Malformed));
+        assert_eq!(code(ask(json!({ "op": "much" })).await), Some(Code::TooLarge));
+    }
+
+    #[actix::test]
+    async fn actors_fail_on_request_only_where_that_is_configured() {
+        let refused = house(Debug::default());
+        assert_eq!(code(refused.client.crash(crash("admin", 1)).await), Some(Code::Conflict));
+        assert_eq!(refused.supervisor.status()[0].restarts, 0);
+
+        let allowed = Some(FaultInjection::YesForTestPurposesOnly);
+        let House { client, .. } = &house(Debug { fault_injection: allowed });
+        assert_eq!(code(client.crash(crash("nobody", 1)).await), Some(Code::NotFound));
+        assert_eq!(code(client.crash(crash("admin", 0)).await), Some(Code::Malformed));
+        // The answer comes from what outlives the failure, the next one from the next worker.
+        client.crash(crash("admin", 2)).await.unwrap();
+        while client.status().await.unwrap().actors[0].restarts < 2 {}
+        let actor = &client.status().await.unwrap().actors[0];
+        assert!(actor.last_failure.as_ref().unwrap().cause.contains("panic"));
+    }
+
+    #[test]
+    fn only_the_same_user_and_root_are_operators() {
+        assert!(is_operator(1000, 1000) && is_operator(0, 1000));
+        assert!(!is_operator(1001, 1000) && !is_operator(1000, 0));
+    }
+}

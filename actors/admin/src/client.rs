@@ -1,0 +1,87 @@
+//! The other end of the socket, for the command line.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stream_protocol::{Ask, Refusal, Reply, Versioned};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+
+use crate::actor::DEADLINE;
+use crate::common::{Common, Crash};
+use crate::table::StatusReport;
+use crate::wire::{MAX_ANSWER, read_line};
+
+/// Talks to the service on this machine.
+#[derive(Clone, Debug)]
+pub struct Client {
+    path: PathBuf,
+}
+
+impl Client {
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Returns how every actor is.
+    pub async fn status(&self) -> Result<StatusReport, ClientError> {
+        self.ask(&Common::Status).await
+    }
+
+    /// Makes an actor fail. Refused by a service that is not configured for it, and for an actor
+    /// that it has not.
+    pub async fn crash(&self, crash: Crash) -> Result<(), ClientError> {
+        let Ask {} = self.ask(&Common::Crash(crash)).await?;
+        Ok(())
+    }
+
+    /// Asks anything; `request` carries the name of the operation as its member `op`.
+    pub async fn ask<A: DeserializeOwned>(
+        &self,
+        request: &impl Serialize,
+    ) -> Result<A, ClientError> {
+        let mut line = Versioned::encode(request);
+        line.push(b'\n');
+        // Longer than the other side takes, so that its own sentence comes first.
+        let patience = DEADLINE + Duration::from_secs(2);
+        let answer = tokio::time::timeout(patience, exchange(&self.path, line)).await;
+        let answer = answer.map_err(|_| ClientError::TimedOut)?;
+        let line =
+            answer.map_err(|source| ClientError::Away { path: self.path.clone(), source })?;
+        Ok(Reply::decode(&line)?)
+    }
+}
+
+/// Why the operator's request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("the service does not answer on {}", path.display())]
+    Away { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("the service gave no answer in time")]
+    TimedOut,
+}
+
+async fn exchange(path: &Path, line: Vec<u8>) -> io::Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(path).await?;
+    stream.write_all(&line).await?;
+    read_line(stream, MAX_ANSWER).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix::test]
+    async fn without_a_service_the_client_says_where_it_looked() {
+        let folder = tempfile::tempdir().unwrap();
+        let client = Client::new(folder.path().join("socket"));
+        let error = client.status().await.unwrap_err();
+        assert!(matches!(error, ClientError::Away { .. }));
+        assert!(error.to_string().ends_with("/socket"), "{error}");
+    }
+}

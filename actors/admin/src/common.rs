@@ -1,0 +1,91 @@
+//! What operators ask of every service.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use stream_protocol::{Ask, Code, Refusal};
+use stream_supervisor::Supervisor;
+
+use crate::{Debug, FaultInjection};
+
+/// How often an actor may be made to fail with one request.
+const MAX_TIMES: u32 = 10_000;
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub(crate) enum Common {
+    Crash(Crash),
+    Status,
+}
+
+impl Common {
+    /// The names of these operations; no service has others that are called so.
+    pub(crate) const OPS: [&str; 2] = ["crash", "status"];
+}
+
+/// Which actor is to fail, how, and how often.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Crash {
+    pub actor: String,
+    pub fault: Fault,
+    /// 1 to 10,000.
+    pub times: u32,
+}
+
+/// How an actor fails.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// It says itself that it cannot go on.
+    Error,
+    /// It gives no answer until its deadline.
+    Hang,
+    Panic,
+}
+
+impl From<Fault> for stream_supervisor::Fault {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Error => Self::Error,
+            Fault::Hang => Self::Hang,
+            Fault::Panic => Self::Panic,
+        }
+    }
+}
+
+/// Answers for `supervisor`.
+pub(crate) fn answer(
+    request: Common,
+    debug: Debug,
+    supervisor: &Supervisor,
+) -> Result<Value, Refusal> {
+    match request {
+        Common::Status => {
+            let version = env!("CARGO_PKG_VERSION");
+            Ok(json!({ "version": version, "actors": supervisor.status() }))
+        }
+        Common::Crash(crash) => {
+            fail(&crash, debug, supervisor)?;
+            Ok(json!(Ask {}))
+        }
+    }
+}
+
+fn fail(crash: &Crash, debug: Debug, supervisor: &Supervisor) -> Result<(), Refusal> {
+    let Crash { actor, fault, times } = crash;
+    if debug.fault_injection != Some(FaultInjection::YesForTestPurposesOnly) {
+        let sentence = "actors are made to fail only where the configuration has [debug] \
+            fault_injection = \"yes_for_test_purposes_only\"";
+        return Err(Refusal::new(Code::Conflict, sentence));
+    }
+    if !(1..=MAX_TIMES).contains(times) {
+        let sentence = format!("an actor is made to fail 1 to {MAX_TIMES} times");
+        return Err(Refusal::new(Code::Malformed, sentence));
+    }
+    if !supervisor.inject(actor, (*fault).into(), *times) {
+        let names: Vec<_> = supervisor.status().iter().map(|it| it.name.to_owned()).collect();
+        let sentence = format!("there is no actor {actor}: there are {}", names.join(", "));
+        return Err(Refusal::new(Code::NotFound, sentence));
+    }
+    log::warn!("actor {actor} is made to fail {times} times on request of an operator");
+    Ok(())
+}

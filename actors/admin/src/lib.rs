@@ -1,0 +1,113 @@
+//! The operator's side of a running service: a UNIX socket on which the command line asks how the
+//! actors are and has done what no client may.
+//!
+//! Asked by operators through [`Client`]: one connection carries one request, a line of JSON, and
+//! its answer, another line. The directory of the socket is closed to others, and the peer must run
+//! as the same user or as root. Every service answers `status` and `crash`; what else there is, it
+//! says itself when it starts ([`Admin::start`]). Asks the supervisor, and whoever the service asks
+//! on its part. A restart loses nothing: operators that connect meanwhile wait in the queue of the
+//! socket, and what is in hand is answered.
+
+mod actor;
+mod client;
+mod common;
+mod error;
+mod listener;
+mod table;
+mod wire;
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use stream_protocol::Refusal;
+use stream_supervisor::Supervisor;
+
+pub use client::{Client, ClientError};
+pub use common::{Crash, Fault};
+pub use error::AdminError;
+pub use table::{ActorReport, FailureReport, StatusReport, moment};
+
+use listener::Socket;
+
+/// Where operators find the service.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The UNIX socket. Its directory is made when it is missing and must be closed to others
+    /// (mode 0700).
+    pub socket: PathBuf,
+}
+
+/// What only a service under test does.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Debug {
+    /// Whether `crash` is done, which makes an actor fail. Default: it is refused.
+    pub fault_injection: Option<FaultInjection>,
+}
+
+/// The one value that allows it, spelled out so that nobody sets it by accident.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+pub enum FaultInjection {
+    #[serde(rename = "yes_for_test_purposes_only")]
+    YesForTestPurposesOnly,
+}
+
+/// The running socket; cheap to clone.
+#[derive(Clone)]
+pub struct Admin(Socket);
+
+impl Admin {
+    /// Binds the socket and answers on it under `supervisor`. A request other than `status` and
+    /// `crash` is read as an `R`, by its member `op`, and answered by `desk`.
+    ///
+    /// Refuses a directory that is open to others and a socket on which somebody answers already.
+    /// Needs a running actix system.
+    pub fn start<R, F>(
+        config: Config,
+        debug: Debug,
+        supervisor: &Supervisor,
+        desk: impl Fn(R) -> F + Clone + Send + 'static,
+    ) -> Result<Self, AdminError>
+    where
+        R: DeserializeOwned + 'static,
+        F: Future<Output = Result<Value, Refusal>> + 'static,
+    {
+        let socket = Socket::bind(&config.socket)?;
+        actor::start(socket.clone(), debug, supervisor, desk);
+        Ok(Self(socket))
+    }
+
+    /// Takes the socket out of the file system: nobody finds the service any more.
+    pub fn remove(&self) {
+        self.0.remove();
+    }
+}
+
+/// For a service whose operators ask nothing beyond `status` and `crash`.
+#[derive(Deserialize)]
+#[serde(tag = "op")]
+pub enum NothingElse {}
+
+/// The desk of such a service.
+pub async fn nothing_else(request: NothingElse) -> Result<Value, Refusal> {
+    match request {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_injected_only_where_that_is_spelled_out() {
+        let parse = |text: &str| serde_json::from_str::<Debug>(text);
+        assert_eq!(parse("{}").unwrap().fault_injection, None);
+        let allowed = parse(r#"{"fault_injection":"yes_for_test_purposes_only"}"#).unwrap();
+        assert_eq!(allowed.fault_injection, Some(FaultInjection::YesForTestPurposesOnly));
+        for wrong in [r#"{"fault_injection":"yes"}"#, r#"{"fault_injection":true}"#, r#"{"x":1}"#] {
+            assert!(parse(wrong).is_err(), "{wrong} passed");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `GET /metrics`: what Prometheus is told.
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use stream_metrics::{CONTENT_TYPE, Page};
+use stream_protocol::Op;
+
+use super::House;
+use super::open::{PROBE, dependencies};
+use crate::auth;
+use crate::error::ApiError;
+
+const PREFIX: &str = "anbox_stream_agent";
+
+/// What cannot be found out within the time of a probe is left out.
+pub(super) async fn scrape(
+    request: HttpRequest,
+    house: Data<House>,
+) -> Result<HttpResponse, ApiError> {
+    auth::plain(&request, &house.tokens, Op::StatusRead).await?;
+    let mut page = Page::new(PREFIX);
+    page.actors(&house.supervisor.status());
+    page.requests(&house.requests);
+    let found = async { tokio::join!(dependencies(&house), house.sessions.open()) };
+    if let Ok((dependencies, open)) = tokio::time::timeout(PROBE, found).await {
+        let up = |(name, state): (&str, Result<_, _>)| (name.to_owned(), u64::from(state.is_ok()));
+        let (help, dependencies) = ("Whether it is there", dependencies.into_iter().map(up));
+        page.counts("dependency_up", help, "dependency", dependencies);
+        if let Ok(open) = open {
+            page.count("sessions_open", "Sessions that this agent serves", open as u64);
+        }
+    }
+    Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(page.text()))
+}

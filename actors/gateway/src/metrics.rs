@@ -1,0 +1,175 @@
+//! GET `/metrics`: what Prometheus is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::ServiceRequest;
+use actix_web::http::Method;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_LENGTH};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::Value;
+use stream_bridge::{Bridge, BridgeError};
+use stream_metrics::{CONTENT_TYPE, Page};
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{AgentId, Op, SessionDocument, Status};
+
+use crate::agents;
+use crate::answer::Answer;
+use crate::caller::authorize;
+use crate::state::State;
+
+const PREFIX: &str = "anbox_stream_gateway";
+
+/// A scrape does not wait longer for the store; the rest is told without it.
+const STORE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A status that no session has is told as well: a series must not vanish at zero.
+const STATUSES: [Status; 5] =
+    [Status::Created, Status::Active, Status::Terminating, Status::Terminated, Status::Error];
+
+pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> Answer {
+    authorize(&request, &state, Op::StatusRead, None).await?;
+    let mut page = Page::new(PREFIX);
+    page.actors(&state.supervisor.status());
+    page.requests(&state.requests);
+    let connected = state.bridge.link().await.connected;
+    page.count("nats_up", "Whether NATS is connected", connected.into());
+    match tokio::time::timeout(STORE_DEADLINE, Stored::read(&state.bridge)).await {
+        Ok(Ok(stored)) => stored.tell(&mut page),
+        Ok(Err(error)) => log::debug!("a scrape went without the store: {error}"),
+        Err(_) => log::debug!("a scrape went without the store: it gave no answer in time"),
+    }
+    let mut response = HttpResponse::Ok();
+    response.insert_header((CACHE_CONTROL, "no-store")).content_type(CONTENT_TYPE);
+    Ok(response.body(page.text()))
+}
+
+/// What the store holds, in numbers.
+#[derive(Debug, PartialEq)]
+struct Stored {
+    sessions: BTreeMap<String, u64>,
+    accounts: u64,
+    agents: u64,
+    /// Agents that own live sessions and have not said anything lately.
+    silent: u64,
+}
+
+impl Stored {
+    async fn read(bridge: &Bridge) -> Result<Self, BridgeError> {
+        let documents = bridge.list::<SessionDocument>(Bucket::Sessions).await?;
+        let documents: Vec<_> = documents.into_iter().map(|(_, entry)| entry.value).collect();
+        let accounts = bridge.list::<Value>(Bucket::Accounts).await?.len();
+        let present = agents::present(bridge).await?;
+        let present = present.into_iter().map(|presence| presence.agent).collect();
+        Ok(Self::of(&documents, accounts, &present))
+    }
+
+    fn of(documents: &[SessionDocument], accounts: usize, present: &BTreeSet<AgentId>) -> Self {
+        let mut sessions: BTreeMap<_, _> =
+            STATUSES.iter().map(|status| (status.to_string(), 0)).collect();
+        let mut silent = BTreeSet::new();
+        for document in documents {
+            *sessions.entry(document.status.to_string()).or_default() += 1;
+            let owner = document.owner.as_ref().map(|owner| &owner.agent);
+            if !document.status.is_final() {
+                silent.extend(owner.filter(|agent| !present.contains(agent)));
+            }
+        }
+        let silent = silent.len() as u64;
+        Self { sessions, accounts: accounts as u64, agents: present.len() as u64, silent }
+    }
+
+    fn tell(self, page: &mut Page) {
+        page.counts("sessions_total", "Sessions in the store", "status", self.sessions);
+        page.count("accounts_total", "Service accounts", self.accounts);
+        page.count("agents_total", "Agents that are there", self.agents);
+        let help = "Agents that own sessions and are not there";
+        page.count("agents_unresponsive", help, self.silent);
+    }
+}
+
+/// Names what answers `method` on the resource with `pattern`; the words are those of the
+/// documented metrics where these have one.
+pub(crate) fn handler(method: &Method, pattern: Option<&str>) -> &'static str {
+    match (method.as_str(), pattern.unwrap_or_default()) {
+        ("GET", "/1.0/applications") => "get_applications",
+        ("GET", "/1.0/regions") => "get_regions",
+        ("GET", "/1.0/status") => "get_service_status",
+        ("GET", "/1.0/sessions") => "get_sessions",
+        ("POST", "/1.0/sessions") => "create_new_session",
+        ("GET", "/1.0/sessions/{id}") => "get_session",
+        ("DELETE", "/1.0/sessions/{id}") => "delete_session",
+        ("POST", "/1.0/sessions/{id}/join") => "join_session",
+        ("GET", "/1.0/sessions/{id}/sockets/slave" | "/1.0/session/{id}/sockets/slave") => {
+            "streaming_websocket_slave"
+        }
+        ("GET", "/metrics") => "get_metrics",
+        ("GET", pattern) if pattern.starts_with('/') && !pattern.starts_with("/1.0") => "page",
+        _ => "other",
+    }
+}
+
+/// The length of the body as the request states it.
+pub(crate) fn length(request: &ServiceRequest) -> Option<u64> {
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The length of the body of an answer, where it is known beforehand.
+pub(crate) fn size(body: &impl MessageBody) -> Option<u64> {
+    match body.size() {
+        BodySize::None => Some(0),
+        BodySize::Sized(bytes) => Some(bytes),
+        BodySize::Stream => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::{Owner, Request, SessionId};
+
+    use super::*;
+
+    fn document(status: Status, owner: &str) -> SessionDocument {
+        let request: Request = serde_json::from_str(
+            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
+                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
+        )
+        .unwrap();
+        let owner = Owner { agent: owner.parse().unwrap(), lease_until: 60 };
+        let document = SessionDocument::new(SessionId::random(), request, 0, 30);
+        SessionDocument { status, owner: Some(owner), ..document }
+    }
+
+    #[test]
+    fn agents_with_live_sessions_that_are_not_there_are_unresponsive() {
+        let documents = [
+            document(Status::Active, "here"),
+            document(Status::Active, "gone"),
+            document(Status::Created, "gone"),
+            document(Status::Terminated, "long-gone"),
+        ];
+        let stored = Stored::of(&documents, 3, &BTreeSet::from(["here".parse().unwrap()]));
+        assert_eq!((stored.accounts, stored.agents, stored.silent), (3, 1, 1));
+        let sessions: Vec<_> = stored.sessions.into_iter().filter(|(_, n)| *n > 0).collect();
+        let expected = [("active", 2), ("created", 1), ("terminated", 1)];
+        assert_eq!(sessions, expected.map(|(status, n)| (status.to_owned(), n)));
+    }
+
+    #[test]
+    fn a_status_without_sessions_is_told_as_zero() {
+        let mut page = Page::new(PREFIX);
+        Stored::of(&[], 0, &BTreeSet::new()).tell(&mut page);
+        let line = r#"anbox_stream_gateway_sessions_total{status="active"} 0"#;
+        assert!(page.text().lines().any(|found| found == line));
+    }
+
+    #[test]
+    fn what_is_not_served_has_one_name_whatever_it_is() {
+        assert_eq!(handler(&Method::GET, Some("/1.0/sessions/{id}")), "get_session");
+        assert_eq!(handler(&Method::PUT, Some("/1.0/sessions/{id}")), "other");
+        assert_eq!(handler(&Method::GET, Some("/style.css")), "page");
+        assert_eq!(handler(&Method::GET, None), "other");
+    }
+}

@@ -1,0 +1,145 @@
+//! Counts of requests.
+
+use std::time::Instant;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::Labels;
+
+/// Upper bounds in seconds; the last ones are for long-polls.
+const DURATIONS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
+
+/// Upper bounds in bytes.
+const SIZES: [f64; 7] = [0.0, 256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0];
+
+/// The methods told by name; any word may stand in a request.
+const METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
+
+type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// The counters of one service; clones count together.
+#[derive(Clone)]
+pub struct Requests {
+    in_flight: Gauge,
+    answered: Family<Labels, Counter>,
+    durations: Histograms,
+    request_sizes: Histograms,
+    response_sizes: Histograms,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        let sizes: fn() -> Histogram = || Histogram::new(SIZES);
+        Self {
+            in_flight: Gauge::default(),
+            answered: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
+            request_sizes: Family::new_with_constructor(sizes),
+            response_sizes: Family::new_with_constructor(sizes),
+        }
+    }
+}
+
+impl Requests {
+    /// Counts a request as in flight until what is returned is gone.
+    pub fn begin(&self) -> Request {
+        self.in_flight.inc();
+        Request { counts: self.clone(), begun: Instant::now() }
+    }
+
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let Self { in_flight, answered, durations, request_sizes, response_sizes } = self.clone();
+        registry.register("http_in_flight_requests", "Requests being answered", in_flight);
+        registry.register("http_requests", "Requests answered", answered);
+        registry.register("http_request_duration_seconds", "Time to the answer", durations);
+        registry.register("http_request_size_bytes", "Bodies of requests", request_sizes);
+        registry.register("http_response_size_bytes", "Bodies of answers", response_sizes);
+    }
+}
+
+/// A request in flight.
+pub struct Request {
+    counts: Requests,
+    begun: Instant,
+}
+
+impl Request {
+    /// Counts the answer. `handler` is one of few words, never what the client wrote; sizes are in
+    /// bytes, where they are known.
+    pub fn answered(
+        self,
+        handler: &str,
+        method: &str,
+        status: u16,
+        sizes: (Option<u64>, Option<u64>),
+    ) {
+        let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("other");
+        let mut labels: Labels = vec![("handler", handler.to_owned()), ("method", method.into())];
+        let Requests { durations, request_sizes, response_sizes, answered, .. } = &self.counts;
+        durations.get_or_create_owned(&labels).observe(self.begun.elapsed().as_secs_f64());
+        for (family, size) in [(request_sizes, sizes.0), (response_sizes, sizes.1)] {
+            if let Some(size) = size {
+                family.get_or_create_owned(&labels).observe(size as f64);
+            }
+        }
+        labels.push(("code", format!("{}xx", status / 100)));
+        answered.get_or_create_owned(&labels).inc();
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.counts.in_flight.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Page;
+
+    fn told(requests: &Requests) -> String {
+        let mut page = Page::new("p");
+        page.requests(requests);
+        page.text()
+    }
+
+    #[test]
+    fn an_answer_is_counted_by_handler_method_and_class_of_status() {
+        let requests = Requests::default();
+        requests.begin().answered("get_session", "GET", 404, (None, Some(90)));
+        requests.begin().answered("get_session", "GET", 403, (None, None));
+        let text = told(&requests);
+        let labels = r#"handler="get_session",method="GET""#;
+        for line in [
+            format!(r#"p_http_requests_total{{{labels},code="4xx"}} 2"#),
+            format!(r#"p_http_request_duration_seconds_bucket{{le="60.0",{labels}}} 2"#),
+            format!(r#"p_http_response_size_bytes_bucket{{le="256.0",{labels}}} 1"#),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_in_flight_until_it_is_answered_or_given_up() {
+        let requests = Requests::default();
+        let (first, second) = (requests.begin(), requests.begin());
+        assert!(told(&requests).contains("p_http_in_flight_requests 2"));
+        first.answered("x", "GET", 200, (None, None));
+        drop(second);
+        assert!(told(&requests).contains("p_http_in_flight_requests 0"));
+    }
+
+    #[test]
+    fn a_word_that_a_client_made_up_is_no_label() {
+        let requests = Requests::default();
+        requests.begin().answered("x", "SECRET", 405, (None, None));
+        let text = told(&requests);
+        assert!(text.contains(r#"method="other""#) && !text.contains("SECRET"), "{text}");
+    }
+}

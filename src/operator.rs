@@ -1,0 +1,116 @@
+//! What operators do with a running service, on the command line of both programs.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use stream_admin::{Client, Crash, Fault};
+
+use crate::config::{self, ConfigError};
+
+/// Where a running service is found.
+#[derive(Args, Clone, Debug)]
+pub struct Door {
+    /// The operator's socket; by default the one that the configuration names.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The configuration of the service; by default the one that `run` takes.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Door {
+    /// Returns the path of the socket. Refuses a configuration that names none.
+    pub fn path(self, default_config: &Path) -> Result<PathBuf, ConfigError> {
+        /// The one section that matters here: an operator need not be able to read all the rest.
+        #[derive(Deserialize)]
+        struct Sections {
+            admin: stream_admin::Config,
+        }
+        if let Some(socket) = self.socket {
+            return Ok(socket);
+        }
+        let config = self.config.as_deref().unwrap_or(default_config);
+        Ok(config::read::<Sections>(config, |_| Ok(()))?.admin.socket)
+    }
+}
+
+/// What operators ask of every service.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show how the actors of the running service are.
+    Status {
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Make an actor fail; only where the configuration allows it for tests.
+    Crash {
+        actor: String,
+        #[command(flatten)]
+        how: How,
+        /// How often it is to fail, 1 to 10,000.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        times: u32,
+        #[command(flatten)]
+        door: Door,
+    },
+}
+
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+pub struct How {
+    /// It panics: the default.
+    #[arg(long)]
+    panic: bool,
+    /// It gives no answer until its deadline.
+    #[arg(long)]
+    hang: bool,
+    /// It says itself that it cannot go on.
+    #[arg(long)]
+    error: bool,
+}
+
+impl How {
+    fn fault(&self) -> Fault {
+        match self {
+            Self { hang: true, .. } => Fault::Hang,
+            Self { error: true, .. } => Fault::Error,
+            _ => Fault::Panic,
+        }
+    }
+}
+
+impl Command {
+    /// Asks the service and prints what it says.
+    pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
+        match self {
+            Self::Status { json, door } => {
+                let report = ask(Client::new(door.path(default_config)?).status())?;
+                println!("{}", if json { report.json() } else { report.to_string() });
+            }
+            Self::Crash { actor, how, times, door } => {
+                let client = Client::new(door.path(default_config)?);
+                let crash = Crash { actor, fault: how.fault(), times };
+                ask(client.crash(crash))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs one request to the end.
+pub fn ask<T>(
+    request: impl Future<Output = Result<T, stream_admin::ClientError>>,
+) -> Result<T, stream_admin::ClientError> {
+    actix::System::new().block_on(request)
+}
+
+/// The moment `days` from now, in Unix seconds.
+pub fn days_from_now(days: u64) -> u64 {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or(Duration::ZERO).as_secs();
+    now.saturating_add(days.saturating_mul(24 * 3600))
+}
