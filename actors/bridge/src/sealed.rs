@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,12 +18,8 @@ use crate::{Bridge, BridgeError};
 /// The generation of the record that the first unit writes.
 const FIRST: u64 = 1;
 
-/// How long a record that was read may change unnoticed.
-const REFRESH: Duration = Duration::from_secs(30);
-
-/// Pauses between attempts to read a record double from the first to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often a change is repeated on what another unit wrote meanwhile.
+const TRIES: usize = 8;
 
 /// Returns the keys in the sealed record `name`; writes the record with `first` when there is none.
 ///
@@ -58,8 +53,8 @@ pub async fn load_sealed<T: Serialize + DeserializeOwned>(
     accept(seal, name, &record, &highest)
 }
 
-/// Tells `tell` what [`load_sealed`] returns, at once and again every half minute, so that keys
-/// another unit wrote are met; more often while they cannot be had. Never ends.
+/// Tells `tell` what [`load_sealed`] returns: at once, whenever another unit wrote the record, and
+/// every 20 s at the latest; more often while the keys cannot be had. Never ends.
 pub async fn follow_sealed<T: Serialize + DeserializeOwned>(
     bridge: &Bridge,
     seal: &Seal,
@@ -68,17 +63,48 @@ pub async fn follow_sealed<T: Serialize + DeserializeOwned>(
     state: &Path,
     tell: impl Fn(Result<T, SealedError>),
 ) {
-    let mut pause = FIRST_PAUSE;
-    loop {
+    let look = async || {
         let keys = load_sealed(bridge, seal, name, &first, state).await;
-        let (rest, next) = match keys {
-            Ok(_) => (REFRESH, FIRST_PAUSE),
-            Err(_) => (pause, LONGEST_PAUSE.min(pause * 2)),
-        };
+        let found = keys.is_ok();
         tell(keys);
-        tokio::time::sleep(rest).await;
-        pause = next;
+        found
+    };
+    bridge.watch(Bucket::Keys, name, look).await;
+}
+
+/// Applies `edit` to the keys in the record `name`, stores them as the next generation, and returns
+/// them; repeats both when another unit was faster, so `edit` may run several times. An error of
+/// `edit` leaves the record as it is. Refuses a record that is not there, does not open or went
+/// back.
+pub async fn change_sealed<T, E>(
+    bridge: &Bridge,
+    seal: &Seal,
+    name: &str,
+    state: &Path,
+    edit: impl Fn(&mut T) -> Result<(), E>,
+) -> Result<T, E>
+where
+    T: Serialize + DeserializeOwned,
+    E: From<SealedError>,
+{
+    let highest = Highest::new(state, name);
+    for _ in 0..TRIES {
+        let read = bridge.read::<Record>(Bucket::Keys, name).await.map_err(SealedError::from)?;
+        let entry = read.ok_or(SealedError::Bridge(BridgeError::Missing))?;
+        let mut keys: T = accept(seal, name, &entry.value, &highest)?;
+        edit(&mut keys)?;
+        let generation = entry.value.generation + 1;
+        let record = Record::seal(seal, name, generation, &keys);
+        match bridge.update(Bucket::Keys, name, &record, entry.revision).await {
+            Ok(_) => {
+                highest.remember(generation)?;
+                return Ok(keys);
+            }
+            Err(BridgeError::Conflict) => {}
+            Err(error) => return Err(SealedError::from(error).into()),
+        }
     }
+    Err(SealedError::from(BridgeError::Conflict).into())
 }
 
 /// Why the keys cannot be had.

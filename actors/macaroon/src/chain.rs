@@ -4,15 +4,19 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::Signature;
+use crate::{Key, Signature};
 
 /// Separates macaroon keys from other uses of a root key; fixed by the format.
 const KEY_GENERATOR: &[u8] = b"macaroons-key-generator";
 
+/// Returns what signs identifiers in place of the root key itself.
+pub(crate) fn derive(root_key: &[u8]) -> Signature {
+    hmac(KEY_GENERATOR, root_key)
+}
+
 /// Returns the signature of a macaroon that has no caveat yet.
-pub(crate) fn start(root_key: &[u8], identifier: &str) -> Signature {
-    let key = hmac(KEY_GENERATOR, root_key);
-    hmac(&*key, identifier.as_bytes())
+pub(crate) fn start(key: &Key, identifier: &str) -> Signature {
+    hmac(&*key.0, identifier.as_bytes())
 }
 
 /// Returns the signature that replaces `signature` once `caveat` is added.

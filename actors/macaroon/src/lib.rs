@@ -33,16 +33,34 @@ pub struct Macaroon {
 
 type Signature = Zeroizing<[u8; 32]>;
 
+/// A root key, ready to sign and verify; wiped when dropped.
+#[derive(Clone)]
+pub struct Key(Signature);
+
+impl Key {
+    /// Derives the key from a root key of any length, which is all the work that does not depend on
+    /// a macaroon.
+    pub fn derive(root_key: &[u8]) -> Self {
+        Self(chain::derive(root_key))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key([redacted])")
+    }
+}
+
 impl Macaroon {
-    /// Makes a macaroon without caveats, signed with `root_key`.
+    /// Makes a macaroon without caveats, signed with `key`.
     ///
     /// `location` is a hint that the signature does not cover.
-    pub fn new(root_key: &[u8], location: &str, identifier: &str) -> Self {
+    pub fn new(key: &Key, location: &str, identifier: &str) -> Self {
         Self {
             location: location.to_owned(),
             identifier: identifier.to_owned(),
             caveats: Vec::new(),
-            signature: chain::start(root_key, identifier),
+            signature: chain::start(key, identifier),
         }
     }
 
@@ -78,13 +96,13 @@ impl Macaroon {
         wire::parse(&text::decode(text)?)
     }
 
-    /// Checks that identifier and caveats were signed with `root_key`, in constant time; whether
-    /// the caveats hold is for the caller to say.
-    pub fn verify(&self, root_key: &[u8]) -> Result<(), MacaroonError> {
+    /// Checks that identifier and caveats were signed with `key`, in constant time; whether the
+    /// caveats hold is for the caller to say.
+    pub fn verify(&self, key: &Key) -> Result<(), MacaroonError> {
         let signature = self
             .caveats
             .iter()
-            .fold(chain::start(root_key, &self.identifier), |s, caveat| chain::extend(&s, caveat));
+            .fold(chain::start(key, &self.identifier), |s, caveat| chain::extend(&s, caveat));
         match bool::from(signature.as_slice().ct_eq(self.signature.as_slice())) {
             true => Ok(()),
             false => Err(MacaroonError::Signature),

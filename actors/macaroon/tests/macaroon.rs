@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
-use stream_macaroon::{MAX_CAVEATS, MAX_TEXT, Macaroon, MacaroonError};
+use stream_macaroon::{Key, MAX_CAVEATS, MAX_TEXT, Macaroon, MacaroonError};
 
 /// Computed apart from this code, with Python's `hmac` and `hashlib`, over a root key of the bytes
 /// 0 to 63, location and identifier as below and two caveats:
@@ -20,9 +20,13 @@ fn root_key() -> Vec<u8> {
     (0..64).collect()
 }
 
+fn key(root_key: &[u8]) -> Key {
+    Key::derive(root_key)
+}
+
 fn known() -> Macaroon {
     let mut macaroon =
-        Macaroon::new(&root_key(), "anbox-stream-agent", "1.k1.AAAAAAAAAAAAAAAA.instance.s1");
+        Macaroon::new(&key(&root_key()), "anbox-stream-agent", "1.k1.AAAAAAAAAAAAAAAA.instance.s1");
     macaroon.add_first_party("time-before 2030-01-01T00:00:00Z");
     macaroon.add_first_party(&format!("allow signal.read signal.write {}", "x".repeat(100)));
     macaroon
@@ -37,13 +41,13 @@ fn a_known_macaroon_is_written_and_read_to_the_byte() {
     assert_eq!(read.identifier(), "1.k1.AAAAAAAAAAAAAAAA.instance.s1");
     assert_eq!(read.caveats().len(), 2);
     assert_eq!(read.caveats()[0], "time-before 2030-01-01T00:00:00Z");
-    assert_eq!(read.verify(&root_key()), Ok(()));
+    assert_eq!(read.verify(&key(&root_key())), Ok(()));
 }
 
 #[test]
 fn another_key_does_not_verify() {
-    for key in [&b""[..], &root_key()[..63], &[0; 64]] {
-        assert_eq!(known().verify(key), Err(MacaroonError::Signature));
+    for other in [&b""[..], &root_key()[..63], &[0; 64]] {
+        assert_eq!(known().verify(&key(other)), Err(MacaroonError::Signature));
     }
 }
 
@@ -53,7 +57,7 @@ fn a_holder_narrows_without_the_key() {
     held.add_first_party("allow signal.read");
     let narrowed = Macaroon::decode(&held.encode()).unwrap();
     assert_eq!(narrowed.caveats().len(), 3);
-    assert_eq!(narrowed.verify(&root_key()), Ok(()));
+    assert_eq!(narrowed.verify(&key(&root_key())), Ok(()));
 }
 
 #[test]
@@ -85,20 +89,20 @@ fn loose_base64_is_refused() {
 
 #[test]
 fn size_is_bounded_in_text_and_in_caveats() {
-    let mut macaroon = Macaroon::new(b"k", "l", "i");
+    let mut macaroon = Macaroon::new(&key(b"k"), "l", "i");
     for _ in 0..MAX_CAVEATS {
         macaroon.add_first_party("c");
     }
-    assert_eq!(Macaroon::decode(&macaroon.encode()).unwrap().verify(b"k"), Ok(()));
+    assert_eq!(Macaroon::decode(&macaroon.encode()).unwrap().verify(&key(b"k")), Ok(()));
     macaroon.add_first_party("c");
     let refused = Macaroon::decode(&macaroon.encode()).unwrap_err();
     assert_eq!(refused, MacaroonError::TooManyCaveats);
 
     // 3,072 bytes are 4,096 characters; this one has 3,029 of identifier and 43 around it.
-    let full = Macaroon::new(b"k", "l", &"i".repeat(3029)).encode();
+    let full = Macaroon::new(&key(b"k"), "l", &"i".repeat(3029)).encode();
     assert_eq!(full.len(), MAX_TEXT);
-    assert_eq!(Macaroon::decode(&full).unwrap().verify(b"k"), Ok(()));
-    let over = Macaroon::new(b"k", "l", &"i".repeat(3030)).encode();
+    assert_eq!(Macaroon::decode(&full).unwrap().verify(&key(b"k")), Ok(()));
+    let over = Macaroon::new(&key(b"k"), "l", &"i".repeat(3030)).encode();
     assert_eq!(Macaroon::decode(&over).unwrap_err(), MacaroonError::TooLong);
 }
 
@@ -110,11 +114,12 @@ fn the_signature_is_not_in_the_debug_output() {
     assert!(!shown.contains("2, 187, 58"), "{shown}");
 }
 
-fn any_macaroon() -> impl Strategy<Value = (Vec<u8>, Macaroon)> {
+fn any_macaroon() -> impl Strategy<Value = (Key, Macaroon)> {
     // Within 4 KiB at the worst: 40 characters can be 160 bytes.
     let caveats = prop::collection::vec(".{0,40}", 0..8);
     (any::<Vec<u8>>(), ".{0,40}", ".{0,200}", caveats).prop_map(
-        |(key, location, identifier, caveats)| {
+        |(root_key, location, identifier, caveats)| {
+            let key = key(&root_key);
             let mut macaroon = Macaroon::new(&key, &location, &identifier);
             for caveat in &caveats {
                 macaroon.add_first_party(caveat);
@@ -191,6 +196,6 @@ fn every_beginning_is_refused() {
 /// As a service does: what it reads must be signed, and be meant for it.
 fn is_refused(text: &str) -> bool {
     Macaroon::decode(text).map_or(true, |macaroon| {
-        macaroon.verify(&root_key()).is_err() || macaroon.location() != "anbox-stream-agent"
+        macaroon.verify(&key(&root_key())).is_err() || macaroon.location() != "anbox-stream-agent"
     })
 }

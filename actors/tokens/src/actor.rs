@@ -1,38 +1,35 @@
-//! The actor: the root keys as they are known now, and the loop that keeps them so.
+//! The actor: what is known now of root keys and revocations, and the loops that keep it so.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use actix::Message;
-use stream_bridge::{Bridge, SealedError, follow_sealed};
+use stream_bridge::{Bridge, BridgeError, SealedError, follow_sealed};
 use stream_pki::Seal;
 use stream_supervisor::{Handler, Me, Reply, Worker};
 
 use crate::keyring::Keyring;
+use crate::latest::Latest;
+use crate::revoked::{self, Revoked};
 use crate::{Claims, Config, Mint, Minted, Ready, Side, TokensError, Verify, authority};
 
-/// The root keys, once there are any. Outlives a crash of the actor, which so needs no NATS.
+/// What was read last. Outlives a crash of the actor.
 #[derive(Clone, Default)]
-pub(crate) struct Kept(Arc<Mutex<Option<Arc<Keyring>>>>);
-
-impl Kept {
-    fn get(&self) -> Option<Arc<Keyring>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, keyring: Arc<Keyring>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(keyring);
-    }
+pub(crate) struct Kept {
+    pub(crate) keys: Latest<Keyring>,
+    pub(crate) revoked: Latest<Revoked>,
 }
 
 pub(crate) struct Actor {
-    config: Config,
-    side: Side,
-    bridge: Bridge,
-    seal: Arc<Seal>,
+    pub(crate) config: Config,
+    pub(crate) side: Side,
+    pub(crate) bridge: Bridge,
+    pub(crate) seal: Arc<Seal>,
     kept: Kept,
     /// Why the keys could not be read the last time.
-    trouble: Option<Arc<SealedError>>,
+    keys_trouble: Option<Arc<SealedError>>,
+    /// Why the revocations could not be read the last time.
+    revoked_trouble: Option<BridgeError>,
 }
 
 impl Actor {
@@ -43,14 +40,22 @@ impl Actor {
         seal: Arc<Seal>,
         kept: Kept,
     ) -> Self {
-        Self { config, side, bridge, seal, kept, trouble: None }
+        Self { config, side, bridge, seal, kept, keys_trouble: None, revoked_trouble: None }
     }
 
-    fn keyring(&self) -> Result<Arc<Keyring>, TokensError> {
-        self.kept.get().ok_or_else(|| match self.trouble.as_deref() {
-            None => TokensError::NotReady("they have not been read yet".to_owned()),
+    /// What is known, unless it is missing or too old to count.
+    pub(crate) fn known(&self) -> Result<(Arc<Keyring>, Arc<Revoked>), TokensError> {
+        let now = Instant::now();
+        let unread = |what: &str| TokensError::NotReady(format!("{what} not been read yet"));
+        let keys = self.kept.keys.get(now).ok_or_else(|| match self.keys_trouble.as_deref() {
+            None => unread("the root keys have"),
             Some(trouble) => trouble.into(),
-        })
+        })?;
+        let revoked = self.kept.revoked.get(now).ok_or_else(|| match &self.revoked_trouble {
+            None => unread("what is revoked has"),
+            Some(trouble) => TokensError::NotReady(trouble.to_string()),
+        })?;
+        Ok((keys, revoked))
     }
 }
 
@@ -64,51 +69,74 @@ impl Worker for Actor {
             let tell = |keys: Result<_, _>| told.tell(Loaded(keys.map(Arc::new).map_err(Arc::new)));
             follow_sealed(&bridge, &seal, name, first, &config.state, tell).await;
         });
+        let (bridge, told) = (self.bridge.clone(), me.clone());
+        me.spawn(async move { revoked::follow(&bridge, |read| told.tell(Listed(read))).await });
     }
 }
 
 /// The sealed keys were read, or could not be.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Loaded(Result<Arc<Keyring>, Arc<SealedError>>);
+pub(crate) struct Loaded(pub(crate) Result<Arc<Keyring>, Arc<SealedError>>);
+
+/// What is revoked was read, or could not be.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Listed(Result<Arc<Revoked>, BridgeError>);
 
 impl Handler<Loaded> for Actor {
     fn handle(&mut self, Loaded(keys): &Loaded, _: &Me<Self>) -> Reply<()> {
-        let trouble = match keys {
-            Ok(keyring) => {
-                self.kept.set(Arc::clone(keyring));
-                None
-            }
-            Err(error) => Some(Arc::clone(error)),
-        };
-        // Said once, not at every attempt.
-        let sentence = |trouble: &Option<Arc<SealedError>>| trouble.as_ref().map(|e| e.sentence());
-        let (before, now) = (sentence(&self.trouble), sentence(&trouble));
-        match now {
-            Some(now) if before.as_ref() != Some(&now) => {
-                log::warn!("token keys cannot be read: {now}")
-            }
-            None if before.is_some() => log::info!("token keys can be read again"),
-            _ => {}
+        let trouble = keys.as_ref().err().cloned();
+        if let Ok(keys) = keys {
+            self.kept.keys.set(Arc::clone(keys), Instant::now());
         }
-        self.trouble = trouble;
+        let sentence = |trouble: &Option<Arc<SealedError>>| trouble.as_ref().map(|e| e.sentence());
+        report("the root keys", sentence(&self.keys_trouble), sentence(&trouble));
+        self.keys_trouble = trouble;
         ().into()
+    }
+}
+
+impl Handler<Listed> for Actor {
+    fn handle(&mut self, Listed(read): &Listed, _: &Me<Self>) -> Reply<()> {
+        let trouble = read.as_ref().err().cloned();
+        if let Ok(revoked) = read {
+            self.kept.revoked.set(Arc::clone(revoked), Instant::now());
+        }
+        let sentence = |trouble: &Option<BridgeError>| trouble.as_ref().map(|e| e.to_string());
+        report("what is revoked", sentence(&self.revoked_trouble), sentence(&trouble));
+        self.revoked_trouble = trouble;
+        ().into()
+    }
+}
+
+/// Says once, not at every attempt, that something cannot be read.
+fn report(what: &str, before: Option<String>, now: Option<String>) {
+    match now {
+        Some(now) if before.as_ref() != Some(&now) => {
+            log::warn!("tokens: {what} cannot be read: {now}")
+        }
+        None if before.is_some() => log::info!("tokens: {what} can be read again"),
+        _ => {}
     }
 }
 
 impl Handler<Mint> for Actor {
     fn handle(&mut self, mint: &Mint, _: &Me<Self>) -> Reply<Result<Minted, TokensError>> {
-        let minted = self.keyring().and_then(|keys| authority::mint(&keys, self.side, mint));
+        let minted = self.known().and_then(|(keys, revoked)| {
+            authority::mint(&keys, &revoked, self.side, mint, SystemTime::now())
+        });
         minted.into()
     }
 }
 
 impl Handler<Verify> for Actor {
     fn handle(&mut self, ask: &Verify, _: &Me<Self>) -> Reply<Result<Claims, TokensError>> {
-        let claims = self.keyring().and_then(|keys| {
+        let claims = self.known().and_then(|(keys, revoked)| {
             let macaroon = ask.macaroon.as_ref().ok_or(TokensError::Invalid)?;
-            let verified = authority::verify(&keys, self.side, macaroon, SystemTime::now())?;
-            verified.permit(ask.op, ask.session.as_ref())
+            let now = SystemTime::now();
+            let verified = authority::judge(&keys, &revoked, self.side, macaroon, now);
+            verified.map_err(|_| TokensError::Invalid)?.permit(ask.op, ask.session.as_ref())
         });
         claims.into()
     }
@@ -116,7 +144,7 @@ impl Handler<Verify> for Actor {
 
 impl Handler<Ready> for Actor {
     fn handle(&mut self, _: &Ready, _: &Me<Self>) -> Reply<Result<(), TokensError>> {
-        self.keyring().map(drop).into()
+        self.known().map(drop).into()
     }
 }
 
@@ -124,15 +152,17 @@ impl Handler<Ready> for Actor {
 mod tests {
     use std::fs;
     use std::sync::OnceLock;
+    use std::time::Duration;
 
     use actix::System;
+    use futures_util::FutureExt;
     use stream_pki::Authority;
     use stream_protocol::{Op, TokenKind};
-    use stream_supervisor::{Limits, Restart, Supervisor};
+    use stream_supervisor::Supervisor;
 
     use super::*;
-    use crate::Tokens;
     use crate::keyring::tests::of;
+    use crate::{Revocation, Tokens};
 
     /// A node whose NATS is away: nothing listens on port 1.
     struct Node {
@@ -174,17 +204,21 @@ mod tests {
             }
         }
 
-        /// Starts the authority with the keys it had before, if any.
+        /// Starts the authority with what it had read before, if anything.
         fn start_with(&self, kept: Kept) -> Tokens {
             let (config, bridge) = (self.config(), self.bridge.clone());
             let seal = Arc::new(Seal::load(&config.sealing_key).unwrap());
-            let factory = move || {
-                let (config, bridge) = (config.clone(), bridge.clone());
-                Actor::new(config, Side::Agent, bridge, Arc::clone(&seal), kept.clone())
-            };
-            let (restart, limits) = (Restart::default(), Limits::default());
-            Tokens(self.supervisor.guard("tokens", restart, limits, factory))
+            Tokens::start_with(kept, seal, config, Side::Agent, bridge, &self.supervisor)
         }
+    }
+
+    /// What an authority knows that has read it `age` ago.
+    fn kept(age: Duration) -> Kept {
+        let kept = Kept::default();
+        let at = Instant::now().checked_sub(age).expect("the machine is up for longer");
+        kept.keys.set(Arc::new(of(b"k")), at);
+        kept.revoked.set(Arc::default(), at);
+        kept
     }
 
     /// Made once: the key takes a second or more.
@@ -224,9 +258,7 @@ mod tests {
     fn a_crash_loses_no_keys_even_while_nats_is_away() {
         System::new().block_on(async {
             let node = Node::new();
-            let kept = Kept::default();
-            kept.set(Arc::new(of(b"k")));
-            let tokens = node.start_with(kept);
+            let tokens = node.start_with(kept(Duration::ZERO));
             let minted = tokens.mint(account()).await.unwrap();
             assert!(node.supervisor.crash("tokens"));
             tokens.ready().await.unwrap();
@@ -239,15 +271,55 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_here_stay_when_they_cannot_be_read_again() {
+    fn what_is_here_stays_when_it_cannot_be_read_again() {
         System::new().block_on(async {
             let node = Node::new();
-            let tokens = node.start_with(Kept::default());
-            tokens.0.tell(Loaded(Ok(Arc::new(of(b"k"))))).unwrap();
-            tokens.ready().await.unwrap();
+            let tokens = node.start_with(kept(Duration::ZERO));
             let trouble = SealedError::CannotUnseal { name: "agent.root".into() };
-            tokens.0.tell(Loaded(Err(Arc::new(trouble)))).unwrap();
+            tokens.mailbox.tell(Loaded(Err(Arc::new(trouble)))).unwrap();
+            let away = BridgeError::Away("nobody there".into());
+            tokens.mailbox.tell(Listed(Err(away))).unwrap();
             tokens.ready().await.unwrap();
+            node.supervisor.stop();
+        });
+    }
+
+    #[test]
+    fn a_unit_that_was_cut_off_for_a_minute_opens_nothing_new() {
+        System::new().block_on(async {
+            let node = Node::new();
+            let token = node.start_with(kept(Duration::ZERO)).mint(account()).await.unwrap().token;
+            let tokens = node.start_with(kept(Duration::from_secs(60)));
+            let refused = tokens.verify(&token, Op::SessionRead, None).await;
+            assert!(matches!(refused, Err(TokensError::NotReady(_))), "{refused:?}");
+            let minted = tokens.mint(account()).await;
+            assert!(matches!(minted, Err(TokensError::NotReady(_))), "{minted:?}");
+
+            tokens.mailbox.tell(Loaded(Ok(Arc::new(of(b"k"))))).unwrap();
+            let halfway = tokens.ready().await;
+            assert!(matches!(halfway, Err(TokensError::NotReady(_))), "{halfway:?}");
+            tokens.mailbox.tell(Listed(Ok(Arc::default()))).unwrap();
+            tokens.verify(&token, Op::SessionRead, None).await.unwrap();
+            node.supervisor.stop();
+        });
+    }
+
+    #[test]
+    fn the_holder_of_what_is_revoked_is_told() {
+        System::new().block_on(async {
+            let node = Node::new();
+            let kept = kept(Duration::ZERO);
+            let tokens = node.start_with(kept.clone());
+            let minted = tokens.mint(account()).await.unwrap();
+            let claims = tokens.verify(&minted.token, Op::SessionRead, None).await.unwrap();
+            let told = tokens.revoked(&claims);
+            let mut told = std::pin::pin!(told);
+            let other = revoked::tests::of(&[Revocation::Account("somebody-else".into())]);
+            kept.revoked.set(Arc::new(other), Instant::now());
+            assert!(told.as_mut().now_or_never().is_none(), "it is somebody else's");
+            let revoked = revoked::tests::of(&[Revocation::Token(minted.id)]);
+            kept.revoked.set(Arc::new(revoked), Instant::now());
+            assert!(told.now_or_never().is_some());
             node.supervisor.stop();
         });
     }

@@ -9,11 +9,19 @@ use zeroize::Zeroizing;
 
 use crate::caveats::Limits;
 use crate::identifier::{ID_LENGTH, Identifier, is_subject};
+use crate::inspect::Flaw;
 use crate::keyring::Keyring;
+use crate::revoked::Revoked;
 use crate::{Claims, Mint, Minted, Side, TokensError};
 
-/// Makes a token as `mint` says, signed with the newest key.
-pub(crate) fn mint(keys: &Keyring, side: Side, mint: &Mint) -> Result<Minted, TokensError> {
+/// Makes a token as `mint` says, signed with the key that is in force at `now`.
+pub(crate) fn mint(
+    keys: &Keyring,
+    revoked: &Revoked,
+    side: Side,
+    mint: &Mint,
+    now: SystemTime,
+) -> Result<Minted, TokensError> {
     if !is_subject(&mint.subject) {
         return Err(TokensError::Unmintable("a subject is 1 to 64 characters of A-Za-z0-9_.:@-"));
     }
@@ -21,72 +29,83 @@ pub(crate) fn mint(keys: &Keyring, side: Side, mint: &Mint) -> Result<Minted, To
     if !opens_all_sessions(mint.kind) && mint.session.is_none() {
         return Err(TokensError::Unmintable("one of this kind is bound to a session"));
     }
-    let key = keys.newest();
+    if mint.kind == TokenKind::Account && revoked.has_account(&mint.subject) {
+        return Err(TokensError::Unmintable("the account is revoked"));
+    }
+    let key = keys.active(now);
     let id = random_text(ID_LENGTH);
     let identifier = Identifier { kid: &key.kid, id: &id, kind: mint.kind, subject: &mint.subject };
     let limits = Limits {
         ops: mint.kind.ops().iter().copied().collect(),
-        session: mint.session.clone(),
+        session: mint.session.as_ref().map(SessionId::as_str),
         role: mint.role,
         generation: mint.generation,
         expires: mint.expires,
     };
 
-    let mut macaroon = Macaroon::new(&key.key, side.location(), &identifier.print());
+    let mut macaroon = Macaroon::new(key.signer(), side.location(), &identifier.print());
     for caveat in limits.print() {
         macaroon.add_first_party(&caveat);
     }
     Ok(Minted { token: Zeroizing::new(macaroon.encode()), id: id.to_string() })
 }
 
-/// Checks that `macaroon` is a token of this side, signed by one of `keys`, and good at `now`.
-pub(crate) fn verify(
+/// Checks that `macaroon` is a token of this side, signed by one of `keys`, not revoked, and good at
+/// `now`. Allocates nothing.
+pub(crate) fn judge<'a>(
     keys: &Keyring,
+    revoked: &Revoked,
     side: Side,
-    macaroon: &Macaroon,
+    macaroon: &'a Macaroon,
     now: SystemTime,
-) -> Result<Verified, TokensError> {
+) -> Result<Verified<'a>, Flaw<'a>> {
     // The signature does not cover the location, and the keys of the sides differ anyway: this
     // only tells early that a token was taken to the wrong door.
     if macaroon.location() != side.location() {
-        return Err(TokensError::Invalid);
+        return Err(Flaw::Location(macaroon.location()));
     }
-    let identifier = Identifier::parse(macaroon.identifier()).ok_or(TokensError::Invalid)?;
-    let key = keys.find(identifier.kid).ok_or(TokensError::Invalid)?;
-    macaroon.verify(&key.key).map_err(|_| TokensError::Invalid)?;
+    let identifier = Identifier::parse(macaroon.identifier()).ok_or(Flaw::Identifier)?;
+    let key = keys.find(identifier.kid).ok_or(Flaw::UnknownKey(identifier.kid))?;
+    macaroon.verify(key.signer()).map_err(|_| Flaw::Signature)?;
 
     let caveats = macaroon.caveats().iter().map(String::as_str);
-    let limits = Limits::read(caveats).ok_or(TokensError::Invalid)?;
+    let limits = Limits::read(caveats).map_err(Flaw::Caveat)?;
     if limits.expires.is_some_and(|end| now >= end) {
-        return Err(TokensError::Invalid);
+        return Err(Flaw::Expired);
     }
-    let Identifier { id, kind, subject, .. } = identifier;
-    Ok(Verified { id: id.to_owned(), kind, subject: subject.to_owned(), limits })
+    if revoked.covers(&identifier, limits.session) {
+        return Err(Flaw::Revoked);
+    }
+    Ok(Verified { identifier, limits })
 }
 
 /// A token that is valid; what it is valid for is still to be asked.
 #[derive(Debug)]
-pub(crate) struct Verified {
-    id: String,
-    kind: TokenKind,
-    subject: String,
-    limits: Limits,
+pub(crate) struct Verified<'a> {
+    identifier: Identifier<'a>,
+    limits: Limits<'a>,
 }
 
-impl Verified {
+impl Verified<'_> {
     /// Returns the claims, if they allow `op`, on `session` if one is given.
-    pub(crate) fn permit(self, op: Op, session: Option<&SessionId>) -> Result<Claims, TokensError> {
-        let Self { id, kind, subject, limits } = self;
-        let here = match (&limits.session, session) {
-            (Some(bound), Some(asked)) => bound == asked,
+    pub(crate) fn permit(
+        &self,
+        op: Op,
+        session: Option<&SessionId>,
+    ) -> Result<Claims, TokensError> {
+        let Self { identifier: Identifier { id, kind, subject, .. }, limits } = *self;
+        let here = match (limits.session, session) {
+            (Some(bound), Some(asked)) => bound == asked.as_str(),
             (Some(_), None) => false,
             (None, Some(_)) => opens_all_sessions(kind),
             (None, None) => true,
         };
-        if !here || !limits.ops.contains(&op) {
+        if !here || !limits.ops.contains(op) {
             return Err(TokensError::Forbidden);
         }
         let Limits { session, role, generation, expires, .. } = limits;
+        let session = session.map(|id| id.parse().expect("checked when it was read"));
+        let (id, subject) = (id.to_owned(), subject.to_owned());
         Ok(Claims { id, kind, subject, session, role, generation, expires })
     }
 }
@@ -94,7 +113,7 @@ impl Verified {
 /// Whether a token of this kind that is bound to no session opens all of them.
 fn opens_all_sessions(kind: TokenKind) -> bool {
     match kind {
-        TokenKind::Account | TokenKind::Ams => true,
+        TokenKind::Account | TokenKind::Ams | TokenKind::Monitor => true,
         TokenKind::Instance | TokenKind::Socket => false,
     }
 }
@@ -104,10 +123,12 @@ mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
+    use stream_macaroon::Key;
     use stream_protocol::Role;
 
     use super::*;
-    use crate::keyring::tests::of;
+    use crate::keyring::tests::{newest, of};
+    use crate::revoked::{self, Revocation};
 
     const HERE: &str = "0123456789abcdefghij";
     const ELSEWHERE: &str = "abcdefghij0123456789";
@@ -140,8 +161,20 @@ mod tests {
         }
     }
 
+    fn mint(keys: &Keyring, wish: &Mint) -> Result<Minted, TokensError> {
+        super::mint(keys, &Revoked::default(), Side::Agent, wish, SystemTime::now())
+    }
+
+    fn verify<'a>(
+        keys: &Keyring,
+        macaroon: &'a Macaroon,
+        now: SystemTime,
+    ) -> Result<Verified<'a>, Flaw<'a>> {
+        judge(keys, &Revoked::default(), Side::Agent, macaroon, now)
+    }
+
     fn made(keys: &Keyring, wish: &Mint) -> Macaroon {
-        let minted = mint(keys, Side::Agent, wish).expect("minted");
+        let minted = mint(keys, wish).expect("minted");
         Macaroon::decode(&minted.token).expect("a macaroon")
     }
 
@@ -152,7 +185,9 @@ mod tests {
         asked: Option<&str>,
     ) -> Result<Claims, TokensError> {
         let asked = asked.map(session);
-        verify(&of(b"ab"), Side::Agent, macaroon, now)?.permit(op, asked.as_ref())
+        let keys = of(b"ab");
+        let verified = verify(&keys, macaroon, now).map_err(|_| TokensError::Invalid)?;
+        verified.permit(op, asked.as_ref())
     }
 
     #[test]
@@ -165,7 +200,7 @@ mod tests {
             expires: Some(moment(1000)),
             ..instance()
         };
-        let minted = mint(&keys, Side::Agent, &wish).unwrap();
+        let minted = mint(&keys, &wish).unwrap();
         assert_eq!(minted.id.len(), ID_LENGTH);
         assert!(!format!("{minted:?}").contains(minted.token.as_str()));
 
@@ -219,9 +254,9 @@ mod tests {
     #[test]
     fn an_instance_bound_to_no_session_would_open_none() {
         let keys = of(b"ab");
-        let kid = &keys.newest().kid;
+        let kid = &newest(&keys).kid;
         let identifier = format!("1.{kid}.0123456789abcdef.instance.{HERE}");
-        let mut macaroon = Macaroon::new(&keys.newest().key, "anbox-stream-agent", &identifier);
+        let mut macaroon = Macaroon::new(newest(&keys).signer(), "anbox-stream-agent", &identifier);
         macaroon.add_first_party("allow session.read");
         let refused = ask(&macaroon, moment(0), Op::SessionRead, Some(HERE));
         assert!(matches!(refused, Err(TokensError::Forbidden)), "{refused:?}");
@@ -240,37 +275,77 @@ mod tests {
     fn old_keys_verify_until_they_are_gone() {
         let old = made(&of(b"a"), &account());
         assert!(ask(&old, moment(0), Op::SessionRead, None).is_ok());
-        let refused = verify(&of(b"bc"), Side::Agent, &old, moment(0));
-        assert!(matches!(refused, Err(TokensError::Invalid)));
+        let keys = of(b"bc");
+        let refused = verify(&keys, &old, moment(0));
+        assert!(matches!(refused, Err(Flaw::UnknownKey(_))), "{refused:?}");
     }
 
     #[test]
     fn a_token_that_is_not_ours_is_invalid() {
         let keys = of(b"ab");
         let genuine = made(&keys, &account());
-        let signed = |key: &[u8], location: &str, identifier: &str| {
+        let signed = |key: &Key, location: &str, identifier: &str| {
             let mut macaroon = Macaroon::new(key, location, identifier);
             macaroon.add_first_party("allow session.read");
             macaroon
         };
-        let (key, ours) = (&keys.newest().key, genuine.identifier());
+        let (key, ours) = (newest(&keys).signer(), genuine.identifier());
         assert!(
             ask(&signed(key, "anbox-stream-agent", ours), moment(0), Op::SessionRead, None).is_ok()
         );
-        for foreign in [
-            signed(&[b'x'; 64], "anbox-stream-agent", ours),
-            signed(key, "anbox-stream-gateway", ours),
-            signed(key, "", ours),
-            signed(key, "anbox-stream-agent", "asdf"),
-            signed(key, "anbox-stream-agent", &ours.replacen(&keys.newest().kid, "unknown_", 1)),
+        let stranger = ours.replacen(&newest(&keys).kid, "unknown_", 1);
+        for (foreign, flaw) in [
+            (signed(&Key::derive(b"x"), "anbox-stream-agent", ours), Flaw::Signature),
+            (signed(key, "anbox-stream-gateway", ours), Flaw::Location("anbox-stream-gateway")),
+            (signed(key, "", ours), Flaw::Location("")),
+            (signed(key, "anbox-stream-agent", "asdf"), Flaw::Identifier),
+            (signed(key, "anbox-stream-agent", &stranger), Flaw::UnknownKey("unknown_")),
         ] {
-            let refused = verify(&keys, Side::Agent, &foreign, moment(0));
-            assert!(matches!(refused, Err(TokensError::Invalid)), "{foreign:?}");
+            assert_eq!(verify(&keys, &foreign, moment(0)).unwrap_err(), flaw);
         }
         let mut strange = genuine;
         strange.add_first_party("colour blue");
-        let refused = verify(&keys, Side::Agent, &strange, moment(0));
-        assert!(matches!(refused, Err(TokensError::Invalid)));
+        let refused = verify(&keys, &strange, moment(0));
+        assert_eq!(refused.unwrap_err(), Flaw::Caveat("colour blue"));
+    }
+
+    #[test]
+    fn what_is_revoked_is_refused_with_all_that_is_derived_from_it() {
+        let keys = of(b"ab");
+        let minted = mint(&keys, &account()).unwrap();
+        let original = Macaroon::decode(&minted.token).unwrap();
+        let mut derived = original.clone();
+        derived.add_first_party("allow session.read");
+        let by_id = revoked::tests::of(&[Revocation::Token(minted.id)]);
+        let by_name = revoked::tests::of(&[Revocation::Account("my-client".into())]);
+        for revoked in [&by_id, &by_name] {
+            for token in [&original, &derived] {
+                let refused = judge(&keys, revoked, Side::Agent, token, moment(0));
+                assert_eq!(refused.unwrap_err(), Flaw::Revoked);
+            }
+        }
+        let fresh = |revoked| super::mint(&keys, revoked, Side::Agent, &account(), moment(0));
+        assert!(fresh(&by_id).is_ok());
+        assert!(matches!(fresh(&by_name), Err(TokensError::Unmintable(_))));
+
+        let bound = made(&keys, &instance());
+        let ended = revoked::tests::of(&[Revocation::Session(session(HERE))]);
+        let refused = judge(&keys, &ended, Side::Agent, &bound, moment(0));
+        assert_eq!(refused.unwrap_err(), Flaw::Revoked);
+        assert!(judge(&keys, &ended, Side::Agent, &original, moment(0)).is_ok());
+    }
+
+    #[test]
+    fn a_judgement_allocates_nothing() {
+        let keys = of(b"ab");
+        let wish = Mint { expires: Some(moment(1000)), role: Some(Role::View), ..instance() };
+        let macaroon = made(&keys, &wish);
+        let revoked = revoked::tests::of(&[Revocation::Session(session(ELSEWHERE))]);
+        let judged = || judge(&keys, &revoked, Side::Agent, &macaroon, moment(0)).is_ok();
+        // The key is derived once.
+        assert!(judged());
+        let counted = allocation_counter::measure(|| assert!(judged()));
+        assert_eq!(counted.count_total, 0);
     }
 
     #[test]
@@ -282,7 +357,7 @@ mod tests {
             Mint { session: None, ..instance() },
             Mint { session: None, kind: TokenKind::Socket, ..instance() },
         ] {
-            let refused = mint(&of(b"ab"), Side::Agent, &wish);
+            let refused = mint(&of(b"ab"), &wish);
             assert!(matches!(refused, Err(TokensError::Unmintable(_))), "{wish:?}");
         }
     }

@@ -4,7 +4,6 @@
 //! `declared <name> <value>`. A bare RFC 3339 time is an expiry too. Every caveat can only take
 //! away; one that is not understood takes everything.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use stream_protocol::{Op, Role, SessionId};
@@ -15,32 +14,30 @@ use time::format_description::well_known::Rfc3339;
 const LAST_SECOND: i64 = 253_402_300_799;
 
 /// What is left to the bearer after all caveats.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Limits {
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Limits<'a> {
     /// What every `allow` allows; nothing without one.
-    pub(crate) ops: BTreeSet<Op>,
-    pub(crate) session: Option<SessionId>,
+    pub(crate) ops: Ops,
+    /// Checked to be a session id.
+    pub(crate) session: Option<&'a str>,
     pub(crate) role: Option<Role>,
     pub(crate) generation: Option<u64>,
     /// The first moment at which the token is no longer good.
     pub(crate) expires: Option<SystemTime>,
 }
 
-impl Limits {
-    /// Reads all caveats of a token; `None` when one of them is not understood.
+impl<'a> Limits<'a> {
+    /// Reads all caveats of a token; the first that is not understood is the error.
     ///
     /// Values that contradict each other leave no operation.
-    pub(crate) fn read<'a>(caveats: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+    pub(crate) fn read(caveats: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
         let mut limits = Self::default();
-        let mut allowed: Option<BTreeSet<Op>> = None;
+        let mut allowed: Option<Ops> = None;
         let mut contradiction = false;
         for caveat in caveats {
-            match Caveat::read(caveat)? {
+            match Caveat::read(caveat).ok_or(caveat)? {
                 Caveat::Allow(ops) => {
-                    allowed = Some(match allowed {
-                        Some(before) => &before & &ops,
-                        None => ops,
-                    });
+                    allowed = Some(allowed.map_or(ops, |before| before.intersect(ops)));
                 }
                 Caveat::Generation(value) => {
                     contradiction |= declare(&mut limits.generation, value)
@@ -55,18 +52,18 @@ impl Limits {
         if !contradiction {
             limits.ops = allowed.unwrap_or_default();
         }
-        Some(limits)
+        Ok(limits)
     }
 
     /// Returns the caveats that say the same.
     pub(crate) fn print(&self) -> Vec<String> {
         let mut caveats = vec![];
-        if !self.ops.is_empty() {
-            let ops: Vec<_> = self.ops.iter().map(|op| op.as_str()).collect();
+        let ops: Vec<_> = self.ops.iter().map(Op::as_str).collect();
+        if !ops.is_empty() {
             caveats.push(format!("allow {}", ops.join(" ")));
         }
         let declared = |name: &str, value: String| format!("declared {name} {value}");
-        caveats.extend(self.session.as_ref().map(|id| declared("session", id.to_string())));
+        caveats.extend(self.session.map(|id| declared("session", id.to_owned())));
         caveats.extend(self.role.map(|role| declared("role", role.to_string())));
         caveats.extend(self.generation.map(|count| declared("generation", count.to_string())));
         caveats.extend(self.expires.map(|end| format!("time-before {}", print_time(end))));
@@ -74,17 +71,52 @@ impl Limits {
     }
 }
 
+/// A set of operations.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Ops(u32);
+
+const _: () = assert!(Op::ALL.len() <= u32::BITS as usize);
+
+impl Ops {
+    pub(crate) fn contains(self, op: Op) -> bool {
+        self.0 & 1 << op as u32 != 0
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = Op> {
+        Op::ALL.iter().copied().filter(move |op| self.contains(*op))
+    }
+
+    fn intersect(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+impl FromIterator<Op> for Ops {
+    fn from_iter<I: IntoIterator<Item = Op>>(ops: I) -> Self {
+        Self(ops.into_iter().fold(0, |set, op| set | 1 << op as u32))
+    }
+}
+
+/// Whether a verifier would understand `text` and every operation in it.
+pub(crate) fn is_understood(text: &str) -> bool {
+    let known = |ops: &str| ops.split(' ').all(|op| op.parse::<Op>().is_ok());
+    match text.strip_prefix("allow") {
+        Some(ops) => ops.strip_prefix(' ').is_some_and(known),
+        None => Caveat::read(text).is_some(),
+    }
+}
+
 /// One caveat by itself.
-enum Caveat {
-    Allow(BTreeSet<Op>),
+enum Caveat<'a> {
+    Allow(Ops),
     Generation(u64),
     Role(Role),
-    Session(SessionId),
+    Session(&'a str),
     TimeBefore(SystemTime),
 }
 
-impl Caveat {
-    fn read(text: &str) -> Option<Self> {
+impl<'a> Caveat<'a> {
+    fn read(text: &'a str) -> Option<Self> {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         match word {
             // An operation that is not known here is one that nobody asks for.
@@ -97,12 +129,12 @@ impl Caveat {
         }
     }
 
-    fn read_declared(text: &str) -> Option<Self> {
+    fn read_declared(text: &'a str) -> Option<Self> {
         let (name, value) = text.split_once(' ')?;
         match name {
             "generation" => read_number(value).map(Self::Generation),
             "role" => read_role(value).map(Self::Role),
-            "session" => value.parse().ok().map(Self::Session),
+            "session" => SessionId::is(value).then_some(Self::Session(value)),
             _ => None,
         }
     }
@@ -120,7 +152,12 @@ fn declare<T: PartialEq>(declared: &mut Option<T>, value: T) -> bool {
 }
 
 fn read_role(text: &str) -> Option<Role> {
-    [Role::Adb, Role::Control, Role::View].into_iter().find(|role| role.to_string() == text)
+    match text {
+        "adb" => Some(Role::Adb),
+        "control" => Some(Role::Control),
+        "view" => Some(Role::View),
+        _ => None,
+    }
 }
 
 fn read_number(text: &str) -> Option<u64> {
@@ -148,12 +185,12 @@ mod tests {
 
     use super::*;
 
-    fn read(caveats: &[&str]) -> Option<Limits> {
-        Limits::read(caveats.iter().copied())
+    fn read<'a>(caveats: &[&'a str]) -> Option<Limits<'a>> {
+        Limits::read(caveats.iter().copied()).ok()
     }
 
     fn ops(caveats: &[&str]) -> Vec<Op> {
-        read(caveats).expect("understood").ops.into_iter().collect()
+        read(caveats).expect("understood").ops.iter().collect()
     }
 
     fn at(second: u64) -> Option<SystemTime> {
@@ -239,6 +276,23 @@ mod tests {
     }
 
     #[test]
+    fn the_caveat_that_is_not_understood_is_the_one_named() {
+        assert_eq!(Limits::read(["allow session.read", "colour blue", "x"]), Err("colour blue"));
+    }
+
+    #[test]
+    fn who_adds_a_caveat_may_not_mistype_an_operation() {
+        assert!(
+            is_understood("allow session.read signal.read") && is_understood("declared role view")
+        );
+        for caveat in
+            ["allow", "allow ", "allow session.raed", "allow session.read  signal.read", "x"]
+        {
+            assert!(!is_understood(caveat), "{caveat:?}");
+        }
+    }
+
+    #[test]
     fn an_expiry_that_cannot_be_written_is_brought_within_bounds() {
         let written = |expires| Limits { expires: Some(expires), ..Limits::default() }.print();
         let early = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
@@ -256,11 +310,11 @@ mod tests {
             generation: Option<u64>,
             expires in prop::option::of(0..LAST_SECOND as u64),
         ) {
-            let session = session.map(|id| id.parse().expect("a session id"));
+            let (ops, session) = (ops.into_iter().collect(), session.as_deref());
             let expires = expires.and_then(at);
             let limits = Limits { ops, session, role, generation, expires };
             let caveats = limits.print();
-            prop_assert_eq!(Limits::read(caveats.iter().map(String::as_str)), Some(limits));
+            prop_assert_eq!(Limits::read(caveats.iter().map(String::as_str)), Ok(limits));
         }
 
         #[test]

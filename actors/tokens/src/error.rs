@@ -1,4 +1,4 @@
-use stream_bridge::SealedError;
+use stream_bridge::{BridgeError, SealedError};
 use stream_pki::SecretError;
 use stream_supervisor::Unavailable;
 
@@ -17,8 +17,12 @@ pub enum TokensError {
     #[error("no such token: {0}")]
     Unmintable(&'static str),
 
-    /// The root keys are not here; says why.
-    #[error("the token keys are not here: {0}")]
+    /// The operator asked for what cannot be; says why.
+    #[error("{0}")]
+    Refused(String),
+
+    /// The root keys, or what is revoked, are not known or were read too long ago; says why.
+    #[error("the token authority is not ready: {0}")]
     NotReady(String),
     /// This node has another sealing key than those that share the keys; the program should end.
     #[error("{0}")]
@@ -39,10 +43,20 @@ impl From<&SealedError> for TokensError {
     }
 }
 
+impl From<SealedError> for TokensError {
+    fn from(trouble: SealedError) -> Self {
+        (&trouble).into()
+    }
+}
+
+impl From<BridgeError> for TokensError {
+    fn from(error: BridgeError) -> Self {
+        Self::NotReady(error.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use stream_bridge::BridgeError;
-
     use super::*;
 
     #[test]

@@ -11,7 +11,7 @@ pub(crate) const ID_LENGTH: usize = 16;
 const VERSION: &str = "1";
 
 /// Whose token it is and which key signed it.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Identifier<'a> {
     pub(crate) kid: &'a str,
     /// What a token is revoked by.
@@ -47,7 +47,7 @@ pub(crate) fn is_subject(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:@-".contains(&b))
 }
 
-fn is_base64url(text: &str, length: usize) -> bool {
+pub(crate) fn is_base64url(text: &str, length: usize) -> bool {
     text.len() == length
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }

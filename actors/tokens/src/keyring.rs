@@ -1,21 +1,30 @@
-//! The root keys of one side: the newest signs, all of them verify.
+//! The root keys of one side: the newest that is in force signs, all of them verify.
+//!
+//! A key that a unit has not read yet must not sign what that unit verifies. So a new one comes into
+//! force a while after it is written, longer than any unit goes on without having read the record.
 
 use std::fmt;
 use std::path::Path;
-use std::time::SystemTime;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::hmac;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use stream_pki::{SecretError, read_secret};
+use stream_macaroon::Key;
+use stream_pki::{SecretError, random_bytes, read_secret};
 use zeroize::Zeroizing;
 
 use crate::identifier::KID_LENGTH;
+use crate::{KeyInfo, KeyState, TokensError};
 
 /// The fewest bytes of a root key.
 const MIN_KEY_BYTES: usize = 64;
+
+/// More keys than this are a sign that nobody retires them.
+const MAX_KEYS: usize = 8;
 
 /// Root keys, the newest last; never empty.
 #[derive(Debug, Deserialize, Serialize)]
@@ -24,41 +33,109 @@ pub(crate) struct Keyring {
     keys: Vec<RootKey>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct RootKey {
     pub(crate) kid: String,
     #[serde(serialize_with = "print_key", deserialize_with = "read_key")]
-    pub(crate) key: Zeroizing<Vec<u8>>,
+    key: Zeroizing<Vec<u8>>,
     /// Unix seconds.
     created_at: u64,
+    /// Unix seconds; it signs nothing before.
+    #[serde(default)]
+    active_from: u64,
+    #[serde(skip)]
+    derived: OnceLock<Key>,
 }
 
 impl Keyring {
     /// Returns the keyring that the first unit begins with: the key in the file `path`.
     pub(crate) fn first(path: &Path) -> Result<Self, SecretError> {
-        let created_at = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs());
-        Ok(Self { keys: vec![RootKey::new(read_secret(path, MIN_KEY_BYTES)?, created_at)] })
+        let created_at = unix(SystemTime::now());
+        Ok(Self { keys: vec![RootKey::new(read_secret(path, MIN_KEY_BYTES)?, created_at, 0)] })
     }
 
-    /// The key that signs.
-    pub(crate) fn newest(&self) -> &RootKey {
-        self.keys.last().expect("a keyring is never empty")
+    /// The key that signs at `now`.
+    pub(crate) fn active(&self, now: SystemTime) -> &RootKey {
+        let now = unix(now);
+        let in_force = self.keys.iter().rfind(|key| key.active_from <= now);
+        in_force.or(self.keys.first()).expect("a keyring is never empty")
     }
 
     /// The key that signed what names `kid`.
     pub(crate) fn find(&self, kid: &str) -> Option<&RootKey> {
         self.keys.iter().find(|key| key.kid == kid)
     }
+
+    /// Adds `key`. Refuses while another new key is not in force yet, and too many of them.
+    pub(crate) fn add(&mut self, key: RootKey, now: SystemTime) -> Result<(), TokensError> {
+        if let Some(pending) = self.keys.iter().find(|key| key.active_from > unix(now)) {
+            let seconds = pending.active_from - unix(now);
+            let (kid, text) = (&pending.kid, "is not in force yet: wait");
+            return Err(TokensError::Refused(format!("the new key {kid} {text} {seconds} s")));
+        }
+        if self.keys.len() >= MAX_KEYS {
+            let text = format!("there are {MAX_KEYS} keys already: retire old ones first");
+            return Err(TokensError::Refused(text));
+        }
+        self.keys.push(key);
+        Ok(())
+    }
+
+    /// Removes the key `kid`; what it signed is invalid from then on. Refuses the key that signs
+    /// and one that is to.
+    pub(crate) fn retire(&mut self, kid: &str, now: SystemTime) -> Result<(), TokensError> {
+        let refused = |text: &str| Err(TokensError::Refused(format!("the key {kid} {text}")));
+        match self.list(now).into_iter().find(|key| key.kid == kid).map(|key| key.state) {
+            None => refused("does not exist"),
+            Some(KeyState::Active) => refused("signs new tokens: rotate first"),
+            Some(KeyState::Pending) => refused("is about to sign new tokens"),
+            Some(KeyState::Old) => {
+                self.keys.retain(|key| key.kid != kid);
+                Ok(())
+            }
+        }
+    }
+
+    /// What may be shown of the keys, the newest last.
+    pub(crate) fn list(&self, now: SystemTime) -> Vec<KeyInfo> {
+        let active = &self.active(now).kid;
+        let info = |key: &RootKey| KeyInfo {
+            kid: key.kid.clone(),
+            created_at: key.created_at,
+            active_from: key.active_from,
+            state: match key.active_from > unix(now) {
+                _ if key.kid == *active => KeyState::Active,
+                true => KeyState::Pending,
+                false => KeyState::Old,
+            },
+        };
+        self.keys.iter().map(info).collect()
+    }
 }
 
 impl RootKey {
-    fn new(key: Zeroizing<Vec<u8>>, created_at: u64) -> Self {
+    /// Makes a key that signs `lead` from `now` on.
+    pub(crate) fn fresh(now: SystemTime, lead: Duration) -> Self {
+        let key = Zeroizing::new(random_bytes::<MIN_KEY_BYTES>().to_vec());
+        Self::new(key, unix(now), unix(now + lead))
+    }
+
+    fn new(key: Zeroizing<Vec<u8>>, created_at: u64, active_from: u64) -> Self {
         // Derived, so that a record that was lost and begun anew from the same file verifies the
         // tokens of the old one.
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), b"stream root key id");
         let kid = URL_SAFE_NO_PAD.encode(&tag.as_ref()[..KID_LENGTH / 4 * 3]);
-        Self { kid, key, created_at }
+        Self { kid, key, created_at, active_from, derived: OnceLock::new() }
     }
+
+    /// What signs and verifies; derived once.
+    pub(crate) fn signer(&self) -> &Key {
+        self.derived.get_or_init(|| Key::derive(&self.key))
+    }
+}
+
+fn unix(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl fmt::Debug for RootKey {
@@ -67,6 +144,7 @@ impl fmt::Debug for RootKey {
             .field("kid", &self.kid)
             .field("key", &"[redacted]")
             .field("created_at", &self.created_at)
+            .field("active_from", &self.active_from)
             .finish()
     }
 }
@@ -111,24 +189,82 @@ pub(crate) mod tests {
 
     /// A keyring of keys made of one letter each.
     pub(crate) fn of(letters: &[u8]) -> Keyring {
-        let key = |&letter| RootKey::new(Zeroizing::new(vec![letter; MIN_KEY_BYTES]), 0);
-        Keyring { keys: letters.iter().map(key).collect() }
+        Keyring { keys: letters.iter().map(|letter| key(*letter, 0)).collect() }
+    }
+
+    /// The key that signs in [`of`].
+    pub(crate) fn newest(keyring: &Keyring) -> &RootKey {
+        keyring.active(SystemTime::now())
+    }
+
+    fn key(letter: u8, active_from: u64) -> RootKey {
+        RootKey::new(Zeroizing::new(vec![letter; MIN_KEY_BYTES]), 0, active_from)
+    }
+
+    fn at(second: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(second)
+    }
+
+    fn states(keyring: &Keyring, now: u64) -> Vec<KeyState> {
+        keyring.list(at(now)).into_iter().map(|key| key.state).collect()
     }
 
     #[test]
-    fn the_newest_key_signs_and_all_are_found() {
-        let keyring = of(b"ab");
-        assert_eq!(*keyring.newest().key, [b'b'; 64]);
-        let old = of(b"a").newest().kid.clone();
+    fn the_newest_key_in_force_signs_and_all_are_found() {
+        let mut keyring = of(b"a");
+        keyring.add(key(b'b', 120), at(0)).unwrap();
+        assert_eq!(*keyring.active(at(119)).key, [b'a'; 64]);
+        assert_eq!(*keyring.active(at(120)).key, [b'b'; 64]);
+        let old = key(b'a', 0).kid;
         assert_eq!(*keyring.find(&old).unwrap().key, [b'a'; 64]);
         assert!(keyring.find("unknown_").is_none());
+        assert_eq!(states(&keyring, 119), [KeyState::Active, KeyState::Pending]);
+        assert_eq!(states(&keyring, 120), [KeyState::Old, KeyState::Active]);
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_signs_with_the_key_that_was_first() {
+        let keyring = Keyring { keys: vec![key(b'b', 120), key(b'c', 240)] };
+        assert_eq!(*keyring.active(at(0)).key, [b'b'; 64]);
+    }
+
+    #[test]
+    fn a_second_rotation_waits_for_the_first_and_keys_do_not_pile_up() {
+        let mut keyring = of(b"a");
+        keyring.add(key(b'b', 120), at(0)).unwrap();
+        let refused = keyring.add(key(b'c', 121), at(1)).unwrap_err().to_string();
+        assert!(refused.contains("119 s"), "{refused}");
+        for letter in b'c'..b'i' {
+            keyring.add(key(letter, 120), at(120)).unwrap();
+        }
+        let refused = keyring.add(key(b'i', 120), at(120)).unwrap_err().to_string();
+        assert!(refused.contains("retire"), "{refused}");
+    }
+
+    #[test]
+    fn only_a_key_that_signs_nothing_any_more_can_be_retired() {
+        let mut keyring = of(b"a");
+        keyring.add(key(b'b', 120), at(0)).unwrap();
+        let (old, new) = (key(b'a', 0).kid, key(b'b', 0).kid);
+        for kid in [&old, &new, "unknown_"] {
+            assert!(matches!(keyring.retire(kid, at(119)), Err(TokensError::Refused(_))), "{kid}");
+        }
+        keyring.retire(&old, at(120)).unwrap();
+        assert!(keyring.find(&old).is_none() && keyring.find(&new).is_some());
+    }
+
+    #[test]
+    fn fresh_keys_differ() {
+        let fresh = || RootKey::fresh(at(7), Duration::from_secs(120));
+        assert_ne!(fresh().kid, fresh().kid);
+        assert_eq!((fresh().created_at, fresh().active_from), (7, 127));
     }
 
     #[test]
     fn a_keyring_survives_its_text_and_is_printed_without_its_keys() {
         let json = serde_json::to_string(&of(b"ab")).unwrap();
         let read: Keyring = serde_json::from_str(&json).unwrap();
-        assert_eq!(*read.newest().key, [b'b'; 64]);
+        assert_eq!(*newest(&read).key, [b'b'; 64]);
         assert!(!format!("{read:?}").contains("bbbb"));
         assert!(!format!("{read:?}").contains("98, 98"));
     }
@@ -150,10 +286,10 @@ pub(crate) mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("root.key");
         fs::write(&path, "k".repeat(64)).unwrap();
-        let kid = Keyring::first(&path).unwrap().newest().kid.clone();
+        let kid = newest(&Keyring::first(&path).unwrap()).kid.clone();
         assert_eq!(kid.len(), KID_LENGTH);
-        assert_eq!(Keyring::first(&path).unwrap().newest().kid, kid);
-        assert_ne!(of(b"x").newest().kid, kid);
+        assert_eq!(newest(&Keyring::first(&path).unwrap()).kid, kid);
+        assert_ne!(newest(&of(b"x")).kid, kid);
     }
 
     #[test]

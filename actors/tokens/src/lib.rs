@@ -1,24 +1,31 @@
 //! The token authority: mints and verifies macaroons; the root keys never leave this crate.
 //!
-//! Owns the root keys of one side, agent or gateway, which all units of that side share. Asked by
-//! `sessions`, `api` and `gateway`; asks the bridge for the sealed keys. Until it has them every
+//! Owns the root keys of one side, agent or gateway, which all units of that side share, and what is
+//! revoked on both. Asked by `sessions`, `api` and `gateway`; asks the bridge for the sealed keys
+//! and the revocations. Until it has them, and again when it has read neither for a minute, every
 //! question is answered [`TokensError::NotReady`], never that a token is bad. A restart loses
-//! nothing: the keys outlive it.
+//! nothing: what was read outlives it.
 
 mod actor;
+mod attenuate;
 mod authority;
 mod caveats;
+mod desk;
 mod error;
 mod identifier;
+mod inspect;
 mod keyring;
+mod latest;
+mod operator;
+mod revoked;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use actix::Message;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use stream_bridge::Bridge;
 use stream_macaroon::Macaroon;
 use stream_pki::Seal;
@@ -26,9 +33,22 @@ use stream_protocol::{Op, Role, SessionId, TokenKind};
 use stream_supervisor::{Limits, Mailbox, Restart, Supervisor};
 use zeroize::Zeroizing;
 
+pub use attenuate::{AttenuateError, attenuate};
+pub use desk::{Created, Request};
 pub use error::TokensError;
+pub use inspect::{Inspection, explain};
+pub use revoked::Revocation;
 
 use actor::{Actor, Kept};
+use identifier::Identifier;
+use operator::{Inspect, Keys, Pardon, Retire, Revoke, Rotate};
+
+/// How long before a new root key signs: longer than any unit goes on without reading the keys, and
+/// as long again for clocks that differ.
+pub const LEAD: Duration = Duration::from_secs(120);
+
+/// How long a unit may take to learn what it has revoked itself.
+const LEARN: Duration = Duration::from_secs(5);
 
 /// Where the secrets of the authority are.
 #[derive(Clone, Debug, Deserialize)]
@@ -122,9 +142,35 @@ pub struct Claims {
     pub expires: Option<SystemTime>,
 }
 
+/// A root key, as far as it may be shown.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct KeyInfo {
+    pub kid: String,
+    /// Unix seconds.
+    pub created_at: u64,
+    /// Unix seconds; it signs nothing before.
+    pub active_from: u64,
+    pub state: KeyState,
+}
+
+/// What a root key does beside verifying.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyState {
+    /// Signs new tokens.
+    Active,
+    /// Signs nothing any more.
+    Old,
+    /// Is to sign new tokens once all units know it.
+    Pending,
+}
+
 /// The address of the authority.
 #[derive(Clone)]
-pub struct Tokens(Mailbox<Actor>);
+pub struct Tokens {
+    mailbox: Mailbox<Actor>,
+    kept: Kept,
+}
 
 impl Tokens {
     /// Starts the actor; it gets the root keys in the background. Refuses when a secret file is
@@ -137,25 +183,37 @@ impl Tokens {
     ) -> Result<Self, TokensError> {
         config.check()?;
         let seal = Arc::new(Seal::load(&config.sealing_key)?);
-        let kept = Kept::default();
-        let factory = move || {
-            let (config, bridge) = (config.clone(), bridge.clone());
-            Actor::new(config, side, bridge, Arc::clone(&seal), kept.clone())
-        };
-        Ok(Self(supervisor.guard("tokens", Restart::default(), Limits::default(), factory)))
+        Ok(Self::start_with(Kept::default(), seal, config, side, bridge, supervisor))
     }
 
-    /// Returns a fresh token. Refuses a subject that is none, and an instance or socket without a
-    /// session.
+    fn start_with(
+        kept: Kept,
+        seal: Arc<Seal>,
+        config: Config,
+        side: Side,
+        bridge: Bridge,
+        supervisor: &Supervisor,
+    ) -> Self {
+        let known = kept.clone();
+        let factory = move || {
+            let (config, bridge) = (config.clone(), bridge.clone());
+            Actor::new(config, side, bridge, Arc::clone(&seal), known.clone())
+        };
+        let (restart, limits) = (Restart::default(), Limits::default());
+        Self { mailbox: supervisor.guard("tokens", restart, limits, factory), kept }
+    }
+
+    /// Returns a fresh token. Refuses a subject that is none, an account that is revoked, and an
+    /// instance or socket without a session.
     pub async fn mint(&self, mint: Mint) -> Result<Minted, TokensError> {
-        self.0.ask(mint).await?
+        self.mailbox.ask(mint).await?
     }
 
     /// Returns what `token` says, if it allows `op`, on `session` if one is given.
     ///
     /// A token that is bound to a session opens only that one, and nothing outside of sessions; one
     /// of an account or of AMS that is bound to none opens all. Whether the account still exists,
-    /// whether the token was revoked, and what `role` and `generation` mean, is for the caller.
+    /// and what `role` and `generation` mean, is for the caller.
     pub async fn verify(
         &self,
         token: &str,
@@ -164,12 +222,63 @@ impl Tokens {
     ) -> Result<Claims, TokensError> {
         // Read here, so that a text of any length goes no further.
         let macaroon = Macaroon::decode(token).ok();
-        self.0.ask(Verify { macaroon, op, session: session.cloned() }).await?
+        self.mailbox.ask(Verify { macaroon, op, session: session.cloned() }).await?
     }
 
-    /// Returns whether the root keys are here, and if not, why.
+    /// Returns once the token of `claims` is revoked: what it has opened is to be closed then.
+    pub async fn revoked(&self, claims: &Claims) {
+        let Claims { id, kind, subject, session, .. } = claims;
+        let identifier = Identifier { kid: "", id, kind: *kind, subject };
+        let session = session.as_ref().map(SessionId::as_str);
+        self.kept.revoked.wait_for(|revoked| revoked.covers(&identifier, session)).await;
+    }
+
+    /// Revokes tokens on all units, within a second where NATS is connected. `until` is when the
+    /// last of them ends by itself, if that is known: the record is kept a little longer. Refuses
+    /// what names no token and no account. An error may leave them revoked all the same.
+    pub async fn revoke(
+        &self,
+        revocation: Revocation,
+        until: Option<SystemTime>,
+    ) -> Result<(), TokensError> {
+        self.mailbox.ask(Revoke { revocation: revocation.clone(), until }).await??;
+        // So that who has revoked a token does not meet it here again. Units that cannot learn it
+        // refuse every token soon.
+        let learnt = self.kept.revoked.wait_for(|revoked| revoked.has(&revocation));
+        let _ = tokio::time::timeout(LEARN, learnt).await;
+        Ok(())
+    }
+
+    /// Takes a revocation back, on all units within about a minute.
+    pub async fn pardon(&self, revocation: Revocation) -> Result<(), TokensError> {
+        self.mailbox.ask(Pardon(revocation)).await?
+    }
+
+    /// Adds a root key that signs all new tokens from `lead` on; the others go on verifying.
+    /// Returns it. With less than [`LEAD`] a unit may refuse new tokens until it has read the key,
+    /// within a second where NATS is connected. Refuses while another new key is not in force yet.
+    pub async fn rotate(&self, lead: Duration) -> Result<KeyInfo, TokensError> {
+        self.mailbox.ask(Rotate { lead }).await?
+    }
+
+    /// Forgets the root key `kid`, and so ends all tokens it has signed. Refuses the one that signs.
+    pub async fn retire(&self, kid: &str) -> Result<(), TokensError> {
+        self.mailbox.ask(Retire { kid: kid.to_owned() }).await?
+    }
+
+    /// Returns what may be shown of the root keys, the newest last.
+    pub async fn keys(&self) -> Result<Vec<KeyInfo>, TokensError> {
+        self.mailbox.ask(Keys).await?
+    }
+
+    /// Returns all about the text of a token: whether it is valid, and why not. For operators only.
+    pub async fn inspect(&self, token: &str) -> Result<Inspection, TokensError> {
+        self.mailbox.ask(Inspect { token: Zeroizing::new(token.to_owned()) }).await?
+    }
+
+    /// Returns whether root keys and revocations are here, and if not, why.
     pub async fn ready(&self) -> Result<(), TokensError> {
-        self.0.ask(Ready).await?
+        self.mailbox.ask(Ready).await?
     }
 }
 
@@ -183,7 +292,7 @@ struct Verify {
     session: Option<SessionId>,
 }
 
-/// Asks whether the root keys are here.
+/// Asks whether root keys and revocations are here.
 #[derive(Message)]
 #[rtype(result = "Result<(), TokensError>")]
 struct Ready;

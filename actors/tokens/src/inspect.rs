@@ -1,0 +1,88 @@
+//! What a token says and why it is not good: for the operator, never for the bearer. Pure.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use stream_macaroon::{Macaroon, MacaroonError};
+
+use crate::caveats::Limits;
+use crate::identifier::Identifier;
+use crate::keyring::Keyring;
+use crate::revoked::Revoked;
+use crate::{Side, authority};
+
+/// All that can be read in a token; what cannot is absent.
+#[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Inspection {
+    pub location: Option<String>,
+    /// The root key that signed it, as the token says.
+    pub kid: Option<String>,
+    /// By which it can be revoked.
+    pub id: Option<String>,
+    pub kind: Option<String>,
+    pub subject: Option<String>,
+    pub caveats: Vec<String>,
+    /// Unix seconds; `None` is never.
+    pub expires_at: Option<u64>,
+    /// Why it opens nothing; `None` for a valid token.
+    pub flaw: Option<String>,
+}
+
+/// Why a token is not valid. The bearer is never told.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub(crate) enum Flaw<'a> {
+    #[error(transparent)]
+    NoMacaroon(#[from] MacaroonError),
+    #[error("it is for {0:?}, not for this service")]
+    Location(&'a str),
+    #[error("its identifier is none of ours")]
+    Identifier,
+    #[error("the key {0} is not here, or was retired")]
+    UnknownKey(&'a str),
+    #[error("its signature is wrong")]
+    Signature,
+    #[error("the caveat {0:?} is not understood")]
+    Caveat(&'a str),
+    #[error("it has expired")]
+    Expired,
+    #[error("it is revoked")]
+    Revoked,
+}
+
+/// Returns what the text of a token says, without looking at its signature.
+pub fn explain(text: &str) -> Inspection {
+    match Macaroon::decode(text) {
+        Ok(macaroon) => read(&macaroon),
+        Err(error) => Inspection { flaw: Some(error.to_string()), ..Inspection::default() },
+    }
+}
+
+/// Returns what the text of a token says, and whether it is valid at `now`.
+pub(crate) fn inspect(
+    keys: &Keyring,
+    revoked: &Revoked,
+    side: Side,
+    text: &str,
+    now: SystemTime,
+) -> Inspection {
+    let Ok(macaroon) = Macaroon::decode(text) else { return explain(text) };
+    let flaw = authority::judge(keys, revoked, side, &macaroon, now).err();
+    Inspection { flaw: flaw.map(|flaw| flaw.to_string()), ..read(&macaroon) }
+}
+
+fn read(macaroon: &Macaroon) -> Inspection {
+    let identifier = Identifier::parse(macaroon.identifier());
+    let caveats = macaroon.caveats();
+    let limits = Limits::read(caveats.iter().map(String::as_str)).unwrap_or_default();
+    let since = |end: SystemTime| end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Inspection {
+        location: Some(macaroon.location().to_owned()),
+        kid: identifier.map(|parts| parts.kid.to_owned()),
+        id: identifier.map(|parts| parts.id.to_owned()),
+        kind: identifier.map(|parts| parts.kind.to_string()),
+        subject: identifier.map(|parts| parts.subject.to_owned()),
+        caveats: caveats.to_vec(),
+        expires_at: limits.expires.map(|end| since(end).as_secs()),
+        flaw: None,
+    }
+}

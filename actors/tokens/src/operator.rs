@@ -1,0 +1,153 @@
+//! What operators ask of the authority: all of it holds for all units.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use actix::Message;
+use stream_bridge::change_sealed;
+use stream_protocol::subjects::Bucket;
+use stream_supervisor::{Handler, Me, Reply};
+use zeroize::Zeroizing;
+
+use crate::actor::{Actor, Loaded};
+use crate::inspect::inspect;
+use crate::keyring::{Keyring, RootKey};
+use crate::revoked::{self, Record};
+use crate::{Inspection, KeyInfo, Revocation, TokensError};
+
+/// Revokes tokens.
+#[derive(Message)]
+#[rtype(result = "Result<(), TokensError>")]
+pub(crate) struct Revoke {
+    pub(crate) revocation: Revocation,
+    pub(crate) until: Option<SystemTime>,
+}
+
+/// Takes a revocation back.
+#[derive(Message)]
+#[rtype(result = "Result<(), TokensError>")]
+pub(crate) struct Pardon(pub(crate) Revocation);
+
+/// Adds a root key.
+#[derive(Message)]
+#[rtype(result = "Result<KeyInfo, TokensError>")]
+pub(crate) struct Rotate {
+    pub(crate) lead: Duration,
+}
+
+/// Removes a root key.
+#[derive(Message)]
+#[rtype(result = "Result<(), TokensError>")]
+pub(crate) struct Retire {
+    pub(crate) kid: String,
+}
+
+/// Lists the root keys.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<KeyInfo>, TokensError>")]
+pub(crate) struct Keys;
+
+/// Explains a token.
+#[derive(Message)]
+#[rtype(result = "Result<Inspection, TokensError>")]
+pub(crate) struct Inspect {
+    pub(crate) token: Zeroizing<String>,
+}
+
+impl Actor {
+    /// Applies `edit` to the root keys and returns them.
+    fn change(
+        &self,
+        me: &Me<Self>,
+        edit: impl Fn(&mut Keyring) -> Result<(), TokensError> + 'static,
+    ) -> impl Future<Output = Result<Arc<Keyring>, TokensError>> + 'static {
+        let (bridge, seal, me) = (self.bridge.clone(), Arc::clone(&self.seal), me.clone());
+        let (name, state) = (self.side.record(), self.config.state.clone());
+        async move {
+            let keys = Arc::new(change_sealed(&bridge, &seal, name, &state, edit).await?);
+            me.tell(Loaded(Ok(Arc::clone(&keys))));
+            Ok(keys)
+        }
+    }
+}
+
+impl Handler<Revoke> for Actor {
+    fn handle(&mut self, ask: &Revoke, _: &Me<Self>) -> Reply<Result<(), TokensError>> {
+        let (bridge, revocation, until) = (self.bridge.clone(), ask.revocation.clone(), ask.until);
+        Reply::later(async move {
+            let key = key(&revocation)?;
+            let now = SystemTime::now();
+            let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let record = Record { revoked_at: since.as_secs() };
+            match revoked::lifetime(until, now) {
+                Some(life) => bridge.put_for(Bucket::Revoked, &key, &record, life).await?,
+                None => bridge.put(Bucket::Revoked, &key, &record).await?,
+            };
+            log::info!("tokens: revoked {revocation}");
+            Ok(())
+        })
+    }
+}
+
+impl Handler<Pardon> for Actor {
+    fn handle(
+        &mut self,
+        Pardon(revocation): &Pardon,
+        _: &Me<Self>,
+    ) -> Reply<Result<(), TokensError>> {
+        let (bridge, revocation) = (self.bridge.clone(), revocation.clone());
+        Reply::later(async move {
+            bridge.remove(Bucket::Revoked, &key(&revocation)?).await?;
+            log::info!("tokens: pardoned {revocation}");
+            Ok(())
+        })
+    }
+}
+
+fn key(revocation: &Revocation) -> Result<String, TokensError> {
+    let refused = || TokensError::Refused(format!("there can be no {revocation}"));
+    revocation.key().ok_or_else(refused)
+}
+
+impl Handler<Rotate> for Actor {
+    fn handle(&mut self, ask: &Rotate, me: &Me<Self>) -> Reply<Result<KeyInfo, TokensError>> {
+        let now = SystemTime::now();
+        let key = RootKey::fresh(now, ask.lead);
+        let kid = key.kid.clone();
+        let change = self.change(me, move |keys| keys.add(key.clone(), now));
+        Reply::later(async move {
+            let list = change.await?.list(now);
+            log::info!("tokens: rotated, the new root key is {kid}");
+            let added = list.into_iter().find(|key| key.kid == kid);
+            Ok(added.expect("it was added"))
+        })
+    }
+}
+
+impl Handler<Retire> for Actor {
+    fn handle(&mut self, ask: &Retire, me: &Me<Self>) -> Reply<Result<(), TokensError>> {
+        let (kid, now) = (ask.kid.clone(), SystemTime::now());
+        let change = self.change(me, move |keys| keys.retire(&kid, now));
+        let kid = ask.kid.clone();
+        Reply::later(async move {
+            change.await?;
+            log::info!("tokens: retired the root key {kid}");
+            Ok(())
+        })
+    }
+}
+
+impl Handler<Keys> for Actor {
+    fn handle(&mut self, _: &Keys, _: &Me<Self>) -> Reply<Result<Vec<KeyInfo>, TokensError>> {
+        self.known().map(|(keys, _)| keys.list(SystemTime::now())).into()
+    }
+}
+
+impl Handler<Inspect> for Actor {
+    fn handle(&mut self, ask: &Inspect, _: &Me<Self>) -> Reply<Result<Inspection, TokensError>> {
+        let inspection = self.known().map(|(keys, revoked)| {
+            inspect(&keys, &revoked, self.side, &ask.token, SystemTime::now())
+        });
+        inspection.into()
+    }
+}

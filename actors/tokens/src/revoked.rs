@@ -1,0 +1,208 @@
+//! What is revoked: a key of the bucket for each, and what all of them together refuse.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use stream_bridge::{Bridge, BridgeError};
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{SessionId, TokenKind};
+
+use crate::identifier::{ID_LENGTH, Identifier, is_base64url, is_subject};
+
+/// How often all is read anew: what was pardoned or has outlived its tokens is dropped then.
+const WHOLE: Duration = Duration::from_secs(60);
+
+/// How far clocks may be apart: a record stays so much longer than the tokens it is about.
+const CLOCKS: Duration = Duration::from_secs(3600);
+
+/// A record that would stay for so long may as well stay for ever.
+const FOR_EVER: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
+
+/// What an operator can revoke.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Revocation {
+    /// All tokens of the service account of this name, also future ones.
+    Account(String),
+    /// All tokens that are bound to this session.
+    Session(SessionId),
+    /// The token with this id and all that are derived from it.
+    Token(String),
+}
+
+impl Revocation {
+    /// The key of its record. Refuses what is no id of a token and no name of an account.
+    pub(crate) fn key(&self) -> Option<String> {
+        match self {
+            Self::Account(name) => is_subject(name).then(|| format!("account.{}", escape(name))),
+            Self::Session(id) => Some(format!("session.{id}")),
+            Self::Token(id) => is_base64url(id, ID_LENGTH).then(|| format!("token.{id}")),
+        }
+    }
+}
+
+impl fmt::Display for Revocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(name) => write!(f, "account {name}"),
+            Self::Session(id) => write!(f, "session {id}"),
+            Self::Token(id) => write!(f, "token {id}"),
+        }
+    }
+}
+
+/// A record, for whoever looks at the bucket: its key says all that counts.
+#[derive(Serialize)]
+pub(crate) struct Record {
+    /// Unix seconds.
+    pub(crate) revoked_at: u64,
+}
+
+/// How long the record of tokens that end at `until` must stay; `None` is for ever.
+pub(crate) fn lifetime(until: Option<SystemTime>, now: SystemTime) -> Option<Duration> {
+    let left = until?.duration_since(now).unwrap_or_default();
+    Some(left + CLOCKS).filter(|life| *life < FOR_EVER)
+}
+
+/// All that is revoked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Revoked {
+    accounts: HashSet<String>,
+    sessions: HashSet<String>,
+    tokens: HashSet<String>,
+}
+
+impl Revoked {
+    /// Whether a token with this identifier, bound to this session, is revoked.
+    pub(crate) fn covers(&self, identifier: &Identifier<'_>, session: Option<&str>) -> bool {
+        let account = identifier.kind == TokenKind::Account;
+        self.tokens.contains(identifier.id)
+            || session.is_some_and(|session| self.sessions.contains(session))
+            || account && self.has_account(identifier.subject)
+    }
+
+    pub(crate) fn has_account(&self, name: &str) -> bool {
+        self.accounts.contains(name)
+    }
+
+    pub(crate) fn has(&self, revocation: &Revocation) -> bool {
+        match revocation {
+            Revocation::Account(name) => self.accounts.contains(name),
+            Revocation::Session(id) => self.sessions.contains(id.as_str()),
+            Revocation::Token(id) => self.tokens.contains(id),
+        }
+    }
+
+    /// Notes what the record `key` revokes. One of a kind that is not known here is left out.
+    fn add(&mut self, key: &str) {
+        match key.split_once('.') {
+            Some(("account", name)) => self.accounts.insert(unescape(name)),
+            Some(("session", id)) => self.sessions.insert(id.to_owned()),
+            Some(("token", id)) => self.tokens.insert(id.to_owned()),
+            _ => {
+                log::warn!("a record of what is revoked is not understood: upgrade this unit");
+                false
+            }
+        };
+    }
+}
+
+/// Tells `tell` all that is revoked: at once, whenever there is more, and every 20 s at the latest.
+/// Never ends.
+pub(crate) async fn follow(bridge: &Bridge, tell: impl Fn(Result<Arc<Revoked>, BridgeError>)) {
+    let (mut revoked, mut last, mut whole) = (Revoked::default(), 0, None::<Instant>);
+    let look = async || {
+        if whole.is_none_or(|at| at.elapsed() >= WHOLE) {
+            (last, whole) = (0, None);
+        }
+        let read = bridge.keys(Bucket::Revoked, last).await.map(|keys| {
+            if whole.is_none() {
+                (revoked, whole) = (Revoked::default(), Some(Instant::now()));
+            }
+            for (key, revision) in keys {
+                revoked.add(&key);
+                last = last.max(revision);
+            }
+            Arc::new(revoked.clone())
+        });
+        let found = read.is_ok();
+        // After a failure nobody knows whether it is still the same store.
+        whole = whole.filter(|_| found);
+        tell(read);
+        found
+    };
+    bridge.watch(Bucket::Revoked, ">", look).await;
+}
+
+/// Writes a name in letters that a key may have.
+fn escape(name: &str) -> String {
+    let escaped = |c: char| match c {
+        '.' | ':' | '@' => format!("={:02X}", u32::from(c)),
+        _ => c.to_string(),
+    };
+    name.chars().map(escaped).collect()
+}
+
+fn unescape(name: &str) -> String {
+    name.replace("=2E", ".").replace("=3A", ":").replace("=40", "@")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn of(revocations: &[Revocation]) -> Revoked {
+        let mut revoked = Revoked::default();
+        revocations.iter().for_each(|one| revoked.add(&one.key().expect("a key")));
+        revoked
+    }
+
+    const SESSION: &str = "0123456789abcdefghij";
+
+    fn identifier(kind: TokenKind) -> Identifier<'static> {
+        Identifier { kid: "abcdefgh", id: "0123456789abcdef", kind, subject: "a.b@c:d" }
+    }
+
+    #[test]
+    fn a_revocation_covers_what_it_names_and_nothing_else() {
+        let (account, socket) = (identifier(TokenKind::Account), identifier(TokenKind::Socket));
+        let by_id = of(&[Revocation::Token("0123456789abcdef".into())]);
+        assert!(by_id.covers(&account, None) && by_id.covers(&socket, Some(SESSION)));
+        let by_name = of(&[Revocation::Account("a.b@c:d".into())]);
+        assert!(by_name.covers(&account, None) && !by_name.covers(&socket, None));
+        let by_session = of(&[Revocation::Session(SESSION.parse().unwrap())]);
+        assert!(by_session.covers(&socket, Some(SESSION)) && !by_session.covers(&account, None));
+        for revoked in [of(&[]), of(&[Revocation::Token("another_token_00".into())])] {
+            assert!(!revoked.covers(&account, None) && !revoked.covers(&socket, Some(SESSION)));
+        }
+    }
+
+    #[test]
+    fn names_survive_their_keys_and_others_are_refused() {
+        for name in ["a", "a.b@c:d", "..", "=2E@", "a=b"] {
+            let revocation = Revocation::Account(name.into());
+            match revocation.key() {
+                Some(key) => {
+                    assert!(!key.trim_start_matches("account.").contains(['.', ':', '@']), "{key}");
+                    assert!(of(&[revocation]).has_account(name), "{name}");
+                }
+                None => assert!(name.contains('='), "{name}"),
+            }
+        }
+        for id in ["", "short", "0123456789abcde.", "0123456789abcdefg"] {
+            assert_eq!(Revocation::Token(id.into()).key(), None, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_record_outlives_its_tokens_but_not_by_years() {
+        let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        assert_eq!(lifetime(None, at(0)), None);
+        assert_eq!(lifetime(Some(at(100)), at(40)), Some(CLOCKS + Duration::from_secs(60)));
+        assert_eq!(lifetime(Some(at(100)), at(400)), Some(CLOCKS), "ended, but not on every clock");
+        assert_eq!(lifetime(Some(at(1 << 40)), at(0)), None);
+    }
+}

@@ -1,0 +1,182 @@
+//! What operators do with tokens, on the command line of both programs.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde::de::DeserializeOwned;
+use stream_admin::{Client, moment};
+use stream_protocol::Ask;
+use stream_tokens::{Created, Inspection, KeyInfo, KeyState, LEAD, Request, Revocation, attenuate};
+use zeroize::Zeroizing;
+
+use crate::operator::{Door, ask, days_from_now};
+
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token for AMS or a monitor and print it, which is the one time that it is shown; its
+    /// id, by which it is revoked, goes to standard error. For the agent: the gateway's belong to
+    /// accounts.
+    Create {
+        /// What it is for.
+        #[arg(long, value_parser = ["ams", "monitor"])]
+        scope: String,
+        /// A name for whoever gets it.
+        name: String,
+        /// Days until the token ends.
+        #[arg(long, value_name = "DAYS", default_value_t = 365)]
+        expiration: u64,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Read a token from standard input and print it with caveats added. Asks nobody.
+    Attenuate {
+        /// `allow OP…`, `declared session ID`, `declared role view`, `time-before TIME`.
+        #[arg(required = true, value_name = "CAVEAT")]
+        caveats: Vec<String>,
+    },
+    /// Read a token from standard input and print what it says, whether it is valid and why not.
+    Inspect {
+        #[command(flatten)]
+        door: Door,
+    },
+    /// List the root keys, the newest last: id, state, since when it signs.
+    Keys {
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Refuse tokens from now on, on all units.
+    Revoke {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Take a revocation back.
+    Pardon {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Make a new root key, which all units sign with a while from now; old tokens stay valid.
+    Rotate {
+        /// Seconds until it signs. With fewer than the default, units may refuse new tokens until
+        /// they have read the key.
+        #[arg(long, value_name = "SECONDS", default_value_t = LEAD.as_secs())]
+        lead: u64,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Forget a root key: all tokens that it has signed are invalid from now on.
+    Retire {
+        kid: String,
+        #[command(flatten)]
+        door: Door,
+    },
+}
+
+/// What is revoked: one of them.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// A token, by the id that `create` and `inspect` tell, and all that is derived from it.
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// All tokens of a service account, future ones too.
+    #[arg(long, value_name = "NAME")]
+    account: Option<String>,
+    /// All tokens bound to a session.
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
+}
+
+impl TryFrom<Which> for Revocation {
+    type Error = anyhow::Error;
+
+    fn try_from(which: Which) -> anyhow::Result<Self> {
+        Ok(match which {
+            Which { account: Some(name), .. } => Self::Account(name),
+            Which { session: Some(id), .. } => Self::Session(id.parse()?),
+            Which { id, .. } => Self::Token(id.context("what is to be revoked?")?),
+        })
+    }
+}
+
+impl Token {
+    /// Does it and prints what there is to say.
+    pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
+        let client = |door: Door| anyhow::Ok(Client::new(door.path(default_config)?));
+        match self {
+            Self::Create { scope, name, expiration, door } => {
+                let expires_at = Some(days_from_now(expiration));
+                let request = Request::Create { scope, subject: name, expires_at };
+                let created: Created = answer(&client(door)?, &request)?;
+                eprintln!("id {}", created.id);
+                println!("{}", created.token);
+            }
+            Self::Attenuate { caveats } => {
+                println!("{}", attenuate(&from_input()?, &caveats)?.as_str());
+            }
+            Self::Inspect { door } => {
+                let token = from_input()?.to_string();
+                let inspection: Inspection = answer(&client(door)?, &Request::Inspect { token })?;
+                print(&inspection);
+            }
+            Self::Keys { door } => {
+                let keys: Vec<KeyInfo> = answer(&client(door)?, &Request::Keys {})?;
+                keys.iter().for_each(print_key);
+            }
+            Self::Revoke { which, door } => {
+                let request = Request::Revoke { what: which.try_into()?, until: None };
+                let Ask {} = answer(&client(door)?, &request)?;
+            }
+            Self::Pardon { which, door } => {
+                let Ask {} = answer(&client(door)?, &Request::Pardon { what: which.try_into()? })?;
+            }
+            Self::Rotate { lead, door } => {
+                print_key(&answer(&client(door)?, &Request::Rotate { lead_s: lead })?);
+            }
+            Self::Retire { kid, door } => {
+                let Ask {} = answer(&client(door)?, &Request::Retire { kid })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn answer<A: DeserializeOwned>(client: &Client, request: &Request) -> anyhow::Result<A> {
+    Ok(ask(client.ask(request))?)
+}
+
+/// Reads a token: on the command line others could see it.
+fn from_input() -> anyhow::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    // More than any token has.
+    std::io::stdin().take(64 * 1024).read_to_string(&mut text).context("no token to read")?;
+    Ok(Zeroizing::new(text.trim().to_owned()))
+}
+
+fn print(inspection: &Inspection) {
+    let Inspection { location, kid, id, kind, subject, caveats, expires_at, flaw } = inspection;
+    let parts = [("location", location), ("key", kid), ("id", id), ("kind", kind)];
+    for (name, part) in parts.into_iter().chain([("subject", subject)]) {
+        println!("{name:<9} {}", part.as_deref().unwrap_or("-"));
+    }
+    for caveat in caveats {
+        println!("caveat    {caveat:?}");
+    }
+    println!("expires   {}", expires_at.map_or("never".to_owned(), moment));
+    println!("valid     {}", flaw.as_ref().map_or("yes".to_owned(), |flaw| format!("no: {flaw}")));
+}
+
+fn print_key(key: &KeyInfo) {
+    let state = match key.state {
+        KeyState::Active => "active",
+        KeyState::Old => "old",
+        KeyState::Pending => "pending",
+    };
+    let since = key.active_from.max(key.created_at);
+    println!("{}  {state:<7}  {}", key.kid, moment(since));
+}
