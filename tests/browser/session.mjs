@@ -7,19 +7,11 @@
 // CHROMIUM names another browser than /usr/bin/chromium.
 
 import process from "node:process";
-import { chromium } from "playwright-core";
+
+import { openPage, reach, redact } from "./page.mjs";
 
 const DEADLINE_MS = 60_000;
 const FRAMES = 60;
-const FLAGS = [
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-gpu",
-  "--disable-quic",
-  "--disable-sync",
-  "--no-first-run",
-  "--no-sandbox",
-];
 
 // Away from every axis of symmetry, so that a flipped or stretched mapping shows.
 const TAP = { x: 0.3, y: 0.65 };
@@ -43,7 +35,8 @@ try {
 process.exit();
 
 async function watch() {
-  const page = await step("start the browser", openPage);
+  const page = await step("start the browser", () => openPage(DEADLINE_MS));
+  browser = page.context().browser();
   const complaints = listen(page);
 
   await step("open the page", () => page.goto(address, { waitUntil: "domcontentloaded" }));
@@ -60,28 +53,6 @@ async function watch() {
   return { session, frames, tap, candidate };
 }
 
-async function openPage() {
-  const executablePath = process.env.CHROMIUM || "/usr/bin/chromium";
-  browser = await chromium.launch({ executablePath, args: FLAGS });
-  // Taller than the picture is: bars above and below must not shift a tap.
-  const viewport = { width: 900, height: 1000 };
-  const page = await browser.newPage({ ignoreHTTPSErrors: true, viewport });
-  page.setDefaultTimeout(DEADLINE_MS);
-  await page.addInitScript(keepPeers);
-  return page;
-}
-
-/** In the page, before its scripts: keeps the connections within reach of `getStats`. */
-function keepPeers() {
-  window.peers = [];
-  window.RTCPeerConnection = class extends RTCPeerConnection {
-    constructor(...parameters) {
-      super(...parameters);
-      window.peers.push(this);
-    }
-  };
-}
-
 function listen(page) {
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(error.message));
@@ -89,16 +60,6 @@ function listen(page) {
     if (message.text().includes("Content Security Policy")) complaints.push(message.text());
   });
   return complaints;
-}
-
-/** Waits until the page is in `state`; throws its own words when it fails instead. */
-async function reach(page, state) {
-  const settled = await page.waitForFunction((wanted) => {
-    const { state } = document.documentElement.dataset;
-    return [wanted, "failed"].includes(state) && state;
-  }, state);
-  if ((await settled.jsonValue()) === state) return;
-  throw new Error(`the page says: ${await page.getByRole("alert").textContent()}`);
 }
 
 async function decoded(page, atLeast) {
@@ -188,11 +149,6 @@ function deadline() {
 
 function equal(what, found, wanted) {
   if (found !== wanted) throw new Error(`${what}: "${found}" instead of "${wanted}"`);
-}
-
-/** Playwright quotes addresses in its messages; the fragment of ours holds a token. */
-function redact(text) {
-  return text.replace(/#[^\s"']*/g, "#[redacted]");
 }
 
 function readArguments(words) {

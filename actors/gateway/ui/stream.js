@@ -1,9 +1,24 @@
 // One stream: signaling over the session's socket (version 2, where the instance offers), then
-// media straight from the instance.
+// media straight from the instance. The socket stays: over it come new TURN credentials, and the
+// instance's offers of new ways when the old ones end or break.
 
 const API_VERSION = 2;
 const SIGNALING_DEADLINE_MS = 5 * 60_000;
-const LOST_AFTER_MS = 10_000;
+const LOST_AFTER_MS = 15_000;
+
+// New servers are on their way when the offer that needs them comes; their path is another one.
+const SERVERS_WITHIN_MS = 3_000;
+
+// An answer that brings its candidates along saves the way of each.
+const GATHER_WITHIN_MS = 300;
+
+// A gateway that restarts is back soon; one that does not know us any more never is.
+const REOPEN_AFTER_MS = 500;
+const REOPENED_MOST_SELDOM_MS = 30_000;
+const REOPENINGS = 20;
+
+// The session or this client's part in it is over, as the gateway says.
+const OVER = [1000, 1008];
 
 /**
  * Connects to the instance of a session as its client.
@@ -22,6 +37,15 @@ export class Stream {
   #lost;
   #inbound = Promise.resolve();
   #early = [];
+  #url;
+  #reopening;
+  #reopenings = 0;
+  #settled = false;
+  #offers = new Set();
+  #candidates = new Set();
+  #relayOnly;
+  #renewal = 0;
+  #renewed = () => {};
   #answered;
   #markAnswered;
   #connected = false;
@@ -30,14 +54,13 @@ export class Stream {
   constructor({ url, stunServers, relayOnly }, events) {
     this.#events = events;
     this.#answered = new Promise((resolve) => (this.#markAnswered = resolve));
-    this.#peer = new RTCPeerConnection({
-      iceServers: stunServers.map(iceServer),
-      iceTransportPolicy: relayOnly ? "relay" : "all",
-    });
+    this.#relayOnly = relayOnly;
+    this.#peer = new RTCPeerConnection(this.#configuration(stunServers));
     this.#watchPeer();
     // Made before the offer comes: the instance never opens a channel itself.
     this.#control = this.#peer.createDataChannel("control");
     this.#control.onclose = () => this.#leave();
+    this.#url = url;
     this.#socket = this.#openSocket(url);
     const late = () => this.#fail("The application did not start in time.");
     this.#deadline = setTimeout(late, SIGNALING_DEADLINE_MS);
@@ -61,6 +84,7 @@ export class Stream {
     this.#closed = true;
     clearTimeout(this.#deadline);
     clearTimeout(this.#lost);
+    clearTimeout(this.#reopening);
     this.#socket.close();
     this.#peer.close();
   }
@@ -68,30 +92,54 @@ export class Stream {
   #openSocket(url) {
     const socket = new WebSocket(url);
     socket.onopen = () => {
+      this.#reopenings = 0;
+      if (this.#settled) return;
       this.#events.step("Waiting for the application to start …");
       this.#send({ type: "discover" });
     };
-    // One after the other: a candidate must not overtake the offer it belongs to.
     socket.onmessage = ({ data }) => {
+      const message = JSON.parse(data);
+      // Not in turn: an offer may be waiting for them.
+      if (message.type === "ice_servers") return this.#renew(message);
+      // One after the other: a candidate must not overtake the offer it belongs to.
       this.#inbound = this.#inbound
-        .then(() => this.#closed || this.#receive(JSON.parse(data)))
+        .then(() => this.#closed || this.#receive(message, data))
         .catch((error) => this.#fail(`The signaling failed: ${error.message}.`));
     };
     socket.onclose = ({ code }) => {
       if (!this.#connected) this.#fail(`The gateway closed the signaling socket (${code}).`);
+      else if (!this.#closed && !OVER.includes(code)) this.#reopenLater();
     };
     return socket;
   }
 
-  async #receive(message) {
+  // The stream goes on without it; only renewals would be missed.
+  #reopenLater() {
+    if (this.#reopenings === REOPENINGS) return;
+    const pause = Math.min(REOPEN_AFTER_MS * 2 ** this.#reopenings, REOPENED_MOST_SELDOM_MS);
+    this.#reopenings += 1;
+    this.#reopening = setTimeout(() => {
+      this.#socket = this.#openSocket(`${this.#url}&ice_renewal=${this.#renewal}`);
+    }, pause);
+  }
+
+  // A socket that was opened again begins with what the first one brought.
+  async #receive(message, text) {
     switch (message.type) {
       case "resp:discover":
-        return this.#settle(message.max_api_version ?? API_VERSION);
+        return this.#settled || this.#settle(message.max_api_version ?? API_VERSION);
       case "offer":
-        return this.#answer(atob(message.sdp));
+        if (this.#offers.has(text)) return;
+        this.#offers.add(text);
+        this.#candidates.clear();
+        return this.#answer(message);
       case "candidate":
+        if (this.#candidates.has(text)) return;
+        this.#candidates.add(text);
         return this.#addCandidate({ ...message, candidate: atob(message.candidate) });
       case "error":
+        // Once there is a stream, it is the stream that says how it ends.
+        if (this.#connected) return console.info("the gateway says", message.message);
         return this.#fail(`The stream failed: ${message.message || "no reason given"}.`);
       default:
         console.info("signal of an unknown type", message.type);
@@ -100,6 +148,7 @@ export class Stream {
 
   #settle(newest) {
     if (newest < API_VERSION) return this.#fail("The application speaks an older protocol.");
+    this.#settled = true;
     this.#events.step("Application found. Waiting for its offer …");
     this.#send({
       type: "settings",
@@ -112,10 +161,35 @@ export class Stream {
     });
   }
 
-  async #answer(sdp) {
-    this.#events.step("Offer received. Connecting …");
-    await this.#peer.setRemoteDescription({ type: "offer", sdp });
-    await this.#peer.setLocalDescription();
+  #renew({ ice_servers: iceServers, ice_renewal: renewal }) {
+    if (this.#closed) return;
+    this.#peer.setConfiguration(this.#configuration(iceServers));
+    this.#renewal = renewal;
+    this.#renewed();
+  }
+
+  /** Returns when the servers of a renewal are here, or late: the old ones may do. */
+  async #serversOf(renewal) {
+    if (this.#renewal >= renewal) return;
+    await within(SERVERS_WITHIN_MS, (done) => {
+      this.#renewed = () => this.#renewal >= renewal && done();
+    });
+    this.#renewed = () => {};
+  }
+
+  async #answer({ sdp, ice_renewal: renewal }) {
+    const peer = this.#peer;
+    const again = Boolean(peer.remoteDescription);
+    if (renewal !== undefined) await this.#serversOf(renewal);
+    if (!again) this.#events.step("Offer received. Connecting …");
+    await peer.setRemoteDescription({ type: "offer", sdp: atob(sdp) });
+    await peer.setLocalDescription();
+    if (again) {
+      await within(GATHER_WITHIN_MS, (done) => {
+        if (peer.iceGatheringState === "complete") done();
+        else peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && done();
+      });
+    }
     this.#send({ type: "answer", sdp: btoa(this.#peer.localDescription.sdp) });
     this.#markAnswered();
     for (const candidate of this.#early.splice(0)) await this.#addCandidate(candidate);
@@ -149,9 +223,9 @@ export class Stream {
     };
     peer.oniceconnectionstatechange = () => this.#follow(peer.iceConnectionState);
     peer.onconnectionstatechange = () => {
-      if (peer.connectionState !== "failed") return;
-      const found = this.#connected;
-      this.#fail(found ? "The connection was lost." : "No network path to the stream was found.");
+      // Later the instance may still offer another path.
+      if (peer.connectionState !== "failed" || this.#connected) return;
+      this.#fail("No network path to the stream was found.");
     };
   }
 
@@ -159,14 +233,20 @@ export class Stream {
     if (state === "connected" || state === "completed") {
       clearTimeout(this.#deadline);
       clearTimeout(this.#lost);
+      this.#lost = undefined;
       this.#connected = true;
-      this.#socket.close();
       this.#events.connected();
-    } else if (state === "disconnected") {
+    } else if (state === "disconnected" || (state === "failed" && this.#connected)) {
       this.#events.shaky();
-      clearTimeout(this.#lost);
-      this.#lost = setTimeout(() => this.#fail("The connection was lost."), LOST_AFTER_MS);
+      this.#lost ??= setTimeout(() => this.#fail("The connection was lost."), LOST_AFTER_MS);
     }
+  }
+
+  #configuration(servers) {
+    return {
+      iceServers: servers.map(iceServer),
+      iceTransportPolicy: this.#relayOnly ? "relay" : "all",
+    };
   }
 
   #send(message) {
@@ -184,6 +264,14 @@ export class Stream {
     this.close();
     this.#events.left();
   }
+}
+
+/** Returns once `work` calls back, after `milliseconds` at the latest. */
+function within(milliseconds, work) {
+  return new Promise((done) => {
+    setTimeout(done, milliseconds);
+    work(done);
+  });
 }
 
 function iceServer({ urls, username, password }) {

@@ -1,100 +1,195 @@
-//! The actor: the relay secret as it is known now, and the loop that keeps it so.
+//! The actor: keeps the secrets up to date, and the probes going.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use actix::Message;
+use futures_util::future::join_all;
 use stream_bridge::{Bridge, SealedError, follow_sealed};
-use stream_pki::Seal;
+use stream_pki::{Seal, random_bytes};
 use stream_protocol::IceServer;
 use stream_supervisor::{Handler, Me, Reply, Worker};
+use tokio::time::sleep;
 
-use crate::secret::Secret;
-use crate::{Config, IssueIceServers, Ready, TurnError, ice};
+use crate::config::DEFAULT_POOL;
+use crate::health::Change;
+use crate::probe::{Answered, probe};
+use crate::relays::{Kept, Live};
+use crate::rotation::{self, Vault};
+use crate::secrets::Secrets;
+use crate::{
+    AskRelays, Config, Drain, IssueIceServers, Pool, Probe, Probed, Ready, Retire, Rotate,
+    Rotation, TurnError, ice,
+};
 
-/// The record that holds the secret.
+/// The record that holds the secrets of the default pool; those of others stand behind it.
 const RECORD: &str = "agent.turn";
 
-/// The secret, once there is one. Outlives a crash of the actor, which so needs no NATS.
-#[derive(Clone, Default)]
-pub(crate) struct Kept(Arc<Mutex<Option<Arc<Secret>>>>);
+/// What the credential of a probe is good for, seconds.
+const PROBE_LIFE_S: u64 = 60;
 
-impl Kept {
-    fn get(&self) -> Option<Arc<Secret>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
+/// The longest that a probe may take.
+const PROBE_WITHIN: Duration = Duration::from_secs(3);
 
-    fn set(&self, secret: Arc<Secret>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(secret);
-    }
-}
+/// The pause of probes as long as there is no secret.
+const NO_SECRET: Duration = Duration::from_millis(500);
 
 pub(crate) struct Actor {
     config: Config,
-    bridge: Bridge,
-    /// `None` without relays.
-    seal: Option<Arc<Seal>>,
+    pools: Arc<[Pool]>,
+    /// One for each pool.
+    vaults: Vec<Vault>,
     kept: Kept,
-    /// Why the secret could not be read the last time.
-    trouble: Option<Arc<SealedError>>,
+    /// Why the secrets of a pool could not be read the last time.
+    troubles: Vec<Option<Arc<SealedError>>>,
 }
 
 impl Actor {
-    pub(crate) fn new(config: Config, bridge: Bridge, seal: Option<Arc<Seal>>, kept: Kept) -> Self {
-        Self { config, bridge, seal, kept, trouble: None }
+    pub(crate) fn new(
+        config: Config,
+        bridge: &Bridge,
+        seal: Option<&Arc<Seal>>,
+        kept: Kept,
+    ) -> Self {
+        let pools: Arc<[Pool]> = config.all_pools().into();
+        let vault = |(pool, seal): (&Pool, &Arc<Seal>)| Vault {
+            bridge: bridge.clone(),
+            seal: Arc::clone(seal),
+            record: record(pool),
+            state: config.state.clone(),
+        };
+        // Without a seal there are no pools.
+        let vaults = pools.iter().zip(std::iter::repeat(seal).flatten()).map(vault).collect();
+        let troubles = vec![None; pools.len()];
+        Self { config, pools, vaults, kept, troubles }
     }
 
-    /// The secret; `None` when no relay needs one.
-    fn secret(&self) -> Result<Option<Arc<Secret>>, TurnError> {
-        if self.seal.is_none() {
-            return Ok(None);
-        }
-        self.kept.get().map(Some).ok_or_else(|| match self.trouble.as_deref() {
+    /// Why a pool has no secret, if it has none.
+    fn trouble(&self, pool: usize) -> Option<TurnError> {
+        self.live(pool).err()
+    }
+
+    /// What is known of the secrets of a pool.
+    fn live(&self, pool: usize) -> Result<Arc<Live>, TurnError> {
+        self.kept.lock().live(pool).ok_or_else(|| match &self.troubles[pool] {
             None => TurnError::NotReady("it has not been read yet".to_owned()),
-            Some(trouble) => trouble.into(),
+            Some(trouble) => trouble.as_ref().into(),
         })
     }
+
+    /// The pool called `name`, and what is known of its secrets.
+    fn pool(&self, name: &str) -> Result<(usize, Arc<Live>), TurnError> {
+        let at = self.pools.iter().position(|pool| pool.name == name);
+        let at = at.ok_or_else(|| TurnError::Refused(format!("there is no pool {name:?}")))?;
+        Ok((at, self.live(at)?))
+    }
+
+    async fn follow(vault: Vault, pool: usize, first: std::path::PathBuf, me: Me<Self>) {
+        let tell = |secrets: Result<_, _>| me.tell(Loaded(pool, secrets.map_err(Arc::new)));
+        let first = || Secrets::first(&first);
+        let Vault { bridge, seal, record, state } = vault;
+        follow_sealed(&bridge, &seal, &record, first, &state, tell).await;
+    }
+
+    async fn probe_for_ever(
+        kept: Kept,
+        pools: Arc<[Pool]>,
+        (pool, at): (usize, usize),
+        period: Duration,
+        me: Me<Self>,
+    ) {
+        // Two probes and the time they take are done within two periods.
+        let within = PROBE_WITHIN.min(period / 4);
+        loop {
+            let chance = f64::from(random_bytes::<1>()[0]) / 255.0;
+            let begun = tokio::time::Instant::now();
+            let live = kept.lock().live(pool);
+            let Some(live) = live else {
+                sleep(NO_SECRET).await;
+                continue;
+            };
+            let answered = ask(&pools, (pool, at), &live, within).await;
+            me.tell(Told(pool, at, answered.verdict()));
+            tokio::time::sleep_until(begun + period.mul_f64(0.65 + 0.15 * chance)).await;
+        }
+    }
+}
+
+fn record(pool: &Pool) -> String {
+    match pool.name.as_str() {
+        DEFAULT_POOL => RECORD.to_owned(),
+        name => format!("{RECORD}.{name}"),
+    }
+}
+
+async fn ask(
+    pools: &[Pool],
+    (pool, server): (usize, usize),
+    live: &Live,
+    within: Duration,
+) -> Answered {
+    let credential = live.signer.probe(now() + PROBE_LIFE_S);
+    let url = pools[pool].servers[server].probed_by();
+    probe(&url.expect("the configuration was checked"), &credential, within).await
 }
 
 impl Worker for Actor {
     fn started(&mut self, me: &Me<Self>) {
-        let Some(seal) = self.seal.clone() else { return };
-        let (config, bridge) = (self.config.clone(), self.bridge.clone());
-        let told = me.clone();
-        me.spawn(async move {
-            let first = || Secret::first(&config.first_secret);
-            let tell =
-                |secret: Result<_, _>| told.tell(Loaded(secret.map(Arc::new).map_err(Arc::new)));
-            follow_sealed(&bridge, &seal, RECORD, first, &config.state, tell).await;
-        });
+        for (at, (pool, vault)) in self.pools.iter().zip(&self.vaults).enumerate() {
+            me.spawn(Self::follow(vault.clone(), at, pool.first_secret.clone(), me.clone()));
+            for server in 0..pool.servers.len() {
+                let (kept, pools) = (self.kept.clone(), Arc::clone(&self.pools));
+                let period = Duration::from_secs(self.config.probe_s);
+                me.spawn(Self::probe_for_ever(kept, pools, (at, server), period, me.clone()));
+            }
+        }
     }
 }
 
-/// The sealed secret was read, or could not be.
+/// The secrets of a pool were read, or could not be.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Loaded(Result<Arc<Secret>, Arc<SealedError>>);
+struct Loaded(usize, Result<Secrets, Arc<SealedError>>);
+
+/// How the probe of a relay ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Told(usize, usize, Result<(), crate::ProbeError>);
 
 impl Handler<Loaded> for Actor {
-    fn handle(&mut self, Loaded(secret): &Loaded, _: &Me<Self>) -> Reply<()> {
-        let trouble = match secret {
-            Ok(secret) => {
-                self.kept.set(Arc::clone(secret));
+    fn handle(&mut self, Loaded(pool, secrets): &Loaded, _: &Me<Self>) -> Reply<()> {
+        let trouble = match secrets {
+            Ok(secrets) => {
+                self.kept.lock().loaded(*pool, Arc::new(Live::new(secrets.clone())));
                 None
             }
             Err(error) => Some(Arc::clone(error)),
         };
         // Said once, not at every attempt.
         let sentence = |trouble: &Option<Arc<SealedError>>| trouble.as_ref().map(|e| e.sentence());
-        let (before, now) = (sentence(&self.trouble), sentence(&trouble));
+        let (before, now) = (sentence(&self.troubles[*pool]), sentence(&trouble));
+        let name = &self.pools[*pool].name;
         match now {
             Some(now) if before.as_ref() != Some(&now) => {
-                log::warn!("TURN secret cannot be read: {now}")
+                log::warn!("TURN secret of pool {name} cannot be read: {now}")
             }
-            None if before.is_some() => log::info!("TURN secret can be read again"),
+            None if before.is_some() => log::info!("TURN secret of pool {name} can be read again"),
             _ => {}
         }
-        self.trouble = trouble;
+        self.troubles[*pool] = trouble;
+        ().into()
+    }
+}
+
+impl Handler<Told> for Actor {
+    fn handle(&mut self, Told(pool, server, end): &Told, _: &Me<Self>) -> Reply<()> {
+        let change = self.kept.lock().probed(*pool, *server, end.is_ok());
+        let name = self.pools[*pool].servers[*server].name();
+        match (change, end) {
+            (Some(Change::Withheld), Err(why)) => log::warn!("relay {name} is withheld: {why}"),
+            (Some(Change::Back), _) => log::info!("relay {name} is handed out again"),
+            _ => {}
+        }
         ().into()
     }
 }
@@ -105,18 +200,128 @@ impl Handler<IssueIceServers> for Actor {
         ask: &IssueIceServers,
         _: &Me<Self>,
     ) -> Reply<Result<Vec<IceServer>, TurnError>> {
-        let secret = self.secret();
-        secret.map(|secret| ice::servers(&self.config, secret.as_deref(), ask, now())).into()
+        let troubles = || (0..self.pools.len()).map(|pool| self.trouble(pool));
+        // One pool whose secret is known is enough.
+        if let Some(Some(trouble)) = troubles().next()
+            && troubles().all(|trouble| trouble.is_some())
+        {
+            return Err(trouble).into();
+        }
+        let expiry = now().saturating_add(self.config.lifetime_s);
+        Ok(ice::servers(&self.config.stun, &self.kept.lock(), ask, expiry)).into()
     }
 }
 
 impl Handler<Ready> for Actor {
     fn handle(&mut self, _: &Ready, _: &Me<Self>) -> Reply<Result<(), TurnError>> {
-        self.secret().map(drop).into()
+        let trouble = (0..self.pools.len()).find_map(|pool| self.trouble(pool));
+        trouble.map_or(Ok(()), Err).into()
+    }
+}
+
+impl Handler<AskRelays> for Actor {
+    fn handle(&mut self, _: &AskRelays, _: &Me<Self>) -> Reply<Result<(), TurnError>> {
+        match self.kept.lock().least_bad() {
+            None => Ok(()),
+            Some(name) => Err(TurnError::NoGoodRelay(name.to_owned())),
+        }
+        .into()
+    }
+}
+
+impl Handler<Probe> for Actor {
+    fn handle(&mut self, _: &Probe, _: &Me<Self>) -> Reply<Result<Vec<Probed>, TurnError>> {
+        let (kept, pools) = (self.kept.clone(), Arc::clone(&self.pools));
+        let lives = (0..pools.len()).map(|pool| self.live(pool));
+        let lives = match lives.collect::<Result<Vec<_>, _>>() {
+            Ok(lives) => lives,
+            Err(trouble) => return Err(trouble).into(),
+        };
+        Reply::later(async move {
+            let places = pools.iter().zip(&lives).enumerate().flat_map(|(pool, (known, live))| {
+                (0..known.servers.len()).map(move |at| (pool, at, live))
+            });
+            let probes = places.map(async |(pool, at, live)| {
+                let answered = ask(&pools, (pool, at), live, PROBE_WITHIN).await;
+                let server = pools[pool].servers[at].name().to_owned();
+                let verdict = kept.lock().verdict(pool, at);
+                Probed { pool: pools[pool].name.clone(), server, answered, verdict }
+            });
+            Ok(join_all(probes).await)
+        })
+    }
+}
+
+impl Handler<Rotate> for Actor {
+    fn handle(
+        &mut self,
+        Rotate(name): &Rotate,
+        me: &Me<Self>,
+    ) -> Reply<Result<Rotation, TurnError>> {
+        let at = match self.pool(name) {
+            Ok((at, _)) => at,
+            Err(error) => return Err(error).into(),
+        };
+        let (vault, pools, me) = (self.vaults[at].clone(), Arc::clone(&self.pools), me.clone());
+        let lifetime_s = self.config.lifetime_s;
+        Reply::later(async move {
+            let (secrets, rotation) = rotation::rotate(&vault, &pools[at], lifetime_s).await?;
+            me.tell(Loaded(at, Ok(secrets)));
+            Ok(rotation)
+        })
+    }
+}
+
+impl Handler<Retire> for Actor {
+    fn handle(
+        &mut self,
+        Retire(name): &Retire,
+        me: &Me<Self>,
+    ) -> Reply<Result<Vec<String>, TurnError>> {
+        let (at, live) = match self.pool(name) {
+            Ok(found) => found,
+            Err(error) => return Err(error).into(),
+        };
+        let (vault, pools, me) = (self.vaults[at].clone(), Arc::clone(&self.pools), me.clone());
+        Reply::later(async move {
+            let (secrets, accepting) = rotation::retire(&vault, &pools[at], &live.secrets).await?;
+            me.tell(Loaded(at, Ok(secrets)));
+            Ok(accepting)
+        })
+    }
+}
+
+impl Handler<Drain> for Actor {
+    fn handle(
+        &mut self,
+        Drain { server, drained }: &Drain,
+        me: &Me<Self>,
+    ) -> Reply<Result<(), TurnError>> {
+        let is_in = |pool: &Pool| pool.servers.iter().any(|known| known.name() == server);
+        let Some(at) = self.pools.iter().position(is_in) else {
+            return Err(TurnError::Refused(format!("there is no relay {server}"))).into();
+        };
+        if *drained && !self.kept.lock().has_another(server) {
+            return Err(TurnError::Refused(format!("{server} is the only relay left"))).into();
+        }
+        let (vault, me) = (self.vaults[at].clone(), me.clone());
+        let (server, drained) = (server.clone(), *drained);
+        Reply::later(async move {
+            let secrets = vault.change(|secrets| {
+                match drained {
+                    true => secrets.drained.insert(server.clone()),
+                    false => secrets.drained.remove(&server),
+                };
+                Ok(())
+            });
+            me.tell(Loaded(at, Ok(secrets.await?)));
+            log::info!("relay {server} is {}", if drained { "drained" } else { "in use again" });
+            Ok(())
+        })
     }
 }
 
 /// Unix seconds.
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs())
 }

@@ -1,9 +1,14 @@
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use stream_pki::Seal;
 
+use crate::url::{self, RelayUrl};
 use crate::{TurnError, secret};
+
+/// The pool of the relays that are in no other.
+pub(crate) const DEFAULT_POOL: &str = "default";
 
 /// Shorter than this, a credential may end before a connection stands.
 const MIN_LIFETIME_S: u64 = 10;
@@ -12,25 +17,48 @@ const MIN_LIFETIME_S: u64 = 10;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Relays. Defaults to none: then only direct connections are possible.
+    /// Relays that share `first_secret`, for sessions of any region. Defaults to none: without
+    /// relays only direct connections are possible.
     #[serde(default)]
     pub servers: Vec<Server>,
+    /// More relays, in pools with a region and a secret of their own. Defaults to none.
+    #[serde(default)]
+    pub pools: Vec<Pool>,
     /// STUN servers, `stun:host:port`. Defaults to none.
     #[serde(default)]
     pub stun: Vec<String>,
-    /// Seconds a credential is good for, at least 10. The relay checks it again while a stream
-    /// runs, so it must outlast the stream or be renewed. Defaults to 3600.
+    /// Seconds a credential is good for, at least 10. The credentials of a running stream are
+    /// renewed after two thirds of it. Defaults to 3600.
     #[serde(default = "an_hour")]
     pub lifetime_s: u64,
-    /// File with the key under which the agents seal the relay secret in NATS; text of at least 32
+    /// Seconds between two probes of a relay, at least 1. A relay that fails two in a row is not
+    /// handed out until three succeed. Defaults to 10.
+    #[serde(default = "ten")]
+    pub probe_s: u64,
+    /// File with the key under which the agents seal the relay secrets in NATS; text of at least 32
     /// bytes, the same on all nodes.
     pub sealing_key: PathBuf,
     /// File with the first relay secret: visible ASCII text of at least 64 bytes, as it stands in
     /// the relays' configuration. Used once, by the first agent that finds no secret in NATS; need
     /// not exist on the others.
     pub first_secret: PathBuf,
-    /// Directory for the highest generation of the secret seen so far.
+    /// Directory for the highest generation of the secrets seen so far.
     pub state: PathBuf,
+}
+
+/// Relays that share a secret.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// Names the pool to operators and in NATS: 1 to 32 of `a-z0-9-`, not `default`.
+    pub name: String,
+    /// Sessions of this region get these relays first. Defaults to none: after those of the region,
+    /// before those of others.
+    #[serde(default)]
+    pub region: String,
+    pub servers: Vec<Server>,
+    /// As the one above, for this pool.
+    pub first_secret: PathBuf,
 }
 
 /// One relay; its URLs are ways to the same one.
@@ -41,17 +69,46 @@ pub struct Server {
     pub urls: Vec<String>,
 }
 
+impl Server {
+    /// What operators call it by: its first URL.
+    pub fn name(&self) -> &str {
+        self.urls.first().map_or("", String::as_str)
+    }
+
+    /// The way by which it is probed: one outside TLS, over UDP when there is such a way.
+    pub(crate) fn probed_by(&self) -> Option<RelayUrl> {
+        let urls = self.urls.iter().filter_map(|url| RelayUrl::parse(url));
+        urls.min_by_key(|url| (url.secure, url.tcp))
+    }
+}
+
 fn an_hour() -> u64 {
     3600
 }
 
+fn ten() -> u64 {
+    10
+}
+
 impl Config {
+    /// All pools; `servers` are one by the name of [`DEFAULT_POOL`].
+    pub(crate) fn all_pools(&self) -> Vec<Pool> {
+        let default = (!self.servers.is_empty()).then(|| Pool {
+            name: DEFAULT_POOL.to_owned(),
+            region: String::new(),
+            servers: self.servers.clone(),
+            first_secret: self.first_secret.clone(),
+        });
+        default.into_iter().chain(self.pools.iter().cloned()).collect()
+    }
+
     /// Refuses what cannot work, naming the key and the remedy, and, when there are relays, secret
     /// files that cannot be used.
     pub fn check(&self) -> Result<(), TurnError> {
         self.check_values()?;
-        if !self.servers.is_empty() {
-            secret::check_first(&self.first_secret)?;
+        let pools = self.all_pools();
+        pools.iter().try_for_each(|pool| secret::check_first(&pool.first_secret))?;
+        if !pools.is_empty() {
             Seal::load(&self.sealing_key)?;
         }
         Ok(())
@@ -62,26 +119,42 @@ impl Config {
         if self.lifetime_s < MIN_LIFETIME_S {
             return refuse(format!("turn.lifetime_s is at least {MIN_LIFETIME_S}"));
         }
-        if self.servers.iter().any(|server| server.urls.is_empty()) {
-            return refuse(
-                "turn.servers has one without urls: name at least one, or remove it".into(),
-            );
+        if self.probe_s < 1 {
+            return refuse("turn.probe_s is at least 1".into());
         }
-        let urls = self.servers.iter().flat_map(|server| &server.urls);
-        if let Some(url) = urls.into_iter().find(|url| !has_scheme(url, ["turn:", "turns:"])) {
-            return refuse(format!("turn.servers: {url} is not of the form turn:host:port"));
-        }
-        if let Some(url) = self.stun.iter().find(|url| !has_scheme(url, ["stun:", "stuns:"])) {
+        if let Some(url) = self.stun.iter().find(|url| !url::is_stun(url)) {
             return refuse(format!("turn.stun: {url} is not of the form stun:host:port"));
+        }
+        let (mut pools, mut servers) = (BTreeSet::from([DEFAULT_POOL]), BTreeSet::new());
+        for Pool { name, .. } in &self.pools {
+            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            if name.is_empty() || name.len() > 32 || !name.bytes().all(plain) {
+                return refuse(format!("turn.pools: {name:?} is not 1 to 32 of a-z, 0-9 and '-'"));
+            }
+            if !pools.insert(name.as_str()) {
+                return refuse(format!("turn.pools: there are two pools {name}"));
+            }
+        }
+        let all = self.servers.iter().chain(self.pools.iter().flat_map(|pool| &pool.servers));
+        for server in all {
+            if server.urls.is_empty() {
+                let text = "turn.servers has one without urls: name at least one, or remove it";
+                return refuse(text.into());
+            }
+            if let Some(url) = server.urls.iter().find(|url| RelayUrl::parse(url).is_none()) {
+                return refuse(format!("turn.servers: {url} is not of the form turn:host:port"));
+            }
+            if server.probed_by().is_none_or(|url| url.secure) {
+                let name = server.name();
+                let text = format!("turn.servers: {name} has no turn: URL to probe it by, add one");
+                return refuse(text);
+            }
+            if !servers.insert(server.name()) {
+                return refuse(format!("turn.servers: {} is named twice", server.name()));
+            }
         }
         Ok(())
     }
-}
-
-/// Whether `url` is one of the schemes and something behind it. Browsers throw at any other.
-fn has_scheme(url: &str, schemes: [&str; 2]) -> bool {
-    let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
-    rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic()))
 }
 
 #[cfg(test)]
@@ -101,13 +174,25 @@ mod tests {
     fn what_is_left_out_has_a_default_that_works() {
         let config = config();
         assert_eq!(config.lifetime_s, 3600);
-        assert!(config.servers.is_empty() && config.stun.is_empty());
+        assert_eq!(config.probe_s, 10);
+        assert!(config.all_pools().is_empty() && config.stun.is_empty());
         assert!(config.check_values().is_ok());
     }
 
     #[test]
     fn what_cannot_work_is_refused_by_its_key() {
-        assert!(relay("turns:turn.example.org:5349?transport=tcp").check_values().is_ok());
+        let tls = "turns:turn.example.org:5349?transport=tcp";
+        let both = Server { urls: vec![tls.into(), "turn:turn.example.org".into()] };
+        let both = Config { servers: vec![both], ..config() };
+        assert!(both.check_values().is_ok());
+        let pool = |name: &str, url: &str| Pool {
+            name: name.into(),
+            region: String::new(),
+            servers: vec![Server { urls: vec![url.into()] }],
+            first_secret: "eu.secret".into(),
+        };
+        let pools = |pools: Vec<Pool>| Config { pools, ..relay("turn:a") };
+        assert!(pools(vec![pool("eu", "turn:b"), pool("us", "turn:c")]).check_values().is_ok());
         let no_urls = Config { servers: vec![Server { urls: vec![] }], ..config() };
         let stun = |url: &str| Config { stun: vec![url.into()], ..config() };
         for (refused, key) in [
@@ -117,6 +202,12 @@ mod tests {
             (relay("stun:turn.example.org:3478"), "turn.servers"),
             (relay("turn:"), "turn.servers"),
             (relay("turn:a b"), "turn.servers"),
+            (relay(tls), "turn.servers"),
+            (pools(vec![pool("eu", "turn:a")]), "turn.servers"),
+            (pools(vec![pool("eu", "turn:b"), pool("eu", "turn:c")]), "turn.pools"),
+            (pools(vec![pool("default", "turn:b")]), "turn.pools"),
+            (pools(vec![pool("e.u", "turn:b")]), "turn.pools"),
+            (Config { probe_s: 0, ..config() }, "turn.probe_s"),
             (stun("turn:turn.example.org:3478"), "turn.stun"),
         ] {
             let sentence = refused.check_values().unwrap_err().to_string();

@@ -1,5 +1,7 @@
 //! A TURN credential as coturn's `use-auth-secret` takes it. Pure.
 
+use std::fmt::{self, Display};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -8,21 +10,55 @@ use stream_protocol::SessionId;
 
 use crate::Side;
 
-/// User name and password for one side of `session`, good until `expiry` in Unix seconds.
-///
-/// The relay itself knows no users: it reads the expiry from the name and checks the password with
-/// the secret that it shares with us.
-pub(crate) fn sign(secret: &str, session: &SessionId, side: Side, expiry: u64) -> (String, String) {
-    let side = match side {
-        Side::Client => "client",
-        Side::Instance => "instance",
-    };
-    let username = format!("{expiry}:{session}-{side}");
-    let mut mac =
-        Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
-    mac.update(username.as_bytes());
-    let password = STANDARD.encode(mac.finalize().into_bytes());
-    (username, password)
+/// A user name and its password.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Credential {
+    pub username: String,
+    pub password: String,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("username", &self.username)
+            .field("password", &"[redacted]")
+            .finish()
+    }
+}
+
+/// Makes credentials with one relay secret. The secret is taken in once: half the work of every
+/// signature is done then.
+#[derive(Clone)]
+pub struct Signer(Hmac<Sha1>);
+
+impl Signer {
+    pub fn new(secret: &str) -> Self {
+        let keyed = Hmac::new_from_slice(secret.as_bytes());
+        Self(keyed.expect("HMAC takes keys of any length"))
+    }
+
+    /// Makes the credential of one side of `session`, good until `expiry` in Unix seconds.
+    pub fn session(&self, session: &SessionId, side: Side, expiry: u64) -> Credential {
+        let side = match side {
+            Side::Client => "-client",
+            Side::Instance => "-instance",
+        };
+        self.sign(expiry, session.as_str(), side)
+    }
+
+    /// Makes the credential of a probe of ours.
+    pub(crate) fn probe(&self, expiry: u64) -> Credential {
+        self.sign(expiry, "probe", "")
+    }
+
+    /// The relay itself knows no users: it reads the expiry from the name and checks the password
+    /// with the secret that it shares with us.
+    fn sign(&self, expiry: u64, id: impl Display, side: &str) -> Credential {
+        let username = format!("{expiry}:{id}{side}");
+        let mut mac = self.0.clone();
+        mac.update(username.as_bytes());
+        Credential { password: STANDARD.encode(mac.finalize().into_bytes()), username }
+    }
 }
 
 #[cfg(test)]
@@ -37,19 +73,21 @@ mod tests {
     fn a_password_is_what_the_relay_computes_from_the_name() {
         // printf '1700003600:abcdefghij0123456789-client' |
         //   openssl dgst -sha1 -hmac "$(printf '0123456789abcdef%.0s' 1 2 3 4)" -binary | base64
-        let secret = "0123456789abcdef".repeat(4);
-        let (username, password) = sign(&secret, &session(), Side::Client, 1_700_003_600);
-        assert_eq!(username, "1700003600:abcdefghij0123456789-client");
-        assert_eq!(password, "y5/47A/7LzZNZMVNfJPZy+iMsSo=");
+        let signer = Signer::new(&"0123456789abcdef".repeat(4));
+        let credential = signer.session(&session(), Side::Client, 1_700_003_600);
+        assert_eq!(credential.username, "1700003600:abcdefghij0123456789-client");
+        assert_eq!(credential.password, "y5/47A/7LzZNZMVNfJPZy+iMsSo=");
+        assert!(!format!("{credential:?}").contains("y5/47"));
     }
 
     #[test]
     fn no_two_sides_times_or_secrets_share_a_password() {
-        let credential = |secret: &str, side, expiry| sign(secret, &session(), side, expiry);
+        let credential =
+            |secret: &str, side, expiry| Signer::new(secret).session(&session(), side, expiry);
         let one = credential("a", Side::Client, 1);
         assert_ne!(one, credential("a", Side::Instance, 1));
         assert_ne!(one, credential("a", Side::Client, 2));
-        assert_ne!(one.1, credential("b", Side::Client, 1).1);
+        assert_ne!(one.password, credential("b", Side::Client, 1).password);
         assert_eq!(one, credential("a", Side::Client, 1));
     }
 }

@@ -2,7 +2,7 @@ use stream_bridge::SealedError;
 use stream_pki::SecretError;
 use stream_supervisor::Unavailable;
 
-/// Why there are no ICE servers.
+/// Why there are no ICE servers, or why an operator's wish was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum TurnError {
     /// The relay secret is not here; says why.
@@ -11,6 +11,12 @@ pub enum TurnError {
     /// This node has another sealing key than those that share the secret: the program should end.
     #[error("{0}")]
     CannotUnseal(String),
+    /// No relay passes its probes; names the one that is handed out all the same.
+    #[error("no relay passes its probes; {0} is handed out as the least bad")]
+    NoGoodRelay(String),
+    /// What was asked for does not fit the state of the relays; says why.
+    #[error("{0}")]
+    Refused(String),
     /// The service cannot start; names the key and the remedy.
     #[error("{0}")]
     Config(String),
@@ -27,5 +33,11 @@ impl From<&SealedError> for TurnError {
             SealedError::CannotUnseal { .. } => Self::CannotUnseal(trouble.sentence()),
             _ => Self::NotReady(trouble.sentence()),
         }
+    }
+}
+
+impl From<SealedError> for TurnError {
+    fn from(trouble: SealedError) -> Self {
+        Self::from(&trouble)
     }
 }

@@ -2,64 +2,64 @@
 
 use stream_protocol::IceServer;
 
-use crate::secret::Secret;
-use crate::{Config, IssueIceServers, credential};
+use crate::IssueIceServers;
+use crate::relays::Relays;
 
-/// Returns STUN servers and relays as configured, the relays with a credential made at `now`, in
-/// Unix seconds. Without the secret there are no relays: browsers throw at one that has no
+/// Returns the STUN servers, then the relays to hand out, with a credential that ends at `expiry`,
+/// in Unix seconds. A relay without a secret is left out: browsers throw at one that has no
 /// credential.
 pub(crate) fn servers(
-    config: &Config,
-    secret: Option<&Secret>,
+    stun: &[String],
+    relays: &Relays,
     ask: &IssueIceServers,
-    now: u64,
+    expiry: u64,
 ) -> Vec<IceServer> {
-    let mut servers = Vec::new();
-    if !config.stun.is_empty() {
-        servers.push(IceServer { urls: config.stun.clone(), username: None, password: None });
-    }
-    if let Some(secret) = secret {
-        let expiry = now.saturating_add(config.lifetime_s);
-        let (username, password) =
-            credential::sign(secret.as_str(), &ask.session, ask.side, expiry);
-        servers.extend(config.servers.iter().map(|server| IceServer {
-            urls: server.urls.clone(),
-            username: Some(username.clone()),
-            password: Some(password.clone()),
-        }));
-    }
-    servers
+    let stun = (!stun.is_empty()).then(|| stun.to_vec());
+    let stun = stun.map(|urls| IceServer { urls, username: None, password: None });
+    let relays = relays.choose(&ask.region).into_iter().map(|relay| {
+        let credential = relay.live.signer.session(&ask.session, ask.side, expiry);
+        IceServer {
+            urls: relay.server.urls.clone(),
+            username: Some(credential.username),
+            password: Some(credential.password),
+        }
+    });
+    stun.into_iter().chain(relays).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{Server, Side};
+    use std::sync::Arc;
 
-    fn config(servers: &[&[&str]], stun: &[&str]) -> Config {
-        let owned = |urls: &[&str]| urls.iter().map(|&url| url.to_owned()).collect::<Vec<_>>();
-        Config {
-            servers: servers.iter().map(|urls| Server { urls: owned(urls) }).collect(),
-            stun: owned(stun),
-            lifetime_s: 3600,
-            sealing_key: "sealing.key".into(),
+    use super::*;
+    use crate::relays::Live;
+    use crate::{Pool, Server, Side};
+
+    fn relays(secret: &str) -> Relays {
+        let server = |urls: &[&str]| Server { urls: urls.iter().map(|&url| url.into()).collect() };
+        let servers = vec![server(&["turn:a:1", "turns:a:2"]), server(&["turn:b:1"])];
+        let pool = Pool {
+            name: "default".into(),
+            region: String::new(),
+            servers,
             first_secret: "turn.secret".into(),
-            state: "state".into(),
-        }
+        };
+        let secrets = serde_json::from_value(serde_json::json!({ "current": secret })).unwrap();
+        let mut relays = Relays::new(vec![pool]);
+        relays.loaded(0, Arc::new(Live::new(secrets)));
+        relays
     }
 
-    fn issued(config: &Config, secret: Option<&Secret>) -> Vec<IceServer> {
+    fn issued(stun: &[&str], relays: &Relays) -> Vec<IceServer> {
         let session = "abcdefghij0123456789".parse().unwrap();
-        servers(config, secret, &IssueIceServers { session, side: Side::Client }, 1_700_000_000)
+        let ask = IssueIceServers { session, side: Side::Client, region: "eu".into() };
+        let stun: Vec<_> = stun.iter().map(|&url| url.to_owned()).collect();
+        servers(&stun, relays, &ask, 1_700_003_600)
     }
 
     #[test]
     fn stun_comes_first_and_every_relay_has_a_credential_that_ends() {
-        let json = format!(r#"{{"secret":"{}"}}"#, "0123456789abcdef".repeat(4));
-        let secret: Secret = serde_json::from_str(&json).unwrap();
-        let relays: &[&[&str]] = &[&["turn:a:1", "turns:a:2"], &["turn:b:1"]];
-        let servers = issued(&config(relays, &["stun:a:1"]), Some(&secret));
-
+        let servers = issued(&["stun:a:1"], &relays(&"0123456789abcdef".repeat(4)));
         let urls: Vec<_> = servers.iter().map(|server| server.urls.join(" ")).collect();
         assert_eq!(urls, ["stun:a:1", "turn:a:1 turns:a:2", "turn:b:1"]);
         assert_eq!((&servers[0].username, &servers[0].password), (&None, &None));
@@ -71,9 +71,10 @@ mod tests {
 
     #[test]
     fn without_relays_there_is_only_stun_or_nothing() {
-        let only_stun = issued(&config(&[], &["stun:a:1", "stun:b:1"]), None);
+        let none = Relays::new(Vec::new());
+        let only_stun = issued(&["stun:a:1", "stun:b:1"], &none);
         assert_eq!(only_stun.len(), 1);
         assert_eq!(only_stun[0].urls, ["stun:a:1", "stun:b:1"]);
-        assert_eq!(issued(&config(&[], &[]), None), []);
+        assert_eq!(issued(&[], &none), []);
     }
 }

@@ -1,29 +1,26 @@
-//! The secret shared with the relays.
+//! A secret shared with relays.
 
 use std::fmt;
 use std::path::Path;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use stream_pki::{SecretError, read_secret};
+use stream_pki::{SecretError, random_text, read_secret};
 use zeroize::Zeroizing;
 
 /// The fewest bytes of a relay secret.
 const MIN_BYTES: usize = 64;
 
 /// A relay secret: text, as it stands in the relays' configuration.
-#[derive(Deserialize, Serialize)]
-pub(crate) struct Secret {
-    #[serde(serialize_with = "print", deserialize_with = "read")]
-    secret: Zeroizing<String>,
-}
+#[derive(Clone, Eq, PartialEq)]
+pub(crate) struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Reads the secret that the first unit begins with from the file `path`.
     pub(crate) fn first(path: &Path) -> Result<Self, SecretError> {
         let bytes = read_secret(path, MIN_BYTES)?;
         match str::from_utf8(&bytes) {
-            Ok(text) if is_secret(text) => Ok(Self { secret: Zeroizing::new(text.to_owned()) }),
+            Ok(text) if is_secret(text) => Ok(Self(Zeroizing::new(text.to_owned()))),
             _ => {
                 let source = std::io::Error::other("a relay secret is visible ASCII text");
                 Err(SecretError::Unreadable { path: path.to_owned(), source })
@@ -31,8 +28,13 @@ impl Secret {
         }
     }
 
+    /// Returns a secret nobody has seen.
+    pub(crate) fn random() -> Self {
+        Self(random_text(MIN_BYTES))
+    }
+
     pub(crate) fn as_str(&self) -> &str {
-        &self.secret
+        &self.0
     }
 }
 
@@ -56,16 +58,20 @@ fn is_secret(text: &str) -> bool {
     text.len() >= MIN_BYTES && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-fn print<S: Serializer>(secret: &Zeroizing<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(secret)
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
 }
 
-fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<String>, D::Error> {
-    let secret = Zeroizing::new(String::deserialize(deserializer)?);
-    if is_secret(&secret) {
-        return Ok(secret);
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let secret = Zeroizing::new(String::deserialize(deserializer)?);
+        if is_secret(&secret) {
+            return Ok(Self(secret));
+        }
+        Err(D::Error::custom("a relay secret that is too short or not visible ASCII text"))
     }
-    Err(D::Error::custom("a relay secret that is too short or not visible ASCII text"))
 }
 
 #[cfg(test)]
@@ -94,8 +100,7 @@ mod tests {
         for text in ["s".repeat(63) + " ", "s".repeat(63) + "é", "s\n".repeat(40)] {
             assert!(matches!(first(&text), Err(SecretError::Unreadable { .. })), "{text:?}");
         }
-        let short = r#"{"secret":"short"}"#;
-        let error = serde_json::from_str::<Secret>(short).unwrap_err().to_string();
+        let error = serde_json::from_str::<Secret>("\"short\"").unwrap_err().to_string();
         assert!(error.contains("too short"), "{error}");
     }
 
@@ -114,5 +119,11 @@ mod tests {
         let json = serde_json::to_string(&secret).unwrap();
         assert_eq!(serde_json::from_str::<Secret>(&json).unwrap().as_str(), secret.as_str());
         assert!(!format!("{secret:?}").contains("sss"));
+    }
+
+    #[test]
+    fn a_random_secret_is_one_that_relays_take() {
+        let secret = Secret::random();
+        assert!(is_secret(secret.as_str()) && secret != Secret::random());
     }
 }

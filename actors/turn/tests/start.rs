@@ -38,7 +38,9 @@ fn config(directory: &Path, relays: &[&str]) -> Config {
     let server = |url: &&str| Server { urls: vec![(*url).to_owned()] };
     Config {
         servers: relays.iter().map(server).collect(),
+        pools: Vec::new(),
         stun: vec![STUN.into()],
+        probe_s: 10,
         lifetime_s: 3600,
         sealing_key: directory.join("sealing.key"),
         first_secret: directory.join("turn.secret"),
@@ -60,7 +62,7 @@ fn without_relays_there_is_stun_at_once_and_no_secret_is_needed() {
     run(async |directory, bridge, supervisor| {
         let turn = Turn::start(config(directory, &[]), bridge, supervisor).unwrap();
         turn.ready().await.unwrap();
-        let servers = turn.issue(&SessionId::random(), Side::Client).await.unwrap();
+        let servers = turn.issue(&SessionId::random(), Side::Client, "").await.unwrap();
         assert_eq!(servers.len(), 1);
         assert_eq!(servers[0].urls, [STUN]);
         assert_eq!(servers[0].username, None);
@@ -74,7 +76,7 @@ fn with_relays_there_is_nothing_until_the_secret_is_here() {
         fs::write(directory.join("turn.secret"), "t".repeat(64)).unwrap();
         let config = config(directory, &["turn:turn.example.org:3478"]);
         let turn = Turn::start(config, bridge, supervisor).unwrap();
-        let issued = turn.issue(&SessionId::random(), Side::Instance).await;
+        let issued = turn.issue(&SessionId::random(), Side::Instance, "").await;
         assert!(matches!(issued, Err(TurnError::NotReady(_))), "{issued:?}");
         assert!(matches!(turn.ready().await, Err(TurnError::NotReady(_))));
     });

@@ -1,0 +1,148 @@
+//! Renewal: client and instance of a live session get new TURN credentials before theirs end, and
+//! when the relay between them is lost.
+
+use std::time::Duration;
+
+use stream_bridge::Entry;
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{AgentId, DesiredState, IceServer, SessionDocument, SessionId, Status};
+use stream_turn::{Side, TurnError};
+
+use crate::SessionsError;
+use crate::unit::{Unit, now};
+
+/// How often the life of a credential is looked at.
+const LOOKS: u32 = 60;
+
+/// The bounds of the pause between two looks.
+const SHORTEST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// A renewal that is asked for so soon after the last one is still under way, seconds.
+const UNDER_WAY_S: u64 = 2;
+
+impl Unit {
+    /// Mints ICE servers for one side of a session. A session is in the region of its agent.
+    pub(crate) async fn ice(
+        &self,
+        id: &SessionId,
+        side: Side,
+    ) -> Result<Vec<IceServer>, TurnError> {
+        self.neighbours.turn.issue(id, side, &self.config.region).await
+    }
+
+    /// Renews what is due, for ever. Without relays nothing ever is.
+    pub(crate) async fn renew_for_ever(&self) {
+        let Some(lifetime) = self.neighbours.turn.lifetime() else { return };
+        let pause = (lifetime / LOOKS).clamp(SHORTEST, LONGEST);
+        loop {
+            tokio::time::sleep(pause).await;
+            if let Err(error) = self.renew_due(lifetime.as_secs()).await {
+                log::debug!("no renewal: {error}");
+            }
+        }
+    }
+
+    async fn renew_due(&self, lifetime_s: u64) -> Result<(), SessionsError> {
+        let bridge = &self.neighbours.bridge;
+        for (_, Entry { value, .. }) in bridge.list::<SessionDocument>(Bucket::Sessions).await? {
+            if !is_due(&value, self.agent(), lifetime_s, now()) {
+                continue;
+            }
+            let renewed = bridge.change_session::<SessionsError>(&value.id, |document| {
+                if is_due(document, self.agent(), lifetime_s, now()) {
+                    renew(document, now());
+                }
+                Ok(())
+            });
+            match renewed.await {
+                Ok(_) => log::debug!("session {} gets new TURN credentials", value.id),
+                // One session that cannot be helped now must not keep the others waiting.
+                Err(error) => log::warn!("session {} is renewed later: {error}", value.id),
+            }
+        }
+        Ok(())
+    }
+
+    /// Renews at once, for an instance that hears nothing of its client any more.
+    pub(crate) async fn renew_now(&self, id: &SessionId) -> Result<(), SessionsError> {
+        let renewed = self.neighbours.bridge.change_session(id, |document| {
+            if document.status.is_final() {
+                let why = format!("session is {}", document.status);
+                return Err(SessionsError::Conflict(why));
+            }
+            if now() >= document.ice_renewed_at + UNDER_WAY_S {
+                renew(document, now());
+            }
+            Ok(())
+        });
+        renewed.await.map(drop)
+    }
+}
+
+/// Whether two thirds of the life of the oldest credentials of a live session of ours are over.
+fn is_due(document: &SessionDocument, agent: &AgentId, lifetime_s: u64, now: u64) -> bool {
+    let mine = document.owner.as_ref().is_some_and(|owner| owner.agent == *agent);
+    let live = matches!(document.status, Status::Created | Status::Active)
+        && document.desired.state == DesiredState::Running
+        && document.desired.client.is_some();
+    // None was made before the session; one made since, for a client that joined, ends later.
+    let made = document.created_at.max(document.ice_renewed_at);
+    mine && live && now >= made.saturating_add(lifetime_s.saturating_mul(2) / 3)
+}
+
+fn renew(document: &mut SessionDocument, now: u64) {
+    document.ice_renewal += 1;
+    document.ice_renewed_at = now;
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::{Commands, Owner, Request};
+
+    use super::*;
+
+    fn live() -> SessionDocument {
+        let request: Request = serde_json::from_str(
+            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
+                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
+        )
+        .unwrap();
+        let owner = Owner { agent: agent("a"), lease_until: 9999 };
+        SessionDocument {
+            owner: Some(owner),
+            status: Status::Active,
+            ..SessionDocument::new(SessionId::random(), request, 1000, 1030)
+        }
+    }
+
+    fn agent(name: &str) -> AgentId {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn credentials_are_renewed_after_two_thirds_of_their_life_each_time() {
+        let (mut document, me) = (live(), agent("a"));
+        assert!(!is_due(&document, &me, 20, 1012));
+        assert!(is_due(&document, &me, 20, 1013));
+        renew(&mut document, 1014);
+        assert_eq!(Commands::of(&document, 7).ice_renewal, 1);
+        assert!(!is_due(&document, &me, 20, 1026));
+        assert!(is_due(&document, &me, 20, 1027));
+    }
+
+    #[test]
+    fn only_the_owner_renews_and_only_what_lives_and_is_watched() {
+        assert!(!is_due(&live(), &agent("b"), 20, 2000), "of another agent");
+        let mut ending = live();
+        ending.desired.state = DesiredState::Terminated;
+        let unwatched = SessionDocument {
+            desired: stream_protocol::Desired { client: None, ..live().desired },
+            ..live()
+        };
+        let ended = SessionDocument { status: Status::Terminated, ..live() };
+        for document in [ending, unwatched, ended] {
+            assert!(!is_due(&document, &agent("a"), 20, 2000), "{document:?}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Whether a relay is handed out, by how its probes end. Pure.
+
+/// Probes in a row that withhold a relay, and that bring it back.
+const BAD: u32 = 2;
+const GOOD: u32 = 3;
+
+/// What the probes of one relay have shown.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Health {
+    withheld: bool,
+    /// Probes in a row that speak against how it is treated now.
+    contrary: u32,
+    /// Failures since the last good probe.
+    failures: u32,
+}
+
+/// What a probe changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Change {
+    Withheld,
+    Back,
+}
+
+impl Health {
+    /// Takes the end of a probe. Two bad ones in a row withhold the relay, three good ones in a row
+    /// bring it back.
+    pub(crate) fn probed(&mut self, good: bool) -> Option<Change> {
+        self.failures = if good { 0 } else { self.failures.saturating_add(1) };
+        if good != self.withheld {
+            self.contrary = 0;
+            return None;
+        }
+        self.contrary += 1;
+        if self.contrary < if self.withheld { GOOD } else { BAD } {
+            return None;
+        }
+        *self = Self { withheld: !self.withheld, contrary: 0, ..*self };
+        Some(if self.withheld { Change::Withheld } else { Change::Back })
+    }
+
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.withheld
+    }
+
+    /// How bad it is; the least is the one to hand out when all are withheld. One whose last probes
+    /// were good comes before all others.
+    pub(crate) fn badness(&self) -> u32 {
+        self.failures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn probed(health: &mut Health, ends: &[bool]) -> Vec<Option<Change>> {
+        ends.iter().map(|good| health.probed(*good)).collect()
+    }
+
+    #[test]
+    fn two_bad_probes_in_a_row_withhold_and_three_good_ones_bring_back() {
+        let mut health = Health::default();
+        assert_eq!(probed(&mut health, &[false, true, false]), [None; 3]);
+        assert_eq!(health.probed(false), Some(Change::Withheld));
+        assert_eq!(probed(&mut health, &[true, true, false, true, true]), [None; 5]);
+        assert!(health.is_withheld());
+        assert_eq!(health.probed(true), Some(Change::Back));
+        assert_eq!(health, Health::default());
+    }
+
+    proptest! {
+        #[test]
+        fn a_relay_is_withheld_exactly_as_its_last_probes_demand(
+            ends in prop::collection::vec(any::<bool>(), 0..40)
+        ) {
+            let mut health = Health::default();
+            let mut expected = false;
+            for n in 0..ends.len() {
+                health.probed(ends[n]);
+                let last = |count: usize, good: bool| {
+                    n + 1 >= count && ends[n + 1 - count..=n].iter().all(|end| *end == good)
+                };
+                expected = if expected { !last(3, true) } else { last(2, false) };
+                prop_assert_eq!(health.is_withheld(), expected);
+            }
+        }
+    }
+}

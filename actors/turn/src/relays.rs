@@ -1,0 +1,246 @@
+//! All relays, as they are known now: their secrets, their health, and which to hand out. Pure.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::credential::Signer;
+use crate::health::{Change, Health};
+use crate::secrets::Secrets;
+use crate::{Pool, Server, Verdict};
+
+/// The secrets of a pool, and the current one ready to sign with.
+pub(crate) struct Live {
+    pub(crate) secrets: Secrets,
+    pub(crate) signer: Signer,
+}
+
+impl Live {
+    pub(crate) fn new(secrets: Secrets) -> Self {
+        Self { signer: Signer::new(secrets.current.as_str()), secrets }
+    }
+}
+
+pub(crate) struct Relays {
+    pools: Vec<Known>,
+}
+
+/// What is known of one pool.
+struct Known {
+    pool: Pool,
+    live: Option<Arc<Live>>,
+    health: Vec<Health>,
+}
+
+/// A relay to hand out.
+pub(crate) struct Chosen<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) live: &'a Live,
+    rank: u8,
+    verdict: Verdict,
+    badness: u32,
+}
+
+impl Relays {
+    pub(crate) fn new(pools: Vec<Pool>) -> Self {
+        let known = |pool: Pool| {
+            let health = vec![Health::default(); pool.servers.len()];
+            Known { pool, live: None, health }
+        };
+        Self { pools: pools.into_iter().map(known).collect() }
+    }
+
+    pub(crate) fn loaded(&mut self, pool: usize, live: Arc<Live>) {
+        self.pools[pool].live = Some(live);
+    }
+
+    pub(crate) fn live(&self, pool: usize) -> Option<Arc<Live>> {
+        self.pools[pool].live.clone()
+    }
+
+    pub(crate) fn probed(&mut self, pool: usize, server: usize, good: bool) -> Option<Change> {
+        self.pools[pool].health[server].probed(good)
+    }
+
+    /// Returns the relays to hand out to a session of `region`: those of its region first, then
+    /// those of none. Without those withheld, but never none: then the least bad one stays. Empty
+    /// as long as no secret is known.
+    pub(crate) fn choose(&self, region: &str) -> Vec<Chosen<'_>> {
+        let mut good: Vec<_> = self.all(region).collect();
+        if good.iter().any(|relay| relay.verdict == Verdict::Good) {
+            good.retain(|relay| relay.verdict == Verdict::Good);
+        } else {
+            let treated = |relay: &Chosen| (relay.verdict == Verdict::Drained, relay.badness);
+            good = good.into_iter().min_by_key(treated).into_iter().collect();
+        }
+        good.sort_by_key(|relay| relay.rank);
+        good
+    }
+
+    /// Returns the name of the relay that is handed out although it is withheld, for want of a
+    /// better one.
+    pub(crate) fn least_bad(&self) -> Option<&str> {
+        let chosen = self.choose("");
+        let only = chosen.first().filter(|relay| relay.verdict != Verdict::Good)?;
+        Some(only.server.name())
+    }
+
+    pub(crate) fn verdict(&self, pool: usize, server: usize) -> Verdict {
+        let Known { pool, live, health } = &self.pools[pool];
+        let name = pool.servers[server].name();
+        if live.as_ref().is_some_and(|live| live.secrets.drained.contains(name)) {
+            Verdict::Drained
+        } else if health[server].is_withheld() {
+            Verdict::Withheld
+        } else {
+            Verdict::Good
+        }
+    }
+
+    /// Whether a relay other than the one called `name` is not drained.
+    pub(crate) fn has_another(&self, name: &str) -> bool {
+        self.all("").any(|it| it.server.name() != name && it.verdict != Verdict::Drained)
+    }
+
+    fn all(&self, region: &str) -> impl Iterator<Item = Chosen<'_>> {
+        let pools = self.pools.iter().enumerate();
+        let pools = pools.filter_map(|(n, known)| Some((n, known, known.live.as_deref()?)));
+        pools.flat_map(move |(n, Known { pool, health, .. }, live)| {
+            let rank = match pool.region.as_str() {
+                own if own == region => 0,
+                "" => 1,
+                _ => 2,
+            };
+            pool.servers.iter().zip(health).enumerate().map(move |(at, (server, health))| {
+                let (verdict, badness) = (self.verdict(n, at), health.badness());
+                Chosen { server, live, rank, verdict, badness }
+            })
+        })
+    }
+}
+
+/// The relays, outside the actor: a crash of it forgets neither secrets nor health, and so it needs
+/// no NATS to go on.
+#[derive(Clone)]
+pub(crate) struct Kept(Arc<Mutex<Relays>>);
+
+impl Kept {
+    pub(crate) fn new(pools: Vec<Pool>) -> Self {
+        Self(Arc::new(Mutex::new(Relays::new(pools))))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Relays> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pool(name: &str, region: &str, urls: &[&str]) -> Pool {
+        let server = |url: &&str| Server { urls: vec![(*url).to_owned()] };
+        Pool {
+            name: name.into(),
+            region: region.into(),
+            servers: urls.iter().map(server).collect(),
+            first_secret: "secret".into(),
+        }
+    }
+
+    fn live(drained: &[&str]) -> Arc<Live> {
+        let json = serde_json::json!({ "current": "s".repeat(64), "drained": drained });
+        Arc::new(Live::new(serde_json::from_value(json).unwrap()))
+    }
+
+    /// Three pools whose secrets are known.
+    fn relays() -> Relays {
+        let pools = vec![
+            pool("us", "us", &["turn:us1", "turn:us2"]),
+            pool("default", "", &["turn:any"]),
+            pool("eu", "eu", &["turn:eu1"]),
+        ];
+        let mut relays = Relays::new(pools);
+        (0..3).for_each(|pool| relays.loaded(pool, live(&[])));
+        relays
+    }
+
+    fn names(relays: &Relays, region: &str) -> Vec<String> {
+        relays.choose(region).iter().map(|relay| relay.server.name().to_owned()).collect()
+    }
+
+    fn fail(relays: &mut Relays, pool: usize, server: usize) {
+        assert_eq!(relays.probed(pool, server, false), None);
+        assert_eq!(relays.probed(pool, server, false), Some(Change::Withheld));
+    }
+
+    #[test]
+    fn the_relays_of_the_region_come_first_and_those_of_others_last() {
+        let relays = relays();
+        assert_eq!(names(&relays, "eu"), ["turn:eu1", "turn:any", "turn:us1", "turn:us2"]);
+        assert_eq!(names(&relays, "us"), ["turn:us1", "turn:us2", "turn:any", "turn:eu1"]);
+        assert_eq!(names(&relays, "mars"), ["turn:any", "turn:us1", "turn:us2", "turn:eu1"]);
+    }
+
+    #[test]
+    fn a_relay_without_a_secret_is_not_handed_out() {
+        let mut relays = Relays::new(vec![pool("a", "", &["turn:a"]), pool("b", "", &["turn:b"])]);
+        assert!(names(&relays, "").is_empty());
+        relays.loaded(1, live(&[]));
+        assert_eq!(names(&relays, ""), ["turn:b"]);
+    }
+
+    #[test]
+    fn withheld_and_drained_relays_are_left_out() {
+        let mut relays = relays();
+        fail(&mut relays, 0, 1);
+        relays.loaded(2, live(&["turn:eu1"]));
+        assert_eq!(names(&relays, "eu"), ["turn:any", "turn:us1"]);
+        assert_eq!(
+            (relays.verdict(0, 1), relays.verdict(2, 0)),
+            (Verdict::Withheld, Verdict::Drained)
+        );
+        assert_eq!(relays.least_bad(), None);
+    }
+
+    #[test]
+    fn the_last_one_that_is_not_drained_is_known() {
+        let mut relays = Relays::new(vec![pool("a", "", &["turn:a", "turn:b"])]);
+        relays.loaded(0, live(&["turn:b"]));
+        assert!(!relays.has_another("turn:a"));
+        relays.loaded(0, live(&[]));
+        assert!(relays.has_another("turn:a"));
+    }
+
+    #[test]
+    fn when_all_are_withheld_the_least_bad_stays_and_is_named() {
+        let mut relays = relays();
+        relays.loaded(2, live(&["turn:eu1"]));
+        for (pool, server) in [(0, 0), (0, 1), (1, 0)] {
+            fail(&mut relays, pool, server);
+        }
+        relays.probed(0, 0, false);
+        relays.probed(1, 0, false);
+        assert_eq!(names(&relays, "eu"), ["turn:us2"], "a drained one is no way out");
+        assert_eq!(relays.least_bad(), Some("turn:us2"));
+        relays.probed(1, 0, true);
+        assert_eq!(relays.least_bad(), Some("turn:any"), "it has answered since");
+    }
+
+    proptest! {
+        #[test]
+        fn the_list_is_never_empty_and_never_holds_a_bad_one_beside_a_good_one(
+            ends in prop::collection::vec((0_usize..4, any::<bool>()), 0..60)
+        ) {
+            let mut relays = relays();
+            for (at, good) in ends {
+                let (pool, server) = [(0, 0), (0, 1), (1, 0), (2, 0)][at];
+                relays.probed(pool, server, good);
+                let chosen = relays.choose("eu");
+                prop_assert!(!chosen.is_empty());
+                let all_good = chosen.iter().all(|relay| relay.verdict == Verdict::Good);
+                prop_assert!(all_good || chosen.len() == 1);
+            }
+        }
+    }
+}

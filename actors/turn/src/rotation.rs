@@ -1,0 +1,131 @@
+//! A new relay secret without a refused client: made, put on the relays by the operator, proven on
+//! each, and only then used.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use stream_bridge::{Bridge, change_sealed};
+use stream_pki::Seal;
+use zeroize::Zeroizing;
+
+use crate::actor::now;
+use crate::credential::Signer;
+use crate::probe::{self, ProbeError};
+use crate::secret::Secret;
+use crate::secrets::Secrets;
+use crate::{Pool, Server, TurnError};
+
+/// How long one relay may take for a proof.
+const PROOF: Duration = Duration::from_secs(3);
+
+/// What the credential of a proof is good for, seconds.
+const PROOF_LIFE_S: u64 = 60;
+
+/// How long another agent may go on with the old secret, seconds: it learns of the new one within
+/// 20 s, and its clock may be off.
+const NOTICE_S: u64 = 30;
+
+/// What came of a rotation.
+#[derive(Debug)]
+pub enum Rotation {
+    /// Credentials are made with the new secret. The old one may be removed from the relays, and
+    /// retired, from `old_until` on; Unix seconds.
+    Switched { old_until: u64 },
+    /// Nothing has changed: these relays do not accept `secret` yet. It is kept: once it is on all
+    /// relays, beside the present one, the next try proves it.
+    Waiting { secret: NewSecret, refusals: Vec<Refusal> },
+}
+
+/// A relay that did not do what a rotation needs, and why.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub server: String,
+    pub why: ProbeError,
+}
+
+/// A relay secret, for the operator who puts it on the relays. Never printed by accident.
+pub struct NewSecret(Zeroizing<String>);
+
+impl NewSecret {
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for NewSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NewSecret([redacted])")
+    }
+}
+
+/// Where the secrets of one pool are kept.
+#[derive(Clone)]
+pub(crate) struct Vault {
+    pub(crate) bridge: Bridge,
+    pub(crate) seal: Arc<Seal>,
+    pub(crate) record: String,
+    pub(crate) state: PathBuf,
+}
+
+impl Vault {
+    pub(crate) async fn change(
+        &self,
+        edit: impl Fn(&mut Secrets) -> Result<(), TurnError>,
+    ) -> Result<Secrets, TurnError> {
+        change_sealed(&self.bridge, &self.seal, &self.record, &self.state, edit).await
+    }
+}
+
+/// Proves the pending secret of a pool, a new one if there is none, and switches to it. A drained
+/// relay is not asked.
+pub(crate) async fn rotate(
+    vault: &Vault,
+    pool: &Pool,
+    lifetime_s: u64,
+) -> Result<(Secrets, Rotation), TurnError> {
+    let fresh = Secret::random();
+    let secrets = vault.change(|secrets| secrets.begin(&fresh)).await?;
+    let Some(pending) = secrets.pending.clone() else {
+        return Err(TurnError::Refused("another agent has changed the secret".to_owned()));
+    };
+    let servers = pool.servers.iter().filter(|server| !secrets.drained.contains(server.name()));
+    let proofs = join_all(servers.map(|server| prove(server, &pending))).await;
+    let refusals: Vec<_> = proofs.into_iter().filter_map(Result::err).collect();
+    if !refusals.is_empty() {
+        let secret = NewSecret(Zeroizing::new(pending.as_str().to_owned()));
+        return Ok((secrets, Rotation::Waiting { secret, refusals }));
+    }
+    let old_until = now() + lifetime_s + NOTICE_S;
+    let secrets = vault.change(|secrets| secrets.switch(&pending, old_until)).await?;
+    log::info!("relay secret of pool {} is a new one, proven on each relay", pool.name);
+    Ok((secrets, Rotation::Switched { old_until }))
+}
+
+/// Forgets the old secret of a pool, unless a relay still accepts it: then says which. One that
+/// does not answer accepts nothing.
+pub(crate) async fn retire(
+    vault: &Vault,
+    pool: &Pool,
+    secrets: &Secrets,
+) -> Result<(Secrets, Vec<String>), TurnError> {
+    let old = secrets.old(now())?;
+    let servers = pool.servers.iter();
+    let proofs = join_all(servers.map(async |server| (server, prove(server, old).await))).await;
+    let accepting = proofs.into_iter().filter(|(_, proof)| proof.is_ok());
+    let accepting: Vec<_> = accepting.map(|(server, _)| server.name().to_owned()).collect();
+    if !accepting.is_empty() {
+        return Ok((secrets.clone(), accepting));
+    }
+    Ok((vault.change(|secrets| secrets.retire(now())).await?, accepting))
+}
+
+/// Has `server` relay with a credential made with `secret`.
+async fn prove(server: &Server, secret: &Secret) -> Result<(), Refusal> {
+    let credential = Signer::new(secret.as_str()).probe(now() + PROOF_LIFE_S);
+    let url = server.probed_by().expect("the configuration was checked");
+    let proof = probe::allocate(&url, &credential, PROOF).await;
+    proof.map(drop).map_err(|why| Refusal { server: server.name().to_owned(), why })
+}

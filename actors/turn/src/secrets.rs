@@ -1,0 +1,136 @@
+//! What the agents share about one pool of relays: its secrets, and which of its relays are
+//! drained. Pure; kept sealed in NATS.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use stream_pki::SecretError;
+
+use crate::TurnError;
+use crate::secret::Secret;
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Secrets {
+    /// Credentials are made with it.
+    pub(crate) current: Secret,
+    /// Proven on no relay yet, or not on all.
+    #[serde(default)]
+    pub(crate) pending: Option<Secret>,
+    /// Credentials made with it are still about.
+    #[serde(default)]
+    pub(crate) previous: Option<Previous>,
+    /// Relays that an operator has taken out, by their first URL.
+    #[serde(default)]
+    pub(crate) drained: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Previous {
+    pub(crate) secret: Secret,
+    /// When the last credential made with it ends, Unix seconds.
+    pub(crate) until: u64,
+}
+
+impl Secrets {
+    /// What the first agent begins with: the secret in the file `path`.
+    pub(crate) fn first(path: &Path) -> Result<Self, SecretError> {
+        let current = Secret::first(path)?;
+        Ok(Self { current, pending: None, previous: None, drained: BTreeSet::new() })
+    }
+
+    /// Makes `fresh` the pending secret, unless there is one: that may be on some relays already.
+    /// Refuses while two secrets are live.
+    pub(crate) fn begin(&mut self, fresh: &Secret) -> Result<(), TurnError> {
+        if self.previous.is_some() {
+            return Err(TurnError::Refused(
+                "two secrets are live already: retire the old one first".to_owned(),
+            ));
+        }
+        self.pending.get_or_insert_with(|| fresh.clone());
+        Ok(())
+    }
+
+    /// Makes the pending secret, which was proven, the one that credentials are made with; those of
+    /// the old one end at `until`. Refuses when another agent changed it meanwhile.
+    pub(crate) fn switch(&mut self, proven: &Secret, until: u64) -> Result<(), TurnError> {
+        let Some(pending) = self.pending.take_if(|pending| pending == proven) else {
+            return Err(TurnError::Refused("another agent has changed the secret".to_owned()));
+        };
+        let secret = std::mem::replace(&mut self.current, pending);
+        self.previous = Some(Previous { secret, until });
+        Ok(())
+    }
+
+    /// Forgets the old secret. Refuses when there is none, and while credentials of it are good.
+    pub(crate) fn retire(&mut self, now: u64) -> Result<(), TurnError> {
+        self.old(now)?;
+        self.previous = None;
+        Ok(())
+    }
+
+    /// Returns the old secret when it can be retired.
+    pub(crate) fn old(&self, now: u64) -> Result<&Secret, TurnError> {
+        match &self.previous {
+            None => Err(TurnError::Refused("there is no old secret".to_owned())),
+            Some(Previous { until, .. }) if now < *until => {
+                let rest = until - now;
+                let why = format!("credentials of the old secret are good for another {rest} s");
+                Err(TurnError::Refused(why))
+            }
+            Some(Previous { secret, .. }) => Ok(secret),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets() -> Secrets {
+        let current = Secret::random();
+        Secrets { current, pending: None, previous: None, drained: BTreeSet::new() }
+    }
+
+    #[test]
+    fn a_pending_secret_changes_nothing_until_it_is_proven() {
+        let (mut secrets, fresh) = (secrets(), Secret::random());
+        let current = secrets.current.clone();
+        secrets.begin(&fresh).unwrap();
+        // Another try proves the same one, which the operator has put on some relays.
+        secrets.begin(&Secret::random()).unwrap();
+        assert_eq!((&secrets.current, &secrets.pending), (&current, &Some(fresh.clone())));
+
+        assert!(secrets.switch(&Secret::random(), 100).is_err());
+        assert_eq!(secrets.current, current);
+        secrets.switch(&fresh, 100).unwrap();
+        assert_eq!((&secrets.current, &secrets.pending), (&fresh, &None));
+        assert_eq!(secrets.previous.as_ref().unwrap().secret, current);
+    }
+
+    #[test]
+    fn never_are_more_than_two_secrets_live() {
+        let (mut secrets, fresh) = (secrets(), Secret::random());
+        assert!(secrets.retire(0).is_err(), "there is only one");
+        secrets.begin(&fresh).unwrap();
+        secrets.switch(&fresh, 100).unwrap();
+        assert!(secrets.begin(&Secret::random()).is_err());
+        let error = secrets.retire(40).unwrap_err().to_string();
+        assert!(error.contains("another 60 s"), "{error}");
+        secrets.retire(100).unwrap();
+        secrets.begin(&Secret::random()).unwrap();
+    }
+
+    #[test]
+    fn what_is_shared_survives_its_text_and_prints_no_secret() {
+        let mut secrets = secrets();
+        secrets.drained.insert("turn:a".to_owned());
+        let text = serde_json::to_string(&secrets).unwrap();
+        let read: Secrets = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (read.current, read.drained),
+            (secrets.current.clone(), secrets.drained.clone())
+        );
+        assert!(!format!("{secrets:?}").contains(secrets.current.as_str()));
+    }
+}

@@ -1,0 +1,96 @@
+//! URLs of relays and STUN servers, as browsers take them. Pure.
+
+/// A way to a relay: `turn:host[:port][?transport=udp|tcp]`, or `turns:`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct RelayUrl {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tcp: bool,
+    /// Inside TLS.
+    pub(crate) secure: bool,
+}
+
+impl RelayUrl {
+    /// Reads a URL of RFC 7065; `None` for what a browser would throw at.
+    pub(crate) fn parse(url: &str) -> Option<Self> {
+        let (secure, rest) = match url.strip_prefix("turns:") {
+            Some(rest) => (true, rest),
+            None => (false, url.strip_prefix("turn:")?),
+        };
+        let (place, tcp) = match rest.split_once('?') {
+            None => (rest, secure),
+            Some((place, "transport=udp")) => (place, false),
+            Some((place, "transport=tcp")) => (place, true),
+            Some(_) => return None,
+        };
+        let (host, port) = host_and_port(place, if secure { 5349 } else { 3478 })?;
+        Some(Self { host, port, tcp, secure })
+    }
+}
+
+/// Whether `url` is `stun:host[:port]` or `stuns:`, RFC 7064.
+pub(crate) fn is_stun(url: &str) -> bool {
+    let rest = url.strip_prefix("stun:").or_else(|| url.strip_prefix("stuns:"));
+    rest.is_some_and(|place| host_and_port(place, 3478).is_some())
+}
+
+fn host_and_port(place: &str, default: u16) -> Option<(String, u16)> {
+    let (host, rest) = match place.strip_prefix('[') {
+        Some(v6) => {
+            let (host, rest) = v6.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            (host, rest)
+        }
+        None => place.split_at(place.find(':').unwrap_or(place.len())),
+    };
+    let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':');
+    if host.is_empty() || !host.bytes().all(named) {
+        return None;
+    }
+    let port = match rest {
+        "" => default,
+        rest => rest.strip_prefix(':')?.parse().ok().filter(|port| *port != 0)?,
+    };
+    Some((host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(url: &str) -> Option<(String, u16, bool, bool)> {
+        RelayUrl::parse(url).map(|url| (url.host, url.port, url.tcp, url.secure))
+    }
+
+    #[test]
+    fn what_is_left_out_has_the_default_of_its_scheme() {
+        assert_eq!(parsed("turn:a.b"), Some(("a.b".into(), 3478, false, false)));
+        assert_eq!(parsed("turns:a"), Some(("a".into(), 5349, true, true)));
+        assert_eq!(parsed("turn:a:1?transport=tcp"), Some(("a".into(), 1, true, false)));
+        assert_eq!(parsed("turn:[::1]:9"), Some(("::1".into(), 9, false, false)));
+    }
+
+    #[test]
+    fn what_browsers_throw_at_is_refused() {
+        for url in [
+            "turn:",
+            "turn::1",
+            "turn:a b",
+            "turn:a:0",
+            "turn:a:65536",
+            "turn:a?transport=sctp",
+            "turn:a?transport=udp&x",
+            "turn://a",
+            "turn:[::1",
+            "turn:[a]",
+            "turn:user@a",
+            "stun:a",
+            "https://a",
+            "",
+        ] {
+            assert_eq!(parsed(url), None, "{url} passed");
+        }
+        assert!(is_stun("stun:a:1") && is_stun("stuns:a") && is_stun("stun:[::1]"));
+        assert!(!is_stun("stun:") && !is_stun("turn:a") && !is_stun("stun:a?transport=udp"));
+    }
+}

@@ -1,0 +1,151 @@
+//! What operators do with relays, on the command line of the agent.
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use serde::de::DeserializeOwned;
+use stream_admin::{Client, moment};
+use stream_protocol::{Ask, IceServer, SessionId};
+use stream_turn::{Request, Rotated, Row};
+
+use crate::operator::{Door, ask};
+
+#[derive(Debug, Subcommand)]
+pub enum Turn {
+    /// Print the ICE servers that a client of a session would get now, with credentials, to try the
+    /// relays by hand.
+    Credentials {
+        #[arg(long, value_name = "ID")]
+        session: SessionId,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Probe every relay and print a table: how long a binding and an allocation take, and whether
+    /// the relay is handed out.
+    Probe {
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Take a relay out of all new lists, on all agents. Streams that run over it go on.
+    Drain {
+        #[command(flatten)]
+        relay: Relay,
+    },
+    /// Put a drained relay back.
+    Undrain {
+        #[command(flatten)]
+        relay: Relay,
+    },
+    /// Change the secret that the relays of a pool share with the agents. As long as a relay does
+    /// not accept the new one, nothing changes: it is printed, to be put on the relays beside the
+    /// old one, and the next `rotate` tries again.
+    Rotate {
+        #[command(flatten)]
+        pool: Pool,
+    },
+    /// Forget the old secret, once it has been removed from all relays.
+    Retire {
+        #[command(flatten)]
+        pool: Pool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct Relay {
+    /// The first of its URLs in the configuration.
+    server: String,
+    #[command(flatten)]
+    door: Door,
+}
+
+#[derive(Args, Debug)]
+pub struct Pool {
+    /// Its name; relays that are in no other are in this one.
+    #[arg(default_value = "default")]
+    pool: String,
+    #[command(flatten)]
+    door: Door,
+}
+
+impl Turn {
+    /// Does it and prints what there is to say.
+    pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
+        let client = |door: Door| anyhow::Ok(Client::new(door.path(default_config)?));
+        match self {
+            Self::Credentials { session, door } => {
+                let servers = answer(&client(door)?, &Request::Credentials { session })?;
+                print_servers(servers);
+            }
+            Self::Probe { door } => {
+                let rows: Vec<Row> = answer(&client(door)?, &Request::Probe {})?;
+                print_table(&rows);
+            }
+            Self::Drain { relay: Relay { server, door } } => {
+                let Ask {} = answer(&client(door)?, &Request::Drain { server, drained: true })?;
+            }
+            Self::Undrain { relay: Relay { server, door } } => {
+                let Ask {} = answer(&client(door)?, &Request::Drain { server, drained: false })?;
+            }
+            Self::Rotate { pool: Pool { pool, door } } => {
+                return rotated(answer(&client(door)?, &Request::Rotate { pool })?);
+            }
+            Self::Retire { pool: Pool { pool, door } } => {
+                let accepting: Vec<String> = answer(&client(door)?, &Request::Retire { pool })?;
+                let relays = accepting.join(", ");
+                anyhow::ensure!(accepting.is_empty(), "the old secret is still on {relays}");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn answer<A: DeserializeOwned>(client: &Client, request: &Request) -> anyhow::Result<A> {
+    Ok(ask(client.ask(request))?)
+}
+
+fn print_servers(servers: Vec<IceServer>) {
+    for IceServer { urls, username, password } in servers {
+        println!("{}", urls.join(" "));
+        for (name, value) in [("username", username), ("password", password)] {
+            if let Some(value) = value {
+                println!("  {name} {value}");
+            }
+        }
+    }
+}
+
+fn print_table(rows: &[Row]) {
+    let time = |time: &Result<u64, String>| match time {
+        Ok(micros) => format!("{}.{:03} ms", micros / 1000, micros % 1000),
+        Err(why) => why.clone(),
+    };
+    let heads = ["POOL", "SERVER", "VERDICT", "BINDING", "ALLOCATE"].map(str::to_owned);
+    let cells = rows.iter().map(|row| {
+        let Row { pool, server, binding, allocate, verdict } = row;
+        [pool.clone(), server.clone(), verdict.clone(), time(binding), time(allocate)]
+    });
+    let lines: Vec<_> = std::iter::once(heads).chain(cells).collect();
+    let width = |at: usize| lines.iter().map(|line| line[at].len()).max().unwrap_or(0);
+    for line in &lines {
+        let cells = line.iter().enumerate().map(|(at, cell)| format!("{cell:<0$}", width(at)));
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
+/// Prints the secret on standard output, and on standard error what is to be done.
+fn rotated(rotated: Rotated) -> anyhow::Result<()> {
+    match rotated {
+        Rotated::Switched { old_until } => {
+            let until = moment(old_until);
+            eprintln!("the new secret is in use; the old one may be removed from {until} on");
+            Ok(())
+        }
+        Rotated::Waiting { secret, refusals } => {
+            println!("{secret}");
+            for (server, why) in &refusals {
+                eprintln!("{server} does not accept it: {why}");
+            }
+            anyhow::bail!("nothing has changed: put this secret on the relays beside the old one")
+        }
+    }
+}

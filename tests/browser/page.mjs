@@ -1,0 +1,55 @@
+// What all scripts do with the page: open it, and wait for a state of it.
+//
+// CHROMIUM names another browser than /usr/bin/chromium.
+
+import process from "node:process";
+
+import { chromium } from "playwright-core";
+
+const FLAGS = [
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-gpu",
+  "--disable-quic",
+  "--disable-sync",
+  "--no-first-run",
+  "--no-sandbox",
+];
+
+/** Opens a page in a browser of its own; what is asked of it may take `patience` milliseconds. */
+export async function openPage(patience) {
+  const executablePath = process.env.CHROMIUM || "/usr/bin/chromium";
+  const browser = await chromium.launch({ executablePath, args: FLAGS });
+  // Taller than the picture is: bars above and below must not shift a tap.
+  const viewport = { width: 900, height: 1000 };
+  const page = await browser.newPage({ ignoreHTTPSErrors: true, viewport });
+  page.setDefaultTimeout(patience);
+  await page.addInitScript(keepPeers);
+  return page;
+}
+
+/** In the page, before its scripts: keeps the connections within reach of `getStats`. */
+function keepPeers() {
+  window.peers = [];
+  window.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(...parameters) {
+      super(...parameters);
+      window.peers.push(this);
+    }
+  };
+}
+
+/** Waits until the page is in `state`; throws its own words when it fails instead. */
+export async function reach(page, state) {
+  const settled = await page.waitForFunction((wanted) => {
+    const { state } = document.documentElement.dataset;
+    return [wanted, "failed"].includes(state) && state;
+  }, state);
+  if ((await settled.jsonValue()) === state) return;
+  throw new Error(`the page says: ${await page.getByRole("alert").textContent()}`);
+}
+
+/** Playwright quotes addresses in its messages; the fragment of ours holds a token. */
+export function redact(text) {
+  return text.replace(/#[^\s"']*/g, "#[redacted]");
+}
