@@ -4,32 +4,42 @@ use std::time::Duration;
 use actix::Message;
 use stream_protocol::Application;
 use stream_supervisor::{Handler, Limits, Mailbox, Me, Reply, Restart, Supervisor, Worker};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 use crate::error::AmsError;
+use crate::events::{self, Change};
+use crate::gate::jittered;
 use crate::instance::{Instance, LaunchInstance};
 use crate::remote::Remote;
 use crate::wire::Cluster;
 use crate::{Config, Link};
 
-/// How long after a good look the next one follows, and the longest pause between bad ones.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long after a good look the next one follows.
+const RARELY: Duration = Duration::from_secs(30);
+
+/// The longest pause between bad looks: so soon after its return AMS is used again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// How long after the first bad look the next one follows; the pauses then double.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// No message takes more than this many calls.
-const MAX_CALLS: u32 = 2;
+const MAX_CALLS: u32 = 3;
 
 /// Time to spare, so that a call's own deadline is always the first to strike.
 const MARGIN: Duration = Duration::from_secs(5);
 
-pub(crate) fn start(config: &Config, supervisor: &Supervisor) -> Result<Mailbox<Actor>, AmsError> {
+pub(crate) fn start(
+    config: &Config,
+    told: broadcast::Sender<Change>,
+    supervisor: &Supervisor,
+) -> Result<Mailbox<Actor>, AmsError> {
     let remote = Remote::new(config)?;
     let handler = Duration::from_secs(config.timeout_s) * MAX_CALLS + MARGIN;
     let limits = Limits { handler, answer: handler + MARGIN, ..Limits::default() };
     // A host: a launch under way should end with its answer, whatever happens beside it.
-    Ok(supervisor.host("ams", Restart::default(), limits, move || Actor::new(remote.clone())))
+    Ok(supervisor
+        .host("ams", Restart::default(), limits, move || Actor::new(remote.clone(), told.clone())))
 }
 
 #[derive(Message)]
@@ -67,14 +77,18 @@ struct Looked(Result<Cluster, String>);
 pub(crate) struct Actor {
     remote: Remote,
     link: Link,
+    /// What the last good look found; a cluster does not change its id.
+    cluster: Option<Cluster>,
     /// Has the next look taken at once.
     look: Rc<Notify>,
+    /// Who listens to what AMS tells by itself.
+    told: broadcast::Sender<Change>,
 }
 
 impl Actor {
-    fn new(remote: Remote) -> Self {
+    fn new(remote: Remote, told: broadcast::Sender<Change>) -> Self {
         let link = Link { connected: false, error: Some("not reached yet".to_owned()) };
-        Self { remote, link, look: Rc::default() }
+        Self { remote, link, cluster: None, look: Rc::default(), told }
     }
 
     /// Answers with what `work` returns. When that does not fit what is known of the link, AMS is
@@ -99,6 +113,7 @@ impl Actor {
 impl Worker for Actor {
     fn started(&mut self, me: &Me<Self>) {
         me.spawn(keep_looking(self.remote.clone(), Rc::clone(&self.look), me.clone()));
+        me.spawn(events::listen(self.remote.clone(), self.told.clone()));
     }
 }
 
@@ -106,6 +121,7 @@ impl Worker for Actor {
 async fn keep_looking(remote: Remote, look: Rc<Notify>, me: Me<Actor>) {
     let mut failures = 0;
     loop {
+        refresh(&remote).await;
         let found = match remote.server().await {
             Ok(server) => Ok(Cluster::from(server)),
             Err(AmsError::Away(cause)) => Err(cause),
@@ -113,13 +129,23 @@ async fn keep_looking(remote: Remote, look: Rc<Notify>, me: Me<Actor>) {
         };
         failures = if found.is_ok() { 0 } else { failures + 1 };
         me.tell(Looked(found));
-        let _ = tokio::time::timeout(pause(failures), look.notified()).await;
+        let _ = tokio::time::timeout(jittered(pause(failures)), look.notified()).await;
+    }
+}
+
+/// Takes up certificates that were replaced. Reading them is no work for this thread, which is not
+/// the only one to have AMS waited for.
+async fn refresh(remote: &Remote) {
+    let connections = remote.connections().clone();
+    let refreshed = tokio::task::spawn_blocking(move || connections.refresh()).await;
+    if let Ok(Err(error)) = refreshed {
+        log::warn!("ams: the certificates in use stay: {error}");
     }
 }
 
 fn pause(failures: u32) -> Duration {
     match failures {
-        0 => LONGEST_PAUSE,
+        0 => RARELY,
         n => FIRST_PAUSE.saturating_mul(2u32.saturating_pow(n - 1)).min(LONGEST_PAUSE),
     }
 }
@@ -139,6 +165,9 @@ impl Handler<Looked> for Actor {
                 log::warn!("ams is away: {cause}");
             }
             _ => {}
+        }
+        if let Ok(cluster) = found {
+            self.cluster = Some(cluster.clone());
         }
         self.link = Link { connected: found.is_ok(), error: found.as_ref().err().cloned() };
         ().into()
@@ -193,7 +222,10 @@ impl Handler<ListApplications> for Actor {
 
 impl Handler<ReadCluster> for Actor {
     fn handle(&mut self, _: &ReadCluster, _: &Me<Self>) -> Reply<Result<Cluster, AmsError>> {
-        self.call(|remote| async move { remote.server().await.map(Cluster::from) })
+        match &self.cluster {
+            Some(cluster) if self.link.connected => Ok(cluster.clone()).into(),
+            _ => self.call(|remote| async move { remote.server().await.map(Cluster::from) }),
+        }
     }
 }
 
@@ -210,8 +242,8 @@ mod tests {
     #[test]
     fn looks_grow_rarer_while_ams_is_away_and_are_rare_when_it_is_there() {
         let seconds: Vec<_> = (1..8).map(|failures| pause(failures).as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);
-        assert_eq!(pause(0), LONGEST_PAUSE);
+        assert_eq!(seconds, [1, 2, 4, 4, 4, 4, 4]);
+        assert_eq!(pause(0), RARELY);
         assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
     }
 

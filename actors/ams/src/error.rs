@@ -11,6 +11,9 @@ pub enum AmsError {
     /// The name of a launch is taken, yet no instance has it: one is just going.
     #[error("the name of the instance is taken")]
     Conflict,
+    /// A deletion that ended well, and yet the instance is there.
+    #[error("ams says the instance is deleted, yet it is still there")]
+    Lingers,
     #[error("ams knows no such application or instance")]
     NotFound,
     #[error("ams refused with code {code}: {text}")]
@@ -35,7 +38,11 @@ impl AmsError {
     /// Whether the same call may succeed later without any change.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Away(_) | Self::Conflict | Self::TimedOut | Self::Unavailable(_) => true,
+            Self::Away(_)
+            | Self::Conflict
+            | Self::Lingers
+            | Self::TimedOut
+            | Self::Unavailable(_) => true,
             Self::Refused { code, .. } => matches!(code, 429 | 503),
             Self::Config(_) | Self::Malformed(_) | Self::NotFound => false,
         }

@@ -47,6 +47,8 @@ pub struct Instance {
     /// Why the status is what it is; mostly empty.
     pub message: String,
     pub tags: Vec<String>,
+    /// Unix seconds by the clock of AMS; 0 when it does not say.
+    pub created_at: u64,
 }
 
 /// Where an instance is in its life, in the order it goes through.
@@ -94,13 +96,16 @@ pub(crate) struct Raw {
     error_message: String,
     #[serde(default, deserialize_with = "nullable")]
     tags: Vec<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    created_at: i64,
 }
 
 impl From<Raw> for Instance {
     fn from(raw: Raw) -> Self {
-        let Raw { id, name, status_code, status_message, error_message, tags } = raw;
+        let Raw { id, name, status_code, status_message, error_message, tags, created_at } = raw;
         let message = if error_message.is_empty() { status_message } else { error_message };
-        Self { id, name, status: InstanceStatus::of(status_code), message, tags }
+        let created_at = u64::try_from(created_at).unwrap_or(0);
+        Self { id, name, status: InstanceStatus::of(status_code), message, tags, created_at }
     }
 }
 
@@ -128,12 +133,13 @@ mod tests {
     fn an_instance_is_read_from_what_ams_says_of_it() {
         let read = |text| serde_json::from_str::<Raw>(text).map(Instance::from);
         let full = r#"{"id":"i1","name":"s-1","status":"error","status_code":-1,"node":"lxd0",
-            "status_message":"Error","error_message":"no boot","tags":["session=1"]}"#;
+            "status_message":"Error","error_message":"no boot","tags":["session=1"],"created_at":1700000000}"#;
         let instance = read(full).expect("an instance");
         assert_eq!((instance.id.as_str(), instance.name.as_str()), ("i1", "s-1"));
         assert_eq!(instance.status, InstanceStatus::Error);
         assert_eq!(instance.message, "no boot");
         assert_eq!(instance.tags, ["session=1"]);
+        assert_eq!(instance.created_at, 1_700_000_000);
 
         let sparse = read(r#"{"id":"i2","tags":null,"error_message":null}"#).expect("an instance");
         assert_eq!((sparse.status, sparse.tags.len()), (InstanceStatus::Unknown, 0));

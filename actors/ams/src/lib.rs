@@ -2,11 +2,18 @@
 //! known by its pinned certificate or by an authority.
 //!
 //! Asked by `sessions`, which decides; asks AMS. It also keeps watching whether AMS is there and
-//! trusts us, so that readiness can name the cause. A restart loses nothing but that knowledge,
-//! which the next look brings back; a call under way outlives it.
+//! trusts us, so that readiness can name the cause, and listens to what AMS tells of instances. A
+//! restart loses nothing but that knowledge, which the next look brings back; a call under way
+//! outlives it.
+//!
+//! A sick AMS is spared: calls are bounded, what it refuses for now is repeated when it wants, and
+//! what it does not answer several times in a row is refused at once until it is back.
 
 mod actor;
+mod connection;
 mod error;
+mod events;
+mod gate;
 mod instance;
 mod remote;
 mod wire;
@@ -17,8 +24,10 @@ use serde::Deserialize;
 use stream_pki::Fingerprint;
 use stream_protocol::Application;
 use stream_supervisor::{Mailbox, Supervisor};
+use tokio::sync::broadcast;
 
 pub use error::AmsError;
+pub use events::{Action, Change, Changes};
 pub use instance::{Instance, InstanceStatus, LaunchInstance};
 pub use wire::Cluster;
 
@@ -41,8 +50,8 @@ pub struct Config {
     /// Authorities that AMS's certificate may come from, PEM; excludes `fingerprints`.
     #[serde(default)]
     pub ca: Option<PathBuf>,
-    /// How long one HTTP call may take, in seconds, 1 to 300; defaults to 10. What takes two calls
-    /// takes twice as long at most.
+    /// How long one HTTP call may take, in seconds, 1 to 300; defaults to 10. What takes three
+    /// calls takes three times as long at most.
     #[serde(default = "default_timeout_s")]
     pub timeout_s: u64,
 }
@@ -68,13 +77,17 @@ pub struct Link {
 
 /// The address that callers hold: one method per message.
 #[derive(Clone)]
-pub struct Ams(Mailbox<Actor>);
+pub struct Ams {
+    mailbox: Mailbox<Actor>,
+    told: broadcast::Sender<Change>,
+}
 
 impl Ams {
     /// Starts the actor under `supervisor`. Reads the certificates now and refuses what cannot be
     /// used; whether AMS is there is not waited for.
     pub fn start(config: Config, supervisor: &Supervisor) -> Result<Self, AmsError> {
-        actor::start(&config, supervisor).map(Self)
+        let told = broadcast::Sender::new(events::BACKLOG);
+        Ok(Self { mailbox: actor::start(&config, told.clone(), supervisor)?, told })
     }
 
     /// Has an instance launched and returns its id once AMS has accepted it, not once it runs.
@@ -82,38 +95,43 @@ impl Ams {
     /// When an instance has the name already, that is the one meant: its id is returned. So a
     /// launch whose answer was lost can just be repeated.
     pub async fn launch(&self, launch: LaunchInstance) -> Result<String, AmsError> {
-        self.0.ask(launch).await?
+        self.mailbox.ask(launch).await?
     }
 
-    /// Has an instance removed by force, running or not, and waits until it is. One that does not
-    /// exist counts as removed.
+    /// Has an instance removed by force, running or not, and makes sure that it is. One that does
+    /// not exist counts as removed; [`AmsError::Lingers`] when it is still there.
     pub async fn delete(&self, id_or_name: &str) -> Result<(), AmsError> {
-        self.0.ask(DeleteInstance(id_or_name.to_owned())).await?
+        self.mailbox.ask(DeleteInstance(id_or_name.to_owned())).await?
     }
 
     /// Returns an instance, or `None` when there is no such one.
     pub async fn instance(&self, id_or_name: &str) -> Result<Option<Instance>, AmsError> {
-        self.0.ask(FindInstance(id_or_name.to_owned())).await?
+        self.mailbox.ask(FindInstance(id_or_name.to_owned())).await?
     }
 
     /// Returns all instances that carry `tag`.
     pub async fn instances(&self, tag: &str) -> Result<Vec<Instance>, AmsError> {
-        self.0.ask(ListInstances { tag: tag.to_owned() }).await?
+        self.mailbox.ask(ListInstances { tag: tag.to_owned() }).await?
     }
 
     /// Returns the applications that can be streamed, by name: ready, with a published version.
     pub async fn applications(&self) -> Result<Vec<Application>, AmsError> {
-        self.0.ask(ListApplications).await?
+        self.mailbox.ask(ListApplications).await?
     }
 
-    /// Returns which cluster this AMS manages.
+    /// Returns which cluster this AMS manages, as it was at the last look.
     pub async fn cluster(&self) -> Result<Cluster, AmsError> {
-        self.0.ask(ReadCluster).await?
+        self.mailbox.ask(ReadCluster).await?
+    }
+
+    /// Returns what happens to instances from now on. Events get lost: look from time to time, too.
+    pub fn changes(&self) -> Changes {
+        Changes::new(self.told.subscribe())
     }
 
     /// Returns how AMS was found at the last look; answers at once.
     pub async fn link(&self) -> Link {
-        self.0.ask(ReadLink).await.unwrap_or_else(|unavailable| Link {
+        self.mailbox.ask(ReadLink).await.unwrap_or_else(|unavailable| Link {
             connected: false,
             error: Some(format!("the client of ams is unavailable: {unavailable}")),
         })

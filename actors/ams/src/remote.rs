@@ -1,15 +1,19 @@
-//! The HTTP side: one request at a time, each under a deadline, answers of bounded size.
+//! The HTTP side: every call under a deadline, answers of bounded size.
 
 use std::error::Error;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use reqwest::{Client, Method, Url, redirect};
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Method, Response, Url};
 use serde_json::{Value, json};
-use stream_pki::{Fingerprint, Identity, Trust, client_config, is_pin_mismatch};
+use stream_pki::is_pin_mismatch;
 use stream_protocol::Application;
 
 use crate::Config;
+use crate::connection::Connections;
 use crate::error::{AmsError, chain};
+use crate::gate::{self, Gate};
 use crate::instance::{Instance, LaunchInstance, Raw};
 use crate::wire::{self, Listed, Operation, Server};
 
@@ -19,22 +23,22 @@ const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// How much longer we wait for an operation than we ask AMS to, so that AMS answers first.
 const WAIT_MARGIN: Duration = Duration::from_secs(1);
 
+/// How often a call that AMS refuses for now is made again.
+const REPEATS: u32 = 2;
+
 /// AMS as one can call it; cheap to clone, clones share their connections.
 #[derive(Clone)]
 pub(crate) struct Remote {
-    client: Client,
+    connections: Connections,
+    gate: Arc<Gate>,
     base: Url,
     timeout: Duration,
-    /// Our own certificate, for the sentence about what AMS should trust.
-    fingerprint: Fingerprint,
 }
 
 impl Remote {
     /// Reads the certificates. Refuses what cannot be used, as a sentence.
     pub(crate) fn new(config: &Config) -> Result<Self, AmsError> {
         let refused = |text: &str| AmsError::Config(format!("ams: {text}"));
-        let unusable = |error: &dyn Error| refused(&chain(error));
-
         let base = Url::parse(&config.url)
             .ok()
             .filter(|url| url.scheme() == "https" && url.has_host())
@@ -46,40 +50,36 @@ impl Remote {
         if !(1..=300).contains(&config.timeout_s) {
             return Err(refused("timeout_s is between 1 and 300"));
         }
-        let trust = match &config.ca {
-            Some(_) if !config.fingerprints.is_empty() => {
-                return Err(refused("give either fingerprints or ca, not both"));
-            }
-            Some(ca) => Trust::from_ca_file(ca).map_err(|error| unusable(&error))?,
-            None => Trust::Pins(config.fingerprints.clone()),
-        };
-        let identity =
-            Identity::load(&config.certificate, &config.key).map_err(|error| unusable(&error))?;
-        let tls = client_config(&trust, Some(&identity)).map_err(|error| unusable(&error))?;
-
         let timeout = Duration::from_secs(config.timeout_s);
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .http1_only()
-            .https_only(true)
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .timeout(timeout)
-            .build()
-            .map_err(|error| unusable(&error))?;
-        Ok(Self { client, base, timeout, fingerprint: identity.fingerprint() })
+        let connections = Connections::new(config)?;
+        Ok(Self { connections, gate: Arc::new(Gate::new()), base, timeout })
+    }
+
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Returns what the server says of itself; refuses when it does not trust us.
+    ///
+    /// It is asked whatever happened before: what it answers tells how AMS is.
     pub(crate) async fn server(&self) -> Result<Server, AmsError> {
-        let body = self.call(Method::GET, self.url(&[]), None).await?;
+        let asked = self.exchange(Method::GET, self.url(&[]), None, self.timeout).await;
+        match &asked {
+            Ok(_) => self.gate.answered(),
+            Err(error) => self.gate.failed(error),
+        }
+        let body = asked?;
         let server: Server = body.open()?.read()?;
         if server.trusts_us() {
             return Ok(server);
         }
         Err(AmsError::Away(format!(
             "it does not trust our client certificate: add {} to its trust store",
-            self.fingerprint
+            self.connections.present().fingerprint
         )))
     }
 
@@ -116,8 +116,13 @@ impl Remote {
         };
         match ended {
             // Of an operation AMS knows nothing any more either once it is long over.
-            Err(AmsError::NotFound) => Ok(()),
-            ended => ended,
+            Ok(()) | Err(AmsError::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        // An operation that ended well and an instance that is gone are two things.
+        match self.instance(segment).await? {
+            None => Ok(()),
+            Some(_) => Err(AmsError::Lingers),
         }
     }
 
@@ -160,7 +165,7 @@ impl Remote {
         body.open()?.read::<Operation>()?.outcome()
     }
 
-    fn url(&self, path: &[&str]) -> Url {
+    pub(crate) fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .expect("an https url has a path")
@@ -170,18 +175,51 @@ impl Remote {
         url
     }
 
+    /// Makes a call, and makes it again when AMS refuses it for now, all within one deadline.
     async fn call(
         &self,
         method: Method,
         url: Url,
         body: Option<Value>,
     ) -> Result<Answered, AmsError> {
-        let mut request = self.client.request(method, url);
+        let deadline = Instant::now() + self.timeout;
+        let mut attempt = 0;
+        loop {
+            let turn = self.gate.enter(deadline).await?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let asked = self.exchange(method.clone(), url.clone(), body.clone(), left).await;
+            drop(turn);
+            let answered = asked.inspect_err(|error| self.gate.failed(error))?;
+            self.gate.answered();
+            if !matches!(answered.status, 429 | 503) {
+                return Ok(answered);
+            }
+            if let Some(asked) = answered.retry_after {
+                self.gate.hold(asked);
+            }
+            let pause = gate::pause(attempt, answered.retry_after);
+            if attempt == REPEATS || Instant::now() + pause >= deadline {
+                return Ok(answered);
+            }
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Value>,
+        within: Duration,
+    ) -> Result<Answered, AmsError> {
+        let connection = self.connections.present();
+        let mut request = connection.client.request(method, url).timeout(within);
         if let Some(body) = body {
             request = request.json(&body);
         }
         let mut response = request.send().await.map_err(failed)?;
-        let status = response.status().as_u16();
+        let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
@@ -190,13 +228,20 @@ impl Remote {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answered { status, body })
+        Ok(Answered { status, retry_after, body })
     }
+}
+
+/// In seconds; the form with a date is not used by AMS.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// An answer as it came.
 struct Answered {
     status: u16,
+    retry_after: Option<Duration>,
     body: Vec<u8>,
 }
 
@@ -207,7 +252,7 @@ impl Answered {
 }
 
 /// Says why there is no answer, as `what: detail`. Without the URL: the log line names AMS anyway.
-fn failed(error: reqwest::Error) -> AmsError {
+pub(crate) fn failed(error: reqwest::Error) -> AmsError {
     let error = error.without_url();
     if is_pin_mismatch(&error) {
         let text = "its server certificate has none of the configured fingerprints: \
@@ -233,6 +278,8 @@ fn segment(text: &str) -> Option<&str> {
 mod tests {
     use std::path::Path;
     use std::sync::OnceLock;
+
+    use stream_pki::Fingerprint;
 
     use super::*;
 

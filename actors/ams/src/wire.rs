@@ -86,7 +86,7 @@ fn malformed(error: serde_json::Error) -> AmsError {
 }
 
 /// Returns the last part of a URL or path: AMS names objects by URL, old ones without a slash.
-fn base_name(url: &str) -> &str {
+pub(crate) fn base_name(url: &str) -> &str {
     url.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
 }
 

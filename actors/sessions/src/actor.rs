@@ -7,12 +7,13 @@ use actix::Message;
 use stream_bridge::{Entry, Inbound};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    Ask, ClientIce, Code, IceServer, Launch, Refusal, Reply as Answer, Report, SessionDocument,
-    SessionId, Terminate, Versioned, subjects,
+    Ask, ClientIce, ClientReport, Code, IceServer, Launch, Refusal, Reply as Answer, Report,
+    SessionDocument, SessionId, Terminate, Versioned, subjects,
 };
 use stream_supervisor::{Handler, Me, Reply, Worker};
 
 use crate::SessionsError;
+use crate::idle;
 use crate::limit::Writes;
 use crate::session::{self, Misfit, Next};
 use crate::unit::{Unit, now};
@@ -44,7 +45,11 @@ impl Worker for Actor {
         let (unit, requests) = (Arc::clone(&self.unit), me.mailbox().recipient::<Inbound>());
         me.spawn(async move { unit.sweep_for_ever(requests).await });
         let unit = Arc::clone(&self.unit);
+        me.spawn(async move { unit.follow_instances().await });
+        let unit = Arc::clone(&self.unit);
         me.spawn(async move { unit.announce_for_ever().await });
+        let unit = Arc::clone(&self.unit);
+        me.spawn(async move { unit.renew_for_ever().await });
     }
 }
 
@@ -69,10 +74,26 @@ pub(crate) struct TakeReport {
     pub(crate) report: Report,
 }
 
-/// Mints ICE servers for the instance of a session.
+/// Takes what an instance says of its client.
+#[derive(Message)]
+#[rtype(result = "Result<(), SessionsError>")]
+pub(crate) struct TakeClientReport {
+    pub(crate) id: SessionId,
+    pub(crate) report: ClientReport,
+}
+
+/// Mints ICE servers for the instance of a session, and for its client too if so wished.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<IceServer>, SessionsError>")]
-pub(crate) struct MintInstanceIce(pub(crate) SessionId);
+pub(crate) struct MintInstanceIce {
+    pub(crate) id: SessionId,
+    pub(crate) renew: bool,
+}
+
+/// Asks how many sessions this unit serves.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub(crate) struct CountOpen;
 
 /// Asks how everything is that this unit depends on.
 #[derive(Message)]
@@ -82,21 +103,29 @@ pub(crate) struct AskReadiness;
 impl Handler<Inbound> for Actor {
     fn handle(&mut self, request: &Inbound, me: &Me<Self>) -> Reply<()> {
         let (unit, request) = (Arc::clone(&self.unit), request.clone());
-        let requests = me.mailbox().recipient::<Inbound>();
+        let (requests, me) = (me.mailbox().recipient::<Inbound>(), me.clone());
         Reply::later(async move {
             // `stream.v1.agent.<agent>.launch` or `stream.v1.session.<id>.<what>`
             let words: Vec<_> = request.subject.split('.').collect();
             match words.as_slice() {
                 ["stream", "v1", "agent", _, "launch"] => {
-                    let answer = match Versioned::decode(&request.body) {
-                        Ok(Launch { session }) => unit.launch(&session, requests).await,
+                    let launched = match Versioned::decode(&request.body) {
+                        Ok(Launch { session }) => {
+                            let launched = unit.launch(&session, requests).await;
+                            if launched.is_err() {
+                                finish(&me, &unit, session);
+                            }
+                            launched
+                        }
                         Err(refusal) => Err(refusal),
                     };
-                    request.answer(Answer::encode(answer)).await;
+                    request.answer(Answer::encode(launched)).await;
                 }
                 ["stream", "v1", "session", id, what] => {
                     let Ok(id) = id.parse() else { return };
-                    unit.on_session_request(&id, what, &request).await;
+                    if unit.on_session_request(&id, what, &request).await {
+                        finish(&me, &unit, id);
+                    }
                 }
                 _ => log::warn!("a request on subject {} is not ours", request.subject),
             }
@@ -104,32 +133,40 @@ impl Handler<Inbound> for Actor {
     }
 }
 
+/// Finishes an end that has begun, if one has. Whoever asked does not wait for AMS.
+fn finish(me: &Me<Actor>, unit: &Arc<Unit>, id: SessionId) {
+    let unit = Arc::clone(unit);
+    me.spawn(async move { unit.finish_end(&id).await });
+}
+
 impl Unit {
-    async fn on_session_request(&self, id: &SessionId, what: &str, request: &Inbound) {
+    /// Answers a request for a session, and returns whether the session has begun to end.
+    async fn on_session_request(&self, id: &SessionId, what: &str, request: &Inbound) -> bool {
         match what {
             "ice" | "join" => {
-                let minted = self.neighbours.turn.issue(id, stream_turn::Side::Client).await;
+                let minted = self.ice(id, stream_turn::Side::Client).await;
                 let answer = minted
                     .map(|ice_servers| ClientIce { ice_servers })
                     .map_err(|error| SessionsError::from(error).refusal());
                 request.answer(Answer::encode(answer)).await;
+                false
             }
             "terminate" => {
                 let begun = match Versioned::decode(&request.body) {
                     Ok(Terminate { cause }) => self.begin_end(id, &cause, false).await,
                     Err(refusal) => {
-                        return request.answer(Answer::<Ask>::encode(Err(refusal))).await;
+                        request.answer(Answer::<Ask>::encode(Err(refusal))).await;
+                        return false;
                     }
                 };
                 let answer = begun.as_ref().map(|_| Ask {}).map_err(SessionsError::refusal);
                 request.answer(Answer::encode(answer)).await;
-                if begun.is_ok() {
-                    self.finish_end(id).await;
-                }
+                begun.is_ok()
             }
             other => {
                 let refusal = Refusal::new(Code::Malformed, format!("no such request: {other}"));
                 request.answer(Answer::<Ask>::encode(Err(refusal))).await;
+                false
             }
         }
     }
@@ -161,8 +198,7 @@ impl Handler<End> for Actor {
         let (id, cause) = (id.clone(), cause.clone());
         Reply::later(async move {
             unit.begin_end(&id, &cause, false).await?;
-            // The asker need not wait for AMS.
-            me.spawn(async move { unit.finish_end(&id).await });
+            finish(&me, &unit, id);
             Ok(())
         })
     }
@@ -183,9 +219,27 @@ impl Handler<TakeReport> for Actor {
             let status = changed.await?.value.status;
             log::info!("session {id} is {status}: its instance reports {:?}", report.status);
             if status == stream_protocol::Status::Terminating {
-                me.spawn(async move { unit.finish_end(&id).await });
+                finish(&me, &unit, id);
             }
             Ok(())
+        })
+    }
+}
+
+impl Handler<TakeClientReport> for Actor {
+    fn handle(
+        &mut self,
+        take: &TakeClientReport,
+        _: &Me<Self>,
+    ) -> Reply<Result<(), SessionsError>> {
+        let unit = Arc::clone(&self.unit);
+        let (id, report) = (take.id.clone(), take.report.clone());
+        Reply::later(async move {
+            let changed = unit.neighbours.bridge.change_session(&id, |document| {
+                idle::reported(document, &report, now())
+                    .map_err(|Misfit(why)| SessionsError::Conflict(why))
+            });
+            changed.await.map(drop)
         })
     }
 }
@@ -193,17 +247,26 @@ impl Handler<TakeReport> for Actor {
 impl Handler<MintInstanceIce> for Actor {
     fn handle(
         &mut self,
-        MintInstanceIce(id): &MintInstanceIce,
+        MintInstanceIce { id, renew }: &MintInstanceIce,
         _: &Me<Self>,
     ) -> Reply<Result<Vec<IceServer>, SessionsError>> {
-        let (unit, id) = (Arc::clone(&self.unit), id.clone());
+        let (unit, id, renew) = (Arc::clone(&self.unit), id.clone(), *renew);
         Reply::later(async move {
             let document = unit.read(&id).await?.value;
             if document.status.is_final() {
                 return Err(SessionsError::Conflict(format!("session is {}", document.status)));
             }
-            Ok(unit.neighbours.turn.issue(&id, stream_turn::Side::Instance).await?)
+            if renew {
+                unit.renew_now(&id).await?;
+            }
+            Ok(unit.ice(&id, stream_turn::Side::Instance).await?)
         })
+    }
+}
+
+impl Handler<CountOpen> for Actor {
+    fn handle(&mut self, _: &CountOpen, _: &Me<Self>) -> Reply<usize> {
+        self.unit.open().len().into()
     }
 }
 
@@ -222,11 +285,13 @@ impl Handler<AskReadiness> for Actor {
             let (nats, ams) = (neighbours.bridge.link().await, neighbours.ams.link().await);
             let keys = neighbours.tokens.ready().await.map_err(|error| error.to_string());
             let relay_secret = neighbours.turn.ready().await.map_err(|error| error.to_string());
+            let relays = neighbours.turn.relays().await.map_err(|error| error.to_string());
             vec![
                 ("nats", said(nats.connected, nats.error)),
                 ("ams", said(ams.connected, ams.error)),
                 ("keys", keys),
                 ("relay_secret", relay_secret),
+                ("relays", relays),
             ]
         })
     }

@@ -44,9 +44,19 @@ impl Unit {
         Ok(())
     }
 
-    async fn delete_instance(&self, document: &SessionDocument) -> Result<(), SessionsError> {
+    pub(crate) async fn delete_instance(
+        &self,
+        document: &SessionDocument,
+    ) -> Result<(), SessionsError> {
         // By name: it is known before the id, and it is ours alone.
         let Some(name) = &document.instance_name else { return Ok(()) };
+        let cluster = self.neighbours.ams.cluster().await?.id;
+        if cluster != document.cluster {
+            // This AMS knows no such name, which would pass for a deletion.
+            let elsewhere =
+                format!("its instance is in cluster {}, not {cluster}", document.cluster);
+            return Err(SessionsError::Conflict(elsewhere));
+        }
         let deletion = self.neighbours.ams.delete(name.as_str());
         let deleted = tokio::time::timeout(DELETION, deletion).await;
         Ok(deleted.unwrap_or(Err(AmsError::TimedOut))?)

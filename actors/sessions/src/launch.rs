@@ -1,6 +1,8 @@
 //! From a stored document to an instance that AMS has accepted.
 
-use stream_ams::LaunchInstance;
+use std::time::Duration;
+
+use stream_ams::{AmsError, LaunchInstance};
 use stream_bridge::Inbound;
 use stream_protocol::{
     ClientIce, Code, MAX_USERDATA_BYTES, Refusal, SessionDocument, SessionId, Status, TokenKind,
@@ -11,30 +13,60 @@ use stream_tokens::Mint;
 
 use crate::SessionsError;
 use crate::session::{self, Misfit};
-use crate::unit::{Unit, now};
+use crate::unit::{Unit, locked, now};
+
+/// How long a launch may take; whoever asks for one waits a little longer.
+const LAUNCH: Duration = Duration::from_secs(13);
 
 impl Unit {
     /// Claims the session, launches its instance and returns the ICE servers of its client, without
-    /// waiting for the boot. A launch that fails ends the session with the cause.
+    /// waiting for the boot. A launch that fails begins the end of the session, with the cause.
     pub(crate) async fn launch(
         &self,
         id: &SessionId,
         requests: Recipient<Inbound>,
     ) -> Result<ClientIce, Refusal> {
+        let Some(_under_way) = self.begin_launch(id) else {
+            return Err(Refusal::new(Code::Unavailable, "the session is just being launched"));
+        };
         let claimed = self.claim(id).await.map_err(|error| error.refusal())?;
-        match self.launch_claimed(&claimed, requests).await {
-            Ok(ice) => Ok(ice),
-            Err(error) => {
-                let cause = format!("the launch failed: {}", error.sentence());
-                log::warn!("session {id} ends: {cause}");
-                match self.begin_end(id, &cause, true).await {
-                    Ok(()) => self.finish_end(id).await,
-                    // The sweep finds it: it is claimed and gets no instance.
-                    Err(error) => log::warn!("session {id} waits for the sweep: {error}"),
-                }
-                Err(error.refusal())
+        let launched = tokio::time::timeout(LAUNCH, self.launch_claimed(&claimed, requests)).await;
+        let error = match launched.unwrap_or(Err(AmsError::TimedOut.into())) {
+            Ok(ice) => return Ok(ice),
+            Err(error) => error,
+        };
+        let cause = format!("the launch failed: {}", error.sentence());
+        log::warn!("session {id} ends: {cause}");
+        let ended = self.neighbours.bridge.change_session(id, |document| {
+            // Who was held up for longer than its lease has no say any more.
+            if !session::is_owned_by(document, self.agent()) {
+                return Err(SessionsError::Conflict("session was taken over".to_owned()));
             }
+            session::end(document, cause.clone(), true, now());
+            Ok(())
+        });
+        if let Err(error) = ended.await {
+            // If it is ours, the sweep finds it: it is claimed and gets no instance.
+            log::warn!("session {id} is left to the sweep: {error}");
         }
+        Err(error.refusal())
+    }
+
+    /// Makes a launch again that was cut off between the claim and the answer of AMS. Its name is the
+    /// same: what the first try may have launched is found, not doubled.
+    pub(crate) async fn resume_launch(
+        &self,
+        document: &SessionDocument,
+        requests: Recipient<Inbound>,
+    ) -> Result<(), SessionsError> {
+        let Some(_under_way) = self.begin_launch(&document.id) else { return Ok(()) };
+        // It may have ended while others were attended to.
+        let present = self.read(&document.id).await?.value;
+        if session::is_half_launched(&present, self.agent()) {
+            log::info!("the launch of session {} is resumed", document.id);
+            self.launch_claimed(&present, requests).await?;
+        }
+        Ok(())
     }
 
     async fn claim(&self, id: &SessionId) -> Result<SessionDocument, SessionsError> {
@@ -45,7 +77,7 @@ impl Unit {
         let cluster = self.neighbours.ams.cluster().await?.id;
         let changed = self.neighbours.bridge.change_session(id, |document| {
             let deadline = now() + self.config.boot_timeout_s;
-            session::claim(document, self.agent(), &cluster, now(), deadline)
+            session::claim(document, self.owner(), &cluster, deadline)
                 .map_err(|Misfit(why)| SessionsError::Conflict(why))
         });
         Ok(changed.await?.value)
@@ -66,20 +98,26 @@ impl Unit {
             app: document.request.app.clone(),
             app_version: document.request.app_version,
             user_data: self.userdata(document).await?,
-            tags: vec![format!("session={id}"), format!("deployment={}", self.config.deployment)],
+            tags: self.rules(&document.cluster).tags(id),
         };
         let instance = self.neighbours.ams.launch(launch).await?;
         log::info!("session {id} launched as instance {instance}");
-        let noted = self.neighbours.bridge.change_session::<SessionsError>(id, |document| {
-            document.instance_id = Some(instance.clone());
-            Ok(())
+        let noted = self.neighbours.bridge.change_session(id, |document| {
+            session::launched(document, self.agent(), &instance)
+                .map_err(|Misfit(why)| SessionsError::Conflict(why))
         });
-        if noted.await?.value.status == Status::Terminating {
-            // It was asked to end meanwhile, perhaps before AMS knew the name.
+        let noted = noted.await;
+        locked(&self.instances).insert(instance.clone(), id.clone());
+        // It may have ended meanwhile, perhaps before AMS knew the name.
+        let present = self.read(id).await?.value;
+        if present.status.is_final() {
+            self.delete_instance(&present).await?;
+        } else if present.status == Status::Terminating {
             self.finish_end(id).await;
         }
+        noted?;
         let side = stream_turn::Side::Client;
-        Ok(ClientIce { ice_servers: self.neighbours.turn.issue(id, side).await? })
+        Ok(ClientIce { ice_servers: self.ice(id, side).await? })
     }
 
     async fn userdata(&self, document: &SessionDocument) -> Result<String, SessionsError> {

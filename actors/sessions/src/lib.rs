@@ -8,9 +8,12 @@
 mod actor;
 mod end;
 mod error;
+mod idle;
 mod launch;
 mod limit;
 mod presence;
+mod reconcile;
+mod renewal;
 mod session;
 mod signals;
 mod sweep;
@@ -25,8 +28,8 @@ use stream_bridge::{Bridge, Feed};
 use stream_pki::ServedIdentity;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    AgentId, Commands, Cursor, Direction, IceServer, Page, Posted, Report, SessionDocument,
-    SessionId,
+    AgentId, ClientReport, Commands, Cursor, Direction, IceServer, Page, Posted, Report,
+    SessionDocument, SessionId,
 };
 use stream_supervisor::{Limits, Mailbox, Restart, Supervisor};
 use stream_tokens::Tokens;
@@ -63,9 +66,17 @@ pub struct Config {
     /// Seconds an instance may take from its launch until it says that it runs.
     #[serde(default = "boot_timeout_s")]
     pub boot_timeout_s: u64,
-    /// Seconds between two sweeps over the sessions of this unit.
+    /// Seconds between two sweeps over sessions and instances, 1 to 3600.
     #[serde(default = "sweep_s")]
     pub sweep_s: u64,
+    /// Seconds between the two sightings of an instance without a session, or of a session without
+    /// an instance, that condemn it.
+    #[serde(default = "sighting_s")]
+    pub sighting_s: u64,
+    /// Seconds after which the sessions of a unit that gives no sign of life are taken over by
+    /// another unit of its cluster.
+    #[serde(default = "lease_s")]
+    pub lease_s: u64,
 }
 
 fn region() -> String {
@@ -90,6 +101,14 @@ fn boot_timeout_s() -> u64 {
 
 fn sweep_s() -> u64 {
     30
+}
+
+fn sighting_s() -> u64 {
+    60
+}
+
+fn lease_s() -> u64 {
+    60
 }
 
 /// The neighbours that this actor asks.
@@ -137,6 +156,15 @@ impl Sessions {
     /// Takes what an instance says of itself.
     pub async fn report(&self, id: &SessionId, report: Report) -> Result<(), SessionsError> {
         self.mailbox.ask(actor::TakeReport { id: id.clone(), report }).await?
+    }
+
+    /// Takes what an instance says of its client.
+    pub async fn report_client(
+        &self,
+        id: &SessionId,
+        report: ClientReport,
+    ) -> Result<(), SessionsError> {
+        self.mailbox.ask(actor::TakeClientReport { id: id.clone(), report }).await?
     }
 
     /// Returns what the session wants of its instance, as soon as its revision is above `after`,
@@ -193,7 +221,17 @@ impl Sessions {
 
     /// Returns fresh ICE servers for the instance of a session.
     pub async fn instance_ice(&self, id: &SessionId) -> Result<Vec<IceServer>, SessionsError> {
-        self.mailbox.ask(actor::MintInstanceIce(id.clone())).await?
+        self.mailbox.ask(actor::MintInstanceIce { id: id.clone(), renew: false }).await?
+    }
+
+    /// The same, and has the client get fresh ones too: for an instance that has lost it.
+    pub async fn renew_ice(&self, id: &SessionId) -> Result<Vec<IceServer>, SessionsError> {
+        self.mailbox.ask(actor::MintInstanceIce { id: id.clone(), renew: true }).await?
+    }
+
+    /// Returns how many sessions this unit serves.
+    pub async fn open(&self) -> Result<usize, SessionsError> {
+        Ok(self.mailbox.ask(actor::CountOpen).await?)
     }
 
     /// Returns, for everything this unit depends on, whether it is there, and if not, why.

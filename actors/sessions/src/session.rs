@@ -12,8 +12,10 @@ use stream_protocol::{
     AgentId, DesiredState, InstanceName, Owner, Report, ReportedStatus, SessionDocument, Status,
 };
 
-/// How long nobody else may write a claimed document; the owner renews it.
-pub(crate) const LEASE_S: u64 = 60;
+use crate::idle;
+
+/// How much the clocks of two agents may differ, so that no lease is taken that still holds.
+const SKEW_S: u64 = 5;
 
 /// How long the deletion of an instance may take until the session is given up.
 const TERMINATING_S: u64 = 600;
@@ -22,28 +24,96 @@ const TERMINATING_S: u64 = 600;
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Misfit(pub(crate) String);
 
-/// Makes `agent` the owner and notes the name of the launch that follows. Only a session that
+/// Makes `claimant` the owner and notes the name of the launch that follows. Only a session that
 /// nobody has launched can be claimed; by its owner again, so that a repeated request is harmless.
 pub(crate) fn claim(
     document: &mut SessionDocument,
-    agent: &AgentId,
+    claimant: Owner,
     cluster: &str,
-    now: u64,
     deadline: u64,
 ) -> Result<(), Misfit> {
     if document.status != Status::Created || document.desired.state == DesiredState::Terminated {
         return Err(Misfit(format!("session is {}", document.status)));
     }
     if let Some(owner) = &document.owner
-        && owner.agent != *agent
+        && owner.agent != claimant.agent
     {
         return Err(Misfit(format!("session is owned by agent {}", owner.agent)));
     }
-    document.owner = Some(Owner { agent: agent.clone(), lease_until: now + LEASE_S });
+    document.owner = Some(claimant);
     document.cluster = cluster.to_owned();
     document.instance_name.get_or_insert_with(|| InstanceName::of(&document.id, 1));
     document.deadline = Some(deadline);
     Ok(())
+}
+
+/// Whether `agent` answers for the session.
+pub(crate) fn is_owned_by(document: &SessionDocument, agent: &AgentId) -> bool {
+    document.owner.as_ref().is_some_and(|owner| owner.agent == *agent)
+}
+
+/// Whether another agent of `cluster` left the session without an owner: its lease has run out.
+pub(crate) fn is_abandoned(
+    document: &SessionDocument,
+    agent: &AgentId,
+    cluster: &str,
+    now: u64,
+) -> bool {
+    let Some(owner) = &document.owner else { return false };
+    let ran_out = owner.lease_until.saturating_add(SKEW_S) < now;
+    let lives = !document.status.is_final();
+    owner.agent != *agent && ran_out && lives && document.cluster == cluster
+}
+
+/// Makes `heir` the owner of an abandoned session. Refuses when it is none any more.
+pub(crate) fn adopt(
+    document: &mut SessionDocument,
+    heir: Owner,
+    cluster: &str,
+    now: u64,
+) -> Result<(), Misfit> {
+    if !is_abandoned(document, &heir.agent, cluster, now) {
+        return Err(Misfit("session has an owner".to_owned()));
+    }
+    let before = document.owner.replace(heir);
+    if let Some(before) = before {
+        document.note(now, format!("taken over from agent {}", before.agent));
+    }
+    Ok(())
+}
+
+/// Lets the lease of the owner run to `lease_until`. Refuses when somebody else is the owner.
+pub(crate) fn renew(document: &mut SessionDocument, renewed: Owner) -> Result<(), Misfit> {
+    if !is_owned_by(document, &renewed.agent) {
+        return Err(Misfit("session was taken over by another agent".to_owned()));
+    }
+    document.owner = Some(renewed);
+    Ok(())
+}
+
+/// Notes which instance serves the session. Refuses when `agent` has no say in it any more: the
+/// session has ended meanwhile, or is another agent's.
+pub(crate) fn launched(
+    document: &mut SessionDocument,
+    agent: &AgentId,
+    instance: &str,
+) -> Result<(), Misfit> {
+    if document.status.is_final() {
+        return Err(Misfit(format!("session is {}", document.status)));
+    }
+    if !is_owned_by(document, agent) {
+        return Err(Misfit("session was taken over by another agent".to_owned()));
+    }
+    document.instance_id = Some(instance.to_owned());
+    Ok(())
+}
+
+/// Whether the owner was stopped between its claim and the answer of AMS: the launch is to be made
+/// again, under the same name.
+pub(crate) fn is_half_launched(document: &SessionDocument, agent: &AgentId) -> bool {
+    let wanted = document.desired.state == DesiredState::Running;
+    let created = document.status == Status::Created;
+    is_owned_by(document, agent) && created && wanted && document.instance_id.is_none()
 }
 
 /// What follows from a report of the instance.
@@ -72,6 +142,7 @@ pub(crate) fn reported(
         ReportedStatus::Running if document.status == Status::Created => {
             document.status = Status::Active;
             document.deadline = None;
+            idle::begin(document, now);
             document.note(now, said("the instance is running"));
             Ok(Next::Continue)
         }
@@ -115,12 +186,12 @@ pub(crate) enum Due {
         cause: String,
         failed: bool,
     },
+    /// Somebody has joined: the time without a client begins anew.
+    CountAnew,
     /// Finish an end that has begun.
     FinishEnd,
     /// Its instance could not be deleted for so long that it is given up.
     GiveUp,
-    /// The lease runs out soon.
-    RenewLease,
     Nothing,
 }
 
@@ -143,8 +214,7 @@ pub(crate) fn due(document: &SessionDocument, agent: &AgentId, now: u64) -> Due 
         (_, Some(_)) if overdue => {
             Due::End { cause: "the instance did not get ready in time".to_owned(), failed: true }
         }
-        (_, Some(owner)) if owner.lease_until < now + LEASE_S / 2 => Due::RenewLease,
-        (_, Some(_)) => Due::Nothing,
+        (_, Some(_)) => idle::due(document, now),
     }
 }
 
@@ -173,9 +243,13 @@ mod tests {
         name.parse().unwrap()
     }
 
+    fn owner(name: &str) -> Owner {
+        Owner { agent: agent(name), lease_until: 1060 }
+    }
+
     fn claimed() -> SessionDocument {
         let mut document = created();
-        claim(&mut document, &agent("a"), "cluster", 1000, 1300).unwrap();
+        claim(&mut document, owner("a"), "cluster", 1300).unwrap();
         document
     }
 
@@ -188,18 +262,50 @@ mod tests {
         let mut document = claimed();
         let name = document.instance_name.clone();
         assert_eq!(name, Some(InstanceName::of(&document.id, 1)));
-        claim(&mut document, &agent("a"), "cluster", 1010, 1310).unwrap();
+        claim(&mut document, owner("a"), "cluster", 1310).unwrap();
         assert_eq!(document.instance_name, name);
     }
 
     #[test]
     fn what_another_agent_owns_or_what_is_ending_is_not_claimed() {
-        let refused = claim(&mut claimed(), &agent("b"), "cluster", 1001, 1300);
+        let refused = claim(&mut claimed(), owner("b"), "cluster", 1300);
         assert_eq!(refused, Err(Misfit("session is owned by agent a".into())));
         let mut unwanted = created();
         unwanted.desired.state = DesiredState::Terminated;
-        assert!(claim(&mut unwanted, &agent("a"), "cluster", 1001, 1300).is_err());
+        assert!(claim(&mut unwanted, owner("a"), "cluster", 1300).is_err());
         assert_eq!(unwanted.owner, None);
+    }
+
+    #[test]
+    fn a_session_is_taken_over_only_after_its_lease_and_only_in_its_cluster() {
+        let abandoned =
+            |agent_name, cluster, now| is_abandoned(&claimed(), &agent(agent_name), cluster, now);
+        assert!(abandoned("b", "cluster", 1066));
+        assert!(!abandoned("b", "cluster", 1065), "the owner's clock may be behind");
+        assert!(!abandoned("b", "elsewhere", 1066), "its instance is not here");
+        assert!(!abandoned("a", "cluster", 1066), "an owner that is late keeps it");
+        let mut document = claimed();
+        let heir = Owner { agent: agent("b"), lease_until: 1126 };
+        adopt(&mut document, heir.clone(), "cluster", 1066).unwrap();
+        assert_eq!((document.message(), &document.owner), ("taken over from agent a", &Some(heir)));
+        assert!(adopt(&mut document, owner("c"), "cluster", 1067).is_err(), "one heir only");
+        assert!(renew(&mut document, owner("a")).is_err(), "who comes back finds it taken");
+        assert!(launched(&mut document, &agent("a"), "i").is_err());
+        assert!(launched(&mut document, &agent("b"), "i").is_ok());
+    }
+
+    #[test]
+    fn a_launch_that_was_cut_off_is_made_again_and_no_other() {
+        let me = agent("a");
+        let mut document = claimed();
+        assert!(is_half_launched(&document, &me));
+        assert!(!is_half_launched(&document, &agent("b")));
+        assert!(!is_half_launched(&created(), &me));
+        launched(&mut document, &me, "i").unwrap();
+        assert!(!is_half_launched(&document, &me));
+        let mut unwanted = claimed();
+        unwanted.desired.state = DesiredState::Terminated;
+        assert!(!is_half_launched(&unwanted, &me));
     }
 
     #[test]
@@ -237,7 +343,6 @@ mod tests {
     fn what_is_due_depends_on_owner_and_time() {
         let me = agent("a");
         assert_eq!(due(&claimed(), &me, 1001), Due::Nothing);
-        assert_eq!(due(&claimed(), &me, 1040), Due::RenewLease);
         assert_eq!(due(&claimed(), &agent("b"), 9999), Due::Nothing, "not ours");
         assert!(matches!(due(&claimed(), &me, 1300), Due::End { failed: true, .. }));
         assert_eq!(due(&created(), &me, 1029), Due::Nothing);
@@ -280,7 +385,7 @@ mod tests {
             for (n, event) in events.into_iter().enumerate() {
                 let (now, before) = (1000 + n as u64, document.status);
                 match event {
-                    Event::Claim => drop(claim(&mut document, &agent("a"), "c", now, now + 300)),
+                    Event::Claim => drop(claim(&mut document, owner("a"), "c", now + 300)),
                     Event::Report(status) => drop(reported(&mut document, &report(status), now)),
                     Event::End(failed) => end(&mut document, "asked".into(), failed, now),
                     Event::Ended => ended(&mut document),

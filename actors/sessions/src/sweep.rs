@@ -1,44 +1,90 @@
-//! The sweep: looks at all sessions now and then and does what is due. It is what finishes the work
-//! of a unit that died, and what no message tells.
+//! The sweep: looks at all sessions and instances now and then and does what is due. It is what
+//! finishes the work of a unit that died, and what no message tells.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use stream_ams::InstanceStatus;
-use stream_bridge::{Entry, Inbound};
+use futures_util::{StreamExt, stream};
+use stream_ams::{Action, Change, Instance};
+use stream_bridge::{BridgeError, Entry, Inbound};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Owner, SessionDocument};
+use stream_protocol::{SessionDocument, SessionId, subjects};
 use stream_supervisor::Recipient;
 
 use crate::SessionsError;
-use crate::session::{self, Due, LEASE_S};
-use crate::unit::{Unit, now};
+use crate::idle;
+use crate::reconcile::{self, Look, Loss, Rules, Stray};
+use crate::session::{self, Due, Misfit};
+use crate::unit::{Unit, locked, now};
 
 /// The pause while the store is not reached yet.
 const AWAY: Duration = Duration::from_millis(500);
 
+/// How long NATS must have been reached before the silence of other agents means anything: its own
+/// restart silences them all.
+const STEADY: Duration = Duration::from_secs(15);
+
+/// How many sessions are attended to at the same time, so that a slow AMS costs no lease.
+const AT_ONCE: usize = 32;
+
+/// How long AMS may take to tell what it runs.
+const AMS_PATIENCE: Duration = Duration::from_secs(15);
+
 impl Unit {
     pub(crate) async fn sweep_for_ever(&self, requests: Recipient<Inbound>) {
-        loop {
-            let pause = match self.sweep(&requests).await {
-                Ok(()) => Duration::from_secs(self.config.sweep_s.max(1)),
-                Err(error) => {
-                    log::debug!("no sweep: {error}");
-                    AWAY
-                }
-            };
-            tokio::time::sleep(pause).await;
-        }
+        let leases = async {
+            loop {
+                // Three tries within a lease.
+                tokio::time::sleep(Duration::from_secs(self.config.lease_s.max(3) / 3)).await;
+                let open: Vec<_> = self.open().iter().cloned().collect();
+                each(&open, |id| self.renew_lease(id)).await;
+            }
+        };
+        let sweeps = async {
+            loop {
+                let pause = match self.sweep(&requests).await {
+                    Ok(()) => Duration::from_secs(self.config.sweep_s.clamp(1, 3600)),
+                    Err(error) => {
+                        log::debug!("no sweep: {error}");
+                        locked(&self.sightings).clear();
+                        AWAY
+                    }
+                };
+                tokio::time::sleep(pause).await;
+            }
+        };
+        tokio::join!(leases, sweeps);
     }
 
     async fn sweep(&self, requests: &Recipient<Inbound>) -> Result<(), SessionsError> {
-        let documents = self.neighbours.bridge.list::<SessionDocument>(Bucket::Sessions).await?;
-        for (_, Entry { value: document, .. }) in documents {
-            // One session that cannot be helped now must not keep the others waiting.
-            if let Err(error) = self.attend(&document, requests).await {
-                log::warn!("session {} is left to the next sweep: {error}", document.id);
+        let documents = self.documents().await?;
+        self.let_go(&documents).await?;
+        each(&documents, |document| self.attend(document, requests)).await;
+        match tokio::time::timeout(AMS_PATIENCE, self.instances()).await {
+            Ok(Ok((rules, instances))) => {
+                self.take_over(&rules, requests).await?;
+                self.reconcile(&rules, &instances).await
+            }
+            Ok(Err(error)) => {
+                log::debug!("no reconciliation: {}", error.sentence());
+                Ok(())
+            }
+            Err(_) => {
+                log::debug!("no reconciliation: AMS takes too long");
+                Ok(())
             }
         }
-        Ok(())
+    }
+
+    async fn documents(&self) -> Result<Vec<SessionDocument>, SessionsError> {
+        let documents = self.neighbours.bridge.list::<SessionDocument>(Bucket::Sessions).await?;
+        Ok(documents.into_iter().map(|(_, Entry { value, .. })| value).collect())
+    }
+
+    async fn instances(&self) -> Result<(Rules, Vec<Instance>), SessionsError> {
+        let rules = self.rules(&self.neighbours.ams.cluster().await?.id);
+        let instances = self.neighbours.ams.instances(&rules.deployment_tag()).await?;
+        Ok((rules, instances))
     }
 
     async fn attend(
@@ -47,62 +93,217 @@ impl Unit {
         requests: &Recipient<Inbound>,
     ) -> Result<(), SessionsError> {
         let id = &document.id;
-        let mine = document.owner.as_ref().is_some_and(|owner| owner.agent == *self.agent());
-        if mine && !document.status.is_final() {
+        if self.answers_for(document) {
             self.serve(id, requests.clone()).await?;
         }
         match session::due(document, self.agent(), now()) {
-            Due::Nothing => {}
             Due::End { cause, failed } => {
                 self.begin_end(id, &cause, failed).await?;
                 self.finish_end(id).await;
-                return Ok(());
             }
-            Due::FinishEnd => {
-                self.finish_end(id).await;
-                return Ok(());
+            Due::CountAnew => {
+                let counted = self.neighbours.bridge.change_session(id, |document| {
+                    idle::begin(document, now());
+                    Ok::<_, SessionsError>(())
+                });
+                counted.await?;
             }
+            Due::FinishEnd => self.finish_end(id).await,
             Due::GiveUp => {
-                log::error!("the instance of session {id} could not be deleted and is given up");
-                return self.close(id).await;
+                // From here on its instance is a stray, and deleted as often as it is seen.
+                log::error!("the instance of session {id} could not be deleted in time");
+                self.close(id).await?;
             }
-            Due::RenewLease => self.renew_lease(document).await?,
-        }
-        if mine && document.instance_id.is_some() {
-            self.check_instance(document).await?;
+            Due::Nothing if session::is_half_launched(document, self.agent()) => {
+                self.resume_launch(document, requests.clone()).await?;
+            }
+            Due::Nothing => {}
         }
         Ok(())
     }
 
-    async fn renew_lease(&self, document: &SessionDocument) -> Result<(), SessionsError> {
-        let renewed =
-            self.neighbours.bridge.change_session::<SessionsError>(&document.id, |document| {
-                let owner = Owner { agent: self.agent().clone(), lease_until: now() + LEASE_S };
-                if document.owner.as_ref().is_some_and(|present| present.agent == owner.agent) {
-                    document.owner = Some(owner);
-                }
-                Ok(())
-            });
+    fn remember_instances(&self, documents: &[SessionDocument]) {
+        let mine = documents.iter().filter(|document| self.answers_for(document));
+        let served = mine.filter_map(|one| Some((one.instance_id.clone()?, one.id.clone())));
+        *locked(&self.instances) = served.collect();
+    }
+
+    fn answers_for(&self, document: &SessionDocument) -> bool {
+        session::is_owned_by(document, self.agent()) && !document.status.is_final()
+    }
+
+    /// Takes no more requests for sessions that are another unit's by now, or gone.
+    async fn let_go(&self, documents: &[SessionDocument]) -> Result<(), SessionsError> {
+        let mine = documents.iter().filter(|document| self.answers_for(document));
+        let mine: BTreeSet<&SessionId> = mine.map(|document| &document.id).collect();
+        self.remember_instances(documents);
+        let lost: Vec<_> = self.open().iter().filter(|id| !mine.contains(id)).cloned().collect();
+        for id in lost {
+            // A session claimed since the documents were read is not in the list yet.
+            let document = match self.read(&id).await {
+                Ok(entry) => Some(entry.value),
+                Err(SessionsError::Bridge(BridgeError::Missing)) => None,
+                Err(error) => return Err(error),
+            };
+            if document.is_none_or(|document| !self.answers_for(&document)) {
+                self.open().remove(&id);
+                self.neighbours.bridge.withdraw(&subjects::session_requests(&id)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn renew_lease(&self, id: &SessionId) -> Result<(), SessionsError> {
+        let renewed = self.neighbours.bridge.change_session(id, |document| {
+            if document.status.is_final() {
+                return Ok(());
+            }
+            session::renew(document, self.owner())
+                .map_err(|Misfit(why)| SessionsError::Conflict(why))
+        });
         renewed.await.map(drop)
     }
 
-    /// Ends a session whose instance is gone without having said so.
-    async fn check_instance(&self, document: &SessionDocument) -> Result<(), SessionsError> {
-        let Some(name) = &document.instance_name else { return Ok(()) };
-        let (cause, failed) = match self.neighbours.ams.instance(name.as_str()).await? {
-            None => ("the instance has disappeared".to_owned(), true),
-            Some(instance) => match instance.status {
-                InstanceStatus::Error => {
-                    (format!("the instance failed: {}", instance.message), true)
-                }
-                InstanceStatus::Stopped | InstanceStatus::Deleted => {
-                    ("the instance stopped".to_owned(), false)
-                }
-                _ => return Ok(()),
-            },
+    /// Takes over what agents left that give no sign of life any more.
+    async fn take_over(
+        &self,
+        rules: &Rules,
+        requests: &Recipient<Inbound>,
+    ) -> Result<(), SessionsError> {
+        let bridge = &self.neighbours.bridge;
+        if bridge.standing(Bucket::Sessions).await?.reached_for() < STEADY {
+            return Ok(());
+        }
+        let documents = self.documents().await?;
+        let abandoned = |document: &SessionDocument| {
+            session::is_abandoned(document, self.agent(), &rules.cluster, now())
         };
-        self.begin_end(&document.id, &cause, failed).await?;
-        self.finish_end(&document.id).await;
+        let abandoned: Vec<_> = documents.into_iter().filter(abandoned).collect();
+        each(&abandoned, |document| async move {
+            let adopted = bridge.change_session(&document.id, |document| {
+                session::adopt(document, self.owner(), &rules.cluster, now())
+                    .map_err(|Misfit(why)| SessionsError::Conflict(why))
+            });
+            let adopted = match adopted.await {
+                // Another agent was faster, or the owner is back.
+                Err(SessionsError::Conflict(_)) => return Ok(()),
+                adopted => adopted?.value,
+            };
+            log::info!("session {} is taken over", adopted.id);
+            self.attend(&adopted, requests).await
+        })
+        .await;
         Ok(())
+    }
+
+    async fn reconcile(&self, rules: &Rules, instances: &[Instance]) -> Result<(), SessionsError> {
+        // After the instances: what is launched meanwhile is not listed, and what is listed is
+        // written down.
+        let documents = self.documents().await?;
+        let store_born = self.neighbours.bridge.standing(Bucket::Sessions).await?.born;
+        let look =
+            Look { instances, documents: &documents, store_born, now: now(), at: Instant::now() };
+        let plan = locked(&self.sightings).take(&look, rules);
+        if let Some(alert) = &plan.alert {
+            log::error!("reconciliation needs an operator: {alert}");
+        }
+        each(&plan.delete, |stray| self.remove(stray)).await;
+        each(&plan.end, |loss| self.end_lost(loss)).await;
+        Ok(())
+    }
+
+    async fn remove(&self, Stray { id, name, why }: &Stray) -> Result<(), SessionsError> {
+        self.neighbours.ams.delete(id).await?;
+        log::warn!("instance {id} ({name}) is deleted: {why}");
+        Ok(())
+    }
+
+    async fn end_lost(&self, loss: &Loss) -> Result<(), SessionsError> {
+        let Loss { session: id, cause, failed } = loss;
+        if *failed && self.loss_of(id).await?.is_none() {
+            log::warn!("the instance of session {id} is there, yet AMS does not list it");
+            return Ok(());
+        }
+        self.begin_end(id, cause, *failed).await?;
+        self.finish_end(id).await;
+        Ok(())
+    }
+
+    /// Asks for one instance by name: a list may lack what has lost its tags.
+    async fn loss_of(&self, id: &SessionId) -> Result<Option<Loss>, SessionsError> {
+        let document = self.read(id).await?.value;
+        let cluster = self.neighbours.ams.cluster().await?.id;
+        let Some(name) = &document.instance_name else { return Ok(None) };
+        if !reconcile::is_served(&document, &self.rules(&cluster)) {
+            return Ok(None);
+        }
+        let found = self.neighbours.ams.instance(name.as_str()).await?;
+        Ok(reconcile::loss(&document, found.as_ref()))
+    }
+
+    /// Acts on what AMS tells of our instances by itself. What it does not tell, the sweep finds.
+    pub(crate) async fn follow_instances(&self) {
+        let mut changes = self.neighbours.ams.changes();
+        while let Some(Change { instance, action }) = changes.next().await {
+            if !matches!(action, Action::Failed | Action::Removed | Action::Stopped) {
+                continue;
+            }
+            let Some(session) = locked(&self.instances).get(&instance).cloned() else { continue };
+            let looked = async {
+                match self.loss_of(&session).await? {
+                    Some(loss) => self.end_lost(&loss).await,
+                    None => Ok(()),
+                }
+            };
+            if let Err(error) = looked.await {
+                let why = error.sentence();
+                log::debug!("what happened to session {session} is left to the sweep: {why}");
+            }
+        }
+    }
+}
+
+/// Does `work` on each of `items`, several at a time. One that cannot be helped now is left to the
+/// next sweep and does not keep the others waiting.
+async fn each<'a, T: 'a + Named, F>(items: &'a [T], work: impl Fn(&'a T) -> F)
+where
+    F: Future<Output = Result<(), SessionsError>>,
+{
+    let work = &work;
+    stream::iter(items)
+        .for_each_concurrent(AT_ONCE, |item| async move {
+            if let Err(error) = work(item).await {
+                log::warn!("{} is left to the next sweep: {}", item.what(), error.sentence());
+            }
+        })
+        .await;
+}
+
+/// What a log line calls it.
+trait Named {
+    fn what(&self) -> String;
+}
+
+impl Named for SessionDocument {
+    fn what(&self) -> String {
+        self.id.what()
+    }
+}
+
+impl Named for SessionId {
+    fn what(&self) -> String {
+        format!("session {self}")
+    }
+}
+
+impl Named for Loss {
+    fn what(&self) -> String {
+        self.session.what()
+    }
+}
+
+impl Named for Stray {
+    fn what(&self) -> String {
+        format!("instance {} ({})", self.id, self.name)
     }
 }

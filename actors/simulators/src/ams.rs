@@ -3,10 +3,12 @@
 //!
 //! Asked by the crate `stream-ams` and by whoever speaks to AMS. Asks its [`Launcher`] to run the
 //! program of an instance. Everything is in memory: a restart loses all of it, instances included.
-//! The events socket is not offered; clients fall back to reading operations.
+//! [`Ams::set_faults`] makes it as bad as a real one can be.
 
 mod applications;
 mod envelope;
+mod events;
+mod faults;
 mod instances;
 mod launcher;
 mod lifecycle;
@@ -26,8 +28,11 @@ use actix_web::{App, HttpServer, web};
 use stream_pki::{ClientCertificates, Fingerprint, Identity, ServedIdentity};
 use tokio::time::error::Elapsed;
 
+pub use self::faults::Faults;
+use self::instances::NewInstance;
 pub use self::instances::{Instance, Status};
 pub use self::launcher::{Boot, Ended, Launcher, nothing_boots, simulated_instances};
+use self::lifecycle::Done;
 use self::service::Service;
 
 /// The largest request body, in bytes.
@@ -114,6 +119,24 @@ impl Ams {
     /// Trusts a client certificate from now on.
     pub fn trust(&self, client: Fingerprint) {
         self.service.change(|state| state.trust.insert(client));
+    }
+
+    /// Has things go wrong from now on, or with the default go well again.
+    pub fn set_faults(&self, faults: Faults) {
+        self.service.change(|state| state.mishaps.faults = faults);
+    }
+
+    /// Has an instance run that somebody else launched; returns its id. For tests of what is left
+    /// alone.
+    pub fn plant(&self, name: &str, application: &str, tags: Vec<String>) -> Option<String> {
+        let request = NewInstance::of(name, application, tags);
+        let operation = self.service.launch(request, Done::Scheduled).ok()?;
+        operation.instance()
+    }
+
+    /// Id of the cluster it manages.
+    pub fn cluster_id(&self) -> &str {
+        &self.service.cluster_id
     }
 
     /// Returns the instances as they are now, the oldest first.

@@ -115,7 +115,7 @@ async fn serve(agent: &Arc<Agent>, mut wants: watch::Receiver<Option<Commands>>)
             Some(relay) if relay.generation() >= generation => {
                 relay.set_open(open && relay.generation() == generation);
                 if commands.ice_renewal > ice_renewal {
-                    relay.renew_ice();
+                    relay.renew_ice(commands.ice_renewal);
                 }
             }
             _ if open => {

@@ -21,6 +21,10 @@ const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// Why AMS does not do what it is asked, in its own words.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Refused {
+    #[error("too busy")]
+    Busy,
+    #[error("internal error")]
+    Broken,
     #[error("{0} already exists")]
     Exists(&'static str),
     #[error("no node has room for another instance")]
@@ -44,8 +48,9 @@ pub(crate) enum Refused {
 impl ResponseError for Refused {
     fn status_code(&self) -> StatusCode {
         match self {
+            Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Exists(_) => StatusCode::CONFLICT,
-            Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
             Self::Invalid(_) | Self::NotAllowed(_) | Self::NotSupported(_) => {
                 StatusCode::BAD_REQUEST
             }
@@ -59,7 +64,11 @@ impl ResponseError for Refused {
     fn error_response(&self) -> HttpResponse<BoxBody> {
         let code = self.status_code();
         let error = self.to_string();
-        HttpResponse::build(code).json(json!({
+        let mut response = HttpResponse::build(code);
+        if matches!(self, Self::Busy) {
+            response.insert_header((header::RETRY_AFTER, "1"));
+        }
+        response.json(json!({
             "type": "error", "error": error, "error_code": code.as_u16(),
         }))
     }

@@ -11,6 +11,7 @@ use stream_protocol::{MAX_USERDATA_BYTES, SessionId};
 pub(crate) use self::request::{Filter, NewInstance, Resources};
 use super::applications::{self, Application};
 use super::envelope::Refused;
+use super::events::Event;
 
 /// The node every instance is scheduled on.
 pub(crate) const NODE: &str = "lxd0";
@@ -102,7 +103,11 @@ pub(crate) fn url(id: &str) -> String {
 
 /// All instances in the order of their creation.
 #[derive(Default)]
-pub(crate) struct Instances(Vec<Entry>);
+pub(crate) struct Instances {
+    entries: Vec<Entry>,
+    /// What is not told yet.
+    untold: Vec<Event>,
+}
 
 struct Entry {
     instance: Instance,
@@ -136,7 +141,7 @@ impl Instances {
                 (app.id.clone(), app.name.clone(), app.version(request.app_version)?)
             }
         };
-        if self.0.len() >= MAX_INSTANCES {
+        if self.entries.len() >= MAX_INSTANCES {
             return Err(Refused::Full);
         }
         // The ids of AMS have the form of session ids.
@@ -174,7 +179,8 @@ impl Instances {
             architecture: "x86_64".to_owned(),
             tags: request.tags,
         };
-        self.0.push(Entry {
+        self.tell("created", &instance.id);
+        self.entries.push(Entry {
             instance: instance.clone(),
             user_data: request.user_data,
             delete_protected,
@@ -183,7 +189,7 @@ impl Instances {
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Instance> {
-        self.0.iter().map(|entry| &entry.instance)
+        self.entries.iter().map(|entry| &entry.instance)
     }
 
     /// Finds an instance by its id or its name.
@@ -194,7 +200,7 @@ impl Instances {
 
     /// Returns what the instance finds when it boots.
     pub(crate) fn user_data(&self, id: &str) -> String {
-        let entry = self.0.iter().find(|entry| entry.instance.id == id);
+        let entry = self.entries.iter().find(|entry| entry.instance.id == id);
         entry.map(|entry| entry.user_data.clone()).unwrap_or_default()
     }
 
@@ -214,6 +220,12 @@ impl Instances {
         if status == Status::Prepared {
             entry.instance.node = NODE.to_owned();
             entry.instance.address = "127.0.0.1".to_owned();
+        }
+        match status {
+            Status::Prepared => self.tell("scheduled", id),
+            Status::Started => self.tell("started", id),
+            Status::Running => self.tell("running", id),
+            _ => {}
         }
     }
 
@@ -236,10 +248,14 @@ impl Instances {
             return;
         };
         match result {
-            Ok(()) => entry.instance.status = Status::Stopped,
+            Ok(()) => {
+                entry.instance.status = Status::Stopped;
+                self.tell("stopped", id);
+            }
             Err(message) => {
                 entry.instance.status = Status::Error;
                 entry.instance.error_message.clone_from(message);
+                self.tell("failed", id);
             }
         }
     }
@@ -247,18 +263,28 @@ impl Instances {
     /// Returns the id of an instance that may be deleted. Refuses a protected one.
     pub(crate) fn deletable(&self, key: &str) -> Result<String, Refused> {
         let id = self.find(key)?.id.clone();
-        match self.0.iter().any(|entry| entry.instance.id == id && entry.delete_protected) {
+        match self.entries.iter().any(|entry| entry.instance.id == id && entry.delete_protected) {
             true => Err(Refused::NotAllowed("deleting a protected instance")),
             false => Ok(id),
         }
     }
 
     pub(crate) fn remove(&mut self, id: &str) {
-        self.0.retain(|entry| entry.instance.id != id);
+        self.entries.retain(|entry| entry.instance.id != id);
+        self.tell("removed", id);
+    }
+
+    /// Takes what is to be told.
+    pub(crate) fn events(&mut self) -> impl Iterator<Item = Event> {
+        self.untold.drain(..)
+    }
+
+    fn tell(&mut self, what: &str, id: &str) {
+        self.untold.push(Event::lifecycle(&format!("instance-{what}"), url(id)));
     }
 
     fn entry(&mut self, id: &str) -> Option<&mut Entry> {
-        self.0.iter_mut().find(|entry| entry.instance.id == id)
+        self.entries.iter_mut().find(|entry| entry.instance.id == id)
     }
 }
 

@@ -77,14 +77,25 @@ impl Service {
         let (operation, ids) = self.change(|state| -> Result<_, Refused> {
             let deletable = |key: &String| state.instances.deletable(key);
             let ids = keys.iter().map(deletable).collect::<Result<Vec<_>, _>>()?;
+            let urls = ids.iter().map(|id| instances::url(id)).collect();
+            let on = ("instances", urls);
+            let operation = state.operations.open("Deleting instance", on, false, now);
+            if state.mishaps.lies() {
+                state.operations.finish(&operation.id, Ok(()), now);
+                return Ok((operation, Vec::new()));
+            }
+            if state.mishaps.hangs() {
+                return Ok((operation, Vec::new()));
+            }
             for id in &ids {
                 state.instances.advance(id, Status::Deleted);
                 state.runs.get(id).inspect(|run| run.stop());
             }
-            let urls = ids.iter().map(|id| instances::url(id)).collect();
-            let on = ("instances", urls);
-            Ok((state.operations.open("Deleting instance", on, false, now), ids))
+            Ok((operation, ids))
         })?;
+        if ids.is_empty() {
+            return Ok(operation);
+        }
         let (ams, id) = (Arc::clone(self), operation.id.clone());
         self.spawn(async move {
             ams.until(|state| !ids.iter().any(|id| state.runs.contains_key(id))).await;
@@ -200,6 +211,9 @@ impl Service {
                 () = asked_to_stop(&mut stop) => return Ok(()),
                 () = sleep(step) => self.reached(id, launch, status, done),
             }
+        }
+        if self.change(|state| state.mishaps.breaks_boot()) {
+            return Err("the boot broke off".to_owned());
         }
         let (name, user_data) = self.read(|state| {
             let name = state.instances.find(id).map(|instance| instance.name.clone());

@@ -9,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::envelope::Refused;
+use super::events::Event;
 
 /// How many finished operations stay readable; the oldest go first.
 const MAX_FINISHED: usize = 1000;
@@ -41,6 +42,12 @@ impl Operation {
         self.status_code >= 200
     }
 
+    /// Returns the id of the one instance it works on.
+    pub(crate) fn instance(&self) -> Option<String> {
+        let url = self.resources.get("instances")?.first()?;
+        Some(url.rsplit('/').next()?.to_owned())
+    }
+
     fn end(&mut self, status: &'static str, status_code: u16, err: String, now: OffsetDateTime) {
         (self.status, self.status_code, self.err) = (status, status_code, err);
         self.may_cancel = false;
@@ -52,6 +59,8 @@ impl Operation {
 pub(crate) struct Operations {
     all: HashMap<String, Operation>,
     finished: VecDeque<String>,
+    /// What is not told yet.
+    untold: Vec<Event>,
 }
 
 impl Operations {
@@ -78,6 +87,7 @@ impl Operations {
             server_address: String::new(),
         };
         self.all.insert(operation.id.clone(), operation.clone());
+        self.untold.push(Event::operation(&operation));
         operation
     }
 
@@ -98,6 +108,11 @@ impl Operations {
         Ok(())
     }
 
+    /// Takes what is to be told.
+    pub(crate) fn events(&mut self) -> impl Iterator<Item = Event> {
+        self.untold.drain(..)
+    }
+
     pub(crate) fn get(&self, id: &str) -> Result<&Operation, Refused> {
         self.all.get(id).ok_or(Refused::NotFound("operation"))
     }
@@ -116,6 +131,7 @@ impl Operations {
             return;
         };
         operation.end(status, code, err, now);
+        self.untold.push(Event::operation(operation));
         self.finished.push_back(id.to_owned());
         if self.finished.len() > MAX_FINISHED
             && let Some(oldest) = self.finished.pop_front()

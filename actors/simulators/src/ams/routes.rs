@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod certificates;
+mod events;
 mod instances;
 mod operations;
 
@@ -20,6 +21,7 @@ use serde_json::json;
 use stream_pki::Fingerprint;
 
 use super::envelope::{Refused, sync};
+use super::faults::Mishap;
 use super::lifecycle::Done;
 use super::service::Service;
 
@@ -34,6 +36,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         .route("/1.0/version", web::get().to(version))
         .configure(catalogue::configure)
         .configure(certificates::configure)
+        .configure(events::configure)
         .configure(instances::configure)
         .configure(operations::configure);
 }
@@ -66,7 +69,24 @@ pub(super) async fn guard(
     if !is_open(request.method(), request.path()) && !is_trusted(request.request(), &ams) {
         return Err(Refused::Untrusted.into());
     }
+    if request.path() != "/" {
+        go_wrong(&ams).await?;
+    }
     next.call(request).await
+}
+
+/// Has happen to a call what is to.
+async fn go_wrong(ams: &Service) -> Result<(), Refused> {
+    let (slow, mishap) = ams.change(|state| (state.mishaps.faults.slow, state.mishaps.call()));
+    if !slow.is_zero() {
+        tokio::time::sleep(slow).await;
+    }
+    match mishap {
+        None => Ok(()),
+        Some(Mishap::Busy) => Err(Refused::Busy),
+        Some(Mishap::Error) => Err(Refused::Broken),
+        Some(Mishap::Hang) => std::future::pending().await,
+    }
 }
 
 fn is_open(method: &Method, path: &str) -> bool {

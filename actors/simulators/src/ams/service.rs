@@ -7,9 +7,11 @@ use stream_pki::Fingerprint;
 use stream_protocol::SessionId;
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::applications::Application;
+use super::events::Event;
+use super::faults::{Copies, Mishaps};
 use super::instances::Instances;
 use super::launcher::Launcher;
 use super::operations::Operations;
@@ -24,7 +26,12 @@ pub(crate) struct Service {
     runtime: Handle,
     // A watch channel, so that whoever waits for something sees every change and polls nothing.
     state: watch::Sender<State>,
+    /// What the listeners hear.
+    pub(crate) events: broadcast::Sender<Event>,
 }
+
+/// How many events a slow listener may be behind.
+const BACKLOG: usize = 1024;
 
 pub(crate) struct State {
     pub(crate) trust: Trust,
@@ -35,6 +42,8 @@ pub(crate) struct State {
     pub(crate) runs: HashMap<String, Run>,
     /// Whether the service is over and answers nobody.
     pub(crate) stopped: bool,
+    /// What goes wrong.
+    pub(crate) mishaps: Mishaps,
 }
 
 /// The hold on an instance that lives.
@@ -73,6 +82,7 @@ impl Service {
             operations: Operations::default(),
             runs: HashMap::new(),
             stopped: false,
+            mishaps: Mishaps::default(),
         };
         Self {
             // The ids of AMS have the form of session ids.
@@ -82,6 +92,7 @@ impl Service {
             launcher,
             runtime: Handle::current(),
             state: watch::Sender::new(state),
+            events: broadcast::Sender::new(BACKLOG),
         }
     }
 
@@ -91,13 +102,34 @@ impl Service {
 
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut result = None;
-        self.state.send_modify(|state| result = Some(change(state)));
+        self.state.send_modify(|state| {
+            result = Some(change(state));
+            let events = state.operations.events().chain(state.instances.events());
+            for event in events.collect::<Vec<_>>() {
+                let copies = match state.mishaps.copies() {
+                    Copies::None => 0,
+                    Copies::One => 1,
+                    Copies::Two => 2,
+                };
+                for _ in 0..copies {
+                    // Mostly nobody listens.
+                    let _ = self.events.send(event.clone());
+                }
+            }
+        });
         result.expect("send_modify calls the closure")
+    }
+
+    /// Returns once the service is over.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + 'static {
+        let mut changes = self.state.subscribe();
+        // Without a sender it is over as well.
+        async move { drop(changes.wait_for(|state| state.stopped).await.map(drop)) }
     }
 
     /// Runs a task that outlives the request it came with. A simulator has no supervisor: the task
     /// itself sees to what fails in it.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
     }
 

@@ -126,7 +126,7 @@ impl Peer {
                     enable_camera: false,
                 }));
             }
-            Ok(InstanceMessage::Offer { sdp }) if !self.answered => self.answer(&sdp.0).await?,
+            Ok(InstanceMessage::Offer { sdp, .. }) if !self.answered => self.answer(&sdp.0).await?,
             Ok(InstanceMessage::Candidate(candidate)) => self.candidate(candidate),
             Ok(InstanceMessage::Error { message, code }) => {
                 return Err(MediaError::Peer(format!("error {code}: {message}")));

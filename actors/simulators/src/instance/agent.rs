@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use stream_pki::Fingerprint;
-use stream_protocol::{Commands, Cursor, IceServer, Page, Posted, Report, Userdata};
+use stream_protocol::{ClientReport, Commands, Cursor, IceServer, Page, Posted, Report, Userdata};
 
 use crate::https::{CallError, Https};
 
@@ -26,6 +26,12 @@ impl Agent {
     }
 
     pub(super) async fn report(&self, report: &Report) -> Result<(), CallError> {
+        let request = self.https.request(Method::PATCH, &self.session).json(report);
+        self.https.tell(request, CALL_WITHIN).await
+    }
+
+    /// Says whether the client is there.
+    pub(super) async fn report_client(&self, report: &ClientReport) -> Result<(), CallError> {
         let request = self.https.request(Method::PATCH, &self.session).json(report);
         self.https.tell(request, CALL_WITHIN).await
     }
@@ -52,6 +58,12 @@ impl Agent {
     pub(super) async fn ice_servers(&self) -> Result<Vec<IceServer>, CallError> {
         let path = format!("{}/ice-servers", self.session);
         self.https.call(self.https.request(Method::POST, &path), CALL_WITHIN).await
+    }
+
+    /// Has the agent give both sides fresh ICE servers, since the client is not heard any more.
+    pub(super) async fn renew_ice(&self) -> Result<(), CallError> {
+        let path = format!("{}/ice-servers?renew=true", self.session);
+        self.https.tell(self.https.request(Method::POST, &path), CALL_WITHIN).await
     }
 
     async fn poll<T: serde::de::DeserializeOwned>(

@@ -14,6 +14,7 @@ use crate::signaling::{API_VERSION, BAD_REQUEST, ClientMessage, InstanceMessage}
 /// and a thread of its own and goes on when the channels are closed. Dropping it ends the stream.
 pub struct Peer {
     state: watch::Receiver<PeerState>,
+    restarts: watch::Sender<u64>,
     _alive: mpsc::Sender<Infallible>,
 }
 
@@ -26,6 +27,8 @@ pub enum PeerState {
     Connecting,
     /// Pictures and sound go out.
     Streaming,
+    /// They do, but nothing has come back for some seconds.
+    Lost,
 }
 
 impl Peer {
@@ -37,16 +40,23 @@ impl Peer {
     ) -> Result<Self, MediaError> {
         let (state_tx, state) = watch::channel(PeerState::Waiting);
         let (alive, dropped) = mpsc::channel(1);
+        let (restarts, restart) = watch::channel(0);
         media::on_own_thread("instance-media", move || {
             let inbox = Some(from_client);
-            Loop { inbox, to_client, dropped, state: state_tx, stream: None }.run()
+            Loop { inbox, to_client, dropped, restart, state: state_tx, stream: None }.run()
         })?;
-        Ok(Self { state, _alive: alive })
+        Ok(Self { state, restarts, _alive: alive })
     }
 
     /// How far the peer has come, now and as it changes; closed once the peer has ended.
     pub fn state(&self) -> watch::Receiver<PeerState> {
         self.state.clone()
+    }
+
+    /// Has the peer offer an ICE restart to a connected client whenever the number of a renewal is
+    /// sent.
+    pub fn restarts(&self) -> watch::Sender<u64> {
+        self.restarts.clone()
     }
 }
 
@@ -55,6 +65,7 @@ struct Loop {
     inbox: Option<mpsc::Receiver<String>>,
     to_client: mpsc::Sender<String>,
     dropped: mpsc::Receiver<Infallible>,
+    restart: watch::Receiver<u64>,
     state: watch::Sender<PeerState>,
     stream: Option<Stream>,
 }
@@ -90,6 +101,8 @@ impl Loop {
         tokio::select! {
             text = receive(&mut self.inbox) => self.on_signal(&text).await?,
             due = due(&mut self.stream) => self.on_due(due?)?,
+            // A peer that nobody can have restart goes on as it is.
+            Ok(()) = self.restart.changed() => self.on_restart()?,
             _ = self.dropped.recv() => return Err(End::Dropped),
         }
         Ok(())
@@ -98,10 +111,20 @@ impl Loop {
     fn publish(&self) {
         let state = match &self.stream {
             None => PeerState::Waiting,
+            Some(stream) if stream.is_lost() => PeerState::Lost,
             Some(stream) if stream.is_streaming() => PeerState::Streaming,
             Some(_) => PeerState::Connecting,
         };
         self.state.send_if_modified(|known| std::mem::replace(known, state) != state);
+    }
+
+    fn on_restart(&mut self) -> Result<(), MediaError> {
+        let renewal = *self.restart.borrow_and_update();
+        if let Some(stream) = &mut self.stream {
+            let messages = stream.restart(renewal)?;
+            messages.iter().for_each(|message| self.send(message));
+        }
+        Ok(())
     }
 
     fn on_due(&mut self, due: Due) -> Result<(), MediaError> {

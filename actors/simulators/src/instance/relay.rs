@@ -3,9 +3,11 @@
 use std::future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use stream_protocol::{Cursor, LoggedSignal, Posted, Signal, SignalId};
+use stream_protocol::{ClientReport, ClientState, Cursor, LoggedSignal, Posted, Signal, SignalId};
 use tokio::sync::{mpsc, watch};
+use tokio::time;
 
 use super::agent::Agent;
 use super::pause::{self, Pause};
@@ -18,6 +20,9 @@ const QUEUE: usize = 64;
 
 /// Signals that are written in one request.
 const BATCH: usize = 16;
+
+/// Between two renewals of the ways to a client that stays lost.
+const RENEW_EVERY: Duration = Duration::from_secs(4);
 
 /// The answer to a reader whose place is no longer kept.
 const HISTORY_GONE: u16 = 409;
@@ -39,12 +44,13 @@ impl Relay {
         let peer = Peer::start(from_client, to_client)?;
         let (open, opened) = watch::channel(true);
         let (renewals, renewed) = watch::channel(0);
-        let told = tell(peer.state(), generation);
-        let fetched = fetch_ice(Arc::clone(&agent), renewed);
+        let told = tell(Arc::clone(&agent), peer.state(), generation);
+        let fetched = fetch_ice(Arc::clone(&agent), renewed, peer.restarts());
+        let recovered = recover(Arc::clone(&agent), peer.state());
         let written = write(Arc::clone(&agent), generation, from_peer);
         let read = Reader::new(agent, generation, opened, to_peer).run();
         let work = Box::pin(async move {
-            tokio::join!(told, fetched, written, read);
+            tokio::join!(told, fetched, recovered, written, read);
         });
         Ok(Self { generation, open, renewals, work, _peer: peer })
     }
@@ -58,9 +64,9 @@ impl Relay {
         self.open.send_if_modified(|known| std::mem::replace(known, open) != open);
     }
 
-    /// Fetches fresh ICE servers.
-    pub(super) fn renew_ice(&self) {
-        self.renewals.send_modify(|n| *n += 1);
+    /// Fetches the ICE servers of `renewal` and connects to the client anew.
+    pub(super) fn renew_ice(&self, renewal: u64) {
+        self.renewals.send_replace(renewal);
     }
 }
 
@@ -74,24 +80,49 @@ pub(super) async fn work(relay: &mut Option<Relay>) {
 }
 
 /// Says when the client comes and goes.
-async fn tell(mut state: watch::Receiver<PeerState>, generation: u64) {
+async fn tell(agent: Arc<Agent>, mut state: watch::Receiver<PeerState>, generation: u64) {
     let mut streaming = false;
     while state.changed().await.is_ok() {
-        let now = *state.borrow_and_update() == PeerState::Streaming;
+        let now = matches!(*state.borrow_and_update(), PeerState::Streaming | PeerState::Lost);
         if std::mem::replace(&mut streaming, now) != now {
             let what = if now { "connected" } else { "disconnected" };
             log::info!("client of generation {generation} {what}");
+            let client = if now { ClientState::Connected } else { ClientState::Disconnected };
+            let report = ClientReport { client, generation };
+            pause::until_answered("client report", || agent.report_client(&report)).await;
         }
     }
 }
 
-/// Fetches ICE servers now and at every renewal. The instance is reached at its own address and
+/// Asks for new ways to the client whenever it is lost, until it is back or gone.
+async fn recover(agent: Arc<Agent>, mut state: watch::Receiver<PeerState>) {
+    while state.wait_for(|state| *state == PeerState::Lost).await.is_ok() {
+        log::info!("the client is not heard any more, its ways are renewed");
+        if let Err(error) = agent.renew_ice().await {
+            log::warn!("the ways to the client are not renewed: {}", chain(&error));
+        }
+        let back = state.wait_for(|state| *state != PeerState::Lost);
+        // Whichever it is: if it is still lost, it is tried again.
+        let _ = time::timeout(RENEW_EVERY, back).await.map(drop);
+    }
+}
+
+/// Fetches ICE servers now and at every renewal, which then has the peer connect anew. The instance is reached at its own address and
 /// by what the client learns of it, so it has no use for them beyond knowing that it gets them.
-async fn fetch_ice(agent: Arc<Agent>, mut renewals: watch::Receiver<u64>) {
+async fn fetch_ice(
+    agent: Arc<Agent>,
+    mut renewals: watch::Receiver<u64>,
+    restarts: watch::Sender<u64>,
+) {
     loop {
         match agent.ice_servers().await {
             Ok(servers) => log::info!("got {} ice servers", servers.len()),
             Err(error) => log::warn!("got no ice servers: {}", chain(&error)),
+        }
+        // What is renewed is made anew even if nothing could be fetched: the client has its own.
+        let renewal = *renewals.borrow_and_update();
+        if renewal > 0 {
+            restarts.send_replace(renewal);
         }
         if renewals.changed().await.is_err() {
             return;

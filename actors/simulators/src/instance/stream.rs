@@ -18,6 +18,9 @@ use crate::signaling::{Base64, CONTROL, ControlMessage, InstanceMessage, Setting
 const CONNECT_WITHIN: Duration = Duration::from_secs(300);
 const RETURN_WITHIN: Duration = Duration::from_secs(30);
 
+/// A client that streams says something every second or so.
+const LOST_AFTER: Duration = Duration::from_secs(3);
+
 /// Twenty milliseconds of silence, in Opus.
 const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 const SOUND_EVERY: Duration = Duration::from_millis(20);
@@ -88,7 +91,7 @@ impl Stream {
 
         let first = video.or(audio).map_or_else(|| "0".to_owned(), |mid| mid.to_string());
         let messages = vec![
-            InstanceMessage::Offer { sdp: Base64(offer.to_sdp_string()) },
+            InstanceMessage::Offer { sdp: Base64(offer.to_sdp_string()), ice_renewal: None },
             InstanceMessage::Candidate(link.candidate(&first)?),
         ];
         let now = Instant::now();
@@ -109,6 +112,28 @@ impl Stream {
             over: false,
         };
         Ok((stream, messages))
+    }
+
+    /// Begins an ICE restart, for new ways to the client; media goes on over the old ones until it
+    /// answers. Returns what to tell the client: nothing, while it is not connected yet.
+    pub(super) fn restart(&mut self, renewal: u64) -> Result<Vec<InstanceMessage>, MediaError> {
+        if self.pace.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut sdp = self.link.rtc().sdp_api();
+        sdp.ice_restart(true);
+        let (offer, pending) = sdp.apply().ok_or_else(|| MediaError::Peer("no restart".into()))?;
+        // An offer that was not answered so far is none any more.
+        self.pending = Some(pending);
+        self.early.clear();
+        let mid = self.video.or(self.audio).map_or_else(|| "0".to_owned(), |mid| mid.to_string());
+        Ok(vec![
+            InstanceMessage::Offer {
+                sdp: Base64(offer.to_sdp_string()),
+                ice_renewal: Some(renewal),
+            },
+            InstanceMessage::Candidate(self.link.candidate(&mid)?),
+        ])
     }
 
     /// Takes the client's answer, and the candidates that came before it. A second answer is
@@ -137,6 +162,11 @@ impl Stream {
 
     pub(super) fn is_streaming(&self) -> bool {
         self.pace.is_some()
+    }
+
+    /// Whether the client was connected and is not heard any more.
+    pub(super) fn is_lost(&self) -> bool {
+        self.pace.is_some() && self.link.heard().elapsed() > LOST_AFTER
     }
 
     /// Handles everything that the last change caused. Returns false when the stream is over.

@@ -1,5 +1,5 @@
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m::format::Codec;
 use str0m::net::{Protocol, Receive};
@@ -9,6 +9,9 @@ use tokio::time;
 
 use super::MediaError;
 use crate::signaling::{Base64, Trickled};
+
+/// How long saying the end may take.
+const CLOSE_WITHIN: Duration = Duration::from_millis(500);
 
 /// Larger than any datagram of a path that carries WebRTC.
 const MAX_DATAGRAM: usize = 2000;
@@ -23,6 +26,7 @@ pub(crate) struct Link {
     socket: UdpSocket,
     address: SocketAddr,
     datagram: Vec<u8>,
+    heard: Instant,
 }
 
 /// What the connection has to say.
@@ -50,7 +54,7 @@ impl Link {
         let mut rtc = config.build(Instant::now());
         let candidate = host(address)?;
         rtc.add_local_candidate(candidate);
-        Ok(Self { rtc, socket, address, datagram: vec![0; MAX_DATAGRAM] })
+        Ok(Self { rtc, socket, address, datagram: vec![0; MAX_DATAGRAM], heard: Instant::now() })
     }
 
     /// The connection. A change wants a [`Link::poll`] until idle before the next one.
@@ -65,6 +69,11 @@ impl Link {
             sdp_mid: Some(mid.to_owned()),
             sdp_m_line_index: Some(0),
         })
+    }
+
+    /// When the other side was heard last.
+    pub(crate) fn heard(&self) -> Instant {
+        self.heard
     }
 
     /// Sends what the connection wants sent, up to its next event or until it is idle.
@@ -105,6 +114,7 @@ impl Link {
         };
         let input = Input::Receive(now, receive);
         if self.rtc.accepts(&input) {
+            self.heard = now;
             self.rtc.handle_input(input)?;
         }
         Ok(())
@@ -112,10 +122,21 @@ impl Link {
 
     /// Tells the other side that this is the end, without waiting for its answer.
     pub(crate) async fn close(mut self) {
-        if self.rtc.close().is_err() {
-            return;
+        // A connection that is still being made cannot be closed: first it has to get that far. And
+        // what is queued goes out before the end is said.
+        let until = Instant::now() + CLOSE_WITHIN;
+        let mut closing = false;
+        while self.rtc.is_alive() && Instant::now() < until {
+            closing = closing || self.rtc.close().is_ok();
+            let gone_on = match self.poll().await {
+                Ok(Polled::Event(_)) => Ok(()),
+                Ok(Polled::Idle(wake)) => self.wait(wake.min(until)).await,
+                Err(error) => Err(error),
+            };
+            if gone_on.is_err() {
+                return;
+            }
         }
-        while let Ok(Polled::Event(_)) = self.poll().await {}
     }
 }
 

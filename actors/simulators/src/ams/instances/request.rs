@@ -7,7 +7,7 @@ use super::super::envelope::nullable;
 use super::Instance;
 
 /// The body of `POST /1.0/instances`.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct NewInstance {
     #[serde(deserialize_with = "nullable")]
@@ -33,6 +33,13 @@ pub(crate) struct NewInstance {
     pub(crate) no_start: bool,
 }
 
+impl NewInstance {
+    pub(crate) fn of(name: &str, application: &str, tags: Vec<String>) -> Self {
+        let (name, app_id) = (name.to_owned(), application.to_owned());
+        Self { name, app_id, tags, ..Self::default() }
+    }
+}
+
 /// What an instance may use. Requests and answers spell the size of the disk differently.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -54,7 +61,7 @@ pub(crate) struct Resources {
 }
 
 /// The instance to make a copy of.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Source {
     #[serde(deserialize_with = "nullable")]

@@ -42,8 +42,26 @@ async fn launch(
     waiting: web::Query<Waiting>,
     body: Body<NewInstance>,
 ) -> Result<HttpResponse, Refused> {
-    let Body(request) = body;
-    Ok(accepted(&ams.launch(request, waiting.done())?))
+    let (Body(request), done) = (body, waiting.done());
+    let faults = ams.read(|state| state.mishaps.faults.clone());
+    let (late, double) = (faults.late_launch, faults.double_launch);
+    if late.is_zero() && faults.late_answer.is_zero() && !double {
+        return Ok(accepted(&ams.launch(request, done)?));
+    }
+    // The asker may have gone by then, and with it this call.
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let service = ams.into_inner();
+    let behind = std::sync::Arc::clone(&service);
+    service.spawn(async move {
+        tokio::time::sleep(late).await;
+        let launched = behind.launch(request.clone(), done);
+        tokio::time::sleep(faults.late_answer).await;
+        let _ = tell.send(launched);
+        if double && behind.launch(request, done).is_ok() {
+            log::warn!("a doubled launch made a twin");
+        }
+    });
+    Ok(accepted(&told.await.map_err(|_| Refused::Broken)??))
 }
 
 async fn update(

@@ -1,0 +1,220 @@
+//! What AMS tells by itself of the lives of instances, `contract.md` 1.8. Events get lost: whoever
+//! goes by them looks from time to time as well.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use reqwest::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use reqwest::{StatusCode, Upgraded, Url};
+use serde::Deserialize;
+use tokio::sync::broadcast;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use crate::error::AmsError;
+use crate::gate::jittered;
+use crate::remote::{Remote, failed};
+use crate::wire::base_name;
+
+/// The largest event that is read, in bytes.
+const MAX_EVENT_BYTES: usize = 1024 * 1024;
+
+/// A socket on which nothing comes for so long is asked for a sign of life, and given up when none
+/// comes.
+const SILENCE: Duration = Duration::from_secs(30);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How many events a slow listener may be behind.
+pub(crate) const BACKLOG: usize = 1024;
+
+/// Something happened to an instance.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Change {
+    /// Id of the instance.
+    pub instance: String,
+    pub action: Action,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Action {
+    Created,
+    Failed,
+    Removed,
+    Running,
+    Scheduled,
+    Started,
+    Stopped,
+}
+
+/// What happens to instances from now on, as far as AMS tells.
+pub struct Changes(broadcast::Receiver<Change>);
+
+impl Changes {
+    pub(crate) fn new(receiver: broadcast::Receiver<Change>) -> Self {
+        Self(receiver)
+    }
+
+    /// Returns the next change; `None` when there will be none any more. What came too fast is left
+    /// out.
+    pub async fn next(&mut self) -> Option<Change> {
+        loop {
+            match self.0.recv().await {
+                Ok(change) => return Some(change),
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    log::debug!("ams: {missed} events were missed");
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+/// Listens for as long as it is polled.
+pub(crate) async fn listen(remote: Remote, told: broadcast::Sender<Change>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        // Connections do not outlive the certificate they were made with.
+        let mut connections = remote.connections().follow();
+        connections.mark_unchanged();
+        match open(&remote).await {
+            Ok(socket) => {
+                log::debug!("ams: the events are heard");
+                pause = FIRST_PAUSE;
+                tokio::select! {
+                    () = hear(socket, &told) => log::debug!("ams: the events have ended"),
+                    _ = connections.changed() => {}
+                }
+            }
+            Err(error) => log::debug!("ams: the events are not heard: {error}"),
+        }
+        tokio::time::sleep(jittered(pause)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn hear(mut socket: WebSocketStream<Upgraded>, told: &broadcast::Sender<Change>) {
+    let mut asked = false;
+    loop {
+        match tokio::time::timeout(SILENCE, socket.next()).await {
+            Ok(Some(Ok(Message::Text(text)))) => {
+                if let Some(change) = read(&text) {
+                    // Perhaps nobody listens yet.
+                    let _ = told.send(change);
+                }
+            }
+            Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return,
+            Ok(Some(Ok(_))) => {}
+            Err(_) if asked => return,
+            Err(_) => {
+                let ping = socket.send(Message::Ping(Default::default()));
+                if !matches!(tokio::time::timeout(SILENCE, ping).await, Ok(Ok(()))) {
+                    return;
+                }
+                asked = true;
+                continue;
+            }
+        }
+        asked = false;
+    }
+}
+
+async fn open(remote: &Remote) -> Result<WebSocketStream<Upgraded>, AmsError> {
+    let mut url: Url = remote.url(&["events"]);
+    url.query_pairs_mut().append_pair("type", "lifecycle");
+    let key = generate_key();
+    let request = remote.connections().present().client.get(url);
+    let request = request
+        .header(CONNECTION, "Upgrade")
+        .header(UPGRADE, "websocket")
+        .header(SEC_WEBSOCKET_VERSION, "13")
+        .header(SEC_WEBSOCKET_KEY, &key);
+    let response = tokio::time::timeout(remote.timeout(), request.send());
+    let response = response.await.map_err(|_| AmsError::TimedOut)?.map_err(failed)?;
+    let accept = response.headers().get(SEC_WEBSOCKET_ACCEPT).and_then(|v| v.to_str().ok());
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS
+        || accept != Some(derive_accept_key(key.as_bytes()).as_str())
+    {
+        let code = response.status().as_u16();
+        return Err(AmsError::Refused { code, text: "no websocket".to_owned() });
+    }
+    let upgraded = response.upgrade().await.map_err(failed)?;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_EVENT_BYTES))
+        .max_frame_size(Some(MAX_EVENT_BYTES));
+    Ok(WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await)
+}
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    metadata: Option<Lifecycle>,
+}
+
+#[derive(Deserialize)]
+struct Lifecycle {
+    #[serde(default)]
+    action: String,
+    /// A URL, a path or a bare id.
+    #[serde(default)]
+    source: String,
+}
+
+/// Reads what concerns the life of an instance; anything else is none of our business.
+fn read(text: &str) -> Option<Change> {
+    let event: Event = serde_json::from_str(text).ok()?;
+    let Lifecycle { action, source } = event.metadata.filter(|_| event.kind == "lifecycle")?;
+    let action = action.strip_prefix("instance-").or_else(|| action.strip_prefix("container-"))?;
+    let action = match action {
+        "created" => Action::Created,
+        "failed" => Action::Failed,
+        "removed" => Action::Removed,
+        "running" => Action::Running,
+        "scheduled" => Action::Scheduled,
+        "started" => Action::Started,
+        "stopped" => Action::Stopped,
+        _ => return None,
+    };
+    let instance = base_name(&source).to_owned();
+    (!instance.is_empty()).then_some(Change { instance, action })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lifecycle(action: &str, source: &str) -> Option<Change> {
+        read(&format!(
+            r#"{{"type":"lifecycle","timestamp":"2024-01-02T03:04:05.6Z",
+                "metadata":{{"action":"{action}","source":"{source}"}}}}"#
+        ))
+    }
+
+    #[test]
+    fn an_event_is_read_whatever_form_its_source_has() {
+        let expected = Some(Change { instance: "i1".to_owned(), action: Action::Failed });
+        for source in ["i1", "/1.0/instances/i1", "1.0/containers/i1/", "https://ams/1.0/i1"] {
+            assert_eq!(lifecycle("instance-failed", source), expected, "{source}");
+        }
+        assert_eq!(lifecycle("container-failed", "i1"), expected);
+    }
+
+    #[test]
+    fn what_is_no_change_of_an_instance_is_ignored() {
+        assert_eq!(lifecycle("instance-renamed", "i1"), None);
+        assert_eq!(lifecycle("application-created", "a1"), None);
+        assert_eq!(lifecycle("instance-failed", ""), None);
+        assert_eq!(read(r#"{"type":"operation","metadata":{"id":"x"}}"#), None);
+        assert_eq!(read(r#"{"metadata":null}"#), None);
+        assert_eq!(read("nonsense"), None);
+    }
+}

@@ -1,0 +1,148 @@
+//! Sessions without a client, `contract.md` 3.5: how long they may be. Pure.
+//!
+//! Only the instance knows whether its client is there: clients close their socket as soon as the
+//! stream is connected. Time without a client is counted from the start, from every departure, and
+//! anew from a join, since whoever joins needs a while to connect.
+
+use stream_protocol::{ClientReport, ClientState, Idle, SessionDocument, Status};
+
+use crate::session::{Due, Misfit};
+
+/// How long the client of a session that is not joinable may be away until it counts as having
+/// left: a broken network may heal.
+const ABSENCE_S: u64 = 30;
+
+/// Begins to count: the instance runs and has no client yet.
+pub(crate) fn begin(document: &mut SessionDocument, now: u64) {
+    document.idle = Some(Idle { since: now, generation: document.generation, left: false });
+}
+
+/// Takes what the instance says of its client. Clients that were replaced meanwhile do not count.
+pub(crate) fn reported(
+    document: &mut SessionDocument,
+    report: &ClientReport,
+    now: u64,
+) -> Result<(), Misfit> {
+    if document.status != Status::Active {
+        return Err(Misfit(format!("session is {}", document.status)));
+    }
+    if report.generation != document.generation {
+        return Ok(());
+    }
+    match (report.client, &document.idle) {
+        (ClientState::Connected, _) => document.idle = None,
+        // Said again, it is no new departure.
+        (ClientState::Disconnected, Some(_)) => {}
+        (ClientState::Disconnected, None) => {
+            let generation = document.generation;
+            document.idle = Some(Idle { since: now, generation, left: true });
+        }
+    }
+    Ok(())
+}
+
+/// What is due because nobody is there.
+pub(crate) fn due(document: &SessionDocument, now: u64) -> Due {
+    let Some(idle) = document.idle.as_ref().filter(|_| document.status == Status::Active) else {
+        return Due::Nothing;
+    };
+    let away = now.saturating_sub(idle.since);
+    let request = &document.request;
+    if idle.generation != document.generation {
+        return Due::CountAnew;
+    }
+    if idle.left && !request.joinable && away >= ABSENCE_S {
+        return Due::End { cause: "its client has left".to_owned(), failed: false };
+    }
+    let minutes = request.idle_time_min;
+    if minutes > 0 && away >= minutes.saturating_mul(60) {
+        let cause = format!("no client was there for {minutes} minutes");
+        return Due::End { cause, failed: false };
+    }
+    Due::Nothing
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::{Request, Screen, SessionId};
+
+    use super::*;
+
+    fn active(joinable: bool, idle_time_min: u64) -> SessionDocument {
+        let request = Request {
+            app: "clock".into(),
+            app_version: None,
+            region: String::new(),
+            screen: Screen::default(),
+            joinable,
+            ephemeral: true,
+            idle_time_min,
+            extra_data: serde_json::Value::Null,
+        };
+        let mut document = SessionDocument::new(SessionId::random(), request, 0, 60);
+        document.status = Status::Active;
+        begin(&mut document, 1000);
+        document
+    }
+
+    fn report(document: &mut SessionDocument, client: ClientState, generation: u64, now: u64) {
+        reported(document, &ClientReport { client, generation }, now).unwrap();
+    }
+
+    fn ends(document: &SessionDocument, now: u64) -> bool {
+        matches!(due(document, now), Due::End { failed: false, .. })
+    }
+
+    #[test]
+    fn a_session_nobody_joins_ends_after_its_idle_time() {
+        let document = active(true, 2);
+        assert!(!ends(&document, 1119) && ends(&document, 1120));
+        assert!(!ends(&active(true, 0), u64::MAX), "0 is never");
+    }
+
+    #[test]
+    fn every_departure_restarts_the_time_and_a_client_stops_it() {
+        let mut document = active(true, 2);
+        for since in [2000, 5000] {
+            report(&mut document, ClientState::Connected, 0, since - 500);
+            assert!(!ends(&document, since + 999));
+            report(&mut document, ClientState::Disconnected, 0, since);
+            report(&mut document, ClientState::Disconnected, 0, since + 60);
+            assert!(!ends(&document, since + 119) && ends(&document, since + 120));
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_not_joinable_ends_when_its_client_has_left_and_not_before_it_came() {
+        let mut document = active(false, 0);
+        assert!(!ends(&document, u64::MAX), "it has not come yet");
+        report(&mut document, ClientState::Connected, 0, 2000);
+        report(&mut document, ClientState::Disconnected, 0, 3000);
+        assert!(!ends(&document, 3000 + ABSENCE_S - 1) && ends(&document, 3000 + ABSENCE_S));
+        report(&mut document, ClientState::Connected, 0, 3010);
+        assert!(!ends(&document, u64::MAX), "it is back");
+    }
+
+    #[test]
+    fn a_replaced_client_that_leaves_does_not_count_and_who_joins_gets_the_time_anew() {
+        let mut document = active(true, 1);
+        report(&mut document, ClientState::Connected, 0, 1010);
+        document.generation = 1;
+        report(&mut document, ClientState::Disconnected, 0, 1020);
+        assert_eq!(document.idle, None);
+        report(&mut document, ClientState::Disconnected, 1, 1030);
+        document.generation = 2;
+        assert_eq!(due(&document, 9999), Due::CountAnew);
+        begin(&mut document, 9999);
+        assert!(!ends(&document, 10_058) && ends(&document, 10_059));
+    }
+
+    #[test]
+    fn only_active_sessions_have_clients() {
+        let mut document = active(true, 1);
+        document.status = Status::Terminating;
+        let report = ClientReport { client: ClientState::Connected, generation: 0 };
+        assert!(reported(&mut document, &report, 1001).is_err());
+        assert_eq!(due(&document, u64::MAX), Due::Nothing);
+    }
+}

@@ -1,0 +1,254 @@
+//! Reconciliation: what AMS runs against what the store says should run. Pure, because what it
+//! decides cannot be undone.
+//!
+//! An instance is only ever judged when it carries the tags of this deployment *and* this cluster,
+//! and only condemned when two sightings, some time apart, agree. What is held against it matters:
+//!
+//! - Its session has ended, or is served by another instance: the store says so itself, and the
+//!   deletion only finishes what was decided before.
+//! - The store knows no such session. That may as well mean that the store is not the one it was, so
+//!   it counts for nothing while the store is new, never for an instance older than the store, and
+//!   when it would hit more than a fifth of all instances at once, nothing is deleted and an
+//!   operator is asked instead.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use stream_ams::{Instance, InstanceStatus};
+use stream_protocol::{AgentId, SessionDocument, SessionId, Status};
+
+/// When instances that no session is known of are more than one in this many, none is deleted.
+const BRAKE: usize = 5;
+
+/// Whose instances are judged, and how patiently.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(crate) agent: AgentId,
+    pub(crate) deployment: String,
+    /// Id of the cluster that AMS says it manages.
+    pub(crate) cluster: String,
+    /// The time between the sightings that condemn.
+    pub(crate) gap: Duration,
+}
+
+impl Rules {
+    /// The tags of an instance that serves `session`.
+    pub(crate) fn tags(&self, session: &SessionId) -> Vec<String> {
+        vec![format!("{SESSION}{session}"), self.deployment_tag(), self.cluster_tag()]
+    }
+
+    pub(crate) fn deployment_tag(&self) -> String {
+        format!("deployment={}", self.deployment)
+    }
+
+    fn cluster_tag(&self) -> String {
+        format!("cluster={}", self.cluster)
+    }
+
+    fn is_ours(&self, instance: &Instance) -> bool {
+        let has = |tag: String| instance.tags.contains(&tag);
+        has(self.deployment_tag()) && has(self.cluster_tag())
+    }
+}
+
+/// The tag that names an instance's session begins with this.
+const SESSION: &str = "session=";
+
+/// One look at both sides. The instances are listed before the documents are read: a session is
+/// always written down before its instance is launched.
+pub(crate) struct Look<'a> {
+    pub(crate) instances: &'a [Instance],
+    pub(crate) documents: &'a [SessionDocument],
+    /// When the store was made, in Unix seconds.
+    pub(crate) store_born: u64,
+    /// The time of the look, in Unix seconds and as what cannot be set back.
+    pub(crate) now: u64,
+    pub(crate) at: Instant,
+}
+
+/// What is to be done now.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) delete: Vec<Stray>,
+    pub(crate) end: Vec<Loss>,
+    /// What only an operator can settle.
+    pub(crate) alert: Option<String>,
+}
+
+/// An instance that is to go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Stray {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) why: &'static str,
+}
+
+/// A session of this agent whose instance is not what it should be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Loss {
+    pub(crate) session: SessionId,
+    pub(crate) cause: String,
+    pub(crate) failed: bool,
+}
+
+/// What was seen so far; forgotten by a restart of the process, which only delays.
+#[derive(Debug, Default)]
+pub(crate) struct Sightings {
+    /// The store that all this was seen beside.
+    store_born: u64,
+    strays: BTreeMap<String, Instant>,
+    losses: BTreeMap<SessionId, Instant>,
+}
+
+/// What speaks against an instance.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Verdict {
+    Ended,
+    Twin,
+    Unknown,
+    /// The store knows nothing of it, and is too young to.
+    Older,
+}
+
+impl Sightings {
+    /// Forgets everything: after the store was away, the next look is a first one.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Takes a look in and returns what follows.
+    pub(crate) fn take(&mut self, look: &Look<'_>, rules: &Rules) -> Plan {
+        if self.store_born != look.store_born {
+            *self = Self { store_born: look.store_born, ..Self::default() };
+        }
+        let age = Duration::from_secs(look.now.saturating_sub(look.store_born));
+        if age < rules.gap {
+            return Plan::default();
+        }
+        let mut plan = Plan { end: self.losses(look, rules), ..Plan::default() };
+        self.judge(look, rules, &mut plan);
+        plan
+    }
+
+    fn judge(&mut self, look: &Look<'_>, rules: &Rules, plan: &mut Plan) {
+        let documents: HashMap<&str, &SessionDocument> =
+            look.documents.iter().map(|document| (document.id.as_str(), document)).collect();
+        let ours: Vec<_> = look.instances.iter().filter(|one| rules.is_ours(one)).collect();
+        let judged = ours.iter().filter_map(|one| {
+            let verdict = verdict(one, &documents, look.store_born, rules)?;
+            Some((*one, verdict))
+        });
+        let judged: Vec<_> = judged.collect();
+        let ids: BTreeSet<_> = judged.iter().map(|(one, _)| one.id.as_str()).collect();
+        self.strays.retain(|id, _| ids.contains(id.as_str()));
+
+        let (mut known, mut unknown, mut older) = (Vec::new(), Vec::new(), 0);
+        for (one, verdict) in judged {
+            if !seen_twice(&mut self.strays, one.id.clone(), look.at, rules.gap) {
+                continue;
+            }
+            let stray = |why| Stray { id: one.id.clone(), name: one.name.clone(), why };
+            match verdict {
+                Verdict::Ended => known.push(stray("its session has ended")),
+                Verdict::Twin => known.push(stray("its session has another instance")),
+                Verdict::Unknown => unknown.push(stray("no session is known of it")),
+                Verdict::Older => older += 1,
+            }
+        }
+        plan.delete = known;
+        // One alone is always below the brake: of few instances, one is already many.
+        if unknown.len() <= 1.max(ours.len() / BRAKE) {
+            plan.delete.append(&mut unknown);
+        }
+        let doubtful = unknown.len() + older;
+        if doubtful > 0 {
+            plan.alert = Some(format!(
+                "{doubtful} of {} instances of this deployment belong to no session that the store \
+                 knows ({older} are older than the store): none of them is deleted, check whether \
+                 the store is the right one",
+                ours.len()
+            ));
+        }
+    }
+
+    fn losses(&mut self, look: &Look<'_>, rules: &Rules) -> Vec<Loss> {
+        let by_name: HashMap<&str, &Instance> =
+            look.instances.iter().map(|one| (one.name.as_str(), one)).collect();
+        let mut missing = BTreeSet::new();
+        let mut losses = Vec::new();
+        for document in look.documents.iter().filter(|document| is_served(document, rules)) {
+            let Some(name) = &document.instance_name else { continue };
+            let listed = by_name.get(name.as_str()).copied();
+            if listed.is_none() {
+                missing.insert(document.id.clone());
+                if !seen_twice(&mut self.losses, document.id.clone(), look.at, rules.gap) {
+                    continue;
+                }
+            }
+            losses.extend(loss(document, listed));
+        }
+        self.losses.retain(|id, _| missing.contains(id));
+        losses
+    }
+}
+
+/// What it means for a session that AMS says this of its instance, or knows none.
+pub(crate) fn loss(document: &SessionDocument, instance: Option<&Instance>) -> Option<Loss> {
+    let session = document.id.clone();
+    let Some(instance) = instance else {
+        let cause = "the instance has disappeared".to_owned();
+        return Some(Loss { session, cause, failed: true });
+    };
+    match instance.status {
+        InstanceStatus::Error => {
+            let cause = format!("the instance failed: {}", instance.message);
+            Some(Loss { session, cause, failed: true })
+        }
+        InstanceStatus::Stopped | InstanceStatus::Deleted => {
+            let cause = "the instance stopped".to_owned();
+            Some(Loss { session, cause, failed: false })
+        }
+        _ => None,
+    }
+}
+
+/// Whether it was first seen long enough ago; the first sighting is noted.
+fn seen_twice<K: Ord>(seen: &mut BTreeMap<K, Instant>, key: K, at: Instant, gap: Duration) -> bool {
+    let first = *seen.entry(key).or_insert(at);
+    first < at && at.duration_since(first) >= gap
+}
+
+/// Whether this agent answers for the instance of the session: launched, here, and not ending.
+pub(crate) fn is_served(document: &SessionDocument, rules: &Rules) -> bool {
+    let mine = document.owner.as_ref().is_some_and(|owner| owner.agent == rules.agent);
+    let lives = matches!(document.status, Status::Created | Status::Active);
+    mine && lives && document.instance_id.is_some() && document.cluster == rules.cluster
+}
+
+fn verdict(
+    instance: &Instance,
+    documents: &HashMap<&str, &SessionDocument>,
+    store_born: u64,
+    rules: &Rules,
+) -> Option<Verdict> {
+    let session = instance.tags.iter().find_map(|tag| tag.strip_prefix(SESSION));
+    let Some(document) = session.and_then(|session| documents.get(session)) else {
+        // The clocks of AMS and NATS may differ by as much as we wait anyhow.
+        let known_since = store_born.saturating_add(rules.gap.as_secs());
+        let older = instance.created_at < known_since;
+        return Some(if older { Verdict::Older } else { Verdict::Unknown });
+    };
+    if document.status.is_final() {
+        return Some(Verdict::Ended);
+    }
+    let same_name =
+        document.instance_name.as_ref().is_none_or(|name| name.as_str() == instance.name);
+    let same_id = document.instance_id.as_ref().is_some_and(|id| *id == instance.id);
+    if same_name || same_id || document.cluster != rules.cluster {
+        return None;
+    }
+    Some(Verdict::Twin)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! For each guard, a case in which reconciliation without it would destroy what is not ours.
+
+use stream_protocol::{InstanceName, Owner, Request, Screen};
+
+use super::*;
+
+const GAP: Duration = Duration::from_secs(60);
+const BORN: u64 = 1_000;
+/// An instance of a store that has been there for long.
+const CREATED: u64 = 5_000;
+
+fn rules() -> Rules {
+    Rules {
+        agent: "a".parse().unwrap(),
+        deployment: "blue".to_owned(),
+        cluster: "c1".to_owned(),
+        gap: GAP,
+    }
+}
+
+fn instance(session: &SessionId) -> Instance {
+    Instance {
+        id: format!("i-{session}"),
+        name: InstanceName::of(session, 1).to_string(),
+        status: InstanceStatus::Running,
+        message: String::new(),
+        tags: rules().tags(session),
+        created_at: CREATED,
+    }
+}
+
+fn document(session: &SessionId, status: Status) -> SessionDocument {
+    let request = Request {
+        app: "clock".into(),
+        app_version: None,
+        region: String::new(),
+        screen: Screen::default(),
+        joinable: false,
+        ephemeral: true,
+        idle_time_min: 0,
+        extra_data: serde_json::Value::Null,
+    };
+    SessionDocument {
+        status,
+        owner: Some(Owner { agent: rules().agent, lease_until: 99_999 }),
+        cluster: rules().cluster,
+        instance_name: Some(InstanceName::of(session, 1)),
+        instance_id: Some(format!("i-{session}")),
+        ..SessionDocument::new(session.clone(), request, CREATED, CREATED)
+    }
+}
+
+/// Looks at the same again and again; a look every 30 s.
+struct Watch {
+    sightings: Sightings,
+    at: Instant,
+    now: u64,
+    store_born: u64,
+}
+
+impl Watch {
+    fn new() -> Self {
+        let (sightings, at) = (Sightings::default(), Instant::now());
+        Self { sightings, at, now: CREATED + 600, store_born: BORN }
+    }
+
+    fn look(&mut self, instances: &[Instance], documents: &[SessionDocument]) -> Plan {
+        let (store_born, now, at) = (self.store_born, self.now, self.at);
+        let look = Look { instances, documents, store_born, now, at };
+        let plan = self.sightings.take(&look, &rules());
+        self.at += Duration::from_secs(30);
+        self.now += 30;
+        plan
+    }
+
+    /// What three looks in a row lead to: sightings at 0, 30 and 60 s.
+    fn settle(&mut self, instances: &[Instance], documents: &[SessionDocument]) -> Plan {
+        assert_eq!(self.look(instances, documents), Plan::default(), "the first sighting");
+        assert_eq!(self.look(instances, documents), Plan::default(), "too soon after the first");
+        self.look(instances, documents)
+    }
+}
+
+fn names(plan: &Plan) -> Vec<&str> {
+    plan.delete.iter().map(|stray| stray.name.as_str()).collect()
+}
+
+/// Sessions that live, with their instances.
+fn live(count: usize) -> (Vec<Instance>, Vec<SessionDocument>) {
+    let sessions: Vec<_> = (0..count).map(|_| SessionId::random()).collect();
+    let documents = sessions.iter().map(|session| document(session, Status::Active)).collect();
+    (sessions.iter().map(instance).collect(), documents)
+}
+
+#[test]
+fn what_fits_stays() {
+    let (instances, documents) = live(10);
+    assert_eq!(Watch::new().settle(&instances, &documents), Plan::default());
+}
+
+#[test]
+fn an_instance_of_no_session_goes_after_two_sightings_a_minute_apart() {
+    let (mut instances, documents) = live(9);
+    let stray = instance(&SessionId::random());
+    instances.push(stray.clone());
+    let plan = Watch::new().settle(&instances, &documents);
+    assert_eq!(names(&plan), [stray.name.as_str()]);
+    assert_eq!((plan.end, plan.alert), (Vec::new(), None));
+}
+
+#[test]
+fn an_instance_of_another_deployment_is_never_ours_to_delete() {
+    let mut stranger = instance(&SessionId::random());
+    stranger.tags[1] = "deployment=green".to_owned();
+    assert_eq!(Watch::new().settle(&[stranger], &[]), Plan::default());
+}
+
+#[test]
+fn an_instance_of_another_cluster_is_never_ours_to_delete() {
+    let mut stranger = instance(&SessionId::random());
+    stranger.tags[2] = "cluster=c2".to_owned();
+    let mut untagged = instance(&SessionId::random());
+    untagged.tags.truncate(2);
+    assert_eq!(Watch::new().settle(&[stranger, untagged], &[]), Plan::default());
+}
+
+#[test]
+fn an_instance_whose_session_comes_to_light_between_two_sightings_stays() {
+    let session = SessionId::random();
+    let (instances, documents) = ([instance(&session)], [document(&session, Status::Created)]);
+    let mut watch = Watch::new();
+    watch.look(&instances, &[]);
+    watch.look(&instances, &documents);
+    assert_eq!(watch.look(&instances, &[]), Plan::default(), "it counts anew");
+    assert_eq!(watch.look(&instances, &[]), Plan::default());
+    assert_eq!(watch.look(&instances, &[]).delete.len(), 1);
+}
+
+#[test]
+fn a_store_that_is_new_condemns_nobody() {
+    let (instances, _) = live(1);
+    let mut watch = Watch::new();
+    watch.now = BORN + 5;
+    assert_eq!(watch.look(&instances, &[]), Plan::default());
+    assert_eq!(watch.look(&instances, &[]), Plan::default());
+}
+
+#[test]
+fn a_store_that_was_replaced_between_two_sightings_condemns_nobody() {
+    let (instances, _) = live(1);
+    let mut watch = Watch::new();
+    watch.look(&instances, &[]);
+    watch.look(&instances, &[]);
+    watch.store_born = BORN + 1;
+    assert_eq!(watch.look(&instances, &[]), Plan::default());
+}
+
+#[test]
+fn after_the_store_was_away_the_sightings_begin_anew() {
+    let (instances, _) = live(1);
+    let mut watch = Watch::new();
+    watch.look(&instances, &[]);
+    watch.look(&instances, &[]);
+    watch.sightings.clear();
+    assert_eq!(watch.settle(&instances, &[]).delete.len(), 1);
+}
+
+#[test]
+fn instances_older_than_the_store_are_left_to_an_operator() {
+    let (instances, _) = live(3);
+    let mut watch = Watch::new();
+    // The store was lost and made anew after they were launched.
+    watch.store_born = CREATED + 60;
+    let plan = watch.settle(&instances, &[]);
+    assert_eq!(plan.delete, []);
+    let alert = plan.alert.expect("an alert");
+    assert!(alert.contains("3 are older than the store"), "{alert}");
+}
+
+#[test]
+fn more_than_a_fifth_at_once_stops_it() {
+    let (mut instances, documents) = live(8);
+    let strays: Vec<_> = (0..2).map(|_| instance(&SessionId::random())).collect();
+    instances.extend(strays);
+    let plan = Watch::new().settle(&instances, &documents);
+    assert_eq!((plan.delete.len(), plan.alert), (2, None), "2 of 10");
+
+    instances.push(instance(&SessionId::random()));
+    let plan = Watch::new().settle(&instances, &documents);
+    assert_eq!(plan.delete, [], "3 of 11");
+    let alert = plan.alert.expect("an alert");
+    assert!(alert.starts_with("3 of 11 instances"), "{alert}");
+}
+
+#[test]
+fn a_store_that_lost_its_documents_costs_no_instance() {
+    let (instances, _) = live(40);
+    let plan = Watch::new().settle(&instances, &[]);
+    assert_eq!(plan.delete, []);
+    assert!(plan.alert.is_some());
+}
+
+#[test]
+fn what_the_store_itself_calls_ended_goes_however_many_they_are() {
+    let (instances, documents) = live(10);
+    let ended = |mut document: SessionDocument| {
+        document.status = Status::Error;
+        document
+    };
+    let documents: Vec<_> = documents.into_iter().map(ended).collect();
+    let plan = Watch::new().settle(&instances, &documents);
+    assert_eq!((plan.delete.len(), plan.alert), (10, None));
+}
+
+#[test]
+fn of_twins_the_one_that_the_session_does_not_name_goes() {
+    let session = SessionId::random();
+    let mut twin = instance(&session);
+    twin.id = "twin".to_owned();
+    twin.name = InstanceName::of(&session, 2).to_string();
+    let instances = [instance(&session), twin.clone()];
+    let plan = Watch::new().settle(&instances, &[document(&session, Status::Active)]);
+    assert_eq!(names(&plan), [twin.name.as_str()]);
+}
+
+#[test]
+fn a_session_whose_instance_is_gone_ends_after_two_sightings() {
+    let session = SessionId::random();
+    let plan = Watch::new().settle(&[], &[document(&session, Status::Active)]);
+    let [Loss { session: ended, cause, failed: true }] = plan.end.as_slice() else {
+        panic!("{plan:?}")
+    };
+    assert_eq!((ended, cause.as_str()), (&session, "the instance has disappeared"));
+}
+
+#[test]
+fn an_instance_missing_from_one_list_alone_ends_nothing() {
+    let session = SessionId::random();
+    let (instances, documents) = ([instance(&session)], [document(&session, Status::Active)]);
+    let mut watch = Watch::new();
+    for listed in [true, false, true, false, false, true] {
+        let instances = if listed { &instances[..] } else { &[] };
+        assert_eq!(watch.look(instances, &documents), Plan::default());
+    }
+}
+
+#[test]
+fn a_session_ends_at_once_when_ams_says_that_its_instance_failed() {
+    let session = SessionId::random();
+    let mut failed = instance(&session);
+    failed.status = InstanceStatus::Error;
+    failed.message = "no boot".to_owned();
+    let plan = Watch::new().look(&[failed], &[document(&session, Status::Created)]);
+    assert_eq!(plan.end[0].cause, "the instance failed: no boot");
+}
+
+#[test]
+fn sessions_of_other_agents_or_clusters_and_those_that_launch_or_end_are_left_alone() {
+    let session = SessionId::random();
+    let whole = document(&session, Status::Active);
+    let other = Owner { agent: "b".parse().unwrap(), lease_until: 99_999 };
+    let cases = [
+        SessionDocument { owner: Some(other), ..whole.clone() },
+        SessionDocument { cluster: "c2".to_owned(), ..whole.clone() },
+        SessionDocument { instance_id: None, ..whole.clone() },
+        SessionDocument { status: Status::Terminating, ..whole.clone() },
+        SessionDocument { status: Status::Terminated, ..whole },
+    ];
+    for document in cases {
+        assert_eq!(Watch::new().settle(&[], &[document]), Plan::default());
+    }
+}

@@ -1,0 +1,232 @@
+//! An agent dies, or is held up, between two steps of a launch: another one finishes the work.
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use stream_agent::dev::keys::KeyStore;
+use stream_agent::dev::process::Process;
+use stream_agent::dev::site::Site;
+use stream_agent::dev::stack::{Options, Stack};
+use stream_bridge::Bridge;
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{Presence, SessionDocument, Status};
+use stream_simulators::ams::Faults;
+use stream_supervisor::{Supervisor, detached};
+use support::{APP, Http, eventually, flow, light_instances};
+
+const AGENTS: [&str; 3] = ["one", "two", "three"];
+
+/// Longer than a lease, the difference of clocks it allows for, and what an agent waits after it
+/// has reached NATS.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(40);
+
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Three agents as processes of their own behind one gateway.
+struct House {
+    stack: Stack,
+    units: Vec<Unit>,
+    bridge: Bridge,
+    gateway: Http,
+}
+
+struct Unit {
+    site: Site,
+    process: Process,
+}
+
+impl Unit {
+    fn start(site: Site) -> anyhow::Result<Self> {
+        let config = site.dir.join("agent.toml");
+        let program = Path::new(env!("CARGO_BIN_EXE_stream-agent"));
+        let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
+        let log = site.dir.join("log");
+        let mut process = Process::start(&site.agent, program, &arguments, &log)?;
+        process.wait_for_port(site.agent_port, TAKEN_OVER_WITHIN)?;
+        Ok(Self { site, process })
+    }
+}
+
+impl House {
+    async fn start() -> anyhow::Result<Self> {
+        let stack = Stack::start(Options { launcher: light_instances(), ..Options::default() });
+        let mut stack = stack.await?;
+        stack.wiring.sweep_s = 1;
+        stack.wiring.lease_s = 3;
+        let keys = KeyStore::shared()?;
+        let mut units = Vec::new();
+        for name in AGENTS {
+            let site = stack.site.join(name, &keys)?;
+            site.write_agent(&stack.wiring)?;
+            units.push(Unit::start(site)?);
+        }
+        // The first one has made the keys; from here on the processes do the work.
+        stack.agent.stop().await;
+        let site = &stack.site;
+        let config = stream_bridge::Config {
+            servers: vec![stack.nats.url()],
+            ca: stack.nats.ca(),
+            token: Some(stack.nats.token()),
+            credentials: None,
+            certificate: None,
+            key: None,
+            replicas: 1,
+        };
+        let bridge = Bridge::start(config, "test", &Supervisor::default())?;
+        let gateway = Http::new(&site.gateway_url(), Some(&stack.token), site.gateway_pin()?)?;
+        let present = async || {
+            let all = bridge.list::<Presence>(Bucket::Agents).await.unwrap_or_default();
+            let is_there = |name: &&str| all.iter().any(|(agent, _)| agent == name);
+            Ok(AGENTS.iter().all(is_there).then_some(()))
+        };
+        eventually("all agents present", present).await?;
+        Ok(Self { stack, units, bridge, gateway })
+    }
+
+    /// The unit called `agent`.
+    fn unit(&mut self, agent: &str) -> anyhow::Result<&mut Unit> {
+        self.units.iter_mut().find(|unit| unit.site.agent == agent).context("one of ours")
+    }
+
+    /// Waits for a session, other than those in `before`, that is as `wanted`.
+    async fn session(
+        &self,
+        what: &str,
+        before: &[String],
+        wanted: impl Fn(&SessionDocument) -> bool,
+    ) -> anyhow::Result<SessionDocument> {
+        let search = async {
+            loop {
+                let all = self.bridge.list::<SessionDocument>(Bucket::Sessions).await;
+                let documents = all.unwrap_or_default().into_iter().map(|(_, entry)| entry.value);
+                let new = |one: &SessionDocument| !before.iter().any(|id| id == one.id.as_str());
+                if let Some(found) = documents.filter(new).find(&wanted) {
+                    return found;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let found = tokio::time::timeout(TAKEN_OVER_WITHIN, search).await;
+        found.with_context(|| format!("never {what}"))
+    }
+
+    /// Asks for a session as a client does that will ask again, and does not wait for the answer.
+    fn ask(&self, key: &str) {
+        let (gateway, key) = (self.gateway.clone(), key.to_owned());
+        let asked = async move { drop(gateway.create_with_key(APP, &key).await) };
+        detached("the client's question", asked);
+    }
+
+    /// How many instances serve the session.
+    fn instances(&self, session: &SessionDocument) -> usize {
+        let tag = format!("session={}", session.id);
+        self.stack.ams.instances().iter().filter(|one| one.tags.contains(&tag)).count()
+    }
+}
+
+fn owner(document: &SessionDocument) -> &str {
+    document.owner.as_ref().map_or("", |owner| owner.agent.as_str())
+}
+
+/// When the owner is struck.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// Claimed, and the launch has not got to AMS.
+    Claimed,
+    /// AMS has launched, and the owner does not know.
+    Launched,
+    /// All is written down.
+    Recorded,
+}
+
+/// Strikes the owner of a new session at `moment` and returns the session once another agent has
+/// it with its one instance.
+async fn strike(
+    house: &mut House,
+    key: &str,
+    moment: Moment,
+    blow: impl FnOnce(&mut Unit) -> anyhow::Result<()>,
+) -> anyhow::Result<(SessionDocument, String)> {
+    let known = house.bridge.list::<SessionDocument>(Bucket::Sessions).await?;
+    let before: Vec<_> = known.into_iter().map(|(key, _)| key).collect();
+    let pause = Duration::from_secs(2);
+    house.stack.ams.set_faults(match moment {
+        Moment::Claimed => Faults { late_launch: pause, ..Faults::default() },
+        Moment::Launched => Faults { late_answer: pause, ..Faults::default() },
+        Moment::Recorded => Faults::default(),
+    });
+    house.ask(key);
+    let recorded = matches!(moment, Moment::Recorded);
+    let has_come_so_far = |document: &SessionDocument| {
+        let launched = house.instances(document) > 0;
+        match moment {
+            Moment::Claimed => document.owner.is_some(),
+            Moment::Launched => launched,
+            Moment::Recorded => document.instance_id.is_some(),
+        }
+    };
+    let session = house.session("struck", &before, has_come_so_far).await?;
+    assert_eq!(session.instance_id.is_some(), recorded, "struck too late at {moment:?}");
+    let struck = owner(&session).to_owned();
+    blow(house.unit(&struck)?)?;
+    house.stack.ams.set_faults(Faults::default());
+    let id = session.id.clone();
+    let taken_over = |document: &SessionDocument| {
+        let served = document.instance_id.is_some();
+        document.id == id && owner(document) != struck && served
+    };
+    let session = house.session("taken over", &before, taken_over).await?;
+    assert_eq!(house.instances(&session), 1, "at {moment:?}");
+    Ok((session, struck))
+}
+
+async fn is_active(house: &House, session: &SessionDocument) -> anyhow::Result<()> {
+    let active = |one: &SessionDocument| one.id == session.id && one.status == Status::Active;
+    house.session("active", &[], active).await.map(drop)
+}
+
+#[test]
+fn whenever_its_agent_is_killed_a_session_has_one_instance_and_another_agent() {
+    flow(async || {
+        let rounds = if std::env::var_os("STREAM_TEST_LONG").is_some() { 20 } else { 1 };
+        let mut house = House::start().await?;
+        for round in 0..rounds {
+            for moment in [Moment::Claimed, Moment::Launched, Moment::Recorded] {
+                let key = format!("{moment:?}-{round}");
+                let kill = |unit: &mut Unit| {
+                    unit.process.kill();
+                    Ok(())
+                };
+                let (session, struck) = strike(&mut house, &key, moment, kill).await?;
+                // Its instance may know this unit's address alone.
+                let unit = house.unit(&struck)?;
+                *unit = Unit::start(unit.site.clone())?;
+                is_active(&house, &session).await?;
+                assert_eq!(house.instances(&session), 1, "after the return, at {moment:?}");
+            }
+        }
+        assert_eq!(house.stack.ams.instances().len(), 3 * rounds);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_agent_that_is_held_up_for_longer_than_its_lease_has_no_say_when_it_goes_on() {
+    flow(async || {
+        let mut house = House::start().await?;
+        let stop = |unit: &mut Unit| unit.process.suspend();
+        let (session, struck) = strike(&mut house, "held-up", Moment::Claimed, stop).await?;
+        house.unit(&struck)?.process.wake()?;
+        is_active(&house, &session).await?;
+        // A round of sweeps of every unit.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let present = house.session("there", &[], |one| one.id == session.id).await?;
+        assert_eq!(owner(&present), owner(&session), "the one that took over keeps it");
+        assert_eq!((present.status, house.instances(&session)), (Status::Active, 1));
+        assert_eq!(house.stack.ams.instances().len(), 1);
+        Ok(())
+    });
+}

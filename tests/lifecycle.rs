@@ -1,0 +1,203 @@
+//! What AMS runs and what the store knows, brought together again after either went wrong.
+
+mod support;
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+use stream_protocol::Screen;
+use stream_simulators::ams::Faults;
+use support::{APP, Http, PATIENCE, Played, eventually, flow};
+
+fn tags(played: &Played, session: &str, deployment: &str, cluster: &str) -> Vec<String> {
+    let cluster = if cluster.is_empty() { played.stack.ams.cluster_id() } else { cluster };
+    vec![
+        format!("session={session}"),
+        format!("deployment={deployment}"),
+        format!("cluster={cluster}"),
+    ]
+}
+
+const NOBODY: &str = "00000000000000000000";
+
+#[test]
+fn an_instance_of_no_session_is_deleted_and_strangers_stay() {
+    flow(async || {
+        let mut played = Played::start().await?;
+        let (created, instance) = played.create().await?;
+        assert_eq!(instance.report("running").await?.status, 200);
+        // The store has to be older than what it is to know of.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let ams = &played.stack.ams;
+        let plant = |name: &str, deployment: &str, cluster: &str| {
+            ams.plant(name, APP, tags(&played, NOBODY, deployment, cluster)).expect("planted");
+        };
+        plant("stray", "dev", "");
+        plant("other-deployment", "prod", "");
+        plant("other-cluster", "dev", "00000000000000000001");
+        ams.plant("by-hand", APP, Vec::new()).expect("planted");
+
+        let gone = |all: &[_]| {
+            all.iter().all(|one: &stream_simulators::ams::Instance| one.name != "stray")
+        };
+        let left = ams.wait_until(gone, PATIENCE).await?;
+        let mut names: Vec<_> = left.into_iter().map(|one| one.name).collect();
+        names.sort();
+        let own = format!("s-{}-1", created.id);
+        assert_eq!(names, ["by-hand", "other-cluster", "other-deployment", own.as_str()]);
+        assert_eq!(played.client.get(&created.id).await?.status, "active");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_launch_that_ams_carries_out_late_and_twice_leaves_no_instance_behind() {
+    flow(async || {
+        let played = Played::start().await?;
+        let ams = &played.stack.ams;
+        // Longer than the agent waits for one answer.
+        let late_launch = Duration::from_secs(11);
+        ams.set_faults(Faults { late_launch, double_launch: true, ..Faults::default() });
+        let refused = played.client.create(APP, Screen::default()).await;
+        assert!(refused.is_err(), "AMS did not answer");
+        let launched = |all: &[stream_simulators::ams::Instance]| !all.is_empty();
+        let instances = ams.wait_until(launched, PATIENCE).await?;
+        assert_eq!(instances.len(), 1, "{instances:?}");
+        ams.wait_until(|all| all.is_empty(), PATIENCE).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn an_instance_that_does_not_go_is_deleted_again_and_the_session_ends_only_then() {
+    flow(async || {
+        let mut played = Played::start().await?;
+        let (created, instance) = played.create().await?;
+        assert_eq!(instance.report("running").await?.status, 200);
+        let ams = &played.stack.ams;
+        ams.set_faults(Faults { lying_deletes: 1, ..Faults::default() });
+        played.client.delete(&created.id).await?;
+        eventually("ending", async || {
+            Ok((played.client.get(&created.id).await?.status == "terminating").then_some(()))
+        })
+        .await?;
+        assert_eq!(ams.instances().len(), 1, "the first deletion did nothing");
+        ams.wait_until(|all| all.is_empty(), PATIENCE).await?;
+        eventually("over", async || {
+            Ok((played.client.get(&created.id).await?.status == "terminated").then_some(()))
+        })
+        .await
+    });
+}
+
+#[test]
+fn an_instance_that_fails_to_boot_ends_its_session_with_the_words_of_ams() {
+    flow(async || {
+        let played = Played::start().await?;
+        played.stack.ams.set_faults(Faults { broken_boot_every: 1, ..Faults::default() });
+        let created = played.client.create(APP, Screen::default()).await?;
+        let session = eventually("over", async || {
+            let session = played.client.get(&created.id).await?;
+            Ok((session.status == "error").then_some(session))
+        })
+        .await?;
+        assert_eq!(session.status_message, "the instance failed: the boot broke off");
+        played.stack.ams.wait_until(|all| all.is_empty(), PATIENCE).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn sessions_come_and_go_on_a_bad_day_of_ams_without_zombies_or_twins() {
+    const SESSIONS: usize = 30;
+    flow(async || {
+        let played = Played::start().await?;
+        let ams = &played.stack.ams;
+        ams.set_faults(Faults {
+            slow: Duration::from_millis(5),
+            busy_every: 7,
+            error_every: 11,
+            lost_event_every: 3,
+            doubled_event_every: 4,
+            lying_deletes: 3,
+            double_launch: true,
+            ..Faults::default()
+        });
+        let mut made = Vec::new();
+        for _ in 0..SESSIONS {
+            // AMS says no now and then; that is an answer too.
+            made.extend(played.client.create(APP, Screen::default()).await.ok());
+        }
+        assert!(made.len() > SESSIONS / 2, "only {} were made", made.len());
+        let names: std::collections::BTreeSet<_> =
+            ams.instances().into_iter().map(|one| one.tags[0].clone()).collect();
+        assert_eq!(names.len(), ams.instances().len(), "two instances for a session");
+        for created in &made {
+            eventually("deleted", async || Ok(played.client.delete(&created.id).await.ok()))
+                .await?;
+        }
+        ams.set_faults(Faults::default());
+        ams.wait_until(|all| all.is_empty(), PATIENCE).await?;
+        for created in &made {
+            eventually("over", async || {
+                let status = played.client.get(&created.id).await?.status;
+                Ok((status == "terminated" || status == "error").then_some(()))
+            })
+            .await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_instance_tells_of_its_client_once_it_runs() {
+    flow(async || {
+        let mut played = Played::start().await?;
+        let (_created, instance) = played.create().await?;
+        let tell = async |body: serde_json::Value| {
+            let answer = instance.http.send(Method::PATCH, &instance.path(""), Some(body)).await?;
+            anyhow::Ok(answer.status.as_u16())
+        };
+        let connected = json!({ "client": "connected", "generation": 0 });
+        assert_eq!(tell(connected.clone()).await?, 400, "it does not run yet");
+        assert_eq!(instance.report("running").await?.status, 200);
+        assert_eq!(tell(connected).await?, 200);
+        assert_eq!(tell(json!({ "client": "disconnected", "generation": 0 })).await?, 200);
+        assert_eq!(tell(json!({ "client": "asleep", "generation": 0 })).await?, 400);
+        assert_eq!(tell(json!({ "client": "connected" })).await?, 400, "of which generation?");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_ams_that_answers_nobody_is_named_as_the_cause_and_used_again_when_it_is_back() {
+    flow(async || {
+        let played = Played::start().await?;
+        let (ams, site) = (&played.stack.ams, &played.stack.site);
+        ams.set_faults(Faults { hang_every: 1, ..Faults::default() });
+        let gateway =
+            Http::new(&site.gateway_url(), Some(&played.stack.token), site.gateway_pin()?)?;
+        let body = Some(json!({ "app": APP }));
+        let answer = gateway.send(Method::POST, "/1.0/sessions", body).await?;
+        assert_eq!(answer.status, 503, "{answer:?}");
+        let agent = Http::new(&site.agent_url(), None, site.agent_pin()?)?;
+        let ready = eventually("not ready", async || {
+            let answer = agent.get("/1.0/health/ready").await?;
+            Ok((answer.status == 503).then_some(answer.body.to_string()))
+        })
+        .await?;
+        assert!(ready.contains("ams"), "{ready}");
+        assert_eq!(agent.get("/1.0/health/live").await?.status, 200);
+
+        ams.set_faults(Faults::default());
+        let back = std::time::Instant::now();
+        eventually("back", async || Ok(played.client.create(APP, Screen::default()).await.ok()))
+            .await?;
+        // A look in four seconds at most, once the one that hung has been given up.
+        assert!(back.elapsed() < Duration::from_secs(15), "{:?}", back.elapsed());
+        let live = |all: &[stream_simulators::ams::Instance]| all.len() == 1;
+        ams.wait_until(live, PATIENCE).await?;
+        Ok(())
+    });
+}
