@@ -87,6 +87,13 @@ apt_install() {
   "${install[@]}" >&2 || { "$@" apt-get update --quiet >&2 && "${install[@]}" >&2; }
 }
 
+# Go, and the macaroon library that ours is measured against.
+need_go_macaroon() {
+  need_apt golang-go go || die "needs Go"
+  [[ -e /usr/share/gocode/src/gopkg.in/macaroon.v2/macaroon.go ]] ||
+    need_apt golang-gopkg-macaroon.v2-dev gopkg.in/macaroon.v2 || die "needs the Go library"
+}
+
 # Exports CHROMIUM: the one it names already, or Debian's.
 need_chromium() {
   [[ -n ${CHROMIUM:-} ]] || need_apt chromium chromium || die "the tests need a real Chromium"

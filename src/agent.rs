@@ -1,19 +1,26 @@
 //! The agent: its actors, in the order a request flows through them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Deserialize;
+use serde_json::Value;
+use stream_admin::Admin;
 use stream_ams::Ams;
 use stream_api::Api;
 use stream_bridge::Bridge;
 use stream_pki::Pki;
+use stream_protocol::Refusal;
 use stream_sessions::{Neighbours, Sessions};
 use stream_supervisor::Supervisor;
 use stream_tokens::{Side, Tokens};
 use stream_turn::Turn;
 
 use crate::config::{self, ConfigError};
+
+/// How long the actors have to finish, after the last request was answered.
+const SHUT_DOWN: Duration = Duration::from_secs(10);
 
 /// The configuration of the agent, a section for each actor.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,6 +29,9 @@ pub struct AgentConfig {
     pub agent: stream_sessions::Config,
     #[serde(default)]
     pub api: stream_api::Config,
+    pub admin: stream_admin::Config,
+    #[serde(default)]
+    pub debug: stream_admin::Debug,
     pub tls: stream_pki::Config,
     pub nats: stream_bridge::Config,
     pub ams: stream_ams::Config,
@@ -49,6 +59,8 @@ impl AgentConfig {
 /// The running agent.
 pub struct Agent {
     pub supervisor: Supervisor,
+    pub tokens: Tokens,
+    pub admin: Admin,
     pub api: Api,
 }
 
@@ -64,16 +76,36 @@ impl Agent {
         let ams = Ams::start(config.ams, &supervisor)?;
         let tokens = Tokens::start(config.tokens, Side::Agent, bridge.clone(), &supervisor)?;
         let turn = Turn::start(config.turn, bridge.clone(), &supervisor)?;
-        let neighbours = Neighbours { ams, bridge, tokens: tokens.clone(), turn };
+        let neighbours = Neighbours { ams, bridge, tokens: tokens.clone(), turn: turn.clone() };
         let sessions = Sessions::start(config.agent, pki.served(), neighbours, &supervisor);
-        let api = Api::start(config.api, pki.served(), sessions, tokens, supervisor.clone())
-            .context("the api cannot listen")?;
-        Ok(Self { supervisor, api })
+        let asked = (tokens.clone(), turn);
+        let desk = move |wish| answer(asked.clone(), wish);
+        let admin = Admin::start(config.admin, config.debug, &supervisor, desk)?;
+        let api =
+            Api::start(config.api, pki.served(), sessions, tokens.clone(), supervisor.clone())
+                .context("the api cannot listen")?;
+        Ok(Self { supervisor, tokens, admin, api })
     }
 
     /// Lets requests under way finish, then stops the actors, the last one started first.
     pub async fn stop(&self) {
         self.api.stop().await;
-        self.supervisor.stop();
+        self.admin.remove();
+        self.supervisor.shut_down(SHUT_DOWN).await;
+    }
+}
+
+/// What operators ask of an agent.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Wish {
+    Token(stream_tokens::Request),
+    Turn(stream_turn::Request),
+}
+
+async fn answer((tokens, turn): (Tokens, Turn), wish: Wish) -> Result<Value, Refusal> {
+    match wish {
+        Wish::Token(request) => tokens.answer(request).await,
+        Wish::Turn(request) => turn.answer(request).await,
     }
 }

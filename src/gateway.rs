@@ -1,22 +1,32 @@
 //! The gateway: its actors, in the order they depend on each other.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Deserialize;
+use stream_admin::Admin;
 use stream_bridge::Bridge;
 use stream_gateway::Gateway;
+use stream_gateway::admin::Desk;
 use stream_pki::Pki;
 use stream_supervisor::Supervisor;
 use stream_tokens::{Side, Tokens};
 
 use crate::config::{self, ConfigError};
 
+/// How long the actors have to finish, after the last request was answered.
+const SHUT_DOWN: Duration = Duration::from_secs(10);
+
 /// The configuration of the gateway, a section for each actor.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewayConfig {
+    #[serde(default)]
     pub gateway: stream_gateway::Config,
+    pub admin: stream_admin::Config,
+    #[serde(default)]
+    pub debug: stream_admin::Debug,
     pub tls: stream_pki::Config,
     pub nats: stream_bridge::Config,
     pub tokens: stream_tokens::Config,
@@ -40,6 +50,7 @@ impl GatewayConfig {
 /// The running gateway.
 pub struct RunningGateway {
     pub supervisor: Supervisor,
+    pub admin: Admin,
     pub gateway: Gateway,
 }
 
@@ -51,14 +62,18 @@ impl RunningGateway {
         let pki = Pki::start(config.tls, &supervisor)?;
         let bridge = Bridge::start(config.nats, "stream-gateway", &supervisor)?;
         let tokens = Tokens::start(config.tokens, Side::Gateway, bridge.clone(), &supervisor)?;
+        let desk = Desk { bridge: bridge.clone(), tokens: tokens.clone() };
+        let desk = move |request| desk.clone().answer(request);
+        let admin = Admin::start(config.admin, config.debug, &supervisor, desk)?;
         let gateway =
             Gateway::start(config.gateway, pki.served(), bridge, tokens, supervisor.clone())?;
-        Ok(Self { supervisor, gateway })
+        Ok(Self { supervisor, admin, gateway })
     }
 
     /// Lets requests under way finish, then stops the actors, the last one started first.
     pub async fn stop(&self) {
         self.gateway.stop().await;
-        self.supervisor.stop();
+        self.admin.remove();
+        self.supervisor.shut_down(SHUT_DOWN).await;
     }
 }

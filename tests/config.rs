@@ -44,7 +44,7 @@ impl Node {
         std::fs::write(home.join("nats.token"), "a-token-of-sixteen-or-more\n").unwrap();
         let text = reference
             .replace(&format!("/etc/{name}"), home.to_str().unwrap())
-            .replace("/run/stream-gateway", dir.path().join("run").to_str().unwrap());
+            .replace(&format!("/run/{name}"), dir.path().join("run").to_str().unwrap());
         let config = dir.path().join("config.toml");
         std::fs::write(&config, text).unwrap();
         Self { dir, program, config }
@@ -99,6 +99,17 @@ fn a_wrong_type_is_refused_with_file_and_line() {
     let sentence = refusal(&node.check_with("#workers = 2", "workers = \"two\""));
     let line = GATEWAY.lines().position(|line| line == "#workers = 2").unwrap() + 1;
     assert!(sentence.contains(&format!("{}:{line}:", node.config.display())), "{sentence}");
+}
+
+#[test]
+fn faults_are_allowed_by_one_value_only() {
+    for node in [Node::agent(), Node::gateway()] {
+        let debug = |value: &str| format!("[debug]\nfault_injection = {value}\n\n[tls]\n");
+        let sentence = refusal(&node.check_with("[tls]\n", &debug("\"yes\"")));
+        assert!(sentence.contains("yes_for_test_purposes_only"), "{sentence}");
+        let output = node.check_with("\"yes\"", "\"yes_for_test_purposes_only\"");
+        assert!(output.status.success(), "{output:?}");
+    }
 }
 
 #[test]

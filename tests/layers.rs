@@ -10,7 +10,7 @@ use toml::Table;
 /// A crate may use crates of lower rows only, never of its own.
 const ROWS: &[&[&str]] = &[
     &["protocol", "macaroon", "supervisor", "pki"],
-    &["bridge", "ams"],
+    &["bridge", "ams", "admin", "metrics"],
     &["tokens", "turn"],
     &["sessions"],
     &["api", "gateway"],

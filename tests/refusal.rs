@@ -286,12 +286,15 @@ impl Misfit {
         change: impl FnOnce(String, &std::path::Path) -> anyhow::Result<String>,
     ) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
+        let socket = |path: std::path::PathBuf| path.display().to_string();
+        let own_socket = socket(dir.path().join("run/admin.socket"));
         let text = std::fs::read_to_string(stack.site.dir.join("agent.toml"))?
             .replace("name = \"dev\"", "name = \"misfit\"")
             .replace(
                 &format!("listen = \"127.0.0.1:{}\"", stack.site.agent_port),
                 &format!("listen = \"127.0.0.1:{}\"", ports::free()),
-            );
+            )
+            .replace(&socket(stack.site.agent_socket()), &own_socket);
         let config = dir.path().join("agent.toml");
         std::fs::write(&config, change(text, dir.path())?)?;
         let mut child = Command::new(env!("CARGO_BIN_EXE_stream-agent"))

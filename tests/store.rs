@@ -147,6 +147,22 @@ fn the_log_numbers_signals_and_stores_a_repeated_one_once() {
 }
 
 #[test]
+fn the_present_generation_is_found_behind_many_signals_of_those_before() {
+    flow(async || {
+        let store = Store::start().await?;
+        let bridge = &store.bridge;
+        let (session, to) = (SessionId::random(), Direction::ToInstance);
+        for n in 0..700 {
+            bridge.append(&session, to, &posted(&format!("old-{n}"), 0)).await?;
+        }
+        let new = bridge.append(&session, to, &posted("new", 1)).await?;
+        let page = bridge.signals(&session, to, None, 1).await?;
+        assert_eq!(page.signals.iter().map(|s| s.cursor).collect::<Vec<_>>(), [new]);
+        Ok(())
+    });
+}
+
+#[test]
 fn an_empty_read_moves_the_cursor_past_what_others_wrote() {
     flow(async || {
         let store = Store::start().await?;

@@ -1,12 +1,16 @@
 //! The node service: arguments, configuration, logging, run, exit code.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stream_agent::agent::{Agent, AgentConfig};
-use stream_agent::{init, program};
+use stream_agent::token::Token;
+use stream_agent::turn::Turn;
+use stream_agent::{init, operator, program};
 use stream_pki::Identity;
+
+const CONFIG: &str = "/etc/stream-agent/agent.toml";
 
 /// Launches instances through AMS for clients of the gateway, gives them tokens and TURN
 /// credentials, and relays their signals.
@@ -36,14 +40,22 @@ enum Command {
     },
     /// Look at a configuration file and everything it names, and start nothing.
     CheckConfig {
-        #[arg(long, value_name = "FILE", default_value = "/etc/stream-agent/agent.toml")]
+        #[arg(long, value_name = "FILE", default_value = CONFIG)]
         config: PathBuf,
     },
     /// Run the service until SIGTERM or SIGINT.
     Run {
-        #[arg(long, value_name = "FILE", default_value = "/etc/stream-agent/agent.toml")]
+        #[arg(long, value_name = "FILE", default_value = CONFIG)]
         config: PathBuf,
     },
+    /// Make, look at, narrow and revoke tokens, and change the keys that sign them.
+    #[command(subcommand)]
+    Token(Token),
+    /// Try the relays, take one out, and change the secret that they share with the agents.
+    #[command(subcommand)]
+    Turn(Turn),
+    #[command(flatten)]
+    Operate(operator::Command),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +63,9 @@ fn main() -> ExitCode {
         Command::Init { dir, hosts, join } => make(dir, &hosts, join),
         Command::CheckConfig { config } => check(config),
         Command::Run { config } => run(config),
+        Command::Token(command) => command.run(Path::new(CONFIG)),
+        Command::Turn(command) => command.run(Path::new(CONFIG)),
+        Command::Operate(command) => command.run(Path::new(CONFIG)),
     })
 }
 
@@ -74,5 +89,9 @@ fn check(path: PathBuf) -> anyhow::Result<()> {
 fn run(path: PathBuf) -> anyhow::Result<()> {
     program::start_logging();
     let config = AgentConfig::read(&path)?;
-    program::run(|| Agent::start(config), async |agent| agent.stop().await)
+    program::run(
+        || Agent::start(config),
+        |agent| agent.supervisor.fatal(),
+        async |agent| agent.stop().await,
+    )
 }

@@ -37,11 +37,11 @@ enum Command {
     },
     /// Measure side by side, print a table of medians and write target/bench/NAME.json.
     Bench {
-        /// What to measure: first-frame.
+        /// What to measure: one of the names in `scripts/bench --help`.
         name: String,
     },
     /// Run the AMS simulator alone; `up` starts it in this way.
-    #[command(hide = true)]
+    #[command(name = "ams")]
     AmsSimulator {
         #[arg(long)]
         port: u16,
@@ -72,7 +72,11 @@ fn main() -> ExitCode {
             program::start_logging();
             let boot = Duration::from_millis(boot_ms);
             let simulator = ams::Simulator { port, certificate, key, trust, boot };
-            program::run(|| simulator.start(simulated_instances()), async |ams| ams.stop().await)
+            program::run(
+                || simulator.start(simulated_instances()),
+                |_| std::future::pending(),
+                async |ams| ams.stop().await,
+            )
         }
     })
 }

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
+use stream_admin::moment;
 use stream_agent::gateway::{GatewayConfig, RunningGateway};
+use stream_agent::operator::{self, Door, ask};
+use stream_agent::token::Token;
 use stream_agent::{init, program};
-use stream_gateway::admin;
+use stream_gateway::admin::{Client, SessionInfo};
 use stream_pki::Identity;
 
 const CONFIG: &str = "/etc/stream-gateway/gateway.toml";
@@ -48,16 +49,17 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = CONFIG)]
         config: PathBuf,
     },
-    /// Manage the service accounts of a gateway that runs on this node.
-    Account {
-        /// The operator's socket; by default the one the configuration names.
-        #[arg(long, value_name = "PATH", global = true)]
-        socket: Option<PathBuf>,
-        #[arg(long, value_name = "FILE", default_value = CONFIG, global = true)]
-        config: PathBuf,
-        #[command(subcommand)]
-        command: Account,
-    },
+    /// Manage the service accounts.
+    #[command(subcommand)]
+    Account(Account),
+    /// Look at sessions and end them.
+    #[command(subcommand)]
+    Session(Session),
+    /// Make, look at, narrow and revoke tokens, and change the keys that sign them.
+    #[command(subcommand)]
+    Token(Token),
+    #[command(flatten)]
+    Operate(operator::Command),
 }
 
 #[derive(Subcommand)]
@@ -68,6 +70,35 @@ enum Account {
         /// Days until the token ends.
         #[arg(long, value_name = "DAYS", default_value_t = 365)]
         expiration: u64,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Delete an account; its token is refused from now on.
+    Delete {
+        name: String,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// List all accounts: name, when it was made and when its token ends.
+    List {
+        #[command(flatten)]
+        door: Door,
+    },
+}
+
+#[derive(Subcommand)]
+enum Session {
+    /// End a session and have its instance deleted.
+    Delete {
+        id: String,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// List all sessions, those that ended within the last hour included: id, status, application,
+    /// agent and why it has this status.
+    List {
+        #[command(flatten)]
+        door: Door,
     },
 }
 
@@ -76,7 +107,10 @@ fn main() -> ExitCode {
         Command::Init { dir, hosts, join } => make(dir, &hosts, join),
         Command::CheckConfig { config } => check(config),
         Command::Run { config } => run(config),
-        Command::Account { socket, config, command } => account(socket, &config, command),
+        Command::Account(command) => account(command),
+        Command::Session(command) => session(command),
+        Command::Token(command) => command.run(Path::new(CONFIG)),
+        Command::Operate(command) => command.run(Path::new(CONFIG)),
     })
 }
 
@@ -97,20 +131,47 @@ fn check(path: PathBuf) -> anyhow::Result<()> {
 fn run(path: PathBuf) -> anyhow::Result<()> {
     program::start_logging();
     let config = GatewayConfig::read(&path)?;
-    program::run(|| RunningGateway::start(config), async |gateway| gateway.stop().await)
+    program::run(
+        || RunningGateway::start(config),
+        |gateway| gateway.supervisor.fatal(),
+        async |gateway| gateway.stop().await,
+    )
 }
 
-fn account(socket: Option<PathBuf>, config: &Path, command: Account) -> anyhow::Result<()> {
-    let socket = match socket {
-        Some(socket) => socket,
-        None => GatewayConfig::read(config)?.gateway.admin_socket,
-    };
-    let Account::Create { name, expiration } = command;
-    let now = SystemTime::UNIX_EPOCH.elapsed().context("the clock is before 1970")?.as_secs();
-    let expires = now.saturating_add(expiration.saturating_mul(24 * 3600));
-    actix::System::new().block_on(async {
-        let token = admin::Client::new(socket).create_account(&name, Some(expires)).await?;
-        println!("{token}");
-        Ok(())
-    })
+fn account(command: Account) -> anyhow::Result<()> {
+    match command {
+        Account::Create { name, expiration, door } => {
+            let expires = operator::days_from_now(expiration);
+            println!("{}", ask(client(door)?.create_account(&name, Some(expires)))?);
+        }
+        Account::Delete { name, door } => ask(client(door)?.delete_account(&name))?,
+        Account::List { door } => {
+            for account in ask(client(door)?.accounts())? {
+                let made = moment(account.created_at);
+                let ends = account.expires_at.map_or("never".to_owned(), moment);
+                println!("{}  {made}  {ends}", account.name);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn session(command: Session) -> anyhow::Result<()> {
+    match command {
+        Session::Delete { id, door } => {
+            println!("{}", ask(client(door)?.delete_session(&id))?);
+        }
+        Session::List { door } => {
+            for session in ask(client(door)?.sessions())? {
+                let agent = session.agent.as_ref().map_or("-", |agent| agent.as_str());
+                let SessionInfo { id, status, app, message, .. } = &session;
+                println!("{}", format!("{id}  {status}  {app}  {agent}  {message}").trim_end());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn client(door: Door) -> anyhow::Result<Client> {
+    Ok(Client::new(door.path(Path::new(CONFIG))?))
 }

@@ -1,7 +1,10 @@
-//! Measures ours beside the physical floor, in one run and in interleaved rounds.
+//! Measures ours beside the peer or the physical floor, in one run and in interleaved rounds.
 
 mod first_frame;
 mod report;
+mod supervision;
+mod tokens;
+mod turn;
 
 use anyhow::Context;
 
@@ -10,7 +13,12 @@ use anyhow::Context;
 pub async fn run(name: &str) -> anyhow::Result<()> {
     let report = match name {
         "first-frame" => first_frame::run().await?,
-        _ => anyhow::bail!("there is no bench {name}; there is: first-frame"),
+        "tokens" => tokens::run()?,
+        "turn" => turn::run().await?,
+        "supervision" => supervision::run().await?,
+        _ => anyhow::bail!(
+            "there is no bench {name}; there are: first-frame, supervision, tokens, turn"
+        ),
     };
     print!("{}", report.table());
     let path = report.write(name).context("the figures could not be written")?;

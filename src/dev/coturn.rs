@@ -1,6 +1,7 @@
 //! A real coturn that relays on the loopback, for credentials of the agent.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,8 +15,15 @@ const START_WITHIN: Duration = Duration::from_secs(20);
 /// How many streams can be relayed at a time, at least one port each.
 const RELAY_PORTS: u16 = 200;
 
+const REALM: &str = "stream.localhost";
+
+/// Where secrets are that were added to a running relay.
+const USERS: &str = "users.db";
+
 /// A running coturn. Dropping it kills it.
 pub struct Coturn {
+    program: PathBuf,
+    dir: PathBuf,
     port: u16,
     process: Process,
 }
@@ -32,38 +40,45 @@ impl Coturn {
         let program = Self::find().context("there is no coturn: install the package coturn")?;
         create_private_dir(dir).with_context(|| format!("directory {}", dir.display()))?;
         let port = ports::free();
-        // Relays that run at the same time seldom share a range, and can.
-        let first = 50_000 + port % 50 * RELAY_PORTS;
-        let text = format!(
-            "listening-ip=127.0.0.1
-relay-ip=127.0.0.1
-listening-port={port}
-min-port={first}
-max-port={last}
-fingerprint
-use-auth-secret
-static-auth-secret={secret}
-realm=stream.localhost
-userdb={dir}/users.db
-pidfile={dir}/pid
-log-file=stdout
-# Both ends of every stream are on this machine.
-allow-loopback-peers
-no-multicast-peers
-no-cli
-no-tls
-no-dtls
-",
-            last = first + RELAY_PORTS - 1,
-            dir = dir.display(),
-        );
-        let config = dir.join("turnserver.conf");
-        write_new(&config, text.as_bytes(), 0o600)?;
-        let arguments = ["-c".as_ref(), config.as_os_str()];
-        let log = dir.join("coturn.log");
-        let mut process = Process::start("coturn", &program, &arguments, &log)?;
-        process.wait_for_port(port, START_WITHIN)?;
-        Ok(Self { port, process })
+        let process = run(&program, dir, port, &[secret])?;
+        Ok(Self { program, dir: dir.to_owned(), port, process })
+    }
+
+    /// Starts it again on the same port, whether it runs or not; it then takes credentials made
+    /// with any of `secrets`, and with none that was added before.
+    pub fn restart(&mut self, secrets: &[&str]) -> anyhow::Result<()> {
+        self.process.kill();
+        let users = self.dir.join(USERS);
+        if users.exists() {
+            std::fs::remove_file(users)?;
+        }
+        self.process = run(&self.program, &self.dir, self.port, secrets)?;
+        Ok(())
+    }
+
+    /// Has the running relay take credentials made with `secret` too, as an operator does who does
+    /// not want to restart it.
+    pub fn add_secret(&self, secret: &str) -> anyhow::Result<()> {
+        let program = process::find("turnadmin").context("turnadmin belongs to coturn")?;
+        let mut command = std::process::Command::new(program);
+        command.args(["--set-secret", secret, "--realm", REALM, "--userdb"]);
+        command.arg(self.dir.join(USERS)).current_dir(&self.dir);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        // It cannot be told where to log, or not to.
+        let log = format!("turn_{}_", child.id());
+        let output = child.wait_with_output()?;
+        for entry in std::fs::read_dir("/var/log").into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&log) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        anyhow::ensure!(output.status.success(), "turnadmin: {output:?}");
+        Ok(())
+    }
+
+    /// What it has logged since its first start.
+    pub fn log(&self) -> anyhow::Result<String> {
+        Ok(String::from_utf8_lossy(&std::fs::read(self.process.log())?).into_owned())
     }
 
     pub fn url(&self) -> String {
@@ -77,4 +92,44 @@ no-dtls
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
+}
+
+fn run(program: &Path, dir: &Path, port: u16, secrets: &[&str]) -> anyhow::Result<Process> {
+    // Relays that run at the same time seldom share a range, and can.
+    let first = 50_000 + port % 50 * RELAY_PORTS;
+    let secrets = secrets.iter().map(|secret| format!("static-auth-secret={secret}\n"));
+    let text = format!(
+        "listening-ip=127.0.0.1
+relay-ip=127.0.0.1
+listening-port={port}
+min-port={first}
+max-port={last}
+fingerprint
+use-auth-secret
+{secrets}realm={REALM}
+userdb={dir}/{USERS}
+pidfile={dir}/pid
+log-file=stdout
+# Who was refused is logged only so.
+verbose
+# Both ends of every stream are on this machine.
+allow-loopback-peers
+no-multicast-peers
+no-cli
+no-tls
+no-dtls
+",
+        last = first + RELAY_PORTS - 1,
+        secrets = secrets.collect::<String>(),
+        dir = dir.display(),
+    );
+    let config = dir.join("turnserver.conf");
+    if config.exists() {
+        std::fs::remove_file(&config)?;
+    }
+    write_new(&config, text.as_bytes(), 0o600)?;
+    let arguments = ["-c".as_ref(), config.as_os_str()];
+    let mut process = Process::start("coturn", program, &arguments, &dir.join("coturn.log"))?;
+    process.wait_for_port(port, START_WITHIN)?;
+    Ok(process)
 }

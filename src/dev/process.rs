@@ -99,6 +99,21 @@ impl Process {
         lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
 
+    /// Makes it hang, until it is woken.
+    pub fn suspend(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on after [`Process::suspend`].
+    pub fn wake(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        Ok(kill_process(pid.context("its process id")?, signal)?)
+    }
+
     /// Ends it without a chance to tidy up.
     pub fn kill(&mut self) {
         // It may have ended by itself.

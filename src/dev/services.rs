@@ -71,8 +71,12 @@ impl Services {
             ams: site.ams_url(),
             ams_pin: site.ams.identity()?.fingerprint(),
             turn: Vec::new(),
+            credential_s: 3600,
             boot_timeout_s: 300,
             sweep_s: 5,
+            sighting_s: 60,
+            lease_s: 60,
+            faults: false,
         };
         if Coturn::find().is_some() {
             say.line("coturn: starting");
@@ -221,10 +225,10 @@ fn beside_us(name: &str) -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// What `stream-dev ams-simulator` takes.
+/// What `stream-dev ams` takes.
 fn ams_arguments(site: &Site, boot: Duration) -> anyhow::Result<Vec<OsString>> {
     Ok(vec![
-        "ams-simulator".into(),
+        "ams".into(),
         "--port".into(),
         site.ams_port.to_string().into(),
         "--certificate".into(),

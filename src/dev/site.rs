@@ -15,6 +15,8 @@ use crate::init;
 #[derive(Clone, Debug)]
 pub struct Site {
     pub dir: PathBuf,
+    /// Name of the agent.
+    pub agent: String,
     pub agent_port: u16,
     pub gateway_port: u16,
     pub ams_port: u16,
@@ -32,10 +34,16 @@ pub struct Wiring {
     /// `https://host:port`
     pub ams: String,
     pub ams_pin: Fingerprint,
-    /// URLs of the relay; without one, streams are direct only.
+    /// The URL of each relay; without one, streams are direct only.
     pub turn: Vec<String>,
+    /// What a TURN credential is good for.
+    pub credential_s: u64,
     pub boot_timeout_s: u64,
     pub sweep_s: u64,
+    pub sighting_s: u64,
+    pub lease_s: u64,
+    /// Whether operators can make actors fail.
+    pub faults: bool,
 }
 
 impl Site {
@@ -45,6 +53,7 @@ impl Site {
         create_private_dir(dir).with_context(|| format!("directory {}", dir.display()))?;
         let site = Self {
             dir: dir.to_owned(),
+            agent: "dev".to_owned(),
             agent_port: ports::free(),
             gateway_port: ports::free(),
             ams_port: ports::free(),
@@ -56,6 +65,21 @@ impl Site {
         create_private_dir(site.gateway_dir())?;
         keys.pair("gateway")?.copy(&site.gateway_dir(), "server")?;
         init::gateway(&site.gateway_dir(), &hosts, None)?;
+        Ok(site)
+    }
+
+    /// Sets up one more node for an agent called `name`, beside the first and with its sealing key.
+    pub fn join(&self, name: &str, keys: &KeyStore) -> anyhow::Result<Self> {
+        let site = Self {
+            dir: self.dir.join(name),
+            agent: name.to_owned(),
+            agent_port: ports::free(),
+            ..self.clone()
+        };
+        create_private_dir(&site.dir)?;
+        keys.furnish(&site.agent_dir())?;
+        let sealing_key = self.agent_dir().join("sealing.key");
+        init::agent(&site.agent_dir(), &["127.0.0.1".to_owned()], Some(&sealing_key))?;
         Ok(site)
     }
 
@@ -77,6 +101,11 @@ impl Site {
 
     pub fn ams_url(&self) -> String {
         format!("https://127.0.0.1:{}", self.ams_port)
+    }
+
+    /// The operator's socket of the agent.
+    pub fn agent_socket(&self) -> PathBuf {
+        self.agent_dir().join("run/admin.socket")
     }
 
     /// The operator's socket of the gateway.
@@ -109,20 +138,25 @@ impl Site {
     pub fn write_agent(&self, wiring: &Wiring) -> anyhow::Result<PathBuf> {
         let dir = self.agent_dir();
         let file = |name: &str| quoted(&dir.join(name));
-        let turn = match wiring.turn.as_slice() {
-            [] => String::new(),
-            urls => format!("servers = [{{ urls = {} }}]", Value::from(urls.to_vec())),
-        };
+        let relay = |url: &String| format!("{{ urls = [{}] }}", Value::from(url.clone()));
+        let turn = wiring.turn.iter().map(relay).collect::<Vec<_>>().join(", ");
         let text = format!(
             r#"[agent]
-name = "dev"
+name = "{name}"
 deployment = "dev"
 url = "{url}"
 boot_timeout_s = {boot_timeout_s}
 sweep_s = {sweep_s}
+sighting_s = {sighting_s}
+lease_s = {lease_s}
 
 [api]
 listen = "127.0.0.1:{port}"
+
+[admin]
+socket = {socket}
+
+{debug}
 
 [tls]
 certificate = {certificate}
@@ -141,15 +175,21 @@ first_root_key = {root}
 state = {state}
 
 [turn]
-{turn}
+servers = [{turn}]
+lifetime_s = {credential_s}
 sealing_key = {sealing}
 first_secret = {secret}
 state = {state}
 "#,
+            name = self.agent,
             url = self.agent_url(),
             boot_timeout_s = wiring.boot_timeout_s,
             sweep_s = wiring.sweep_s,
+            sighting_s = wiring.sighting_s,
+            lease_s = wiring.lease_s,
             port = self.agent_port,
+            socket = quoted(&self.agent_socket()),
+            debug = wiring.debug_section(),
             certificate = file("server.crt"),
             key = file("server.key"),
             nats = wiring.nats_section(),
@@ -159,6 +199,7 @@ state = {state}
             ams_pin = wiring.ams_pin,
             sealing = file("sealing.key"),
             root = file("root.key"),
+            credential_s = wiring.credential_s,
             secret = file("turn.secret"),
             state = file("state"),
         );
@@ -173,7 +214,11 @@ state = {state}
             r#"[gateway]
 listen = "127.0.0.1:{port}"
 public_url = "{url}"
-admin_socket = {socket}
+
+[admin]
+socket = {socket}
+
+{debug}
 
 [tls]
 certificate = {certificate}
@@ -188,6 +233,7 @@ state = {state}
             port = self.gateway_port,
             url = self.gateway_url(),
             socket = quoted(&self.admin_socket()),
+            debug = wiring.debug_section(),
             certificate = file("server.crt"),
             key = file("server.key"),
             nats = wiring.nats_section(),
@@ -200,6 +246,13 @@ state = {state}
 }
 
 impl Wiring {
+    fn debug_section(&self) -> &'static str {
+        match self.faults {
+            true => "[debug]\nfault_injection = \"yes_for_test_purposes_only\"\n",
+            false => "",
+        }
+    }
+
     fn nats_section(&self) -> String {
         format!(
             "[nats]\nservers = [\"{}\"]\nca = {}\ntoken = {}\n",

@@ -26,15 +26,25 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Options {
     /// Whether there is a relay; it must be installed then.
     pub coturn: bool,
+    /// What a TURN credential is good for.
+    pub credential_s: u64,
     /// From the creation of an instance until it runs.
     pub boot: Duration,
     /// What an instance runs.
     pub launcher: Launcher,
+    /// Whether operators can make actors fail.
+    pub faults: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { coturn: false, boot: Duration::ZERO, launcher: simulated_instances() }
+        Self {
+            coturn: false,
+            credential_s: 3600,
+            boot: Duration::ZERO,
+            launcher: simulated_instances(),
+            faults: false,
+        }
     }
 }
 
@@ -72,8 +82,12 @@ impl Stack {
             ams: site.ams_url(),
             ams_pin: ams.fingerprint(),
             turn: coturn.iter().map(Coturn::url).collect(),
+            credential_s: options.credential_s,
             boot_timeout_s: 60,
             sweep_s: 2,
+            sighting_s: 1,
+            lease_s: 10,
+            faults: options.faults,
         };
         let agent = Agent::start(AgentConfig::read(&site.write_agent(&wiring)?)?)?;
         let gateway = GatewayConfig::read(&site.write_gateway(&wiring)?)?;

@@ -21,6 +21,9 @@ use stream_pki::ServedIdentity;
 use stream_sessions::Sessions;
 use stream_supervisor::{Mailbox, Supervisor};
 use stream_tokens::Tokens;
+use tokio::sync::watch;
+
+pub use routes::ENDPOINTS;
 
 use actor::Actor;
 use routes::House;
@@ -59,6 +62,7 @@ impl Default for Config {
 pub struct Api {
     mailbox: Mailbox<Actor>,
     address: SocketAddr,
+    closing: watch::Sender<bool>,
 }
 
 impl Api {
@@ -71,11 +75,12 @@ impl Api {
         tokens: Tokens,
         supervisor: Supervisor,
     ) -> io::Result<Self> {
-        let house = House::new(sessions, tokens, supervisor.clone());
+        let (closing, closed) = watch::channel(false);
+        let house = House::new(sessions, tokens, supervisor.clone(), closed);
         let routes = move |app: &mut _| routes::configure(app, &house);
         let (mailbox, address) = actor::start(config, &served, routes, &supervisor)?;
         log::info!("the api listens on https://{address}");
-        Ok(Self { mailbox, address })
+        Ok(Self { mailbox, address, closing })
     }
 
     /// Where it listens, the port chosen if the configuration left that open.
@@ -85,6 +90,7 @@ impl Api {
 
     /// Takes no more connections, lets requests under way finish for a few seconds, and ends.
     pub async fn stop(&self) {
+        self.closing.send_replace(true);
         if let Err(unavailable) = self.mailbox.ask(actor::Close).await {
             log::warn!("the api could not be stopped in order: {unavailable}");
         }

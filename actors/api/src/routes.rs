@@ -1,14 +1,21 @@
 //! The table of endpoints.
 
+mod metrics;
 mod open;
 mod session;
 mod signals;
 
+use actix_web::HttpResponse;
+use actix_web::http::Method;
+use std::time::Duration;
+
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpResponse, Resource, Route};
+use stream_metrics::Requests;
+use stream_protocol::{Endpoint, Op};
 use stream_sessions::Sessions;
 use stream_supervisor::Supervisor;
 use stream_tokens::Tokens;
+use tokio::sync::watch;
 
 use crate::error::ApiError;
 
@@ -18,35 +25,102 @@ pub(crate) struct House {
     sessions: Sessions,
     tokens: Tokens,
     supervisor: Supervisor,
+    requests: Requests,
+    /// Turns true when the unit stops.
+    closing: watch::Receiver<bool>,
 }
 
 impl House {
-    pub(crate) fn new(sessions: Sessions, tokens: Tokens, supervisor: Supervisor) -> Self {
-        Self { sessions, tokens, supervisor }
+    pub(crate) fn new(
+        sessions: Sessions,
+        tokens: Tokens,
+        supervisor: Supervisor,
+        closing: watch::Receiver<bool>,
+    ) -> Self {
+        Self { sessions, tokens, supervisor, requests: Requests::default(), closing }
+    }
+
+    /// Runs a long-poll that may take as long as `wait`; a unit that stops has it answer at once,
+    /// so that its client goes on elsewhere.
+    async fn poll<T, E>(
+        &self,
+        wait: Duration,
+        poll: impl AsyncFn(Duration) -> Result<T, E>,
+    ) -> Result<T, E> {
+        long_poll(self.closing.clone(), wait, poll).await
+    }
+}
+
+/// Makes the list of endpoints and what adds them to the server from one table, so that there is no
+/// endpoint without an entry.
+macro_rules! endpoints {
+    ($($method:ident $path:literal $op:expr => $handler:path,)*) => {
+        /// What the API serves, and the operation that a token must allow for it.
+        pub const ENDPOINTS: &[Endpoint] =
+            &[$(Endpoint { method: stringify!($method), path: $path, op: $op },)*];
+
+        fn add(app: &mut ServiceConfig) {
+            $(app.route($path, web::method(Method::$method).to($handler));)*
+            // Reached by the methods that are left.
+            $(app.service(web::resource($path).default_service(web::to(other_method)));)*
+        }
+    };
+}
+
+endpoints! {
+    GET "/metrics" Some(Op::StatusRead) => metrics::scrape,
+    GET "/1.0" None => open::version,
+    GET "/1.0/health/live" None => open::live,
+    GET "/1.0/health/ready" None => open::ready,
+    GET "/1.0/status" Some(Op::StatusRead) => open::status,
+    GET "/1.0/sessions/{id}" Some(Op::SessionRead) => session::read,
+    DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => session::end,
+    PATCH "/1.0/sessions/{id}" Some(Op::SessionReport) => session::report,
+    GET "/1.0/sessions/{id}/commands" Some(Op::CommandRead) => session::commands,
+    POST "/1.0/sessions/{id}/signals" Some(Op::SignalWrite) => signals::write,
+    GET "/1.0/sessions/{id}/signals" Some(Op::SignalRead) => signals::read,
+    POST "/1.0/sessions/{id}/ice-servers" Some(Op::IceMint) => session::ice_servers,
+}
+
+async fn long_poll<T, E>(
+    mut closing: watch::Receiver<bool>,
+    wait: Duration,
+    poll: impl AsyncFn(Duration) -> Result<T, E>,
+) -> Result<T, E> {
+    tokio::select! {
+        answer = poll(wait) => answer,
+        _ = closing.wait_for(|closing| *closing) => poll(Duration::ZERO).await,
     }
 }
 
 pub(crate) fn configure(app: &mut ServiceConfig, house: &House) {
-    let session = web::get().to(session::read);
-    let end = web::delete().to(session::end);
-    let report = web::patch().to(session::report);
-    let (write, read) = (web::post().to(signals::write), web::get().to(signals::read));
-    app.app_data(web::Data::new(house.clone()))
-        .service(at("/1.0", [web::get().to(open::version)]))
-        .service(at("/1.0/health/live", [web::get().to(open::live)]))
-        .service(at("/1.0/health/ready", [web::get().to(open::ready)]))
-        .service(at("/1.0/status", [web::get().to(open::status)]))
-        .service(at("/1.0/sessions/{id}", [session, end, report]))
-        .service(at("/1.0/sessions/{id}/commands", [web::get().to(session::commands)]))
-        .service(at("/1.0/sessions/{id}/signals", [write, read]))
-        .service(at("/1.0/sessions/{id}/ice-servers", [web::post().to(session::ice_servers)]));
-}
-
-fn at<const N: usize>(path: &str, routes: [Route; N]) -> Resource {
-    let resource = web::resource(path).default_service(web::to(other_method));
-    routes.into_iter().fold(resource, Resource::route)
+    app.app_data(web::Data::new(house.clone()));
+    app.app_data(web::Data::new(house.requests.clone()));
+    add(app);
 }
 
 async fn other_method() -> Result<HttpResponse, ApiError> {
     Err(ApiError::MethodNotAllowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix::test]
+    async fn a_poll_that_waits_is_answered_when_the_unit_stops() {
+        let (stop, closing) = watch::channel(false);
+        let poll = async |wait: Duration| {
+            if !wait.is_zero() {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, ()>("nothing new")
+        };
+        let polled = long_poll(closing, Duration::from_secs(60), poll);
+        let stops = async {
+            stop.send_replace(true);
+        };
+        let (answer, ()) = tokio::join!(polled, stops);
+        assert_eq!(answer, Ok("nothing new"));
+    }
 }

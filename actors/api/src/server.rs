@@ -11,6 +11,7 @@ use actix_web::middleware::{Next, NormalizePath, from_fn};
 use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use rustls::ServerConfig;
+use stream_metrics::Requests;
 use tokio::sync::oneshot;
 
 use crate::error::ApiError;
@@ -46,7 +47,7 @@ pub(crate) fn build(
     let app = move || {
         App::new()
             .wrap(NormalizePath::trim())
-            .wrap(from_fn(log_access))
+            .wrap(from_fn(around))
             .configure(&routes)
             .default_service(web::to(nothing_here))
     };
@@ -89,21 +90,24 @@ async fn nothing_here() -> Result<HttpResponse, ApiError> {
     Err(ApiError::NoSuchEndpoint)
 }
 
-/// Logs each request when it is answered. Never the query, which may hold a token.
-async fn log_access(
+/// Counts each request when it is answered, and logs it. Never the query, which may hold a token.
+async fn around(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    if !log::log_enabled!(log::Level::Debug) {
-        return next.call(request).await;
-    }
+    let counted = request.app_data::<web::Data<Requests>>().map(|requests| requests.begin());
     let (method, path) = (request.method().clone(), request.path().to_owned());
     let begun = Instant::now();
     let answer = next.call(request).await;
-    let status = match &answer {
-        Ok(response) => response.status(),
-        Err(error) => error.as_response_error().status_code(),
+    let (status, handler) = match &answer {
+        Ok(response) => (response.status(), response.request().match_pattern()),
+        Err(error) => (error.as_response_error().status_code(), None),
     };
+    if let Some(counted) = counted {
+        // The pattern of the resource: what stands in its places is never told.
+        let handler = handler.as_deref().unwrap_or("none");
+        counted.answered(handler, method.as_str(), status.as_u16(), (None, None));
+    }
     log::debug!(
         "{method} {path} answered with {} in {} ms",
         status.as_u16(),

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Message;
 use async_nats::connection::State;
 use async_nats::{Client, Event, jetstream};
 use stream_protocol::subjects::Bucket;
-use stream_supervisor::{Handler, Me, Recipient, Reply, Worker};
+use stream_supervisor::{Handler, Me, Recipient, Reply, Worker, detached};
 use tokio::sync::{oneshot, watch};
 
 use crate::inbound::{self, Inbound};
@@ -20,8 +20,28 @@ use crate::{BridgeError, Config};
 /// How often the connection is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The subjects to serve; outlives a crash of the actor.
-pub(crate) type Served = Arc<Mutex<BTreeMap<String, Recipient<Inbound>>>>;
+/// What outlives a crash of the actor: the subjects to serve, and a connection that still stands.
+/// So a restart is not noticed by anybody who asks or is asked over NATS.
+#[derive(Clone, Default)]
+pub(crate) struct Kept {
+    served: Arc<Mutex<Served>>,
+    connection: Arc<Mutex<Option<Connection>>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Served {
+    pub(crate) to: BTreeMap<String, Recipient<Inbound>>,
+    /// One entry for every subject served on this connection; dropping it ends the subscription.
+    listening: HashMap<String, oneshot::Sender<()>>,
+}
+
+/// A connection as the actor left it when it failed.
+#[derive(Clone)]
+struct Connection {
+    connected: Connected,
+    connects: Arc<watch::Sender<u64>>,
+    reached: Instant,
+}
 
 /// A working connection; cheap to clone into an answer that takes time.
 #[derive(Clone)]
@@ -37,10 +57,10 @@ pub(crate) struct Connected {
 pub(crate) struct Actor {
     config: Config,
     unit: String,
-    served: Served,
-    /// One entry for every subject served on this connection; dropping it ends the subscription.
-    listening: HashMap<String, oneshot::Sender<()>>,
+    kept: Kept,
     link: Result<Connected, String>,
+    /// When the link came to stand; means nothing while there is none.
+    pub(crate) reached: Instant,
     /// The client, which makes a lost connection again by itself.
     client: Option<Client>,
     /// How often it has connected; counted by the client's own task.
@@ -71,18 +91,26 @@ struct Up(Arc<Connected>);
 struct StillAway(String);
 
 impl Actor {
-    pub(crate) fn new(config: Config, unit: String, served: Served) -> Self {
-        Self {
+    /// Goes on with the connection that was kept, if it stands.
+    pub(crate) fn new(config: Config, unit: String, kept: Kept) -> Self {
+        let stands = |connection: &Connection| {
+            connection.connected.client.connection_state() == State::Connected
+        };
+        let connection = lock(&kept.connection).clone().filter(stands);
+        let fresh = Self {
             config,
             unit,
-            served,
-            listening: HashMap::new(),
+            kept,
             link: Err("not connected yet".to_owned()),
+            reached: Instant::now(),
             client: None,
             connects: Arc::new(watch::channel(0).0),
             prepared_for: 0,
             preparing: false,
-        }
+        };
+        let Some(Connection { connected, connects, reached }) = connection else { return fresh };
+        let (client, prepared_for) = (Some(connected.client.clone()), *connects.borrow());
+        Self { link: Ok(connected), reached, client, connects, prepared_for, ..fresh }
     }
 
     /// Answers with what `work` makes of the connection, or that there is none.
@@ -100,22 +128,25 @@ impl Actor {
     }
 
     /// Subscribes to `subject` unless that is done already.
-    pub(crate) fn listen(&mut self, subject: &str, to: Recipient<Inbound>, me: &Me<Self>) {
+    pub(crate) fn listen(&self, subject: &str, to: Recipient<Inbound>) {
         let Ok(connected) = &self.link else { return };
-        if self.listening.contains_key(subject) {
+        let mut served = self.served();
+        if served.listening.contains_key(subject) {
             return;
         }
         let (end, ended) = oneshot::channel();
-        self.listening.insert(subject.to_owned(), end);
-        me.spawn(inbound::listen(connected.client.clone(), subject.to_owned(), to, ended));
+        served.listening.insert(subject.to_owned(), end);
+        let listen = inbound::listen(connected.client.clone(), subject.to_owned(), to, ended);
+        // Not work of this state: requests come in while it is rebuilt.
+        detached("a subscription", listen);
     }
 
-    pub(crate) fn unlisten(&mut self, subject: &str) {
-        self.listening.remove(subject);
+    pub(crate) fn unlisten(&self, subject: &str) {
+        self.served().listening.remove(subject);
     }
 
-    pub(crate) fn served(&self) -> MutexGuard<'_, BTreeMap<String, Recipient<Inbound>>> {
-        self.served.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    pub(crate) fn served(&self) -> MutexGuard<'_, Served> {
+        lock(&self.kept.served)
     }
 
     /// Makes sure of the store, as often as it takes. A server that came back may have lost what it
@@ -138,6 +169,10 @@ impl Actor {
 
 impl Worker for Actor {
     fn started(&mut self, me: &Me<Self>) {
+        me.every(LOOK, Look);
+        if self.client.is_some() {
+            return;
+        }
         let (config, unit, told) = (self.config.clone(), self.unit.clone(), me.clone());
         let connects = Arc::clone(&self.connects);
         me.spawn(async move {
@@ -159,13 +194,14 @@ impl Worker for Actor {
                 tokio::time::sleep(link::pause(attempt)).await;
             }
         });
-        me.every(LOOK, Look);
     }
 }
 
 impl Handler<Connect> for Actor {
     fn handle(&mut self, Connect(client): &Connect, me: &Me<Self>) -> Reply<()> {
         self.client = Some(client.clone());
+        // What was served on another connection is not served on this one.
+        self.served().listening.clear();
         // The client counts its first connect only now and then a little later.
         self.prepare(client.clone(), 1, me);
         ().into()
@@ -190,13 +226,19 @@ impl Handler<Look> for Actor {
 }
 
 impl Handler<Up> for Actor {
-    fn handle(&mut self, Up(connected): &Up, me: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, Up(connected): &Up, _: &Me<Self>) -> Reply<()> {
         log::info!("nats is connected");
         self.preparing = false;
         self.link = Ok(connected.as_ref().clone());
-        let served: Vec<_> = self.served().clone().into_iter().collect();
+        self.reached = Instant::now();
+        *lock(&self.kept.connection) = Some(Connection {
+            connected: connected.as_ref().clone(),
+            connects: Arc::clone(&self.connects),
+            reached: self.reached,
+        });
+        let served = self.served().to.clone();
         for (subject, to) in served {
-            self.listen(&subject, to, me);
+            self.listen(&subject, to);
         }
         ().into()
     }
@@ -215,4 +257,8 @@ impl Handler<AskLink> for Actor {
         let error = self.link.as_ref().err().cloned();
         Link { connected: error.is_none(), error }.into()
     }
+}
+
+fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
+    kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -113,19 +113,19 @@ impl Handler<Ask> for Actor {
 }
 
 impl Handler<Serve> for Actor {
-    fn handle(&mut self, serve: &Serve, me: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, serve: &Serve, _: &Me<Self>) -> Reply<()> {
         let Serve { subject, to } = serve;
-        self.served().insert(subject.clone(), to.clone());
+        self.served().to.insert(subject.clone(), to.clone());
         // Another recipient may have served it so far.
         self.unlisten(subject);
-        self.listen(subject, to.clone(), me);
+        self.listen(subject, to.clone());
         ().into()
     }
 }
 
 impl Handler<Withdraw> for Actor {
     fn handle(&mut self, withdraw: &Withdraw, _: &Me<Self>) -> Reply<()> {
-        self.served().remove(&withdraw.subject);
+        self.served().to.remove(&withdraw.subject);
         self.unlisten(&withdraw.subject);
         ().into()
     }

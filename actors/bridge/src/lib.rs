@@ -2,8 +2,8 @@
 //!
 //! Owns the connection of this process. Everybody of a higher row asks it; upward it only tells:
 //! a request that arrives goes to the [`Recipient`] that serves its subject. A restart of the actor
-//! makes a new connection and serves the same subjects again; nothing that NATS acknowledged is
-//! lost. While NATS is away every question is answered [`BridgeError::Away`] at once, and the
+//! goes on with the connection if it still stands, else makes another, and serves the same subjects;
+//! nothing that NATS acknowledged is lost. While NATS is away every question is answered [`BridgeError::Away`] at once, and the
 //! connection is tried again with growing pauses.
 
 mod actor;
@@ -15,10 +15,11 @@ mod inbound;
 mod link;
 mod sealed;
 mod signals;
+mod standing;
 mod store;
+mod watch;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -31,9 +32,10 @@ pub use error::{BridgeError, ConfigError};
 pub use feed::Feed;
 pub use inbound::Inbound;
 pub use link::Link;
-pub use sealed::{SealedError, follow_sealed, load_sealed};
+pub use sealed::{SealedError, change_sealed, follow_sealed, load_sealed};
+pub use standing::Standing;
 
-use actor::Actor;
+use actor::{Actor, Kept};
 
 /// How to reach NATS.
 ///
@@ -79,10 +81,10 @@ impl Bridge {
     /// files cannot be read, before anything is started.
     pub fn start(config: Config, unit: &str, supervisor: &Supervisor) -> Result<Self, ConfigError> {
         config.check()?;
-        let served = Arc::default();
+        let kept = Kept::default();
         let unit = unit.to_owned();
         let limits = Limits { mailbox: 8192, at_once: 1024, ..Limits::default() };
-        let factory = move || Actor::new(config.clone(), unit.clone(), Arc::clone(&served));
+        let factory = move || Actor::new(config.clone(), unit.clone(), kept.clone());
         Ok(Self(supervisor.host("bridge", Restart::default(), limits, factory)))
     }
 
@@ -139,7 +141,18 @@ impl Bridge {
         key: &str,
         value: &T,
     ) -> Result<u64, BridgeError> {
-        self.write(bucket, key, value, store::How::Put).await
+        self.write(bucket, key, value, store::How::Put { ttl: None }).await
+    }
+
+    /// Stores a value that goes away after `ttl`, whatever was there.
+    pub async fn put_for<T: Serialize>(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: &T,
+        ttl: Duration,
+    ) -> Result<u64, BridgeError> {
+        self.write(bucket, key, value, store::How::Put { ttl: Some(ttl) }).await
     }
 
     /// Removes a key; one that is not there is fine.
@@ -153,7 +166,7 @@ impl Bridge {
         &self,
         bucket: Bucket,
     ) -> Result<Vec<(String, Entry<T>)>, BridgeError> {
-        let entries = self.0.ask(store::List { bucket }).await??;
+        let entries = self.0.ask(store::List { bucket, after: 0 }).await??;
         let decoded = entries.into_iter().filter_map(|(key, raw)| match raw.decode() {
             Ok(entry) => Some((key, entry)),
             Err(error) => {
@@ -164,8 +177,20 @@ impl Bridge {
         Ok(decoded.collect())
     }
 
-    /// Returns a feed that tells when the value under `key` may have changed. Only the bucket of
-    /// sessions is published live.
+    /// Returns the keys written after revision `after` and the revisions they have now; after 0
+    /// all keys of the bucket. What is stored under them is not looked at.
+    pub async fn keys(
+        &self,
+        bucket: Bucket,
+        after: u64,
+    ) -> Result<Vec<(String, u64)>, BridgeError> {
+        let entries = self.0.ask(store::List { bucket, after }).await??;
+        Ok(entries.into_iter().map(|(key, entry)| (key, entry.revision)).collect())
+    }
+
+    /// Returns a feed that tells when the value under `key` may have changed; with the key `>`,
+    /// when any value of the bucket may have. Only the buckets of sessions, of keys and of what is
+    /// revoked are published live.
     pub async fn follow_entry(&self, bucket: Bucket, key: &str) -> Result<Feed, BridgeError> {
         self.0.ask(feed::Follow { subject: store::live_subject(bucket, key) }).await?
     }
@@ -228,6 +253,12 @@ impl Bridge {
     pub async fn withdraw(&self, subject: &str) -> Result<(), BridgeError> {
         self.0.ask(inbound::Withdraw { subject: subject.to_owned() }).await?;
         Ok(())
+    }
+
+    /// Returns how far what is not in `bucket` can be believed not to be: how old it is, and for
+    /// how long NATS has been reached.
+    pub async fn standing(&self, bucket: Bucket) -> Result<Standing, BridgeError> {
+        self.0.ask(standing::AskStanding(bucket)).await?
     }
 
     /// Returns whether NATS is connected, and if not, why.

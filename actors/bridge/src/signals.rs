@@ -95,7 +95,7 @@ async fn page(
     after: Option<Cursor>,
     generation: u64,
 ) -> Result<Page, BridgeError> {
-    let from = after.map_or(1, |cursor| cursor.sequence.saturating_add(1));
+    let mut from = after.map_or(1, |cursor| cursor.sequence.saturating_add(1));
     let mut end_before = None;
     loop {
         let batch = batch::get(&nats.client, subjects::SIGNALS, subject, from).await?;
@@ -104,14 +104,21 @@ async fn page(
         if let Some(after) = after {
             extent.check(after)?;
         }
-        let read = batch.messages.last().map(|message| message.sequence);
-        if let Some(sequence) = read.or(end_before) {
-            let cursor = Cursor { epoch: extent.epoch, sequence };
-            return Ok(Page { cursor, signals: decode(batch, extent.epoch, after, generation) });
+        let (read, complete) = (batch.messages.last().map(|last| last.sequence), batch.complete);
+        let signals = decode(batch, extent.epoch, after, generation);
+        match read {
+            // Many signals of generations before: what is asked for comes behind them.
+            Some(sequence) if signals.is_empty() && !complete => from = sequence + 1,
+            _ => {
+                if let Some(sequence) = read.or(end_before) {
+                    return Ok(Page { cursor: Cursor { epoch: extent.epoch, sequence }, signals });
+                }
+                // Nothing to read. The end of the stream, once it is known to be older than a
+                // second read that finds nothing either, is a cursor that moved on without
+                // skipping anything.
+                end_before = Some(extent.last);
+            }
         }
-        // Nothing to read. The end of the stream, once it is known to be older than a second
-        // read that finds nothing either, is a cursor that moved on without skipping anything.
-        end_before = Some(extent.last);
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix::Message;
 use async_nats::Client;
+use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{
     Config as StreamConfig, DiscardPolicy, Republish, StorageType,
 };
@@ -99,7 +100,8 @@ fn bucket_config(bucket: Bucket, replicas: usize) -> kv::Config {
         Bucket::Agents => {
             kv::Config { storage: StorageType::Memory, max_age: Duration::from_secs(15), ..common }
         }
-        Bucket::Sessions => kv::Config {
+        // What others wait for is published: an end, a revocation, a rotation.
+        Bucket::Keys | Bucket::Revoked | Bucket::Sessions => kv::Config {
             republish: Some(Republish {
                 source: format!("$KV.{}.>", bucket.name()),
                 destination: live_subject(bucket, ">"),
@@ -157,7 +159,7 @@ pub(crate) struct Write {
 #[derive(Clone, Copy)]
 pub(crate) enum How {
     Create,
-    Put,
+    Put { ttl: Option<Duration> },
     Update { revision: u64, ttl: Option<Duration> },
 }
 
@@ -169,11 +171,12 @@ pub(crate) struct Remove {
     pub(crate) key: String,
 }
 
-/// Reads all records of a bucket.
+/// Reads the records of a bucket that were written after a revision; after 0 all of them.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<(String, Raw)>, BridgeError>")]
 pub(crate) struct List {
     pub(crate) bucket: Bucket,
+    pub(crate) after: u64,
 }
 
 impl Handler<Read> for Actor {
@@ -205,9 +208,13 @@ impl Handler<Write> for Actor {
                         _ => BridgeError::Away(chain(&error)),
                     })
                 }
-                How::Put => {
+                How::Put { ttl: None } => {
                     let put = in_time(store.put(key, value)).await?;
                     put.map_err(|error| BridgeError::Away(chain(&error)))
+                }
+                How::Put { ttl: Some(ttl) } => {
+                    let message = PublishMessage::build().payload(value).ttl(ttl);
+                    publish(&nats.jetstream, bucket, &key, message).await
                 }
                 How::Update { revision, ttl: None } => in_time(store.update(key, value, revision))
                     .await?
@@ -217,26 +224,23 @@ impl Handler<Write> for Actor {
                         _ => BridgeError::Away(chain(&error)),
                     }),
                 How::Update { revision, ttl: Some(ttl) } => {
-                    let subject = format!("$KV.{}.{key}", bucket.name());
-                    update_for(&nats.jetstream, subject, value, revision, ttl).await
+                    let message = PublishMessage::build().payload(value).ttl(ttl);
+                    let message = message.expected_last_subject_sequence(revision);
+                    publish(&nats.jetstream, bucket, &key, message).await
                 }
             }
         })
     }
 }
 
-/// The client has no update with a time to live; on the wire it is one header more.
-async fn update_for(
+/// The client writes no record with a time to live; on the wire it is one header more.
+async fn publish(
     jetstream: &jetstream::Context,
-    subject: String,
-    value: Bytes,
-    revision: u64,
-    ttl: Duration,
+    bucket: Bucket,
+    key: &str,
+    message: PublishMessage,
 ) -> Result<u64, BridgeError> {
-    let message = jetstream::message::PublishMessage::build()
-        .payload(value)
-        .expected_last_subject_sequence(revision)
-        .ttl(ttl);
+    let subject = format!("$KV.{}.{key}", bucket.name());
     let sent = in_time(jetstream.send_publish(subject, message)).await?;
     let acknowledged = sent.map_err(|error| BridgeError::Away(chain(&error)))?.await;
     acknowledged.map(|ack| ack.sequence).map_err(|error| match error.kind() {
@@ -263,13 +267,13 @@ impl Handler<List> for Actor {
         list: &List,
         _: &Me<Self>,
     ) -> Reply<Result<Vec<(String, Raw)>, BridgeError>> {
-        let bucket = list.bucket;
+        let List { bucket, after } = *list;
         self.with(async move |nats| {
             let (stream, prefix) =
                 (format!("KV_{}", bucket.name()), format!("$KV.{}.", bucket.name()));
             let filter = format!("{prefix}>");
             let mut entries = Vec::new();
-            let mut next = 1;
+            let mut next = after + 1;
             // History is one: every key comes up once, at its latest revision.
             loop {
                 let batch = batch::get(&nats.client, &stream, &filter, next).await?;

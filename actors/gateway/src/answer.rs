@@ -60,7 +60,11 @@ impl ResponseError for Refused {
 
 impl From<BridgeError> for Refused {
     fn from(error: BridgeError) -> Self {
-        Self::Refusal(error.refusal())
+        Self::Refusal(match error {
+            // The only records that are asked for by their name are those of sessions.
+            BridgeError::Missing => Refusal::new(Code::NotFound, "session not found"),
+            other => other.refusal(),
+        })
     }
 }
 
@@ -69,7 +73,11 @@ impl From<TokensError> for Refused {
         match error {
             TokensError::Invalid => Self::Unauthorized,
             TokensError::Forbidden => Self::Forbidden,
-            error => Refusal::new(Code::Unavailable, error.to_string()).into(),
+            // The cause is for the operator: it names files and what is wrong with them.
+            error => {
+                log::warn!("tokens cannot be checked: {error}");
+                Refusal::new(Code::Unavailable, "tokens cannot be checked now").into()
+            }
         }
     }
 }

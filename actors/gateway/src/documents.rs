@@ -4,17 +4,11 @@ use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError, Entry};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Code, DesiredState, Refusal, SessionDocument, SessionId, Status};
+use stream_protocol::{DesiredState, Refusal, SessionDocument, SessionId, Status};
 
 use crate::answer::Refused;
 use crate::clock;
 use crate::hints::{Hints, Topic};
-
-/// How often a change is tried again when somebody else was faster.
-const ATTEMPTS: usize = 8;
-
-/// How long the document of a session stays after its end.
-const TOMBSTONE: Duration = Duration::from_secs(3600);
 
 /// Returns the document of a session and its revision. Refuses a session there is none of.
 pub(crate) async fn read(
@@ -22,7 +16,7 @@ pub(crate) async fn read(
     id: &SessionId,
 ) -> Result<Entry<SessionDocument>, Refused> {
     let entry = bridge.read(Bucket::Sessions, id.as_str()).await?;
-    entry.ok_or_else(|| Refusal::new(Code::NotFound, "session not found").into())
+    Ok(entry.ok_or(BridgeError::Missing)?)
 }
 
 /// Changes a document by `edit`, which sees the latest version, perhaps several times, and may
@@ -32,25 +26,8 @@ pub(crate) async fn change(
     id: &SessionId,
     edit: impl Fn(&mut SessionDocument) -> Result<(), Refusal>,
 ) -> Result<SessionDocument, Refused> {
-    for _ in 0..ATTEMPTS {
-        let Entry { value: before, revision } = read(bridge, id).await?;
-        let mut after = before.clone();
-        edit(&mut after)?;
-        if after == before {
-            return Ok(after);
-        }
-        let (bucket, key) = (Bucket::Sessions, id.as_str());
-        let written = match after.status.is_final() {
-            true => bridge.expire(bucket, key, &after, revision, TOMBSTONE).await,
-            false => bridge.update(bucket, key, &after, revision).await,
-        };
-        match written {
-            Ok(_) => return Ok(after),
-            Err(BridgeError::Conflict) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(Refusal::new(Code::Busy, "the session changes too often").into())
+    let changed = bridge.change_session(id, |document| edit(document).map_err(Refused::from));
+    Ok(changed.await?.value)
 }
 
 /// Asks for the end of a session in its document. One that no agent has claimed ends at once, as

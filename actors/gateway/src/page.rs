@@ -27,6 +27,7 @@ macro_rules! asset {
 const ASSETS: &[Asset] = &[
     asset!("/", "index.html", HTML),
     asset!("/api.js", "api.js", SCRIPT),
+    asset!("/attenuate.js", "attenuate.js", SCRIPT),
     asset!("/control.js", "control.js", SCRIPT),
     asset!("/main.js", "main.js", SCRIPT),
     asset!("/stream.js", "stream.js", SCRIPT),

@@ -11,29 +11,46 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{Error, HttpResponse};
-use stream_protocol::{Code, Failure, Refusal};
+use stream_protocol::{Code, Endpoint, Failure, Op, Refusal};
 
 use crate::answer::Answer;
 use crate::state::State;
-use crate::{catalog, page, sessions, socket};
+use crate::{catalog, metrics, page, sessions, socket};
+
+/// Makes the list of endpoints and what adds them to the server from one table, so that there is no
+/// endpoint without an entry.
+macro_rules! endpoints {
+    ($($method:ident $path:literal $op:expr => $handler:path,)*) => {
+        /// What the API serves, and the operation that a token must allow for it. The page is open.
+        pub const ENDPOINTS: &[Endpoint] =
+            &[$(Endpoint { method: stringify!($method), path: $path, op: $op },)*];
+
+        fn add(service: &mut ServiceConfig) {
+            $(service.route($path, web::method(Method::$method).to($handler));)*
+            // Reached by the methods that are left.
+            $(service.service(web::resource($path).default_service(web::to(wrong_method)));)*
+        }
+    };
+}
+
+endpoints! {
+    GET "/metrics" Some(Op::StatusRead) => metrics::scrape,
+    GET "/1.0/applications" Some(Op::ApplicationRead) => catalog::applications,
+    GET "/1.0/regions" Some(Op::RegionRead) => catalog::regions,
+    GET "/1.0/status" None => catalog::status,
+    GET "/1.0/sessions" Some(Op::SessionRead) => sessions::list,
+    POST "/1.0/sessions" Some(Op::SessionCreate) => sessions::create,
+    GET "/1.0/sessions/{id}" Some(Op::SessionRead) => sessions::read,
+    DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => sessions::delete,
+    POST "/1.0/sessions/{id}/join" Some(Op::SessionJoin) => sessions::join,
+    GET "/1.0/sessions/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open,
+    GET "/1.0/session/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open,
+}
 
 /// Adds all routes.
 pub(crate) fn configure(service: &mut ServiceConfig) {
-    let api = web::scope("/1.0")
-        .service(at("/applications").get(catalog::applications))
-        .service(at("/regions").get(catalog::regions))
-        .service(at("/status").get(catalog::status))
-        .service(at("/sessions").get(sessions::list).post(sessions::create))
-        .service(at("/sessions/{id}").get(sessions::read).delete(sessions::delete))
-        .service(at("/sessions/{id}/join").post(sessions::join))
-        .service(at("/sessions/{id}/sockets/slave").get(socket::open))
-        .service(at("/session/{id}/sockets/slave").get(socket::open))
-        .default_service(web::to(unknown));
-    service.service(api).configure(page::configure).default_service(web::to(unknown));
-}
-
-fn at(path: &str) -> actix_web::Resource {
-    web::resource(path).default_service(web::to(wrong_method))
+    add(service);
+    service.configure(page::configure).default_service(web::to(unknown));
 }
 
 async fn unknown() -> Answer {
@@ -44,13 +61,16 @@ async fn wrong_method() -> HttpResponse {
     HttpResponse::MethodNotAllowed().json(Failure::new(405, "this path does not take the method"))
 }
 
-/// Around every request: answers preflights, marks answers for browsers, writes the access log.
+/// Around every request: answers preflights, marks answers for browsers, counts, writes the access
+/// log.
 pub(crate) async fn around(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
     let state = request.app_data::<Data<State>>().expect("the server adds its state").clone();
+    let counted = state.requests.begin();
+    let request_size = metrics::length(&request);
     let origin = request.headers().get(ORIGIN).cloned();
     let (method, path) = (request.method().clone(), request.path().to_owned());
 
@@ -66,6 +86,9 @@ pub(crate) async fn around(
         response
     };
 
+    let handler = metrics::handler(&method, response.request().match_pattern().as_deref());
+    let sizes = (request_size, metrics::size(response.response().body()));
+    counted.answered(handler, method.as_str(), response.status().as_u16(), sizes);
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -25,7 +25,7 @@ use crate::{answer, documents};
 use listing::Listing;
 
 /// How long the owner of a session may take to answer.
-const OWNER_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const OWNER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long a deletion with `sync` waits for the end.
 const END_DEADLINE: Duration = Duration::from_secs(30);

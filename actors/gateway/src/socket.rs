@@ -20,6 +20,8 @@ use relay::Relay;
 #[derive(Deserialize)]
 struct Opening {
     token: String,
+    /// The last renewal of ICE servers that the client has heard of; without it, the present one.
+    ice_renewal: Option<u64>,
 }
 
 /// GET `/1.0/sessions/{id}/sockets/slave`: relays signals between the client and the instance.
@@ -33,7 +35,7 @@ pub(crate) async fn open(
     state: Data<State>,
 ) -> Answer {
     let query = Query::<Opening>::from_query(request.query_string());
-    let token = query.map_err(|_| Refused::Unauthorized)?.into_inner().token;
+    let Opening { token, ice_renewal } = query.map_err(|_| Refused::Unauthorized)?.into_inner();
     let session = id.parse::<SessionId>().map_err(|_| Refused::Unauthorized)?;
     let claims = state.tokens.verify(&token, Op::SignalWrite, Some(&session)).await?;
     let generation = match claims.generation {
@@ -43,13 +45,15 @@ pub(crate) async fn open(
 
     let document = documents::read(&state.bridge, &session).await?.value;
     let verdict = verdict(Some(&document), generation);
+    let ice_renewal = ice_renewal.unwrap_or(document.ice_renewal);
     let (response, socket, messages) = actix_ws::handle(&request, payload)
         .map_err(|_| malformed("this path is for WebSocket connections"))?;
     let messages = messages.max_frame_size(MAX_SIGNAL_BYTES).aggregate_continuations();
     let messages = messages.max_continuation_size(MAX_SIGNAL_BYTES);
 
     let (bridge, closing) = (state.bridge.clone(), state.closing.clone());
-    let relay = Relay { bridge, session, generation, closing };
+    let tokens = state.tokens.clone();
+    let relay = Relay { bridge, session, generation, ice_renewal, tokens, claims, closing };
     detached("a client socket", relay.run(socket, messages, verdict));
     Ok::<HttpResponse, Refused>(response)
 }

@@ -6,7 +6,9 @@ use actix_web::HttpRequest;
 use actix_web::http::header::HOST;
 use actix_web::http::uri::Authority;
 use stream_bridge::Bridge;
+use stream_metrics::Requests;
 use stream_protocol::{Code, Refusal, Role, SessionDocument, TokenKind};
+use stream_supervisor::Supervisor;
 use stream_tokens::{Mint, Tokens};
 use tokio::sync::watch;
 
@@ -20,6 +22,9 @@ const MAX_WORKERS: usize = 64;
 pub(crate) struct State {
     pub(crate) bridge: Bridge,
     pub(crate) tokens: Tokens,
+    pub(crate) supervisor: Supervisor,
+    /// Counts what is asked of all threads.
+    pub(crate) requests: Requests,
     pub(crate) origins: Origins,
     pub(crate) token_in_query: bool,
     /// Turns true when the gateway stops.
@@ -46,6 +51,7 @@ impl State {
         config: Config,
         bridge: Bridge,
         tokens: Tokens,
+        supervisor: Supervisor,
         closing: watch::Receiver<bool>,
     ) -> Result<Self, GatewayError> {
         config.check()?;
@@ -53,6 +59,8 @@ impl State {
         Ok(Self {
             bridge,
             tokens,
+            supervisor,
+            requests: Requests::default(),
             origins: Origins::new(config.allowed_origins),
             token_in_query: config.allow_token_in_query,
             closing,

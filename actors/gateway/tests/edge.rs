@@ -11,8 +11,9 @@ use reqwest::header::{
 };
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
+use stream_admin::Admin;
 use stream_bridge::Bridge;
-use stream_gateway::admin::{AdminError, Client};
+use stream_gateway::admin::{AdminError, Client, Desk};
 use stream_gateway::{Config, Gateway, GatewayError};
 use stream_pki::{Identity, ServedIdentity, Trust, client_config, random_text, self_signed};
 use stream_protocol::Code;
@@ -25,6 +26,7 @@ const ORIGIN: &str = "https://app.example";
 /// A gateway whose NATS server is nowhere.
 struct Edge {
     gateway: Gateway,
+    admin: Admin,
     served: ServedIdentity,
     bridge: Bridge,
     tokens: Tokens,
@@ -64,9 +66,12 @@ impl Edge {
         };
         let tokens = Tokens::start(keys, Side::Gateway, bridge.clone(), &supervisor).unwrap();
         let served = ServedIdentity::new(identity);
-        let config = Self::config(&folder);
+        let socket = stream_admin::Config { socket: folder.path().join("operator/socket") };
+        let desk = Desk { bridge: bridge.clone(), tokens: tokens.clone() };
+        let desk = move |request| desk.clone().answer(request);
+        let admin = Admin::start(socket, Default::default(), &supervisor, desk).unwrap();
         let gateway = Gateway::start(
-            config,
+            Self::config(),
             served.clone(),
             bridge.clone(),
             tokens.clone(),
@@ -80,18 +85,15 @@ impl Edge {
             .no_proxy()
             .timeout(Duration::from_secs(20));
         let client = client.build().unwrap();
-        Self { gateway, served, bridge, tokens, supervisor, client, folder }
+        Self { gateway, admin, served, bridge, tokens, supervisor, client, folder }
     }
 
-    fn config(folder: &TempDir) -> Config {
+    fn config() -> Config {
         Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            public_url: None,
             workers: 1,
-            admin_socket: folder.path().join("operator/socket"),
-            socket_token_s: 300,
             allowed_origins: vec![ORIGIN.to_owned()],
-            allow_token_in_query: false,
+            ..Config::default()
         }
     }
 
@@ -199,6 +201,7 @@ async fn a_stopped_gateway_leaves_nothing_behind() {
     assert!(matches!(bad_name, AdminError::Refused(refusal) if refusal.code == Code::Malformed));
 
     edge.gateway.stop().await;
+    edge.admin.remove();
     assert!(edge.request(Method::GET, "/").send().await.is_err());
     assert!(!edge.folder.path().join("operator/socket").exists());
     assert!(matches!(edge.operator().accounts().await, Err(AdminError::Away { .. })));
@@ -207,15 +210,14 @@ async fn a_stopped_gateway_leaves_nothing_behind() {
 #[actix_web::test]
 async fn a_configuration_that_makes_no_sense_does_not_start() {
     let edge = Edge::start();
-    let folder = tempfile::tempdir().unwrap();
     let start = |config| {
         let (bridge, tokens) = (edge.bridge.clone(), edge.tokens.clone());
         let supervisor = edge.supervisor.clone();
         Gateway::start(config, edge.served.clone(), bridge, tokens, supervisor).map(drop)
     };
-    let wrong = Config { public_url: Some("http://a.example".into()), ..Edge::config(&folder) };
+    let wrong = Config { public_url: Some("http://a.example".into()), ..Edge::config() };
     assert!(matches!(start(wrong), Err(GatewayError::Config(_))));
-    let taken = Config { listen: edge.gateway.address(), ..Edge::config(&folder) };
+    let taken = Config { listen: edge.gateway.address(), ..Edge::config() };
     assert!(matches!(start(taken), Err(GatewayError::Bind { .. })));
     edge.gateway.stop().await;
 }

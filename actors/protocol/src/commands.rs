@@ -28,7 +28,7 @@ impl Commands {
             generation: document.generation,
             signaling: if open { Signaling::Open } else { Signaling::Closed },
             client: document.desired.client,
-            ice_renewal: 0,
+            ice_renewal: document.ice_renewal,
             desired: if over { DesiredState::Terminated } else { DesiredState::Running },
         }
     }
@@ -39,6 +39,21 @@ impl Commands {
 pub enum Signaling {
     Closed,
     Open,
+}
+
+/// What an instance reports of the client of one generation: clients close their socket when the
+/// stream is connected, so only the instance knows.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ClientReport {
+    pub client: ClientState,
+    pub generation: u64,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientState {
+    Connected,
+    Disconnected,
 }
 
 /// What an instance reports of itself.

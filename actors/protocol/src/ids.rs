@@ -22,6 +22,12 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
+            /// Whether `text` is one.
+            pub fn is(text: &str) -> bool {
+                let check: fn(&str) -> bool = $check;
+                check(text)
+            }
+
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -37,8 +43,7 @@ macro_rules! id {
             type Error = IdError;
 
             fn try_from(text: String) -> Result<Self, IdError> {
-                let check: fn(&str) -> bool = $check;
-                if check(&text) {
+                if Self::is(&text) {
                     return Ok(Self(text));
                 }
                 // The text came from outside: enough of it to recognise it, not more.

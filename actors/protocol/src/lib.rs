@@ -19,15 +19,15 @@ mod userdata;
 mod version;
 
 pub use agent::{Application, Presence};
-pub use commands::{Commands, Report, ReportedStatus, Signaling};
+pub use commands::{ClientReport, ClientState, Commands, Report, ReportedStatus, Signaling};
 pub use http::{Failure, Success};
 pub use ice::IceServer;
 pub use ids::{AgentId, IdError, InstanceName, SessionId, SignalId};
-pub use ops::{Op, TokenKind};
+pub use ops::{Endpoint, Op, TokenKind};
 pub use refusal::{Code, Refusal};
 pub use requests::{Ask, ClientIce, Launch, Reply, Terminate};
 pub use session::{
-    Cause, Client, Desired, DesiredState, Owner, Request, Role, Screen, ScreenError,
+    Cause, Client, Desired, DesiredState, Idle, Owner, Request, Role, Screen, ScreenError,
     SessionDocument, Status,
 };
 pub use signal::{

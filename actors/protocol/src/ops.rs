@@ -60,9 +60,22 @@ words! {
         Ams = "ams",
         /// One instance; the subject is its session.
         Instance = "instance",
+        /// Who watches a unit of the agent: its state and metrics; the subject is a name given by
+        /// the operator.
+        Monitor = "monitor",
         /// One socket of a client; the subject is its session.
         Socket = "socket",
     }
+}
+
+/// A path that a service serves with one method, and what a token must allow there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Endpoint {
+    pub method: &'static str,
+    /// A part that varies stands in braces: `{id}`.
+    pub path: &'static str,
+    /// `None` is open to everybody.
+    pub op: Option<Op>,
 }
 
 impl TokenKind {
@@ -87,6 +100,7 @@ impl TokenKind {
                 Op::SignalRead,
                 Op::SignalWrite,
             ],
+            Self::Monitor => &[Op::StatusRead],
             Self::Socket => &[Op::SignalRead, Op::SignalWrite],
         }
     }

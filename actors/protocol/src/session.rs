@@ -32,6 +32,15 @@ pub struct SessionDocument {
     /// Whether it ends, or has ended, because something failed.
     #[serde(default)]
     pub failed: bool,
+    /// Grows when client and instance are to get new TURN credentials.
+    #[serde(default)]
+    pub ice_renewal: u64,
+    /// When it grew last, Unix seconds.
+    #[serde(default)]
+    pub ice_renewed_at: u64,
+    /// Since when there is no client; `None` while there is one, and before the instance runs.
+    #[serde(default)]
+    pub idle: Option<Idle>,
     /// Why the status changed, the latest last.
     pub causes: Vec<Cause>,
     pub request: Request,
@@ -53,6 +62,9 @@ impl SessionDocument {
             instance_id: None,
             deadline: Some(deadline),
             failed: false,
+            ice_renewal: 0,
+            ice_renewed_at: 0,
+            idle: None,
             causes: Vec::new(),
             request,
             created_at: now,
@@ -79,6 +91,17 @@ pub struct Owner {
     pub agent: AgentId,
     /// Unix seconds.
     pub lease_until: u64,
+}
+
+/// A session that runs without a client.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Idle {
+    /// Unix seconds.
+    pub since: u64,
+    /// The generation then: a join after that begins the time anew.
+    pub generation: u64,
+    /// Whether there was a client before.
+    pub left: bool,
 }
 
 /// What the gateways want of a session.

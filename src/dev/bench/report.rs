@@ -28,7 +28,7 @@ pub(super) struct Figure {
     met: bool,
 }
 
-/// The times of one thing, in milliseconds.
+/// What was measured of one thing; times are in milliseconds.
 #[derive(Default)]
 pub(super) struct Samples(Vec<f64>);
 
@@ -37,8 +37,26 @@ impl Samples {
         self.0.push(time.as_secs_f64() * 1000.0);
     }
 
+    pub(super) fn append(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+    }
+
+    pub(super) fn push_number(&mut self, number: f64) {
+        self.0.push(number);
+    }
+
+    /// The least one that this share of all, between 0 and 1, does not exceed; no number when there
+    /// are none.
+    pub(super) fn percentile(&self, share: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        // Between no and all samples: nothing is cut off.
+        let rank = (sorted.len() as f64 * share).ceil() as usize;
+        sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    }
+
     /// The middle one, or the mean of the two in the middle; no number when there are none.
-    fn median(&self) -> f64 {
+    pub(super) fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         match sorted.len() {
@@ -57,10 +75,46 @@ impl Figure {
         (other_is, other): (&'static str, &Samples),
         goal: f64,
     ) -> Self {
-        let (ours, other) = (ours.median(), other.median());
+        Self::lower(name, "ms", ours.median(), (other_is, other.median()), goal)
+    }
+
+    /// Something of which less is better: it is to be at most `goal` times the other.
+    pub(super) fn lower(
+        name: &'static str,
+        unit: &'static str,
+        ours: f64,
+        (other_is, other): (&'static str, f64),
+        goal: f64,
+    ) -> Self {
         let ratio = ours / other;
         let met = ratio <= goal;
-        Self { name, unit: "ms", better: "lower", ours, other, other_is, ratio, goal, met }
+        Self { name, unit, better: "lower", ours, other, other_is, ratio, goal, met }
+    }
+
+    /// Something of which more is better: it is to be at least `goal` times the other.
+    pub(super) fn higher(
+        name: &'static str,
+        unit: &'static str,
+        ours: f64,
+        (other_is, other): (&'static str, f64),
+        goal: f64,
+    ) -> Self {
+        let ratio = ours / other;
+        let met = ratio >= goal;
+        Self { name, unit, better: "higher", ours, other, other_is, ratio, goal, met }
+    }
+}
+
+impl Figure {
+    /// [`Figure::time`] in nanoseconds.
+    pub(super) fn nanoseconds(
+        name: &'static str,
+        ours: &Samples,
+        other: (&'static str, &Samples),
+        goal: f64,
+    ) -> Self {
+        let time = Self::time(name, ours, other, goal);
+        Self { unit: "ns", ours: time.ours * 1e6, other: time.other * 1e6, ..time }
     }
 }
 
@@ -71,7 +125,7 @@ impl Report {
 
     pub(super) fn table(&self) -> String {
         let mut table = format!(
-            "{}\n\n{:<20} {:>9} {:>9}  {:>6} {:>6}  \n",
+            "{}\n\n{:<24} {:>11} {:>11}  {:>6} {:>6}  \n",
             self.machine, "median", "ours", "other", "ratio", "goal"
         );
         for figure in &self.figures {
@@ -81,7 +135,7 @@ impl Report {
             // Writing to a string does not fail.
             let _ = writeln!(
                 table,
-                "{name:<20} {ours:>9.2} {other:>9.2}  {ratio:>6.2} {goal:>6.2}  {verdict:<7} {other_is}"
+                "{name:<24} {ours:>11.2} {other:>11.2}  {ratio:>6.2} {goal:>6.2}  {verdict:<7} {other_is}"
             );
         }
         table
@@ -126,6 +180,21 @@ mod tests {
     fn one_slow_round_does_not_move_the_median() {
         assert_eq!(samples(&[3, 1, 900]).median(), 3.0);
         assert_eq!(samples(&[4, 1, 2, 900]).median(), 3.0);
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_samples() {
+        let hundred: Vec<_> = (1..=100).rev().collect();
+        assert_eq!(samples(&hundred).percentile(0.5), 50.0);
+        assert_eq!(samples(&hundred).percentile(0.99), 99.0);
+        assert_eq!(samples(&[7]).percentile(0.0), 7.0);
+        assert!(samples(&[]).percentile(0.5).is_nan());
+    }
+
+    #[test]
+    fn more_is_better_where_it_is_said_so() {
+        assert!(Figure::higher("x", "1/s", 8.0, ("y", 10.0), 0.8).met);
+        assert!(!Figure::higher("x", "1/s", 7.0, ("y", 10.0), 0.8).met);
     }
 
     #[test]

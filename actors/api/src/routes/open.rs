@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::{answer, auth};
 
 /// A probe gets an answer within this time, even when a part of the house is stuck.
-const PROBE: Duration = Duration::from_secs(5);
+pub(super) const PROBE: Duration = Duration::from_secs(5);
 
 /// `GET /1.0`
 pub(super) async fn version() -> HttpResponse {
@@ -40,7 +40,7 @@ pub(super) async fn ready(house: Data<House>) -> HttpResponse {
     }))
 }
 
-async fn dependencies(house: &House) -> BTreeMap<&'static str, Result<(), String>> {
+pub(super) async fn dependencies(house: &House) -> BTreeMap<&'static str, Result<(), String>> {
     let (sessions, tokens) = tokio::join!(house.sessions.readiness(), house.tokens.ready());
     let tokens = ("tokens", tokens.map_err(|error| error.to_string()));
     sessions.into_iter().chain([tokens]).collect()

@@ -6,7 +6,7 @@ use actix_web::web::{Data, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use stream_protocol::{Op, Report, SessionDocument, SessionId, Status};
+use stream_protocol::{ClientReport, Op, Report, SessionDocument, SessionId, Status};
 
 use super::House;
 use crate::error::ApiError;
@@ -81,16 +81,32 @@ pub(super) async fn report(
 ) -> Result<HttpResponse, ApiError> {
     let (id, _) = auth::session(&request, &house.tokens, Op::SessionReport).await?;
     let bytes = body::read(&request, payload, body::SMALL).await?;
-    house.sessions.report(&id, parse_report(&bytes)?).await?;
+    match parse_report(&bytes)? {
+        Reported::Client(report) => house.sessions.report_client(&id, report).await?,
+        Reported::Instance(report) => house.sessions.report(&id, report).await?,
+    }
     Ok(answer::ok(json!({})))
 }
 
-fn parse_report(bytes: &[u8]) -> Result<Report, ApiError> {
-    let expected = r#"{"status":"running"|"error"|"stopped","message":".."}"#;
-    let Report { status, message } = body::json(bytes, expected)?;
-    // It may end up on a terminal.
-    let message = message.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
-    Ok(Report { status, message })
+/// What an instance says: of its client, or of itself.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Reported {
+    Client(ClientReport),
+    Instance(Report),
+}
+
+fn parse_report(bytes: &[u8]) -> Result<Reported, ApiError> {
+    let expected = r#"{"status":"running"|"error"|"stopped","message":".."} or
+        {"client":"connected"|"disconnected","generation":n}"#;
+    Ok(match body::json(bytes, expected)? {
+        Reported::Instance(Report { status, message }) => {
+            // It may end up on a terminal.
+            let message = message.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
+            Reported::Instance(Report { status, message })
+        }
+        client => client,
+    })
 }
 
 #[derive(Deserialize)]
@@ -119,17 +135,31 @@ pub(super) async fn commands(
     let (id, _) = auth::session(&request, &house.tokens, Op::CommandRead).await?;
     let (after, wait) = poll(request.query_string())?;
     // No revision is 0: without one, the present state is the answer.
-    let commands = house.sessions.commands(&id, after.unwrap_or(0), wait).await?;
-    Ok(answer::ok(commands))
+    let after = after.unwrap_or(0);
+    let commands = house.poll(wait, async |wait| house.sessions.commands(&id, after, wait).await);
+    Ok(answer::ok(commands.await?))
 }
 
-/// `POST /1.0/sessions/{id}/ice-servers`
+/// What is minted beside the servers of the instance.
+#[derive(Deserialize)]
+struct Minting {
+    /// Whether the client is to get fresh servers too.
+    #[serde(default)]
+    renew: bool,
+}
+
+/// `POST /1.0/sessions/{id}/ice-servers`, with `?renew=true` when the instance has lost its client
 pub(super) async fn ice_servers(
     request: HttpRequest,
     house: Data<House>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, _) = auth::session(&request, &house.tokens, Op::IceMint).await?;
-    Ok(answer::ok(house.sessions.instance_ice(&id).await?))
+    let Query(Minting { renew }) = Query::from_query(request.query_string())
+        .map_err(|_| ApiError::malformed("renew is true or false"))?;
+    Ok(answer::ok(match renew {
+        true => house.sessions.renew_ice(&id).await?,
+        false => house.sessions.instance_ice(&id).await?,
+    }))
 }
 
 #[cfg(test)]
@@ -155,10 +185,15 @@ mod tests {
     #[test]
     fn a_report_is_read_and_its_message_shortened() {
         let body = format!(r#"{{"status":"error","message":"a\u001b[2J{}"}}"#, "x".repeat(5000));
-        let report = parse_report(body.as_bytes()).expect("a report");
+        let Ok(Reported::Instance(report)) = parse_report(body.as_bytes()) else {
+            panic!("no report")
+        };
         assert_eq!(report.status, ReportedStatus::Error);
         assert_eq!(report.message.chars().count(), MAX_MESSAGE);
         assert!(report.message.starts_with("a[2Jx"), "control characters are dropped");
         assert!(parse_report(br#"{"status":"deleted"}"#).is_err());
+        let client = parse_report(br#"{"client":"connected","generation":2}"#).expect("a report");
+        assert!(matches!(client, Reported::Client(ClientReport { generation: 2, .. })));
+        assert!(parse_report(br#"{"client":"connected"}"#).is_err());
     }
 }

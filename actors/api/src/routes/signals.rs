@@ -39,7 +39,8 @@ pub(super) async fn read(
 ) -> Result<HttpResponse, ApiError> {
     let (id, _) = auth::session(&request, &house.tokens, Op::SignalRead).await?;
     let (after, wait) = poll(request.query_string())?;
-    Ok(answer::ok(house.sessions.read_signals(&id, after, wait).await?))
+    let page = house.poll(wait, async |wait| house.sessions.read_signals(&id, after, wait).await);
+    Ok(answer::ok(page.await?))
 }
 
 /// A signal on its way in: what it is, is looked at after its size.

@@ -4,17 +4,21 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, Session as Socket};
+use serde::Serialize;
 use stream_bridge::{Bridge, BridgeError};
-use stream_protocol::subjects::Bucket;
+use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
-    Code, Cursor, Direction, Posted, Refusal, SessionDocument, SessionId, Signal, SignalId,
+    Ask, ClientIce, Code, Cursor, Direction, IceServer, Posted, Refusal, SessionDocument,
+    SessionId, Signal, SignalId,
 };
+use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
 use tokio::time::{interval, sleep, timeout};
 
 use super::allowance::Allowance;
 use super::end::{End, verdict};
 use crate::hints::{Hints, Topic};
+use crate::sessions::OWNER_DEADLINE;
 
 const PING: Duration = Duration::from_secs(5);
 
@@ -35,6 +39,11 @@ pub(crate) struct Relay {
     pub(crate) session: SessionId,
     /// Of the one client that this socket is for.
     pub(crate) generation: u64,
+    /// The last renewal of ICE servers that it knows of.
+    pub(crate) ice_renewal: u64,
+    pub(crate) tokens: Tokens,
+    /// Of the token that opened the socket.
+    pub(crate) claims: Claims,
     /// Turns true when the gateway stops.
     pub(crate) closing: watch::Receiver<bool>,
 }
@@ -53,7 +62,8 @@ impl Relay {
             None => tokio::select! {
                 biased;
                 end = self.stopped() => end,
-                end = self.outlive() => end,
+                end = self.revoked() => end,
+                end = self.outlive(socket.clone()) => end,
                 end = self.hear_client(&mut messages, socket.clone()) => end,
                 end = self.tell_client(socket.clone()) => end,
                 end = ping(socket.clone()) => end,
@@ -77,8 +87,16 @@ impl Relay {
         End::ours(CloseCode::Restart, "the gateway is restarting")
     }
 
-    /// Ends when the session is over or another client has taken the place.
-    async fn outlive(&self) -> End {
+    /// Ends when the token that opened the socket is revoked.
+    async fn revoked(&self) -> End {
+        self.tokens.revoked(&self.claims).await;
+        End::bad(CloseCode::Policy, "token revoked")
+    }
+
+    /// Ends when the session is over or another client has taken the place; until then tells the
+    /// client its new ICE servers whenever they are renewed.
+    async fn outlive(&self, mut socket: Socket) -> End {
+        let mut ice_renewal = self.ice_renewal;
         let topic = Topic::Document(&self.session);
         let followed = persist(Duration::MAX, || Hints::follow(&self.bridge, topic)).await;
         let mut hints = match followed {
@@ -92,11 +110,37 @@ impl Relay {
                 Ok(entry) => entry,
                 Err(refusal) => return End::refused(refusal),
             };
-            if let Some(end) = verdict(entry.map(|entry| entry.value).as_ref(), self.generation) {
+            let document = entry.map(|entry| entry.value);
+            if let Some(end) = verdict(document.as_ref(), self.generation) {
                 return end;
             }
-            hints.next(false).await;
+            let renewal = document.map_or(0, |document| document.ice_renewal);
+            let mut renewed = false;
+            if renewal > ice_renewal {
+                renewed = self.renew_ice(renewal, &mut socket).await;
+                if renewed {
+                    ice_renewal = renewal;
+                }
+            }
+            hints.next(renewed).await;
         }
+    }
+
+    /// Tells the client its new ICE servers; they come from the owner of the session, and pass
+    /// through no log. Returns whether that was possible now.
+    async fn renew_ice(&self, renewal: u64, socket: &mut Socket) -> bool {
+        let ice = self.bridge.ask(subjects::ice(&self.session), &Ask {}, OWNER_DEADLINE);
+        let ClientIce { ice_servers } = match ice.await {
+            Ok(ice) => ice,
+            Err(error) => {
+                let session = &self.session;
+                log::warn!("client of session {session} gets no new ice servers yet: {error}");
+                return false;
+            }
+        };
+        let message = IceSignal { r#type: "ice_servers", ice_renewal: renewal, ice_servers };
+        let text = serde_json::to_string(&message).expect("numbers and texts serialize");
+        socket.text(text).await.is_ok()
     }
 
     /// Writes what the client sends to the log, one signal after the other.
@@ -174,6 +218,14 @@ impl Relay {
             }
         }
     }
+}
+
+/// Tells a client that knows the type to use these servers from now on; others ignore it.
+#[derive(Serialize)]
+struct IceSignal {
+    r#type: &'static str,
+    ice_renewal: u64,
+    ice_servers: Vec<IceServer>,
 }
 
 /// Keeps the client answering.
