@@ -86,16 +86,6 @@ impl Admin {
     }
 }
 
-/// For a service whose operators ask nothing beyond `status` and `crash`.
-#[derive(Deserialize)]
-#[serde(tag = "op")]
-pub enum NothingElse {}
-
-/// The desk of such a service.
-pub async fn nothing_else(request: NothingElse) -> Result<Value, Refusal> {
-    match request {}
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

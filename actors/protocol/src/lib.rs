@@ -31,8 +31,8 @@ pub use session::{
     SessionDocument, Status,
 };
 pub use signal::{
-    Cursor, Direction, LoggedSignal, MAX_SIGNAL_BYTES, Page, Posted, Signal, SignalError,
-    StoredSignal,
+    Cursor, Direction, LoggedSignal, MAX_SIGNAL_BYTES, Page, Posted, SIGNAL_BYTES_A_MINUTE,
+    SIGNALS_A_MINUTE, Signal, SignalError, StoredSignal,
 };
 pub use userdata::{MAX_USERDATA_BYTES, Userdata};
 pub use version::{VERSION, Versioned};

@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use stream_protocol::SessionId;
+use stream_protocol::{SIGNAL_BYTES_A_MINUTE as BYTES, SIGNALS_A_MINUTE as SIGNALS, SessionId};
 
 const WINDOW: Duration = Duration::from_secs(60);
-const SIGNALS: usize = 1_000;
-const BYTES: usize = 2 * 1024 * 1024;
 
 /// What each session wrote within its present minute.
 #[derive(Default)]

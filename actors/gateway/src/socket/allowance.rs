@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use stream_protocol::{SIGNAL_BYTES_A_MINUTE as BYTES, SIGNALS_A_MINUTE as SIGNALS};
+
 const WINDOW: Duration = Duration::from_secs(60);
-const SIGNALS: usize = 1_000;
-const BYTES: usize = 2 * 1024 * 1024;
 
 /// What is left of the present minute: 1,000 signals and 2 MiB, so that one client cannot push the
 /// history of others out of the log.
