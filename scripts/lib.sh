@@ -100,17 +100,18 @@ need_chromium() {
   export CHROMIUM=${CHROMIUM:-$(command -v chromium)}
 }
 
-# Installs what the browser tests import, from their lock file.
+# Installs what the browser tests and the check of the API documents import, from their lock files.
 need_npm() {
-  local tests=tests/browser
+  local tests
   if ! have npm || ! node_is_new_enough; then
     die "needs Node.js 20 or newer, with npm, for the browser tests"
   fi
-  if [[ $tests/node_modules/.package-lock.json -nt $tests/package-lock.json ]]; then
-    return
-  fi
-  say "installing the browser tests' packages"
-  npm ci --prefix "$tests" --no-audit --no-fund
+  for tests in tests/browser tests/interop/openapi; do
+    if [[ ! $tests/node_modules/.package-lock.json -nt $tests/package-lock.json ]]; then
+      say "installing the packages of $tests"
+      npm ci --prefix "$tests" --no-audit --no-fund
+    fi
+  done
 }
 
 node_is_new_enough() {

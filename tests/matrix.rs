@@ -1,26 +1,35 @@
-//! Every endpoint, every kind of token, every way to tamper with it: who gets in and who does not.
+//! Every operation that a service describes, every kind of token, every way to tamper with it: who
+//! gets in, who does not, and what exactly they are told.
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use stream_agent::agent::AgentConfig;
 use stream_agent::gateway::GatewayConfig;
 use stream_bridge::Bridge;
 use stream_macaroon::{Key, Macaroon};
-use stream_protocol::{Endpoint, Op, Role, SessionId, TokenKind};
+use stream_protocol::{Op, Role, SessionId, TokenKind};
 use stream_supervisor::Supervisor;
 use stream_tokens::{Config, Mint, Revocation, Side, Tokens};
-use support::{Http, Played, eventually, flow};
+use support::openapi::{DOCUMENT, Operation, Token, document, operations};
+use support::{Answer, Http, Played, eventually, flow};
 
 /// Open to everybody, and known to be.
-const OPEN: [&str; 4] = ["/1.0", "/1.0/health/live", "/1.0/health/ready", "/1.0/status"];
+const OPEN: [&str; 4] = ["/1.0", DOCUMENT, "/1.0/health/live", "/1.0/health/ready"];
+
+/// Open to everybody, but a bad token is refused.
+const OPTIONAL: [&str; 1] = ["/1.0/status"];
 
 /// One of the services, with a unit of its own beside it that mints what is asked for.
 struct Door {
     side: Side,
-    endpoints: &'static [Endpoint],
+    operations: Vec<Operation>,
     http: Http,
     tokens: Tokens,
     /// A token of an account that exists.
@@ -42,11 +51,8 @@ impl Door {
         let state = tokens.state.with_extension("matrix");
         let tokens = Tokens::start(Config { state, ..tokens }, side, bridge, &supervisor)?;
         eventually("ready", async || Ok(tokens.ready().await.ok())).await?;
-        let endpoints = match side {
-            Side::Agent => stream_api::ENDPOINTS,
-            Side::Gateway => stream_gateway::ENDPOINTS,
-        };
-        Ok(Self { side, endpoints, http, tokens, account, session: SessionId::random() })
+        let operations = operations(&document(&http).await?)?;
+        Ok(Self { side, operations, http, tokens, account, session: SessionId::random() })
     }
 
     /// Returns a token of `kind` that allows all that its kind may.
@@ -60,11 +66,10 @@ impl Door {
     /// Returns a fresh token and its id.
     async fn mint(&self, kind: TokenKind) -> anyhow::Result<(String, String)> {
         let socket = kind == TokenKind::Socket;
-        let bound = matches!(kind, TokenKind::Instance | TokenKind::Socket);
         let minted = self.tokens.mint(Mint {
             kind,
             subject: "matrix".to_owned(),
-            session: bound.then(|| self.session.clone()),
+            session: is_bound(kind).then(|| self.session.clone()),
             role: socket.then_some(Role::Control),
             generation: socket.then_some(0),
             expires: Some(SystemTime::now() + Duration::from_secs(300)),
@@ -73,34 +78,60 @@ impl Door {
         Ok((minted.token.to_string(), minted.id))
     }
 
-    async fn status(&self, endpoint: &Endpoint, token: Option<&str>) -> anyhow::Result<u16> {
-        let method = Method::from_bytes(endpoint.method.as_bytes())?;
-        let mut path = endpoint.path.replace("{id}", self.session.as_str());
-        let http = match token {
+    async fn ask(&self, operation: &Operation, token: Option<&str>) -> anyhow::Result<u16> {
+        let status = match (operation.token, token) {
             // There a browser can send no header.
-            Some(token) if is_socket(endpoint) => {
-                path = format!("{path}?token={token}");
-                self.http.with(None)
+            (Token::Query, Some(token)) => {
+                let path = format!("{}?token={token}", operation.path);
+                self.send(&operation.method, &path, None).await?
             }
-            token => self.http.with(token),
+            _ => self.send(&operation.method, &operation.path, token).await?,
         };
-        Ok(http.send(method, &path, None).await?.status.as_u16())
+        let (status, name) = (status.status.as_u16(), self.name(operation));
+        assert!(
+            operation.statuses.contains(&status),
+            "{name} does not say that it answers {status}"
+        );
+        Ok(status)
     }
 
-    /// Whether a whole token of `kind` is to open `endpoint`, which needs `op`.
-    fn opens(&self, endpoint: &Endpoint, op: Op, kind: TokenKind) -> bool {
-        let expected = match self.side {
-            Side::Agent => true,
-            Side::Gateway if is_socket(endpoint) => kind == TokenKind::Socket,
-            Side::Gateway => kind == TokenKind::Account,
-        };
-        let bound = matches!(kind, TokenKind::Instance | TokenKind::Socket);
-        expected && kind.ops().contains(&op) && (!bound || endpoint.path.contains("{id}"))
+    async fn send(&self, method: &str, path: &str, token: Option<&str>) -> anyhow::Result<Answer> {
+        let path = path.replace("{id}", self.session.as_str());
+        self.http.with(token).send(Method::from_bytes(method.as_bytes())?, &path, None).await
+    }
+
+    /// What `operation` is to answer to a whole token of `kind`, sent without a body.
+    fn answer(&self, operation: &Operation, op: Op, kind: TokenKind) -> u16 {
+        let placed = !is_bound(kind) || operation.path.contains("{id}");
+        if !kind.ops().contains(&op) || !placed {
+            return 403;
+        }
+        match (self.side, operation.token) {
+            (Side::Agent, _) => within(operation),
+            // A door for tokens that the gateway puts into addresses: any other is none.
+            (Side::Gateway, Token::Query) if kind != TokenKind::Socket => 401,
+            (Side::Gateway, Token::Query) => within(operation),
+            (Side::Gateway, _) if kind != TokenKind::Account => 403,
+            (Side::Gateway, _) => within(operation),
+        }
+    }
+
+    fn name(&self, operation: &Operation) -> String {
+        format!("{:?} {} {}", self.side, operation.method, operation.path)
     }
 }
 
-fn is_socket(endpoint: &Endpoint) -> bool {
-    endpoint.path.contains("/sockets/")
+/// What is answered to those who are let in: there is no such session, and no body either.
+fn within(operation: &Operation) -> u16 {
+    match operation.needs_body {
+        true => 400,
+        false if operation.path.contains("{id}") => 404,
+        false => operation.success,
+    }
+}
+
+fn is_bound(kind: TokenKind) -> bool {
+    matches!(kind, TokenKind::Instance | TokenKind::Socket)
 }
 
 /// Returns `token` with one more caveat.
@@ -120,6 +151,21 @@ fn forged(token: &str, location: Option<&str>) -> String {
     forged.encode()
 }
 
+/// Returns `token` without its first caveat, the signature left as it is.
+fn stripped(token: &str) -> String {
+    let read = Macaroon::decode(token).expect("a token of ours");
+    let caveat = read.caveats().first().expect("a caveat").as_bytes();
+    let mut bytes = URL_SAFE_NO_PAD.decode(token).expect("base64");
+    let at = bytes.windows(caveat.len()).position(|bytes| bytes == caveat).expect("the caveat");
+    // The field's number and its length stand before it, the end of its section behind.
+    let length = if caveat.len() < 128 { 1 } else { 2 };
+    bytes.drain(at - 1 - length..=at + caveat.len());
+    let stripped = URL_SAFE_NO_PAD.encode(bytes);
+    let left = Macaroon::decode(&stripped).expect("still a macaroon").caveats().len();
+    assert_eq!(left + 1, read.caveats().len());
+    stripped
+}
+
 /// What makes a token invalid, whatever it allowed.
 fn invalid(token: &str) -> Vec<(&'static str, Option<String>)> {
     let flipped = |at: usize| {
@@ -135,6 +181,7 @@ fn invalid(token: &str) -> Vec<(&'static str, Option<String>)> {
         ("a changed identifier", flipped(50)),
         ("a changed caveat", flipped(token.len() - 60)),
         ("a changed signature", flipped(token.len() - 10)),
+        ("a caveat taken away", Some(stripped(token))),
         ("something behind it", Some(format!("{token}AAAA"))),
         ("another key", Some(forged(token, None))),
         ("another location", Some(forged(token, Some("anbox-stream-elsewhere")))),
@@ -156,53 +203,67 @@ fn given_away(token: &str, op: Op) -> Vec<(&'static str, String)> {
     ]
 }
 
-async fn walk(door: &Door, foreign: &Door) -> anyhow::Result<()> {
-    let mut opened = 0;
-    for endpoint in door.endpoints {
-        let name = format!("{:?} {} {}", door.side, endpoint.method, endpoint.path);
-        let Some(op) = endpoint.op else {
-            assert!(OPEN.contains(&endpoint.path), "{name} needs no op: is that meant?");
-            assert!(![401, 403].contains(&door.status(endpoint, None).await?), "{name}");
-            continue;
+/// What needs no token is known to, and answers without one.
+async fn walk_open(door: &Door) -> anyhow::Result<()> {
+    for operation in &door.operations {
+        let name = door.name(operation);
+        let known: &[&str] = match operation.token {
+            Token::Unused => &OPEN,
+            Token::Optional => &OPTIONAL,
+            Token::Header | Token::Query => continue,
         };
-        for &kind in TokenKind::ALL {
-            let token = door.token(kind).await?;
-            let status = door.status(endpoint, Some(&token)).await?;
-            let opens = ![401, 403].contains(&status);
-            assert_eq!(opens, door.opens(endpoint, op, kind), "{name} with {kind}: {status}");
-            let stranger = foreign.token(kind).await?;
-            let status = door.status(endpoint, Some(&stranger)).await?;
-            assert_eq!(status, 401, "{name} with {kind} of the other service");
-            for (what, text) in invalid(&token) {
-                let status = door.status(endpoint, text.as_deref()).await?;
-                assert_eq!(status, 401, "{name} with {kind} and {what}");
-            }
-            if !opens {
-                continue;
-            }
-            opened += 1;
-            for (what, text) in given_away(&token, op) {
-                let status = door.status(endpoint, Some(&text)).await?;
-                assert_eq!(status, 403, "{name} with {kind} that leaves {what}");
-            }
-            let exact = narrowed(&token, &format!("allow {op}"));
-            let status = door.status(endpoint, Some(&exact)).await?;
-            assert!(![401, 403].contains(&status), "{name} with {kind} for {op} alone: {status}");
-        }
+        assert!(known.contains(&operation.path.as_str()), "{name} is open: is that meant?");
+        assert_eq!(operation.op.is_some(), operation.token == Token::Optional, "{name}");
+        assert_eq!(door.ask(operation, None).await?, operation.success, "{name}");
     }
-    assert!(opened > door.endpoints.len() / 2, "{opened} of {}", door.endpoints.len());
     Ok(())
 }
 
-/// A token that was good a moment ago is refused by every endpoint once it is revoked.
+async fn walk(door: &Door, foreign: &Door) -> anyhow::Result<()> {
+    let mut opened = BTreeSet::new();
+    for operation in door.operations.iter().filter(|o| o.token != Token::Unused) {
+        let name = door.name(operation);
+        let op = operation.op.unwrap_or_else(|| panic!("{name} takes a token and names no op"));
+        for &kind in TokenKind::ALL {
+            let token = door.token(kind).await?;
+            let status = door.ask(operation, Some(&token)).await?;
+            assert_eq!(status, door.answer(operation, op, kind), "{name} with {kind}");
+            let stranger = foreign.token(kind).await?;
+            let refused = door.ask(operation, Some(&stranger)).await?;
+            assert_eq!(refused, 401, "{name} with {kind} of the other service");
+            for (what, text) in invalid(&token) {
+                // Without a token there is nothing to refuse.
+                if operation.token == Token::Optional && text.as_deref().unwrap_or("").is_empty() {
+                    continue;
+                }
+                let refused = door.ask(operation, text.as_deref()).await?;
+                assert_eq!(refused, 401, "{name} with {kind} and {what}");
+            }
+            if [401, 403].contains(&status) {
+                continue;
+            }
+            opened.insert(&operation.id);
+            for (what, text) in given_away(&token, op) {
+                let refused = door.ask(operation, Some(&text)).await?;
+                assert_eq!(refused, 403, "{name} with {kind} that leaves {what}");
+            }
+            let exact = narrowed(&token, &format!("allow {op}"));
+            let exact = door.ask(operation, Some(&exact)).await?;
+            assert_eq!(exact, status, "{name} with {kind} for {op} alone");
+        }
+        assert!(opened.contains(&operation.id), "{name} opens to nobody");
+    }
+    Ok(())
+}
+
+/// A token that was good a moment ago is refused by every operation once it is revoked.
 async fn revoke(door: &Door) -> anyhow::Result<()> {
     for &kind in TokenKind::ALL {
         let (token, id) = door.mint(kind).await?;
         door.tokens.revoke(Revocation::Token(id), None).await?;
-        for endpoint in door.endpoints.iter().filter(|endpoint| endpoint.op.is_some()) {
-            let name = format!("{:?} {} {}", door.side, endpoint.method, endpoint.path);
-            eventually(&format!("401 from {name}"), async || {
-                Ok((door.status(endpoint, Some(&token)).await? == 401).then_some(()))
+        for operation in door.operations.iter().filter(|o| o.token != Token::Unused) {
+            eventually(&format!("401 from {}", door.name(operation)), async || {
+                Ok((door.ask(operation, Some(&token)).await? == 401).then_some(()))
             })
             .await?;
         }
@@ -210,8 +271,32 @@ async fn revoke(door: &Door) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a service does not describe it does not serve: not by another method, not by a path of the
+/// other service, and not by those that one would try.
+async fn probe(door: &Door, foreign: &Door) -> anyhow::Result<()> {
+    let tried = ["/1.0/config", "/1.0/version", "/1.0/sessions/{id}/sockets/control", "/admin"];
+    let described = |door: &Door| -> BTreeSet<String> {
+        door.operations.iter().map(|operation| operation.path.clone()).collect()
+    };
+    let ours = described(door);
+    let mut paths = described(foreign);
+    paths.extend(tried.map(str::to_owned));
+    paths.extend(ours.iter().cloned());
+    for path in &paths {
+        for method in ["DELETE", "GET", "PATCH", "POST", "PUT"] {
+            let known = |o: &Operation| o.method == method && &o.path == path;
+            if !door.operations.iter().any(known) {
+                let expected = if ours.contains(path) { 405 } else { 404 };
+                let status = door.send(method, path, None).await?.status;
+                assert_eq!(status, expected, "{:?} {method} {path}", door.side);
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
-fn every_endpoint_lets_in_whom_it_should_and_nobody_else() {
+fn every_operation_lets_in_whom_it_should_and_nobody_else() {
     flow(async || {
         let mut played = Played::start().await?;
         let (_, instance) = played.create().await?;
@@ -225,10 +310,52 @@ fn every_endpoint_lets_in_whom_it_should_and_nobody_else() {
         let gateway =
             Door::start(Side::Gateway, http, config.nats, config.tokens, Some(account)).await?;
 
-        walk(&agent, &gateway).await?;
-        walk(&gateway, &agent).await?;
-        revoke(&agent).await?;
-        revoke(&gateway).await?;
+        for (door, foreign) in [(&agent, &gateway), (&gateway, &agent)] {
+            walk_open(door).await?;
+            walk(door, foreign).await?;
+            probe(door, foreign).await?;
+            revoke(door).await?;
+        }
         Ok(())
     });
+}
+
+/// A route that is not added by the table is neither described nor walked above.
+#[test]
+fn routes_are_added_by_the_tables_alone() -> anyhow::Result<()> {
+    let words = [".route(", ".service(", "web::resource(", "web::scope(", "#[get(", "#[post("];
+    // The tables, and the files of the page, which are open.
+    let known =
+        [("api/src/routes.rs", 2), ("gateway/src/routes.rs", 2), ("gateway/src/page.rs", 1)];
+    let actors = Path::new(env!("CARGO_MANIFEST_DIR")).join("actors");
+    let mut found = Vec::new();
+    for folder in ["api/src", "gateway/src"] {
+        for file in files(&actors.join(folder))? {
+            let text = std::fs::read_to_string(&file)?;
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let lines = code.lines().filter(|line| words.iter().any(|word| line.contains(word)));
+            match lines.count() {
+                0 => {}
+                count => found.push((file.strip_prefix(&actors)?.to_owned(), count)),
+            }
+        }
+    }
+    found.sort();
+    let mut known = known.map(|(file, count)| (PathBuf::from(file), count));
+    known.sort();
+    assert_eq!(found, known, "a route outside of the table");
+    Ok(())
+}
+
+fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(self::files(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }

@@ -10,6 +10,7 @@ mod answer;
 mod auth;
 mod body;
 mod error;
+mod openapi;
 mod routes;
 mod server;
 
@@ -22,8 +23,6 @@ use stream_sessions::Sessions;
 use stream_supervisor::{Mailbox, Supervisor};
 use stream_tokens::Tokens;
 use tokio::sync::watch;
-
-pub use routes::ENDPOINTS;
 
 use actor::Actor;
 use routes::House;

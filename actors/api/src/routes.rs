@@ -11,13 +11,18 @@ use std::time::Duration;
 
 use actix_web::web::{self, ServiceConfig};
 use stream_metrics::Requests;
-use stream_protocol::{Endpoint, Op};
+use stream_protocol::Op;
+use stream_protocol::openapi::{About, Endpoint};
 use stream_sessions::Sessions;
 use stream_supervisor::Supervisor;
 use stream_tokens::Tokens;
 use tokio::sync::watch;
 
 use crate::error::ApiError;
+use crate::openapi;
+
+pub(crate) use session::{MAX_MESSAGE, MAX_WAIT_S};
+pub(crate) use signals::MAX_SIGNALS;
 
 /// Whom the endpoints ask.
 #[derive(Clone)]
@@ -52,12 +57,16 @@ impl House {
 }
 
 /// Makes the list of endpoints and what adds them to the server from one table, so that there is no
-/// endpoint without an entry.
+/// endpoint without an entry, and no entry that says nothing of itself.
 macro_rules! endpoints {
-    ($($method:ident $path:literal $op:expr => $handler:path,)*) => {
+    ($($method:ident $path:literal $op:expr => $handler:path: $about:expr,)*) => {
         /// What the API serves, and the operation that a token must allow for it.
-        pub const ENDPOINTS: &[Endpoint] =
-            &[$(Endpoint { method: stringify!($method), path: $path, op: $op },)*];
+        pub(crate) const ENDPOINTS: &[Endpoint] = &[$(Endpoint {
+            method: stringify!($method),
+            path: $path,
+            op: $op,
+            about: $about,
+        },)*];
 
         fn add(app: &mut ServiceConfig) {
             $(app.route($path, web::method(Method::$method).to($handler));)*
@@ -68,18 +77,38 @@ macro_rules! endpoints {
 }
 
 endpoints! {
-    GET "/metrics" Some(Op::StatusRead) => metrics::scrape,
-    GET "/1.0" None => open::version,
-    GET "/1.0/health/live" None => open::live,
-    GET "/1.0/health/ready" None => open::ready,
-    GET "/1.0/status" Some(Op::StatusRead) => open::status,
-    GET "/1.0/sessions/{id}" Some(Op::SessionRead) => session::read,
-    DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => session::end,
-    PATCH "/1.0/sessions/{id}" Some(Op::SessionReport) => session::report,
-    GET "/1.0/sessions/{id}/commands" Some(Op::CommandRead) => session::commands,
-    POST "/1.0/sessions/{id}/signals" Some(Op::SignalWrite) => signals::write,
-    GET "/1.0/sessions/{id}/signals" Some(Op::SignalRead) => signals::read,
-    POST "/1.0/sessions/{id}/ice-servers" Some(Op::IceMint) => session::ice_servers,
+    GET "/metrics" Some(Op::StatusRead) => metrics::scrape:
+        About::new("scrapeMetrics", "Tells Prometheus what is counted").answers_text(),
+    GET "/1.0" None => open::version:
+        About::new("readVersion", "Tells the version").answers("Version"),
+    GET "/1.0/openapi.json" None => openapi::serve:
+        About::new("readOpenApi", "Tells what this API is").answers_bare("OpenApi"),
+    GET "/1.0/health/live" None => open::live:
+        About::new("checkLiveness", "Tells that the process answers").answers("Liveness"),
+    GET "/1.0/health/ready" None => open::ready:
+        About::new("checkReadiness", "Tells which dependency is away and why")
+            .answers("Readiness").refuses(&[503]),
+    GET "/1.0/status" Some(Op::StatusRead) => open::status:
+        About::new("readStatus", "Shows every actor").answers("UnitStatus"),
+    GET "/1.0/sessions/{id}" Some(Op::SessionRead) => session::read:
+        About::new("readSession", "Shows a session").answers("Session"),
+    DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => session::end:
+        About::new("endSession", "Has a session end; answers before it has"),
+    PATCH "/1.0/sessions/{id}" Some(Op::SessionReport) => session::report:
+        About::new("reportOnSession", "Takes what an instance says of itself or its client")
+            .body("Report"),
+    GET "/1.0/sessions/{id}/commands" Some(Op::CommandRead) => session::commands:
+        About::new("readCommands", "Tells what the session wants of its instance; may wait")
+            .takes(openapi::COMMANDS_POLL).answers("Commands"),
+    POST "/1.0/sessions/{id}/signals" Some(Op::SignalWrite) => signals::write:
+        About::new("writeSignals", "Keeps signals for the client; again is harmless")
+            .body("PostedSignals").answers("Cursors").refuses(&[429]),
+    GET "/1.0/sessions/{id}/signals" Some(Op::SignalRead) => signals::read:
+        About::new("readSignals", "Returns signals of the client; may wait for some")
+            .takes(openapi::SIGNALS_POLL).answers("SignalPage").refuses(&[409]),
+    POST "/1.0/sessions/{id}/ice-servers" Some(Op::IceMint) => session::ice_servers:
+        About::new("mintIceServers", "Mints fresh STUN and TURN servers for the instance")
+            .takes(openapi::MINTING).answers("IceServers"),
 }
 
 async fn long_poll<T, E>(

@@ -19,6 +19,7 @@ mod documents;
 mod error;
 mod hints;
 mod metrics;
+mod openapi;
 mod origin;
 mod page;
 mod routes;
@@ -37,7 +38,6 @@ use stream_tokens::Tokens;
 use tokio::sync::watch;
 
 pub use error::GatewayError;
-pub use routes::ENDPOINTS;
 
 /// What the operator decides about the gateway.
 #[derive(Clone, Debug, Deserialize)]

@@ -95,6 +95,7 @@ impl Stored {
 pub(crate) fn handler(method: &Method, pattern: Option<&str>) -> &'static str {
     match (method.as_str(), pattern.unwrap_or_default()) {
         ("GET", "/1.0/applications") => "get_applications",
+        ("GET", "/1.0/openapi.json") => "get_openapi",
         ("GET", "/1.0/regions") => "get_regions",
         ("GET", "/1.0/status") => "get_service_status",
         ("GET", "/1.0/sessions") => "get_sessions",

@@ -11,19 +11,24 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{Error, HttpResponse};
-use stream_protocol::{Code, Endpoint, Failure, Op, Refusal};
+use stream_protocol::openapi::{About, Endpoint};
+use stream_protocol::{Code, Failure, Op, Refusal};
 
 use crate::answer::Answer;
 use crate::state::State;
-use crate::{catalog, metrics, page, sessions, socket};
+use crate::{catalog, metrics, openapi, page, sessions, socket};
 
 /// Makes the list of endpoints and what adds them to the server from one table, so that there is no
-/// endpoint without an entry.
+/// endpoint without an entry, and no entry that says nothing of itself.
 macro_rules! endpoints {
-    ($($method:ident $path:literal $op:expr => $handler:path,)*) => {
+    ($($method:ident $path:literal $op:expr => $handler:path: $about:expr,)*) => {
         /// What the API serves, and the operation that a token must allow for it. The page is open.
-        pub const ENDPOINTS: &[Endpoint] =
-            &[$(Endpoint { method: stringify!($method), path: $path, op: $op },)*];
+        pub(crate) const ENDPOINTS: &[Endpoint] = &[$(Endpoint {
+            method: stringify!($method),
+            path: $path,
+            op: $op,
+            about: $about,
+        },)*];
 
         fn add(service: &mut ServiceConfig) {
             $(service.route($path, web::method(Method::$method).to($handler));)*
@@ -34,17 +39,35 @@ macro_rules! endpoints {
 }
 
 endpoints! {
-    GET "/metrics" Some(Op::StatusRead) => metrics::scrape,
-    GET "/1.0/applications" Some(Op::ApplicationRead) => catalog::applications,
-    GET "/1.0/regions" Some(Op::RegionRead) => catalog::regions,
-    GET "/1.0/status" None => catalog::status,
-    GET "/1.0/sessions" Some(Op::SessionRead) => sessions::list,
-    POST "/1.0/sessions" Some(Op::SessionCreate) => sessions::create,
-    GET "/1.0/sessions/{id}" Some(Op::SessionRead) => sessions::read,
-    DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => sessions::delete,
-    POST "/1.0/sessions/{id}/join" Some(Op::SessionJoin) => sessions::join,
-    GET "/1.0/sessions/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open,
-    GET "/1.0/session/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open,
+    GET "/metrics" Some(Op::StatusRead) => metrics::scrape:
+        About::new("scrapeMetrics", "Tells Prometheus what is counted").answers_text(),
+    GET "/1.0/openapi.json" None => openapi::serve:
+        About::new("readOpenApi", "Tells what this API is").answers_bare("OpenApi"),
+    GET "/1.0/applications" Some(Op::ApplicationRead) => catalog::applications:
+        About::new("listApplications", "Lists what can be streamed").answers("Names"),
+    GET "/1.0/regions" Some(Op::RegionRead) => catalog::regions:
+        About::new("listRegions", "Lists where there are agents").answers("Names"),
+    GET "/1.0/status" Some(Op::StatusRead) => catalog::status:
+        About::new("readStatus", "Tells whether the service is healthy; with a token, more")
+            .more_with_token().answers("ServiceStatus"),
+    GET "/1.0/sessions" Some(Op::SessionRead) => sessions::list:
+        About::new("listSessions", "Lists sessions").takes(openapi::LISTING).answers("Sessions"),
+    POST "/1.0/sessions" Some(Op::SessionCreate) => sessions::create:
+        About::new("createSession", "Has an instance launched; answers before it has booted")
+            .takes(openapi::CREATION).body("SessionPost").creates("CreatedSession").refuses(&[404]),
+    GET "/1.0/sessions/{id}" Some(Op::SessionRead) => sessions::read:
+        About::new("readSession", "Shows a session").answers("Session"),
+    DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => sessions::delete:
+        About::new("deleteSession", "Has a session end").takes(openapi::DELETION),
+    POST "/1.0/sessions/{id}/join" Some(Op::SessionJoin) => sessions::join:
+        About::new("joinSession", "Makes the caller the client, instead of whoever was it")
+            .optional_body("SessionJoin").answers("JoinedSession"),
+    GET "/1.0/sessions/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open:
+        About::new("openSocket", "Relays signals between client and instance")
+            .token_in_query().takes(openapi::OPENING).opens_socket(),
+    GET "/1.0/session/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open:
+        About::new("openSocketByOldPath", "The same by the name of older releases")
+            .token_in_query().takes(openapi::OPENING).opens_socket(),
 }
 
 /// Adds all routes.

@@ -22,7 +22,9 @@ use crate::caller::{authorize, authorize_for};
 use crate::state::State;
 use crate::{answer, documents};
 
+pub(crate) use idempotency::MAX_KEY;
 use listing::Listing;
+pub(crate) use request::{MAX_EXTRA_DATA, MAX_NAME};
 
 /// How long the owner of a session may take to answer.
 pub(crate) const OWNER_DEADLINE: Duration = Duration::from_secs(10);

@@ -9,6 +9,7 @@ mod commands;
 mod http;
 mod ice;
 mod ids;
+pub mod openapi;
 mod ops;
 mod refusal;
 mod requests;
@@ -23,7 +24,7 @@ pub use commands::{ClientReport, ClientState, Commands, Report, ReportedStatus, 
 pub use http::{Failure, Success};
 pub use ice::IceServer;
 pub use ids::{AgentId, IdError, InstanceName, SessionId, SignalId};
-pub use ops::{Endpoint, Op, TokenKind};
+pub use ops::{Op, TokenKind};
 pub use refusal::{Code, Refusal};
 pub use requests::{Ask, ClientIce, Launch, Reply, Terminate};
 pub use session::{

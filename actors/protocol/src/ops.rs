@@ -68,16 +68,6 @@ words! {
     }
 }
 
-/// A path that a service serves with one method, and what a token must allow there.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Endpoint {
-    pub method: &'static str,
-    /// A part that varies stands in braces: `{id}`.
-    pub path: &'static str,
-    /// `None` is open to everybody.
-    pub op: Option<Op>,
-}
-
 impl TokenKind {
     /// The operations a fresh token of this kind allows.
     pub fn ops(self) -> &'static [Op] {

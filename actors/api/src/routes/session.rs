@@ -13,10 +13,10 @@ use crate::error::ApiError;
 use crate::{answer, auth, body};
 
 /// The longest a long-poll stays open, in seconds; who asks for more gets this.
-const MAX_WAIT_S: u64 = 60;
+pub(crate) const MAX_WAIT_S: u64 = 60;
 
 /// How much of a message is kept, in characters: the session's document holds several.
-const MAX_MESSAGE: usize = 1024;
+pub(crate) const MAX_MESSAGE: usize = 1024;
 
 /// A session as it is shown.
 #[derive(Serialize)]

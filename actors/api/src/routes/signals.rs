@@ -16,7 +16,7 @@ use crate::{answer, auth, body};
 const MAX_BODY: usize = 1024 * 1024;
 
 /// How many signals one request may bring.
-const MAX_SIGNALS: usize = 100;
+pub(crate) const MAX_SIGNALS: usize = 100;
 
 const EXPECTED: &str = r#"{"id","generation","signal":{..}} or an array of them"#;
 

@@ -7,10 +7,10 @@ use crate::answer::malformed;
 
 /// The most that `extra_data` may have, in bytes of JSON text, so that all that an instance is
 /// told fits into what AMS hands over.
-const MAX_EXTRA_DATA: usize = 8 * 1024;
+pub(crate) const MAX_EXTRA_DATA: usize = 8 * 1024;
 
 /// Names of applications and regions are no longer, in bytes.
-const MAX_NAME: usize = 256;
+pub(crate) const MAX_NAME: usize = 256;
 
 /// How long a joinable session waits for clients when the request does not say; in minutes.
 const JOINABLE_IDLE_MIN: u64 = 30;

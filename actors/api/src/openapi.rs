@@ -1,0 +1,181 @@
+//! `GET /1.0/openapi.json`: the API described, from the table that it is served by.
+
+use std::sync::LazyLock;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::ContentType;
+use actix_web::web::Bytes;
+use serde_json::{Value, json};
+use stream_protocol::openapi::{Description, Parameter, describe};
+use stream_protocol::{MAX_SIGNAL_BYTES, SIGNALS_A_MINUTE};
+
+use crate::routes::{ENDPOINTS, MAX_MESSAGE, MAX_SIGNALS, MAX_WAIT_S};
+
+const WAIT: Parameter = Parameter::query(
+    "wait",
+    "Wait",
+    "Seconds to wait for something new; more than the maximum counts as the maximum",
+);
+
+pub(crate) const COMMANDS_POLL: &[Parameter] =
+    &[Parameter::query("after", "Count", "The revision of the last answer"), WAIT];
+
+pub(crate) const SIGNALS_POLL: &[Parameter] = &[
+    Parameter::query(
+        "after",
+        "Cursor",
+        "The cursor of the last answer; without it, all of this generation",
+    ),
+    WAIT,
+];
+
+pub(crate) const MINTING: &[Parameter] =
+    &[Parameter::query("renew", "Flag", "Whether the client is to get fresh servers too")];
+
+const API: Description = Description {
+    title: "stream-agent",
+    text: "The agent's API for instances, AMS, probes and operators. A trailing slash is equal. \
+        `x-op` is the operation that the token must allow.",
+    version: env!("CARGO_PKG_VERSION"),
+    of_bodies: &[408],
+    of_ids: &[],
+};
+
+static DOCUMENT: LazyLock<Bytes> =
+    LazyLock::new(|| Bytes::from(describe(&API, ENDPOINTS, schemas()).to_string()));
+
+pub(crate) async fn serve() -> HttpResponse {
+    HttpResponse::Ok().content_type(ContentType::json()).body(DOCUMENT.clone())
+}
+
+fn schemas() -> Value {
+    let count = || json!({"type": "integer", "minimum": 0});
+    let object = |required: &[&str], properties: Value| json!({"type": "object", "required": required, "properties": properties});
+    let named = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
+    let signal = object(&["type"], json!({"type": {"type": "string"}}));
+    json!({
+        "Count": count(),
+        "Flag": {"type": "boolean", "default": false},
+        "Wait": {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_S, "default": 0},
+        "Version": object(&["api_version", "api_status", "api_extensions", "version"], json!({
+            "api_version": {"const": "1.0"},
+            "api_status": {"type": "string"},
+            "api_extensions": {"type": "array", "items": {"type": "string"}},
+            "version": {"type": "string"},
+        })),
+        "Liveness": object(&["actors"], json!({"actors": count()})),
+        "Readiness": {
+            "description": "By dependency: `ok`, or why it is away",
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+        },
+        "UnitStatus": object(&["version", "actors"], json!({
+            "version": {"type": "string"},
+            "actors": {"type": "array", "items": named("ActorStatus")},
+        })),
+        "ActorStatus": object(
+            &["name", "state", "restarts", "last_failure", "depth", "capacity", "uptime"],
+            json!({
+                "name": {"type": "string"},
+                "group": {"type": "string"},
+                "state": {"enum": ["running", "backoff", "escalated", "stopped"]},
+                "restarts": count(),
+                "failures": {"type": "object", "additionalProperties": count()},
+                "last_failure": {
+                    "type": ["object", "null"],
+                    "required": ["at", "cause"],
+                    "properties": {"at": count(), "cause": {"type": "string"}},
+                },
+                "depth": count(),
+                "high_water": count(),
+                "capacity": count(),
+                "refused": count(),
+                "uptime": {"description": "Seconds since the state was built", "type": "integer"},
+            }),
+        ),
+        "Session": object(
+            &["id", "app", "region", "status", "status_message", "joinable", "generation",
+              "instance_id", "cluster_id", "created_at"],
+            json!({
+                "id": named("SessionId"),
+                "app": {"type": "string"},
+                "region": {"type": "string"},
+                "status": named("Status"),
+                "status_message": {"type": "string"},
+                "joinable": {"type": "boolean"},
+                "generation": count(),
+                "instance_id": {"description": "Empty while there is none", "type": "string"},
+                "cluster_id": {"type": "string"},
+                "created_at": {"description": "Unix seconds", "type": "integer"},
+            }),
+        ),
+        "Report": {"anyOf": [named("ClientReport"), named("InstanceReport")]},
+        "ClientReport": object(&["client", "generation"], json!({
+            "client": {"enum": ["connected", "disconnected"]},
+            "generation": count(),
+        })),
+        "InstanceReport": object(&["status"], json!({
+            "status": {"enum": ["error", "running", "stopped"]},
+            "message": {
+                "description": format!("Only the first {MAX_MESSAGE} characters are kept"),
+                "type": "string",
+            },
+        })),
+        "Commands": object(
+            &["revision", "generation", "signaling", "client", "ice_renewal", "desired"],
+            json!({
+                "revision": {"description": "Grows with every change", "type": "integer"},
+                "generation": count(),
+                "signaling": {"enum": ["closed", "open"]},
+                "client": {
+                    "type": ["object", "null"],
+                    "required": ["screen", "role"],
+                    "properties": {
+                        "screen": named("Screen"),
+                        "role": {"enum": ["adb", "control", "view"]},
+                    },
+                },
+                "ice_renewal": {
+                    "description": "Grows when fresh ICE servers are to be fetched",
+                    "type": "integer",
+                },
+                "desired": {"enum": ["running", "terminated"]},
+            }),
+        ),
+        "Cursor": {
+            "description": "Opaque: only its holder keeps it",
+            "type": "string", "pattern": "^[0-9A-Za-z]+-[0-9]+$",
+        },
+        "Cursors": object(&["cursors"], json!({
+            "cursors": {"type": "array", "items": named("Cursor")},
+        })),
+        "Signal": {
+            "description": format!("Relayed as it is; at most {MAX_SIGNAL_BYTES} bytes of JSON"),
+            "allOf": [signal],
+        },
+        "PostedSignal": object(&["id", "generation", "signal"], json!({
+            "id": {
+                "description": "The writer's own: what is written again is kept once",
+                "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$",
+            },
+            "generation": count(),
+            "signal": named("Signal"),
+        })),
+        "PostedSignals": {
+            "description": format!("At most {SIGNALS_A_MINUTE} a minute"),
+            "oneOf": [named("PostedSignal"), {
+                "type": "array", "minItems": 1, "maxItems": MAX_SIGNALS,
+                "items": named("PostedSignal"),
+            }],
+        },
+        "SignalPage": object(&["cursor", "signals"], json!({
+            "cursor": named("Cursor"),
+            "signals": {"type": "array", "items": object(
+                &["cursor", "generation", "signal"],
+                json!({
+                    "cursor": named("Cursor"), "generation": count(), "signal": named("Signal"),
+                }),
+            )},
+        })),
+    })
+}

@@ -1,0 +1,144 @@
+//! `GET /1.0/openapi.json`: the API described, from the table that it is served by.
+
+use std::sync::LazyLock;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{CACHE_CONTROL, ContentType};
+use actix_web::web::Bytes;
+use serde_json::{Value, json};
+use stream_protocol::openapi::{Description, Parameter, describe};
+
+use crate::routes::ENDPOINTS;
+use crate::sessions::{MAX_EXTRA_DATA, MAX_KEY, MAX_NAME};
+
+pub(crate) const CREATION: &[Parameter] = &[Parameter::header(
+    "Idempotency-Key",
+    "IdempotencyKey",
+    "A request that is repeated with its key finds its first session",
+)];
+
+pub(crate) const DELETION: &[Parameter] = &[
+    Parameter::query("force", "Flag", "Whether it does not matter if the agent is there"),
+    Parameter::query("sync", "Flag", "Whether the answer comes after the end"),
+];
+
+pub(crate) const LISTING: &[Parameter] = &[
+    Parameter::query("status", "Status", "Only the sessions that have it"),
+    Parameter::query("recursion", "Flag", "Whole sessions rather than their ids"),
+    Parameter::query("recursive", "Flag", "The older name of recursion"),
+    Parameter::query("limit", "Count", "0 is no limit"),
+    Parameter::query("offset", "Count", "How many to leave out at the beginning"),
+    Parameter::query("sort_by", "SortBy", "What to sort by"),
+    Parameter::query("sort_order", "SortOrder", "Which way"),
+];
+
+pub(crate) const OPENING: &[Parameter] = &[Parameter::query(
+    "ice_renewal",
+    "Count",
+    "The last renewal of ICE servers that the client has heard of; without it, the present one",
+)];
+
+const API: Description = Description {
+    title: "stream-gateway",
+    text: "The API for clients. A trailing slash is equal. `x-op` is the operation that the token \
+        must allow. Where the operator lets it, `api_token=TOKEN` in the query counts like the \
+        header.",
+    version: env!("CARGO_PKG_VERSION"),
+    of_bodies: &[],
+    of_ids: &[400],
+};
+
+static DOCUMENT: LazyLock<Bytes> =
+    LazyLock::new(|| Bytes::from(describe(&API, ENDPOINTS, schemas()).to_string()));
+
+pub(crate) async fn serve() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        .body(DOCUMENT.clone())
+}
+
+fn schemas() -> Value {
+    let text = || json!({"type": "string"});
+    let object = |required: &[&str], properties: Value| json!({"type": "object", "required": required, "properties": properties});
+    let named = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
+    let name = || json!({"type": ["string", "null"], "maxLength": MAX_NAME});
+    // Clients send null for what they do not want.
+    let screen = || json!({"anyOf": [named("Screen"), {"type": "null"}]});
+    let socket = || {
+        json!({
+            "description": "Where the client opens its socket, soon", "type": "string",
+            "pattern": "^wss://",
+        })
+    };
+    json!({
+        "Count": {"type": "integer", "minimum": 0},
+        "Flag": {"type": "boolean", "default": false},
+        "SortBy": {"enum": ["created_at"]},
+        "SortOrder": {"enum": ["asc", "desc"], "default": "asc"},
+        "IdempotencyKey": {
+            "type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[ -~]+$",
+        },
+        "Names": {"type": "array", "items": object(&["name"], json!({"name": text()}))},
+        "ServiceStatus": object(&["status"], json!({
+            "status": {"enum": ["healthy", "unhealthy"]},
+            "agents": {"description": "Only with a token", "type": "integer", "minimum": 0},
+        })),
+        "SessionPost": object(&["app"], json!({
+            "app": {"type": "string", "minLength": 1, "maxLength": MAX_NAME},
+            "app_version": {
+                "description": "The last published one by default, and when negative or empty",
+                "type": ["integer", "string", "null"], "pattern": "^ *(-?[0-9]+)? *$",
+            },
+            "region": name(),
+            "screen": screen(),
+            "joinable": {"type": ["boolean", "null"], "default": false},
+            "ephemeral": {"type": ["boolean", "null"], "default": true},
+            "idle_time_min": {
+                "description": "Minutes without a client until the end; 0 is never",
+                "type": ["integer", "null"], "minimum": 0,
+            },
+            "extra_data": {
+                "description": format!("For the instance, at most {MAX_EXTRA_DATA} bytes of JSON"),
+            },
+        })),
+        "SessionJoin": object(&[], json!({"screen": screen()})),
+        "Session": object(
+            &["id", "app", "region", "status", "status_message", "joinable", "container_id",
+              "cluster_id"],
+            json!({
+                "id": named("SessionId"),
+                "app": text(),
+                "region": text(),
+                "status": named("Status"),
+                "status_message": text(),
+                "joinable": {"type": "boolean"},
+                "container_id": {"description": "Empty while there is none", "type": "string"},
+                "cluster_id": text(),
+            }),
+        ),
+        "Sessions": {
+            "description": "Ids, or with recursion whole sessions",
+            "anyOf": [
+                {"type": "array", "items": named("SessionId")},
+                {"type": "array", "items": named("Session")},
+            ],
+        },
+        "CreatedSession": object(
+            &["id", "region", "status", "joinable", "url", "stun_servers"],
+            json!({
+                "id": named("SessionId"),
+                "region": text(),
+                "status": named("Status"),
+                "joinable": {"type": "boolean"},
+                "url": socket(),
+                "stun_servers": named("IceServers"),
+            }),
+        ),
+        "JoinedSession": object(&["id", "url", "stun_servers"], json!({
+            "id": named("SessionId"),
+            "url": socket(),
+            "stun_servers": named("IceServers"),
+        })),
+    })
+}
