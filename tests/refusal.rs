@@ -16,7 +16,7 @@ use stream_agent::dev::stack::Stack;
 use stream_macaroon::Macaroon;
 use stream_protocol::SessionId;
 use support::socket::Socket;
-use support::{APP, Answer, Http, PATIENCE, Played, flow};
+use support::{APP, Answer, Http, PATIENCE, Played, eventually, flow};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
@@ -45,6 +45,40 @@ fn assert_refused(answer: &Answer, code: u16, what: &str) {
     assert_eq!(answer.status.as_u16(), code, "{what}: {answer:?}");
     assert_eq!(answer.body["type"], "error", "{what}: {answer:?}");
     assert_eq!(answer.body["status_code"], code, "{what}: {answer:?}");
+}
+
+#[test]
+fn a_token_that_asks_too_often_is_told_when_to_ask_again() {
+    flow(async || {
+        let mut played = Played::start().await?;
+        let (_, instance) = played.create().await?;
+        let (_, neighbour) = played.create().await?;
+        let file = played.stack.site.dir.join("agent.toml");
+        let text = std::fs::read_to_string(&file)?;
+        let slow = text.replace("requests_per_second = 100000", "requests_per_second = 1");
+        assert_ne!(text, slow);
+        std::fs::write(&file, slow)?;
+        played.stack.restart_agent().await?;
+
+        let (http, path) = (&instance.http, instance.path("/commands?after=0"));
+        eventually("keys", async || Ok((http.get(&path).await?.status == 200).then_some(())))
+            .await?;
+        let refused = eventually("the end of patience", async || {
+            let answer = http.get(&path).await?;
+            Ok((answer.status != 200).then_some(answer))
+        });
+        let refused = refused.await?;
+        assert_refused(&refused, 429, "more than a burst");
+        assert!(refused.retry_after, "{refused:?}");
+
+        let narrowed = attenuated(&instance.userdata.token, "allow command.read");
+        let answer = http.with(Some(&narrowed)).get(&path).await?;
+        assert_refused(&answer, 429, "what is derived from it");
+        let answer = neighbour.http.get(&neighbour.path("/commands?after=0")).await?;
+        assert_eq!(answer.status, 200, "another token is not affected");
+        eventually("patience", async || Ok((http.get(&path).await?.status == 200).then_some(())))
+            .await
+    });
 }
 
 #[test]

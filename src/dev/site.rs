@@ -152,6 +152,8 @@ lease_s = {lease_s}
 
 [api]
 listen = "127.0.0.1:{port}"
+requests_per_second = 100000
+connections_per_address = 100000
 
 [admin]
 socket = {socket}

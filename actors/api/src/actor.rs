@@ -14,6 +14,7 @@ use stream_supervisor::{
 use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 
+use crate::crowd::Crowd;
 use crate::{Config, server};
 
 /// Connections that wait to be accepted; the kernel refuses more.
@@ -30,11 +31,13 @@ pub(crate) fn start(
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
     let door = Door::new(listener);
+    let crowd = Crowd::new(config.connections_per_address, &config.trusted_proxies);
     let tls = server_config(served, ClientCertificates::Ignored);
     let mailbox = supervisor.host("api", Restart::default(), Limits::default(), move || {
         let (door, tls, routes) = (door.clone(), Arc::clone(&tls), routes.clone());
+        let crowd = crowd.clone();
         let open = Box::new(move |listener, tls| {
-            server::build(listener, tls, config.workers, routes.clone())
+            server::build(listener, tls, config.workers, crowd.clone(), routes.clone())
         });
         Actor { door, tls, open, server: None }
     });
@@ -152,17 +155,28 @@ mod tests {
         ServedIdentity::new(identity.expect("our own key pair"))
     }
 
+    /// Without a pool, so that every request knocks anew.
     fn client(served: &ServedIdentity) -> reqwest::Client {
+        build(served, |client| client.pool_max_idle_per_host(0))
+    }
+
+    fn pooled(served: &ServedIdentity) -> reqwest::Client {
+        build(served, |client| client)
+    }
+
+    fn build(
+        served: &ServedIdentity,
+        pool: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> reqwest::Client {
         let trust = Trust::Pins(vec![served.current().fingerprint()]);
         let tls = client_config(&trust, None).expect("a configuration");
         let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
-        // Without a pool, so that every request knocks anew.
-        let client = client.pool_max_idle_per_host(0).timeout(Duration::from_secs(10));
-        client.build().expect("a client")
+        pool(client).timeout(Duration::from_secs(10)).build().expect("a client")
     }
 
     fn config(workers: usize) -> Config {
-        Config { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0), workers }
+        let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        Config { listen, workers, ..Config::default() }
     }
 
     fn routes(app: &mut ServiceConfig) {
@@ -213,10 +227,34 @@ mod tests {
     }
 
     #[actix::test]
+    async fn more_connections_than_an_address_may_have_are_told_so_until_one_is_given_up() {
+        let (served, supervisor) = (served(), Supervisor::default());
+        let config = Config { connections_per_address: 2, ..config(1) };
+        let (_mailbox, address) = start(config, &served, routes, &supervisor).expect("started");
+        let url = format!("https://{address}/ping");
+        let ask = async |client: &reqwest::Client| {
+            let answer = client.get(&url).send().await.expect("an answer");
+            (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+        };
+        // Each keeps its connection.
+        let clients = [(); 2].map(|()| pooled(&served));
+        for client in &clients {
+            assert_eq!(ask(client).await, (200, false));
+            assert_eq!(ask(client).await, (200, false), "on the same connection");
+        }
+        let late = client(&served);
+        assert_eq!(ask(&late).await, (429, true));
+        assert_eq!(ask(&clients[0]).await, (200, false), "who is connected goes on");
+        drop(clients);
+        let again = async { while ask(&late).await.0 == 429 {} };
+        tokio::time::timeout(Duration::from_secs(20), again).await.expect("there is a place");
+    }
+
+    #[actix::test]
     async fn an_address_in_use_and_a_senseless_number_of_workers_are_refused() {
         let (served, supervisor) = (served(), Supervisor::default());
         let (_mailbox, address) = start(config(1), &served, routes, &supervisor).expect("started");
-        let taken = Config { listen: address, workers: 1 };
+        let taken = Config { listen: address, ..config(1) };
         let error = start(taken, &served, routes, &supervisor).err().expect("refused");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         let error = start(config(0), &served, routes, &supervisor).err().expect("refused");

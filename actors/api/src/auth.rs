@@ -1,11 +1,15 @@
 //! Who asks: the token in a request, and whether it opens what is asked for.
 
+use std::time::Instant;
+
 use actix_web::HttpRequest;
 use actix_web::http::header::AUTHORIZATION;
+use actix_web::web::Data;
 use stream_protocol::{Op, SessionId};
 use stream_tokens::{Claims, Tokens};
 
 use crate::error::ApiError;
+use crate::pace::Pace;
 
 /// Longer than any token can be, in bytes; the rest is for `tokens` to check.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -18,7 +22,7 @@ pub(crate) async fn session(
     op: Op,
 ) -> Result<(SessionId, Claims), ApiError> {
     let id = request.match_info().get("id").and_then(|id| id.parse::<SessionId>().ok());
-    let claims = tokens.verify(token(request)?, op, id.as_ref()).await?;
+    let claims = verified(request, tokens, op, id.as_ref()).await?;
     Ok((id.ok_or_else(ApiError::no_such_session)?, claims))
 }
 
@@ -28,7 +32,22 @@ pub(crate) async fn plain(
     tokens: &Tokens,
     op: Op,
 ) -> Result<Claims, ApiError> {
-    Ok(tokens.verify(token(request)?, op, None).await?)
+    verified(request, tokens, op, None).await
+}
+
+/// Checks the token, and that it is not used too often: all that is derived from one counts
+/// together.
+async fn verified(
+    request: &HttpRequest,
+    tokens: &Tokens,
+    op: Op,
+    session: Option<&SessionId>,
+) -> Result<Claims, ApiError> {
+    let claims = tokens.verify(token(request)?, op, session).await?;
+    match request.app_data::<Data<Pace>>() {
+        Some(pace) if !pace.admits(&claims.id, Instant::now()) => Err(ApiError::TooFast),
+        _ => Ok(claims),
+    }
 }
 
 /// Returns the token of `request`. Two of them are none: which one counts would be a guess.

@@ -1,5 +1,5 @@
-use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 use stream_protocol::{Code, Cursor, Refusal};
@@ -24,6 +24,10 @@ pub(crate) enum ApiError {
     MethodNotAllowed,
     #[error("the body did not arrive in time")]
     SlowBody,
+    #[error("there are too many connections from this address")]
+    Crowded,
+    #[error("there are too many requests with this token")]
+    TooFast,
 
     /// The reader goes on from the cursor, and has missed something.
     #[error("signals after the cursor are no longer kept: go on from the one given here")]
@@ -46,7 +50,11 @@ impl ApiError {
     }
 
     fn is_passing(&self) -> bool {
-        matches!(self, Self::Refused(refusal) if refusal.code.is_passing())
+        match self {
+            Self::Crowded | Self::TooFast => true,
+            Self::Refused(refusal) => refusal.code.is_passing(),
+            _ => false,
+        }
     }
 }
 
@@ -58,6 +66,7 @@ impl ResponseError for ApiError {
             Self::NoSuchEndpoint => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::Crowded | Self::TooFast => StatusCode::TOO_MANY_REQUESTS,
             Self::HistoryGone(_) => StatusCode::CONFLICT,
             Self::Refused(refusal) => StatusCode::from_u16(refusal.code.http_status())
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
@@ -70,6 +79,9 @@ impl ResponseError for ApiError {
             Self::HistoryGone(fresh) => answer::detailed(status, &text, json!({ "cursor": fresh })),
             _ => answer::failure(status, &text),
         };
+        if matches!(self, Self::Crowded) {
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
         let headers = response.headers_mut();
         if self.is_passing() {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -154,6 +166,8 @@ mod tests {
             (ApiError::NoSuchEndpoint, 404),
             (ApiError::MethodNotAllowed, 405),
             (ApiError::SlowBody, 408),
+            (ApiError::Crowded, 429),
+            (ApiError::TooFast, 429),
             (ApiError::too_large(1), 413),
             (malformed, 400),
             (TokensError::Invalid.into(), 401),

@@ -9,13 +9,15 @@ mod actor;
 mod answer;
 mod auth;
 mod body;
+mod crowd;
 mod error;
 mod openapi;
+mod pace;
 mod routes;
 mod server;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
 use stream_pki::ServedIdentity;
@@ -25,6 +27,7 @@ use stream_tokens::Tokens;
 use tokio::sync::watch;
 
 use actor::Actor;
+use pace::Pace;
 use routes::House;
 
 /// Where the API listens.
@@ -35,6 +38,13 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Threads that serve connections, 1 to 64; defaults to 2.
     pub workers: usize,
+    /// Requests a second that one token may make on the average, at least 1; defaults to 50. Ten
+    /// times as many may come at once.
+    pub requests_per_second: u32,
+    /// Connections that one address may have at a time, at least 1; defaults to 1000.
+    pub connections_per_address: usize,
+    /// Addresses of proxies and balancers, whose connections are not counted; defaults to none.
+    pub trusted_proxies: Vec<IpAddr>,
 }
 
 const MAX_WORKERS: usize = 64;
@@ -42,17 +52,26 @@ const MAX_WORKERS: usize = 64;
 impl Config {
     /// Refuses what cannot work.
     pub fn check(&self) -> io::Result<()> {
-        if (1..=MAX_WORKERS).contains(&self.workers) {
+        let text = if !(1..=MAX_WORKERS).contains(&self.workers) {
+            format!("api.workers is between 1 and {MAX_WORKERS}")
+        } else if self.requests_per_second == 0 || self.connections_per_address == 0 {
+            "api.requests_per_second and api.connections_per_address are at least 1".to_owned()
+        } else {
             return Ok(());
-        }
-        let text = format!("api.workers is between 1 and {MAX_WORKERS}");
+        };
         Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9033)), workers: 2 }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9033)),
+            workers: 2,
+            requests_per_second: 50,
+            connections_per_address: 1000,
+            trusted_proxies: Vec::new(),
+        }
     }
 }
 
@@ -75,7 +94,8 @@ impl Api {
         supervisor: Supervisor,
     ) -> io::Result<Self> {
         let (closing, closed) = watch::channel(false);
-        let house = House::new(sessions, tokens, supervisor.clone(), closed);
+        let pace = Pace::new(config.requests_per_second);
+        let house = House::new(sessions, tokens, supervisor.clone(), pace, closed);
         let routes = move |app: &mut _| routes::configure(app, &house);
         let (mailbox, address) = actor::start(config, &served, routes, &supervisor)?;
         log::info!("the api listens on https://{address}");
@@ -104,6 +124,13 @@ mod tests {
     fn every_key_has_its_default_and_unknown_ones_are_refused() {
         let config: Config = serde_json::from_str("{}").expect("defaults");
         assert_eq!((config.listen.port(), config.workers), (9033, 2));
+        assert_eq!((config.requests_per_second, config.connections_per_address), (50, 1000));
+        assert!(config.trusted_proxies.is_empty() && config.check().is_ok());
+        for key in ["workers", "requests_per_second", "connections_per_address"] {
+            let none: Config =
+                serde_json::from_str(&format!(r#"{{"{key}":0}}"#)).expect("a number");
+            assert!(none.check().is_err(), "{key}");
+        }
         assert!(serde_json::from_str::<Config>(r#"{"lisen":"0.0.0.0:1"}"#).is_err());
     }
 }

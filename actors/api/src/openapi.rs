@@ -37,6 +37,7 @@ const API: Description = Description {
     text: "The agent's API for instances, AMS, probes and operators. A trailing slash is equal. \
         `x-op` is the operation that the token must allow.",
     version: env!("CARGO_PKG_VERSION"),
+    of_all: &[429],
     of_bodies: &[408],
     of_ids: &[],
 };

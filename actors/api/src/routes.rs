@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::error::ApiError;
 use crate::openapi;
+use crate::pace::Pace;
 
 pub(crate) use session::{MAX_MESSAGE, MAX_WAIT_S};
 pub(crate) use signals::MAX_SIGNALS;
@@ -31,6 +32,7 @@ pub(crate) struct House {
     tokens: Tokens,
     supervisor: Supervisor,
     requests: Requests,
+    pace: Pace,
     /// Turns true when the unit stops.
     closing: watch::Receiver<bool>,
 }
@@ -40,9 +42,10 @@ impl House {
         sessions: Sessions,
         tokens: Tokens,
         supervisor: Supervisor,
+        pace: Pace,
         closing: watch::Receiver<bool>,
     ) -> Self {
-        Self { sessions, tokens, supervisor, requests: Requests::default(), closing }
+        Self { sessions, tokens, supervisor, requests: Requests::default(), pace, closing }
     }
 
     /// Runs a long-poll that may take as long as `wait`; a unit that stops has it answer at once,
@@ -102,7 +105,7 @@ endpoints! {
             .takes(openapi::COMMANDS_POLL).answers("Commands"),
     POST "/1.0/sessions/{id}/signals" Some(Op::SignalWrite) => signals::write:
         About::new("writeSignals", "Keeps signals for the client; again is harmless")
-            .body("PostedSignals").answers("Cursors").refuses(&[429]),
+            .body("PostedSignals").answers("Cursors"),
     GET "/1.0/sessions/{id}/signals" Some(Op::SignalRead) => signals::read:
         About::new("readSignals", "Returns signals of the client; may wait for some")
             .takes(openapi::SIGNALS_POLL).answers("SignalPage").refuses(&[409]),
@@ -125,6 +128,7 @@ async fn long_poll<T, E>(
 pub(crate) fn configure(app: &mut ServiceConfig, house: &House) {
     app.app_data(web::Data::new(house.clone()));
     app.app_data(web::Data::new(house.requests.clone()));
+    app.app_data(web::Data::new(house.pace.clone()));
     add(app);
 }
 

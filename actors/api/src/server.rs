@@ -5,15 +5,18 @@ use std::io;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, NormalizePath, from_fn};
+use actix_web::rt::net::TcpStream;
 use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use rustls::ServerConfig;
 use stream_metrics::Requests;
 use tokio::sync::oneshot;
 
+use crate::crowd::{Crowd, Place};
 use crate::error::ApiError;
 
 /// Longer than any long-poll, so that instances keep their connection between two.
@@ -42,6 +45,7 @@ pub(crate) fn build(
     listener: TcpListener,
     tls: ServerConfig,
     workers: usize,
+    crowd: Crowd,
     routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<Server> {
     let app = move || {
@@ -53,6 +57,13 @@ pub(crate) fn build(
     };
     let server = HttpServer::new(app)
         .workers(workers)
+        .on_connect(move |connection, data| {
+            let connection = connection.downcast_ref::<TlsStream<TcpStream>>();
+            let peer = connection.and_then(|stream| stream.get_ref().0.peer_addr().ok());
+            if let Some(peer) = peer {
+                data.insert(crowd.enter(peer.ip()));
+            }
+        })
         .disable_signals()
         .tls_handshake_timeout(HANDSHAKE)
         .client_request_timeout(HEADERS)
@@ -98,7 +109,10 @@ async fn around(
     let counted = request.app_data::<web::Data<Requests>>().map(|requests| requests.begin());
     let (method, path) = (request.method().clone(), request.path().to_owned());
     let begun = Instant::now();
-    let answer = next.call(request).await;
+    let answer = match request.conn_data::<Place>() {
+        Some(Place { fits: false, .. }) => Err(ApiError::Crowded.into()),
+        _ => next.call(request).await,
+    };
     let (status, handler) = match &answer {
         Ok(response) => (response.status(), response.request().match_pattern()),
         Err(error) => (error.as_response_error().status_code(), None),

@@ -44,6 +44,7 @@ const API: Description = Description {
         must allow. Where the operator lets it, `api_token=TOKEN` in the query counts like the \
         header.",
     version: env!("CARGO_PKG_VERSION"),
+    of_all: &[],
     of_bodies: &[],
     of_ids: &[400],
 };

@@ -13,6 +13,8 @@ pub struct Description {
     pub title: &'static str,
     pub text: &'static str,
     pub version: &'static str,
+    /// Refusals that every endpoint may answer with.
+    pub of_all: &'static [u16],
     /// Refusals of every endpoint that reads a body, beside 400 and 413.
     pub of_bodies: &'static [u16],
     /// Refusals of every endpoint with an `{id}`, beside 404.
@@ -139,7 +141,7 @@ fn answer(success: Success) -> (String, Value) {
 /// Returns how `endpoint` may refuse.
 fn refusals(api: &Description, endpoint: &Endpoint) -> BTreeSet<u16> {
     let About { parameters, body, refusals, .. } = endpoint.about;
-    let mut statuses = BTreeSet::from_iter(refusals.iter().copied());
+    let mut statuses = BTreeSet::from_iter(refusals.iter().chain(api.of_all).copied());
     if endpoint.op.is_some() {
         statuses.extend([401, 403, 503]);
     }
