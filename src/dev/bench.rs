@@ -2,6 +2,7 @@
 
 mod first_frame;
 mod report;
+mod sessions;
 mod supervision;
 mod tokens;
 mod turn;
@@ -13,11 +14,12 @@ use anyhow::Context;
 pub async fn run(name: &str) -> anyhow::Result<()> {
     let report = match name {
         "first-frame" => first_frame::run().await?,
+        "sessions" => sessions::run().await?,
         "tokens" => tokens::run()?,
         "turn" => turn::run().await?,
         "supervision" => supervision::run().await?,
         _ => anyhow::bail!(
-            "there is no bench {name}; there are: first-frame, supervision, tokens, turn"
+            "there is no bench {name}; there are: first-frame, sessions, supervision, tokens, turn"
         ),
     };
     print!("{}", report.table());

@@ -76,6 +76,7 @@ impl Services {
             sweep_s: 5,
             sighting_s: 60,
             lease_s: 60,
+            capacity: 100,
             faults: false,
         };
         if Coturn::find().is_some() {

@@ -42,6 +42,8 @@ pub struct Wiring {
     pub sweep_s: u64,
     pub sighting_s: u64,
     pub lease_s: u64,
+    /// Sessions that an agent takes at the same time.
+    pub capacity: u32,
     /// Whether operators can make actors fail.
     pub faults: bool,
 }
@@ -145,6 +147,7 @@ impl Site {
 name = "{name}"
 deployment = "dev"
 url = "{url}"
+capacity = {capacity}
 boot_timeout_s = {boot_timeout_s}
 sweep_s = {sweep_s}
 sighting_s = {sighting_s}
@@ -185,6 +188,7 @@ state = {state}
 "#,
             name = self.agent,
             url = self.agent_url(),
+            capacity = wiring.capacity,
             boot_timeout_s = wiring.boot_timeout_s,
             sweep_s = wiring.sweep_s,
             sighting_s = wiring.sighting_s,

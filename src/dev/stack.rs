@@ -32,6 +32,8 @@ pub struct Options {
     pub boot: Duration,
     /// What an instance runs.
     pub launcher: Launcher,
+    /// Sessions that an agent takes at the same time.
+    pub capacity: u32,
     /// Whether operators can make actors fail.
     pub faults: bool,
 }
@@ -43,6 +45,7 @@ impl Default for Options {
             credential_s: 3600,
             boot: Duration::ZERO,
             launcher: simulated_instances(),
+            capacity: 100,
             faults: false,
         }
     }
@@ -87,6 +90,7 @@ impl Stack {
             sweep_s: 2,
             sighting_s: 1,
             lease_s: 10,
+            capacity: options.capacity,
             faults: options.faults,
         };
         let agent = Agent::start(AgentConfig::read(&site.write_agent(&wiring)?)?)?;
