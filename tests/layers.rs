@@ -11,7 +11,7 @@ use toml::Table;
 const ROWS: &[&[&str]] = &[
     &["protocol", "macaroon", "supervisor", "pki"],
     &["bridge", "ams", "admin", "metrics"],
-    &["tokens", "turn"],
+    &["socket", "tokens", "turn"],
     &["sessions"],
     &["api", "gateway"],
 ];

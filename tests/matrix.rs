@@ -274,7 +274,7 @@ async fn revoke(door: &Door) -> anyhow::Result<()> {
 /// What a service does not describe it does not serve: not by another method, not by a path of the
 /// other service, and not by those that one would try.
 async fn probe(door: &Door, foreign: &Door) -> anyhow::Result<()> {
-    let tried = ["/1.0/config", "/1.0/version", "/1.0/sessions/{id}/sockets/control", "/admin"];
+    let tried = ["/1.0/config", "/1.0/version", "/1.0/sessions/{id}/sockets/other", "/admin"];
     let described = |door: &Door| -> BTreeSet<String> {
         door.operations.iter().map(|operation| operation.path.clone()).collect()
     };

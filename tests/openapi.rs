@@ -13,7 +13,7 @@ use stream_protocol::{SessionId, TokenKind};
 use stream_tokens::{Mint, Tokens};
 use support::openapi::{DOCUMENT, document, operations};
 use support::socket::Socket;
-use support::{APP, Answer, Http, Played, flow};
+use support::{APP, Answer, Http, Instance, Played, flow};
 use tokio::io::AsyncWriteExt;
 
 const SESSIONS: &str = "/1.0/sessions";
@@ -115,17 +115,18 @@ async fn token(tokens: &Tokens, kind: TokenKind) -> anyhow::Result<String> {
 async fn see_agent(
     agent: &mut Witness,
     gateway: &mut Witness,
+    instance: &Instance,
     played: &mut Played,
 ) -> anyhow::Result<()> {
     for path in ["/1.0", DOCUMENT, "/1.0/health/live", "/1.0/health/ready"] {
         agent.get(path, "").await?;
     }
     let monitor = token(&played.stack.agent.tokens, TokenKind::Monitor).await?;
-    let instance = agent.change_token(Some(&monitor));
+    let own = agent.change_token(Some(&monitor));
     agent.get("/metrics", "").await?;
     agent.get("/1.0/status", "").await?;
     assert_eq!(agent.get(SESSION, "").await?.status, 403);
-    agent.http = instance;
+    agent.http = own;
 
     agent.ask(Method::PATCH, SESSION, "", Some(json!({"status": "running"}))).await?;
     agent.get(SESSION, "").await?;
@@ -143,6 +144,12 @@ async fn see_agent(
         socket.send(&json!({"type": "offer"})).await?;
         socket.close().await?;
         gateway.keep("GET", path, None, 101, Value::Null);
+    }
+
+    for which in ["control", "master"] {
+        let socket = Socket::open_instance(instance, which, &played.stack).await?;
+        socket.close().await?;
+        agent.keep("GET", &format!("{SESSION}/sockets/{which}"), None, 101, Value::Null);
     }
 
     let read = agent.get(SIGNALS, "?wait=10").await?.success()?;
@@ -210,11 +217,12 @@ fn both_documents_are_valid_and_describe_what_is_served() {
         });
         let created = gateway.ask(Method::POST, SESSIONS, "", Some(wanted)).await?.success()?;
         let session = created["id"].as_str().context("an id")?.to_owned();
-        let mut agent = Witness::of(played.booted().await?.http).await?;
+        let instance = played.booted().await?;
+        let mut agent = Witness::of(instance.http.clone()).await?;
         agent.session.clone_from(&session);
         gateway.session = session;
 
-        see_agent(&mut agent, &mut gateway, &mut played).await?;
+        see_agent(&mut agent, &mut gateway, &instance, &mut played).await?;
         see_gateway(&mut gateway).await?;
 
         let ams = token(&played.stack.agent.tokens, TokenKind::Ams).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stream_agent::dev::keys::KeyStore;
 use stream_agent::dev::nats::Nats;
-use stream_bridge::{Bridge, BridgeError, Config};
+use stream_bridge::{Bridge, BridgeError, Config, Tail};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, Posted, SessionId, Signal};
 use stream_supervisor::Supervisor;
@@ -51,6 +51,62 @@ fn posted(id: &str, generation: u64) -> Posted {
         generation,
         signal: Signal::parse(format!(r#"{{"type":"candidate","id":"{id}"}}"#)).expect("a signal"),
     }
+}
+
+/// Returns the cursors of the next `count` signals at least.
+async fn read(tail: &mut Tail, count: usize) -> anyhow::Result<Vec<Cursor>> {
+    let mut cursors = Vec::new();
+    while cursors.len() < count {
+        match tail.next().await {
+            Ok(page) => cursors.extend(page.signals.into_iter().map(|signal| signal.cursor)),
+            Err(error) if error.is_passing() => tokio::task::yield_now().await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(cursors)
+}
+
+#[test]
+fn a_reader_gets_what_several_writers_write_once_and_in_the_order_of_the_log() {
+    const WRITERS: usize = 4;
+    const EACH: usize = 250;
+    flow(async || {
+        let store = Store::start().await?;
+        let (session, to) = (SessionId::random(), Direction::ToInstance);
+        let mut tail = store.bridge.tail(&session, to, None, 0);
+        let writing = (0..WRITERS).map(async |writer| {
+            let mut cursors = Vec::new();
+            for n in 0..EACH {
+                let signal = posted(&format!("w{writer}-{n}"), 0);
+                cursors.push(store.bridge.append(&session, to, &signal).await?);
+            }
+            anyhow::Ok(cursors)
+        });
+        let writing = futures_util::future::try_join_all(writing);
+        let (written, read) = tokio::try_join!(writing, read(&mut tail, WRITERS * EACH))?;
+        let mut written: Vec<_> = written.into_iter().flatten().collect();
+        written.sort_by_key(|cursor| cursor.sequence);
+        assert_eq!(read, written);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_reader_ahead_of_the_log_is_told_and_can_go_on_from_where_it_is_sent() {
+    flow(async || {
+        let store = Store::start().await?;
+        let (session, to) = (SessionId::random(), Direction::ToInstance);
+        let first = store.bridge.append(&session, to, &posted("a", 0)).await?;
+        let ahead = Cursor { sequence: first.sequence + 7, ..first };
+        let mut tail = store.bridge.tail(&session, to, Some(ahead), 0);
+        let Err(BridgeError::HistoryGone { fresh }) = tail.next().await else {
+            panic!("it should not be read")
+        };
+        let mut tail = store.bridge.tail(&session, to, Some(fresh), 0);
+        let second = store.bridge.append(&session, to, &posted("b", 0)).await?;
+        assert_eq!(read(&mut tail, 1).await?, [second]);
+        Ok(())
+    });
 }
 
 #[test]
@@ -198,7 +254,8 @@ fn what_was_acknowledged_outlives_the_server_and_the_actor() {
             cursors.push(bridge.append(&session, to, &posted(&format!("n{n}"), 0)).await?);
         }
         bridge.create(Bucket::Sessions, "c", &Record { n: 7 }).await?;
-        let mut feed = bridge.follow_signals(&session, to).await?;
+        let mut tail = bridge.tail(&session, to, None, 0);
+        assert_eq!(tail.next().await?.signals.len(), 20);
 
         store.nats.kill();
         eventually("away", async || {
@@ -208,8 +265,10 @@ fn what_was_acknowledged_outlives_the_server_and_the_actor() {
         .await?;
         store.nats.restart()?;
         eventually("back", async || Ok(bridge.link().await.connected.then_some(()))).await?;
-        // A feed that may have missed something says so.
-        tokio::time::timeout(Duration::from_secs(10), feed.changed()).await?;
+        // A reader that was there before goes on.
+        cursors.push(bridge.append(&session, to, &posted("after", 0)).await?);
+        let next = tokio::time::timeout(Duration::from_secs(10), read(&mut tail, 1)).await??;
+        assert_eq!(next, cursors[20..]);
         let page = bridge.signals(&session, to, None, 0).await?;
         assert_eq!(page.signals.iter().map(|s| s.cursor).collect::<Vec<_>>(), cursors);
         // Presence lies in memory and its bucket has to be made again.
@@ -222,8 +281,10 @@ fn what_was_acknowledged_outlives_the_server_and_the_actor() {
         })
         .await?;
         assert_eq!(bridge.read::<Record>(Bucket::Sessions, "c").await?.map(|e| e.value.n), Some(7));
-        let repeated = bridge.append(&session, to, &posted("n19", 0)).await?;
+        let repeated = bridge.append(&session, to, &posted("after", 0)).await?;
         assert_eq!(Some(&repeated), cursors.last(), "the window of ids outlives both");
+        cursors.push(bridge.append(&session, to, &posted("last", 0)).await?);
+        assert_eq!(read(&mut tail, 1).await?, cursors[21..]);
         Ok(())
     });
 }

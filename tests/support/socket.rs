@@ -7,15 +7,17 @@ use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use stream_agent::dev::stack::Stack;
-use stream_pki::{Trust, client_config};
+use stream_pki::{Fingerprint, Trust, client_config};
+use stream_protocol::Userdata;
 use stream_simulators::client::Created;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::PATIENCE;
+use super::{Instance, PATIENCE};
 
 pub(crate) struct Socket(WebSocketStream<TlsStream<TcpStream>>);
 
@@ -26,12 +28,26 @@ impl Socket {
     }
 
     pub(crate) async fn open_url(url: &str, stack: &Stack) -> anyhow::Result<Self> {
-        let tls = client_config(&Trust::Pins(vec![stack.site.gateway_pin()?]), None)?;
         let host = url.strip_prefix("wss://").context("wss")?.split('/').next().context("host")?;
-        let tcp = TcpStream::connect(host).await?;
-        let name = ServerName::try_from("localhost")?;
-        let tls = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await?;
+        let tls = connect(host, stack.site.gateway_pin()?).await?;
         let (socket, _) = client_async(url, tls).await?;
+        Ok(Self(socket))
+    }
+
+    /// Opens a socket of an instance at its agent.
+    pub(crate) async fn open_instance(
+        instance: &Instance,
+        path: &str,
+        stack: &Stack,
+    ) -> anyhow::Result<Self> {
+        let Userdata { agent_url, session_id, token, .. } = &instance.userdata;
+        let host = agent_url.strip_prefix("https://").context("https")?;
+        let url = format!("wss://{host}/1.0/sessions/{session_id}/sockets/{path}");
+        let mut request = url.into_client_request()?;
+        let authorization = format!("Macaroon root={token}").parse()?;
+        request.headers_mut().insert("Authorization", authorization);
+        let tls = connect(host, stack.site.agent_pin()?).await?;
+        let (socket, _) = client_async(request, tls).await?;
         Ok(Self(socket))
     }
 
@@ -68,4 +84,11 @@ impl Socket {
             }
         }
     }
+}
+
+async fn connect(host: &str, pin: Fingerprint) -> anyhow::Result<TlsStream<TcpStream>> {
+    let tls = client_config(&Trust::Pins(vec![pin]), None)?;
+    let tcp = TcpStream::connect(host).await?;
+    let name = ServerName::try_from("localhost")?;
+    Ok(TlsConnector::from(Arc::new(tls)).connect(name, tcp).await?)
 }

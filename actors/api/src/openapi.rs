@@ -29,6 +29,18 @@ pub(crate) const SIGNALS_POLL: &[Parameter] = &[
     WAIT,
 ];
 
+pub(crate) const CONTROL: &[Parameter] = &[Parameter::query(
+    "after",
+    "Count",
+    "The revision of the last commands that are known; the first frame repeats it",
+)];
+
+pub(crate) const MASTER: &[Parameter] = &[Parameter::query(
+    "after",
+    "Place",
+    "A cursor to go on from, or empty; with it, signals come and go in envelopes",
+)];
+
 pub(crate) const MINTING: &[Parameter] =
     &[Parameter::query("renew", "Flag", "Whether the client is to get fresh servers too")];
 
@@ -56,6 +68,7 @@ fn schemas() -> Value {
     let signal = object(&["type"], json!({"type": {"type": "string"}}));
     json!({
         "Count": count(),
+        "Place": {"type": "string", "pattern": "^([0-9A-Za-z]+-[0-9]+)?$"},
         "Flag": {"type": "boolean", "default": false},
         "Wait": {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_S, "default": 0},
         "Version": object(&["api_version", "api_status", "api_extensions", "version"], json!({

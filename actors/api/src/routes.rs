@@ -4,6 +4,7 @@ mod metrics;
 mod open;
 mod session;
 mod signals;
+mod sockets;
 
 use actix_web::HttpResponse;
 use actix_web::http::Method;
@@ -14,6 +15,7 @@ use stream_metrics::Requests;
 use stream_protocol::Op;
 use stream_protocol::openapi::{About, Endpoint};
 use stream_sessions::Sessions;
+use stream_socket::{CloseCode, End};
 use stream_supervisor::Supervisor;
 use stream_tokens::Tokens;
 use tokio::sync::watch;
@@ -46,6 +48,14 @@ impl House {
         closing: watch::Receiver<bool>,
     ) -> Self {
         Self { sessions, tokens, supervisor, requests: Requests::default(), pace, closing }
+    }
+
+    /// Ends when the unit stops.
+    async fn stopped(&self) -> End {
+        let mut closing = self.closing.clone();
+        // Without a sender there is no unit any more.
+        let _ = closing.wait_for(|closing| *closing).await;
+        End::ours(CloseCode::Restart, "the agent is restarting")
     }
 
     /// Runs a long-poll that may take as long as `wait`; a unit that stops has it answer at once,
@@ -109,6 +119,12 @@ endpoints! {
     GET "/1.0/sessions/{id}/signals" Some(Op::SignalRead) => signals::read:
         About::new("readSignals", "Returns signals of the client; may wait for some")
             .takes(openapi::SIGNALS_POLL).answers("SignalPage").refuses(&[409]),
+    GET "/1.0/sessions/{id}/sockets/control" Some(Op::CommandRead) => sockets::control:
+        About::new("openControlSocket", "Tells commands and takes reports over a WebSocket")
+            .takes(openapi::CONTROL).opens_socket(),
+    GET "/1.0/sessions/{id}/sockets/master" Some(Op::SignalWrite) => sockets::master:
+        About::new("openSignalingSocket", "Carries signals both ways over a WebSocket")
+            .takes(openapi::MASTER).opens_socket(),
     POST "/1.0/sessions/{id}/ice-servers" Some(Op::IceMint) => session::ice_servers:
         About::new("mintIceServers", "Mints fresh STUN and TURN servers for the instance")
             .takes(openapi::MINTING).answers("IceServers"),

@@ -49,6 +49,8 @@ pub(crate) struct Connected {
     pub(crate) client: Client,
     pub(crate) stores: Arc<HashMap<Bucket, jetstream::kv::Store>>,
     pub(crate) signals: Arc<jetstream::stream::Stream<()>>,
+    /// Of the log of signals, and when it was looked at.
+    pub(crate) epoch: Arc<Mutex<Option<(Instant, u64)>>>,
     pub(crate) jetstream: jetstream::Context,
     /// Changes with every loss and return: what was published meanwhile was not heard.
     pub(crate) gaps: watch::Receiver<u64>,
@@ -259,6 +261,6 @@ impl Handler<AskLink> for Actor {
     }
 }
 
-fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
     kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -91,6 +91,6 @@ pub(crate) async fn get(
     }
 }
 
-fn number(headers: Option<&HeaderMap>, name: &str) -> Option<u64> {
+pub(crate) fn number(headers: Option<&HeaderMap>, name: &str) -> Option<u64> {
     headers?.get(name)?.as_str().parse().ok()
 }

@@ -51,6 +51,11 @@ impl BridgeError {
         };
         Refusal::new(code, self.to_string())
     }
+
+    /// Whether the same may succeed later without any change.
+    pub fn is_passing(&self) -> bool {
+        self.refusal().code.is_passing()
+    }
 }
 
 /// The configuration cannot work; each text names the key and the remedy.

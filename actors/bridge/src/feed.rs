@@ -25,8 +25,8 @@ const POLL: Duration = Duration::from_secs(1);
 /// Tells when there may be something new. Follow first, then read, then wait: so nothing falls
 /// into the gap between. A hint may come for nothing; none is left out.
 pub struct Feed {
-    hints: Subscriber,
-    gaps: watch::Receiver<u64>,
+    pub(crate) hints: Subscriber,
+    pub(crate) gaps: watch::Receiver<u64>,
 }
 
 impl Feed {

@@ -17,6 +17,7 @@ mod sealed;
 mod signals;
 mod standing;
 mod store;
+mod tail;
 mod watch;
 
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ pub use inbound::Inbound;
 pub use link::Link;
 pub use sealed::{SealedError, change_sealed, follow_sealed, load_sealed};
 pub use standing::Standing;
+pub use tail::Tail;
 
 use actor::{Actor, Kept};
 
@@ -195,16 +197,6 @@ impl Bridge {
         self.0.ask(feed::Follow { subject: store::live_subject(bucket, key) }).await?
     }
 
-    /// Returns a feed that tells when `session` may have new signals in `direction`.
-    pub async fn follow_signals(
-        &self,
-        session: &SessionId,
-        direction: Direction,
-    ) -> Result<Feed, BridgeError> {
-        let subject = format!("{}.{}", subjects::LIVE, subjects::signal(session, direction));
-        self.0.ask(feed::Follow { subject }).await?
-    }
-
     /// Stores a signal and returns its cursor once the log has acknowledged it. The same id written
     /// again is stored once and answered with the first cursor.
     pub async fn append(
@@ -214,6 +206,18 @@ impl Bridge {
         posted: &Posted,
     ) -> Result<Cursor, BridgeError> {
         self.0.ask(signals::Append::new(session, direction, posted)).await?
+    }
+
+    /// Returns a reader of the signals after `after`, of all generations; without a cursor of those
+    /// of `generation` from the beginning. It asks for nothing before its first call.
+    pub fn tail(
+        &self,
+        session: &SessionId,
+        direction: Direction,
+        after: Option<Cursor>,
+        generation: u64,
+    ) -> Tail {
+        Tail::new(self.clone(), session, direction, after, generation)
     }
 
     /// Returns the signals after `after`, of all generations; without a cursor those of

@@ -1,5 +1,7 @@
 //! The signal log: numbered by the stream that keeps it, written idempotently, read by cursor.
 
+use std::time::{Duration, Instant};
+
 use actix::Message;
 use async_nats::jetstream;
 use bytes::Bytes;
@@ -8,13 +10,16 @@ use stream_protocol::{
 };
 use stream_supervisor::{Handler, Me, Reply};
 
-use crate::actor::{Actor, Connected};
+use crate::actor::{Actor, Connected, lock};
 use crate::link::chain;
 use crate::store::in_time;
 use crate::{BridgeError, batch};
 
 /// How often a write that was not acknowledged is repeated; the id makes that harmless.
 const TRIES: usize = 3;
+
+/// For how long the epoch is taken to be what it was.
+const EPOCH: Duration = Duration::from_secs(5);
 
 /// Stores one signal.
 #[derive(Message)]
@@ -63,7 +68,7 @@ impl Handler<Append> for Actor {
                     Err(error) => return Err(error),
                 }
             };
-            Ok(Cursor { epoch: extent(&nats).await?.epoch, sequence })
+            Ok(Cursor { epoch: epoch(&nats).await?, sequence })
         })
     }
 }
@@ -157,6 +162,19 @@ impl Extent {
         }
         Err(BridgeError::HistoryGone { fresh: Cursor { epoch: self.epoch, sequence: self.last } })
     }
+}
+
+/// Returns the epoch of the log, which is looked at only now and then: for as long as somebody who
+/// makes the log anew meanwhile goes unnoticed, cursors lead to a history that is gone.
+async fn epoch(nats: &Connected) -> Result<u64, BridgeError> {
+    if let Some((looked, epoch)) = *lock(&nats.epoch)
+        && looked.elapsed() < EPOCH
+    {
+        return Ok(epoch);
+    }
+    let epoch = extent(nats).await?.epoch;
+    *lock(&nats.epoch) = Some((Instant::now(), epoch));
+    Ok(epoch)
 }
 
 async fn extent(nats: &Connected) -> Result<Extent, BridgeError> {

@@ -63,7 +63,14 @@ pub(crate) async fn prepare(
     stream.map_err(|error| format!("the stream of signals: {}", chain(&error)))?;
     let signals = jetstream.get_stream_no_info(subjects::SIGNALS).await;
     let signals = signals.map_err(|error| format!("the stream of signals: {}", chain(&error)))?;
-    Ok(Connected { client, stores: Arc::new(stores), signals: Arc::new(signals), jetstream, gaps })
+    Ok(Connected {
+        client,
+        stores: Arc::new(stores),
+        signals: Arc::new(signals),
+        epoch: Arc::default(),
+        jetstream,
+        gaps,
+    })
 }
 
 async fn open(
@@ -132,7 +139,7 @@ fn signals_config(replicas: usize) -> StreamConfig {
         republish: Some(Republish {
             source: all.to_owned(),
             destination: format!("{}.{all}", subjects::LIVE),
-            headers_only: true,
+            headers_only: false,
         }),
         ..Default::default()
     }

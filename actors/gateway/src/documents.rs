@@ -8,7 +8,7 @@ use stream_protocol::{DesiredState, Refusal, SessionDocument, SessionId, Status}
 
 use crate::answer::Refused;
 use crate::clock;
-use crate::hints::{Hints, Topic};
+use crate::hints::Hints;
 
 /// Returns the document of a session and its revision. Refuses a session there is none of.
 pub(crate) async fn read(
@@ -63,7 +63,7 @@ pub(crate) async fn ends_within(
     id: &SessionId,
     patience: Duration,
 ) -> Result<bool, Refused> {
-    let mut hints = Hints::follow(bridge, Topic::Document(id)).await?;
+    let mut hints = Hints::follow(bridge, id).await?;
     let end = async {
         while !has_ended(bridge, id).await? {
             hints.next(false).await;

@@ -1,10 +1,10 @@
-//! Hints that a session has something new, as long as anybody waits for them.
+//! Hints that the document of a session has changed, as long as anybody waits for them.
 
 use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError, Feed};
+use stream_protocol::SessionId;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Direction, SessionId};
 
 /// What stays unsaid this long is looked up, and the feed made anew: it may be of a connection
 /// that is gone.
@@ -15,28 +15,22 @@ const FRUITLESS: u32 = 4;
 
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What is followed.
-#[derive(Clone, Copy)]
-pub(crate) enum Topic<'a> {
-    /// The document of a session.
-    Document(&'a SessionId),
-    /// The signals to the client of a session.
-    Signals(&'a SessionId),
-}
-
 pub(crate) struct Hints<'a> {
     bridge: &'a Bridge,
-    topic: Topic<'a>,
+    session: &'a SessionId,
     feed: Feed,
     fruitless: u32,
 }
 
 impl<'a> Hints<'a> {
-    /// Follows `topic` from now on: what is read after this and before [`Hints::next`] cannot
+    /// Follows the document of `session` from now on: what is read after this and before [`Hints::next`] cannot
     /// change unnoticed.
-    pub(crate) async fn follow(bridge: &'a Bridge, topic: Topic<'a>) -> Result<Self, BridgeError> {
-        let feed = feed(bridge, topic).await?;
-        Ok(Self { bridge, topic, feed, fruitless: 0 })
+    pub(crate) async fn follow(
+        bridge: &'a Bridge,
+        session: &'a SessionId,
+    ) -> Result<Self, BridgeError> {
+        let feed = feed(bridge, session).await?;
+        Ok(Self { bridge, session, feed, fruitless: 0 })
     }
 
     /// Returns when it is time to look again, after a few seconds at most. `fruitful` says whether
@@ -51,16 +45,13 @@ impl<'a> Hints<'a> {
         if hinted && !suspect {
             return;
         }
-        if let Ok(feed) = feed(self.bridge, self.topic).await {
+        if let Ok(feed) = feed(self.bridge, self.session).await {
             self.feed = feed;
             self.fruitless = 0;
         }
     }
 }
 
-async fn feed(bridge: &Bridge, topic: Topic<'_>) -> Result<Feed, BridgeError> {
-    match topic {
-        Topic::Document(id) => bridge.follow_entry(Bucket::Sessions, id.as_str()).await,
-        Topic::Signals(id) => bridge.follow_signals(id, Direction::ToClient).await,
-    }
+async fn feed(bridge: &Bridge, session: &SessionId) -> Result<Feed, BridgeError> {
+    bridge.follow_entry(Bucket::Sessions, session.as_str()).await
 }

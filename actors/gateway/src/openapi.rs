@@ -32,11 +32,18 @@ pub(crate) const LISTING: &[Parameter] = &[
     Parameter::query("sort_order", "SortOrder", "Which way"),
 ];
 
-pub(crate) const OPENING: &[Parameter] = &[Parameter::query(
-    "ice_renewal",
-    "Count",
-    "The last renewal of ICE servers that the client has heard of; without it, the present one",
-)];
+pub(crate) const OPENING: &[Parameter] = &[
+    Parameter::query(
+        "ice_renewal",
+        "Count",
+        "The last renewal of ICE servers that the client has heard of; without it, the present one",
+    ),
+    Parameter::query(
+        "after",
+        "Place",
+        "A cursor to go on from, or empty; with it, signals come and go in envelopes",
+    ),
+];
 
 const API: Description = Description {
     title: "stream-gateway",
@@ -74,6 +81,7 @@ fn schemas() -> Value {
     };
     json!({
         "Count": {"type": "integer", "minimum": 0},
+        "Place": {"type": "string", "pattern": "^([0-9A-Za-z]+-[0-9]+)?$"},
         "Flag": {"type": "boolean", "default": false},
         "SortBy": {"enum": ["created_at"]},
         "SortOrder": {"enum": ["asc", "desc"], "default": "asc"},

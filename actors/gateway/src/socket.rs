@@ -1,27 +1,45 @@
 //! The client's signaling socket: who may open it, and its upgrade.
 
 mod allowance;
-mod end;
 mod relay;
+mod verdict;
 
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
-use stream_protocol::{MAX_SIGNAL_BYTES, Op, SessionId, TokenKind};
+use stream_protocol::{Cursor, Direction, Op, SessionId, TokenKind};
+use stream_socket::{Carrier, Frames};
 use stream_supervisor::detached;
 
 use crate::answer::{Answer, Refused, malformed};
 use crate::documents;
 use crate::state::State;
 
-use end::verdict;
 use relay::Relay;
+use verdict::verdict;
 
 #[derive(Deserialize)]
 struct Opening {
     token: String,
     /// The last renewal of ICE servers that the client has heard of; without it, the present one.
     ice_renewal: Option<u64>,
+    /// With it, signals come in envelopes, from this cursor on or, when it is empty, from the
+    /// beginning.
+    after: Option<String>,
+}
+
+impl Opening {
+    fn frames(&self) -> Result<Frames, Refused> {
+        let after = match self.after.as_deref() {
+            None => return Ok(Frames::Bare),
+            Some("") => None,
+            Some(text) => {
+                let cursor = text.parse::<Cursor>();
+                Some(cursor.map_err(|_| malformed("after is a cursor, or empty"))?)
+            }
+        };
+        Ok(Frames::Enveloped { after })
+    }
 }
 
 /// GET `/1.0/sessions/{id}/sockets/slave`: relays signals between the client and the instance.
@@ -35,9 +53,9 @@ pub(crate) async fn open(
     state: Data<State>,
 ) -> Answer {
     let query = Query::<Opening>::from_query(request.query_string());
-    let Opening { token, ice_renewal } = query.map_err(|_| Refused::Unauthorized)?.into_inner();
+    let opening = query.map_err(|_| Refused::Unauthorized)?.into_inner();
     let session = id.parse::<SessionId>().map_err(|_| Refused::Unauthorized)?;
-    let claims = state.tokens.verify(&token, Op::SignalWrite, Some(&session)).await?;
+    let claims = state.tokens.verify(&opening.token, Op::SignalWrite, Some(&session)).await?;
     let generation = match claims.generation {
         Some(generation) if claims.kind == TokenKind::Socket => generation,
         _ => return Err(Refused::Unauthorized),
@@ -45,15 +63,21 @@ pub(crate) async fn open(
 
     let document = documents::read(&state.bridge, &session).await?.value;
     let verdict = verdict(Some(&document), generation);
-    let ice_renewal = ice_renewal.unwrap_or(document.ice_renewal);
-    let (response, socket, messages) = actix_ws::handle(&request, payload)
+    let ice_renewal = opening.ice_renewal.unwrap_or(document.ice_renewal);
+    let frames = opening.frames()?;
+    let (response, mouth, ears) = stream_socket::open(&request, payload)
         .map_err(|_| malformed("this path is for WebSocket connections"))?;
-    let messages = messages.max_frame_size(MAX_SIGNAL_BYTES).aggregate_continuations();
-    let messages = messages.max_continuation_size(MAX_SIGNAL_BYTES);
 
-    let (bridge, closing) = (state.bridge.clone(), state.closing.clone());
-    let tokens = state.tokens.clone();
-    let relay = Relay { bridge, session, generation, ice_renewal, tokens, claims, closing };
-    detached("a client socket", relay.run(socket, messages, verdict));
+    let carrier = Carrier {
+        bridge: state.bridge.clone(),
+        session,
+        direction: Direction::ToInstance,
+        frames,
+        generation,
+        exclusive: true,
+    };
+    let (tokens, closing) = (state.tokens.clone(), state.closing.clone());
+    let relay = Relay { carrier, ice_renewal, tokens, claims, closing };
+    detached("a client socket", relay.run(mouth, ears, verdict));
     Ok::<HttpResponse, Refused>(response)
 }

@@ -14,7 +14,6 @@ use stream_supervisor::{Handler, Me, Reply, Worker};
 
 use crate::SessionsError;
 use crate::idle;
-use crate::limit::Writes;
 use crate::session::{self, Misfit, Next};
 use crate::unit::{Unit, now};
 
@@ -23,13 +22,11 @@ const RETRY: Duration = Duration::from_millis(500);
 
 pub(crate) struct Actor {
     pub(crate) unit: Arc<Unit>,
-    /// What each session wrote lately.
-    pub(crate) writes: Writes,
 }
 
 impl Actor {
     pub(crate) fn new(unit: Arc<Unit>) -> Self {
-        Self { unit, writes: Writes::default() }
+        Self { unit }
     }
 }
 

@@ -51,6 +51,11 @@ impl SessionsError {
         Refusal::new(code, self.sentence())
     }
 
+    /// Whether the same may succeed later without any change.
+    pub fn is_passing(&self) -> bool {
+        self.refusal().code.is_passing()
+    }
+
     /// With [`Code::HistoryGone`]: where to go on reading.
     pub fn fresh_cursor(&self) -> Option<Cursor> {
         match self {

@@ -19,18 +19,19 @@ mod signals;
 mod sweep;
 mod unit;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Deserialize;
 use stream_ams::Ams;
-use stream_bridge::{Bridge, Feed};
+use stream_bridge::{Bridge, Feed, Tail};
 use stream_pki::ServedIdentity;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
     AgentId, ClientReport, Commands, Cursor, Direction, IceServer, Page, Posted, Report,
     SessionDocument, SessionId,
 };
+use stream_socket::{Carrier, Frames};
 use stream_supervisor::{Limits, Mailbox, Restart, Supervisor};
 use stream_tokens::Tokens;
 use stream_turn::Turn;
@@ -39,7 +40,8 @@ use tokio::time::{Instant, timeout_at};
 pub use error::SessionsError;
 
 use actor::Actor;
-use unit::Unit;
+use limit::Writes;
+use unit::{Unit, locked};
 
 /// Who this unit is and how much it takes on.
 #[derive(Clone, Debug, Deserialize)]
@@ -125,6 +127,7 @@ pub struct Neighbours {
 pub struct Sessions {
     mailbox: Mailbox<Actor>,
     bridge: Bridge,
+    writes: Arc<Mutex<Writes>>,
 }
 
 impl Sessions {
@@ -137,10 +140,11 @@ impl Sessions {
     ) -> Self {
         let bridge = neighbours.bridge.clone();
         let unit = Arc::new(Unit::new(config, served, neighbours));
+        let writes = Arc::clone(&unit.writes);
         let limits = Limits { mailbox: 8192, at_once: 1024, ..Limits::default() };
         let factory = move || Actor::new(Arc::clone(&unit));
         let mailbox = supervisor.host("sessions", Restart::default(), limits, factory);
-        Self { mailbox, bridge }
+        Self { mailbox, bridge, writes }
     }
 
     /// Returns the document of a session.
@@ -203,20 +207,57 @@ impl Sessions {
     pub async fn read_signals(
         &self,
         id: &SessionId,
-        mut after: Option<Cursor>,
+        after: Option<Cursor>,
         wait: Duration,
     ) -> Result<Page, SessionsError> {
         let until = Instant::now() + wait;
-        let mut feed = None;
-        loop {
-            let page = self.mailbox.ask(signals::Read { id: id.clone(), after }).await??;
-            if !page.signals.is_empty() || Instant::now() >= until {
-                return Ok(page);
+        let mut tail = self.tail_signals(id, after).await?;
+        let mut page = tail.next().await?;
+        while page.signals.is_empty() {
+            match timeout_at(until, tail.next()).await {
+                Ok(next) => page = next?,
+                Err(_) => break,
             }
-            after = Some(page.cursor);
-            let follow = self.bridge.follow_signals(id, Direction::ToInstance);
-            wait_for_news(&mut feed, follow, until).await?;
         }
+        Ok(page)
+    }
+
+    /// Returns what carries signals between the log and a socket of the instance: those of its
+    /// present client, or, in envelopes, those of all. Refuses a session that has ended.
+    pub async fn carrier(&self, id: &SessionId, frames: Frames) -> Result<Carrier, SessionsError> {
+        let document = self.read(id).await?;
+        if document.status.is_final() {
+            return Err(SessionsError::Conflict(format!("session is {}", document.status)));
+        }
+        Ok(Carrier {
+            bridge: self.bridge.clone(),
+            session: id.clone(),
+            direction: Direction::ToClient,
+            frames,
+            generation: document.generation,
+            exclusive: frames == Frames::Bare,
+        })
+    }
+
+    /// Counts a signal that a socket of the instance brings, and returns whether the session may
+    /// write it.
+    pub fn admits(&self, id: &SessionId, bytes: usize) -> bool {
+        locked(&self.writes).admit(id, 1, bytes, std::time::Instant::now())
+    }
+
+    /// Returns a reader of the signals for the instance after `after`; without a cursor, of those of
+    /// the present generation from the beginning.
+    async fn tail_signals(
+        &self,
+        id: &SessionId,
+        after: Option<Cursor>,
+    ) -> Result<Tail, SessionsError> {
+        let generation = match after {
+            // The reader tells the generations apart itself.
+            Some(_) => 0,
+            None => self.read(id).await?.generation,
+        };
+        Ok(self.bridge.tail(id, Direction::ToInstance, after, generation))
     }
 
     /// Returns fresh ICE servers for the instance of a session.

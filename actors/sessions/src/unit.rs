@@ -1,12 +1,13 @@
 //! What this unit has and is: owned by every answer that takes time.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use stream_pki::ServedIdentity;
 use stream_protocol::{AgentId, Owner, SessionId};
 
+use crate::limit::Writes;
 use crate::reconcile::{Rules, Sightings};
 use crate::{Config, Neighbours};
 
@@ -20,6 +21,8 @@ pub(crate) struct Unit {
     launching: Mutex<BTreeSet<SessionId>>,
     /// The sessions of our instances, by the ids of the instances.
     pub(crate) instances: Mutex<HashMap<String, SessionId>>,
+    /// What each session wrote lately.
+    pub(crate) writes: Arc<Mutex<Writes>>,
     /// What reconciliation has seen so far.
     pub(crate) sightings: Mutex<Sightings>,
 }
@@ -33,6 +36,7 @@ impl Unit {
             open: Mutex::default(),
             launching: Mutex::default(),
             instances: Mutex::default(),
+            writes: Arc::default(),
             sightings: Mutex::default(),
         }
     }

@@ -89,14 +89,14 @@ pub(super) async fn report(
 }
 
 /// What an instance says: of its client, or of itself.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-enum Reported {
+pub(super) enum Reported {
     Client(ClientReport),
     Instance(Report),
 }
 
-fn parse_report(bytes: &[u8]) -> Result<Reported, ApiError> {
+pub(super) fn parse_report(bytes: &[u8]) -> Result<Reported, ApiError> {
     let expected = r#"{"status":"running"|"error"|"stopped","message":".."} or
         {"client":"connected"|"disconnected","generation":n}"#;
     Ok(match body::json(bytes, expected)? {

@@ -1,67 +1,7 @@
-//! Why a client's socket ends, and what the client is told. Pure.
+//! Whether a client's socket has a place in its session. Pure.
 
-use actix_ws::{CloseCode, CloseReason, ProtocolError};
-use serde::Serialize;
-use stream_protocol::{DesiredState, MAX_SIGNAL_BYTES, Refusal, SessionDocument};
-
-/// Error codes as clients know them.
-const BAD_REQUEST: u8 = 5;
-const INTERNAL: u8 = 6;
-
-/// Why a socket ends.
-#[derive(Debug, PartialEq)]
-pub(crate) enum End {
-    /// The client closed it or is gone: the ordinary end, since clients close it when their stream
-    /// is connected.
-    Left,
-    /// The client is told in an `error` message, then the socket is closed.
-    Told { close: CloseCode, code: u8, message: String },
-}
-
-#[derive(Serialize)]
-struct ErrorSignal<'a> {
-    r#type: &'static str,
-    code: u8,
-    message: &'a str,
-}
-
-impl End {
-    pub(crate) fn bad(close: CloseCode, message: impl Into<String>) -> Self {
-        Self::Told { close, code: BAD_REQUEST, message: message.into() }
-    }
-
-    pub(crate) fn ours(close: CloseCode, message: impl Into<String>) -> Self {
-        Self::Told { close, code: INTERNAL, message: message.into() }
-    }
-
-    pub(crate) fn refused(refusal: Refusal) -> Self {
-        Self::ours(CloseCode::Error, refusal.message)
-    }
-
-    /// What a broken frame leads to.
-    pub(crate) fn broken(error: &ProtocolError) -> Self {
-        match error {
-            ProtocolError::Overflow => {
-                let sentence = format!("a signal has at most {MAX_SIGNAL_BYTES} bytes");
-                Self::bad(CloseCode::Size, sentence)
-            }
-            // Mostly a connection that broke off; then nobody reads it.
-            _ => Self::bad(CloseCode::Protocol, "the frame is broken"),
-        }
-    }
-
-    /// The text of the last message and the closing frame, if there is a client to tell.
-    pub(crate) fn farewell(self) -> (Option<String>, CloseReason) {
-        match self {
-            Self::Left => (None, CloseCode::Normal.into()),
-            Self::Told { close, code, message } => {
-                let signal = ErrorSignal { r#type: "error", code, message: &message };
-                let text = serde_json::to_string(&signal).expect("numbers and texts serialize");
-                (Some(text), close.into())
-            }
-        }
-    }
-}
+use stream_protocol::{DesiredState, SessionDocument};
+use stream_socket::{CloseCode, End};
 
 /// Returns why a socket of `generation` has no place in the session, if it has none; without a
 /// document the session is long over.
@@ -129,10 +69,5 @@ mod tests {
         let mut ending = document();
         ending.desired.state = DesiredState::Terminated;
         assert!(told(verdict(Some(&ending), 2)).contains("session is ending"));
-    }
-
-    #[test]
-    fn a_client_that_left_is_told_nothing() {
-        assert_eq!(End::Left.farewell(), (None, CloseCode::Normal.into()));
     }
 }

@@ -1,0 +1,240 @@
+//! The instance's sockets: what the REST endpoints do, without asking again and again.
+
+use std::time::Duration;
+
+use actix_web::web::{Data, Payload, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::json;
+use stream_protocol::{Commands, Cursor, DesiredState, Op, SessionId};
+use stream_sessions::SessionsError;
+use stream_socket::{
+    Carrier, CloseCode, Ears, End, Frames, Mouth, close, keep_alive, open, open_for, persist,
+};
+use stream_supervisor::detached;
+use stream_tokens::Claims;
+
+use super::House;
+use super::session::{Reported, parse_report};
+use crate::error::ApiError;
+use crate::{auth, body};
+
+/// How long one look at the session's document may wait for a change.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// How long a report is kept while NATS is away, before the instance is told that it is lost.
+const REPORT_PATIENCE: Duration = Duration::from_secs(30);
+
+const NO_SOCKET: &str = "this path is for WebSocket connections";
+
+/// With it, signals come in envelopes, from this cursor on or, when it is empty, from the
+/// beginning of the present client.
+#[derive(Deserialize)]
+struct Resuming {
+    after: Option<String>,
+}
+
+fn frames(query: &str) -> Result<Frames, ApiError> {
+    let wrong = || ApiError::malformed("after is a cursor, or empty");
+    let Query(Resuming { after }) = Query::from_query(query).map_err(|_| wrong())?;
+    Ok(match after.as_deref() {
+        None => Frames::Bare,
+        Some("") => Frames::Enveloped { after: None },
+        Some(text) => {
+            let cursor: Cursor = text.parse().map_err(|_| wrong())?;
+            Frames::Enveloped { after: Some(cursor) }
+        }
+    })
+}
+
+/// `GET /1.0/sessions/{id}/sockets/master`: signals both ways. Bare ones are those of the present
+/// client, and the socket ends with it; in envelopes come those of all clients.
+pub(super) async fn master(
+    request: HttpRequest,
+    payload: Payload,
+    house: Data<House>,
+) -> Result<HttpResponse, ApiError> {
+    let (id, claims) = auth::session(&request, &house.tokens, Op::SignalWrite).await?;
+    let reads = auth::session(&request, &house.tokens, Op::SignalRead).await.is_ok();
+    let carrier = house.sessions.carrier(&id, frames(request.query_string())?).await?;
+    let (response, mouth, ears) =
+        open(&request, payload).map_err(|_| ApiError::malformed(NO_SOCKET))?;
+    detached("an instance's socket", async move {
+        carry(&house, carrier, reads, claims, mouth, ears).await;
+    });
+    Ok(response)
+}
+
+/// Carries signals until the end; the instance is told those for it if it `reads`.
+async fn carry(
+    house: &House,
+    carrier: Carrier,
+    reads: bool,
+    claims: Claims,
+    mouth: Mouth,
+    mut ears: Ears,
+) {
+    let id = &carrier.session;
+    log::info!("signaling socket opened by the instance of session {id}");
+    let only = carrier.exclusive.then_some(carrier.generation);
+    let end = tokio::select! {
+        biased;
+        end = house.stopped() => end,
+        end = revoked(house, &claims) => end,
+        end = outlive(house, id, only) => end,
+        end = carrier.hear(&mut ears, mouth.clone(), |bytes| house.sessions.admits(id, bytes)) => end,
+        end = carrier.tell(mouth.clone()), if reads => end,
+        end = keep_alive(mouth.clone()) => end,
+    };
+    farewell("signaling", id, mouth, ears, end).await;
+}
+
+/// `GET /1.0/sessions/{id}/sockets/control`: the commands whenever they change, in the form of the
+/// long-poll, and the other way reports in the form of a PATCH.
+pub(super) async fn control(
+    request: HttpRequest,
+    payload: Payload,
+    house: Data<House>,
+) -> Result<HttpResponse, ApiError> {
+    let (id, claims) = auth::session(&request, &house.tokens, Op::CommandRead).await?;
+    let reports = auth::session(&request, &house.tokens, Op::SessionReport).await.is_ok();
+    let (after, _) = super::session::poll::<u64>(request.query_string())?;
+    // Known before the upgrade, so that a session there is none of is a 404.
+    house.sessions.read(&id).await?;
+    let (response, mouth, ears) =
+        open_for(&request, payload, body::SMALL).map_err(|_| ApiError::malformed(NO_SOCKET))?;
+    detached("an instance's socket", async move {
+        command(&house, id, after, reports, claims, mouth, ears).await;
+    });
+    Ok(response)
+}
+
+async fn command(
+    house: &House,
+    id: SessionId,
+    after: Option<u64>,
+    reports: bool,
+    claims: Claims,
+    mouth: Mouth,
+    mut ears: Ears,
+) {
+    log::info!("control socket opened by the instance of session {id}");
+    let end = tokio::select! {
+        biased;
+        end = house.stopped() => end,
+        end = revoked(house, &claims) => end,
+        end = hear_reports(house, &id, reports, &mut ears, mouth.clone()) => end,
+        end = tell_commands(house, &id, after, mouth.clone()) => end,
+        end = keep_alive(mouth.clone()) => end,
+    };
+    farewell("control", &id, mouth, ears, end).await;
+}
+
+async fn farewell(which: &str, id: &SessionId, mouth: Mouth, ears: Ears, end: End) {
+    match &end {
+        End::Left => log::info!("{which} socket closed by the instance of session {id}"),
+        End::Told { message, .. } => log::info!("{which} socket closed, session {id}: {message}"),
+    }
+    close(mouth, ears, end).await;
+}
+
+async fn revoked(house: &House, claims: &Claims) -> End {
+    house.tokens.revoked(claims).await;
+    End::bad(CloseCode::Policy, "token revoked")
+}
+
+/// Ends when the session does, and when its client is not that of `only` any more.
+async fn outlive(house: &House, id: &SessionId, only: Option<u64>) -> End {
+    let mut after = 0;
+    loop {
+        let commands = match commands(house, id, after).await {
+            Ok(commands) => commands,
+            Err(end) => return end,
+        };
+        if commands.desired == DesiredState::Terminated {
+            return End::ours(CloseCode::Normal, "session is ending");
+        }
+        if only.is_some_and(|generation| generation != commands.generation) {
+            return End::ours(CloseCode::Policy, "another client has joined the session");
+        }
+        after = commands.revision;
+    }
+}
+
+async fn tell_commands(house: &House, id: &SessionId, after: Option<u64>, mut mouth: Mouth) -> End {
+    let resumed = after.map(|after| json!({ "type": "resumed", "cursor": after }).to_string());
+    if let Some(resumed) = resumed
+        && let Err(end) = mouth.say(resumed).await
+    {
+        return end;
+    }
+    let mut after = after.unwrap_or(0);
+    loop {
+        let commands = match commands(house, id, after).await {
+            Ok(commands) => commands,
+            Err(end) => return end,
+        };
+        // A look that waited in vain finds what is known.
+        if commands.revision > after {
+            after = commands.revision;
+            let text = serde_json::to_string(&commands).expect("commands serialize");
+            if let Err(end) = mouth.say(text).await {
+                return end;
+            }
+        }
+    }
+}
+
+async fn commands(house: &House, id: &SessionId, after: u64) -> Result<Commands, End> {
+    let ask = async || house.sessions.commands(id, after, LOOK).await;
+    let asked = persist(Duration::MAX, SessionsError::is_passing, ask).await;
+    asked.map_err(|error| End::refused(error.refusal()))
+}
+
+/// Takes what the instance says of itself and its client, if its token `allows` that.
+async fn hear_reports(
+    house: &House,
+    id: &SessionId,
+    allows: bool,
+    ears: &mut Ears,
+    mut mouth: Mouth,
+) -> End {
+    loop {
+        let heard = async {
+            let text = ears.hear().await?;
+            if !allows {
+                return Err(End::bad(CloseCode::Policy, "the token does not allow reports"));
+            }
+            let report = parse_report(text.as_bytes())
+                .map_err(|error| End::bad(CloseCode::Invalid, error.to_string()))?;
+            let tell = async || match report.clone() {
+                Reported::Client(report) => house.sessions.report_client(id, report).await,
+                Reported::Instance(report) => house.sessions.report(id, report).await,
+            };
+            let told = persist(REPORT_PATIENCE, SessionsError::is_passing, tell).await;
+            // What does not fit the session is no reason to cut off its instance.
+            if let Err(error) = told {
+                let message = error.refusal().message;
+                mouth.say(json!({ "type": "refused", "message": message }).to_string()).await?;
+            }
+            Ok(())
+        };
+        if let Err(end) = heard.await {
+            return end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_in_the_query_asks_for_envelopes() {
+        let cursor = Cursor { epoch: 35, sequence: 7 };
+        assert_eq!(frames("").expect("bare"), Frames::Bare);
+        assert_eq!(frames("after=").expect("new"), Frames::Enveloped { after: None });
+        assert_eq!(frames("after=z-7").expect("on"), Frames::Enveloped { after: Some(cursor) });
+        assert!(frames("after=7").is_err());
+    }
+}

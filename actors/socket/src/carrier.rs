@@ -1,0 +1,148 @@
+//! Between a socket and the log.
+
+use std::time::Duration;
+
+use stream_bridge::{Bridge, BridgeError, Tail};
+use stream_protocol::{Cursor, Direction, LoggedSignal, Page, SessionId};
+
+use crate::envelope::Notice;
+use crate::{CloseCode, Ears, End, Frames, Mouth, persist};
+
+/// How long a signal is kept while NATS is away, before the peer is told that it is lost.
+const APPEND_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Carries the signals of one session between a socket and the log.
+#[derive(Clone)]
+pub struct Carrier {
+    pub bridge: Bridge,
+    pub session: SessionId,
+    /// Which way the signals of the peer go; it is told those of the other.
+    pub direction: Direction,
+    pub frames: Frames,
+    /// Of the client that the signals belong to.
+    pub generation: u64,
+    /// Whether the signals of other clients are none of the peer's business.
+    pub exclusive: bool,
+}
+
+impl Carrier {
+    /// Writes what the peer says to the log, one signal after the other, as long as `admits` a
+    /// further one of so many bytes.
+    pub async fn hear(
+        &self,
+        ears: &mut Ears,
+        mut mouth: Mouth,
+        admits: impl Fn(usize) -> bool,
+    ) -> End {
+        loop {
+            let heard = async {
+                let text = ears.hear().await?;
+                if !admits(text.len()) {
+                    return Err(End::bad(CloseCode::Policy, "too many signals in a minute"));
+                }
+                let posted = self.frames.read(text, self.generation)?;
+                if self.exclusive && posted.generation != self.generation {
+                    let sentence = "the signal is of another client";
+                    return Err(End::bad(CloseCode::Policy, sentence));
+                }
+                // A repeat has the same id, so it is stored once.
+                let append =
+                    async || self.bridge.append(&self.session, self.direction, &posted).await;
+                let stored = persist(APPEND_PATIENCE, BridgeError::is_passing, append).await;
+                let cursor = stored.map_err(refused)?;
+                if self.frames != Frames::Bare {
+                    mouth.say(Notice::Stored { id: &posted.id, cursor }.text()).await?;
+                }
+                Ok(())
+            };
+            if let Err(end) = heard.await {
+                return end;
+            }
+        }
+    }
+
+    /// Tells the peer what the log has for it, from its cursor on or from the beginning of its
+    /// generation.
+    pub async fn tell(&self, mouth: Mouth) -> End {
+        match self.tell_on(mouth).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn tell_on(&self, mut mouth: Mouth) -> Result<std::convert::Infallible, End> {
+        let after = match self.frames {
+            Frames::Bare => None,
+            Frames::Enveloped { after } => after,
+        };
+        let mut tail = self.tail(after);
+        let mut resumed = self.frames == Frames::Bare;
+        loop {
+            let page =
+                match persist(Duration::MAX, BridgeError::is_passing, async || tail.next().await)
+                    .await
+                {
+                    Ok(page) => page,
+                    Err(BridgeError::HistoryGone { fresh }) if self.frames != Frames::Bare => {
+                        mouth.say(Notice::HistoryGone { cursor: fresh }.text()).await?;
+                        tail = self.tail(Some(fresh));
+                        resumed = true;
+                        continue;
+                    }
+                    Err(error) => return Err(refused(error)),
+                };
+            if !resumed {
+                mouth.say(Notice::Resumed { cursor: start(&page, after) }.text()).await?;
+                resumed = true;
+            }
+            for logged in page.signals.iter().filter(|logged| self.concerns(logged)) {
+                mouth.say(self.frames.write(logged)).await?;
+            }
+        }
+    }
+
+    fn tail(&self, after: Option<Cursor>) -> Tail {
+        let direction = match self.direction {
+            Direction::ToClient => Direction::ToInstance,
+            Direction::ToInstance => Direction::ToClient,
+        };
+        self.bridge.tail(&self.session, direction, after, self.generation)
+    }
+
+    /// A client must never see the candidates of the one before it.
+    fn concerns(&self, logged: &LoggedSignal) -> bool {
+        !self.exclusive || logged.generation == self.generation
+    }
+}
+
+/// Where a reader that begins with `page` stands before it.
+fn start(page: &Page, after: Option<Cursor>) -> Cursor {
+    let before_first = page
+        .signals
+        .first()
+        .map(|first| Cursor { sequence: first.cursor.sequence.saturating_sub(1), ..first.cursor });
+    after.or(before_first).unwrap_or(page.cursor)
+}
+
+fn refused(error: BridgeError) -> End {
+    End::refused(error.refusal())
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::Signal;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_without_a_cursor_learns_one_that_leaves_nothing_out() {
+        let cursor = |sequence| Cursor { epoch: 7, sequence };
+        let empty = Page { cursor: cursor(9), signals: Vec::new() };
+        assert_eq!(start(&empty, None), cursor(9));
+        assert_eq!(start(&empty, Some(cursor(5))), cursor(5));
+        let signal = Signal::parse(r#"{"type":"x"}"#.to_owned()).expect("a signal");
+        let first = LoggedSignal { cursor: cursor(4), generation: 0, signal };
+        let page = Page { cursor: cursor(4), signals: vec![first] };
+        assert_eq!(start(&page, None), cursor(3));
+    }
+}

@@ -1,0 +1,77 @@
+//! Why a socket ends, and what its peer is told. Pure.
+
+use actix_ws::{CloseCode, CloseReason, ProtocolError};
+use serde::Serialize;
+use stream_protocol::Refusal;
+
+/// Error codes as clients know them (`contract.md` 4.3).
+const BAD_REQUEST: u8 = 5;
+const INTERNAL: u8 = 6;
+
+/// Why a socket ends.
+#[derive(Debug, PartialEq)]
+pub enum End {
+    /// The peer closed it or is gone.
+    Left,
+    /// The peer is told in an `error` message, then the socket is closed.
+    Told { close: CloseCode, code: u8, message: String },
+}
+
+#[derive(Serialize)]
+struct ErrorSignal<'a> {
+    r#type: &'static str,
+    code: u8,
+    message: &'a str,
+}
+
+impl End {
+    /// The peer has done something wrong.
+    pub fn bad(close: CloseCode, message: impl Into<String>) -> Self {
+        Self::Told { close, code: BAD_REQUEST, message: message.into() }
+    }
+
+    /// The peer could not help it.
+    pub fn ours(close: CloseCode, message: impl Into<String>) -> Self {
+        Self::Told { close, code: INTERNAL, message: message.into() }
+    }
+
+    pub fn refused(refusal: Refusal) -> Self {
+        Self::ours(CloseCode::Error, refusal.message)
+    }
+
+    /// What a broken frame leads to, where one of more than `limit` bytes is broken too.
+    pub(crate) fn broken(error: &ProtocolError, limit: usize) -> Self {
+        match error {
+            ProtocolError::Overflow => {
+                Self::bad(CloseCode::Size, format!("a message has at most {limit} bytes"))
+            }
+            // Mostly a connection that broke off; then nobody reads it.
+            _ => Self::bad(CloseCode::Protocol, "the frame is broken"),
+        }
+    }
+
+    /// The text of the last message and the closing frame, if there is a peer to tell.
+    pub fn farewell(self) -> (Option<String>, CloseReason) {
+        match self {
+            Self::Left => (None, CloseCode::Normal.into()),
+            Self::Told { close, code, message } => {
+                let signal = ErrorSignal { r#type: "error", code, message: &message };
+                let text = serde_json::to_string(&signal).expect("numbers and texts serialize");
+                (Some(text), close.into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_left_is_told_nothing_and_another_why() {
+        assert_eq!(End::Left.farewell(), (None, CloseCode::Normal.into()));
+        let (text, reason) = End::bad(CloseCode::Policy, "say \"please\"").farewell();
+        let expected = r#"{"type":"error","code":5,"message":"say \"please\""}"#;
+        assert_eq!((text.as_deref(), reason), (Some(expected), CloseCode::Policy.into()));
+    }
+}
