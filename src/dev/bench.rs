@@ -3,6 +3,7 @@
 mod first_frame;
 mod report;
 mod sessions;
+mod signaling;
 mod supervision;
 mod tokens;
 mod turn;
@@ -15,11 +16,12 @@ pub async fn run(name: &str) -> anyhow::Result<()> {
     let report = match name {
         "first-frame" => first_frame::run().await?,
         "sessions" => sessions::run().await?,
+        "signaling" => signaling::run().await?,
         "tokens" => tokens::run()?,
         "turn" => turn::run().await?,
         "supervision" => supervision::run().await?,
         _ => anyhow::bail!(
-            "there is no bench {name}; there are: first-frame, sessions, supervision, tokens, turn"
+            "there is no bench {name}; there are: first-frame, sessions, signaling, supervision, tokens, turn"
         ),
     };
     print!("{}", report.table());

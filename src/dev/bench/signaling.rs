@@ -1,0 +1,117 @@
+//! From the client to the instance and back: through gateway, NATS and agent.
+//!
+//! The floor is what cannot be spared: a message that is published, stored and delivered by NATS
+//! each way, and an echo over a TLS WebSocket on either side of it, in the same run and in rounds
+//! that alternate with ours.
+
+mod floor;
+mod line;
+mod ours;
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+use tokio::time::{sleep_until, timeout};
+
+use self::floor::Floor;
+use self::line::Line;
+use self::ours::Ours;
+use super::report::{Figure, Report, Samples};
+
+/// Sessions at the same time: one alone may write no faster than its limit.
+const SESSIONS: usize = 100;
+
+/// Round trips begun a second, and how many there are of each rate at least.
+const RATES: [(u32, &str, &str); 3] = [
+    (20, "p50 at 20/s", "p99 at 20/s"),
+    (100, "p50 at 100/s", "p99 at 100/s"),
+    (1000, "p50 at 1000/s", "p99 at 1000/s"),
+];
+const SAMPLES: u32 = 3_000;
+
+/// How long a round of one side is.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Of the floor.
+const MEDIAN: f64 = 1.5;
+const SLOWEST_MS: f64 = 3.0;
+
+/// What is to be reached, signals a second, both ways counted.
+const SIGNALS: f64 = 5_000.0;
+
+/// How often everybody sends as fast as answers come back, and how many round trips each then does.
+const BURSTS: usize = 5;
+const BURST: usize = 60;
+
+/// Far more than one round trip takes.
+const WITHIN: Duration = Duration::from_secs(10);
+
+pub(super) async fn run() -> anyhow::Result<Report> {
+    let ours = Ours::start(SESSIONS).await?;
+    let floor = Floor::start(&ours.stack, SESSIONS).await?;
+    let mut figures = Vec::new();
+    let (mut ways, mut bare) = (ours.lines, floor.lines);
+    for (rate, p50, p99) in RATES {
+        let (mut through, mut least) = (Samples::default(), Samples::default());
+        let rounds = SAMPLES.div_ceil(rate);
+        for _ in 0..rounds {
+            least.append(paced(&mut bare, rate).await?);
+            through.append(paced(&mut ways, rate).await?);
+        }
+        eprintln!("{rate} a second: {rounds} rounds");
+        let other = "stored both ways by NATS, and two echoes";
+        let at = |samples: &Samples, share| samples.percentile(share);
+        figures.push(Figure::lower(p50, "ms", at(&through, 0.5), (other, at(&least, 0.5)), MEDIAN));
+        // The goal is so much more than the floor, not so many times the floor.
+        let slowest = at(&least, 0.99);
+        let goal = (slowest + SLOWEST_MS) / slowest;
+        figures.push(Figure::lower(p99, "ms", at(&through, 0.99), (other, slowest), goal));
+    }
+    let (mut most, mut most_bare) = (Samples::default(), Samples::default());
+    for _ in 0..BURSTS {
+        most_bare.push_number(burst(&mut bare).await?);
+        most.push_number(burst(&mut ways).await?);
+    }
+    let goal = ("what is to be reached", SIGNALS);
+    figures.push(Figure::higher("signals", "1/s", most.median(), goal, 1.0));
+    let bare = ("the same without our hops", most_bare.median());
+    figures.push(Figure::higher("signals", "1/s", most.median(), bare, 0.5));
+    ours.stack.stop().await;
+    Ok(Report::new(figures))
+}
+
+/// Begins `rate` round trips a second for a round, each on the next line, whatever became of those
+/// before.
+async fn paced(lines: &mut [Line], rate: u32) -> anyhow::Result<Samples> {
+    let (started, each) = (tokio::time::Instant::now(), ROUND / rate);
+    let turns = lines.iter_mut().zip(0..).map(async |(line, first)| {
+        let mut samples = Samples::default();
+        for turn in (first..rate).step_by(SESSIONS) {
+            sleep_until(started + each * turn).await;
+            samples.push(trip(line).await?);
+        }
+        anyhow::Ok(samples)
+    });
+    let mut all = Samples::default();
+    try_join_all(turns).await?.into_iter().for_each(|samples| all.append(samples));
+    Ok(all)
+}
+
+/// Has everybody do round trips one after the other; returns signals a second.
+async fn burst(lines: &mut [Line]) -> anyhow::Result<f64> {
+    let started = Instant::now();
+    let trips = lines.iter_mut().map(async |line| {
+        for _ in 0..BURST {
+            trip(line).await?;
+        }
+        anyhow::Ok(())
+    });
+    try_join_all(trips).await?;
+    Ok((2 * SESSIONS * BURST) as f64 / started.elapsed().as_secs_f64())
+}
+
+async fn trip(line: &mut Line) -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    timeout(WITHIN, line.round_trip()).await??;
+    Ok(started.elapsed())
+}

@@ -1,0 +1,150 @@
+//! What cannot be spared: two messages through the store of NATS and two echoes over TLS.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actix_web::web::{self, Payload};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use anyhow::Context;
+use async_nats::jetstream::stream::{Config, Republish};
+use async_nats::{Client, ConnectOptions, jetstream};
+use futures_util::StreamExt;
+use stream_pki::{
+    ClientCertificates, Fingerprint, Identity, ServedIdentity, Trust, client_config, server_config,
+};
+use stream_socket::{Ears, Mouth};
+use stream_supervisor::detached;
+use tokio::sync::oneshot;
+
+use super::line::{Line, Socket};
+use crate::dev::stack::Stack;
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+pub(super) struct Floor {
+    pub(super) lines: Vec<Line>,
+}
+
+impl Floor {
+    pub(super) async fn start(stack: &Stack, lines: usize) -> anyhow::Result<Self> {
+        let dir = stack.site.gateway_dir();
+        let identity = Identity::load(dir.join("server.crt"), dir.join("server.key"))?;
+        let pin = identity.fingerprint();
+        let url = echo_server(identity)?;
+        let gateway = Address::of(stack)?.connect().await?;
+        let stream = Config {
+            name: "floor".to_owned(),
+            subjects: vec!["floor.>".to_owned()],
+            allow_direct: true,
+            republish: Some(Republish {
+                source: "floor.>".to_owned(),
+                destination: "bare.floor.>".to_owned(),
+                headers_only: false,
+            }),
+            ..Config::default()
+        };
+        jetstream::new(gateway.clone()).create_stream(stream).await?;
+        agent(stack, lines, &url, pin).await?;
+        let mut all = Vec::with_capacity(lines);
+        for n in 0..lines {
+            let back = gateway.subscribe(format!("bare.floor.{n}.back")).await?;
+            let echo = Socket::open(&url, pin, None).await?;
+            let (nats, there) = (gateway.clone(), format!("floor.{n}.there"));
+            all.push(Line::Floor { echo, nats, there, back });
+        }
+        gateway.flush().await?;
+        Ok(Self { lines: all })
+    }
+}
+
+/// How NATS is reached, also from another thread.
+struct Address {
+    ca: PathBuf,
+    token: String,
+    url: String,
+}
+
+impl Address {
+    fn of(stack: &Stack) -> anyhow::Result<Self> {
+        let token = std::fs::read_to_string(stack.nats.token())?;
+        Ok(Self { ca: stack.nats.ca(), token, url: stack.nats.url() })
+    }
+
+    async fn connect(self) -> anyhow::Result<Client> {
+        let tls = client_config(&Trust::from_ca_file(&self.ca)?, None)?;
+        let options = ConnectOptions::with_token(self.token).require_tls(true).tls_first();
+        Ok(options.tls_client_config(tls).connect(self.url).await?)
+    }
+}
+
+/// The other end, on a thread of its own as ours is: what comes goes through an echo and back.
+async fn agent(stack: &Stack, lines: usize, url: &str, pin: Fingerprint) -> anyhow::Result<()> {
+    let (nats, url) = (Address::of(stack)?, url.to_owned());
+    let (ready, started) = oneshot::channel();
+    std::thread::Builder::new().name("floor".to_owned()).spawn(move || {
+        actix::System::new().block_on(async move {
+            let told = serve(nats, lines, &url, pin).await;
+            let failed = told.is_err();
+            let _ = ready.send(told);
+            if !failed {
+                std::future::pending::<()>().await;
+            }
+        });
+    })?;
+    tokio::time::timeout(READY_WITHIN, started).await?.context("the other end is gone")?
+}
+
+async fn serve(at: Address, lines: usize, url: &str, pin: Fingerprint) -> anyhow::Result<()> {
+    let nats = at.connect().await?;
+    for n in 0..lines {
+        let mut there = nats.subscribe(format!("bare.floor.{n}.there")).await?;
+        let mut echo = Socket::open(url, pin, None).await?;
+        let (nats, back) = (nats.clone(), format!("floor.{n}.back"));
+        detached("a line of the floor", async move {
+            while let Some(message) = there.next().await {
+                let text = String::from_utf8_lossy(&message.payload).into_owned();
+                if echo.say(text).await.is_err() {
+                    return;
+                }
+                let Ok(text) = echo.hear().await else { return };
+                if nats.publish(back.clone(), text.into()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(nats.flush().await?)
+}
+
+/// A server whose sockets say again whatever they hear; returns their address.
+fn echo_server(identity: Identity) -> anyhow::Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("wss://{}/", listener.local_addr()?);
+    let tls = server_config(&ServedIdentity::new(identity), ClientCertificates::Ignored);
+    let app = || App::new().route("/", web::get().to(echo));
+    let server = HttpServer::new(app)
+        .workers(2)
+        .tcp_nodelay(true)
+        .disable_signals()
+        .listen_rustls_0_23(listener, (*tls).clone())?;
+    detached("the echo server", async move {
+        // It ends with the bench.
+        let _ = server.run().await;
+    });
+    Ok(url)
+}
+
+async fn echo(request: HttpRequest, payload: Payload) -> actix_web::Result<HttpResponse> {
+    let (response, mouth, ears) = stream_socket::open(&request, payload)?;
+    detached("an echo", say_again(mouth, ears));
+    Ok(response)
+}
+
+async fn say_again(mut mouth: Mouth, mut ears: Ears) {
+    while let Ok(text) = ears.hear().await {
+        if mouth.say(text).await.is_err() {
+            return;
+        }
+    }
+}
