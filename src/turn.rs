@@ -17,11 +17,14 @@ pub enum Turn {
     Credentials {
         #[arg(long, value_name = "ID")]
         session: SessionId,
+        /// The region of the session: its relays come first.
+        #[arg(long, value_name = "NAME", default_value = "")]
+        region: String,
         #[command(flatten)]
         door: Door,
     },
-    /// Probe every relay and print a table: how long a binding and an allocation take, and whether
-    /// the relay is handed out.
+    /// Probe every relay and print a table: how long a binding and an allocation take over UDP or
+    /// TCP, and over TLS, and whether the relay is handed out.
     Probe {
         #[command(flatten)]
         door: Door,
@@ -72,8 +75,8 @@ impl Turn {
     pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
         let client = |door: Door| anyhow::Ok(Client::new(door.path(default_config)?));
         match self {
-            Self::Credentials { session, door } => {
-                let servers = answer(&client(door)?, &Request::Credentials { session })?;
+            Self::Credentials { session, region, door } => {
+                let servers = answer(&client(door)?, &Request::Credentials { session, region })?;
                 print_servers(servers);
             }
             Self::Probe { door } => {
@@ -93,6 +96,7 @@ impl Turn {
                 let accepting: Vec<String> = answer(&client(door)?, &Request::Retire { pool })?;
                 let relays = accepting.join(", ");
                 anyhow::ensure!(accepting.is_empty(), "the old secret is still on {relays}");
+                eprintln!("the old secret is forgotten");
             }
         }
         Ok(())
@@ -119,10 +123,11 @@ fn print_table(rows: &[Row]) {
         Ok(micros) => format!("{}.{:03} ms", micros / 1000, micros % 1000),
         Err(why) => why.clone(),
     };
-    let heads = ["POOL", "SERVER", "VERDICT", "BINDING", "ALLOCATE"].map(str::to_owned);
+    let heads = ["POOL", "SERVER", "VERDICT", "OVER", "BINDING", "ALLOCATE"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
-        let Row { pool, server, binding, allocate, verdict } = row;
-        [pool.clone(), server.clone(), verdict.clone(), time(binding), time(allocate)]
+        let Row { pool, server, way, binding, allocate, verdict } = row;
+        let [binding, allocate] = [binding, allocate].map(time);
+        [pool.clone(), server.clone(), verdict.clone(), way.clone(), binding, allocate]
     });
     let lines: Vec<_> = std::iter::once(heads).chain(cells).collect();
     let width = |at: usize| lines.iter().map(|line| line[at].len()).max().unwrap_or(0);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use stream_pki::{create_private_dir, write_new};
 
+use super::keys::Pair;
 use super::ports;
 use super::process::{self, Process};
 
@@ -25,7 +26,14 @@ pub struct Coturn {
     program: PathBuf,
     dir: PathBuf,
     port: u16,
+    tls: Option<Tls>,
     process: Process,
+}
+
+/// Where it speaks TLS, and as whom.
+struct Tls {
+    port: u16,
+    pair: Pair,
 }
 
 impl Coturn {
@@ -37,11 +45,20 @@ impl Coturn {
     /// Starts a relay that takes credentials made with `secret`, and waits until it accepts
     /// connections. Refuses when there is no coturn on this machine.
     pub fn start(dir: &Path, secret: &str) -> anyhow::Result<Self> {
+        Self::listen(dir, secret, None)
+    }
+
+    /// The same, and it shows the certificate of `pair` on a port for TLS.
+    pub fn start_with_tls(dir: &Path, secret: &str, pair: Pair) -> anyhow::Result<Self> {
+        Self::listen(dir, secret, Some(Tls { port: ports::free(), pair }))
+    }
+
+    fn listen(dir: &Path, secret: &str, tls: Option<Tls>) -> anyhow::Result<Self> {
         let program = Self::find().context("there is no coturn: install the package coturn")?;
         create_private_dir(dir).with_context(|| format!("directory {}", dir.display()))?;
         let port = ports::free();
-        let process = run(&program, dir, port, &[secret])?;
-        Ok(Self { program, dir: dir.to_owned(), port, process })
+        let process = run(&program, dir, port, tls.as_ref(), &[secret])?;
+        Ok(Self { program, dir: dir.to_owned(), port, tls, process })
     }
 
     /// Starts it again on the same port, whether it runs or not; it then takes credentials made
@@ -52,7 +69,7 @@ impl Coturn {
         if users.exists() {
             std::fs::remove_file(users)?;
         }
-        self.process = run(&self.program, &self.dir, self.port, secrets)?;
+        self.process = run(&self.program, &self.dir, self.port, self.tls.as_ref(), secrets)?;
         Ok(())
     }
 
@@ -85,6 +102,11 @@ impl Coturn {
         format!("turn:127.0.0.1:{}?transport=udp", self.port)
     }
 
+    /// The way to it inside TLS, if it has one.
+    pub fn tls_url(&self) -> Option<String> {
+        self.tls.as_ref().map(|tls| format!("turns:127.0.0.1:{}?transport=tcp", tls.port))
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -94,7 +116,13 @@ impl Coturn {
     }
 }
 
-fn run(program: &Path, dir: &Path, port: u16, secrets: &[&str]) -> anyhow::Result<Process> {
+fn run(
+    program: &Path,
+    dir: &Path,
+    port: u16,
+    tls: Option<&Tls>,
+    secrets: &[&str],
+) -> anyhow::Result<Process> {
     // Relays that run at the same time seldom share a range, and can.
     let first = 50_000 + port % 50 * RELAY_PORTS;
     let secrets = secrets.iter().map(|secret| format!("static-auth-secret={secret}\n"));
@@ -116,9 +144,10 @@ verbose
 allow-loopback-peers
 no-multicast-peers
 no-cli
-no-tls
 no-dtls
+{tls}
 ",
+        tls = tls.map_or("no-tls".to_owned(), Tls::lines),
         last = first + RELAY_PORTS - 1,
         secrets = secrets.collect::<String>(),
         dir = dir.display(),
@@ -131,5 +160,16 @@ no-dtls
     let arguments = ["-c".as_ref(), config.as_os_str()];
     let mut process = Process::start("coturn", program, &arguments, &dir.join("coturn.log"))?;
     process.wait_for_port(port, START_WITHIN)?;
+    if let Some(Tls { port, .. }) = tls {
+        process.wait_for_port(*port, START_WITHIN)?;
+    }
     Ok(process)
+}
+
+impl Tls {
+    fn lines(&self) -> String {
+        let Self { port, pair: Pair { certificate, key } } = self;
+        let (certificate, key) = (certificate.display(), key.display());
+        format!("tls-listening-port={port}\ncert={certificate}\npkey={key}")
+    }
 }

@@ -11,6 +11,7 @@ use stream_protocol::{
     SessionDocument, SessionId, Terminate, Versioned, subjects,
 };
 use stream_supervisor::{Handler, Me, Reply, Worker};
+use stream_turn::Side;
 
 use crate::SessionsError;
 use crate::idle;
@@ -141,10 +142,8 @@ impl Unit {
     async fn on_session_request(&self, id: &SessionId, what: &str, request: &Inbound) -> bool {
         match what {
             "ice" | "join" => {
-                let minted = self.ice(id, stream_turn::Side::Client).await;
-                let answer = minted
-                    .map(|ice_servers| ClientIce { ice_servers })
-                    .map_err(|error| SessionsError::from(error).refusal());
+                let minted = self.client_ice(id).await;
+                let answer = minted.map_err(|error| error.refusal());
                 request.answer(Answer::encode(answer)).await;
                 false
             }
@@ -166,6 +165,11 @@ impl Unit {
                 false
             }
         }
+    }
+
+    async fn client_ice(&self, id: &SessionId) -> Result<ClientIce, SessionsError> {
+        let document = self.read(id).await?.value;
+        Ok(ClientIce { ice_servers: self.ice(&document, Side::Client).await? })
     }
 
     pub(crate) async fn read(
@@ -249,14 +253,11 @@ impl Handler<MintInstanceIce> for Actor {
     ) -> Reply<Result<Vec<IceServer>, SessionsError>> {
         let (unit, id, renew) = (Arc::clone(&self.unit), id.clone(), *renew);
         Reply::later(async move {
-            let document = unit.read(&id).await?.value;
-            if document.status.is_final() {
-                return Err(SessionsError::Conflict(format!("session is {}", document.status)));
-            }
             if renew {
                 unit.renew_now(&id).await?;
             }
-            Ok(unit.ice(&id, stream_turn::Side::Instance).await?)
+            let document = unit.read(&id).await?.value;
+            unit.ice(&document, Side::Instance).await
         })
     }
 }

@@ -116,8 +116,8 @@ impl Unit {
             self.finish_end(id).await;
         }
         noted?;
-        let side = stream_turn::Side::Client;
-        Ok(ClientIce { ice_servers: self.ice(id, side).await? })
+        let ice_servers = self.ice(&present, stream_turn::Side::Client).await?;
+        Ok(ClientIce { ice_servers })
     }
 
     async fn userdata(&self, document: &SessionDocument) -> Result<String, SessionsError> {

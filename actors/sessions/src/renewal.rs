@@ -6,7 +6,7 @@ use std::time::Duration;
 use stream_bridge::Entry;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{AgentId, DesiredState, IceServer, SessionDocument, SessionId, Status};
-use stream_turn::{Side, TurnError};
+use stream_turn::Side;
 
 use crate::SessionsError;
 use crate::unit::{Unit, now};
@@ -22,13 +22,17 @@ const LONGEST: Duration = Duration::from_secs(30);
 const UNDER_WAY_S: u64 = 2;
 
 impl Unit {
-    /// Mints ICE servers for one side of a session. A session is in the region of its agent.
+    /// Mints ICE servers for one side of a session that has not ended.
     pub(crate) async fn ice(
         &self,
-        id: &SessionId,
+        document: &SessionDocument,
         side: Side,
-    ) -> Result<Vec<IceServer>, TurnError> {
-        self.neighbours.turn.issue(id, side, &self.config.region).await
+    ) -> Result<Vec<IceServer>, SessionsError> {
+        if document.status.is_final() {
+            return Err(SessionsError::Conflict(format!("session is {}", document.status)));
+        }
+        let region = region(document, &self.config.region);
+        Ok(self.neighbours.turn.issue(&document.id, side, region).await?)
     }
 
     /// Renews what is due, for ever. Without relays nothing ever is.
@@ -80,6 +84,15 @@ impl Unit {
     }
 }
 
+/// The region of a session: the one it was asked for in, whoever serves it now, otherwise that of
+/// its agent.
+fn region<'a>(document: &'a SessionDocument, agent: &'a str) -> &'a str {
+    match document.request.region.as_str() {
+        "" => agent,
+        asked => asked,
+    }
+}
+
 /// Whether two thirds of the life of the oldest credentials of a live session of ours are over.
 fn is_due(document: &SessionDocument, agent: &AgentId, lifetime_s: u64, now: u64) -> bool {
     let mine = document.owner.as_ref().is_some_and(|owner| owner.agent == *agent);
@@ -118,6 +131,14 @@ mod tests {
 
     fn agent(name: &str) -> AgentId {
         name.parse().unwrap()
+    }
+
+    #[test]
+    fn a_session_keeps_the_region_it_was_asked_for_in() {
+        let mut document = live();
+        assert_eq!(region(&document, "eu"), "eu", "anywhere is where its agent is");
+        document.request.region = "us".to_owned();
+        assert_eq!(region(&document, "eu"), "us", "adopted by an agent elsewhere");
     }
 
     #[test]

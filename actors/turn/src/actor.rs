@@ -13,10 +13,11 @@ use tokio::time::sleep;
 
 use crate::config::DEFAULT_POOL;
 use crate::health::Change;
-use crate::probe::{Answered, probe};
+use crate::probe::probe;
 use crate::relays::{Kept, Live};
 use crate::rotation::{self, Vault};
 use crate::secrets::Secrets;
+use crate::way::Ways;
 use crate::{
     AskRelays, Config, Drain, IssueIceServers, Pool, Probe, Probed, Ready, Retire, Rotate,
     Rotation, TurnError, ice,
@@ -37,6 +38,7 @@ const NO_SECRET: Duration = Duration::from_millis(500);
 pub(crate) struct Actor {
     config: Config,
     pools: Arc<[Pool]>,
+    ways: Ways,
     /// One for each pool.
     vaults: Vec<Vault>,
     kept: Kept,
@@ -49,6 +51,7 @@ impl Actor {
         config: Config,
         bridge: &Bridge,
         seal: Option<&Arc<Seal>>,
+        ways: Ways,
         kept: Kept,
     ) -> Self {
         let pools: Arc<[Pool]> = config.all_pools().into();
@@ -61,7 +64,7 @@ impl Actor {
         // Without a seal there are no pools.
         let vaults = pools.iter().zip(std::iter::repeat(seal).flatten()).map(vault).collect();
         let troubles = vec![None; pools.len()];
-        Self { config, pools, vaults, kept, troubles }
+        Self { config, pools, ways, vaults, kept, troubles }
     }
 
     /// Why a pool has no secret, if it has none.
@@ -93,7 +96,7 @@ impl Actor {
 
     async fn probe_for_ever(
         kept: Kept,
-        pools: Arc<[Pool]>,
+        ways: Ways,
         (pool, at): (usize, usize),
         period: Duration,
         me: Me<Self>,
@@ -108,8 +111,13 @@ impl Actor {
                 sleep(NO_SECRET).await;
                 continue;
             };
-            let answered = ask(&pools, (pool, at), &live, within).await;
-            me.tell(Told(pool, at, answered.verdict()));
+            let credential = live.signer.probe(now() + PROBE_LIFE_S);
+            let probes = ways[pool][at].iter().map(async |way| {
+                let end = probe(way, &credential, within).await.verdict();
+                end.map_err(|why| format!("over {}: {why}", way.name()))
+            });
+            let end = join_all(probes).await.into_iter().collect();
+            me.tell(Told(pool, at, end));
             tokio::time::sleep_until(begun + period.mul_f64(0.65 + 0.15 * chance)).await;
         }
     }
@@ -122,25 +130,14 @@ fn record(pool: &Pool) -> String {
     }
 }
 
-async fn ask(
-    pools: &[Pool],
-    (pool, server): (usize, usize),
-    live: &Live,
-    within: Duration,
-) -> Answered {
-    let credential = live.signer.probe(now() + PROBE_LIFE_S);
-    let url = pools[pool].servers[server].probed_by();
-    probe(&url.expect("the configuration was checked"), &credential, within).await
-}
-
 impl Worker for Actor {
     fn started(&mut self, me: &Me<Self>) {
         for (at, (pool, vault)) in self.pools.iter().zip(&self.vaults).enumerate() {
             me.spawn(Self::follow(vault.clone(), at, pool.first_secret.clone(), me.clone()));
             for server in 0..pool.servers.len() {
-                let (kept, pools) = (self.kept.clone(), Arc::clone(&self.pools));
+                let (kept, ways) = (self.kept.clone(), Arc::clone(&self.ways));
                 let period = Duration::from_secs(self.config.probe_s);
-                me.spawn(Self::probe_for_ever(kept, pools, (at, server), period, me.clone()));
+                me.spawn(Self::probe_for_ever(kept, ways, (at, server), period, me.clone()));
             }
         }
     }
@@ -151,10 +148,10 @@ impl Worker for Actor {
 #[rtype(result = "()")]
 struct Loaded(usize, Result<Secrets, Arc<SealedError>>);
 
-/// How the probe of a relay ended.
+/// How the probe of a relay ended: well by all its ways, or why not.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Told(usize, usize, Result<(), crate::ProbeError>);
+struct Told(usize, usize, Result<(), String>);
 
 impl Handler<Loaded> for Actor {
     fn handle(&mut self, Loaded(pool, secrets): &Loaded, _: &Me<Self>) -> Reply<()> {
@@ -231,21 +228,31 @@ impl Handler<AskRelays> for Actor {
 
 impl Handler<Probe> for Actor {
     fn handle(&mut self, _: &Probe, _: &Me<Self>) -> Reply<Result<Vec<Probed>, TurnError>> {
-        let (kept, pools) = (self.kept.clone(), Arc::clone(&self.pools));
-        let lives = (0..pools.len()).map(|pool| self.live(pool));
+        let lives = (0..self.pools.len()).map(|pool| self.live(pool));
         let lives = match lives.collect::<Result<Vec<_>, _>>() {
             Ok(lives) => lives,
             Err(trouble) => return Err(trouble).into(),
         };
+        let (kept, pools) = (self.kept.clone(), Arc::clone(&self.pools));
+        let ways = Arc::clone(&self.ways);
         Reply::later(async move {
-            let places = pools.iter().zip(&lives).enumerate().flat_map(|(pool, (known, live))| {
-                (0..known.servers.len()).map(move |at| (pool, at, live))
-            });
-            let probes = places.map(async |(pool, at, live)| {
-                let answered = ask(&pools, (pool, at), live, PROBE_WITHIN).await;
-                let server = pools[pool].servers[at].name().to_owned();
-                let verdict = kept.lock().verdict(pool, at);
-                Probed { pool: pools[pool].name.clone(), server, answered, verdict }
+            let mut probes = Vec::new();
+            for (pool, live) in lives.iter().enumerate() {
+                for (at, ways) in ways[pool].iter().enumerate() {
+                    probes.extend(ways.iter().map(|way| (pool, at, way, live)));
+                }
+            }
+            let probes = probes.into_iter().map(async |(pool, at, way, live)| {
+                let credential = live.signer.probe(now() + PROBE_LIFE_S);
+                let answered = probe(way, &credential, PROBE_WITHIN).await;
+                let Pool { name, servers, .. } = &pools[pool];
+                Probed {
+                    pool: name.clone(),
+                    server: servers[at].name().to_owned(),
+                    way: way.name(),
+                    answered,
+                    verdict: kept.lock().verdict(pool, at),
+                }
             });
             Ok(join_all(probes).await)
         })
@@ -263,9 +270,10 @@ impl Handler<Rotate> for Actor {
             Err(error) => return Err(error).into(),
         };
         let (vault, pools, me) = (self.vaults[at].clone(), Arc::clone(&self.pools), me.clone());
-        let lifetime_s = self.config.lifetime_s;
+        let (ways, lifetime_s) = (Arc::clone(&self.ways), self.config.lifetime_s);
         Reply::later(async move {
-            let (secrets, rotation) = rotation::rotate(&vault, &pools[at], lifetime_s).await?;
+            let pool = (&pools[at], ways[at].as_slice());
+            let (secrets, rotation) = rotation::rotate(&vault, pool, lifetime_s).await?;
             me.tell(Loaded(at, Ok(secrets)));
             Ok(rotation)
         })
@@ -283,8 +291,10 @@ impl Handler<Retire> for Actor {
             Err(error) => return Err(error).into(),
         };
         let (vault, pools, me) = (self.vaults[at].clone(), Arc::clone(&self.pools), me.clone());
+        let ways = Arc::clone(&self.ways);
         Reply::later(async move {
-            let (secrets, accepting) = rotation::retire(&vault, &pools[at], &live.secrets).await?;
+            let pool = (&pools[at], ways[at].as_slice());
+            let (secrets, accepting) = rotation::retire(&vault, pool, &live.secrets).await?;
             me.tell(Loaded(at, Ok(secrets)));
             Ok(accepting)
         })

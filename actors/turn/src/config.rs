@@ -5,7 +5,7 @@ use serde::Deserialize;
 use stream_pki::Seal;
 
 use crate::url::{self, RelayUrl};
-use crate::{TurnError, secret};
+use crate::{TurnError, secret, way};
 
 /// The pool of the relays that are in no other.
 pub(crate) const DEFAULT_POOL: &str = "default";
@@ -67,18 +67,16 @@ pub struct Pool {
 pub struct Server {
     /// `turn:host:port?transport=udp`, `turns:host:port?transport=tcp` and the like; at least one.
     pub urls: Vec<String>,
+    /// Authorities that its certificate may come from, PEM, for a `turns:` URL. Defaults to those of
+    /// the system.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
 }
 
 impl Server {
     /// What operators call it by: its first URL.
     pub fn name(&self) -> &str {
         self.urls.first().map_or("", String::as_str)
-    }
-
-    /// The way by which it is probed: one outside TLS, over UDP when there is such a way.
-    pub(crate) fn probed_by(&self) -> Option<RelayUrl> {
-        let urls = self.urls.iter().filter_map(|url| RelayUrl::parse(url));
-        urls.min_by_key(|url| (url.secure, url.tcp))
     }
 }
 
@@ -102,11 +100,12 @@ impl Config {
         default.into_iter().chain(self.pools.iter().cloned()).collect()
     }
 
-    /// Refuses what cannot work, naming the key and the remedy, and, when there are relays, secret
-    /// files that cannot be used.
+    /// Refuses what cannot work, naming the key and the remedy, and, when there are relays, files
+    /// that cannot be used.
     pub fn check(&self) -> Result<(), TurnError> {
         self.check_values()?;
         let pools = self.all_pools();
+        way::ways(&pools)?;
         pools.iter().try_for_each(|pool| secret::check_first(&pool.first_secret))?;
         if !pools.is_empty() {
             Seal::load(&self.sealing_key)?;
@@ -144,11 +143,6 @@ impl Config {
             if let Some(url) = server.urls.iter().find(|url| RelayUrl::parse(url).is_none()) {
                 return refuse(format!("turn.servers: {url} is not of the form turn:host:port"));
             }
-            if server.probed_by().is_none_or(|url| url.secure) {
-                let name = server.name();
-                let text = format!("turn.servers: {name} has no turn: URL to probe it by, add one");
-                return refuse(text);
-            }
             if !servers.insert(server.name()) {
                 return refuse(format!("turn.servers: {} is named twice", server.name()));
             }
@@ -167,7 +161,7 @@ mod tests {
     }
 
     fn relay(url: &str) -> Config {
-        Config { servers: vec![Server { urls: vec![url.into()] }], ..config() }
+        Config { servers: vec![Server { urls: vec![url.into()], ca: None }], ..config() }
     }
 
     #[test]
@@ -182,18 +176,18 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_by_its_key() {
         let tls = "turns:turn.example.org:5349?transport=tcp";
-        let both = Server { urls: vec![tls.into(), "turn:turn.example.org".into()] };
+        let both = Server { urls: vec![tls.into(), "turn:turn.example.org".into()], ca: None };
         let both = Config { servers: vec![both], ..config() };
         assert!(both.check_values().is_ok());
         let pool = |name: &str, url: &str| Pool {
             name: name.into(),
             region: String::new(),
-            servers: vec![Server { urls: vec![url.into()] }],
+            servers: vec![Server { urls: vec![url.into()], ca: None }],
             first_secret: "eu.secret".into(),
         };
         let pools = |pools: Vec<Pool>| Config { pools, ..relay("turn:a") };
         assert!(pools(vec![pool("eu", "turn:b"), pool("us", "turn:c")]).check_values().is_ok());
-        let no_urls = Config { servers: vec![Server { urls: vec![] }], ..config() };
+        let no_urls = Config { servers: vec![Server { urls: vec![], ca: None }], ..config() };
         let stun = |url: &str| Config { stun: vec![url.into()], ..config() };
         for (refused, key) in [
             (Config { lifetime_s: 9, ..config() }, "turn.lifetime_s"),
@@ -202,7 +196,6 @@ mod tests {
             (relay("stun:turn.example.org:3478"), "turn.servers"),
             (relay("turn:"), "turn.servers"),
             (relay("turn:a b"), "turn.servers"),
-            (relay(tls), "turn.servers"),
             (pools(vec![pool("eu", "turn:a")]), "turn.servers"),
             (pools(vec![pool("eu", "turn:b"), pool("eu", "turn:c")]), "turn.pools"),
             (pools(vec![pool("default", "turn:b")]), "turn.pools"),

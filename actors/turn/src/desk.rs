@@ -12,9 +12,13 @@ use crate::{Answered, ProbeError, Probed, Rotation, Side, Turn, TurnError, Verdi
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(tag = "op")]
 pub enum Request {
-    /// Answers a list of [`IceServer`](stream_protocol::IceServer)s.
+    /// Answers a list of [`IceServer`](stream_protocol::IceServer)s, those of `region` first.
     #[serde(rename = "turn.credentials")]
-    Credentials { session: SessionId },
+    Credentials {
+        session: SessionId,
+        #[serde(default)]
+        region: String,
+    },
     #[serde(rename = "turn.drain")]
     Drain { server: String, drained: bool },
     /// Answers a list of [`Row`]s.
@@ -28,11 +32,13 @@ pub enum Request {
     Rotate { pool: String },
 }
 
-/// How one relay is.
+/// How one relay is, by one of its ways.
 #[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Row {
     pub pool: String,
     pub server: String,
+    /// `udp`, `tcp` or `tls`.
+    pub way: String,
     /// Microseconds, or why not.
     pub binding: Result<u64, String>,
     pub allocate: Result<u64, String>,
@@ -64,8 +70,8 @@ impl Turn {
 
     async fn obey(&self, request: Request) -> Result<Value, TurnError> {
         Ok(match request {
-            Request::Credentials { session } => {
-                json!(self.issue(&session, Side::Client, "").await?)
+            Request::Credentials { session, region } => {
+                json!(self.issue(&session, Side::Client, &region).await?)
             }
             Request::Drain { server, drained } => {
                 self.drain(&server, drained).await?;
@@ -83,7 +89,8 @@ impl Turn {
 
 impl From<Probed> for Row {
     fn from(probed: Probed) -> Self {
-        let Probed { pool, server, answered: Answered { binding, allocate }, verdict } = probed;
+        let Probed { pool, server, way, answered: Answered { binding, allocate }, verdict } =
+            probed;
         let micros = |time: Result<Duration, ProbeError>| match time {
             Ok(time) => Ok(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
             Err(error) => Err(error.to_string()),
@@ -94,7 +101,7 @@ impl From<Probed> for Row {
             Verdict::Drained => "drained",
         };
         let (binding, allocate) = (micros(binding), micros(allocate));
-        Self { pool, server, binding, allocate, verdict: verdict.to_owned() }
+        Self { pool, server, way: way.to_owned(), binding, allocate, verdict: verdict.to_owned() }
     }
 }
 
@@ -128,6 +135,7 @@ mod tests {
         let probed = Probed {
             pool: "default".into(),
             server: "turn:a".into(),
+            way: "udp",
             answered: Answered {
                 binding: Ok(Duration::from_micros(400)),
                 allocate: Err(ProbeError::Refused { code: 401, reason: "Unauthorized".into() }),

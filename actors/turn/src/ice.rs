@@ -36,7 +36,8 @@ mod tests {
     use crate::{Pool, Server, Side};
 
     fn relays(secret: &str) -> Relays {
-        let server = |urls: &[&str]| Server { urls: urls.iter().map(|&url| url.into()).collect() };
+        let server =
+            |urls: &[&str]| Server { urls: urls.iter().map(|&url| url.into()).collect(), ca: None };
         let servers = vec![server(&["turn:a:1", "turns:a:2"]), server(&["turn:b:1"])];
         let pool = Pool {
             name: "default".into(),

@@ -13,6 +13,7 @@ mod desk;
 mod error;
 mod health;
 mod ice;
+mod path;
 mod probe;
 mod relays;
 mod rotation;
@@ -20,6 +21,7 @@ mod secret;
 mod secrets;
 mod stun;
 mod url;
+mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,11 +59,13 @@ pub enum Verdict {
     Drained,
 }
 
-/// A relay, probed just now, and what its probes so far have led to.
+/// One way to a relay, probed just now, and what the probes of the relay so far have led to.
 #[derive(Debug)]
 pub struct Probed {
     pub pool: String,
     pub server: String,
+    /// `udp`, `tcp` or `tls`.
+    pub way: &'static str,
     pub answered: Answered,
     pub verdict: Verdict,
 }
@@ -89,8 +93,10 @@ impl Turn {
             false => Some(Arc::new(Seal::load(&config.sealing_key)?)),
         };
         let lifetime = seal.is_some().then(|| Duration::from_secs(config.lifetime_s));
-        let kept = Kept::new(pools);
-        let factory = move || Actor::new(config.clone(), &bridge, seal.as_ref(), kept.clone());
+        let (ways, kept) = (way::ways(&pools)?, Kept::new(pools));
+        let factory = move || {
+            Actor::new(config.clone(), &bridge, seal.as_ref(), Arc::clone(&ways), kept.clone())
+        };
         let mailbox = supervisor.guard("turn", Restart::default(), Limits::default(), factory);
         Ok(Self { mailbox, lifetime })
     }
@@ -125,7 +131,7 @@ impl Turn {
         self.mailbox.ask(AskRelays).await?
     }
 
-    /// Probes every relay now.
+    /// Probes every relay now, by each of its ways.
     pub async fn probe(&self) -> Result<Vec<Probed>, TurnError> {
         self.mailbox.ask(Probe).await?
     }

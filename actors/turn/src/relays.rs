@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     fn pool(name: &str, region: &str, urls: &[&str]) -> Pool {
-        let server = |url: &&str| Server { urls: vec![(*url).to_owned()] };
+        let server = |url: &&str| Server { urls: vec![(*url).to_owned()], ca: None };
         Pool {
             name: name.into(),
             region: region.into(),

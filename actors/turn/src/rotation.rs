@@ -16,6 +16,7 @@ use crate::credential::Signer;
 use crate::probe::{self, ProbeError};
 use crate::secret::Secret;
 use crate::secrets::Secrets;
+use crate::way::Way;
 use crate::{Pool, Server, TurnError};
 
 /// How long one relay may take for a proof.
@@ -83,7 +84,7 @@ impl Vault {
 /// relay is not asked.
 pub(crate) async fn rotate(
     vault: &Vault,
-    pool: &Pool,
+    (pool, ways): (&Pool, &[Vec<Way>]),
     lifetime_s: u64,
 ) -> Result<(Secrets, Rotation), TurnError> {
     let fresh = Secret::random();
@@ -91,8 +92,9 @@ pub(crate) async fn rotate(
     let Some(pending) = secrets.pending.clone() else {
         return Err(TurnError::Refused("another agent has changed the secret".to_owned()));
     };
-    let servers = pool.servers.iter().filter(|server| !secrets.drained.contains(server.name()));
-    let proofs = join_all(servers.map(|server| prove(server, &pending))).await;
+    let servers = pool.servers.iter().zip(ways);
+    let asked = servers.filter(|(server, _)| !secrets.drained.contains(server.name()));
+    let proofs = join_all(asked.map(|server| prove(server, &pending))).await;
     let refusals: Vec<_> = proofs.into_iter().filter_map(Result::err).collect();
     if !refusals.is_empty() {
         let secret = NewSecret(Zeroizing::new(pending.as_str().to_owned()));
@@ -108,24 +110,27 @@ pub(crate) async fn rotate(
 /// does not answer accepts nothing.
 pub(crate) async fn retire(
     vault: &Vault,
-    pool: &Pool,
+    (pool, ways): (&Pool, &[Vec<Way>]),
     secrets: &Secrets,
 ) -> Result<(Secrets, Vec<String>), TurnError> {
     let old = secrets.old(now())?;
-    let servers = pool.servers.iter();
-    let proofs = join_all(servers.map(async |server| (server, prove(server, old).await))).await;
-    let accepting = proofs.into_iter().filter(|(_, proof)| proof.is_ok());
-    let accepting: Vec<_> = accepting.map(|(server, _)| server.name().to_owned()).collect();
+    let servers = pool.servers.iter().zip(ways);
+    let proofs = join_all(servers.map(|server| prove(server, old))).await;
+    let accepting: Vec<_> = proofs.into_iter().filter_map(Result::ok).collect();
     if !accepting.is_empty() {
         return Ok((secrets.clone(), accepting));
     }
     Ok((vault.change(|secrets| secrets.retire(now())).await?, accepting))
 }
 
-/// Has `server` relay with a credential made with `secret`.
-async fn prove(server: &Server, secret: &Secret) -> Result<(), Refusal> {
+/// Has a relay relay with a credential made with `secret`; returns its name.
+async fn prove((server, ways): (&Server, &Vec<Way>), secret: &Secret) -> Result<String, Refusal> {
     let credential = Signer::new(secret.as_str()).probe(now() + PROOF_LIFE_S);
-    let url = server.probed_by().expect("the configuration was checked");
-    let proof = probe::allocate(&url, &credential, PROOF).await;
-    proof.map(drop).map_err(|why| Refusal { server: server.name().to_owned(), why })
+    let way = ways.first().expect("the configuration was checked");
+    let proof = probe::allocate(way, &credential, None, PROOF).await;
+    let server = server.name().to_owned();
+    match proof {
+        Ok(_) => Ok(server),
+        Err(why) => Err(Refusal { server, why }),
+    }
 }

@@ -35,7 +35,7 @@ fn bridge(directory: &Path, supervisor: &Supervisor) -> Bridge {
 
 /// A configuration whose secret files do not exist.
 fn config(directory: &Path, relays: &[&str]) -> Config {
-    let server = |url: &&str| Server { urls: vec![(*url).to_owned()] };
+    let server = |url: &&str| Server { urls: vec![(*url).to_owned()], ca: None };
     Config {
         servers: relays.iter().map(server).collect(),
         pools: Vec::new(),

@@ -1,0 +1,132 @@
+//! A socket that leads to one relay, and the questions that are asked over it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use stream_pki::random_bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, UdpSocket, lookup_host};
+use tokio::time::timeout;
+
+use crate::probe::ProbeError;
+use crate::stun::{self, Answer, Key, Request, Response};
+use crate::way::Way;
+
+/// The most that is read of one answer.
+const MAX_BYTES: usize = 2048;
+
+/// From the first datagram to its repetition, as RFC 8489 has it; doubles.
+const REPEAT: Duration = Duration::from_millis(500);
+
+/// What a success said.
+pub(crate) struct Said {
+    pub(crate) maps: bool,
+    pub(crate) relays: bool,
+}
+
+pub(crate) enum Path {
+    Datagrams(UdpSocket),
+    /// TCP, or TLS over it.
+    Stream(Box<dyn Stream>),
+}
+
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Path {
+    /// Opens a way to a relay, from the address `from` if one is given. The caller sets the deadline.
+    pub(crate) async fn open(way: &Way, from: Option<IpAddr>) -> Result<Self, ProbeError> {
+        let url = way.url();
+        let mut addresses = lookup_host((url.host.as_str(), url.port)).await?;
+        let address = addresses
+            .next()
+            .ok_or_else(|| ProbeError::Unreachable("its name has no address".to_owned()))?;
+        if !url.tcp {
+            let from = from.unwrap_or_else(|| unspecified(address));
+            let socket = UdpSocket::bind((from, 0)).await?;
+            // Connected, the system tells at once when nobody listens there.
+            socket.connect(address).await?;
+            return Ok(Self::Datagrams(socket));
+        }
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if let Some(from) = from {
+            socket.bind(SocketAddr::new(from, 0))?;
+        }
+        let stream = socket.connect(address).await?;
+        let Some(tls) = way.tls() else { return Ok(Self::Stream(Box::new(stream))) };
+        let name = ServerName::try_from(url.host.clone());
+        let name = name.map_err(|_| ProbeError::Tls("its name cannot be certified".to_owned()))?;
+        let stream = tls.connect(name, stream).await;
+        Ok(Self::Stream(Box::new(stream.map_err(|error| ProbeError::Tls(error.to_string()))?)))
+    }
+
+    /// Sends a request until it is answered, by whoever knows `key`: without it a success of
+    /// anybody counts. The caller sets the deadline.
+    pub(crate) async fn ask(
+        &mut self,
+        method: u16,
+        request: impl Fn([u8; 12]) -> Request,
+        key: Option<&Key>,
+    ) -> Result<(Answer, Said), ProbeError> {
+        let transaction = *random_bytes::<12>();
+        let request = request(transaction);
+        let mut pause = REPEAT;
+        self.send(request.bytes()).await?;
+        loop {
+            // A stream repeats by itself, and half an answer must not be given up.
+            let patience = if matches!(self, Self::Datagrams(_)) { pause } else { Duration::MAX };
+            let Ok(bytes) = timeout(patience, self.receive()).await else {
+                pause *= 2;
+                self.send(request.bytes()).await?;
+                continue;
+            };
+            let bytes = bytes?;
+            let response = Response::parse(&bytes).ok_or(ProbeError::Malformed)?;
+            // An answer to an earlier repetition is not worth a word.
+            let Some(answer) = response.answers(method, &transaction) else { continue };
+            if answer == Answer::Success && key.is_some_and(|key| !response.is_signed_with(key)) {
+                return Err(ProbeError::Unsigned);
+            }
+            return Ok((answer, Said { maps: response.maps(), relays: response.relays() }));
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Datagrams(socket) => socket.send(bytes).await.map(drop),
+            Self::Stream(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Vec<u8>, ProbeError> {
+        let mut bytes = vec![0; MAX_BYTES];
+        match self {
+            Self::Datagrams(socket) => {
+                let length = socket.recv(&mut bytes).await?;
+                bytes.truncate(length);
+            }
+            Self::Stream(stream) => {
+                const HEADER: usize = 20;
+                stream.read_exact(&mut bytes[..HEADER]).await?;
+                let length = stun::length(&bytes[..HEADER]).filter(|length| *length <= MAX_BYTES);
+                let length = length.ok_or(ProbeError::Malformed)?;
+                bytes.truncate(length);
+                stream.read_exact(&mut bytes[HEADER..]).await?;
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+fn unspecified(address: SocketAddr) -> IpAddr {
+    match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}

@@ -1,0 +1,142 @@
+//! The ways by which a relay is probed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
+use stream_pki::Trust;
+use tokio_rustls::TlsConnector;
+
+use crate::url::RelayUrl;
+use crate::{Pool, Server, TurnError};
+
+/// One way to a relay.
+#[derive(Clone)]
+pub(crate) struct Way {
+    url: RelayUrl,
+    tls: Option<TlsConnector>,
+}
+
+/// The ways to every relay of every pool.
+pub(crate) type Ways = Arc<[Vec<Vec<Way>>]>;
+
+/// Returns the ways by which the relays of `pools` are probed: of each the first outside TLS, over
+/// UDP when there is such a one, and the first inside TLS. Refuses a relay without any, and
+/// authorities that cannot be used.
+pub(crate) fn ways(pools: &[Pool]) -> Result<Ways, TurnError> {
+    pools.iter().map(|pool| pool.servers.iter().map(of).collect()).collect()
+}
+
+fn of(server: &Server) -> Result<Vec<Way>, TurnError> {
+    let urls = || server.urls.iter().filter_map(|url| RelayUrl::parse(url));
+    let plain = urls().filter(|url| !url.secure).min_by_key(|url| url.tcp);
+    // TLS over UDP is DTLS, which is not spoken here.
+    let secure = urls().find(|url| url.secure && url.tcp);
+    let tls = secure.is_some().then(|| connector(server.ca.as_deref())).transpose()?;
+    let plain = plain.map(|url| Way { url, tls: None });
+    let secure = secure.map(|url| Way { url, tls });
+    let ways: Vec<_> = plain.into_iter().chain(secure).collect();
+    if ways.is_empty() {
+        let name = server.name();
+        let text =
+            format!("turn.servers: {name} cannot be probed over DTLS alone, add another URL");
+        return Err(TurnError::Config(text));
+    }
+    Ok(ways)
+}
+
+/// A client of relays that trusts the authorities in the file `ca`, or those of the system.
+fn connector(ca: Option<&Path>) -> Result<TlsConnector, TurnError> {
+    let certificates = match ca {
+        Some(path) => match Trust::from_ca_file(path) {
+            Ok(Trust::Authority(certificates)) => certificates,
+            Ok(Trust::Pins(_)) => Vec::new(),
+            Err(error) => return Err(TurnError::Config(format!("turn.servers.ca: {error}"))),
+        },
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    let mut roots = RootCertStore::empty();
+    // Systems carry one or another that is of no use.
+    let (added, _) = roots.add_parsable_certificates(certificates);
+    if added == 0 {
+        let text = "turn.servers.ca: this system has no authorities, name a file with some";
+        return Err(TurnError::Config(text.to_owned()));
+    }
+    // The listener is the relay's, not ours: it may be older than TLS 1.3.
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(rustls::ALL_VERSIONS)
+        .expect("the provider speaks every version")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    // Who resumes is not shown the certificate, which may have run out since.
+    config.resumption = Resumption::disabled();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+impl Way {
+    /// The way that `url` is; `None` for what is none, or inside TLS.
+    pub(crate) fn plain(url: &str) -> Option<Self> {
+        let url = RelayUrl::parse(url).filter(|url| !url.secure)?;
+        Some(Self { url, tls: None })
+    }
+
+    /// What operators call it: `udp`, `tcp` or `tls`.
+    pub(crate) fn name(&self) -> &'static str {
+        match (&self.tls, self.url.tcp) {
+            (Some(_), _) => "tls",
+            (None, true) => "tcp",
+            (None, false) => "udp",
+        }
+    }
+
+    pub(crate) fn url(&self) -> &RelayUrl {
+        &self.url
+    }
+
+    /// The client that speaks TLS with the relay, unless the way is outside TLS.
+    pub(crate) fn tls(&self) -> Option<&TlsConnector> {
+        self.tls.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn names(urls: &[&str]) -> Result<Vec<&'static str>, TurnError> {
+        let directory = tempfile::tempdir().unwrap();
+        let ca = directory.path().join("ca.pem");
+        let authority = stream_pki::Authority::generate("test").unwrap();
+        std::fs::write(&ca, authority.certificate_pem()).unwrap();
+        named(urls, Some(ca))
+    }
+
+    fn named(urls: &[&str], ca: Option<PathBuf>) -> Result<Vec<&'static str>, TurnError> {
+        let urls = urls.iter().map(|&url| url.to_owned()).collect();
+        let ways = of(&Server { urls, ca })?;
+        Ok(ways.iter().map(Way::name).collect())
+    }
+
+    #[test]
+    fn a_relay_is_probed_outside_tls_and_inside_it() {
+        let urls =
+            ["turn:a?transport=tcp", "turn:a", "turns:a?transport=udp", "turns:a", "turns:b"];
+        assert_eq!(names(&urls).unwrap(), ["udp", "tls"]);
+        assert_eq!(names(&urls[..1]).unwrap(), ["tcp"]);
+        assert_eq!(names(&urls[3..4]).unwrap(), ["tls"]);
+    }
+
+    #[test]
+    fn a_relay_that_cannot_be_probed_is_refused_with_the_reason() {
+        let why = |refused: Result<_, TurnError>| refused.unwrap_err().to_string();
+        let dtls = why(named(&["turns:a?transport=udp"], None));
+        assert!(dtls.contains("turns:a?transport=udp cannot be probed over DTLS"), "{dtls}");
+        let ca = why(named(&["turns:a"], Some("missing.pem".into())));
+        assert!(ca.starts_with("turn.servers.ca") && ca.contains("missing.pem"), "{ca}");
+        assert_eq!(named(&["turn:a"], Some("missing.pem".into())).unwrap(), ["udp"], "not needed");
+    }
+}
