@@ -149,8 +149,11 @@ impl Shared {
             shared["previous"]["until"] = (now() - 1).into();
             Ok::<_, SealedError>(())
         };
-        change_sealed(&self.bridge, &seal, "agent.turn", state.path(), age).await?;
-        Ok(())
+        let aged = async || {
+            let changed = change_sealed(&self.bridge, &seal, "agent.turn", state.path(), age);
+            Ok(changed.await.ok())
+        };
+        eventually("old", aged).await.map(drop)
     }
 }
 

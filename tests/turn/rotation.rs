@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::try_join_all;
 use stream_protocol::{IceServer, SessionId};
 use stream_turn::{Credential, Rotation, Side, Signer, Turn, TurnError, try_relay};
 
@@ -145,10 +146,12 @@ fn a_new_secret_takes_over_without_a_refused_session() {
             "there is no old one"
         );
         let after = signer.session(&session, Side::Client, now() + 60);
-        for relay in &bench.relays {
+        let tries = bench.relays.iter().map(async |relay| {
             assert!(!can_relay(relay, &before.username, &before.password).await?, "the old one");
             assert!(can_relay(relay, &after.username, &after.password).await?, "the new one");
-        }
+            anyhow::Ok(())
+        });
+        try_join_all(tries).await?;
         assert!(matches!(turn.rotate(POOL).await?, Rotation::Waiting { .. }), "the next one");
         Ok(())
     });
