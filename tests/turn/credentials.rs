@@ -1,5 +1,7 @@
 //! Who may relay, over which relays, and what an operator sees of it.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context;
 use reqwest::Method;
 use stream_agent::dev::coturn::Coturn;
@@ -18,16 +20,22 @@ fn a_minted_credential_relays_and_no_other_does() {
     flow(async || {
         let bench = Relays::start(1, 3600).await?;
         let relay = &bench.relays[0];
-        let (username, password) = credential(&bench.issue().await?[0])?;
-        assert!(can_relay(relay, &username, &password).await?);
-
         let session = SessionId::random();
+        let mut passwords = BTreeSet::new();
+        for side in [Side::Client, Side::Instance] {
+            let servers = bench.turn.issue(&session, side, "").await?;
+            let (username, password) = credential(&servers[0])?;
+            assert!(can_relay(relay, &username, &password).await?, "{side:?}");
+            let changed = format!("9{username}");
+            assert!(!can_relay(relay, &changed, &password).await?, "a longer life, as it says");
+            passwords.insert(password);
+        }
+        assert_eq!(passwords.len(), 2, "each side has its own");
+
         let expired = Signer::new(&bench.secret).session(&session, Side::Client, now() - 1);
         assert!(!can_relay(relay, &expired.username, &expired.password).await?, "expired");
         let wrong = Signer::new(&"x".repeat(64)).session(&session, Side::Client, now() + 60);
         assert!(!can_relay(relay, &wrong.username, &wrong.password).await?, "another secret");
-        let changed = format!("9{username}");
-        assert!(!can_relay(relay, &changed, &password).await?, "a longer life, as the user says");
         Ok(())
     });
 }

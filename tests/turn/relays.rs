@@ -179,13 +179,12 @@ pub(crate) fn now() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs())
 }
 
-/// The lines in which a relay refuses somebody who said who they are; probes of ours aside, which
-/// prove a secret that is refused at first.
+/// The lines in which a relay refuses somebody who said who they are.
 pub(crate) fn refusals(log: &str) -> Vec<&str> {
     let refusal = |line: &&str| {
         let codes = ["error 437", "error 438", "error 441"];
         let named = line.contains("error 401") && !line.contains("user <>");
-        (named || codes.iter().any(|code| line.contains(code))) && !line.contains(":probe>")
+        (named || codes.iter().any(|code| line.contains(code)))
     };
     log.lines().filter(refusal).collect()
 }
