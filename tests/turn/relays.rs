@@ -184,7 +184,7 @@ pub(crate) fn refusals(log: &str) -> Vec<&str> {
     let refusal = |line: &&str| {
         let codes = ["error 437", "error 438", "error 441"];
         let named = line.contains("error 401") && !line.contains("user <>");
-        (named || codes.iter().any(|code| line.contains(code)))
+        named || codes.iter().any(|code| line.contains(code))
     };
     log.lines().filter(refusal).collect()
 }

@@ -107,14 +107,6 @@ mod tests {
 
     use super::*;
 
-    fn names(urls: &[&str]) -> Result<Vec<&'static str>, TurnError> {
-        let directory = tempfile::tempdir().unwrap();
-        let ca = directory.path().join("ca.pem");
-        let authority = stream_pki::Authority::generate("test").unwrap();
-        std::fs::write(&ca, authority.certificate_pem()).unwrap();
-        named(urls, Some(ca))
-    }
-
     fn named(urls: &[&str], ca: Option<PathBuf>) -> Result<Vec<&'static str>, TurnError> {
         let urls = urls.iter().map(|&url| url.to_owned()).collect();
         let ways = of(&Server { urls, ca })?;
@@ -123,11 +115,16 @@ mod tests {
 
     #[test]
     fn a_relay_is_probed_outside_tls_and_inside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let ca = directory.path().join("ca.pem");
+        let authority = stream_pki::Authority::generate("test").unwrap();
+        std::fs::write(&ca, authority.certificate_pem()).unwrap();
+        let named = |urls: &[&str]| named(urls, Some(ca.clone())).unwrap();
         let urls =
             ["turn:a?transport=tcp", "turn:a", "turns:a?transport=udp", "turns:a", "turns:b"];
-        assert_eq!(names(&urls).unwrap(), ["udp", "tls"]);
-        assert_eq!(names(&urls[..1]).unwrap(), ["tcp"]);
-        assert_eq!(names(&urls[3..4]).unwrap(), ["tls"]);
+        assert_eq!(named(&urls), ["udp", "tls"]);
+        assert_eq!(named(&urls[..1]), ["tcp"]);
+        assert_eq!(named(&urls[3..4]), ["tls"]);
     }
 
     #[test]
