@@ -17,3 +17,4 @@ pub mod site;
 pub mod smoke;
 pub mod stack;
 pub mod up;
+pub mod wire;

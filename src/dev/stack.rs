@@ -13,6 +13,7 @@ use super::coturn::Coturn;
 use super::keys::KeyStore;
 use super::nats::Nats;
 use super::site::{Site, Wiring};
+use super::wire::Wire;
 use crate::agent::{Agent, AgentConfig};
 use crate::gateway::{GatewayConfig, RunningGateway};
 
@@ -34,6 +35,8 @@ pub struct Options {
     pub launcher: Launcher,
     /// Sessions that an agent takes at the same time.
     pub capacity: u32,
+    /// Whether the agent reaches AMS over a wire that can be cut.
+    pub wire: bool,
     /// Whether operators can make actors fail.
     pub faults: bool,
 }
@@ -46,6 +49,7 @@ impl Default for Options {
             boot: Duration::ZERO,
             launcher: simulated_instances(),
             capacity: 100,
+            wire: false,
             faults: false,
         }
     }
@@ -57,6 +61,8 @@ pub struct Stack {
     pub agent: Agent,
     pub gateway: RunningGateway,
     pub ams: Ams,
+    /// Between agent and AMS.
+    pub wire: Option<Wire>,
     pub coturn: Option<Coturn>,
     pub nats: Nats,
     pub site: Site,
@@ -78,11 +84,15 @@ impl Stack {
         let relay = || Coturn::start(&dir.path().join("coturn"), &secret);
         let coturn = options.coturn.then(relay).transpose()?;
         let ams = Simulator::of(&site, options.boot)?.start(options.launcher)?;
+        let wire = if options.wire { Some(Wire::to(site.ams_port).await?) } else { None };
         let wiring = Wiring {
             nats: nats.url(),
             nats_ca: nats.ca(),
             nats_token: nats.token(),
-            ams: site.ams_url(),
+            ams: match &wire {
+                Some(wire) => format!("https://127.0.0.1:{}", wire.port()),
+                None => site.ams_url(),
+            },
             ams_pin: ams.fingerprint(),
             turn: coturn.iter().map(Coturn::url).collect(),
             credential_s: options.credential_s,
@@ -97,7 +107,8 @@ impl Stack {
         let gateway = GatewayConfig::read(&site.write_gateway(&wiring)?)?;
         let gateway = RunningGateway::start(gateway)?;
         let token = account(&site, "test").await?;
-        let stack = Self { agent, gateway, ams, coturn, nats, site, wiring, token, _dir: dir };
+        let stack =
+            Self { agent, gateway, ams, wire, coturn, nats, site, wiring, token, _dir: dir };
         wait_for_agent(&stack.client()?).await?;
         Ok(stack)
     }

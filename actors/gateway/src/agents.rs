@@ -2,7 +2,7 @@
 
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Presence, Request};
+use stream_protocol::{Code, Presence, Refusal, Request};
 
 /// Returns what the agents said of themselves lately.
 pub(crate) async fn present(bridge: &Bridge) -> Result<Vec<Presence>, BridgeError> {
@@ -10,15 +10,32 @@ pub(crate) async fn present(bridge: &Bridge) -> Result<Vec<Presence>, BridgeErro
     Ok(entries.into_iter().map(|(_, entry)| entry.value).collect())
 }
 
-/// Keeps those of `agents` that could host `request`.
-pub(crate) fn hosts(mut agents: Vec<Presence>, request: &Request) -> Vec<Presence> {
+/// Returns those of `agents` that could host `request`; refuses when there is none, with what
+/// keeps those from it that have the application.
+pub(crate) fn hosts(
+    mut agents: Vec<Presence>,
+    request: &Request,
+) -> Result<Vec<Presence>, Refusal> {
+    if agents.is_empty() {
+        return Err(Refusal::new(Code::Unavailable, "no agent is there"));
+    }
     agents.retain(|agent| {
-        !agent.draining
-            && agent.capacity > 0
-            && (request.region.is_empty() || agent.region == request.region)
+        (request.region.is_empty() || agent.region == request.region)
             && agent.applications.iter().any(|application| application.name == request.app)
     });
-    agents
+    let able =
+        |agent: &&Presence| agent.unavailable.is_none() && !agent.draining && agent.capacity > 0;
+    let hosts: Vec<_> = agents.iter().filter(able).cloned().collect();
+    if !hosts.is_empty() {
+        return Ok(hosts);
+    }
+    if agents.is_empty() {
+        return Err(Refusal::new(Code::NotFound, "no agent can host this session"));
+    }
+    match agents.into_iter().find_map(|agent| agent.unavailable) {
+        Some(why) => Err(Refusal::new(Code::Unavailable, why)),
+        None => Err(Refusal::new(Code::Busy, "no agent has a free place")),
+    }
 }
 
 /// Takes the roomier of two random agents out of `hosts`.
@@ -62,6 +79,7 @@ mod tests {
             applications: vec![Application { name: "app".to_owned() }],
             capacity,
             draining: false,
+            unavailable: None,
             version: "1".to_owned(),
         }
     }
@@ -85,12 +103,26 @@ mod tests {
         let agents =
             vec![agent("eu", "eu", 1), agent("us", "us", 1), agent("full", "eu", 0), draining];
         let names = |request: &Request| -> Vec<String> {
-            hosts(agents.clone(), request).iter().map(|host| host.agent.to_string()).collect()
+            let hosts = hosts(agents.clone(), request).unwrap_or_default();
+            hosts.iter().map(|host| host.agent.to_string()).collect()
         };
         assert_eq!(names(&request("app", "")), ["eu", "us"]);
         assert_eq!(names(&request("app", "us")), ["us"]);
         assert!(names(&request("app", "asia")).is_empty());
         assert!(names(&request("other", "")).is_empty());
+    }
+
+    #[test]
+    fn who_is_refused_learns_whether_to_come_back() {
+        let refused =
+            |agents: &[Presence], app: &str| hosts(agents.to_vec(), &request(app, "")).unwrap_err();
+        assert_eq!(refused(&[], "app").code, Code::Unavailable);
+        assert_eq!(refused(&[agent("a", "", 5)], "other").code, Code::NotFound);
+        let full = agent("full", "", 0);
+        assert_eq!(refused(std::slice::from_ref(&full), "app").code, Code::Busy);
+        let away = Presence { unavailable: Some("ams is away".to_owned()), ..agent("a", "", 5) };
+        let refusal = refused(&[full, away], "app");
+        assert_eq!((refusal.code, refusal.message.as_str()), (Code::Unavailable, "ams is away"));
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub struct Presence {
     /// How many more sessions this agent would take.
     pub capacity: u32,
     pub draining: bool,
+    /// Why it can launch nothing at the moment, if it cannot.
+    #[serde(default)]
+    pub unavailable: Option<String>,
     /// Version of the program.
     pub version: String,
 }

@@ -14,21 +14,38 @@ const PERIOD: Duration = Duration::from_secs(5);
 const AWAY: Duration = Duration::from_millis(500);
 
 impl Unit {
+    /// A unit that never could launch anything stays silent. One that cannot any more says why: so
+    /// clients learn the cause, and not that there is no such application.
     pub(crate) async fn announce_for_ever(&self) {
+        let mut last = None;
         loop {
-            let pause = match self.announce().await {
-                Ok(()) => PERIOD,
+            let now = match self.presence().await {
+                Ok(presence) => Some(presence),
                 Err(why) => {
-                    log::debug!("no presence: {why}");
-                    AWAY
+                    log::debug!("this agent can launch nothing: {why}");
+                    last.clone().map(|last| Presence { unavailable: Some(why), ..last })
                 }
             };
-            tokio::time::sleep(pause).await;
+            let ready = now.as_ref().is_some_and(|presence| presence.unavailable.is_none());
+            let told = match &now {
+                Some(presence) => self.announce(presence).await,
+                None => false,
+            };
+            if ready {
+                last = now;
+            }
+            tokio::time::sleep(if ready && told { PERIOD } else { AWAY }).await;
         }
     }
 
-    /// An agent that has no keys yet or does not reach its AMS stays silent: it could launch nothing.
-    async fn announce(&self) -> Result<(), String> {
+    async fn announce(&self, presence: &Presence) -> bool {
+        let put = self.neighbours.bridge.put(Bucket::Agents, self.agent().as_str(), presence);
+        let put = put.await.inspect_err(|error| log::debug!("no presence: {error}"));
+        put.is_ok()
+    }
+
+    /// What there is to say, or why this unit can launch nothing.
+    async fn presence(&self) -> Result<Presence, String> {
         self.neighbours.tokens.ready().await.map_err(|error| error.to_string())?;
         self.neighbours.turn.ready().await.map_err(|error| error.to_string())?;
         let ams = &self.neighbours.ams;
@@ -36,16 +53,15 @@ impl Unit {
         let applications = ams.applications().await.map_err(|error| error.to_string())?;
         let names =
             applications.into_iter().map(|application| Application { name: application.name });
-        let presence = Presence {
+        Ok(Presence {
             agent: self.agent().clone(),
             region: self.config.region.clone(),
             cluster: cluster.id,
             applications: names.collect(),
             capacity: self.free(),
             draining: false,
+            unavailable: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        let put = self.neighbours.bridge.put(Bucket::Agents, self.agent().as_str(), &presence);
-        put.await.map(drop).map_err(|error| error.to_string())
+        })
     }
 }

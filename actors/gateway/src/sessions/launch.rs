@@ -105,10 +105,7 @@ async fn open(
     request: Request,
     unclaimed: Option<u64>,
 ) -> Result<(SessionDocument, Vec<IceServer>), Failed> {
-    let mut hosts = agents::hosts(agents::present(bridge).await?, &request);
-    if hosts.is_empty() {
-        return Err(Refusal::new(Code::NotFound, "no agent can host this session").into());
-    }
+    let mut hosts = agents::hosts(agents::present(bridge).await?, &request)?;
     let now = clock::now();
     let document = SessionDocument::new(id, request, now, now + CLAIM_S);
     let (bucket, key) = (Bucket::Sessions, document.id.as_str());

@@ -1,0 +1,77 @@
+//! A connection to a server that can be cut, as networks are.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context;
+use stream_supervisor::detached;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::ports;
+
+/// Passes on what comes to [`Wire::port`], until it is cut: then what is connected breaks, and who
+/// connects is refused.
+pub struct Wire {
+    port: u16,
+    to: SocketAddr,
+    whole: Arc<watch::Sender<bool>>,
+}
+
+impl Wire {
+    /// Lays a wire to `port` of the loopback. Needs a running actix system.
+    pub async fn to(port: u16) -> anyhow::Result<Self> {
+        let to = (Ipv4Addr::LOCALHOST, port).into();
+        let wire = Self { port: ports::free(), to, whole: Arc::default() };
+        wire.mend().await?;
+        Ok(wire)
+    }
+
+    /// Where the near end listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Breaks every connection, and refuses new ones from now on.
+    pub fn cut(&self) {
+        self.whole.send_replace(false);
+    }
+
+    /// Lets connections through again.
+    pub async fn mend(&self) -> anyhow::Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await;
+        let listener = listener.context("the near end of a wire cannot listen")?;
+        self.whole.send_replace(true);
+        let (to, whole) = (self.to, self.whole.subscribe());
+        detached("a wire", async move {
+            let mut cut = whole.clone();
+            tokio::select! {
+                _ = cut.wait_for(|whole| !whole) => {}
+                () = accept(listener, to, whole) => {}
+            }
+        });
+        Ok(())
+    }
+}
+
+async fn accept(listener: TcpListener, to: SocketAddr, whole: watch::Receiver<bool>) {
+    while let Ok((near, _)) = listener.accept().await {
+        let mut cut = whole.clone();
+        detached("a connection through a wire", async move {
+            tokio::select! {
+                _ = cut.wait_for(|whole| !whole) => {}
+                () = pass(near, to) => {}
+            }
+        });
+    }
+}
+
+/// Ends when either side does; how is for those at its ends to see.
+async fn pass(mut near: TcpStream, to: SocketAddr) {
+    let Ok(mut far) = TcpStream::connect(to).await else { return };
+    let nodelay = near.set_nodelay(true).and(far.set_nodelay(true));
+    if nodelay.is_ok() {
+        let _ = copy_bidirectional(&mut near, &mut far).await;
+    }
+}
