@@ -227,6 +227,8 @@ fn both_documents_are_valid_and_describe_what_is_served() {
 
         let ams = token(&played.stack.agent.tokens, TokenKind::Ams).await?;
         agent.change_token(Some(&ams));
+        let launched = json!({"instance_id": "bvpg7vbmend4td6moir0", "app": APP});
+        agent.ask(Method::POST, SESSIONS, "", Some(launched)).await?.success()?;
         agent.ask(Method::DELETE, SESSION, "", None).await?;
         gateway.ask(Method::DELETE, SESSION, "?sync=true", None).await?;
 

@@ -85,6 +85,19 @@ impl Site {
         Ok(site)
     }
 
+    /// Sets up one more node for a gateway, in the directory `name`, beside the first and with its
+    /// sealing key.
+    pub fn join_gateway(&self, name: &str, keys: &KeyStore) -> anyhow::Result<Self> {
+        let dir = self.dir.join(name);
+        let site = Self { dir, gateway_port: ports::free(), ..self.clone() };
+        create_private_dir(&site.dir)?;
+        create_private_dir(site.gateway_dir())?;
+        keys.pair("gateway")?.copy(&site.gateway_dir(), "server")?;
+        let sealing_key = self.gateway_dir().join("sealing.key");
+        init::gateway(&site.gateway_dir(), &["127.0.0.1".to_owned()], Some(&sealing_key))?;
+        Ok(site)
+    }
+
     pub fn agent_dir(&self) -> PathBuf {
         self.dir.join("agent")
     }

@@ -118,6 +118,20 @@ impl Stack {
         Ok(Gateway::new(&client_config(&self.site, &self.token)?)?)
     }
 
+    /// Starts one more agent, called `name`.
+    pub fn another_agent(&self, name: &str) -> anyhow::Result<(Site, Agent)> {
+        let site = self.site.join(name, &KeyStore::shared()?)?;
+        let agent = Agent::start(AgentConfig::read(&site.write_agent(&self.wiring)?)?)?;
+        Ok((site, agent))
+    }
+
+    /// Starts one more gateway, in the directory `name`.
+    pub fn another_gateway(&self, name: &str) -> anyhow::Result<(Site, RunningGateway)> {
+        let site = self.site.join_gateway(name, &KeyStore::shared()?)?;
+        let gateway = GatewayConfig::read(&site.write_gateway(&self.wiring)?)?;
+        Ok((site, RunningGateway::start(gateway)?))
+    }
+
     /// Ends the agent and starts another in its place, with the same configuration.
     pub async fn restart_agent(&mut self) -> anyhow::Result<()> {
         self.agent.stop().await;

@@ -94,10 +94,15 @@ pub(crate) struct Instance {
 
 impl Instance {
     fn of(boot: Boot) -> anyhow::Result<Self> {
-        let userdata: Userdata = serde_json::from_str(&boot.user_data)?;
+        Self::told(&boot.user_data, boot.stop)
+    }
+
+    /// An instance that finds `userdata` when it boots.
+    pub(crate) fn told(userdata: &str, stop: watch::Receiver<bool>) -> anyhow::Result<Self> {
+        let userdata: Userdata = serde_json::from_str(userdata)?;
         let pin = userdata.fingerprints.first().context("a fingerprint to pin")?.parse()?;
         let http = Http::new(&userdata.agent_url, Some(&userdata.token), pin)?;
-        Ok(Self { userdata, stop: boot.stop, http })
+        Ok(Self { userdata, stop, http })
     }
 
     /// Says that it runs and follows its commands, whatever the agent answers in between.
@@ -188,10 +193,14 @@ impl Http {
         self.send(Method::GET, path, None).await
     }
 
+    /// The same, of a client that repeats itself under `key`.
+    pub(crate) fn keyed(&self, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..self.clone() }
+    }
+
     /// Asks the gateway for a session in the way of a client that repeats itself.
     pub(crate) async fn create_with_key(&self, app: &str, key: &str) -> anyhow::Result<Answer> {
-        let mut keyed = self.clone();
-        keyed.key = Some(key.to_owned());
+        let keyed = self.keyed(key);
         keyed.send(Method::POST, "/1.0/sessions", Some(json!({ "app": app }))).await
     }
 

@@ -2,6 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use actix_web::http::header::CACHE_CONTROL;
 use serde::Serialize;
 use stream_protocol::{Failure, Success};
 
@@ -16,6 +17,12 @@ struct Detailed<'a, T> {
 /// Answers 200 with `metadata`.
 pub(crate) fn ok(metadata: impl Serialize) -> HttpResponse {
     HttpResponse::Ok().json(Success::new(200, metadata))
+}
+
+/// Answers 201 with `metadata` that nobody on the way may keep.
+pub(crate) fn secret(metadata: impl Serialize) -> HttpResponse {
+    let mut response = HttpResponse::Created();
+    response.insert_header((CACHE_CONTROL, "no-store")).json(Success::new(201, metadata))
 }
 
 /// Answers `status` with `error`.

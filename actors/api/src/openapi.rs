@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use stream_protocol::openapi::{Description, Parameter, describe};
 use stream_protocol::{MAX_SIGNAL_BYTES, SIGNALS_A_MINUTE};
 
-use crate::routes::{ENDPOINTS, MAX_MESSAGE, MAX_SIGNALS, MAX_WAIT_S};
+use crate::routes::{ENDPOINTS, MAX_KEY, MAX_MESSAGE, MAX_NAME, MAX_SIGNALS, MAX_WAIT_S};
 
 const WAIT: Parameter = Parameter::query(
     "wait",
@@ -44,6 +44,12 @@ pub(crate) const MASTER: &[Parameter] = &[Parameter::query(
 pub(crate) const MINTING: &[Parameter] =
     &[Parameter::query("renew", "Flag", "Whether the client is to get fresh servers too")];
 
+pub(crate) const OPENING: &[Parameter] = &[Parameter::header(
+    "Idempotency-Key",
+    "IdempotencyKey",
+    "One instance has one session, with or without a key",
+)];
+
 const API: Description = Description {
     title: "stream-agent",
     text: "The agent's API for instances, AMS, probes and operators. A trailing slash is equal. \
@@ -71,6 +77,23 @@ fn schemas() -> Value {
         "Place": {"type": "string", "pattern": "^([0-9A-Za-z]+-[0-9]+)?$"},
         "Flag": {"type": "boolean", "default": false},
         "Wait": {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_S, "default": 0},
+        "IdempotencyKey": {
+            "type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[ -~]+$",
+        },
+        "LaunchedInstance": object(&["instance_id"], json!({
+            "instance_id": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+            "app": {"type": ["string", "null"], "maxLength": MAX_NAME},
+            "app_version": {"description": "Below 1 is the latest", "type": ["integer", "null"]},
+            "screen": {"description": "What is 0 counts as not given", "type": ["object", "null"]},
+            "extra_data": {"description": "Any JSON, for the instance"},
+        })),
+        "OpenedSession": object(&["id", "userdata"], json!({
+            "id": named("SessionId"),
+            "userdata": {
+                "description": "What the instance has to find when it boots: JSON, as text",
+                "type": "string",
+            },
+        })),
         "Version": object(&["api_version", "api_status", "api_extensions", "version"], json!({
             "api_version": {"const": "1.0"},
             "api_status": {"type": "string"},
@@ -83,8 +106,12 @@ fn schemas() -> Value {
             "type": "object",
             "additionalProperties": {"type": "string"},
         },
-        "UnitStatus": object(&["version", "actors"], json!({
+        "UnitStatus": object(&["version", "actors", "alerts"], json!({
             "version": {"type": "string"},
+            "alerts": {
+                "description": "What only an operator can settle, a sentence each",
+                "type": "array", "items": {"type": "string"},
+            },
             "actors": {"type": "array", "items": named("ActorStatus")},
         })),
         "ActorStatus": object(

@@ -1,5 +1,6 @@
 //! The table of endpoints.
 
+mod initiate;
 mod metrics;
 mod open;
 mod session;
@@ -24,6 +25,7 @@ use crate::error::ApiError;
 use crate::openapi;
 use crate::pace::Pace;
 
+pub(crate) use initiate::{MAX_KEY, MAX_NAME};
 pub(crate) use session::{MAX_MESSAGE, MAX_WAIT_S};
 pub(crate) use signals::MAX_SIGNALS;
 
@@ -103,6 +105,9 @@ endpoints! {
             .answers("Readiness").refuses(&[503]),
     GET "/1.0/status" Some(Op::StatusRead) => open::status:
         About::new("readStatus", "Shows every actor").answers("UnitStatus"),
+    POST "/1.0/sessions" Some(Op::SessionCreate) => initiate::open:
+        About::new("openSession", "Opens the session of an instance that AMS launched; once only")
+            .takes(openapi::OPENING).body("LaunchedInstance").creates("OpenedSession"),
     GET "/1.0/sessions/{id}" Some(Op::SessionRead) => session::read:
         About::new("readSession", "Shows a session").answers("Session"),
     DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => session::end:

@@ -9,10 +9,10 @@ use actix::Message;
 use async_nats::connection::State;
 use async_nats::{Client, Event, jetstream};
 use stream_protocol::subjects::Bucket;
-use stream_supervisor::{Handler, Me, Recipient, Reply, Worker, detached};
+use stream_supervisor::{Handler, Me, Reply, Worker, detached};
 use tokio::sync::{oneshot, watch};
 
-use crate::inbound::{self, Inbound};
+use crate::inbound::{self, Served};
 use crate::link::{self, AskLink, Link};
 use crate::store;
 use crate::{BridgeError, Config};
@@ -24,13 +24,13 @@ const LOOK: Duration = Duration::from_secs(1);
 /// So a restart is not noticed by anybody who asks or is asked over NATS.
 #[derive(Clone, Default)]
 pub(crate) struct Kept {
-    served: Arc<Mutex<Served>>,
+    subjects: Arc<Mutex<Subjects>>,
     connection: Arc<Mutex<Option<Connection>>>,
 }
 
 #[derive(Default)]
-pub(crate) struct Served {
-    pub(crate) to: BTreeMap<String, Recipient<Inbound>>,
+pub(crate) struct Subjects {
+    pub(crate) served: BTreeMap<String, Served>,
     /// One entry for every subject served on this connection; dropping it ends the subscription.
     listening: HashMap<String, oneshot::Sender<()>>,
 }
@@ -130,25 +130,25 @@ impl Actor {
     }
 
     /// Subscribes to `subject` unless that is done already.
-    pub(crate) fn listen(&self, subject: &str, to: Recipient<Inbound>) {
+    pub(crate) fn listen(&self, subject: &str, served: Served) {
         let Ok(connected) = &self.link else { return };
-        let mut served = self.served();
-        if served.listening.contains_key(subject) {
+        let mut subjects = self.subjects();
+        if subjects.listening.contains_key(subject) {
             return;
         }
         let (end, ended) = oneshot::channel();
-        served.listening.insert(subject.to_owned(), end);
-        let listen = inbound::listen(connected.client.clone(), subject.to_owned(), to, ended);
+        subjects.listening.insert(subject.to_owned(), end);
+        let listen = inbound::listen(connected.client.clone(), subject.to_owned(), served, ended);
         // Not work of this state: requests come in while it is rebuilt.
         detached("a subscription", listen);
     }
 
     pub(crate) fn unlisten(&self, subject: &str) {
-        self.served().listening.remove(subject);
+        self.subjects().listening.remove(subject);
     }
 
-    pub(crate) fn served(&self) -> MutexGuard<'_, Served> {
-        lock(&self.kept.served)
+    pub(crate) fn subjects(&self) -> MutexGuard<'_, Subjects> {
+        lock(&self.kept.subjects)
     }
 
     /// Makes sure of the store, as often as it takes. A server that came back may have lost what it
@@ -203,7 +203,7 @@ impl Handler<Connect> for Actor {
     fn handle(&mut self, Connect(client): &Connect, me: &Me<Self>) -> Reply<()> {
         self.client = Some(client.clone());
         // What was served on another connection is not served on this one.
-        self.served().listening.clear();
+        self.subjects().listening.clear();
         // The client counts its first connect only now and then a little later.
         self.prepare(client.clone(), 1, me);
         ().into()
@@ -238,9 +238,9 @@ impl Handler<Up> for Actor {
             connects: Arc::clone(&self.connects),
             reached: self.reached,
         });
-        let served = self.served().to.clone();
-        for (subject, to) in served {
-            self.listen(&subject, to);
+        let subjects = self.subjects().served.clone();
+        for (subject, served) in subjects {
+            self.listen(&subject, served);
         }
         ().into()
     }

@@ -17,7 +17,8 @@ impl Bridge {
     /// Applies `edit` to the document of session `id` and stores it, checked against the revision
     /// it was read at; repeats both when somebody else was faster, so `edit` may run several times.
     /// Returns what is stored now. An error of `edit` leaves the document as it is; so does an edit
-    /// that changes nothing. A document in a final status goes away after an hour.
+    /// that changes nothing. A document in a final status goes away after an hour, unless it is
+    /// [kept](SessionDocument::is_kept).
     pub async fn change_session<E: From<BridgeError>>(
         &self,
         id: &SessionId,
@@ -33,7 +34,7 @@ impl Bridge {
             if value == read.value {
                 return Ok(read);
             }
-            let written = if value.status.is_final() {
+            let written = if value.status.is_final() && !value.is_kept() {
                 let (bucket, key) = (Bucket::Sessions, id.as_str());
                 self.expire(bucket, key, &value, read.revision, TOMBSTONE).await
             } else {

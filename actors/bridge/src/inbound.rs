@@ -49,12 +49,20 @@ pub(crate) struct Ask {
     pub(crate) deadline: Duration,
 }
 
+/// Who takes the requests on a subject, and with whom.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) to: Recipient<Inbound>,
+    /// The queue group of the units that share the subject.
+    pub(crate) group: Option<&'static str>,
+}
+
 /// Has requests on a subject told to somebody.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Serve {
     pub(crate) subject: String,
-    pub(crate) to: Recipient<Inbound>,
+    pub(crate) served: Served,
 }
 
 /// Ends that.
@@ -68,10 +76,14 @@ pub(crate) struct Withdraw {
 pub(crate) async fn listen(
     client: Client,
     subject: String,
-    to: Recipient<Inbound>,
+    Served { to, group }: Served,
     mut ended: oneshot::Receiver<()>,
 ) {
-    let mut requests = match client.subscribe(subject.clone()).await {
+    let subscribed = match group {
+        Some(group) => client.queue_subscribe(subject.clone(), group.to_owned()).await,
+        None => client.subscribe(subject.clone()).await,
+    };
+    let mut requests = match subscribed {
         Ok(requests) => requests,
         Err(error) => return log::error!("subject {subject} cannot be served: {error}"),
     };
@@ -114,18 +126,18 @@ impl Handler<Ask> for Actor {
 
 impl Handler<Serve> for Actor {
     fn handle(&mut self, serve: &Serve, _: &Me<Self>) -> Reply<()> {
-        let Serve { subject, to } = serve;
-        self.served().to.insert(subject.clone(), to.clone());
+        let Serve { subject, served } = serve;
+        self.subjects().served.insert(subject.clone(), served.clone());
         // Another recipient may have served it so far.
         self.unlisten(subject);
-        self.listen(subject, to.clone());
+        self.listen(subject, served.clone());
         ().into()
     }
 }
 
 impl Handler<Withdraw> for Actor {
     fn handle(&mut self, withdraw: &Withdraw, _: &Me<Self>) -> Reply<()> {
-        self.served().to.remove(&withdraw.subject);
+        self.subjects().served.remove(&withdraw.subject);
         self.unlisten(&withdraw.subject);
         ().into()
     }

@@ -38,6 +38,7 @@ pub use standing::Standing;
 pub use tail::Tail;
 
 use actor::{Actor, Kept};
+use inbound::Served;
 
 /// How to reach NATS.
 ///
@@ -249,11 +250,23 @@ impl Bridge {
     /// Has requests on `subject`, which may hold wildcards, told to `to`; now and after every
     /// restart and reconnect, until withdrawn.
     pub async fn serve(&self, subject: String, to: Recipient<Inbound>) -> Result<(), BridgeError> {
-        self.0.ask(inbound::Serve { subject, to }).await?;
+        self.0.ask(inbound::Serve { subject, served: Served { to, group: None } }).await?;
         Ok(())
     }
 
-    /// Ends [`Bridge::serve`] for `subject`.
+    /// The same, sharing `subject` with all units that serve it in `group`: a request is told to
+    /// one of them.
+    pub async fn share(
+        &self,
+        subject: String,
+        group: &'static str,
+        to: Recipient<Inbound>,
+    ) -> Result<(), BridgeError> {
+        self.0.ask(inbound::Serve { subject, served: Served { to, group: Some(group) } }).await?;
+        Ok(())
+    }
+
+    /// Ends [`Bridge::serve`] or [`Bridge::share`] for `subject`.
     pub async fn withdraw(&self, subject: &str) -> Result<(), BridgeError> {
         self.0.ask(inbound::Withdraw { subject: subject.to_owned() }).await?;
         Ok(())

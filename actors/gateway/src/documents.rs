@@ -31,13 +31,19 @@ pub(crate) async fn change(
 }
 
 /// Asks for the end of a session in its document. One that no agent has claimed ends at once, as
-/// `unclaimed`: there is nothing to clean up.
+/// `unclaimed`: there is nothing to clean up. The document of one that has ended long since and is
+/// kept goes now.
 pub(crate) async fn end(
     bridge: &Bridge,
     id: &SessionId,
     unclaimed: Status,
     cause: &str,
 ) -> Result<SessionDocument, Refused> {
+    let document = read(bridge, id).await?.value;
+    if document.status.is_final() && document.is_kept() {
+        bridge.remove(Bucket::Sessions, id.as_str()).await?;
+        return Ok(document);
+    }
     change(bridge, id, |document| {
         ask_for_the_end(document, unclaimed, cause, clock::now());
         Ok(())

@@ -1,7 +1,8 @@
 //! The client side of the stack: the HTTPS API, the client's signaling socket, service accounts
 //! and the page at `/`.
 //!
-//! Asked by browsers and other clients over HTTPS and WSS, and by operators through [`admin`]. Asks
+//! Asked by browsers and other clients over HTTPS and WSS, by operators through [`admin`], and by
+//! agents for the sessions of instances that AMS launched by itself. Asks
 //! `bridge` for documents, signals and the agents, and `tokens` for what a token allows. It keeps
 //! nothing of its own: every unit serves every session.
 //!
@@ -18,6 +19,7 @@ mod clock;
 mod documents;
 mod error;
 mod hints;
+mod initiated;
 mod metrics;
 mod openapi;
 mod origin;
@@ -95,12 +97,13 @@ impl Gateway {
         let (closing, closed) = watch::channel(false);
         let listen = config.listen;
         let workers = config.workers;
-        let state = state::State::new(config, bridge, tokens, supervisor.clone(), closed)?;
+        let state = state::State::new(config, bridge.clone(), tokens, supervisor.clone(), closed)?;
 
         let bind = |source| GatewayError::Bind { address: listen, source };
         let listener = TcpListener::bind(listen).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
 
+        initiated::start(&bridge, &supervisor);
         let server = server::start(listener, workers, served, state, &supervisor);
         log::info!("serving clients on {address}");
         Ok(Self { address, server, closing })

@@ -22,7 +22,8 @@ use crate::caller::{authorize, authorize_for};
 use crate::state::State;
 use crate::{answer, documents};
 
-pub(crate) use idempotency::MAX_KEY;
+pub(crate) use idempotency::{MAX_KEY, id as derived_id};
+pub(crate) use launch::CLAIM_S;
 use listing::Listing;
 pub(crate) use request::{MAX_EXTRA_DATA, MAX_NAME};
 

@@ -5,6 +5,7 @@
 //! between our own programs carries `"v":1` and ignores members it does not know.
 
 mod agent;
+mod ams_instance;
 mod commands;
 mod http;
 mod ice;
@@ -20,15 +21,16 @@ mod userdata;
 mod version;
 
 pub use agent::{Application, Presence};
+pub use ams_instance::AmsInstance;
 pub use commands::{ClientReport, ClientState, Commands, Report, ReportedStatus, Signaling};
 pub use http::{Failure, Success};
 pub use ice::IceServer;
 pub use ids::{AgentId, IdError, InstanceName, SessionId, SignalId};
 pub use ops::{Op, TokenKind};
 pub use refusal::{Code, Refusal};
-pub use requests::{Ask, ClientIce, Launch, Reply, Terminate};
+pub use requests::{Ask, ClientIce, Initiate, Initiated, Launch, Reply, Terminate};
 pub use session::{
-    Cause, Client, Desired, DesiredState, Idle, Owner, Request, Role, Screen, ScreenError,
+    Cause, Client, Desired, DesiredState, Idle, Origin, Owner, Request, Role, Screen, ScreenError,
     SessionDocument, Status,
 };
 pub use signal::{

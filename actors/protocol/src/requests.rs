@@ -2,13 +2,33 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, IceServer, Refusal, SessionId, Versioned};
+use crate::{AmsInstance, Code, IceServer, Refusal, SessionId, Userdata, Versioned};
 
 /// Asks an agent to claim and launch the session whose document is stored; answered with
 /// [`ClientIce`] when AMS has accepted the launch, without waiting for the boot.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Launch {
     pub session: SessionId,
+}
+
+/// Asks the gateways, all of them under one name, for the session of an instance that AMS launched
+/// by itself; answered with [`Initiated`] by one of them. However often and whomever it is asked,
+/// one instance has one session.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Initiate {
+    /// The AMS cluster that the instance is of.
+    pub cluster: String,
+    /// The region of the agent that asks.
+    pub region: String,
+    pub instance: AmsInstance,
+}
+
+/// The session of an instance that AMS launched by itself.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Initiated {
+    pub session: SessionId,
+    /// A [draft](Userdata::draft): the agent adds where it is, and the token.
+    pub userdata: Userdata,
 }
 
 /// A question without further words: its subject says everything. Answered with [`ClientIce`].

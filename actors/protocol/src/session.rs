@@ -1,7 +1,7 @@
 //! The session document: the one record of a session, and who may write which part of it.
 //!
 //! The gateway creates it. The agent that claims it writes everything but `desired` and
-//! `generation`, which belong to the gateways. Every write is checked against the revision read
+//! `generation`, which belong to the gateways, though whoever ends a session says so there. Every write is checked against the revision read
 //! before. No token, no TURN password and no candidate is ever in it.
 
 use std::fmt;
@@ -16,14 +16,18 @@ const MAX_CAUSES: usize = 8;
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct SessionDocument {
     pub id: SessionId,
+    /// Who had the instance launched, and so whose it is.
+    #[serde(default)]
+    pub origin: Origin,
     /// Counts the clients that joined; every signal belongs to one generation.
     pub generation: u64,
     pub owner: Option<Owner>,
-    /// The AMS cluster the instance runs in; empty until claimed.
+    /// The AMS cluster the instance runs in; empty until claimed, unless AMS launched it.
     pub cluster: String,
     pub desired: Desired,
     pub status: Status,
-    /// Name of the present launch, set before AMS is asked, so that a crash leaves a trace.
+    /// Name of the present launch, set before AMS is asked, so that a crash leaves a trace. None for
+    /// an instance that AMS launched by itself.
     pub instance_name: Option<InstanceName>,
     /// The id AMS gave, once it answered.
     pub instance_id: Option<String>,
@@ -49,10 +53,12 @@ pub struct SessionDocument {
 }
 
 impl SessionDocument {
+    /// A session whose instance is still to be launched, for the client that asks for it.
     pub fn new(id: SessionId, request: Request, now: u64, deadline: u64) -> Self {
         let client = Client { screen: request.screen, role: Role::Control };
         Self {
             id,
+            origin: Origin::Client,
             generation: 0,
             owner: None,
             cluster: String::new(),
@@ -71,6 +77,30 @@ impl SessionDocument {
         }
     }
 
+    /// The session of an instance that AMS launched by itself; nobody watches it yet.
+    pub fn of_instance(
+        id: SessionId,
+        (cluster, instance): (String, String),
+        request: Request,
+        now: u64,
+        deadline: u64,
+    ) -> Self {
+        let desired = Desired { state: DesiredState::Running, client: None };
+        Self {
+            origin: Origin::Ams,
+            cluster,
+            instance_id: Some(instance),
+            desired,
+            ..Self::new(id, request, now, deadline)
+        }
+    }
+
+    /// Whether the document stays once the session has ended, until a client deletes it
+    /// (`contract.md` 3.5). What AMS launched by itself is never asked for by a client.
+    pub fn is_kept(&self) -> bool {
+        self.origin == Origin::Client && !self.request.ephemeral
+    }
+
     /// Notes why something happened to the session; the oldest notes go.
     pub fn note(&mut self, at: u64, text: impl Into<String>) {
         if self.causes.len() == MAX_CAUSES {
@@ -83,6 +113,17 @@ impl SessionDocument {
     pub fn message(&self) -> &str {
         self.causes.last().map_or("", |cause| &cause.text)
     }
+}
+
+/// Who had the instance of a session launched.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// AMS, on behalf of one of its own users, who may go on using the instance without us.
+    Ams,
+    /// A client, which asked a gateway.
+    #[default]
+    Client,
 }
 
 /// Who writes a claimed document, and until when nobody else may.

@@ -5,6 +5,9 @@ use crate::{AgentId, Direction, SessionId};
 /// Launch requests of AMS arrive here on behalf of an agent; the name is public (`contract.md` 2.2).
 pub const GATEWAY_SESSIONS: &str = "gateway.sessions";
 
+/// The queue group in which the gateways share that.
+pub const GATEWAYS: &str = "gateways";
+
 /// The stream that keeps signals.
 pub const SIGNALS: &str = "signals";
 

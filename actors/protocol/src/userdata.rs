@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::SessionId;
+use crate::{Request, SessionId};
 
 /// The most that AMS hands to an instance, in bytes (`contract.md` 1.6).
 pub const MAX_USERDATA_BYTES: usize = 10 * 1024;
@@ -21,6 +21,25 @@ pub struct Userdata {
     pub display_density: u32,
     pub fps: u32,
     pub extra_data: serde_json::Value,
+}
+
+impl Userdata {
+    /// What the request for a session says. Where the agent is, what it shows and the token are
+    /// empty: they are the agent's to add.
+    pub fn draft(session_id: SessionId, request: &Request) -> Self {
+        let Request { screen, extra_data, .. } = request;
+        Self {
+            session_id,
+            agent_url: String::new(),
+            token: String::new(),
+            fingerprints: Vec::new(),
+            display_width: screen.width,
+            display_height: screen.height,
+            display_density: screen.density,
+            fps: screen.fps,
+            extra_data: extra_data.clone(),
+        }
+    }
 }
 
 impl fmt::Debug for Userdata {

@@ -7,16 +7,16 @@ use actix::Message;
 use stream_bridge::{Entry, Inbound};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    Ask, ClientIce, ClientReport, Code, IceServer, Launch, Refusal, Reply as Answer, Report,
+    AmsInstance, Ask, ClientIce, ClientReport, Code, IceServer, Launch, Refusal, Reply as Answer, Report,
     SessionDocument, SessionId, Terminate, Versioned, subjects,
 };
 use stream_supervisor::{Handler, Me, Reply, Worker};
 use stream_turn::Side;
 
-use crate::SessionsError;
+use crate::{Alert, SessionsError};
 use crate::idle;
-use crate::session::{self, Misfit, Next};
-use crate::unit::{Unit, now};
+use crate::session::{self, Misfit};
+use crate::unit::{Unit, locked, now};
 
 /// The pause after a failed try to register for requests.
 const RETRY: Duration = Duration::from_millis(500);
@@ -51,12 +51,18 @@ impl Worker for Actor {
     }
 }
 
+/// Opens the session of an instance that AMS launched by itself, and returns it with what the
+/// instance is to be told.
+#[derive(Message)]
+#[rtype(result = "Result<(SessionId, String), SessionsError>")]
+pub(crate) struct InitiateSession(pub(crate) AmsInstance);
+
 /// Reads the document of a session.
 #[derive(Message)]
 #[rtype(result = "Result<Entry<SessionDocument>, SessionsError>")]
 pub(crate) struct Read(pub(crate) SessionId);
 
-/// Ends a session.
+/// Ends a session that somebody wants to end.
 #[derive(Message)]
 #[rtype(result = "Result<(), SessionsError>")]
 pub(crate) struct End {
@@ -92,6 +98,11 @@ pub(crate) struct MintInstanceIce {
 #[derive(Message)]
 #[rtype(result = "usize")]
 pub(crate) struct CountOpen;
+
+/// Asks what only an operator can settle.
+#[derive(Message)]
+#[rtype(result = "Vec<Alert>")]
+pub(crate) struct ReadAlerts;
 
 /// Asks how everything is that this unit depends on.
 #[derive(Message)]
@@ -149,7 +160,7 @@ impl Unit {
             }
             "terminate" => {
                 let begun = match Versioned::decode(&request.body) {
-                    Ok(Terminate { cause }) => self.begin_end(id, &cause, false).await,
+                    Ok(Terminate { cause }) => self.begin_end_on_request(id, &cause).await,
                     Err(refusal) => {
                         request.answer(Answer::<Ask>::encode(Err(refusal))).await;
                         return false;
@@ -181,6 +192,18 @@ impl Unit {
     }
 }
 
+impl Handler<InitiateSession> for Actor {
+    fn handle(
+        &mut self,
+        InitiateSession(instance): &InitiateSession,
+        me: &Me<Self>,
+    ) -> Reply<Result<(SessionId, String), SessionsError>> {
+        let (unit, instance) = (Arc::clone(&self.unit), instance.clone());
+        let requests = me.mailbox().recipient::<Inbound>();
+        Reply::later(async move { unit.initiate(instance, requests).await })
+    }
+}
+
 impl Handler<Read> for Actor {
     fn handle(
         &mut self,
@@ -198,7 +221,7 @@ impl Handler<End> for Actor {
         let End { id, cause } = end;
         let (id, cause) = (id.clone(), cause.clone());
         Reply::later(async move {
-            unit.begin_end(&id, &cause, false).await?;
+            unit.begin_end_on_request(&id, &cause).await?;
             finish(&me, &unit, id);
             Ok(())
         })
@@ -212,14 +235,12 @@ impl Handler<TakeReport> for Actor {
         let (id, report) = (id.clone(), report.clone());
         Reply::later(async move {
             let changed = unit.neighbours.bridge.change_session(&id, |document| {
-                match session::reported(document, &report, now()) {
-                    Ok(Next::Continue | Next::End) => Ok(()),
-                    Err(Misfit(why)) => Err(SessionsError::Conflict(why)),
-                }
+                session::reported(document, &report, now())
+                    .map_err(|Misfit(why)| SessionsError::Conflict(why))
             });
             let status = changed.await?.value.status;
             log::info!("session {id} is {status}: its instance reports {:?}", report.status);
-            if status == stream_protocol::Status::Terminating {
+            if status != stream_protocol::Status::Active {
                 finish(&me, &unit, id);
             }
             Ok(())
@@ -265,6 +286,12 @@ impl Handler<MintInstanceIce> for Actor {
 impl Handler<CountOpen> for Actor {
     fn handle(&mut self, _: &CountOpen, _: &Me<Self>) -> Reply<usize> {
         self.unit.open().len().into()
+    }
+}
+
+impl Handler<ReadAlerts> for Actor {
+    fn handle(&mut self, _: &ReadAlerts, _: &Me<Self>) -> Reply<Vec<Alert>> {
+        locked(&self.unit.alerts).told().into()
     }
 }
 

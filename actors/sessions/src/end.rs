@@ -1,4 +1,5 @@
-//! The end of a session: first it is written down, then the instance goes, then it is over.
+//! The end of a session: first it is written down, then the instance goes, then it is over. What
+//! AMS launched by itself goes only when somebody wanted the end.
 
 use std::time::Duration;
 
@@ -7,13 +8,27 @@ use stream_protocol::{SessionDocument, SessionId, Status, subjects};
 
 use crate::SessionsError;
 use crate::session;
-use crate::unit::{Unit, now};
+use crate::unit::{Unit, locked, now};
 
 /// How long one try to delete an instance may take; the sweep tries again.
 const DELETION: Duration = Duration::from_secs(15);
 
 impl Unit {
-    /// Writes down that the session ends. From then on the end is certain, whoever dies.
+    /// Writes down that the session ends, because somebody wants it. From then on the end is
+    /// certain, whoever dies.
+    pub(crate) async fn begin_end_on_request(
+        &self,
+        id: &SessionId,
+        cause: &str,
+    ) -> Result<(), SessionsError> {
+        let begun = self.neighbours.bridge.change_session::<SessionsError>(id, |document| {
+            session::end_on_request(document, cause.to_owned(), now());
+            Ok(())
+        });
+        begun.await.map(drop)
+    }
+
+    /// The same for what nobody wanted.
     pub(crate) async fn begin_end(
         &self,
         id: &SessionId,
@@ -37,19 +52,19 @@ impl Unit {
 
     async fn try_finish_end(&self, id: &SessionId) -> Result<(), SessionsError> {
         let document = self.read(id).await?.value;
-        if document.status == Status::Terminating {
-            self.delete_instance(&document).await?;
-            self.close(id).await?;
+        match document.status {
+            Status::Created | Status::Active => return Ok(()),
+            Status::Terminating => self.delete_instance(&document).await?,
+            Status::Terminated | Status::Error => {}
         }
-        Ok(())
+        self.close(id).await
     }
 
     pub(crate) async fn delete_instance(
         &self,
         document: &SessionDocument,
     ) -> Result<(), SessionsError> {
-        // By name: it is known before the id, and it is ours alone.
-        let Some(name) = &document.instance_name else { return Ok(()) };
+        let Some(instance) = session::instance(document) else { return Ok(()) };
         let cluster = self.neighbours.ams.cluster().await?.id;
         if cluster != document.cluster {
             // This AMS knows no such name, which would pass for a deletion.
@@ -57,9 +72,19 @@ impl Unit {
                 format!("its instance is in cluster {}, not {cluster}", document.cluster);
             return Err(SessionsError::Conflict(elsewhere));
         }
-        let deletion = self.neighbours.ams.delete(name.as_str());
-        let deleted = tokio::time::timeout(DELETION, deletion).await;
-        Ok(deleted.unwrap_or(Err(AmsError::TimedOut))?)
+        Ok(self.delete(instance).await?)
+    }
+
+    /// Deletes an instance, by its id or name. One that stays although AMS was there is counted.
+    pub(crate) async fn delete(&self, instance: &str) -> Result<(), AmsError> {
+        let deletion = tokio::time::timeout(DELETION, self.neighbours.ams.delete(instance));
+        let deleted = deletion.await.unwrap_or(Err(AmsError::TimedOut));
+        match &deleted {
+            Ok(()) => locked(&self.alerts).gone(instance),
+            Err(AmsError::Away(_) | AmsError::Unavailable(_)) => {}
+            Err(error) => locked(&self.alerts).lingers(instance, error.to_string()),
+        }
+        deleted
     }
 
     /// Writes the last status and takes no more requests for the session.

@@ -12,6 +12,7 @@ use stream_supervisor::Recipient;
 use stream_tokens::Mint;
 
 use crate::SessionsError;
+use crate::initiated::full;
 use crate::session::{self, Misfit};
 use crate::unit::{Unit, locked, now};
 
@@ -71,8 +72,7 @@ impl Unit {
 
     async fn claim(&self, id: &SessionId) -> Result<SessionDocument, SessionsError> {
         if self.free() == 0 {
-            let refusal = Refusal::new(Code::Busy, "this agent has no free capacity");
-            return Err(stream_bridge::BridgeError::Refused(refusal).into());
+            return Err(full());
         }
         let cluster = self.neighbours.ams.cluster().await?.id;
         let changed = self.neighbours.bridge.change_session(id, |document| {
@@ -91,17 +91,21 @@ impl Unit {
         let id = &document.id;
         // From now on the session may be asked for, also to end while it is launched.
         self.serve(id, requests).await?;
+        let Some(name) = document.instance_name.clone() else {
+            let why = "the session was claimed without a launch".to_owned();
+            return Err(SessionsError::Conflict(why));
+        };
+        let draft = Userdata::draft(id.clone(), &document.request);
         let launch = LaunchInstance {
-            name: document.instance_name.clone().ok_or_else(|| {
-                SessionsError::Conflict("the session was claimed without a launch".to_owned())
-            })?,
+            name: name.clone(),
             app: document.request.app.clone(),
             app_version: document.request.app_version,
-            user_data: self.userdata(document).await?,
+            user_data: self.userdata(draft).await?,
             tags: self.rules(&document.cluster).tags(id),
         };
+        log::info!("session {id} is launched as {name}");
         let instance = self.neighbours.ams.launch(launch).await?;
-        log::info!("session {id} launched as instance {instance}");
+        log::info!("session {id} is served by instance {instance}");
         let noted = self.neighbours.bridge.change_session(id, |document| {
             session::launched(document, self.agent(), &instance)
                 .map_err(|Misfit(why)| SessionsError::Conflict(why))
@@ -120,28 +124,23 @@ impl Unit {
         Ok(ClientIce { ice_servers })
     }
 
-    async fn userdata(&self, document: &SessionDocument) -> Result<String, SessionsError> {
+    /// Adds to a draft where this unit is, and a fresh token. Refuses what AMS would not take.
+    pub(crate) async fn userdata(&self, draft: Userdata) -> Result<String, SessionsError> {
         let token = self.neighbours.tokens.mint(Mint {
             kind: TokenKind::Instance,
-            subject: document.id.to_string(),
-            session: Some(document.id.clone()),
+            subject: draft.session_id.to_string(),
+            session: Some(draft.session_id.clone()),
             role: None,
             generation: None,
             // It lives as long as its session.
             expires: None,
         });
-        let screen = document.request.screen;
         let fingerprint = self.config.pin.then(|| self.served.current().fingerprint().to_string());
         let userdata = Userdata {
-            session_id: document.id.clone(),
             agent_url: self.config.url.clone(),
             token: token.await?.token.to_string(),
             fingerprints: fingerprint.into_iter().collect(),
-            display_width: screen.width,
-            display_height: screen.height,
-            display_density: screen.density,
-            fps: screen.fps,
-            extra_data: document.request.extra_data.clone(),
+            ..draft
         };
         let text = serde_json::to_string(&userdata).expect("userdata serializes");
         if text.len() > MAX_USERDATA_BYTES {

@@ -6,9 +6,11 @@
 //! found again in the store, and what was under way is finished by the next sweep.
 
 mod actor;
+mod alerts;
 mod end;
 mod error;
 mod idle;
+mod initiated;
 mod launch;
 mod limit;
 mod presence;
@@ -28,7 +30,7 @@ use stream_bridge::{Bridge, Feed, Tail};
 use stream_pki::ServedIdentity;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    AgentId, ClientReport, Commands, Cursor, Direction, IceServer, Page, Posted, Report,
+    AgentId, AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, Page, Posted, Report,
     SessionDocument, SessionId,
 };
 use stream_socket::{Carrier, Frames};
@@ -37,6 +39,7 @@ use stream_tokens::Tokens;
 use stream_turn::Turn;
 use tokio::time::{Instant, timeout_at};
 
+pub use alerts::Alert;
 pub use error::SessionsError;
 
 use actor::Actor;
@@ -145,6 +148,15 @@ impl Sessions {
         let factory = move || Actor::new(Arc::clone(&unit));
         let mailbox = supervisor.host("sessions", Restart::default(), limits, factory);
         Self { mailbox, bridge, writes }
+    }
+
+    /// Returns the session of an instance that AMS launched by itself, and what the instance is to
+    /// be told; for one instance always the same session. Refuses when it has ended.
+    pub async fn initiate(
+        &self,
+        instance: AmsInstance,
+    ) -> Result<(SessionId, String), SessionsError> {
+        self.mailbox.ask(actor::InitiateSession(instance)).await?
     }
 
     /// Returns the document of a session.
@@ -273,6 +285,11 @@ impl Sessions {
     /// Returns how many sessions this unit serves.
     pub async fn open(&self) -> Result<usize, SessionsError> {
         Ok(self.mailbox.ask(actor::CountOpen).await?)
+    }
+
+    /// Returns what only an operator can settle.
+    pub async fn alerts(&self) -> Result<Vec<Alert>, SessionsError> {
+        Ok(self.mailbox.ask(actor::ReadAlerts).await?)
     }
 
     /// Returns, for everything this unit depends on, whether it is there, and if not, why.

@@ -2,7 +2,9 @@
 //! decides cannot be undone.
 //!
 //! An instance is only ever judged when it carries the tags of this deployment *and* this cluster,
-//! and only condemned when two sightings, some time apart, agree. What is held against it matters:
+//! which we put on what we launch, and only condemned when two sightings, some time apart, agree.
+//! What AMS launched by itself carries neither: it is known by its id in the document of its
+//! session, which ends with it, and is never condemned. What is held against ours matters:
 //!
 //! - Its session has ended, or is served by another instance: the store says so itself, and the
 //!   deletion only finishes what was decided before.
@@ -15,7 +17,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use stream_ams::{Instance, InstanceStatus};
-use stream_protocol::{AgentId, SessionDocument, SessionId, Status};
+use stream_protocol::{AgentId, Origin, SessionDocument, SessionId, Status};
+
+use crate::session;
 
 /// When instances that no session is known of are more than one in this many, none is deleted.
 const BRAKE: usize = 5;
@@ -172,13 +176,17 @@ impl Sightings {
     }
 
     fn losses(&mut self, look: &Look<'_>, rules: &Rules) -> Vec<Loss> {
-        let by_name: HashMap<&str, &Instance> =
-            look.instances.iter().map(|one| (one.name.as_str(), one)).collect();
+        let names = look.instances.iter().map(|one| (one.name.as_str(), one));
+        let by_name: HashMap<&str, &Instance> = names.collect();
+        let ids = look.instances.iter().map(|one| (one.id.as_str(), one));
+        let by_id: HashMap<&str, &Instance> = ids.collect();
         let mut missing = BTreeSet::new();
         let mut losses = Vec::new();
         for document in look.documents.iter().filter(|document| is_served(document, rules)) {
-            let Some(name) = &document.instance_name else { continue };
-            let listed = by_name.get(name.as_str()).copied();
+            let Some(instance) = session::instance(document) else { continue };
+            // A name is what somebody chose; the id of a stranger is nobody's choice.
+            let listed = if is_amss(document) { by_id.get(instance) } else { by_name.get(instance) };
+            let listed = listed.copied();
             if listed.is_none() {
                 missing.insert(document.id.clone());
                 if !seen_twice(&mut self.losses, document.id.clone(), look.at, rules.gap) {
@@ -196,8 +204,12 @@ impl Sightings {
 pub(crate) fn loss(document: &SessionDocument, instance: Option<&Instance>) -> Option<Loss> {
     let session = document.id.clone();
     let Some(instance) = instance else {
-        let cause = "the instance has disappeared".to_owned();
-        return Some(Loss { session, cause, failed: true });
+        return Some(match is_amss(document) {
+            true => Loss { session, cause: "the instance was deleted".to_owned(), failed: false },
+            false => {
+                Loss { session, cause: "the instance has disappeared".to_owned(), failed: true }
+            }
+        });
     };
     match instance.status {
         InstanceStatus::Error => {
@@ -210,6 +222,11 @@ pub(crate) fn loss(document: &SessionDocument, instance: Option<&Instance>) -> O
         }
         _ => None,
     }
+}
+
+/// Whether AMS launched the instance of the session by itself.
+pub(crate) fn is_amss(document: &SessionDocument) -> bool {
+    document.origin == Origin::Ams
 }
 
 /// Whether it was first seen long enough ago; the first sighting is noted.
@@ -238,6 +255,9 @@ fn verdict(
         let older = instance.created_at < known_since;
         return Some(if older { Verdict::Older } else { Verdict::Unknown });
     };
+    if is_amss(document) {
+        return None;
+    }
     if document.status.is_final() {
         return Some(Verdict::Ended);
     }

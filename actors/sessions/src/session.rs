@@ -7,9 +7,14 @@
 //!                               ▼
 //!                          terminating ──instance gone──► terminated, or error if it failed
 //! ```
+//!
+//! An instance that AMS launched by itself is whoever's had AMS do so: it is deleted when somebody
+//! wants its session to end, and for no other reason. Where it stopped, failed or never came, the
+//! session is over at once.
 
 use stream_protocol::{
-    AgentId, DesiredState, InstanceName, Owner, Report, ReportedStatus, SessionDocument, Status,
+    AgentId, DesiredState, InstanceName, Origin, Owner, Report, ReportedStatus, SessionDocument,
+    Status,
 };
 
 use crate::idle;
@@ -42,9 +47,40 @@ pub(crate) fn claim(
     }
     document.owner = Some(claimant);
     document.cluster = cluster.to_owned();
-    document.instance_name.get_or_insert_with(|| InstanceName::of(&document.id, 1));
+    if document.origin == Origin::Client {
+        document.instance_name.get_or_insert_with(|| InstanceName::of(&document.id, 1));
+    }
     document.deadline = Some(deadline);
     Ok(())
+}
+
+/// Makes `claimant` the owner of the session of an instance that AMS launched, unless an agent has
+/// it already: any of them may answer AMS. Refuses a session that ends, or of another cluster.
+pub(crate) fn receive(
+    document: &mut SessionDocument,
+    claimant: Owner,
+    cluster: &str,
+    deadline: u64,
+) -> Result<(), Misfit> {
+    if document.cluster != cluster {
+        return Err(Misfit(format!("session is of cluster {}", document.cluster)));
+    }
+    let lives = matches!(document.status, Status::Created | Status::Active)
+        && document.desired.state == DesiredState::Running;
+    match document.owner {
+        Some(_) if lives => Ok(()),
+        Some(_) => Err(Misfit(format!("session is {}", document.status))),
+        None => claim(document, claimant, cluster, deadline),
+    }
+}
+
+/// What AMS knows the instance by: the name of our launch, which is known before the id and ours
+/// alone, or the id of what AMS launched by itself.
+pub(crate) fn instance(document: &SessionDocument) -> Option<&str> {
+    match &document.instance_name {
+        Some(name) => Some(name.as_str()),
+        None => document.instance_id.as_deref(),
+    }
 }
 
 /// Whether `agent` answers for the session.
@@ -116,20 +152,12 @@ pub(crate) fn is_half_launched(document: &SessionDocument, agent: &AgentId) -> b
     is_owned_by(document, agent) && created && wanted && document.instance_id.is_none()
 }
 
-/// What follows from a report of the instance.
-#[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Next {
-    Continue,
-    /// The instance is to be deleted.
-    End,
-}
-
 /// Takes what the instance says of itself.
 pub(crate) fn reported(
     document: &mut SessionDocument,
     report: &Report,
     now: u64,
-) -> Result<Next, Misfit> {
+) -> Result<(), Misfit> {
     if document.status.is_final() {
         return Err(Misfit(format!("session is {}", document.status)));
     }
@@ -144,30 +172,36 @@ pub(crate) fn reported(
             document.deadline = None;
             idle::begin(document, now);
             document.note(now, said("the instance is running"));
-            Ok(Next::Continue)
         }
-        ReportedStatus::Running => Ok(Next::Continue),
-        ReportedStatus::Stopped => {
-            end(document, said("the instance stopped"), false, now);
-            Ok(Next::End)
-        }
-        ReportedStatus::Error => {
-            end(document, said("the instance failed"), true, now);
-            Ok(Next::End)
-        }
+        ReportedStatus::Running => {}
+        ReportedStatus::Stopped => end(document, said("the instance stopped"), false, now),
+        ReportedStatus::Error => end(document, said("the instance failed"), true, now),
+    }
+    Ok(())
+}
+
+/// Begins the end that somebody wants: whose-ever the instance is, it is to go.
+pub(crate) fn end_on_request(document: &mut SessionDocument, cause: String, now: u64) {
+    if !document.status.is_final() {
+        document.desired.state = DesiredState::Terminated;
+        end(document, cause, false, now);
     }
 }
 
-/// Begins the end: from here on the instance is to go. The first cause stays the cause.
+/// Begins the end: from here on our instance is to go. The first cause stays the cause.
 pub(crate) fn end(document: &mut SessionDocument, cause: String, failed: bool, now: u64) {
     if document.status.is_final() || document.status == Status::Terminating {
         return;
     }
+    let wanted = document.desired.state == DesiredState::Terminated;
     document.status = Status::Terminating;
-    document.desired.state = DesiredState::Terminated;
     document.failed = failed;
     document.deadline = Some(now + TERMINATING_S);
     document.note(now, cause);
+    if document.origin == Origin::Ams && !wanted {
+        return ended(document);
+    }
+    document.desired.state = DesiredState::Terminated;
 }
 
 /// The instance is gone, or given up.
@@ -206,7 +240,10 @@ pub(crate) fn due(document: &SessionDocument, agent: &AgentId, now: u64) -> Due 
             Due::End { cause: "no agent took the session".to_owned(), failed: true }
         }
         (_, None) => Due::Nothing,
-        (Status::Terminating, Some(_)) if overdue => Due::GiveUp,
+        // What AMS launched carries no tag of ours: once given up, nothing would find it again.
+        (Status::Terminating, Some(_)) if overdue && document.origin == Origin::Client => {
+            Due::GiveUp
+        }
         (Status::Terminating, Some(_)) => Due::FinishEnd,
         (_, Some(_)) if document.desired.state == DesiredState::Terminated => {
             Due::End { cause: "ended on request".to_owned(), failed: false }
@@ -276,6 +313,53 @@ mod tests {
         assert_eq!(unwanted.owner, None);
     }
 
+    /// Of an instance that AMS launched by itself.
+    fn received() -> SessionDocument {
+        let request = created().request;
+        let instance = ("cluster".to_owned(), "i".to_owned());
+        let mut document =
+            SessionDocument::of_instance(SessionId::random(), instance, request, 1000, 1030);
+        receive(&mut document, owner("a"), "cluster", 1300).unwrap();
+        document
+    }
+
+    #[test]
+    fn what_ams_launched_is_received_by_one_agent_and_answered_by_all() {
+        let mut document = received();
+        assert_eq!((document.instance_name.as_ref(), instance(&document)), (None, Some("i")));
+        assert!(!is_half_launched(&document, &agent("a")), "it is not launched by us");
+        let before = document.clone();
+        receive(&mut document, owner("b"), "cluster", 1310).unwrap();
+        assert_eq!(document, before, "it has its owner");
+        assert!(receive(&mut document, owner("b"), "elsewhere", 1310).is_err());
+        end_on_request(&mut document, "asked".into(), 1020);
+        assert!(receive(&mut document, owner("a"), "cluster", 1310).is_err(), "it ends");
+    }
+
+    #[test]
+    fn what_ams_launched_goes_only_when_somebody_wants_the_end() {
+        let ends: [fn(&mut SessionDocument); 3] = [
+            |document| end(document, "overdue".into(), true, 1300),
+            |document| reported(document, &report(ReportedStatus::Error), 1010).unwrap(),
+            |document| reported(document, &report(ReportedStatus::Stopped), 1010).unwrap(),
+        ];
+        for (end, status) in ends.into_iter().zip([Status::Error, Status::Error, Status::Terminated])
+        {
+            let mut document = received();
+            end(&mut document);
+            assert_eq!((document.status, document.deadline), (status, None));
+            end_on_request(&mut document, "too late".into(), 1400);
+            assert_eq!(document.desired.state, DesiredState::Running, "nobody wanted it");
+        }
+        let mut document = received();
+        end_on_request(&mut document, "asked".into(), 1010);
+        assert_eq!(document.status, Status::Terminating);
+        reported(&mut document, &report(ReportedStatus::Stopped), 1020).unwrap();
+        assert_eq!(document.status, Status::Terminating, "it is still to go");
+        let me = agent("a");
+        assert_eq!(due(&document, &me, 1010 + TERMINATING_S), Due::FinishEnd, "never given up");
+    }
+
     #[test]
     fn a_session_is_taken_over_only_after_its_lease_and_only_in_its_cluster() {
         let abandoned =
@@ -312,8 +396,7 @@ mod tests {
     fn only_the_instance_itself_makes_a_session_active() {
         let mut document = claimed();
         assert_eq!(document.status, Status::Created);
-        let next = reported(&mut document, &report(ReportedStatus::Running), 1010);
-        assert_eq!(next, Ok(Next::Continue));
+        reported(&mut document, &report(ReportedStatus::Running), 1010).unwrap();
         assert_eq!((document.status, document.deadline), (Status::Active, None));
     }
 
@@ -323,7 +406,7 @@ mod tests {
             [(ReportedStatus::Stopped, Status::Terminated), (ReportedStatus::Error, Status::Error)]
         {
             let mut document = claimed();
-            assert_eq!(reported(&mut document, &report(status), 1010), Ok(Next::End));
+            reported(&mut document, &report(status), 1010).unwrap();
             assert_eq!(document.status, Status::Terminating);
             ended(&mut document);
             assert_eq!(document.status, expected);
@@ -362,6 +445,7 @@ mod tests {
         Claim,
         Report(ReportedStatus),
         End(bool),
+        EndOnRequest,
         Ended,
     }
 
@@ -372,6 +456,7 @@ mod tests {
             Just(Event::Report(ReportedStatus::Stopped)),
             Just(Event::Report(ReportedStatus::Error)),
             any::<bool>().prop_map(Event::End),
+            Just(Event::EndOnRequest),
             Just(Event::Ended),
         ]
     }
@@ -379,15 +464,17 @@ mod tests {
     proptest! {
         #[test]
         fn no_order_of_events_leaves_a_state_without_exit_or_revives_the_dead(
-            events in prop::collection::vec(event(), 0..20)
+            events in prop::collection::vec(event(), 0..20),
+            by_ams: bool,
         ) {
-            let mut document = created();
+            let mut document = if by_ams { received() } else { created() };
             for (n, event) in events.into_iter().enumerate() {
                 let (now, before) = (1000 + n as u64, document.status);
                 match event {
                     Event::Claim => drop(claim(&mut document, owner("a"), "c", now + 300)),
                     Event::Report(status) => drop(reported(&mut document, &report(status), now)),
-                    Event::End(failed) => end(&mut document, "asked".into(), failed, now),
+                    Event::End(failed) => end(&mut document, "due".into(), failed, now),
+                    Event::EndOnRequest => end_on_request(&mut document, "asked".into(), now),
                     Event::Ended => ended(&mut document),
                 }
                 prop_assert!(!before.is_final() || document.status == before);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use stream_ams::{Action, Change, Instance};
 use stream_bridge::{BridgeError, Entry, Inbound};
 use stream_protocol::subjects::Bucket;
@@ -58,9 +58,10 @@ impl Unit {
 
     async fn sweep(&self, requests: &Recipient<Inbound>) -> Result<(), SessionsError> {
         let documents = self.documents().await?;
+        locked(&self.alerts).next_round();
         self.let_go(&documents).await?;
         each(&documents, |document| self.attend(document, requests)).await;
-        match tokio::time::timeout(AMS_PATIENCE, self.instances()).await {
+        match tokio::time::timeout(AMS_PATIENCE, self.instances(&documents)).await {
             Ok(Ok((rules, instances))) => {
                 self.take_over(&rules, requests).await?;
                 self.reconcile(&rules, &instances).await
@@ -81,9 +82,23 @@ impl Unit {
         Ok(documents.into_iter().map(|(_, Entry { value, .. })| value).collect())
     }
 
-    async fn instances(&self) -> Result<(Rules, Vec<Instance>), SessionsError> {
-        let rules = self.rules(&self.neighbours.ams.cluster().await?.id);
-        let instances = self.neighbours.ams.instances(&rules.deployment_tag()).await?;
+    /// Returns the instances that carry our tag, and of those that AMS launched by itself the ones
+    /// that our sessions name.
+    async fn instances(
+        &self,
+        documents: &[SessionDocument],
+    ) -> Result<(Rules, Vec<Instance>), SessionsError> {
+        let ams = &self.neighbours.ams;
+        let rules = self.rules(&ams.cluster().await?.id);
+        let mut instances = ams.instances(&rules.deployment_tag()).await?;
+        let served = |document: &&SessionDocument| reconcile::is_served(document, &rules);
+        let amss = documents.iter().filter(|document| reconcile::is_amss(document)).filter(served);
+        let found: Vec<_> = stream::iter(amss.filter_map(session::instance))
+            .map(|id| ams.instance(id))
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        instances.extend(found.into_iter().flatten());
         Ok((rules, instances))
     }
 
@@ -128,7 +143,7 @@ impl Unit {
         *locked(&self.instances) = served.collect();
     }
 
-    fn answers_for(&self, document: &SessionDocument) -> bool {
+    pub(crate) fn answers_for(&self, document: &SessionDocument) -> bool {
         session::is_owned_by(document, self.agent()) && !document.status.is_final()
     }
 
@@ -207,37 +222,45 @@ impl Unit {
         if let Some(alert) = &plan.alert {
             log::error!("reconciliation needs an operator: {alert}");
         }
+        locked(&self.alerts).doubt(plan.alert.clone());
         each(&plan.delete, |stray| self.remove(stray)).await;
         each(&plan.end, |loss| self.end_lost(loss)).await;
         Ok(())
     }
 
     async fn remove(&self, Stray { id, name, why }: &Stray) -> Result<(), SessionsError> {
-        self.neighbours.ams.delete(id).await?;
+        self.delete(id).await?;
         log::warn!("instance {id} ({name}) is deleted: {why}");
         Ok(())
     }
 
     async fn end_lost(&self, loss: &Loss) -> Result<(), SessionsError> {
-        let Loss { session: id, cause, failed } = loss;
-        if *failed && self.loss_of(id).await?.is_none() {
-            log::warn!("the instance of session {id} is there, yet AMS does not list it");
-            return Ok(());
+        match self.loss_of(&loss.session).await? {
+            Some(loss) => self.end_for(&loss).await,
+            None => {
+                let id = &loss.session;
+                log::warn!("the instance of session {id} is there, yet AMS did not list it so");
+                Ok(())
+            }
         }
+    }
+
+    async fn end_for(&self, loss: &Loss) -> Result<(), SessionsError> {
+        let Loss { session: id, cause, failed } = loss;
         self.begin_end(id, cause, *failed).await?;
         self.finish_end(id).await;
         Ok(())
     }
 
-    /// Asks for one instance by name: a list may lack what has lost its tags.
+    /// Asks for one instance alone: a list may lack what has lost its tags.
     async fn loss_of(&self, id: &SessionId) -> Result<Option<Loss>, SessionsError> {
         let document = self.read(id).await?.value;
         let cluster = self.neighbours.ams.cluster().await?.id;
-        let Some(name) = &document.instance_name else { return Ok(None) };
+        let Some(instance) = session::instance(&document) else { return Ok(None) };
         if !reconcile::is_served(&document, &self.rules(&cluster)) {
             return Ok(None);
         }
-        let found = self.neighbours.ams.instance(name.as_str()).await?;
+        let found = self.neighbours.ams.instance(instance).await?;
         Ok(reconcile::loss(&document, found.as_ref()))
     }
 
@@ -251,7 +274,7 @@ impl Unit {
             let Some(session) = locked(&self.instances).get(&instance).cloned() else { continue };
             let looked = async {
                 match self.loss_of(&session).await? {
-                    Some(loss) => self.end_lost(&loss).await,
+                    Some(loss) => self.end_for(&loss).await,
                     None => Ok(()),
                 }
             };

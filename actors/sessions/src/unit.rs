@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use stream_pki::ServedIdentity;
 use stream_protocol::{AgentId, Owner, SessionId};
 
+use crate::alerts::Alerts;
 use crate::limit::Writes;
 use crate::reconcile::{Rules, Sightings};
 use crate::{Config, Neighbours};
@@ -25,6 +26,8 @@ pub(crate) struct Unit {
     pub(crate) writes: Arc<Mutex<Writes>>,
     /// What reconciliation has seen so far.
     pub(crate) sightings: Mutex<Sightings>,
+    /// What only an operator can settle.
+    pub(crate) alerts: Mutex<Alerts>,
 }
 
 impl Unit {
@@ -38,6 +41,7 @@ impl Unit {
             instances: Mutex::default(),
             writes: Arc::default(),
             sightings: Mutex::default(),
+            alerts: Mutex::default(),
         }
     }
 

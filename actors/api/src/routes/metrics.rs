@@ -4,6 +4,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use stream_metrics::{CONTENT_TYPE, Page};
 use stream_protocol::Op;
+use stream_sessions::Alert;
 
 use super::House;
 use super::open::{PROBE, dependencies};
@@ -21,14 +22,28 @@ pub(super) async fn scrape(
     let mut page = Page::new(PREFIX);
     page.actors(&house.supervisor.status());
     page.requests(&house.requests);
-    let found = async { tokio::join!(dependencies(&house), house.sessions.open()) };
-    if let Ok((dependencies, open)) = tokio::time::timeout(PROBE, found).await {
+    let sessions = &house.sessions;
+    let found = async { tokio::join!(dependencies(&house), sessions.open(), sessions.alerts()) };
+    if let Ok((dependencies, open, alerts)) = tokio::time::timeout(PROBE, found).await {
         let up = |(name, state): (&str, Result<_, _>)| (name.to_owned(), u64::from(state.is_ok()));
         let (help, dependencies) = ("Whether it is there", dependencies.into_iter().map(up));
         page.counts("dependency_up", help, "dependency", dependencies);
         if let Ok(open) = open {
             page.count("sessions_open", "Sessions that this agent serves", open as u64);
         }
+        if let Ok(alerts) = alerts {
+            let (help, counts) = ("What only an operator can settle", count(&alerts));
+            page.counts("alerts", help, "alert", counts);
+        }
     }
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(page.text()))
+}
+
+/// How many there are of each kind. A kind of which there is none is told as well: a series must not
+/// vanish at zero.
+fn count(alerts: &[Alert]) -> impl Iterator<Item = (String, u64)> {
+    Alert::NAMES.into_iter().map(|name| {
+        let count = alerts.iter().filter(|alert| alert.name == name).count();
+        (name.to_owned(), count as u64)
+    })
 }

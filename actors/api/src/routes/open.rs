@@ -56,14 +56,19 @@ fn readiness(dependencies: BTreeMap<&'static str, Result<(), String>>) -> HttpRe
     answer::detailed(StatusCode::SERVICE_UNAVAILABLE, "not ready", states)
 }
 
-/// `GET /1.0/status`
+/// `GET /1.0/status`: how the actors are, and what only an operator can settle.
 pub(super) async fn status(
     request: HttpRequest,
     house: Data<House>,
 ) -> Result<HttpResponse, ApiError> {
     auth::plain(&request, &house.tokens, Op::StatusRead).await?;
     let version = env!("CARGO_PKG_VERSION");
-    Ok(answer::ok(json!({ "version": version, "actors": house.supervisor.status() })))
+    let alerts = tokio::time::timeout(PROBE, house.sessions.alerts()).await;
+    // What they are is told by the actors then.
+    let alerts = alerts.ok().and_then(Result::ok).unwrap_or_default();
+    let alerts: Vec<_> = alerts.into_iter().map(|alert| alert.text).collect();
+    let actors = house.supervisor.status();
+    Ok(answer::ok(json!({ "version": version, "actors": actors, "alerts": alerts })))
 }
 
 #[cfg(test)]

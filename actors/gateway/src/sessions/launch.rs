@@ -14,7 +14,7 @@ use crate::answer::Refused;
 use crate::{agents, clock, documents};
 
 /// A session that no agent has claimed by then ends; in seconds.
-const CLAIM_S: u64 = 30;
+pub(crate) const CLAIM_S: u64 = 30;
 
 /// How long an agent may take to have AMS accept the launch.
 const LAUNCH_DEADLINE: Duration = Duration::from_secs(15);

@@ -1,0 +1,177 @@
+//! `POST /1.0/sessions`: AMS has launched an instance that is to stream, and asks for its session
+//! (`contract.md` 2.2). Nothing public says how the two write to each other; the words are those
+//! that AMS and the gateway's API have for the same things.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use stream_protocol::{AmsInstance, Op, Screen, SessionId};
+
+use super::House;
+use crate::error::ApiError;
+use crate::{answer, auth, body};
+
+/// The longest name of an application, in bytes.
+pub(crate) const MAX_NAME: usize = 256;
+
+/// The longest `Idempotency-Key`, in bytes.
+pub(crate) const MAX_KEY: usize = 128;
+
+/// The body. What is `null`, 0 or empty counts as not given: the clients of AMS write it so.
+#[derive(Deserialize)]
+struct Wanted {
+    instance_id: String,
+    #[serde(alias = "app_name")]
+    app: Option<String>,
+    /// Below 0 is the latest one.
+    app_version: Option<i64>,
+    #[serde(alias = "display")]
+    screen: Option<Size>,
+    #[serde(default)]
+    extra_data: Value,
+}
+
+#[derive(Default, Deserialize)]
+struct Size {
+    width: Option<u32>,
+    height: Option<u32>,
+    fps: Option<u32>,
+    density: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Opened<'a> {
+    /// AMS puts it on the instance, as the tag `session=<id>`.
+    id: &'a SessionId,
+    /// What the instance has to find when it boots: JSON, as text. Holds a token.
+    userdata: &'a str,
+}
+
+/// One instance has one session: asked again, by any unit of AMS and at any agent, the answer is the
+/// same session. So a key needs no memory: who repeats a request with it repeats the instance.
+pub(super) async fn open(
+    request: HttpRequest,
+    payload: Payload,
+    house: Data<House>,
+) -> Result<HttpResponse, ApiError> {
+    auth::plain(&request, &house.tokens, Op::SessionCreate).await?;
+    check_key(&request)?;
+    let instance = parse(&body::read(&request, payload, body::SMALL).await?)?;
+    let (id, userdata) = house.sessions.initiate(instance).await?;
+    Ok(answer::secret(Opened { id: &id, userdata: &userdata }))
+}
+
+fn check_key(request: &HttpRequest) -> Result<(), ApiError> {
+    let Some(key) = request.headers().get("Idempotency-Key") else { return Ok(()) };
+    match key.to_str() {
+        Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(()),
+        _ => {
+            let text = format!("Idempotency-Key has 1 to {MAX_KEY} plain characters");
+            Err(ApiError::malformed(text))
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<AmsInstance, ApiError> {
+    let expected = r#"{"instance_id","app","app_version","screen":{..},"extra_data"}"#;
+    let Wanted { instance_id, app, app_version, screen, extra_data } =
+        body::json(bytes, expected)?;
+    if !AmsInstance::is_id(&instance_id) {
+        return Err(ApiError::malformed("instance_id is the id of an instance"));
+    }
+    let app = app.unwrap_or_default();
+    if app.len() > MAX_NAME {
+        return Err(ApiError::malformed(format!("app is a text of at most {MAX_NAME} bytes")));
+    }
+    let app_version = app_version.and_then(|version| u64::try_from(version).ok());
+    Ok(AmsInstance {
+        id: instance_id,
+        app,
+        app_version: app_version.filter(|version| *version > 0),
+        screen: screen.unwrap_or_default().checked()?,
+        extra_data,
+    })
+}
+
+impl Size {
+    /// Fills in what is not given. Refuses what no screen can be.
+    fn checked(self) -> Result<Screen, ApiError> {
+        let given = |size: Option<u32>, default| size.filter(|size| *size > 0).unwrap_or(default);
+        let Screen { width, height, fps, density } = Screen::default();
+        let screen = Screen {
+            width: given(self.width, width),
+            height: given(self.height, height),
+            fps: given(self.fps, fps),
+            density: given(self.density, density),
+        };
+        screen.checked().map_err(|error| ApiError::malformed(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::ResponseError;
+    use actix_web::test::TestRequest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(body: Value) -> Result<AmsInstance, u16> {
+        let parsed = parse(body.to_string().as_bytes());
+        parsed.map_err(|error| error.status_code().as_u16())
+    }
+
+    #[test]
+    fn an_instance_is_read_with_all_that_ams_says_of_it() {
+        let screen = json!({"width": 719, "height": 1280, "fps": 30, "density": 160});
+        let instance = read(json!({
+            "instance_id": "bvpg7vbmend4td6moir0", "app": "clock", "app_version": 2,
+            "screen": screen, "extra_data": {"user": 1}, "unknown": true,
+        }));
+        let instance = instance.expect("an instance");
+        assert_eq!((instance.id.as_str(), instance.app.as_str()), ("bvpg7vbmend4td6moir0", "clock"));
+        assert_eq!((instance.app_version, &instance.extra_data), (Some(2), &json!({"user": 1})));
+        assert_eq!(instance.screen.width, 720, "encoders need even sizes");
+    }
+
+    #[test]
+    fn zero_values_count_as_not_given() {
+        let bare = read(json!({"instance_id": "i"})).expect("an instance");
+        let zero = json!({"width": 0, "height": 0, "fps": 0, "density": null});
+        let zeros = read(json!({
+            "instance_id": "i", "app_name": null, "app_version": -1, "display": zero,
+            "extra_data": null,
+        }));
+        assert_eq!(zeros, Ok(bare.clone()));
+        assert_eq!((bare.screen, bare.app_version), (Screen::default(), None));
+    }
+
+    #[test]
+    fn what_is_no_instance_is_refused() {
+        for body in [
+            json!({}),
+            json!([]),
+            json!({"instance_id": ""}),
+            json!({"instance_id": "../1"}),
+            json!({"instance_id": "a b"}),
+            json!({"instance_id": 7}),
+            json!({"instance_id": "i", "app": "a".repeat(257)}),
+            json!({"instance_id": "i", "screen": {"width": 9999}}),
+            json!({"instance_id": "i", "screen": {"width": -1}}),
+        ] {
+            assert_eq!(read(body.clone()), Err(400), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_wild_key_is_refused() {
+        let with = |value: &str| {
+            let request = TestRequest::default().insert_header(("Idempotency-Key", value));
+            check_key(&request.to_http_request()).is_ok()
+        };
+        assert!(check_key(&TestRequest::default().to_http_request()).is_ok());
+        assert!(with("bvpg7vbmend4td6moir0"));
+        assert!(!with("") && !with(&"k".repeat(129)) && !with("é"));
+    }
+}

@@ -1,0 +1,195 @@
+//! Sessions of instances that AMS launched by itself. An agent asks for them over NATS under a
+//! public name that all gateways share: whichever is asked stores the session.
+//!
+//! Asks `bridge`. Keeps nothing; a restart loses the request in hand, which its asker repeats.
+
+use std::time::Duration;
+
+use stream_bridge::{Bridge, BridgeError, Inbound};
+use stream_protocol::subjects::{self, Bucket};
+use stream_protocol::{
+    AmsInstance, Code, Initiate, Initiated, Refusal, Reply as Answer, Request, SessionDocument,
+    SessionId, Status, Userdata, Versioned,
+};
+use stream_supervisor::{Handler, Limits, Me, Pending, Reply, Restart, Supervisor, Worker};
+
+use crate::answer::malformed;
+use crate::sessions::{CLAIM_S, MAX_EXTRA_DATA, derived_id};
+use crate::clock;
+
+/// The pause after a failed try to register for requests.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How often a session is looked up that others are just storing.
+const TRIES: usize = 3;
+
+/// Starts the actor; it takes requests from now on.
+pub(crate) fn start(bridge: &Bridge, supervisor: &Supervisor) {
+    let actor = Actor { bridge: bridge.clone() };
+    supervisor.host("initiated", Restart::default(), Limits::default(), move || actor.clone());
+}
+
+#[derive(Clone)]
+struct Actor {
+    bridge: Bridge,
+}
+
+impl Worker for Actor {
+    fn started(&mut self, me: &Me<Self>) {
+        let (bridge, requests) = (self.bridge.clone(), me.mailbox().recipient::<Inbound>());
+        me.spawn(async move {
+            let subject = || subjects::GATEWAY_SESSIONS.to_owned();
+            while bridge.share(subject(), subjects::GATEWAYS, requests.clone()).await.is_err() {
+                tokio::time::sleep(RETRY).await;
+            }
+        });
+    }
+
+    /// The others of the group take what comes from now on.
+    fn stopping(&mut self, _: &Me<Self>) -> Option<Pending<()>> {
+        let bridge = self.bridge.clone();
+        Some(Box::pin(async move {
+            if let Err(error) = bridge.withdraw(subjects::GATEWAY_SESSIONS).await {
+                log::debug!("requests of agents are not withdrawn: {error}");
+            }
+        }))
+    }
+}
+
+impl Handler<Inbound> for Actor {
+    fn handle(&mut self, request: &Inbound, _: &Me<Self>) -> Reply<()> {
+        let (bridge, request) = (self.bridge.clone(), request.clone());
+        Reply::later(async move {
+            let answer = match Versioned::decode(&request.body) {
+                Ok(initiate) => open(&bridge, initiate).await,
+                Err(refusal) => Err(refusal),
+            };
+            request.answer(Answer::encode(answer)).await;
+        })
+    }
+}
+
+/// Stores the session of an instance, unless that is done already, and answers it. Refuses what the
+/// instance could not be told, and an instance whose session has ended.
+async fn open(bridge: &Bridge, initiate: Initiate) -> Result<Initiated, Refusal> {
+    let Initiate { cluster, region, instance } = initiate;
+    let id = id(&cluster, &instance.id);
+    let AmsInstance { id: instance, app, app_version, screen, extra_data } = instance;
+    if extra_data.to_string().len() > MAX_EXTRA_DATA {
+        return Err(malformed(format!("extra_data has at most {MAX_EXTRA_DATA} bytes")));
+    }
+    let request = Request {
+        app,
+        app_version,
+        region,
+        screen,
+        // Whoever launched the instance wants it until he deletes it, however often it is watched.
+        joinable: true,
+        ephemeral: false,
+        idle_time_min: 0,
+        extra_data,
+    };
+    let now = clock::now();
+    let fresh = SessionDocument::of_instance(id, (cluster, instance), request, now, now + CLAIM_S);
+    let session = store(bridge, fresh).await?;
+    let userdata = Userdata::draft(session.id.clone(), &session.request);
+    Ok(Initiated { session: session.id, userdata })
+}
+
+/// Returns the document as it is stored: `fresh`, or what was there before.
+async fn store(bridge: &Bridge, fresh: SessionDocument) -> Result<SessionDocument, Refusal> {
+    let (bucket, key) = (Bucket::Sessions, fresh.id.as_str());
+    for _ in 0..TRIES {
+        let stored = match bridge.read::<SessionDocument>(bucket, key).await {
+            Ok(None) => bridge.create(bucket, key, &fresh).await,
+            Ok(Some(entry)) => match standing(&entry.value)? {
+                Standing::Lives => return Ok(entry.value),
+                Standing::Void => bridge.update(bucket, key, &fresh, entry.revision).await,
+            },
+            Err(error) => Err(error),
+        };
+        match stored {
+            Ok(_) => {
+                let (id, instance) = (&fresh.id, fresh.instance_id.as_deref().unwrap_or_default());
+                log::info!("session {id} created for instance {instance} of AMS");
+                return Ok(fresh);
+            }
+            // Another gateway was faster, for another agent or for the same that asked again.
+            Err(BridgeError::Conflict) => {}
+            Err(error) => return Err(error.refusal()),
+        }
+    }
+    Err(Refusal::new(Code::Busy, "the session is just being created"))
+}
+
+/// What there is of the session when an instance is asked for again.
+#[derive(Debug, PartialEq)]
+enum Standing {
+    /// It waits for an agent, or has one.
+    Lives,
+    /// It waited for an agent in vain, so that AMS was never answered.
+    Void,
+}
+
+fn standing(document: &SessionDocument) -> Result<Standing, Refusal> {
+    match (document.status, &document.owner) {
+        (Status::Created | Status::Active, _) => Ok(Standing::Lives),
+        (_, None) => Ok(Standing::Void),
+        (_, Some(_)) => {
+            let why = document.message();
+            let sentence = format!("the session of this instance has ended: {why}");
+            Err(Refusal::new(Code::Conflict, sentence))
+        }
+    }
+}
+
+/// Returns the id of the session of an instance. No name of an account has a space: nobody gets
+/// there with a key of their own.
+fn id(cluster: &str, instance: &str) -> SessionId {
+    derived_id(&format!("ams {cluster}"), instance)
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::{Owner, Screen};
+
+    use super::*;
+
+    fn document() -> SessionDocument {
+        let request = Request {
+            app: "clock".to_owned(),
+            app_version: None,
+            region: String::new(),
+            screen: Screen::default(),
+            joinable: true,
+            ephemeral: false,
+            idle_time_min: 0,
+            extra_data: serde_json::Value::Null,
+        };
+        let instance = ("c".to_owned(), "i".to_owned());
+        SessionDocument::of_instance(id("c", "i"), instance, request, 0, CLAIM_S)
+    }
+
+    #[test]
+    fn an_instance_has_one_session_and_no_other_instance_has_it() {
+        assert_eq!(id("c", "i"), id("c", "i"));
+        assert_ne!(id("c", "i"), id("c", "j"));
+        assert_ne!(id("c", "i"), id("d", "i"));
+    }
+
+    #[test]
+    fn a_session_that_lives_is_answered_again_and_one_that_ended_is_not_revived() {
+        let owner = Owner { agent: "a".parse().unwrap(), lease_until: 60 };
+        assert_eq!(standing(&document()), Ok(Standing::Lives));
+        let owned = SessionDocument { owner: Some(owner), status: Status::Active, ..document() };
+        assert_eq!(standing(&owned), Ok(Standing::Lives));
+        let ended = SessionDocument { status: Status::Terminated, ..owned };
+        assert_eq!(standing(&ended).unwrap_err().code, Code::Conflict);
+    }
+
+    #[test]
+    fn a_session_that_no_agent_took_is_made_anew() {
+        let void = SessionDocument { status: Status::Error, ..document() };
+        assert_eq!(standing(&void), Ok(Standing::Void));
+    }
+}

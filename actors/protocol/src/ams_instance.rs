@@ -1,0 +1,26 @@
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Screen;
+
+/// An instance that AMS launched by itself, as far as its session has to know it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct AmsInstance {
+    /// The id that AMS gave it.
+    pub id: String,
+    /// Name of the application; empty for an instance of a bare image.
+    pub app: String,
+    pub app_version: Option<u64>,
+    pub screen: Screen,
+    /// Handed to the instance as it came.
+    pub extra_data: Value,
+}
+
+impl AmsInstance {
+    /// Whether `text` can be the id of an instance. The ids of AMS have 20 characters; nothing is
+    /// lost with a little more.
+    pub fn is_id(text: &str) -> bool {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (1..=64).contains(&text.len()) && text.bytes().all(plain)
+    }
+}

@@ -1,0 +1,66 @@
+//! Sessions of instances that AMS launched by itself: AMS asks this unit, this unit the gateways.
+
+use std::time::Duration;
+
+use stream_bridge::{BridgeError, Inbound};
+use stream_protocol::{
+    AmsInstance, Code, Initiate, Initiated, Refusal, SessionId, Userdata, subjects,
+};
+use stream_supervisor::Recipient;
+
+use crate::SessionsError;
+use crate::session::{self, Misfit};
+use crate::unit::{Unit, locked, now};
+
+/// How long a gateway may take to store a session.
+const GATEWAY: Duration = Duration::from_secs(10);
+
+impl Unit {
+    /// Returns the session of an instance, and what the instance is to be told when it boots.
+    /// Whichever unit is asked, and however often, it is the same session.
+    pub(crate) async fn initiate(
+        &self,
+        instance: AmsInstance,
+        requests: Recipient<Inbound>,
+    ) -> Result<(SessionId, String), SessionsError> {
+        let id = instance.id.clone();
+        if self.free() == 0 && !locked(&self.instances).contains_key(&id) {
+            return Err(full());
+        }
+        let cluster = self.neighbours.ams.cluster().await?.id;
+        let region = self.config.region.clone();
+        let initiate = Initiate { cluster: cluster.clone(), region, instance };
+        let subject = subjects::GATEWAY_SESSIONS.to_owned();
+        let asked = self.neighbours.bridge.ask(subject, &initiate, GATEWAY);
+        let Initiated { session, userdata } = asked.await.map_err(no_gateway)?;
+
+        let received = self.neighbours.bridge.change_session(&session, |document| {
+            let deadline = now() + self.config.boot_timeout_s;
+            session::receive(document, self.owner(), &cluster, deadline)
+                .map_err(|Misfit(why)| SessionsError::Conflict(why))
+        });
+        let document = received.await?.value;
+        if self.answers_for(&document) {
+            self.serve(&session, requests).await?;
+            locked(&self.instances).insert(id.clone(), session.clone());
+        }
+        log::info!("session {session} serves instance {id}, which AMS launched");
+        let userdata = Userdata { session_id: session.clone(), ..userdata };
+        Ok((session, self.userdata(userdata).await?))
+    }
+}
+
+/// This unit takes no more sessions.
+pub(crate) fn full() -> SessionsError {
+    let refusal = Refusal::new(Code::Busy, "this agent has no free capacity");
+    BridgeError::Refused(refusal).into()
+}
+
+fn no_gateway(error: BridgeError) -> BridgeError {
+    match error {
+        BridgeError::NoResponder => {
+            Refusal::new(Code::Unavailable, "no gateway is there to store the session").into()
+        }
+        error => error,
+    }
+}

@@ -1,0 +1,370 @@
+//! Sessions of instances that AMS launched by itself: AMS asks an agent, the agent a gateway.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use futures_util::future::try_join_all;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use stream_agent::agent::Agent;
+use stream_agent::dev::site::Site;
+use stream_agent::dev::stack::{Options, Stack};
+use stream_bridge::Bridge;
+use stream_pki::{Identity, Trust, client_config};
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{SessionDocument, TokenKind};
+use stream_simulators::ams::nothing_boots;
+use stream_simulators::client::{Gateway, Session};
+use stream_supervisor::Supervisor;
+use stream_tokens::Mint;
+use support::socket::Socket;
+use support::{APP, Answer, Http, Instance, PATIENCE, eventually, flow};
+use tokio::sync::watch;
+
+/// A stack, and AMS as far as it asks for sessions.
+struct House {
+    stack: Stack,
+    client: Gateway,
+    /// The token that an operator gave to AMS.
+    token: String,
+}
+
+impl House {
+    async fn start() -> anyhow::Result<Self> {
+        let options = Options { launcher: nothing_boots(), ..Options::default() };
+        let stack = Stack::start(options).await?;
+        let token = token(&stack.agent, TokenKind::Ams).await?;
+        let client = stack.client()?;
+        Ok(Self { stack, client, token })
+    }
+
+    /// AMS, as it speaks to the agent of `site`.
+    fn asks(&self, site: &Site) -> anyhow::Result<Http> {
+        Http::new(&site.agent_url(), Some(&self.token), site.agent_pin()?)
+    }
+
+    /// Has AMS launch an instance by itself; returns its id.
+    fn launch(&self, name: &str) -> anyhow::Result<String> {
+        self.stack.ams.plant(name, APP, Vec::new()).context("a launch")
+    }
+
+    /// Has AMS launch an instance and ask for its session; returns the instance's id and its end.
+    async fn stream(&self, name: &str) -> anyhow::Result<(String, Instance)> {
+        let instance = self.launch(name)?;
+        let opened = open(&self.asks(&self.stack.site)?, &instance).await?.success()?;
+        Ok((instance, told(&opened)?))
+    }
+
+    async fn session(&self, instance: &Instance) -> anyhow::Result<Session> {
+        Ok(self.client.get(instance.userdata.session_id.as_str()).await?)
+    }
+
+    /// Waits until the session has `status`.
+    async fn becomes(&self, instance: &Instance, status: &str) -> anyhow::Result<Session> {
+        eventually(status, async || {
+            let session = self.session(instance).await?;
+            Ok((session.status == status).then_some(session))
+        })
+        .await
+    }
+
+    /// The names of the instances that there are.
+    fn instances(&self) -> Vec<String> {
+        self.stack.ams.instances().into_iter().map(|instance| instance.name).collect()
+    }
+
+    /// Returns once the agent has deleted what it has to: it deletes this one in the same way.
+    async fn reconciled(&self) -> anyhow::Result<()> {
+        let ams = &self.stack.ams;
+        let tags = vec![
+            "session=00000000000000000000".to_owned(),
+            "deployment=dev".to_owned(),
+            format!("cluster={}", ams.cluster_id()),
+        ];
+        // The store has to be older than what it is to know of.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        ams.plant("stray", APP, tags).context("a launch")?;
+        ams.wait_until(|all| all.iter().all(|one| one.name != "stray"), PATIENCE).await?;
+        Ok(())
+    }
+
+    /// The documents of all sessions.
+    async fn documents(&self) -> anyhow::Result<Vec<SessionDocument>> {
+        let nats = &self.stack.nats;
+        let config = stream_bridge::Config {
+            servers: vec![nats.url()],
+            ca: nats.ca(),
+            token: Some(nats.token()),
+            credentials: None,
+            certificate: None,
+            key: None,
+            replicas: 1,
+        };
+        let bridge = Bridge::start(config, "test", &Supervisor::default())?;
+        let read = async || Ok(bridge.list::<SessionDocument>(Bucket::Sessions).await.ok());
+        let documents = eventually("read", read).await?;
+        Ok(documents.into_iter().map(|(_, entry)| entry.value).collect())
+    }
+}
+
+async fn token(agent: &Agent, kind: TokenKind) -> anyhow::Result<String> {
+    let expires = Some(SystemTime::now() + Duration::from_secs(600));
+    let subject = "test".to_owned();
+    let mint = Mint { kind, subject, session: None, role: None, generation: None, expires };
+    Ok(agent.tokens.mint(mint).await?.token.to_string())
+}
+
+async fn open(agent: &Http, instance: &str) -> anyhow::Result<Answer> {
+    let screen = json!({ "width": 720, "height": 1280, "fps": 30, "density": 160 });
+    let body = json!({
+        "instance_id": instance, "app": APP, "screen": screen, "extra_data": { "user": 7 },
+    });
+    agent.send(Method::POST, "/1.0/sessions", Some(body)).await
+}
+
+/// The instance that boots with what the agent answered AMS.
+fn told(opened: &Value) -> anyhow::Result<Instance> {
+    let userdata = opened["userdata"].as_str().context("userdata")?;
+    let instance = Instance::told(userdata, watch::channel(false).1)?;
+    assert_eq!(opened["id"], json!(instance.userdata.session_id));
+    Ok(instance)
+}
+
+#[test]
+fn an_instance_has_one_session_whichever_agents_and_gateways_are_asked_and_however_often() {
+    flow(async || {
+        let house = House::start().await?;
+        let (two, second) = house.stack.another_agent("two")?;
+        let (_, another_gateway) = house.stack.another_gateway("other")?;
+        let agents = [house.asks(&house.stack.site)?, house.asks(&two)?];
+        let ready = async || Ok((agents[1].get("/1.0/health/ready").await?.status == 200).then_some(()));
+        eventually("ready", ready).await?;
+        let instance = house.launch("phone")?;
+
+        let asks = (0..12).map(|n| {
+            let agent = &agents[n % 2];
+            let agent = if n % 3 == 0 { agent.clone() } else { agent.keyed(&instance) };
+            let instance = instance.as_str();
+            async move { open(&agent, instance).await }
+        });
+        let mut ids = BTreeSet::new();
+        for answer in try_join_all(asks).await? {
+            assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+            let told = told(&answer.success()?)?;
+            assert_eq!(told.report("running").await?.status, 200, "its token opens its session");
+            ids.insert(told.userdata.session_id);
+        }
+        assert_eq!(ids.len(), 1, "{ids:?}");
+        let documents = house.documents().await?;
+        assert_eq!(documents.len(), 1, "{documents:?}");
+        assert_eq!(documents[0].instance_id.as_deref(), Some(instance.as_str()));
+
+        // AMS asks again, when the first agent and one of the gateways have gone.
+        house.stack.agent.stop().await;
+        another_gateway.stop().await;
+        let again = open(&agents[1], &instance).await?.success()?;
+        assert_eq!(Some(&told(&again)?.userdata.session_id), ids.first());
+        let other = house.launch("tablet")?;
+        let other = open(&agents[1], &other).await?.success()?;
+        assert!(!ids.contains(&told(&other)?.userdata.session_id), "another instance, another one");
+        second.stop().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn it_is_joined_any_number_of_times_and_deleting_the_session_deletes_the_instance() {
+    flow(async || {
+        let house = House::start().await?;
+        let (id, instance) = house.stream("phone").await?;
+        let userdata = &instance.userdata;
+        assert_eq!(userdata.agent_url, house.stack.site.agent_url());
+        assert_eq!(userdata.fingerprints, [house.stack.site.agent_pin()?.to_string()]);
+        let screen = (userdata.display_width, userdata.display_height, userdata.display_density);
+        assert_eq!((screen, userdata.fps), ((720, 1280, 160), 30));
+        assert_eq!(userdata.extra_data, json!({ "user": 7 }));
+        let session = house.session(&instance).await?;
+        assert_eq!((session.app.as_str(), session.status.as_str()), (APP, "created"));
+        assert_eq!((session.container_id.as_str(), session.joinable), (id.as_str(), true));
+        assert_eq!(session.cluster_id, house.stack.ams.cluster_id());
+
+        let commands = instance.commands(0, 0).await?;
+        assert_eq!((&commands["signaling"], &commands["client"]), (&json!("closed"), &Value::Null));
+        assert!(house.client.join(&session.id).await.is_err(), "it does not run yet");
+        assert_eq!(instance.report("running").await?.status, 200);
+        house.becomes(&instance, "active").await?;
+        for generation in 1..=3 {
+            let joined = house.client.join(&session.id).await?;
+            let commands = instance.commands(0, 0).await?;
+            assert_eq!(commands["generation"], generation);
+            assert_eq!(commands["signaling"], "open");
+            let mut socket = Socket::open(&joined, &house.stack).await?;
+            socket.send(&json!({ "type": "discover", "n": generation })).await?;
+            let (_, signals) = instance.read(None, 10).await?;
+            assert_eq!(signals, [(generation, json!({ "type": "discover", "n": generation }))]);
+            let answer = json!({ "type": "resp:discover", "n": generation });
+            instance.write(&format!("a{generation}"), generation, answer.clone()).await?.success()?;
+            assert_eq!(socket.next().await?, answer);
+            socket.close().await?;
+            for client in ["connected", "disconnected"] {
+                let report = json!({ "client": client, "generation": generation });
+                let path = instance.path("");
+                assert_eq!(instance.http.send(Method::PATCH, &path, Some(report)).await?.status, 200);
+            }
+        }
+
+        house.client.delete(&session.id).await?;
+        house.stack.ams.wait_until(|all| all.is_empty(), PATIENCE).await?;
+        house.becomes(&instance, "terminated").await?;
+        let again = open(&house.asks(&house.stack.site)?, &id).await?;
+        assert_eq!(again.status, 400, "its session is over: {again:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn ams_may_delete_the_session_at_the_agent_as_well() {
+    flow(async || {
+        let house = House::start().await?;
+        let (_, instance) = house.stream("phone").await?;
+        let ams = house.asks(&house.stack.site)?;
+        assert_eq!(ams.send(Method::DELETE, &instance.path(""), None).await?.status, 200);
+        house.stack.ams.wait_until(|all| all.is_empty(), PATIENCE).await?;
+        house.becomes(&instance, "terminated").await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_session_ends_with_its_instance_whether_ams_tells_or_not() {
+    flow(async || {
+        let house = House::start().await?;
+        let (id, told) = house.stream("phone").await?;
+        let (_, untold) = house.stream("tablet").await?;
+        for instance in [&told, &untold] {
+            assert_eq!(instance.report("running").await?.status, 200);
+        }
+        // As the one who had AMS launch it.
+        let site = &house.stack.site;
+        let pins = Trust::Pins(vec![house.stack.ams.fingerprint()]);
+        let file = |end: &str| site.agent_dir().join(format!("ams-client.{end}"));
+        let tls = client_config(&pins, Some(&Identity::load(file("crt"), file("key"))?))?;
+        let user = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
+        let url = format!("{}/1.0/instances/{id}", site.ams_url());
+        assert!(user.delete(url).send().await?.status().is_success());
+        let session = house.becomes(&told, "terminated").await?;
+        assert_eq!(session.status_message, "the instance was deleted");
+
+        house.stack.ams.lose("tablet");
+        let session = house.becomes(&untold, "terminated").await?;
+        assert_eq!(session.status_message, "the instance was deleted");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_instance_whose_session_ends_by_itself_stays_with_ams_and_so_do_those_of_strangers() {
+    flow(async || {
+        let house = House::start().await?;
+        let (_, failed) = house.stream("failed").await?;
+        let (_, live) = house.stream("live").await?;
+        // Of somebody else, and yet with the tag that AMS puts on what streams.
+        let tag = format!("session={}", failed.userdata.session_id);
+        house.stack.ams.plant("stranger", APP, vec![tag]).context("a launch")?;
+        assert_eq!(live.report("running").await?.status, 200);
+        assert_eq!(failed.report("error").await?.status, 200);
+        let session = house.becomes(&failed, "error").await?;
+        assert_eq!(session.status_message, "the instance failed");
+        // Nobody wants it any more, and what is over stays as it is.
+        house.client.delete(&session.id).await?;
+        house.reconciled().await?;
+        assert_eq!(house.instances(), ["failed", "live", "stranger"]);
+        assert_eq!(house.session(&live).await?.status, "active");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_instance_that_never_comes_up_costs_its_session_and_nothing_else() {
+    flow(async || {
+        let mut house = House::start().await?;
+        house.stack.wiring.boot_timeout_s = 1;
+        let (site, impatient) = house.stack.another_agent("impatient")?;
+        let agent = house.asks(&site)?;
+        let instance = house.launch("phone")?;
+        let opened = eventually("open", async || {
+            let answer = open(&agent, &instance).await?;
+            Ok((answer.status == StatusCode::CREATED).then_some(answer))
+        });
+        let instance = told(&opened.await?.success()?)?;
+        let session = house.becomes(&instance, "error").await?;
+        assert_eq!(session.status_message, "the instance did not get ready in time");
+        house.reconciled().await?;
+        assert_eq!(house.instances(), ["phone"]);
+        impatient.stop().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn only_ams_may_ask_and_only_for_an_instance() {
+    flow(async || {
+        let house = House::start().await?;
+        let ams = house.asks(&house.stack.site)?;
+        let (_, instance) = house.stream("phone").await?;
+        let other = house.launch("tablet")?;
+        for (token, expected) in [
+            (None, 401),
+            (Some("AgEUYW5ib3gtc3RyZWFt".to_owned()), 401),
+            (Some(house.stack.token.clone()), 401),
+            (Some(instance.userdata.token.clone()), 403),
+            (Some(token(&house.stack.agent, TokenKind::Monitor).await?), 403),
+        ] {
+            let answer = open(&ams.with(token.as_deref()), &other).await?;
+            assert_eq!(answer.status, expected, "{answer:?}");
+        }
+        let long = "x".repeat(9 * 1024);
+        for body in [
+            json!({ "app": APP }),
+            json!({ "instance_id": "../phone" }),
+            json!({ "instance_id": other, "extra_data": long }),
+        ] {
+            let answer = ams.send(Method::POST, "/1.0/sessions", Some(body)).await?;
+            assert_eq!(answer.status, 400, "{answer:?}");
+        }
+        let answer = open(&ams.keyed(&"k".repeat(200)), &other).await?;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert_eq!(house.documents().await?.len(), 1, "nothing was made of all that");
+        Ok(())
+    });
+}
+
+#[test]
+fn without_a_gateway_or_nats_ams_is_asked_to_come_back_and_nothing_is_half_made() {
+    flow(async || {
+        let mut house = House::start().await?;
+        let ams = house.asks(&house.stack.site)?;
+        let instance = house.launch("phone")?;
+        house.stack.gateway.stop().await;
+        let refused = open(&ams, &instance).await?;
+        assert_eq!((refused.status, refused.retry_after), (StatusCode::SERVICE_UNAVAILABLE, true));
+        assert_eq!(house.documents().await?, []);
+
+        let (_, gateway) = house.stack.another_gateway("other")?;
+        let opened = eventually("open", async || {
+            let answer = open(&ams, &instance).await?;
+            Ok((answer.status == StatusCode::CREATED).then_some(answer))
+        });
+        told(&opened.await?.success()?)?;
+
+        house.stack.nats.stop();
+        let other = house.launch("tablet")?;
+        let refused = open(&ams, &other).await?;
+        assert_eq!((refused.status, refused.retry_after), (StatusCode::SERVICE_UNAVAILABLE, true));
+        gateway.stop().await;
+        Ok(())
+    });
+}
