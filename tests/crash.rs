@@ -15,7 +15,9 @@ use stream_protocol::subjects::Bucket;
 use stream_protocol::{Presence, SessionDocument, Status};
 use stream_simulators::ams::Faults;
 use stream_supervisor::{Supervisor, detached};
-use support::{APP, Http, eventually, flow, light_instances};
+use support::{APP, Answer, Http, eventually, flow, light_instances};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 const AGENTS: [&str; 3] = ["one", "two", "three"];
 
@@ -113,11 +115,26 @@ impl House {
         found.with_context(|| format!("never {what}"))
     }
 
-    /// Asks for a session as a client does that will ask again, and does not wait for the answer.
-    fn ask(&self, key: &str) {
+    /// Asks for a session as a client does that will ask again. The answer is told, if one comes.
+    fn ask(&self, key: &str) -> oneshot::Receiver<Answer> {
         let (gateway, key) = (self.gateway.clone(), key.to_owned());
-        let asked = async move { drop(gateway.create_with_key(APP, &key).await) };
-        detached("the client's question", asked);
+        let (tell, told) = oneshot::channel();
+        detached("the client's question", async move {
+            if let Ok(answer) = gateway.create_with_key(APP, &key).await {
+                // Mostly nobody waits for it.
+                let _ = tell.send(answer);
+            }
+        });
+        told
+    }
+
+    /// Whether the owner of the session has come to ask AMS, which takes the token that it mints.
+    fn has_minted(&self, session: &SessionDocument) -> bool {
+        let Some(unit) = self.units.iter().find(|unit| unit.site.agent == owner(session)) else {
+            return false;
+        };
+        let log = std::fs::read_to_string(unit.process.log()).unwrap_or_default();
+        log.contains(&format!("session {} is launched as", session.id))
     }
 
     /// How many instances serve the session.
@@ -136,11 +153,52 @@ fn owner(document: &SessionDocument) -> &str {
 enum Moment {
     /// Claimed, and the launch has not got to AMS.
     Claimed,
+    /// The token is minted and AMS is asked; it carries that out, twice, while nobody owns it.
+    Minted,
+    /// The same; AMS carries it out when the next owner has long made the launch again.
+    Late,
     /// AMS has launched, and the owner does not know.
     Launched,
     /// All is written down.
     Recorded,
+    /// The client has its answer.
+    Replied,
 }
+
+impl Moment {
+    const ALL: [Self; 6] = [
+        Self::Claimed,
+        Self::Minted,
+        Self::Late,
+        Self::Launched,
+        Self::Recorded,
+        Self::Replied,
+    ];
+
+    /// What gives the time to strike then.
+    fn faults(self) -> Faults {
+        let pause = Duration::from_secs(2);
+        match self {
+            Self::Claimed => Faults { late_launch: pause, ..Faults::default() },
+            Self::Minted => Faults { late_launch: pause, double_launch: true, ..Faults::default() },
+            Self::Late => Faults { late_launch: LATE, double_launch: true, ..Faults::default() },
+            Self::Launched => Faults { late_answer: pause, ..Faults::default() },
+            Self::Recorded | Self::Replied => Faults::default(),
+        }
+    }
+
+    fn has_come(self, house: &House, document: &SessionDocument) -> bool {
+        match self {
+            Self::Claimed => document.owner.is_some(),
+            Self::Minted | Self::Late => house.has_minted(document),
+            Self::Launched => house.instances(document) > 0,
+            Self::Recorded | Self::Replied => document.instance_id.is_some(),
+        }
+    }
+}
+
+/// How late AMS carries out a launch whose asker is long dead.
+const LATE: Duration = Duration::from_secs(20);
 
 /// Strikes the owner of a new session at `moment` and returns the session once another agent has
 /// it with its one instance.
@@ -152,23 +210,14 @@ async fn strike(
 ) -> anyhow::Result<(SessionDocument, String)> {
     let known = house.bridge.list::<SessionDocument>(Bucket::Sessions).await?;
     let before: Vec<_> = known.into_iter().map(|(key, _)| key).collect();
-    let pause = Duration::from_secs(2);
-    house.stack.ams.set_faults(match moment {
-        Moment::Claimed => Faults { late_launch: pause, ..Faults::default() },
-        Moment::Launched => Faults { late_answer: pause, ..Faults::default() },
-        Moment::Recorded => Faults::default(),
-    });
-    house.ask(key);
-    let recorded = matches!(moment, Moment::Recorded);
-    let has_come_so_far = |document: &SessionDocument| {
-        let launched = house.instances(document) > 0;
-        match moment {
-            Moment::Claimed => document.owner.is_some(),
-            Moment::Launched => launched,
-            Moment::Recorded => document.instance_id.is_some(),
-        }
-    };
-    let session = house.session("struck", &before, has_come_so_far).await?;
+    house.stack.ams.set_faults(moment.faults());
+    let answer = house.ask(key);
+    if let Moment::Replied = moment {
+        assert_eq!(answer.await?.status, 201);
+    }
+    let has_come = |document: &SessionDocument| moment.has_come(house, document);
+    let session = house.session("struck", &before, has_come).await?;
+    let recorded = matches!(moment, Moment::Recorded | Moment::Replied);
     assert_eq!(session.instance_id.is_some(), recorded, "struck too late at {moment:?}");
     let struck = owner(&session).to_owned();
     blow(house.unit(&struck)?)?;
@@ -188,37 +237,55 @@ async fn is_active(house: &House, session: &SessionDocument) -> anyhow::Result<(
     house.session("active", &[], active).await.map(drop)
 }
 
+async fn kill_again_and_again(moment: Moment) -> anyhow::Result<()> {
+    let rounds = match (std::env::var_os("STREAM_TEST_LONG"), moment) {
+        (Some(_), _) => 20,
+        (None, Moment::Late) => 1,
+        (None, _) => 3,
+    };
+    let mut house = House::start().await?;
+    for round in 0..rounds {
+        let asked = Instant::now();
+        let kill = |unit: &mut Unit| {
+            unit.process.kill();
+            Ok(())
+        };
+        let (session, struck) = strike(&mut house, &round.to_string(), moment, kill).await?;
+        // Its instance may know this unit's address alone.
+        let unit = house.unit(&struck)?;
+        *unit = Unit::start(unit.site.clone())?;
+        is_active(&house, &session).await?;
+        if let Moment::Late = moment {
+            tokio::time::sleep_until(asked + LATE + Duration::from_secs(1)).await;
+        }
+        assert_eq!(house.instances(&session), 1, "after the return, at {moment:?}");
+    }
+    assert_eq!(house.stack.ams.instances().len(), rounds, "at {moment:?}");
+    let all = house.bridge.list::<SessionDocument>(Bucket::Sessions).await?;
+    let live = all.iter().filter(|(_, entry)| entry.value.status == Status::Active);
+    assert_eq!((live.count(), all.len()), (rounds, rounds), "at {moment:?}");
+    Ok(())
+}
+
 #[test]
 fn whenever_its_agent_is_killed_a_session_has_one_instance_and_another_agent() {
-    flow(async || {
-        let rounds = if std::env::var_os("STREAM_TEST_LONG").is_some() { 20 } else { 1 };
-        let mut house = House::start().await?;
-        for round in 0..rounds {
-            for moment in [Moment::Claimed, Moment::Launched, Moment::Recorded] {
-                let key = format!("{moment:?}-{round}");
-                let kill = |unit: &mut Unit| {
-                    unit.process.kill();
-                    Ok(())
-                };
-                let (session, struck) = strike(&mut house, &key, moment, kill).await?;
-                // Its instance may know this unit's address alone.
-                let unit = house.unit(&struck)?;
-                *unit = Unit::start(unit.site.clone())?;
-                is_active(&house, &session).await?;
-                assert_eq!(house.instances(&session), 1, "after the return, at {moment:?}");
-            }
+    // Most of the time is waited for leases: the moments share it, each in a house of its own.
+    std::thread::scope(|scope| {
+        for moment in Moment::ALL {
+            let killed = async move || {
+                kill_again_and_again(moment).await.with_context(|| format!("at {moment:?}"))
+            };
+            scope.spawn(move || flow(killed));
         }
-        assert_eq!(house.stack.ams.instances().len(), 3 * rounds);
-        Ok(())
     });
 }
 
 #[test]
 fn an_agent_that_is_held_up_for_longer_than_its_lease_has_no_say_when_it_goes_on() {
-    flow(async || {
+    let held_up = async |moment| {
         let mut house = House::start().await?;
         let stop = |unit: &mut Unit| unit.process.suspend();
-        let (session, struck) = strike(&mut house, "held-up", Moment::Claimed, stop).await?;
+        let (session, struck) = strike(&mut house, "held-up", moment, stop).await?;
         house.unit(&struck)?.process.wake()?;
         is_active(&house, &session).await?;
         // A round of sweeps of every unit.
@@ -228,5 +295,10 @@ fn an_agent_that_is_held_up_for_longer_than_its_lease_has_no_say_when_it_goes_on
         assert_eq!((present.status, house.instances(&session)), (Status::Active, 1));
         assert_eq!(house.stack.ams.instances().len(), 1);
         Ok(())
+    };
+    std::thread::scope(|scope| {
+        for moment in [Moment::Claimed, Moment::Minted] {
+            scope.spawn(move || flow(async || held_up(moment).await));
+        }
     });
 }

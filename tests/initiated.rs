@@ -16,7 +16,7 @@ use stream_bridge::Bridge;
 use stream_pki::{Identity, Trust, client_config};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{SessionDocument, TokenKind};
-use stream_simulators::ams::nothing_boots;
+use stream_simulators::ams::{Faults, nothing_boots};
 use stream_simulators::client::{Gateway, Session};
 use stream_supervisor::Supervisor;
 use stream_tokens::Mint;
@@ -258,6 +258,7 @@ fn the_session_ends_with_its_instance_whether_ams_tells_or_not() {
         let session = house.becomes(&told, "terminated").await?;
         assert_eq!(session.status_message, "the instance was deleted");
 
+        house.stack.ams.set_faults(Faults { lost_event_every: 1, ..Faults::default() });
         house.stack.ams.lose("tablet");
         let session = house.becomes(&untold, "terminated").await?;
         assert_eq!(session.status_message, "the instance was deleted");

@@ -145,11 +145,11 @@ pub(crate) fn launched(
 }
 
 /// Whether the owner was stopped between its claim and the answer of AMS: the launch is to be made
-/// again, under the same name.
+/// again, under the same name. Its instance may be there and say that it runs, all the same.
 pub(crate) fn is_half_launched(document: &SessionDocument, agent: &AgentId) -> bool {
     let wanted = document.desired.state == DesiredState::Running;
-    let created = document.status == Status::Created;
-    is_owned_by(document, agent) && created && wanted && document.instance_id.is_none()
+    let lives = matches!(document.status, Status::Created | Status::Active);
+    is_owned_by(document, agent) && lives && wanted && document.instance_id.is_none()
 }
 
 /// Takes what the instance says of itself.
@@ -390,6 +390,9 @@ mod tests {
         let mut unwanted = claimed();
         unwanted.desired.state = DesiredState::Terminated;
         assert!(!is_half_launched(&unwanted, &me));
+        let mut unknown = claimed();
+        reported(&mut unknown, &report(ReportedStatus::Running), 1010).unwrap();
+        assert!(is_half_launched(&unknown, &me), "which instance it is, nobody has noted");
     }
 
     #[test]
