@@ -166,14 +166,8 @@ enum Moment {
 }
 
 impl Moment {
-    const ALL: [Self; 6] = [
-        Self::Claimed,
-        Self::Minted,
-        Self::Late,
-        Self::Launched,
-        Self::Recorded,
-        Self::Replied,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Claimed, Self::Minted, Self::Late, Self::Launched, Self::Recorded, Self::Replied];
 
     /// What gives the time to strike then.
     fn faults(self) -> Faults {

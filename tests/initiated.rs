@@ -140,7 +140,8 @@ fn an_instance_has_one_session_whichever_agents_and_gateways_are_asked_and_howev
         let (two, second) = house.stack.another_agent("two")?;
         let (_, another_gateway) = house.stack.another_gateway("other")?;
         let agents = [house.asks(&house.stack.site)?, house.asks(&two)?];
-        let ready = async || Ok((agents[1].get("/1.0/health/ready").await?.status == 200).then_some(()));
+        let ready =
+            async || Ok((agents[1].get("/1.0/health/ready").await?.status == 200).then_some(()));
         eventually("ready", ready).await?;
         let instance = house.launch("phone")?;
 
@@ -206,13 +207,19 @@ fn it_is_joined_any_number_of_times_and_deleting_the_session_deletes_the_instanc
             let (_, signals) = instance.read(None, 10).await?;
             assert_eq!(signals, [(generation, json!({ "type": "discover", "n": generation }))]);
             let answer = json!({ "type": "resp:discover", "n": generation });
-            instance.write(&format!("a{generation}"), generation, answer.clone()).await?.success()?;
+            instance
+                .write(&format!("a{generation}"), generation, answer.clone())
+                .await?
+                .success()?;
             assert_eq!(socket.next().await?, answer);
             socket.close().await?;
             for client in ["connected", "disconnected"] {
                 let report = json!({ "client": client, "generation": generation });
                 let path = instance.path("");
-                assert_eq!(instance.http.send(Method::PATCH, &path, Some(report)).await?.status, 200);
+                assert_eq!(
+                    instance.http.send(Method::PATCH, &path, Some(report)).await?.status,
+                    200
+                );
             }
         }
 

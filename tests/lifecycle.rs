@@ -2,12 +2,14 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use anyhow::Context;
 use reqwest::Method;
 use serde_json::json;
-use stream_protocol::Screen;
+use stream_protocol::{Screen, TokenKind};
 use stream_simulators::ams::Faults;
+use stream_tokens::Mint;
 use support::{APP, Http, PATIENCE, Played, eventually, flow};
 
 fn tags(played: &Played, session: &str, deployment: &str, cluster: &str) -> Vec<String> {
@@ -65,6 +67,162 @@ fn a_launch_that_ams_carries_out_late_and_twice_leaves_no_instance_behind() {
         let instances = ams.wait_until(launched, PATIENCE).await?;
         assert_eq!(instances.len(), 1, "{instances:?}");
         ams.wait_until(|all| all.is_empty(), PATIENCE).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_launch_whose_answer_is_lost_leaves_no_instance_behind() {
+    flow(async || {
+        let played = Played::start().await?;
+        let ams = &played.stack.ams;
+        // Longer than the agent waits for one answer.
+        let late_answer = Duration::from_secs(11);
+        ams.set_faults(Faults { late_answer, ..Faults::default() });
+        let launched = |all: &[stream_simulators::ams::Instance]| all.len() == 1;
+        let (refused, instances) = tokio::join!(
+            played.client.create(APP, Screen::default()),
+            ams.wait_until(launched, PATIENCE)
+        );
+        assert!(refused.is_err(), "AMS did not answer");
+        instances?;
+        ams.set_faults(Faults::default());
+        ams.wait_until(|all| all.is_empty(), PATIENCE).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_session_that_is_deleted_while_it_is_launched_leaves_no_instance_behind() {
+    flow(async || {
+        let played = Played::start().await?;
+        let (ams, site) = (&played.stack.ams, &played.stack.site);
+        for faults in [
+            Faults { late_launch: Duration::from_secs(1), ..Faults::default() },
+            Faults { late_answer: Duration::from_secs(1), ..Faults::default() },
+        ] {
+            ams.set_faults(faults.clone());
+            let known = played.client.list().await?;
+            let delete = async || {
+                let id = eventually("stored", async || {
+                    let ids = played.client.list().await?;
+                    Ok(ids.into_iter().find(|id| !known.contains(id)))
+                });
+                let id = id.await?;
+                let claimed = async || {
+                    let session = played.client.get(&id).await?;
+                    Ok((!session.cluster_id.is_empty()).then_some(()))
+                };
+                eventually("claimed", claimed).await?;
+                if !faults.late_answer.is_zero() {
+                    ams.wait_until(|all| !all.is_empty(), PATIENCE).await?;
+                }
+                played.client.delete(&id).await?;
+                anyhow::Ok(id)
+            };
+            let gateway =
+                Http::new(&site.gateway_url(), Some(&played.stack.token), site.gateway_pin()?)?;
+            let body = Some(json!({ "app": APP }));
+            let create = gateway.send(Method::POST, "/1.0/sessions", body);
+            let (created, deleted) = tokio::join!(create, delete());
+            let (answer, id) = (created?, deleted?);
+            assert!(!answer.status.is_server_error(), "{answer:?}");
+            eventually("over", async || {
+                Ok((played.client.get(&id).await?.status == "terminated").then_some(()))
+            })
+            .await?;
+            ams.wait_until(|all| all.is_empty(), PATIENCE).await?;
+        }
+        Ok(())
+    });
+}
+
+/// What the agent tells of alerts: the numbers of those named `name`, and the sentences.
+async fn alerts(played: &Played, name: &str) -> anyhow::Result<(u64, Vec<String>)> {
+    let site = &played.stack.site;
+    let minted = played.stack.agent.tokens.mint(Mint {
+        kind: TokenKind::Monitor,
+        subject: "test".to_owned(),
+        session: None,
+        role: None,
+        generation: None,
+        expires: Some(SystemTime::now() + Duration::from_secs(60)),
+    });
+    let token = minted.await?.token.to_string();
+    let agent = Http::new(&site.agent_url(), Some(&token), site.agent_pin()?)?;
+    let page = agent.get("/metrics").await?;
+    let page = page.body.as_str().context("text")?.to_owned();
+    let series = format!("anbox_stream_agent_alerts{{alert=\"{name}\"}} ");
+    let number = page.lines().find_map(|line| line.strip_prefix(series.as_str()));
+    let status = agent.get("/1.0/status").await?.success()?;
+    let sentences = serde_json::from_value(status["alerts"].clone())?;
+    Ok((number.context("a series")?.parse()?, sentences))
+}
+
+#[test]
+fn an_instance_that_will_not_go_is_reported_until_it_does() {
+    flow(async || {
+        let mut played = Played::start().await?;
+        let (created, _instance) = played.create().await?;
+        const KIND: &str = "lingering_instance";
+        assert_eq!(alerts(&played, KIND).await?, (0, Vec::new()));
+        played.stack.ams.set_faults(Faults { lying_deletes: u32::MAX, ..Faults::default() });
+        played.client.delete(&created.id).await?;
+        let told = eventually("told", async || {
+            let (number, sentences) = alerts(&played, KIND).await?;
+            Ok((number == 1).then_some(sentences))
+        })
+        .await?;
+        let name = format!("instance s-{}-1 is still there after", created.id);
+        assert!(told[0].starts_with(&name), "{told:?}");
+        assert_eq!(played.client.get(&created.id).await?.status, "terminating");
+
+        played.stack.ams.set_faults(Faults::default());
+        played.stack.ams.wait_until(|all| all.is_empty(), PATIENCE).await?;
+        eventually("settled", async || {
+            Ok((alerts(&played, KIND).await? == (0, Vec::new())).then_some(()))
+        })
+        .await
+    });
+}
+
+#[test]
+fn instances_that_the_store_should_know_and_does_not_are_reported_and_stay() {
+    flow(async || {
+        let played = Played::start().await?;
+        let ams = &played.stack.ams;
+        // The store has to be older than what it is to know of.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        for name in ["one", "two", "three"] {
+            ams.plant(name, APP, tags(&played, NOBODY, "dev", "")).context("planted")?;
+        }
+        const KIND: &str = "doubtful_instances";
+        let told = eventually("told", async || {
+            let (number, sentences) = alerts(&played, KIND).await?;
+            Ok((number == 1).then_some(sentences))
+        })
+        .await?;
+        assert!(told[0].starts_with("3 of 3 instances"), "{told:?}");
+        assert_eq!(ams.instances().len(), 3);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_session_that_is_not_ephemeral_stays_after_its_end_until_it_is_deleted() {
+    flow(async || {
+        let mut played = Played::start().await?;
+        let body = json!({ "app": APP, "ephemeral": false });
+        let created = played.client.create_from(&body).await?;
+        let instance = played.booted().await?;
+        assert_eq!(instance.report("stopped").await?.status, 200);
+        eventually("over", async || {
+            Ok((played.client.get(&created.id).await?.status == "terminated").then_some(()))
+        })
+        .await?;
+        played.client.delete(&created.id).await?;
+        assert!(played.client.get(&created.id).await.is_err(), "it is forgotten");
+        assert_eq!(played.client.list().await?, Vec::<String>::new());
         Ok(())
     });
 }

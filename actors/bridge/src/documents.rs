@@ -34,11 +34,10 @@ impl Bridge {
             if value == read.value {
                 return Ok(read);
             }
-            let written = if value.status.is_final() && !value.is_kept() {
-                let (bucket, key) = (Bucket::Sessions, id.as_str());
-                self.expire(bucket, key, &value, read.revision, TOMBSTONE).await
-            } else {
-                self.update(Bucket::Sessions, id.as_str(), &value, read.revision).await
+            let (bucket, key) = (Bucket::Sessions, id.as_str());
+            let written = match life(&value) {
+                Some(life) => self.expire(bucket, key, &value, read.revision, life).await,
+                None => self.update(bucket, key, &value, read.revision).await,
             };
             match written {
                 Ok(revision) => return Ok(Entry { value, revision }),
@@ -47,5 +46,41 @@ impl Bridge {
             }
         }
         Err(BridgeError::Conflict.into())
+    }
+}
+
+/// How long a document stays from now on; `None` until somebody removes it.
+fn life(document: &SessionDocument) -> Option<Duration> {
+    (document.status.is_final() && !document.is_kept()).then_some(TOMBSTONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::{Origin, Request, Status};
+
+    use super::*;
+
+    fn document(status: Status, ephemeral: bool) -> SessionDocument {
+        let request: Request = serde_json::from_str(
+            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
+                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
+        )
+        .unwrap();
+        let request = Request { ephemeral, ..request };
+        let document = SessionDocument::new(SessionId::random(), request, 0, 30);
+        SessionDocument { status, ..document }
+    }
+
+    #[test]
+    fn an_ended_session_is_told_for_an_hour_and_one_that_is_not_ephemeral_until_it_is_deleted() {
+        for status in [Status::Terminated, Status::Error] {
+            assert_eq!(life(&document(status, true)), Some(TOMBSTONE));
+            assert_eq!(life(&document(status, false)), None);
+            let of_ams = SessionDocument { origin: Origin::Ams, ..document(status, false) };
+            assert_eq!(life(&of_ams), Some(TOMBSTONE), "no client asks for it");
+        }
+        for status in [Status::Created, Status::Active, Status::Terminating] {
+            assert_eq!(life(&document(status, true)), None);
+        }
     }
 }

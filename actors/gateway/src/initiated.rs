@@ -14,8 +14,8 @@ use stream_protocol::{
 use stream_supervisor::{Handler, Limits, Me, Pending, Reply, Restart, Supervisor, Worker};
 
 use crate::answer::malformed;
-use crate::sessions::{CLAIM_S, MAX_EXTRA_DATA, derived_id};
 use crate::clock;
+use crate::sessions::{CLAIM_S, MAX_EXTRA_DATA, derived_id};
 
 /// The pause after a failed try to register for requests.
 const RETRY: Duration = Duration::from_millis(500);

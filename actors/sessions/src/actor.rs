@@ -7,16 +7,16 @@ use actix::Message;
 use stream_bridge::{Entry, Inbound};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    AmsInstance, Ask, ClientIce, ClientReport, Code, IceServer, Launch, Refusal, Reply as Answer, Report,
-    SessionDocument, SessionId, Terminate, Versioned, subjects,
+    AmsInstance, Ask, ClientIce, ClientReport, Code, IceServer, Launch, Refusal, Reply as Answer,
+    Report, SessionDocument, SessionId, Terminate, Versioned, subjects,
 };
 use stream_supervisor::{Handler, Me, Reply, Worker};
 use stream_turn::Side;
 
-use crate::{Alert, SessionsError};
 use crate::idle;
 use crate::session::{self, Misfit};
 use crate::unit::{Unit, locked, now};
+use crate::{Alert, SessionsError};
 
 /// The pause after a failed try to register for requests.
 const RETRY: Duration = Duration::from_millis(500);

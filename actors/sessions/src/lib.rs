@@ -30,8 +30,8 @@ use stream_bridge::{Bridge, Feed, Tail};
 use stream_pki::ServedIdentity;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    AgentId, AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, Page, Posted, Report,
-    SessionDocument, SessionId,
+    AgentId, AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, Page, Posted,
+    Report, SessionDocument, SessionId,
 };
 use stream_socket::{Carrier, Frames};
 use stream_supervisor::{Limits, Mailbox, Restart, Supervisor};

@@ -185,7 +185,8 @@ impl Sightings {
         for document in look.documents.iter().filter(|document| is_served(document, rules)) {
             let Some(instance) = session::instance(document) else { continue };
             // A name is what somebody chose; the id of a stranger is nobody's choice.
-            let listed = if is_amss(document) { by_id.get(instance) } else { by_name.get(instance) };
+            let listed =
+                if is_amss(document) { by_id.get(instance) } else { by_name.get(instance) };
             let listed = listed.copied();
             if listed.is_none() {
                 missing.insert(document.id.clone());

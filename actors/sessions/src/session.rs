@@ -343,7 +343,8 @@ mod tests {
             |document| reported(document, &report(ReportedStatus::Error), 1010).unwrap(),
             |document| reported(document, &report(ReportedStatus::Stopped), 1010).unwrap(),
         ];
-        for (end, status) in ends.into_iter().zip([Status::Error, Status::Error, Status::Terminated])
+        for (end, status) in
+            ends.into_iter().zip([Status::Error, Status::Error, Status::Terminated])
         {
             let mut document = received();
             end(&mut document);

@@ -75,8 +75,7 @@ fn check_key(request: &HttpRequest) -> Result<(), ApiError> {
 
 fn parse(bytes: &[u8]) -> Result<AmsInstance, ApiError> {
     let expected = r#"{"instance_id","app","app_version","screen":{..},"extra_data"}"#;
-    let Wanted { instance_id, app, app_version, screen, extra_data } =
-        body::json(bytes, expected)?;
+    let Wanted { instance_id, app, app_version, screen, extra_data } = body::json(bytes, expected)?;
     if !AmsInstance::is_id(&instance_id) {
         return Err(ApiError::malformed("instance_id is the id of an instance"));
     }
@@ -130,7 +129,10 @@ mod tests {
             "screen": screen, "extra_data": {"user": 1}, "unknown": true,
         }));
         let instance = instance.expect("an instance");
-        assert_eq!((instance.id.as_str(), instance.app.as_str()), ("bvpg7vbmend4td6moir0", "clock"));
+        assert_eq!(
+            (instance.id.as_str(), instance.app.as_str()),
+            ("bvpg7vbmend4td6moir0", "clock")
+        );
         assert_eq!((instance.app_version, &instance.extra_data), (Some(2), &json!({"user": 1})));
         assert_eq!(instance.screen.width, 720, "encoders need even sizes");
     }

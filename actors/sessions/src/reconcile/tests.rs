@@ -125,6 +125,54 @@ fn an_instance_of_another_cluster_is_never_ours_to_delete() {
 }
 
 #[test]
+fn a_tag_that_names_an_ended_session_of_ours_makes_no_instance_ours() {
+    let session = SessionId::random();
+    let mut stranger = instance(&session);
+    stranger.tags.truncate(1);
+    let ended = document(&session, Status::Terminated);
+    assert_eq!(Watch::new().settle(&[stranger], &[ended]), Plan::default());
+}
+
+/// The session of an instance that AMS launched by itself.
+fn of_ams(session: &SessionId, status: Status) -> SessionDocument {
+    let origin = Origin::Ams;
+    SessionDocument { origin, instance_name: None, ..document(session, status) }
+}
+
+#[test]
+fn what_ams_launched_is_never_condemned_whatever_became_of_its_session() {
+    let session = SessionId::random();
+    let tagged = instance(&session);
+    let mut plain = tagged.clone();
+    plain.tags.truncate(1);
+    for status in [Status::Active, Status::Terminating, Status::Terminated, Status::Error] {
+        for instance in [&tagged, &plain] {
+            let look = ([instance.clone()], [of_ams(&session, status)]);
+            assert_eq!(Watch::new().settle(&look.0, &look.1), Plan::default(), "{status}");
+        }
+    }
+    assert_eq!(Watch::new().settle(&[plain], &[]), Plan::default(), "of no session at all");
+}
+
+#[test]
+fn what_ams_launched_is_known_by_its_id_and_ends_its_session_when_it_is_gone() {
+    let session = SessionId::random();
+    let document = of_ams(&session, Status::Active);
+    let mut named_alike = instance(&session);
+    named_alike.id = "another".to_owned();
+    let plan = Watch::new().settle(&[named_alike], std::slice::from_ref(&document));
+    assert!(plan.delete.is_empty(), "{plan:?}");
+    let [Loss { cause, failed: false, .. }] = plan.end.as_slice() else { panic!("{plan:?}") };
+    assert_eq!(cause, "the instance was deleted");
+
+    let mut stopped = instance(&session);
+    stopped.name = "chosen by its owner".to_owned();
+    stopped.status = InstanceStatus::Stopped;
+    let plan = Watch::new().look(&[stopped], &[document]);
+    assert_eq!(plan.end[0].cause, "the instance stopped");
+}
+
+#[test]
 fn an_instance_whose_session_comes_to_light_between_two_sightings_stays() {
     let session = SessionId::random();
     let (instances, documents) = ([instance(&session)], [document(&session, Status::Created)]);
