@@ -187,10 +187,10 @@ fn an_agent_that_starts_again_takes_up_its_sessions() {
             Err(error) => Err(error.into()),
         })
         .await?;
-        assert_eq!(
-            instance.commands(0, 0).await?["generation"].as_u64().map(|g| g >= 1),
-            Some(true)
-        );
+        // It may take a moment longer until it can check tokens.
+        let asked = async || Ok(instance.commands(0, 0).await.ok());
+        let commands = eventually("answered", asked).await?;
+        assert!(commands["generation"].as_u64().is_some_and(|generation| generation >= 1));
         played.client.delete(&created.id).await?;
         played.stack.ams.wait_until(|instances| instances.is_empty(), PATIENCE).await?;
         Ok(())
