@@ -82,15 +82,11 @@ impl Tail {
     pub async fn next(&mut self) -> Result<Page, BridgeError> {
         if let (Some(live), Some(after)) = (&mut self.live, self.after)
             && live.caught_up
+            // Otherwise the log has to be read, or has not been looked at for long.
+            && let Ok(Some(page)) = timeout(LOOK, live.wait(after)).await
         {
-            match timeout(LOOK, live.wait(after)).await {
-                Ok(Some(page)) => {
-                    self.after = Some(page.cursor);
-                    return Ok(page);
-                }
-                // The log has to be read, or has not been looked at for long.
-                Ok(None) | Err(_) => {}
-            }
+            self.after = Some(page.cursor);
+            return Ok(page);
         }
         self.live = self.live.take().filter(|live| live.open);
         self.catch_up().await
