@@ -28,6 +28,13 @@ pub(crate) struct Kept {
     connection: Arc<Mutex<Option<Connection>>>,
 }
 
+impl Kept {
+    /// Returns who takes the requests on `subject` now.
+    pub(crate) fn served(&self, subject: &str) -> Option<Served> {
+        lock(&self.subjects).served.get(subject).cloned()
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Subjects {
     pub(crate) served: BTreeMap<String, Served>,
@@ -130,15 +137,16 @@ impl Actor {
     }
 
     /// Subscribes to `subject` unless that is done already.
-    pub(crate) fn listen(&self, subject: &str, served: Served) {
+    pub(crate) fn listen(&self, subject: &str) {
         let Ok(connected) = &self.link else { return };
         let mut subjects = self.subjects();
-        if subjects.listening.contains_key(subject) {
+        if subjects.listening.get(subject).is_some_and(|end| !end.is_closed()) {
             return;
         }
         let (end, ended) = oneshot::channel();
         subjects.listening.insert(subject.to_owned(), end);
-        let listen = inbound::listen(connected.client.clone(), subject.to_owned(), served, ended);
+        let (client, kept) = (connected.client.clone(), self.kept.clone());
+        let listen = inbound::listen(client, subject.to_owned(), kept, ended);
         // Not work of this state: requests come in while it is rebuilt.
         detached("a subscription", listen);
     }
@@ -149,6 +157,17 @@ impl Actor {
 
     pub(crate) fn subjects(&self) -> MutexGuard<'_, Subjects> {
         lock(&self.kept.subjects)
+    }
+
+    /// Has this state thrown away, and the connection with it, when the client's own task has ended:
+    /// nothing else would make a connection then.
+    fn outlive(&self, client: Client, me: &Me<Self>) {
+        let (kept, told) = (self.kept.clone(), me.clone());
+        me.spawn(async move {
+            link::ended(&client).await;
+            *lock(&kept.connection) = None;
+            told.fail("the task of the nats connection has ended");
+        });
     }
 
     /// Makes sure of the store, as often as it takes. A server that came back may have lost what it
@@ -172,8 +191,8 @@ impl Actor {
 impl Worker for Actor {
     fn started(&mut self, me: &Me<Self>) {
         me.every(LOOK, Look);
-        if self.client.is_some() {
-            return;
+        if let Some(client) = self.client.clone() {
+            return self.outlive(client, me);
         }
         let (config, unit, told) = (self.config.clone(), self.unit.clone(), me.clone());
         let connects = Arc::clone(&self.connects);
@@ -202,6 +221,7 @@ impl Worker for Actor {
 impl Handler<Connect> for Actor {
     fn handle(&mut self, Connect(client): &Connect, me: &Me<Self>) -> Reply<()> {
         self.client = Some(client.clone());
+        self.outlive(client.clone(), me);
         // What was served on another connection is not served on this one.
         self.subjects().listening.clear();
         // The client counts its first connect only now and then a little later.
@@ -238,10 +258,8 @@ impl Handler<Up> for Actor {
             connects: Arc::clone(&self.connects),
             reached: self.reached,
         });
-        let subjects = self.subjects().served.clone();
-        for (subject, served) in subjects {
-            self.listen(&subject, served);
-        }
+        let served: Vec<_> = self.subjects().served.keys().cloned().collect();
+        served.iter().for_each(|subject| self.listen(subject));
         ().into()
     }
 }

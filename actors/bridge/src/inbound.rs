@@ -11,7 +11,7 @@ use stream_supervisor::{Handler, Me, Recipient, Reply, Unavailable};
 use tokio::sync::oneshot;
 
 use crate::BridgeError;
-use crate::actor::Actor;
+use crate::actor::{Actor, Kept};
 use crate::link::chain;
 
 /// A request that arrived; whoever takes it answers it.
@@ -72,13 +72,14 @@ pub(crate) struct Withdraw {
     pub(crate) subject: String,
 }
 
-/// Hands on what arrives on `subject` until `ended`.
+/// Hands on what arrives on `subject`, to whoever serves it then, until `ended`.
 pub(crate) async fn listen(
     client: Client,
     subject: String,
-    Served { to, group }: Served,
+    kept: Kept,
     mut ended: oneshot::Receiver<()>,
 ) {
+    let Some(Served { group, .. }) = kept.served(&subject) else { return };
     let subscribed = match group {
         Some(group) => client.queue_subscribe(subject.clone(), group.to_owned()).await,
         None => client.subscribe(subject.clone()).await,
@@ -99,6 +100,7 @@ pub(crate) async fn listen(
             client: client.clone(),
             reply: request.reply,
         };
+        let Some(Served { to, .. }) = kept.served(&subject) else { return };
         match to.tell(inbound.clone()) {
             Ok(()) => {}
             Err(Unavailable::Busy) => inbound.refuse(Code::Busy, "too much is queued").await,
@@ -127,10 +129,9 @@ impl Handler<Ask> for Actor {
 impl Handler<Serve> for Actor {
     fn handle(&mut self, serve: &Serve, _: &Me<Self>) -> Reply<()> {
         let Serve { subject, served } = serve;
+        // A subscription that stands is kept: what has arrived there would be lost with it.
         self.subjects().served.insert(subject.clone(), served.clone());
-        // Another recipient may have served it so far.
-        self.unlisten(subject);
-        self.listen(subject, served.clone());
+        self.listen(subject);
         ().into()
     }
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use actix::Message;
+use async_nats::client::{FlushError, FlushErrorKind};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use stream_pki::{Identity, Trust, client_config, read_secret};
 
@@ -15,6 +16,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// How long one attempt, and one question to the server, may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often the task of a client is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Whether NATS is connected, and if not, why.
 #[derive(Clone, Debug)]
@@ -100,6 +104,15 @@ pub(crate) async fn connect(
     Ok(client)
 }
 
+/// Returns when the task of `client` has ended, which makes a lost connection again.
+pub(crate) async fn ended(client: &Client) {
+    // Waits while the connection is lost.
+    let is_gone = |error: FlushError| error.kind() == FlushErrorKind::SendError;
+    while !client.flush().await.is_err_and(is_gone) {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Returns how long to wait before the attempt after `attempts` failed ones.
 pub(crate) fn pause(attempts: usize) -> Duration {
     if attempts == 0 {
@@ -165,6 +178,24 @@ mod tests {
         assert!(pause(1) <= FIRST_PAUSE && pause(1) >= FIRST_PAUSE.mul_f64(0.7));
         assert!(pause(5) > pause(2));
         assert!(pause(usize::MAX) <= LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn a_client_whose_task_has_ended_is_told_from_one_that_waits_for_its_server() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+        // Nobody listens there; the task tries for ever, as long as its runtime lives.
+        let connect = || ConnectOptions::new().retry_on_initial_connect().connect("127.0.0.1:1");
+        let within = Duration::from_millis(200);
+        let (here, there) = (runtime().expect("a runtime"), runtime().expect("another"));
+        here.block_on(async {
+            let waiting = connect().await.expect("a client");
+            assert!(tokio::time::timeout(within, ended(&waiting)).await.is_err());
+        });
+        let lost = there.block_on(connect()).expect("a client");
+        drop(there);
+        here.block_on(async {
+            tokio::time::timeout(PATIENCE, ended(&lost)).await.expect("it is told");
+        });
     }
 
     #[test]
