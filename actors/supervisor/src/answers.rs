@@ -53,7 +53,7 @@ impl Answers {
         M: Message + Send + Sync + 'static,
         M::Result: Send,
     {
-        let limit = self.limit;
+        let limit = W::limit(&queued.message).unwrap_or(self.limit);
         let answer = Box::pin(async move {
             let failure = match within(limit, AssertUnwindSafe(answer).catch_unwind()).await {
                 Some(Ok(answer)) => return queued.slip.answer(Ok(answer)),

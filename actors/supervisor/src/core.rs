@@ -1,7 +1,6 @@
 //! What all handles of one supervisor share: the tree and the actors in it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use crate::fault::Fault;
 use crate::gauge::Gauge;
 use crate::guard::Order;
+use crate::ledger::Drill;
 use crate::status::{ActorState, ActorStatus, Record};
 use crate::tree::{Action, Node, Policy, Tree};
 use crate::warden::{Event, Warden, Watch};
@@ -20,7 +20,7 @@ use crate::warden::{Event, Warden, Watch};
 pub(crate) struct Core {
     house: Mutex<House>,
     pub(crate) events: Sender<Event>,
-    pub(crate) tireless: Arc<AtomicBool>,
+    pub(crate) drill: Arc<Drill>,
     fatal: watch::Sender<Option<String>>,
     watch: Watch,
 }
@@ -51,7 +51,7 @@ impl Core {
         Arc::new(Self {
             house: Mutex::new(house),
             events,
-            tireless: Arc::default(),
+            drill: Arc::default(),
             fatal: watch::Sender::new(None),
             watch,
         })

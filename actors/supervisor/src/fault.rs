@@ -13,6 +13,11 @@ pub enum Fault {
     Error,
     /// An answer never comes; on a thread of its own, the handler blocks it for a minute.
     Hang,
+    /// The same, with this deadline instead of [`Limits::handler`](crate::Limits::handler).
+    HangFor(Duration),
+    /// A handler blocks its thread and never returns: nothing but the end of the process helps an
+    /// actor that has none of its own.
+    Wedge,
 }
 
 impl Message for Fault {
@@ -23,12 +28,23 @@ impl Message for Fault {
 const BLOCKED: Duration = Duration::from_secs(60);
 
 impl<W: Worker> Handler<Fault> for W {
+    fn limit(fault: &Fault) -> Option<Duration> {
+        match fault {
+            Fault::HangFor(limit) => Some(*limit),
+            _ => None,
+        }
+    }
+
     fn handle(&mut self, fault: &Fault, me: &Me<Self>) -> Reply<()> {
         match fault {
             Fault::Panic => panic!("crashed on request"),
             Fault::Error => me.fail("failed on request"),
             Fault::Hang if me.may_block() => std::thread::sleep(BLOCKED),
-            Fault::Hang => return Reply::later(std::future::pending()),
+            Fault::HangFor(limit) if me.may_block() => std::thread::sleep(2 * *limit),
+            Fault::Hang | Fault::HangFor(_) => return Reply::later(std::future::pending()),
+            Fault::Wedge => loop {
+                std::thread::park();
+            },
         }
         ().into()
     }

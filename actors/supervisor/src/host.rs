@@ -214,7 +214,8 @@ impl<W: Worker> Host<W> {
         M::Result: Send,
     {
         let Home::Thread(desk) = &self.home else { return };
-        let outcome = desk.hand_over(Arc::clone(&message), self.limits.handler);
+        let limit = W::limit(&message).unwrap_or(self.limits.handler);
+        let outcome = desk.hand_over(Arc::clone(&message), limit);
         ctx.wait(outcome.into_actor(self).map(move |(answer, doom), host, ctx| {
             let failure = answer.as_ref().err().cloned().or(doom);
             let Some(failure) = failure else { return slip.answer(answer.map_err(|f| f.told())) };

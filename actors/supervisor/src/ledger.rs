@@ -18,8 +18,16 @@ use crate::warden::Event;
 pub(crate) struct Upward {
     pub(crate) node: Node,
     pub(crate) events: Sender<Event>,
-    /// Set for tests: every failure is answered by a restart at once, for ever.
-    pub(crate) tireless: Arc<AtomicBool>,
+    pub(crate) drill: Arc<Drill>,
+}
+
+/// What tests want otherwise than the policies say.
+#[derive(Default)]
+pub(crate) struct Drill {
+    /// Every failure is answered by a restart at once, for ever.
+    pub(crate) tireless: AtomicBool,
+    /// There is no pause before a restart; all else is as ever.
+    pub(crate) hasty: AtomicBool,
 }
 
 /// Shared by a host and the guard around it.
@@ -48,11 +56,13 @@ impl Ledger {
 
     /// Notes a failure, logs it, and leaves a verdict for the guard.
     pub(crate) fn failed(&self, failure: &Failure) {
-        let verdict = match self.upward.tireless.load(Relaxed) {
+        let Drill { tireless, hasty } = &*self.upward.drill;
+        let verdict = match tireless.load(Relaxed) {
             true => Verdict::Rebuild(Duration::ZERO),
             false => self.history.borrow_mut().failed(Instant::now(), jitter),
         };
         match verdict {
+            Verdict::Rebuild(_) if hasty.load(Relaxed) => self.rebuilding(failure, Duration::ZERO),
             Verdict::Rebuild(pause) => self.rebuilding(failure, pause),
             Verdict::Escalate => self.escalate(failure),
         }

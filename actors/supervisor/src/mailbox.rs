@@ -10,7 +10,7 @@ use crate::failure::Unavailable;
 use crate::fault::Fault;
 use crate::gauge::{Gauge, Permit};
 use crate::host::{Failed, Finish, Host};
-use crate::patience::within;
+use crate::letter::{Sender, letter};
 use crate::worker::{Handler, Worker};
 
 /// The address of an actor; cheap to clone. It stays good across restarts.
@@ -44,15 +44,12 @@ impl<W: Worker> Mailbox<W> {
         M::Result: Send,
     {
         let permit = Permit::take(&self.gauge)?;
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = letter();
         self.send(Queued { message, slip: Slip { reply: Some(reply), permit, tried: false } })?;
-        match within(self.patience, answer).await {
-            Some(Ok(answer)) => answer,
+        answer.wait(self.patience).await.unwrap_or_else(|| {
             // The message was dropped unanswered, by the end of the actor or by a failure.
-            Some(Err(_)) if self.gauge.is_closed() => Err(Unavailable::Stopped),
-            Some(Err(_)) => Err(Unavailable::Crashed),
-            None => Err(Unavailable::TimedOut),
-        }
+            Err(if self.gauge.is_closed() { Unavailable::Stopped } else { Unavailable::Crashed })
+        })
     }
 
     /// Queues `message` and does not wait. Refuses when the mailbox is full.
@@ -160,7 +157,7 @@ impl<M: Message> Message for Queued<M> {
 
 /// What accompanies a message: its permit, and where the answer goes.
 pub(crate) struct Slip<T> {
-    reply: Option<oneshot::Sender<Result<T, Unavailable>>>,
+    reply: Option<Sender<T>>,
     permit: Permit,
     /// Whether a worker has failed with it already.
     tried: bool,
@@ -169,15 +166,14 @@ pub(crate) struct Slip<T> {
 impl<T> Slip<T> {
     /// Whether there was an asker and it has gone: its answer would be for nobody.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.reply.as_ref().is_some_and(|reply| reply.is_closed())
+        self.reply.as_ref().is_some_and(Sender::is_for_nobody)
     }
 
     /// Answers the asker, if there is one, and gives the permit back.
     pub(crate) fn answer(self, answer: Result<T, Unavailable>) {
         drop(self.permit);
         if let Some(reply) = self.reply {
-            // An asker that has gone needs no answer.
-            let _ = reply.send(answer);
+            reply.send(answer);
         }
     }
 

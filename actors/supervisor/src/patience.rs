@@ -32,18 +32,40 @@ pub(crate) async fn within<F: Future>(limit: Duration, work: F) -> Option<F::Out
         if let Poll::Ready(done) = work.as_mut().poll(task) {
             return Poll::Ready(Some(done));
         }
-        let ticket = ticket.get_or_insert_with(|| take_ticket(limit));
+        let ticket = ticket.get_or_insert_with(|| {
+            let ticket = Arc::<Ticket>::default();
+            watch(limit, Arc::clone(&ticket) as Arc<dyn Overdue>);
+            ticket
+        });
         ticket.waker.register(task.waker());
         if ticket.late.load(SeqCst) { Poll::Ready(None) } else { Poll::Pending }
     })
     .await
 }
 
+/// Has `awaited` told when it is `limit` old, unless nobody else holds it by then. Needs a tokio
+/// runtime.
+pub(crate) fn watch(limit: Duration, awaited: Arc<dyn Overdue>) {
+    REGISTER.with_borrow(|register| register.add(limit, awaited));
+}
+
 /// Something that is waited for; dropped on its side when done.
+pub(crate) trait Overdue: Send + Sync {
+    /// Ends the wait.
+    fn late(&self);
+}
+
 #[derive(Default)]
 struct Ticket {
     late: AtomicBool,
     waker: AtomicWaker,
+}
+
+impl Overdue for Ticket {
+    fn late(&self) {
+        self.late.store(true, SeqCst);
+        self.waker.wake();
+    }
 }
 
 /// What one thread waits for.
@@ -65,23 +87,17 @@ struct Waiting {
 struct Ages {
     limit: Duration,
     /// The oldest first; there is always one.
-    steps: VecDeque<Vec<Arc<Ticket>>>,
+    steps: VecDeque<Vec<Arc<dyn Overdue>>>,
     /// When all are a step older; `None` while there is nothing.
     next: Option<Instant>,
 }
 
-fn take_ticket(limit: Duration) -> Arc<Ticket> {
-    let ticket = Arc::<Ticket>::default();
-    REGISTER.with_borrow(|register| register.add(limit, Arc::clone(&ticket)));
-    ticket
-}
-
 impl Register {
     #[expect(clippy::disallowed_methods, reason = "it serves all actors of a thread and no one's")]
-    fn add(self: &Arc<Self>, limit: Duration, ticket: Arc<Ticket>) {
+    fn add(self: &Arc<Self>, limit: Duration, awaited: Arc<dyn Overdue>) {
         let mut waiting = self.waiting();
         let ages = waiting.ages(limit);
-        ages.add(ticket);
+        ages.add(awaited);
         if ages.next.is_some() {
             return;
         }
@@ -116,14 +132,14 @@ impl Waiting {
 }
 
 impl Ages {
-    fn add(&mut self, ticket: Arc<Ticket>) {
+    fn add(&mut self, awaited: Arc<dyn Overdue>) {
         let Some(youngest) = self.steps.back_mut() else { return };
         if youngest.len() == youngest.capacity() {
             // Most are done by now: a list grows only with what is not.
             youngest.retain(is_awaited);
             youngest.reserve(youngest.len().max(64));
         }
-        youngest.push(ticket);
+        youngest.push(awaited);
     }
 
     fn step(&mut self, now: Instant) {
@@ -131,10 +147,7 @@ impl Ages {
         if self.steps.len() > STEPS as usize
             && let Some(oldest) = self.steps.pop_front()
         {
-            for ticket in oldest {
-                ticket.late.store(true, SeqCst);
-                ticket.waker.wake();
-            }
+            oldest.into_iter().filter(is_awaited).for_each(|awaited| awaited.late());
         }
         self.steps.iter_mut().for_each(|step| step.retain(is_awaited));
         let idle = self.steps.iter().all(Vec::is_empty);
@@ -146,8 +159,8 @@ impl Ages {
     }
 }
 
-fn is_awaited(ticket: &Arc<Ticket>) -> bool {
-    Arc::strong_count(ticket) > 1
+fn is_awaited(awaited: &Arc<dyn Overdue>) -> bool {
+    Arc::strong_count(awaited) > 1
 }
 
 /// Says, when the task ends with its runtime, that there is none any more.

@@ -23,6 +23,7 @@ use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::restart::Restart;
 use crate::status::{ActorStatus, Record};
+use crate::tasks::counted;
 use crate::tree::{Node, Policy, Tree};
 use crate::warden::Watch;
 use crate::worker::Worker;
@@ -141,7 +142,13 @@ impl Supervisor {
     /// From now on every failure is answered by a restart at once and none is escalated: for tests
     /// that crash an actor more often than any real one should.
     pub fn never_tire(&self) {
-        self.core.tireless.store(true, Relaxed);
+        self.core.drill.tireless.store(true, Relaxed);
+    }
+
+    /// From now on no restart waits for a pause, and all else is as the policies say: for tests of
+    /// what follows when an actor fails too often.
+    pub fn never_pause(&self) {
+        self.core.drill.hasty.store(true, Relaxed);
     }
 
     /// Stops all actors in order, the last one started first. Each is refused further messages,
@@ -185,11 +192,11 @@ impl Supervisor {
         self.core.add(self.group, |node| {
             let arbiter = Arbiter::new();
             let (own, noted, counted) = (mailbox.clone(), Arc::clone(&record), Arc::clone(&gauge));
-            let (events, tireless) = (self.core.events.clone(), Arc::clone(&self.core.tireless));
+            let (events, drill) = (self.core.events.clone(), Arc::clone(&self.core.drill));
             arbiter.spawn_fn(move || {
                 hook::supervise_this_thread();
                 let home = home(&noted);
-                let ledger = Ledger::new(noted, restart, Upward { node, events, tireless });
+                let ledger = Ledger::new(noted, restart, Upward { node, events, drill });
                 let answers = Answers::new(&limits);
                 let (noted, running) = (Rc::clone(&ledger), Rc::clone(&answers));
                 let host = Host::new(home, limits, own, noted, running);
@@ -222,5 +229,5 @@ pub fn detached(what: &'static str, work: impl Future<Output = ()> + 'static) {
 
 #[expect(clippy::disallowed_methods, reason = "what runs here is guarded against panics")]
 fn run(work: impl Future<Output = ()> + 'static) {
-    actix_rt::spawn(work);
+    actix_rt::spawn(counted(work));
 }

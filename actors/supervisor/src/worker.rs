@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 use crate::failure::Failure;
 use crate::host::Failed;
 use crate::mailbox::Mailbox;
+use crate::tasks::counted;
 
 /// Work that takes time and owns all it needs.
 pub type Pending<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -43,6 +44,12 @@ pub trait Handler<M: Message>: Worker {
     /// Whether doing it twice is as good as doing it once. If so, a message in hand when the worker
     /// fails is given to the next worker, once, and its asker notices nothing but the time.
     const IDEMPOTENT: bool = false;
+
+    /// Returns how long the answer to `message` may take, if that is not
+    /// [`Limits::handler`](crate::Limits::handler).
+    fn limit(_message: &M) -> Option<Duration> {
+        None
+    }
 
     /// Returns the answer, or a future that owns all it needs to find it. The message is borrowed,
     /// so that it outlives a failure.
@@ -156,11 +163,11 @@ impl<W: Worker> Me<W> {
         let mut tasks = self.inner.tasks.borrow_mut();
         // Finished tasks would pile up for as long as the worker lives.
         while tasks.try_join_next().is_some() {}
-        tasks.spawn_local(async move {
+        tasks.spawn_local(counted(async move {
             if let Err(payload) = AssertUnwindSafe(work).catch_unwind().await {
                 mailbox.report(Failed::new(incarnation, Failure::panic(&*payload)));
             }
-        });
+        }));
     }
 
     /// Declares that this worker cannot go on: it is rebuilt as after a panic. A message whose
