@@ -55,6 +55,10 @@ pub enum Command {
         /// How often it is to fail, 1 to 10,000.
         #[arg(long, value_name = "N", default_value_t = 1)]
         times: u32,
+        /// From now on no actor pauses before a restart: what follows when it fails too often
+        /// follows at once.
+        #[arg(long)]
+        at_once: bool,
         #[command(flatten)]
         door: Door,
     },
@@ -72,6 +76,9 @@ pub struct How {
     /// It says itself that it cannot go on.
     #[arg(long)]
     error: bool,
+    /// It blocks its thread: the service notices and ends.
+    #[arg(long)]
+    wedge: bool,
 }
 
 impl How {
@@ -79,6 +86,7 @@ impl How {
         match self {
             Self { hang: true, .. } => Fault::Hang,
             Self { error: true, .. } => Fault::Error,
+            Self { wedge: true, .. } => Fault::Wedge,
             _ => Fault::Panic,
         }
     }
@@ -92,9 +100,9 @@ impl Command {
                 let report = ask(Client::new(door.path(default_config)?).status())?;
                 println!("{}", if json { report.json() } else { report.to_string() });
             }
-            Self::Crash { actor, how, times, door } => {
+            Self::Crash { actor, how, times, at_once, door } => {
                 let client = Client::new(door.path(default_config)?);
-                let crash = Crash { actor, fault: how.fault(), times };
+                let crash = Crash { actor, fault: how.fault(), times, at_once };
                 ask(client.crash(crash))?;
             }
         }

@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn crash(actor: &str, times: u32) -> Crash {
-        Crash { actor: actor.to_owned(), fault: Fault::Panic, times }
+        Crash { actor: actor.to_owned(), fault: Fault::Panic, times, at_once: false }
     }
 
     fn code(answer: Result<impl Sized, ClientError>) -> Option<Code> {

@@ -29,6 +29,9 @@ pub struct Crash {
     pub fault: Fault,
     /// 1 to 10,000.
     pub times: u32,
+    /// Whether no actor pauses before a restart from now on.
+    #[serde(default)]
+    pub at_once: bool,
 }
 
 /// How an actor fails.
@@ -40,6 +43,8 @@ pub enum Fault {
     /// It gives no answer until its deadline.
     Hang,
     Panic,
+    /// It blocks its thread, which ends the service.
+    Wedge,
 }
 
 impl From<Fault> for stream_supervisor::Fault {
@@ -48,6 +53,7 @@ impl From<Fault> for stream_supervisor::Fault {
             Fault::Error => Self::Error,
             Fault::Hang => Self::Hang,
             Fault::Panic => Self::Panic,
+            Fault::Wedge => Self::Wedge,
         }
     }
 }
@@ -71,7 +77,7 @@ pub(crate) fn answer(
 }
 
 fn fail(crash: &Crash, debug: Debug, supervisor: &Supervisor) -> Result<(), Refusal> {
-    let Crash { actor, fault, times } = crash;
+    let Crash { actor, fault, times, at_once } = crash;
     if debug.fault_injection != Some(FaultInjection::YesForTestPurposesOnly) {
         let sentence = "actors are made to fail only where the configuration has [debug] \
             fault_injection = \"yes_for_test_purposes_only\"";
@@ -85,6 +91,9 @@ fn fail(crash: &Crash, debug: Debug, supervisor: &Supervisor) -> Result<(), Refu
         let names: Vec<_> = supervisor.status().iter().map(|it| it.name.to_owned()).collect();
         let sentence = format!("there is no actor {actor}: there are {}", names.join(", "));
         return Err(Refusal::new(Code::NotFound, sentence));
+    }
+    if *at_once {
+        supervisor.never_pause();
     }
     log::warn!("actor {actor} is made to fail {times} times on request of an operator");
     Ok(())

@@ -32,8 +32,8 @@ struct Later(u64);
 #[rtype(result = "()")]
 struct Panic;
 
-/// Measures restarts from the thread of the actor itself, as OTP runs an asker on the scheduler of
-/// whom it asks.
+/// Measures restarts from the thread of the actor itself, as OTP with one scheduler has all on the
+/// same thread.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Measure(mpsc::Sender<anyhow::Result<Samples>>);
@@ -75,7 +75,18 @@ struct Restarts {
     thread: Samples,
     /// Of a host, asked from another thread, which the system has to wake up.
     far: Samples,
-    otp: Samples,
+    otp: Otp,
+}
+
+/// An OTP supervisor, by where asker and server run.
+#[derive(Default)]
+struct Otp {
+    /// On one scheduler.
+    one: Samples,
+    /// On two, wherever OTP likes.
+    two: Samples,
+    /// On two, each bound to its own.
+    apart: Samples,
 }
 
 /// The rates of one kind of exchange, a second.
@@ -112,10 +123,12 @@ pub(super) async fn run() -> anyhow::Result<Report> {
 }
 
 fn figures(restarts: &Restarts, messages: &Messages, [guard, host]: [f64; 2]) -> Vec<Figure> {
-    let restart = |name, ours: &Samples, at, goal| {
+    let one = ("OTP, one scheduler", &restarts.otp.one);
+    let two = ("OTP, two schedulers", &restarts.otp.two);
+    let apart = ("OTP, asker and server on a scheduler each", &restarts.otp.apart);
+    let restart = |name, ours: &Samples, (what, otp): (_, &Samples), at, goal| {
         let microseconds = |samples: &Samples| samples.percentile(at) * 1000.0;
-        let otp = ("an OTP supervisor", microseconds(&restarts.otp));
-        Figure::lower(name, "us", microseconds(ours), otp, goal)
+        Figure::lower(name, "us", microseconds(ours), (what, microseconds(otp)), goal)
     };
     let rate = |name, rates: &Rates| {
         let plain = ("plain actix", rates.plain.median());
@@ -124,14 +137,16 @@ fn figures(restarts: &Restarts, messages: &Messages, [guard, host]: [f64; 2]) ->
     let kept =
         |name, kept| Figure::higher(name, "%", kept * 100.0, ("all that is sent", 100.0), 1.0);
     vec![
-        restart("restart guard p50", &restarts.guard, 0.5, RESTART),
-        restart("restart guard p99", &restarts.guard, 0.99, RESTART),
-        restart("restart host p50", &restarts.host, 0.5, RESTART),
-        restart("restart host p99", &restarts.host, 0.99, RESTART),
-        restart("restart far p50", &restarts.far, 0.5, RESTART),
-        restart("restart far p99", &restarts.far, 0.99, RESTART),
-        restart("restart thread p50", &restarts.thread, 0.5, THREAD),
-        restart("restart thread p99", &restarts.thread, 0.99, THREAD),
+        restart("restart guard p50", &restarts.guard, one, 0.5, RESTART),
+        restart("restart guard p99", &restarts.guard, one, 0.99, RESTART),
+        restart("restart host p50", &restarts.host, one, 0.5, RESTART),
+        restart("restart host p99", &restarts.host, one, 0.99, RESTART),
+        restart("restart far p50, bound", &restarts.far, apart, 0.5, RESTART),
+        restart("restart far p99, bound", &restarts.far, apart, 0.99, RESTART),
+        restart("restart far p50, free", &restarts.far, two, 0.5, RESTART),
+        restart("restart far p99, free", &restarts.far, two, 0.99, RESTART),
+        restart("restart thread p50", &restarts.thread, two, 0.5, THREAD),
+        restart("restart thread p99", &restarts.thread, two, 0.99, THREAD),
         rate("tell sync", &messages.told_now),
         rate("tell async", &messages.told_later),
         rate("ask sync", &messages.asked_now),
@@ -150,7 +165,9 @@ async fn round(
     restarts.host.append(restart_near(&ours.host).await?);
     restarts.far.append(restart(&ours.host).await?);
     restarts.thread.append(restart(&ours.thread).await?);
-    restart_otp(&mut restarts.otp)?;
+    restart_otp(&mut restarts.otp.one, "+S 1:1", "free")?;
+    restart_otp(&mut restarts.otp.two, "+S 2:2", "free")?;
+    restart_otp(&mut restarts.otp.apart, "+S 2:2", "apart")?;
 
     let (host, plain) = (&ours.host, &Plain::start());
     let Messages { told_now, told_later, asked_now, asked_later } = messages;
@@ -185,9 +202,12 @@ async fn restart_near(actor: &Mailbox<Echo>) -> anyhow::Result<Samples> {
     times.recv().await.context("the measuring was broken off")?
 }
 
-/// The same in Erlang, by a supervisor and a server of OTP.
-fn restart_otp(times: &mut Samples) -> anyhow::Result<()> {
-    let output = Command::new("escript").arg(OTP).arg(RESTARTS.to_string()).output();
+/// The same in Erlang, by a supervisor and a server of OTP. `flags` are those of the emulator;
+/// `place` says whether asker and server are bound to schedulers.
+fn restart_otp(times: &mut Samples, flags: &str, place: &str) -> anyhow::Result<()> {
+    let mut escript = Command::new("escript");
+    escript.env("ERL_FLAGS", flags).arg(OTP).arg(RESTARTS.to_string()).arg(place);
+    let output = escript.output();
     let output = output.context("escript, of Debian's erlang-base, does not start")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let nanoseconds: Vec<u64> = serde_json::from_slice(&output.stdout)?;
