@@ -45,6 +45,7 @@ impl Simulator {
             trust_password: None,
             applications: vec![APPLICATION.to_owned()],
             boot: self.boot,
+            capacity: 10_000,
             cluster_name: "dev".to_owned(),
         };
         Ams::start(config, launcher).context("the AMS simulator cannot listen")

@@ -9,12 +9,16 @@ mod applications;
 mod envelope;
 mod events;
 mod faults;
+mod images;
 mod instances;
 mod launcher;
 mod lifecycle;
 mod operations;
+mod pace;
 mod routes;
 mod service;
+mod settings;
+mod streaming;
 mod trust;
 
 use std::io;
@@ -52,6 +56,9 @@ pub struct Config {
     pub applications: Vec<String>,
     /// From the creation of an instance until it runs.
     pub boot: Duration,
+    /// How many instances the one node has room for. A launch beyond is accepted and then fails:
+    /// placing an instance is part of the operation.
+    pub capacity: usize,
     pub cluster_name: String,
 }
 
@@ -68,18 +75,11 @@ impl Ams {
     pub fn start(config: Config, launcher: Launcher) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen)?;
         let address = listener.local_addr()?;
+        let service = Arc::new(Service::new(&config, launcher));
         let fingerprint = config.identity.fingerprint();
         let served = ServedIdentity::new(config.identity);
         let tls = stream_pki::server_config(&served, ClientCertificates::AnyOrNone);
 
-        let service = Arc::new(Service::new(
-            config.cluster_name,
-            config.trusted,
-            config.trust_password,
-            config.applications,
-            config.boot,
-            launcher,
-        ));
         let shared = Arc::clone(&service);
         let server = HttpServer::new(move || {
             App::new()
@@ -119,6 +119,13 @@ impl Ams {
     /// Trusts a client certificate from now on.
     pub fn trust(&self, client: Fingerprint) {
         self.service.change(|state| state.trust.insert(client));
+    }
+
+    /// Sets a value of the configuration, as `PATCH /1.0/config` does. Refuses, as a sentence, a
+    /// name that there is not and a value that makes no sense.
+    pub fn configure(&self, name: &str, value: &str) -> Result<(), String> {
+        let set = self.service.change(|state| state.settings.set(name, value.to_owned()));
+        set.map_err(|refused| refused.to_string())
     }
 
     /// Has things go wrong from now on, or with the default go well again.

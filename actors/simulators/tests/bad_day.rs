@@ -43,6 +43,7 @@ impl Stand {
             trust_password: None,
             applications: vec!["phone".to_owned()],
             boot: Duration::ZERO,
+            capacity: 100,
             cluster_name: "test".to_owned(),
         };
         let ams = Ams::start(config, nothing_boots()).expect("an AMS");

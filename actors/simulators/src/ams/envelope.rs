@@ -18,6 +18,9 @@ use super::operations::Operation;
 /// How long a client may take to send the body of its request.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
+/// The same for the body of an upload; the Go client gives up at the same time.
+const UPLOAD_DEADLINE: Duration = Duration::from_secs(300);
+
 /// Why AMS does not do what it is asked, in its own words.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Refused {
@@ -39,6 +42,8 @@ pub(crate) enum Refused {
     NotSupported(&'static str),
     #[error("{0} timed out")]
     TimedOut(&'static str),
+    #[error("too many requests")]
+    Throttled,
     #[error("request too large")]
     TooLarge,
     #[error("not authorized")]
@@ -56,6 +61,7 @@ impl ResponseError for Refused {
             }
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::TimedOut(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Throttled => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Untrusted => StatusCode::FORBIDDEN,
         }
@@ -65,7 +71,7 @@ impl ResponseError for Refused {
         let code = self.status_code();
         let error = self.to_string();
         let mut response = HttpResponse::build(code);
-        if matches!(self, Self::Busy) {
+        if matches!(self, Self::Busy | Self::Throttled) {
             response.insert_header((header::RETRY_AFTER, "1"));
         }
         response.json(json!({
@@ -84,15 +90,28 @@ pub(crate) fn under_way() -> HttpResponse {
     HttpResponse::Accepted().json(success(json!({})))
 }
 
+/// Which part of a list is wanted, and in which form.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Listing {
+    pub(crate) recursion: u8,
+    /// 0 is no limit.
+    limit: usize,
+    offset: usize,
+}
+
 /// Answers 200 with `items`, or with their URLs when no recursion is asked for.
 pub(crate) fn list<T: Serialize>(
     items: &[T],
-    recursion: u8,
+    listing: Listing,
     url: impl Fn(&T) -> String,
 ) -> HttpResponse {
+    let Listing { recursion, limit, offset } = listing;
+    let limit = if limit == 0 { items.len() } else { limit };
+    let page = items.iter().skip(offset).take(limit);
     let metadata = match recursion {
-        0 => json!(items.iter().map(url).collect::<Vec<_>>()),
-        _ => json!(items),
+        0 => json!(page.map(url).collect::<Vec<_>>()),
+        _ => json!(page.collect::<Vec<_>>()),
     };
     let mut body = success(metadata);
     body["total_size"] = json!(items.len());
@@ -123,16 +142,39 @@ impl<T: DeserializeOwned> FromRequest for Body<T> {
     type Future = LocalBoxFuture<'static, Result<Self, Refused>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let bytes = Bytes::from_request(request, payload);
+        let bytes = received(request, payload, BODY_DEADLINE);
         Box::pin(async move {
-            let bytes =
-                timeout(BODY_DEADLINE, bytes).await.map_err(|_| Refused::TimedOut("body"))?;
-            let bytes = bytes.map_err(|error| match error.as_response_error().status_code() {
-                StatusCode::PAYLOAD_TOO_LARGE => Refused::TooLarge,
-                _ => Refused::Invalid("body"),
-            })?;
+            let bytes = bytes.await?;
             let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
             serde_json::from_slice(text).map(Self).map_err(|_| Refused::Invalid("body"))
+        })
+    }
+}
+
+/// A body of any kind, for which a client has the time of an upload.
+pub(crate) struct Upload(pub(crate) Bytes);
+
+impl FromRequest for Upload {
+    type Error = Refused;
+    type Future = LocalBoxFuture<'static, Result<Self, Refused>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = received(request, payload, UPLOAD_DEADLINE);
+        Box::pin(async move { bytes.await.map(Self) })
+    }
+}
+
+fn received(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    within: Duration,
+) -> impl Future<Output = Result<Bytes, Refused>> + use<> {
+    let bytes = Bytes::from_request(request, payload);
+    async move {
+        let bytes = timeout(within, bytes).await.map_err(|_| Refused::TimedOut("body"))?;
+        bytes.map_err(|error| match error.as_response_error().status_code() {
+            StatusCode::PAYLOAD_TOO_LARGE => Refused::TooLarge,
+            _ => Refused::Invalid("body"),
         })
     }
 }

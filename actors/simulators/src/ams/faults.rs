@@ -12,6 +12,8 @@ pub struct Faults {
     pub error_every: u32,
     /// Calls answered with code 503 and `Retry-After: 1`.
     pub busy_every: u32,
+    /// Calls answered with code 429 and `Retry-After: 1`.
+    pub throttled_every: u32,
     /// Calls that get no answer at all.
     pub hang_every: u32,
     /// A launch is carried out, and answered, so much later; also when the asker has gone.
@@ -38,6 +40,7 @@ pub(crate) enum Mishap {
     Busy,
     Error,
     Hang,
+    Throttled,
 }
 
 /// What happens to one event.
@@ -61,10 +64,14 @@ impl Mishaps {
     /// Counts a call and returns what happens to it.
     pub(crate) fn call(&mut self) -> Option<Mishap> {
         let count = next(&mut self.calls);
-        let Faults { error_every, busy_every, hang_every, .. } = self.faults;
-        [(hang_every, Mishap::Hang), (error_every, Mishap::Error), (busy_every, Mishap::Busy)]
-            .into_iter()
-            .find_map(|(every, mishap)| is_due(count, every).then_some(mishap))
+        let Faults { error_every, busy_every, throttled_every, hang_every, .. } = self.faults;
+        let mishaps = [
+            (hang_every, Mishap::Hang),
+            (error_every, Mishap::Error),
+            (busy_every, Mishap::Busy),
+            (throttled_every, Mishap::Throttled),
+        ];
+        mishaps.into_iter().find_map(|(every, mishap)| is_due(count, every).then_some(mishap))
     }
 
     /// Counts a boot and returns whether it breaks.

@@ -12,11 +12,12 @@ pub(crate) use self::request::{Filter, NewInstance, Resources};
 use super::applications::{self, Application};
 use super::envelope::Refused;
 use super::events::Event;
+use super::images::Images;
 
 /// The node every instance is scheduled on.
 pub(crate) const NODE: &str = "lxd0";
 
-/// How many instances the node has room for.
+/// How many instances are remembered, whatever their status.
 const MAX_INSTANCES: usize = 10_000;
 
 /// The longest name of an instance, in bytes.
@@ -40,8 +41,8 @@ pub struct Instance {
     pub app_name: String,
     pub app_version: u64,
     image_id: String,
-    image_name: String,
-    image_variant: String,
+    pub(super) image_name: String,
+    image_variant: &'static str,
     image_version: i64,
     /// Unix seconds.
     created_at: i64,
@@ -53,6 +54,15 @@ pub struct Instance {
     resources: Resources,
     architecture: String,
     pub tags: Vec<String>,
+}
+
+/// What an instance finds when it boots. It holds tokens and is never printed.
+#[derive(Clone, Default)]
+pub(crate) struct Luggage {
+    /// What the launch handed over.
+    pub(crate) user_data: String,
+    /// What the agent answered, if the instance streams.
+    pub(crate) session: Option<String>,
 }
 
 /// Where an instance is in its life; the codes are those of `contract.md` 1.7.
@@ -91,6 +101,11 @@ impl Serialize for Status {
 }
 
 impl Instance {
+    /// Whether AMS asks the agent for a session of it.
+    pub(crate) fn streams(&self) -> bool {
+        self.config["enable_streaming"] == json!(true)
+    }
+
     pub(crate) fn url(&self) -> String {
         url(&self.id)
     }
@@ -111,8 +126,8 @@ pub(crate) struct Instances {
 
 struct Entry {
     instance: Instance,
-    // Beside the instance, because it holds a token and is never shown.
-    user_data: String,
+    // Beside the instance, because it is never shown.
+    luggage: Luggage,
     delete_protected: bool,
 }
 
@@ -122,6 +137,7 @@ impl Instances {
         &mut self,
         request: NewInstance,
         apps: &[Application],
+        images: &Images,
         now: i64,
     ) -> Result<Instance, Refused> {
         if request.user_data.len() > MAX_USERDATA_BYTES {
@@ -133,12 +149,17 @@ impl Instances {
         if request.source.is_some_and(|source| source.is_given()) {
             return Err(Refused::NotSupported("copying an instance"));
         }
-        let (app_id, app_name, app_version) = match request.app_id.as_str() {
+        if !matches!(request.node.as_str(), "" | NODE) {
+            return Err(Refused::NotFound("node"));
+        }
+        let (app_id, app_name, app_version, image) = match request.app_id.as_str() {
             "" if request.image_id.is_empty() => return Err(Refused::Invalid("app_id")),
-            "" => (String::new(), String::new(), 0),
+            "" => (String::new(), String::new(), 0, Some(images.find(&request.image_id)?)),
             key => {
                 let app = applications::find(apps, key)?;
-                (app.id.clone(), app.name.clone(), app.version(request.app_version)?)
+                let version = app.version(request.app_version)?;
+                let image = images.find(&app.parent_image_id).ok();
+                (app.id.clone(), app.name.clone(), version, image)
             }
         };
         if self.entries.len() >= MAX_INSTANCES {
@@ -165,9 +186,9 @@ impl Instances {
             app_id,
             app_name,
             app_version,
-            image_id: request.image_id,
-            image_name: String::new(),
-            image_variant: "android".to_owned(),
+            image_id: image.map(|image| image.id.clone()).unwrap_or_default(),
+            image_name: image.map(|image| image.name.clone()).unwrap_or_default(),
+            image_variant: image.map_or("android", |image| image.variant),
             image_version: request.image_version.unwrap_or_default(),
             created_at: now,
             address: String::new(),
@@ -182,7 +203,7 @@ impl Instances {
         self.tell("created", &instance.id);
         self.entries.push(Entry {
             instance: instance.clone(),
-            user_data: request.user_data,
+            luggage: Luggage { user_data: request.user_data, session: None },
             delete_protected,
         });
         Ok(instance)
@@ -199,9 +220,30 @@ impl Instances {
     }
 
     /// Returns what the instance finds when it boots.
-    pub(crate) fn user_data(&self, id: &str) -> String {
+    pub(crate) fn luggage(&self, id: &str) -> Luggage {
         let entry = self.entries.iter().find(|entry| entry.instance.id == id);
-        entry.map(|entry| entry.user_data.clone()).unwrap_or_default()
+        entry.map(|entry| entry.luggage.clone()).unwrap_or_default()
+    }
+
+    /// Returns an instance that is to stream and has no session yet.
+    pub(crate) fn without_session(&self, id: &str) -> Option<Instance> {
+        let entry = self.entries.iter().find(|entry| entry.instance.id == id)?;
+        let waits = entry.instance.streams() && entry.luggage.session.is_none();
+        waits.then(|| entry.instance.clone())
+    }
+
+    /// Gives an instance its session: the tag by which all tools find it, and the luggage.
+    pub(crate) fn give_session(&mut self, id: &str, session: &SessionId, userdata: String) {
+        if let Some(entry) = self.entry(id) {
+            entry.instance.tags.push(format!("session={session}"));
+            entry.luggage.session = Some(userdata);
+        }
+    }
+
+    /// How many instances take room on the node.
+    pub(crate) fn placed(&self) -> usize {
+        let takes_room = |status| (Status::Prepared..=Status::Running).contains(&status);
+        self.all().filter(|instance| takes_room(instance.status)).count()
     }
 
     pub(crate) fn protect(&mut self, id: &str, protected: bool) {

@@ -15,8 +15,11 @@ pub type Ended = BoxFuture<'static, Result<(), String>>;
 pub struct Boot {
     pub id: String,
     pub name: String,
-    /// What the launch handed to the instance, as it came.
+    /// What the instance works by: the answer of the agent for one that streams, else what the
+    /// launch handed over, as it came.
     pub user_data: String,
+    /// What the launch handed over, also beside the answer of the agent.
+    pub passed: String,
     /// Turns true when the instance is to stop.
     pub stop: watch::Receiver<bool>,
 }

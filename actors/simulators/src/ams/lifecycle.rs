@@ -11,10 +11,11 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::envelope::Refused;
-use super::instances::{self, NewInstance, Status};
+use super::instances::{self, Instance, Luggage, NewInstance, Status};
 use super::launcher::{Boot, asked_to_stop};
 use super::operations::{Operation, Resources};
 use super::service::{Run, Service, State};
+use super::streaming;
 
 /// How long the program of an instance may take to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
@@ -56,8 +57,9 @@ impl Service {
         let now = OffsetDateTime::now_utc();
         let no_start = request.no_start;
         self.change(|state| {
-            let State { instances, applications, .. } = state;
-            let instance = instances.create(request, applications, now.unix_timestamp())?;
+            let State { instances, applications, images, .. } = state;
+            let seconds = now.unix_timestamp();
+            let instance = instances.create(request, applications, images, seconds)?;
             log::info!("instance {} ({}) is created", instance.id, instance.name);
             let on = one(&instance.id);
             let operation = state.operations.open("Creating instance", on, !no_start, now);
@@ -197,7 +199,8 @@ impl Service {
         });
     }
 
-    /// One life: three steps to running, then until the program ends or is to stop.
+    /// One life: a session from the agent if it streams, three steps to running, then until the
+    /// program ends or is to stop.
     async fn live(
         &self,
         id: &str,
@@ -205,21 +208,32 @@ impl Service {
         done: Done,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), String> {
+        if let Some(instance) = self.read(|state| state.instances.without_session(id)) {
+            tokio::select! {
+                () = asked_to_stop(&mut stop) => return Ok(()),
+                asked = self.join_session(&instance) => asked?,
+            }
+        }
         let step = self.boot / 3;
         for status in [Status::Prepared, Status::Started] {
             tokio::select! {
                 () = asked_to_stop(&mut stop) => return Ok(()),
-                () = sleep(step) => self.reached(id, launch, status, done),
+                () = sleep(step) => {}
             }
+            if status == Status::Prepared {
+                self.place(id)?;
+            }
+            self.reached(id, launch, status, done);
         }
         if self.change(|state| state.mishaps.breaks_boot()) {
             return Err("the boot broke off".to_owned());
         }
-        let (name, user_data) = self.read(|state| {
+        let (name, Luggage { user_data: passed, session }) = self.read(|state| {
             let name = state.instances.find(id).map(|instance| instance.name.clone());
-            (name.unwrap_or_default(), state.instances.user_data(id))
+            (name.unwrap_or_default(), state.instances.luggage(id))
         });
-        let boot = Boot { id: id.to_owned(), name, user_data, stop: stop.clone() };
+        let user_data = session.unwrap_or_else(|| passed.clone());
+        let boot = Boot { id: id.to_owned(), name, user_data, passed, stop: stop.clone() };
         let mut program = (self.launcher)(boot);
         tokio::select! {
             end = &mut program => return end,
@@ -232,6 +246,29 @@ impl Service {
         }
         timeout(STOP_DEADLINE, program).await.unwrap_or_else(|_| {
             log::warn!("instance {id} does not stop, it is given up");
+            Ok(())
+        })
+    }
+
+    /// Has the agent make a session for an instance. A refusal is the end of the launch.
+    async fn join_session(&self, instance: &Instance) -> Result<(), String> {
+        let agent = self.read(|state| state.settings.agent());
+        let agent = agent.ok_or("stream agent: agent.api.* is not configured")?;
+        let session = streaming::session(&agent, instance).await?;
+        log::info!("instance {} has the session {}", instance.id, session.id);
+        self.change(|state| {
+            state.instances.give_session(&instance.id, &session.id, session.userdata);
+        });
+        Ok(())
+    }
+
+    /// Places an instance on the node; the room is taken in one step with the look for it.
+    fn place(&self, id: &str) -> Result<(), String> {
+        self.change(|state| {
+            if state.instances.placed() >= self.capacity {
+                return Err("no suitable node found: not enough resources".to_owned());
+            }
+            state.instances.advance(id, Status::Prepared);
             Ok(())
         })
     }

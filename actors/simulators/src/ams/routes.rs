@@ -1,12 +1,15 @@
 //! The HTTP skin: who may ask what, and where it is answered.
 
+mod applications;
 mod catalogue;
 mod certificates;
+mod config;
 mod events;
 mod instances;
 mod operations;
 
 use std::any::Any;
+use std::time::Instant;
 
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::MessageBody;
@@ -19,14 +22,22 @@ use actix_web::{Error, HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 use stream_pki::Fingerprint;
+use time::OffsetDateTime;
 
 use super::envelope::{Refused, sync};
 use super::faults::Mishap;
 use super::lifecycle::Done;
-use super::service::Service;
+use super::operations::{Operation, Resources};
+use super::service::{Service, State};
 
 /// What the release that we stand in for can do, as far as we can do it too.
-const EXTENSIONS: [&str; 3] = ["instance_support", "vm_support", "bulk_delete.instances"];
+const EXTENSIONS: [&str; 5] = [
+    "instance_support",
+    "vm_support",
+    "zip_archive_support",
+    "bulk_delete.applications",
+    "bulk_delete.instances",
+];
 
 const VERSION: &str = "1.30.1";
 
@@ -34,8 +45,10 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
     app.route("/", web::get().to(root))
         .route("/1.0", web::get().to(about))
         .route("/1.0/version", web::get().to(version))
+        .configure(applications::configure)
         .configure(catalogue::configure)
         .configure(certificates::configure)
+        .configure(config::configure)
         .configure(events::configure)
         .configure(instances::configure)
         .configure(operations::configure);
@@ -77,7 +90,10 @@ pub(super) async fn guard(
 
 /// Has happen to a call what is to.
 async fn go_wrong(ams: &Service) -> Result<(), Refused> {
-    let (slow, mishap) = ams.change(|state| (state.mishaps.faults.slow, state.mishaps.call()));
+    let (slow, mishap) = ams.change(|state| {
+        state.pace.take(state.settings.max_requests(), Instant::now())?;
+        Ok::<_, Refused>((state.mishaps.faults.slow, state.mishaps.call()))
+    })?;
     if !slow.is_zero() {
         tokio::time::sleep(slow).await;
     }
@@ -86,6 +102,7 @@ async fn go_wrong(ams: &Service) -> Result<(), Refused> {
         Some(Mishap::Busy) => Err(Refused::Busy),
         Some(Mishap::Error) => Err(Refused::Broken),
         Some(Mishap::Hang) => std::future::pending().await,
+        Some(Mishap::Throttled) => Err(Refused::Throttled),
     }
 }
 
@@ -96,6 +113,14 @@ fn is_open(method: &Method, path: &str) -> bool {
         "/1.0/certificates" => method == Method::POST,
         _ => false,
     }
+}
+
+/// Returns an operation that is over as soon as it is opened.
+fn at_once(state: &mut State, what: &'static str, on: Resources) -> Result<Operation, Refused> {
+    let now = OffsetDateTime::now_utc();
+    let id = state.operations.open(what, on, false, now).id;
+    state.operations.finish(&id, Ok(()), now);
+    state.operations.get(&id).cloned()
 }
 
 fn is_trusted(request: &HttpRequest, ams: &Service) -> bool {
@@ -131,12 +156,6 @@ async fn about(ams: web::Data<Service>, request: HttpRequest) -> HttpResponse {
 
 async fn version() -> HttpResponse {
     sync(json!({ "version": VERSION }))
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Listing {
-    recursion: u8,
 }
 
 #[derive(Default, Deserialize)]

@@ -3,24 +3,29 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use stream_pki::Fingerprint;
 use stream_protocol::SessionId;
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 
+use super::Config;
 use super::applications::Application;
 use super::events::Event;
 use super::faults::{Copies, Mishaps};
+use super::images::{DEFAULT_IMAGES, Images};
 use super::instances::Instances;
 use super::launcher::Launcher;
 use super::operations::Operations;
+use super::pace::Pace;
+use super::settings::{Settings, TRUST_PASSWORD};
 use super::trust::Trust;
 
 pub(crate) struct Service {
     pub(crate) cluster_id: String,
     pub(crate) cluster_name: String,
     pub(super) boot: Duration,
+    /// How many instances the node has room for.
+    pub(super) capacity: usize,
     pub(super) launcher: Launcher,
     // Where instances live, so that the end of a connection is not theirs.
     runtime: Handle,
@@ -36,8 +41,11 @@ const BACKLOG: usize = 1024;
 pub(crate) struct State {
     pub(crate) trust: Trust,
     pub(crate) applications: Vec<Application>,
+    pub(crate) images: Images,
     pub(crate) instances: Instances,
     pub(crate) operations: Operations,
+    pub(crate) settings: Settings,
+    pub(crate) pace: Pace,
     /// The instances that boot, run or are about to stop, by their ids.
     pub(crate) runs: HashMap<String, Run>,
     /// Whether the service is over and answers nobody.
@@ -65,21 +73,22 @@ impl Run {
 
 impl Service {
     /// Makes the service; its instances live on the present tokio runtime.
-    pub(super) fn new(
-        cluster_name: String,
-        trusted: Vec<Fingerprint>,
-        trust_password: Option<String>,
-        applications: Vec<String>,
-        boot: Duration,
-        launcher: Launcher,
-    ) -> Self {
+    pub(super) fn new(config: &Config, launcher: Launcher) -> Self {
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        let ready = |name: String| Application::new(&name, true, now);
+        let ready = |name: &String| Application::ready(name, now);
+        let mut settings = Settings::default();
+        let password = config.trust_password.clone().unwrap_or_default();
+        if settings.set(TRUST_PASSWORD, password).is_err() {
+            log::warn!("the trust password is too long, there is none");
+        }
         let state = State {
-            trust: Trust::new(trusted, trust_password),
-            applications: applications.into_iter().map(ready).collect(),
+            trust: Trust::new(&config.trusted),
+            applications: config.applications.iter().map(ready).collect(),
+            images: Images::new(&DEFAULT_IMAGES.map(str::to_owned), now),
             instances: Instances::default(),
             operations: Operations::default(),
+            settings,
+            pace: Pace::default(),
             runs: HashMap::new(),
             stopped: false,
             mishaps: Mishaps::default(),
@@ -87,8 +96,9 @@ impl Service {
         Self {
             // The ids of AMS have the form of session ids.
             cluster_id: SessionId::random().to_string(),
-            cluster_name,
-            boot,
+            cluster_name: config.cluster_name.clone(),
+            boot: config.boot,
+            capacity: config.capacity,
             launcher,
             runtime: Handle::current(),
             state: watch::Sender::new(state),

@@ -22,14 +22,13 @@ pub(crate) struct Certificate {
 pub(crate) struct Trust {
     /// By fingerprint, in lower-case hex.
     certificates: BTreeMap<String, Certificate>,
-    password: Option<String>,
 }
 
 impl Trust {
-    pub(crate) fn new(trusted: Vec<Fingerprint>, password: Option<String>) -> Self {
-        let mut trust = Self { certificates: BTreeMap::new(), password };
+    pub(crate) fn new(trusted: &[Fingerprint]) -> Self {
+        let mut trust = Self { certificates: BTreeMap::new() };
         for client in trusted {
-            trust.insert(client);
+            trust.insert(*client);
         }
         trust
     }
@@ -43,11 +42,6 @@ impl Trust {
         let fingerprint = client.to_string();
         let certificate = Certificate { certificate: String::new(), fingerprint };
         self.certificates.entry(client.to_string()).or_insert(certificate);
-    }
-
-    /// Whether `password` lets an untrusted client add a certificate.
-    pub(crate) fn opens_to(&self, password: &str) -> bool {
-        self.password.as_deref().is_some_and(|wanted| wanted == password)
     }
 
     /// Adds a certificate, given as base64 of its DER, and returns its fingerprint. Refuses what
@@ -84,17 +78,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_password_the_store_opens_to_nobody() {
-        let trust = Trust::new(Vec::new(), None);
-        assert!(!trust.opens_to(""));
-        let trust = Trust::new(Vec::new(), Some("sesame".to_owned()));
-        assert!(trust.opens_to("sesame"));
-        assert!(!trust.opens_to("sesam"));
-    }
-
-    #[test]
     fn what_is_no_certificate_is_not_trusted() {
-        let mut trust = Trust::new(Vec::new(), None);
+        let mut trust = Trust::new(&[]);
         for text in ["", "not base64!", "aGVsbG8="] {
             assert_eq!(trust.add(text.to_owned()), Err(Refused::Invalid("certificate")));
         }
@@ -104,7 +89,7 @@ mod tests {
     #[test]
     fn a_known_fingerprint_is_trusted_until_it_is_removed() {
         let client: Fingerprint = "ab".repeat(32).parse().expect("a fingerprint");
-        let mut trust = Trust::new(vec![client], None);
+        let mut trust = Trust::new(&[client]);
         assert!(trust.contains(&client));
         assert_eq!(trust.remove(&client.to_string()), Ok(()));
         assert!(!trust.contains(&client));

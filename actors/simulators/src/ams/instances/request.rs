@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::super::applications::has_all;
 use super::super::envelope::nullable;
 use super::Instance;
 
@@ -21,6 +22,8 @@ pub(crate) struct NewInstance {
     pub(super) image_id: String,
     pub(super) image_version: Option<i64>,
     #[serde(deserialize_with = "nullable")]
+    pub(super) node: String,
+    #[serde(deserialize_with = "nullable")]
     pub(super) user_data: String,
     #[serde(deserialize_with = "nullable")]
     pub(super) services: Vec<Value>,
@@ -30,6 +33,7 @@ pub(crate) struct NewInstance {
     pub(super) tags: Vec<String>,
     pub(super) config: Value,
     pub(super) source: Option<Source>,
+    #[serde(deserialize_with = "nullable")]
     pub(crate) no_start: bool,
 }
 
@@ -78,7 +82,6 @@ impl Source {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Filter {
-    pub(crate) recursion: u8,
     id: String,
     name: String,
     #[serde(rename = "type")]
@@ -88,6 +91,9 @@ pub(crate) struct Filter {
     app_id: String,
     app_name: String,
     image_id: String,
+    base: Option<bool>,
+    app_version: Option<u64>,
+    image_version: Option<i64>,
     /// Separated by commas; an instance must have all of them.
     tags: String,
 }
@@ -95,7 +101,6 @@ pub(crate) struct Filter {
 impl Filter {
     pub(crate) fn admits(&self, instance: &Instance) -> bool {
         let same = |wanted: &str, value: &str| wanted.is_empty() || wanted == value;
-        let mut tags = self.tags.split(',').map(str::trim).filter(|tag| !tag.is_empty());
         same(&self.id, &instance.id)
             && same(&self.name, &instance.name)
             && same(&self.kind, &instance.kind)
@@ -104,6 +109,9 @@ impl Filter {
             && same(&self.app_id, &instance.app_id)
             && same(&self.app_name, &instance.app_name)
             && same(&self.image_id, &instance.image_id)
-            && tags.all(|tag| instance.tags.iter().any(|present| present == tag))
+            && self.base.is_none_or(|base| base == instance.base)
+            && self.app_version.is_none_or(|version| version == instance.app_version)
+            && self.image_version.is_none_or(|version| version == instance.image_version)
+            && has_all(&self.tags, &instance.tags)
     }
 }

@@ -4,15 +4,23 @@ fn request(body: Value) -> NewInstance {
     serde_json::from_value(body).expect("a request")
 }
 
+fn manifest(name: &str) -> applications::Manifest {
+    serde_json::from_value(json!({ "name": name })).expect("a manifest")
+}
+
+fn images() -> Images {
+    Images::new(&["jammy:x:amd64".to_owned()], 0)
+}
+
 fn launched(instances: &mut Instances, name: &str, tags: &[&str]) -> Instance {
-    let apps = [Application::new("app", true, 0)];
+    let apps = [Application::ready("app", 0)];
     let body = json!({"name": name, "app_id": "app", "tags": tags, "user_data": "secret"});
-    instances.create(request(body), &apps, 0).expect("a launch")
+    instances.create(request(body), &apps, &Images::default(), 0).expect("a launch")
 }
 
 #[test]
 fn the_zero_values_of_go_clients_are_not_given() {
-    let apps = [Application::new("app", true, 0)];
+    let apps = [Application::ready("app", 0)];
     let body = json!({
         "name": "", "type": "", "app_id": apps[0].id, "app_version": null, "image_id": "",
         "image_version": null, "node": "", "user_data": "", "addons": null, "services": null,
@@ -20,7 +28,8 @@ fn the_zero_values_of_go_clients_are_not_given() {
         "config": {"display": {"width": 0, "height": 0, "fps": 0, "density": 0}},
         "source": {"type": "", "id": ""},
     });
-    let instance = Instances::default().create(request(body), &apps, 7).expect("a launch");
+    let instance =
+        Instances::default().create(request(body), &apps, &Images::default(), 7).expect("a launch");
     assert_eq!(instance.name, format!("ams-{}", instance.id));
     assert_eq!((instance.app_name.as_str(), instance.app_version), ("app", 1));
     let shown = json!(instance);
@@ -33,8 +42,8 @@ fn the_zero_values_of_go_clients_are_not_given() {
 
 #[test]
 fn the_size_of_the_disk_is_answered_with_a_hyphen() {
-    let body = json!({"image_id": "jammy", "resources": {"disk_size": 3, "gpu-slots": 1}});
-    let instance = Instances::default().create(request(body), &[], 0).expect("a launch");
+    let body = json!({"image_id": "jammy:x:amd64", "resources": {"disk_size": 3, "gpu-slots": 1}});
+    let instance = Instances::default().create(request(body), &[], &images(), 0).expect("a launch");
     let shown = json!(instance);
     assert_eq!(shown["resources"]["disk-size"], json!(3));
     assert_eq!(shown["resources"]["gpu-slots"], json!(1));
@@ -43,10 +52,15 @@ fn the_size_of_the_disk_is_answered_with_a_hyphen() {
 #[test]
 fn a_launch_that_cannot_be_is_refused_by_what_is_wrong() {
     let mut instances = Instances::default();
-    let apps = [Application::new("app", true, 0), Application::new("raw", false, 0)];
-    let mut refusal = |body| instances.create(request(body), &apps, 0).expect_err("a refusal");
+    let raw = Application::new(manifest("raw"), None, false, 0);
+    let apps = [Application::ready("app", 0), raw];
+    let mut refusal = |body| {
+        instances.create(request(body), &apps, &Images::default(), 0).expect_err("a refusal")
+    };
     assert_eq!(refusal(json!({})), Refused::Invalid("app_id"));
     assert_eq!(refusal(json!({"app_id": "none"})), Refused::NotFound("application"));
+    assert_eq!(refusal(json!({"image_id": "none"})), Refused::NotFound("image"));
+    assert_eq!(refusal(json!({"app_id": "app", "node": "none"})), Refused::NotFound("node"));
     assert!(matches!(refusal(json!({"app_id": "raw"})), Refused::NotAllowed(_)));
     assert_eq!(refusal(json!({"app_id": "app", "name": "a/b"})), Refused::Invalid("name"));
     let user_data = "x".repeat(MAX_USERDATA_BYTES + 1);
@@ -59,12 +73,15 @@ fn a_launch_that_cannot_be_is_refused_by_what_is_wrong() {
 #[test]
 fn a_name_is_taken_until_its_instance_is_removed() {
     let mut instances = Instances::default();
-    let apps = [Application::new("app", true, 0)];
+    let apps = [Application::ready("app", 0)];
     let body = || request(json!({"name": "twin", "app_id": "app"}));
-    let first = instances.create(body(), &apps, 0).expect("a launch");
-    assert_eq!(instances.create(body(), &apps, 0).err(), Some(Refused::Exists("instance")));
+    let first = instances.create(body(), &apps, &Images::default(), 0).expect("a launch");
+    assert_eq!(
+        instances.create(body(), &apps, &Images::default(), 0).err(),
+        Some(Refused::Exists("instance"))
+    );
     instances.remove(&first.id);
-    assert!(instances.create(body(), &apps, 0).is_ok());
+    assert!(instances.create(body(), &apps, &Images::default(), 0).is_ok());
 }
 
 #[test]
@@ -115,8 +132,9 @@ fn a_list_holds_what_has_all_the_tags() {
 #[test]
 fn a_protected_instance_is_not_deleted() {
     let mut instances = Instances::default();
-    let body = json!({"image_id": "x", "config": {"security": {"delete_protected": true}}});
-    let id = instances.create(request(body), &[], 0).expect("a launch").id;
+    let body =
+        json!({"image_id": "jammy:x:amd64", "config": {"security": {"delete_protected": true}}});
+    let id = instances.create(request(body), &[], &images(), 0).expect("a launch").id;
     assert!(matches!(instances.deletable(&id), Err(Refused::NotAllowed(_))));
     instances.protect(&id, false);
     assert_eq!(instances.deletable(&id), Ok(id.clone()));
@@ -126,7 +144,49 @@ fn a_protected_instance_is_not_deleted() {
 fn user_data_is_kept_and_not_shown() {
     let mut instances = Instances::default();
     let instance = launched(&mut instances, "one", &[]);
-    assert_eq!(instances.user_data(&instance.id), "secret");
+    assert_eq!(instances.luggage(&instance.id).user_data, "secret");
     assert!(!json!(instance).to_string().contains("secret"));
     assert!(!format!("{instance:?}").contains("secret"));
+}
+
+#[test]
+fn a_raw_instance_runs_an_image_and_no_application() {
+    let body = json!({"image_id": "jammy:x:amd64", "app_id": ""});
+    let instance = Instances::default().create(request(body), &[], &images(), 0).expect("a launch");
+    let shown = json!(instance);
+    assert_eq!((&shown["app_id"], &shown["app_name"]), (&json!(""), &json!("")));
+    assert_eq!(shown["image_name"], json!("jammy:x:amd64"));
+    assert_ne!(shown["image_id"], json!(""));
+}
+
+#[test]
+fn a_session_is_given_once_and_to_what_streams_only() {
+    let mut instances = Instances::default();
+    let plain = launched(&mut instances, "plain", &[]).id;
+    assert!(instances.without_session(&plain).is_none());
+    let body = json!({
+        "image_id": "jammy:x:amd64", "user_data": "own", "config": {"enable_streaming": true},
+    });
+    let id = instances.create(request(body), &[], &images(), 0).expect("a launch").id;
+    assert!(instances.without_session(&id).is_some());
+    let session: SessionId = "abcdefghij0123456789".parse().expect("an id");
+    instances.give_session(&id, &session, "luggage".to_owned());
+    assert!(instances.without_session(&id).is_none());
+    let luggage = instances.luggage(&id);
+    assert_eq!((luggage.user_data.as_str(), luggage.session.as_deref()), ("own", Some("luggage")));
+    assert_eq!(instances.find(&id).expect("there").tags, ["session=abcdefghij0123456789"]);
+}
+
+#[test]
+fn only_what_is_on_the_node_takes_room_there() {
+    let mut instances = Instances::default();
+    let ids = ["one", "two", "three"].map(|name| launched(&mut instances, name, &[]).id);
+    assert_eq!(instances.placed(), 0);
+    for id in &ids {
+        instances.advance(id, Status::Prepared);
+    }
+    instances.advance(&ids[0], Status::Running);
+    instances.ended(&ids[1], &Ok(()));
+    instances.advance(&ids[2], Status::Deleted);
+    assert_eq!(instances.placed(), 1);
 }

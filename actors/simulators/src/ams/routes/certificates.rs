@@ -2,16 +2,16 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
-use time::OffsetDateTime;
 
-use super::super::envelope::{Body, Refused, accepted, list, nullable, sync};
+use super::super::envelope::{Body, Listing, Refused, accepted, list, nullable, sync};
 use super::super::operations::Operation;
 use super::super::service::{Service, State};
-use super::{Listing, is_trusted};
+use super::{at_once, is_trusted};
 
 pub(super) fn configure(app: &mut web::ServiceConfig) {
     app.route("/1.0/certificates", web::get().to(all))
         .route("/1.0/certificates", web::post().to(add))
+        .route("/1.0/auth/identities", web::post().to(identify))
         .route("/1.0/certificates/{fingerprint}", web::get().to(one))
         .route("/1.0/certificates/{fingerprint}", web::delete().to(remove));
 }
@@ -25,9 +25,18 @@ struct NewCertificate {
     password: String,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NewIdentity {
+    #[serde(rename = "authentication_method", deserialize_with = "nullable")]
+    method: String,
+    #[serde(deserialize_with = "nullable")]
+    certificate: String,
+}
+
 async fn all(ams: web::Data<Service>, listing: web::Query<Listing>) -> HttpResponse {
     let certificates = ams.read(|state| state.trust.all());
-    list(&certificates, listing.recursion, |certificate| url(&certificate.fingerprint))
+    list(&certificates, *listing, |certificate| url(&certificate.fingerprint))
 }
 
 /// Open to all, so it decides for itself: the asker is trusted already or knows the password.
@@ -39,12 +48,28 @@ async fn add(
     let trusted = is_trusted(&request, &ams);
     let Body(new) = body;
     let operation = ams.change(|state| {
-        if !trusted && !state.trust.opens_to(&new.password) {
+        if !trusted && !state.settings.opens_to(&new.password) {
             return Err(Refused::Untrusted);
         }
         let fingerprint = state.trust.add(new.certificate)?;
         log::info!("the AMS simulator trusts {fingerprint}");
         done(state, "Adding certificate", &fingerprint)
+    })?;
+    Ok(accepted(&operation))
+}
+
+/// The newer way, for whoever is trusted already. Names are not kept.
+async fn identify(
+    ams: web::Data<Service>,
+    body: Body<NewIdentity>,
+) -> Result<HttpResponse, Refused> {
+    let Body(NewIdentity { method, certificate }) = body;
+    if method != "tls" {
+        return Err(Refused::NotSupported("this authentication method"));
+    }
+    let operation = ams.change(|state| {
+        let fingerprint = state.trust.add(certificate)?;
+        done(state, "Creating identity", &fingerprint)
     })?;
     Ok(accepted(&operation))
 }
@@ -68,11 +93,7 @@ async fn remove(
 }
 
 fn done(state: &mut State, what: &'static str, fingerprint: &str) -> Result<Operation, Refused> {
-    let now = OffsetDateTime::now_utc();
-    let on = ("certificates", vec![url(fingerprint)]);
-    let id = state.operations.open(what, on, false, now).id;
-    state.operations.finish(&id, Ok(()), now);
-    state.operations.get(&id).cloned()
+    at_once(state, what, ("certificates", vec![url(fingerprint)]))
 }
 
 fn url(fingerprint: &str) -> String {

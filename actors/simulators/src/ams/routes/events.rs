@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::super::envelope::Refused;
 use super::super::events;
 use super::super::service::Service;
 
@@ -15,13 +16,19 @@ use super::super::service::Service;
 const PING_EVERY: Duration = Duration::from_secs(15);
 
 pub(super) fn configure(app: &mut web::ServiceConfig) {
-    app.route("/1.0/events", web::get().to(listen));
+    app.route("/1.0/events", web::get().to(listen))
+        .route("/1.0/events/auth", web::post().to(token));
 }
 
 #[derive(Deserialize)]
 struct Wanted {
     #[serde(rename = "type", default)]
     types: String,
+}
+
+/// Browsers would take one, since they cannot show a certificate.
+async fn token() -> Result<HttpResponse, Refused> {
+    Err(Refused::NotSupported("listening with a token"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a simulator has no supervisor")]

@@ -2,9 +2,9 @@
 
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::super::envelope::{Body, Refused, accepted, list, sync};
+use super::super::envelope::{Body, Listing, Refused, accepted, list, sync};
 use super::super::instances::{Filter, Instance, NewInstance};
 use super::super::lifecycle::Wish;
 use super::super::service::Service;
@@ -16,7 +16,13 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         .route("/1.0/instances", web::delete().to(remove_many))
         .route("/1.0/instances/{key}", web::get().to(one))
         .route("/1.0/instances/{key}", web::patch().to(update))
-        .route("/1.0/instances/{key}", web::delete().to(remove));
+        .route("/1.0/instances/{key}", web::delete().to(remove))
+        .route("/1.0/instances/{key}/exec", web::post().to(execute))
+        .route("/1.0/instances/{key}/logs", web::get().to(logs))
+        .route("/1.0/instances/{key}/logs/{name}", web::get().to(log))
+        .route("/1.0/instances/{key}/shares", web::post().to(share))
+        .route("/1.0/instances/{key}/shares/{id}", web::patch().to(no_share))
+        .route("/1.0/instances/{key}/shares/{id}", web::delete().to(no_share));
 }
 
 #[derive(Default, Deserialize)]
@@ -25,12 +31,16 @@ struct Ids {
     ids: Vec<String>,
 }
 
-async fn all(ams: web::Data<Service>, filter: web::Query<Filter>) -> HttpResponse {
+async fn all(
+    ams: web::Data<Service>,
+    filter: web::Query<Filter>,
+    listing: web::Query<Listing>,
+) -> HttpResponse {
     let admitted: Vec<Instance> = ams.read(|state| {
         let all = state.instances.all();
         all.filter(|instance| filter.admits(instance)).cloned().collect()
     });
-    list(&admitted, filter.recursion, Instance::url)
+    list(&admitted, *listing, Instance::url)
 }
 
 async fn one(ams: web::Data<Service>, key: web::Path<String>) -> Result<HttpResponse, Refused> {
@@ -86,4 +96,37 @@ async fn remove(
 async fn remove_many(ams: web::Data<Service>, body: Body<Ids>) -> Result<HttpResponse, Refused> {
     let Body(Ids { ids }) = body;
     Ok(accepted(&ams.delete(&ids)?))
+}
+
+/// There is no machine behind an instance that could run a command.
+async fn execute(ams: web::Data<Service>, key: web::Path<String>) -> Result<HttpResponse, Refused> {
+    ams.read(|state| state.instances.find(&key).map(drop))?;
+    Err(Refused::NotSupported("running a command"))
+}
+
+/// None are ever kept.
+async fn logs(ams: web::Data<Service>, key: web::Path<String>) -> Result<HttpResponse, Refused> {
+    ams.read(|state| state.instances.find(&key).map(|_| sync(json!([]))))
+}
+
+async fn log(
+    ams: web::Data<Service>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Refused> {
+    ams.read(|state| state.instances.find(&path.0).map(drop))?;
+    Err(Refused::NotFound("log"))
+}
+
+/// How AMS would reach the gateway for it is not known.
+async fn share(ams: web::Data<Service>, key: web::Path<String>) -> Result<HttpResponse, Refused> {
+    ams.read(|state| state.instances.find(&key).map(drop))?;
+    Err(Refused::NotSupported("sharing an instance"))
+}
+
+async fn no_share(
+    ams: web::Data<Service>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Refused> {
+    ams.read(|state| state.instances.find(&path.0).map(drop))?;
+    Err(Refused::NotFound("share"))
 }

@@ -6,10 +6,9 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 
-use super::super::envelope::{Refused, sync, under_way};
+use super::super::envelope::{Listing, Refused, sync, under_way};
 use super::super::operations::Operation;
 use super::super::service::Service;
-use super::Listing;
 
 /// What waiting "for ever" comes to; a client that still waits then asks again.
 const MAX_WAIT: Duration = Duration::from_secs(3600);

@@ -1,0 +1,36 @@
+//! The configuration, `contract.md` 1.10.
+
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::super::envelope::{Body, Refused, accepted, nullable, sync};
+use super::super::service::Service;
+use super::at_once;
+
+pub(super) fn configure(app: &mut web::ServiceConfig) {
+    app.route("/1.0/config", web::get().to(all)).route("/1.0/config", web::patch().to(set));
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Item {
+    #[serde(deserialize_with = "nullable")]
+    name: String,
+    #[serde(deserialize_with = "nullable")]
+    value: String,
+}
+
+async fn all(ams: web::Data<Service>) -> HttpResponse {
+    ams.read(|state| sync(json!({ "config": state.settings.all() })))
+}
+
+async fn set(ams: web::Data<Service>, item: Body<Item>) -> Result<HttpResponse, Refused> {
+    let Body(Item { name, value }) = item;
+    let operation = ams.change(|state| {
+        state.settings.set(&name, value)?;
+        at_once(state, "Updating configuration", ("config", vec!["/1.0/config".to_owned()]))
+    })?;
+    log::info!("the AMS simulator has a new {name}");
+    Ok(accepted(&operation))
+}
