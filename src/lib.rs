@@ -20,6 +20,7 @@
 //! [`agent`] and [`gateway`] start the actors of the two services in that order.
 
 pub mod agent;
+pub mod ams;
 pub mod config;
 #[cfg(feature = "dev")]
 pub mod dev;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stream_agent::agent::{Agent, AgentConfig};
+use stream_agent::ams::Ams;
 use stream_agent::token::Token;
 use stream_agent::turn::Turn;
 use stream_agent::{init, operator, program};
@@ -48,6 +49,9 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = CONFIG)]
         config: PathBuf,
     },
+    /// Have AMS trust this node.
+    #[command(subcommand)]
+    Ams(Ams),
     /// Make, look at, narrow and revoke tokens, and change the keys that sign them.
     #[command(subcommand)]
     Token(Token),
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
         Command::Init { dir, hosts, join } => make(dir, &hosts, join),
         Command::CheckConfig { config } => check(config),
         Command::Run { config } => run(config),
+        Command::Ams(command) => command.run(Path::new(CONFIG)),
         Command::Token(command) => command.run(Path::new(CONFIG)),
         Command::Turn(command) => command.run(Path::new(CONFIG)),
         Command::Operate(command) => command.run(Path::new(CONFIG)),

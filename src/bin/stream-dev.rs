@@ -7,8 +7,6 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use stream_agent::dev::{ams, bench, up};
 use stream_agent::program;
-use stream_pki::Fingerprint;
-use stream_simulators::ams::simulated_instances;
 
 /// Runs the streaming stack on this machine: nats-server, coturn when it is installed, a simulated
 /// AMS with simulated instances that send real video, the agent and the gateway.
@@ -40,21 +38,9 @@ enum Command {
         /// What to measure: one of the names in `scripts/bench --help`.
         name: String,
     },
-    /// Run the AMS simulator alone; `up` starts it in this way.
-    #[command(name = "ams")]
-    AmsSimulator {
-        #[arg(long)]
-        port: u16,
-        #[arg(long, value_name = "FILE")]
-        certificate: PathBuf,
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
-        /// Fingerprint of the client certificate that may do everything.
-        #[arg(long, value_name = "SHA-256")]
-        trust: Fingerprint,
-        #[arg(long, default_value_t = 0)]
-        boot_ms: u64,
-    },
+    /// Run the AMS simulator alone, until Ctrl-C; `up` starts it in this way.
+    #[command(name = "ams", after_long_help = ams::HELP)]
+    AmsSimulator(Box<ams::Options>),
 }
 
 fn main() -> ExitCode {
@@ -68,12 +54,10 @@ fn main() -> ExitCode {
             log_warnings();
             actix::System::new().block_on(bench::run(&name))
         }
-        Command::AmsSimulator { port, certificate, key, trust, boot_ms } => {
+        Command::AmsSimulator(options) => {
             program::start_logging();
-            let boot = Duration::from_millis(boot_ms);
-            let simulator = ams::Simulator { port, certificate, key, trust, boot };
             program::run(
-                || simulator.start(simulated_instances()),
+                || options.start(),
                 |_| std::future::pending(),
                 async |ams| ams.stop().await,
             )

@@ -1,53 +1,195 @@
-//! The AMS simulator of a stack, in this process or in one of its own.
+//! The AMS simulator: of a stack, in this process or in one of its own, and alone.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use stream_pki::{Fingerprint, Identity};
-use stream_simulators::ams::{Ams, Config, Launcher};
+use clap::{Args, ValueEnum};
+use stream_pki::{Fingerprint, Identity, random_text};
+use stream_simulators::ams::{Ams, Config, Faults, Launcher, nothing_boots, simulated_instances};
 
+use super::keys::KeyStore;
 use super::site::Site;
 
-/// The one application there is.
+/// The application of every stack.
 pub const APPLICATION: &str = "clock";
 
-/// An AMS on the loopback.
-pub struct Simulator {
+/// More than any test or bench of ours wants at once.
+const CAPACITY: usize = 10_000;
+
+/// What `--help` tells besides the options.
+pub const HELP: &str = "\
+Without --certificate it shows one that is made once and kept; without --trust or --trust-password \
+a trust password is made up. Both are printed. A client that knows the password adds itself:
+
+  stream-agent ams register --trust-password-file FILE --config agent.toml
+
+What AMS can be told at run time goes over its API, with a trusted client certificate, for instance
+
+  curl -k --cert ams-client.crt --key ams-client.key https://127.0.0.1:8444/1.0/config
+  curl … -X PATCH -d '{\"name\":\"agent.api.url\",\"value\":\"https://127.0.0.1:9033\"}' …/1.0/config
+  curl … --data-binary @app.zip …/1.0/applications
+
+With agent.api.url, agent.api.token and agent.api.fingerprint set, instances launched with \
+config.enable_streaming get a session from that agent first.";
+
+/// The options of `stream-dev ams`.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Where to listen on the loopback; 0 takes a free port.
+    #[arg(long, default_value_t = 8444)]
     pub port: u16,
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-    /// The client that may do everything.
-    pub trust: Fingerprint,
-    /// From the creation of an instance until it runs.
-    pub boot: Duration,
+    /// What the server shows, PEM, with SANs.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub certificate: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub key: Option<PathBuf>,
+    /// Fingerprint of a client certificate that may do everything; may be repeated.
+    #[arg(long, value_name = "SHA-256")]
+    pub trust: Vec<Fingerprint>,
+    /// Lets a client that knows it add its own certificate.
+    #[arg(long, value_name = "TEXT")]
+    pub trust_password: Option<String>,
+    /// An application that is ready and published from the start; may be repeated.
+    #[arg(long = "application", value_name = "NAME", default_value = APPLICATION)]
+    pub applications: Vec<String>,
+    /// What an instance runs.
+    #[arg(long, value_enum, default_value_t = Program::Stream)]
+    pub instances: Program,
+    /// From the creation of an instance until it runs; an uploaded application takes as long.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    pub boot_ms: u64,
+    /// Room for so many instances; a launch beyond is accepted and then fails.
+    #[arg(long, value_name = "N", default_value_t = CAPACITY)]
+    pub capacity: usize,
+    #[command(flatten)]
+    pub mishaps: Mishaps,
 }
 
-impl Simulator {
-    /// The AMS of `site`, which trusts the agent of `site`.
-    pub fn of(site: &Site, boot: Duration) -> anyhow::Result<Self> {
-        Ok(Self {
-            port: site.ams_port,
-            certificate: site.ams.certificate.clone(),
-            key: site.ams.key.clone(),
-            trust: site.ams_client_pin()?,
-            boot,
-        })
-    }
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Program {
+    /// An instance simulator that streams real video.
+    Stream,
+    /// Nothing, until it is stopped.
+    Nothing,
+}
 
-    /// Starts it here, with instances that run `launcher`; needs a running actix system.
-    pub fn start(self, launcher: Launcher) -> anyhow::Result<Ams> {
+/// What goes wrong; 0 is never.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "What goes wrong (every N: every so many; 0, the default, is never)")]
+pub struct Mishaps {
+    /// Answer everything so much later.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    slow_ms: u64,
+    /// Answer a call with 500.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    error_every: u32,
+    /// Answer a call with 503 and Retry-After: 1.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    busy_every: u32,
+    /// Answer a call with 429 and Retry-After: 1.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    throttle_every: u32,
+    /// Never answer a call.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    hang_every: u32,
+    /// Carry out a launch so much later, also when its asker has gone.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    late_launch_ms: u64,
+    /// Answer a launch so much later than it is carried out.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    late_answer_ms: u64,
+    /// Carry out every launch twice.
+    #[arg(long)]
+    double_launch: bool,
+    /// Have an instance fail half way through its boot.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    break_boot_every: u32,
+    /// So many deletions end well and delete nothing.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    lying_deletes: u32,
+    /// So many deletions never end.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    hanging_deletes: u32,
+    /// Tell nobody of an event.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    lose_event_every: u32,
+    /// Tell everybody twice of an event.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    double_event_every: u32,
+}
+
+impl From<Mishaps> for Faults {
+    fn from(mishaps: Mishaps) -> Self {
+        Self {
+            slow: Duration::from_millis(mishaps.slow_ms),
+            error_every: mishaps.error_every,
+            busy_every: mishaps.busy_every,
+            throttled_every: mishaps.throttle_every,
+            hang_every: mishaps.hang_every,
+            late_launch: Duration::from_millis(mishaps.late_launch_ms),
+            late_answer: Duration::from_millis(mishaps.late_answer_ms),
+            double_launch: mishaps.double_launch,
+            broken_boot_every: mishaps.break_boot_every,
+            lying_deletes: mishaps.lying_deletes,
+            hanging_deletes: mishaps.hanging_deletes,
+            lost_event_every: mishaps.lose_event_every,
+            doubled_event_every: mishaps.double_event_every,
+        }
+    }
+}
+
+impl Options {
+    /// Starts the simulator and prints how it is reached. Needs a running actix system.
+    pub fn start(self) -> anyhow::Result<Ams> {
+        let (certificate, key) = match (self.certificate, self.key) {
+            (Some(certificate), Some(key)) => (certificate, key),
+            _ => {
+                let pair = KeyStore::shared()?.pair("ams")?;
+                (pair.certificate, pair.key)
+            }
+        };
+        let made_up = self.trust_password.is_none() && self.trust.is_empty();
+        let password =
+            if made_up { Some(random_text(24).to_string()) } else { self.trust_password };
         let config = Config {
             listen: (Ipv4Addr::LOCALHOST, self.port).into(),
-            identity: Identity::load(&self.certificate, &self.key)?,
-            trusted: vec![self.trust],
-            trust_password: None,
-            applications: vec![APPLICATION.to_owned()],
-            boot: self.boot,
-            capacity: 10_000,
+            identity: Identity::load(&certificate, &key)?,
+            trusted: self.trust,
+            trust_password: password.clone(),
+            applications: self.applications,
+            boot: Duration::from_millis(self.boot_ms),
+            capacity: self.capacity,
             cluster_name: "dev".to_owned(),
         };
-        Ams::start(config, launcher).context("the AMS simulator cannot listen")
+        let launcher = match self.instances {
+            Program::Stream => simulated_instances(),
+            Program::Nothing => nothing_boots(),
+        };
+        let ams = Ams::start(config, launcher).context("the AMS simulator cannot listen")?;
+        ams.set_faults(self.mishaps.into());
+        println!("https://{}", ams.address());
+        println!("SHA-256 fingerprint of its certificate: {}", ams.fingerprint());
+        if let Some(password) = password.filter(|_| made_up) {
+            println!("trust password: {password}");
+        }
+        Ok(ams)
     }
+}
+
+/// Starts the AMS of `site`, which trusts the agent of `site`, in this process. `boot` is from the
+/// creation of an instance until it runs `launcher`. Needs a running actix system.
+pub fn start(site: &Site, boot: Duration, launcher: Launcher) -> anyhow::Result<Ams> {
+    let config = Config {
+        listen: (Ipv4Addr::LOCALHOST, site.ams_port).into(),
+        identity: site.ams.identity()?,
+        trusted: vec![site.ams_client_pin()?],
+        trust_password: None,
+        applications: vec![APPLICATION.to_owned()],
+        boot,
+        capacity: CAPACITY,
+        cluster_name: "dev".to_owned(),
+    };
+    Ams::start(config, launcher).context("the AMS simulator cannot listen")
 }

@@ -8,7 +8,6 @@ use stream_simulators::ams::{Ams, Launcher, simulated_instances};
 use stream_simulators::client::{ClientConfig, Gateway};
 
 pub use super::ams::APPLICATION;
-use super::ams::Simulator;
 use super::coturn::Coturn;
 use super::keys::KeyStore;
 use super::nats::Nats;
@@ -83,7 +82,7 @@ impl Stack {
         let secret = site.turn_secret()?;
         let relay = || Coturn::start(&dir.path().join("coturn"), &secret);
         let coturn = options.coturn.then(relay).transpose()?;
-        let ams = Simulator::of(&site, options.boot)?.start(options.launcher)?;
+        let ams = super::ams::start(&site, options.boot, options.launcher)?;
         let wire = if options.wire { Some(Wire::to(site.ams_port).await?) } else { None };
         let wiring = Wiring {
             nats: nats.url(),

@@ -1,15 +1,15 @@
-use std::rc::Rc;
 use std::time::Duration;
 
 use actix::Message;
 use stream_protocol::Application;
 use stream_supervisor::{Handler, Limits, Mailbox, Me, Reply, Restart, Supervisor, Worker};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{broadcast, watch};
 
 use crate::error::AmsError;
 use crate::events::{self, Change};
 use crate::gate::jittered;
 use crate::instance::{Instance, LaunchInstance};
+use crate::look::look;
 use crate::remote::Remote;
 use crate::wire::Cluster;
 use crate::{Config, Link};
@@ -18,10 +18,21 @@ use crate::{Config, Link};
 const RARELY: Duration = Duration::from_secs(30);
 
 /// The longest pause between bad looks: so soon after its return AMS is used again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The shortest time between two looks, however much is doubted.
+const SPACING: Duration = Duration::from_millis(500);
 
 /// How long after the first bad look the next one follows; the pauses then double.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What AMS tells by itself, for whoever listens.
+#[derive(Clone)]
+pub(crate) struct Told {
+    pub(crate) instances: broadcast::Sender<Change>,
+    /// That there are other applications or images.
+    pub(crate) catalogue: watch::Sender<()>,
+}
 
 /// No message takes more than this many calls.
 const MAX_CALLS: u32 = 3;
@@ -31,15 +42,17 @@ const MARGIN: Duration = Duration::from_secs(5);
 
 pub(crate) fn start(
     config: &Config,
-    told: broadcast::Sender<Change>,
+    told: &Told,
     supervisor: &Supervisor,
 ) -> Result<Mailbox<Actor>, AmsError> {
     let remote = Remote::new(config)?;
     let handler = Duration::from_secs(config.timeout_s) * MAX_CALLS + MARGIN;
     let limits = Limits { handler, answer: handler + MARGIN, ..Limits::default() };
+    let (told, reload) = (told.clone(), Duration::from_secs(config.reload_s));
     // A host: a launch under way should end with its answer, whatever happens beside it.
-    Ok(supervisor
-        .host("ams", Restart::default(), limits, move || Actor::new(remote.clone(), told.clone())))
+    Ok(supervisor.host("ams", Restart::default(), limits, move || {
+        Actor::new(remote.clone(), told.clone(), reload)
+    }))
 }
 
 #[derive(Message)]
@@ -61,6 +74,10 @@ pub(crate) struct ListInstances {
 pub(crate) struct ListApplications;
 
 #[derive(Message)]
+#[rtype(result = "Result<Vec<String>, AmsError>")]
+pub(crate) struct ListImages;
+
+#[derive(Message)]
 #[rtype(result = "Result<Cluster, AmsError>")]
 pub(crate) struct ReadCluster;
 
@@ -79,16 +96,15 @@ pub(crate) struct Actor {
     link: Link,
     /// What the last good look found; a cluster does not change its id.
     cluster: Option<Cluster>,
-    /// Has the next look taken at once.
-    look: Rc<Notify>,
-    /// Who listens to what AMS tells by itself.
-    told: broadcast::Sender<Change>,
+    told: Told,
+    /// How often the files are looked at.
+    reload: Duration,
 }
 
 impl Actor {
-    fn new(remote: Remote, told: broadcast::Sender<Change>) -> Self {
+    fn new(remote: Remote, told: Told, reload: Duration) -> Self {
         let link = Link { connected: false, error: Some("not reached yet".to_owned()) };
-        Self { remote, link, cluster: None, look: Rc::default(), told }
+        Self { remote, link, cluster: None, told, reload }
     }
 
     /// Answers with what `work` returns. When that does not fit what is known of the link, AMS is
@@ -97,13 +113,13 @@ impl Actor {
     where
         F: Future<Output = Result<T, AmsError>> + 'static,
     {
-        let (work, look) = (work(self.remote.clone()), Rc::clone(&self.look));
+        let (work, remote) = (work(self.remote.clone()), self.remote.clone());
         let connected = self.link.connected;
         Reply::later(async move {
             let answer = work.await;
             let away = matches!(answer, Err(AmsError::Away(_) | AmsError::TimedOut));
             if away == connected {
-                look.notify_one();
+                remote.gate().doubt();
             }
             answer
         })
@@ -112,34 +128,45 @@ impl Actor {
 
 impl Worker for Actor {
     fn started(&mut self, me: &Me<Self>) {
-        me.spawn(keep_looking(self.remote.clone(), Rc::clone(&self.look), me.clone()));
+        me.spawn(keep_looking(self.remote.clone(), me.clone()));
+        me.spawn(keep_fresh(self.remote.clone(), self.reload));
         me.spawn(events::listen(self.remote.clone(), self.told.clone()));
     }
 }
 
 /// Looks at AMS for as long as the worker lives: often while it is away, seldom otherwise.
-async fn keep_looking(remote: Remote, look: Rc<Notify>, me: Me<Actor>) {
+async fn keep_looking(remote: Remote, me: Me<Actor>) {
     let mut failures = 0;
     loop {
-        refresh(&remote).await;
-        let found = match remote.server().await {
+        let found = match look(&remote).await {
             Ok(server) => Ok(Cluster::from(server)),
             Err(AmsError::Away(cause)) => Err(cause),
             Err(error) => Err(error.to_string()),
         };
         failures = if found.is_ok() { 0 } else { failures + 1 };
         me.tell(Looked(found));
-        let _ = tokio::time::timeout(jittered(pause(failures)), look.notified()).await;
+        tokio::time::sleep(SPACING).await;
+        let _ = tokio::time::timeout(jittered(pause(failures)), remote.gate().doubted()).await;
     }
 }
 
-/// Takes up certificates that were replaced. Reading them is no work for this thread, which is not
-/// the only one to have AMS waited for.
-async fn refresh(remote: &Remote) {
-    let connections = remote.connections().clone();
-    let refreshed = tokio::task::spawn_blocking(move || connections.refresh()).await;
-    if let Ok(Err(error)) = refreshed {
-        log::warn!("ams: the certificates in use stay: {error}");
+/// Takes up certificates and pins that were replaced, for as long as the worker lives. Reading them
+/// is no work for this thread, which is not the only one to have AMS waited for.
+async fn keep_fresh(remote: Remote, every: Duration) {
+    let mut complaint = None;
+    loop {
+        tokio::time::sleep(every).await;
+        let connections = remote.connections().clone();
+        let refreshed = tokio::task::spawn_blocking(move || connections.refresh()).await;
+        let refreshed = refreshed.unwrap_or(Ok(false)).map_err(|error| error.to_string());
+        match &refreshed {
+            Ok(true) => remote.gate().doubt(),
+            Ok(false) => {}
+            // Once, not at every look.
+            Err(error) if complaint.as_ref() == Some(error) => {}
+            Err(error) => log::warn!("the certificates in use stay: {error}"),
+        }
+        complaint = refreshed.err();
     }
 }
 
@@ -220,11 +247,22 @@ impl Handler<ListApplications> for Actor {
     }
 }
 
+impl Handler<ListImages> for Actor {
+    fn handle(&mut self, _: &ListImages, _: &Me<Self>) -> Reply<Result<Vec<String>, AmsError>> {
+        self.call(|remote| async move {
+            let images = remote.images().await?;
+            Ok(images.into_iter().map(|image| image.name).collect())
+        })
+    }
+}
+
 impl Handler<ReadCluster> for Actor {
     fn handle(&mut self, _: &ReadCluster, _: &Me<Self>) -> Reply<Result<Cluster, AmsError>> {
         match &self.cluster {
             Some(cluster) if self.link.connected => Ok(cluster.clone()).into(),
-            _ => self.call(|remote| async move { remote.server().await.map(Cluster::from) }),
+            _ => self.call(|remote| async move {
+                remote.server(remote.timeout()).await.map(Cluster::from)
+            }),
         }
     }
 }
@@ -242,7 +280,7 @@ mod tests {
     #[test]
     fn looks_grow_rarer_while_ams_is_away_and_are_rare_when_it_is_there() {
         let seconds: Vec<_> = (1..8).map(|failures| pause(failures).as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 4, 4, 4, 4, 4]);
+        assert_eq!(seconds, [1, 2, 2, 2, 2, 2, 2]);
         assert_eq!(pause(0), RARELY);
         assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
     }

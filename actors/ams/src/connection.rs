@@ -1,4 +1,5 @@
 //! How AMS is spoken to: TLS with our certificate and their pins, made anew when the files change.
+//! What is idle then is closed; a call under way ends on the connection it began on.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -10,12 +11,14 @@ use tokio::sync::watch;
 
 use crate::Config;
 use crate::error::{AmsError, chain};
+use crate::files::read;
 
 /// Connections made with one certificate, and trusting what was to be trusted then.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) client: Client,
-    /// Our own certificate.
+    /// Our own certificate, DER, and its fingerprint.
+    pub(crate) certificate: Vec<u8>,
     pub(crate) fingerprint: Fingerprint,
     trust: Trust,
 }
@@ -35,7 +38,8 @@ impl Connection {
             .connect_timeout(Duration::from_secs(config.timeout_s))
             .build()
             .map_err(|error| unusable(&error))?;
-        Ok(Self { client, fingerprint: identity.fingerprint(), trust })
+        let certificate = identity.chain().first().map(|der| der.to_vec()).unwrap_or_default();
+        Ok(Self { client, certificate, fingerprint: identity.fingerprint(), trust })
     }
 
     fn is_as_in(&self, identity: &Identity, trust: &Trust) -> bool {
@@ -49,21 +53,6 @@ fn is_same(one: &Trust, other: &Trust) -> bool {
         (Trust::Pins(one), Trust::Pins(other)) => one == other,
         _ => false,
     }
-}
-
-fn read(config: &Config) -> Result<(Identity, Trust), AmsError> {
-    let refused = |text: &str| AmsError::Config(format!("ams: {text}"));
-    let unusable = |error: &dyn Error| refused(&chain(error));
-    let trust = match &config.ca {
-        Some(_) if !config.fingerprints.is_empty() => {
-            return Err(refused("give either fingerprints or ca, not both"));
-        }
-        Some(ca) => Trust::from_ca_file(ca).map_err(|error| unusable(&error))?,
-        None => Trust::Pins(config.fingerprints.clone()),
-    };
-    let identity =
-        Identity::load(&config.certificate, &config.key).map_err(|error| unusable(&error))?;
-    Ok((identity, trust))
 }
 
 /// The present connection; replaced as a whole, so that none outlives its certificate.
@@ -91,16 +80,22 @@ impl Connections {
         self.present.subscribe()
     }
 
-    /// Reads the files again, and makes new connections when they have changed. Files that cannot
-    /// be used leave everything as it is.
-    pub(crate) fn refresh(&self) -> Result<(), AmsError> {
+    /// Reads the files again, makes new connections when they have changed, and returns whether
+    /// they have. Files that cannot be used leave everything as it is.
+    pub(crate) fn refresh(&self) -> Result<bool, AmsError> {
         let (identity, trust) = read(&self.config)?;
-        if self.present().is_as_in(&identity, &trust) {
-            return Ok(());
+        let present = self.present();
+        if present.is_as_in(&identity, &trust) {
+            return Ok(false);
         }
         let connection = Connection::new(&self.config)?;
-        log::info!("ams: our certificate is {} from now on", connection.fingerprint);
+        if connection.fingerprint != present.fingerprint {
+            log::info!("ams: our certificate is {} from now on", connection.fingerprint);
+        }
+        if !is_same(&connection.trust, &present.trust) {
+            log::info!("ams: other certificates of the server are trusted from now on");
+        }
         self.present.send_replace(Arc::new(connection));
-        Ok(())
+        Ok(true)
     }
 }

@@ -8,6 +8,9 @@ pub enum AmsError {
     /// known.
     #[error("ams is away: {0}")]
     Away(String),
+    /// AMS wants to be left alone for a while, and said so more than once.
+    #[error("ams is busy: {0}")]
+    Busy(String),
     /// The name of a launch is taken, yet no instance has it: one is just going.
     #[error("the name of the instance is taken")]
     Conflict,
@@ -39,12 +42,12 @@ impl AmsError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Away(_)
+            | Self::Busy(_)
             | Self::Conflict
             | Self::Lingers
             | Self::TimedOut
             | Self::Unavailable(_) => true,
-            Self::Refused { code, .. } => matches!(code, 429 | 503),
-            Self::Config(_) | Self::Malformed(_) | Self::NotFound => false,
+            Self::Config(_) | Self::Malformed(_) | Self::NotFound | Self::Refused { .. } => false,
         }
     }
 }
@@ -71,7 +74,7 @@ mod tests {
     #[test]
     fn only_what_time_can_heal_is_passing() {
         assert!(AmsError::TimedOut.is_passing());
-        assert!(AmsError::Refused { code: 503, text: String::new() }.is_passing());
+        assert!(AmsError::Busy(String::new()).is_passing());
         assert!(!AmsError::Refused { code: 400, text: String::new() }.is_passing());
         assert!(!AmsError::NotFound.is_passing());
     }

@@ -1,6 +1,7 @@
-//! What AMS tells by itself of the lives of instances, `contract.md` 1.8. Events get lost: whoever
+//! What AMS tells by itself of the lives of instances and of what can be launched, `contract.md` 1.8. Events get lost: whoever
 //! goes by them looks from time to time as well.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -9,6 +10,7 @@ use reqwest::header::{
 };
 use reqwest::{StatusCode, Upgraded, Url};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::broadcast;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -16,10 +18,12 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use crate::actor::Told;
 use crate::error::AmsError;
+use crate::exchange::failed;
 use crate::gate::jittered;
-use crate::remote::{Remote, failed};
-use crate::wire::base_name;
+use crate::remote::Remote;
+use crate::wire::{base_name, nullable};
 
 /// The largest event that is read, in bytes.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
@@ -78,7 +82,7 @@ impl Changes {
 }
 
 /// Listens for as long as it is polled.
-pub(crate) async fn listen(remote: Remote, told: broadcast::Sender<Change>) {
+pub(crate) async fn listen(remote: Remote, told: Told) {
     let mut pause = FIRST_PAUSE;
     loop {
         // Connections do not outlive the certificate they were made with.
@@ -100,14 +104,16 @@ pub(crate) async fn listen(remote: Remote, told: broadcast::Sender<Change>) {
     }
 }
 
-async fn hear(mut socket: WebSocketStream<Upgraded>, told: &broadcast::Sender<Change>) {
+async fn hear(mut socket: WebSocketStream<Upgraded>, told: &Told) {
     let mut asked = false;
     loop {
         match tokio::time::timeout(SILENCE, socket.next()).await {
             Ok(Some(Ok(Message::Text(text)))) => {
-                if let Some(change) = read(&text) {
+                match read(&text) {
                     // Perhaps nobody listens yet.
-                    let _ = told.send(change);
+                    Some(News::Instance(change)) => drop(told.instances.send(change)),
+                    Some(News::Catalogue) => drop(told.catalogue.send_replace(())),
+                    None => {}
                 }
             }
             Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return,
@@ -128,7 +134,7 @@ async fn hear(mut socket: WebSocketStream<Upgraded>, told: &broadcast::Sender<Ch
 
 async fn open(remote: &Remote) -> Result<WebSocketStream<Upgraded>, AmsError> {
     let mut url: Url = remote.url(&["events"]);
-    url.query_pairs_mut().append_pair("type", "lifecycle");
+    url.query_pairs_mut().append_pair("type", "lifecycle,operation");
     let key = generate_key();
     let request = remote.connections().present().client.get(url);
     let request = request
@@ -157,22 +163,48 @@ struct Event {
     #[serde(rename = "type", default)]
     kind: String,
     #[serde(default)]
-    metadata: Option<Lifecycle>,
+    metadata: Option<Metadata>,
 }
 
-#[derive(Deserialize)]
-struct Lifecycle {
-    #[serde(default)]
+/// Of a lifecycle: what happened to what. Of an operation: how it stands and what it works on.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    #[serde(deserialize_with = "nullable")]
     action: String,
     /// A URL, a path or a bare id.
-    #[serde(default)]
+    #[serde(deserialize_with = "nullable")]
     source: String,
+    #[serde(deserialize_with = "nullable")]
+    status_code: u16,
+    #[serde(deserialize_with = "nullable")]
+    resources: BTreeMap<String, Value>,
 }
 
-/// Reads what concerns the life of an instance; anything else is none of our business.
-fn read(text: &str) -> Option<Change> {
+#[derive(Debug, Eq, PartialEq)]
+enum News {
+    /// Applications or images may be others than before.
+    Catalogue,
+    Instance(Change),
+}
+
+/// Reads what concerns us; anything else is none of our business.
+fn read(text: &str) -> Option<News> {
     let event: Event = serde_json::from_str(text).ok()?;
-    let Lifecycle { action, source } = event.metadata.filter(|_| event.kind == "lifecycle")?;
+    let metadata = event.metadata?;
+    match event.kind.as_str() {
+        "lifecycle" => life(&metadata.action, &metadata.source).map(News::Instance),
+        "operation" => {
+            let is_over = metadata.status_code >= 200;
+            let lists = ["applications", "images"];
+            let concerns_a_list = lists.iter().any(|list| metadata.resources.contains_key(*list));
+            (is_over && concerns_a_list).then_some(News::Catalogue)
+        }
+        _ => None,
+    }
+}
+
+fn life(action: &str, source: &str) -> Option<Change> {
     let action = action.strip_prefix("instance-").or_else(|| action.strip_prefix("container-"))?;
     let action = match action {
         "created" => Action::Created,
@@ -184,7 +216,7 @@ fn read(text: &str) -> Option<Change> {
         "stopped" => Action::Stopped,
         _ => return None,
     };
-    let instance = base_name(&source).to_owned();
+    let instance = base_name(source).to_owned();
     (!instance.is_empty()).then_some(Change { instance, action })
 }
 
@@ -192,7 +224,7 @@ fn read(text: &str) -> Option<Change> {
 mod tests {
     use super::*;
 
-    fn lifecycle(action: &str, source: &str) -> Option<Change> {
+    fn lifecycle(action: &str, source: &str) -> Option<News> {
         read(&format!(
             r#"{{"type":"lifecycle","timestamp":"2024-01-02T03:04:05.6Z",
                 "metadata":{{"action":"{action}","source":"{source}"}}}}"#
@@ -201,11 +233,28 @@ mod tests {
 
     #[test]
     fn an_event_is_read_whatever_form_its_source_has() {
-        let expected = Some(Change { instance: "i1".to_owned(), action: Action::Failed });
+        let change = Change { instance: "i1".to_owned(), action: Action::Failed };
+        let expected = Some(News::Instance(change));
         for source in ["i1", "/1.0/instances/i1", "1.0/containers/i1/", "https://ams/1.0/i1"] {
             assert_eq!(lifecycle("instance-failed", source), expected, "{source}");
         }
         assert_eq!(lifecycle("container-failed", "i1"), expected);
+    }
+
+    #[test]
+    fn the_end_of_what_works_on_applications_or_images_is_news_of_the_catalogue() {
+        let operation = |code: u16, on: &str| {
+            let metadata = format!(r#"{{"id":"x","status_code":{code},"resources":{on}}}"#);
+            read(&format!(r#"{{"type":"operation","metadata":{metadata}}}"#))
+        };
+        assert_eq!(
+            operation(200, r#"{"applications":["/1.0/applications/a"]}"#),
+            Some(News::Catalogue)
+        );
+        assert_eq!(operation(400, r#"{"images":["/1.0/images/a"]}"#), Some(News::Catalogue));
+        assert_eq!(operation(103, r#"{"applications":["/1.0/applications/a"]}"#), None);
+        assert_eq!(operation(200, r#"{"instances":["/1.0/instances/a"]}"#), None);
+        assert_eq!(operation(200, "null"), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
 use crate::error::AmsError;
 
@@ -19,6 +19,9 @@ const TOLERANCE: u32 = 5;
 /// No pause that AMS asks for counts for longer.
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
 
+/// A call without an answer for so long is suspicious.
+const STALL: Duration = Duration::from_secs(2);
+
 /// The first pause before a refused call is repeated; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
@@ -26,11 +29,19 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Gate {
     slots: Semaphore,
     health: Mutex<Health>,
+    doubt: Notify,
+    /// When the latest look that was answered began.
+    spoke: watch::Sender<Option<Instant>>,
 }
 
 impl Gate {
     pub(crate) fn new() -> Self {
-        Self { slots: Semaphore::new(AT_ONCE), health: Mutex::default() }
+        Self {
+            slots: Semaphore::new(AT_ONCE),
+            health: Mutex::default(),
+            doubt: Notify::new(),
+            spoke: watch::Sender::new(None),
+        }
     }
 
     /// Waits for the turn of a call. Refuses at once while the breaker is open, and when AMS wants
@@ -39,7 +50,7 @@ impl Gate {
         let hold = self.health().verdict(Instant::now())?;
         if !hold.is_zero() && Instant::now() + hold > deadline {
             let text = "it asked to be left alone for a while".to_owned();
-            return Err(AmsError::Refused { code: 503, text });
+            return Err(AmsError::Busy(text));
         }
         tokio::time::sleep(hold).await;
         let turn = tokio::time::timeout_at(deadline.into(), self.slots.acquire());
@@ -67,6 +78,32 @@ impl Gate {
         let until = Instant::now() + pause.min(LONGEST_HOLD);
         let mut health = self.health();
         health.hold = health.hold.max(Some(until));
+    }
+
+    /// Asks for a look at AMS: what is known of it may be wrong.
+    pub(crate) fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+
+    /// Waits until a look is asked for.
+    pub(crate) async fn doubted(&self) {
+        self.doubt.notified().await;
+    }
+
+    /// AMS answered a look that began at `since`.
+    pub(crate) fn spoke(&self, since: Instant) {
+        self.spoke.send_replace(Some(since));
+    }
+
+    /// Returns when a call that began now, and still has no answer, will have none: AMS has
+    /// answered a look that began a while after it. A call that takes so long has one taken.
+    pub(crate) async fn overtaken(&self) {
+        tokio::time::sleep(STALL).await;
+        let stalled = Instant::now();
+        self.doubt();
+        let mut spoke = self.spoke.subscribe();
+        let later = spoke.wait_for(|since| since.is_some_and(|since| since >= stalled));
+        later.await.expect("the sender is in self");
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {
@@ -140,7 +177,7 @@ mod tests {
         gate.hold(Duration::from_secs(1));
         let started = Instant::now();
         let refused = gate.enter(started + Duration::from_secs(10)).await;
-        assert!(matches!(refused, Err(AmsError::Refused { code: 503, .. })));
+        assert!(matches!(refused, Err(AmsError::Busy(_))));
         assert!(started.elapsed() < Duration::from_secs(1));
     }
 
@@ -155,6 +192,20 @@ mod tests {
         assert!(matches!(late, Err(AmsError::TimedOut)));
         drop(turns.pop());
         assert!(gate.enter(Instant::now() + LONGEST_HOLD).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_overtaken_by_a_look_that_began_later_and_by_no_other() {
+        let gate = Gate::new();
+        let call = gate.overtaken();
+        tokio::pin!(call);
+        let before = Instant::now();
+        gate.spoke(before);
+        let waited = tokio::time::timeout(10 * STALL, &mut call).await;
+        assert!(waited.is_err(), "an earlier look says nothing of the call");
+        gate.doubted().await;
+        gate.spoke(Instant::now());
+        call.await;
     }
 
     #[test]

@@ -8,13 +8,13 @@ use stream_protocol::InstanceName;
 use crate::error::AmsError;
 use crate::wire::nullable;
 
-/// Asks for a new instance of an application. No `Debug`: the user data holds a token.
+/// Asks for a new instance of an application or of an image. No `Debug`: the user data holds a token.
 #[derive(Clone, Message)]
 #[rtype(result = "Result<String, AmsError>")]
 pub struct LaunchInstance {
     /// Unique among all instances of the cluster.
     pub name: InstanceName,
-    /// Id or name of the application.
+    /// Id or name of the application; what AMS knows as none, of an image.
     pub app: String,
     /// `None` is the latest published version.
     pub app_version: Option<u64>,
@@ -27,10 +27,21 @@ impl LaunchInstance {
     /// The request body. Streaming is not turned on there: it would have AMS look for an agent of
     /// its own.
     pub(crate) fn body(&self) -> Value {
+        let mut body = self.body_without_origin();
+        (body["app_id"], body["app_version"]) = (json!(self.app), json!(self.app_version));
+        body
+    }
+
+    /// The same for an instance of the image with this id.
+    pub(crate) fn body_of_image(&self, id: &str) -> Value {
+        let mut body = self.body_without_origin();
+        body["image_id"] = json!(id);
+        body
+    }
+
+    fn body_without_origin(&self) -> Value {
         json!({
             "name": self.name,
-            "app_id": self.app,
-            "app_version": self.app_version,
             "user_data": self.user_data,
             "tags": self.tags,
             "config": { "platform": "webrtc" },
@@ -127,6 +138,9 @@ mod tests {
             "tags": ["session=abc"], "config": {"platform": "webrtc"},
         });
         assert_eq!(launch.body(), expected);
+        let of_image = launch.body_of_image("i1");
+        assert_eq!((&of_image["image_id"], of_image.get("app_id")), (&json!("i1"), None));
+        assert_eq!(of_image["tags"], expected["tags"]);
     }
 
     #[test]

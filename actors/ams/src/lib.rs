@@ -7,14 +7,19 @@
 //! outlives it.
 //!
 //! A sick AMS is spared: calls are bounded, what it refuses for now is repeated when it wants, and
-//! what it does not answer several times in a row is refused at once until it is back.
+//! what it does not answer several times in a row is refused at once until it is back. One that was
+//! mute and speaks again is asked again what it did not answer.
 
 mod actor;
 mod connection;
 mod error;
 mod events;
+mod exchange;
+mod files;
 mod gate;
 mod instance;
+mod look;
+mod register;
 mod remote;
 mod wire;
 
@@ -24,15 +29,16 @@ use serde::Deserialize;
 use stream_pki::Fingerprint;
 use stream_protocol::Application;
 use stream_supervisor::{Mailbox, Supervisor};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 pub use error::AmsError;
 pub use events::{Action, Change, Changes};
 pub use instance::{Instance, InstanceStatus, LaunchInstance};
+pub use register::{Registered, register};
 pub use wire::Cluster;
 
-use actor::{Actor, DeleteInstance, FindInstance, ListApplications, ListInstances};
-use actor::{ReadCluster, ReadLink};
+use actor::{Actor, DeleteInstance, FindInstance, ListApplications, ListImages, ListInstances};
+use actor::{ReadCluster, ReadLink, Told};
 
 /// Which AMS to use, and who we are to it.
 #[derive(Clone, Debug, Deserialize)]
@@ -44,16 +50,23 @@ pub struct Config {
     pub certificate: PathBuf,
     /// The RSA-4096 key of our client certificate, PEM.
     pub key: PathBuf,
-    /// The SHA-256 fingerprints that AMS's certificate may have. Required unless `ca` is given.
+    /// The SHA-256 fingerprints that AMS's certificate may have. One of `fingerprints`, `pins` and
+    /// `ca` is required.
     #[serde(default)]
     pub fingerprints: Vec<Fingerprint>,
-    /// Authorities that AMS's certificate may come from, PEM; excludes `fingerprints`.
+    /// File with such fingerprints, one a line; followed while the service runs.
+    #[serde(default)]
+    pub pins: Option<PathBuf>,
+    /// Authorities that AMS's certificate may come from, PEM; followed while the service runs.
     #[serde(default)]
     pub ca: Option<PathBuf>,
     /// How long one HTTP call may take, in seconds, 1 to 300; defaults to 10. What takes three
     /// calls takes three times as long at most.
     #[serde(default = "default_timeout_s")]
     pub timeout_s: u64,
+    /// Seconds between two looks at the certificates and pins, 1 to 3600; defaults to 5.
+    #[serde(default = "default_reload_s")]
+    pub reload_s: u64,
 }
 
 impl Config {
@@ -65,6 +78,10 @@ impl Config {
 
 fn default_timeout_s() -> u64 {
     10
+}
+
+fn default_reload_s() -> u64 {
+    5
 }
 
 /// Whether AMS was there, and trusted us, when it was last looked at.
@@ -79,15 +96,18 @@ pub struct Link {
 #[derive(Clone)]
 pub struct Ams {
     mailbox: Mailbox<Actor>,
-    told: broadcast::Sender<Change>,
+    told: Told,
 }
 
 impl Ams {
     /// Starts the actor under `supervisor`. Reads the certificates now and refuses what cannot be
     /// used; whether AMS is there is not waited for.
     pub fn start(config: Config, supervisor: &Supervisor) -> Result<Self, AmsError> {
-        let told = broadcast::Sender::new(events::BACKLOG);
-        Ok(Self { mailbox: actor::start(&config, told.clone(), supervisor)?, told })
+        let told = Told {
+            instances: broadcast::Sender::new(events::BACKLOG),
+            catalogue: watch::Sender::new(()),
+        };
+        Ok(Self { mailbox: actor::start(&config, &told, supervisor)?, told })
     }
 
     /// Has an instance launched and returns its id once AMS has accepted it, not once it runs.
@@ -119,6 +139,18 @@ impl Ams {
         self.mailbox.ask(ListApplications).await?
     }
 
+    /// Returns the names of the images that can be launched, sorted. An AMS without such a list has
+    /// none.
+    pub async fn images(&self) -> Result<Vec<String>, AmsError> {
+        self.mailbox.ask(ListImages).await?
+    }
+
+    /// Changes when AMS tells that there are other applications or images. Events get lost: list
+    /// them from time to time, too.
+    pub fn catalogue(&self) -> watch::Receiver<()> {
+        self.told.catalogue.subscribe()
+    }
+
     /// Returns which cluster this AMS manages, as it was at the last look.
     pub async fn cluster(&self) -> Result<Cluster, AmsError> {
         self.mailbox.ask(ReadCluster).await?
@@ -126,7 +158,7 @@ impl Ams {
 
     /// Returns what happens to instances from now on. Events get lost: look from time to time, too.
     pub fn changes(&self) -> Changes {
-        Changes::new(self.told.subscribe())
+        Changes::new(self.told.instances.subscribe())
     }
 
     /// Returns how AMS was found at the last look; answers at once.

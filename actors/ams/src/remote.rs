@@ -1,24 +1,20 @@
-//! The HTTP side: every call under a deadline, answers of bounded size.
+//! What AMS is asked, call by call; each waits for its turn and has a deadline.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reqwest::header::RETRY_AFTER;
-use reqwest::{Method, Response, Url};
+use futures_util::future::select_ok;
+use reqwest::{Method, Url};
 use serde_json::{Value, json};
-use stream_pki::is_pin_mismatch;
 use stream_protocol::Application;
 
 use crate::Config;
 use crate::connection::Connections;
-use crate::error::{AmsError, chain};
+use crate::error::AmsError;
+use crate::exchange::{self, Answered};
 use crate::gate::{self, Gate};
 use crate::instance::{Instance, LaunchInstance, Raw};
-use crate::wire::{self, Listed, Operation, Server};
-
-/// The largest answer that is read, in bytes: some 3,000 instances in one list.
-const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+use crate::wire::{self, Image, Listed, Operation, Server};
 
 /// How much longer we wait for an operation than we ask AMS to, so that AMS answers first.
 const WAIT_MARGIN: Duration = Duration::from_secs(1);
@@ -50,6 +46,9 @@ impl Remote {
         if !(1..=300).contains(&config.timeout_s) {
             return Err(refused("timeout_s is between 1 and 300"));
         }
+        if !(1..=3600).contains(&config.reload_s) {
+            return Err(refused("reload_s is between 1 and 3600"));
+        }
         let timeout = Duration::from_secs(config.timeout_s);
         let connections = Connections::new(config)?;
         Ok(Self { connections, gate: Arc::new(Gate::new()), base, timeout })
@@ -59,21 +58,29 @@ impl Remote {
         &self.connections
     }
 
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Returns what the server says of itself; refuses when it does not trust us.
+    /// Returns what the server says of itself, also to somebody it does not trust.
     ///
     /// It is asked whatever happened before: what it answers tells how AMS is.
-    pub(crate) async fn server(&self) -> Result<Server, AmsError> {
-        let asked = self.exchange(Method::GET, self.url(&[]), None, self.timeout).await;
+    pub(crate) async fn about(&self, within: Duration) -> Result<Server, AmsError> {
+        let asked = self.exchange(Method::GET, self.url(&[]), None, within).await;
         match &asked {
             Ok(_) => self.gate.answered(),
             Err(error) => self.gate.failed(error),
         }
-        let body = asked?;
-        let server: Server = body.open()?.read()?;
+        asked?.open()?.read()
+    }
+
+    /// The same; refuses when it does not trust us.
+    pub(crate) async fn server(&self, within: Duration) -> Result<Server, AmsError> {
+        let server = self.about(within).await?;
         if server.trusts_us() {
             return Ok(server);
         }
@@ -83,10 +90,23 @@ impl Remote {
         )))
     }
 
+    /// Launches an application, or an image when there is no application of that name.
     pub(crate) async fn launch(&self, launch: &LaunchInstance) -> Result<String, AmsError> {
+        match self.launch_as(launch, launch.body()).await {
+            Err(AmsError::NotFound) if launch.app_version.is_none() => {
+                let images = self.images().await?;
+                let meant = |image: &&Image| image.name == launch.app || image.id == launch.app;
+                let image = images.iter().find(meant).ok_or(AmsError::NotFound)?;
+                self.launch_as(launch, launch.body_of_image(&image.id)).await
+            }
+            launched => launched,
+        }
+    }
+
+    async fn launch_as(&self, launch: &LaunchInstance, body: Value) -> Result<String, AmsError> {
         let mut url = self.url(&["instances"]);
         url.query_pairs_mut().append_pair("no_wait", "true");
-        let body = self.call(Method::POST, url, Some(launch.body())).await?;
+        let body = self.call(Method::POST, url, Some(body)).await?;
         let id = match body.open() {
             Ok(answer) => answer.read::<Operation>()?.instance().map(str::to_owned),
             Err(AmsError::Conflict) => None,
@@ -154,8 +174,23 @@ impl Remote {
         Ok(wire::streamable(body.open()?.read::<Vec<Listed>>()?))
     }
 
+    /// Returns the images that can be launched; none from an AMS that has no such list.
+    pub(crate) async fn images(&self) -> Result<Vec<Image>, AmsError> {
+        let mut url = self.url(&["images"]);
+        url.query_pairs_mut().append_pair("recursion", "1");
+        let body = self.call(Method::GET, url, None).await?;
+        let mut images: Vec<Image> = match body.open() {
+            Ok(answer) => answer.read()?,
+            Err(AmsError::NotFound) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        images.retain(Image::is_there);
+        images.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(images)
+    }
+
     /// Waits until an operation has ended, within the deadline of one call.
-    async fn wait(&self, operation: &str) -> Result<(), AmsError> {
+    pub(crate) async fn wait(&self, operation: &str) -> Result<(), AmsError> {
         let segment = segment(operation)
             .ok_or_else(|| AmsError::Malformed("an operation without a proper id".to_owned()))?;
         let seconds = self.timeout.saturating_sub(WAIT_MARGIN).as_secs().max(1).to_string();
@@ -176,7 +211,7 @@ impl Remote {
     }
 
     /// Makes a call, and makes it again when AMS refuses it for now, all within one deadline.
-    async fn call(
+    pub(crate) async fn call(
         &self,
         method: Method,
         url: Url,
@@ -186,8 +221,7 @@ impl Remote {
         let mut attempt = 0;
         loop {
             let turn = self.gate.enter(deadline).await?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            let asked = self.exchange(method.clone(), url.clone(), body.clone(), left).await;
+            let asked = self.insist(method.clone(), url.clone(), body.clone(), deadline).await;
             drop(turn);
             let answered = asked.inspect_err(|error| self.gate.failed(error))?;
             self.gate.answered();
@@ -206,6 +240,28 @@ impl Remote {
         }
     }
 
+    /// Makes a call once, and once more beside it when AMS answers what it was asked later: it may
+    /// have been mute in between, and what it was asked then is never answered. Each call of ours
+    /// may be made twice: a launch has a name that is given once.
+    async fn insist(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Value>,
+        deadline: Instant,
+    ) -> Result<Answered, AmsError> {
+        let ask = || {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Box::pin(self.exchange(method.clone(), url.clone(), body.clone(), left))
+        };
+        let mut first = ask();
+        tokio::select! {
+            answered = &mut first => return answered,
+            () = self.gate.overtaken() => {}
+        }
+        select_ok([first, ask()]).await.map(|(answered, _)| answered)
+    }
+
     async fn exchange(
         &self,
         method: Method,
@@ -214,57 +270,13 @@ impl Remote {
         within: Duration,
     ) -> Result<Answered, AmsError> {
         let connection = self.connections.present();
-        let mut request = connection.client.request(method, url).timeout(within);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let mut response = request.send().await.map_err(failed)?;
-        let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                let text = format!("it is larger than {MAX_ANSWER_BYTES} bytes");
-                return Err(AmsError::Malformed(text));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answered { status, retry_after, body })
+        let request = connection.client.request(method, url);
+        let request = match &body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        exchange::send(request, within).await
     }
-}
-
-/// In seconds; the form with a date is not used by AMS.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
-/// An answer as it came.
-struct Answered {
-    status: u16,
-    retry_after: Option<Duration>,
-    body: Vec<u8>,
-}
-
-impl Answered {
-    fn open(&self) -> Result<wire::Answer<'_>, AmsError> {
-        wire::open(self.status, &self.body)
-    }
-}
-
-/// Says why there is no answer, as `what: detail`. Without the URL: the log line names AMS anyway.
-pub(crate) fn failed(error: reqwest::Error) -> AmsError {
-    let error = error.without_url();
-    if is_pin_mismatch(&error) {
-        let text = "its server certificate has none of the configured fingerprints: \
-                    check that it is the right server, then correct the fingerprints";
-        return AmsError::Away(text.to_owned());
-    }
-    if error.is_timeout() && !error.is_connect() {
-        return AmsError::TimedOut;
-    }
-    // The outermost error only says that sending failed.
-    let cause = error.source().map_or_else(|| chain(&error), chain);
-    AmsError::Away(format!("it cannot be reached: {cause}"))
 }
 
 /// Returns `text` if it can be an id or a name of AMS. Anything else would name another object:
@@ -294,7 +306,16 @@ mod tests {
         std::fs::write(&key, identity().key.as_bytes()).expect("written");
         let fingerprints = vec![Fingerprint([7; 32])];
         let url = "https://127.0.0.1:1/base/".to_owned();
-        Config { url, certificate, key, fingerprints, ca: None, timeout_s: 10 }
+        Config {
+            url,
+            certificate,
+            key,
+            fingerprints,
+            pins: None,
+            ca: None,
+            timeout_s: 10,
+            reload_s: 5,
+        }
     }
 
     #[test]
@@ -302,13 +323,20 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let good = config(directory.path());
         assert!(Remote::new(&good).is_ok());
+        let with_pins = |file: &str| Config {
+            fingerprints: Vec::new(),
+            pins: Some(directory.path().join(file)),
+            ..good.clone()
+        };
         for (bad, about) in [
             (Config { url: "http://ams:8444".into(), ..good.clone() }, "url"),
             (Config { url: "https://u:p@ams:8444".into(), ..good.clone() }, "password"),
             (Config { timeout_s: 0, ..good.clone() }, "timeout_s"),
             (Config { timeout_s: u64::MAX, ..good.clone() }, "timeout_s"),
             (Config { fingerprints: Vec::new(), ..good.clone() }, "fingerprint"),
-            (Config { ca: Some("ca.pem".into()), ..good.clone() }, "not both"),
+            (Config { ca: Some("ca.pem".into()), ..good.clone() }, "one of fingerprints"),
+            (Config { reload_s: 0, ..good.clone() }, "reload_s"),
+            (with_pins("pins.missing"), "pins.missing"),
             (Config { key: "missing.pem".into(), ..good.clone() }, "missing.pem"),
         ] {
             let Err(AmsError::Config(text)) = Remote::new(&bad) else { panic!("{about} passed") };
@@ -331,7 +359,7 @@ mod tests {
     async fn an_ams_that_does_not_listen_is_away() {
         let directory = tempfile::tempdir().expect("a directory");
         let remote = Remote::new(&config(directory.path())).expect("a good configuration");
-        assert!(matches!(remote.server().await, Err(AmsError::Away(_))));
+        assert!(matches!(remote.server(remote.timeout()).await, Err(AmsError::Away(_))));
         assert!(matches!(remote.delete("").await, Ok(())), "nothing was to be asked");
     }
 }

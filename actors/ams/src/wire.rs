@@ -75,6 +75,7 @@ fn refused(code: u16, text: &str) -> AmsError {
         }
         404 => AmsError::NotFound,
         409 => AmsError::Conflict,
+        429 | 503 => AmsError::Busy(text),
         _ => AmsError::Refused { code, text },
     }
 }
@@ -170,6 +171,23 @@ pub(crate) fn streamable(listed: Vec<Listed>) -> Vec<Application> {
     streamable
 }
 
+/// An image as far as it matters whether it can be launched.
+#[derive(Deserialize)]
+pub(crate) struct Image {
+    pub(crate) id: String,
+    #[serde(default, deserialize_with = "nullable")]
+    pub(crate) name: String,
+    #[serde(default, deserialize_with = "nullable")]
+    status: String,
+}
+
+impl Image {
+    /// One that is only being fetched, or failed, cannot be launched.
+    pub(crate) fn is_there(&self) -> bool {
+        !self.name.is_empty() && matches!(self.status.as_str(), "" | "active" | "available")
+    }
+}
+
 /// Reads a value that AMS may write as `null` when it has none.
 pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
@@ -195,6 +213,7 @@ mod tests {
     #[test]
     fn a_body_that_is_none_of_amss_counts_by_its_status() {
         assert!(matches!(open(502, b"<html>"), Err(AmsError::Refused { code: 502, .. })));
+        assert!(matches!(open(503, b"<html>"), Err(AmsError::Busy(_))));
         assert!(matches!(open(404, b""), Err(AmsError::NotFound)));
         assert!(matches!(open(302, b""), Err(AmsError::Refused { code: 302, .. })));
         assert!(matches!(open(200, b"<html>"), Err(AmsError::Malformed(_))));

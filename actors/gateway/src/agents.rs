@@ -21,7 +21,8 @@ pub(crate) fn hosts(
     }
     agents.retain(|agent| {
         (request.region.is_empty() || agent.region == request.region)
-            && agent.applications.iter().any(|application| application.name == request.app)
+            && (agent.applications.iter().any(|application| application.name == request.app)
+                || agent.images.contains(&request.app))
     });
     let able =
         |agent: &&Presence| agent.unavailable.is_none() && !agent.draining && agent.capacity > 0;
@@ -77,6 +78,7 @@ mod tests {
             region: region.to_owned(),
             cluster: "c".to_owned(),
             applications: vec![Application { name: "app".to_owned() }],
+            images: vec!["jammy:android15:amd64".to_owned()],
             capacity,
             draining: false,
             unavailable: None,
@@ -108,6 +110,7 @@ mod tests {
         };
         assert_eq!(names(&request("app", "")), ["eu", "us"]);
         assert_eq!(names(&request("app", "us")), ["us"]);
+        assert_eq!(names(&request("jammy:android15:amd64", "us")), ["us"]);
         assert!(names(&request("app", "asia")).is_empty());
         assert!(names(&request("other", "")).is_empty());
     }

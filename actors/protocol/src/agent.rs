@@ -10,6 +10,9 @@ pub struct Presence {
     /// The AMS cluster; empty while AMS has not been reached.
     pub cluster: String,
     pub applications: Vec<Application>,
+    /// Names of the images that can be launched without an application.
+    #[serde(default)]
+    pub images: Vec<String>,
     /// How many more sessions this agent would take.
     pub capacity: u32,
     pub draining: bool,

@@ -18,6 +18,7 @@ impl Unit {
     /// clients learn the cause, and not that there is no such application.
     pub(crate) async fn announce_for_ever(&self) {
         let mut last = None;
+        let mut catalogue = self.neighbours.ams.catalogue();
         loop {
             let now = match self.presence().await {
                 Ok(presence) => Some(presence),
@@ -34,7 +35,9 @@ impl Unit {
             if ready {
                 last = now;
             }
-            tokio::time::sleep(if ready && told { PERIOD } else { AWAY }).await;
+            let pause = if ready && told { PERIOD } else { AWAY };
+            // Earlier when there is something new to launch.
+            let _ = tokio::time::timeout(pause, catalogue.changed()).await;
         }
     }
 
@@ -58,6 +61,7 @@ impl Unit {
             region: self.config.region.clone(),
             cluster: cluster.id,
             applications: names.collect(),
+            images: ams.images().await.map_err(|error| error.to_string())?,
             capacity: self.free(),
             draining: false,
             unavailable: None,

@@ -176,6 +176,24 @@ impl Ams {
         Ok(seen)
     }
 
+    /// How many calls got no answer, because they were to hang.
+    pub fn hung(&self) -> u32 {
+        self.service.read(|state| state.mishaps.hung)
+    }
+
+    /// Returns as soon as so many calls hang; fails after `deadline`.
+    pub async fn wait_until_hung(&self, count: u32, deadline: Duration) -> Result<(), Elapsed> {
+        let reached = self.service.until(|state| state.mishaps.hung >= count);
+        tokio::time::timeout(deadline, reached).await
+    }
+
+    /// Publishes a version of an application or takes it back, and tells so. Refuses, as a sentence,
+    /// what there is not.
+    pub fn publish(&self, app: &str, version: u64, published: bool) -> Result<(), String> {
+        let set = routes::set_published(&self.service, app, version, Some(published));
+        set.map(drop).map_err(|refused| refused.to_string())
+    }
+
     /// Stops serving, then stops every instance and waits for it, a few seconds at most.
     pub async fn stop(&self) {
         self.service.change(|state| state.stopped = true);

@@ -58,6 +58,8 @@ pub(crate) struct Mishaps {
     calls: u32,
     boots: u32,
     events: u32,
+    /// How many calls got no answer.
+    pub(crate) hung: u32,
 }
 
 impl Mishaps {
@@ -71,7 +73,10 @@ impl Mishaps {
             (busy_every, Mishap::Busy),
             (throttled_every, Mishap::Throttled),
         ];
-        mishaps.into_iter().find_map(|(every, mishap)| is_due(count, every).then_some(mishap))
+        let due = |(every, mishap): (u32, _)| is_due(count, every).then_some(mishap);
+        let mishap = mishaps.into_iter().find_map(due);
+        self.hung += u32::from(mishap == Some(Mishap::Hang));
+        mishap
     }
 
     /// Counts a boot and returns whether it breaks.

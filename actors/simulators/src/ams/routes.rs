@@ -24,6 +24,7 @@ use serde_json::json;
 use stream_pki::Fingerprint;
 use time::OffsetDateTime;
 
+pub(super) use self::applications::set_published;
 use super::envelope::{Refused, sync};
 use super::faults::Mishap;
 use super::lifecycle::Done;

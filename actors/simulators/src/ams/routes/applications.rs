@@ -135,15 +135,24 @@ async fn publish(
     body: Body<Publication>,
 ) -> Result<HttpResponse, Refused> {
     let ((key, number), Body(wish)) = (path.into_inner(), body);
-    let operation = ams.change(|state| {
-        let application = find_mut(state, &key)?;
-        if let Some(published) = wish.published {
+    Ok(accepted(&set_published(&ams, &key, number, wish.published)?))
+}
+
+/// Publishes a version, takes it back, or with `None` leaves it as it is.
+pub(crate) fn set_published(
+    ams: &Service,
+    key: &str,
+    number: u64,
+    published: Option<bool>,
+) -> Result<Operation, Refused> {
+    ams.change(|state| {
+        let application = find_mut(state, key)?;
+        if let Some(published) = published {
             application.publish(number, published)?;
         }
         let on = on(application);
         at_once(state, "Updating application version", on)
-    })?;
-    Ok(accepted(&operation))
+    })
 }
 
 async fn export(_: Path<(String, u64)>) -> Result<HttpResponse, Refused> {

@@ -1,0 +1,65 @@
+//! One call as HTTP has it: a request under a deadline, an answer of bounded size.
+
+use std::error::Error;
+use std::time::Duration;
+
+use reqwest::header::RETRY_AFTER;
+use reqwest::{RequestBuilder, Response};
+use stream_pki::is_pin_mismatch;
+
+use crate::error::{AmsError, chain};
+use crate::wire;
+
+/// The largest answer that is read, in bytes: some 3,000 instances in one list.
+const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+
+/// An answer as it came.
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    /// How long AMS wants to be left alone.
+    pub(crate) retry_after: Option<Duration>,
+    body: Vec<u8>,
+}
+
+impl Answered {
+    pub(crate) fn open(&self) -> Result<wire::Answer<'_>, AmsError> {
+        wire::open(self.status, &self.body)
+    }
+}
+
+/// Sends `request` and reads what comes back, all `within` the given time.
+pub(crate) async fn send(request: RequestBuilder, within: Duration) -> Result<Answered, AmsError> {
+    let mut response = request.timeout(within).send().await.map_err(failed)?;
+    let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            let text = format!("it is larger than {MAX_ANSWER_BYTES} bytes");
+            return Err(AmsError::Malformed(text));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answered { status, retry_after, body })
+}
+
+/// In seconds; the form with a date is not used by AMS.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// Says why there is no answer, as `what: detail`. Without the URL: the log line names AMS anyway.
+pub(crate) fn failed(error: reqwest::Error) -> AmsError {
+    let error = error.without_url();
+    if is_pin_mismatch(&error) {
+        let text = "its server certificate has none of the configured fingerprints: \
+                    check that it is the right server, then correct the fingerprints";
+        return AmsError::Away(text.to_owned());
+    }
+    if error.is_timeout() && !error.is_connect() {
+        return AmsError::TimedOut;
+    }
+    // The outermost error only says that sending failed.
+    let cause = error.source().map_or_else(|| chain(&error), chain);
+    AmsError::Away(format!("it cannot be reached: {cause}"))
+}

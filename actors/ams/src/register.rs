@@ -1,0 +1,50 @@
+//! Puts our certificate into the trust store of AMS, `contract.md` 1.5; the work of an operator, once.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::Config;
+use crate::error::AmsError;
+use crate::look::look;
+use crate::remote::Remote;
+
+/// What became of a registration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Registered {
+    Added,
+    /// AMS trusted the certificate already.
+    Already,
+}
+
+/// Has AMS trust our certificate, by the trust password that is set there. Refuses when AMS does
+/// not take the password, and when it does not trust us in spite of it.
+///
+/// The password is shown only to a server whose certificate is the pinned one.
+pub async fn register(config: &Config, password: &str) -> Result<Registered, AmsError> {
+    let remote = Remote::new(config)?;
+    if remote.about(remote.timeout()).await?.trusts_us() {
+        return Ok(Registered::Already);
+    }
+    let certificate = STANDARD.encode(&remote.connections().present().certificate);
+    let body = json!({ "certificate": certificate, "trust-password": password });
+    let answered = remote.call(Method::POST, remote.url(&["certificates"]), Some(body)).await?;
+    let registered = match answered.open() {
+        Ok(answer) => {
+            if let Some(operation) = answer.operation() {
+                remote.wait(operation).await?;
+            }
+            Registered::Added
+        }
+        // Somebody else has just done it.
+        Err(AmsError::Conflict) => Registered::Already,
+        Err(AmsError::Away(_)) if matches!(answered.status, 401 | 403) => {
+            let text = "the trust password is wrong, or ams has none (core.trust_password)";
+            return Err(AmsError::Refused { code: answered.status, text: text.to_owned() });
+        }
+        Err(error) => return Err(error),
+    };
+    look(&remote).await?;
+    Ok(registered)
+}

@@ -1,0 +1,167 @@
+//! Whom the client speaks to, as whom, and over which connections: seen from a server that writes
+//! down what reaches it.
+
+mod stand;
+
+use std::net::SocketAddr;
+
+use stand::{DEADLINE, Files, connected, eventually, identity, run};
+use stream_ams::{Ams, AmsError, Config, register};
+use stream_pki::{ClientCertificates, Fingerprint, Identity, ServedIdentity, server_config};
+use stream_supervisor::Supervisor;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+
+/// What reached the server.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    /// A handshake that did not come to its end.
+    Broken,
+    /// A connection of the client with this certificate.
+    Opened(Fingerprint),
+    /// Bytes of a request.
+    Asked(Fingerprint),
+    Closed(Fingerprint),
+}
+
+/// A server that trusts everybody and answers `GET /1.0` whatever it is asked.
+struct Server {
+    address: SocketAddr,
+    seen: mpsc::UnboundedReceiver<Seen>,
+}
+
+impl Server {
+    async fn start(identity: Identity) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let tls = server_config(&ServedIdentity::new(identity), ClientCertificates::AnyOrNone);
+        let (tell, seen) = mpsc::unbounded_channel();
+        spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                spawn(serve(TlsAcceptor::from(tls.clone()), stream, tell.clone()));
+            }
+        });
+        Self { address, seen }
+    }
+
+    async fn next(&mut self) -> Seen {
+        let next = tokio::time::timeout(DEADLINE, self.seen.recv()).await;
+        next.expect("something reaches the server").expect("it runs")
+    }
+
+    /// Returns what came until `wanted`, which is the last.
+    async fn until(&mut self, wanted: &Seen) -> Vec<Seen> {
+        let mut all = Vec::new();
+        while all.last() != Some(wanted) {
+            all.push(self.next().await);
+        }
+        all
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "what fails here fails the test that waits for it")]
+fn spawn(work: impl Future<Output = ()> + 'static) {
+    drop(actix_rt::spawn(work));
+}
+
+async fn serve(tls: TlsAcceptor, stream: TcpStream, tell: mpsc::UnboundedSender<Seen>) {
+    // The test may be over.
+    let tell = |seen| drop(tell.send(seen));
+    let Ok(mut stream) = tls.accept(stream).await else { return tell(Seen::Broken) };
+    let certificates = stream.get_ref().1.peer_certificates().expect("a client certificate");
+    let client = Fingerprint::of(&certificates[0]);
+    tell(Seen::Opened(client));
+    let body = r#"{"type":"sync","metadata":{"auth":"trusted","cluster_id":"c"}}"#;
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let mut bytes = [0; 4096];
+    while let Ok(1..) = stream.read(&mut bytes).await {
+        tell(Seen::Asked(client));
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    tell(Seen::Closed(client));
+}
+
+fn start(config: Config) -> Ams {
+    Ams::start(config, &Supervisor::default()).expect("a client")
+}
+
+#[test]
+fn a_server_with_another_certificate_gets_no_byte_of_a_request() {
+    run(async {
+        let (mut server, files) =
+            (Server::start(identity("ams-server")).await, Files::new("ams-client"));
+        let config = files.config(server.address, vec![identity("ams-client").fingerprint()]);
+        // A trust password would be worth having.
+        let refused = register(&config, "sesame").await;
+        let Err(AmsError::Away(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("none of the configured fingerprints"), "{why}");
+        assert_eq!(server.next().await, Seen::Broken);
+        let ams = start(config);
+        assert_eq!(server.next().await, Seen::Broken);
+        assert!(ams.instances("any").await.is_err());
+        server.seen.close();
+        while let Some(seen) = server.seen.recv().await {
+            assert_eq!(seen, Seen::Broken);
+        }
+    });
+}
+
+#[test]
+fn present_and_next_fingerprint_are_both_good() {
+    run(async {
+        let (server, files) =
+            (Server::start(identity("ams-server")).await, Files::new("ams-client"));
+        let pins = ["ams-client", "ams-server"].map(|name| identity(name).fingerprint());
+        connected(&start(files.config(server.address, pins.to_vec()))).await;
+    });
+}
+
+#[test]
+fn pins_are_followed_while_the_client_runs() {
+    run(async {
+        let (server, files) =
+            (Server::start(identity("ams-server")).await, Files::new("ams-client"));
+        let pins = files.replace_pins(identity("ams-client").fingerprint());
+        let ams = start(Config { pins: Some(pins), ..files.config(server.address, Vec::new()) });
+        let refuses = async || {
+            let link = ams.link().await;
+            link.error.is_some_and(|why| why.contains("none of the configured fingerprints"))
+        };
+        eventually("refused", refuses).await;
+        files.replace_pins(identity("ams-server").fingerprint());
+        connected(&ams).await;
+        files.replace_pins(identity("ams-client").fingerprint());
+        eventually("refused again", refuses).await;
+    });
+}
+
+#[test]
+fn connections_end_with_the_certificate_they_were_made_with() {
+    run(async {
+        let [old, new] = ["ams-client", "ams-next"].map(|name| identity(name).fingerprint());
+        let (mut server, files) =
+            (Server::start(identity("ams-server")).await, Files::new("ams-client"));
+        let pins = vec![identity("ams-server").fingerprint()];
+        let ams = start(files.config(server.address, pins));
+        connected(&ams).await;
+        server.until(&Seen::Asked(old)).await;
+
+        files.replace_identity("ams-next");
+        let mut seen = server.until(&Seen::Asked(new)).await;
+        // Every connection of the old certificate is closed, and none is opened any more.
+        let open = |seen: &[Seen]| {
+            let count = |wanted| seen.iter().filter(|one| **one == wanted).count();
+            1 + count(Seen::Opened(old)) - count(Seen::Closed(old))
+        };
+        while open(&seen) > 0 {
+            seen.push(server.next().await);
+        }
+        let change = seen.iter().position(|one| *one == Seen::Opened(new)).expect("a new one");
+        assert!(!seen[change..].contains(&Seen::Opened(old)), "{seen:?}");
+        assert!(!seen[change..].contains(&Seen::Asked(old)), "{seen:?}");
+    });
+}
