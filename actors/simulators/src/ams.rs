@@ -121,6 +121,13 @@ impl Ams {
         self.service.change(|state| state.trust.insert(client));
     }
 
+    /// Trusts a client certificate no longer.
+    pub fn distrust(&self, client: Fingerprint) {
+        if self.service.change(|state| state.trust.remove(&client.to_string())).is_err() {
+            log::warn!("{client} was not trusted");
+        }
+    }
+
     /// Sets a value of the configuration, as `PATCH /1.0/config` does. Refuses, as a sentence, a
     /// name that there is not and a value that makes no sense.
     pub fn configure(&self, name: &str, value: &str) -> Result<(), String> {
