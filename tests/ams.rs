@@ -191,9 +191,9 @@ fn the_public_go_client_finds_what_it_needs() {
             .kill_on_drop(true)
             .spawn()?;
         let printed = simulator.stdout.take().context("its output")?;
-        let first = tokio::time::timeout(PATIENCE, async {
-            BufReader::new(printed).lines().next_line().await
-        });
+        // Kept to the end: a program whose output nobody takes cannot go on.
+        let mut lines = BufReader::new(printed).lines();
+        let first = tokio::time::timeout(PATIENCE, lines.next_line());
         let url = first.await??.context("its address")?;
 
         let checked = tokio::process::Command::new(program)

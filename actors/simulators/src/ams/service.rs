@@ -114,7 +114,8 @@ impl Service {
         let mut result = None;
         self.state.send_modify(|state| {
             result = Some(change(state));
-            let events = state.operations.events().chain(state.instances.events());
+            // What an instance became is told before the operation that brought it there ends.
+            let events = state.instances.events().chain(state.operations.events());
             for event in events.collect::<Vec<_>>() {
                 let copies = match state.mishaps.copies() {
                     Copies::None => 0,
