@@ -112,7 +112,7 @@ async fn hear(mut socket: WebSocketStream<Upgraded>, told: &Told) {
                 match read(&text) {
                     // Perhaps nobody listens yet.
                     Some(News::Instance(change)) => drop(told.instances.send(change)),
-                    Some(News::Catalogue) => drop(told.catalogue.send_replace(())),
+                    Some(News::Catalogue) => told.catalogue.send_replace(()),
                     None => {}
                 }
             }
