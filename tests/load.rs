@@ -212,6 +212,7 @@ fn nothing_is_left_and_nothing_is_double_after_a_bad_day_at_twenty_sessions_a_se
             slow: Duration::from_millis(2),
             error_every: 23,
             busy_every: 29,
+            throttled_every: 31,
             hang_every: 211,
             late_launch: Duration::from_millis(30),
             late_answer: Duration::from_millis(30),
