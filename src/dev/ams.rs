@@ -43,6 +43,7 @@ pub struct Options {
     /// What the server shows, PEM, with SANs.
     #[arg(long, value_name = "FILE", requires = "key")]
     pub certificate: Option<PathBuf>,
+    /// Its RSA-4096 key, PEM.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     pub key: Option<PathBuf>,
     /// Fingerprint of a client certificate that may do everything; may be repeated.
