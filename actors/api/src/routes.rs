@@ -18,7 +18,7 @@ use stream_protocol::openapi::{About, Endpoint};
 use stream_sessions::Sessions;
 use stream_socket::{CloseCode, End};
 use stream_supervisor::Supervisor;
-use stream_tokens::Tokens;
+use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
 
 use crate::error::ApiError;
@@ -61,13 +61,18 @@ impl House {
     }
 
     /// Runs a long-poll that may take as long as `wait`; a unit that stops has it answer at once,
-    /// so that its client goes on elsewhere.
-    async fn poll<T, E>(
+    /// so that its client goes on elsewhere. Refuses as soon as the token of `claims` is revoked.
+    async fn poll<T, E: Into<ApiError>>(
         &self,
+        claims: &Claims,
         wait: Duration,
         poll: impl AsyncFn(Duration) -> Result<T, E>,
-    ) -> Result<T, E> {
-        long_poll(self.closing.clone(), wait, poll).await
+    ) -> Result<T, ApiError> {
+        tokio::select! {
+            biased;
+            () = self.tokens.revoked(claims) => Err(ApiError::Unauthorized),
+            answer = long_poll(self.closing.clone(), wait, poll) => answer.map_err(Into::into),
+        }
     }
 }
 

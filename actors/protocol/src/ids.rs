@@ -69,6 +69,12 @@ id! {
 }
 
 id! {
+    /// A share of a session, 100 bits as well.
+    ShareId, "a share id: 20 characters of a-z and 0-9",
+    SessionId::is
+}
+
+id! {
     /// One unit of the agent, as configured; part of NATS subjects.
     AgentId, "an agent name: 1 to 64 characters of a-z, 0-9 and '-'",
     |text| (1..=64).contains(&text.len())
@@ -100,6 +106,13 @@ impl SessionId {
     /// Returns the id made of the first 100 bits of `bytes`, in lower-case base32hex.
     pub fn from_bytes(bytes: [u8; 13]) -> Self {
         Self(base32hex(&bytes, 20))
+    }
+}
+
+impl ShareId {
+    /// Returns an id nobody else has.
+    pub fn random() -> Self {
+        Self(SessionId::random().0)
     }
 }
 

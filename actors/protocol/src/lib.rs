@@ -25,7 +25,7 @@ pub use ams_instance::AmsInstance;
 pub use commands::{ClientReport, ClientState, Commands, Report, ReportedStatus, Signaling};
 pub use http::{Failure, Success};
 pub use ice::IceServer;
-pub use ids::{AgentId, IdError, InstanceName, SessionId, SignalId};
+pub use ids::{AgentId, IdError, InstanceName, SessionId, ShareId, SignalId};
 pub use ops::{Op, TokenKind};
 pub use refusal::{Code, Refusal};
 pub use requests::{Ask, ClientIce, Initiate, Initiated, Launch, Reply, Terminate};

@@ -45,6 +45,10 @@ words! {
         SessionJoin = "session.join",
         SessionRead = "session.read",
         SessionReport = "session.report",
+        ShareCreate = "share.create",
+        ShareDelete = "share.delete",
+        ShareRead = "share.read",
+        ShareUpdate = "share.update",
         SignalRead = "signal.read",
         SignalWrite = "signal.write",
         StatusRead = "status.read",
@@ -63,7 +67,9 @@ words! {
         /// Who watches a unit of the agent: its state and metrics; the subject is a name given by
         /// the operator.
         Monitor = "monitor",
-        /// One socket of a client; the subject is its session.
+        /// Whoever has the link of a share; the subject is its id.
+        Share = "share",
+        /// One socket of a client; the subject is its session, or the share it came through.
         Socket = "socket",
     }
 }
@@ -79,6 +85,10 @@ impl TokenKind {
                 Op::SessionDelete,
                 Op::SessionJoin,
                 Op::SessionRead,
+                Op::ShareCreate,
+                Op::ShareDelete,
+                Op::ShareRead,
+                Op::ShareUpdate,
                 Op::StatusRead,
             ],
             Self::Ams => &[Op::SessionCreate, Op::SessionDelete, Op::SessionRead],
@@ -91,6 +101,7 @@ impl TokenKind {
                 Op::SignalWrite,
             ],
             Self::Monitor => &[Op::StatusRead],
+            Self::Share => &[Op::SessionJoin, Op::SessionRead],
             Self::Socket => &[Op::SignalRead, Op::SignalWrite],
         }
     }

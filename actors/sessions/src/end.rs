@@ -57,7 +57,7 @@ impl Unit {
             Status::Terminating => self.delete_instance(&document).await?,
             Status::Terminated | Status::Error => {}
         }
-        self.close(id).await
+        self.close(&document).await
     }
 
     pub(crate) async fn delete_instance(
@@ -87,8 +87,14 @@ impl Unit {
         deleted
     }
 
-    /// Writes the last status and takes no more requests for the session.
-    pub(crate) async fn close(&self, id: &SessionId) -> Result<(), SessionsError> {
+    /// Revokes the session's tokens, writes its last status and takes no more requests for it.
+    pub(crate) async fn close(&self, document: &SessionDocument) -> Result<(), SessionsError> {
+        let id = &document.id;
+        // Before the status, so that no end leaves a token behind. A session that nobody claimed
+        // has given none away, and may be begun again under its id.
+        if document.owner.is_some() {
+            self.neighbours.tokens.session_ended(id).await?;
+        }
         let closed = self.neighbours.bridge.change_session::<SessionsError>(id, |document| {
             session::ended(document);
             Ok(())

@@ -22,7 +22,7 @@ pub enum SessionsError {
     Ams(#[from] AmsError),
     #[error(transparent)]
     Bridge(#[from] BridgeError),
-    #[error("no token can be minted")]
+    #[error("tokens are neither minted nor revoked now")]
     Tokens(#[from] TokensError),
     #[error("no TURN credential can be minted")]
     Turn(#[from] TurnError),

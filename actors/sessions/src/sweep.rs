@@ -127,7 +127,7 @@ impl Unit {
             Due::GiveUp => {
                 // From here on its instance is a stray, and deleted as often as it is seen.
                 log::error!("the instance of session {id} could not be deleted in time");
-                self.close(id).await?;
+                self.close(document).await?;
             }
             Due::Nothing if session::is_half_launched(document, self.agent()) => {
                 self.resume_launch(document, requests.clone()).await?;

@@ -130,6 +130,42 @@ impl Handler<Mint> for Actor {
     }
 }
 
+/// Makes a token with the id of an earlier one.
+#[derive(Message)]
+#[rtype(result = "Result<Minted, TokensError>")]
+pub(crate) struct MintAgain {
+    pub(crate) id: String,
+    pub(crate) mint: Mint,
+}
+
+impl Handler<MintAgain> for Actor {
+    fn handle(&mut self, ask: &MintAgain, _: &Me<Self>) -> Reply<Result<Minted, TokensError>> {
+        let minted = self.known().and_then(|(keys, revoked)| {
+            let now = SystemTime::now();
+            authority::mint_again(&keys, &revoked, self.side, &ask.id, &ask.mint, now)
+        });
+        minted.into()
+    }
+}
+
+/// Makes a token like an earlier one, with another end.
+#[derive(Message)]
+#[rtype(result = "Result<Minted, TokensError>")]
+pub(crate) struct Renew {
+    pub(crate) claims: Claims,
+    pub(crate) expires: SystemTime,
+}
+
+impl Handler<Renew> for Actor {
+    fn handle(&mut self, ask: &Renew, _: &Me<Self>) -> Reply<Result<Minted, TokensError>> {
+        let minted = self.known().and_then(|(keys, revoked)| {
+            let now = SystemTime::now();
+            authority::renew(&keys, &revoked, self.side, &ask.claims, ask.expires, now)
+        });
+        minted.into()
+    }
+}
+
 impl Handler<Verify> for Actor {
     fn handle(&mut self, ask: &Verify, _: &Me<Self>) -> Reply<Result<Claims, TokensError>> {
         let claims = self.known().and_then(|(keys, revoked)| {

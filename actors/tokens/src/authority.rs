@@ -8,7 +8,7 @@ use stream_protocol::{Op, SessionId, TokenKind};
 use zeroize::Zeroizing;
 
 use crate::caveats::Limits;
-use crate::identifier::{ID_LENGTH, Identifier, is_subject};
+use crate::identifier::{ID_LENGTH, Identifier, is_base64url, is_subject};
 use crate::inspect::Flaw;
 use crate::keyring::Keyring;
 use crate::revoked::Revoked;
@@ -22,6 +22,21 @@ pub(crate) fn mint(
     mint: &Mint,
     now: SystemTime,
 ) -> Result<Minted, TokensError> {
+    mint_again(keys, revoked, side, &random_text(ID_LENGTH), mint, now)
+}
+
+/// The same for a token with the id of an earlier one.
+pub(crate) fn mint_again(
+    keys: &Keyring,
+    revoked: &Revoked,
+    side: Side,
+    id: &str,
+    mint: &Mint,
+    now: SystemTime,
+) -> Result<Minted, TokensError> {
+    if !is_base64url(id, ID_LENGTH) {
+        return Err(TokensError::Unmintable("an id is 16 characters of URL-safe base64"));
+    }
     if !is_subject(&mint.subject) {
         return Err(TokensError::Unmintable("a subject is 1 to 64 characters of A-Za-z0-9_.:@-"));
     }
@@ -29,12 +44,6 @@ pub(crate) fn mint(
     if !opens_all_sessions(mint.kind) && mint.session.is_none() {
         return Err(TokensError::Unmintable("one of this kind is bound to a session"));
     }
-    if mint.kind == TokenKind::Account && revoked.has_account(&mint.subject) {
-        return Err(TokensError::Unmintable("the account is revoked"));
-    }
-    let key = keys.active(now);
-    let id = random_text(ID_LENGTH);
-    let identifier = Identifier { kid: &key.kid, id: &id, kind: mint.kind, subject: &mint.subject };
     let limits = Limits {
         ops: mint.kind.ops().iter().copied().collect(),
         session: mint.session.as_ref().map(SessionId::as_str),
@@ -42,12 +51,48 @@ pub(crate) fn mint(
         generation: mint.generation,
         expires: mint.expires,
     };
+    sign(keys, revoked, side, (id, mint.kind, &mint.subject), &limits, now)
+}
 
+/// Makes a token that allows what the one of `claims` does, but until `expires`; with its id, so
+/// that what revokes one revokes both.
+pub(crate) fn renew(
+    keys: &Keyring,
+    revoked: &Revoked,
+    side: Side,
+    claims: &Claims,
+    expires: SystemTime,
+    now: SystemTime,
+) -> Result<Minted, TokensError> {
+    let Claims { id, kind, subject, session, role, generation, ops, .. } = claims;
+    let limits = Limits {
+        ops: *ops,
+        session: session.as_ref().map(SessionId::as_str),
+        role: *role,
+        generation: *generation,
+        expires: Some(expires),
+    };
+    sign(keys, revoked, side, (id, *kind, subject), &limits, now)
+}
+
+fn sign(
+    keys: &Keyring,
+    revoked: &Revoked,
+    side: Side,
+    (id, kind, subject): (&str, TokenKind, &str),
+    limits: &Limits<'_>,
+    now: SystemTime,
+) -> Result<Minted, TokensError> {
+    let key = keys.active(now);
+    let identifier = Identifier { kid: &key.kid, id, kind, subject };
+    if revoked.covers(&identifier, limits.session) {
+        return Err(TokensError::Unmintable("what it is for is revoked"));
+    }
     let mut macaroon = Macaroon::new(key.signer(), side.location(), &identifier.print());
     for caveat in limits.print() {
         macaroon.add_first_party(&caveat);
     }
-    Ok(Minted { token: Zeroizing::new(macaroon.encode()), id: id.to_string() })
+    Ok(Minted { token: Zeroizing::new(macaroon.encode()), id: id.to_owned() })
 }
 
 /// Checks that `macaroon` is a token of this side, signed by one of `keys`, not revoked, and good at
@@ -103,10 +148,10 @@ impl Verified<'_> {
         if !here || !limits.ops.contains(op) {
             return Err(TokensError::Forbidden);
         }
-        let Limits { session, role, generation, expires, .. } = limits;
+        let Limits { ops, session, role, generation, expires } = limits;
         let session = session.map(|id| id.parse().expect("checked when it was read"));
         let (id, subject) = (id.to_owned(), subject.to_owned());
-        Ok(Claims { id, kind, subject, session, role, generation, expires })
+        Ok(Claims { id, kind, subject, session, role, generation, expires, ops })
     }
 }
 
@@ -114,7 +159,7 @@ impl Verified<'_> {
 fn opens_all_sessions(kind: TokenKind) -> bool {
     match kind {
         TokenKind::Account | TokenKind::Ams | TokenKind::Monitor => true,
-        TokenKind::Instance | TokenKind::Socket => false,
+        TokenKind::Instance | TokenKind::Share | TokenKind::Socket => false,
     }
 }
 
@@ -218,8 +263,54 @@ mod tests {
         );
         let claims = ask(&macaroon, moment(0), Op::SignalWrite, Some(HERE)).unwrap();
         let Mint { kind, subject, session, role, generation, expires } = wish;
-        let wished = Claims { id: minted.id, kind, subject, session, role, generation, expires };
+        let ops = kind.ops().iter().copied().collect();
+        let id = minted.id;
+        let wished = Claims { id, kind, subject, session, role, generation, expires, ops };
         assert_eq!(claims, wished);
+    }
+
+    #[test]
+    fn a_renewed_token_gains_time_and_nothing_else_and_is_revoked_with_the_first() {
+        let keys = of(b"ab");
+        let wish = Mint {
+            kind: TokenKind::Socket,
+            role: Some(Role::View),
+            generation: Some(7),
+            expires: Some(moment(1000)),
+            ..instance()
+        };
+        let mut narrowed = made(&keys, &wish);
+        narrowed.add_first_party("allow signal.write");
+        let before = ask(&narrowed, moment(999), Op::SignalWrite, Some(HERE)).unwrap();
+        let again = |revoked: &Revoked| {
+            renew(&keys, revoked, Side::Agent, &before, moment(2000), moment(999))
+        };
+        let renewed = again(&Revoked::default()).unwrap();
+        assert_eq!(renewed.id, before.id);
+        let renewed = Macaroon::decode(&renewed.token).unwrap();
+        let after = ask(&renewed, moment(1999), Op::SignalWrite, Some(HERE)).unwrap();
+        assert_eq!(after, Claims { expires: Some(moment(2000)), ..before.clone() });
+        let gained = ask(&renewed, moment(999), Op::SignalRead, Some(HERE));
+        assert!(matches!(gained, Err(TokensError::Forbidden)), "{gained:?}");
+
+        for revocation in [Revocation::Token(before.id.clone()), Revocation::Session(session(HERE))]
+        {
+            let refused = again(&revoked::tests::of(&[revocation]));
+            assert!(matches!(refused, Err(TokensError::Unmintable(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_minted_again_has_the_id_it_is_given() {
+        let keys = of(b"ab");
+        let again = |id: &str| {
+            let revoked = Revoked::default();
+            mint_again(&keys, &revoked, Side::Agent, id, &instance(), SystemTime::now())
+        };
+        assert_eq!(again("0123456789abcdef").unwrap().id, "0123456789abcdef");
+        for id in ["", "short", "0123456789abcde."] {
+            assert!(matches!(again(id), Err(TokensError::Unmintable(_))), "{id}");
+        }
     }
 
     #[test]

@@ -39,7 +39,8 @@ pub use error::TokensError;
 pub use inspect::{Inspection, explain};
 pub use revoked::Revocation;
 
-use actor::{Actor, Kept};
+use actor::{Actor, Kept, MintAgain, Renew};
+use caveats::Ops;
 use identifier::Identifier;
 use operator::{Inspect, Keys, Pardon, Retire, Revoke, Rotate};
 
@@ -140,6 +141,8 @@ pub struct Claims {
     /// The one generation the token is good for; `None` when it is not bound to one.
     pub generation: Option<u64>,
     pub expires: Option<SystemTime>,
+    /// What is left after all caveats.
+    ops: Ops,
 }
 
 /// A root key, as far as it may be shown.
@@ -209,6 +212,17 @@ impl Tokens {
         self.mailbox.ask(mint).await?
     }
 
+    /// Returns another token with the id of an earlier one: what revokes one revokes both.
+    pub async fn mint_again(&self, id: &str, mint: Mint) -> Result<Minted, TokensError> {
+        self.mailbox.ask(MintAgain { id: id.to_owned(), mint }).await?
+    }
+
+    /// Returns a token that allows what the one of `claims` does, but until `expires`, and that is
+    /// revoked with it.
+    pub async fn renew(&self, claims: &Claims, expires: SystemTime) -> Result<Minted, TokensError> {
+        self.mailbox.ask(Renew { claims: claims.clone(), expires }).await?
+    }
+
     /// Returns what `token` says, if it allows `op`, on `session` if one is given.
     ///
     /// A token that is bound to a session opens only that one, and nothing outside of sessions; one
@@ -241,12 +255,20 @@ impl Tokens {
         revocation: Revocation,
         until: Option<SystemTime>,
     ) -> Result<(), TokensError> {
-        self.mailbox.ask(Revoke { revocation: revocation.clone(), until }).await??;
+        let life = revoked::lifetime(until, SystemTime::now());
+        self.mailbox.ask(Revoke { revocation: revocation.clone(), life }).await??;
         // So that who has revoked a token does not meet it here again. Units that cannot learn it
         // refuse every token soon.
         let learnt = self.kept.revoked.wait_for(|revoked| revoked.has(&revocation));
         let _ = tokio::time::timeout(LEARN, learnt).await;
         Ok(())
+    }
+
+    /// Revokes all tokens bound to a session that has ended. It is remembered nearly as long as the
+    /// session's document stays; what the tokens opened is gone with that.
+    pub async fn session_ended(&self, id: &SessionId) -> Result<(), TokensError> {
+        let revocation = Revocation::Session(id.clone());
+        self.mailbox.ask(Revoke { revocation, life: Some(revoked::ENDED) }).await?
     }
 
     /// Takes a revocation back, on all units within about a minute.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::actor::{Actor, Loaded};
 use crate::inspect::inspect;
 use crate::keyring::{Keyring, RootKey};
-use crate::revoked::{self, Record};
+use crate::revoked::Record;
 use crate::{Inspection, KeyInfo, Revocation, TokensError};
 
 /// Revokes tokens.
@@ -20,7 +20,8 @@ use crate::{Inspection, KeyInfo, Revocation, TokensError};
 #[rtype(result = "Result<(), TokensError>")]
 pub(crate) struct Revoke {
     pub(crate) revocation: Revocation,
-    pub(crate) until: Option<SystemTime>,
+    /// How long that is remembered; `None` is for ever.
+    pub(crate) life: Option<Duration>,
 }
 
 /// Takes a revocation back.
@@ -73,13 +74,13 @@ impl Actor {
 
 impl Handler<Revoke> for Actor {
     fn handle(&mut self, ask: &Revoke, _: &Me<Self>) -> Reply<Result<(), TokensError>> {
-        let (bridge, revocation, until) = (self.bridge.clone(), ask.revocation.clone(), ask.until);
+        let (bridge, revocation, life) = (self.bridge.clone(), ask.revocation.clone(), ask.life);
         Reply::later(async move {
             let key = key(&revocation)?;
             let now = SystemTime::now();
             let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let record = Record { revoked_at: since.as_secs() };
-            match revoked::lifetime(until, now) {
+            match life {
                 Some(life) => bridge.put_for(Bucket::Revoked, &key, &record, life).await?,
                 None => bridge.put(Bucket::Revoked, &key, &record).await?,
             };

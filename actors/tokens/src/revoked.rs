@@ -21,6 +21,10 @@ const CLOCKS: Duration = Duration::from_secs(3600);
 /// A record that would stay for so long may as well stay for ever.
 const FOR_EVER: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 
+/// How long the tokens of a session that has ended stay revoked. Its document stays for an hour;
+/// after that a session of the same id may begin, which every unit must know to be another by then.
+pub(crate) const ENDED: Duration = Duration::from_secs(3600 - 2 * WHOLE.as_secs());
+
 /// What an operator can revoke.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -132,12 +132,12 @@ pub(super) async fn commands(
     request: HttpRequest,
     house: Data<House>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, _) = auth::session(&request, &house.tokens, Op::CommandRead).await?;
+    let (id, claims) = auth::session(&request, &house.tokens, Op::CommandRead).await?;
     let (after, wait) = poll(request.query_string())?;
     // No revision is 0: without one, the present state is the answer.
     let after = after.unwrap_or(0);
-    let commands = house.poll(wait, async |wait| house.sessions.commands(&id, after, wait).await);
-    Ok(answer::ok(commands.await?))
+    let poll = async |wait| house.sessions.commands(&id, after, wait).await;
+    Ok(answer::ok(house.poll(&claims, wait, poll).await?))
 }
 
 /// What is minted beside the servers of the instance.

@@ -37,10 +37,10 @@ pub(super) async fn read(
     request: HttpRequest,
     house: Data<House>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, _) = auth::session(&request, &house.tokens, Op::SignalRead).await?;
+    let (id, claims) = auth::session(&request, &house.tokens, Op::SignalRead).await?;
     let (after, wait) = poll(request.query_string())?;
-    let page = house.poll(wait, async |wait| house.sessions.read_signals(&id, after, wait).await);
-    Ok(answer::ok(page.await?))
+    let poll = async |wait| house.sessions.read_signals(&id, after, wait).await;
+    Ok(answer::ok(house.poll(&claims, wait, poll).await?))
 }
 
 /// A signal on its way in: what it is, is looked at after its size.
