@@ -62,7 +62,8 @@ impl RunningGateway {
         let pki = Pki::start(config.tls, &supervisor)?;
         let bridge = Bridge::start(config.nats, "stream-gateway", &supervisor)?;
         let tokens = Tokens::start(config.tokens, Side::Gateway, bridge.clone(), &supervisor)?;
-        let desk = Desk { bridge: bridge.clone(), tokens: tokens.clone() };
+        let page_base = config.gateway.page_base();
+        let desk = Desk { bridge: bridge.clone(), tokens: tokens.clone(), page_base };
         let desk = move |request| desk.clone().answer(request);
         let admin = Admin::start(config.admin, config.debug, &supervisor, desk)?;
         let gateway =

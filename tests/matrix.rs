@@ -108,6 +108,8 @@ impl Door {
         }
         match (self.side, operation.token) {
             (Side::Agent, _) => within(operation),
+            // Beside the token of a share there is a record, and these have none.
+            (Side::Gateway, _) if kind == TokenKind::Share => 401,
             // A door for tokens that the gateway puts into addresses: any other is none.
             (Side::Gateway, Token::Query) if kind != TokenKind::Socket => 401,
             (Side::Gateway, Token::Query) => within(operation),
@@ -131,7 +133,7 @@ fn within(operation: &Operation) -> u16 {
 }
 
 fn is_bound(kind: TokenKind) -> bool {
-    matches!(kind, TokenKind::Instance | TokenKind::Socket)
+    matches!(kind, TokenKind::Instance | TokenKind::Share | TokenKind::Socket)
 }
 
 /// Returns `token` with one more caveat.

@@ -8,13 +8,16 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use stream_agent::agent::AgentConfig;
 use stream_agent::dev::keys::KeyStore;
 use stream_agent::dev::nats::Nats;
+use stream_agent::dev::stack::Options;
 use stream_agent::gateway::GatewayConfig;
 use stream_bridge::Bridge;
+use stream_macaroon::Macaroon;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Op, TokenKind};
+use stream_protocol::{Op, SessionId, TokenKind};
 use stream_supervisor::Supervisor;
 use stream_tokens::{
     Claims, Config, KeyState, Mint, Minted, Revocation, Side, Tokens, TokensError, attenuate,
@@ -287,6 +290,164 @@ fn the_open_socket_of_a_revoked_token_is_closed_with_a_reason() {
 
         let silence = tokio::time::timeout(Duration::from_millis(200), neighbour.next()).await;
         assert!(silence.is_err(), "the neighbour's socket stays: {silence:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_client_that_asks_gets_tickets_that_open_its_socket_again_and_nothing_else() {
+    flow(async || {
+        let mut played = Played::start_with(Options { ticket_s: 1, ..Options::default() }).await?;
+        let (created, instance) = played.create().await?;
+        let (other, _neighbour) = played.create().await?;
+        let (base, first) = created.url.split_once("?token=").context("a token")?;
+        let with = |token: &str| format!("{base}?token={token}");
+        let ticket = async |socket: &mut Socket| {
+            let signal = socket.next().await?;
+            assert_eq!(signal["type"], "ticket", "{signal}");
+            anyhow::Ok(signal["token"].as_str().context("a token")?.to_owned())
+        };
+
+        let asking = format!("{}&tickets=1", created.url);
+        let mut socket = Socket::open_url(&asking, &played.stack).await?;
+        let tickets = [ticket(&mut socket).await?, ticket(&mut socket).await?];
+        let last = tickets[1].as_str();
+        let mut again = Socket::open_url(&with(last), &played.stack).await?;
+        instance.write("s1", 0, json!({ "type": "offer" })).await?.success()?;
+        assert_eq!(again.next().await?["type"], "offer", "who does not ask gets no ticket");
+
+        let caveats = |token: &str| anyhow::Ok(Macaroon::decode(token)?.caveats().to_vec());
+        let (before, after) = (caveats(first)?, caveats(last)?);
+        let (ends, rights): (Vec<_>, Vec<_>) =
+            after.into_iter().partition(|caveat| caveat.starts_with("time-before"));
+        assert!(ends.len() == 1 && !before.contains(&ends[0]), "it ends later: {ends:?}");
+        assert!(rights.iter().all(|right| before.contains(right)), "{before:?} {rights:?}");
+        let elsewhere = other.url.split_once("?token=").context("a token")?.0;
+        let refused = Socket::open_url(&format!("{elsewhere}?token={last}"), &played.stack).await;
+        assert!(refused.is_err_and(|error| error.to_string().contains("403")));
+
+        // One family: what revokes a ticket closes what the first token has opened.
+        let unit = another_gateway(&played.stack.site.dir).await?;
+        let id = unit.tokens.inspect(last).await?.id.context("an id")?;
+        unit.tokens.revoke(Revocation::Token(id), None).await?;
+        assert_eq!(again.next().await?["message"], "token revoked");
+        for token in [first, last] {
+            let refused = Socket::open_url(&with(token), &played.stack).await;
+            assert!(refused.is_err_and(|error| error.to_string().contains("401")));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn the_end_of_a_session_ends_its_tokens_on_every_unit_and_after_restarts() {
+    flow(async || {
+        let mut played = Played::start().await?;
+        let (created, instance) = played.create().await?;
+        let (_, neighbour) = played.create().await?;
+        let (_, socket) = created.url.split_once("?token=").context("a token")?;
+        let config = AgentConfig::read(&played.stack.site.dir.join("agent.toml"))?;
+        let state = played.stack.site.dir.join("another-agent");
+        let agent = Unit::start(config.nats, Config { state, ..config.tokens }, Side::Agent)?;
+        agent.ready().await?;
+        let gateway = another_gateway(&played.stack.site.dir).await?;
+        let id: SessionId = created.id.parse()?;
+        let (read, write) = (Op::CommandRead, Op::SignalWrite);
+        let token = instance.userdata.token.as_str();
+        agent.tokens.verify(token, read, Some(&id)).await?;
+        gateway.tokens.verify(socket, write, Some(&id)).await?;
+
+        let path = instance.path("/signals?wait=60");
+        let (poll, over) = tokio::join!(instance.http.get(&path), async {
+            played.client.delete(&created.id).await?;
+            eventually("over", async || {
+                Ok((played.client.get(&created.id).await?.status == "terminated").then_some(()))
+            })
+            .await?;
+            anyhow::Ok(Instant::now())
+        });
+        let over = over?;
+        assert_eq!(poll?.status, 401, "what waits is cut");
+        for (unit, token, op) in [(&agent, token, read), (&gateway, socket, write)] {
+            eventually("refused", async || {
+                let verified = unit.tokens.verify(token, op, Some(&id)).await;
+                Ok(matches!(verified, Err(TokensError::Invalid)).then_some(()))
+            })
+            .await?;
+            assert!(over.elapsed() < Duration::from_secs(1), "{:?}", over.elapsed());
+        }
+        let refused = Socket::open(&created, &played.stack).await;
+        assert!(refused.is_err_and(|error| error.to_string().contains("401")));
+        let commands = instance.path("/commands");
+        assert_eq!(instance.http.get(&commands).await?.status, 401);
+        played.stack.restart_agent().await?;
+        played.stack.restart_gateway().await?;
+        eventually("ready", async || {
+            Ok((neighbour.http.get(&neighbour.path("/commands")).await?.status == 200)
+                .then_some(()))
+        })
+        .await?;
+        assert_eq!(instance.http.get(&commands).await?.status, 401);
+        eventually("refused", async || {
+            let refused = Socket::open(&created, &played.stack).await.err().context("it opened")?;
+            Ok(refused.to_string().contains("401").then_some(()))
+        })
+        .await
+    });
+}
+
+#[test]
+fn an_open_poll_is_cut_when_its_token_is_revoked() {
+    flow(async || {
+        let mut played = Played::start().await?;
+        let (_, instance) = played.create().await?;
+        let tokens = &played.stack.agent.tokens;
+        let id = tokens.inspect(&instance.userdata.token).await?.id.context("an id")?;
+        let revision = instance.commands(0, 0).await?["revision"].as_u64().context("a revision")?;
+        let commands = instance.path(&format!("/commands?after={revision}&wait=60"));
+        let signals = instance.path("/signals?wait=60");
+        let polls = async {
+            let polls = tokio::join!(instance.http.get(&commands), instance.http.get(&signals));
+            anyhow::Ok(([polls.0?.status, polls.1?.status], Instant::now()))
+        };
+        let revoked = async {
+            // Both wait by then, or find the token revoked already: either must be refused.
+            instance.commands(0, 0).await?;
+            tokens.revoke(Revocation::Token(id), None).await?;
+            anyhow::Ok(Instant::now())
+        };
+        let (polls, revoked) = tokio::join!(polls, revoked);
+        let ((statuses, cut), revoked) = (polls?, revoked?);
+        assert_eq!(statuses, [401, 401]);
+        assert!(cut.saturating_duration_since(revoked) < Duration::from_secs(1));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_unit_that_is_cut_off_opens_nothing_new_after_a_minute() {
+    flow(async || {
+        let mut house = House::new()?;
+        let one = house.unit("one").await?;
+        let token = one.mint().await?;
+        house.nats.kill();
+        one.verify(&token.token).await.context("what was read is good for a while")?;
+        let two = house.start("two")?;
+        let refused = two.verify(&token.token).await;
+        assert!(
+            matches!(refused, Err(TokensError::NotReady(_))),
+            "it has read nothing: {refused:?}"
+        );
+        if std::env::var_os("STREAM_TEST_LONG").is_some() {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let refused = one.verify(&token.token).await;
+            assert!(matches!(refused, Err(TokensError::NotReady(_))), "{refused:?}");
+            house.nats.restart()?;
+            for unit in [&one, &two] {
+                unit.ready().await?;
+                unit.verify(&token.token).await?;
+            }
+        }
         Ok(())
     });
 }

@@ -9,7 +9,7 @@ use stream_agent::gateway::{GatewayConfig, RunningGateway};
 use stream_agent::operator::{self, Door, ask};
 use stream_agent::token::Token;
 use stream_agent::{init, program};
-use stream_gateway::admin::{Client, SessionInfo};
+use stream_gateway::admin::{Client, SessionInfo, ShareInfo};
 use stream_pki::Identity;
 
 const CONFIG: &str = "/etc/stream-gateway/gateway.toml";
@@ -55,6 +55,9 @@ enum Command {
     /// Look at sessions and end them.
     #[command(subcommand)]
     Session(Session),
+    /// Make, look at, change and end links to sessions.
+    #[command(subcommand)]
+    Share(Share),
     /// Make, look at, narrow and revoke tokens, and change the keys that sign them.
     #[command(subcommand)]
     Token(Token),
@@ -102,6 +105,51 @@ enum Session {
     },
 }
 
+#[derive(Subcommand)]
+enum Share {
+    /// Make a link that lets whoever has it join a session, and print it; its id goes to standard
+    /// error.
+    Create {
+        session: String,
+        /// As what the link joins.
+        #[arg(long = "type", value_parser = ["control", "view"])]
+        role: String,
+        #[arg(long, default_value = "")]
+        description: String,
+        /// When the link ends: 24h, 30m or 7d from now, or a date of UTC, "2030-01-31 18:00:00";
+        /// 30 days from now at most.
+        #[arg(long, default_value = "12h", value_parser = operator::moment_of)]
+        expiry: u64,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// End a share; whoever came through its link is cut off.
+    Delete {
+        id: String,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// List the shares of live sessions: id, session, type, when it ends, description.
+    List {
+        /// Those of one session.
+        #[arg(long, value_name = "ID")]
+        session_id: Option<String>,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Change a share and print it; its link stays the same.
+    Update {
+        id: String,
+        #[arg(long)]
+        description: Option<String>,
+        /// When the link ends, as for `create`; 30 days after it was made at most.
+        #[arg(long, value_parser = operator::moment_of)]
+        expiry: Option<u64>,
+        #[command(flatten)]
+        door: Door,
+    },
+}
+
 fn main() -> ExitCode {
     program::exit(match Arguments::parse().command {
         Command::Init { dir, hosts, join } => make(dir, &hosts, join),
@@ -109,6 +157,7 @@ fn main() -> ExitCode {
         Command::Run { config } => run(config),
         Command::Account(command) => account(command),
         Command::Session(command) => session(command),
+        Command::Share(command) => share(command),
         Command::Token(command) => command.run(Path::new(CONFIG)),
         Command::Operate(command) => command.run(Path::new(CONFIG)),
     })
@@ -170,6 +219,32 @@ fn session(command: Session) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn share(command: Share) -> anyhow::Result<()> {
+    match command {
+        Share::Create { session, role, description, expiry, door } => {
+            let client = client(door)?;
+            let made = client.create_share(&session, &role, &description, Some(expiry));
+            let made = ask(made)?;
+            eprintln!("id {}", made.id);
+            println!("{}", made.url);
+        }
+        Share::Delete { id, door } => ask(client(door)?.delete_share(&id))?,
+        Share::List { session_id, door } => {
+            ask(client(door)?.shares(session_id))?.iter().for_each(print_share);
+        }
+        Share::Update { id, description, expiry, door } => {
+            print_share(&ask(client(door)?.update_share(&id, description, expiry))?);
+        }
+    }
+    Ok(())
+}
+
+fn print_share(share: &ShareInfo) {
+    let ShareInfo { id, session, role, expiry_at, description, .. } = share;
+    let end = moment(*expiry_at);
+    println!("{}", format!("{id}  {session}  {role}  {end}  {description}").trim_end());
 }
 
 fn client(door: Door) -> anyhow::Result<Client> {

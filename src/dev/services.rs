@@ -72,6 +72,8 @@ impl Services {
             ams_pin: site.ams.identity()?.fingerprint(),
             turn: Vec::new(),
             credential_s: 3600,
+            socket_token_s: 300,
+            ticket_s: 60,
             boot_timeout_s: 300,
             sweep_s: 5,
             sighting_s: 60,

@@ -38,6 +38,10 @@ pub struct Wiring {
     pub turn: Vec<String>,
     /// What a TURN credential is good for.
     pub credential_s: u64,
+    /// What the token in a socket's address is good for.
+    pub socket_token_s: u64,
+    /// Between two of the page's fresh ones.
+    pub ticket_s: u64,
     pub boot_timeout_s: u64,
     pub sweep_s: u64,
     pub sighting_s: u64,
@@ -233,6 +237,8 @@ state = {state}
             r#"[gateway]
 listen = "127.0.0.1:{port}"
 public_url = "{url}"
+socket_token_s = {socket_token_s}
+ticket_s = {ticket_s}
 
 [admin]
 socket = {socket}
@@ -251,6 +257,8 @@ state = {state}
 "#,
             port = self.gateway_port,
             url = self.gateway_url(),
+            socket_token_s = wiring.socket_token_s,
+            ticket_s = wiring.ticket_s,
             socket = quoted(&self.admin_socket()),
             debug = wiring.debug_section(),
             certificate = file("server.crt"),

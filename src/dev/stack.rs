@@ -28,6 +28,10 @@ pub struct Options {
     pub coturn: bool,
     /// What a TURN credential is good for.
     pub credential_s: u64,
+    /// What the token in a socket's address is good for.
+    pub socket_token_s: u64,
+    /// Between two of the page's fresh ones.
+    pub ticket_s: u64,
     /// From the creation of an instance until it runs.
     pub boot: Duration,
     /// What an instance runs.
@@ -45,6 +49,8 @@ impl Default for Options {
         Self {
             coturn: false,
             credential_s: 3600,
+            socket_token_s: 300,
+            ticket_s: 60,
             boot: Duration::ZERO,
             launcher: simulated_instances(),
             capacity: 100,
@@ -95,6 +101,8 @@ impl Stack {
             ams_pin: ams.fingerprint(),
             turn: coturn.iter().map(Coturn::url).collect(),
             credential_s: options.credential_s,
+            socket_token_s: options.socket_token_s,
+            ticket_s: options.ticket_s,
             boot_timeout_s: 60,
             sweep_s: 2,
             sighting_s: 1,
@@ -135,6 +143,14 @@ impl Stack {
     pub async fn restart_agent(&mut self) -> anyhow::Result<()> {
         self.agent.stop().await;
         self.agent = Agent::start(AgentConfig::read(&self.site.dir.join("agent.toml"))?)?;
+        Ok(())
+    }
+
+    /// The same with the gateway, whose clients' sockets are closed.
+    pub async fn restart_gateway(&mut self) -> anyhow::Result<()> {
+        self.gateway.stop().await;
+        let config = GatewayConfig::read(&self.site.dir.join("gateway.toml"))?;
+        self.gateway = RunningGateway::start(config)?;
         Ok(())
     }
 

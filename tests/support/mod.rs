@@ -41,6 +41,11 @@ pub(crate) struct Played {
 
 impl Played {
     pub(crate) async fn start() -> anyhow::Result<Self> {
+        Self::start_with(Options::default()).await
+    }
+
+    /// Starts a stack as `options` say, but for what its instances run.
+    pub(crate) async fn start_with(options: Options) -> anyhow::Result<Self> {
         let (told, boots) = mpsc::unbounded_channel();
         let launcher: Launcher = Arc::new(move |boot: Boot| {
             let mut stop = boot.stop.clone();
@@ -52,7 +57,7 @@ impl Played {
                 Ok(())
             })
         });
-        let stack = Stack::start(Options { launcher, ..Options::default() }).await?;
+        let stack = Stack::start(Options { launcher, ..options }).await?;
         let client = stack.client()?;
         Ok(Self { stack, client, boots })
     }

@@ -1,5 +1,5 @@
 //! What operators ask of the gateway: service accounts are made and deleted here and nowhere else,
-//! and sessions can be ended without one.
+//! and sessions can be ended and shared without one.
 //!
 //! `stream-admin` brings the socket; [`Desk`] answers what is asked there, [`Client`] asks it.
 
@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use stream_protocol::{Ask, Status};
 
 pub use desk::Desk;
-pub use request::{AccountInfo, Request, SessionInfo};
+pub use request::{AccountInfo, FreshShare, Request, SessionInfo, ShareInfo};
 pub use stream_admin::ClientError as AdminError;
 
-use request::{AccountList, Fresh, SessionEnd, SessionList};
+use request::{AccountList, Fresh, SessionEnd, SessionList, ShareList};
 
 /// Talks to the gateway on this machine.
 #[derive(Clone, Debug)]
@@ -61,5 +61,41 @@ impl Client {
     pub async fn sessions(&self) -> Result<Vec<SessionInfo>, AdminError> {
         let list: SessionList = self.0.ask(&Request::ListSessions).await?;
         Ok(list.sessions)
+    }
+
+    /// Makes a share of a session, for `role` and until `expiry_at` (Unix seconds). Refuses a
+    /// session that ends and a gateway that does not know the address of its page.
+    pub async fn create_share(
+        &self,
+        session: &str,
+        role: &str,
+        description: &str,
+        expiry_at: Option<u64>,
+    ) -> Result<FreshShare, AdminError> {
+        let (session, role) = (session.to_owned(), role.to_owned());
+        let description = description.to_owned();
+        self.0.ask(&Request::CreateShare { session, role, description, expiry_at }).await
+    }
+
+    /// Ends a share and closes what it has opened.
+    pub async fn delete_share(&self, id: &str) -> Result<(), AdminError> {
+        let Ask {} = self.0.ask(&Request::DeleteShare { id: id.to_owned() }).await?;
+        Ok(())
+    }
+
+    /// Returns the shares of all live sessions, or of one, the oldest first.
+    pub async fn shares(&self, session: Option<String>) -> Result<Vec<ShareInfo>, AdminError> {
+        let list: ShareList = self.0.ask(&Request::ListShares { session }).await?;
+        Ok(list.shares)
+    }
+
+    /// Changes what is given of a share and returns it as it is then; its link stays the same.
+    pub async fn update_share(
+        &self,
+        id: &str,
+        description: Option<String>,
+        expiry_at: Option<u64>,
+    ) -> Result<ShareInfo, AdminError> {
+        self.0.ask(&Request::UpdateShare { id: id.to_owned(), description, expiry_at }).await
     }
 }

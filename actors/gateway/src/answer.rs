@@ -26,15 +26,27 @@ pub(crate) enum Refused {
     Forbidden,
     #[error(transparent)]
     Refusal(#[from] Refusal),
+    #[error("a session has at most 5 shares")]
+    TooManyShares,
     /// One text for all causes: a stranger learns nothing from it.
     #[error("a valid token is needed")]
     Unauthorized,
 }
 
+impl Refused {
+    /// Returns the same for an operator.
+    pub(crate) fn refusal(self) -> Refusal {
+        match self {
+            Self::Refusal(refusal) => refusal,
+            other => Refusal::new(Code::Failed, other.to_string()),
+        }
+    }
+}
+
 impl ResponseError for Refused {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::TooManyShares => StatusCode::FORBIDDEN,
             Self::Refusal(refusal) => StatusCode::from_u16(refusal.code.http_status())
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -73,6 +85,7 @@ impl From<TokensError> for Refused {
         match error {
             TokensError::Invalid => Self::Unauthorized,
             TokensError::Forbidden => Self::Forbidden,
+            TokensError::Unmintable(why) => Refusal::new(Code::Conflict, why).into(),
             // The cause is for the operator: it names files and what is wrong with them.
             error => {
                 log::warn!("tokens cannot be checked: {error}");
@@ -93,6 +106,11 @@ pub(crate) fn ok(metadata: impl Serialize) -> HttpResponse {
 
 pub(crate) fn created(metadata: impl Serialize) -> HttpResponse {
     build(StatusCode::CREATED).json(Success::new(201, metadata))
+}
+
+/// The answer to somebody who does not wait for the end.
+pub(crate) fn accepted() -> HttpResponse {
+    build(StatusCode::ACCEPTED).json(Success::new(202, ()))
 }
 
 pub(crate) fn list(metadata: impl Serialize, total_size: usize) -> HttpResponse {

@@ -1,18 +1,60 @@
 //! Who calls, and whether they may.
 
+use std::fmt;
+
 use actix_web::HttpRequest;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::Query;
 use serde::Deserialize;
-use stream_protocol::{Op, SessionId, TokenKind};
+use stream_protocol::{Op, Role, SessionId, TokenKind};
+use stream_tokens::Claims;
 
-use crate::accounts;
 use crate::answer::{Refused, malformed};
+use crate::shares::{self, Share};
 use crate::state::State;
+use crate::{accounts, clock};
 
-/// An account whose token allows what was asked.
+/// An account, or somebody with the link of a share, whose token allows what was asked.
 pub(crate) struct Caller {
-    pub(crate) account: String,
+    /// Of the account; of a share the id.
+    pub(crate) name: String,
+    pub(crate) claims: Claims,
+    /// The share that let the caller in.
+    pub(crate) share: Option<Share>,
+}
+
+impl Caller {
+    /// Returns as what the caller may be the client of a session.
+    pub(crate) fn role(&self) -> Result<Role, Refused> {
+        match self.claims.role {
+            Some(Role::Adb) => Err(malformed("adb is not served here").into()),
+            Some(role) => Ok(role),
+            None => Ok(Role::Control),
+        }
+    }
+
+    /// Whether the caller may give `role` away: nobody gives more than they have.
+    pub(crate) fn may_grant(&self, role: Role) -> bool {
+        match self.claims.role {
+            None | Some(Role::Control) => true,
+            Some(own) => own == role,
+        }
+    }
+
+    /// The last moment that anything given to the caller may be good for; Unix seconds.
+    pub(crate) fn end(&self) -> u64 {
+        let token = self.claims.expires.map_or(u64::MAX, clock::seconds);
+        let share = self.share.as_ref().map_or(u64::MAX, |share| share.expiry_at);
+        token.min(share)
+    }
+}
+
+/// As logs name the caller.
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.share.is_some() { "share" } else { "account" };
+        write!(f, "{what} {}", self.name)
+    }
 }
 
 #[derive(Deserialize)]
@@ -21,7 +63,7 @@ struct TokenInQuery {
 }
 
 /// Returns who calls. Refuses when the token is missing, is not valid, does not allow `op` on
-/// `session`, or belongs to an account that is gone.
+/// `session`, or belongs to an account or a share that is gone.
 pub(crate) async fn authorize(
     request: &HttpRequest,
     state: &State,
@@ -29,15 +71,30 @@ pub(crate) async fn authorize(
     session: Option<&SessionId>,
 ) -> Result<Caller, Refused> {
     let token = token(request, state.token_in_query).ok_or(Refused::Unauthorized)?;
-    let claims = state.tokens.verify(&token, op, session).await?;
-    if claims.kind != TokenKind::Account {
-        return Err(Refused::Forbidden);
-    }
-    // Deleting an account is how its token is revoked.
-    match accounts::find(&state.bridge, &claims.subject).await? {
-        Some(account) if account.token_id == claims.id => Ok(Caller { account: claims.subject }),
-        _ => Err(Refused::Unauthorized),
-    }
+    admit(&token, state, op, session).await
+}
+
+/// [`authorize`] with a token that was found already.
+pub(crate) async fn admit(
+    token: &str,
+    state: &State,
+    op: Op,
+    session: Option<&SessionId>,
+) -> Result<Caller, Refused> {
+    let claims = state.tokens.verify(token, op, session).await?;
+    let share = match claims.kind {
+        // Deleting an account is how its token is revoked.
+        TokenKind::Account => match accounts::find(&state.bridge, &claims.subject).await? {
+            Some(account) if account.token_id == claims.id => None,
+            _ => return Err(Refused::Unauthorized),
+        },
+        TokenKind::Share => match shares::find_open(&state.bridge, &claims.subject).await? {
+            Some(share) if share.token_id == claims.id => Some(share),
+            _ => return Err(Refused::Unauthorized),
+        },
+        _ => return Err(Refused::Forbidden),
+    };
+    Ok(Caller { name: claims.subject.clone(), claims, share })
 }
 
 /// [`authorize`] for a request about the session that `id` names. Whether it is a session id at

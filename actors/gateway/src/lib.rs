@@ -1,5 +1,5 @@
-//! The client side of the stack: the HTTPS API, the client's signaling socket, service accounts
-//! and the page at `/`.
+//! The client side of the stack: the HTTPS API, the client's signaling socket, service accounts,
+//! shares and the page at `/`.
 //!
 //! Asked by browsers and other clients over HTTPS and WSS, by operators through [`admin`], and by
 //! agents for the sessions of instances that AMS launched by itself. Asks
@@ -27,6 +27,7 @@ mod page;
 mod routes;
 mod server;
 mod sessions;
+mod shares;
 mod socket;
 mod state;
 
@@ -52,8 +53,11 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Threads that serve requests. Default 2.
     pub workers: usize,
-    /// How long the token in a socket address is valid, in seconds. Default 300.
+    /// How long the token in a socket address is valid, in seconds; at most 300. Default 300.
     pub socket_token_s: u64,
+    /// How often the page gets a fresh one over its open socket, in seconds; at least twice in the
+    /// life of one. Default 60.
+    pub ticket_s: u64,
     /// Origins of web pages elsewhere that may call the API, such as `https://app.example.com`;
     /// `*` is any. Default: none.
     pub allowed_origins: Vec<String>,
@@ -69,6 +73,7 @@ impl Default for Config {
             public_url: None,
             workers: 2,
             socket_token_s: 300,
+            ticket_s: 60,
             allowed_origins: Vec::new(),
             allow_token_in_query: false,
         }
@@ -131,7 +136,7 @@ mod tests {
         let config: Config = serde_json::from_str("{}").unwrap();
         assert_eq!(config.listen.port(), 4000);
         assert!(config.allowed_origins.is_empty() && !config.allow_token_in_query);
-        assert_eq!((config.workers, config.socket_token_s), (2, 300));
+        assert_eq!((config.workers, config.socket_token_s, config.ticket_s), (2, 300, 60));
         assert!(serde_json::from_str::<Config>(r#"{"alowed_origins":[]}"#).is_err());
     }
 }

@@ -106,6 +106,12 @@ pub(crate) fn handler(method: &Method, pattern: Option<&str>) -> &'static str {
         ("GET", "/1.0/sessions/{id}/sockets/slave" | "/1.0/session/{id}/sockets/slave") => {
             "streaming_websocket_slave"
         }
+        ("POST", "/1.0/sessions/{id}/share") => "share_session",
+        ("GET", "/1.0/sessions/{id}/connect" | "/1.0/session/{id}/connect") => "connect_session",
+        ("GET", "/1.0/shares") => "get_shares",
+        ("GET", "/1.0/shares/{id}") => "get_share",
+        ("PATCH", "/1.0/shares/{id}") => "update_share",
+        ("DELETE", "/1.0/shares/{id}") => "delete_share",
         ("GET", "/metrics") => "get_metrics",
         ("GET", pattern) if pattern.starts_with('/') && !pattern.starts_with("/1.0") => "page",
         _ => "other",

@@ -10,6 +10,7 @@ use stream_protocol::openapi::{Description, Parameter, describe};
 
 use crate::routes::ENDPOINTS;
 use crate::sessions::{MAX_EXTRA_DATA, MAX_KEY, MAX_NAME};
+use crate::shares::MAX_DESCRIPTION;
 
 pub(crate) const CREATION: &[Parameter] = &[Parameter::header(
     "Idempotency-Key",
@@ -43,7 +44,28 @@ pub(crate) const OPENING: &[Parameter] = &[
         "Place",
         "A cursor to go on from, or empty; with it, signals come and go in envelopes",
     ),
+    Parameter::query(
+        "tickets",
+        "Flag",
+        "Whether fresh tokens come over the socket, with which it can be opened again",
+    ),
 ];
+
+pub(crate) const CONNECTING: &[Parameter] =
+    &[Parameter::query("type", "ShareType", "That of the share")];
+
+pub(crate) const SHARES: &[Parameter] = &[
+    Parameter::query("session_id", "SessionId", "Only the shares of this session"),
+    Parameter::query("recursion", "Flag", "Whole shares rather than their ids"),
+    Parameter::query("limit", "Count", "0 is no limit"),
+    Parameter::query("offset", "Count", "How many to leave out at the beginning"),
+];
+
+pub(crate) const SHARE_DELETION: &[Parameter] = &[Parameter::query(
+    "sync",
+    "Flag",
+    "When it is false the answer is 202; it is done all the same",
+)];
 
 const API: Description = Description {
     title: "stream-gateway",
@@ -71,6 +93,13 @@ fn schemas() -> Value {
     let object = |required: &[&str], properties: Value| json!({"type": "object", "required": required, "properties": properties});
     let named = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
     let name = || json!({"type": ["string", "null"], "maxLength": MAX_NAME});
+    let description = || json!({"type": ["string", "null"], "maxLength": MAX_DESCRIPTION});
+    let seconds = || {
+        json!({
+            "description": "Unix seconds; 30 days after the beginning at most",
+            "type": ["integer", "null"], "minimum": 0,
+        })
+    };
     // Clients send null for what they do not want.
     let screen = || json!({"anyOf": [named("Screen"), {"type": "null"}]});
     let socket = || {
@@ -144,6 +173,38 @@ fn schemas() -> Value {
                 "stun_servers": named("IceServers"),
             }),
         ),
+        "ShareId": {"type": "string", "pattern": "^[a-z0-9]{20}$"},
+        "ShareType": {"enum": ["control", "view"]},
+        "SharePost": object(&["type"], json!({
+            "type": named("ShareType"),
+            "description": description(),
+            "expiry_at": seconds(),
+            "expiry_min": {
+                "description": "Minutes from now; expiry_at wins",
+                "type": ["integer", "null"], "minimum": 0,
+            },
+        })),
+        "SharePatch": object(&[], json!({"description": description(), "expiry_at": seconds()})),
+        "Share": object(
+            &["id", "session_id", "type", "description", "created_at", "expiry_at", "expiry_min"],
+            json!({
+                "id": named("ShareId"),
+                "session_id": named("SessionId"),
+                "type": named("ShareType"),
+                "description": text(),
+                "created_at": {"type": "integer"},
+                "expiry_at": {"type": "integer"},
+                "expiry_min": {"type": "integer", "minimum": 0},
+                "url": {"description": "What the page opens; not in lists", "type": "string"},
+            }),
+        ),
+        "Shares": {
+            "description": "Ids, or with recursion whole shares",
+            "anyOf": [
+                {"type": "array", "items": named("ShareId")},
+                {"type": "array", "items": named("Share")},
+            ],
+        },
         "JoinedSession": object(&["id", "url", "stun_servers"], json!({
             "id": named("SessionId"),
             "url": socket(),

@@ -16,7 +16,7 @@ use stream_protocol::{Code, Failure, Op, Refusal};
 
 use crate::answer::Answer;
 use crate::state::State;
-use crate::{catalog, metrics, openapi, page, sessions, socket};
+use crate::{catalog, metrics, openapi, page, sessions, shares, socket};
 
 /// Makes the list of endpoints and what adds them to the server from one table, so that there is no
 /// endpoint without an entry, and no entry that says nothing of itself.
@@ -62,12 +62,32 @@ endpoints! {
     POST "/1.0/sessions/{id}/join" Some(Op::SessionJoin) => sessions::join:
         About::new("joinSession", "Makes the caller the client, instead of whoever was it")
             .optional_body("SessionJoin").answers("JoinedSession"),
+    POST "/1.0/sessions/{id}/share" Some(Op::ShareCreate) => shares::create:
+        About::new("shareSession", "Makes a link that lets whoever has it join")
+            .body("SharePost").answers("Share"),
+    GET "/1.0/sessions/{id}/connect" Some(Op::SessionJoin) => shares::connect:
+        About::new("connectToSession", "Joins with the token of a share")
+            .token_in_query().takes(openapi::CONNECTING).answers("JoinedSession"),
+    GET "/1.0/session/{id}/connect" Some(Op::SessionJoin) => shares::connect:
+        About::new("connectToSessionByOldPath", "The same by the name of older releases")
+            .token_in_query().takes(openapi::CONNECTING).answers("JoinedSession"),
     GET "/1.0/sessions/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open:
         About::new("openSocket", "Relays signals between client and instance")
             .token_in_query().takes(openapi::OPENING).opens_socket(),
     GET "/1.0/session/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open:
         About::new("openSocketByOldPath", "The same by the name of older releases")
             .token_in_query().takes(openapi::OPENING).opens_socket(),
+    GET "/1.0/shares" Some(Op::ShareRead) => shares::list:
+        About::new("listShares", "Lists the shares of live sessions")
+            .takes(openapi::SHARES).answers("Shares"),
+    GET "/1.0/shares/{id}" Some(Op::ShareRead) => shares::read:
+        About::new("readShare", "Shows a share with its link").answers("Share"),
+    PATCH "/1.0/shares/{id}" Some(Op::ShareUpdate) => shares::change:
+        About::new("changeShare", "Changes a share; its link stays the same")
+            .body("SharePatch").answers("Share"),
+    DELETE "/1.0/shares/{id}" Some(Op::ShareDelete) => shares::delete:
+        About::new("deleteShare", "Ends a share and cuts off whoever came through it")
+            .takes(openapi::SHARE_DELETION),
 }
 
 /// Adds all routes.

@@ -2,7 +2,7 @@
 
 mod idempotency;
 mod launch;
-mod listing;
+pub(crate) mod listing;
 mod request;
 
 use std::time::Duration;
@@ -13,18 +13,19 @@ use serde::{Deserialize, Serialize};
 use stream_bridge::BridgeError;
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
-    Ask, Client, ClientIce, Code, DesiredState, IceServer, Op, Refusal, Role, SessionDocument,
-    SessionId, Status, Terminate,
+    Ask, Client, ClientIce, Code, DesiredState, IceServer, Op, Refusal, SessionDocument, SessionId,
+    Status, Terminate,
 };
 
 use crate::answer::{Answer, body, created, malformed, ok};
-use crate::caller::{authorize, authorize_for};
+use crate::caller::{Caller, authorize, authorize_for};
 use crate::state::State;
 use crate::{answer, documents};
 
 pub(crate) use idempotency::{MAX_KEY, id as derived_id};
 pub(crate) use launch::CLAIM_S;
 use listing::Listing;
+use request::Wish;
 pub(crate) use request::{MAX_EXTRA_DATA, MAX_NAME};
 
 /// How long the owner of a session may take to answer.
@@ -82,17 +83,17 @@ struct Joined<'a> {
 pub(crate) async fn create(request: HttpRequest, payload: Payload, state: Data<State>) -> Answer {
     let caller = authorize(&request, &state, Op::SessionCreate, None).await?;
     let (key, base) = (idempotency::key(&request)?, state.socket_base(&request)?);
-    let wanted = request::session(&body(payload).await?)?;
+    let (wanted, role) = (request::session(&body(payload).await?)?, caller.role()?);
 
     let (document, stun_servers) = match key {
         Some(key) => {
-            let id = idempotency::id(&caller.account, &key);
-            launch::once(&state.bridge, id, wanted).await?
+            let id = idempotency::id(&caller.name, &key);
+            launch::once(&state.bridge, id, wanted, role).await?
         }
-        None => launch::new(&state.bridge, wanted).await?,
+        None => launch::new(&state.bridge, wanted, role).await?,
     };
-    let url = state.socket_url(&base, &document).await?;
-    log::info!("session {} created by account {}", document.id, caller.account);
+    let url = state.socket_url(&base, &document, &caller).await?;
+    log::info!("session {} created by {caller}", document.id);
     Ok(created(Created {
         id: &document.id,
         region: &document.request.region,
@@ -133,19 +134,37 @@ pub(crate) async fn join(
     let (caller, id) = authorize_for(&id, &request, &state, Op::SessionJoin).await?;
     let base = state.socket_base(&request)?;
     let wish = request::join(&body(payload).await?)?;
-    let document = documents::change(&state.bridge, &id, |document| {
+    enter(&state, &caller, &id, Joining { wish, base }).await
+}
+
+/// What a client that joins brings along.
+pub(crate) struct Joining {
+    pub(crate) wish: Wish,
+    /// What its socket's address begins with.
+    pub(crate) base: String,
+}
+
+/// Makes `caller` the client of a session, in the role that its token is for.
+pub(crate) async fn enter(
+    state: &State,
+    caller: &Caller,
+    id: &SessionId,
+    Joining { wish, base }: Joining,
+) -> Answer {
+    let role = caller.role()?;
+    let document = documents::change(&state.bridge, id, |document| {
         may_join(document)?;
         let screen = wish.over(document.request.screen).checked();
         let screen = screen.map_err(|error| malformed(error.to_string()))?;
         document.generation += 1;
-        document.desired.client = Some(Client { screen, role: Role::Control });
+        document.desired.client = Some(Client { screen, role });
         Ok(())
     })
     .await?;
-    let ice: ClientIce = state.bridge.ask(subjects::join(&id), &Ask {}, OWNER_DEADLINE).await?;
-    let url = state.socket_url(&base, &document).await?;
-    log::info!("session {id} joined by account {}, client {}", caller.account, document.generation);
-    Ok(ok(Joined { id: &id, url, stun_servers: ice.ice_servers }))
+    let ice: ClientIce = state.bridge.ask(subjects::join(id), &Ask {}, OWNER_DEADLINE).await?;
+    let url = state.socket_url(&base, &document, caller).await?;
+    log::info!("session {id} joined by {caller} for {role}, client {}", document.generation);
+    Ok(ok(Joined { id, url, stun_servers: ice.ice_servers }))
 }
 
 fn may_join(document: &SessionDocument) -> Result<(), Refusal> {
@@ -173,7 +192,7 @@ pub(crate) async fn delete(request: HttpRequest, id: Path<String>, state: Data<S
     let force = listing::flag("force", force.as_deref())?;
     let sync = listing::flag("sync", sync.as_deref())?;
 
-    let cause = format!("deleted by account {}", caller.account);
+    let cause = format!("deleted by {caller}");
     let document = documents::end(&state.bridge, &id, Status::Terminated, &cause).await?;
     log::info!("session {id} {cause}");
     if document.status.is_final() {

@@ -13,6 +13,7 @@ use stream_supervisor::detached;
 
 use crate::answer::{Answer, Refused, malformed};
 use crate::documents;
+use crate::sessions::listing::flag;
 use crate::state::State;
 
 use relay::Relay;
@@ -26,6 +27,8 @@ struct Opening {
     /// With it, signals come in envelopes, from this cursor on or, when it is empty, from the
     /// beginning.
     after: Option<String>,
+    /// Whether the client wants tickets: fresh tokens with which it can open the socket again.
+    tickets: Option<String>,
 }
 
 impl Opening {
@@ -61,6 +64,10 @@ pub(crate) async fn open(
         _ => return Err(Refused::Unauthorized),
     };
 
+    let tickets = flag("tickets", opening.tickets.as_deref())?.then_some(state.tickets);
+    // A socket's subject is its session, or the share that its client came through.
+    let share = Some(&claims.subject).filter(|subject| **subject != session.as_str());
+    let share = share.and_then(|subject| subject.parse().ok());
     let document = documents::read(&state.bridge, &session).await?.value;
     let verdict = verdict(Some(&document), generation);
     let ice_renewal = opening.ice_renewal.unwrap_or(document.ice_renewal);
@@ -77,7 +84,7 @@ pub(crate) async fn open(
         exclusive: true,
     };
     let (tokens, closing) = (state.tokens.clone(), state.closing.clone());
-    let relay = Relay { carrier, ice_renewal, tokens, claims, closing };
+    let relay = Relay { carrier, ice_renewal, tickets, share, tokens, claims, closing };
     detached("a client socket", relay.run(mouth, ears, verdict));
     Ok::<HttpResponse, Refused>(response)
 }

@@ -7,16 +7,20 @@ use actix_web::http::header::HOST;
 use actix_web::http::uri::Authority;
 use stream_bridge::Bridge;
 use stream_metrics::Requests;
-use stream_protocol::{Code, Refusal, Role, SessionDocument, TokenKind};
+use stream_protocol::{Code, Refusal, SessionDocument, TokenKind};
 use stream_supervisor::Supervisor;
 use stream_tokens::{Mint, Tokens};
 use tokio::sync::watch;
 
 use crate::answer::Refused;
+use crate::caller::Caller;
 use crate::origin::Origins;
-use crate::{Config, GatewayError};
+use crate::{Config, GatewayError, clock};
 
 const MAX_WORKERS: usize = 64;
+
+/// Addresses end up in logs: what opens a socket there is good for minutes.
+const MAX_SOCKET_TOKEN_S: u64 = 300;
 
 /// Shared by all threads that serve requests.
 pub(crate) struct State {
@@ -29,16 +33,47 @@ pub(crate) struct State {
     pub(crate) token_in_query: bool,
     /// Turns true when the gateway stops.
     pub(crate) closing: watch::Receiver<bool>,
+    pub(crate) tickets: Tickets,
     socket_base: Option<String>,
-    socket_token: Duration,
+}
+
+/// The tokens that open sockets again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Tickets {
+    /// Between two of them.
+    pub(crate) every: Duration,
+    /// How long one is good.
+    pub(crate) life: Duration,
+}
+
+impl Tickets {
+    fn of(config: &Config) -> Self {
+        let life = Duration::from_secs(config.socket_token_s);
+        Self { every: Duration::from_secs(config.ticket_s).min(life / 2), life }
+    }
+
+    /// Returns when a token ends that is made now.
+    pub(crate) fn end(&self) -> SystemTime {
+        SystemTime::now() + self.life
+    }
 }
 
 impl Config {
+    /// Returns what the page's address begins with, as far as the configuration says.
+    pub fn page_base(&self) -> Option<String> {
+        self.public_url.as_deref().and_then(|url| socket_base(url).ok()).as_deref().map(page_base)
+    }
+
     /// Refuses what cannot work.
     pub fn check(&self) -> Result<(), GatewayError> {
-        if !(1..=MAX_WORKERS).contains(&self.workers) || self.socket_token_s == 0 {
+        if !(1..=MAX_WORKERS).contains(&self.workers) {
+            let sentence = format!("gateway.workers is between 1 and {MAX_WORKERS}");
+            return Err(GatewayError::Config(sentence));
+        }
+        if !(1..=MAX_SOCKET_TOKEN_S).contains(&self.socket_token_s) || self.ticket_s == 0 {
             return Err(GatewayError::Config(format!(
-                "gateway.workers is between 1 and {MAX_WORKERS}, gateway.socket_token_s at least 1"
+                "gateway.socket_token_s is between 1 and {MAX_SOCKET_TOKEN_S}, gateway.ticket_s at \
+                 least 1"
             )));
         }
         self.public_url.as_deref().map(socket_base).transpose().map(drop)
@@ -56,6 +91,7 @@ impl State {
     ) -> Result<Self, GatewayError> {
         config.check()?;
         let socket_base = config.public_url.as_deref().map(socket_base).transpose()?;
+        let tickets = Tickets::of(&config);
         Ok(Self {
             bridge,
             tokens,
@@ -64,8 +100,8 @@ impl State {
             origins: Origins::new(config.allowed_origins),
             token_in_query: config.allow_token_in_query,
             closing,
+            tickets,
             socket_base,
-            socket_token: Duration::from_secs(config.socket_token_s),
         })
     }
 
@@ -77,22 +113,32 @@ impl State {
         }
     }
 
+    /// Returns what the page's address begins with, in the answer to `request`.
+    pub(crate) fn page_base(&self, request: &HttpRequest) -> Result<String, Refusal> {
+        Ok(page_base(&self.socket_base(request)?))
+    }
+
     /// Returns the address of the client's signaling socket: good for the present generation of
-    /// the session, and for a while.
+    /// the session, and for a while, but not longer than what `caller` came with.
     pub(crate) async fn socket_url(
         &self,
         base: &str,
         document: &SessionDocument,
+        caller: &Caller,
     ) -> Result<String, Refused> {
+        let subject = caller.share.as_ref().map_or(document.id.as_str(), |share| share.id.as_str());
         let mint = Mint {
             kind: TokenKind::Socket,
-            subject: document.id.to_string(),
+            subject: subject.to_owned(),
             session: Some(document.id.clone()),
-            role: Some(Role::Control),
+            role: Some(caller.role()?),
             generation: Some(document.generation),
-            expires: Some(SystemTime::now() + self.socket_token),
+            expires: Some(self.tickets.end().min(clock::moment(caller.end()))),
         };
-        let minted = self.tokens.mint(mint).await?;
+        let minted = match &caller.share {
+            Some(share) => self.tokens.mint_again(&share.token_id, mint).await?,
+            None => self.tokens.mint(mint).await?,
+        };
         let (id, token) = (&document.id, minted.token.as_str());
         Ok(format!("{base}/1.0/sessions/{id}/sockets/slave?token={token}"))
     }
@@ -123,6 +169,10 @@ fn socket_base(public_url: &str) -> Result<String, GatewayError> {
     }
 }
 
+fn page_base(socket_base: &str) -> String {
+    socket_base.replacen("wss://", "https://", 1)
+}
+
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
@@ -135,6 +185,18 @@ mod tests {
         assert_eq!(socket_base("https://a.example/stream").unwrap(), "wss://a.example/stream");
         for wrong in ["", "a.example", "http://a.example", "https://", "https://a.example/?x=1"] {
             assert!(socket_base(wrong).is_err(), "{wrong} passed");
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_fresh_twice_in_its_life_whatever_is_configured() {
+        let tickets = |socket_token_s, ticket_s| {
+            Tickets::of(&Config { socket_token_s, ticket_s, ..Config::default() }).every.as_secs()
+        };
+        assert_eq!((tickets(300, 60), tickets(300, 600), tickets(10, 60)), (60, 150, 5));
+        for (socket_token_s, ticket_s) in [(0, 60), (301, 60), (300, 0)] {
+            let config = Config { socket_token_s, ticket_s, ..Config::default() };
+            assert!(config.check().is_err(), "{socket_token_s} {ticket_s} passed");
         }
     }
 

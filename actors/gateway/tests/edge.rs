@@ -67,7 +67,7 @@ impl Edge {
         let tokens = Tokens::start(keys, Side::Gateway, bridge.clone(), &supervisor).unwrap();
         let served = ServedIdentity::new(identity);
         let socket = stream_admin::Config { socket: folder.path().join("operator/socket") };
-        let desk = Desk { bridge: bridge.clone(), tokens: tokens.clone() };
+        let desk = Desk { bridge: bridge.clone(), tokens: tokens.clone(), page_base: None };
         let desk = move |request| desk.clone().answer(request);
         let admin = Admin::start(socket, Default::default(), &supervisor, desk).unwrap();
         let gateway = Gateway::start(

@@ -13,6 +13,8 @@ const video = at("video");
 
 // What is known, in memory only. The gateway's interface appears once there is a token.
 let api;
+// Whether the token is that of a shared session, which opens it and nothing else.
+let shared = false;
 let wishes = {};
 let session;
 let stream;
@@ -29,12 +31,12 @@ function enter(state, words, error) {
 
   const busy = state === "creating" || state === "signaling" || state === "streaming";
   at("token-form").hidden = busy || Boolean(api);
-  at("start-form").hidden = busy || !api;
+  at("start-form").hidden = busy || !api || shared;
   at("stage").hidden = !(state === "signaling" || state === "streaming");
   at("sound").hidden = state !== "streaming";
   at("full").hidden = state !== "streaming" || !document.fullscreenEnabled;
   at("again").hidden = busy || !api || !session;
-  at("end").hidden = !api || !session || state === "creating";
+  at("end").hidden = !api || !session || shared || state === "creating";
 }
 
 function fail(error) {
@@ -52,11 +54,12 @@ function takeFragment() {
   return Object.fromEntries(fragment);
 }
 
-async function begin({ token, ...rest }) {
+async function begin({ token, share, ...rest }) {
   hangUp();
   session = undefined;
   wishes = rest;
-  api = token ? new Api(token) : undefined;
+  shared = Boolean(share) && !token;
+  api = token || share ? new Api(token || share) : undefined;
   if (!api) return enter("idle", "A token is needed.");
   await proceed();
 }
@@ -77,7 +80,7 @@ function listApplications(names) {
 
 /** Fills the list for another start; how the last one ended is on the page and stays there. */
 function offerAnother() {
-  api?.applications().then(listApplications, () => {});
+  if (!shared) api?.applications().then(listApplications, () => {});
 }
 
 async function create(app) {

@@ -60,8 +60,10 @@ export class Stream {
     // Made before the offer comes: the instance never opens a channel itself.
     this.#control = this.#peer.createDataChannel("control");
     this.#control.onclose = () => this.#leave();
-    this.#url = url;
-    this.#socket = this.#openSocket(url);
+    this.#url = new URL(url);
+    // So that there is a fresh token whenever the socket has to be opened again.
+    this.#url.searchParams.set("tickets", "1");
+    this.#socket = this.#openSocket();
     const late = () => this.#fail("The application did not start in time.");
     this.#deadline = setTimeout(late, SIGNALING_DEADLINE_MS);
   }
@@ -89,8 +91,8 @@ export class Stream {
     this.#peer.close();
   }
 
-  #openSocket(url) {
-    const socket = new WebSocket(url);
+  #openSocket() {
+    const socket = new WebSocket(this.#url);
     socket.onopen = () => {
       this.#reopenings = 0;
       if (this.#settled) return;
@@ -101,6 +103,7 @@ export class Stream {
       const message = JSON.parse(data);
       // Not in turn: an offer may be waiting for them.
       if (message.type === "ice_servers") return this.#renew(message);
+      if (message.type === "ticket") return this.#url.searchParams.set("token", message.token);
       // One after the other: a candidate must not overtake the offer it belongs to.
       this.#inbound = this.#inbound
         .then(() => this.#closed || this.#receive(message, data))
@@ -119,7 +122,8 @@ export class Stream {
     const pause = Math.min(REOPEN_AFTER_MS * 2 ** this.#reopenings, REOPENED_MOST_SELDOM_MS);
     this.#reopenings += 1;
     this.#reopening = setTimeout(() => {
-      this.#socket = this.#openSocket(`${this.#url}&ice_renewal=${this.#renewal}`);
+      this.#url.searchParams.set("ice_renewal", this.#renewal);
+      this.#socket = this.#openSocket();
     }, pause);
   }
 

@@ -1,17 +1,19 @@
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::{self, Bucket};
-use stream_protocol::{Ask, Code, Refusal, SessionDocument, SessionId, Status, Terminate};
+use stream_protocol::{Ask, IdError, Refusal, SessionDocument, SessionId, Status, Terminate};
 use stream_tokens::Tokens;
 
 use super::request::{
-    AccountInfo, AccountList, Fresh, Request, SessionEnd, SessionInfo, SessionList,
+    AccountInfo, AccountList, Fresh, FreshShare, Request, SessionEnd, SessionInfo, SessionList,
+    ShareInfo, ShareList,
 };
 use crate::accounts::{self, Account, AccountName};
 use crate::answer::{Refused, malformed};
-use crate::documents;
+use crate::{documents, shares};
 
 /// How long the owner of a session may take to answer; less than an operator waits.
 const OWNER_DEADLINE: Duration = Duration::from_secs(5);
@@ -21,6 +23,8 @@ const OWNER_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Desk {
     pub bridge: Bridge,
     pub tokens: Tokens,
+    /// What the page's address begins with, if the configuration says.
+    pub page_base: Option<String>,
 }
 
 impl Desk {
@@ -34,6 +38,29 @@ impl Desk {
             Request::DeleteSession { id } => json!(self.delete_session(&id).await?),
             Request::ListAccounts => json!(self.list_accounts().await?),
             Request::ListSessions => json!(self.list_sessions().await?),
+            Request::CreateShare { session, role, description, expiry_at } => {
+                let share = self.create_share(&session, &role, description, expiry_at).await;
+                json!(share.map_err(Refused::refusal)?)
+            }
+            Request::DeleteShare { id } => {
+                shares::end(&self.bridge, &self.tokens, &parse(&id)?)
+                    .await
+                    .map_err(Refused::refusal)?;
+                log::info!("share {id} deleted by an operator");
+                json!(Ask {})
+            }
+            Request::ListShares { session } => {
+                let session = session.as_deref().map(parse).transpose()?;
+                let shares = shares::all(&self.bridge, session.as_ref()).await;
+                let shares = shares.map_err(|error| error.refusal())?;
+                json!(ShareList { shares: shares.into_iter().map(ShareInfo::of).collect() })
+            }
+            Request::UpdateShare { id, description, expiry_at } => {
+                let change = shares::Change { expiry_at, description }.checked()?;
+                let changed = shares::edit(&self.bridge, &parse(&id)?, &change, u64::MAX).await;
+                log::info!("share {id} changed by an operator");
+                json!(ShareInfo::of(changed.map_err(Refused::refusal)?))
+            }
             // A token for AMS opens the agents.
             Request::Token(stream_tokens::Request::Create { .. }) => {
                 return Err(malformed("the gateway's tokens belong to accounts: account create"));
@@ -80,14 +107,29 @@ impl Desk {
         Ok(SessionList { sessions })
     }
 
+    async fn create_share(
+        &self,
+        session: &str,
+        role: &str,
+        description: String,
+        expiry_at: Option<u64>,
+    ) -> Result<FreshShare, Refused> {
+        let Some(base) = &self.page_base else {
+            return Err(malformed("links need gateway.public_url").into());
+        };
+        let (session, role) = (parse(session)?, shares::role(Some(role))?);
+        let wish = shares::Wish { role, description, expiry_at }.checked()?;
+        let (bridge, tokens) = (&self.bridge, &self.tokens);
+        let (share, url) = shares::make(bridge, tokens, &session, wish, u64::MAX, base).await?;
+        log::info!("share {} of session {session} created by an operator", share.id);
+        Ok(FreshShare { id: share.id, url })
+    }
+
     async fn delete_session(&self, id: &str) -> Result<SessionEnd, Refusal> {
-        let id = id.parse::<SessionId>().map_err(|error| malformed(error.to_string()))?;
+        let id: SessionId = parse(id)?;
         let cause = "deleted by an operator".to_owned();
         let ended = documents::end(&self.bridge, &id, Status::Terminated, &cause).await;
-        let document = ended.map_err(|refused| match refused {
-            Refused::Refusal(refusal) => refusal,
-            other => Refusal::new(Code::Failed, other.to_string()),
-        })?;
+        let document = ended.map_err(Refused::refusal)?;
         log::info!("session {id} {cause}");
         if document.status.is_final() {
             return Ok(SessionEnd { status: document.status });
@@ -101,4 +143,8 @@ impl Desk {
             Err(error) => Err(error.refusal()),
         }
     }
+}
+
+fn parse<T: FromStr<Err = IdError>>(id: &str) -> Result<T, Refusal> {
+    id.parse().map_err(|error: IdError| malformed(error.to_string()))
 }

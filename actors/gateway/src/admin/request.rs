@@ -3,7 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use stream_protocol::{AgentId, SessionDocument, SessionId, Status};
+use stream_protocol::{AgentId, Role, SessionDocument, SessionId, ShareId, Status};
+
+use crate::shares::Share;
 
 /// A request: `{"v":1,"op":"account.create",…}`.
 #[derive(Debug, Deserialize, Serialize)]
@@ -19,6 +21,16 @@ pub enum Request {
     ListAccounts,
     #[serde(rename = "session.list")]
     ListSessions,
+    /// Answers [`FreshShare`].
+    #[serde(rename = "share.create")]
+    CreateShare { session: String, role: String, description: String, expiry_at: Option<u64> },
+    #[serde(rename = "share.delete")]
+    DeleteShare { id: String },
+    #[serde(rename = "share.list")]
+    ListShares { session: Option<String> },
+    /// Answers the [`ShareInfo`] of then.
+    #[serde(rename = "share.update")]
+    UpdateShare { id: String, description: Option<String>, expiry_at: Option<u64> },
     /// What every service answers about its tokens.
     #[serde(untagged)]
     Token(stream_tokens::Request),
@@ -86,6 +98,43 @@ pub(crate) struct SessionEnd {
     pub(crate) status: Status,
 }
 
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct ShareList {
+    pub(crate) shares: Vec<ShareInfo>,
+}
+
+/// What the operator sees of a share; times in Unix seconds.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ShareInfo {
+    pub id: ShareId,
+    pub session: SessionId,
+    /// As what its link joins.
+    pub role: Role,
+    pub description: String,
+    pub created_at: u64,
+    pub expiry_at: u64,
+}
+
+impl ShareInfo {
+    pub(crate) fn of(share: Share) -> Self {
+        let Share { id, session_id, role, description, created_at, expiry_at, .. } = share;
+        Self { id, session: session_id, role, description, created_at, expiry_at }
+    }
+}
+
+/// A new share and its link, which holds the token.
+#[derive(Deserialize, Serialize)]
+pub struct FreshShare {
+    pub id: ShareId,
+    pub url: String,
+}
+
+impl fmt::Debug for FreshShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FreshShare").field("id", &self.id).field("url", &"[redacted]").finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use stream_protocol::Versioned;
@@ -108,5 +157,7 @@ mod tests {
     #[test]
     fn the_token_does_not_show_in_debug_output() {
         assert!(!format!("{:?}", Fresh { token: "s3cret".into() }).contains("s3cret"));
+        let share = FreshShare { id: ShareId::random(), url: "s3cret".into() };
+        assert!(!format!("{share:?}").contains("s3cret"));
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use stream_bridge::{Bridge, BridgeError, Entry};
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
-    Ask, ClientIce, Code, DesiredState, IceServer, Launch, Presence, Refusal, Request,
-    SessionDocument, SessionId, Status,
+    Ask, Client, ClientIce, Code, DesiredState, IceServer, Launch, Presence, Refusal, Request,
+    Role, SessionDocument, SessionId, Status,
 };
 
 use super::OWNER_DEADLINE;
@@ -25,8 +25,8 @@ const AGENTS_ASKED: usize = 2;
 type Opened = Result<(SessionDocument, Vec<IceServer>), Refused>;
 
 /// Opens a session that never was.
-pub(crate) async fn new(bridge: &Bridge, request: Request) -> Opened {
-    let opened = open(bridge, SessionId::random(), request, None).await;
+pub(crate) async fn new(bridge: &Bridge, request: Request, role: Role) -> Opened {
+    let opened = open(bridge, SessionId::random(), request, role, None).await;
     // Nobody knows the id but us: what an agent may have begun would run for nobody.
     if let Err(Failed { stored: Some(id), refused }) = opened {
         if let Err(error) = documents::end(bridge, &id, Status::Error, &refused.to_string()).await {
@@ -39,7 +39,7 @@ pub(crate) async fn new(bridge: &Bridge, request: Request) -> Opened {
 
 /// Opens the session `id`, unless an earlier request with the same key has: then it returns that
 /// one. Refuses a key that was used for another request, or whose session has ended.
-pub(crate) async fn once(bridge: &Bridge, id: SessionId, request: Request) -> Opened {
+pub(crate) async fn once(bridge: &Bridge, id: SessionId, request: Request, role: Role) -> Opened {
     let earlier = bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?;
     let unclaimed = match earlier {
         None => None,
@@ -48,7 +48,7 @@ pub(crate) async fn once(bridge: &Bridge, id: SessionId, request: Request) -> Op
             Standing::Void => Some(entry.revision),
         },
     };
-    let opened = open(bridge, id, request, unclaimed).await;
+    let opened = open(bridge, id, request, role, unclaimed).await;
     opened.map_err(|failed| failed.refused)
 }
 
@@ -103,11 +103,13 @@ async fn open(
     bridge: &Bridge,
     id: SessionId,
     request: Request,
+    role: Role,
     unclaimed: Option<u64>,
 ) -> Result<(SessionDocument, Vec<IceServer>), Failed> {
     let mut hosts = agents::hosts(agents::present(bridge).await?, &request)?;
     let now = clock::now();
-    let document = SessionDocument::new(id, request, now, now + CLAIM_S);
+    let mut document = SessionDocument::new(id, request, now, now + CLAIM_S);
+    document.desired.client = Some(Client { screen: document.request.screen, role });
     let (bucket, key) = (Bucket::Sessions, document.id.as_str());
     let stored = match unclaimed {
         None => bridge.create(bucket, key, &document).await,

@@ -76,7 +76,8 @@ pub(crate) fn flag(name: &str, value: Option<&str>) -> Result<bool, Refusal> {
     }
 }
 
-fn number(name: &str, value: Option<String>) -> Result<Option<usize>, Refusal> {
+/// Reads a number of a query; without a value it is absent.
+pub(crate) fn number(name: &str, value: Option<String>) -> Result<Option<usize>, Refusal> {
     let value = value.filter(|text| !text.is_empty()).map(|text| text.parse());
     value.transpose().map_err(|_| malformed(format!("{name} is a number")))
 }

@@ -1,26 +1,40 @@
 //! One client's socket: signals both ways until somebody ends it.
 
 use std::cell::RefCell;
+use std::future::pending;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::{self, Bucket};
-use stream_protocol::{Ask, ClientIce, IceServer, SessionDocument, SessionId};
+use stream_protocol::{Ask, ClientIce, IceServer, SessionDocument, SessionId, ShareId};
 use stream_socket::{Carrier, CloseCode, Ears, End, Mouth, close, keep_alive, persist};
 use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::allowance::Allowance;
 use super::verdict::verdict;
 use crate::hints::Hints;
 use crate::sessions::OWNER_DEADLINE;
+use crate::state::Tickets;
+use crate::{clock, shares};
+
+/// How often a share is looked at that is not due: its end may have been brought forward.
+const SHARE_LOOK: Duration = Duration::from_secs(10);
+
+/// The same while the store does not answer.
+const SHARE_RETRY: Duration = Duration::from_secs(2);
 
 pub(crate) struct Relay {
     /// Of the one client that this socket is for.
     pub(crate) carrier: Carrier,
     /// The last renewal of ICE servers that it knows of.
     pub(crate) ice_renewal: u64,
+    /// The fresh tokens that it wants.
+    pub(crate) tickets: Option<Tickets>,
+    /// The share that it came through.
+    pub(crate) share: Option<ShareId>,
     pub(crate) tokens: Tokens,
     /// Of the token that opened the socket.
     pub(crate) claims: Claims,
@@ -41,9 +55,11 @@ impl Relay {
                 biased;
                 end = self.stopped() => end,
                 end = self.revoked() => end,
+                end = self.outlive_share() => end,
                 end = self.outlive(mouth.clone()) => end,
                 end = self.carrier.hear(&mut ears, mouth.clone(), admits) => end,
                 end = self.carrier.tell(mouth.clone()) => end,
+                end = self.hand_out_tickets(mouth.clone()) => end,
                 end = keep_alive(mouth.clone()) => end,
             },
         };
@@ -77,6 +93,48 @@ impl Relay {
     async fn revoked(&self) -> End {
         self.tokens.revoked(&self.claims).await;
         End::bad(CloseCode::Policy, "token revoked")
+    }
+
+    /// Ends when the share that the client came through is over. That may be put off meanwhile.
+    async fn outlive_share(&self) -> End {
+        let Some(share) = &self.share else { return pending().await };
+        loop {
+            let pause = match shares::find(self.bridge(), share.as_str()).await {
+                Ok(Some(found)) => {
+                    let left = found.expiry_at.saturating_sub(clock::now());
+                    Duration::from_secs(left).min(SHARE_LOOK)
+                }
+                Ok(None) => return End::bad(CloseCode::Policy, "the share has ended"),
+                Err(_) => SHARE_RETRY,
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// Hands the client a ticket at once and then one now and then: it can open the socket again
+    /// with any that is not older than a token in an address may be, as the same client and with
+    /// no other right.
+    async fn hand_out_tickets(&self, mut mouth: Mouth) -> End {
+        let Some(tickets) = &self.tickets else { return pending().await };
+        let mut ticks = interval(tickets.every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let expires = tickets.end();
+            let minted = match self.tokens.renew(&self.claims, expires).await {
+                Ok(minted) => minted,
+                Err(error) => {
+                    log::debug!("client of session {} gets no ticket yet: {error}", self.session());
+                    continue;
+                }
+            };
+            let (token, expires_at) = (minted.token.as_str(), clock::seconds(expires));
+            let ticket = TicketSignal { r#type: "ticket", token, expires_at };
+            let text = serde_json::to_string(&ticket).expect("numbers and texts serialize");
+            if let Err(end) = mouth.say(text).await {
+                return end;
+            }
+        }
     }
 
     /// Ends when the session is over or another client has taken the place; until then tells the
@@ -130,6 +188,15 @@ impl Relay {
         mouth.say(serde_json::to_string(&message).expect("numbers and texts serialize")).await?;
         Ok(true)
     }
+}
+
+/// A fresh token, for those who have asked.
+#[derive(Serialize)]
+struct TicketSignal<'a> {
+    r#type: &'static str,
+    token: &'a str,
+    /// Unix seconds.
+    expires_at: u64,
 }
 
 /// Tells a client that knows the type to use these servers from now on; others ignore it.

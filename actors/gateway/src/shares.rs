@@ -1,0 +1,261 @@
+//! Shares: links that let whoever has them join one session, for a while and in one role.
+//!
+//! A record in the store is all there is of a share, and its token is not in it, only the id that
+//! the token must have: the link is made anew for whoever asks for it. So a token is good as long as
+//! its record says, which may change, and never beyond [`LONGEST_S`]. Sockets that are opened
+//! through a share have tokens of the same id, so that its end is theirs.
+
+mod endpoints;
+mod request;
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use stream_bridge::{Bridge, BridgeError};
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{
+    Code, DesiredState, Refusal, Role, SessionDocument, SessionId, ShareId, TokenKind,
+};
+use stream_tokens::{Mint, Revocation, Tokens};
+
+use crate::answer::Refused;
+use crate::{clock, documents};
+
+pub(crate) use endpoints::{change, connect, create, delete, list, read};
+pub(crate) use request::{Change, MAX_DESCRIPTION, Wish, role};
+
+/// No share lasts longer, in seconds; `contract.md` 3.4.
+const LONGEST_S: u64 = 30 * 24 * 3600;
+
+/// As many as a session has at most; `contract.md` 3.4.
+const MOST: usize = 5;
+
+/// How much longer the record stays, in seconds: clocks differ.
+const SKEW_S: u64 = 60;
+
+/// How often an edit is repeated on what somebody else wrote meanwhile.
+const TRIES: usize = 8;
+
+/// What is kept of a share.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Share {
+    pub(crate) id: ShareId,
+    pub(crate) session_id: SessionId,
+    /// As what its link joins: `control` or `view`.
+    pub(crate) role: Role,
+    pub(crate) description: String,
+    /// Unix seconds.
+    pub(crate) created_at: u64,
+    /// Unix seconds.
+    pub(crate) expiry_at: u64,
+    pub(crate) token_id: String,
+}
+
+impl Share {
+    fn is_over(&self, now: u64) -> bool {
+        now >= self.expiry_at
+    }
+
+    /// Whether it is of this session, which is live. One that begins later under the same id is
+    /// another.
+    fn is_of(&self, document: &SessionDocument) -> bool {
+        let running = document.desired.state == DesiredState::Running;
+        let live = running && !document.status.is_final();
+        self.session_id == document.id && live && document.created_at <= self.created_at
+    }
+
+    /// How long its record is to stay.
+    fn life(&self, now: u64) -> Duration {
+        Duration::from_secs(self.expiry_at.saturating_sub(now) + SKEW_S)
+    }
+
+    fn mint(&self) -> Mint {
+        Mint {
+            kind: TokenKind::Share,
+            subject: self.id.to_string(),
+            session: Some(self.session_id.clone()),
+            role: Some(self.role),
+            generation: None,
+            expires: Some(UNIX_EPOCH + Duration::from_secs(self.created_at + LONGEST_S)),
+        }
+    }
+
+    /// Returns the address that the page opens. The token is in the part that browsers keep to
+    /// themselves, and nothing happens when something else follows the link.
+    pub(crate) async fn link(&self, tokens: &Tokens, base: &str) -> Result<String, Refused> {
+        let minted = tokens.mint_again(&self.token_id, self.mint()).await?;
+        Ok(link(base, &self.session_id, &minted.token))
+    }
+}
+
+fn link(base: &str, session: &SessionId, token: &str) -> String {
+    format!("{base}/#session={session}&share={token}")
+}
+
+/// Returns the share `id` unless it is over; whether its session is, is not looked at.
+pub(crate) async fn find(bridge: &Bridge, id: &str) -> Result<Option<Share>, BridgeError> {
+    if !ShareId::is(id) {
+        return Ok(None);
+    }
+    let entry = bridge.read::<Share>(Bucket::Shares, id).await?;
+    Ok(entry.map(|entry| entry.value).filter(|share| !share.is_over(clock::now())))
+}
+
+/// Returns the share `id` if it opens its session now.
+pub(crate) async fn find_open(bridge: &Bridge, id: &str) -> Result<Option<Share>, BridgeError> {
+    let Some(share) = find(bridge, id).await? else { return Ok(None) };
+    let session = share.session_id.as_str();
+    let entry = bridge.read::<SessionDocument>(Bucket::Sessions, session).await?;
+    Ok(entry.filter(|entry| share.is_of(&entry.value)).map(|_| share))
+}
+
+/// Returns the shares of live sessions, or of one of them, in the order in which they were made.
+pub(crate) async fn all(
+    bridge: &Bridge,
+    session: Option<&SessionId>,
+) -> Result<Vec<Share>, BridgeError> {
+    let documents = bridge.list::<SessionDocument>(Bucket::Sessions).await?;
+    let entries = bridge.list::<Share>(Bucket::Shares).await?;
+    let mut shares: Vec<_> = entries.into_iter().map(|(_, entry)| entry.value).collect();
+    let now = clock::now();
+    shares.retain(|share| {
+        !share.is_over(now)
+            && session.is_none_or(|session| share.session_id == *session)
+            && documents.iter().any(|(_, document)| share.is_of(&document.value))
+    });
+    shares.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    Ok(shares)
+}
+
+/// Makes a share of the session and returns it with its link, which begins with `base`. It ends at
+/// `end` at the latest. Refuses a session that ends, and more shares than a session may have.
+pub(crate) async fn make(
+    bridge: &Bridge,
+    tokens: &Tokens,
+    session: &SessionId,
+    wish: Wish,
+    end: u64,
+    base: &str,
+) -> Result<(Share, String), Refused> {
+    let document = documents::read(bridge, session).await?.value;
+    let now = clock::now();
+    let mut share = Share {
+        id: ShareId::random(),
+        session_id: document.id.clone(),
+        role: wish.role,
+        description: wish.description,
+        created_at: now,
+        expiry_at: request::expiry(wish.expiry_at, now, now)?.min(end),
+        token_id: String::new(),
+    };
+    if !share.is_of(&document) {
+        return Err(Refusal::new(Code::Conflict, "session is ending").into());
+    }
+    let minted = tokens.mint(share.mint()).await?;
+    share.token_id = minted.id;
+    let (bucket, key) = (Bucket::Shares, share.id.as_str());
+    let revision = bridge.put_for(bucket, key, &share, share.life(now)).await?;
+    // Counted with it in place, so that of several at the same time the last are too many.
+    let entries = bridge.list::<Share>(bucket).await?;
+    let counts = |other: &Share| other.session_id == share.session_id && !other.is_over(now);
+    let before = entries.iter().filter(|(_, e)| e.revision < revision && counts(&e.value)).count();
+    if before >= MOST {
+        bridge.remove(bucket, key).await?;
+        return Err(Refused::TooManyShares);
+    }
+    let link = link(base, &share.session_id, &minted.token);
+    Ok((share, link))
+}
+
+/// Changes a share and returns it as it is then. It ends at `end` at the latest. Refuses one that
+/// does not open its session any more, and an end that no share may have.
+pub(crate) async fn edit(
+    bridge: &Bridge,
+    id: &ShareId,
+    change: &Change,
+    end: u64,
+) -> Result<Share, Refused> {
+    find_open(bridge, id.as_str()).await?.ok_or_else(none)?;
+    for _ in 0..TRIES {
+        let entry = bridge.read::<Share>(Bucket::Shares, id.as_str()).await?.ok_or_else(none)?;
+        let (mut share, now) = (entry.value, clock::now());
+        if let Some(expiry_at) = change.expiry_at {
+            share.expiry_at = request::expiry(Some(expiry_at), share.created_at, now)?.min(end);
+        }
+        if let Some(description) = &change.description {
+            share.description.clone_from(description);
+        }
+        let (bucket, life) = (Bucket::Shares, share.life(now));
+        match bridge.expire(bucket, id.as_str(), &share, entry.revision, life).await {
+            Ok(_) => return Ok(share),
+            Err(BridgeError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(BridgeError::Conflict.into())
+}
+
+/// Ends a share: its link opens nothing any more, and what it has opened is closed. Refuses one
+/// that there is not.
+pub(crate) async fn end(bridge: &Bridge, tokens: &Tokens, id: &ShareId) -> Result<(), Refused> {
+    let entry = bridge.read::<Share>(Bucket::Shares, id.as_str()).await?.ok_or_else(none)?;
+    let Share { token_id, created_at, .. } = entry.value;
+    let until = UNIX_EPOCH + Duration::from_secs(created_at + LONGEST_S);
+    tokens.revoke(Revocation::Token(token_id), Some(until)).await?;
+    Ok(bridge.remove(Bucket::Shares, id.as_str()).await?)
+}
+
+fn none() -> Refusal {
+    Refusal::new(Code::NotFound, "share not found")
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::{Request, Status};
+
+    use super::*;
+
+    fn document() -> SessionDocument {
+        let request: Request = serde_json::from_str(
+            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
+                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
+        )
+        .unwrap();
+        SessionDocument::new(SessionId::random(), request, 100, 130)
+    }
+
+    fn share(document: &SessionDocument) -> Share {
+        Share {
+            id: ShareId::random(),
+            session_id: document.id.clone(),
+            role: Role::View,
+            description: String::new(),
+            created_at: 100,
+            expiry_at: 200,
+            token_id: "0123456789abcdef".into(),
+        }
+    }
+
+    #[test]
+    fn a_share_is_of_its_own_live_session_and_of_none_that_begins_later() {
+        let document = document();
+        let share = share(&document);
+        assert!(share.is_of(&document));
+        assert!(!share.is_of(&self::document()), "another session");
+        let later = SessionDocument { created_at: 101, ..document.clone() };
+        let ended = SessionDocument { status: Status::Terminated, ..document.clone() };
+        let mut ending = document;
+        ending.desired.state = DesiredState::Terminated;
+        for other in [later, ended, ending] {
+            assert!(!share.is_of(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_share_ends_to_the_second_and_its_record_stays_a_little_longer() {
+        let share = share(&document());
+        assert!(!share.is_over(199) && share.is_over(200));
+        assert_eq!(share.life(150), Duration::from_secs(110));
+        assert_eq!(share.life(999), Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,59 @@
+// Watches one session in a real browser until its signaling socket was lost and opened again.
+//
+//   node resume.mjs <page address with fragment>
+//
+// Prints one JSON object once it streams, with the address of the socket, and another once there is
+// a new socket and the picture still moves; when a step fails, says so on stderr and exits with 1.
+
+import process from "node:process";
+
+import { openPage, reach, redact } from "./page.mjs";
+
+const [address] = process.argv.slice(2);
+const PATIENCE_MS = 60_000;
+let browser;
+
+try {
+  const page = await openPage(PATIENCE_MS);
+  browser = page.context().browser();
+  const complaints = [];
+  page.on("pageerror", (error) => complaints.push(error.message));
+  await page.addInitScript(keepSockets);
+  await page.goto(address, { waitUntil: "domcontentloaded" });
+  await reach(page, "streaming");
+  console.log(JSON.stringify({ url: await page.evaluate(() => window.sockets[0].url) }));
+  await page.waitForFunction(() => window.sockets[0].readyState === WebSocket.CLOSED);
+  await page.waitForFunction(() => window.sockets.at(-1).readyState === WebSocket.OPEN);
+  const frames = await page.evaluate(decoded);
+  await page.waitForFunction(`(${decoded})() > ${frames + 30}`);
+  if (complaints.length) throw new Error(complaints.join("; "));
+  console.log(JSON.stringify(await page.evaluate(report)));
+} catch (error) {
+  console.error(redact(error.message.split("\n")[0]));
+  process.exitCode = 1;
+} finally {
+  await browser?.close();
+}
+process.exit();
+
+/** In the page, before its scripts: keeps its sockets within reach. */
+function keepSockets() {
+  window.sockets = [];
+  window.WebSocket = class extends WebSocket {
+    constructor(...parameters) {
+      super(...parameters);
+      window.sockets.push(this);
+    }
+  };
+}
+
+/** In the page. */
+function decoded() {
+  return document.querySelector("video").getVideoPlaybackQuality().totalVideoFrames;
+}
+
+/** In the page. */
+function report() {
+  const { state } = document.documentElement.dataset;
+  return { state, url: window.sockets.at(-1).url };
+}

@@ -1,0 +1,31 @@
+// Follows the link of a share in a real browser until it streams.
+//
+//   node shared.mjs <link>
+//
+// Prints what the page shows then as a JSON object; when a step fails, says so on stderr and exits
+// with 1.
+
+import process from "node:process";
+
+import { openPage, reach, redact } from "./page.mjs";
+
+const [link] = process.argv.slice(2);
+const PATIENCE_MS = 60_000;
+let browser;
+
+try {
+  const page = await openPage(PATIENCE_MS);
+  browser = page.context().browser();
+  await page.goto(link, { waitUntil: "domcontentloaded" });
+  await reach(page, "streaming");
+  const end = await page.getByRole("button", { name: "End session" }).isVisible();
+  const start = await page.getByRole("button", { name: "Start" }).isVisible();
+  const session = await page.evaluate(() => document.documentElement.dataset.session);
+  console.log(JSON.stringify({ session, start, end }));
+} catch (error) {
+  console.error(redact(error.message.split("\n")[0]));
+  process.exitCode = 1;
+} finally {
+  await browser?.close();
+}
+process.exit();
