@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stream_pki::Fingerprint;
-use stream_protocol::{Commands, DesiredState, Report, ReportedStatus, Signaling, Userdata};
+use stream_protocol::{Commands, DesiredState, Report, ReportedStatus, Role, Signaling, Userdata};
 use tokio::sync::watch;
 use tokio::time::{self, Instant};
 
@@ -121,7 +121,8 @@ async fn serve(agent: &Arc<Agent>, mut wants: watch::Receiver<Option<Commands>>)
             _ if open => {
                 // The replaced client's stream ends before the next one begins.
                 drop(relay.take());
-                match Relay::start(Arc::clone(agent), generation) {
+                let role = commands.client.map_or(Role::View, |client| client.role);
+                match Relay::start(Arc::clone(agent), generation, role) {
                     Ok(started) => relay = Some(started),
                     Err(error) => {
                         log::error!("generation {generation} has no peer: {}", chain(&error));

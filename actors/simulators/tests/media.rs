@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use stream_protocol::Role;
 use stream_simulators::client::{Milestone, Viewer, ViewerError, ViewerEvent};
 use stream_simulators::instance::{Peer, PeerState};
 use tokio::sync::mpsc;
@@ -69,6 +70,24 @@ fn settings(video: bool, speaker: bool, microphone: bool) -> Value {
         "type": "settings", "api_version": 2, "data_channels": [], "enable_video": video,
         "enable_speaker": speaker, "enable_microphone": microphone, "enable_camera": false,
     })
+}
+
+#[tokio::test]
+async fn who_came_to_view_sees_the_picture_and_changes_nothing() -> Result<()> {
+    let (to_instance, from_viewer) = mpsc::channel(QUEUE);
+    let (to_viewer, from_instance) = mpsc::channel(QUEUE);
+    let _peer = Peer::start_as(Role::View, from_viewer, to_viewer)?;
+    let viewer = Viewer::over(from_instance, to_instance)?;
+    viewer.wait_event(Milestone::ControlOpen, SOON).await?;
+    viewer.tap(320.0, 180.0, SOON).await?;
+    // A mark would stay in the picture for longer than these are shown.
+    let seen = viewer.frames();
+    for n in 1..=20 {
+        viewer.wait_frames(seen + n, SOON).await?;
+        let picture = viewer.frame().context("a picture")?;
+        ensure!(!picture.is_marked(320, 180), "the tap is marked");
+    }
+    Ok(())
 }
 
 #[tokio::test]

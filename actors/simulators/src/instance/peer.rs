@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future;
 
+use stream_protocol::Role;
 use tokio::sync::{mpsc, watch};
 
 use super::stream::{Due, Stream};
@@ -38,12 +39,21 @@ impl Peer {
         from_client: mpsc::Receiver<String>,
         to_client: mpsc::Sender<String>,
     ) -> Result<Self, MediaError> {
+        Self::start_as(Role::Control, from_client, to_client)
+    }
+
+    /// The same for a client in `role`: who may only view cannot act.
+    pub fn start_as(
+        role: Role,
+        from_client: mpsc::Receiver<String>,
+        to_client: mpsc::Sender<String>,
+    ) -> Result<Self, MediaError> {
         let (state_tx, state) = watch::channel(PeerState::Waiting);
         let (alive, dropped) = mpsc::channel(1);
         let (restarts, restart) = watch::channel(0);
         media::on_own_thread("instance-media", move || {
             let inbox = Some(from_client);
-            Loop { inbox, to_client, dropped, restart, state: state_tx, stream: None }.run()
+            Loop { role, inbox, to_client, dropped, restart, state: state_tx, stream: None }.run()
         })?;
         Ok(Self { state, restarts, _alive: alive })
     }
@@ -61,6 +71,7 @@ impl Peer {
 }
 
 struct Loop {
+    role: Role,
     /// Gone when nobody signals any more.
     inbox: Option<mpsc::Receiver<String>>,
     to_client: mpsc::Sender<String>,
@@ -154,7 +165,7 @@ impl Loop {
                 if let Some(replaced) = self.stream.take() {
                     replaced.close().await;
                 }
-                let (stream, messages) = Stream::offer(&settings).await?;
+                let (stream, messages) = Stream::offer(&settings, self.role).await?;
                 self.stream = Some(stream);
                 messages.iter().for_each(|message| self.send(message));
             }

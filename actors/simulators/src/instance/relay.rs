@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stream_protocol::{ClientReport, ClientState, Cursor, LoggedSignal, Posted, Signal, SignalId};
+use stream_protocol::{
+    ClientReport, ClientState, Cursor, LoggedSignal, Posted, Role, Signal, SignalId,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::time;
 
@@ -37,11 +39,15 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// Starts a peer for the client of `generation`, and relays its signals.
-    pub(super) fn start(agent: Arc<Agent>, generation: u64) -> Result<Self, MediaError> {
+    /// Starts a peer for the client of `generation`, which came for `role`, and relays its signals.
+    pub(super) fn start(
+        agent: Arc<Agent>,
+        generation: u64,
+        role: Role,
+    ) -> Result<Self, MediaError> {
         let (to_peer, from_client) = mpsc::channel(QUEUE);
         let (to_client, from_peer) = mpsc::channel(QUEUE);
-        let peer = Peer::start(from_client, to_client)?;
+        let peer = Peer::start_as(role, from_client, to_client)?;
         let (open, opened) = watch::channel(true);
         let (renewals, renewed) = watch::channel(0);
         let told = tell(Arc::clone(&agent), peer.state(), generation);

@@ -7,6 +7,7 @@ use str0m::channel::{ChannelConfig, ChannelData, ChannelId};
 use str0m::format::Codec;
 use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid};
 use str0m::{Event, IceConnectionState};
+use stream_protocol::Role;
 use tokio::time::{self, Interval, MissedTickBehavior};
 
 use crate::media::{
@@ -37,6 +38,8 @@ pub(super) struct Stream {
     video: Option<Mid>,
     audio: Option<Mid>,
     control: Option<ChannelId>,
+    /// Whether what comes over it is done.
+    acts: bool,
     scene: Scene,
     picture: Picture,
     encoder: Encoder,
@@ -68,6 +71,7 @@ impl Stream {
     /// Opens a stream as the client's settings want it, and returns what to tell the client.
     pub(super) async fn offer(
         settings: &Settings,
+        role: Role,
     ) -> Result<(Self, Vec<InstanceMessage>), MediaError> {
         let mut link = Link::open().await?;
         let mut sdp = link.rtc().sdp_api();
@@ -102,6 +106,7 @@ impl Stream {
             video,
             audio,
             control: None,
+            acts: role == Role::Control,
             scene: Scene::default(),
             picture: Picture::black(WIDTH, HEIGHT),
             encoder: Encoder::new()?,
@@ -256,6 +261,7 @@ impl Stream {
     fn on_control(&mut self, data: &ChannelData) {
         match serde_json::from_slice(&data.data) {
             Ok(ControlMessage::Disconnect {}) => self.over = true,
+            Ok(_) if !self.acts => {}
             Ok(input) => self.scene.act(&input, Instant::now()),
             Err(error) => log::debug!("control message ignored: {error}"),
         }
