@@ -237,7 +237,7 @@ fn a_deleted_share_opens_nothing_and_what_it_opened_is_closed_at_once() {
 fn a_share_ends_when_it_says_with_its_sockets_and_its_link_outlives_a_change() {
     flow(async || {
         let running = Running::start().await?;
-        let (_, short) = running.shared(json!({ "type": "view", "expiry_at": now() + 4 })).await?;
+        let (_, short) = running.shared(json!({ "type": "view", "expiry_at": now() + 8 })).await?;
         let (share, long) = running.shared(json!({ "type": "view" })).await?;
         let mut socket = running.joined(&short).await?;
         let ended = socket.next().await?;
@@ -256,7 +256,7 @@ fn a_share_ends_when_it_says_with_its_sockets_and_its_link_outlives_a_change() {
         for body in [json!({ "expiry_at": 1 }), json!({ "expiry_at": now() + 31 * 24 * 3600 })] {
             assert_eq!(patch(body.clone()).await?.status, 400, "{body}");
         }
-        patch(json!({ "expiry_at": now() + 1 })).await?.success()?;
+        patch(json!({ "expiry_at": now() + 2 })).await?.success()?;
         eventually("over", async || Ok((running.join(&long).await?.status == 401).then_some(())))
             .await
     });

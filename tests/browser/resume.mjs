@@ -24,8 +24,8 @@ try {
   console.log(JSON.stringify({ url: await page.evaluate(() => window.sockets[0].url) }));
   await page.waitForFunction(() => window.sockets[0].readyState === WebSocket.CLOSED);
   await page.waitForFunction(() => window.sockets.at(-1).readyState === WebSocket.OPEN);
-  const frames = await page.evaluate(decoded);
-  await page.waitForFunction(`(${decoded})() > ${frames + 30}`);
+  const frames = await page.evaluate(decoded, 0);
+  await page.waitForFunction(decoded, frames + 30);
   if (complaints.length) throw new Error(complaints.join("; "));
   console.log(JSON.stringify(await page.evaluate(report)));
 } catch (error) {
@@ -47,9 +47,10 @@ function keepSockets() {
   };
 }
 
-/** In the page. */
-function decoded() {
-  return document.querySelector("video").getVideoPlaybackQuality().totalVideoFrames;
+/** In the page: how many frames it has decoded, if there are at least so many. */
+function decoded(atLeast) {
+  const { totalVideoFrames } = document.querySelector("video").getVideoPlaybackQuality();
+  return totalVideoFrames >= atLeast && totalVideoFrames;
 }
 
 /** In the page. */

@@ -47,8 +47,9 @@ impl Opening {
 
 /// GET `/1.0/sessions/{id}/sockets/slave`: relays signals between the client and the instance.
 ///
-/// A token that is no good is refused before the upgrade. One of a client that was replaced, and a
-/// session that is over, are told in an `error` message: a browser shows nothing else to the page.
+/// A token that is no good is refused before the upgrade; so are all of a session that has ended.
+/// That a client was replaced, and that a session is ending, is told in an `error` message: a
+/// browser shows nothing else to the page.
 pub(crate) async fn open(
     request: HttpRequest,
     id: Path<String>,

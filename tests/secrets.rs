@@ -1,0 +1,142 @@
+//! What must stay between those who hold it: nothing of it is in a log, in a metric or in an error.
+
+mod support;
+
+use std::sync::Mutex;
+
+use anyhow::Context;
+use log::{LevelFilter, Log, Metadata, Record};
+use reqwest::Method;
+use serde_json::json;
+use support::socket::Socket;
+use support::{Http, Played, eventually};
+
+/// All that is logged in this process, by both services and everything they use, at every level.
+struct Everything(Mutex<String>);
+
+static LOGGED: Everything = Everything(Mutex::new(String::new()));
+
+impl Everything {
+    fn text(&self) -> String {
+        self.0.lock().expect("nobody panics with it").clone()
+    }
+}
+
+impl Log for Everything {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        !metadata.target().starts_with(CLIENT)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let line = format!("{} {} {}\n", record.level(), record.target(), record.args());
+        self.0.lock().expect("nobody panics with it").push_str(&line);
+    }
+
+    fn flush(&self) {}
+}
+
+/// Carries the sockets of the clients, which the test plays, and tells all that passes.
+const CLIENT: &str = "tungstenite";
+
+/// What every token of ours begins with, after a byte or two that differ: `anbox-strea`.
+const MARK: &str = "YW5ib3gtc3RyZW";
+
+/// Drives a session through everything that has to do with tokens; returns them, the passwords
+/// beside them, and what both services have answered to strangers and to Prometheus.
+async fn drive() -> anyhow::Result<(Vec<String>, String)> {
+    let mut played = Played::start().await?;
+    let (created, instance) = played.create().await?;
+    instance.report("running").await?.success()?;
+    let site = &played.stack.site;
+    let account = played.stack.token.clone();
+    let gateway = Http::new(&site.gateway_url(), Some(&account), site.gateway_pin()?)?;
+    let token_in = |url: &str| Some(url.split_once("token=")?.1.to_owned());
+    let mut secrets = vec![account.clone(), instance.userdata.token.clone()];
+    let mut told = String::new();
+
+    let mut socket = Socket::open_url(&format!("{}&tickets=1", created.url), &played.stack).await?;
+    secrets.push(token_in(&created.url).context("a token")?);
+    let ticket = socket.next().await?;
+    secrets.push(ticket["token"].as_str().context("a ticket")?.to_owned());
+    socket.send(&json!({ "type": "answer", "sdp": "c2RwLXNlY3JldA" })).await?;
+    secrets.push("c2RwLXNlY3JldA".to_owned());
+    instance.read(None, 20).await?;
+
+    let path = format!("/1.0/sessions/{}", created.id);
+    let share = Some(json!({ "type": "view" }));
+    let share = gateway.send(Method::POST, &format!("{path}/share"), share).await?.success()?;
+    let link = share["url"].as_str().context("a link")?;
+    let (_, shared) = link.split_once("share=").context("a token")?;
+    secrets.push(shared.to_owned());
+    let connect = format!("{path}/connect?type=view&token={shared}");
+    let joined = gateway.with(None).get(&connect).await?.success()?;
+    let url = joined["url"].as_str().context("a socket")?;
+    secrets.push(token_in(url).context("a token")?);
+    drop(Socket::open_url(url, &played.stack).await?);
+
+    // What is wrong is told to whoever asks: never with what they have sent.
+    let spoilt = format!("{}AA", &account[..account.len() - 2]);
+    secrets.push(spoilt.clone());
+    for http in [&gateway, &instance.http] {
+        for (token, path) in [
+            (Some(spoilt.as_str()), path.clone()),
+            (None, format!("{path}?api_token={account}")),
+            (None, format!("{path}/sockets/slave?token={spoilt}")),
+            (None, format!("{path}/connect?token={spoilt}")),
+            (None, format!("/nowhere?token={account}")),
+        ] {
+            told.push_str(&format!("{:?}\n", http.with(token).get(&path).await?));
+        }
+    }
+    told.push_str(&gateway.get("/metrics").await?.body.to_string());
+    told.push_str(
+        &played
+            .stack
+            .gateway
+            .supervisor
+            .status()
+            .iter()
+            .map(|s| format!("{s:?}"))
+            .collect::<String>(),
+    );
+
+    for file in [site.gateway_dir(), site.agent_dir()] {
+        for name in ["sealing.key", "root.key"] {
+            secrets.push(std::fs::read_to_string(file.join(name))?.trim().to_owned());
+        }
+    }
+    secrets.push(std::fs::read_to_string(played.stack.nats.token())?.trim().to_owned());
+    played.stack.agent.tokens.rotate(std::time::Duration::ZERO).await?;
+    played.client.delete(&created.id).await?;
+    eventually("over", async || {
+        Ok((played.client.get(&created.id).await?.status == "terminated").then_some(()))
+    })
+    .await?;
+    told.push_str(&format!("{:?}\n", instance.http.get(&instance.path("")).await?));
+    played.stack.restart_agent().await?;
+    played.stack.stop().await;
+    Ok((secrets, told))
+}
+
+#[test]
+fn no_secret_is_in_a_log_a_metric_or_an_error_whatever_the_level() {
+    log::set_logger(&LOGGED).expect("the only logger");
+    log::set_max_level(LevelFilter::Trace);
+    let (secrets, told) = actix::System::new().block_on(drive()).expect("the flow completes");
+    let logged = LOGGED.text();
+    for expected in ["client socket opened", "tokens: rotated", "/connect 200 in", "DEBUG"] {
+        assert!(logged.contains(expected), "{expected} is missing: is this the log?");
+    }
+    assert!(told.contains("http_requests_total"), "the metrics are missing");
+    for (what, text) in [("log", &logged), ("answers", &told)] {
+        let line = text.lines().find(|line| {
+            line.contains(MARK)
+                || line.contains("?token=")
+                || secrets.iter().any(|secret| line.contains(secret.as_str()))
+        });
+        assert_eq!(line, None, "in the {what}");
+    }
+}
