@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use log::LevelFilter;
+
 use crate::config::ConfigError;
 use crate::init::File;
 
@@ -18,10 +20,16 @@ const EX_SOFTWARE: u8 = stream_supervisor::EX_SOFTWARE as u8;
 #[error("the supervisor gave up: {0}")]
 struct GaveUp(String);
 
-/// Logs to standard error, `info` and above unless `RUST_LOG` says otherwise.
+/// The finest level that is ever logged: below it, the client of NATS tells all that passes, the
+/// credentials of clients included.
+pub const FINEST: LevelFilter = LevelFilter::Debug;
+
+/// Logs to standard error, `info` and above unless `RUST_LOG` says otherwise, which it can down to
+/// [`FINEST`].
 pub fn start_logging() {
     let default = env_logger::Env::default().default_filter_or("info,async_nats=warn");
     env_logger::Builder::from_env(default).format_target(false).init();
+    log::set_max_level(log::max_level().min(FINEST));
 }
 
 /// Turns the result of a command into its exit code, with one sentence on standard error.

@@ -2,16 +2,24 @@
 
 mod support;
 
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::Mutex;
 
 use anyhow::Context;
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Log, Metadata, Record};
 use reqwest::Method;
 use serde_json::json;
+use stream_agent::dev::ports;
+use stream_agent::dev::stack::{Options, Stack};
+use stream_agent::program::FINEST;
 use support::socket::Socket;
-use support::{Http, Played, eventually};
+use support::{Http, PATIENCE, Played, eventually, flow};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
 
-/// All that is logged in this process, by both services and everything they use, at every level.
+/// All that is logged in this process, by both services and everything they use, as finely as a
+/// service ever does.
 struct Everything(Mutex<String>);
 
 static LOGGED: Everything = Everything(Mutex::new(String::new()));
@@ -122,9 +130,9 @@ async fn drive() -> anyhow::Result<(Vec<String>, String)> {
 }
 
 #[test]
-fn no_secret_is_in_a_log_a_metric_or_an_error_whatever_the_level() {
+fn no_secret_is_in_the_finest_log_nor_in_a_metric_or_an_error() {
     log::set_logger(&LOGGED).expect("the only logger");
-    log::set_max_level(LevelFilter::Trace);
+    log::set_max_level(FINEST);
     let (secrets, told) = actix::System::new().block_on(drive()).expect("the flow completes");
     let logged = LOGGED.text();
     for expected in ["client socket opened", "tokens: rotated", "/connect 200 in", "DEBUG"] {
@@ -139,4 +147,44 @@ fn no_secret_is_in_a_log_a_metric_or_an_error_whatever_the_level() {
         });
         assert_eq!(line, None, "in the {what}");
     }
+}
+
+/// A gateway like that of a stack, as a process of its own that is to log all it can.
+fn talkative(stack: &Stack, dir: &Path) -> anyhow::Result<Child> {
+    let (site, socket) = (&stack.site, dir.join("run/admin.socket"));
+    let text = std::fs::read_to_string(site.dir.join("gateway.toml"))?
+        .replace(
+            &format!("listen = \"127.0.0.1:{}\"", site.gateway_port),
+            &format!("listen = \"127.0.0.1:{}\"", ports::free()),
+        )
+        .replace(&site.admin_socket().display().to_string(), &socket.display().to_string());
+    let config = dir.join("gateway.toml");
+    std::fs::write(&config, text)?;
+    let mut program = Command::new(env!("CARGO_BIN_EXE_stream-gateway"));
+    program.args(["run", "--config"]).arg(config).env("RUST_LOG", "trace");
+    Ok(program.stderr(Stdio::piped()).kill_on_drop(true).spawn()?)
+}
+
+#[test]
+fn a_service_logs_no_finer_than_that_whatever_it_is_told() {
+    flow(async || {
+        let stack = Stack::start(Options::default()).await?;
+        let dir = tempfile::tempdir()?;
+        let mut gateway = talkative(&stack, dir.path())?;
+        let mut lines = BufReader::new(gateway.stderr.take().context("its log")?).lines();
+        let mut debug = false;
+        let connected = async {
+            while let Some(line) = lines.next_line().await? {
+                assert!(!line.contains(" TRACE"), "{line}");
+                debug |= line.contains(" DEBUG");
+                if line.contains("nats is connected") {
+                    return anyhow::Ok(());
+                }
+            }
+            anyhow::bail!("it ended")
+        };
+        tokio::time::timeout(PATIENCE, connected).await??;
+        assert!(debug, "it was told to say more");
+        Ok(())
+    });
 }

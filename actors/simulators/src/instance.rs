@@ -121,7 +121,7 @@ async fn serve(agent: &Arc<Agent>, mut wants: watch::Receiver<Option<Commands>>)
             _ if open => {
                 // The replaced client's stream ends before the next one begins.
                 drop(relay.take());
-                let role = commands.client.map_or(Role::View, |client| client.role);
+                let role = commands.client.map_or(Role::Control, |client| client.role);
                 match Relay::start(Arc::clone(agent), generation, role) {
                     Ok(started) => relay = Some(started),
                     Err(error) => {
