@@ -153,6 +153,8 @@ fn a_client_that_is_no_page_connects_with_the_token_in_the_address() {
             ("type=control".to_owned(), 401),
             (format!("type=control&token={account}"), 401),
             (format!("type=control&token={}", &token[..token.len() - 2]), 401),
+            (format!("type=control&token={}", narrowed(&token, "allow session.read")), 403),
+            (format!("type=control&token={}", narrowed(&token, "declared role view")), 403),
             (format!("type=adb&token={token}"), 400),
             (format!("type=view&token={token}"), 400),
             (format!("token={token}"), 400),
