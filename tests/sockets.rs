@@ -161,6 +161,12 @@ fn commands_and_reports_travel_over_the_control_socket() {
         let mut control = Socket::open_instance(&instance, "control", &played.stack).await?;
         let first = control.next().await?;
         assert_eq!((&first["generation"], &first["desired"]), (&json!(0), &json!("running")));
+        control.send(&json!({ "client": "connected", "generation": 0 })).await?;
+        let mut answer = control.next().await?;
+        while answer["desired"] == "running" {
+            answer = control.next().await?;
+        }
+        assert_eq!(answer["type"], "refused", "it boots: {answer}");
         control.send(&json!({ "status": "running" })).await?;
         let status = async || {
             let session = played.client.get(&created.id).await?;
@@ -179,16 +185,18 @@ fn commands_and_reports_travel_over_the_control_socket() {
         let mut control = Socket::open_instance(&instance, &path, &played.stack).await?;
         let resumed = control.next().await?;
         assert_eq!(resumed, json!({ "type": "resumed", "cursor": commands["revision"] }));
+        let mut confused = Socket::open_instance(&instance, &path, &played.stack).await?;
+        assert_eq!(confused.next().await?, resumed);
+        confused.send(&json!({ "status": "no such" })).await?;
+        assert_eq!(confused.next().await?["type"], "error");
+
         played.client.delete(&created.id).await?;
-        assert_eq!(control.next().await?["desired"], "terminated");
-        control.send(&json!({ "status": "running" })).await?;
-        let mut answer = control.next().await?;
-        while answer["desired"] == "terminated" {
-            answer = control.next().await?;
+        let mut last = control.next().await?;
+        assert_eq!(last["desired"], "terminated");
+        while last["desired"] == "terminated" {
+            last = control.next().await?;
         }
-        assert_eq!(answer["type"], "refused", "it ends: {answer}");
-        control.send(&json!({ "status": "no such" })).await?;
-        assert_eq!(control.next().await?["type"], "error");
+        assert_eq!(last["message"], "token revoked", "its token ends with the session: {last}");
         Ok(())
     });
 }
