@@ -5,6 +5,7 @@ use std::time::Duration;
 use stream_bridge::{Bridge, BridgeError, Entry};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{DesiredState, Refusal, SessionDocument, SessionId, Status};
+use stream_tokens::{Revocation, Tokens};
 
 use crate::answer::Refused;
 use crate::clock;
@@ -49,6 +50,17 @@ pub(crate) async fn end(
         Ok(())
     })
     .await
+}
+
+/// Lets a session of the same id begin, once the document of one that was kept is gone.
+pub(crate) async fn forget(tokens: &Tokens, document: &SessionDocument) {
+    if !(document.status.is_final() && document.is_kept()) {
+        return;
+    }
+    let id = &document.id;
+    if let Err(error) = tokens.pardon(Revocation::Session(id.clone())).await {
+        log::warn!("the tokens of session {id} stay revoked, also for another of its id: {error}");
+    }
 }
 
 fn ask_for_the_end(document: &mut SessionDocument, unclaimed: Status, cause: &str, now: u64) {

@@ -194,6 +194,7 @@ pub(crate) async fn delete(request: HttpRequest, id: Path<String>, state: Data<S
 
     let cause = format!("deleted by {caller}");
     let document = documents::end(&state.bridge, &id, Status::Terminated, &cause).await?;
+    documents::forget(&state.tokens, &document).await;
     log::info!("session {id} {cause}");
     if document.status.is_final() {
         return Ok(ok(()));

@@ -93,7 +93,7 @@ impl Unit {
         // Before the status, so that no end leaves a token behind. A session that nobody claimed
         // has given none away, and may be begun again under its id.
         if document.owner.is_some() {
-            self.neighbours.tokens.session_ended(id).await?;
+            self.neighbours.tokens.session_ended(id, document.is_kept()).await?;
         }
         let closed = self.neighbours.bridge.change_session::<SessionsError>(id, |document| {
             session::ended(document);

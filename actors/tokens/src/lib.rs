@@ -265,10 +265,12 @@ impl Tokens {
     }
 
     /// Revokes all tokens bound to a session that has ended. It is remembered nearly as long as the
-    /// session's document stays; what the tokens opened is gone with that.
-    pub async fn session_ended(&self, id: &SessionId) -> Result<(), TokensError> {
+    /// session's document stays, which is an hour, or, if it is `kept`, until a pardon; what the
+    /// tokens opened is gone with that.
+    pub async fn session_ended(&self, id: &SessionId, kept: bool) -> Result<(), TokensError> {
         let revocation = Revocation::Session(id.clone());
-        self.mailbox.ask(Revoke { revocation, life: Some(revoked::ENDED) }).await?
+        let life = (!kept).then_some(revoked::ENDED);
+        self.mailbox.ask(Revoke { revocation, life }).await?
     }
 
     /// Takes a revocation back, on all units within about a minute.

@@ -130,6 +130,7 @@ impl Desk {
         let cause = "deleted by an operator".to_owned();
         let ended = documents::end(&self.bridge, &id, Status::Terminated, &cause).await;
         let document = ended.map_err(Refused::refusal)?;
+        documents::forget(&self.tokens, &document).await;
         log::info!("session {id} {cause}");
         if document.status.is_final() {
             return Ok(SessionEnd { status: document.status });
