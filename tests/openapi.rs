@@ -204,6 +204,32 @@ async fn see_gateway(gateway: &mut Witness) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Asks the gateway for everything in the life of one share.
+async fn see_shares(gateway: &mut Witness) -> anyhow::Result<()> {
+    let share = format!("{SESSION}/share");
+    let wanted = json!({"type": "view", "description": "for Ada", "expiry_min": 5});
+    let made = gateway.ask(Method::POST, &share, "", Some(wanted)).await?.success()?;
+    let refused = gateway.ask(Method::POST, &share, "", Some(json!({"type": "adb"}))).await?;
+    assert_eq!(refused.status, 400);
+    let (_, token) =
+        made["url"].as_str().and_then(|url| url.split_once("&share=")).context("url")?;
+    for path in ["/1.0/sessions/{id}/connect", "/1.0/session/{id}/connect"] {
+        gateway.get(path, &format!("?type=view&token={token}")).await?.success()?;
+    }
+    gateway.get("/1.0/shares", "").await?;
+    gateway.get("/1.0/shares", "?recursion=true&limit=1").await?;
+
+    let id = made["id"].as_str().context("an id")?.to_owned();
+    let session = std::mem::replace(&mut gateway.session, id);
+    let path = "/1.0/shares/{id}";
+    gateway.get(path, "").await?;
+    gateway.ask(Method::PATCH, path, "", Some(json!({"description": "for Bob"}))).await?;
+    gateway.ask(Method::DELETE, path, "", None).await?;
+    assert_eq!(gateway.get(path, "").await?.status, 404);
+    gateway.session = session;
+    Ok(())
+}
+
 #[test]
 fn both_documents_are_valid_and_describe_what_is_served() {
     flow(async || {
@@ -224,6 +250,7 @@ fn both_documents_are_valid_and_describe_what_is_served() {
 
         see_agent(&mut agent, &mut gateway, &instance, &mut played).await?;
         see_gateway(&mut gateway).await?;
+        see_shares(&mut gateway).await?;
 
         let ams = token(&played.stack.agent.tokens, TokenKind::Ams).await?;
         agent.change_token(Some(&ams));
