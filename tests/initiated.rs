@@ -117,6 +117,14 @@ async fn token(agent: &Agent, kind: TokenKind) -> anyhow::Result<String> {
     Ok(agent.tokens.mint(mint).await?.token.to_string())
 }
 
+/// Somebody who has AMS launch and delete instances.
+fn user_of_ams(stack: &Stack) -> anyhow::Result<reqwest::Client> {
+    let pins = Trust::Pins(vec![stack.ams.fingerprint()]);
+    let file = |end: &str| stack.site.agent_dir().join(format!("ams-client.{end}"));
+    let tls = client_config(&pins, Some(&Identity::load(file("crt"), file("key"))?))?;
+    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?)
+}
+
 async fn open(agent: &Http, instance: &str) -> anyhow::Result<Answer> {
     let screen = json!({ "width": 720, "height": 1280, "fps": 30, "density": 160 });
     let body = json!({
@@ -254,13 +262,8 @@ fn the_session_ends_with_its_instance_whether_ams_tells_or_not() {
         for instance in [&told, &untold] {
             assert_eq!(instance.report("running").await?.status, 200);
         }
-        // As the one who had AMS launch it.
-        let site = &house.stack.site;
-        let pins = Trust::Pins(vec![house.stack.ams.fingerprint()]);
-        let file = |end: &str| site.agent_dir().join(format!("ams-client.{end}"));
-        let tls = client_config(&pins, Some(&Identity::load(file("crt"), file("key"))?))?;
-        let user = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
-        let url = format!("{}/1.0/instances/{id}", site.ams_url());
+        let user = user_of_ams(&house.stack)?;
+        let url = format!("{}/1.0/instances/{id}", house.stack.site.ams_url());
         assert!(user.delete(url).send().await?.status().is_success());
         let session = house.becomes(&told, "terminated").await?;
         assert_eq!(session.status_message, "the instance was deleted");
@@ -374,5 +377,63 @@ fn without_a_gateway_or_nats_ams_is_asked_to_come_back_and_nothing_is_half_made(
         assert_eq!((refused.status, refused.retry_after), (StatusCode::SERVICE_UNAVAILABLE, true));
         gateway.stop().await;
         Ok(())
+    });
+}
+
+#[test]
+fn ams_asks_for_every_instance_that_is_to_stream_and_tells_it_what_it_needs() {
+    flow(async || {
+        let options = Options { launcher: support::light_instances(), ..Options::default() };
+        let stack = Stack::start(options).await?;
+        let (site, ams, client) = (&stack.site, &stack.ams, stack.client()?);
+        let user = user_of_ams(&stack)?;
+        let launch = async || {
+            let display = json!({ "width": 720, "height": 1280, "fps": 60, "density": 240 });
+            let config =
+                json!({ "enable_streaming": true, "platform": "webrtc", "display": display });
+            let body = json!({ "app_id": APP, "app_version": -1, "config": config });
+            let url = format!("{}/1.0/instances", site.ams_url());
+            anyhow::Ok(user.post(url).json(&body).send().await?.status())
+        };
+        for (name, value) in [
+            ("agent.api.url", site.agent_url()),
+            ("agent.api.fingerprint", site.agent_pin()?.to_string()),
+            ("agent.api.token", "AgEUYW5ib3gtc3RyZWFt".to_owned()),
+        ] {
+            ams.configure(name, &value).map_err(anyhow::Error::msg)?;
+        }
+        assert!(launch().await?.is_success());
+        let failed = |all: &[stream_simulators::ams::Instance]| {
+            all.iter().any(|one| one.error_message.contains("a valid token is needed"))
+        };
+        ams.wait_until(failed, PATIENCE).await?;
+        assert_eq!(client.list().await?, Vec::<String>::new(), "the agent did not know AMS");
+
+        ams.configure("agent.api.token", &token(&stack.agent, TokenKind::Ams).await?)
+            .map_err(anyhow::Error::msg)?;
+        assert!(launch().await?.is_success());
+        let streams = |all: &[stream_simulators::ams::Instance]| {
+            all.iter().any(|one| one.tags.iter().any(|tag| tag.starts_with("session=")))
+        };
+        let all = ams.wait_until(streams, PATIENCE).await?;
+        let (instance, tag) = all
+            .iter()
+            .find_map(|one| Some((one, one.tags.first()?.strip_prefix("session=")?)))
+            .context("an instance with a session")?;
+        eventually(
+            "active",
+            async || Ok((client.get(tag).await?.status == "active").then_some(())),
+        )
+        .await?;
+        assert_eq!(client.get(tag).await?.container_id, instance.id);
+        for _ in 0..2 {
+            client.join(tag).await?;
+        }
+        let url = format!("{}/1.0/instances/{}", site.ams_url(), instance.id);
+        assert!(user.delete(url).send().await?.status().is_success());
+        eventually("over", async || {
+            Ok((client.get(tag).await?.status == "terminated").then_some(()))
+        })
+        .await
     });
 }
