@@ -94,6 +94,8 @@ async fn paced(lines: &mut [Line], rate: u32) -> anyhow::Result<Samples> {
     });
     let mut all = Samples::default();
     try_join_all(turns).await?.into_iter().for_each(|samples| all.append(samples));
+    // Everybody has a turn now and then: a socket that nobody reads is cut.
+    lines.rotate_left(rate as usize % SESSIONS);
     Ok(all)
 }
 

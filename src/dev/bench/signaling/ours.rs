@@ -35,8 +35,14 @@ impl Ours {
             let userdata: Userdata = serde_json::from_str(&boot)?;
             let Userdata { agent_url, session_id, token, .. } = userdata;
             let agent = agent_url.replacen("https", "wss", 1);
-            let url = format!("{agent}/1.0/sessions/{session_id}/sockets/master");
-            let instance = Socket::open(&url, stack.site.agent_pin()?, Some(&token)).await?;
+            let socket = |which| format!("{agent}/1.0/sessions/{session_id}/sockets/{which}");
+            let agent_pin = stack.site.agent_pin()?;
+            let mut control = Socket::open(&socket("control"), agent_pin, Some(&token)).await?;
+            control.hear().await?;
+            control.say(r#"{"status":"running"}"#.to_owned()).await?;
+            // What it says changes the session, which is a command once more.
+            control.hear().await?;
+            let instance = Socket::open(&socket("master"), agent_pin, Some(&token)).await?;
             detached("an instance of the bench", say_again(instance));
             let pin = stack.site.gateway_pin()?;
             lines.push(Line::Ours(Socket::open(&created.url, pin, None).await?));
