@@ -9,10 +9,12 @@ use std::process::Output;
 use anyhow::Context;
 use reqwest::Method;
 use serde_json::Value;
-use stream_agent::dev::stack::{Options, Stack};
+use stream_agent::dev::stack::{Options, Stack, client_config};
 use stream_pki::Fingerprint;
 use stream_protocol::TokenKind;
+use stream_simulators::client::Gateway;
 use stream_tokens::Mint;
+use support::socket::Socket;
 use support::{Http, PATIENCE, Played, eventually, flow, light_instances};
 use tokio::process::Command;
 
@@ -143,8 +145,15 @@ fn the_token_of_a_deleted_account_is_refused_at_once() {
         assert_eq!(names, ["anna@example.org", "test"], "{list}");
         assert!(!list.contains(token.trim()), "a token is shown once");
 
+        let anna = Gateway::new(&client_config(&stack.site, token.trim())?)?;
+        let created = anna.create(support::APP, Default::default()).await?;
+        let mut open = Socket::open(&created, &stack).await?;
+
         let delete = ["account", "delete", "anna@example.org"];
         printed(GATEWAY, &delete, &socket).await?;
+        assert_eq!(open.next().await?["message"], "token revoked");
+        let again = Socket::open(&created, &stack).await;
+        assert!(again.is_err(), "the address of the socket is no good any more");
         assert_eq!(http.get("/1.0/sessions").await?.status, 401);
         let list = printed(GATEWAY, &["account", "list"], &socket).await?;
         assert!(!list.contains("anna"), "{list}");

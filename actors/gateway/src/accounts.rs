@@ -1,13 +1,13 @@
 //! Service accounts: whom a token of the API belongs to.
 
 use std::str::FromStr;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Code, Refusal, TokenKind};
-use stream_tokens::{Mint, Tokens};
+use stream_tokens::{Mint, Revocation, Tokens};
 use zeroize::Zeroizing;
 
 use crate::clock;
@@ -101,14 +101,23 @@ pub(crate) async fn create(
     }
 }
 
-/// Deletes an account; its token is refused from now on. Refuses a name that nobody has.
-pub(crate) async fn delete(bridge: &Bridge, name: &AccountName) -> Result<(), Refusal> {
+/// Deletes an account: its token is refused from now on, and what was opened with it is closed.
+/// Refuses a name that nobody has.
+pub(crate) async fn delete(
+    bridge: &Bridge,
+    tokens: &Tokens,
+    name: &AccountName,
+) -> Result<(), Refusal> {
     let account = find(bridge, name.as_str()).await.map_err(|error| error.refusal())?;
-    if account.is_none() {
+    let Some(account) = account else {
         let sentence = format!("there is no account {}", name.as_str());
         return Err(Refusal::new(Code::NotFound, sentence));
-    }
-    bridge.remove(Bucket::Accounts, &name.key()).await.map_err(|error| error.refusal())
+    };
+    bridge.remove(Bucket::Accounts, &name.key()).await.map_err(|error| error.refusal())?;
+    // Without an account the token opens nothing any more; its sockets know only the token.
+    let until = SystemTime::now() + TICKETS;
+    let revoked = tokens.revoke(Revocation::Token(account.token_id), Some(until)).await;
+    revoked.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()))
 }
 
 /// Returns all accounts, by name.
@@ -119,6 +128,9 @@ pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Account>, Refusal> {
     accounts.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(accounts)
 }
+
+/// Longer than the token of a socket may live.
+const TICKETS: Duration = Duration::from_secs(3600);
 
 /// The last moment that a token can name: the end of the year 9999.
 const END_OF_TIME: u64 = 253_402_300_799;

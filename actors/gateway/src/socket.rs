@@ -66,9 +66,8 @@ pub(crate) async fn open(
     };
 
     let tickets = flag("tickets", opening.tickets.as_deref())?.then_some(state.tickets);
-    // A socket's subject is its session, or the share that its client came through.
-    let share = Some(&claims.subject).filter(|subject| **subject != session.as_str());
-    let share = share.and_then(|subject| subject.parse().ok());
+    // A socket's subject is its account, or the share that its client came through.
+    let share = claims.subject.parse().ok();
     let document = documents::read(&state.bridge, &session).await?.value;
     let verdict = verdict(Some(&document), generation);
     let ice_renewal = opening.ice_renewal.unwrap_or(document.ice_renewal);

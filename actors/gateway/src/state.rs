@@ -9,7 +9,7 @@ use stream_bridge::Bridge;
 use stream_metrics::Requests;
 use stream_protocol::{Code, Refusal, SessionDocument, TokenKind};
 use stream_supervisor::Supervisor;
-use stream_tokens::{Mint, Tokens};
+use stream_tokens::{Mint, Tokens, socket_of_account};
 use tokio::sync::watch;
 
 use crate::answer::Refused;
@@ -119,26 +119,27 @@ impl State {
     }
 
     /// Returns the address of the client's signaling socket: good for the present generation of
-    /// the session, and for a while, but not longer than what `caller` came with.
+    /// the session, and for a while, but not longer than what `caller` came with. What revokes
+    /// that revokes the socket's token too.
     pub(crate) async fn socket_url(
         &self,
         base: &str,
         document: &SessionDocument,
         caller: &Caller,
     ) -> Result<String, Refused> {
-        let subject = caller.share.as_ref().map_or(document.id.as_str(), |share| share.id.as_str());
+        let (subject, came_with) = match &caller.share {
+            Some(share) => (share.id.to_string(), &share.token_id),
+            None => (socket_of_account(&caller.name), &caller.claims.id),
+        };
         let mint = Mint {
             kind: TokenKind::Socket,
-            subject: subject.to_owned(),
+            subject,
             session: Some(document.id.clone()),
             role: Some(caller.role()?),
             generation: Some(document.generation),
             expires: Some(self.tickets.end().min(clock::moment(caller.end()))),
         };
-        let minted = match &caller.share {
-            Some(share) => self.tokens.mint_again(&share.token_id, mint).await?,
-            None => self.tokens.mint(mint).await?,
-        };
+        let minted = self.tokens.mint_again(came_with, mint).await?;
         let (id, token) = (&document.id, minted.token.as_str());
         Ok(format!("{base}/1.0/sessions/{id}/sockets/slave?token={token}"))
     }

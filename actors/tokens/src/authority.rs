@@ -444,7 +444,7 @@ mod tests {
         for wish in [
             Mint { subject: String::new(), ..account() },
             Mint { subject: "a b".into(), ..account() },
-            Mint { subject: "a".repeat(65), ..account() },
+            Mint { subject: "a".repeat(81), ..account() },
             Mint { session: None, ..instance() },
             Mint { session: None, kind: TokenKind::Socket, ..instance() },
         ] {

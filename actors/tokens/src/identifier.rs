@@ -10,6 +10,9 @@ pub(crate) const ID_LENGTH: usize = 16;
 
 const VERSION: &str = "1";
 
+/// Room for the name of an account and a word before it.
+const MAX_SUBJECT: usize = 80;
+
 /// Whose token it is and which key signed it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Identifier<'a> {
@@ -43,7 +46,7 @@ impl<'a> Identifier<'a> {
 
 /// Whether `text` may be the subject of a token.
 pub(crate) fn is_subject(text: &str) -> bool {
-    (1..=64).contains(&text.len())
+    (1..=MAX_SUBJECT).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:@-".contains(&b))
 }
 

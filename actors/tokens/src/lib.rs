@@ -37,7 +37,7 @@ pub use attenuate::{AttenuateError, attenuate};
 pub use desk::{Created, Request};
 pub use error::TokensError;
 pub use inspect::{Inspection, explain};
-pub use revoked::Revocation;
+pub use revoked::{Revocation, socket_of_account};
 
 use actor::{Actor, Kept, MintAgain, Renew};
 use caveats::Ops;

@@ -58,6 +58,15 @@ impl fmt::Display for Revocation {
     }
 }
 
+/// What the subject of a socket's token begins with when its client came with an account's.
+const OF_ACCOUNT: &str = "account:";
+
+/// Returns the subject of the token of a socket whose client came with that of account `name`: it
+/// is revoked with the account.
+pub fn socket_of_account(name: &str) -> String {
+    format!("{OF_ACCOUNT}{name}")
+}
+
 /// A record, for whoever looks at the bucket: its key says all that counts.
 #[derive(Serialize)]
 pub(crate) struct Record {
@@ -82,10 +91,14 @@ pub(crate) struct Revoked {
 impl Revoked {
     /// Whether a token with this identifier, bound to this session, is revoked.
     pub(crate) fn covers(&self, identifier: &Identifier<'_>, session: Option<&str>) -> bool {
-        let account = identifier.kind == TokenKind::Account;
+        let account = match identifier.kind {
+            TokenKind::Account => Some(identifier.subject),
+            TokenKind::Socket => identifier.subject.strip_prefix(OF_ACCOUNT),
+            _ => None,
+        };
         self.tokens.contains(identifier.id)
             || session.is_some_and(|session| self.sessions.contains(session))
-            || account && self.has_account(identifier.subject)
+            || account.is_some_and(|name| self.has_account(name))
     }
 
     pub(crate) fn has_account(&self, name: &str) -> bool {
@@ -177,6 +190,8 @@ pub(crate) mod tests {
         assert!(by_id.covers(&account, None) && by_id.covers(&socket, Some(SESSION)));
         let by_name = of(&[Revocation::Account("a.b@c:d".into())]);
         assert!(by_name.covers(&account, None) && !by_name.covers(&socket, None));
+        let subject = &socket_of_account("a.b@c:d");
+        assert!(by_name.covers(&Identifier { subject, ..socket }, Some(SESSION)));
         let by_session = of(&[Revocation::Session(SESSION.parse().unwrap())]);
         assert!(by_session.covers(&socket, Some(SESSION)) && !by_session.covers(&account, None));
         for revoked in [of(&[]), of(&[Revocation::Token("another_token_00".into())])] {

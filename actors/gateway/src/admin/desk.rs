@@ -83,7 +83,7 @@ impl Desk {
 
     async fn delete_account(&self, name: String) -> Result<Ask, Refusal> {
         let name = AccountName::try_from(name)?;
-        accounts::delete(&self.bridge, &name).await?;
+        accounts::delete(&self.bridge, &self.tokens, &name).await?;
         log::info!("account {} deleted", name.as_str());
         Ok(Ask {})
     }

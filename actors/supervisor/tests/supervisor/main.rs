@@ -1,5 +1,6 @@
 //! What the users of an actor see when it fails, whatever its shape and whatever the failure.
 
+mod contents;
 mod counter;
 mod escalation;
 mod failures;
