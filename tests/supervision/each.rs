@@ -108,6 +108,7 @@ survives! {
     clients_do_not_notice_when_bridge_of_the_gateway_fails: gateway, "bridge";
     clients_do_not_notice_when_tokens_of_the_gateway_fails: gateway, "tokens";
     clients_do_not_notice_when_admin_of_the_gateway_fails: gateway, "admin";
+    clients_do_not_notice_when_initiated_fails: gateway, "initiated";
     clients_do_not_notice_when_gateway_fails: gateway, "gateway";
 }
 
@@ -121,7 +122,7 @@ fn these_are_all_the_actors_there_are() {
         };
         let agent = ["pki", "bridge", "ams", "tokens", "turn", "sessions", "admin", "api"];
         assert_eq!(named("agent"), agent);
-        assert_eq!(named("gateway"), ["pki", "bridge", "tokens", "admin", "gateway"]);
+        assert_eq!(named("gateway"), ["pki", "bridge", "tokens", "admin", "initiated", "gateway"]);
         Ok(())
     });
 }

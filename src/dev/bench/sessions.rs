@@ -36,6 +36,10 @@ const SLOWEST: f64 = 50.0;
 /// and a token.
 const LAUNCHES: f64 = 0.1;
 
+/// What is kept of sessions that have ended is their document for an hour, and in NATS: nothing
+/// here grows with them but the AMS simulator's operations.
+const MEMORY: f64 = 1.2;
+
 /// The steady load: a session each so often, which attaches, and how many.
 const STEADILY: Duration = Duration::from_millis(50);
 const STEADY: usize = 300;
@@ -48,6 +52,8 @@ const LOOK: Duration = Duration::from_millis(10);
 struct Side {
     rate: Samples,
     times: Samples,
+    /// What this process holds after each round, in MiB.
+    memory: Vec<f64>,
 }
 
 pub(super) async fn run() -> anyhow::Result<Report> {
@@ -56,6 +62,8 @@ pub(super) async fn run() -> anyhow::Result<Report> {
     let launched = ("launches asked of AMS alone", launches.rate.median());
     let slowest = ("what is to be reached", SLOWEST);
     let percentile = |samples: &Samples, at| samples.percentile(at);
+    let after = |round: Option<&f64>| round.copied().unwrap_or(f64::NAN);
+    let (first, last) = (after(ours.memory.first()), after(ours.memory.last()));
     Ok(Report::new(vec![
         Figure::higher(
             "creations",
@@ -67,6 +75,7 @@ pub(super) async fn run() -> anyhow::Result<Report> {
         Figure::higher("creations", "1/s", ours.rate.median(), launched, LAUNCHES),
         Figure::lower("creation p50", "ms", percentile(&ours.times, 0.5), slowest, 1.0),
         Figure::lower("creation p99", "ms", percentile(&ours.times, 0.99), slowest, 1.0),
+        Figure::lower("memory after 4,000", "MiB", last, ("after 800", first), MEMORY),
         Figure::lower("at 20/s p50", "ms", percentile(&steady, 0.5), slowest, 1.0),
         Figure::lower("at 20/s p99", "ms", percentile(&steady, 0.99), slowest, 1.0),
         Figure::lower(
@@ -102,6 +111,7 @@ async fn burst() -> anyhow::Result<(Side, Side)> {
         }
         delete(&gateways, ids).await?;
         stack.ams.wait_until(|instances| instances.is_empty(), WITHIN).await?;
+        ours.memory.push(memory()?);
 
         let started = Instant::now();
         try_join_all(ams.iter().enumerate().map(|(n, ams)| ams.launch(round, n))).await?;
@@ -128,6 +138,14 @@ fn absent_instances() -> Launcher {
             Ok(())
         })
     })
+}
+
+/// What this process holds in memory, in MiB (`proc(5)`).
+fn memory() -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
+    Ok(kib.trim().parse::<f64>()? / 1024.0)
 }
 
 async fn create(gateway: &Gateway) -> anyhow::Result<(Samples, Vec<String>)> {
