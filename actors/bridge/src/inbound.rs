@@ -127,6 +127,8 @@ impl Handler<Ask> for Actor {
 }
 
 impl Handler<Serve> for Actor {
+    const IDEMPOTENT: bool = true;
+
     fn handle(&mut self, serve: &Serve, _: &Me<Self>) -> Reply<()> {
         let Serve { subject, served } = serve;
         // A subscription that stands is kept: what has arrived there would be lost with it.
@@ -137,6 +139,8 @@ impl Handler<Serve> for Actor {
 }
 
 impl Handler<Withdraw> for Actor {
+    const IDEMPOTENT: bool = true;
+
     fn handle(&mut self, withdraw: &Withdraw, _: &Me<Self>) -> Reply<()> {
         self.subjects().served.remove(&withdraw.subject);
         self.unlisten(&withdraw.subject);

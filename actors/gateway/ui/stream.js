@@ -41,8 +41,8 @@ export class Stream {
   #reopening;
   #reopenings = 0;
   #settled = false;
-  #offers = new Set();
-  #candidates = new Set();
+  #cursor = "";
+  #unstored = new Map();
   #relayOnly;
   #renewal = 0;
   #renewed = () => {};
@@ -64,6 +64,7 @@ export class Stream {
     // So that there is a fresh token whenever the socket has to be opened again.
     this.#url.searchParams.set("tickets", "1");
     this.#socket = this.#openSocket();
+    this.#send({ type: "discover" });
     const late = () => this.#fail("The application did not start in time.");
     this.#deadline = setTimeout(late, SIGNALING_DEADLINE_MS);
   }
@@ -91,34 +92,50 @@ export class Stream {
     this.#peer.close();
   }
 
+  // With a cursor, signals come and go in envelopes: whatever happens to a socket, the next one
+  // goes on behind the last signal that came, and has what the gateway may not have stored.
   #openSocket() {
+    this.#url.searchParams.set("after", this.#cursor);
     const socket = new WebSocket(this.#url);
     socket.onopen = () => {
       this.#reopenings = 0;
-      if (this.#settled) return;
-      this.#events.step("Waiting for the application to start …");
-      this.#send({ type: "discover" });
+      if (!this.#settled) this.#events.step("Waiting for the application to start …");
+      for (const envelope of this.#unstored.values()) socket.send(envelope);
     };
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(data);
-      // Not in turn: an offer may be waiting for them.
-      if (message.type === "ice_servers") return this.#renew(message);
-      if (message.type === "ticket") return this.#url.searchParams.set("token", message.token);
+      // Only a signal in its envelope has no type.
+      if (message.cursor !== undefined && message.type !== "stored") this.#cursor = message.cursor;
+      switch (message.type) {
+        case "resumed":
+          return;
+        case "history_gone":
+          return console.warn("signals of a long absence are lost");
+        case "stored":
+          return this.#unstored.delete(message.id);
+        case "ticket":
+          return this.#url.searchParams.set("token", message.token);
+        // Not in turn: an offer may be waiting for them.
+        case "ice_servers":
+          return this.#renew(message);
+      }
       // One after the other: a candidate must not overtake the offer it belongs to.
       this.#inbound = this.#inbound
-        .then(() => this.#closed || this.#receive(message, data))
+        .then(() => this.#closed || this.#receive(message.signal ?? message))
         .catch((error) => this.#fail(`The signaling failed: ${error.message}.`));
     };
     socket.onclose = ({ code }) => {
+      if (this.#closed) return;
+      // One that never worked will not work the next time.
+      const may = this.#cursor && !OVER.includes(code) && this.#reopenings < REOPENINGS;
+      if (may) return this.#reopenLater();
+      // Once there is a stream it goes on without; only renewals are missed.
       if (!this.#connected) this.#fail(`The gateway closed the signaling socket (${code}).`);
-      else if (!this.#closed && !OVER.includes(code)) this.#reopenLater();
     };
     return socket;
   }
 
-  // The stream goes on without it; only renewals would be missed.
   #reopenLater() {
-    if (this.#reopenings === REOPENINGS) return;
     const pause = Math.min(REOPEN_AFTER_MS * 2 ** this.#reopenings, REOPENED_MOST_SELDOM_MS);
     this.#reopenings += 1;
     this.#reopening = setTimeout(() => {
@@ -127,19 +144,13 @@ export class Stream {
     }, pause);
   }
 
-  // A socket that was opened again begins with what the first one brought.
-  async #receive(message, text) {
+  async #receive(message) {
     switch (message.type) {
       case "resp:discover":
         return this.#settled || this.#settle(message.max_api_version ?? API_VERSION);
       case "offer":
-        if (this.#offers.has(text)) return;
-        this.#offers.add(text);
-        this.#candidates.clear();
         return this.#answer(message);
       case "candidate":
-        if (this.#candidates.has(text)) return;
-        this.#candidates.add(text);
         return this.#addCandidate({ ...message, candidate: atob(message.candidate) });
       case "error":
         // Once there is a stream, it is the stream that says how it ends.
@@ -253,8 +264,12 @@ export class Stream {
     };
   }
 
-  #send(message) {
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  // The id makes a repeat harmless: the gateway stores it once.
+  #send(signal) {
+    const id = crypto.randomUUID();
+    const envelope = JSON.stringify({ id, signal });
+    this.#unstored.set(id, envelope);
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(envelope);
   }
 
   #fail(words) {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use stream_ams::AmsError;
-use stream_protocol::{SessionDocument, SessionId, Status, subjects};
+use stream_protocol::{SessionDocument, SessionId, Status};
 
 use crate::SessionsError;
 use crate::session;
@@ -101,9 +101,6 @@ impl Unit {
         });
         let document = closed.await?.value;
         log::info!("session {id} is {}: {}", document.status, document.message());
-        if self.open().remove(id) {
-            self.neighbours.bridge.withdraw(&subjects::session_requests(id)).await?;
-        }
-        Ok(())
+        self.stop_serving(id).await
     }
 }

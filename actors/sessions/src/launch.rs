@@ -151,6 +151,16 @@ impl Unit {
         Ok(text)
     }
 
+    /// Takes no requests for a session any more. What fails is done by the sweep, which finds the
+    /// session still open.
+    pub(crate) async fn stop_serving(&self, id: &SessionId) -> Result<(), SessionsError> {
+        if self.open().contains(id) {
+            self.neighbours.bridge.withdraw(&subjects::session_requests(id)).await?;
+            self.open().remove(id);
+        }
+        Ok(())
+    }
+
     /// Takes the requests for a session; doing so twice is fine.
     pub(crate) async fn serve(
         &self,

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use stream_ams::{Action, Change, Instance};
 use stream_bridge::{BridgeError, Entry, Inbound};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{SessionDocument, SessionId, subjects};
+use stream_protocol::{SessionDocument, SessionId};
 use stream_supervisor::Recipient;
 
 use crate::SessionsError;
@@ -161,8 +161,7 @@ impl Unit {
                 Err(error) => return Err(error),
             };
             if document.is_none_or(|document| !self.answers_for(&document)) {
-                self.open().remove(&id);
-                self.neighbours.bridge.withdraw(&subjects::session_requests(&id)).await?;
+                self.stop_serving(&id).await?;
             }
         }
         Ok(())
