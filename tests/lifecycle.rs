@@ -267,48 +267,6 @@ fn an_instance_that_fails_to_boot_ends_its_session_with_the_words_of_ams() {
 }
 
 #[test]
-fn sessions_come_and_go_on_a_bad_day_of_ams_without_zombies_or_twins() {
-    const SESSIONS: usize = 30;
-    flow(async || {
-        let played = Played::start().await?;
-        let ams = &played.stack.ams;
-        ams.set_faults(Faults {
-            slow: Duration::from_millis(5),
-            busy_every: 7,
-            error_every: 11,
-            lost_event_every: 3,
-            doubled_event_every: 4,
-            lying_deletes: 3,
-            double_launch: true,
-            ..Faults::default()
-        });
-        let mut made = Vec::new();
-        for _ in 0..SESSIONS {
-            // AMS says no now and then; that is an answer too.
-            made.extend(played.client.create(APP, Screen::default()).await.ok());
-        }
-        assert!(made.len() > SESSIONS / 2, "only {} were made", made.len());
-        let names: std::collections::BTreeSet<_> =
-            ams.instances().into_iter().map(|one| one.tags[0].clone()).collect();
-        assert_eq!(names.len(), ams.instances().len(), "two instances for a session");
-        for created in &made {
-            eventually("deleted", async || Ok(played.client.delete(&created.id).await.ok()))
-                .await?;
-        }
-        ams.set_faults(Faults::default());
-        ams.wait_until(|all| all.is_empty(), PATIENCE).await?;
-        for created in &made {
-            eventually("over", async || {
-                let status = played.client.get(&created.id).await?.status;
-                Ok((status == "terminated" || status == "error").then_some(()))
-            })
-            .await?;
-        }
-        Ok(())
-    });
-}
-
-#[test]
 fn an_instance_tells_of_its_client_once_it_runs() {
     flow(async || {
         let mut played = Played::start().await?;

@@ -1,6 +1,6 @@
 //! Presence: what this unit says of itself every few seconds, and what the gateways go by.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Application, Presence};
@@ -10,6 +10,9 @@ use crate::unit::Unit;
 /// A third of the time after which a silent agent counts as away.
 const PERIOD: Duration = Duration::from_secs(5);
 
+/// What fails for so long is more than a bad moment. What was said before still counts then.
+const MOMENT: Duration = Duration::from_secs(10);
+
 /// The pause while NATS or AMS are not reached yet.
 const AWAY: Duration = Duration::from_millis(500);
 
@@ -18,13 +21,15 @@ impl Unit {
     /// clients learn the cause, and not that there is no such application.
     pub(crate) async fn announce_for_ever(&self) {
         let mut last = None;
+        let mut able = Instant::now();
         let mut catalogue = self.neighbours.ams.catalogue();
         loop {
             let now = match self.presence().await {
                 Ok(presence) => Some(presence),
                 Err(why) => {
                     log::debug!("this agent can launch nothing: {why}");
-                    last.clone().map(|last| Presence { unavailable: Some(why), ..last })
+                    let last = last.clone().filter(|_| able.elapsed() >= MOMENT);
+                    last.map(|last| Presence { unavailable: Some(why), ..last })
                 }
             };
             let ready = now.as_ref().is_some_and(|presence| presence.unavailable.is_none());
@@ -33,7 +38,7 @@ impl Unit {
                 None => false,
             };
             if ready {
-                last = now;
+                (last, able) = (now, Instant::now());
             }
             let pause = if ready && told { PERIOD } else { AWAY };
             // Earlier when there is something new to launch.
