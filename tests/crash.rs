@@ -68,16 +68,7 @@ impl House {
         // The first one has made the keys; from here on the processes do the work.
         stack.agent.stop().await;
         let site = &stack.site;
-        let config = stream_bridge::Config {
-            servers: vec![stack.nats.url()],
-            ca: stack.nats.ca(),
-            token: Some(stack.nats.token()),
-            credentials: None,
-            certificate: None,
-            key: None,
-            replicas: 1,
-        };
-        let bridge = Bridge::start(config, "test", &Supervisor::default())?;
+        let bridge = Bridge::start(stack.nats.bridge(), "test", &Supervisor::default())?;
         let gateway = Http::new(&site.gateway_url(), Some(&stack.token), site.gateway_pin()?)?;
         let present = async || {
             let all = bridge.list::<Presence>(Bucket::Agents).await.unwrap_or_default();

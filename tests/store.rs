@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stream_agent::dev::keys::KeyStore;
 use stream_agent::dev::nats::Nats;
-use stream_bridge::{Bridge, BridgeError, Config, Tail};
+use stream_bridge::{Bridge, BridgeError, Tail};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, Posted, SessionId, Signal};
 use stream_supervisor::Supervisor;
@@ -30,16 +30,7 @@ impl Store {
         let dir = tempfile::tempdir()?;
         let nats = Nats::start(&dir.path().join("nats"), &KeyStore::shared()?)?;
         let supervisor = Supervisor::default();
-        let config = Config {
-            servers: vec![nats.url()],
-            ca: nats.ca(),
-            token: Some(nats.token()),
-            credentials: None,
-            certificate: None,
-            key: None,
-            replicas: 1,
-        };
-        let bridge = Bridge::start(config, "test", &supervisor)?;
+        let bridge = Bridge::start(nats.bridge(), "test", &supervisor)?;
         eventually("connected", async || Ok(bridge.link().await.connected.then_some(()))).await?;
         Ok(Self { bridge, supervisor, nats, _dir: dir })
     }
@@ -188,13 +179,13 @@ fn the_log_numbers_signals_and_stores_a_repeated_one_once() {
         let second = bridge.append(&session, to, &posted("two", 1)).await?;
         assert!(second.sequence > first.sequence + 1, "the other session lies between");
 
-        let all = bridge.signals(&session, to, None, 0).await?;
+        let all = bridge.tail(&session, to, None, 0).next().await?;
         assert_eq!(all.signals.len(), 1, "only the generation asked for");
         assert_eq!(all.cursor, second, "but read to the end");
-        let page = bridge.signals(&session, to, Some(first), 0).await?;
+        let page = bridge.tail(&session, to, Some(first), 0).next().await?;
         assert_eq!(page.signals.iter().map(|s| s.generation).collect::<Vec<_>>(), [1]);
         assert_eq!(
-            bridge.signals(&session, Direction::ToInstance, None, 0).await?.signals,
+            bridge.tail(&session, Direction::ToInstance, None, 0).next().await?.signals,
             [],
             "the other direction is another log"
         );
@@ -212,7 +203,7 @@ fn the_present_generation_is_found_behind_many_signals_of_those_before() {
             bridge.append(&session, to, &posted(&format!("old-{n}"), 0)).await?;
         }
         let new = bridge.append(&session, to, &posted("new", 1)).await?;
-        let page = bridge.signals(&session, to, None, 1).await?;
+        let page = bridge.tail(&session, to, None, 1).next().await?;
         assert_eq!(page.signals.iter().map(|s| s.cursor).collect::<Vec<_>>(), [new]);
         Ok(())
     });
@@ -230,14 +221,14 @@ fn an_empty_read_moves_the_cursor_past_what_others_wrote() {
         for n in 0..10 {
             last = bridge.append(&other, to, &posted(&format!("n{n}"), 0)).await?;
         }
-        let page = bridge.signals(&session, to, Some(start), 0).await?;
+        let page = bridge.tail(&session, to, Some(start), 0).next().await?;
         assert_eq!((page.signals.len(), page.cursor), (0, last));
 
         let foreign = Cursor { epoch: start.epoch + 1, ..start };
-        let gone = bridge.signals(&session, to, Some(foreign), 0).await;
+        let gone = bridge.tail(&session, to, Some(foreign), 0).next().await;
         assert!(matches!(gone, Err(BridgeError::HistoryGone { fresh }) if fresh == last));
         let ahead = Cursor { sequence: last.sequence + 1, ..last };
-        assert!(bridge.signals(&session, to, Some(ahead), 0).await.is_err());
+        assert!(bridge.tail(&session, to, Some(ahead), 0).next().await.is_err());
         Ok(())
     });
 }
@@ -269,7 +260,7 @@ fn what_was_acknowledged_outlives_the_server_and_the_actor() {
         cursors.push(bridge.append(&session, to, &posted("after", 0)).await?);
         let next = tokio::time::timeout(Duration::from_secs(10), read(&mut tail, 1)).await??;
         assert_eq!(next, cursors[20..]);
-        let page = bridge.signals(&session, to, None, 0).await?;
+        let page = bridge.tail(&session, to, None, 0).next().await?;
         assert_eq!(page.signals.iter().map(|s| s.cursor).collect::<Vec<_>>(), cursors);
         // Presence lies in memory and its bucket has to be made again.
         bridge.put(Bucket::Agents, "agent", &Record { n: 1 }).await?;

@@ -84,6 +84,19 @@ jetstream {{
         self.dir.join("token")
     }
 
+    /// How a bridge of a test reaches it.
+    pub fn bridge(&self) -> stream_bridge::Config {
+        stream_bridge::Config {
+            servers: vec![self.url()],
+            ca: self.ca(),
+            token: Some(self.token()),
+            credentials: None,
+            certificate: None,
+            key: None,
+            replicas: 1,
+        }
+    }
+
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }

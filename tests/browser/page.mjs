@@ -16,6 +16,26 @@ const FLAGS = [
   "--no-sandbox",
 ];
 
+const PATIENCE_MS = 60_000;
+
+/**
+ * Does `work` with a page of its own and ends the script: with 1 when it fails, and with its reason
+ * on stderr.
+ */
+export async function withPage(work) {
+  let page;
+  try {
+    page = await openPage(PATIENCE_MS);
+    await work(page);
+  } catch (error) {
+    console.error(redact(error.message.split("\n")[0]));
+    process.exitCode = 1;
+  } finally {
+    await page?.context().browser().close();
+  }
+  process.exit();
+}
+
 /** Opens a page in a browser of its own; what is asked of it may take `patience` milliseconds. */
 export async function openPage(patience) {
   const executablePath = process.env.CHROMIUM || "/usr/bin/chromium";

@@ -7,15 +7,11 @@
 
 import process from "node:process";
 
-import { openPage, reach, redact } from "./page.mjs";
+import { reach, withPage } from "./page.mjs";
 
 const [address] = process.argv.slice(2);
-const PATIENCE_MS = 60_000;
-let browser;
 
-try {
-  const page = await openPage(PATIENCE_MS);
-  browser = page.context().browser();
+await withPage(async (page) => {
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(error.message));
   await page.addInitScript(keepSockets);
@@ -28,13 +24,7 @@ try {
   await page.waitForFunction(decoded, frames + 30);
   if (complaints.length) throw new Error(complaints.join("; "));
   console.log(JSON.stringify(await page.evaluate(report)));
-} catch (error) {
-  console.error(redact(error.message.split("\n")[0]));
-  process.exitCode = 1;
-} finally {
-  await browser?.close();
-}
-process.exit();
+});
 
 /** In the page, before its scripts: keeps its sockets within reach. */
 function keepSockets() {

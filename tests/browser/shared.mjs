@@ -7,25 +7,15 @@
 
 import process from "node:process";
 
-import { openPage, reach, redact } from "./page.mjs";
+import { reach, withPage } from "./page.mjs";
 
 const [link] = process.argv.slice(2);
-const PATIENCE_MS = 60_000;
-let browser;
 
-try {
-  const page = await openPage(PATIENCE_MS);
-  browser = page.context().browser();
+await withPage(async (page) => {
   await page.goto(link, { waitUntil: "domcontentloaded" });
   await reach(page, "streaming");
   const end = await page.getByRole("button", { name: "End session" }).isVisible();
   const start = await page.getByRole("button", { name: "Start" }).isVisible();
   const session = await page.evaluate(() => document.documentElement.dataset.session);
   console.log(JSON.stringify({ session, start, end }));
-} catch (error) {
-  console.error(redact(error.message.split("\n")[0]));
-  process.exitCode = 1;
-} finally {
-  await browser?.close();
-}
-process.exit();
+});

@@ -7,15 +7,11 @@
 
 import process from "node:process";
 
-import { openPage, reach, redact } from "./page.mjs";
+import { reach, withPage } from "./page.mjs";
 
 const [address, seconds] = process.argv.slice(2);
-const PATIENCE_MS = 60_000;
-let browser;
 
-try {
-  const page = await openPage(PATIENCE_MS);
-  browser = page.context().browser();
+await withPage(async (page) => {
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(error.message));
   await page.goto(address, { waitUntil: "domcontentloaded" });
@@ -26,13 +22,7 @@ try {
   const seen = await page.evaluate(report);
   if (complaints.length) throw new Error(complaints.join("; "));
   console.log(JSON.stringify(seen));
-} catch (error) {
-  console.error(redact(error.message.split("\n")[0]));
-  process.exitCode = 1;
-} finally {
-  await browser?.close();
-}
-process.exit();
+});
 
 /** In the page: notes every pause between two decoded frames that is long enough to be seen. */
 function watchFrames() {

@@ -96,16 +96,7 @@ fn a_full_mailbox_refuses_over_nats_with_a_reason_that_the_client_is_told() {
         let mut played = Played::start().await?;
         let (created, instance) = played.create().await?;
         let stack = &played.stack;
-        let config = stream_bridge::Config {
-            servers: vec![stack.nats.url()],
-            ca: stack.nats.ca(),
-            token: Some(stack.nats.token()),
-            credentials: None,
-            certificate: None,
-            key: None,
-            replicas: 1,
-        };
-        let bridge = Bridge::start(config, "test", &Supervisor::default())?;
+        let bridge = Bridge::start(stack.nats.bridge(), "test", &Supervisor::default())?;
         let subject = subjects::ice(&created.id.parse()?);
         let ask = async || bridge.ask::<_, ClientIce>(subject.clone(), &Ask {}, FULL).await;
         eventually("asked", async || Ok(ask().await.ok())).await?;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use stream_agent::dev::stack::{Options, Stack};
 use stream_pki::{Fingerprint, Trust, client_config};
 use stream_protocol::{Screen, Userdata};
-use stream_simulators::ams::{Boot, Launcher};
+use stream_simulators::ams::{Boot, Launcher, played_instances};
 use stream_simulators::client::{Created, Gateway};
 use tokio::sync::{mpsc, watch};
 
@@ -47,16 +47,7 @@ impl Played {
     /// Starts a stack as `options` say, but for what its instances run.
     pub(crate) async fn start_with(options: Options) -> anyhow::Result<Self> {
         let (told, boots) = mpsc::unbounded_channel();
-        let launcher: Launcher = Arc::new(move |boot: Boot| {
-            let mut stop = boot.stop.clone();
-            let heard = told.send(boot);
-            Box::pin(async move {
-                heard.map_err(|_| "the test is over".to_owned())?;
-                // Whoever plays the instance stops when it is told to.
-                let _ = stop.wait_for(|stop| *stop).await;
-                Ok(())
-            })
-        });
+        let launcher = played_instances(told);
         let stack = Stack::start(Options { launcher, ..options }).await?;
         let client = stack.client()?;
         Ok(Self { stack, client, boots })

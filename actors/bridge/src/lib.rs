@@ -3,8 +3,8 @@
 //! Owns the connection of this process. Everybody of a higher row asks it; upward it only tells:
 //! a request that arrives goes to the [`Recipient`] that serves its subject. A restart of the actor
 //! goes on with the connection if it still stands, else makes another, and serves the same subjects;
-//! nothing that NATS acknowledged is lost. While NATS is away every question is answered [`BridgeError::Away`] at once, and the
-//! connection is tried again with growing pauses.
+//! nothing that NATS acknowledged is lost. While NATS is away every question is answered
+//! [`BridgeError::Away`] at once, and the connection is tried again with growing pauses.
 
 mod actor;
 mod batch;
@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use stream_protocol::subjects::{self, Bucket};
-use stream_protocol::{Cursor, Direction, Page, Posted, Reply, SessionId, Versioned};
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{Cursor, Direction, Posted, Reply, SessionId, Versioned};
 use stream_supervisor::{Limits, Mailbox, Recipient, Restart, Supervisor};
 
 pub use error::{BridgeError, ConfigError};
@@ -219,20 +219,6 @@ impl Bridge {
         generation: u64,
     ) -> Tail {
         Tail::new(self.clone(), session, direction, after, generation)
-    }
-
-    /// Returns the signals after `after`, of all generations; without a cursor those of
-    /// `generation` from the beginning. [`BridgeError::HistoryGone`] when the log no longer reaches
-    /// back to `after`.
-    pub async fn signals(
-        &self,
-        session: &SessionId,
-        direction: Direction,
-        after: Option<Cursor>,
-        generation: u64,
-    ) -> Result<Page, BridgeError> {
-        let subject = subjects::signal(session, direction);
-        self.0.ask(signals::ReadLog { subject, after, generation }).await?
     }
 
     /// Asks whoever serves `subject`. A typed refusal of theirs is [`BridgeError::Refused`].

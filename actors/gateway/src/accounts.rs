@@ -10,7 +10,7 @@ use stream_protocol::{Code, Refusal, TokenKind};
 use stream_tokens::{Mint, Revocation, Tokens};
 use zeroize::Zeroizing;
 
-use crate::clock;
+use crate::clock::{self, END_OF_TIME};
 
 /// What is kept of an account. The token is not: only the id that it must have.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -131,9 +131,6 @@ pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Account>, Refusal> {
 
 /// Longer than the token of a socket may live.
 const TICKETS: Duration = Duration::from_secs(3600);
-
-/// The last moment that a token can name: the end of the year 9999.
-const END_OF_TIME: u64 = 253_402_300_799;
 
 fn end_of_life(at: u64, now: u64) -> Result<Duration, Refusal> {
     if at <= now || at > END_OF_TIME {

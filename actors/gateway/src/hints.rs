@@ -23,8 +23,8 @@ pub(crate) struct Hints<'a> {
 }
 
 impl<'a> Hints<'a> {
-    /// Follows the document of `session` from now on: what is read after this and before [`Hints::next`] cannot
-    /// change unnoticed.
+    /// Follows the document of `session` from now on: what is read after this and before
+    /// [`Hints::next`] cannot change unnoticed.
     pub(crate) async fn follow(
         bridge: &'a Bridge,
         session: &'a SessionId,

@@ -1,13 +1,12 @@
 //! The client's signaling socket: who may open it, and its upgrade.
 
-mod allowance;
 mod relay;
 mod verdict;
 
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
-use stream_protocol::{Cursor, Direction, Op, SessionId, TokenKind};
+use stream_protocol::{Direction, Op, SessionId, TokenKind};
 use stream_socket::{Carrier, Frames};
 use stream_supervisor::detached;
 
@@ -29,20 +28,6 @@ struct Opening {
     after: Option<String>,
     /// Whether the client wants tickets: fresh tokens with which it can open the socket again.
     tickets: Option<String>,
-}
-
-impl Opening {
-    fn frames(&self) -> Result<Frames, Refused> {
-        let after = match self.after.as_deref() {
-            None => return Ok(Frames::Bare),
-            Some("") => None,
-            Some(text) => {
-                let cursor = text.parse::<Cursor>();
-                Some(cursor.map_err(|_| malformed("after is a cursor, or empty"))?)
-            }
-        };
-        Ok(Frames::Enveloped { after })
-    }
 }
 
 /// GET `/1.0/sessions/{id}/sockets/slave`: relays signals between the client and the instance.
@@ -71,7 +56,8 @@ pub(crate) async fn open(
     let document = documents::read(&state.bridge, &session).await?.value;
     let verdict = verdict(Some(&document), generation);
     let ice_renewal = opening.ice_renewal.unwrap_or(document.ice_renewal);
-    let frames = opening.frames()?;
+    let frames = Frames::asked(opening.after.as_deref())
+        .map_err(|_| malformed("after is a cursor, or empty"))?;
     let (response, mouth, ears) = stream_socket::open(&request, payload)
         .map_err(|_| malformed("this path is for WebSocket connections"))?;
 

@@ -5,6 +5,7 @@
 //! between our own programs carries `"v":1` and ignores members it does not know.
 
 mod agent;
+mod allowance;
 mod ams_instance;
 mod commands;
 mod http;
@@ -21,6 +22,7 @@ mod userdata;
 mod version;
 
 pub use agent::{Application, Presence};
+pub use allowance::Allowance;
 pub use ams_instance::AmsInstance;
 pub use commands::{ClientReport, ClientState, Commands, Report, ReportedStatus, Signaling};
 pub use http::{Failure, Success};
@@ -34,8 +36,8 @@ pub use session::{
     SessionDocument, Status,
 };
 pub use signal::{
-    Cursor, Direction, LoggedSignal, MAX_SIGNAL_BYTES, Page, Posted, SIGNAL_BYTES_A_MINUTE,
-    SIGNALS_A_MINUTE, Signal, SignalError, StoredSignal,
+    Cursor, CursorError, Direction, LoggedSignal, MAX_SIGNAL_BYTES, Page, Posted,
+    SIGNAL_BYTES_A_MINUTE, SIGNALS_A_MINUTE, Signal, SignalError, StoredSignal,
 };
 pub use userdata::{MAX_USERDATA_BYTES, Userdata};
 pub use version::{VERSION, Versioned};

@@ -1,23 +1,15 @@
 //! The limit of writes: nobody pushes the signals of others out of the log. Pure.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use stream_protocol::{SIGNAL_BYTES_A_MINUTE as BYTES, SIGNALS_A_MINUTE as SIGNALS, SessionId};
+use stream_protocol::{Allowance, SessionId};
 
-const WINDOW: Duration = Duration::from_secs(60);
-
-/// What each session wrote within its present minute.
+/// What each session may still write within its present minute.
 #[derive(Default)]
 pub(crate) struct Writes {
-    windows: HashMap<SessionId, Window>,
+    windows: HashMap<SessionId, Allowance>,
     cleaned: Option<Instant>,
-}
-
-struct Window {
-    began: Instant,
-    signals: usize,
-    bytes: usize,
 }
 
 impl Writes {
@@ -30,32 +22,29 @@ impl Writes {
         now: Instant,
     ) -> bool {
         self.clean(now);
-        let fresh = Window { began: now, signals: 0, bytes: 0 };
-        let window = self.windows.entry(session.clone()).or_insert(fresh);
-        if now.saturating_duration_since(window.began) >= WINDOW {
-            *window = Window { began: now, signals: 0, bytes: 0 };
-        }
-        if window.signals + signals > SIGNALS || window.bytes + bytes > BYTES {
-            return false;
-        }
-        window.signals += signals;
-        window.bytes += bytes;
-        true
+        let window = self.windows.entry(session.clone());
+        window.or_insert_with(|| Allowance::new(now)).take(signals, bytes, now)
     }
 
     /// Forgets the sessions that have been quiet, once a minute.
     fn clean(&mut self, now: Instant) {
-        let due = |cleaned: Instant| now.saturating_duration_since(cleaned) >= WINDOW;
+        let due = |cleaned: Instant| now.saturating_duration_since(cleaned) >= Allowance::WINDOW;
         if self.cleaned.is_none_or(due) {
             self.cleaned = Some(now);
-            self.windows.retain(|_, window| now.saturating_duration_since(window.began) < WINDOW);
+            self.windows.retain(|_, window| !window.is_over(now));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use stream_protocol::{SIGNAL_BYTES_A_MINUTE as BYTES, SIGNALS_A_MINUTE as SIGNALS};
+
     use super::*;
+
+    const WINDOW: Duration = Allowance::WINDOW;
 
     #[test]
     fn a_session_is_limited_by_count_and_by_bytes_and_admitted_again_later() {

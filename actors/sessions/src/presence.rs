@@ -20,16 +20,15 @@ impl Unit {
     /// A unit that never could launch anything stays silent. One that cannot any more says why: so
     /// clients learn the cause, and not that there is no such application.
     pub(crate) async fn announce_for_ever(&self) {
-        let mut last = None;
-        let mut able = Instant::now();
+        let mut able: Option<(Presence, Instant)> = None;
         let mut catalogue = self.neighbours.ams.catalogue();
         loop {
             let now = match self.presence().await {
                 Ok(presence) => Some(presence),
                 Err(why) => {
                     log::debug!("this agent can launch nothing: {why}");
-                    let last = last.clone().filter(|_| able.elapsed() >= MOMENT);
-                    last.map(|last| Presence { unavailable: Some(why), ..last })
+                    let long = able.as_ref().filter(|(_, since)| since.elapsed() >= MOMENT);
+                    long.map(|(last, _)| Presence { unavailable: Some(why), ..last.clone() })
                 }
             };
             let ready = now.as_ref().is_some_and(|presence| presence.unavailable.is_none());
@@ -38,7 +37,7 @@ impl Unit {
                 None => false,
             };
             if ready {
-                (last, able) = (now, Instant::now());
+                able = now.map(|presence| (presence, Instant::now()));
             }
             let pause = if ready && told { PERIOD } else { AWAY };
             // Earlier when there is something new to launch.

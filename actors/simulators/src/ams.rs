@@ -35,7 +35,9 @@ use tokio::time::error::Elapsed;
 pub use self::faults::Faults;
 use self::instances::NewInstance;
 pub use self::instances::{Instance, Status};
-pub use self::launcher::{Boot, Ended, Launcher, nothing_boots, simulated_instances};
+pub use self::launcher::{
+    Boot, Ended, Launcher, nothing_boots, played_instances, simulated_instances,
+};
 use self::lifecycle::Done;
 use self::service::Service;
 

@@ -1,5 +1,6 @@
 //! Between a socket and the log.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError, Tail};
@@ -32,7 +33,7 @@ impl Carrier {
         &self,
         ears: &mut Ears,
         mut mouth: Mouth,
-        admits: impl Fn(usize) -> bool,
+        mut admits: impl FnMut(usize) -> bool,
     ) -> End {
         loop {
             let heard = async {
@@ -64,13 +65,11 @@ impl Carrier {
     /// Tells the peer what the log has for it, from its cursor on or from the beginning of its
     /// generation.
     pub async fn tell(&self, mouth: Mouth) -> End {
-        match self.tell_on(mouth).await {
-            Ok(never) => match never {},
-            Err(end) => end,
-        }
+        let Err(end) = self.tell_on(mouth).await;
+        end
     }
 
-    async fn tell_on(&self, mut mouth: Mouth) -> Result<std::convert::Infallible, End> {
+    async fn tell_on(&self, mut mouth: Mouth) -> Result<Infallible, End> {
         let after = match self.frames {
             Frames::Bare => None,
             Frames::Enveloped { after } => after,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use stream_protocol::{Cursor, LoggedSignal, Posted, Signal, SignalError, SignalId};
+use stream_protocol::{Cursor, CursorError, LoggedSignal, Posted, Signal, SignalError, SignalId};
 
 use crate::{CloseCode, End};
 
@@ -41,6 +41,16 @@ struct Incoming {
 }
 
 impl Frames {
+    /// What the peer asks for with `after` in the address: nothing for bare frames, an empty text
+    /// for envelopes from the beginning, or a cursor. Refuses any other text.
+    pub fn asked(after: Option<&str>) -> Result<Self, CursorError> {
+        Ok(match after {
+            None => Self::Bare,
+            Some("") => Self::Enveloped { after: None },
+            Some(text) => Self::Enveloped { after: Some(text.parse()?) },
+        })
+    }
+
     /// The frame that carries `logged` to the peer.
     pub(crate) fn write(self, logged: &LoggedSignal) -> String {
         match self {

@@ -11,7 +11,7 @@ use anyhow::Context;
 use futures_util::future::try_join_all;
 use serde_json::json;
 use stream_pki::{Identity, Trust, client_config};
-use stream_simulators::ams::{Launcher, simulated_instances};
+use stream_simulators::ams::{Launcher, nothing_boots, simulated_instances};
 use stream_simulators::client::Gateway;
 use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
@@ -91,7 +91,7 @@ pub(super) async fn run() -> anyhow::Result<Report> {
 /// Creations as fast as they go, of sessions whose instances boot at once and never attach; beside
 /// them launches.
 async fn burst() -> anyhow::Result<(Side, Side)> {
-    let stack = Stack::start(options(absent_instances())).await?;
+    let stack = Stack::start(options(nothing_boots())).await?;
     let gateways = (0..CLIENTS).map(|_| stack.client()).collect::<anyhow::Result<Vec<_>>>()?;
     let ams = (0..CLIENTS).map(|_| Ams::of(&stack)).collect::<anyhow::Result<Vec<_>>>()?;
     let (mut ours, mut launches) = (Side::default(), Side::default());
@@ -127,17 +127,6 @@ async fn burst() -> anyhow::Result<(Side, Side)> {
 fn options(launcher: Launcher) -> Options {
     // No session waits for a place.
     Options { launcher, capacity: 10_000, ..Options::default() }
-}
-
-/// Instances that boot and never say a word.
-fn absent_instances() -> Launcher {
-    std::sync::Arc::new(|boot: stream_simulators::ams::Boot| {
-        Box::pin(async move {
-            let mut stop = boot.stop;
-            let _ = stop.wait_for(|stop| *stop).await;
-            Ok(())
-        })
-    })
 }
 
 /// What this process holds in memory, in MiB (`proc(5)`).

@@ -5,7 +5,6 @@
 //! connection.
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -13,7 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use stream_pki::{Trust, client_config};
 use stream_protocol::{SessionId, Userdata};
-use stream_simulators::ams::{Boot, Launcher};
+use stream_simulators::ams::played_instances;
 use stream_turn::{Side, Signer};
 use tokio::sync::mpsc;
 
@@ -77,13 +76,14 @@ async fn request() -> anyhow::Result<Figure> {
     let (told, mut boots) = mpsc::unbounded_channel();
     let stack = Stack::start(Options {
         coturn: Coturn::find().is_some(),
-        launcher: silent_instances(told),
+        launcher: played_instances(told),
         ..Options::default()
     });
     let stack = stack.await?;
     stack.client()?.create(APPLICATION, Default::default()).await?;
     let boot = tokio::time::timeout(BOOT_WITHIN, boots.recv()).await?;
-    let userdata: Userdata = serde_json::from_str(&boot.context("no instance has booted")?)?;
+    let userdata: Userdata =
+        serde_json::from_str(&boot.context("no instance has booted")?.user_data)?;
 
     let tls = client_config(&Trust::Pins(vec![stack.site.agent_pin()?]), None)?;
     let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
@@ -111,17 +111,4 @@ async fn per_second(client: &reqwest::Client, request: &reqwest::Request) -> any
         client.execute(request).await?.error_for_status()?.bytes().await?;
     }
     Ok(f64::from(REQUESTS) / started.elapsed().as_secs_f64())
-}
-
-/// Instances that only hand over what they were booted with.
-fn silent_instances(told: mpsc::UnboundedSender<String>) -> Launcher {
-    Arc::new(move |boot: Boot| {
-        let heard = told.send(boot.user_data.clone());
-        Box::pin(async move {
-            heard.map_err(|_| "the bench is over".to_owned())?;
-            let mut stop = boot.stop;
-            let _ = stop.wait_for(|stop| *stop).await;
-            Ok(())
-        })
-    })
 }

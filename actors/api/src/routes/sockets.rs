@@ -6,7 +6,7 @@ use actix_web::web::{Data, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
-use stream_protocol::{Commands, Cursor, DesiredState, Op, SessionId};
+use stream_protocol::{Commands, DesiredState, Op, SessionId};
 use stream_sessions::SessionsError;
 use stream_socket::{
     Carrier, CloseCode, Ears, End, Frames, Mouth, close, keep_alive, open, open_for, persist,
@@ -37,14 +37,7 @@ struct Resuming {
 fn frames(query: &str) -> Result<Frames, ApiError> {
     let wrong = || ApiError::malformed("after is a cursor, or empty");
     let Query(Resuming { after }) = Query::from_query(query).map_err(|_| wrong())?;
-    Ok(match after.as_deref() {
-        None => Frames::Bare,
-        Some("") => Frames::Enveloped { after: None },
-        Some(text) => {
-            let cursor: Cursor = text.parse().map_err(|_| wrong())?;
-            Frames::Enveloped { after: Some(cursor) }
-        }
-    })
+    Frames::asked(after.as_deref()).map_err(|_| wrong())
 }
 
 /// `GET /1.0/sessions/{id}/sockets/master`: signals both ways. Bare ones are those of the present
@@ -227,6 +220,8 @@ async fn hear_reports(
 
 #[cfg(test)]
 mod tests {
+    use stream_protocol::Cursor;
+
     use super::*;
 
     #[test]

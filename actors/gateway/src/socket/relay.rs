@@ -1,19 +1,17 @@
 //! One client's socket: signals both ways until somebody ends it.
 
-use std::cell::RefCell;
 use std::future::pending;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::{self, Bucket};
-use stream_protocol::{Ask, ClientIce, IceServer, SessionDocument, SessionId, ShareId};
+use stream_protocol::{Allowance, Ask, ClientIce, IceServer, SessionDocument, SessionId, ShareId};
 use stream_socket::{Carrier, CloseCode, Ears, End, Mouth, close, keep_alive, persist};
 use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::allowance::Allowance;
 use super::verdict::verdict;
 use crate::hints::Hints;
 use crate::sessions::OWNER_DEADLINE;
@@ -47,8 +45,8 @@ impl Relay {
     pub(crate) async fn run(self, mouth: Mouth, mut ears: Ears, verdict: Option<End>) {
         let (session, generation) = (self.session().clone(), self.carrier.generation);
         log::info!("client socket opened, session {session}, client {generation}");
-        let allowance = RefCell::new(Allowance::new(Instant::now()));
-        let admits = |bytes| allowance.borrow_mut().take(bytes, Instant::now());
+        let mut allowance = Allowance::new(Instant::now());
+        let admits = |bytes| allowance.take(1, bytes, Instant::now());
         let end = match verdict {
             Some(end) => end,
             None => tokio::select! {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 /// Runs the program of an instance once AMS has booted it.
@@ -29,6 +29,20 @@ pub fn nothing_boots() -> Launcher {
     Arc::new(|boot| {
         Box::pin(async move {
             let mut stop = boot.stop;
+            asked_to_stop(&mut stop).await;
+            Ok(())
+        })
+    })
+}
+
+/// Returns a launcher that hands every instance over to whoever plays it: it runs until it is told
+/// to stop, and fails when nobody is there to play it.
+pub fn played_instances(players: mpsc::UnboundedSender<Boot>) -> Launcher {
+    Arc::new(move |boot| {
+        let mut stop = boot.stop.clone();
+        let taken = players.send(boot);
+        Box::pin(async move {
+            taken.map_err(|_| "nobody plays instances any more".to_owned())?;
             asked_to_stop(&mut stop).await;
             Ok(())
         })

@@ -1,11 +1,10 @@
 //! Sessions whose instances say again whatever they hear.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use stream_protocol::Userdata;
-use stream_simulators::ams::{Boot, Launcher};
+use stream_simulators::ams::played_instances;
 use stream_supervisor::detached;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -25,14 +24,14 @@ impl Ours {
     pub(super) async fn start(sessions: usize) -> anyhow::Result<Self> {
         let (told, mut boots) = mpsc::unbounded_channel();
         let capacity = u32::try_from(sessions)?;
-        let options = Options { launcher: booted(told), capacity, ..Options::default() };
+        let options = Options { launcher: played_instances(told), capacity, ..Options::default() };
         let stack = Stack::start(options).await?;
         let client = stack.client()?;
         let mut lines = Vec::with_capacity(sessions);
         for _ in 0..sessions {
             let created = client.create(APPLICATION, Default::default()).await?;
             let boot = timeout(BOOT_WITHIN, boots.recv()).await?.context("AMS is gone")?;
-            let userdata: Userdata = serde_json::from_str(&boot)?;
+            let userdata: Userdata = serde_json::from_str(&boot.user_data)?;
             let Userdata { agent_url, session_id, token, .. } = userdata;
             let agent = agent_url.replacen("https", "wss", 1);
             let socket = |which| format!("{agent}/1.0/sessions/{session_id}/sockets/{which}");
@@ -52,23 +51,10 @@ impl Ours {
 }
 
 /// Ends with the socket.
-pub(super) async fn say_again(mut socket: Socket) {
+async fn say_again(mut socket: Socket) {
     while let Ok(text) = socket.hear().await {
         if socket.say(text).await.is_err() {
             return;
         }
     }
-}
-
-/// Instances that hand over what they were booted with.
-fn booted(told: mpsc::UnboundedSender<String>) -> Launcher {
-    Arc::new(move |boot: Boot| {
-        let heard = told.send(boot.user_data.clone());
-        Box::pin(async move {
-            heard.map_err(|_| "the bench is over".to_owned())?;
-            let mut stop = boot.stop;
-            let _ = stop.wait_for(|stop| *stop).await;
-            Ok(())
-        })
-    })
 }
