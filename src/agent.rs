@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Deserialize;
 use serde_json::Value;
-use stream_admin::Admin;
+use stream_admin::{Admin, Drain};
 use stream_ams::Ams;
 use stream_api::Api;
 use stream_bridge::Bridge;
@@ -18,6 +18,7 @@ use stream_tokens::{Side, Tokens};
 use stream_turn::Turn;
 
 use crate::config::{self, ConfigError};
+use crate::program::Service;
 
 /// How long the actors have to finish, after the last request was answered.
 const SHUT_DOWN: Duration = Duration::from_secs(10);
@@ -62,6 +63,9 @@ pub struct Agent {
     pub tokens: Tokens,
     pub admin: Admin,
     pub api: Api,
+    sessions: Sessions,
+    drain: Drain,
+    patience: Duration,
 }
 
 impl Agent {
@@ -77,21 +81,51 @@ impl Agent {
         let tokens = Tokens::start(config.tokens, Side::Agent, bridge.clone(), &supervisor)?;
         let turn = Turn::start(config.turn, bridge.clone(), &supervisor)?;
         let neighbours = Neighbours { ams, bridge, tokens: tokens.clone(), turn: turn.clone() };
-        let sessions = Sessions::start(config.agent, pki.served(), neighbours, &supervisor);
+        let drain = Drain::default();
+        let sessions = Sessions::start(config.agent, pki.served(), neighbours, &drain, &supervisor);
         let asked = (tokens.clone(), turn);
         let desk = move |wish| answer(asked.clone(), wish);
-        let admin = Admin::start(config.admin, config.debug, &supervisor, desk)?;
-        let api =
-            Api::start(config.api, pki.served(), sessions, tokens.clone(), supervisor.clone())
-                .context("the api cannot listen")?;
-        Ok(Self { supervisor, tokens, admin, api })
+        let patience = config.admin.drain();
+        let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, desk)?;
+        let api = Api::start(
+            config.api,
+            pki.served(),
+            sessions.clone(),
+            tokens.clone(),
+            supervisor.clone(),
+        )
+        .context("the api cannot listen")?;
+        Ok(Self { supervisor, tokens, admin, api, sessions, drain, patience })
     }
 
     /// Lets requests under way finish, then stops the actors, the last one started first.
     pub async fn stop(&self) {
         self.api.stop().await;
+        self.sessions.leave().await;
         self.admin.remove();
         self.supervisor.shut_down(SHUT_DOWN).await;
+    }
+}
+
+impl Service for Agent {
+    async fn fatal(&self) -> String {
+        self.supervisor.fatal().await
+    }
+
+    fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    async fn drained(&self) {
+        self.sessions.drained().await;
+    }
+
+    async fn stop(self) {
+        Self::stop(&self).await;
     }
 }
 

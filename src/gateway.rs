@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::Deserialize;
-use stream_admin::Admin;
+use stream_admin::{Admin, Drain};
 use stream_bridge::Bridge;
 use stream_gateway::Gateway;
 use stream_gateway::admin::Desk;
@@ -14,6 +14,7 @@ use stream_supervisor::Supervisor;
 use stream_tokens::{Side, Tokens};
 
 use crate::config::{self, ConfigError};
+use crate::program::Service;
 
 /// How long the actors have to finish, after the last request was answered.
 const SHUT_DOWN: Duration = Duration::from_secs(10);
@@ -52,6 +53,8 @@ pub struct RunningGateway {
     pub supervisor: Supervisor,
     pub admin: Admin,
     pub gateway: Gateway,
+    drain: Drain,
+    patience: Duration,
 }
 
 impl RunningGateway {
@@ -65,10 +68,11 @@ impl RunningGateway {
         let page_base = config.gateway.page_base();
         let desk = Desk { bridge: bridge.clone(), tokens: tokens.clone(), page_base };
         let desk = move |request| desk.clone().answer(request);
-        let admin = Admin::start(config.admin, config.debug, &supervisor, desk)?;
+        let (drain, patience) = (Drain::default(), config.admin.drain());
+        let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, desk)?;
         let gateway =
-            Gateway::start(config.gateway, pki.served(), bridge, tokens, supervisor.clone())?;
-        Ok(Self { supervisor, admin, gateway })
+            Gateway::start(config.gateway, pki.served(), bridge, tokens, &drain, &supervisor)?;
+        Ok(Self { supervisor, admin, gateway, drain, patience })
     }
 
     /// Lets requests under way finish, then stops the actors, the last one started first.
@@ -76,5 +80,27 @@ impl RunningGateway {
         self.gateway.stop().await;
         self.admin.remove();
         self.supervisor.shut_down(SHUT_DOWN).await;
+    }
+}
+
+impl Service for RunningGateway {
+    async fn fatal(&self) -> String {
+        self.supervisor.fatal().await
+    }
+
+    fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    async fn drained(&self) {
+        self.gateway.drained().await;
+    }
+
+    async fn stop(self) {
+        Self::stop(&self).await;
     }
 }

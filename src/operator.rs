@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
-use stream_admin::{Client, Crash, Fault};
+use stream_admin::{Client, ClientError, Crash, Draining, Fault};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -46,6 +46,18 @@ pub enum Command {
         /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Have the running service end in order: it takes nothing new, hands over what it serves, and
+    /// ends with exit code 0, when that is done or at the deadline. Returns when it has ended.
+    Drain {
+        /// How long that may take: seconds, or such as 90s or 5m; by default as configured.
+        #[arg(long, value_name = "TIME", value_parser = seconds_of)]
+        deadline: Option<u64>,
+        /// Take the order back: the service goes on as before.
+        #[arg(long, conflicts_with = "deadline")]
+        cancel: bool,
         #[command(flatten)]
         door: Door,
     },
@@ -102,6 +114,14 @@ impl Command {
                 let report = ask(Client::new(door.path(default_config)?).status())?;
                 println!("{}", if json { report.json() } else { report.to_string() });
             }
+            Self::Drain { cancel: true, door, .. } => {
+                ask(Client::new(door.path(default_config)?).cancel_drain())?;
+                println!("the drain is cancelled");
+            }
+            Self::Drain { deadline, door, .. } => {
+                let client = Client::new(door.path(default_config)?);
+                ask(drain(&client, deadline))?;
+            }
             Self::Crash { actor, how, times, at_once, door } => {
                 let client = Client::new(door.path(default_config)?);
                 let crash = Crash { actor, fault: how.fault(), times, at_once };
@@ -112,10 +132,48 @@ impl Command {
     }
 }
 
+/// How often a service that drains is asked how far it is.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Has the service drain, and says on standard error how far it is, until it has ended or the order
+/// is taken back.
+async fn drain(client: &Client, deadline_s: Option<u64>) -> Result<(), ClientError> {
+    client.drain(deadline_s).await?;
+    let mut told = None;
+    loop {
+        match client.draining().await {
+            Ok(Draining { left_s: None, .. }) => {
+                eprintln!("the drain was cancelled");
+                return Ok(());
+            }
+            Ok(Draining { left_s: Some(left_s), left }) => {
+                if told.replace(left) != Some(left) {
+                    eprintln!("draining: {left} left, at most {left_s} s");
+                }
+            }
+            // It does not answer any more: that is what was wanted.
+            Err(ClientError::Away { .. } | ClientError::TimedOut) => {
+                eprintln!("the service has ended");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Reads a length of time, such as `90`, `90s` or `5m`, in seconds.
+fn seconds_of(text: &str) -> Result<u64, String> {
+    let (count, unit) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let seconds = count.parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
+    seconds.ok_or_else(|| "such as 90, 90s or 5m".to_owned())
+}
+
 /// Runs one request to the end.
-pub fn ask<T>(
-    request: impl Future<Output = Result<T, stream_admin::ClientError>>,
-) -> Result<T, stream_admin::ClientError> {
+pub fn ask<T>(request: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
     actix::System::new().block_on(request)
 }
 
@@ -154,6 +212,17 @@ fn at(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_of_time_is_seconds_or_minutes() {
+        assert_eq!(
+            (seconds_of("90"), seconds_of("90s"), seconds_of("5m")),
+            (Ok(90), Ok(90), Ok(300))
+        );
+        for text in ["", "s", "m", "-1", "1h", "1.5", "18446744073709551615m"] {
+            assert!(seconds_of(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_moment_is_a_time_from_now_or_a_date() {

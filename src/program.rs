@@ -1,8 +1,10 @@
 //! What both programs do alike: logging, exit codes, running until told to stop.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use log::LevelFilter;
+use stream_admin::Drain;
 
 use crate::config::ConfigError;
 use crate::init::File;
@@ -49,37 +51,63 @@ fn code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Starts a service in an actix system of its own, waits for SIGTERM or SIGINT, and stops it. So it
-/// does when `fatal` ends, which says why the service cannot go on; that is an error then.
-pub fn run<S, F: Future<Output = String>>(
-    start: impl FnOnce() -> anyhow::Result<S>,
-    fatal: impl FnOnce(&S) -> F,
-    stop: impl AsyncFnOnce(S),
-) -> anyhow::Result<()> {
+/// What both programs run.
+pub trait Service {
+    /// Ends when the service cannot go on, with the reason.
+    fn fatal(&self) -> impl Future<Output = String>;
+
+    /// The order to end.
+    fn drain(&self) -> &Drain;
+
+    /// How long carrying that out may take when the order does not say.
+    fn patience(&self) -> Duration;
+
+    /// Returns when nothing is left that others could take over, or that ends by itself.
+    fn drained(&self) -> impl Future<Output = ()>;
+
+    /// Ends the service, whatever is left.
+    fn stop(self) -> impl Future<Output = ()>;
+}
+
+/// Starts a service in an actix system of its own, runs it until it is told to end, by SIGTERM,
+/// SIGINT or an operator, lets it drain, and stops it. A second signal stops it at once. So does
+/// what the service cannot recover from; that is an error then.
+pub fn run<S: Service>(start: impl FnOnce() -> anyhow::Result<S>) -> anyhow::Result<()> {
     actix::System::new().block_on(async {
         let service = start()?;
+        let signals = asked_to_stop(service.drain(), service.patience());
         let given_up = tokio::select! {
-            signal = asked_to_stop() => {
-                log::info!("stopping on {}", signal?);
+            signal = signals => {
+                log::info!("stopping at once on another {}", signal?);
                 None
             }
-            cause = fatal(&service) => {
+            () = service.drain().over(async || service.drained().await) => None,
+            cause = service.fatal() => {
                 log::error!("stopping: {cause}");
                 Some(GaveUp(cause))
             }
         };
-        stop(service).await;
+        service.stop().await;
         given_up.map_or(Ok(()), |gave_up| Err(gave_up.into()))
     })
 }
 
-async fn asked_to_stop() -> std::io::Result<&'static str> {
+/// Gives the order to drain on a first signal, and returns on one that comes while it is carried
+/// out.
+async fn asked_to_stop(drain: &Drain, patience: Duration) -> std::io::Result<&'static str> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
+    loop {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        if drain.is_on() {
+            return Ok(name);
+        }
+        log::info!("stopping on {name}");
+        drain.begin(patience);
     }
 }
 
@@ -94,24 +122,73 @@ pub fn print_files(files: &[File]) {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::future::{pending, ready};
+    use std::rc::Rc;
 
     use super::*;
 
+    /// Notes that it was stopped, and when it was drained before.
+    #[derive(Default)]
+    struct Sample {
+        breaks: bool,
+        drain: Drain,
+        drained: Rc<Cell<bool>>,
+        stopped: Rc<Cell<bool>>,
+    }
+
+    impl Service for Sample {
+        async fn fatal(&self) -> String {
+            match self.breaks {
+                true => "turn failed too often".to_owned(),
+                false => pending().await,
+            }
+        }
+
+        fn drain(&self) -> &Drain {
+            &self.drain
+        }
+
+        fn patience(&self) -> Duration {
+            Duration::from_secs(60)
+        }
+
+        fn drained(&self) -> impl Future<Output = ()> {
+            self.drained.set(true);
+            ready(())
+        }
+
+        async fn stop(self) {
+            self.stopped.set(true);
+        }
+    }
+
     #[test]
     fn a_service_whose_supervisor_gives_up_is_stopped_and_ends_with_70() {
-        let stopped = Cell::new(false);
-        let fatal = |_: &()| async { "turn failed too often".to_owned() };
-        let error = run(|| Ok(()), fatal, async |()| stopped.set(true)).expect_err("given up");
+        let stopped = Rc::new(Cell::new(false));
+        let sample = Sample { breaks: true, stopped: Rc::clone(&stopped), ..Sample::default() };
+        let error = run(|| Ok(sample)).expect_err("given up");
         assert!(stopped.get());
         assert_eq!(code(&error), 70);
         assert_eq!(error.to_string(), "the supervisor gave up: turn failed too often");
     }
 
     #[test]
+    fn a_service_that_is_told_to_drain_does_and_ends_well() {
+        let (drained, stopped) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
+        let sample = Sample {
+            drained: Rc::clone(&drained),
+            stopped: Rc::clone(&stopped),
+            ..Sample::default()
+        };
+        sample.drain.begin(Duration::from_secs(60));
+        run(|| Ok(sample)).expect("a good end");
+        assert!(drained.get() && stopped.get());
+    }
+
+    #[test]
     fn a_service_that_does_not_start_ends_with_1() {
-        let fatal = |_: &()| std::future::pending();
         let start = || anyhow::bail!("the port is taken");
-        let error = run(start, fatal, async |()| ()).expect_err("not started");
+        let error = run::<Sample>(start).expect_err("not started");
         assert_eq!(code(&error), 1);
     }
 }

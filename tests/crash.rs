@@ -136,7 +136,7 @@ impl House {
 }
 
 fn owner(document: &SessionDocument) -> &str {
-    document.owner.as_ref().map_or("", |owner| owner.agent.as_str())
+    document.owner.as_ref().map_or("", |owner| owner.as_str())
 }
 
 /// When the owner is struck.

@@ -94,9 +94,5 @@ fn check(path: PathBuf) -> anyhow::Result<()> {
 fn run(path: PathBuf) -> anyhow::Result<()> {
     program::start_logging();
     let config = AgentConfig::read(&path)?;
-    program::run(
-        || Agent::start(config),
-        |agent| agent.supervisor.fatal(),
-        async |agent| agent.stop().await,
-    )
+    program::run(|| Agent::start(config))
 }

@@ -56,11 +56,7 @@ fn main() -> ExitCode {
         }
         Command::AmsSimulator(options) => {
             program::start_logging();
-            program::run(
-                || options.start(),
-                |_| std::future::pending(),
-                async |ams| ams.stop().await,
-            )
+            program::run(|| options.start().map(ams::Running::from))
         }
     })
 }

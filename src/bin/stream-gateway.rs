@@ -180,11 +180,7 @@ fn check(path: PathBuf) -> anyhow::Result<()> {
 fn run(path: PathBuf) -> anyhow::Result<()> {
     program::start_logging();
     let config = GatewayConfig::read(&path)?;
-    program::run(
-        || RunningGateway::start(config),
-        |gateway| gateway.supervisor.fatal(),
-        async |gateway| gateway.stop().await,
-    )
+    program::run(|| RunningGateway::start(config))
 }
 
 fn account(command: Account) -> anyhow::Result<()> {

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use stream_admin::Drain;
 use stream_pki::{Fingerprint, Identity, random_text};
 use stream_simulators::ams::{Ams, Config, Faults, Launcher, nothing_boots, simulated_instances};
 
 use super::keys::KeyStore;
 use super::site::Site;
+use crate::program::Service;
 
 /// The application of every stack.
 pub const APPLICATION: &str = "clock";
@@ -176,6 +178,40 @@ impl Options {
             println!("trust password: {password}");
         }
         Ok(ams)
+    }
+}
+
+/// The simulator as a program of its own: it has nothing that outlives it.
+pub struct Running {
+    ams: Ams,
+    drain: Drain,
+}
+
+impl From<Ams> for Running {
+    fn from(ams: Ams) -> Self {
+        Self { ams, drain: Drain::default() }
+    }
+}
+
+impl Service for Running {
+    fn fatal(&self) -> impl Future<Output = String> {
+        std::future::pending()
+    }
+
+    fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn drained(&self) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
+
+    async fn stop(self) {
+        self.ams.stop().await;
     }
 }
 

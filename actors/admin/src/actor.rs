@@ -9,14 +9,13 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stream_protocol::{Ask, Code, Refusal, Reply, Versioned};
-use stream_supervisor::{Limits, Me, Restart, Supervisor, Worker, detached};
+use stream_supervisor::{Limits, Me, Restart, Worker, detached};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::Debug;
-use crate::common::{self, Common};
+use crate::common::{self, Common, House};
 use crate::listener::Socket;
 use crate::wire::{MAX_ANSWER, MAX_REQUEST, Named, read_line};
 
@@ -32,19 +31,18 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 pub(crate) fn start<R, F>(
     socket: Socket,
-    debug: Debug,
-    supervisor: &Supervisor,
+    house: House,
     desk: impl Fn(R) -> F + Clone + Send + 'static,
 ) where
     R: DeserializeOwned + 'static,
     F: Future<Output = Result<Value, Refusal>> + 'static,
 {
-    let house = supervisor.clone();
+    let supervisor = house.supervisor.clone();
     let factory = move || {
         let (house, desk) = (house.clone(), desk.clone());
         let answer: Answer = Rc::new(move |line| {
             let (house, desk) = (house.clone(), desk.clone());
-            Box::pin(async move { answer(&line, debug, &house, &desk).await })
+            Box::pin(async move { answer(&line, &house, &desk).await })
         });
         Actor { socket: socket.clone(), answer }
     };
@@ -111,12 +109,7 @@ async fn serve(mut stream: UnixStream, answer: Answer) -> io::Result<()> {
 }
 
 /// Answers one line; never with a longer one than the other end reads.
-async fn answer<R, F>(
-    line: &[u8],
-    debug: Debug,
-    supervisor: &Supervisor,
-    desk: impl Fn(R) -> F,
-) -> Vec<u8>
+async fn answer<R, F>(line: &[u8], house: &House, desk: impl Fn(R) -> F) -> Vec<u8>
 where
     R: DeserializeOwned,
     F: Future<Output = Result<Value, Refusal>>,
@@ -124,7 +117,7 @@ where
     let answered = async {
         let Named { op } = Versioned::decode(line)?;
         if Common::OPS.contains(&op.as_str()) {
-            return common::answer(Versioned::decode(line)?, debug, supervisor);
+            return common::answer(Versioned::decode(line)?, house);
         }
         desk(Versioned::decode(line)?).await
     };
@@ -142,7 +135,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{Admin, Client, ClientError, Config, Crash, Fault, FaultInjection};
+    use stream_supervisor::Supervisor;
+
+    use crate::{
+        Admin, Client, ClientError, Config, Crash, Debug, Drain, Draining, Fault, FaultInjection,
+    };
 
     #[derive(Deserialize)]
     #[serde(tag = "op")]
@@ -162,6 +159,7 @@ mod tests {
 
     struct House {
         supervisor: Supervisor,
+        drain: Drain,
         client: Client,
         _folder: tempfile::TempDir,
     }
@@ -169,10 +167,10 @@ mod tests {
     fn house(debug: Debug) -> House {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("private/socket");
-        let supervisor = Supervisor::default();
-        let config = Config { socket: socket.clone() };
-        Admin::start(config, debug, &supervisor, desk).unwrap();
-        House { supervisor, client: Client::new(socket), _folder: folder }
+        let (supervisor, drain) = (Supervisor::default(), Drain::default());
+        let config = Config { socket: socket.clone(), drain_s: 30 };
+        Admin::start(config, debug, &supervisor, &drain, desk).unwrap();
+        House { supervisor, drain, client: Client::new(socket), _folder: folder }
     }
 
     fn crash(actor: &str, times: u32) -> Crash {
@@ -194,6 +192,21 @@ mod tests {
         let status = client.status().await.unwrap();
         assert_eq!(status.actors.len(), 1);
         assert_eq!((status.actors[0].name.as_str(), status.actors[0].restarts), ("admin", 0));
+    }
+
+    #[actix::test]
+    async fn a_drain_is_ordered_looked_at_and_taken_back() {
+        let House { client, drain, .. } = &house(Debug::default());
+        assert_eq!(client.draining().await.unwrap(), Draining { left_s: None, left: 0 });
+        client.drain(None).await.unwrap();
+        drain.note(7);
+        let Draining { left_s, left } = client.draining().await.unwrap();
+        assert!((29..=30).contains(&left_s.unwrap()) && left == 7, "the configured time");
+        client.drain(Some(5)).await.unwrap();
+        assert!(client.draining().await.unwrap().left_s.unwrap() <= 5, "the last one counts");
+        client.cancel_drain().await.unwrap();
+        assert!(!drain.is_on());
+        assert_eq!(code(client.cancel_drain().await), Some(Code::Conflict));
     }
 
     #[actix::test]

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
 use crate::actor::DEADLINE;
-use crate::common::{Common, Crash};
+use crate::common::{Common, Crash, Draining};
 use crate::table::StatusReport;
 use crate::wire::{MAX_ANSWER, read_line};
 
@@ -29,6 +29,24 @@ impl Client {
     /// Returns how every actor is.
     pub async fn status(&self) -> Result<StatusReport, ClientError> {
         self.ask(&Common::Status).await
+    }
+
+    /// Has the service end in order, within `deadline_s` seconds or as long as it is configured to
+    /// take.
+    pub async fn drain(&self, deadline_s: Option<u64>) -> Result<(), ClientError> {
+        let Ask {} = self.ask(&Common::Drain { deadline_s }).await?;
+        Ok(())
+    }
+
+    /// Takes that back. Refused by a service that is not draining.
+    pub async fn cancel_drain(&self) -> Result<(), ClientError> {
+        let Ask {} = self.ask(&Common::CancelDrain).await?;
+        Ok(())
+    }
+
+    /// Returns how far the service has come with it.
+    pub async fn draining(&self) -> Result<Draining, ClientError> {
+        self.ask(&Common::Draining).await
     }
 
     /// Makes an actor fail. Refused by a service that is not configured for it, and for an actor

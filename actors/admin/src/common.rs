@@ -1,11 +1,13 @@
 //! What operators ask of every service.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stream_protocol::{Ask, Code, Refusal};
 use stream_supervisor::Supervisor;
 
-use crate::{Debug, FaultInjection};
+use crate::{Debug, Drain, FaultInjection};
 
 /// How often an actor may be made to fail with one request.
 const MAX_TIMES: u32 = 10_000;
@@ -13,13 +15,35 @@ const MAX_TIMES: u32 = 10_000;
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub(crate) enum Common {
+    CancelDrain,
     Crash(Crash),
+    Drain { deadline_s: Option<u64> },
+    Draining,
     Status,
 }
 
 impl Common {
     /// The names of these operations; no service has others that are called so.
-    pub(crate) const OPS: [&str; 2] = ["crash", "status"];
+    pub(crate) const OPS: [&str; 5] = ["cancel_drain", "crash", "drain", "draining", "status"];
+}
+
+/// What these operations are about.
+#[derive(Clone)]
+pub(crate) struct House {
+    pub(crate) debug: Debug,
+    /// How long a drain takes at most when the order does not say.
+    pub(crate) patience: Duration,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) drain: Drain,
+}
+
+/// How far a service has come with its drain.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Draining {
+    /// Seconds until it ends at the latest; none when it is not to end.
+    pub left_s: Option<u64>,
+    /// What it has still to leave to others.
+    pub left: usize,
 }
 
 /// Which actor is to fail, how, and how often.
@@ -58,19 +82,28 @@ impl From<Fault> for stream_supervisor::Fault {
     }
 }
 
-/// Answers for `supervisor`.
-pub(crate) fn answer(
-    request: Common,
-    debug: Debug,
-    supervisor: &Supervisor,
-) -> Result<Value, Refusal> {
+/// Answers for `house`.
+pub(crate) fn answer(request: Common, house: &House) -> Result<Value, Refusal> {
+    let House { debug, patience, supervisor, drain } = house;
     match request {
+        Common::CancelDrain if !drain.cancel() => {
+            Err(Refusal::new(Code::Conflict, "the service is not draining"))
+        }
+        Common::CancelDrain => Ok(json!(Ask {})),
+        Common::Drain { deadline_s } => {
+            drain.begin(deadline_s.map_or(*patience, Duration::from_secs));
+            Ok(json!(Ask {}))
+        }
+        Common::Draining => {
+            let left_s = drain.time_left().map(|left| left.as_secs());
+            Ok(json!(Draining { left_s, left: drain.left() }))
+        }
         Common::Status => {
             let version = env!("CARGO_PKG_VERSION");
             Ok(json!({ "version": version, "actors": supervisor.status() }))
         }
         Common::Crash(crash) => {
-            fail(&crash, debug, supervisor)?;
+            fail(&crash, *debug, supervisor)?;
             Ok(json!(Ask {}))
         }
     }

@@ -3,20 +3,22 @@
 //!
 //! Asked by operators through [`Client`]: one connection carries one request, a line of JSON, and
 //! its answer, another line. The directory of the socket is closed to others, and the peer must run
-//! as the same user or as root. Every service answers `status` and `crash`; what else there is, it
-//! says itself when it starts ([`Admin::start`]). Asks the supervisor, and whoever the service asks
+//! as the same user or as root. Every service answers `status`, `drain` and `crash`; what else there
+//! is, it says itself when it starts ([`Admin::start`]). Asks the supervisor, and whoever the service asks
 //! on its part. A restart loses nothing: operators that connect meanwhile wait in the queue of the
 //! socket, and what is in hand is answered.
 
 mod actor;
 mod client;
 mod common;
+mod drain;
 mod error;
 mod listener;
 mod table;
 mod wire;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -25,10 +27,12 @@ use stream_protocol::Refusal;
 use stream_supervisor::Supervisor;
 
 pub use client::{Client, ClientError};
-pub use common::{Crash, Fault};
+pub use common::{Crash, Draining, Fault};
+pub use drain::Drain;
 pub use error::AdminError;
 pub use table::{ActorReport, FailureReport, StatusReport, moment};
 
+use common::House;
 use listener::Socket;
 
 /// Where operators find the service.
@@ -38,6 +42,21 @@ pub struct Config {
     /// The UNIX socket. Its directory is made when it is missing and must be closed to others
     /// (mode 0700).
     pub socket: PathBuf,
+    /// How long the service may take to end in order when it is told to, by a signal or with
+    /// `drain` and no other deadline, in seconds. Default 60.
+    #[serde(default = "drain_s")]
+    pub drain_s: u64,
+}
+
+fn drain_s() -> u64 {
+    60
+}
+
+impl Config {
+    /// How long the service may take to end in order.
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_s)
+    }
 }
 
 /// What only a service under test does.
@@ -60,8 +79,9 @@ pub enum FaultInjection {
 pub struct Admin(Socket);
 
 impl Admin {
-    /// Binds the socket and answers on it under `supervisor`. A request other than `status` and
-    /// `crash` is read as an `R`, by its member `op`, and answered by `desk`.
+    /// Binds the socket and answers on it under `supervisor`. An order to drain is given to `drain`.
+    /// A request that not every service takes is read as an `R`, by its member `op`, and answered by
+    /// `desk`.
     ///
     /// Refuses a directory that is open to others and a socket on which somebody answers already.
     /// Needs a running actix system.
@@ -69,6 +89,7 @@ impl Admin {
         config: Config,
         debug: Debug,
         supervisor: &Supervisor,
+        drain: &Drain,
         desk: impl Fn(R) -> F + Clone + Send + 'static,
     ) -> Result<Self, AdminError>
     where
@@ -76,7 +97,13 @@ impl Admin {
         F: Future<Output = Result<Value, Refusal>> + 'static,
     {
         let socket = Socket::bind(&config.socket)?;
-        actor::start(socket.clone(), debug, supervisor, desk);
+        let house = House {
+            debug,
+            patience: config.drain(),
+            supervisor: supervisor.clone(),
+            drain: drain.clone(),
+        };
+        actor::start(socket.clone(), house, desk);
         Ok(Self(socket))
     }
 

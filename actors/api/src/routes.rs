@@ -16,7 +16,7 @@ use stream_metrics::Requests;
 use stream_protocol::Op;
 use stream_protocol::openapi::{About, Endpoint};
 use stream_sessions::Sessions;
-use stream_socket::{CloseCode, End};
+use stream_socket::End;
 use stream_supervisor::Supervisor;
 use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
@@ -57,7 +57,7 @@ impl House {
         let mut closing = self.closing.clone();
         // Without a sender there is no unit any more.
         let _ = closing.wait_for(|closing| *closing).await;
-        End::ours(CloseCode::Restart, "the agent is restarting")
+        End::moving("the agent is restarting")
     }
 
     /// Runs a long-poll that may take as long as `wait`; a unit that stops has it answer at once,

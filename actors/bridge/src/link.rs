@@ -12,7 +12,7 @@ use crate::{Config, ConfigError};
 
 /// The first pause after a failed attempt; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// How long one attempt, and one question to the server, may take.
 const PATIENCE: Duration = Duration::from_secs(5);

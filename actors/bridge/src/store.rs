@@ -105,7 +105,8 @@ fn bucket_config(bucket: Bucket, replicas: usize) -> kv::Config {
     };
     match bucket {
         Bucket::Agents => {
-            kv::Config { storage: StorageType::Memory, max_age: Duration::from_secs(15), ..common }
+            // Each record says itself how long it is good.
+            kv::Config { storage: StorageType::Memory, max_age: Duration::from_secs(60), ..common }
         }
         // What others wait for is published: an end, a revocation, a rotation.
         Bucket::Keys | Bucket::Revoked | Bucket::Sessions => kv::Config {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use actix_web::HttpRequest;
 use actix_web::web::Data;
 use serde::Serialize;
-use stream_protocol::{Op, Presence};
+use stream_protocol::{Code, Op, Presence, Refusal};
 
 use crate::agents;
 use crate::answer::{Answer, ok};
@@ -37,13 +37,16 @@ pub(crate) async fn regions(request: HttpRequest, state: Data<State>) -> Answer 
 }
 
 /// GET `/1.0/status`: whether requests can be served; with a token also how many agents there are.
-/// Refuses until the keys are loaded for the first time.
+/// Refuses until the keys are loaded for the first time, and while the gateway drains.
 pub(crate) async fn status(request: HttpRequest, state: Data<State>) -> Answer {
     let caller = has_token(&request, &state);
     if caller {
         authorize(&request, &state, Op::StatusRead, None).await?;
     }
     state.tokens.ready().await?;
+    if state.drain.is_on() {
+        return Err(Refusal::new(Code::Draining, "the gateway is draining").into());
+    }
     let link = state.bridge.link().await;
     let status = if link.connected { "healthy" } else { "unhealthy" };
     let agents = match caller && link.connected {

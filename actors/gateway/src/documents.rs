@@ -98,7 +98,7 @@ async fn has_ended(bridge: &Bridge, id: &SessionId) -> Result<bool, BridgeError>
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Owner, Request};
+    use stream_protocol::Request;
 
     use super::*;
 
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_status_of_a_claimed_session_stays_its_owners() {
-        let owner = Owner { agent: "a".parse().unwrap(), lease_until: 60 };
+        let owner = "a".parse().unwrap();
         let mut document = SessionDocument { owner: Some(owner), ..document() };
         ask_for_the_end(&mut document, Status::Error, "no agent", 7);
         assert_eq!(document.status, Status::Created);

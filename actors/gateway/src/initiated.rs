@@ -151,7 +151,7 @@ fn id(cluster: &str, instance: &str) -> SessionId {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Owner, Screen};
+    use stream_protocol::Screen;
 
     use super::*;
 
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_session_that_lives_is_answered_again_and_one_that_ended_is_not_revived() {
-        let owner = Owner { agent: "a".parse().unwrap(), lease_until: 60 };
+        let owner = "a".parse().unwrap();
         assert_eq!(standing(&document()), Ok(Standing::Lives));
         let owned = SessionDocument { owner: Some(owner), status: Status::Active, ..document() };
         assert_eq!(standing(&owned), Ok(Standing::Lives));

@@ -32,8 +32,10 @@ mod socket;
 mod state;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
 
 use serde::Deserialize;
+use stream_admin::Drain;
 use stream_bridge::Bridge;
 use stream_pki::ServedIdentity;
 use stream_supervisor::Supervisor;
@@ -41,6 +43,11 @@ use stream_tokens::Tokens;
 use tokio::sync::watch;
 
 pub use error::GatewayError;
+
+use socket::Guests;
+
+/// How often a gateway that drains looks whether its clients have gone.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What the operator decides about the gateway.
 #[derive(Clone, Debug, Deserialize)]
@@ -86,10 +93,14 @@ pub struct Gateway {
     address: SocketAddr,
     server: server::Running,
     closing: watch::Sender<bool>,
+    drain: Drain,
+    guests: Guests,
 }
 
 impl Gateway {
-    /// Binds the address and serves on it under `supervisor`.
+    /// Binds the address and serves on it under `supervisor`. On an order to `drain` it says that it
+    /// is not healthy, sends those away who can go on elsewhere, and serves all others until it is
+    /// stopped.
     ///
     /// Refuses a configuration that makes no sense, and an address that is taken.
     pub fn start(
@@ -97,21 +108,39 @@ impl Gateway {
         served: ServedIdentity,
         bridge: Bridge,
         tokens: Tokens,
-        supervisor: Supervisor,
+        drain: &Drain,
+        supervisor: &Supervisor,
     ) -> Result<Self, GatewayError> {
         let (closing, closed) = watch::channel(false);
         let listen = config.listen;
         let workers = config.workers;
-        let state = state::State::new(config, bridge.clone(), tokens, supervisor.clone(), closed)?;
+        let guests = Guests::default();
+        let state = state::State::new(
+            config,
+            bridge.clone(),
+            tokens,
+            supervisor.clone(),
+            closed,
+            drain.clone(),
+            guests.clone(),
+        )?;
 
         let bind = |source| GatewayError::Bind { address: listen, source };
         let listener = TcpListener::bind(listen).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
 
-        initiated::start(&bridge, &supervisor);
-        let server = server::start(listener, workers, served, state, &supervisor);
+        initiated::start(&bridge, supervisor);
+        let server = server::start(listener, workers, served, state, supervisor);
         log::info!("serving clients on {address}");
-        Ok(Self { address, server, closing })
+        Ok(Self { address, server, closing, drain: drain.clone(), guests })
+    }
+
+    /// Returns when no client has a socket here any more.
+    pub async fn drained(&self) {
+        while let left @ 1.. = self.guests.count() {
+            self.drain.note(left);
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Where HTTPS is served, the port included that the system chose for port 0.

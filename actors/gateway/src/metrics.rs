@@ -72,7 +72,7 @@ impl Stored {
         let mut silent = BTreeSet::new();
         for document in documents {
             *sessions.entry(document.status.to_string()).or_default() += 1;
-            let owner = document.owner.as_ref().map(|owner| &owner.agent);
+            let owner = document.owner.as_ref();
             if !document.status.is_final() {
                 silent.extend(owner.filter(|agent| !present.contains(agent)));
             }
@@ -134,7 +134,7 @@ pub(crate) fn size(body: &impl MessageBody) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Owner, Request, SessionId};
+    use stream_protocol::{Request, SessionId};
 
     use super::*;
 
@@ -144,7 +144,7 @@ mod tests {
                 "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
         )
         .unwrap();
-        let owner = Owner { agent: owner.parse().unwrap(), lease_until: 60 };
+        let owner = owner.parse().unwrap();
         let document = SessionDocument::new(SessionId::random(), request, 0, 30);
         SessionDocument { status, owner: Some(owner), ..document }
     }

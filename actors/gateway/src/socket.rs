@@ -3,6 +3,8 @@
 mod relay;
 mod verdict;
 
+use std::sync::{Arc, Weak};
+
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
@@ -17,6 +19,25 @@ use crate::state::State;
 
 use relay::Relay;
 use verdict::verdict;
+
+/// The open sockets, counted.
+#[derive(Clone, Default)]
+pub(crate) struct Guests(Arc<()>);
+
+/// One of them.
+pub(crate) struct Guest {
+    _counted: Weak<()>,
+}
+
+impl Guests {
+    fn enter(&self) -> Guest {
+        Guest { _counted: Arc::downgrade(&self.0) }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        Arc::weak_count(&self.0)
+    }
+}
 
 #[derive(Deserialize)]
 struct Opening {
@@ -69,8 +90,20 @@ pub(crate) async fn open(
         generation,
         exclusive: true,
     };
-    let (tokens, closing) = (state.tokens.clone(), state.closing.clone());
-    let relay = Relay { carrier, ice_renewal, tickets, share, tokens, claims, closing };
-    detached("a client socket", relay.run(mouth, ears, verdict));
+    let relay = Relay {
+        carrier,
+        ice_renewal,
+        tickets,
+        share,
+        tokens: state.tokens.clone(),
+        claims,
+        closing: state.closing.clone(),
+        drain: state.drain.clone(),
+    };
+    let guest = state.guests.enter();
+    detached("a client socket", async move {
+        relay.run(mouth, ears, verdict).await;
+        drop(guest);
+    });
     Ok::<HttpResponse, Refused>(response)
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use actix_web::HttpRequest;
 use actix_web::http::header::HOST;
 use actix_web::http::uri::Authority;
+use stream_admin::Drain;
 use stream_bridge::Bridge;
 use stream_metrics::Requests;
 use stream_protocol::{Code, Refusal, SessionDocument, TokenKind};
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use crate::answer::Refused;
 use crate::caller::Caller;
 use crate::origin::Origins;
+use crate::socket::Guests;
 use crate::{Config, GatewayError, clock};
 
 const MAX_WORKERS: usize = 64;
@@ -33,6 +35,10 @@ pub(crate) struct State {
     pub(crate) token_in_query: bool,
     /// Turns true when the gateway stops.
     pub(crate) closing: watch::Receiver<bool>,
+    /// Whether it is about to.
+    pub(crate) drain: Drain,
+    /// The open sockets of clients.
+    pub(crate) guests: Guests,
     pub(crate) tickets: Tickets,
     socket_base: Option<String>,
 }
@@ -88,6 +94,8 @@ impl State {
         tokens: Tokens,
         supervisor: Supervisor,
         closing: watch::Receiver<bool>,
+        drain: Drain,
+        guests: Guests,
     ) -> Result<Self, GatewayError> {
         config.check()?;
         let socket_base = config.public_url.as_deref().map(socket_base).transpose()?;
@@ -100,6 +108,8 @@ impl State {
             origins: Origins::new(config.allowed_origins),
             token_in_query: config.allow_token_in_query,
             closing,
+            drain,
+            guests,
             tickets,
             socket_base,
         })

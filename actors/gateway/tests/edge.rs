@@ -11,7 +11,7 @@ use reqwest::header::{
 };
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
-use stream_admin::Admin;
+use stream_admin::{Admin, Drain};
 use stream_bridge::Bridge;
 use stream_gateway::admin::{AdminError, Client, Desk};
 use stream_gateway::{Config, Gateway, GatewayError};
@@ -66,16 +66,19 @@ impl Edge {
         };
         let tokens = Tokens::start(keys, Side::Gateway, bridge.clone(), &supervisor).unwrap();
         let served = ServedIdentity::new(identity);
-        let socket = stream_admin::Config { socket: folder.path().join("operator/socket") };
+        let socket = folder.path().join("operator/socket");
+        let socket = stream_admin::Config { socket, drain_s: 60 };
+        let drain = Drain::default();
         let desk = Desk { bridge: bridge.clone(), tokens: tokens.clone(), page_base: None };
         let desk = move |request| desk.clone().answer(request);
-        let admin = Admin::start(socket, Default::default(), &supervisor, desk).unwrap();
+        let admin = Admin::start(socket, Default::default(), &supervisor, &drain, desk).unwrap();
         let gateway = Gateway::start(
             Self::config(),
             served.clone(),
             bridge.clone(),
             tokens.clone(),
-            supervisor.clone(),
+            &drain,
+            &supervisor,
         )
         .unwrap();
 
@@ -212,8 +215,9 @@ async fn a_configuration_that_makes_no_sense_does_not_start() {
     let edge = Edge::start();
     let start = |config| {
         let (bridge, tokens) = (edge.bridge.clone(), edge.tokens.clone());
-        let supervisor = edge.supervisor.clone();
-        Gateway::start(config, edge.served.clone(), bridge, tokens, supervisor).map(drop)
+        let drain = Drain::default();
+        Gateway::start(config, edge.served.clone(), bridge, tokens, &drain, &edge.supervisor)
+            .map(drop)
     };
     let wrong = Config { public_url: Some("http://a.example".into()), ..Edge::config() };
     assert!(matches!(start(wrong), Err(GatewayError::Config(_))));

@@ -40,6 +40,7 @@ export class Stream {
   #url;
   #reopening;
   #reopenings = 0;
+  #pause;
   #settled = false;
   #cursor = "";
   #unstored = new Map();
@@ -136,7 +137,9 @@ export class Stream {
   }
 
   #reopenLater() {
-    const pause = Math.min(REOPEN_AFTER_MS * 2 ** this.#reopenings, REOPENED_MOST_SELDOM_MS);
+    const due = Math.min(REOPEN_AFTER_MS * 2 ** this.#reopenings, REOPENED_MOST_SELDOM_MS);
+    const pause = this.#pause ?? due;
+    this.#pause = undefined;
     this.#reopenings += 1;
     this.#reopening = setTimeout(() => {
       this.#url.searchParams.set("ice_renewal", this.#renewal);
@@ -153,6 +156,8 @@ export class Stream {
       case "candidate":
         return this.#addCandidate({ ...message, candidate: atob(message.candidate) });
       case "error":
+        // A gateway that restarts says when another one is ready for us; the close follows.
+        if (message.retry_after_ms !== undefined) return void (this.#pause = message.retry_after_ms);
         // Once there is a stream, it is the stream that says how it ends.
         if (this.#connected) return console.info("the gateway says", message.message);
         return this.#fail(`The stream failed: ${message.message || "no reason given"}.`);

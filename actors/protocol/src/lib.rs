@@ -32,7 +32,7 @@ pub use ops::{Op, TokenKind};
 pub use refusal::{Code, Refusal};
 pub use requests::{Ask, ClientIce, Initiate, Initiated, Launch, Reply, Terminate};
 pub use session::{
-    Cause, Client, Desired, DesiredState, Idle, Origin, Owner, Request, Role, Screen, ScreenError,
+    Cause, Client, Desired, DesiredState, Idle, Origin, Request, Role, Screen, ScreenError,
     SessionDocument, Status,
 };
 pub use signal::{

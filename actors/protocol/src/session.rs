@@ -21,7 +21,9 @@ pub struct SessionDocument {
     pub origin: Origin,
     /// Counts the clients that joined; every signal belongs to one generation.
     pub generation: u64,
-    pub owner: Option<Owner>,
+    /// The agent that answers for it. It does as long as it gives signs of life: when its presence
+    /// runs out, another agent of the cluster may take over.
+    pub owner: Option<AgentId>,
     /// The AMS cluster the instance runs in; empty until claimed, unless AMS launched it.
     pub cluster: String,
     pub desired: Desired,
@@ -124,14 +126,6 @@ pub enum Origin {
     /// A client, which asked a gateway.
     #[default]
     Client,
-}
-
-/// Who writes a claimed document, and until when nobody else may.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Owner {
-    pub agent: AgentId,
-    /// Unix seconds.
-    pub lease_until: u64,
 }
 
 /// A session that runs without a client.

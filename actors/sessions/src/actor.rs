@@ -42,6 +42,8 @@ impl Worker for Actor {
         });
         let (unit, requests) = (Arc::clone(&self.unit), me.mailbox().recipient::<Inbound>());
         me.spawn(async move { unit.sweep_for_ever(requests).await });
+        let (unit, requests) = (Arc::clone(&self.unit), me.mailbox().recipient::<Inbound>());
+        me.spawn(async move { unit.succeed_for_ever(requests).await });
         let unit = Arc::clone(&self.unit);
         me.spawn(async move { unit.follow_instances().await });
         let unit = Arc::clone(&self.unit);
@@ -302,6 +304,7 @@ impl Handler<AskReadiness> for Actor {
         _: &Me<Self>,
     ) -> Reply<Vec<(&'static str, Result<(), String>)>> {
         let neighbours = self.unit.neighbours.clone();
+        let serves = if self.unit.drain.is_on() { Err("draining".to_owned()) } else { Ok(()) };
         Reply::later(async move {
             let said = |connected: bool, error: Option<String>| match connected {
                 true => Ok(()),
@@ -317,6 +320,7 @@ impl Handler<AskReadiness> for Actor {
                 ("keys", keys),
                 ("relay_secret", relay_secret),
                 ("relays", relays),
+                ("drain", serves),
             ]
         })
     }

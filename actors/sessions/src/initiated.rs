@@ -24,6 +24,9 @@ impl Unit {
         requests: Recipient<Inbound>,
     ) -> Result<(SessionId, String), SessionsError> {
         let id = instance.id.clone();
+        if self.drain.is_on() {
+            return Err(draining());
+        }
         if self.free() == 0 && !locked(&self.instances).contains_key(&id) {
             return Err(full());
         }
@@ -36,7 +39,7 @@ impl Unit {
 
         let received = self.neighbours.bridge.change_session(&session, |document| {
             let deadline = now() + self.config.boot_timeout_s;
-            session::receive(document, self.owner(), &cluster, deadline)
+            session::receive(document, self.agent(), &cluster, deadline)
                 .map_err(|Misfit(why)| SessionsError::Conflict(why))
         });
         let document = received.await?.value;
@@ -53,6 +56,12 @@ impl Unit {
 /// This unit takes no more sessions.
 pub(crate) fn full() -> SessionsError {
     let refusal = Refusal::new(Code::Busy, "this agent has no free capacity");
+    BridgeError::Refused(refusal).into()
+}
+
+/// This unit is to end.
+pub(crate) fn draining() -> SessionsError {
+    let refusal = Refusal::new(Code::Draining, "this agent is draining");
     BridgeError::Refused(refusal).into()
 }
 

@@ -12,7 +12,7 @@ use stream_supervisor::Recipient;
 use stream_tokens::Mint;
 
 use crate::SessionsError;
-use crate::initiated::full;
+use crate::initiated::{draining, full};
 use crate::session::{self, Misfit};
 use crate::unit::{Unit, locked, now};
 
@@ -39,7 +39,7 @@ impl Unit {
         let cause = format!("the launch failed: {}", error.sentence());
         log::warn!("session {id} ends: {cause}");
         let ended = self.neighbours.bridge.change_session(id, |document| {
-            // Who was held up for longer than its lease has no say any more.
+            // Who was held up for longer than it counts as there has no say any more.
             if !session::is_owned_by(document, self.agent()) {
                 return Err(SessionsError::Conflict("session was taken over".to_owned()));
             }
@@ -71,13 +71,16 @@ impl Unit {
     }
 
     async fn claim(&self, id: &SessionId) -> Result<SessionDocument, SessionsError> {
+        if self.drain.is_on() {
+            return Err(draining());
+        }
         if self.free() == 0 {
             return Err(full());
         }
         let cluster = self.neighbours.ams.cluster().await?.id;
         let changed = self.neighbours.bridge.change_session(id, |document| {
             let deadline = now() + self.config.boot_timeout_s;
-            session::claim(document, self.owner(), &cluster, deadline)
+            session::claim(document, self.agent(), &cluster, deadline)
                 .map_err(|Misfit(why)| SessionsError::Conflict(why))
         });
         Ok(changed.await?.value)

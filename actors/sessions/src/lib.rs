@@ -13,11 +13,13 @@ mod idle;
 mod initiated;
 mod launch;
 mod limit;
+mod peers;
 mod presence;
 mod reconcile;
 mod renewal;
 mod session;
 mod signals;
+mod succession;
 mod sweep;
 mod unit;
 
@@ -25,6 +27,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Deserialize;
+use stream_admin::Drain;
 use stream_ams::Ams;
 use stream_bridge::{Bridge, Feed, Tail};
 use stream_pki::ServedIdentity;
@@ -78,8 +81,8 @@ pub struct Config {
     /// an instance, that condemn it.
     #[serde(default = "sighting_s")]
     pub sighting_s: u64,
-    /// Seconds after which the sessions of a unit that gives no sign of life are taken over by
-    /// another unit of its cluster.
+    /// Seconds after which a unit that gives no sign of life counts as gone, 2 to 60. Half as long
+    /// after that its sessions are taken over by other units of its cluster. The same for all units.
     #[serde(default = "lease_s")]
     pub lease_s: u64,
 }
@@ -113,7 +116,7 @@ fn sighting_s() -> u64 {
 }
 
 fn lease_s() -> u64 {
-    60
+    10
 }
 
 /// The neighbours that this actor asks.
@@ -131,23 +134,38 @@ pub struct Sessions {
     mailbox: Mailbox<Actor>,
     bridge: Bridge,
     writes: Arc<Mutex<Writes>>,
+    unit: Arc<Unit>,
 }
 
 impl Sessions {
-    /// Starts the actor. It takes up what this unit owns as soon as NATS is reached.
+    /// Starts the actor. It takes up what this unit owns as soon as NATS is reached, and leaves it
+    /// to others when an order is given to `drain`.
     pub fn start(
         config: Config,
         served: ServedIdentity,
         neighbours: Neighbours,
+        drain: &Drain,
         supervisor: &Supervisor,
     ) -> Self {
         let bridge = neighbours.bridge.clone();
-        let unit = Arc::new(Unit::new(config, served, neighbours));
+        let unit = Arc::new(Unit::new(config, served, neighbours, drain.clone()));
         let writes = Arc::clone(&unit.writes);
         let limits = Limits { mailbox: 8192, at_once: 1024, ..Limits::default() };
+        let kept = Arc::clone(&unit);
         let factory = move || Actor::new(Arc::clone(&unit));
         let mailbox = supervisor.host("sessions", Restart::default(), limits, factory);
-        Self { mailbox, bridge, writes }
+        Self { mailbox, bridge, writes, unit: kept }
+    }
+
+    /// Returns when this unit, which drains, has left all its sessions to others, or nobody is
+    /// there to take them. Without others they wait for the unit to return.
+    pub async fn drained(&self) {
+        self.unit.drained().await;
+    }
+
+    /// Says that this unit is gone, so that nobody has to wait until it is missed.
+    pub async fn leave(&self) {
+        self.unit.leave().await;
     }
 
     /// Returns the session of an instance that AMS launched by itself, and what the instance is to

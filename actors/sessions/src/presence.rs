@@ -7,9 +7,6 @@ use stream_protocol::{Application, Presence};
 
 use crate::unit::Unit;
 
-/// A third of the time after which a silent agent counts as away.
-const PERIOD: Duration = Duration::from_secs(5);
-
 /// What fails for so long is more than a bad moment. What was said before still counts then.
 const MOMENT: Duration = Duration::from_secs(10);
 
@@ -18,37 +15,61 @@ const AWAY: Duration = Duration::from_millis(500);
 
 impl Unit {
     /// A unit that never could launch anything stays silent. One that cannot any more says why: so
-    /// clients learn the cause, and not that there is no such application.
+    /// clients learn the cause, and not that there is no such application; and its sessions stay
+    /// its own.
     pub(crate) async fn announce_for_ever(&self) {
         let mut able: Option<(Presence, Instant)> = None;
+        let mut heard: Option<Instant> = None;
         let mut catalogue = self.neighbours.ams.catalogue();
+        let mut orders = self.drain.watch();
         loop {
-            let now = match self.presence().await {
-                Ok(presence) => Some(presence),
+            orders.borrow_and_update();
+            let (now, ready) = match self.presence().await {
+                Ok(presence) => {
+                    able = Some((presence.clone(), Instant::now()));
+                    (Some(presence), true)
+                }
                 Err(why) => {
                     log::debug!("this agent can launch nothing: {why}");
-                    let long = able.as_ref().filter(|(_, since)| since.elapsed() >= MOMENT);
-                    long.map(|(last, _)| Presence { unavailable: Some(why), ..last.clone() })
+                    let last = able.as_ref().map(|(last, since)| {
+                        let unavailable = (since.elapsed() >= MOMENT).then_some(why);
+                        let draining = self.drain.is_on();
+                        Presence { unavailable, draining, ..last.clone() }
+                    });
+                    (last, false)
                 }
             };
-            let ready = now.as_ref().is_some_and(|presence| presence.unavailable.is_none());
             let told = match &now {
                 Some(presence) => self.announce(presence).await,
                 None => false,
             };
-            if ready {
-                able = now.map(|presence| (presence, Instant::now()));
+            if told
+                && heard.replace(Instant::now()).is_some_and(|last| last.elapsed() >= self.lease())
+            {
+                self.lapsed.notify_one();
             }
-            let pause = if ready && told { PERIOD } else { AWAY };
-            // Earlier when there is something new to launch.
-            let _ = tokio::time::timeout(pause, catalogue.changed()).await;
+            let pause = if ready && told { self.lease() / 4 } else { AWAY };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                // Earlier when there is something new to say.
+                _ = catalogue.changed() => {}
+                Ok(()) = orders.changed() => {}
+            }
         }
     }
 
     async fn announce(&self, presence: &Presence) -> bool {
-        let put = self.neighbours.bridge.put(Bucket::Agents, self.agent().as_str(), presence);
-        let put = put.await.inspect_err(|error| log::debug!("no presence: {error}"));
-        put.is_ok()
+        let (bucket, key) = (Bucket::Agents, self.agent().as_str());
+        let put = self.neighbours.bridge.put_for(bucket, key, presence, self.lease());
+        put.await.inspect_err(|error| log::debug!("no presence: {error}")).is_ok()
+    }
+
+    /// Says that this unit is gone, as far as that can be said now.
+    pub(crate) async fn leave(&self) {
+        let left = self.neighbours.bridge.remove(Bucket::Agents, self.agent().as_str());
+        if let Err(error) = left.await {
+            log::debug!("others notice by themselves that this unit is gone: {error}");
+        }
     }
 
     /// What there is to say, or why this unit can launch nothing.
@@ -67,7 +88,7 @@ impl Unit {
             applications: names.collect(),
             images: ams.images().await.map_err(|error| error.to_string())?,
             capacity: self.free(),
-            draining: false,
+            draining: self.drain.is_on(),
             unavailable: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })

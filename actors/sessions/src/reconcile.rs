@@ -238,7 +238,7 @@ fn seen_twice<K: Ord>(seen: &mut BTreeMap<K, Instant>, key: K, at: Instant, gap:
 
 /// Whether this agent answers for the instance of the session: launched, here, and not ending.
 pub(crate) fn is_served(document: &SessionDocument, rules: &Rules) -> bool {
-    let mine = document.owner.as_ref().is_some_and(|owner| owner.agent == rules.agent);
+    let mine = document.owner.as_ref() == Some(&rules.agent);
     let lives = matches!(document.status, Status::Created | Status::Active);
     mine && lives && document.instance_id.is_some() && document.cluster == rules.cluster
 }

@@ -12,15 +12,13 @@
 //! wants its session to end, and for no other reason. Where it stopped, failed or never came, the
 //! session is over at once.
 
+use std::collections::BTreeSet;
+
 use stream_protocol::{
-    AgentId, DesiredState, InstanceName, Origin, Owner, Report, ReportedStatus, SessionDocument,
-    Status,
+    AgentId, DesiredState, InstanceName, Origin, Report, ReportedStatus, SessionDocument, Status,
 };
 
 use crate::idle;
-
-/// How much the clocks of two agents may differ, so that no lease is taken that still holds.
-const SKEW_S: u64 = 5;
 
 /// How long the deletion of an instance may take until the session is given up.
 const TERMINATING_S: u64 = 600;
@@ -33,7 +31,7 @@ pub(crate) struct Misfit(pub(crate) String);
 /// nobody has launched can be claimed; by its owner again, so that a repeated request is harmless.
 pub(crate) fn claim(
     document: &mut SessionDocument,
-    claimant: Owner,
+    claimant: &AgentId,
     cluster: &str,
     deadline: u64,
 ) -> Result<(), Misfit> {
@@ -41,11 +39,11 @@ pub(crate) fn claim(
         return Err(Misfit(format!("session is {}", document.status)));
     }
     if let Some(owner) = &document.owner
-        && owner.agent != claimant.agent
+        && owner != claimant
     {
-        return Err(Misfit(format!("session is owned by agent {}", owner.agent)));
+        return Err(Misfit(format!("session is owned by agent {owner}")));
     }
-    document.owner = Some(claimant);
+    document.owner = Some(claimant.clone());
     document.cluster = cluster.to_owned();
     if document.origin == Origin::Client {
         document.instance_name.get_or_insert_with(|| InstanceName::of(&document.id, 1));
@@ -58,7 +56,7 @@ pub(crate) fn claim(
 /// it already: any of them may answer AMS. Refuses a session that ends, or of another cluster.
 pub(crate) fn receive(
     document: &mut SessionDocument,
-    claimant: Owner,
+    claimant: &AgentId,
     cluster: &str,
     deadline: u64,
 ) -> Result<(), Misfit> {
@@ -85,45 +83,34 @@ pub(crate) fn instance(document: &SessionDocument) -> Option<&str> {
 
 /// Whether `agent` answers for the session.
 pub(crate) fn is_owned_by(document: &SessionDocument, agent: &AgentId) -> bool {
-    document.owner.as_ref().is_some_and(|owner| owner.agent == *agent)
+    document.owner.as_ref() == Some(agent)
 }
 
-/// Whether another agent of `cluster` left the session without an owner: its lease has run out.
+/// Whether the session is one of `cluster` whose owner is among those that have `left`.
 pub(crate) fn is_abandoned(
     document: &SessionDocument,
-    agent: &AgentId,
+    left: &BTreeSet<AgentId>,
     cluster: &str,
-    now: u64,
 ) -> bool {
-    let Some(owner) = &document.owner else { return false };
-    let ran_out = owner.lease_until.saturating_add(SKEW_S) < now;
-    let lives = !document.status.is_final();
-    owner.agent != *agent && ran_out && lives && document.cluster == cluster
+    let has_left = document.owner.as_ref().is_some_and(|owner| left.contains(owner));
+    has_left && !document.status.is_final() && document.cluster == cluster
 }
 
 /// Makes `heir` the owner of an abandoned session. Refuses when it is none any more.
 pub(crate) fn adopt(
     document: &mut SessionDocument,
-    heir: Owner,
+    heir: &AgentId,
+    left: &BTreeSet<AgentId>,
     cluster: &str,
     now: u64,
 ) -> Result<(), Misfit> {
-    if !is_abandoned(document, &heir.agent, cluster, now) {
+    if !is_abandoned(document, left, cluster) {
         return Err(Misfit("session has an owner".to_owned()));
     }
-    let before = document.owner.replace(heir);
+    let before = document.owner.replace(heir.clone());
     if let Some(before) = before {
-        document.note(now, format!("taken over from agent {}", before.agent));
+        document.note(now, format!("taken over from agent {before}"));
     }
-    Ok(())
-}
-
-/// Lets the lease of the owner run to `lease_until`. Refuses when somebody else is the owner.
-pub(crate) fn renew(document: &mut SessionDocument, renewed: Owner) -> Result<(), Misfit> {
-    if !is_owned_by(document, &renewed.agent) {
-        return Err(Misfit("session was taken over by another agent".to_owned()));
-    }
-    document.owner = Some(renewed);
     Ok(())
 }
 
@@ -232,7 +219,7 @@ pub(crate) enum Due {
 /// Looks at a document that `agent` may have to act on.
 pub(crate) fn due(document: &SessionDocument, agent: &AgentId, now: u64) -> Due {
     let overdue = document.deadline.is_some_and(|deadline| now >= deadline);
-    let mine = document.owner.as_ref().filter(|owner| owner.agent == *agent);
+    let mine = document.owner.as_ref().filter(|owner| *owner == agent);
     match (document.status, mine) {
         (Status::Terminated | Status::Error, _) => Due::Nothing,
         (_, None) if document.owner.is_some() => Due::Nothing,
@@ -280,13 +267,9 @@ mod tests {
         name.parse().unwrap()
     }
 
-    fn owner(name: &str) -> Owner {
-        Owner { agent: agent(name), lease_until: 1060 }
-    }
-
     fn claimed() -> SessionDocument {
         let mut document = created();
-        claim(&mut document, owner("a"), "cluster", 1300).unwrap();
+        claim(&mut document, &agent("a"), "cluster", 1300).unwrap();
         document
     }
 
@@ -299,17 +282,17 @@ mod tests {
         let mut document = claimed();
         let name = document.instance_name.clone();
         assert_eq!(name, Some(InstanceName::of(&document.id, 1)));
-        claim(&mut document, owner("a"), "cluster", 1310).unwrap();
+        claim(&mut document, &agent("a"), "cluster", 1310).unwrap();
         assert_eq!(document.instance_name, name);
     }
 
     #[test]
     fn what_another_agent_owns_or_what_is_ending_is_not_claimed() {
-        let refused = claim(&mut claimed(), owner("b"), "cluster", 1300);
+        let refused = claim(&mut claimed(), &agent("b"), "cluster", 1300);
         assert_eq!(refused, Err(Misfit("session is owned by agent a".into())));
         let mut unwanted = created();
         unwanted.desired.state = DesiredState::Terminated;
-        assert!(claim(&mut unwanted, owner("a"), "cluster", 1300).is_err());
+        assert!(claim(&mut unwanted, &agent("a"), "cluster", 1300).is_err());
         assert_eq!(unwanted.owner, None);
     }
 
@@ -319,7 +302,7 @@ mod tests {
         let instance = ("cluster".to_owned(), "i".to_owned());
         let mut document =
             SessionDocument::of_instance(SessionId::random(), instance, request, 1000, 1030);
-        receive(&mut document, owner("a"), "cluster", 1300).unwrap();
+        receive(&mut document, &agent("a"), "cluster", 1300).unwrap();
         document
     }
 
@@ -329,11 +312,11 @@ mod tests {
         assert_eq!((document.instance_name.as_ref(), instance(&document)), (None, Some("i")));
         assert!(!is_half_launched(&document, &agent("a")), "it is not launched by us");
         let before = document.clone();
-        receive(&mut document, owner("b"), "cluster", 1310).unwrap();
+        receive(&mut document, &agent("b"), "cluster", 1310).unwrap();
         assert_eq!(document, before, "it has its owner");
-        assert!(receive(&mut document, owner("b"), "elsewhere", 1310).is_err());
+        assert!(receive(&mut document, &agent("b"), "elsewhere", 1310).is_err());
         end_on_request(&mut document, "asked".into(), 1020);
-        assert!(receive(&mut document, owner("a"), "cluster", 1310).is_err(), "it ends");
+        assert!(receive(&mut document, &agent("a"), "cluster", 1310).is_err(), "it ends");
     }
 
     #[test]
@@ -362,20 +345,18 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_taken_over_only_after_its_lease_and_only_in_its_cluster() {
-        let abandoned =
-            |agent_name, cluster, now| is_abandoned(&claimed(), &agent(agent_name), cluster, now);
-        assert!(abandoned("b", "cluster", 1066));
-        assert!(!abandoned("b", "cluster", 1065), "the owner's clock may be behind");
-        assert!(!abandoned("b", "elsewhere", 1066), "its instance is not here");
-        assert!(!abandoned("a", "cluster", 1066), "an owner that is late keeps it");
+    fn a_session_is_taken_over_only_from_who_has_left_and_only_in_its_cluster() {
+        let left = BTreeSet::from([agent("a"), agent("z")]);
+        assert!(is_abandoned(&claimed(), &left, "cluster"));
+        assert!(!is_abandoned(&claimed(), &BTreeSet::from([agent("z")]), "cluster"));
+        assert!(!is_abandoned(&claimed(), &left, "elsewhere"), "its instance is not here");
+        assert!(!is_abandoned(&created(), &left, "cluster"), "nobody had it");
         let mut document = claimed();
-        let heir = Owner { agent: agent("b"), lease_until: 1126 };
-        adopt(&mut document, heir.clone(), "cluster", 1066).unwrap();
-        assert_eq!((document.message(), &document.owner), ("taken over from agent a", &Some(heir)));
-        assert!(adopt(&mut document, owner("c"), "cluster", 1067).is_err(), "one heir only");
-        assert!(renew(&mut document, owner("a")).is_err(), "who comes back finds it taken");
-        assert!(launched(&mut document, &agent("a"), "i").is_err());
+        adopt(&mut document, &agent("b"), &left, "cluster", 1066).unwrap();
+        let heir = Some(agent("b"));
+        assert_eq!((document.message(), &document.owner), ("taken over from agent a", &heir));
+        assert!(adopt(&mut document, &agent("c"), &left, "cluster", 1067).is_err(), "one heir");
+        assert!(launched(&mut document, &agent("a"), "i").is_err(), "who comes back is too late");
         assert!(launched(&mut document, &agent("b"), "i").is_ok());
     }
 
@@ -475,7 +456,7 @@ mod tests {
             for (n, event) in events.into_iter().enumerate() {
                 let (now, before) = (1000 + n as u64, document.status);
                 match event {
-                    Event::Claim => drop(claim(&mut document, owner("a"), "c", now + 300)),
+                    Event::Claim => drop(claim(&mut document, &agent("a"), "c", now + 300)),
                     Event::Report(status) => drop(reported(&mut document, &report(status), now)),
                     Event::End(failed) => end(&mut document, "due".into(), failed, now),
                     Event::EndOnRequest => end_on_request(&mut document, "asked".into(), now),

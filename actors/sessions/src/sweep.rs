@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use stream_ams::{Action, Change, Instance};
-use stream_bridge::{BridgeError, Entry, Inbound};
+use stream_bridge::{BridgeError, Inbound};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{SessionDocument, SessionId};
 use stream_supervisor::Recipient;
@@ -14,17 +14,13 @@ use stream_supervisor::Recipient;
 use crate::SessionsError;
 use crate::idle;
 use crate::reconcile::{self, Look, Loss, Rules, Stray};
-use crate::session::{self, Due, Misfit};
+use crate::session::{self, Due};
 use crate::unit::{Unit, locked, now};
 
 /// The pause while the store is not reached yet.
 const AWAY: Duration = Duration::from_millis(500);
 
-/// How long NATS must have been reached before the silence of other agents means anything: its own
-/// restart silences them all.
-const STEADY: Duration = Duration::from_secs(15);
-
-/// How many sessions are attended to at the same time, so that a slow AMS costs no lease.
+/// How many sessions are attended to at the same time, so that a slow AMS holds up few.
 const AT_ONCE: usize = 32;
 
 /// How long AMS may take to tell what it runs.
@@ -32,40 +28,29 @@ const AMS_PATIENCE: Duration = Duration::from_secs(15);
 
 impl Unit {
     pub(crate) async fn sweep_for_ever(&self, requests: Recipient<Inbound>) {
-        let leases = async {
-            loop {
-                // Three tries within a lease.
-                tokio::time::sleep(Duration::from_secs(self.config.lease_s.max(3) / 3)).await;
-                let open: Vec<_> = self.open().iter().cloned().collect();
-                each(&open, |id| self.renew_lease(id)).await;
-            }
-        };
-        let sweeps = async {
-            loop {
-                let pause = match self.sweep(&requests).await {
-                    Ok(()) => Duration::from_secs(self.config.sweep_s.clamp(1, 3600)),
-                    Err(error) => {
-                        log::debug!("no sweep: {error}");
-                        locked(&self.sightings).clear();
-                        AWAY
-                    }
-                };
-                tokio::time::sleep(pause).await;
-            }
-        };
-        tokio::join!(leases, sweeps);
+        loop {
+            let pause = match self.sweep(&requests).await {
+                Ok(()) => Duration::from_secs(self.config.sweep_s.clamp(1, 3600)),
+                Err(error) => {
+                    log::debug!("no sweep: {error}");
+                    locked(&self.sightings).clear();
+                    AWAY
+                }
+            };
+            // Earlier when others may have taken over what this unit had.
+            let _ = tokio::time::timeout(pause, self.lapsed.notified()).await;
+        }
     }
 
     async fn sweep(&self, requests: &Recipient<Inbound>) -> Result<(), SessionsError> {
         let documents = self.documents().await?;
+        let owners = documents.iter().filter_map(|document| document.owner.as_ref());
+        owners.for_each(|owner| locked(&self.peers).know(owner));
         locked(&self.alerts).next_round();
         self.let_go(&documents).await?;
         each(&documents, |document| self.attend(document, requests)).await;
         match tokio::time::timeout(AMS_PATIENCE, self.instances(&documents)).await {
-            Ok(Ok((rules, instances))) => {
-                self.take_over(&rules, requests).await?;
-                self.reconcile(&rules, &instances).await
-            }
+            Ok(Ok((rules, instances))) => self.reconcile(&rules, &instances).await,
             Ok(Err(error)) => {
                 log::debug!("no reconciliation: {}", error.sentence());
                 Ok(())
@@ -75,11 +60,6 @@ impl Unit {
                 Ok(())
             }
         }
-    }
-
-    async fn documents(&self) -> Result<Vec<SessionDocument>, SessionsError> {
-        let documents = self.neighbours.bridge.list::<SessionDocument>(Bucket::Sessions).await?;
-        Ok(documents.into_iter().map(|(_, Entry { value, .. })| value).collect())
     }
 
     /// Returns the instances that carry our tag, and of those that AMS launched by itself the ones
@@ -102,7 +82,7 @@ impl Unit {
         Ok((rules, instances))
     }
 
-    async fn attend(
+    pub(crate) async fn attend(
         &self,
         document: &SessionDocument,
         requests: &Recipient<Inbound>,
@@ -148,7 +128,7 @@ impl Unit {
     }
 
     /// Takes no more requests for sessions that are another unit's by now, or gone.
-    async fn let_go(&self, documents: &[SessionDocument]) -> Result<(), SessionsError> {
+    pub(crate) async fn let_go(&self, documents: &[SessionDocument]) -> Result<(), SessionsError> {
         let mine = documents.iter().filter(|document| self.answers_for(document));
         let mine: BTreeSet<&SessionId> = mine.map(|document| &document.id).collect();
         self.remember_instances(documents);
@@ -164,49 +144,6 @@ impl Unit {
                 self.stop_serving(&id).await?;
             }
         }
-        Ok(())
-    }
-
-    async fn renew_lease(&self, id: &SessionId) -> Result<(), SessionsError> {
-        let renewed = self.neighbours.bridge.change_session(id, |document| {
-            if document.status.is_final() {
-                return Ok(());
-            }
-            session::renew(document, self.owner())
-                .map_err(|Misfit(why)| SessionsError::Conflict(why))
-        });
-        renewed.await.map(drop)
-    }
-
-    /// Takes over what agents left that give no sign of life any more.
-    async fn take_over(
-        &self,
-        rules: &Rules,
-        requests: &Recipient<Inbound>,
-    ) -> Result<(), SessionsError> {
-        let bridge = &self.neighbours.bridge;
-        if bridge.standing(Bucket::Sessions).await?.reached_for() < STEADY {
-            return Ok(());
-        }
-        let documents = self.documents().await?;
-        let abandoned = |document: &SessionDocument| {
-            session::is_abandoned(document, self.agent(), &rules.cluster, now())
-        };
-        let abandoned: Vec<_> = documents.into_iter().filter(abandoned).collect();
-        each(&abandoned, |document| async move {
-            let adopted = bridge.change_session(&document.id, |document| {
-                session::adopt(document, self.owner(), &rules.cluster, now())
-                    .map_err(|Misfit(why)| SessionsError::Conflict(why))
-            });
-            let adopted = match adopted.await {
-                // Another agent was faster, or the owner is back.
-                Err(SessionsError::Conflict(_)) => return Ok(()),
-                adopted => adopted?.value,
-            };
-            log::info!("session {} is taken over", adopted.id);
-            self.attend(&adopted, requests).await
-        })
-        .await;
         Ok(())
     }
 
@@ -287,7 +224,7 @@ impl Unit {
 
 /// Does `work` on each of `items`, several at a time. One that cannot be helped now is left to the
 /// next sweep and does not keep the others waiting.
-async fn each<'a, T: 'a + Named, F>(items: &'a [T], work: impl Fn(&'a T) -> F)
+pub(crate) async fn each<'a, T: 'a + Named, F>(items: &'a [T], work: impl Fn(&'a T) -> F)
 where
     F: Future<Output = Result<(), SessionsError>>,
 {
@@ -302,7 +239,7 @@ where
 }
 
 /// What a log line calls it.
-trait Named {
+pub(crate) trait Named {
     fn what(&self) -> String;
 }
 

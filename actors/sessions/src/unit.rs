@@ -4,13 +4,19 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
+use stream_admin::Drain;
 use stream_pki::ServedIdentity;
-use stream_protocol::{AgentId, Owner, SessionId};
+use stream_protocol::{AgentId, SessionId};
+use tokio::sync::Notify;
 
 use crate::alerts::Alerts;
 use crate::limit::Writes;
+use crate::peers::Peers;
 use crate::reconcile::{Rules, Sightings};
 use crate::{Config, Neighbours};
+
+/// Presence is kept no longer, whatever is configured.
+const MAX_LEASE_S: u64 = 60;
 
 pub(crate) struct Unit {
     pub(crate) config: Config,
@@ -28,10 +34,21 @@ pub(crate) struct Unit {
     pub(crate) sightings: Mutex<Sightings>,
     /// What only an operator can settle.
     pub(crate) alerts: Mutex<Alerts>,
+    /// The other agents, as far as they were seen.
+    pub(crate) peers: Mutex<Peers>,
+    /// Told when this unit gave no sign of life for so long that others may have taken over.
+    pub(crate) lapsed: Notify,
+    /// Whether this unit is to leave all it has to others.
+    pub(crate) drain: Drain,
 }
 
 impl Unit {
-    pub(crate) fn new(config: Config, served: ServedIdentity, neighbours: Neighbours) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        served: ServedIdentity,
+        neighbours: Neighbours,
+        drain: Drain,
+    ) -> Self {
         Self {
             config,
             served,
@@ -42,6 +59,9 @@ impl Unit {
             writes: Arc::default(),
             sightings: Mutex::default(),
             alerts: Mutex::default(),
+            peers: Mutex::default(),
+            lapsed: Notify::new(),
+            drain,
         }
     }
 
@@ -53,9 +73,14 @@ impl Unit {
         locked(&self.open)
     }
 
-    /// This unit as an owner, with a fresh lease.
-    pub(crate) fn owner(&self) -> Owner {
-        Owner { agent: self.agent().clone(), lease_until: now() + self.config.lease_s }
+    /// How long a unit that gives no sign of life counts as being there.
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_secs(self.config.lease_s.clamp(2, MAX_LEASE_S))
+    }
+
+    /// How many launches are under way here.
+    pub(crate) fn launching(&self) -> usize {
+        locked(&self.launching).len()
     }
 
     /// Whose instances are ours in `cluster`.

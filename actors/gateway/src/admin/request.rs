@@ -87,7 +87,7 @@ impl SessionInfo {
             id: document.id,
             app: document.request.app,
             status: document.status,
-            agent: document.owner.map(|owner| owner.agent),
+            agent: document.owner,
             created_at: document.created_at,
         }
     }

@@ -1,16 +1,17 @@
 //! One client's socket: signals both ways until somebody ends it.
 
 use std::future::pending;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
+use stream_admin::Drain;
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{Allowance, Ask, ClientIce, IceServer, SessionDocument, SessionId, ShareId};
-use stream_socket::{Carrier, CloseCode, Ears, End, Mouth, close, keep_alive, persist};
+use stream_socket::{Carrier, CloseCode, Ears, End, Frames, Mouth, close, keep_alive, persist};
 use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::verdict::verdict;
 use crate::hints::Hints;
@@ -23,6 +24,9 @@ const SHARE_LOOK: Duration = Duration::from_secs(10);
 
 /// The same while the store does not answer.
 const SHARE_RETRY: Duration = Duration::from_secs(2);
+
+/// The clients of a gateway that drains are sent away within this time.
+const SENT_AWAY_WITHIN: Duration = Duration::from_secs(10);
 
 pub(crate) struct Relay {
     /// Of the one client that this socket is for.
@@ -38,6 +42,8 @@ pub(crate) struct Relay {
     pub(crate) claims: Claims,
     /// Turns true when the gateway stops.
     pub(crate) closing: watch::Receiver<bool>,
+    /// Whether it is about to.
+    pub(crate) drain: Drain,
 }
 
 impl Relay {
@@ -45,13 +51,14 @@ impl Relay {
     pub(crate) async fn run(self, mouth: Mouth, mut ears: Ears, verdict: Option<End>) {
         let (session, generation) = (self.session().clone(), self.carrier.generation);
         log::info!("client socket opened, session {session}, client {generation}");
-        let mut allowance = Allowance::new(Instant::now());
-        let admits = |bytes| allowance.take(1, bytes, Instant::now());
+        let mut allowance = Allowance::new(Instant::now().into_std());
+        let admits = |bytes| allowance.take(1, bytes, Instant::now().into_std());
         let end = match verdict {
             Some(end) => end,
             None => tokio::select! {
                 biased;
                 end = self.stopped() => end,
+                end = self.sent_away() => end,
                 end = self.revoked() => end,
                 end = self.outlive_share() => end,
                 end = self.outlive(mouth.clone()) => end,
@@ -84,7 +91,30 @@ impl Relay {
         let mut closing = self.closing.clone();
         // Without a sender there is no gateway any more.
         let _ = closing.wait_for(|closing| *closing).await;
-        End::ours(CloseCode::Restart, "the gateway is restarting")
+        End::moving("the gateway is restarting")
+    }
+
+    /// Ends, some time after the gateway was told to drain, when the client can go on elsewhere: it
+    /// has a cursor. One that knows no cursor is left alone as long as possible, since it closes the
+    /// socket itself when its stream is connected.
+    async fn sent_away(&self) -> End {
+        if self.carrier.frames == Frames::Bare {
+            return pending().await;
+        }
+        let mut orders = self.drain.watch();
+        loop {
+            let given = orders.wait_for(Option::is_some).await.ok().and_then(|until| *until);
+            let Some(until) = given else { return pending().await };
+            // Not all at once, and all before the end.
+            let [chance] = *stream_pki::random_bytes::<1>();
+            let spread = until.saturating_duration_since(Instant::now()) / 2;
+            let pause = spread.min(SENT_AWAY_WITHIN).mul_f64(f64::from(chance) / 256.0);
+            tokio::select! {
+                () = sleep(pause) => return End::moving("the gateway is restarting"),
+                // Another order, or none.
+                _ = orders.changed() => {}
+            }
+        }
     }
 
     /// Ends when the token that opened the socket is revoked.

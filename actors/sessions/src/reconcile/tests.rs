@@ -1,6 +1,6 @@
 //! For each guard, a case in which reconciliation without it would destroy what is not ours.
 
-use stream_protocol::{InstanceName, Owner, Request, Screen};
+use stream_protocol::{InstanceName, Request, Screen};
 
 use super::*;
 
@@ -42,7 +42,7 @@ fn document(session: &SessionId, status: Status) -> SessionDocument {
     };
     SessionDocument {
         status,
-        owner: Some(Owner { agent: rules().agent, lease_until: 99_999 }),
+        owner: Some(rules().agent),
         cluster: rules().cluster,
         instance_name: Some(InstanceName::of(session, 1)),
         instance_id: Some(format!("i-{session}")),
@@ -306,7 +306,7 @@ fn a_session_ends_at_once_when_ams_says_that_its_instance_failed() {
 fn sessions_of_other_agents_or_clusters_and_those_that_launch_or_end_are_left_alone() {
     let session = SessionId::random();
     let whole = document(&session, Status::Active);
-    let other = Owner { agent: "b".parse().unwrap(), lease_until: 99_999 };
+    let other = "b".parse().unwrap();
     let cases = [
         SessionDocument { owner: Some(other), ..whole.clone() },
         SessionDocument { cluster: "c2".to_owned(), ..whole.clone() },

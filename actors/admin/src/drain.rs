@@ -1,0 +1,135 @@
+//! The order to end: what the service had it leaves to others, and goes when that is done, or when
+//! its time is up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+/// Whether the service is to end. Everybody who has to act on it holds a clone.
+#[derive(Clone)]
+pub struct Drain {
+    until: Arc<watch::Sender<Option<Instant>>>,
+    left: Arc<AtomicUsize>,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { until: Arc::new(watch::Sender::new(None)), left: Arc::default() }
+    }
+}
+
+impl Drain {
+    /// Gives the order; the service ends within `deadline`. Given again, the last one counts.
+    pub fn begin(&self, deadline: Duration) {
+        // A deadline beyond what can be counted is none that anybody waits for.
+        let now = Instant::now();
+        let until = now.checked_add(deadline).unwrap_or(now);
+        log::info!("draining, for {} s at most", deadline.as_secs());
+        self.until.send_replace(Some(until));
+    }
+
+    /// Takes the order back: the service goes on as before. Returns whether there was one.
+    pub fn cancel(&self) -> bool {
+        let given = self.until.send_replace(None).is_some();
+        if given {
+            log::info!("the drain is cancelled, serving as before");
+        }
+        given
+    }
+
+    /// By when the service ends, now and as it changes; none while it serves.
+    pub fn watch(&self) -> watch::Receiver<Option<Instant>> {
+        self.until.subscribe()
+    }
+
+    /// Whether the service is to end.
+    pub fn is_on(&self) -> bool {
+        self.until.borrow().is_some()
+    }
+
+    /// How much time is left; none while the service serves.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.until.borrow().map(|until| until.saturating_duration_since(Instant::now()))
+    }
+
+    /// Says how much is still to be left to others, for operators who wait.
+    pub fn note(&self, left: usize) {
+        self.left.store(left, Relaxed);
+    }
+
+    /// How much was said to be left, last.
+    pub fn left(&self) -> usize {
+        self.left.load(Relaxed)
+    }
+
+    /// Returns when an order was given and carried out: `drained` has returned, or the time is up.
+    /// An order that is taken back counts for nothing.
+    pub async fn over(&self, drained: impl AsyncFn()) {
+        let mut orders = self.watch();
+        loop {
+            let given = orders.wait_for(Option::is_some).await.ok().and_then(|until| *until);
+            // The sender is ours, and stays.
+            let Some(until) = given else { return };
+            tokio::select! {
+                biased;
+                // Another deadline, or none.
+                _ = orders.changed() => {}
+                () = drained() => return log::info!("drained"),
+                () = sleep_until(until) => {
+                    return log::warn!("the time to drain is up, {} left", self.left());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(1);
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_over_when_all_is_drained_or_the_time_is_up_and_not_before_the_order() {
+        let drain = Drain::default();
+        assert!(timeout(LONG, drain.over(async || ready(()).await)).await.is_err());
+        drain.begin(LONG);
+        assert!(timeout(SHORT, drain.over(async || ready(()).await)).await.is_ok());
+        assert!(timeout(LONG / 2, drain.over(async || pending().await)).await.is_err());
+        assert!(timeout(LONG, drain.over(async || pending().await)).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_that_is_taken_back_or_changed_counts_no_more() {
+        let drain = Drain::default();
+        drain.begin(SHORT);
+        let over = drain.over(async || pending().await);
+        let changes = async {
+            assert!(drain.cancel() && !drain.cancel());
+            tokio::time::sleep(LONG).await;
+            drain.begin(LONG);
+            drain.begin(SHORT);
+            tokio::time::sleep(LONG).await;
+        };
+        tokio::select! {
+            biased;
+            () = changes => panic!("the second order was carried out long ago"),
+            () = over => assert!(drain.is_on()),
+        }
+    }
+
+    #[test]
+    fn a_senseless_deadline_is_no_panic() {
+        let drain = Drain::default();
+        drain.begin(Duration::MAX);
+        assert!(drain.is_on());
+    }
+}

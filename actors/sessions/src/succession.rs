@@ -1,0 +1,123 @@
+//! Taking over what other agents leave, and leaving to them what this one has.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use stream_bridge::{Entry, Inbound};
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{AgentId, Presence, SessionDocument};
+use stream_supervisor::Recipient;
+
+use crate::SessionsError;
+use crate::session::{self, Misfit};
+use crate::sweep::each;
+use crate::unit::{Unit, locked, now};
+
+/// How often a unit that drains looks what others have taken.
+const LOOK: Duration = Duration::from_millis(200);
+
+impl Unit {
+    /// Looks at the other agents again and again and takes over what they leave.
+    pub(crate) async fn succeed_for_ever(&self, requests: Recipient<Inbound>) {
+        loop {
+            tokio::time::sleep(self.lease() / 8).await;
+            if let Err(error) = self.succeed(&requests).await {
+                log::debug!("no look at the other agents: {error}");
+                locked(&self.peers).blink();
+            }
+        }
+    }
+
+    async fn succeed(&self, requests: &Recipient<Inbound>) -> Result<(), SessionsError> {
+        // A restart of NATS silences everybody: only who is missed long after has left.
+        let standing = self.neighbours.bridge.standing(Bucket::Agents).await?;
+        if standing.reached_for() < self.lease() * 3 / 2 {
+            locked(&self.peers).blink();
+        }
+        let present = self.present().await?;
+        let mut left = locked(&self.peers).look(&present, Instant::now(), self.lease() / 2);
+        // What it owned before it was restarted is its own.
+        left.remove(self.agent());
+        if left.is_empty() || self.drain.is_on() {
+            return Ok(());
+        }
+        self.take_over(&left, requests).await?;
+        let documents = self.documents().await?;
+        let owners = documents.into_iter().filter(|document| !document.status.is_final());
+        let owners = owners.filter_map(|document| document.owner).collect();
+        locked(&self.peers).forget(&left, &owners);
+        Ok(())
+    }
+
+    /// Takes over the sessions of those that have `left`.
+    async fn take_over(
+        &self,
+        left: &BTreeSet<AgentId>,
+        requests: &Recipient<Inbound>,
+    ) -> Result<(), SessionsError> {
+        let bridge = &self.neighbours.bridge;
+        let cluster = &self.neighbours.ams.cluster().await?.id;
+        let documents = self.documents().await?.into_iter();
+        let mut abandoned: Vec<_> =
+            documents.filter(|one| session::is_abandoned(one, left, cluster)).collect();
+        // Several agents share them best when each begins elsewhere.
+        let begin = u64::from_le_bytes(*stream_pki::random_bytes::<8>());
+        let begin = begin.checked_rem(abandoned.len() as u64).unwrap_or(0) as usize;
+        abandoned.rotate_left(begin);
+        each(&abandoned, |document| async move {
+            let adopted = bridge.change_session(&document.id, |document| {
+                session::adopt(document, self.agent(), left, cluster, now())
+                    .map_err(|Misfit(why)| SessionsError::Conflict(why))
+            });
+            let adopted = match adopted.await {
+                // Another agent was faster.
+                Err(SessionsError::Conflict(_)) => return Ok(()),
+                adopted => adopted?.value,
+            };
+            log::info!("session {} is taken over", adopted.id);
+            self.attend(&adopted, requests).await
+        })
+        .await;
+        Ok(())
+    }
+
+    /// Returns when this unit, which drains, has nothing that another one could take: its sessions
+    /// are theirs, or there is nobody.
+    pub(crate) async fn drained(&self) {
+        loop {
+            match self.hand_over().await {
+                Ok(0) => return,
+                Ok(left) => self.drain.note(left),
+                Err(error) => log::debug!("what is left to others is not known: {error}"),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Lets go of what others have taken, and returns how many sessions they are still to take.
+    async fn hand_over(&self) -> Result<usize, SessionsError> {
+        let documents = self.documents().await?;
+        self.let_go(&documents).await?;
+        let launching = self.launching();
+        let left = documents.iter().filter(|document| self.answers_for(document)).count();
+        if left == 0 || launching > 0 {
+            return Ok(launching);
+        }
+        let cluster = self.neighbours.ams.cluster().await?.id;
+        let heir = |presence: &Presence| {
+            let able = !presence.draining && presence.unavailable.is_none();
+            able && presence.agent != *self.agent() && presence.cluster == cluster
+        };
+        Ok(if self.present().await?.iter().any(heir) { left } else { 0 })
+    }
+
+    async fn present(&self) -> Result<Vec<Presence>, SessionsError> {
+        let present = self.neighbours.bridge.list::<Presence>(Bucket::Agents).await?;
+        Ok(present.into_iter().map(|(_, Entry { value, .. })| value).collect())
+    }
+
+    pub(crate) async fn documents(&self) -> Result<Vec<SessionDocument>, SessionsError> {
+        let documents = self.neighbours.bridge.list::<SessionDocument>(Bucket::Sessions).await?;
+        Ok(documents.into_iter().map(|(_, Entry { value, .. })| value).collect())
+    }
+}
