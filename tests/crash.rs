@@ -2,86 +2,36 @@
 
 mod support;
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use stream_agent::dev::keys::KeyStore;
-use stream_agent::dev::process::Process;
-use stream_agent::dev::site::Site;
-use stream_agent::dev::stack::{Options, Stack};
-use stream_bridge::Bridge;
-use stream_protocol::subjects::Bucket;
-use stream_protocol::{Presence, SessionDocument, Status};
+use stream_agent::dev::stack::Options;
+use stream_protocol::{SessionDocument, Status};
 use stream_simulators::ams::Faults;
-use stream_supervisor::{Supervisor, detached};
-use support::{APP, Answer, Http, eventually, flow, light_instances};
+use stream_supervisor::detached;
+use support::fleet::{Fleet, Unit};
+use support::{APP, Answer, flow, light_instances};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-const AGENTS: [&str; 3] = ["one", "two", "three"];
-
-/// Longer than a lease, the difference of clocks it allows for, and what an agent waits after it
-/// has reached NATS.
+/// More than a lease, the time that somebody is missed, and what an agent waits after it has
+/// reached NATS.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(40);
 
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Three agents as processes of their own behind one gateway.
-struct House {
-    stack: Stack,
-    units: Vec<Unit>,
-    bridge: Bridge,
-    gateway: Http,
-}
-
-struct Unit {
-    site: Site,
-    process: Process,
-}
-
-impl Unit {
-    fn start(site: Site) -> anyhow::Result<Self> {
-        let config = site.dir.join("agent.toml");
-        let program = Path::new(env!("CARGO_BIN_EXE_stream-agent"));
-        let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
-        let log = site.dir.join("log");
-        let mut process = Process::start(&site.agent, program, &arguments, &log)?;
-        process.wait_for_port(site.agent_port, TAKEN_OVER_WITHIN)?;
-        Ok(Self { site, process })
-    }
-}
+/// Three agents behind one gateway.
+struct House(Fleet);
 
 impl House {
     async fn start() -> anyhow::Result<Self> {
-        let stack = Stack::start(Options { launcher: light_instances(), ..Options::default() });
-        let mut stack = stack.await?;
-        stack.wiring.sweep_s = 1;
-        stack.wiring.lease_s = 3;
-        let keys = KeyStore::shared()?;
-        let mut units = Vec::new();
-        for name in AGENTS {
-            let site = stack.site.join(name, &keys)?;
-            site.write_agent(&stack.wiring)?;
-            units.push(Unit::start(site)?);
-        }
-        // The first one has made the keys; from here on the processes do the work.
-        stack.agent.stop().await;
-        let site = &stack.site;
-        let bridge = Bridge::start(stack.nats.bridge(), "test", &Supervisor::default())?;
-        let gateway = Http::new(&site.gateway_url(), Some(&stack.token), site.gateway_pin()?)?;
-        let present = async || {
-            let all = bridge.list::<Presence>(Bucket::Agents).await.unwrap_or_default();
-            let is_there = |name: &&str| all.iter().any(|(agent, _)| agent == name);
-            Ok(AGENTS.iter().all(is_there).then_some(()))
-        };
-        eventually("all agents present", present).await?;
-        Ok(Self { stack, units, bridge, gateway })
+        let options = Options { launcher: light_instances(), lease_s: 3, ..Options::default() };
+        Ok(Self(Fleet::start(options, 3, 1).await?))
     }
 
     /// The unit called `agent`.
     fn unit(&mut self, agent: &str) -> anyhow::Result<&mut Unit> {
-        self.units.iter_mut().find(|unit| unit.site.agent == agent).context("one of ours")
+        self.0.agent(agent)
     }
 
     /// Waits for a session, other than those in `before`, that is as `wanted`.
@@ -93,8 +43,8 @@ impl House {
     ) -> anyhow::Result<SessionDocument> {
         let search = async {
             loop {
-                let all = self.bridge.list::<SessionDocument>(Bucket::Sessions).await;
-                let documents = all.unwrap_or_default().into_iter().map(|(_, entry)| entry.value);
+                let all = self.0.documents().await;
+                let documents = all.unwrap_or_default().into_iter();
                 let new = |one: &SessionDocument| !before.iter().any(|id| id == one.id.as_str());
                 if let Some(found) = documents.filter(new).find(&wanted) {
                     return found;
@@ -108,7 +58,7 @@ impl House {
 
     /// Asks for a session as a client does that will ask again. The answer is told, if one comes.
     fn ask(&self, key: &str) -> oneshot::Receiver<Answer> {
-        let (gateway, key) = (self.gateway.clone(), key.to_owned());
+        let (gateway, key) = (self.0.http.clone(), key.to_owned());
         let (tell, told) = oneshot::channel();
         detached("the client's question", async move {
             if let Ok(answer) = gateway.create_with_key(APP, &key).await {
@@ -121,7 +71,7 @@ impl House {
 
     /// Whether the owner of the session has come to ask AMS, which takes the token that it mints.
     fn has_minted(&self, session: &SessionDocument) -> bool {
-        let Some(unit) = self.units.iter().find(|unit| unit.site.agent == owner(session)) else {
+        let Some(unit) = self.0.agents.iter().find(|unit| unit.site.agent == owner(session)) else {
             return false;
         };
         let log = std::fs::read_to_string(unit.process.log()).unwrap_or_default();
@@ -131,7 +81,7 @@ impl House {
     /// How many instances serve the session.
     fn instances(&self, session: &SessionDocument) -> usize {
         let tag = format!("session={}", session.id);
-        self.stack.ams.instances().iter().filter(|one| one.tags.contains(&tag)).count()
+        self.0.stack.ams.instances().iter().filter(|one| one.tags.contains(&tag)).count()
     }
 }
 
@@ -193,9 +143,9 @@ async fn strike(
     moment: Moment,
     blow: impl FnOnce(&mut Unit) -> anyhow::Result<()>,
 ) -> anyhow::Result<(SessionDocument, String)> {
-    let known = house.bridge.list::<SessionDocument>(Bucket::Sessions).await?;
-    let before: Vec<_> = known.into_iter().map(|(key, _)| key).collect();
-    house.stack.ams.set_faults(moment.faults());
+    let known = house.0.documents().await?;
+    let before: Vec<_> = known.into_iter().map(|one| one.id.to_string()).collect();
+    house.0.stack.ams.set_faults(moment.faults());
     let answer = house.ask(key);
     if let Moment::Replied = moment {
         assert_eq!(answer.await?.status, 201);
@@ -206,7 +156,7 @@ async fn strike(
     assert_eq!(session.instance_id.is_some(), recorded, "struck too late at {moment:?}");
     let struck = owner(&session).to_owned();
     blow(house.unit(&struck)?)?;
-    house.stack.ams.set_faults(Faults::default());
+    house.0.stack.ams.set_faults(Faults::default());
     let id = session.id.clone();
     let taken_over = |document: &SessionDocument| {
         let served = document.instance_id.is_some();
@@ -236,25 +186,23 @@ async fn kill_again_and_again(moment: Moment) -> anyhow::Result<()> {
             Ok(())
         };
         let (session, struck) = strike(&mut house, &round.to_string(), moment, kill).await?;
-        // Its instance may know this unit's address alone.
-        let unit = house.unit(&struck)?;
-        *unit = Unit::start(unit.site.clone())?;
+        house.unit(&struck)?.restart()?;
         is_active(&house, &session).await?;
         if let Moment::Late = moment {
             tokio::time::sleep_until(asked + LATE + Duration::from_secs(1)).await;
         }
         assert_eq!(house.instances(&session), 1, "after the return, at {moment:?}");
     }
-    assert_eq!(house.stack.ams.instances().len(), rounds, "at {moment:?}");
-    let all = house.bridge.list::<SessionDocument>(Bucket::Sessions).await?;
-    let live = all.iter().filter(|(_, entry)| entry.value.status == Status::Active);
+    assert_eq!(house.0.stack.ams.instances().len(), rounds, "at {moment:?}");
+    let all = house.0.documents().await?;
+    let live = all.iter().filter(|document| document.status == Status::Active);
     assert_eq!((live.count(), all.len()), (rounds, rounds), "at {moment:?}");
     Ok(())
 }
 
 #[test]
 fn whenever_its_agent_is_killed_a_session_has_one_instance_and_another_agent() {
-    // Most of the time is waited for leases: the moments share it, each in a house of its own.
+    // Most of the time is waited for who is missed: the moments share it, each in a house of its own.
     std::thread::scope(|scope| {
         for moment in Moment::ALL {
             let killed = async move || {
@@ -266,7 +214,7 @@ fn whenever_its_agent_is_killed_a_session_has_one_instance_and_another_agent() {
 }
 
 #[test]
-fn an_agent_that_is_held_up_for_longer_than_its_lease_has_no_say_when_it_goes_on() {
+fn an_agent_that_is_held_up_for_long_has_no_say_when_it_goes_on() {
     let held_up = async |moment| {
         let mut house = House::start().await?;
         let stop = |unit: &mut Unit| unit.process.suspend();
@@ -278,7 +226,7 @@ fn an_agent_that_is_held_up_for_longer_than_its_lease_has_no_say_when_it_goes_on
         let present = house.session("there", &[], |one| one.id == session.id).await?;
         assert_eq!(owner(&present), owner(&session), "the one that took over keeps it");
         assert_eq!((present.status, house.instances(&session)), (Status::Active, 1));
-        assert_eq!(house.stack.ams.instances().len(), 1);
+        assert_eq!(house.0.stack.ams.instances().len(), 1);
         Ok(())
     };
     std::thread::scope(|scope| {

@@ -77,9 +77,11 @@ impl Services {
             boot_timeout_s: 300,
             sweep_s: 5,
             sighting_s: 60,
-            lease_s: 60,
+            lease_s: 10,
             capacity: 100,
             faults: false,
+            agents: None,
+            gateways: None,
         };
         if Coturn::find().is_some() {
             say.line("coturn: starting");

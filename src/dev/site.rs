@@ -50,6 +50,9 @@ pub struct Wiring {
     pub capacity: u32,
     /// Whether operators can make actors fail.
     pub faults: bool,
+    /// The URLs of balancers before the units, when there are such.
+    pub agents: Option<String>,
+    pub gateways: Option<String>,
 }
 
 impl Site {
@@ -204,7 +207,7 @@ first_secret = {secret}
 state = {state}
 "#,
             name = self.agent,
-            url = self.agent_url(),
+            url = wiring.agents.clone().unwrap_or_else(|| self.agent_url()),
             capacity = wiring.capacity,
             boot_timeout_s = wiring.boot_timeout_s,
             sweep_s = wiring.sweep_s,
@@ -256,7 +259,7 @@ first_root_key = {root}
 state = {state}
 "#,
             port = self.gateway_port,
-            url = self.gateway_url(),
+            url = wiring.gateways.clone().unwrap_or_else(|| self.gateway_url()),
             socket_token_s = wiring.socket_token_s,
             ticket_s = wiring.ticket_s,
             socket = quoted(&self.admin_socket()),

@@ -42,6 +42,8 @@ pub struct Options {
     pub wire: bool,
     /// Whether operators can make actors fail.
     pub faults: bool,
+    /// How long an agent that gives no sign of life counts as being there.
+    pub lease_s: u64,
 }
 
 impl Default for Options {
@@ -56,6 +58,7 @@ impl Default for Options {
             capacity: 100,
             wire: false,
             faults: false,
+            lease_s: 10,
         }
     }
 }
@@ -106,9 +109,11 @@ impl Stack {
             boot_timeout_s: 60,
             sweep_s: 2,
             sighting_s: 1,
-            lease_s: 10,
+            lease_s: options.lease_s,
             capacity: options.capacity,
             faults: options.faults,
+            agents: None,
+            gateways: None,
         };
         let agent = Agent::start(AgentConfig::read(&site.write_agent(&wiring)?)?)?;
         let gateway = GatewayConfig::read(&site.write_gateway(&wiring)?)?;

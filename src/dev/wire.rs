@@ -1,7 +1,8 @@
-//! A connection to a server that can be cut, as networks are.
+//! A connection to a server, or to one of several alike, that can be cut, as networks are.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use anyhow::Context;
 use stream_supervisor::detached;
@@ -12,17 +13,23 @@ use tokio::sync::watch;
 use super::ports;
 
 /// Passes on what comes to [`Wire::port`], until it is cut: then what is connected breaks, and who
-/// connects is refused.
+/// connects is refused. With several servers behind it, each connection goes to the next one that
+/// takes it.
 pub struct Wire {
     port: u16,
-    to: SocketAddr,
+    to: Servers,
     whole: Arc<watch::Sender<bool>>,
 }
 
 impl Wire {
     /// Lays a wire to `port` of the loopback. Needs a running actix system.
     pub async fn to(port: u16) -> anyhow::Result<Self> {
-        let to = (Ipv4Addr::LOCALHOST, port).into();
+        Self::among(&[port]).await
+    }
+
+    /// Lays a wire to all of `ports`, as a balancer does.
+    pub async fn among(ports: &[u16]) -> anyhow::Result<Self> {
+        let to = Servers::at(ports);
         let wire = Self { port: ports::free(), to, whole: Arc::default() };
         wire.mend().await?;
         Ok(wire)
@@ -43,7 +50,7 @@ impl Wire {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await;
         let listener = listener.context("the near end of a wire cannot listen")?;
         self.whole.send_replace(true);
-        let (to, whole) = (self.to, self.whole.subscribe());
+        let (to, whole) = (self.to.clone(), self.whole.subscribe());
         detached("a wire", async move {
             let mut cut = whole.clone();
             tokio::select! {
@@ -55,9 +62,9 @@ impl Wire {
     }
 }
 
-async fn accept(listener: TcpListener, to: SocketAddr, whole: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, to: Servers, whole: watch::Receiver<bool>) {
     while let Ok((near, _)) = listener.accept().await {
-        let mut cut = whole.clone();
+        let (mut cut, to) = (whole.clone(), to.clone());
         detached("a connection through a wire", async move {
             tokio::select! {
                 _ = cut.wait_for(|whole| !whole) => {}
@@ -68,10 +75,35 @@ async fn accept(listener: TcpListener, to: SocketAddr, whole: watch::Receiver<bo
 }
 
 /// Ends when either side does; how is for those at its ends to see.
-async fn pass(mut near: TcpStream, to: SocketAddr) {
-    let Ok(mut far) = TcpStream::connect(to).await else { return };
+async fn pass(mut near: TcpStream, to: Servers) {
+    let Some(mut far) = to.connect().await else { return };
     let nodelay = near.set_nodelay(true).and(far.set_nodelay(true));
     if nodelay.is_ok() {
         let _ = copy_bidirectional(&mut near, &mut far).await;
+    }
+}
+
+/// The servers at the far end, and whose turn it is.
+#[derive(Clone)]
+struct Servers {
+    all: Arc<[SocketAddr]>,
+    turn: Arc<AtomicUsize>,
+}
+
+impl Servers {
+    fn at(ports: &[u16]) -> Self {
+        let all = ports.iter().map(|port| (Ipv4Addr::LOCALHOST, *port).into());
+        Self { all: all.collect(), turn: Arc::default() }
+    }
+
+    /// Connects to the next one that takes the connection.
+    async fn connect(&self) -> Option<TcpStream> {
+        let turn = self.turn.fetch_add(1, Relaxed);
+        for server in self.all.iter().cycle().skip(turn % self.all.len()).take(self.all.len()) {
+            if let Ok(stream) = TcpStream::connect(server).await {
+                return Some(stream);
+            }
+        }
+        None
     }
 }

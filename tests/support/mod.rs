@@ -3,6 +3,7 @@
 // Every flow is a program of its own and uses a part of this.
 #![allow(dead_code)]
 
+pub(crate) mod fleet;
 pub(crate) mod openapi;
 pub(crate) mod socket;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, HandshakeKind};
 use serde_json::Value;
 use stream_agent::dev::stack::Stack;
 use stream_pki::{Fingerprint, Trust, client_config};
@@ -32,6 +33,31 @@ impl Socket {
         let tls = connect(host, stack.site.gateway_pin()?).await?;
         let (socket, _) = client_async(url, tls).await?;
         Ok(Self(socket))
+    }
+
+    /// Opens the socket at `url`, as whoever `tls` trusts and `token` says.
+    pub(crate) async fn open_as(
+        url: &str,
+        tls: &Arc<ClientConfig>,
+        token: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let host = url.strip_prefix("wss://").context("wss")?.split('/').next().context("host")?;
+        let mut request = url.into_client_request()?;
+        if let Some(token) = token {
+            let authorization = format!("Macaroon root={token}").parse()?;
+            request.headers_mut().insert("Authorization", authorization);
+        }
+        let tcp = TcpStream::connect(host).await?;
+        tcp.set_nodelay(true)?;
+        let name = ServerName::try_from("localhost")?;
+        let stream = TlsConnector::from(Arc::clone(tls)).connect(name, tcp).await?;
+        Ok(Self(client_async(request, stream).await?.0))
+    }
+
+    /// Whether its handshake went on where an earlier one had ended.
+    pub(crate) fn is_resumed(&self) -> bool {
+        let handshake = self.0.get_ref().get_ref().1.handshake_kind();
+        handshake == Some(HandshakeKind::Resumed)
     }
 
     /// Opens a socket of an instance at its agent.

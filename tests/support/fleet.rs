@@ -1,0 +1,164 @@
+//! Several agents and gateways as processes of their own, behind a balancer each.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use stream_agent::dev::keys::KeyStore;
+use stream_agent::dev::process::Process;
+use stream_agent::dev::site::Site;
+use stream_agent::dev::stack::{Options, Stack};
+use stream_agent::dev::wire::Wire;
+use stream_bridge::Bridge;
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{Presence, SessionDocument};
+use stream_supervisor::Supervisor;
+
+use super::{Http, eventually};
+
+/// How long a unit may take to serve, and to end.
+const WITHIN: Duration = Duration::from_secs(60);
+
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The stack of a test whose own agent and gateway have made the keys and then given way.
+pub(crate) struct Fleet {
+    pub(crate) agents: Vec<Unit>,
+    pub(crate) gateways: Vec<Unit>,
+    pub(crate) bridge: Bridge,
+    /// Of the account `test`, through the balancer.
+    pub(crate) http: Http,
+    pub(crate) stack: Stack,
+    _balancers: [Wire; 2],
+}
+
+/// One agent or gateway.
+pub(crate) struct Unit {
+    pub(crate) site: Site,
+    pub(crate) process: Process,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Agent,
+    Gateway,
+}
+
+impl Unit {
+    fn start(site: Site, kind: Kind) -> anyhow::Result<Self> {
+        let (program, config, port) = match kind {
+            Kind::Agent => (env!("CARGO_BIN_EXE_stream-agent"), "agent.toml", site.agent_port),
+            Kind::Gateway => {
+                (env!("CARGO_BIN_EXE_stream-gateway"), "gateway.toml", site.gateway_port)
+            }
+        };
+        let config = site.dir.join(config);
+        let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
+        let log = site.dir.join("log");
+        let mut process = Process::start(program, Path::new(program), &arguments, &log)?;
+        process.wait_for_port(port, WITHIN)?;
+        Ok(Self { site, process, kind })
+    }
+
+    /// Starts it again, after it was killed or has ended.
+    pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
+        *self = Self::start(self.site.clone(), self.kind)?;
+        Ok(())
+    }
+
+    /// Kills it without a warning, and starts it again.
+    pub(crate) fn replace(&mut self) -> anyhow::Result<()> {
+        self.process.kill();
+        self.restart()
+    }
+
+    /// The operator's socket.
+    pub(crate) fn socket(&self) -> std::path::PathBuf {
+        match self.kind {
+            Kind::Agent => self.site.agent_socket(),
+            Kind::Gateway => self.site.admin_socket(),
+        }
+    }
+
+    /// Waits until it has ended, and well.
+    pub(crate) async fn ends_well(&mut self) -> anyhow::Result<()> {
+        let status = eventually("ended", async || Ok(self.process.ended())).await?;
+        anyhow::ensure!(status.success(), "{status}: {}", self.process.last_words());
+        Ok(())
+    }
+}
+
+impl Fleet {
+    /// Starts so many agents, which are called `agent-0` and so on, and gateways, and returns once
+    /// all of them serve.
+    pub(crate) async fn start(
+        options: Options,
+        agents: usize,
+        gateways: usize,
+    ) -> anyhow::Result<Self> {
+        let mut stack = Stack::start(options).await?;
+        let keys = KeyStore::shared()?;
+        let joined = |number| stack.site.join(&format!("agent-{number}"), &keys);
+        let agents: Vec<_> = (0..agents).map(joined).collect::<anyhow::Result<_>>()?;
+        let joined = |number| stack.site.join_gateway(&format!("gateway-{number}"), &keys);
+        let gateways: Vec<_> = (0..gateways).map(joined).collect::<anyhow::Result<_>>()?;
+        let ports: Vec<_> = agents.iter().map(|site| site.agent_port).collect();
+        let agents_balancer = Wire::among(&ports).await?;
+        let ports: Vec<_> = gateways.iter().map(|site| site.gateway_port).collect();
+        let gateways_balancer = Wire::among(&ports).await?;
+        let behind = |balancer: &Wire| format!("https://127.0.0.1:{}", balancer.port());
+        stack.wiring.agents = Some(behind(&agents_balancer));
+        stack.wiring.gateways = Some(behind(&gateways_balancer));
+
+        let agents = agents.into_iter().map(|site| {
+            site.write_agent(&stack.wiring)?;
+            Unit::start(site, Kind::Agent)
+        });
+        let agents: Vec<_> = agents.collect::<anyhow::Result<_>>()?;
+        let gateways = gateways.into_iter().map(|site| {
+            site.write_gateway(&stack.wiring)?;
+            Unit::start(site, Kind::Gateway)
+        });
+        let gateways = gateways.collect::<anyhow::Result<_>>()?;
+        stack.gateway.stop().await;
+        stack.agent.stop().await;
+
+        let site = &stack.site;
+        let http = Http::new(&behind(&gateways_balancer), Some(&stack.token), site.gateway_pin()?)?;
+        let bridge = Bridge::start(stack.nats.bridge(), "test", &Supervisor::default())?;
+        let _balancers = [agents_balancer, gateways_balancer];
+        let fleet = Self { agents, gateways, bridge, http, stack, _balancers };
+        fleet.all_present().await?;
+        Ok(fleet)
+    }
+
+    /// Waits until every agent says that it is there, and nobody else does.
+    pub(crate) async fn all_present(&self) -> anyhow::Result<()> {
+        let expected: Vec<_> = self.agents.iter().map(|unit| unit.site.agent.clone()).collect();
+        let all = async {
+            loop {
+                let present = self.bridge.list::<Presence>(Bucket::Agents).await;
+                let mut names: Vec<_> =
+                    present.unwrap_or_default().into_iter().map(|(name, _)| name).collect();
+                names.sort();
+                if names == expected {
+                    return;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(WITHIN, all).await.context("not all agents are present in time")
+    }
+
+    /// The agent called `name`.
+    pub(crate) fn agent(&mut self, name: &str) -> anyhow::Result<&mut Unit> {
+        self.agents.iter_mut().find(|unit| unit.site.agent == name).context("an agent of ours")
+    }
+
+    /// All sessions, whatever became of them.
+    pub(crate) async fn documents(&self) -> anyhow::Result<Vec<SessionDocument>> {
+        let all = self.bridge.list::<SessionDocument>(Bucket::Sessions).await?;
+        Ok(all.into_iter().map(|(_, entry)| entry.value).collect())
+    }
+}
