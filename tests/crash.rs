@@ -186,7 +186,7 @@ async fn kill_again_and_again(moment: Moment) -> anyhow::Result<()> {
             Ok(())
         };
         let (session, struck) = strike(&mut house, &round.to_string(), moment, kill).await?;
-        house.unit(&struck)?.restart()?;
+        house.unit(&struck)?.restart().await?;
         is_active(&house, &session).await?;
         if let Moment::Late = moment {
             tokio::time::sleep_until(asked + LATE + Duration::from_secs(1)).await;

@@ -154,7 +154,7 @@ fn an_agent_without_others_ends_at_once_and_finds_its_sessions_again() {
         let created = sessions(&fleet, 3).await?;
         // What a service manager does; it kills who takes more than five seconds.
         fleet.agents[0].process.stop();
-        fleet.agents[0].restart()?;
+        fleet.agents[0].restart().await?;
         for created in created {
             let path = path_of(&created)?;
             let join = async || {

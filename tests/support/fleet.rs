@@ -1,18 +1,21 @@
 //! Several agents and gateways as processes of their own, behind a balancer each.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use stream_agent::dev::keys::KeyStore;
 use stream_agent::dev::process::Process;
 use stream_agent::dev::site::Site;
-use stream_agent::dev::stack::{Options, Stack};
+use stream_agent::dev::stack::{Options, Stack, client_config, wait_for_agent};
 use stream_agent::dev::wire::Wire;
 use stream_bridge::Bridge;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Presence, SessionDocument};
+use stream_simulators::client::Gateway;
 use stream_supervisor::Supervisor;
+use tokio::net::TcpStream;
 
 use super::{Http, eventually};
 
@@ -46,7 +49,7 @@ enum Kind {
 }
 
 impl Unit {
-    fn start(site: Site, kind: Kind) -> anyhow::Result<Self> {
+    async fn start(site: Site, kind: Kind) -> anyhow::Result<Self> {
         let (program, config, port) = match kind {
             Kind::Agent => (env!("CARGO_BIN_EXE_stream-agent"), "agent.toml", site.agent_port),
             Kind::Gateway => {
@@ -57,20 +60,27 @@ impl Unit {
         let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
         let log = site.dir.join("log");
         let mut process = Process::start(program, Path::new(program), &arguments, &log)?;
-        process.wait_for_port(port, WITHIN)?;
+        let serves = async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok();
+        let begun = Instant::now();
+        while !serves().await {
+            let ended = process.ended();
+            anyhow::ensure!(ended.is_none(), "{ended:?}: {}", process.last_words());
+            anyhow::ensure!(begun.elapsed() < WITHIN, "not ready: {}", process.last_words());
+            tokio::time::sleep(LOOK).await;
+        }
         Ok(Self { site, process, kind })
     }
 
     /// Starts it again, after it was killed or has ended.
-    pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
-        *self = Self::start(self.site.clone(), self.kind)?;
+    pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
+        *self = Self::start(self.site.clone(), self.kind).await?;
         Ok(())
     }
 
     /// Kills it without a warning, and starts it again.
-    pub(crate) fn replace(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn replace(&mut self) -> anyhow::Result<()> {
         self.process.kill();
-        self.restart()
+        self.restart().await
     }
 
     /// The operator's socket.
@@ -111,16 +121,16 @@ impl Fleet {
         stack.wiring.agents = Some(behind(&agents_balancer));
         stack.wiring.gateways = Some(behind(&gateways_balancer));
 
-        let agents = agents.into_iter().map(|site| {
+        let mut units = [Vec::new(), Vec::new()];
+        for site in agents {
             site.write_agent(&stack.wiring)?;
-            Unit::start(site, Kind::Agent)
-        });
-        let agents: Vec<_> = agents.collect::<anyhow::Result<_>>()?;
-        let gateways = gateways.into_iter().map(|site| {
+            units[0].push(Unit::start(site, Kind::Agent).await?);
+        }
+        for site in gateways {
             site.write_gateway(&stack.wiring)?;
-            Unit::start(site, Kind::Gateway)
-        });
-        let gateways = gateways.collect::<anyhow::Result<_>>()?;
+            units[1].push(Unit::start(site, Kind::Gateway).await?);
+        }
+        let [agents, gateways] = units;
         stack.gateway.stop().await;
         stack.agent.stop().await;
 
@@ -130,6 +140,10 @@ impl Fleet {
         let _balancers = [agents_balancer, gateways_balancer];
         let fleet = Self { agents, gateways, bridge, http, stack, _balancers };
         fleet.all_present().await?;
+        for unit in &fleet.gateways {
+            let client = client_config(&unit.site, &fleet.stack.token)?;
+            wait_for_agent(&Gateway::new(&client)?).await?;
+        }
         Ok(fleet)
     }
 
