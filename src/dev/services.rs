@@ -74,6 +74,7 @@ impl Services {
             credential_s: 3600,
             socket_token_s: 300,
             ticket_s: 60,
+            client_grace_s: 30,
             boot_timeout_s: 300,
             sweep_s: 5,
             sighting_s: 60,

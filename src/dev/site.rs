@@ -42,6 +42,8 @@ pub struct Wiring {
     pub socket_token_s: u64,
     /// Between two of the page's fresh ones.
     pub ticket_s: u64,
+    /// How long a client without a socket may take to return.
+    pub client_grace_s: u64,
     pub boot_timeout_s: u64,
     pub sweep_s: u64,
     pub sighting_s: u64,
@@ -242,6 +244,7 @@ listen = "127.0.0.1:{port}"
 public_url = "{url}"
 socket_token_s = {socket_token_s}
 ticket_s = {ticket_s}
+client_grace_s = {client_grace_s}
 
 [admin]
 socket = {socket}
@@ -262,6 +265,7 @@ state = {state}
             url = wiring.gateways.clone().unwrap_or_else(|| self.gateway_url()),
             socket_token_s = wiring.socket_token_s,
             ticket_s = wiring.ticket_s,
+            client_grace_s = wiring.client_grace_s,
             socket = quoted(&self.admin_socket()),
             debug = wiring.debug_section(),
             certificate = file("server.crt"),

@@ -32,6 +32,8 @@ pub struct Options {
     pub socket_token_s: u64,
     /// Between two of the page's fresh ones.
     pub ticket_s: u64,
+    /// How long a client without a socket may take to return.
+    pub client_grace_s: u64,
     /// From the creation of an instance until it runs.
     pub boot: Duration,
     /// What an instance runs.
@@ -53,6 +55,7 @@ impl Default for Options {
             credential_s: 3600,
             socket_token_s: 300,
             ticket_s: 60,
+            client_grace_s: 30,
             boot: Duration::ZERO,
             launcher: simulated_instances(),
             capacity: 100,
@@ -106,6 +109,7 @@ impl Stack {
             credential_s: options.credential_s,
             socket_token_s: options.socket_token_s,
             ticket_s: options.ticket_s,
+            client_grace_s: options.client_grace_s,
             boot_timeout_s: 60,
             sweep_s: 2,
             sighting_s: 1,

@@ -104,7 +104,7 @@ fn bucket_config(bucket: Bucket, replicas: usize) -> kv::Config {
         ..Default::default()
     };
     match bucket {
-        Bucket::Agents => {
+        Bucket::Agents | Bucket::Clients => {
             // Each record says itself how long it is good.
             kv::Config { storage: StorageType::Memory, max_age: Duration::from_secs(60), ..common }
         }

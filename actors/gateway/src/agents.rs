@@ -68,7 +68,7 @@ pub(crate) fn random(count: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Application, Screen};
+    use stream_protocol::{Application, OnConflict, Screen};
 
     use super::*;
 
@@ -95,6 +95,7 @@ mod tests {
             joinable: false,
             ephemeral: true,
             idle_time_min: 0,
+            on_conflict: OnConflict::default(),
             extra_data: serde_json::Value::Null,
         }
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use stream_bridge::{Bridge, BridgeError, Inbound};
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
-    AmsInstance, Code, Initiate, Initiated, Refusal, Reply as Answer, Request, SessionDocument,
-    SessionId, Status, Userdata, Versioned,
+    AmsInstance, Code, Initiate, Initiated, OnConflict, Refusal, Reply as Answer, Request,
+    SessionDocument, SessionId, Status, Userdata, Versioned,
 };
 use stream_supervisor::{Handler, Limits, Me, Pending, Reply, Restart, Supervisor, Worker};
 
@@ -87,6 +87,7 @@ async fn open(bridge: &Bridge, initiate: Initiate) -> Result<Initiated, Refusal>
         joinable: true,
         ephemeral: false,
         idle_time_min: 0,
+        on_conflict: OnConflict::default(),
         extra_data,
     };
     let now = clock::now();
@@ -164,6 +165,7 @@ mod tests {
             joinable: true,
             ephemeral: false,
             idle_time_min: 0,
+            on_conflict: OnConflict::default(),
             extra_data: serde_json::Value::Null,
         };
         let instance = ("c".to_owned(), "i".to_owned());

@@ -28,6 +28,7 @@ mod routes;
 mod server;
 mod sessions;
 mod shares;
+mod slot;
 mod socket;
 mod state;
 
@@ -65,6 +66,9 @@ pub struct Config {
     /// How often the page gets a fresh one over its open socket, in seconds; at least twice in the
     /// life of one. Default 60.
     pub ticket_s: u64,
+    /// How long a client whose socket has ended may take to return or to be connected, in seconds,
+    /// until its instance is told that it has left. Default 30.
+    pub client_grace_s: u64,
     /// Origins of web pages elsewhere that may call the API, such as `https://app.example.com`;
     /// `*` is any. Default: none.
     pub allowed_origins: Vec<String>,
@@ -81,6 +85,7 @@ impl Default for Config {
             workers: 2,
             socket_token_s: 300,
             ticket_s: 60,
+            client_grace_s: 30,
             allowed_origins: Vec::new(),
             allow_token_in_query: false,
         }

@@ -132,6 +132,10 @@ fn schemas() -> Value {
             "screen": screen(),
             "joinable": {"type": ["boolean", "null"], "default": false},
             "ephemeral": {"type": ["boolean", "null"], "default": true},
+            "on_conflict": {
+                "description": "What becomes of the present client when another one joins",
+                "enum": ["replace", "reject", null], "default": "replace",
+            },
             "idle_time_min": {
                 "description": "Minutes without a client until the end; 0 is never",
                 "type": ["integer", "null"], "minimum": 0,

@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use stream_bridge::BridgeError;
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
-    Ask, Client, ClientIce, Code, DesiredState, IceServer, Op, Refusal, SessionDocument, SessionId,
-    Status, Terminate,
+    Ask, Client, ClientIce, Code, DesiredState, IceServer, OnConflict, Op, Refusal,
+    SessionDocument, SessionId, Status, Terminate,
 };
 
-use crate::answer::{Answer, body, created, malformed, ok};
+use crate::answer::{Answer, Refused, body, created, malformed, ok};
 use crate::caller::{Caller, authorize, authorize_for};
 use crate::state::State;
-use crate::{answer, documents};
+use crate::{answer, documents, slot};
 
 pub(crate) use idempotency::{MAX_KEY, id as derived_id};
 pub(crate) use launch::CLAIM_S;
@@ -92,6 +92,9 @@ pub(crate) async fn create(request: HttpRequest, payload: Payload, state: Data<S
         }
         None => launch::new(&state.bridge, wanted, role).await?,
     };
+    if document.request.on_conflict == OnConflict::Reject {
+        slot::reserve(&state.bridge, &document.id, document.generation).await;
+    }
     let url = state.socket_url(&base, &document, &caller).await?;
     log::info!("session {} created by {caller}", document.id);
     Ok(created(Created {
@@ -152,8 +155,12 @@ pub(crate) async fn enter(
     Joining { wish, base }: Joining,
 ) -> Answer {
     let role = caller.role()?;
+    let free = free_slot(state, id).await?;
     let document = documents::change(&state.bridge, id, |document| {
         may_join(document)?;
+        if free.is_some_and(|generation| generation != document.generation) {
+            return Err(taken());
+        }
         let screen = wish.over(document.request.screen).checked();
         let screen = screen.map_err(|error| malformed(error.to_string()))?;
         document.generation += 1;
@@ -165,6 +172,25 @@ pub(crate) async fn enter(
     let url = state.socket_url(&base, &document, caller).await?;
     log::info!("session {id} joined by {caller} for {role}, client {}", document.generation);
     Ok(ok(Joined { id, url, stun_servers: ice.ice_servers }))
+}
+
+/// Makes sure, where the present client is not to be replaced, that there is none, and returns the
+/// generation of which that is true; then the slot is reserved for the next one.
+async fn free_slot(state: &State, id: &SessionId) -> Result<Option<u64>, Refused> {
+    let document = documents::read(&state.bridge, id).await?.value;
+    if document.request.on_conflict == OnConflict::Replace {
+        return Ok(None);
+    }
+    may_join(&document)?;
+    if slot::is_taken(&state.bridge, &document).await? {
+        return Err(taken().into());
+    }
+    slot::reserve(&state.bridge, id, document.generation + 1).await;
+    Ok(Some(document.generation))
+}
+
+fn taken() -> Refusal {
+    Refusal::new(Code::Conflict, "session has a client, and does not replace it")
 }
 
 fn may_join(document: &SessionDocument) -> Result<(), Refusal> {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
-use stream_protocol::{Direction, Op, SessionId, TokenKind};
+use stream_protocol::{Client, Direction, OnConflict, Op, SessionId, TokenKind};
 use stream_socket::{Carrier, Frames};
 use stream_supervisor::detached;
 
@@ -76,6 +76,10 @@ pub(crate) async fn open(
     let share = claims.subject.parse().ok();
     let document = documents::read(&state.bridge, &session).await?.value;
     let verdict = verdict(Some(&document), generation);
+    // A socket's token always has a role.
+    let role = claims.role.ok_or(Refused::Unauthorized)?;
+    let screen = document.request.screen;
+    let client = document.desired.client.unwrap_or(Client { screen, role });
     let ice_renewal = opening.ice_renewal.unwrap_or(document.ice_renewal);
     let frames = Frames::asked(opening.after.as_deref())
         .map_err(|_| malformed("after is a cursor, or empty"))?;
@@ -99,11 +103,16 @@ pub(crate) async fn open(
         claims,
         closing: state.closing.clone(),
         drain: state.drain.clone(),
+        holds: document.request.on_conflict == OnConflict::Reject,
+        client,
     };
-    let guest = state.guests.enter();
+    let (guest, grace) = (state.guests.enter(), state.client_grace);
     detached("a client socket", async move {
-        relay.run(mouth, ears, verdict).await;
+        let has_left = relay.run(mouth, ears, verdict).await;
         drop(guest);
+        if has_left {
+            relay.see_off(grace).await;
+        }
     });
     Ok::<HttpResponse, Refused>(response)
 }

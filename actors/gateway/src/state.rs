@@ -40,6 +40,8 @@ pub(crate) struct State {
     /// The open sockets of clients.
     pub(crate) guests: Guests,
     pub(crate) tickets: Tickets,
+    /// How long a client without a socket may take to return.
+    pub(crate) client_grace: Duration,
     socket_base: Option<String>,
 }
 
@@ -110,6 +112,7 @@ impl State {
             closing,
             drain,
             guests,
+            client_grace: Duration::from_secs(config.client_grace_s),
             tickets,
             socket_base,
         })

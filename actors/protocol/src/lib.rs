@@ -32,8 +32,8 @@ pub use ops::{Op, TokenKind};
 pub use refusal::{Code, Refusal};
 pub use requests::{Ask, ClientIce, Initiate, Initiated, Launch, Reply, Terminate};
 pub use session::{
-    Cause, Client, Desired, DesiredState, Idle, Origin, Request, Role, Screen, ScreenError,
-    SessionDocument, Status,
+    Cause, Client, Desired, DesiredState, Idle, OnConflict, Origin, Request, Role, Screen,
+    ScreenError, SessionDocument, Status,
 };
 pub use signal::{
     Cursor, CursorError, Direction, LoggedSignal, MAX_SIGNAL_BYTES, Page, Posted,

@@ -117,6 +117,17 @@ impl SessionDocument {
     }
 }
 
+/// What becomes of the present client when another one joins.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// It stays, and the other one is refused.
+    Reject,
+    /// It has to go, as clients know it (`contract.md` 3.5).
+    #[default]
+    Replace,
+}
+
 /// Who had the instance of a session launched.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -226,6 +237,8 @@ pub struct Request {
     pub ephemeral: bool,
     /// Minutes without a client before the instance is stopped; 0 is never.
     pub idle_time_min: u64,
+    #[serde(default)]
+    pub on_conflict: OnConflict,
     /// Handed to the instance as it came.
     pub extra_data: serde_json::Value,
 }

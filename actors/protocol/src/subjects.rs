@@ -24,6 +24,7 @@ pub enum Bucket {
     Accounts,
     /// Presence of agents, by agent id; in memory, gone after 15 s of silence.
     Agents,
+    Clients,
     /// Sealed keys, by role.
     Keys,
     /// Revoked token ids.
@@ -35,13 +36,21 @@ pub enum Bucket {
 }
 
 impl Bucket {
-    pub const ALL: [Self; 6] =
-        [Self::Accounts, Self::Agents, Self::Keys, Self::Revoked, Self::Sessions, Self::Shares];
+    pub const ALL: [Self; 7] = [
+        Self::Accounts,
+        Self::Agents,
+        Self::Clients,
+        Self::Keys,
+        Self::Revoked,
+        Self::Sessions,
+        Self::Shares,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Accounts => "accounts",
             Self::Agents => "agents",
+            Self::Clients => "clients",
             Self::Keys => "keys",
             Self::Revoked => "revoked",
             Self::Sessions => "sessions",

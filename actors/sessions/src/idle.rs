@@ -64,7 +64,7 @@ pub(crate) fn due(document: &SessionDocument, now: u64) -> Due {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Request, Screen, SessionId};
+    use stream_protocol::{OnConflict, Request, Screen, SessionId};
 
     use super::*;
 
@@ -77,6 +77,7 @@ mod tests {
             joinable,
             ephemeral: true,
             idle_time_min,
+            on_conflict: OnConflict::default(),
             extra_data: serde_json::Value::Null,
         };
         let mut document = SessionDocument::new(SessionId::random(), request, 0, 60);

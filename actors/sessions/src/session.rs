@@ -245,7 +245,7 @@ pub(crate) fn due(document: &SessionDocument, agent: &AgentId, now: u64) -> Due 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use stream_protocol::{Request, Screen, SessionId};
+    use stream_protocol::{OnConflict, Request, Screen, SessionId};
 
     use super::*;
 
@@ -258,6 +258,7 @@ mod tests {
             joinable: false,
             ephemeral: true,
             idle_time_min: 0,
+            on_conflict: OnConflict::default(),
             extra_data: serde_json::Value::Null,
         };
         SessionDocument::new(SessionId::random(), request, 1000, 1030)

@@ -16,8 +16,10 @@ const RETURN_WITHIN: Duration = Duration::from_secs(3);
 /// Why a socket ends.
 #[derive(Debug, PartialEq)]
 pub enum End {
-    /// The peer closed it or is gone.
+    /// The peer closed it, or its connection broke.
     Left,
+    /// The peer does not answer any more.
+    Gone,
     /// The peer is told in an `error` message, then the socket is closed.
     Told { close: CloseCode, code: u8, message: String, return_after: Option<Duration> },
 }
@@ -61,7 +63,8 @@ impl End {
             ProtocolError::Overflow => {
                 Self::bad(CloseCode::Size, format!("a message has at most {limit} bytes"))
             }
-            // Mostly a connection that broke off; then nobody reads it.
+            // The connection broke off.
+            ProtocolError::Io(_) => Self::Left,
             _ => Self::bad(CloseCode::Protocol, "the frame is broken"),
         }
     }
@@ -69,7 +72,7 @@ impl End {
     /// The text of the last message and the closing frame, if there is a peer to tell.
     pub fn farewell(self) -> (Option<String>, CloseReason) {
         match self {
-            Self::Left => (None, CloseCode::Normal.into()),
+            Self::Left | Self::Gone => (None, CloseCode::Normal.into()),
             Self::Told { close, code, message, return_after } => {
                 let retry_after_ms = return_after.map(|after| after.as_millis());
                 let message = message.as_str();

@@ -73,7 +73,9 @@ impl Ears {
             let message = match timeout(SILENCE, self.messages.recv()).await {
                 Ok(Some(Ok(message))) => message,
                 Ok(Some(Err(error))) => return Err(End::broken(&error, self.limit)),
-                Ok(None) | Err(_) => return Err(End::Left),
+                // Cut off, if it has said nothing before.
+                Ok(None) => return Err(End::Left),
+                Err(_) => return Err(End::Gone),
             };
             match message {
                 AggregatedMessage::Text(text) => return Ok(text.into()),

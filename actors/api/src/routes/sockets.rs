@@ -126,6 +126,7 @@ async fn command(
 async fn farewell(which: &str, id: &SessionId, mouth: Mouth, ears: Ears, end: End) {
     match &end {
         End::Left => log::info!("{which} socket closed by the instance of session {id}"),
+        End::Gone => log::info!("{which} socket lost, session {id}"),
         End::Told { message, .. } => log::info!("{which} socket closed, session {id}: {message}"),
     }
     close(mouth, ears, end).await;

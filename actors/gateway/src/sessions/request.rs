@@ -1,7 +1,8 @@
 //! The bodies that clients send, read as tolerantly as their variety asks for. Pure.
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
-use stream_protocol::{Refusal, Request, Screen};
+use stream_protocol::{OnConflict, Refusal, Request, Screen};
 
 use crate::answer::malformed;
 
@@ -31,6 +32,7 @@ pub(crate) fn session(body: &[u8]) -> Result<Request, Refusal> {
         joinable,
         ephemeral: members.flag("ephemeral")?.unwrap_or(true),
         idle_time_min: members.number("idle_time_min")?.unwrap_or(idle_by_default),
+        on_conflict: members.on_conflict()?,
         extra_data: members.extra_data()?,
     })
 }
@@ -128,6 +130,14 @@ impl Members {
         number.map(Some).ok_or_else(|| malformed(format!("{name} is a number, 0 or more")))
     }
 
+    fn on_conflict(&mut self) -> Result<OnConflict, Refusal> {
+        match self.take("on_conflict") {
+            None => Ok(OnConflict::default()),
+            Some(value) => OnConflict::deserialize(value)
+                .map_err(|_| malformed("on_conflict is \"replace\" or \"reject\"")),
+        }
+    }
+
     /// A number, also as a form sends it; a negative one or an empty text is no version.
     fn version(&mut self) -> Result<Option<u64>, Refusal> {
         let number = match self.take("app_version") {
@@ -204,6 +214,17 @@ mod tests {
         assert_eq!(idle(json!({"app": "a", "joinable": true, "idle_time_min": 0})), 0);
         assert_eq!(idle(json!({"app": "a", "idle_time_min": 5})), 5);
         assert!(read(json!({"app": "a", "idle_time_min": -5})).is_err());
+    }
+
+    #[test]
+    fn a_new_client_replaces_the_present_one_unless_the_session_says_otherwise() {
+        let policy = |body| read(body).map(|request| request.on_conflict);
+        assert_eq!(policy(json!({"app": "a"})).unwrap(), OnConflict::Replace);
+        assert_eq!(
+            policy(json!({"app": "a", "on_conflict": "reject"})).unwrap(),
+            OnConflict::Reject
+        );
+        assert!(policy(json!({"app": "a", "on_conflict": "ask"})).is_err());
     }
 
     #[test]

@@ -7,7 +7,9 @@ use serde::Serialize;
 use stream_admin::Drain;
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::{self, Bucket};
-use stream_protocol::{Allowance, Ask, ClientIce, IceServer, SessionDocument, SessionId, ShareId};
+use stream_protocol::{
+    Allowance, Ask, Client, ClientIce, IceServer, SessionDocument, SessionId, ShareId,
+};
 use stream_socket::{Carrier, CloseCode, Ears, End, Frames, Mouth, close, keep_alive, persist};
 use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
@@ -17,7 +19,7 @@ use super::verdict::verdict;
 use crate::hints::Hints;
 use crate::sessions::OWNER_DEADLINE;
 use crate::state::Tickets;
-use crate::{clock, shares};
+use crate::{clock, shares, slot};
 
 /// How often a share is looked at that is not due: its end may have been brought forward.
 const SHARE_LOOK: Duration = Duration::from_secs(10);
@@ -44,11 +46,16 @@ pub(crate) struct Relay {
     pub(crate) closing: watch::Receiver<bool>,
     /// Whether it is about to.
     pub(crate) drain: Drain,
+    /// Whether a client that joins has to wait until this one has left.
+    pub(crate) holds: bool,
+    /// What is to be streamed, in case that the client was taken for gone.
+    pub(crate) client: Client,
 }
 
 impl Relay {
-    /// Relays until the end; with a `verdict` it is over before it began.
-    pub(crate) async fn run(self, mouth: Mouth, mut ears: Ears, verdict: Option<End>) {
+    /// Relays until the end, and returns whether that was the client's; with a `verdict` it is over
+    /// before it began.
+    pub(crate) async fn run(&self, mouth: Mouth, mut ears: Ears, verdict: Option<End>) -> bool {
         let (session, generation) = (self.session().clone(), self.carrier.generation);
         log::info!("client socket opened, session {session}, client {generation}");
         let mut allowance = Allowance::new(Instant::now().into_std());
@@ -65,17 +72,44 @@ impl Relay {
                 end = self.carrier.hear(&mut ears, mouth.clone(), admits) => end,
                 end = self.carrier.tell(mouth.clone()) => end,
                 end = self.hand_out_tickets(mouth.clone()) => end,
+                end = self.hold() => end,
                 end = keep_alive(mouth.clone()) => end,
             },
         };
         match &end {
             // The ordinary end: clients close it when their stream is connected.
             End::Left => log::info!("client socket closed by the client, session {session}"),
+            End::Gone => log::info!("client socket lost, session {session}"),
             End::Told { message, .. } => {
                 log::info!("client socket closed, session {session}: {message}");
             }
         }
+        match end {
+            End::Left if self.holds => slot::leave(self.bridge(), &session, generation).await,
+            End::Gone if self.holds => slot::free(self.bridge(), &session, generation).await,
+            _ => {}
+        }
+        let has_left = matches!(end, End::Left | End::Gone);
         close(mouth, ears, end).await;
+        has_left
+    }
+
+    /// Holds the client's slot, where another client would have to wait for it.
+    async fn hold(&self) -> End {
+        if self.holds {
+            slot::hold(self.bridge(), self.session(), self.carrier.generation).await;
+        }
+        pending().await
+    }
+
+    /// Waits for as long as a client without a socket may take to return, and has its instance told
+    /// that it has left, unless it is connected or was replaced. One that returns later says so.
+    pub(crate) async fn see_off(&self, grace: Duration) {
+        sleep(grace).await;
+        let cleared = slot::clear(self.bridge(), self.session(), self.carrier.generation).await;
+        if let Err(error) = cleared {
+            log::debug!("client of session {} is not seen off: {error}", self.session());
+        }
     }
 
     fn session(&self) -> &SessionId {
@@ -182,8 +216,16 @@ impl Relay {
                 Err(error) => return End::refused(error.refusal()),
             };
             let document = entry.map(|entry| entry.value);
-            if let Some(end) = verdict(document.as_ref(), self.carrier.generation) {
+            let generation = self.carrier.generation;
+            if let Some(end) = verdict(document.as_ref(), generation) {
                 return end;
+            }
+            if document.as_ref().is_some_and(|document| document.desired.client.is_none()) {
+                let claimed =
+                    slot::claim(self.bridge(), self.session(), generation, self.client).await;
+                if let Err(error) = claimed {
+                    log::debug!("session {} still has no client: {error}", self.session());
+                }
             }
             let renewal = document.map_or(0, |document| document.ice_renewal);
             let mut renewed = false;

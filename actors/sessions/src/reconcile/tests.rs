@@ -1,6 +1,6 @@
 //! For each guard, a case in which reconciliation without it would destroy what is not ours.
 
-use stream_protocol::{InstanceName, Request, Screen};
+use stream_protocol::{InstanceName, OnConflict, Request, Screen};
 
 use super::*;
 
@@ -38,6 +38,7 @@ fn document(session: &SessionId, status: Status) -> SessionDocument {
         joinable: false,
         ephemeral: true,
         idle_time_min: 0,
+        on_conflict: OnConflict::default(),
         extra_data: serde_json::Value::Null,
     };
     SessionDocument {

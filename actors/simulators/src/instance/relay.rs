@@ -85,11 +85,11 @@ pub(super) async fn work(relay: &mut Option<Relay>) {
     future::pending().await
 }
 
-/// Says when the client comes and goes.
+/// Says when the client comes and goes; one of which nothing is heard any more is not there.
 async fn tell(agent: Arc<Agent>, mut state: watch::Receiver<PeerState>, generation: u64) {
     let mut streaming = false;
     while state.changed().await.is_ok() {
-        let now = matches!(*state.borrow_and_update(), PeerState::Streaming | PeerState::Lost);
+        let now = *state.borrow_and_update() == PeerState::Streaming;
         if std::mem::replace(&mut streaming, now) != now {
             let what = if now { "connected" } else { "disconnected" };
             log::info!("client of generation {generation} {what}");

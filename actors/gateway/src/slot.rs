@@ -1,0 +1,121 @@
+//! The one slot that a session has for a client, and who holds it.
+//!
+//! A client holds it while its socket is open, which the gateway that has the socket says every few
+//! seconds, and while its stream is connected, which only the instance knows. Between the two there
+//! is a moment, for clients close their socket when the stream is connected.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use stream_bridge::{Bridge, BridgeError};
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{Client, OnConflict, SessionDocument, SessionId, Status};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::answer::Refused;
+use crate::documents;
+
+/// How long a slot is held by a socket of which nothing is heard: its gateway may have died.
+const HELD: Duration = Duration::from_secs(12);
+
+/// How often an open socket is spoken for.
+const PERIOD: Duration = Duration::from_secs(4);
+
+/// From the end of a socket until the instance says that its client is connected.
+const CHANGE_OVER: Duration = Duration::from_secs(5);
+
+/// Whose socket is open.
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+struct Holder {
+    generation: u64,
+}
+
+/// Whether somebody who joins has to wait for the present client to leave.
+pub(crate) async fn is_taken(
+    bridge: &Bridge,
+    document: &SessionDocument,
+) -> Result<bool, BridgeError> {
+    if document.request.on_conflict == OnConflict::Replace {
+        return Ok(false);
+    }
+    let is_connected = document.status == Status::Active && document.idle.is_none();
+    let holder = bridge.read::<Holder>(Bucket::Clients, document.id.as_str()).await?;
+    let holds = holder.is_some_and(|holder| holder.value.generation == document.generation);
+    Ok(is_connected || holds)
+}
+
+/// Holds the slot for the client of `generation`, for ever; only where somebody asks who does.
+pub(crate) async fn hold(bridge: &Bridge, session: &SessionId, generation: u64) {
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        put(bridge, session, generation, HELD).await;
+    }
+}
+
+/// Holds the slot for a client that is about to open its socket.
+pub(crate) async fn reserve(bridge: &Bridge, session: &SessionId, generation: u64) {
+    put(bridge, session, generation, HELD).await;
+}
+
+/// The client has closed its socket: by now its stream may be connected.
+pub(crate) async fn leave(bridge: &Bridge, session: &SessionId, generation: u64) {
+    put(bridge, session, generation, CHANGE_OVER).await;
+}
+
+/// The client does not answer any more. If another one has the slot by now, it keeps it.
+pub(crate) async fn free(bridge: &Bridge, session: &SessionId, generation: u64) {
+    let freed = async {
+        let holder = bridge.read::<Holder>(Bucket::Clients, session.as_str()).await?;
+        match holder.filter(|holder| holder.value.generation == generation) {
+            Some(_) => bridge.remove(Bucket::Clients, session.as_str()).await,
+            None => Ok(()),
+        }
+    };
+    if let Err(error) = freed.await {
+        log::debug!("the slot of session {session} becomes free by itself: {error}");
+    }
+}
+
+async fn put(bridge: &Bridge, session: &SessionId, generation: u64, held: Duration) {
+    let holder = Holder { generation };
+    let put = bridge.put_for(Bucket::Clients, session.as_str(), &holder, held).await;
+    if let Err(error) = put {
+        log::debug!("the slot of session {session} is not held: {error}");
+    }
+}
+
+/// Tells the instance that its client has left, if it has: another one has not come, and the
+/// instance does not say itself that its stream goes on.
+pub(crate) async fn clear(
+    bridge: &Bridge,
+    session: &SessionId,
+    generation: u64,
+) -> Result<(), Refused> {
+    documents::change(bridge, session, |document| {
+        if document.generation == generation && document.idle.is_some() {
+            document.desired.client = None;
+        }
+        Ok(())
+    })
+    .await
+    .map(drop)
+}
+
+/// Names `client` as the one of `generation` again, if it was taken for gone.
+pub(crate) async fn claim(
+    bridge: &Bridge,
+    session: &SessionId,
+    generation: u64,
+    client: Client,
+) -> Result<(), Refused> {
+    documents::change(bridge, session, |document| {
+        if document.generation == generation {
+            document.desired.client.get_or_insert(client);
+        }
+        Ok(())
+    })
+    .await
+    .map(drop)
+}
