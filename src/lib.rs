@@ -24,6 +24,7 @@ pub mod ams;
 pub mod config;
 #[cfg(feature = "dev")]
 pub mod dev;
+pub mod explain;
 pub mod gateway;
 pub mod init;
 pub mod operator;

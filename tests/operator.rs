@@ -84,6 +84,34 @@ fn status_shows_every_actor_of_both_services() {
 }
 
 #[test]
+fn a_session_is_explained_with_the_agent_that_was_chosen_and_what_happened() {
+    flow(async || {
+        let mut played = Played::start().await?;
+        let (created, instance) = played.create().await?;
+        instance.report("running").await?.success()?;
+        let socket = played.stack.site.admin_socket();
+        let told = printed(GATEWAY, &["session", "explain", &created.id], &socket).await?;
+        for fact in [
+            "status      active: the instance is running",
+            "placement   dev in region cloud-0 had 100 free places; no other could host it",
+            "agent       dev, which is there",
+            " the instance is running",
+        ] {
+            assert!(told.contains(fact), "{fact} is not in\n{told}");
+        }
+        let json =
+            printed(GATEWAY, &["session", "explain", &created.id, "--json"], &socket).await?;
+        let story: Value = serde_json::from_str(&json)?;
+        assert_eq!(story["document"]["id"], created.id);
+        let nobody = "0".repeat(20);
+        let sentence = refused(GATEWAY, &["session", "explain", &nobody], &socket).await?;
+        assert!(sentence.contains("not found"), "{sentence}");
+        played.stack.stop().await;
+        Ok(())
+    });
+}
+
+#[test]
 fn an_actor_fails_on_request_only_where_the_configuration_allows_it() {
     flow(async || {
         let stack = Stack::start(light(false)).await?;

@@ -8,7 +8,7 @@ use stream_admin::moment;
 use stream_agent::gateway::{GatewayConfig, RunningGateway};
 use stream_agent::operator::{self, Door, ask};
 use stream_agent::token::Token;
-use stream_agent::{init, program};
+use stream_agent::{explain, init, program};
 use stream_gateway::admin::{Client, SessionInfo, ShareInfo};
 use stream_pki::Identity;
 
@@ -94,6 +94,15 @@ enum Session {
     /// End a session and have its instance deleted.
     Delete {
         id: String,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Tell what became of a session: how it stands, why its agent was chosen, what happened.
+    Explain {
+        id: String,
+        /// Print JSON instead of lines.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         door: Door,
     },
@@ -205,6 +214,13 @@ fn session(command: Session) -> anyhow::Result<()> {
     match command {
         Session::Delete { id, door } => {
             println!("{}", ask(client(door)?.delete_session(&id))?);
+        }
+        Session::Explain { id, json, door } => {
+            let story = ask(client(door)?.explain_session(&id))?;
+            match json {
+                true => println!("{}", serde_json::to_string_pretty(&story)?),
+                false => print!("{}", explain::tell(&story)),
+            }
         }
         Session::List { door } => {
             for session in ask(client(door)?.sessions())? {

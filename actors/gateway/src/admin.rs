@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use stream_protocol::{Ask, Status};
 
 pub use desk::Desk;
-pub use request::{AccountInfo, FreshShare, Request, SessionInfo, ShareInfo};
+pub use request::{AccountInfo, FreshShare, Request, SessionInfo, SessionStory, ShareInfo};
 pub use stream_admin::ClientError as AdminError;
 
 use request::{AccountList, Fresh, SessionEnd, SessionList, ShareList};
@@ -61,6 +61,11 @@ impl Client {
     pub async fn sessions(&self) -> Result<Vec<SessionInfo>, AdminError> {
         let list: SessionList = self.0.ask(&Request::ListSessions).await?;
         Ok(list.sessions)
+    }
+
+    /// Returns all that is known of a session. Refuses a session there is none of.
+    pub async fn explain_session(&self, id: &str) -> Result<SessionStory, AdminError> {
+        self.0.ask(&Request::ExplainSession { id: id.to_owned() }).await
     }
 
     /// Makes a share of a session, for `role` and until `expiry_at` (Unix seconds). Refuses a

@@ -39,24 +39,37 @@ pub(crate) fn hosts(
     }
 }
 
-/// Takes the roomier of two random agents out of `hosts`.
+/// Takes the roomier of two random agents out of `hosts`, and returns it with why it was taken.
 ///
 /// Two draws spread load almost as well as asking for the best of all, and gateways that know the
 /// same presences do not all run to the same agent. `draw` returns a number below its argument.
 pub(crate) fn take(
     hosts: &mut Vec<Presence>,
     mut draw: impl FnMut(usize) -> usize,
-) -> Option<Presence> {
-    let first = match hosts.len() {
+) -> Option<(Presence, String)> {
+    let count = hosts.len();
+    let (taken, other) = match count {
         0 => return None,
-        1 => 0,
+        1 => (0, None),
         count => {
             let first = draw(count);
             let second = (first + 1 + draw(count - 1)) % count;
-            if hosts[second].capacity > hosts[first].capacity { second } else { first }
+            match hosts[second].capacity > hosts[first].capacity {
+                true => (second, Some(first)),
+                false => (first, Some(second)),
+            }
         }
     };
-    Some(hosts.swap_remove(first))
+    let against = match other.map(|other| &hosts[other]) {
+        None => "no other could host it".to_owned(),
+        Some(Presence { agent, capacity, .. }) => {
+            format!("drawn with {agent}, which had {capacity}, from {count} that could host it")
+        }
+    };
+    let host = hosts.swap_remove(taken);
+    let Presence { agent, region, capacity, .. } = &host;
+    let reason = format!("{agent} in region {region} had {capacity} free places; {against}");
+    Some((host, reason))
 }
 
 /// Returns a random number below `count`.
@@ -136,10 +149,12 @@ mod tests {
             for step in 0..2 {
                 let mut hosts = all.to_vec();
                 let mut draws = [first, step].into_iter();
-                let taken = take(&mut hosts, |_| draws.next().unwrap()).unwrap();
+                let (taken, why) = take(&mut hosts, |_| draws.next().unwrap()).unwrap();
                 let second = (first + 1 + step) % 3;
                 assert_ne!(first, second, "two different agents are compared");
                 assert_eq!(taken.capacity, all[first].capacity.max(all[second].capacity));
+                let other = all[first].capacity.min(all[second].capacity);
+                assert!(why.contains(&format!("which had {other}, from 3")), "{why}");
                 assert_eq!(hosts.len(), 2);
                 assert!(!hosts.contains(&taken));
             }

@@ -9,6 +9,9 @@ use crate::{AmsInstance, Code, IceServer, Refusal, SessionId, Userdata, Versione
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Launch {
     pub session: SessionId,
+    /// Why this agent is asked and no other, for whoever wants to know later.
+    #[serde(default)]
+    pub placement: String,
 }
 
 /// Asks the gateways, all of them under one name, for the session of an instance that AMS launched

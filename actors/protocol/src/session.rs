@@ -24,6 +24,9 @@ pub struct SessionDocument {
     /// The agent that answers for it. It does as long as it gives signs of life: when its presence
     /// runs out, another agent of the cluster may take over.
     pub owner: Option<AgentId>,
+    /// Why the agent was asked that claimed it first; empty when AMS launched the instance.
+    #[serde(default)]
+    pub placement: String,
     /// The AMS cluster the instance runs in; empty until claimed, unless AMS launched it.
     pub cluster: String,
     pub desired: Desired,
@@ -63,6 +66,7 @@ impl SessionDocument {
             origin: Origin::Client,
             generation: 0,
             owner: None,
+            placement: String::new(),
             cluster: String::new(),
             desired: Desired { state: DesiredState::Running, client: Some(client) },
             status: Status::Created,

@@ -121,8 +121,8 @@ impl Handler<Inbound> for Actor {
             match words.as_slice() {
                 ["stream", "v1", "agent", _, "launch"] => {
                     let launched = match Versioned::decode(&request.body) {
-                        Ok(Launch { session }) => {
-                            let launched = unit.launch(&session, requests).await;
+                        Ok(Launch { session, placement }) => {
+                            let launched = unit.launch(&session, &placement, requests).await;
                             if launched.is_err() {
                                 finish(&me, &unit, session);
                             }

@@ -19,18 +19,22 @@ use crate::unit::{Unit, locked, now};
 /// How long a launch may take; whoever asks for one waits a little longer.
 const LAUNCH: Duration = Duration::from_secs(13);
 
+/// The most that is kept of why this unit was asked, in characters.
+const MAX_PLACEMENT: usize = 300;
+
 impl Unit {
     /// Claims the session, launches its instance and returns the ICE servers of its client, without
     /// waiting for the boot. A launch that fails begins the end of the session, with the cause.
     pub(crate) async fn launch(
         &self,
         id: &SessionId,
+        placement: &str,
         requests: Recipient<Inbound>,
     ) -> Result<ClientIce, Refusal> {
         let Some(_under_way) = self.begin_launch(id) else {
             return Err(Refusal::new(Code::Unavailable, "the session is just being launched"));
         };
-        let claimed = self.claim(id).await.map_err(|error| error.refusal())?;
+        let claimed = self.claim(id, placement).await.map_err(|error| error.refusal())?;
         let launched = tokio::time::timeout(LAUNCH, self.launch_claimed(&claimed, requests)).await;
         let error = match launched.unwrap_or(Err(AmsError::TimedOut.into())) {
             Ok(ice) => return Ok(ice),
@@ -70,7 +74,11 @@ impl Unit {
         Ok(())
     }
 
-    async fn claim(&self, id: &SessionId) -> Result<SessionDocument, SessionsError> {
+    async fn claim(
+        &self,
+        id: &SessionId,
+        placement: &str,
+    ) -> Result<SessionDocument, SessionsError> {
         if self.drain.is_on() {
             return Err(draining());
         }
@@ -78,10 +86,13 @@ impl Unit {
             return Err(full());
         }
         let cluster = self.neighbours.ams.cluster().await?.id;
-        let changed = self.neighbours.bridge.change_session(id, |document| {
+        let changed = self.neighbours.bridge.change_session::<SessionsError>(id, |document| {
             let deadline = now() + self.config.boot_timeout_s;
             session::claim(document, self.agent(), &cluster, deadline)
-                .map_err(|Misfit(why)| SessionsError::Conflict(why))
+                .map_err(|Misfit(why)| SessionsError::Conflict(why))?;
+            // The words of a gateway: they are bounded.
+            document.placement = placement.chars().take(MAX_PLACEMENT).collect();
+            Ok(())
         });
         Ok(changed.await?.value)
     }

@@ -4,16 +4,18 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::{self, Bucket};
-use stream_protocol::{Ask, IdError, Refusal, SessionDocument, SessionId, Status, Terminate};
+use stream_protocol::{
+    Ask, IdError, Presence, Refusal, SessionDocument, SessionId, Status, Terminate,
+};
 use stream_tokens::Tokens;
 
 use super::request::{
     AccountInfo, AccountList, Fresh, FreshShare, Request, SessionEnd, SessionInfo, SessionList,
-    ShareInfo, ShareList,
+    SessionStory, ShareInfo, ShareList,
 };
 use crate::accounts::{self, Account, AccountName};
 use crate::answer::{Refused, malformed};
-use crate::{documents, shares};
+use crate::{agents, clock, documents, shares};
 
 /// How long the owner of a session may take to answer; less than an operator waits.
 const OWNER_DEADLINE: Duration = Duration::from_secs(5);
@@ -36,6 +38,7 @@ impl Desk {
             }
             Request::DeleteAccount { name } => json!(self.delete_account(name).await?),
             Request::DeleteSession { id } => json!(self.delete_session(&id).await?),
+            Request::ExplainSession { id } => json!(self.explain_session(&id).await?),
             Request::ListAccounts => json!(self.list_accounts().await?),
             Request::ListSessions => json!(self.list_sessions().await?),
             Request::CreateShare { session, role, description, expiry_at } => {
@@ -105,6 +108,15 @@ impl Desk {
             entries.into_iter().map(|(_, entry)| SessionInfo::of(entry.value)).collect();
         sessions.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         Ok(SessionList { sessions })
+    }
+
+    async fn explain_session(&self, id: &str) -> Result<SessionStory, Refusal> {
+        let read = documents::read(&self.bridge, &parse(id)?).await;
+        let document = read.map_err(|error| Refused::from(error).refusal())?.value;
+        let present = agents::present(&self.bridge).await.map_err(|error| error.refusal())?;
+        let owns = |presence: &Presence| document.owner.as_ref() == Some(&presence.agent);
+        let agent = present.into_iter().find(owns);
+        Ok(SessionStory { document, agent, at: clock::now() })
     }
 
     async fn create_share(

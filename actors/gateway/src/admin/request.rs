@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use stream_protocol::{AgentId, Role, SessionDocument, SessionId, ShareId, Status};
+use stream_protocol::{AgentId, Presence, Role, SessionDocument, SessionId, ShareId, Status};
 
 use crate::shares::Share;
 
@@ -19,6 +19,9 @@ pub enum Request {
     DeleteSession { id: String },
     #[serde(rename = "account.list")]
     ListAccounts,
+    /// Answers [`SessionStory`].
+    #[serde(rename = "session.explain")]
+    ExplainSession { id: String },
     #[serde(rename = "session.list")]
     ListSessions,
     /// Answers [`FreshShare`].
@@ -91,6 +94,17 @@ impl SessionInfo {
             created_at: document.created_at,
         }
     }
+}
+
+/// All that is known of a session; times in Unix seconds. No token and no candidate is part of it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SessionStory {
+    /// The document of the session.
+    pub document: SessionDocument,
+    /// Whether the agent that answers for it gives signs of life, and what it says of itself.
+    pub agent: Option<Presence>,
+    /// Now, by the clock of the gateway.
+    pub at: u64,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

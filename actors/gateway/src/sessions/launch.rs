@@ -140,8 +140,8 @@ async fn ask_agents(
 ) -> Result<ClientIce, BridgeError> {
     let mut failure = BridgeError::NoResponder;
     for _ in 0..AGENTS_ASKED {
-        let Some(host) = agents::take(hosts, agents::random) else { break };
-        let launch = Launch { session: session.clone() };
+        let Some((host, placement)) = agents::take(hosts, agents::random) else { break };
+        let launch = Launch { session: session.clone(), placement };
         match bridge.ask(subjects::launch(&host.agent), &launch, LAUNCH_DEADLINE).await {
             Ok(ice) => return Ok(ice),
             Err(error) => {

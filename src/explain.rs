@@ -1,0 +1,133 @@
+//! What became of a session, told to an operator. Pure.
+
+use std::fmt::Write;
+
+use stream_admin::moment;
+use stream_gateway::admin::SessionStory;
+use stream_protocol::{Cause, Origin, SessionDocument};
+
+/// Tells the story of a session, a line for each fact: first how it stands, then what happened.
+pub fn tell(SessionStory { document, agent, at }: &SessionStory) -> String {
+    let mut told = String::new();
+    let mut line = |name: &str, words: String| {
+        // Writing to a text cannot fail.
+        let _ = writeln!(told, "{name:<11} {words}");
+    };
+    let SessionDocument { id, request, status, owner, .. } = document;
+    line("session", id.to_string());
+    line("status", standing(document, *at));
+    line("application", request.app.clone());
+    line("placement", placement(document));
+    line(
+        "agent",
+        match (owner, agent) {
+            (None, _) => "none has claimed it".to_owned(),
+            (Some(owner), _) if status.is_final() => owner.to_string(),
+            (Some(owner), None) => {
+                format!(
+                    "{owner}, which gives no sign of life: another one of its cluster takes over"
+                )
+            }
+            (Some(owner), Some(presence)) => match &presence.unavailable {
+                Some(why) => format!("{owner}, which can launch nothing: {why}"),
+                None if presence.draining => format!("{owner}, which is draining"),
+                None => format!("{owner}, which is there"),
+            },
+        },
+    );
+    line("instance", instance(document));
+    line("client", client(document, *at));
+    line(&moment(document.created_at), "created".to_owned());
+    for Cause { at, text } in &document.causes {
+        line(&moment(*at), text.clone());
+    }
+    told
+}
+
+fn standing(document: &SessionDocument, now: u64) -> String {
+    let status = document.status.to_string();
+    let status = match document.message() {
+        "" => status,
+        cause => format!("{status}: {cause}"),
+    };
+    match document.deadline {
+        None => status,
+        Some(deadline) if deadline > now => {
+            format!("{status}; it may take {} s more", deadline - now)
+        }
+        Some(_) => format!("{status}; its time is up"),
+    }
+}
+
+fn placement(document: &SessionDocument) -> String {
+    match (document.origin, document.placement.as_str()) {
+        (Origin::Ams, _) => "AMS launched the instance by itself".to_owned(),
+        (Origin::Client, "") => "no agent was found yet".to_owned(),
+        (Origin::Client, why) => why.to_owned(),
+    }
+}
+
+fn instance(document: &SessionDocument) -> String {
+    let name = document.instance_name.as_ref().map(ToString::to_string);
+    match (&document.instance_id, name) {
+        (Some(id), Some(name)) => {
+            format!("{id}, launched as {name} in cluster {}", document.cluster)
+        }
+        (Some(id), None) => format!("{id} in cluster {}", document.cluster),
+        (None, Some(name)) => format!("launched as {name}, AMS has not answered"),
+        (None, None) => "none is launched".to_owned(),
+    }
+}
+
+fn client(document: &SessionDocument, now: u64) -> String {
+    let number = document.generation;
+    let role = match document.desired.client {
+        Some(client) => format!("number {number}, for {}", client.role),
+        None => format!("number {number} has left, or never came"),
+    };
+    match &document.idle {
+        Some(idle) => format!("{role}; nobody watches for {} s", now.saturating_sub(idle.since)),
+        None => role,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::{Presence, SessionId, Status};
+
+    use super::*;
+
+    fn story() -> SessionStory {
+        let request = serde_json::from_str(
+            r#"{"app":"clock","app_version":null,"region":"","screen":{},"joinable":false,
+                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
+        );
+        let request = request.expect("a request");
+        let document = SessionDocument::new(SessionId::random(), request, 1000, 1030);
+        SessionStory { document, agent: None, at: 1010 }
+    }
+
+    #[test]
+    fn a_session_that_waits_for_an_agent_says_for_how_long() {
+        let told = tell(&story());
+        assert!(told.contains("status      created; it may take 20 s more\n"), "{told}");
+        assert!(told.contains("agent       none has claimed it\n"), "{told}");
+        assert!(told.contains("1970-01-01T00:16:40Z created\n"), "{told}");
+    }
+
+    #[test]
+    fn a_session_whose_agent_is_silent_and_one_that_failed_say_so() {
+        let mut story = story();
+        story.document.owner = Some("a".parse().expect("a name"));
+        assert!(tell(&story).contains("agent       a, which gives no sign of life"));
+        let presence = r#"{"agent":"a","region":"","cluster":"","applications":[],"capacity":1,
+            "draining":true,"version":"1"}"#;
+        story.agent = Some(serde_json::from_str::<Presence>(presence).expect("a presence"));
+        assert!(tell(&story).contains("agent       a, which is draining\n"));
+        story.document.status = Status::Error;
+        story.document.note(1005, "the instance failed: no GPU");
+        let told = tell(&story);
+        assert!(told.contains("status      error: the instance failed: no GPU"), "{told}");
+        assert!(told.contains("1970-01-01T00:16:45Z the instance failed: no GPU\n"), "{told}");
+    }
+}
