@@ -22,9 +22,11 @@ use support::{APP, Http, flow};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until, timeout};
 
-/// Sessions, and what each end of each says.
-const SESSIONS: usize = 300;
+/// What each end of each session says.
 const SIGNALS: usize = 50;
+
+/// From the return of NATS until a session can be created.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Between two deaths.
 const DEATH: Duration = Duration::from_secs(3);
@@ -237,7 +239,7 @@ impl Instance {
         Ok(Self { userdata, http })
     }
 
-    async fn live(&self, end: &mut End, tls: &Arc<ClientConfig>, tally: &Tally, hop: Duration) {
+    async fn report_running(&self) {
         let report = json!({ "status": "running" });
         let path = format!("/1.0/sessions/{}", self.userdata.session_id);
         let tell =
@@ -245,6 +247,10 @@ impl Instance {
         while !tell().await.is_ok_and(|answer| answer.status == StatusCode::OK) {
             sleep(FIRST_PAUSE).await;
         }
+    }
+
+    async fn live(&self, end: &mut End, tls: &Arc<ClientConfig>, tally: &Tally, hop: Duration) {
+        self.report_running().await;
         while !end.is_done() {
             let lived = if timeout(hop, self.on_a_socket(end, tls, tally)).await.is_ok() {
                 Ok(())
@@ -332,15 +338,22 @@ async fn kill(fleet: &mut Fleet) -> anyhow::Result<usize> {
     Ok(deaths)
 }
 
-#[test]
-fn nothing_is_lost_repeated_or_swapped_while_units_die_and_nats_restarts() {
-    flow(async || {
+/// Sessions that were created and whose instances have booted.
+struct Crowd {
+    fleet: Fleet,
+    sessions: Vec<(Value, Instance, Boot)>,
+    gateways: Arc<ClientConfig>,
+    agents: Arc<ClientConfig>,
+}
+
+impl Crowd {
+    async fn gather(count: usize, agents: usize, gateways: usize) -> anyhow::Result<Self> {
         let (told, mut boots) = mpsc::unbounded_channel();
         let launcher = played_instances(told);
-        let options = Options { launcher, capacity: SESSIONS as u32, ..Options::default() };
-        let mut fleet = Fleet::start(options, 3, 2).await?;
+        let options = Options { launcher, capacity: 1_000, ..Options::default() };
+        let fleet = Fleet::start(options, agents, gateways).await?;
         let mut sessions = Vec::new();
-        for batch in 0..SESSIONS / 20 {
+        for batch in 0..count / 20 {
             let create = async |n: usize| {
                 let key = format!("{batch}-{n}");
                 fleet.http.create_with_key(APP, &key).await?.success()
@@ -350,16 +363,25 @@ fn nothing_is_lost_repeated_or_swapped_while_units_die_and_nats_restarts() {
                 sessions.push((created, Instance::of(&boot)?, boot));
             }
         }
+        let trust = |pin| client_config(&Trust::Pins(vec![pin]), None).map(Arc::new);
+        let gateways = trust(fleet.stack.site.gateway_pin()?)?;
+        let agents = trust(fleet.stack.site.agent_pin()?)?;
+        Ok(Self { fleet, sessions, gateways, agents })
+    }
+
+    /// Has both ends of every session say all they have to say while there is `trouble`, and looks
+    /// at what the other end heard.
+    async fn live<T>(
+        &mut self,
+        trouble: impl AsyncFnOnce(&mut Fleet) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let Self { fleet, sessions, gateways, agents } = self;
         // Created together, they boot in any order.
         let url_of = |id: &str| {
             let of = sessions.iter().find(|(created, ..)| created["id"] == json!(id));
             of.and_then(|(created, ..)| created["url"].as_str()).context("a url")
         };
-        let trust = |pin| client_config(&Trust::Pins(vec![pin]), None);
-        let gateways = Arc::new(trust(fleet.stack.site.gateway_pin()?)?);
-        let agents = Arc::new(trust(fleet.stack.site.agent_pin()?)?);
         let (tally, started) = (Tally::default(), tokio::time::Instant::now());
-
         let lives = sessions.iter().enumerate().map(async |(number, (_, instance, _))| {
             let session = instance.userdata.session_id.as_str();
             let url = url_of(session)?;
@@ -369,8 +391,8 @@ fn nothing_is_lost_repeated_or_swapped_while_units_die_and_nats_restarts() {
             let hop = Duration::from_millis(1500 + 37 * (number as u64 % 100));
             let both = async {
                 tokio::join!(
-                    client(&mut near, url, &gateways, &tally),
-                    instance.live(&mut far, &agents, &tally, hop),
+                    client(&mut near, url, gateways, &tally),
+                    instance.live(&mut far, agents, &tally, hop),
                 )
             };
             let done = timeout(length() + PATIENCE, both).await;
@@ -381,13 +403,100 @@ fn nothing_is_lost_repeated_or_swapped_while_units_die_and_nats_restarts() {
         let lives = async {
             let lives = join_all(lives).await;
             let failed: Vec<_> = lives.iter().filter_map(|life| life.as_ref().err()).collect();
-            ensure!(failed.is_empty(), "{} of {SESSIONS}: {:#}", failed.len(), failed[0]);
+            ensure!(failed.is_empty(), "{} of {}: {:#}", failed.len(), lives.len(), failed[0]);
             anyhow::Ok(())
         };
-        let (deaths, ()) = try_join(kill(&mut fleet), lives).await?;
-        println!("{deaths} deaths of units, two of NATS");
+        let (told, ()) = try_join(trouble(fleet), lives).await?;
         tally.report();
         ensure!(tally.gone.load(Relaxed) == 0, "somebody was told that history is gone");
+        Ok(told)
+    }
+}
+
+#[test]
+fn nothing_is_lost_repeated_or_swapped_while_units_die_and_nats_restarts() {
+    flow(async || {
+        let mut crowd = Crowd::gather(300, 3, 2).await?;
+        let deaths = crowd.live(kill).await?;
+        println!("{deaths} deaths of units, two of NATS");
+        Ok(())
+    });
+}
+
+#[test]
+fn nothing_is_lost_and_nobody_dies_while_nats_is_away() {
+    flow(async || {
+        let mut crowd = Crowd::gather(60, 2, 2).await?;
+        let back = crowd.live(async |fleet| {
+            let away = Duration::from_secs(if long() { 180 } else { 20 });
+            sleep(DEATH).await;
+            fleet.stack.nats.kill();
+            sleep(away).await;
+            for unit in &mut fleet.agents {
+                let (site, process) = (&unit.site, &mut unit.process);
+                ensure!(process.ended().is_none(), "{}", process.last_words());
+                let agent = Http::new(&site.agent_url(), None, site.agent_pin()?)?;
+                ensure!(agent.get("/1.0/health/live").await?.status == StatusCode::OK);
+                let ready = agent.get("/1.0/health/ready").await?;
+                ensure!(ready.status == StatusCode::SERVICE_UNAVAILABLE, "{ready:?}");
+            }
+            for unit in &mut fleet.gateways {
+                ensure!(unit.process.ended().is_none(), "{}", unit.process.last_words());
+            }
+            let refused = fleet.http.create_with_key(APP, "away").await?;
+            ensure!(refused.status == StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
+            ensure!(refused.retry_after, "until when?");
+            fleet.stack.nats.restart()?;
+            let back = Instant::now();
+            // What a client does that is told to try again.
+            while fleet.http.create_with_key(APP, "back").await?.status != StatusCode::CREATED {
+                ensure!(back.elapsed() < BACK_WITHIN, "no session in time");
+                sleep(FIRST_PAUSE).await;
+            }
+            Ok(back.elapsed())
+        });
+        println!("a session was created {:?} after the return of NATS", back.await?);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_upgrade_of_all_units_one_after_the_other_fails_no_join_and_loses_nothing() {
+    flow(async || {
+        let mut crowd = Crowd::gather(200, 3, 2).await?;
+        let over = AtomicUsize::new(0);
+        let (joined, upgraded) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        // Those that are joined have a client after the other; the others go on talking.
+        let joinable: Vec<_> = crowd.sessions.drain(..20).collect();
+        let http = crowd.fleet.http.clone();
+        let join = async |instance: &Instance| {
+            instance.report_running().await;
+            let path = format!("/1.0/sessions/{}/join", instance.userdata.session_id);
+            while over.load(Relaxed) == 0 {
+                let answer = http.send(reqwest::Method::POST, &path, None).await?;
+                ensure!(answer.status == StatusCode::OK, "{answer:?}");
+                joined.fetch_add(1, Relaxed);
+                sleep(FIRST_PAUSE * 4).await;
+            }
+            anyhow::Ok(())
+        };
+        let upgrade = async |fleet: &mut Fleet| {
+            for unit in fleet.agents.iter_mut().chain(&mut fleet.gateways) {
+                stream_admin::Client::new(unit.socket()).drain(Some(20)).await?;
+                unit.ends_well().await?;
+                unit.restart().await?;
+                upgraded.fetch_add(1, Relaxed);
+            }
+            over.store(1, Relaxed);
+            anyhow::Ok(())
+        };
+        let joins = async {
+            try_join_all(joinable.iter().map(|(_, instance, _)| join(instance))).await.map(drop)
+        };
+        try_join(crowd.live(upgrade), joins).await?;
+        let joined = joined.load(Relaxed);
+        println!("{} units upgraded, {joined} joins, none failed", upgraded.load(Relaxed));
+        ensure!(joined > 100, "hardly any: {joined} joins");
         Ok(())
     });
 }

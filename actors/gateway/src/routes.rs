@@ -8,6 +8,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, HeaderValue, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{Error, HttpResponse};
@@ -129,6 +130,10 @@ pub(crate) async fn around(
         response
     };
 
+    if state.drain.is_on() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // The next request goes elsewhere.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     let handler = metrics::handler(&method, response.request().match_pattern().as_deref());
     let sizes = (request_size, metrics::size(response.response().body()));
     counted.answered(handler, method.as_str(), response.status().as_u16(), sizes);

@@ -29,14 +29,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use stream_admin::Drain;
 use stream_ams::Ams;
-use stream_bridge::{Bridge, Feed, Tail};
+use stream_bridge::{Bridge, BridgeError, Feed, Tail};
 use stream_pki::ServedIdentity;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
     AgentId, AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, Page, Posted,
     Report, SessionDocument, SessionId,
 };
-use stream_socket::{Carrier, Frames};
+use stream_socket::{Carrier, Frames, persist};
 use stream_supervisor::{Limits, Mailbox, Restart, Supervisor};
 use stream_tokens::Tokens;
 use stream_turn::Turn;
@@ -202,7 +202,7 @@ impl Sessions {
     }
 
     /// Returns what the session wants of its instance, as soon as its revision is above `after`,
-    /// otherwise after `wait`.
+    /// otherwise after `wait`. While NATS is away it waits as well, and refuses only then.
     pub async fn commands(
         &self,
         id: &SessionId,
@@ -212,13 +212,13 @@ impl Sessions {
         let until = Instant::now() + wait;
         let mut feed = None;
         loop {
-            let entry = self.mailbox.ask(actor::Read(id.clone())).await??;
+            let read = async || self.mailbox.ask(actor::Read(id.clone())).await?;
+            let entry = persist(left(until), SessionsError::is_passing, read).await?;
             let commands = Commands::of(&entry.value, entry.revision);
             if commands.revision > after || Instant::now() >= until {
                 return Ok(commands);
             }
-            let follow = self.bridge.follow_entry(Bucket::Sessions, id.as_str());
-            wait_for_news(&mut feed, follow, until).await?;
+            wait_for_news(&mut feed, &self.bridge, id, until).await?;
         }
     }
 
@@ -233,7 +233,8 @@ impl Sessions {
     }
 
     /// Returns the signals for the instance after `after`, as soon as there are any, otherwise none
-    /// after `wait`. Without a cursor, those of the present generation from the beginning.
+    /// after `wait`. Without a cursor, those of the present generation from the beginning. While NATS
+    /// is away it waits as well, and refuses only then.
     pub async fn read_signals(
         &self,
         id: &SessionId,
@@ -241,10 +242,13 @@ impl Sessions {
         wait: Duration,
     ) -> Result<Page, SessionsError> {
         let until = Instant::now() + wait;
-        let mut tail = self.tail_signals(id, after).await?;
-        let mut page = tail.next().await?;
+        let begin = async || self.tail_signals(id, after).await;
+        let mut tail = persist(left(until), SessionsError::is_passing, begin).await?;
+        let mut page =
+            persist(left(until), BridgeError::is_passing, async || tail.next().await).await?;
         while page.signals.is_empty() {
-            match timeout_at(until, tail.next()).await {
+            let next = persist(left(until), BridgeError::is_passing, async || tail.next().await);
+            match timeout_at(until, next).await {
                 Ok(next) => page = next?,
                 Err(_) => break,
             }
@@ -323,13 +327,19 @@ impl Sessions {
 /// and returns at once: what came before that must be read again.
 async fn wait_for_news(
     feed: &mut Option<Feed>,
-    follow: impl Future<Output = Result<Feed, stream_bridge::BridgeError>>,
+    bridge: &Bridge,
+    id: &SessionId,
     until: Instant,
 ) -> Result<(), SessionsError> {
+    let follow = async || bridge.follow_entry(Bucket::Sessions, id.as_str()).await;
     match feed {
-        None => *feed = Some(follow.await?),
+        None => *feed = Some(persist(left(until), BridgeError::is_passing, follow).await?),
         // At the deadline the caller looks a last time.
         Some(feed) => drop(timeout_at(until, feed.changed()).await),
     }
     Ok(())
+}
+
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
 }
