@@ -21,6 +21,7 @@ mod reload;
 mod seal;
 mod secret;
 mod server;
+mod tickets;
 mod trust;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub use reload::{Config, Pki};
 pub use seal::{Seal, SealBroken};
 pub use secret::{SecretError, read_secret};
 pub use server::{ClientCertificates, ServedIdentity, server_config};
+pub use tickets::{TICKET_LIFETIME, TicketKey, Tickets};
 pub use trust::Trust;
 
 /// The only version spoken.

@@ -1,41 +1,50 @@
-//! The accepting end: an identity that can be replaced while it is in use.
+//! The accepting end: an identity, and keys of tickets, that can be replaced while they are in use.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::client_certificates::AnyOrNone;
 use crate::identity::Identity;
+use crate::tickets::Tickets;
 use crate::{VERSIONS, provider};
 
-/// What a server presents now; every clone sees a swap at once.
+/// What a server presents now, and what returning clients resume with; every clone sees a swap at
+/// once.
 ///
 /// A handshake under way keeps the identity it began with.
 #[derive(Clone, Debug)]
-pub struct ServedIdentity(Arc<ArcSwap<Identity>>);
+pub struct ServedIdentity {
+    identity: Arc<ArcSwap<Identity>>,
+    tickets: Tickets,
+}
 
 impl ServedIdentity {
     pub fn new(identity: Identity) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(identity)))
+        Self { identity: Arc::new(ArcSwap::from_pointee(identity)), tickets: Tickets::default() }
     }
 
     /// Presents `identity` from the next handshake on.
     pub fn swap(&self, identity: Identity) {
-        self.0.store(Arc::new(identity));
+        self.identity.store(Arc::new(identity));
     }
 
     pub fn current(&self) -> Arc<Identity> {
-        self.0.load_full()
+        self.identity.load_full()
+    }
+
+    /// The tickets of all servers that present this.
+    pub fn tickets(&self) -> &Tickets {
+        &self.tickets
     }
 }
 
 impl ResolvesServerCert for ServedIdentity {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load().certified_key().clone())
+        Some(self.identity.load().certified_key().clone())
     }
 }
 
@@ -51,7 +60,7 @@ pub enum ClientCertificates {
 
 /// Returns a TLS 1.3 server that presents what `identity` holds at each handshake.
 ///
-/// Returning clients resume with a ticket. Protocols (ALPN) are the caller's to add.
+/// Returning clients resume with a ticket of `identity`. Protocols (ALPN) are the caller's to add.
 pub fn server_config(identity: &ServedIdentity, clients: ClientCertificates) -> Arc<ServerConfig> {
     let provider = provider();
     let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -64,10 +73,6 @@ pub fn server_config(identity: &ServedIdentity, clients: ClientCertificates) -> 
         ClientCertificates::Ignored => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(identity.clone()));
-    match Ticketer::new() {
-        Ok(ticketer) => config.ticketer = ticketer,
-        // Resumption still works, from a small cache in memory.
-        Err(error) => log::warn!(error:% = error; "tls session tickets are unavailable"),
-    }
+    config.ticketer = Arc::new(identity.tickets().clone());
     Arc::new(config)
 }

@@ -10,3 +10,4 @@ mod identity;
 mod keys;
 mod pins;
 mod swap;
+mod tickets;
