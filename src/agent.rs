@@ -77,6 +77,17 @@ impl Agent {
 
         let pki = Pki::start(config.tls, &supervisor)?;
         let bridge = Bridge::start(config.nats, &unit, &supervisor)?;
+        let tickets = stream_tickets::Config {
+            record: "agent.tickets",
+            sealing_key: config.tokens.sealing_key.clone(),
+            state: config.tokens.state.clone(),
+        };
+        stream_tickets::start(
+            tickets,
+            pki.served().tickets().clone(),
+            bridge.clone(),
+            &supervisor,
+        )?;
         let ams = Ams::start(config.ams, &supervisor)?;
         let tokens = Tokens::start(config.tokens, Side::Agent, bridge.clone(), &supervisor)?;
         let turn = Turn::start(config.turn, bridge.clone(), &supervisor)?;

@@ -64,6 +64,17 @@ impl RunningGateway {
         let supervisor = Supervisor::default();
         let pki = Pki::start(config.tls, &supervisor)?;
         let bridge = Bridge::start(config.nats, "stream-gateway", &supervisor)?;
+        let tickets = stream_tickets::Config {
+            record: "gateway.tickets",
+            sealing_key: config.tokens.sealing_key.clone(),
+            state: config.tokens.state.clone(),
+        };
+        stream_tickets::start(
+            tickets,
+            pki.served().tickets().clone(),
+            bridge.clone(),
+            &supervisor,
+        )?;
         let tokens = Tokens::start(config.tokens, Side::Gateway, bridge.clone(), &supervisor)?;
         let page_base = config.gateway.page_base();
         let desk = Desk { bridge: bridge.clone(), tokens: tokens.clone(), page_base };

@@ -12,7 +12,7 @@
 //! 0  protocol  macaroon  supervisor  pki     words, tokens, mailboxes, certificates
 //! 1  bridge  ams                             each touches one outside thing: NATS, AMS
 //! 1  admin  metrics                          what operators ask, and what is counted
-//! 2  tokens  turn                            each holds one secret
+//! 2  tickets  tokens  turn                   each holds one secret
 //! 3  sessions                                decides
 //! 4  api  gateway                            accept: the agent's HTTPS, the clients' HTTPS and WSS
 //! ```

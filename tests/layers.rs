@@ -11,7 +11,7 @@ use toml::Table;
 const ROWS: &[&[&str]] = &[
     &["protocol", "macaroon", "supervisor", "pki"],
     &["bridge", "ams", "admin", "metrics"],
-    &["socket", "tokens", "turn"],
+    &["socket", "tickets", "tokens", "turn"],
     &["sessions"],
     &["api", "gateway"],
 ];

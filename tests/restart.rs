@@ -8,7 +8,8 @@ use stream_simulators::client::Viewer;
 use support::{APP, PATIENCE, eventually, flow};
 
 /// In the order they start.
-const ACTORS: [&str; 8] = ["pki", "bridge", "ams", "tokens", "turn", "sessions", "admin", "api"];
+const ACTORS: [&str; 9] =
+    ["pki", "bridge", "tickets", "ams", "tokens", "turn", "sessions", "admin", "api"];
 
 #[test]
 fn the_agent_is_made_of_these_actors() {

@@ -98,6 +98,7 @@ macro_rules! survives {
 survives! {
     clients_do_not_notice_when_pki_of_the_agent_fails: agent, "pki";
     clients_do_not_notice_when_bridge_of_the_agent_fails: agent, "bridge";
+    clients_do_not_notice_when_tickets_of_the_agent_fails: agent, "tickets";
     clients_do_not_notice_when_ams_fails: agent, "ams";
     clients_do_not_notice_when_tokens_of_the_agent_fails: agent, "tokens";
     clients_do_not_notice_when_turn_fails: agent, "turn";
@@ -106,6 +107,7 @@ survives! {
     clients_do_not_notice_when_api_fails: agent, "api";
     clients_do_not_notice_when_pki_of_the_gateway_fails: gateway, "pki";
     clients_do_not_notice_when_bridge_of_the_gateway_fails: gateway, "bridge";
+    clients_do_not_notice_when_tickets_of_the_gateway_fails: gateway, "tickets";
     clients_do_not_notice_when_tokens_of_the_gateway_fails: gateway, "tokens";
     clients_do_not_notice_when_admin_of_the_gateway_fails: gateway, "admin";
     clients_do_not_notice_when_initiated_fails: gateway, "initiated";
@@ -120,9 +122,13 @@ fn these_are_all_the_actors_there_are() {
             let all = actors(&stack).into_iter().filter(move |(of, _)| *of == program);
             all.map(|(_, actor)| actor.name).collect::<Vec<_>>()
         };
-        let agent = ["pki", "bridge", "ams", "tokens", "turn", "sessions", "admin", "api"];
+        let agent =
+            ["pki", "bridge", "tickets", "ams", "tokens", "turn", "sessions", "admin", "api"];
         assert_eq!(named("agent"), agent);
-        assert_eq!(named("gateway"), ["pki", "bridge", "tokens", "admin", "initiated", "gateway"]);
+        assert_eq!(
+            named("gateway"),
+            ["pki", "bridge", "tickets", "tokens", "admin", "initiated", "gateway"]
+        );
         Ok(())
     });
 }

@@ -7,6 +7,7 @@ use actix::Message;
 use actix_web::dev::ServerHandle;
 use actix_web::web::ServiceConfig;
 use rustls::ServerConfig;
+use stream_metrics::Requests;
 use stream_pki::{ClientCertificates, ServedIdentity, server_config};
 use stream_supervisor::{
     Handler, Limits, Mailbox, Me, Reply, Restart, Supervisor, Worker, detached,
@@ -24,6 +25,7 @@ const BACKLOG: u32 = 1024;
 pub(crate) fn start(
     config: Config,
     served: &ServedIdentity,
+    requests: Requests,
     routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
     supervisor: &Supervisor,
 ) -> io::Result<(Mailbox<Actor>, SocketAddr)> {
@@ -35,9 +37,10 @@ pub(crate) fn start(
     let tls = server_config(served, ClientCertificates::Ignored);
     let mailbox = supervisor.host("api", Restart::default(), Limits::default(), move || {
         let (door, tls, routes) = (door.clone(), Arc::clone(&tls), routes.clone());
-        let crowd = crowd.clone();
+        let (crowd, requests) = (crowd.clone(), requests.clone());
         let open = Box::new(move |listener, tls| {
-            server::build(listener, tls, config.workers, crowd.clone(), routes.clone())
+            let (crowd, requests) = (crowd.clone(), requests.clone());
+            server::build(listener, tls, config.workers, crowd, requests, routes.clone())
         });
         Actor { door, tls, open, server: None }
     });
@@ -155,6 +158,15 @@ mod tests {
         ServedIdentity::new(identity.expect("our own key pair"))
     }
 
+    /// Starts the actor with the test's routes.
+    fn start(
+        config: Config,
+        served: &ServedIdentity,
+        supervisor: &Supervisor,
+    ) -> io::Result<(Mailbox<Actor>, SocketAddr)> {
+        super::start(config, served, Requests::default(), routes, supervisor)
+    }
+
     /// Without a pool, so that every request knocks anew.
     fn client(served: &ServedIdentity) -> reqwest::Client {
         build(served, |client| client.pool_max_idle_per_host(0))
@@ -186,7 +198,7 @@ mod tests {
     #[actix::test]
     async fn a_restart_refuses_nobody() {
         let (served, supervisor) = (served(), Supervisor::default());
-        let (_mailbox, address) = start(config(1), &served, routes, &supervisor).expect("started");
+        let (_mailbox, address) = start(config(1), &served, &supervisor).expect("started");
         let (client, url) = (client(&served), format!("https://{address}/ping"));
         while supervisor.status()[0].restarts < 3 {
             let answer = client.get(&url).send().await.expect("an answer");
@@ -199,7 +211,7 @@ mod tests {
     #[actix::test]
     async fn a_trailing_slash_is_equal_and_an_unknown_path_is_told_in_the_envelope() {
         let (served, supervisor) = (served(), Supervisor::default());
-        let (_mailbox, address) = start(config(1), &served, routes, &supervisor).expect("started");
+        let (_mailbox, address) = start(config(1), &served, &supervisor).expect("started");
         let client = client(&served);
         let get = async |path| {
             let answer = client.get(format!("https://{address}{path}")).send().await;
@@ -216,7 +228,7 @@ mod tests {
     #[actix::test]
     async fn after_it_is_closed_nobody_is_served_even_if_it_crashes_then() {
         let (served, supervisor) = (served(), Supervisor::default());
-        let (mailbox, address) = start(config(1), &served, routes, &supervisor).expect("started");
+        let (mailbox, address) = start(config(1), &served, &supervisor).expect("started");
         let (client, url) = (client(&served), format!("https://{address}/ping"));
         assert!(client.get(&url).send().await.is_ok());
         mailbox.ask(Close).await.expect("closed");
@@ -230,7 +242,7 @@ mod tests {
     async fn more_connections_than_an_address_may_have_are_told_so_until_one_is_given_up() {
         let (served, supervisor) = (served(), Supervisor::default());
         let config = Config { connections_per_address: 2, ..config(1) };
-        let (_mailbox, address) = start(config, &served, routes, &supervisor).expect("started");
+        let (_mailbox, address) = start(config, &served, &supervisor).expect("started");
         let url = format!("https://{address}/ping");
         let ask = async |client: &reqwest::Client| {
             let answer = client.get(&url).send().await.expect("an answer");
@@ -253,11 +265,11 @@ mod tests {
     #[actix::test]
     async fn an_address_in_use_and_a_senseless_number_of_workers_are_refused() {
         let (served, supervisor) = (served(), Supervisor::default());
-        let (_mailbox, address) = start(config(1), &served, routes, &supervisor).expect("started");
+        let (_mailbox, address) = start(config(1), &served, &supervisor).expect("started");
         let taken = Config { listen: address, ..config(1) };
-        let error = start(taken, &served, routes, &supervisor).err().expect("refused");
+        let error = start(taken, &served, &supervisor).err().expect("refused");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        let error = start(config(0), &served, routes, &supervisor).err().expect("refused");
+        let error = start(config(0), &served, &supervisor).err().expect("refused");
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }

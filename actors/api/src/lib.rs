@@ -20,6 +20,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
+use stream_metrics::Requests;
 use stream_pki::ServedIdentity;
 use stream_sessions::Sessions;
 use stream_supervisor::{Mailbox, Supervisor};
@@ -95,9 +96,11 @@ impl Api {
     ) -> io::Result<Self> {
         let (closing, closed) = watch::channel(false);
         let pace = Pace::new(config.requests_per_second);
-        let house = House::new(sessions, tokens, supervisor.clone(), pace, closed);
+        let requests = Requests::default();
+        let house =
+            House::new(sessions, tokens, supervisor.clone(), requests.clone(), pace, closed);
         let routes = move |app: &mut _| routes::configure(app, &house);
-        let (mailbox, address) = actor::start(config, &served, routes, &supervisor)?;
+        let (mailbox, address) = actor::start(config, &served, requests, routes, &supervisor)?;
         log::info!("the api listens on https://{address}");
         Ok(Self { mailbox, address, closing })
     }

@@ -46,10 +46,11 @@ impl House {
         sessions: Sessions,
         tokens: Tokens,
         supervisor: Supervisor,
+        requests: Requests,
         pace: Pace,
         closing: watch::Receiver<bool>,
     ) -> Self {
-        Self { sessions, tokens, supervisor, requests: Requests::default(), pace, closing }
+        Self { sessions, tokens, supervisor, requests, pace, closing }
     }
 
     /// Ends when the unit stops.

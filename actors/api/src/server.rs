@@ -12,7 +12,7 @@ use actix_web::middleware::{Next, NormalizePath, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpResponse, HttpServer, web};
-use rustls::ServerConfig;
+use rustls::{HandshakeKind, ServerConfig};
 use stream_metrics::Requests;
 use tokio::sync::oneshot;
 
@@ -46,6 +46,7 @@ pub(crate) fn build(
     tls: ServerConfig,
     workers: usize,
     crowd: Crowd,
+    requests: Requests,
     routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<Server> {
     let app = move || {
@@ -58,9 +59,10 @@ pub(crate) fn build(
     let server = HttpServer::new(app)
         .workers(workers)
         .on_connect(move |connection, data| {
-            let connection = connection.downcast_ref::<TlsStream<TcpStream>>();
-            let peer = connection.and_then(|stream| stream.get_ref().0.peer_addr().ok());
-            if let Some(peer) = peer {
+            let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() else { return };
+            let (stream, tls) = stream.get_ref();
+            requests.handshake(tls.handshake_kind() == Some(HandshakeKind::Resumed));
+            if let Ok(peer) = stream.peer_addr() {
                 data.insert(crowd.enter(peer.ip()));
             }
         })

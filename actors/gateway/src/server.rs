@@ -5,11 +5,13 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::{NormalizePath, from_fn};
+use actix_web::rt::net::TcpStream;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
-use rustls::ServerConfig;
+use rustls::{HandshakeKind, ServerConfig};
 use stream_pki::{ClientCertificates, ServedIdentity, server_config};
 use stream_supervisor::{Limits, Me, Restart, Supervisor, Worker, detached};
 use tokio::sync::watch;
@@ -129,7 +131,7 @@ impl Actor {
     }
 
     fn server(&self, listener: TcpListener) -> io::Result<Server> {
-        let state = self.state.clone();
+        let (state, requests) = (self.state.clone(), self.state.requests.clone());
         let app = move || {
             App::new()
                 .app_data(state.clone())
@@ -139,6 +141,12 @@ impl Actor {
         };
         let server = HttpServer::new(app)
             .workers(self.workers)
+            .on_connect(move |connection, _| {
+                if let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() {
+                    let kind = stream.get_ref().1.handshake_kind();
+                    requests.handshake(kind == Some(HandshakeKind::Resumed));
+                }
+            })
             // Signals are small and one follows the other: none waits until the last is
             // acknowledged.
             .tcp_nodelay(true)

@@ -1,4 +1,4 @@
-//! Counts of requests.
+//! Counts of requests, and of the handshakes that come before them.
 
 use std::time::Instant;
 
@@ -25,6 +25,8 @@ type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 /// The counters of one service; clones count together.
 #[derive(Clone)]
 pub struct Requests {
+    full_handshakes: Counter,
+    resumed_handshakes: Counter,
     in_flight: Gauge,
     answered: Family<Labels, Counter>,
     durations: Histograms,
@@ -36,6 +38,8 @@ impl Default for Requests {
     fn default() -> Self {
         let sizes: fn() -> Histogram = || Histogram::new(SIZES);
         Self {
+            full_handshakes: Counter::default(),
+            resumed_handshakes: Counter::default(),
             in_flight: Gauge::default(),
             answered: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
@@ -46,6 +50,11 @@ impl Default for Requests {
 }
 
 impl Requests {
+    /// Counts a TLS handshake that has succeeded.
+    pub fn handshake(&self, resumed: bool) {
+        if resumed { &self.resumed_handshakes } else { &self.full_handshakes }.inc();
+    }
+
     /// Counts a request as in flight until what is returned is gone.
     pub fn begin(&self) -> Request {
         self.in_flight.inc();
@@ -53,7 +62,16 @@ impl Requests {
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
-        let Self { in_flight, answered, durations, request_sizes, response_sizes } = self.clone();
+        let Self { in_flight, answered, durations, request_sizes, response_sizes, .. } =
+            self.clone();
+        let handshakes = Family::<Labels, Counter>::default();
+        for (kind, counted) in
+            [("full", &self.full_handshakes), ("resumed", &self.resumed_handshakes)]
+        {
+            let labels = vec![("kind", kind.to_owned())];
+            handshakes.get_or_create_owned(&labels).inc_by(counted.get());
+        }
+        registry.register("tls_handshakes", "TLS handshakes that succeeded", handshakes);
         registry.register("http_in_flight_requests", "Requests being answered", in_flight);
         registry.register("http_requests", "Requests answered", answered);
         registry.register("http_request_duration_seconds", "Time to the answer", durations);
@@ -120,6 +138,20 @@ mod tests {
             format!(r#"p_http_requests_total{{{labels},code="4xx"}} 2"#),
             format!(r#"p_http_request_duration_seconds_bucket{{le="60.0",{labels}}} 2"#),
             format!(r#"p_http_response_size_bytes_bucket{{le="256.0",{labels}}} 1"#),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn handshakes_are_counted_by_kind_and_told_also_when_there_was_none() {
+        let requests = Requests::default();
+        requests.handshake(true);
+        requests.clone().handshake(true);
+        let text = told(&requests);
+        for line in [
+            r#"p_tls_handshakes_total{kind="full"} 0"#,
+            r#"p_tls_handshakes_total{kind="resumed"} 2"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -55,8 +55,8 @@ const LEARN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// File with the key under which the units of this side seal the root keys in NATS; text of at
-    /// least 32 bytes, the same on all nodes.
+    /// File with the key under which the units of this side seal the root keys in NATS, and those
+    /// of TLS session tickets; text of at least 32 bytes, the same on all nodes.
     pub sealing_key: PathBuf,
     /// File with the first root key, text of at least 64 bytes. Used once, by the first unit that
     /// finds no root keys in NATS; need not exist on the others.

@@ -1,0 +1,127 @@
+//! The actor: follows the shared keys, and adds one when the newest is old.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use actix::Message;
+use stream_bridge::{Bridge, SealedError, change_sealed, follow_sealed};
+use stream_pki::{Seal, Tickets};
+use stream_supervisor::{Handler, Me, Reply, Worker};
+
+use crate::Config;
+use crate::keys::{ADD_AT_MOST_EVERY, Key, Keys};
+
+pub(crate) struct Actor {
+    config: Config,
+    tickets: Tickets,
+    bridge: Bridge,
+    seal: Arc<Seal>,
+    /// When this unit last set out to add a key. Outlives a crash of the actor.
+    added: Arc<Mutex<Option<Instant>>>,
+    /// Why the keys could not be read the last time.
+    trouble: Option<String>,
+}
+
+impl Actor {
+    pub(crate) fn new(
+        config: Config,
+        tickets: Tickets,
+        bridge: Bridge,
+        seal: Arc<Seal>,
+        added: Arc<Mutex<Option<Instant>>>,
+    ) -> Self {
+        Self { config, tickets, bridge, seal, added, trouble: None }
+    }
+
+    /// Whether this unit has added no key lately; it counts as adding one then.
+    fn may_add(&self) -> bool {
+        let mut added = self.added.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = added.is_none_or(|added| added.elapsed() >= ADD_AT_MOST_EVERY);
+        if may {
+            *added = Some(Instant::now());
+        }
+        may
+    }
+
+    /// Adds a key in the background. Followers, this unit among them, hear of it from NATS.
+    fn add(&self, me: &Me<Self>) {
+        let (bridge, seal) = (self.bridge.clone(), Arc::clone(&self.seal));
+        let (record, state) = (self.config.record, self.config.state.clone());
+        let added = Arc::clone(&self.added);
+        me.spawn(async move {
+            let now = SystemTime::now();
+            let fresh = Key::fresh(now);
+            let edit = |keys: &mut Keys| {
+                // Several units see it at the same time, and one of them is first.
+                if !keys.are_due(now) {
+                    return Err(NotAdded::AnotherDid);
+                }
+                keys.rotate(fresh.clone(), now);
+                Ok(())
+            };
+            match change_sealed(&bridge, &seal, record, &state, edit).await {
+                Ok(_) => log::info!("tickets: a new key makes them"),
+                Err(NotAdded::AnotherDid) => {}
+                Err(NotAdded::Sealed(error)) => {
+                    log::warn!("tickets: no new key can be stored: {}", error.sentence());
+                    // The next look tries again.
+                    *added.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                }
+            }
+        });
+    }
+}
+
+/// Why a key was not added.
+enum NotAdded {
+    AnotherDid,
+    Sealed(SealedError),
+}
+
+impl From<SealedError> for NotAdded {
+    fn from(error: SealedError) -> Self {
+        Self::Sealed(error)
+    }
+}
+
+impl Worker for Actor {
+    fn started(&mut self, me: &Me<Self>) {
+        let (bridge, seal) = (self.bridge.clone(), Arc::clone(&self.seal));
+        let (record, state) = (self.config.record, self.config.state.clone());
+        let told = me.clone();
+        me.spawn(async move {
+            let first = || Ok(Keys::first(SystemTime::now()));
+            let tell = |keys: Result<Keys, SealedError>| {
+                told.tell(Loaded(keys.map_err(|error| error.sentence())));
+            };
+            follow_sealed(&bridge, &seal, record, first, &state, tell).await;
+        });
+    }
+}
+
+/// The keys were read, or could not be.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Loaded(Result<Keys, String>);
+
+impl Handler<Loaded> for Actor {
+    fn handle(&mut self, Loaded(keys): &Loaded, me: &Me<Self>) -> Reply<()> {
+        if let Ok(keys) = keys {
+            self.tickets.share(keys.for_servers());
+            if keys.are_due(SystemTime::now()) && self.may_add() {
+                self.add(me);
+            }
+        }
+        let trouble = keys.as_ref().err().cloned();
+        // Said once, not at every attempt.
+        match &trouble {
+            Some(why) if self.trouble != trouble => {
+                log::warn!("tickets: the shared keys cannot be read: {why}")
+            }
+            None if self.trouble.is_some() => log::info!("tickets: the keys can be read again"),
+            _ => {}
+        }
+        self.trouble = trouble;
+        ().into()
+    }
+}
