@@ -249,7 +249,7 @@ impl Handler<Look> for Actor {
 
 impl Handler<Up> for Actor {
     fn handle(&mut self, Up(connected): &Up, _: &Me<Self>) -> Reply<()> {
-        log::info!("nats is connected");
+        log::info!("nats is connected: {}", connected.client.server_info().server_name);
         self.preparing = false;
         self.link = Ok(connected.as_ref().clone());
         self.reached = Instant::now();
@@ -275,7 +275,8 @@ impl Handler<StillAway> for Actor {
 impl Handler<AskLink> for Actor {
     fn handle(&mut self, _: &AskLink, _: &Me<Self>) -> Reply<Link> {
         let error = self.link.as_ref().err().cloned();
-        Link { connected: error.is_none(), error }.into()
+        let server = self.link.as_ref().ok().map(|nats| nats.client.server_info().server_name);
+        Link { connected: error.is_none(), server, error }.into()
     }
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod feed;
 mod inbound;
 mod link;
+mod login;
 mod sealed;
 mod signals;
 mod standing;
@@ -51,9 +52,9 @@ pub struct Config {
     pub servers: Vec<String>,
     /// PEM file with the CA that signed the servers' certificates.
     pub ca: PathBuf,
-    /// File with the token. Either this or `credentials`.
+    /// File with the token, read anew at each connect. Either this or `credentials`.
     pub token: Option<PathBuf>,
-    /// File with NATS credentials (JWT and nkey seed).
+    /// File with NATS credentials (JWT and nkey seed), read anew at each connect.
     pub credentials: Option<PathBuf>,
     /// PEM file with our certificate, when the servers ask for one.
     pub certificate: Option<PathBuf>,
@@ -268,7 +269,7 @@ impl Bridge {
     pub async fn link(&self) -> Link {
         match self.0.ask(link::AskLink).await {
             Ok(link) => link,
-            Err(error) => Link { connected: false, error: Some(error.to_string()) },
+            Err(error) => Link { connected: false, server: None, error: Some(error.to_string()) },
         }
     }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use actix::Message;
 use async_nats::client::{FlushError, FlushErrorKind};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
-use stream_pki::{Identity, Trust, client_config, read_secret};
+use async_nats::{AuthError, Client, ConnectErrorKind, ConnectOptions, Event};
+use stream_pki::{Identity, Trust, client_config};
 
+use crate::login::Login;
 use crate::{Config, ConfigError};
 
 /// The first pause after a failed attempt; doubles up to [`LONGEST_PAUSE`].
@@ -24,6 +25,8 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Link {
     pub connected: bool,
+    /// The name of the server, if it is connected.
+    pub server: Option<String>,
     pub error: Option<String>,
 }
 
@@ -60,25 +63,32 @@ impl Config {
             _ => None,
         };
         let tls = client_config(&trust, identity.as_ref()).map_err(ConfigError::Tls)?;
-        let mut options = ConnectOptions::new()
+        let options = match Login::of(self) {
+            Some(login) => {
+                // What cannot work is said now, not at the first connect.
+                login.answer(b"")?;
+                ConnectOptions::with_auth_callback(move |nonce| {
+                    let answer = login.answer(&nonce).map_err(|error| {
+                        let sentence = chain(&error);
+                        log::warn!("nats: {sentence}");
+                        AuthError::new(sentence)
+                    });
+                    std::future::ready(answer)
+                })
+            }
+            None => ConnectOptions::new(),
+        };
+        Ok(options
             .require_tls(true)
             // The server would send its greeting in plain text otherwise.
             .tls_first()
+            // The library loads the authorities of the system as well, at each connect and for
+            // nothing: it trusts none but those of this configuration.
             .tls_client_config(tls)
             .connection_timeout(PATIENCE)
             .request_timeout(Some(PATIENCE))
             .ping_interval(Duration::from_secs(10))
-            .reconnect_delay_callback(pause);
-        if let Some(path) = &self.token {
-            let token = read_secret(path, 16).map_err(ConfigError::Token)?;
-            options = options.token(String::from_utf8_lossy(&token).into_owned());
-        }
-        if let Some(path) = &self.credentials {
-            let unreadable = |source| ConfigError::Credentials { path: path.clone(), source };
-            let text = std::fs::read_to_string(path).map_err(unreadable)?;
-            options = options.credentials(&text).map_err(unreadable)?;
-        }
-        Ok(options)
+            .reconnect_delay_callback(pause))
     }
 }
 
@@ -88,7 +98,7 @@ pub(crate) async fn connect(
     unit: &str,
     on_event: impl Fn(Event) + Clone + Send + Sync + 'static,
 ) -> Result<Client, String> {
-    // Read anew each time: a token or certificate replaced meanwhile counts.
+    // Read anew each time: a certificate replaced meanwhile counts.
     let options = config.options().map_err(|error| chain(&error))?;
     let told = move |event| {
         on_event(event);
@@ -139,7 +149,7 @@ fn refuse_old(version: &str) -> Result<(), String> {
 fn explain(error: &async_nats::ConnectError) -> String {
     let remedy = match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            "the server refuses our token or credentials, check nats.token"
+            "the server refuses our token or credentials, check nats.token or nats.credentials"
         }
         ConnectErrorKind::Tls => "TLS failed, check nats.ca",
         ConnectErrorKind::Dns => "the server's name is unknown, check nats.servers",
