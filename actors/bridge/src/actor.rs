@@ -63,11 +63,32 @@ pub(crate) struct Connected {
     pub(crate) gaps: watch::Receiver<u64>,
 }
 
+impl Connected {
+    /// Returns what `work` does; [`BridgeError::TimedOut`] as soon as the connection was lost and
+    /// made again.
+    pub(crate) async fn unless_lost<T>(
+        &self,
+        work: impl Future<Output = Result<T, BridgeError>>,
+    ) -> Result<T, BridgeError> {
+        let mut gaps = self.gaps.clone();
+        // The first connect is counted a little late and is no loss.
+        let before = (*gaps.borrow_and_update()).max(1);
+        tokio::select! {
+            biased;
+            done = work => done,
+            Ok(_) = gaps.wait_for(|connects| *connects > before) => Err(BridgeError::TimedOut),
+        }
+    }
+}
+
 pub(crate) struct Actor {
     config: Config,
     unit: String,
     kept: Kept,
     link: Result<Connected, String>,
+    /// The link as it stood last. Once it stands again it does for what is asked while the store is
+    /// looked at: in a cluster that lost a server a part of it may be without a leader for a while.
+    last: Option<Connected>,
     /// When the link came to stand; means nothing while there is none.
     pub(crate) reached: Instant,
     /// The client, which makes a lost connection again by itself.
@@ -94,6 +115,11 @@ struct Look;
 #[rtype(result = "()")]
 struct Up(Arc<Connected>);
 
+/// The server says that it is about to end.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Leave;
+
 /// An attempt failed.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -111,6 +137,7 @@ impl Actor {
             unit,
             kept,
             link: Err("not connected yet".to_owned()),
+            last: None,
             reached: Instant::now(),
             client: None,
             connects: Arc::new(watch::channel(0).0),
@@ -119,7 +146,8 @@ impl Actor {
         };
         let Some(Connection { connected, connects, reached }) = connection else { return fresh };
         let (client, prepared_for) = (Some(connected.client.clone()), *connects.borrow());
-        Self { link: Ok(connected), reached, client, connects, prepared_for, ..fresh }
+        let last = Some(connected.clone());
+        Self { link: Ok(connected), last, reached, client, connects, prepared_for, ..fresh }
     }
 
     /// Answers with what `work` makes of the connection, or that there is none.
@@ -130,10 +158,33 @@ impl Actor {
     where
         F: Future<Output = Result<T, BridgeError>> + 'static,
     {
-        match &self.link {
-            Ok(connected) => Reply::later(work(connected.clone())),
-            Err(why) => Err(BridgeError::Away(why.clone())).into(),
+        let stands = |last: &&Connected| last.client.connection_state() == State::Connected;
+        match (&self.link, self.last.as_ref().filter(stands)) {
+            (Ok(connected), _) | (_, Some(connected)) => Reply::later(work(connected.clone())),
+            (Err(why), None) => Err(BridgeError::Away(why.clone())).into(),
         }
+    }
+
+    /// The same for questions to the store: [`BridgeError::TimedOut`] as well when the connection was
+    /// lost meanwhile and made again, since what was asked before is not answered then.
+    pub(crate) fn with_store<T, F>(
+        &self,
+        work: impl FnOnce(Connected) -> F,
+    ) -> Reply<Result<T, BridgeError>>
+    where
+        T: 'static,
+        F: Future<Output = Result<T, BridgeError>> + 'static,
+    {
+        self.with(|connected| {
+            let kept = connected.clone();
+            let work = work(connected);
+            async move { kept.unless_lost(work).await }
+        })
+    }
+
+    /// The connection with a store that was looked at, or why there is none.
+    pub(crate) fn link(&self) -> Result<&Connected, &String> {
+        self.link.as_ref()
     }
 
     /// Subscribes to `subject` unless that is done already.
@@ -200,6 +251,9 @@ impl Worker for Actor {
             for attempt in 1.. {
                 let (mailbox, connects) = (told.mailbox().clone(), Arc::clone(&connects));
                 let on_event = move |event| {
+                    if matches!(event, Event::LameDuckMode) {
+                        let _ = mailbox.tell(Leave);
+                    }
                     match event {
                         Event::Connected => connects.send_modify(|connects| *connects += 1),
                         Event::Disconnected => {}
@@ -230,6 +284,21 @@ impl Handler<Connect> for Actor {
     }
 }
 
+impl Handler<Leave> for Actor {
+    fn handle(&mut self, _: &Leave, me: &Me<Self>) -> Reply<()> {
+        // With nowhere else to go it is better to stay as long as the server does.
+        if let Some(client) = self.client.clone().filter(|_| self.config.servers.len() > 1) {
+            me.spawn(async move {
+                // It accepts nobody any more, so that this is another one.
+                if let Err(error) = client.force_reconnect().await {
+                    log::warn!("nats: the server ends, and it cannot be left: {error}");
+                }
+            });
+        }
+        ().into()
+    }
+}
+
 impl Handler<Look> for Actor {
     fn handle(&mut self, _: &Look, me: &Me<Self>) -> Reply<()> {
         let Some(client) = self.client.clone() else { return ().into() };
@@ -241,6 +310,11 @@ impl Handler<Look> for Actor {
             self.link = Err("the connection is lost".to_owned());
         }
         if stands && again && !self.preparing {
+            self.reached = Instant::now();
+            if let Some(last) = &self.last {
+                // The log may be another one.
+                *lock(&last.epoch) = None;
+            }
             self.prepare(client, connects, me);
         }
         ().into()
@@ -252,6 +326,7 @@ impl Handler<Up> for Actor {
         log::info!("nats is connected: {}", connected.client.server_info().server_name);
         self.preparing = false;
         self.link = Ok(connected.as_ref().clone());
+        self.last = Some(connected.as_ref().clone());
         self.reached = Instant::now();
         *lock(&self.kept.connection) = Some(Connection {
             connected: connected.as_ref().clone(),

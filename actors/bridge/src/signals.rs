@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use actix::Message;
 use async_nats::jetstream;
+use async_nats::jetstream::stream::LastRawMessageErrorKind as RawMessageErrorKind;
 use bytes::Bytes;
 use stream_protocol::{
     Cursor, Direction, LoggedSignal, Page, Posted, SessionId, StoredSignal, Versioned, subjects,
@@ -62,7 +63,7 @@ impl Handler<Append> for Actor {
         self.with(async move |nats| {
             let mut tries = 1;
             let sequence = loop {
-                match write(&nats, &subject, message.clone()).await {
+                match nats.unless_lost(write(&nats, &subject, message.clone())).await {
                     Ok(sequence) => break sequence,
                     Err(BridgeError::TimedOut) if tries < TRIES => tries += 1,
                     Err(error) => return Err(error),
@@ -90,7 +91,7 @@ impl Handler<ReadLog> for Actor {
     fn handle(&mut self, read: &ReadLog, _: &Me<Self>) -> Reply<Result<Page, BridgeError>> {
         let ReadLog { subject, after, generation } = read;
         let (subject, after, generation) = (subject.clone(), *after, *generation);
-        self.with(async move |nats| page(&nats, &subject, after, generation).await)
+        self.with_store(async move |nats| page(&nats, &subject, after, generation).await)
     }
 }
 
@@ -101,13 +102,18 @@ async fn page(
     generation: u64,
 ) -> Result<Page, BridgeError> {
     let mut from = after.map_or(1, |cursor| cursor.sequence.saturating_add(1));
-    let mut end_before = None;
     loop {
-        let batch = batch::get(&nats.client, subjects::SIGNALS, subject, from).await?;
+        let mut batch = batch::get(&nats.client, subjects::SIGNALS, subject, from).await?;
         // Looked at after the read: what the read could miss is missing here, too.
         let extent = extent(nats).await?;
         if let Some(after) = after {
             extent.check(after)?;
+        }
+        // Any server of a cluster answers a read, and it may lag behind the one that leads, which
+        // told the extent. Where that one finds nothing either, the end is a cursor that moves on
+        // without skipping anything.
+        if batch.messages.is_empty() {
+            batch = lagging(nats, subject, from).await?;
         }
         let (read, complete) = (batch.messages.last().map(|last| last.sequence), batch.complete);
         let signals = decode(batch, extent.epoch, after, generation);
@@ -115,16 +121,28 @@ async fn page(
             // Many signals of generations before: what is asked for comes behind them.
             Some(sequence) if signals.is_empty() && !complete => from = sequence + 1,
             _ => {
-                if let Some(sequence) = read.or(end_before) {
-                    return Ok(Page { cursor: Cursor { epoch: extent.epoch, sequence }, signals });
-                }
-                // Nothing to read. The end of the stream, once it is known to be older than a
-                // second read that finds nothing either, is a cursor that moved on without
-                // skipping anything.
-                end_before = Some(extent.last);
+                let sequence = read.unwrap_or(extent.last);
+                return Ok(Page { cursor: Cursor { epoch: extent.epoch, sequence }, signals });
             }
         }
     }
+}
+
+/// Asks the server that leads for the first message from `from` on.
+async fn lagging(nats: &Connected, subject: &str, from: u64) -> Result<batch::Batch, BridgeError> {
+    let first = in_time(nats.signals.get_first_raw_message_by_subject(subject, from)).await?;
+    let messages = match first {
+        Ok(message) => vec![batch::Stored {
+            sequence: message.sequence,
+            subject: message.subject.to_string(),
+            payload: message.payload,
+            is_marker: false,
+        }],
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Vec::new(),
+        Err(error) => return Err(BridgeError::Away(chain(&error))),
+    };
+    // What comes behind it is for the next read.
+    Ok(batch::Batch { complete: messages.is_empty(), messages })
 }
 
 fn decode(

@@ -39,8 +39,12 @@ impl Handler<AskStanding> for Actor {
         AskStanding(bucket): &AskStanding,
         _: &Me<Self>,
     ) -> Reply<Result<Standing, BridgeError>> {
+        // Since when it is reached is known only then.
+        if let Err(why) = self.link() {
+            return Err(BridgeError::Away(why.clone())).into();
+        }
         let (bucket, reached) = (*bucket, self.reached);
-        self.with(async move |nats| {
+        self.with_store(async move |nats| {
             let info = in_time(nats.stores[&bucket].stream.get_info()).await?;
             let created = info.map_err(|error| BridgeError::Away(chain(&error)))?.created;
             Ok(Standing { born: u64::try_from(created.unix_timestamp()).unwrap_or(0), reached })

@@ -191,7 +191,7 @@ impl Handler<Read> for Actor {
     fn handle(&mut self, read: &Read, _: &Me<Self>) -> Reply<Result<Option<Raw>, BridgeError>> {
         let Read { bucket, key } = read;
         let (bucket, key) = (*bucket, key.clone());
-        self.with(async move |nats| {
+        self.with_store(async move |nats| {
             let entry = in_time(nats.stores[&bucket].entry(key)).await?;
             let entry = entry.map_err(|error| match error.kind() {
                 kv::EntryErrorKind::TimedOut => BridgeError::TimedOut,
@@ -207,7 +207,7 @@ impl Handler<Write> for Actor {
     fn handle(&mut self, write: &Write, _: &Me<Self>) -> Reply<Result<u64, BridgeError>> {
         let Write { bucket, key, value, how } = write;
         let (bucket, key, value, how) = (*bucket, key.clone(), value.clone(), *how);
-        self.with(async move |nats| {
+        self.with_store(async move |nats| {
             let store = &nats.stores[&bucket];
             match how {
                 How::Create => {
@@ -262,7 +262,7 @@ impl Handler<Remove> for Actor {
     fn handle(&mut self, remove: &Remove, _: &Me<Self>) -> Reply<Result<(), BridgeError>> {
         let Remove { bucket, key } = remove;
         let (bucket, key) = (*bucket, key.clone());
-        self.with(async move |nats| {
+        self.with_store(async move |nats| {
             let purged = in_time(nats.stores[&bucket].purge(key)).await?;
             purged.map_err(|error| BridgeError::Away(chain(&error)))
         })
@@ -276,7 +276,7 @@ impl Handler<List> for Actor {
         _: &Me<Self>,
     ) -> Reply<Result<Vec<(String, Raw)>, BridgeError>> {
         let List { bucket, after } = *list;
-        self.with(async move |nats| {
+        self.with_store(async move |nats| {
             let (stream, prefix) =
                 (format!("KV_{}", bucket.name()), format!("$KV.{}.", bucket.name()));
             let filter = format!("{prefix}>");
