@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::Signal;
 use stream_pki::{create_private_dir, random_text, write_new};
 
 use super::keys::KeyStore;
@@ -20,6 +21,23 @@ pub struct Nats {
     process: Process,
 }
 
+/// How a server lets clients in.
+#[derive(Clone, Default)]
+pub struct Door {
+    /// What its configuration says instead of a token.
+    pub instead_of_token: Option<String>,
+    /// The authority of the certificates that clients must show.
+    pub clients: Option<PathBuf>,
+}
+
+/// The place of a server in a cluster.
+struct Place<'a> {
+    name: String,
+    /// Where the servers of the cluster listen for each other.
+    ports: &'a [u16],
+    own: usize,
+}
+
 impl Nats {
     /// Returns the nats-server to use: the one `NATS_SERVER` names, else the one in `PATH`, else
     /// the one that the scripts fetch.
@@ -32,35 +50,77 @@ impl Nats {
 
     /// Starts a server whose files are all in `dir`, and waits until it accepts connections.
     pub fn start(dir: &Path, keys: &KeyStore) -> anyhow::Result<Self> {
+        Self::start_with(dir, keys, &Door::default())
+    }
+
+    /// The same, with another way of letting clients in.
+    pub fn start_with(dir: &Path, keys: &KeyStore, door: &Door) -> anyhow::Result<Self> {
+        Self::open(dir, keys, door, &random_text(43), None)
+    }
+
+    /// Starts `count` servers that keep copies for each other, each with its files in a directory
+    /// of its own in `dir`. They have one token.
+    pub fn cluster(dir: &Path, keys: &KeyStore, count: usize) -> anyhow::Result<Vec<Self>> {
+        create_private_dir(dir).with_context(|| format!("directory {}", dir.display()))?;
+        let ports: Vec<_> = std::iter::repeat_with(ports::free).take(count).collect();
+        let token = random_text(43);
+        let server = |own| {
+            let place = Place { name: format!("nats-{own}"), ports: &ports, own };
+            let dir = dir.join(&place.name);
+            Self::open(&dir, keys, &Door::default(), &token, Some(&place))
+        };
+        (0..count).map(server).collect()
+    }
+
+    fn open(
+        dir: &Path,
+        keys: &KeyStore,
+        door: &Door,
+        token: &str,
+        place: Option<&Place<'_>>,
+    ) -> anyhow::Result<Self> {
         let program = Self::find().context(
             "there is no nats-server: scripts/demo fetches one, or name it in NATS_SERVER",
         )?;
         create_private_dir(dir).with_context(|| format!("directory {}", dir.display()))?;
         let signed = keys.signed("nats")?;
         let pair = signed.pair.copy(dir, "server")?;
-        std::fs::copy(&signed.authority, dir.join("ca.crt"))?;
+        let ca = dir.join("ca.crt");
+        std::fs::copy(&signed.authority, &ca)?;
 
-        let (port, token) = (ports::free(), random_text(43));
+        let port = ports::free();
         write_new(dir.join("token"), token.as_bytes(), 0o600)?;
+        let authorization = match &door.instead_of_token {
+            Some(text) => text.clone(),
+            None => format!("authorization {{ token: \"{token}\" }}"),
+        };
+        let clients = match &door.clients {
+            Some(authority) => format!("ca_file: {}\n  verify: true", site::quoted(authority)),
+            None => String::new(),
+        };
+        let identity = format!(
+            r#"cert_file: {}
+  key_file: {}
+  min_version: "1.3""#,
+            site::quoted(&pair.certificate),
+            site::quoted(&pair.key),
+        );
         let text = format!(
             r#"listen: "127.0.0.1:{port}"
 tls {{
-  cert_file: {certificate}
-  key_file: {key}
-  min_version: "1.3"
+  {identity}
   handshake_first: true
+  {clients}
 }}
-authorization {{ token: "{token}" }}
+{authorization}
 jetstream {{
   store_dir: {store}
   max_file_store: 4GB
   max_memory_store: 256MB
 }}
-"#,
-            certificate = site::quoted(&pair.certificate),
-            key = site::quoted(&pair.key),
+{cluster}"#,
             store = site::quoted(&dir.join("store")),
-            token = token.as_str(),
+            cluster = place.map(|place| place.section(&identity, &ca)).unwrap_or_default(),
         );
         write_new(dir.join("nats.conf"), text.as_bytes(), 0o600)?;
         let process = run(&program, dir, port)?;
@@ -97,6 +157,30 @@ jetstream {{
         }
     }
 
+    /// How a bridge of a test reaches a cluster: any of its servers, each record on all of them.
+    pub fn bridge_to(servers: &[Self]) -> stream_bridge::Config {
+        stream_bridge::Config {
+            servers: servers.iter().map(Self::url).collect(),
+            replicas: servers.len(),
+            ..servers[0].bridge()
+        }
+    }
+
+    /// Gives the server another token from its next start on, and puts it into the file.
+    pub fn change_token(&self) -> anyhow::Result<()> {
+        let (file, config) = (self.token(), self.dir.join("nats.conf"));
+        let (old, new) = (std::fs::read_to_string(&file)?, random_text(43));
+        let text = std::fs::read_to_string(&config)?;
+        anyhow::ensure!(text.contains(&old), "it has no token");
+        std::fs::write(&config, text.replace(&old, &new))?;
+        Ok(std::fs::write(&file, new.as_bytes())?)
+    }
+
+    /// Has the server tell its clients to go elsewhere, and end when they have: the lame duck mode.
+    pub fn retire(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::USR2)
+    }
+
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
@@ -116,6 +200,30 @@ jetstream {{
         self.process.stop();
         self.process = run(&self.program, &self.dir, self.port)?;
         Ok(())
+    }
+}
+
+impl Place<'_> {
+    fn section(&self, identity: &str, ca: &Path) -> String {
+        let routes = self.ports.iter().map(|port| format!("\"tls://127.0.0.1:{port}\""));
+        format!(
+            r#"server_name: {name}
+cluster {{
+  name: dev
+  listen: "127.0.0.1:{port}"
+  routes: [{routes}]
+  tls {{
+    {identity}
+    ca_file: {ca}
+    verify: true
+  }}
+}}
+"#,
+            name = self.name,
+            port = self.ports[self.own],
+            routes = routes.collect::<Vec<_>>().join(", "),
+            ca = site::quoted(ca),
+        )
     }
 }
 
