@@ -142,7 +142,11 @@ fn read_message(name: &str, message: &Value) -> anyhow::Result<Value> {
         Ok(serde_json::to_value(serde_json::from_slice::<T>(text)?)?)
     }
     fn answer<T: DeserializeOwned + Serialize>(text: &[u8]) -> anyhow::Result<Value> {
-        Ok(serde_json::from_slice(&Reply::<T>::encode(Reply::decode(text)))?)
+        let answer = Reply::<T>::decode(text);
+        if let Err(refusal) = &answer {
+            ensure!(refusal.code != Code::UnknownVersion, "{refusal}");
+        }
+        Ok(serde_json::from_slice(&Reply::encode(answer))?)
     }
     let text = serde_json::to_vec(message)?;
     match name {

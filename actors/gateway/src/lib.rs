@@ -47,6 +47,9 @@ pub use error::GatewayError;
 
 use socket::Guests;
 
+/// How long a gateway that drains stays at least.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
 /// How often a gateway that drains looks whether its clients have gone.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -140,8 +143,10 @@ impl Gateway {
         Ok(Self { address, server, closing, drain: drain.clone(), guests })
     }
 
-    /// Returns when no client has a socket here any more.
+    /// Returns when no client has a socket here any more, and those that are connected had the time
+    /// for a request, whose answer sends them elsewhere: who asks in the moment of the end is cut off.
     pub async fn drained(&self) {
+        tokio::time::sleep(LAST_REQUESTS).await;
         while let left @ 1.. = self.guests.count() {
             self.drain.note(left);
             tokio::time::sleep(LOOK).await;
