@@ -417,6 +417,26 @@ fn one_of_three_servers_is_killed_under_load_and_nothing_is_lost() {
 }
 
 #[test]
+fn what_is_acknowledged_is_read_at_once_whichever_server_answers() {
+    flow(async || {
+        let three = Three::start().await?;
+        three.leader().await?;
+        let (writer, reader) = (&three.writer.bridge, &three.reader.bridge);
+        for n in 0..300 {
+            let put = async || writer.put(Bucket::Sessions, "one", &Record { n }).await;
+            let revision = passing(put).await?;
+            let read = async || reader.read::<Record>(Bucket::Sessions, "one").await;
+            let entry = passing(read).await?.context("a record")?;
+            assert_eq!((entry.value.n, entry.revision), (n, revision));
+        }
+        passing(async || writer.remove(Bucket::Sessions, "one").await).await?;
+        let read = async || reader.read::<Record>(Bucket::Sessions, "one").await;
+        assert!(passing(read).await?.is_none(), "removed");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_server_that_retires_is_left_at_once_for_another() {
     flow(async || {
         let three = Three::start().await?;

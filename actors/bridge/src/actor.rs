@@ -59,6 +59,8 @@ pub(crate) struct Connected {
     /// Of the log of signals, and when it was looked at.
     pub(crate) epoch: Arc<Mutex<Option<(Instant, u64)>>>,
     pub(crate) jetstream: jetstream::Context,
+    /// How many servers of a cluster hold each record.
+    pub(crate) replicas: usize,
     /// Changes with every loss and return: what was published meanwhile was not heard.
     pub(crate) gaps: watch::Receiver<u64>,
 }

@@ -83,12 +83,15 @@ pub(crate) async fn get(
         let (Some(sequence), Some(subject)) = (number(headers, "Nats-Sequence"), subject) else {
             return Err(BridgeError::Malformed(format!("an answer of stream {stream}")));
         };
-        let is_marker = headers.is_some_and(|headers| {
-            headers.get("KV-Operation").is_some() || headers.get("Nats-Marker-Reason").is_some()
-        });
+        let is_marker = headers.is_some_and(is_marker);
         let subject = subject.as_str().to_owned();
         messages.push(Stored { sequence, subject, payload: answer.payload, is_marker });
     }
+}
+
+/// Whether a message with these headers only says that something was removed.
+pub(crate) fn is_marker(headers: &HeaderMap) -> bool {
+    headers.get("KV-Operation").is_some() || headers.get("Nats-Marker-Reason").is_some()
 }
 
 pub(crate) fn number(headers: Option<&HeaderMap>, name: &str) -> Option<u64> {

@@ -8,7 +8,7 @@ use actix::Message;
 use async_nats::Client;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{
-    Config as StreamConfig, DiscardPolicy, Republish, StorageType,
+    Config as StreamConfig, DiscardPolicy, LastRawMessageErrorKind, Republish, StorageType,
 };
 use async_nats::jetstream::{self, kv};
 use bytes::Bytes;
@@ -69,6 +69,7 @@ pub(crate) async fn prepare(
         signals: Arc::new(signals),
         epoch: Arc::default(),
         jetstream,
+        replicas,
         gaps,
     })
 }
@@ -192,7 +193,11 @@ impl Handler<Read> for Actor {
         let Read { bucket, key } = read;
         let (bucket, key) = (*bucket, key.clone());
         self.with_store(async move |nats| {
-            let entry = in_time(nats.stores[&bucket].entry(key)).await?;
+            let store = &nats.stores[&bucket];
+            if nats.replicas > 1 {
+                return latest(store, key).await;
+            }
+            let entry = in_time(store.entry(key)).await?;
             let entry = entry.map_err(|error| match error.kind() {
                 kv::EntryErrorKind::TimedOut => BridgeError::TimedOut,
                 _ => BridgeError::Away(chain(&error)),
@@ -201,6 +206,20 @@ impl Handler<Read> for Actor {
             Ok(stored.map(|entry| Raw { value: entry.value, revision: entry.revision }))
         })
     }
+}
+
+/// Reads a record from the server that leads. Any server answers an ordinary read, and of several
+/// that hold the record one may lag: whoever has just heard of a change must not miss it there.
+async fn latest(store: &kv::Store, key: String) -> Result<Option<Raw>, BridgeError> {
+    let subject = format!("$KV.{}.{key}", store.name);
+    let message = in_time(store.stream.get_last_raw_message_by_subject(&subject)).await?;
+    let message = match message {
+        Ok(message) => message,
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
+        Err(error) => return Err(BridgeError::Away(chain(&error))),
+    };
+    let stored = !batch::is_marker(&message.headers);
+    Ok(stored.then_some(Raw { value: message.payload, revision: message.sequence }))
 }
 
 impl Handler<Write> for Actor {
