@@ -18,6 +18,7 @@ use crate::{Claims, Config, Mint, Minted, Ready, Side, TokensError, Verify, auth
 pub(crate) struct Kept {
     pub(crate) keys: Latest<Keyring>,
     pub(crate) revoked: Latest<Revoked>,
+    place: revoked::Place,
 }
 
 pub(crate) struct Actor {
@@ -69,8 +70,10 @@ impl Worker for Actor {
             let tell = |keys: Result<_, _>| told.tell(Loaded(keys.map(Arc::new).map_err(Arc::new)));
             follow_sealed(&bridge, &seal, name, first, &config.state, tell).await;
         });
-        let (bridge, told) = (self.bridge.clone(), me.clone());
-        me.spawn(async move { revoked::follow(&bridge, |read| told.tell(Listed(read))).await });
+        let (bridge, place, told) = (self.bridge.clone(), self.kept.place.clone(), me.clone());
+        me.spawn(async move {
+            revoked::follow(&bridge, &place, |read| told.tell(Listed(read))).await;
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -127,31 +127,68 @@ impl Revoked {
     }
 }
 
+/// How far the bucket has been read. Outlives a crash of the actor, which so reads on: all anew may
+/// take longer than an actor lives that fails again and again.
+#[derive(Clone, Default)]
+pub(crate) struct Place(Arc<Mutex<Progress>>);
+
+#[derive(Default)]
+struct Progress {
+    revoked: Revoked,
+    /// The revision of the latest record.
+    last: u64,
+    /// When all was read anew.
+    whole: Option<Instant>,
+}
+
+impl Progress {
+    /// The revision after which to read on; 0 for all.
+    fn after(&self, now: Instant) -> u64 {
+        let is_fresh = |at| now.saturating_duration_since(at) < WHOLE;
+        if self.whole.is_some_and(is_fresh) { self.last } else { 0 }
+    }
+
+    /// Adds the keys that were read after revision `after`.
+    fn add(&mut self, after: u64, keys: Vec<(String, u64)>, now: Instant) -> Arc<Revoked> {
+        if after == 0 {
+            *self = Self { whole: Some(now), ..Self::default() };
+        }
+        for (key, revision) in keys {
+            self.revoked.add(&key);
+            self.last = self.last.max(revision);
+        }
+        Arc::new(self.revoked.clone())
+    }
+
+    /// Notes that a read failed: nobody knows whether it is still the same store.
+    fn lose(&mut self) {
+        self.whole = None;
+    }
+}
+
 /// Tells `tell` all that is revoked: at once, whenever there is more, and every 20 s at the latest.
 /// Never ends.
-pub(crate) async fn follow(bridge: &Bridge, tell: impl Fn(Result<Arc<Revoked>, BridgeError>)) {
-    let (mut revoked, mut last, mut whole) = (Revoked::default(), 0, None::<Instant>);
+pub(crate) async fn follow(
+    bridge: &Bridge,
+    place: &Place,
+    tell: impl Fn(Result<Arc<Revoked>, BridgeError>),
+) {
     let look = async || {
-        if whole.is_none_or(|at| at.elapsed() >= WHOLE) {
-            (last, whole) = (0, None);
-        }
-        let read = bridge.keys(Bucket::Revoked, last).await.map(|keys| {
-            if whole.is_none() {
-                (revoked, whole) = (Revoked::default(), Some(Instant::now()));
-            }
-            for (key, revision) in keys {
-                revoked.add(&key);
-                last = last.max(revision);
-            }
-            Arc::new(revoked.clone())
-        });
+        let after = locked(&place.0).after(Instant::now());
+        let read = bridge.keys(Bucket::Revoked, after).await;
+        let read = read.map(|keys| locked(&place.0).add(after, keys, Instant::now()));
         let found = read.is_ok();
-        // After a failure nobody knows whether it is still the same store.
-        whole = whole.filter(|_| found);
+        if !found {
+            locked(&place.0).lose();
+        }
         tell(read);
         found
     };
     bridge.watch(Bucket::Revoked, ">", look).await;
+}
+
+fn locked(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
+    progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Writes a name in letters that a key may have.
@@ -181,6 +218,28 @@ pub(crate) mod tests {
 
     fn identifier(kind: TokenKind) -> Identifier<'static> {
         Identifier { kid: "abcdefgh", id: "0123456789abcdef", kind, subject: "a.b@c:d" }
+    }
+
+    #[test]
+    fn who_follows_after_a_crash_reads_on_and_all_anew_when_due_or_after_a_failure() {
+        let (place, now) = (Place::default(), Instant::now());
+        let record = |n: u64| (Revocation::Token(format!("token_number_{n:03}")).key().unwrap(), n);
+        let lists = |revoked: &Revoked, n: u64| {
+            revoked.has(&Revocation::Token(format!("token_number_{n:03}")))
+        };
+        assert_eq!(locked(&place.0).after(now), 0);
+        locked(&place.0).add(0, vec![record(7), record(9)], now);
+        let rebuilt = place.clone();
+        assert_eq!(locked(&rebuilt.0).after(now), 9);
+        let revoked = locked(&rebuilt.0).add(9, vec![record(12)], now);
+        assert!(lists(&revoked, 7) && lists(&revoked, 9) && lists(&revoked, 12));
+        assert_eq!(locked(&place.0).after(now), 12);
+
+        assert_eq!(locked(&place.0).after(now + WHOLE), 0);
+        locked(&place.0).lose();
+        assert_eq!(locked(&place.0).after(now), 0);
+        let revoked = locked(&place.0).add(0, vec![record(12)], now + WHOLE);
+        assert!(!lists(&revoked, 7) && lists(&revoked, 12), "what was pardoned is dropped");
     }
 
     #[test]
