@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use futures_util::future::join_all;
 use stream_bridge::{Bridge, BridgeError};
-use stream_protocol::{Ask, ClientIce, Code, TokenKind, subjects};
+use stream_protocol::{Ask, ClientIce, Code, subjects};
 use stream_supervisor::{Fault, Supervisor};
-use stream_tokens::Mint;
 
-use crate::load::actor;
+use crate::load::{actor, watcher};
 use crate::support::{APP, Answer, Http, Played, eventually, flow};
 
 /// How long the mailbox is full: much longer than it takes to look.
@@ -38,17 +37,8 @@ fn a_full_mailbox_refuses_over_https_and_takes_no_more_memory_until_it_has_room_
     flow(async || {
         let mut played = Played::start().await?;
         let (_created, instance) = played.create().await?;
-        let (supervisor, site) = (&played.stack.agent.supervisor, &played.stack.site);
-        let watcher = Mint {
-            kind: TokenKind::Monitor,
-            subject: "watcher".to_owned(),
-            session: None,
-            role: None,
-            generation: None,
-            expires: None,
-        };
-        let watcher = played.stack.agent.tokens.mint(watcher).await?.token;
-        let watcher = Http::new(&site.agent_url(), Some(&watcher), site.agent_pin()?)?;
+        let supervisor = &played.stack.agent.supervisor;
+        let watcher = watcher(&played.stack).await?;
         assert_eq!(instance.commands(0, 0).await?["desired"], "running");
         let path = instance.path("");
         let flood = async || {

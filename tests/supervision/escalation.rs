@@ -12,6 +12,7 @@ use stream_protocol::Screen;
 use stream_supervisor::{EX_SOFTWARE, Watch};
 use tokio::process::Command;
 
+use crate::load::watcher;
 use crate::support::{APP, Http, Instance, PATIENCE, Played, eventually, flow};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_stream-agent");
@@ -20,6 +21,9 @@ const GATEWAY: &str = env!("CARGO_BIN_EXE_stream-gateway");
 /// An actor is restarted 15 times by itself; it is the next failure that its parent deals with,
 /// three times. This is the last that is made good.
 const BORNE: u32 = 4 * 16 - 1;
+
+/// What the agent counts when it answers two requests.
+const IN_HAND: &str = "anbox_stream_agent_http_in_flight_requests 2";
 
 /// A service as a process of its own, in the place of that of the stack, which can be made to fail.
 struct Service {
@@ -111,9 +115,13 @@ fn count(log: &str, text: &str) -> usize {
     log.lines().filter(|line| line.contains(text)).count()
 }
 
-/// Asks for news of a session that has none, and is answered although the unit ends meanwhile.
-async fn is_answered(instance: &Instance) -> anyhow::Result<()> {
-    let revision = instance.commands(0, 0).await?["revision"].as_u64().context("a revision")?;
+async fn revision(instance: &Instance) -> anyhow::Result<u64> {
+    instance.commands(0, 0).await?["revision"].as_u64().context("a revision")
+}
+
+/// Asks for news of a session that has none after `revision`, and is answered although the unit
+/// ends meanwhile.
+async fn is_answered(instance: &Instance, revision: u64) -> anyhow::Result<()> {
     let path = instance.path(&format!("/commands?after={revision}&wait=55"));
     // On a connection of its own: the other one may be that of a server that was replaced.
     let userdata = &instance.userdata;
@@ -128,6 +136,7 @@ async fn is_answered(instance: &Instance) -> anyhow::Result<()> {
 fn an_agent_with_an_actor_that_fails_too_often_answers_what_it_has_in_hand_and_ends_with_70() {
     flow(async || {
         let mut played = Played::start().await?;
+        let watcher = watcher(&played.stack).await?;
         let mut agent = Service::agent(&mut played).await?;
         let instance = running(&mut played).await?;
 
@@ -143,12 +152,18 @@ fn an_agent_with_an_actor_that_fails_too_often_answers_what_it_has_in_hand_and_e
         let log = agent.log()?;
         assert_eq!(count(&log, "actor turn failed too often, its parent decides: panic: "), 3);
 
+        let revision = revision(&instance).await?;
         let one_more = async {
-            // Not before the agent has a request in hand.
-            instance.commands(0, 0).await?;
+            // Not before the agent has the request in hand, beside that for the page itself.
+            eventually("in hand", async || {
+                let page = watcher.get("/metrics").await?;
+                let page = page.body.as_str().unwrap_or_default();
+                Ok(page.lines().any(|line| line == IN_HAND).then_some(()))
+            })
+            .await?;
             agent.crash(&["turn"]).await
         };
-        let (answered, crashed) = join(is_answered(&instance), one_more).await;
+        let (answered, crashed) = join(is_answered(&instance, revision), one_more).await;
         crashed?;
         let log = agent.gives_up(Watch::default().drain).await?;
         answered.with_context(|| log.clone())?;
@@ -181,10 +196,11 @@ fn an_agent_with_a_thread_that_is_stuck_says_whose_drains_the_others_and_ends_wi
         let mut agent = Service::agent(&mut played).await?;
         let instance = running(&mut played).await?;
 
+        let revision = revision(&instance).await?;
         agent.crash(&["turn", "--wedge"]).await?;
         let Watch { heartbeat, drain, .. } = Watch::default();
         let (answered, log) =
-            join(is_answered(&instance), agent.gives_up(2 * heartbeat + drain)).await;
+            join(is_answered(&instance, revision), agent.gives_up(2 * heartbeat + drain)).await;
         let log = log?;
         answered.with_context(|| log.clone())?;
         let cause = "giving up, the program has 30s to stop: the thread of actor turn is stuck";

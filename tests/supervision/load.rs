@@ -6,7 +6,9 @@ use anyhow::{Context, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use stream_agent::dev::stack::{Options, Stack};
+use stream_protocol::TokenKind;
 use stream_supervisor::{ActorStatus, Supervisor};
+use stream_tokens::Mint;
 
 use crate::support::{APP, Answer, Http, PATIENCE, light_instances};
 
@@ -30,6 +32,20 @@ impl Tally {
     pub(crate) fn errors(&self) -> usize {
         self.errors.load(Relaxed)
     }
+}
+
+/// Somebody who may read the agent's page for Prometheus.
+pub(crate) async fn watcher(stack: &Stack) -> anyhow::Result<Http> {
+    let mint = Mint {
+        kind: TokenKind::Monitor,
+        subject: "watcher".to_owned(),
+        session: None,
+        role: None,
+        generation: None,
+        expires: None,
+    };
+    let token = stack.agent.tokens.mint(mint).await?.token;
+    Http::new(&stack.site.agent_url(), Some(&token), stack.site.agent_pin()?)
 }
 
 pub(crate) async fn stack() -> anyhow::Result<Stack> {
