@@ -17,7 +17,7 @@ pub(crate) fn letter<T: Send + 'static>() -> (Sender<T>, Addressee<T>) {
     (Sender(Some(Arc::clone(&letter))), Addressee(Some(letter)))
 }
 
-/// Who is to answer, until it has. Dropped before, it says so.
+/// Who is to answer, until it has. Dropped before, it says so. Empty if nobody asked.
 pub(crate) struct Sender<T>(Option<Arc<Letter<T>>>);
 
 /// Who waits for the answer, until the wait is over.
@@ -62,13 +62,18 @@ impl<T> Letter<T> {
 }
 
 impl<T> Sender<T> {
+    /// The sender of an answer that nobody asked for.
+    pub(crate) fn idle() -> Self {
+        Self(None)
+    }
+
     pub(crate) fn send(mut self, answer: Answer<T>) {
         if let Some(letter) = self.0.take() {
             letter.end(Stage::Sent(answer));
         }
     }
 
-    /// Whether nobody waits any more.
+    /// Whether there was an asker and it does not wait any more.
     pub(crate) fn is_for_nobody(&self) -> bool {
         self.0.as_ref().is_some_and(|letter| letter.is_for_nobody.load(Relaxed))
     }

@@ -45,7 +45,7 @@ impl<W: Worker> Mailbox<W> {
     {
         let permit = Permit::take(&self.gauge)?;
         let (reply, answer) = letter();
-        self.send(Queued { message, slip: Slip { reply: Some(reply), permit, tried: false } })?;
+        self.send(Queued { message, slip: Slip { reply, permit, tried: false } })?;
         answer.wait(self.patience).await.unwrap_or_else(|| {
             // The message was dropped unanswered, by the end of the actor or by a failure.
             Err(if self.gauge.is_closed() { Unavailable::Stopped } else { Unavailable::Crashed })
@@ -60,7 +60,7 @@ impl<W: Worker> Mailbox<W> {
         M::Result: Send,
     {
         let permit = Permit::take(&self.gauge)?;
-        self.send(Queued { message, slip: Slip { reply: None, permit, tried: false } })
+        self.send(Queued { message, slip: Slip { reply: Sender::idle(), permit, tried: false } })
     }
 
     /// Returns the address of this actor for one kind of message, its type forgotten.
@@ -82,7 +82,8 @@ impl<W: Worker> Mailbox<W> {
     {
         let permit = Permit::take_past_the_bound(&self.gauge);
         // A stopped actor needs no results any more.
-        let _ = self.send(Queued { message, slip: Slip { reply: None, permit, tried: false } });
+        let _ = self
+            .send(Queued { message, slip: Slip { reply: Sender::idle(), permit, tried: false } });
     }
 
     /// Tells the host that work it did not see failed.
@@ -157,7 +158,7 @@ impl<M: Message> Message for Queued<M> {
 
 /// What accompanies a message: its permit, and where the answer goes.
 pub(crate) struct Slip<T> {
-    reply: Option<Sender<T>>,
+    reply: Sender<T>,
     permit: Permit,
     /// Whether a worker has failed with it already.
     tried: bool,
@@ -166,15 +167,13 @@ pub(crate) struct Slip<T> {
 impl<T> Slip<T> {
     /// Whether there was an asker and it has gone: its answer would be for nobody.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.reply.as_ref().is_some_and(Sender::is_for_nobody)
+        self.reply.is_for_nobody()
     }
 
     /// Answers the asker, if there is one, and gives the permit back.
     pub(crate) fn answer(self, answer: Result<T, Unavailable>) {
         drop(self.permit);
-        if let Some(reply) = self.reply {
-            reply.send(answer);
-        }
+        self.reply.send(answer);
     }
 
     /// Returns whether this is the first failure, and remembers it.
