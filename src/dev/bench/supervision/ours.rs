@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use rustix::thread::sched_setaffinity;
 use stream_supervisor::{
     Handler, Limits, Mailbox, Me, Reply, Restart, Supervisor, Worker, detached,
 };
 
-use super::{ANSWERED, Later, Measure, Now, Panic, restart};
+use super::{ANSWERED, Later, Measure, Now, Panic, Settle, restart};
 
 #[derive(Default)]
 pub(super) struct Echo;
@@ -37,6 +38,13 @@ impl Handler<Panic> for Echo {
     }
 }
 
+impl Handler<Settle> for Echo {
+    fn handle(&mut self, Settle(cores): &Settle, _: &Me<Self>) -> Reply<()> {
+        sched_setaffinity(None, cores).expect("these are cores of this process");
+        ().into()
+    }
+}
+
 impl Handler<Measure> for Echo {
     fn handle(&mut self, measure: &Measure, me: &Me<Self>) -> Reply<()> {
         let (done, mailbox) = (measure.0.clone(), me.mailbox().clone());
@@ -55,6 +63,8 @@ pub(super) struct Ours {
     pub(super) guard: Mailbox<Echo>,
     pub(super) host: Mailbox<Echo>,
     pub(super) thread: Mailbox<Echo>,
+    /// A host again, which nobody makes fail.
+    pub(super) messages: Mailbox<Echo>,
 }
 
 impl Ours {
@@ -67,6 +77,7 @@ impl Ours {
         let guard = supervisor.guard("guard", restart, limits, Echo::default);
         let host = supervisor.host("host", restart, limits, Echo::default);
         let thread = supervisor.thread("thread", restart, limits, Echo::default);
-        Self { supervisor, guard, host, thread }
+        let messages = supervisor.host("messages", restart, limits, Echo::default);
+        Self { supervisor, guard, host, thread, messages }
     }
 }

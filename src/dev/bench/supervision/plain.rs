@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Arbiter, Context, Handler, Message, ResponseFuture};
+use rustix::thread::sched_setaffinity;
 
-use super::{ANSWERED, Later, Now};
+use super::{ANSWERED, Later, Now, Settle};
 
 pub(super) struct Echo;
 
@@ -19,6 +20,14 @@ impl Handler<Now> for Echo {
     fn handle(&mut self, now: Now, _: &mut Context<Self>) -> u64 {
         ANSWERED.fetch_add(1, Relaxed);
         now.0
+    }
+}
+
+impl Handler<Settle> for Echo {
+    type Result = ();
+
+    fn handle(&mut self, Settle(cores): Settle, _: &mut Context<Self>) {
+        sched_setaffinity(None, &cores).expect("these are cores of this process");
     }
 }
 
