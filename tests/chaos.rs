@@ -342,8 +342,6 @@ async fn kill(fleet: &mut Fleet) -> anyhow::Result<usize> {
 struct Crowd {
     fleet: Fleet,
     sessions: Vec<(Value, Instance, Boot)>,
-    gateways: Arc<ClientConfig>,
-    agents: Arc<ClientConfig>,
 }
 
 impl Crowd {
@@ -363,10 +361,7 @@ impl Crowd {
                 sessions.push((created, Instance::of(&boot)?, boot));
             }
         }
-        let trust = |pin| client_config(&Trust::Pins(vec![pin]), None).map(Arc::new);
-        let gateways = trust(fleet.stack.site.gateway_pin()?)?;
-        let agents = trust(fleet.stack.site.agent_pin()?)?;
-        Ok(Self { fleet, sessions, gateways, agents })
+        Ok(Self { fleet, sessions })
     }
 
     /// Has both ends of every session say all they have to say while there is `trouble`, and looks
@@ -375,7 +370,10 @@ impl Crowd {
         &mut self,
         trouble: impl AsyncFnOnce(&mut Fleet) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let Self { fleet, sessions, gateways, agents } = self;
+        let Self { fleet, sessions } = self;
+        let (gateway, agent) = (fleet.stack.site.gateway_pin()?, fleet.stack.site.agent_pin()?);
+        // Each keeps its own tickets, as machines do.
+        let trust = |pin| client_config(&Trust::Pins(vec![pin]), None).map(Arc::new);
         // Created together, they boot in any order.
         let url_of = |id: &str| {
             let of = sessions.iter().find(|(created, ..)| created["id"] == json!(id));
@@ -385,14 +383,15 @@ impl Crowd {
         let lives = sessions.iter().enumerate().map(async |(number, (_, instance, _))| {
             let session = instance.userdata.session_id.as_str();
             let url = url_of(session)?;
+            let (gateways, agents) = (trust(gateway)?, trust(agent)?);
             let mut far = End::new("instance", started, number);
             let mut near = End::new("client", started, number + 7);
             // Everybody changes over at another time.
             let hop = Duration::from_millis(1500 + 37 * (number as u64 % 100));
             let both = async {
                 tokio::join!(
-                    client(&mut near, url, gateways, &tally),
-                    instance.live(&mut far, agents, &tally, hop),
+                    client(&mut near, url, &gateways, &tally),
+                    instance.live(&mut far, &agents, &tally, hop),
                 )
             };
             let done = timeout(length() + PATIENCE, both).await;

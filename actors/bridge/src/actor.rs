@@ -160,10 +160,18 @@ impl Actor {
     where
         F: Future<Output = Result<T, BridgeError>> + 'static,
     {
+        match self.lend() {
+            Ok(connected) => Reply::later(work(connected)),
+            Err(away) => Err(away).into(),
+        }
+    }
+
+    /// The connection as it stands, or why there is none.
+    pub(crate) fn lend(&self) -> Result<Connected, BridgeError> {
         let stands = |last: &&Connected| last.client.connection_state() == State::Connected;
         match (&self.link, self.last.as_ref().filter(stands)) {
-            (Ok(connected), _) | (_, Some(connected)) => Reply::later(work(connected.clone())),
-            (Err(why), None) => Err(BridgeError::Away(why.clone())).into(),
+            (Ok(connected), _) | (_, Some(connected)) => Ok(connected.clone()),
+            (Err(why), None) => Err(BridgeError::Away(why.clone())),
         }
     }
 

@@ -14,6 +14,7 @@ mod feed;
 mod inbound;
 mod link;
 mod login;
+mod pen;
 mod sealed;
 mod signals;
 mod standing;
@@ -34,6 +35,7 @@ pub use error::{BridgeError, ConfigError};
 pub use feed::Feed;
 pub use inbound::Inbound;
 pub use link::Link;
+pub use pen::Pen;
 pub use sealed::{SealedError, change_sealed, follow_sealed, load_sealed};
 pub use standing::Standing;
 pub use tail::Tail;
@@ -207,7 +209,12 @@ impl Bridge {
         direction: Direction,
         posted: &Posted,
     ) -> Result<Cursor, BridgeError> {
-        self.0.ask(signals::Append::new(session, direction, posted)).await?
+        self.pen(session, direction).append(posted).await
+    }
+
+    /// Returns a writer for many signals of one session. It asks for nothing before its first call.
+    pub fn pen(&self, session: &SessionId, direction: Direction) -> Pen {
+        Pen::new(self.clone(), session, direction)
     }
 
     /// Returns a reader of the signals after `after`, of all generations; without a cursor of those

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 use actix::Message;
 use async_nats::jetstream;
 use async_nats::jetstream::stream::LastRawMessageErrorKind as RawMessageErrorKind;
-use bytes::Bytes;
-use stream_protocol::{
-    Cursor, Direction, LoggedSignal, Page, Posted, SessionId, StoredSignal, Versioned, subjects,
-};
+use stream_protocol::{Cursor, LoggedSignal, Page, StoredSignal, Versioned, subjects};
 use stream_supervisor::{Handler, Me, Reply};
 
 use crate::actor::{Actor, Connected, lock};
@@ -16,33 +13,8 @@ use crate::link::chain;
 use crate::store::in_time;
 use crate::{BridgeError, batch};
 
-/// How often a write that was not acknowledged is repeated; the id makes that harmless.
-const TRIES: usize = 3;
-
 /// For how long the epoch is taken to be what it was.
 const EPOCH: Duration = Duration::from_secs(5);
-
-/// Stores one signal.
-#[derive(Message)]
-#[rtype(result = "Result<Cursor, BridgeError>")]
-pub(crate) struct Append {
-    subject: String,
-    message_id: String,
-    payload: Bytes,
-}
-
-impl Append {
-    pub(crate) fn new(session: &SessionId, direction: Direction, posted: &Posted) -> Self {
-        let Posted { id, generation, signal } = posted;
-        let stored = StoredSignal { generation: *generation, signal: signal.clone() };
-        Self {
-            subject: subjects::signal(session, direction),
-            // The window of ids is the stream's, not the subject's.
-            message_id: format!("{session}.{direction}.{generation}.{}", id.as_str()),
-            payload: Versioned::encode(stored).into(),
-        }
-    }
-}
 
 /// Reads the signals of one subject.
 #[derive(Message)]
@@ -53,28 +25,8 @@ pub(crate) struct ReadLog {
     pub(crate) generation: u64,
 }
 
-impl Handler<Append> for Actor {
-    fn handle(&mut self, append: &Append, _: &Me<Self>) -> Reply<Result<Cursor, BridgeError>> {
-        let Append { subject, message_id, payload } = append;
-        let message = jetstream::message::PublishMessage::build()
-            .payload(payload.clone())
-            .message_id(message_id);
-        let subject = subject.clone();
-        self.with(async move |nats| {
-            let mut tries = 1;
-            let sequence = loop {
-                match nats.unless_lost(write(&nats, &subject, message.clone())).await {
-                    Ok(sequence) => break sequence,
-                    Err(BridgeError::TimedOut) if tries < TRIES => tries += 1,
-                    Err(error) => return Err(error),
-                }
-            };
-            Ok(Cursor { epoch: epoch(&nats).await?, sequence })
-        })
-    }
-}
-
-async fn write(
+/// Stores a message and returns its sequence.
+pub(crate) async fn write(
     nats: &Connected,
     subject: &str,
     message: jetstream::message::PublishMessage,
@@ -184,7 +136,7 @@ impl Extent {
 
 /// Returns the epoch of the log, which is looked at only now and then: for as long as somebody who
 /// makes the log anew meanwhile goes unnoticed, cursors lead to a history that is gone.
-async fn epoch(nats: &Connected) -> Result<u64, BridgeError> {
+pub(crate) async fn epoch(nats: &Connected) -> Result<u64, BridgeError> {
     if let Some((looked, epoch)) = *lock(&nats.epoch)
         && looked.elapsed() < EPOCH
     {

@@ -20,6 +20,9 @@ use crate::unit::{Unit, locked, now};
 /// The pause while the store is not reached yet.
 const AWAY: Duration = Duration::from_millis(500);
 
+/// From one sweep to the next, whatever happens in between.
+const BETWEEN: Duration = Duration::from_millis(500);
+
 /// How many sessions are attended to at the same time, so that a slow AMS holds up few.
 const AT_ONCE: usize = 32;
 
@@ -29,6 +32,7 @@ const AMS_PATIENCE: Duration = Duration::from_secs(15);
 impl Unit {
     pub(crate) async fn sweep_for_ever(&self, requests: Recipient<Inbound>) {
         loop {
+            self.wait_for_its_turn().await;
             let pause = match self.sweep(&requests).await {
                 Ok(()) => Duration::from_secs(self.config.sweep_s.clamp(1, 3600)),
                 Err(error) => {
@@ -40,6 +44,16 @@ impl Unit {
             // Earlier when others may have taken over what this unit had.
             let _ = tokio::time::timeout(pause, self.lapsed.notified()).await;
         }
+    }
+
+    /// Returns when the last sweep began long enough ago: a unit that is rebuilt again and again does
+    /// not read the whole store each time.
+    async fn wait_for_its_turn(&self) {
+        let began = *locked(&self.swept);
+        if let Some(began) = began {
+            tokio::time::sleep_until((began + BETWEEN).into()).await;
+        }
+        *locked(&self.swept) = Some(Instant::now());
     }
 
     async fn sweep(&self, requests: &Recipient<Inbound>) -> Result<(), SessionsError> {

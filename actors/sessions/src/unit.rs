@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use stream_admin::Drain;
 use stream_pki::ServedIdentity;
@@ -34,6 +34,8 @@ pub(crate) struct Unit {
     pub(crate) sightings: Mutex<Sightings>,
     /// What only an operator can settle.
     pub(crate) alerts: Mutex<Alerts>,
+    /// When the last sweep began.
+    pub(crate) swept: Mutex<Option<Instant>>,
     /// The other agents, as far as they were seen.
     pub(crate) peers: Mutex<Peers>,
     /// Told when this unit gave no sign of life for so long that others may have taken over.
@@ -59,6 +61,7 @@ impl Unit {
             writes: Arc::default(),
             sightings: Mutex::default(),
             alerts: Mutex::default(),
+            swept: Mutex::default(),
             peers: Mutex::default(),
             lapsed: Notify::new(),
             drain,

@@ -35,6 +35,7 @@ impl Carrier {
         mut mouth: Mouth,
         mut admits: impl FnMut(usize) -> bool,
     ) -> End {
+        let mut pen = self.bridge.pen(&self.session, self.direction);
         loop {
             let heard = async {
                 let text = ears.hear().await?;
@@ -47,8 +48,7 @@ impl Carrier {
                     return Err(End::bad(CloseCode::Policy, sentence));
                 }
                 // A repeat has the same id, so it is stored once.
-                let append =
-                    async || self.bridge.append(&self.session, self.direction, &posted).await;
+                let append = async || pen.append(&posted).await;
                 let stored = persist(APPEND_PATIENCE, BridgeError::is_passing, append).await;
                 let cursor = stored.map_err(refused)?;
                 if self.frames != Frames::Bare {

@@ -1,24 +1,55 @@
 //! The actor: what is known now of root keys and revocations, and the loops that keep it so.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix::Message;
 use stream_bridge::{Bridge, BridgeError, SealedError, follow_sealed};
 use stream_pki::Seal;
 use stream_supervisor::{Handler, Me, Reply, Worker};
+use tokio::time::timeout_at;
 
 use crate::keyring::Keyring;
 use crate::latest::Latest;
 use crate::revoked::{self, Revoked};
 use crate::{Claims, Config, Mint, Minted, Ready, Side, TokensError, Verify, authority};
 
+/// How long after the start whoever asks waits for what is read first.
+const FIRST_READ: Duration = Duration::from_secs(5);
+
 /// What was read last. Outlives a crash of the actor.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Kept {
     pub(crate) keys: Latest<Keyring>,
     pub(crate) revoked: Latest<Revoked>,
     place: revoked::Place,
+    started: Instant,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            keys: Latest::default(),
+            revoked: Latest::default(),
+            place: revoked::Place::default(),
+            started: Instant::now(),
+        }
+    }
+}
+
+impl Kept {
+    /// Returns when keys and revocations have been read once, or some seconds after the start.
+    pub(crate) async fn first_read(&self) {
+        if self.keys.is_some() && self.revoked.is_some() {
+            return;
+        }
+        let read = async {
+            self.keys.wait_for(|_| true).await;
+            self.revoked.wait_for(|_| true).await;
+        };
+        // Later they are refused with the reason.
+        let _ = timeout_at((self.started + FIRST_READ).into(), read).await;
+    }
 }
 
 pub(crate) struct Actor {

@@ -27,6 +27,10 @@ impl<T> Latest<T> {
         (now.saturating_duration_since(*at) < LEASE).then(|| Arc::clone(value))
     }
 
+    pub(crate) fn is_some(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
     pub(crate) fn set(&self, value: Arc<T>, at: Instant) {
         self.0.send_replace(Some(Read { value, at }));
     }

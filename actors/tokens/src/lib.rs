@@ -227,13 +227,15 @@ impl Tokens {
     ///
     /// A token that is bound to a session opens only that one, and nothing outside of sessions; one
     /// of an account or of AMS that is bound to none opens all. Whether the account still exists,
-    /// and what `role` and `generation` mean, is for the caller.
+    /// and what `role` and `generation` mean, is for the caller. A unit that has just been started
+    /// waits a few seconds for what it needs, rather than refuse who was sent to it.
     pub async fn verify(
         &self,
         token: &str,
         op: Op,
         session: Option<&SessionId>,
     ) -> Result<Claims, TokensError> {
+        self.kept.first_read().await;
         // Read here, so that a text of any length goes no further.
         let macaroon = Macaroon::decode(token).ok();
         self.mailbox.ask(Verify { macaroon, op, session: session.cloned() }).await?
