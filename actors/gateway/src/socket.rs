@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
-use stream_protocol::{Client, Direction, OnConflict, Op, SessionId, TokenKind};
+use stream_protocol::{Client, Code, Direction, OnConflict, Op, Refusal, SessionId, TokenKind};
 use stream_socket::{Carrier, Frames};
 use stream_supervisor::detached;
 
@@ -55,7 +55,8 @@ struct Opening {
 ///
 /// A token that is no good is refused before the upgrade; so are all of a session that has ended.
 /// That a client was replaced, and that a session is ending, is told in an `error` message: a
-/// browser shows nothing else to the page.
+/// browser shows nothing else to the page. A gateway that drains refuses who was at another one
+/// before and can go on there.
 pub(crate) async fn open(
     request: HttpRequest,
     id: Path<String>,
@@ -83,6 +84,10 @@ pub(crate) async fn open(
     let ice_renewal = opening.ice_renewal.unwrap_or(document.ice_renewal);
     let frames = Frames::asked(opening.after.as_deref())
         .map_err(|_| malformed("after is a cursor, or empty"))?;
+    if state.drain.is_on() && matches!(frames, Frames::Enveloped { after: Some(_) }) {
+        // It would be sent away in a moment.
+        return Err(Refusal::new(Code::Draining, "the gateway is draining").into());
+    }
     let (response, mouth, ears) = stream_socket::open(&request, payload)
         .map_err(|_| malformed("this path is for WebSocket connections"))?;
 
