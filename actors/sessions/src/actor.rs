@@ -15,8 +15,12 @@ use stream_turn::Side;
 
 use crate::idle;
 use crate::session::{self, Misfit};
+use crate::sweep::AWAY;
 use crate::unit::{Unit, locked, now};
 use crate::{Alert, SessionsError};
+
+/// How long work may take that nobody waits for; what AMS is asked in it has deadlines of its own.
+const SLOW_WORK: Duration = Duration::from_secs(3600);
 
 /// The pause after a failed try to register for requests.
 const RETRY: Duration = Duration::from_millis(500);
@@ -40,8 +44,14 @@ impl Worker for Actor {
                 tokio::time::sleep(RETRY).await;
             }
         });
-        let (unit, requests) = (Arc::clone(&self.unit), me.mailbox().recipient::<Inbound>());
-        me.spawn(async move { unit.sweep_for_ever(requests).await });
+        let (unit, me_too) = (Arc::clone(&self.unit), me.mailbox().clone());
+        me.spawn(async move {
+            loop {
+                let pause = me_too.ask(Sweep).await.unwrap_or(AWAY);
+                // Earlier when others may have taken over what this unit had.
+                let _ = tokio::time::timeout(pause, unit.lapsed.notified()).await;
+            }
+        });
         let (unit, requests) = (Arc::clone(&self.unit), me.mailbox().recipient::<Inbound>());
         me.spawn(async move { unit.succeed_for_ever(requests).await });
         let unit = Arc::clone(&self.unit);
@@ -96,6 +106,18 @@ pub(crate) struct MintInstanceIce {
     pub(crate) renew: bool,
 }
 
+/// Finishes the end of a session, if one has begun.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct FinishEnd(SessionId);
+
+/// Looks at all sessions and instances and does what is due; answered with how long to wait until
+/// the next time. As a message it is finished also when this state fails meanwhile: one that fails
+/// again and again would never get through it.
+#[derive(Message)]
+#[rtype(result = "Duration")]
+struct Sweep;
+
 /// Asks how many sessions this unit serves.
 #[derive(Message)]
 #[rtype(result = "usize")]
@@ -124,7 +146,7 @@ impl Handler<Inbound> for Actor {
                         Ok(Launch { session, placement }) => {
                             let launched = unit.launch(&session, &placement, requests).await;
                             if launched.is_err() {
-                                finish(&me, &unit, session);
+                                finish(&me, session);
                             }
                             launched
                         }
@@ -135,7 +157,7 @@ impl Handler<Inbound> for Actor {
                 ["stream", "v1", "session", id, what] => {
                     let Ok(id) = id.parse() else { return };
                     if unit.on_session_request(&id, what, &request).await {
-                        finish(&me, &unit, id);
+                        finish(&me, id);
                     }
                 }
                 _ => log::warn!("a request on subject {} is not ours", request.subject),
@@ -144,10 +166,12 @@ impl Handler<Inbound> for Actor {
     }
 }
 
-/// Finishes an end that has begun, if one has. Whoever asked does not wait for AMS.
-fn finish(me: &Me<Actor>, unit: &Arc<Unit>, id: SessionId) {
-    let unit = Arc::clone(unit);
-    me.spawn(async move { unit.finish_end(&id).await });
+/// Has an end finished that has begun, if one has. Whoever asked does not wait for AMS. As a message
+/// of its own it is done also when this state fails meanwhile.
+fn finish(me: &Me<Actor>, id: SessionId) {
+    if let Err(error) = me.mailbox().tell(FinishEnd(id)) {
+        log::debug!("an end is left to the next sweep: {error}");
+    }
 }
 
 impl Unit {
@@ -224,7 +248,7 @@ impl Handler<End> for Actor {
         let (id, cause) = (id.clone(), cause.clone());
         Reply::later(async move {
             unit.begin_end_on_request(&id, &cause).await?;
-            finish(&me, &unit, id);
+            finish(&me, id);
             Ok(())
         })
     }
@@ -243,7 +267,7 @@ impl Handler<TakeReport> for Actor {
             let status = changed.await?.value.status;
             log::info!("session {id} is {status}: its instance reports {:?}", report.status);
             if status != stream_protocol::Status::Active {
-                finish(&me, &unit, id);
+                finish(&me, id);
             }
             Ok(())
         })
@@ -282,6 +306,30 @@ impl Handler<MintInstanceIce> for Actor {
             let document = unit.read(&id).await?.value;
             unit.ice(&document, Side::Instance).await
         })
+    }
+}
+
+impl Handler<FinishEnd> for Actor {
+    const IDEMPOTENT: bool = true;
+
+    fn limit(_: &FinishEnd) -> Option<Duration> {
+        Some(SLOW_WORK)
+    }
+
+    fn handle(&mut self, FinishEnd(id): &FinishEnd, _: &Me<Self>) -> Reply<()> {
+        let (unit, id) = (Arc::clone(&self.unit), id.clone());
+        Reply::later(async move { unit.finish_end(&id).await })
+    }
+}
+
+impl Handler<Sweep> for Actor {
+    fn limit(_: &Sweep) -> Option<Duration> {
+        Some(SLOW_WORK)
+    }
+
+    fn handle(&mut self, _: &Sweep, me: &Me<Self>) -> Reply<Duration> {
+        let (unit, requests) = (Arc::clone(&self.unit), me.mailbox().recipient::<Inbound>());
+        Reply::later(async move { unit.sweep_in_turn(&requests).await })
     }
 }
 

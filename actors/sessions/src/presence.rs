@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Application, Presence};
+use tokio::time::timeout;
 
 use crate::unit::Unit;
 
@@ -24,7 +25,10 @@ impl Unit {
         let mut orders = self.drain.watch();
         loop {
             orders.borrow_and_update();
-            let (now, ready) = match self.presence().await {
+            // However long AMS takes: a unit that stays silent loses its sessions.
+            let presence = timeout(self.lease() / 4, self.presence()).await;
+            let slow = |_| Err("its parts take too long to answer".to_owned());
+            let (now, ready) = match presence.unwrap_or_else(slow) {
                 Ok(presence) => {
                     able = Some((presence.clone(), Instant::now()));
                     (Some(presence), true)

@@ -17,11 +17,9 @@ use crate::reconcile::{self, Look, Loss, Rules, Stray};
 use crate::session::{self, Due};
 use crate::unit::{Unit, locked, now};
 
-/// The pause while the store is not reached yet.
-const AWAY: Duration = Duration::from_millis(500);
-
-/// From one sweep to the next, whatever happens in between.
-const BETWEEN: Duration = Duration::from_millis(500);
+/// The pause while the store is not reached yet, and from one sweep to the next at least: a unit that
+/// is rebuilt again and again does not read the whole store each time.
+pub(crate) const AWAY: Duration = Duration::from_millis(500);
 
 /// How many sessions are attended to at the same time, so that a slow AMS holds up few.
 const AT_ONCE: usize = 32;
@@ -30,30 +28,24 @@ const AT_ONCE: usize = 32;
 const AMS_PATIENCE: Duration = Duration::from_secs(15);
 
 impl Unit {
-    pub(crate) async fn sweep_for_ever(&self, requests: Recipient<Inbound>) {
-        loop {
-            self.wait_for_its_turn().await;
-            let pause = match self.sweep(&requests).await {
-                Ok(()) => Duration::from_secs(self.config.sweep_s.clamp(1, 3600)),
-                Err(error) => {
-                    log::debug!("no sweep: {error}");
-                    locked(&self.sightings).clear();
-                    AWAY
-                }
-            };
-            // Earlier when others may have taken over what this unit had.
-            let _ = tokio::time::timeout(pause, self.lapsed.notified()).await;
+    /// Sweeps, unless that is being done or was just done, and returns how long to wait until the
+    /// next time.
+    pub(crate) async fn sweep_in_turn(&self, requests: &Recipient<Inbound>) -> Duration {
+        // Of a state that failed meanwhile: it finishes what it has begun.
+        let Ok(_turn) = self.sweeping.try_lock() else { return AWAY };
+        let began = locked(&self.swept).replace(Instant::now());
+        if began.is_some_and(|began| began.elapsed() < AWAY) {
+            *locked(&self.swept) = began;
+            return AWAY;
         }
-    }
-
-    /// Returns when the last sweep began long enough ago: a unit that is rebuilt again and again does
-    /// not read the whole store each time.
-    async fn wait_for_its_turn(&self) {
-        let began = *locked(&self.swept);
-        if let Some(began) = began {
-            tokio::time::sleep_until((began + BETWEEN).into()).await;
+        match self.sweep(requests).await {
+            Ok(()) => Duration::from_secs(self.config.sweep_s.clamp(1, 3600)),
+            Err(error) => {
+                log::debug!("no sweep: {error}");
+                locked(&self.sightings).clear();
+                AWAY
+            }
         }
-        *locked(&self.swept) = Some(Instant::now());
     }
 
     async fn sweep(&self, requests: &Recipient<Inbound>) -> Result<(), SessionsError> {

@@ -34,7 +34,9 @@ pub(crate) struct Unit {
     pub(crate) sightings: Mutex<Sightings>,
     /// What only an operator can settle.
     pub(crate) alerts: Mutex<Alerts>,
-    /// When the last sweep began.
+    /// Held by a sweep.
+    pub(crate) sweeping: tokio::sync::Mutex<()>,
+    /// When the last one began.
     pub(crate) swept: Mutex<Option<Instant>>,
     /// The other agents, as far as they were seen.
     pub(crate) peers: Mutex<Peers>,
@@ -61,6 +63,7 @@ impl Unit {
             writes: Arc::default(),
             sightings: Mutex::default(),
             alerts: Mutex::default(),
+            sweeping: tokio::sync::Mutex::default(),
             swept: Mutex::default(),
             peers: Mutex::default(),
             lapsed: Notify::new(),

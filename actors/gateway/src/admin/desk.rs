@@ -112,7 +112,7 @@ impl Desk {
 
     async fn explain_session(&self, id: &str) -> Result<SessionStory, Refusal> {
         let read = documents::read(&self.bridge, &parse(id)?).await;
-        let document = read.map_err(|error| Refused::from(error).refusal())?.value;
+        let document = read.map_err(Refused::refusal)?.value;
         let present = agents::present(&self.bridge).await.map_err(|error| error.refusal())?;
         let owns = |presence: &Presence| document.owner.as_ref() == Some(&presence.agent);
         let agent = present.into_iter().find(owns);
