@@ -148,11 +148,13 @@ impl Stack {
         Ok((site, RunningGateway::start(gateway)?))
     }
 
-    /// Ends the agent and starts another in its place, with the same configuration.
+    /// Ends the agent and starts another in its place, with the same configuration; returns once a
+    /// session can be asked for.
     pub async fn restart_agent(&mut self) -> anyhow::Result<()> {
         self.agent.stop().await;
         self.agent = Agent::start(AgentConfig::read(&self.site.dir.join("agent.toml"))?)?;
-        Ok(())
+        // It has said that it is gone, and now says that it is back.
+        wait_for_agent(&self.client()?).await
     }
 
     /// The same with the gateway, whose clients' sockets are closed.
