@@ -172,15 +172,15 @@ impl Bridge {
         &self,
         bucket: Bucket,
     ) -> Result<Vec<(String, Entry<T>)>, BridgeError> {
-        let entries = self.0.ask(store::List { bucket, after: 0 }).await??;
-        let decoded = entries.into_iter().filter_map(|(key, raw)| match raw.decode() {
-            Ok(entry) => Some((key, entry)),
+        let mut decoded = Vec::new();
+        self.list_after(bucket, 0, |key, raw| match raw.decode() {
+            Ok(entry) => decoded.push((key, entry)),
             Err(error) => {
                 log::error!("record {key} of bucket {} left out: {error}", bucket.name());
-                None
             }
-        });
-        Ok(decoded.collect())
+        })
+        .await?;
+        Ok(decoded)
     }
 
     /// Returns the keys written after revision `after` and the revisions they have now; after 0
@@ -190,8 +190,25 @@ impl Bridge {
         bucket: Bucket,
         after: u64,
     ) -> Result<Vec<(String, u64)>, BridgeError> {
-        let entries = self.0.ask(store::List { bucket, after }).await??;
-        Ok(entries.into_iter().map(|(key, entry)| (key, entry.revision)).collect())
+        let mut keys = Vec::new();
+        self.list_after(bucket, after, |key, raw| keys.push((key, raw.revision))).await?;
+        Ok(keys)
+    }
+
+    /// Hands the records of a bucket that were written after revision `after` to `take`.
+    async fn list_after(
+        &self,
+        bucket: Bucket,
+        after: u64,
+        mut take: impl FnMut(String, store::Raw),
+    ) -> Result<(), BridgeError> {
+        let mut next = Some(after);
+        while let Some(after) = next {
+            let listed = self.0.ask(store::List { bucket, after }).await??;
+            listed.entries.into_iter().for_each(|(key, raw)| take(key, raw));
+            next = listed.next;
+        }
+        Ok(())
     }
 
     /// Returns a feed that tells when the value under `key` may have changed; with the key `>`,

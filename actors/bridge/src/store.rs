@@ -180,12 +180,21 @@ pub(crate) struct Remove {
     pub(crate) key: String,
 }
 
-/// Reads the records of a bucket that were written after a revision; after 0 all of them.
+/// Reads some of the records of a bucket that were written after a revision, 0 being before all. A
+/// large bucket is read with several questions: so nobody holds all of it as it lies in the store,
+/// and what somebody reads who has gone meanwhile is not read to the end.
 #[derive(Message)]
-#[rtype(result = "Result<Vec<(String, Raw)>, BridgeError>")]
+#[rtype(result = "Result<Listed, BridgeError>")]
 pub(crate) struct List {
     pub(crate) bucket: Bucket,
     pub(crate) after: u64,
+}
+
+/// A part of a bucket. History is one: every key comes up once, at its latest revision.
+pub(crate) struct Listed {
+    pub(crate) entries: Vec<(String, Raw)>,
+    /// The revision after which to go on; none when this was all.
+    pub(crate) next: Option<u64>,
 }
 
 impl Handler<Read> for Actor {
@@ -289,34 +298,21 @@ impl Handler<Remove> for Actor {
 }
 
 impl Handler<List> for Actor {
-    fn handle(
-        &mut self,
-        list: &List,
-        _: &Me<Self>,
-    ) -> Reply<Result<Vec<(String, Raw)>, BridgeError>> {
+    fn handle(&mut self, list: &List, _: &Me<Self>) -> Reply<Result<Listed, BridgeError>> {
         let List { bucket, after } = *list;
         self.with_store(async move |nats| {
             let (stream, prefix) =
                 (format!("KV_{}", bucket.name()), format!("$KV.{}.", bucket.name()));
             let filter = format!("{prefix}>");
-            let mut entries = Vec::new();
-            let mut next = after + 1;
-            // History is one: every key comes up once, at its latest revision.
-            loop {
-                let batch = batch::get(&nats.client, &stream, &filter, next).await?;
-                let Some(last) = batch.messages.last() else { break };
-                next = last.sequence + 1;
-                entries.extend(batch.messages.into_iter().filter(|m| !m.is_marker).map(
-                    |message| {
-                        let key = message.subject.strip_prefix(&prefix).unwrap_or(&message.subject);
-                        (key.to_owned(), Raw { value: message.payload, revision: message.sequence })
-                    },
-                ));
-                if batch.complete {
-                    break;
-                }
-            }
-            Ok(entries)
+            let batch = batch::get(&nats.client, &stream, &filter, after + 1).await?;
+            let last = batch.messages.last().map(|last| last.sequence);
+            let stored = batch.messages.into_iter().filter(|message| !message.is_marker);
+            let entries = stored.map(|message| {
+                let key = message.subject.strip_prefix(&prefix).unwrap_or(&message.subject);
+                (key.to_owned(), Raw { value: message.payload, revision: message.sequence })
+            });
+            let entries = entries.collect();
+            Ok(Listed { entries, next: last.filter(|_| !batch.complete) })
         })
     }
 }

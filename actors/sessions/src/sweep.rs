@@ -55,7 +55,10 @@ impl Unit {
         locked(&self.alerts).next_round();
         self.let_go(&documents).await?;
         each(&documents, |document| self.attend(document, requests)).await;
-        match tokio::time::timeout(AMS_PATIENCE, self.instances(&documents)).await {
+        let looked = tokio::time::timeout(AMS_PATIENCE, self.instances(&documents)).await;
+        // They are many, and are read again.
+        drop(documents);
+        match looked {
             Ok(Ok((rules, instances))) => self.reconcile(&rules, &instances).await,
             Ok(Err(error)) => {
                 log::debug!("no reconciliation: {}", error.sentence());
