@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Client, OnConflict, SessionDocument, SessionId, Status};
+use stream_protocol::{Client, SessionDocument, SessionId, Status};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::answer::Refused;
@@ -30,14 +30,11 @@ struct Holder {
     generation: u64,
 }
 
-/// Whether somebody who joins has to wait for the present client to leave.
+/// Whether the session has a client, which somebody who joins would have to wait for.
 pub(crate) async fn is_taken(
     bridge: &Bridge,
     document: &SessionDocument,
 ) -> Result<bool, BridgeError> {
-    if document.request.on_conflict == OnConflict::Replace {
-        return Ok(false);
-    }
     let is_connected = document.status == Status::Active && document.idle.is_none();
     let holder = bridge.read::<Holder>(Bucket::Clients, document.id.as_str()).await?;
     let holds = holder.is_some_and(|holder| holder.value.generation == document.generation);

@@ -41,25 +41,25 @@ impl Unit {
         if left.is_empty() || self.drain.is_on() {
             return Ok(());
         }
-        self.take_over(&left, requests).await?;
         let documents = self.documents().await?;
-        let owners = documents.into_iter().filter(|document| !document.status.is_final());
-        let owners = owners.filter_map(|document| document.owner).collect();
+        let live = documents.iter().filter(|document| !document.status.is_final());
+        let owners = live.filter_map(|document| document.owner.clone()).collect();
+        // Those that still own something are looked at again when it is taken over.
         locked(&self.peers).forget(&left, &owners);
-        Ok(())
+        self.take_over(documents, &left, requests).await
     }
 
-    /// Takes over the sessions of those that have `left`.
+    /// Takes over those of `documents` that are of agents that have `left`.
     async fn take_over(
         &self,
+        documents: Vec<SessionDocument>,
         left: &BTreeSet<AgentId>,
         requests: &Recipient<Inbound>,
     ) -> Result<(), SessionsError> {
         let bridge = &self.neighbours.bridge;
         let cluster = &self.neighbours.ams.cluster().await?.id;
-        let documents = self.documents().await?.into_iter();
         let mut abandoned: Vec<_> =
-            documents.filter(|one| session::is_abandoned(one, left, cluster)).collect();
+            documents.into_iter().filter(|one| session::is_abandoned(one, left, cluster)).collect();
         // Several agents share them best when each begins elsewhere.
         let begin = u64::from_le_bytes(*stream_pki::random_bytes::<8>());
         let begin = begin.checked_rem(abandoned.len() as u64).unwrap_or(0) as usize;
