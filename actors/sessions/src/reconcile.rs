@@ -146,30 +146,38 @@ impl Sightings {
         let ids: BTreeSet<_> = judged.iter().map(|(one, _)| one.id.as_str()).collect();
         self.strays.retain(|id, _| ids.contains(id.as_str()));
 
-        let (mut known, mut unknown, mut older) = (Vec::new(), Vec::new(), 0);
+        let (mut unknown, mut doubtful, mut older, mut settled) = (Vec::new(), 0, 0, false);
         for (one, verdict) in judged {
-            if !seen_twice(&mut self.strays, one.id.clone(), look.at, rules.gap) {
-                continue;
-            }
+            let confirmed = seen_twice(&mut self.strays, one.id.clone(), look.at, rules.gap);
             let stray = |why| Stray { id: one.id.clone(), name: one.name.clone(), why };
             match verdict {
-                Verdict::Ended => known.push(stray("its session has ended")),
-                Verdict::Twin => known.push(stray("its session has another instance")),
-                Verdict::Unknown => unknown.push(stray("no session is known of it")),
-                Verdict::Older => older += 1,
+                Verdict::Ended if confirmed => plan.delete.push(stray("its session has ended")),
+                Verdict::Twin if confirmed => {
+                    plan.delete.push(stray("its session has another instance"));
+                }
+                Verdict::Ended | Verdict::Twin => {}
+                Verdict::Unknown => {
+                    doubtful += 1;
+                    unknown.extend(confirmed.then(|| stray("no session is known of it")));
+                }
+                Verdict::Older => {
+                    older += 1;
+                    settled |= confirmed;
+                }
             }
         }
-        plan.delete = known;
-        // One alone is always below the brake: of few instances, one is already many.
-        if unknown.len() <= 1.max(ours.len() / BRAKE) {
+        // Those seen for the first time count too: a store is not lost in one moment. One alone is
+        // always below the brake: of few instances, one is already many.
+        if doubtful <= 1.max(ours.len() / BRAKE) {
             plan.delete.append(&mut unknown);
+            doubtful = 0;
         }
-        let doubtful = unknown.len() + older;
-        if doubtful > 0 {
+        if settled || !unknown.is_empty() {
             plan.alert = Some(format!(
-                "{doubtful} of {} instances of this deployment belong to no session that the store \
+                "{} of {} instances of this deployment belong to no session that the store \
                  knows ({older} are older than the store): none of them is deleted, check whether \
                  the store is the right one",
+                doubtful + older,
                 ours.len()
             ));
         }

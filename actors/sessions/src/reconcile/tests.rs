@@ -242,6 +242,18 @@ fn more_than_a_fifth_at_once_stops_it() {
 }
 
 #[test]
+fn what_is_new_among_the_unknown_stops_it_too() {
+    let (instances, _) = live(3);
+    let mut watch = Watch::new();
+    watch.look(&instances[..1], &[]);
+    watch.look(&instances, &[]);
+    let plan = watch.look(&instances, &[]);
+    assert_eq!(plan.delete, [], "one is known for a minute, two for half of it");
+    let alert = plan.alert.expect("an alert");
+    assert!(alert.starts_with("3 of 3 instances"), "{alert}");
+}
+
+#[test]
 fn a_store_that_lost_its_documents_costs_no_instance() {
     let (instances, _) = live(40);
     let plan = Watch::new().settle(&instances, &[]);
