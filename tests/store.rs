@@ -2,12 +2,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stream_agent::dev::keys::KeyStore;
 use stream_agent::dev::nats::Nats;
-use stream_bridge::{Bridge, BridgeError, Tail};
+use stream_bridge::{Bridge, BridgeError, Entry, Tail};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, Posted, SessionId, Signal};
 use stream_supervisor::Supervisor;
@@ -141,6 +142,49 @@ fn a_list_holds_every_record_that_is_there_and_no_other() {
         let expected: Vec<_> =
             (0..600).filter(|n| n % 3 != 0).map(|n| format!("key-{n}")).collect();
         assert_eq!(keys, expected);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_reader_of_changes_hears_of_each_once_and_of_what_is_removed_or_expires() {
+    flow(async || {
+        let store = Store::start().await?;
+        let bridge = &store.bridge;
+        let changes = async |after: u64| {
+            let mut found = BTreeMap::new();
+            let take = |key, entry: Option<Entry<Record>>| {
+                found.insert(key, entry.map(|entry| entry.value.n));
+            };
+            let revision = bridge.changes(Bucket::Shares, after, take).await?;
+            anyhow::Ok((found, revision))
+        };
+        assert_eq!(changes(0).await?, (BTreeMap::new(), 0));
+        for (n, key) in ["kept", "removed", "changed", "expired"].into_iter().enumerate() {
+            bridge.put(Bucket::Shares, key, &Record { n: n as u64 }).await?;
+        }
+        let (all, revision) = changes(0).await?;
+        assert_eq!((all.len(), all["changed"], revision), (4, Some(2), 4));
+        assert_eq!(changes(revision).await?, (BTreeMap::new(), revision));
+
+        bridge.remove(Bucket::Shares, "removed").await?;
+        bridge.put(Bucket::Shares, "changed", &Record { n: 7 }).await?;
+        let second = Duration::from_secs(1);
+        bridge.expire(Bucket::Shares, "expired", &Record { n: 3 }, 4, second).await?;
+        let name = |key: &str, n| (key.to_owned(), n);
+        let expected = BTreeMap::from([
+            name("removed", None),
+            name("changed", Some(7)),
+            name("expired", None),
+        ]);
+        eventually("expired", async || {
+            let (found, last) = changes(revision).await?;
+            Ok((found == expected && last > revision).then_some(()))
+        })
+        .await?;
+        let listed = bridge.list::<Record>(Bucket::Shares).await?;
+        let keys: Vec<_> = listed.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["kept", "changed"]);
         Ok(())
     });
 }

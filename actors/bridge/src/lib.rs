@@ -38,6 +38,7 @@ pub use link::Link;
 pub use pen::Pen;
 pub use sealed::{SealedError, change_sealed, follow_sealed, load_sealed};
 pub use standing::Standing;
+pub use store::REMOVED;
 pub use tail::Tail;
 
 use actor::{Actor, Kept};
@@ -172,15 +173,33 @@ impl Bridge {
         &self,
         bucket: Bucket,
     ) -> Result<Vec<(String, Entry<T>)>, BridgeError> {
-        let mut decoded = Vec::new();
-        self.list_after(bucket, 0, |key, raw| match raw.decode() {
-            Ok(entry) => decoded.push((key, entry)),
-            Err(error) => {
+        let mut found = Vec::new();
+        let take = |key, entry: Option<_>| found.extend(entry.map(|entry| (key, entry)));
+        self.changes(bucket, 0, take).await?;
+        Ok(found)
+    }
+
+    /// Hands to `take` what changed in a bucket after revision `after`, each key at its latest;
+    /// after 0 all there is. A key without an entry was removed, which is told for [`REMOVED`]
+    /// after it happened, or cannot be read, which is logged. Returns the revision after which to
+    /// go on. Revisions count anew in a bucket that was made anew: see [`Bridge::standing`].
+    pub async fn changes<T: DeserializeOwned>(
+        &self,
+        bucket: Bucket,
+        after: u64,
+        mut take: impl FnMut(String, Option<Entry<T>>),
+    ) -> Result<u64, BridgeError> {
+        let decode = |key: &str, raw: store::Raw| {
+            let broken = |error: &BridgeError| {
                 log::error!("record {key} of bucket {} left out: {error}", bucket.name());
-            }
+            };
+            raw.decode().inspect_err(broken).ok()
+        };
+        self.raw_changes(bucket, after, |key, raw| {
+            let entry = raw.and_then(|raw| decode(&key, raw));
+            take(key, entry);
         })
-        .await?;
-        Ok(decoded)
+        .await
     }
 
     /// Returns the keys written after revision `after` and the revisions they have now; after 0
@@ -191,24 +210,25 @@ impl Bridge {
         after: u64,
     ) -> Result<Vec<(String, u64)>, BridgeError> {
         let mut keys = Vec::new();
-        self.list_after(bucket, after, |key, raw| keys.push((key, raw.revision))).await?;
+        let take = |key, raw: Option<store::Raw>| keys.extend(raw.map(|raw| (key, raw.revision)));
+        self.raw_changes(bucket, after, take).await?;
         Ok(keys)
     }
 
-    /// Hands the records of a bucket that were written after revision `after` to `take`.
-    async fn list_after(
+    async fn raw_changes(
         &self,
         bucket: Bucket,
-        after: u64,
-        mut take: impl FnMut(String, store::Raw),
-    ) -> Result<(), BridgeError> {
-        let mut next = Some(after);
-        while let Some(after) = next {
+        mut after: u64,
+        mut take: impl FnMut(String, Option<store::Raw>),
+    ) -> Result<u64, BridgeError> {
+        loop {
             let listed = self.0.ask(store::List { bucket, after }).await??;
             listed.entries.into_iter().for_each(|(key, raw)| take(key, raw));
-            next = listed.next;
+            after = listed.last;
+            if listed.complete {
+                return Ok(after);
+            }
         }
-        Ok(())
     }
 
     /// Returns a feed that tells when the value under `key` may have changed; with the key `>`,

@@ -13,7 +13,7 @@ use crate::link::chain;
 use crate::store::in_time;
 
 /// How far the store can be believed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Standing {
     /// When the bucket was made, in Unix seconds by the clock of NATS.
     pub born: u64,

@@ -23,6 +23,9 @@ use crate::batch;
 use crate::link::chain;
 use crate::{BridgeError, Entry};
 
+/// How long the store tells that a record was removed, or went away by itself.
+pub const REMOVED: Duration = Duration::from_secs(60);
+
 /// How long one answer of the store may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -101,7 +104,7 @@ fn bucket_config(bucket: Bucket, replicas: usize) -> kv::Config {
         storage: StorageType::File,
         num_replicas: replicas,
         // Needed for records that go away by themselves, and for hearing of it.
-        limit_markers: Some(Duration::from_secs(60)),
+        limit_markers: Some(REMOVED),
         ..Default::default()
     };
     match bucket {
@@ -192,9 +195,12 @@ pub(crate) struct List {
 
 /// A part of a bucket. History is one: every key comes up once, at its latest revision.
 pub(crate) struct Listed {
-    pub(crate) entries: Vec<(String, Raw)>,
-    /// The revision after which to go on; none when this was all.
-    pub(crate) next: Option<u64>,
+    /// A key that was removed has no record.
+    pub(crate) entries: Vec<(String, Option<Raw>)>,
+    /// The revision after which to go on.
+    pub(crate) last: u64,
+    /// Whether this was all.
+    pub(crate) complete: bool,
 }
 
 impl Handler<Read> for Actor {
@@ -291,7 +297,7 @@ impl Handler<Remove> for Actor {
         let Remove { bucket, key } = remove;
         let (bucket, key) = (*bucket, key.clone());
         self.with_store(async move |nats| {
-            let purged = in_time(nats.stores[&bucket].purge(key)).await?;
+            let purged = in_time(nats.stores[&bucket].purge_with_ttl(key, REMOVED)).await?;
             purged.map_err(|error| BridgeError::Away(chain(&error)))
         })
     }
@@ -305,14 +311,15 @@ impl Handler<List> for Actor {
                 (format!("KV_{}", bucket.name()), format!("$KV.{}.", bucket.name()));
             let filter = format!("{prefix}>");
             let batch = batch::get(&nats.client, &stream, &filter, after + 1).await?;
-            let last = batch.messages.last().map(|last| last.sequence);
-            let stored = batch.messages.into_iter().filter(|message| !message.is_marker);
-            let entries = stored.map(|message| {
+            let last = batch.messages.last().map_or(after, |last| last.sequence);
+            // A batch without a message has no end to go on from.
+            let complete = batch.complete || last == after;
+            let entries = batch.messages.into_iter().map(|message| {
                 let key = message.subject.strip_prefix(&prefix).unwrap_or(&message.subject);
-                (key.to_owned(), Raw { value: message.payload, revision: message.sequence })
+                let raw = Raw { value: message.payload, revision: message.sequence };
+                (key.to_owned(), (!message.is_marker).then_some(raw))
             });
-            let entries = entries.collect();
-            Ok(Listed { entries, next: last.filter(|_| !batch.complete) })
+            Ok(Listed { entries: entries.collect(), last, complete })
         })
     }
 }

@@ -11,6 +11,7 @@ mod end;
 mod error;
 mod idle;
 mod initiated;
+mod known;
 mod launch;
 mod limit;
 mod peers;

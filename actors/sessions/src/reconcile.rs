@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use stream_ams::{Instance, InstanceStatus};
 use stream_protocol::{AgentId, Origin, SessionDocument, SessionId, Status};
 
+use crate::known::{Known, Record};
 use crate::session;
 
 /// When instances that no session is known of are more than one in this many, none is deleted.
@@ -58,11 +59,11 @@ impl Rules {
 /// The tag that names an instance's session begins with this.
 const SESSION: &str = "session=";
 
-/// One look at both sides. The instances are listed before the documents are read: a session is
+/// One look at both sides. The instances are listed before the store is read: a session is
 /// always written down before its instance is launched.
 pub(crate) struct Look<'a> {
     pub(crate) instances: &'a [Instance],
-    pub(crate) documents: &'a [SessionDocument],
+    pub(crate) sessions: &'a Known,
     /// When the store was made, in Unix seconds.
     pub(crate) store_born: u64,
     /// The time of the look, in Unix seconds and as what cannot be set back.
@@ -135,11 +136,9 @@ impl Sightings {
     }
 
     fn judge(&mut self, look: &Look<'_>, rules: &Rules, plan: &mut Plan) {
-        let documents: HashMap<&str, &SessionDocument> =
-            look.documents.iter().map(|document| (document.id.as_str(), document)).collect();
         let ours: Vec<_> = look.instances.iter().filter(|one| rules.is_ours(one)).collect();
         let judged = ours.iter().filter_map(|one| {
-            let verdict = verdict(one, &documents, look.store_born, rules)?;
+            let verdict = verdict(one, look, rules)?;
             Some((*one, verdict))
         });
         let judged: Vec<_> = judged.collect();
@@ -190,7 +189,7 @@ impl Sightings {
         let by_id: HashMap<&str, &Instance> = ids.collect();
         let mut missing = BTreeSet::new();
         let mut losses = Vec::new();
-        for document in look.documents.iter().filter(|document| is_served(document, rules)) {
+        for document in look.sessions.live().filter(|document| is_served(document, rules)) {
             let Some(instance) = session::instance(document) else { continue };
             // A name is what somebody chose; the id of a stranger is nobody's choice.
             let listed =
@@ -251,25 +250,21 @@ pub(crate) fn is_served(document: &SessionDocument, rules: &Rules) -> bool {
     mine && lives && document.instance_id.is_some() && document.cluster == rules.cluster
 }
 
-fn verdict(
-    instance: &Instance,
-    documents: &HashMap<&str, &SessionDocument>,
-    store_born: u64,
-    rules: &Rules,
-) -> Option<Verdict> {
+fn verdict(instance: &Instance, look: &Look<'_>, rules: &Rules) -> Option<Verdict> {
     let session = instance.tags.iter().find_map(|tag| tag.strip_prefix(SESSION));
-    let Some(document) = session.and_then(|session| documents.get(session)) else {
-        // The clocks of AMS and NATS may differ by as much as we wait anyhow.
-        let known_since = store_born.saturating_add(rules.gap.as_secs());
-        let older = instance.created_at < known_since;
-        return Some(if older { Verdict::Older } else { Verdict::Unknown });
+    let session = session.and_then(|session| look.sessions.find(&session.parse().ok()?));
+    let document = match session {
+        Some(Record::Live(document)) if is_amss(document) => return None,
+        Some(Record::Live(document)) => document,
+        Some(Record::Ended(Origin::Ams)) => return None,
+        Some(Record::Ended(Origin::Client)) => return Some(Verdict::Ended),
+        None => {
+            // The clocks of AMS and NATS may differ by as much as we wait anyhow.
+            let known_since = look.store_born.saturating_add(rules.gap.as_secs());
+            let older = instance.created_at < known_since;
+            return Some(if older { Verdict::Older } else { Verdict::Unknown });
+        }
     };
-    if is_amss(document) {
-        return None;
-    }
-    if document.status.is_final() {
-        return Some(Verdict::Ended);
-    }
     let same_name =
         document.instance_name.as_ref().is_none_or(|name| name.as_str() == instance.name);
     let same_id = document.instance_id.as_ref().is_some_and(|id| *id == instance.id);

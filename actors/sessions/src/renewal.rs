@@ -1,10 +1,9 @@
 //! Renewal: client and instance of a live session get new TURN credentials before theirs end, and
 //! when the relay between them is lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use stream_bridge::Entry;
-use stream_protocol::subjects::Bucket;
 use stream_protocol::{AgentId, DesiredState, IceServer, SessionDocument, SessionId, Status};
 use stream_turn::Side;
 
@@ -48,21 +47,24 @@ impl Unit {
     }
 
     async fn renew_due(&self, lifetime_s: u64) -> Result<(), SessionsError> {
-        let bridge = &self.neighbours.bridge;
-        for (_, Entry { value, .. }) in bridge.list::<SessionDocument>(Bucket::Sessions).await? {
-            if !is_due(&value, self.agent(), lifetime_s, now()) {
-                continue;
-            }
-            let renewed = bridge.change_session::<SessionsError>(&value.id, |document| {
+        for SessionDocument { id, .. } in self
+            .live()
+            .await?
+            .iter()
+            .map(Arc::as_ref)
+            .filter(|document| is_due(document, self.agent(), lifetime_s, now()))
+        {
+            let bridge = &self.neighbours.bridge;
+            let renewed = bridge.change_session::<SessionsError>(id, |document| {
                 if is_due(document, self.agent(), lifetime_s, now()) {
                     renew(document, now());
                 }
                 Ok(())
             });
             match renewed.await {
-                Ok(_) => log::debug!("session {} gets new TURN credentials", value.id),
+                Ok(_) => log::debug!("session {id} gets new TURN credentials"),
                 // One session that cannot be helped now must not keep the others waiting.
-                Err(error) => log::warn!("session {} is renewed later: {error}", value.id),
+                Err(error) => log::warn!("session {id} is renewed later: {error}"),
             }
         }
         Ok(())

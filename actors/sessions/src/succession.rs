@@ -1,6 +1,7 @@
 //! Taking over what other agents leave, and leaving to them what this one has.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stream_bridge::{Entry, Inbound};
@@ -41,25 +42,24 @@ impl Unit {
         if left.is_empty() || self.drain.is_on() {
             return Ok(());
         }
-        let documents = self.documents().await?;
-        let live = documents.iter().filter(|document| !document.status.is_final());
-        let owners = live.filter_map(|document| document.owner.clone()).collect();
+        let live = self.live().await?;
+        let owners = live.iter().filter_map(|document| document.owner.clone()).collect();
         // Those that still own something are looked at again when it is taken over.
         locked(&self.peers).forget(&left, &owners);
-        self.take_over(documents, &left, requests).await
+        self.take_over(live, &left, requests).await
     }
 
-    /// Takes over those of `documents` that are of agents that have `left`.
+    /// Takes over those of the sessions `live` that are of agents that have `left`.
     async fn take_over(
         &self,
-        documents: Vec<SessionDocument>,
+        live: Vec<Arc<SessionDocument>>,
         left: &BTreeSet<AgentId>,
         requests: &Recipient<Inbound>,
     ) -> Result<(), SessionsError> {
         let bridge = &self.neighbours.bridge;
         let cluster = &self.neighbours.ams.cluster().await?.id;
         let mut abandoned: Vec<_> =
-            documents.into_iter().filter(|one| session::is_abandoned(one, left, cluster)).collect();
+            live.into_iter().filter(|one| session::is_abandoned(one, left, cluster)).collect();
         // Several agents share them best when each begins elsewhere.
         let begin = u64::from_le_bytes(*stream_pki::random_bytes::<8>());
         let begin = begin.checked_rem(abandoned.len() as u64).unwrap_or(0) as usize;
@@ -96,10 +96,10 @@ impl Unit {
 
     /// Lets go of what others have taken, and returns how many sessions they are still to take.
     async fn hand_over(&self) -> Result<usize, SessionsError> {
-        let documents = self.documents().await?;
-        self.let_go(&documents).await?;
+        let live = self.live().await?;
+        self.let_go(&live).await?;
         let launching = self.launching();
-        let left = documents.iter().filter(|document| self.answers_for(document)).count();
+        let left = live.iter().filter(|document| self.answers_for(document)).count();
         if left == 0 || launching > 0 {
             return Ok(launching);
         }
@@ -114,10 +114,5 @@ impl Unit {
     async fn present(&self) -> Result<Vec<Presence>, SessionsError> {
         let present = self.neighbours.bridge.list::<Presence>(Bucket::Agents).await?;
         Ok(present.into_iter().map(|(_, Entry { value, .. })| value).collect())
-    }
-
-    pub(crate) async fn documents(&self) -> Result<Vec<SessionDocument>, SessionsError> {
-        let documents = self.neighbours.bridge.list::<SessionDocument>(Bucket::Sessions).await?;
-        Ok(documents.into_iter().map(|(_, Entry { value, .. })| value).collect())
     }
 }

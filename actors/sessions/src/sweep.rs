@@ -2,12 +2,12 @@
 //! finishes the work of a unit that died, and what no message tells.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use stream_ams::{Action, Change, Instance};
 use stream_bridge::{BridgeError, Inbound};
-use stream_protocol::subjects::Bucket;
 use stream_protocol::{SessionDocument, SessionId};
 use stream_supervisor::Recipient;
 
@@ -49,16 +49,13 @@ impl Unit {
     }
 
     async fn sweep(&self, requests: &Recipient<Inbound>) -> Result<(), SessionsError> {
-        let documents = self.documents().await?;
-        let owners = documents.iter().filter_map(|document| document.owner.as_ref());
+        let live = self.live().await?;
+        let owners = live.iter().filter_map(|document| document.owner.as_ref());
         owners.for_each(|owner| locked(&self.peers).know(owner));
         locked(&self.alerts).next_round();
-        self.let_go(&documents).await?;
-        each(&documents, |document| self.attend(document, requests)).await;
-        let looked = tokio::time::timeout(AMS_PATIENCE, self.instances(&documents)).await;
-        // They are many, and are read again.
-        drop(documents);
-        match looked {
+        self.let_go(&live).await?;
+        each(&live, |document| self.attend(document, requests)).await;
+        match tokio::time::timeout(AMS_PATIENCE, self.instances(&live)).await {
             Ok(Ok((rules, instances))) => self.reconcile(&rules, &instances).await,
             Ok(Err(error)) => {
                 log::debug!("no reconciliation: {}", error.sentence());
@@ -75,14 +72,14 @@ impl Unit {
     /// that our sessions name.
     async fn instances(
         &self,
-        documents: &[SessionDocument],
+        live: &[Arc<SessionDocument>],
     ) -> Result<(Rules, Vec<Instance>), SessionsError> {
         let ams = &self.neighbours.ams;
         let rules = self.rules(&ams.cluster().await?.id);
         let mut instances = ams.instances(&rules.deployment_tag()).await?;
-        let served = |document: &&SessionDocument| reconcile::is_served(document, &rules);
-        let amss = documents.iter().filter(|document| reconcile::is_amss(document)).filter(served);
-        let found: Vec<_> = stream::iter(amss.filter_map(session::instance))
+        let amss = live.iter().filter(|document| reconcile::is_amss(document));
+        let served = amss.filter(|document| reconcile::is_served(document, &rules));
+        let found: Vec<_> = stream::iter(served.filter_map(|document| session::instance(document)))
             .map(|id| ams.instance(id))
             .buffer_unordered(AT_ONCE)
             .try_collect()
@@ -126,8 +123,8 @@ impl Unit {
         Ok(())
     }
 
-    fn remember_instances(&self, documents: &[SessionDocument]) {
-        let mine = documents.iter().filter(|document| self.answers_for(document));
+    fn remember_instances(&self, live: &[Arc<SessionDocument>]) {
+        let mine = live.iter().filter(|document| self.answers_for(document));
         let served = mine.filter_map(|one| Some((one.instance_id.clone()?, one.id.clone())));
         *locked(&self.instances) = served.collect();
     }
@@ -137,10 +134,10 @@ impl Unit {
     }
 
     /// Takes no more requests for sessions that are another unit's by now, or gone.
-    pub(crate) async fn let_go(&self, documents: &[SessionDocument]) -> Result<(), SessionsError> {
-        let mine = documents.iter().filter(|document| self.answers_for(document));
+    pub(crate) async fn let_go(&self, live: &[Arc<SessionDocument>]) -> Result<(), SessionsError> {
+        let mine = live.iter().filter(|document| self.answers_for(document));
         let mine: BTreeSet<&SessionId> = mine.map(|document| &document.id).collect();
-        self.remember_instances(documents);
+        self.remember_instances(live);
         let lost: Vec<_> = self.open().iter().filter(|id| !mine.contains(id)).cloned().collect();
         for id in lost {
             // A session claimed since the documents were read is not in the list yet.
@@ -157,13 +154,14 @@ impl Unit {
     }
 
     async fn reconcile(&self, rules: &Rules, instances: &[Instance]) -> Result<(), SessionsError> {
-        // After the instances: what is launched meanwhile is not listed, and what is listed is
+        // Known after the instances: what is launched meanwhile is not listed, and what is listed is
         // written down.
-        let documents = self.documents().await?;
-        let store_born = self.neighbours.bridge.standing(Bucket::Sessions).await?.born;
-        let look =
-            Look { instances, documents: &documents, store_born, now: now(), at: Instant::now() };
-        let plan = locked(&self.sightings).take(&look, rules);
+        let plan = {
+            let sessions = &*self.known().await?;
+            let (store_born, now, at) = (sessions.store_born(), now(), Instant::now());
+            let look = Look { instances, sessions, store_born, now, at };
+            locked(&self.sightings).take(&look, rules)
+        };
         if let Some(alert) = &plan.alert {
             log::error!("reconciliation needs an operator: {alert}");
         }
@@ -252,7 +250,7 @@ pub(crate) trait Named {
     fn what(&self) -> String;
 }
 
-impl Named for SessionDocument {
+impl Named for Arc<SessionDocument> {
     fn what(&self) -> String {
         self.id.what()
     }

@@ -10,6 +10,7 @@ use stream_protocol::{AgentId, SessionId};
 use tokio::sync::Notify;
 
 use crate::alerts::Alerts;
+use crate::known::Known;
 use crate::limit::Writes;
 use crate::peers::Peers;
 use crate::reconcile::{Rules, Sightings};
@@ -30,6 +31,8 @@ pub(crate) struct Unit {
     pub(crate) instances: Mutex<HashMap<String, SessionId>>,
     /// What each session wrote lately.
     pub(crate) writes: Arc<Mutex<Writes>>,
+    /// What the store holds of sessions, as far as it was read.
+    pub(crate) known: tokio::sync::Mutex<Known>,
     /// What reconciliation has seen so far.
     pub(crate) sightings: Mutex<Sightings>,
     /// What only an operator can settle.
@@ -61,6 +64,7 @@ impl Unit {
             launching: Mutex::default(),
             instances: Mutex::default(),
             writes: Arc::default(),
+            known: tokio::sync::Mutex::default(),
             sightings: Mutex::default(),
             alerts: Mutex::default(),
             sweeping: tokio::sync::Mutex::default(),

@@ -67,7 +67,8 @@ impl Watch {
 
     fn look(&mut self, instances: &[Instance], documents: &[SessionDocument]) -> Plan {
         let (store_born, now, at) = (self.store_born, self.now, self.at);
-        let look = Look { instances, documents, store_born, now, at };
+        let sessions = &documents.iter().cloned().collect();
+        let look = Look { instances, sessions, store_born, now, at };
         let plan = self.sightings.take(&look, &rules());
         self.at += Duration::from_secs(30);
         self.now += 30;
