@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stream_agent::dev::keys::KeyStore;
 use stream_agent::dev::nats::{Door, Nats};
-use stream_bridge::{Bridge, BridgeError, Config, Link};
+use stream_bridge::{Bridge, BridgeError, Config, Entry, Link};
 use stream_pki::{Trust, client_config};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, Posted, SessionId, Signal};
@@ -428,6 +428,17 @@ fn what_is_acknowledged_is_read_at_once_whichever_server_answers() {
             let read = async || reader.read::<Record>(Bucket::Sessions, "one").await;
             let entry = passing(read).await?.context("a record")?;
             assert_eq!((entry.value.n, entry.revision), (n, revision));
+            let list = async || reader.list::<Record>(Bucket::Sessions).await;
+            let listed = passing(list).await?;
+            let found: Vec<_> = listed.iter().map(|(_, entry)| entry.value.n).collect();
+            assert_eq!(found, [n]);
+            let found = Cell::new(None);
+            let changes = async || {
+                let take =
+                    |_, entry: Option<Entry<Record>>| found.set(entry.map(|one| one.value.n));
+                reader.changes(Bucket::Sessions, revision - 1, take).await
+            };
+            assert_eq!((passing(changes).await?, found.get()), (revision, Some(n)));
         }
         passing(async || writer.remove(Bucket::Sessions, "one").await).await?;
         let read = async || reader.read::<Record>(Bucket::Sessions, "one").await;

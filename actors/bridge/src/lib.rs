@@ -8,6 +8,7 @@
 
 mod actor;
 mod batch;
+mod changes;
 mod documents;
 mod error;
 mod feed;
@@ -165,70 +166,6 @@ impl Bridge {
     /// Removes a key; one that is not there is fine.
     pub async fn remove(&self, bucket: Bucket, key: &str) -> Result<(), BridgeError> {
         self.0.ask(store::Remove { bucket, key: key.to_owned() }).await?
-    }
-
-    /// Returns all values of a bucket with their keys. Values that cannot be read are left out and
-    /// logged: one broken record must not hide the others.
-    pub async fn list<T: DeserializeOwned>(
-        &self,
-        bucket: Bucket,
-    ) -> Result<Vec<(String, Entry<T>)>, BridgeError> {
-        let mut found = Vec::new();
-        let take = |key, entry: Option<_>| found.extend(entry.map(|entry| (key, entry)));
-        self.changes(bucket, 0, take).await?;
-        Ok(found)
-    }
-
-    /// Hands to `take` what changed in a bucket after revision `after`, each key at its latest;
-    /// after 0 all there is. A key without an entry was removed, which is told for [`REMOVED`]
-    /// after it happened, or cannot be read, which is logged. Returns the revision after which to
-    /// go on. Revisions count anew in a bucket that was made anew: see [`Bridge::standing`].
-    pub async fn changes<T: DeserializeOwned>(
-        &self,
-        bucket: Bucket,
-        after: u64,
-        mut take: impl FnMut(String, Option<Entry<T>>),
-    ) -> Result<u64, BridgeError> {
-        let decode = |key: &str, raw: store::Raw| {
-            let broken = |error: &BridgeError| {
-                log::error!("record {key} of bucket {} left out: {error}", bucket.name());
-            };
-            raw.decode().inspect_err(broken).ok()
-        };
-        self.raw_changes(bucket, after, |key, raw| {
-            let entry = raw.and_then(|raw| decode(&key, raw));
-            take(key, entry);
-        })
-        .await
-    }
-
-    /// Returns the keys written after revision `after` and the revisions they have now; after 0
-    /// all keys of the bucket. What is stored under them is not looked at.
-    pub async fn keys(
-        &self,
-        bucket: Bucket,
-        after: u64,
-    ) -> Result<Vec<(String, u64)>, BridgeError> {
-        let mut keys = Vec::new();
-        let take = |key, raw: Option<store::Raw>| keys.extend(raw.map(|raw| (key, raw.revision)));
-        self.raw_changes(bucket, after, take).await?;
-        Ok(keys)
-    }
-
-    async fn raw_changes(
-        &self,
-        bucket: Bucket,
-        mut after: u64,
-        mut take: impl FnMut(String, Option<store::Raw>),
-    ) -> Result<u64, BridgeError> {
-        loop {
-            let listed = self.0.ask(store::List { bucket, after }).await??;
-            listed.entries.into_iter().for_each(|(key, raw)| take(key, raw));
-            after = listed.last;
-            if listed.complete {
-                return Ok(after);
-            }
-        }
     }
 
     /// Returns a feed that tells when the value under `key` may have changed; with the key `>`,

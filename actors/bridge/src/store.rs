@@ -8,7 +8,7 @@ use actix::Message;
 use async_nats::Client;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{
-    Config as StreamConfig, DiscardPolicy, LastRawMessageErrorKind, Republish, StorageType,
+    Config as StreamConfig, DiscardPolicy, RawMessageErrorKind, Republish, StorageType,
 };
 use async_nats::jetstream::{self, kv};
 use bytes::Bytes;
@@ -183,26 +183,6 @@ pub(crate) struct Remove {
     pub(crate) key: String,
 }
 
-/// Reads some of the records of a bucket that were written after a revision, 0 being before all. A
-/// large bucket is read with several questions: so nobody holds all of it as it lies in the store,
-/// and what somebody reads who has gone meanwhile is not read to the end.
-#[derive(Message)]
-#[rtype(result = "Result<Listed, BridgeError>")]
-pub(crate) struct List {
-    pub(crate) bucket: Bucket,
-    pub(crate) after: u64,
-}
-
-/// A part of a bucket. History is one: every key comes up once, at its latest revision.
-pub(crate) struct Listed {
-    /// A key that was removed has no record.
-    pub(crate) entries: Vec<(String, Option<Raw>)>,
-    /// The revision after which to go on.
-    pub(crate) last: u64,
-    /// Whether this was all.
-    pub(crate) complete: bool,
-}
-
 impl Handler<Read> for Actor {
     fn handle(&mut self, read: &Read, _: &Me<Self>) -> Reply<Result<Option<Raw>, BridgeError>> {
         let Read { bucket, key } = read;
@@ -230,7 +210,7 @@ async fn latest(store: &kv::Store, key: String) -> Result<Option<Raw>, BridgeErr
     let message = in_time(store.stream.get_last_raw_message_by_subject(&subject)).await?;
     let message = match message {
         Ok(message) => message,
-        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(None),
         Err(error) => return Err(BridgeError::Away(chain(&error))),
     };
     let stored = !batch::is_marker(&message.headers);
@@ -299,27 +279,6 @@ impl Handler<Remove> for Actor {
         self.with_store(async move |nats| {
             let purged = in_time(nats.stores[&bucket].purge_with_ttl(key, REMOVED)).await?;
             purged.map_err(|error| BridgeError::Away(chain(&error)))
-        })
-    }
-}
-
-impl Handler<List> for Actor {
-    fn handle(&mut self, list: &List, _: &Me<Self>) -> Reply<Result<Listed, BridgeError>> {
-        let List { bucket, after } = *list;
-        self.with_store(async move |nats| {
-            let (stream, prefix) =
-                (format!("KV_{}", bucket.name()), format!("$KV.{}.", bucket.name()));
-            let filter = format!("{prefix}>");
-            let batch = batch::get(&nats.client, &stream, &filter, after + 1).await?;
-            let last = batch.messages.last().map_or(after, |last| last.sequence);
-            // A batch without a message has no end to go on from.
-            let complete = batch.complete || last == after;
-            let entries = batch.messages.into_iter().map(|message| {
-                let key = message.subject.strip_prefix(&prefix).unwrap_or(&message.subject);
-                let raw = Raw { value: message.payload, revision: message.sequence };
-                (key.to_owned(), (!message.is_marker).then_some(raw))
-            });
-            Ok(Listed { entries: entries.collect(), last, complete })
         })
     }
 }

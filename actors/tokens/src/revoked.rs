@@ -80,12 +80,19 @@ pub(crate) fn lifetime(until: Option<SystemTime>, now: SystemTime) -> Option<Dur
     Some(left + CLOCKS).filter(|life| *life < FOR_EVER)
 }
 
-/// All that is revoked.
+/// All that is revoked. Copied whenever there is more, so what it holds thousands of is flat.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Revoked {
     accounts: HashSet<String>,
-    sessions: HashSet<String>,
-    tokens: HashSet<String>,
+    sessions: HashSet<[u8; SESSION_LENGTH]>,
+    tokens: HashSet<[u8; ID_LENGTH]>,
+}
+
+/// The bytes of a [`SessionId`].
+const SESSION_LENGTH: usize = 20;
+
+fn holds<const N: usize>(ids: &HashSet<[u8; N]>, id: &str) -> bool {
+    id.as_bytes().try_into().is_ok_and(|id: [u8; N]| ids.contains(&id))
 }
 
 impl Revoked {
@@ -96,8 +103,8 @@ impl Revoked {
             TokenKind::Socket => identifier.subject.strip_prefix(OF_ACCOUNT),
             _ => None,
         };
-        self.tokens.contains(identifier.id)
-            || session.is_some_and(|session| self.sessions.contains(session))
+        holds(&self.tokens, identifier.id)
+            || session.is_some_and(|session| holds(&self.sessions, session))
             || account.is_some_and(|name| self.has_account(name))
     }
 
@@ -108,22 +115,24 @@ impl Revoked {
     pub(crate) fn has(&self, revocation: &Revocation) -> bool {
         match revocation {
             Revocation::Account(name) => self.accounts.contains(name),
-            Revocation::Session(id) => self.sessions.contains(id.as_str()),
-            Revocation::Token(id) => self.tokens.contains(id),
+            Revocation::Session(id) => holds(&self.sessions, id.as_str()),
+            Revocation::Token(id) => holds(&self.tokens, id),
         }
     }
 
     /// Notes what the record `key` revokes. One of a kind that is not known here is left out.
     fn add(&mut self, key: &str) {
-        match key.split_once('.') {
-            Some(("account", name)) => self.accounts.insert(unescape(name)),
-            Some(("session", id)) => self.sessions.insert(id.to_owned()),
-            Some(("token", id)) => self.tokens.insert(id.to_owned()),
-            _ => {
-                log::warn!("a record of what is revoked is not understood: upgrade this unit");
-                false
+        let understood = match key.split_once('.') {
+            Some(("account", name)) => Some(self.accounts.insert(unescape(name))),
+            Some(("session", id)) => {
+                id.as_bytes().try_into().ok().map(|id| self.sessions.insert(id))
             }
+            Some(("token", id)) => id.as_bytes().try_into().ok().map(|id| self.tokens.insert(id)),
+            _ => None,
         };
+        if understood.is_none() {
+            log::warn!("a record of what is revoked is not understood: upgrade this unit");
+        }
     }
 }
 

@@ -1,0 +1,188 @@
+//! Reading a bucket: all of it, or what was written and removed since.
+
+use std::collections::BTreeMap;
+
+use actix::Message;
+use async_nats::jetstream::stream::{DirectGetErrorKind, RawMessageErrorKind};
+use serde::de::DeserializeOwned;
+use stream_protocol::subjects::Bucket;
+use stream_supervisor::{Handler, Me, Reply};
+
+use crate::actor::{Actor, Connected};
+use crate::batch::{self, Stored};
+use crate::link::chain;
+use crate::store::{Raw, in_time};
+use crate::{Bridge, BridgeError, Entry};
+
+/// Whoever reads on asks for so many messages one by one before asking for many at once. There is
+/// rarely more, and for each answer of many the server counts all that is left.
+const SINGLY: usize = 4;
+
+/// Everything in a stream.
+const ALL: &str = ">";
+
+impl Bridge {
+    /// Returns all values of a bucket by their keys. Values that cannot be read are left out and
+    /// logged: one broken record must not hide the others.
+    pub async fn list<T: DeserializeOwned>(
+        &self,
+        bucket: Bucket,
+    ) -> Result<Vec<(String, Entry<T>)>, BridgeError> {
+        // What is written meanwhile may come up twice.
+        let mut found = BTreeMap::new();
+        let take = |key, entry| match entry {
+            Some(entry) => drop(found.insert(key, entry)),
+            None => drop(found.remove(&key)),
+        };
+        self.changes(bucket, 0, take).await?;
+        Ok(found.into_iter().collect())
+    }
+
+    /// Hands to `take` what changed in a bucket after revision `after`; after 0 all there is. A key
+    /// comes up at its latest, and once more when it changes meanwhile. One without an entry was
+    /// removed, which is told for [`REMOVED`](crate::REMOVED) after it happened, or cannot be read,
+    /// which is logged. Returns the revision after which to go on. Revisions count anew in a bucket that was made anew: see [`Bridge::standing`].
+    pub async fn changes<T: DeserializeOwned>(
+        &self,
+        bucket: Bucket,
+        after: u64,
+        mut take: impl FnMut(String, Option<Entry<T>>),
+    ) -> Result<u64, BridgeError> {
+        let decode = |key: &str, raw: Raw| {
+            let broken = |error: &BridgeError| {
+                log::error!("record {key} of bucket {} left out: {error}", bucket.name());
+            };
+            raw.decode().inspect_err(broken).ok()
+        };
+        self.raw_changes(bucket, after, |key, raw| {
+            let entry = raw.and_then(|raw| decode(&key, raw));
+            take(key, entry);
+        })
+        .await
+    }
+
+    /// Returns the keys written after revision `after` and the revisions they have now; after 0
+    /// all keys of the bucket. What is stored under them is not looked at.
+    pub async fn keys(
+        &self,
+        bucket: Bucket,
+        after: u64,
+    ) -> Result<Vec<(String, u64)>, BridgeError> {
+        let mut keys = Vec::new();
+        let take = |key, raw: Option<Raw>| keys.extend(raw.map(|raw| (key, raw.revision)));
+        self.raw_changes(bucket, after, take).await?;
+        Ok(keys)
+    }
+
+    async fn raw_changes(
+        &self,
+        bucket: Bucket,
+        mut after: u64,
+        mut take: impl FnMut(String, Option<Raw>),
+    ) -> Result<u64, BridgeError> {
+        let mut until = None;
+        loop {
+            let listed = self.0.ask(List { bucket, after, until }).await??;
+            listed.entries.into_iter().for_each(|(key, raw)| take(key, raw));
+            (after, until) = (listed.last, Some(listed.until));
+            if listed.complete {
+                return Ok(after);
+            }
+        }
+    }
+}
+
+/// Reads some of the records of a bucket that were written after a revision, 0 being before all. A
+/// large bucket is read with several questions: so nobody holds all of it as it lies in the store,
+/// and what somebody reads who has gone meanwhile is not read to the end.
+#[derive(Message)]
+#[rtype(result = "Result<Listed, BridgeError>")]
+pub(crate) struct List {
+    pub(crate) bucket: Bucket,
+    pub(crate) after: u64,
+    /// As the answer before said.
+    pub(crate) until: Option<u64>,
+}
+
+/// A part of a bucket.
+pub(crate) struct Listed {
+    /// A key that was removed has no record.
+    pub(crate) entries: Vec<(String, Option<Raw>)>,
+    /// The revision after which to go on.
+    pub(crate) last: u64,
+    /// How far to go at least: what was there when the first part was asked for.
+    pub(crate) until: u64,
+    /// Whether this was all.
+    pub(crate) complete: bool,
+}
+
+impl Handler<List> for Actor {
+    fn handle(&mut self, list: &List, _: &Me<Self>) -> Reply<Result<Listed, BridgeError>> {
+        let List { bucket, after, until } = *list;
+        self.with_store(async move |nats| {
+            let begun = match until {
+                None if nats.replicas > 1 => end(&nats, bucket).await?,
+                until => until.unwrap_or(0),
+            };
+            let mut listed =
+                Listed { entries: Vec::new(), last: after, until: begun, complete: false };
+            if after > 0 || until.is_some() {
+                for _ in 0..SINGLY {
+                    let Some(message) = next(&nats, bucket, listed.last).await? else {
+                        return Ok(Listed { complete: true, ..listed });
+                    };
+                    listed.add(bucket, message);
+                }
+            }
+            let stream = format!("KV_{}", bucket.name());
+            let batch = batch::get(&nats.client, &stream, ALL, listed.last + 1).await?;
+            batch.messages.into_iter().for_each(|message| listed.add(bucket, message));
+            // Any server answers this, and one of several may lag.
+            listed.complete = batch.complete && listed.last >= listed.until;
+            Ok(listed)
+        })
+    }
+}
+
+impl Listed {
+    fn add(&mut self, bucket: Bucket, message: Stored) {
+        let prefix = format!("$KV.{}.", bucket.name());
+        let key = message.subject.strip_prefix(&prefix).unwrap_or(&message.subject);
+        let raw = Raw { value: message.payload, revision: message.sequence };
+        self.last = message.sequence;
+        self.entries.push((key.to_owned(), (!message.is_marker).then_some(raw)));
+    }
+}
+
+/// Returns the latest revision that the server knows which leads.
+async fn end(nats: &Connected, bucket: Bucket) -> Result<u64, BridgeError> {
+    let info = in_time(nats.stores[&bucket].stream.get_info()).await?;
+    Ok(info.map_err(|error| BridgeError::Away(chain(&error)))?.state.last_sequence)
+}
+
+/// Returns what comes first after revision `after`. Where several servers hold the bucket, the one
+/// that leads is asked: another may lag.
+async fn next(nats: &Connected, bucket: Bucket, after: u64) -> Result<Option<Stored>, BridgeError> {
+    let (stream, sequence) = (&nats.stores[&bucket].stream, after + 1);
+    let away = |error: &dyn std::error::Error| Err(BridgeError::Away(chain(error)));
+    let message = if nats.replicas > 1 {
+        let ask = stream.raw_message_builder().sequence(sequence).next_by_subject(ALL);
+        match in_time(ask.send()).await? {
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(None),
+            Err(error) => return away(&error),
+            Ok(message) => message,
+        }
+    } else {
+        match in_time(stream.direct_get_next_for_subject(ALL, Some(sequence))).await? {
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
+            Err(error) => return away(&error),
+            Ok(message) => message,
+        }
+    };
+    Ok(Some(Stored {
+        is_marker: batch::is_marker(&message.headers),
+        sequence: message.sequence,
+        subject: message.subject.into_string(),
+        payload: message.payload,
+    }))
+}
