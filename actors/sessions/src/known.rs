@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(known.begin(&standing, now), 2);
         first.status = Status::Terminated;
         known.take(vec![change(&first)], 2, 3, standing, now);
-        assert_eq!(live(&known), [second.id.clone()]);
+        assert_eq!(live(&known), std::slice::from_ref(&second.id));
         assert!(matches!(known.find(&first.id), Some(Record::Ended(Origin::Client))));
         known.take(vec![(first.id.clone(), None)], 3, 4, standing, now);
         assert!(known.find(&first.id).is_none(), "its hour is over");

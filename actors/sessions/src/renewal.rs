@@ -1,7 +1,6 @@
 //! Renewal: client and instance of a live session get new TURN credentials before theirs end, and
 //! when the relay between them is lost.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use stream_protocol::{AgentId, DesiredState, IceServer, SessionDocument, SessionId, Status};
@@ -47,14 +46,12 @@ impl Unit {
     }
 
     async fn renew_due(&self, lifetime_s: u64) -> Result<(), SessionsError> {
-        for SessionDocument { id, .. } in self
-            .live()
-            .await?
-            .iter()
-            .map(Arc::as_ref)
-            .filter(|document| is_due(document, self.agent(), lifetime_s, now()))
-        {
-            let bridge = &self.neighbours.bridge;
+        let bridge = &self.neighbours.bridge;
+        for document in self.live().await? {
+            if !is_due(&document, self.agent(), lifetime_s, now()) {
+                continue;
+            }
+            let id = &document.id;
             let renewed = bridge.change_session::<SessionsError>(id, |document| {
                 if is_due(document, self.agent(), lifetime_s, now()) {
                     renew(document, now());
