@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use futures_util::future::try_join_all;
 use reqwest::{Method, StatusCode};
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use stream_agent::dev::stack::Options;
 use stream_pki::{Trust, client_config};
@@ -18,7 +20,10 @@ use stream_supervisor::detached;
 use support::fleet::{Fleet, Unit};
 use support::socket::Socket;
 use support::{APP, PATIENCE, eventually, flow, light_instances};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::Command;
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -195,6 +200,33 @@ fn an_agent_that_dies_is_succeeded_within_twenty_seconds_and_nats_may_restart() 
         eventually("all taken over", adopted).await?;
         println!("taken over {:?} after the death of their agent", died.elapsed());
         Ok(())
+    });
+}
+
+#[test]
+fn who_is_connected_when_a_gateway_takes_no_more_connections_still_gets_an_answer() {
+    flow(async || {
+        let mut fleet = fleet(1, 1).await?;
+        let port = fleet.gateways[0].site.gateway_port;
+        let connected = || TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        stream_admin::Client::new(fleet.gateways[0].socket()).drain(Some(20)).await?;
+        let trust = Trust::Pins(vec![fleet.stack.site.gateway_pin()?]);
+        let tls = TlsConnector::from(Arc::new(client_config(&trust, None)?));
+        let late = connected().await?;
+        let mut late = tls.connect(ServerName::try_from("localhost")?, late).await?;
+        let refused = async {
+            while connected().await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, refused).await?;
+        late.write_all(b"GET /1.0/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+        let mut answer = String::new();
+        // Up to the end: the connection goes with the answer.
+        late.read_to_string(&mut answer).await?;
+        ensure!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
+        ensure!(answer.contains("connection: close"), "{answer:?}");
+        fleet.gateways[0].ends_well().await
     });
 }
 

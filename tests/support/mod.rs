@@ -177,6 +177,9 @@ impl Http {
             .tls_backend_preconfigured(tls)
             .no_proxy()
             .timeout(Duration::from_secs(70))
+            // Less than a gateway stays that drains: a connection that has lain idle for longer may
+            // end in the very moment in which it is used again.
+            .pool_idle_timeout(Duration::from_secs(1))
             .build()?;
         Ok(Self { base: base.to_owned(), token: token.map(str::to_owned), key: None, client })
     }

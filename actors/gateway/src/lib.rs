@@ -50,6 +50,9 @@ use socket::Guests;
 /// How long a gateway that drains stays at least.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
+/// How long it stays when it takes no more connections: for a handshake and a request.
+const LAST_CONNECTIONS: Duration = Duration::from_secs(1);
+
 /// How often a gateway that drains looks whether its clients have gone.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -161,6 +164,12 @@ impl Gateway {
     /// Takes no more clients, tells open sockets so, and returns when requests in hand are
     /// answered, after a few seconds at most.
     pub async fn stop(&self) {
+        if self.drain.is_on() {
+            // Clients are still coming: a server that stops closes a connection whose request is
+            // just on its way. From here on they go elsewhere; the last one gets its answer.
+            self.server.refuse().await;
+            tokio::time::sleep(LAST_CONNECTIONS).await;
+        }
         self.closing.send_replace(true);
         self.server.stop().await;
     }

@@ -11,6 +11,7 @@ use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
+use rustix::net::{Shutdown, shutdown};
 use rustls::{HandshakeKind, ServerConfig};
 use stream_pki::{ClientCertificates, ServedIdentity, server_config};
 use stream_supervisor::{Limits, Me, Restart, Supervisor, Worker, detached};
@@ -59,6 +60,24 @@ struct Serving {
 impl Running {
     fn on(listener: TcpListener) -> Self {
         Self(Arc::new(Mutex::new(Parts { listener: Some(listener), server: None })))
+    }
+
+    /// Takes no more connections, for good: who asks for one is refused at once. Those that are
+    /// open stay.
+    pub(crate) async fn refuse(&self) {
+        let (listener, pausing) = {
+            let mut parts = self.parts();
+            let pausing = parts.server.as_ref().map(|server| server.handle.pause());
+            (parts.listener.take(), pausing)
+        };
+        if let Some(pausing) = pausing {
+            pausing.await;
+        }
+        // A server that only pauses leaves its socket open, and who connects waits for nobody.
+        let closed = listener.map(|listener| shutdown(listener, Shutdown::Read));
+        if let Some(Err(error)) = closed {
+            log::warn!("the listening socket stays open for a moment: {error}");
+        }
     }
 
     /// Stops for good; returns when requests in hand are answered.
