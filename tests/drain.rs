@@ -11,19 +11,17 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use futures_util::future::try_join_all;
 use reqwest::{Method, StatusCode};
-use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use stream_agent::dev::stack::Options;
 use stream_pki::{Trust, client_config};
 use stream_protocol::{Presence, SessionDocument};
 use stream_supervisor::detached;
 use support::fleet::{Fleet, Unit};
-use support::socket::Socket;
+use support::socket::{self, Socket};
 use support::{APP, PATIENCE, eventually, flow, light_instances};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -210,10 +208,8 @@ fn who_is_connected_when_a_gateway_takes_no_more_connections_still_gets_an_answe
         let port = fleet.gateways[0].site.gateway_port;
         let connected = || TcpStream::connect((Ipv4Addr::LOCALHOST, port));
         stream_admin::Client::new(fleet.gateways[0].socket()).drain(Some(20)).await?;
-        let trust = Trust::Pins(vec![fleet.stack.site.gateway_pin()?]);
-        let tls = TlsConnector::from(Arc::new(client_config(&trust, None)?));
-        let late = connected().await?;
-        let mut late = tls.connect(ServerName::try_from("localhost")?, late).await?;
+        let pin = fleet.stack.site.gateway_pin()?;
+        let mut late = socket::connect(&format!("127.0.0.1:{port}"), pin).await?;
         let refused = async {
             while connected().await.is_ok() {
                 tokio::task::yield_now().await;

@@ -112,7 +112,8 @@ impl Socket {
     }
 }
 
-async fn connect(host: &str, pin: Fingerprint) -> anyhow::Result<TlsStream<TcpStream>> {
+/// Connects to `host`, whose certificate has this fingerprint, and says nothing yet.
+pub(crate) async fn connect(host: &str, pin: Fingerprint) -> anyhow::Result<TlsStream<TcpStream>> {
     let tls = client_config(&Trust::Pins(vec![pin]), None)?;
     let tcp = TcpStream::connect(host).await?;
     let name = ServerName::try_from("localhost")?;

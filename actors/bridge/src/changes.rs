@@ -41,7 +41,8 @@ impl Bridge {
     /// Hands to `take` what changed in a bucket after revision `after`; after 0 all there is. A key
     /// comes up at its latest, and once more when it changes meanwhile. One without an entry was
     /// removed, which is told for [`REMOVED`](crate::REMOVED) after it happened, or cannot be read,
-    /// which is logged. Returns the revision after which to go on. Revisions count anew in a bucket that was made anew: see [`Bridge::standing`].
+    /// which is logged. Returns the revision after which to go on. Revisions count anew in a bucket
+    /// that was made anew: see [`Bridge::standing`].
     pub async fn changes<T: DeserializeOwned>(
         &self,
         bucket: Bucket,
@@ -120,13 +121,13 @@ impl Handler<List> for Actor {
     fn handle(&mut self, list: &List, _: &Me<Self>) -> Reply<Result<Listed, BridgeError>> {
         let List { bucket, after, until } = *list;
         self.with_store(async move |nats| {
-            let begun = match until {
+            let first = until.is_none();
+            let until = match until {
                 None if nats.replicas > 1 => end(&nats, bucket).await?,
                 until => until.unwrap_or(0),
             };
-            let mut listed =
-                Listed { entries: Vec::new(), last: after, until: begun, complete: false };
-            if after > 0 || until.is_some() {
+            let mut listed = Listed { entries: Vec::new(), last: after, until, complete: false };
+            if first && after > 0 {
                 for _ in 0..SINGLY {
                     let Some(message) = next(&nats, bucket, listed.last).await? else {
                         return Ok(Listed { complete: true, ..listed });
@@ -137,8 +138,12 @@ impl Handler<List> for Actor {
             let stream = format!("KV_{}", bucket.name());
             let batch = batch::get(&nats.client, &stream, ALL, listed.last + 1).await?;
             batch.messages.into_iter().for_each(|message| listed.add(bucket, message));
-            // Any server answers this, and one of several may lag.
-            listed.complete = batch.complete && listed.last >= listed.until;
+            listed.complete = batch.complete;
+            // Any server answers that, and of several it may be one that lags.
+            while listed.complete && listed.last < until {
+                let Some(message) = next(&nats, bucket, listed.last).await? else { break };
+                listed.add(bucket, message);
+            }
             Ok(listed)
         })
     }
