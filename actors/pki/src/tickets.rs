@@ -206,7 +206,7 @@ mod tests {
         let ticket = || tickets.encrypt(b"session").unwrap();
         assert_ne!(ticket(), ticket());
         assert!(!ticket().windows(7).any(|part| part == b"session"));
-        assert!(!format!("{tickets:?}").contains("97"), "{tickets:?}");
+        assert!(!format!("{tickets:?}").contains("97, 97"), "{tickets:?}");
     }
 
     #[test]
