@@ -38,6 +38,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use stream_admin::Drain;
 use stream_bridge::Bridge;
+use stream_metrics::Requests;
 use stream_pki::ServedIdentity;
 use stream_supervisor::Supervisor;
 use stream_tokens::Tokens;
@@ -50,8 +51,12 @@ use socket::Guests;
 /// How long a gateway that drains stays at least.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
-/// How long it stays when it takes no more connections: for a handshake and a request.
-const LAST_CONNECTIONS: Duration = Duration::from_secs(1);
+/// How long it stays, when it takes no more connections, after each TLS handshake: for the next one
+/// of those that were taken, over a slow line, and for the request that follows it.
+const LAST_REQUEST: Duration = Duration::from_secs(2);
+
+/// And how long at most.
+const LAST_HANDSHAKES: Duration = Duration::from_secs(6);
 
 /// How often a gateway that drains looks whether its clients have gone.
 const LOOK: Duration = Duration::from_millis(50);
@@ -106,6 +111,7 @@ pub struct Gateway {
     closing: watch::Sender<bool>,
     drain: Drain,
     guests: Guests,
+    requests: Requests,
 }
 
 impl Gateway {
@@ -136,6 +142,7 @@ impl Gateway {
             guests.clone(),
         )?;
 
+        let requests = state.requests.clone();
         let bind = |source| GatewayError::Bind { address: listen, source };
         let listener = TcpListener::bind(listen).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
@@ -143,7 +150,7 @@ impl Gateway {
         initiated::start(&bridge, supervisor);
         let server = server::start(listener, workers, served, state, supervisor);
         log::info!("serving clients on {address}");
-        Ok(Self { address, server, closing, drain: drain.clone(), guests })
+        Ok(Self { address, server, closing, drain: drain.clone(), guests, requests })
     }
 
     /// Returns when no client has a socket here any more, and those that are connected had the time
@@ -168,10 +175,21 @@ impl Gateway {
             // Clients are still coming: a server that stops closes a connection whose request is
             // just on its way. From here on they go elsewhere; the last one gets its answer.
             self.server.refuse().await;
-            tokio::time::sleep(LAST_CONNECTIONS).await;
+            let _ = tokio::time::timeout(LAST_HANDSHAKES, self.quiet()).await;
         }
         self.closing.send_replace(true);
         self.server.stop().await;
+    }
+
+    /// Returns when nobody has connected for a while.
+    async fn quiet(&self) {
+        loop {
+            let before = self.requests.handshakes();
+            tokio::time::sleep(LAST_REQUEST).await;
+            if self.requests.handshakes() == before {
+                return;
+            }
+        }
     }
 }
 

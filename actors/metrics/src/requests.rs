@@ -55,6 +55,11 @@ impl Requests {
         if resumed { &self.resumed_handshakes } else { &self.full_handshakes }.inc();
     }
 
+    /// Returns how many TLS handshakes have succeeded.
+    pub fn handshakes(&self) -> u64 {
+        self.full_handshakes.get() + self.resumed_handshakes.get()
+    }
+
     /// Counts a request as in flight until what is returned is gone.
     pub fn begin(&self) -> Request {
         self.in_flight.inc();
