@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stream_agent::dev::keys::KeyStore;
 use stream_agent::dev::nats::{Door, Nats};
-use stream_bridge::{Bridge, BridgeError, Config, Entry, Link};
+use stream_bridge::{Bridge, BridgeError, Config, Entry, Link, Near, Pen};
 use stream_pki::{Trust, client_config};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, Posted, SessionId, Signal};
@@ -139,9 +139,8 @@ fn signed(issuer: &KeyPair, subject: &str, claims: Value) -> anyhow::Result<Stri
     Ok(format!("{text}.{signature}"))
 }
 
-/// What a server is told of an operator with one account for us and one for itself.
-fn operated(operator: &KeyPair, account: &KeyPair) -> anyhow::Result<String> {
-    let system = KeyPair::new_account();
+/// What a server is told of an operator with one account for us and one for the server itself.
+fn operated(operator: &KeyPair, account: &KeyPair, system: &KeyPair) -> anyhow::Result<String> {
     let limits = |storage: i64| {
         json!({ "type": "account", "version": 2, "limits": { "subs": -1, "data": -1,
             "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1,
@@ -163,9 +162,9 @@ fn operated(operator: &KeyPair, account: &KeyPair) -> anyhow::Result<String> {
 fn credentials_are_an_alternative_to_the_token_and_replaced_ones_count() {
     flow(async || {
         let (dir, keys) = (tempfile::tempdir()?, KeyStore::shared()?);
-        let (operator, account) = (KeyPair::new_operator(), KeyPair::new_account());
-        let door =
-            Door { instead_of_token: Some(operated(&operator, &account)?), ..Door::default() };
+        let (account, system) = (KeyPair::new_account(), KeyPair::new_account());
+        let operated = operated(&KeyPair::new_operator(), &account, &system)?;
+        let door = Door { instead_of_token: Some(operated), ..Door::default() };
         let mut nats = Nats::start_with(&dir.path().join("nats"), &keys, &door)?;
         let file = dir.path().join("user.creds");
         let config = Config { token: None, credentials: Some(file.clone()), ..nats.bridge() };
@@ -188,6 +187,109 @@ fn credentials_are_an_alternative_to_the_token_and_replaced_ones_count() {
         write_credentials(&file, &account)?;
         unit.until("back", |link| link.connected).await?;
         unit.works().await
+    });
+}
+
+/// Somebody who may see and cut the connections of a server.
+struct Overseer(async_nats::Client);
+
+/// A connection as its server sees it.
+#[derive(Deserialize)]
+struct Seen {
+    cid: u64,
+    #[serde(default)]
+    name: String,
+    /// Messages that it brought.
+    in_msgs: usize,
+}
+
+impl Overseer {
+    async fn of(nats: &Nats, credentials: &Path) -> anyhow::Result<Self> {
+        let tls = client_config(&Trust::from_ca_file(nats.ca())?, None)?;
+        let options = async_nats::ConnectOptions::with_credentials_file(credentials).await?;
+        let options = options.require_tls(true).tls_first().tls_client_config(tls);
+        Ok(Self(options.connect(nats.url()).await?))
+    }
+
+    /// Returns the connection called `name`, and the server.
+    async fn find(&self, name: &str) -> anyhow::Result<Option<(Seen, String)>> {
+        let answer = self.0.request("$SYS.REQ.SERVER.PING.CONNZ", "".into()).await?;
+        let mut answer: Value = serde_json::from_slice(&answer.payload)?;
+        let server = answer["server"]["id"].as_str().context("a server")?.to_owned();
+        let seen: Vec<Seen> = serde_json::from_value(answer["data"]["connections"].take())?;
+        Ok(seen.into_iter().find(|seen| seen.name == name).map(|seen| (seen, server)))
+    }
+
+    async fn cut(&self, seen: &Seen, server: &str) -> anyhow::Result<()> {
+        let order = json!({ "cid": seen.cid }).to_string();
+        self.0.request(format!("$SYS.REQ.SERVER.{server}.KICK"), order.into()).await?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_thread_has_a_connection_of_its_own_for_signals_and_loses_none_with_it() {
+    const EACH: usize = 200;
+    const CUTS: usize = 3;
+    flow(async || {
+        let (dir, keys) = (tempfile::tempdir()?, KeyStore::shared()?);
+        let (account, system) = (KeyPair::new_account(), KeyPair::new_account());
+        let operated = operated(&KeyPair::new_operator(), &account, &system)?;
+        let door = Door { instead_of_token: Some(operated), ..Door::default() };
+        let nats = Nats::start_with(&dir.path().join("nats"), &keys, &door)?;
+        let (ours, overseers) = (dir.path().join("user.creds"), dir.path().join("system.creds"));
+        write_credentials(&ours, &account)?;
+        write_credentials(&overseers, &system)?;
+        let config = Config { token: None, credentials: Some(ours), ..nats.bridge() };
+        let unit = Unit::connected(config).await?;
+        let overseer = Overseer::of(&nats, &overseers).await?;
+
+        let near = Near::start(&unit.bridge);
+        let own = async || overseer.find("test, signals").await;
+        let (session, to) = (SessionId::random(), Direction::ToClient);
+        let number = Cell::new(0);
+        let write = async |pen: &mut Pen| {
+            let signal = posted(number.replace(number.get() + 1), false);
+            passing(async || pen.append(&signal).await).await
+        };
+        // Nobody has to wait for it.
+        let mut last = write(&mut near.pen(&session, to)).await?;
+        for _ in 0..CUTS {
+            let (seen, server) = eventually("a connection of its own", own).await?;
+            let (mut pen, mut tail) =
+                (near.pen(&session, to), near.tail(&session, to, Some(last), 0));
+            assert!(tail.next().await?.signals.is_empty());
+            let mut written = Vec::new();
+            for n in 0..EACH {
+                if n == EACH / 2 {
+                    overseer.cut(&seen, &server).await?;
+                }
+                written.push(write(&mut pen).await?);
+            }
+            let mut read = Vec::new();
+            while read.len() < EACH {
+                match tail.next().await {
+                    Ok(page) => read.extend(page.signals.into_iter().map(|signal| signal.cursor)),
+                    Err(error) if error.is_passing() => tokio::task::yield_now().await,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            assert_eq!(read, written);
+            last = *written.last().context("the last one")?;
+            let again = async || Ok(own().await?.filter(|(after, _)| after.cid != seen.cid));
+            eventually("another connection", again).await?;
+        }
+        // Signals do take it, as soon as it is there.
+        eventually("its own way", async || {
+            let Some((before, _)) = own().await? else { return Ok(None) };
+            let mut pen = near.pen(&session, to);
+            for _ in 0..EACH {
+                write(&mut pen).await?;
+            }
+            let after = own().await?.filter(|(after, _)| after.in_msgs >= before.in_msgs + EACH);
+            Ok(after.map(drop))
+        })
+        .await
     });
 }
 
@@ -333,7 +435,7 @@ impl Load {
 }
 
 /// Repeats what may succeed later.
-async fn passing<T>(ask: impl AsyncFn() -> Result<T, BridgeError>) -> anyhow::Result<T> {
+async fn passing<T>(mut ask: impl AsyncFnMut() -> Result<T, BridgeError>) -> anyhow::Result<T> {
     let repeat = async {
         loop {
             match ask().await {

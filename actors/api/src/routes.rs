@@ -156,6 +156,7 @@ pub(crate) fn configure(app: &mut ServiceConfig, house: &House) {
     app.app_data(web::Data::new(house.clone()));
     app.app_data(web::Data::new(house.requests.clone()));
     app.app_data(web::Data::new(house.pace.clone()));
+    app.app_data(web::Data::new(house.sessions.near()));
     add(app);
 }
 

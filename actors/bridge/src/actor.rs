@@ -14,6 +14,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::inbound::{self, Served};
 use crate::link::{self, AskLink, Link};
+use crate::near::{AskAddress, Borrow};
+use crate::signals::Log;
 use crate::store;
 use crate::{BridgeError, Config};
 
@@ -53,34 +55,10 @@ struct Connection {
 /// A working connection; cheap to clone into an answer that takes time.
 #[derive(Clone)]
 pub(crate) struct Connected {
-    pub(crate) client: Client,
+    pub(crate) log: Log,
     pub(crate) stores: Arc<HashMap<Bucket, jetstream::kv::Store>>,
-    pub(crate) signals: Arc<jetstream::stream::Stream<()>>,
-    /// Of the log of signals, and when it was looked at.
-    pub(crate) epoch: Arc<Mutex<Option<(Instant, u64)>>>,
-    pub(crate) jetstream: jetstream::Context,
     /// How many servers of a cluster hold each record.
     pub(crate) replicas: usize,
-    /// Changes with every loss and return: what was published meanwhile was not heard.
-    pub(crate) gaps: watch::Receiver<u64>,
-}
-
-impl Connected {
-    /// Returns what `work` does; [`BridgeError::TimedOut`] as soon as the connection was lost and
-    /// made again.
-    pub(crate) async fn unless_lost<T>(
-        &self,
-        work: impl Future<Output = Result<T, BridgeError>>,
-    ) -> Result<T, BridgeError> {
-        let mut gaps = self.gaps.clone();
-        // The first connect is counted a little late and is no loss.
-        let before = (*gaps.borrow_and_update()).max(1);
-        tokio::select! {
-            biased;
-            done = work => done,
-            Ok(_) = gaps.wait_for(|connects| *connects > before) => Err(BridgeError::TimedOut),
-        }
-    }
 }
 
 pub(crate) struct Actor {
@@ -130,10 +108,8 @@ struct StillAway(String);
 impl Actor {
     /// Goes on with the connection that was kept, if it stands.
     pub(crate) fn new(config: Config, unit: String, kept: Kept) -> Self {
-        let stands = |connection: &Connection| {
-            connection.connected.client.connection_state() == State::Connected
-        };
-        let connection = lock(&kept.connection).clone().filter(stands);
+        let connection = lock(&kept.connection).clone();
+        let connection = connection.filter(|connection| connection.connected.log.stands());
         let fresh = Self {
             config,
             unit,
@@ -147,7 +123,7 @@ impl Actor {
             preparing: false,
         };
         let Some(Connection { connected, connects, reached }) = connection else { return fresh };
-        let (client, prepared_for) = (Some(connected.client.clone()), *connects.borrow());
+        let (client, prepared_for) = (Some(connected.log.client.clone()), *connects.borrow());
         let last = Some(connected.clone());
         Self { link: Ok(connected), last, reached, client, connects, prepared_for, ..fresh }
     }
@@ -167,9 +143,8 @@ impl Actor {
     }
 
     /// The connection as it stands, or why there is none.
-    pub(crate) fn lend(&self) -> Result<Connected, BridgeError> {
-        let stands = |last: &&Connected| last.client.connection_state() == State::Connected;
-        match (&self.link, self.last.as_ref().filter(stands)) {
+    fn lend(&self) -> Result<Connected, BridgeError> {
+        match (&self.link, self.last.as_ref().filter(|last| last.log.stands())) {
             (Ok(connected), _) | (_, Some(connected)) => Ok(connected.clone()),
             (Err(why), None) => Err(BridgeError::Away(why.clone())),
         }
@@ -186,9 +161,9 @@ impl Actor {
         F: Future<Output = Result<T, BridgeError>> + 'static,
     {
         self.with(|connected| {
-            let kept = connected.clone();
+            let log = connected.log.clone();
             let work = work(connected);
-            async move { kept.unless_lost(work).await }
+            async move { log.unless_lost(work).await }
         })
     }
 
@@ -206,7 +181,7 @@ impl Actor {
         }
         let (end, ended) = oneshot::channel();
         subjects.listening.insert(subject.to_owned(), end);
-        let (client, kept) = (connected.client.clone(), self.kept.clone());
+        let (client, kept) = (connected.log.client.clone(), self.kept.clone());
         let listen = inbound::listen(client, subject.to_owned(), kept, ended);
         // Not work of this state: requests come in while it is rebuilt.
         detached("a subscription", listen);
@@ -321,10 +296,6 @@ impl Handler<Look> for Actor {
         }
         if stands && again && !self.preparing {
             self.reached = Instant::now();
-            if let Some(last) = &self.last {
-                // The log may be another one.
-                *lock(&last.epoch) = None;
-            }
             self.prepare(client, connects, me);
         }
         ().into()
@@ -333,7 +304,7 @@ impl Handler<Look> for Actor {
 
 impl Handler<Up> for Actor {
     fn handle(&mut self, Up(connected): &Up, _: &Me<Self>) -> Reply<()> {
-        log::info!("nats is connected: {}", connected.client.server_info().server_name);
+        log::info!("nats is connected: {}", connected.log.client.server_info().server_name);
         self.preparing = false;
         self.link = Ok(connected.as_ref().clone());
         self.last = Some(connected.as_ref().clone());
@@ -360,8 +331,24 @@ impl Handler<StillAway> for Actor {
 impl Handler<AskLink> for Actor {
     fn handle(&mut self, _: &AskLink, _: &Me<Self>) -> Reply<Link> {
         let error = self.link.as_ref().err().cloned();
-        let server = self.link.as_ref().ok().map(|nats| nats.client.server_info().server_name);
+        let server = self.link.as_ref().ok().map(|nats| nats.log.client.server_info().server_name);
         Link { connected: error.is_none(), server, error }.into()
+    }
+}
+
+impl Handler<Borrow> for Actor {
+    fn handle(&mut self, _: &Borrow, _: &Me<Self>) -> Reply<Result<Log, BridgeError>> {
+        self.lend().map(|connected| connected.log).into()
+    }
+}
+
+impl Handler<AskAddress> for Actor {
+    fn handle(
+        &mut self,
+        _: &AskAddress,
+        _: &Me<Self>,
+    ) -> Reply<Result<(Config, String), BridgeError>> {
+        self.lend().map(|_| (self.config.clone(), self.unit.clone())).into()
     }
 }
 

@@ -136,7 +136,7 @@ impl Handler<List> for Actor {
                 }
             }
             let stream = format!("KV_{}", bucket.name());
-            let batch = batch::get(&nats.client, &stream, ALL, listed.last + 1).await?;
+            let batch = batch::get(&nats.log.client, &stream, ALL, listed.last + 1).await?;
             batch.messages.into_iter().for_each(|message| listed.add(bucket, message));
             listed.complete = batch.complete;
             // Any server answers that, and of several it may be one that lags.

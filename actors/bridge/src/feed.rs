@@ -10,7 +10,6 @@ use tokio::sync::watch;
 
 use crate::BridgeError;
 use crate::actor::Actor;
-use crate::link::chain;
 
 /// Subscribes to what is published live on a subject.
 #[derive(Message)]
@@ -49,10 +48,7 @@ impl Handler<Follow> for Actor {
     fn handle(&mut self, follow: &Follow, _: &Me<Self>) -> Reply<Result<Feed, BridgeError>> {
         let subject = follow.subject.clone();
         self.with(async move |nats| {
-            let hints = nats.client.subscribe(subject).await;
-            let hints = hints.map_err(|error| BridgeError::Away(chain(&error)))?;
-            let mut gaps = nats.gaps;
-            gaps.mark_unchanged();
+            let (hints, gaps) = nats.log.subscribe(subject).await?;
             Ok(Feed { hints, gaps })
         })
     }

@@ -116,7 +116,7 @@ impl Handler<Ask> for Actor {
             async_nats::Request::new().payload(body.clone().into()).timeout(Some(*deadline));
         let subject = subject.clone();
         self.with(async move |nats| {
-            let answer = nats.client.send_request(subject, request).await;
+            let answer = nats.log.client.send_request(subject, request).await;
             answer.map(|answer| answer.payload).map_err(|error| match error.kind() {
                 RequestErrorKind::NoResponders => BridgeError::NoResponder,
                 RequestErrorKind::TimedOut => BridgeError::TimedOut,

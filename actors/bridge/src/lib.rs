@@ -1,9 +1,10 @@
 //! NATS: requests, the key-value store and the signal log. The only crate that knows async-nats.
 //!
-//! Owns the connection of this process. Everybody of a higher row asks it; upward it only tells:
-//! a request that arrives goes to the [`Recipient`] that serves its subject. A restart of the actor
-//! goes on with the connection if it still stands, else makes another, and serves the same subjects;
-//! nothing that NATS acknowledged is lost. While NATS is away every question is answered
+//! Owns the connection of this process; threads that carry signals have one more each ([`Near`]).
+//! Everybody of a higher row asks it; upward it only tells: a request that arrives goes to the
+//! [`Recipient`] that serves its subject. A restart of the actor goes on with the connection if it
+//! still stands, else makes another, and serves the same subjects; nothing that NATS acknowledged
+//! is lost. While NATS is away every question is answered
 //! [`BridgeError::Away`] at once, and the connection is tried again with growing pauses.
 
 mod actor;
@@ -15,6 +16,7 @@ mod feed;
 mod inbound;
 mod link;
 mod login;
+mod near;
 mod pen;
 mod sealed;
 mod signals;
@@ -36,6 +38,7 @@ pub use error::{BridgeError, ConfigError};
 pub use feed::Feed;
 pub use inbound::Inbound;
 pub use link::Link;
+pub use near::Near;
 pub use pen::Pen;
 pub use sealed::{SealedError, change_sealed, follow_sealed, load_sealed};
 pub use standing::Standing;
@@ -188,7 +191,7 @@ impl Bridge {
 
     /// Returns a writer for many signals of one session. It asks for nothing before its first call.
     pub fn pen(&self, session: &SessionId, direction: Direction) -> Pen {
-        Pen::new(self.clone(), session, direction)
+        Near::none(self).pen(session, direction)
     }
 
     /// Returns a reader of the signals after `after`, of all generations; without a cursor of those
@@ -200,7 +203,7 @@ impl Bridge {
         after: Option<Cursor>,
         generation: u64,
     ) -> Tail {
-        Tail::new(self.clone(), session, direction, after, generation)
+        Near::none(self).tail(session, direction, after, generation)
     }
 
     /// Asks whoever serves `subject`. A typed refusal of theirs is [`BridgeError::Refused`].

@@ -1,100 +1,173 @@
 //! The signal log: numbered by the stream that keeps it, written idempotently, read by cursor.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use actix::Message;
+use async_nats::connection::State;
 use async_nats::jetstream;
 use async_nats::jetstream::stream::LastRawMessageErrorKind as RawMessageErrorKind;
+use async_nats::{Client, Subscriber};
 use stream_protocol::{Cursor, LoggedSignal, Page, StoredSignal, Versioned, subjects};
-use stream_supervisor::{Handler, Me, Reply};
+use tokio::sync::watch;
 
-use crate::actor::{Actor, Connected, lock};
+use crate::actor::lock;
 use crate::link::chain;
 use crate::store::in_time;
-use crate::{BridgeError, batch};
+use crate::{BridgeError, batch, store};
 
 /// For how long the epoch is taken to be what it was.
 const EPOCH: Duration = Duration::from_secs(5);
 
-/// Reads the signals of one subject.
-#[derive(Message)]
-#[rtype(result = "Result<Page, BridgeError>")]
-pub(crate) struct ReadLog {
-    pub(crate) subject: String,
-    pub(crate) after: Option<Cursor>,
-    pub(crate) generation: u64,
+/// The log of signals over one connection; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Log {
+    pub(crate) client: Client,
+    pub(crate) jetstream: jetstream::Context,
+    stream: Arc<jetstream::stream::Stream<()>>,
+    epoch: Arc<Mutex<Option<Epoch>>>,
+    /// Changes with every loss and return: what was published meanwhile was not heard.
+    gaps: watch::Receiver<u64>,
 }
 
-/// Stores a message and returns its sequence.
-pub(crate) async fn write(
-    nats: &Connected,
-    subject: &str,
-    message: jetstream::message::PublishMessage,
-) -> Result<u64, BridgeError> {
-    let sent = in_time(nats.jetstream.send_publish(subject.to_owned(), message)).await?;
-    let acknowledged = sent.map_err(|error| BridgeError::Away(chain(&error)))?.await;
-    acknowledged.map(|ack| ack.sequence).map_err(|error| match error.kind() {
-        jetstream::context::PublishErrorKind::TimedOut => BridgeError::TimedOut,
-        _ => BridgeError::Away(chain(&error)),
-    })
+/// What the log was when it was looked at.
+#[derive(Clone, Copy)]
+struct Epoch {
+    number: u64,
+    looked: Instant,
+    /// After how many connects: who connects anew may find another log.
+    connects: u64,
 }
 
-impl Handler<ReadLog> for Actor {
-    fn handle(&mut self, read: &ReadLog, _: &Me<Self>) -> Reply<Result<Page, BridgeError>> {
-        let ReadLog { subject, after, generation } = read;
-        let (subject, after, generation) = (subject.clone(), *after, *generation);
-        self.with_store(async move |nats| page(&nats, &subject, after, generation).await)
+impl Log {
+    /// Takes the stream to exist; `gaps` counts the connects of `client`.
+    pub(crate) async fn open(client: Client, gaps: watch::Receiver<u64>) -> Result<Self, String> {
+        let jetstream = store::jetstream(&client);
+        let stream = jetstream.get_stream_no_info(subjects::SIGNALS).await;
+        let stream = stream.map_err(|error| format!("the stream of signals: {}", chain(&error)))?;
+        Ok(Self { client, jetstream, stream: Arc::new(stream), epoch: Arc::default(), gaps })
     }
-}
 
-async fn page(
-    nats: &Connected,
-    subject: &str,
-    after: Option<Cursor>,
-    generation: u64,
-) -> Result<Page, BridgeError> {
-    let mut from = after.map_or(1, |cursor| cursor.sequence.saturating_add(1));
-    loop {
-        let mut batch = batch::get(&nats.client, subjects::SIGNALS, subject, from).await?;
-        // Looked at after the read: what the read could miss is missing here, too.
-        let extent = extent(nats).await?;
-        if let Some(after) = after {
-            extent.check(after)?;
+    /// Whether it is connected now.
+    pub(crate) fn stands(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Subscribes, and tells as well when something may have been missed from now on.
+    pub(crate) async fn subscribe(
+        &self,
+        subject: String,
+    ) -> Result<(Subscriber, watch::Receiver<u64>), BridgeError> {
+        let messages = self.client.subscribe(subject).await;
+        let messages = messages.map_err(|error| BridgeError::Away(chain(&error)))?;
+        let mut gaps = self.gaps.clone();
+        gaps.mark_unchanged();
+        Ok((messages, gaps))
+    }
+
+    /// Returns what `work` does; [`BridgeError::TimedOut`] as soon as the connection was lost and
+    /// made again.
+    pub(crate) async fn unless_lost<T>(
+        &self,
+        work: impl Future<Output = Result<T, BridgeError>>,
+    ) -> Result<T, BridgeError> {
+        let mut gaps = self.gaps.clone();
+        // The first connect is counted a little late and is no loss.
+        let before = (*gaps.borrow_and_update()).max(1);
+        tokio::select! {
+            biased;
+            done = work => done,
+            Ok(_) = gaps.wait_for(|connects| *connects > before) => Err(BridgeError::TimedOut),
         }
-        // Any server of a cluster answers a read, and it may lag behind the one that leads, which
-        // told the extent. Where that one finds nothing either, the end is a cursor that moves on
-        // without skipping anything.
-        if batch.messages.is_empty() {
-            batch = lagging(nats, subject, from).await?;
-        }
-        let (read, complete) = (batch.messages.last().map(|last| last.sequence), batch.complete);
-        let signals = decode(batch, extent.epoch, after, generation);
-        match read {
-            // Many signals of generations before: what is asked for comes behind them.
-            Some(sequence) if signals.is_empty() && !complete => from = sequence + 1,
-            _ => {
-                let sequence = read.unwrap_or(extent.last);
-                return Ok(Page { cursor: Cursor { epoch: extent.epoch, sequence }, signals });
+    }
+
+    /// Stores a message and returns its sequence.
+    pub(crate) async fn write(
+        &self,
+        subject: &str,
+        message: jetstream::message::PublishMessage,
+    ) -> Result<u64, BridgeError> {
+        let sent = in_time(self.jetstream.send_publish(subject.to_owned(), message)).await?;
+        let acknowledged = sent.map_err(|error| BridgeError::Away(chain(&error)))?.await;
+        acknowledged.map(|ack| ack.sequence).map_err(|error| match error.kind() {
+            jetstream::context::PublishErrorKind::TimedOut => BridgeError::TimedOut,
+            _ => BridgeError::Away(chain(&error)),
+        })
+    }
+
+    /// Reads signals of one subject: those after `after`, or those of `generation` from the
+    /// beginning.
+    pub(crate) async fn page(
+        &self,
+        subject: &str,
+        after: Option<Cursor>,
+        generation: u64,
+    ) -> Result<Page, BridgeError> {
+        let mut from = after.map_or(1, |cursor| cursor.sequence.saturating_add(1));
+        loop {
+            let mut batch = batch::get(&self.client, subjects::SIGNALS, subject, from).await?;
+            // Looked at after the read: what the read could miss is missing here, too.
+            let extent = self.extent().await?;
+            if let Some(after) = after {
+                extent.check(after)?;
+            }
+            // Any server of a cluster answers a read, and it may lag behind the one that leads,
+            // which told the extent. Where that one finds nothing either, the end is a cursor that
+            // moves on without skipping anything.
+            if batch.messages.is_empty() {
+                batch = self.lagging(subject, from).await?;
+            }
+            let (read, complete) =
+                (batch.messages.last().map(|last| last.sequence), batch.complete);
+            let signals = decode(batch, extent.epoch, after, generation);
+            match read {
+                // Many signals of generations before: what is asked for comes behind them.
+                Some(sequence) if signals.is_empty() && !complete => from = sequence + 1,
+                _ => {
+                    let sequence = read.unwrap_or(extent.last);
+                    return Ok(Page { cursor: Cursor { epoch: extent.epoch, sequence }, signals });
+                }
             }
         }
     }
-}
 
-/// Asks the server that leads for the first message from `from` on.
-async fn lagging(nats: &Connected, subject: &str, from: u64) -> Result<batch::Batch, BridgeError> {
-    let first = in_time(nats.signals.get_first_raw_message_by_subject(subject, from)).await?;
-    let messages = match first {
-        Ok(message) => vec![batch::Stored {
-            sequence: message.sequence,
-            subject: message.subject.to_string(),
-            payload: message.payload,
-            is_marker: false,
-        }],
-        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Vec::new(),
-        Err(error) => return Err(BridgeError::Away(chain(&error))),
-    };
-    // What comes behind it is for the next read.
-    Ok(batch::Batch { complete: messages.is_empty(), messages })
+    /// Returns the epoch of the log, which is looked at only now and then: for as long as somebody
+    /// who makes the log anew meanwhile goes unnoticed, cursors lead to a history that is gone.
+    pub(crate) async fn epoch(&self) -> Result<u64, BridgeError> {
+        let connects = *self.gaps.borrow();
+        if let Some(Epoch { number, looked, connects: then }) = *lock(&self.epoch)
+            && looked.elapsed() < EPOCH
+            && then == connects
+        {
+            return Ok(number);
+        }
+        let number = self.extent().await?.epoch;
+        *lock(&self.epoch) = Some(Epoch { number, looked: Instant::now(), connects });
+        Ok(number)
+    }
+
+    /// Asks the server that leads for the first message from `from` on.
+    async fn lagging(&self, subject: &str, from: u64) -> Result<batch::Batch, BridgeError> {
+        let first = in_time(self.stream.get_first_raw_message_by_subject(subject, from)).await?;
+        let messages = match first {
+            Ok(message) => vec![batch::Stored {
+                sequence: message.sequence,
+                subject: message.subject.to_string(),
+                payload: message.payload,
+                is_marker: false,
+            }],
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Vec::new(),
+            Err(error) => return Err(BridgeError::Away(chain(&error))),
+        };
+        // What comes behind it is for the next read.
+        Ok(batch::Batch { complete: messages.is_empty(), messages })
+    }
+
+    async fn extent(&self) -> Result<Extent, BridgeError> {
+        let info = in_time(self.stream.get_info()).await?;
+        let info = info.map_err(|error| BridgeError::Away(chain(&error)))?;
+        let epoch = u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0);
+        Ok(Extent { epoch, first: info.state.first_sequence, last: info.state.last_sequence })
+    }
 }
 
 fn decode(
@@ -132,26 +205,6 @@ impl Extent {
         }
         Err(BridgeError::HistoryGone { fresh: Cursor { epoch: self.epoch, sequence: self.last } })
     }
-}
-
-/// Returns the epoch of the log, which is looked at only now and then: for as long as somebody who
-/// makes the log anew meanwhile goes unnoticed, cursors lead to a history that is gone.
-pub(crate) async fn epoch(nats: &Connected) -> Result<u64, BridgeError> {
-    if let Some((looked, epoch)) = *lock(&nats.epoch)
-        && looked.elapsed() < EPOCH
-    {
-        return Ok(epoch);
-    }
-    let epoch = extent(nats).await?.epoch;
-    *lock(&nats.epoch) = Some((Instant::now(), epoch));
-    Ok(epoch)
-}
-
-async fn extent(nats: &Connected) -> Result<Extent, BridgeError> {
-    let info = in_time(nats.signals.get_info()).await?;
-    let info = info.map_err(|error| BridgeError::Away(chain(&error)))?;
-    let epoch = u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0);
-    Ok(Extent { epoch, first: info.state.first_sequence, last: info.state.last_sequence })
 }
 
 #[cfg(test)]

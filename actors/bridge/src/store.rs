@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::actor::{Actor, Connected};
 use crate::batch;
 use crate::link::chain;
+use crate::signals::Log;
 use crate::{BridgeError, Entry};
 
 /// How long the store tells that a record was removed, or went away by itself.
@@ -55,8 +56,7 @@ pub(crate) async fn prepare(
     replicas: usize,
     gaps: watch::Receiver<u64>,
 ) -> Result<Connected, String> {
-    let mut jetstream = jetstream::new(client.clone());
-    jetstream.set_timeout(PATIENCE);
+    let jetstream = jetstream(&client);
     let mut stores = HashMap::new();
     for bucket in Bucket::ALL {
         stores.insert(bucket, open(&jetstream, bucket, replicas).await?);
@@ -64,17 +64,14 @@ pub(crate) async fn prepare(
     let config = signals_config(replicas);
     let stream = jetstream.get_or_create_stream(config).await;
     stream.map_err(|error| format!("the stream of signals: {}", chain(&error)))?;
-    let signals = jetstream.get_stream_no_info(subjects::SIGNALS).await;
-    let signals = signals.map_err(|error| format!("the stream of signals: {}", chain(&error)))?;
-    Ok(Connected {
-        client,
-        stores: Arc::new(stores),
-        signals: Arc::new(signals),
-        epoch: Arc::default(),
-        jetstream,
-        replicas,
-        gaps,
-    })
+    let log = Log::open(client, gaps).await?;
+    Ok(Connected { log, stores: Arc::new(stores), replicas })
+}
+
+pub(crate) fn jetstream(client: &Client) -> jetstream::Context {
+    let mut jetstream = jetstream::new(client.clone());
+    jetstream.set_timeout(PATIENCE);
+    jetstream
 }
 
 async fn open(
@@ -236,7 +233,7 @@ impl Handler<Write> for Actor {
                 }
                 How::Put { ttl: Some(ttl) } => {
                     let message = PublishMessage::build().payload(value).ttl(ttl);
-                    publish(&nats.jetstream, bucket, &key, message).await
+                    publish(&nats.log.jetstream, bucket, &key, message).await
                 }
                 How::Update { revision, ttl: None } => in_time(store.update(key, value, revision))
                     .await?
@@ -248,7 +245,7 @@ impl Handler<Write> for Actor {
                 How::Update { revision, ttl: Some(ttl) } => {
                     let message = PublishMessage::build().payload(value).ttl(ttl);
                     let message = message.expected_last_subject_sequence(revision);
-                    publish(&nats.jetstream, bucket, &key, message).await
+                    publish(&nats.log.jetstream, bucket, &key, message).await
                 }
             }
         })

@@ -15,11 +15,14 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::batch::number;
-use crate::feed::{Feed, Follow};
-use crate::{Bridge, BridgeError, signals};
+use crate::signals::Log;
+use crate::{BridgeError, Near};
 
 /// What stays unsaid this long is looked up in the log.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How long one look into the log may take.
+const READ: Duration = Duration::from_secs(20);
 
 /// How many signals are handed on at once.
 const PAGE: usize = 256;
@@ -29,7 +32,7 @@ const PAGE: usize = 256;
 /// Nothing is lost, repeated or swapped between two calls, whatever happens to the server, to the
 /// connection or to the bridge in between.
 pub struct Tail {
-    bridge: Bridge,
+    near: Near,
     subject: String,
     after: Option<Cursor>,
     generation: u64,
@@ -38,6 +41,7 @@ pub struct Tail {
 
 /// The subscription, and how far the log was read after it was made.
 struct Live {
+    log: Log,
     messages: Subscriber,
     gaps: watch::Receiver<u64>,
     /// Whether the log held nothing more when it was last read.
@@ -58,14 +62,14 @@ enum Place {
 
 impl Tail {
     pub(crate) fn new(
-        bridge: Bridge,
+        near: Near,
         session: &SessionId,
         direction: Direction,
         after: Option<Cursor>,
         generation: u64,
     ) -> Self {
         let subject = subjects::signal(session, direction);
-        Self { bridge, subject, after, generation, live: None }
+        Self { near, subject, after, generation, live: None }
     }
 
     /// Where the next signal is looked for; `None` until something was read.
@@ -88,33 +92,37 @@ impl Tail {
             self.after = Some(page.cursor);
             return Ok(page);
         }
-        self.live = self.live.take().filter(|live| live.open);
+        // What was lost here may stand on another connection.
+        self.live = self.live.take().filter(|live| live.open && live.log.stands());
         self.catch_up().await
     }
 
     /// Reads the log itself, having subscribed before.
     async fn catch_up(&mut self) -> Result<Page, BridgeError> {
-        if self.live.is_none() {
-            let subject = format!("{}.{}", subjects::LIVE, self.subject);
-            let Feed { hints: messages, gaps } = self.bridge.0.ask(Follow { subject }).await??;
-            self.live = Some(Live { messages, gaps, caught_up: false, open: true });
-        }
-        let read = signals::ReadLog {
-            subject: self.subject.clone(),
-            after: self.after,
-            generation: self.generation,
+        let live = match self.live.take() {
+            Some(live) => live,
+            None => {
+                let subject = format!("{}.{}", subjects::LIVE, self.subject);
+                Live::start(self.near.lend().await?, subject).await?
+            }
         };
-        let page = self.bridge.0.ask(read).await??;
+        let live = self.live.insert(live);
+        let read = live.log.page(&self.subject, self.after, self.generation);
+        let read = timeout(READ, live.log.unless_lost(read)).await;
+        let page = read.map_err(|_| BridgeError::TimedOut)??;
         self.after = Some(page.cursor);
-        if let Some(live) = &mut self.live {
-            // A page with signals may have been full.
-            live.caught_up = page.signals.is_empty();
-        }
+        // A page with signals may have been full.
+        live.caught_up = page.signals.is_empty();
         Ok(page)
     }
 }
 
 impl Live {
+    async fn start(log: Log, subject: String) -> Result<Self, BridgeError> {
+        let (messages, gaps) = log.subscribe(subject).await?;
+        Ok(Self { log, messages, gaps, caught_up: false, open: true })
+    }
+
     /// Returns the signals published behind `after`; `None` when the log has to be read.
     async fn wait(&mut self, after: Cursor) -> Option<Page> {
         loop {

@@ -13,6 +13,7 @@ use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use rustix::net::{Shutdown, shutdown};
 use rustls::{HandshakeKind, ServerConfig};
+use stream_bridge::Near;
 use stream_pki::{ClientCertificates, ServedIdentity, server_config};
 use stream_supervisor::{Limits, Me, Restart, Supervisor, Worker, detached};
 use tokio::sync::watch;
@@ -154,6 +155,7 @@ impl Actor {
         let app = move || {
             App::new()
                 .app_data(state.clone())
+                .app_data(Data::new(Near::start(&state.bridge)))
                 .wrap(NormalizePath::trim())
                 .wrap(from_fn(routes::around))
                 .configure(routes::configure)

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
+use stream_bridge::Near;
 use stream_protocol::{Client, Code, Direction, OnConflict, Op, Refusal, SessionId, TokenKind};
 use stream_socket::{Carrier, Frames};
 use stream_supervisor::detached;
@@ -62,6 +63,7 @@ pub(crate) async fn open(
     id: Path<String>,
     payload: Payload,
     state: Data<State>,
+    near: Data<Near>,
 ) -> Answer {
     let query = Query::<Opening>::from_query(request.query_string());
     let opening = query.map_err(|_| Refused::Unauthorized)?.into_inner();
@@ -92,7 +94,7 @@ pub(crate) async fn open(
         .map_err(|_| malformed("this path is for WebSocket connections"))?;
 
     let carrier = Carrier {
-        bridge: state.bridge.clone(),
+        near: Near::clone(&near),
         session,
         direction: Direction::ToInstance,
         frames,
@@ -100,6 +102,7 @@ pub(crate) async fn open(
         exclusive: true,
     };
     let relay = Relay {
+        bridge: state.bridge.clone(),
         carrier,
         ice_renewal,
         tickets,

@@ -30,7 +30,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use stream_admin::Drain;
 use stream_ams::Ams;
-use stream_bridge::{Bridge, BridgeError, Feed, Tail};
+use stream_bridge::{Bridge, BridgeError, Feed, Near, Tail};
 use stream_pki::ServedIdentity;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
@@ -257,15 +257,25 @@ impl Sessions {
         Ok(page)
     }
 
+    /// Has the calling thread carry signals over a connection of its own.
+    pub fn near(&self) -> Near {
+        Near::start(&self.bridge)
+    }
+
     /// Returns what carries signals between the log and a socket of the instance: those of its
     /// present client, or, in envelopes, those of all. Refuses a session that has ended.
-    pub async fn carrier(&self, id: &SessionId, frames: Frames) -> Result<Carrier, SessionsError> {
+    pub async fn carrier(
+        &self,
+        id: &SessionId,
+        frames: Frames,
+        near: &Near,
+    ) -> Result<Carrier, SessionsError> {
         let document = self.read(id).await?;
         if document.status.is_final() {
             return Err(SessionsError::Conflict(format!("session is {}", document.status)));
         }
         Ok(Carrier {
-            bridge: self.bridge.clone(),
+            near: near.clone(),
             session: id.clone(),
             direction: Direction::ToClient,
             frames,

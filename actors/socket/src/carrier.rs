@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use stream_bridge::{Bridge, BridgeError, Tail};
+use stream_bridge::{BridgeError, Near, Tail};
 use stream_protocol::{Cursor, Direction, LoggedSignal, Page, SessionId};
 
 use crate::envelope::Notice;
@@ -15,7 +15,7 @@ const APPEND_PATIENCE: Duration = Duration::from_secs(30);
 /// Carries the signals of one session between a socket and the log.
 #[derive(Clone)]
 pub struct Carrier {
-    pub bridge: Bridge,
+    pub near: Near,
     pub session: SessionId,
     /// Which way the signals of the peer go; it is told those of the other.
     pub direction: Direction,
@@ -35,7 +35,7 @@ impl Carrier {
         mut mouth: Mouth,
         mut admits: impl FnMut(usize) -> bool,
     ) -> End {
-        let mut pen = self.bridge.pen(&self.session, self.direction);
+        let mut pen = self.near.pen(&self.session, self.direction);
         loop {
             let heard = async {
                 let text = ears.hear().await?;
@@ -105,7 +105,7 @@ impl Carrier {
             Direction::ToClient => Direction::ToInstance,
             Direction::ToInstance => Direction::ToClient,
         };
-        self.bridge.tail(&self.session, direction, after, self.generation)
+        self.near.tail(&self.session, direction, after, self.generation)
     }
 
     /// A client must never see the candidates of the one before it.

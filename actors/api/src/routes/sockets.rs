@@ -9,7 +9,7 @@ use serde_json::json;
 use stream_protocol::{Commands, DesiredState, Op, SessionId};
 use stream_sessions::SessionsError;
 use stream_socket::{
-    Carrier, CloseCode, Ears, End, Frames, Mouth, close, keep_alive, open, open_for, persist,
+    Carrier, CloseCode, Ears, End, Frames, Mouth, Near, close, keep_alive, open, open_for, persist,
 };
 use stream_supervisor::detached;
 use stream_tokens::Claims;
@@ -46,10 +46,11 @@ pub(super) async fn master(
     request: HttpRequest,
     payload: Payload,
     house: Data<House>,
+    near: Data<Near>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, claims) = auth::session(&request, &house.tokens, Op::SignalWrite).await?;
     let reads = auth::session(&request, &house.tokens, Op::SignalRead).await.is_ok();
-    let carrier = house.sessions.carrier(&id, frames(request.query_string())?).await?;
+    let carrier = house.sessions.carrier(&id, frames(request.query_string())?, &near).await?;
     let (response, mouth, ears) =
         open(&request, payload).map_err(|_| ApiError::malformed(NO_SOCKET))?;
     detached("an instance's socket", async move {

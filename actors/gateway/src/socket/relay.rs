@@ -31,6 +31,7 @@ const SHARE_RETRY: Duration = Duration::from_secs(2);
 const SENT_AWAY_WITHIN: Duration = Duration::from_secs(10);
 
 pub(crate) struct Relay {
+    pub(crate) bridge: Bridge,
     /// Of the one client that this socket is for.
     pub(crate) carrier: Carrier,
     /// The last renewal of ICE servers that it knows of.
@@ -85,8 +86,8 @@ impl Relay {
             }
         }
         match end {
-            End::Left if self.holds => slot::leave(self.bridge(), &session, generation).await,
-            End::Gone if self.holds => slot::free(self.bridge(), &session, generation).await,
+            End::Left if self.holds => slot::leave(&self.bridge, &session, generation).await,
+            End::Gone if self.holds => slot::free(&self.bridge, &session, generation).await,
             _ => {}
         }
         let has_left = matches!(end, End::Left | End::Gone);
@@ -97,7 +98,7 @@ impl Relay {
     /// Holds the client's slot, where another client would have to wait for it.
     async fn hold(&self) -> End {
         if self.holds {
-            slot::hold(self.bridge(), self.session(), self.carrier.generation).await;
+            slot::hold(&self.bridge, self.session(), self.carrier.generation).await;
         }
         pending().await
     }
@@ -106,7 +107,7 @@ impl Relay {
     /// that it has left, unless it is connected or was replaced. One that returns later says so.
     pub(crate) async fn see_off(&self, grace: Duration) {
         sleep(grace).await;
-        let cleared = slot::clear(self.bridge(), self.session(), self.carrier.generation).await;
+        let cleared = slot::clear(&self.bridge, self.session(), self.carrier.generation).await;
         if let Err(error) = cleared {
             log::debug!("client of session {} is not seen off: {error}", self.session());
         }
@@ -114,10 +115,6 @@ impl Relay {
 
     fn session(&self) -> &SessionId {
         &self.carrier.session
-    }
-
-    fn bridge(&self) -> &Bridge {
-        &self.carrier.bridge
     }
 
     /// Ends when the gateway stops.
@@ -161,7 +158,7 @@ impl Relay {
     async fn outlive_share(&self) -> End {
         let Some(share) = &self.share else { return pending().await };
         loop {
-            let pause = match shares::find(self.bridge(), share.as_str()).await {
+            let pause = match shares::find(&self.bridge, share.as_str()).await {
                 Ok(Some(found)) => {
                     let left = found.expiry_at.saturating_sub(clock::now());
                     Duration::from_secs(left).min(SHARE_LOOK)
@@ -203,14 +200,14 @@ impl Relay {
     /// client its new ICE servers whenever they are renewed.
     async fn outlive(&self, mut mouth: Mouth) -> End {
         let mut ice_renewal = self.ice_renewal;
-        let follow = async || Hints::follow(self.bridge(), self.session()).await;
+        let follow = async || Hints::follow(&self.bridge, self.session()).await;
         let mut hints = match persist(Duration::MAX, BridgeError::is_passing, follow).await {
             Ok(hints) => hints,
             Err(error) => return End::refused(error.refusal()),
         };
         loop {
             let key = self.session().as_str();
-            let read = async || self.bridge().read::<SessionDocument>(Bucket::Sessions, key).await;
+            let read = async || self.bridge.read::<SessionDocument>(Bucket::Sessions, key).await;
             let entry = match persist(Duration::MAX, BridgeError::is_passing, read).await {
                 Ok(entry) => entry,
                 Err(error) => return End::refused(error.refusal()),
@@ -222,7 +219,7 @@ impl Relay {
             }
             if document.as_ref().is_some_and(|document| document.desired.client.is_none()) {
                 let claimed =
-                    slot::claim(self.bridge(), self.session(), generation, self.client).await;
+                    slot::claim(&self.bridge, self.session(), generation, self.client).await;
                 if let Err(error) = claimed {
                     log::debug!("session {} still has no client: {error}", self.session());
                 }
@@ -246,7 +243,7 @@ impl Relay {
     /// through no log. Returns whether that was possible now.
     async fn renew_ice(&self, renewal: u64, mouth: &mut Mouth) -> Result<bool, End> {
         let session = self.session();
-        let ice = self.bridge().ask(subjects::ice(session), &Ask {}, OWNER_DEADLINE);
+        let ice = self.bridge.ask(subjects::ice(session), &Ask {}, OWNER_DEADLINE);
         let ClientIce { ice_servers } = match ice.await {
             Ok(ice) => ice,
             Err(error) => {
