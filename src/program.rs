@@ -79,6 +79,7 @@ pub fn run<S: Service>(start: impl FnOnce() -> anyhow::Result<S>) -> anyhow::Res
         let given_up = tokio::select! {
             signal = signals => {
                 log::info!("stopping at once on another {}", signal?);
+                service.drain().begin(Duration::ZERO);
                 None
             }
             () = service.drain().over(async || service.drained().await) => None,

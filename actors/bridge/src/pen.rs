@@ -13,7 +13,7 @@ use crate::{BridgeError, Near};
 /// How often a write that was not acknowledged is repeated; the id makes that harmless.
 const TRIES: usize = 3;
 
-/// Writes the signals of one session in one direction; made by [`Bridge::pen`].
+/// Writes the signals of one session in one direction; made by [`Near::pen`].
 pub struct Pen {
     near: Near,
     subject: String,

@@ -27,7 +27,7 @@ const READ: Duration = Duration::from_secs(20);
 /// How many signals are handed on at once.
 const PAGE: usize = 256;
 
-/// A reader of the signal log that goes on from its own cursor; made by [`Bridge::tail`].
+/// A reader of the signal log that goes on from its own cursor; made by [`Near::tail`].
 ///
 /// Nothing is lost, repeated or swapped between two calls, whatever happens to the server, to the
 /// connection or to the bridge in between.

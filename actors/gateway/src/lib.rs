@@ -55,7 +55,7 @@ const LAST_REQUESTS: Duration = Duration::from_secs(2);
 /// of those that were taken, over a slow line, and for the request that follows it.
 const LAST_REQUEST: Duration = Duration::from_secs(2);
 
-/// And how long at most.
+/// And how long at most, if the drain has that much time left.
 const LAST_HANDSHAKES: Duration = Duration::from_secs(6);
 
 /// How often a gateway that drains looks whether its clients have gone.
@@ -171,11 +171,11 @@ impl Gateway {
     /// Takes no more clients, tells open sockets so, and returns when requests in hand are
     /// answered, after a few seconds at most.
     pub async fn stop(&self) {
-        if self.drain.is_on() {
+        if let Some(left) = self.drain.time_left() {
             // Clients are still coming: a server that stops closes a connection whose request is
             // just on its way. From here on they go elsewhere; the last one gets its answer.
             self.server.refuse().await;
-            let _ = tokio::time::timeout(LAST_HANDSHAKES, self.quiet()).await;
+            let _ = tokio::time::timeout(LAST_HANDSHAKES.min(left), self.quiet()).await;
         }
         self.closing.send_replace(true);
         self.server.stop().await;
