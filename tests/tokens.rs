@@ -253,8 +253,9 @@ fn a_record_put_for_a_while_goes_away() {
         one.bridge.put(bucket, "token.stays", &record).await?;
         one.bridge.put_for(bucket, "token.goes", &record, Duration::from_secs(1)).await?;
         let keys = async |after| -> anyhow::Result<Vec<String>> {
-            let keys = one.bridge.keys(bucket, after).await?;
-            Ok(keys.into_iter().map(|(key, _)| key).collect())
+            let mut keys = Vec::new();
+            one.bridge.keys(bucket, after, |key, _| keys.push(key.to_owned())).await?;
+            Ok(keys)
         };
         assert_eq!(keys(0).await?, ["token.stays", "token.goes"]);
         assert_eq!(keys(1).await?, ["token.goes"], "what came after the first");

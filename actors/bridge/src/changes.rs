@@ -62,17 +62,22 @@ impl Bridge {
         .await
     }
 
-    /// Returns the keys written after revision `after` and the revisions they have now; after 0
-    /// all keys of the bucket. What is stored under them is not looked at.
+    /// Hands to `take` the keys written after revision `after`, with the revisions they have now
+    /// and in the order of these; after 0 all keys of the bucket. What is stored under them is not
+    /// looked at. Whoever reads on after an error, or after this was dropped, need not read again
+    /// what was handed over.
     pub async fn keys(
         &self,
         bucket: Bucket,
         after: u64,
-    ) -> Result<Vec<(String, u64)>, BridgeError> {
-        let mut keys = Vec::new();
-        let take = |key, raw: Option<Raw>| keys.extend(raw.map(|raw| (key, raw.revision)));
-        self.raw_changes(bucket, after, take).await?;
-        Ok(keys)
+        mut take: impl FnMut(&str, u64),
+    ) -> Result<(), BridgeError> {
+        let take = |key: String, raw: Option<Raw>| {
+            if let Some(raw) = raw {
+                take(&key, raw.revision);
+            }
+        };
+        self.raw_changes(bucket, after, take).await.map(drop)
     }
 
     async fn raw_changes(

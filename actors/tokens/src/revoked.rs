@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use stream_bridge::{Bridge, BridgeError};
+use stream_bridge::{Bridge, BridgeError, Standing};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{SessionId, TokenKind};
 
@@ -143,35 +143,52 @@ pub(crate) struct Place(Arc<Mutex<Progress>>);
 
 #[derive(Default)]
 struct Progress {
-    revoked: Revoked,
-    /// The revision of the latest record.
-    last: u64,
-    /// When all was read anew.
+    /// Of the store that was read.
+    standing: Option<Standing>,
+    known: Part,
+    /// When all of it was read.
     whole: Option<Instant>,
+    /// All anew, as far as that has been read.
+    anew: Option<Part>,
+}
+
+/// What the records up to a revision revoke.
+#[derive(Default)]
+struct Part {
+    revoked: Revoked,
+    last: u64,
 }
 
 impl Progress {
-    /// The revision after which to read on; 0 for all.
-    fn after(&self, now: Instant) -> u64 {
+    /// The revision after which to read on; 0 for all, as when it may be another store.
+    fn begin(&mut self, standing: Standing, now: Instant) -> u64 {
+        if self.standing != Some(standing) {
+            *self = Self { standing: Some(standing), ..Self::default() };
+        }
         let is_fresh = |at| now.saturating_duration_since(at) < WHOLE;
-        if self.whole.is_some_and(is_fresh) { self.last } else { 0 }
+        if !self.whole.is_some_and(is_fresh) {
+            self.anew.get_or_insert_default();
+        }
+        self.part().last
     }
 
-    /// Adds the keys that were read after revision `after`.
-    fn add(&mut self, after: u64, keys: Vec<(String, u64)>, now: Instant) -> Arc<Revoked> {
-        if after == 0 {
-            *self = Self { whole: Some(now), ..Self::default() };
-        }
-        for (key, revision) in keys {
-            self.revoked.add(&key);
-            self.last = self.last.max(revision);
-        }
-        Arc::new(self.revoked.clone())
+    fn part(&mut self) -> &mut Part {
+        self.anew.as_mut().unwrap_or(&mut self.known)
     }
 
-    /// Notes that a read failed: nobody knows whether it is still the same store.
-    fn lose(&mut self) {
-        self.whole = None;
+    /// Adds the next record.
+    fn add(&mut self, key: &str, revision: u64) {
+        let part = self.part();
+        part.revoked.add(key);
+        part.last = part.last.max(revision);
+    }
+
+    /// Notes that there are no more records now.
+    fn end(&mut self, now: Instant) -> Arc<Revoked> {
+        if let Some(anew) = self.anew.take() {
+            (self.known, self.whole) = (anew, Some(now));
+        }
+        Arc::new(self.known.revoked.clone())
     }
 }
 
@@ -182,14 +199,17 @@ pub(crate) async fn follow(
     place: &Place,
     tell: impl Fn(Result<Arc<Revoked>, BridgeError>),
 ) {
+    let progress = || locked(&place.0);
+    let read = async || {
+        let standing = bridge.standing(Bucket::Revoked).await?;
+        let after = progress().begin(standing, Instant::now());
+        let add = |key: &str, revision| progress().add(key, revision);
+        bridge.keys(Bucket::Revoked, after, add).await?;
+        Ok(progress().end(Instant::now()))
+    };
     let look = async || {
-        let after = locked(&place.0).after(Instant::now());
-        let read = bridge.keys(Bucket::Revoked, after).await;
-        let read = read.map(|keys| locked(&place.0).add(after, keys, Instant::now()));
+        let read = read().await;
         let found = read.is_ok();
-        if !found {
-            locked(&place.0).lose();
-        }
         tell(read);
         found
     };
@@ -229,26 +249,59 @@ pub(crate) mod tests {
         Identifier { kid: "abcdefgh", id: "0123456789abcdef", kind, subject: "a.b@c:d" }
     }
 
-    #[test]
-    fn who_follows_after_a_crash_reads_on_and_all_anew_when_due_or_after_a_failure() {
-        let (place, now) = (Place::default(), Instant::now());
-        let record = |n: u64| (Revocation::Token(format!("token_number_{n:03}")).key().unwrap(), n);
-        let lists = |revoked: &Revoked, n: u64| {
-            revoked.has(&Revocation::Token(format!("token_number_{n:03}")))
-        };
-        assert_eq!(locked(&place.0).after(now), 0);
-        locked(&place.0).add(0, vec![record(7), record(9)], now);
-        let rebuilt = place.clone();
-        assert_eq!(locked(&rebuilt.0).after(now), 9);
-        let revoked = locked(&rebuilt.0).add(9, vec![record(12)], now);
-        assert!(lists(&revoked, 7) && lists(&revoked, 9) && lists(&revoked, 12));
-        assert_eq!(locked(&place.0).after(now), 12);
+    fn number(n: u64) -> Revocation {
+        Revocation::Token(format!("token_number_{n:03}"))
+    }
 
-        assert_eq!(locked(&place.0).after(now + WHOLE), 0);
-        locked(&place.0).lose();
-        assert_eq!(locked(&place.0).after(now), 0);
-        let revoked = locked(&place.0).add(0, vec![record(12)], now + WHOLE);
-        assert!(!lists(&revoked, 7) && lists(&revoked, 12), "what was pardoned is dropped");
+    fn add(place: &Place, numbers: &[u64]) {
+        let mut progress = locked(&place.0);
+        numbers.iter().for_each(|n| progress.add(&number(*n).key().unwrap(), *n));
+    }
+
+    #[test]
+    fn who_follows_after_a_crash_reads_on_and_all_anew_when_that_is_due() {
+        let (place, now) = (Place::default(), Instant::now());
+        let standing = Standing { born: 7, reached: now };
+        assert_eq!(locked(&place.0).begin(standing, now), 0);
+        add(&place, &[7, 9]);
+        locked(&place.0).end(now);
+        let rebuilt = place.clone();
+        assert_eq!(locked(&rebuilt.0).begin(standing, now), 9);
+        add(&rebuilt, &[12]);
+        let revoked = locked(&rebuilt.0).end(now);
+        assert!([7, 9, 12].iter().all(|n| revoked.has(&number(*n))));
+        assert_eq!(locked(&place.0).begin(standing, now), 12);
+
+        let due = now + WHOLE;
+        assert_eq!(locked(&place.0).begin(standing, due), 0);
+        add(&place, &[12]);
+        let revoked = locked(&place.0).end(due);
+        assert!(
+            !revoked.has(&number(7)) && revoked.has(&number(12)),
+            "what was pardoned is dropped"
+        );
+        assert_eq!(locked(&place.0).begin(standing, due), 12);
+    }
+
+    #[test]
+    fn a_long_read_goes_on_after_failures_but_not_in_what_may_be_another_store() {
+        let (place, now) = (Place::default(), Instant::now());
+        let standing = Standing { born: 7, reached: now };
+        locked(&place.0).begin(standing, now);
+        add(&place, &[1, 2]);
+        assert_eq!(locked(&place.0).begin(standing, now), 2, "it had not come to the end");
+        add(&place, &[3]);
+        let revoked = locked(&place.0).end(now);
+        assert!([1, 2, 3].iter().all(|n| revoked.has(&number(*n))));
+
+        let another = Standing { born: 8, ..standing };
+        let again = Standing { reached: now + WHOLE, ..another };
+        for standing in [another, again] {
+            assert_eq!(locked(&place.0).begin(standing, now), 0);
+            add(&place, &[1]);
+        }
+        let revoked = locked(&place.0).end(now);
+        assert!(revoked.has(&number(1)) && !revoked.has(&number(2)));
     }
 
     #[test]
