@@ -2,6 +2,9 @@
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::sync::{Mutex, PoisonError};
 
 use stream_pki::random_bytes;
 
@@ -9,14 +12,41 @@ use stream_pki::random_bytes;
 /// and again when its server comes back.
 const FROM: Range<u16> = 12_000..32_000;
 
-/// Returns a port of the loopback on which nobody listens, neither TCP nor UDP.
+/// What says to all processes that a port is taken, until this one ends: also before its server
+/// listens, and while that is down.
+static TAKEN: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+
+/// Returns a port of the loopback on which nobody listens, neither TCP nor UDP, and that nobody
+/// else is given while this process lives.
 pub fn free() -> u16 {
     loop {
         let number = u16::from_le_bytes(*random_bytes::<2>());
         let port = FROM.start + number % (FROM.end - FROM.start);
         let address = (Ipv4Addr::LOCALHOST, port);
-        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+        if let Some(taken) = take(port)
+            && TcpListener::bind(address).is_ok()
+            && UdpSocket::bind(address).is_ok()
+        {
+            TAKEN.lock().unwrap_or_else(PoisonError::into_inner).push(taken);
             return port;
         }
+    }
+}
+
+/// Nothing if somebody has it. The name lies in no directory, and goes with its process.
+fn take(port: u16) -> Option<UnixListener> {
+    let name = SocketAddr::from_abstract_name(format!("stream-agent, port {port}")).ok()?;
+    UnixListener::bind_addr(&name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_given_once_even_if_nobody_listens_there() {
+        let port = free();
+        assert!(FROM.contains(&port));
+        assert!(take(port).is_none());
     }
 }

@@ -114,15 +114,8 @@ impl Socket {
 
 /// Connects to `host`, whose certificate has this fingerprint, and says nothing yet.
 pub(crate) async fn connect(host: &str, pin: Fingerprint) -> anyhow::Result<TlsStream<TcpStream>> {
-    secure(TcpStream::connect(host).await?, pin).await
-}
-
-/// The same with a connection that stands already.
-pub(crate) async fn secure(
-    tcp: TcpStream,
-    pin: Fingerprint,
-) -> anyhow::Result<TlsStream<TcpStream>> {
     let tls = client_config(&Trust::Pins(vec![pin]), None)?;
+    let tcp = TcpStream::connect(host).await?;
     let name = ServerName::try_from("localhost")?;
     Ok(TlsConnector::from(Arc::new(tls)).connect(name, tcp).await?)
 }

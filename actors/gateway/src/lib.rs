@@ -175,20 +175,20 @@ impl Gateway {
             // Clients are still coming: a server that stops closes a connection whose request is
             // just on its way. From here on they go elsewhere; the last one gets its answer.
             self.server.refuse().await;
-            let _ = tokio::time::timeout(LAST_HANDSHAKES.min(left), self.quiet()).await;
+            let _ = tokio::time::timeout(LAST_HANDSHAKES.min(left), quiet(&self.requests)).await;
         }
         self.closing.send_replace(true);
         self.server.stop().await;
     }
+}
 
-    /// Returns when nobody has connected for a while.
-    async fn quiet(&self) {
-        loop {
-            let before = self.requests.handshakes();
-            tokio::time::sleep(LAST_REQUEST).await;
-            if self.requests.handshakes() == before {
-                return;
-            }
+/// Returns when there was no handshake for a while.
+async fn quiet(requests: &Requests) {
+    loop {
+        let before = requests.handshakes();
+        tokio::time::sleep(LAST_REQUEST).await;
+        if requests.handshakes() == before {
+            return;
         }
     }
 }
@@ -204,5 +204,20 @@ mod tests {
         assert!(config.allowed_origins.is_empty() && !config.allow_token_in_query);
         assert_eq!((config.workers, config.socket_token_s, config.ticket_s), (2, 300, 60));
         assert!(serde_json::from_str::<Config>(r#"{"alowed_origins":[]}"#).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_waits_for_a_request_after_each_handshake() {
+        let (requests, begun) = (Requests::default(), tokio::time::Instant::now());
+        let crowd = async {
+            for _ in 0..3 {
+                tokio::time::sleep(LAST_REQUEST * 3 / 4).await;
+                requests.handshake(false);
+            }
+        };
+        tokio::join!(quiet(&requests), crowd);
+        assert_eq!(begun.elapsed(), 4 * LAST_REQUEST);
+        quiet(&requests).await;
+        assert_eq!(begun.elapsed(), 5 * LAST_REQUEST);
     }
 }
