@@ -158,14 +158,23 @@ fn operated(operator: &KeyPair, account: &KeyPair, system: &KeyPair) -> anyhow::
     ))
 }
 
+/// Starts a server that knows credentials of these accounts only; the second is its own.
+fn start_operated(
+    dir: &Path,
+    keys: &KeyStore,
+    account: &KeyPair,
+    system: &KeyPair,
+) -> anyhow::Result<Nats> {
+    let operated = operated(&KeyPair::new_operator(), account, system)?;
+    Nats::start_with(dir, keys, &Door { instead_of_token: Some(operated), ..Door::default() })
+}
+
 #[test]
 fn credentials_are_an_alternative_to_the_token_and_replaced_ones_count() {
     flow(async || {
         let (dir, keys) = (tempfile::tempdir()?, KeyStore::shared()?);
         let (account, system) = (KeyPair::new_account(), KeyPair::new_account());
-        let operated = operated(&KeyPair::new_operator(), &account, &system)?;
-        let door = Door { instead_of_token: Some(operated), ..Door::default() };
-        let mut nats = Nats::start_with(&dir.path().join("nats"), &keys, &door)?;
+        let mut nats = start_operated(&dir.path().join("nats"), &keys, &account, &system)?;
         let file = dir.path().join("user.creds");
         let config = Config { token: None, credentials: Some(file.clone()), ..nats.bridge() };
 
@@ -234,9 +243,7 @@ fn a_thread_has_a_connection_of_its_own_for_signals_and_loses_none_with_it() {
     flow(async || {
         let (dir, keys) = (tempfile::tempdir()?, KeyStore::shared()?);
         let (account, system) = (KeyPair::new_account(), KeyPair::new_account());
-        let operated = operated(&KeyPair::new_operator(), &account, &system)?;
-        let door = Door { instead_of_token: Some(operated), ..Door::default() };
-        let nats = Nats::start_with(&dir.path().join("nats"), &keys, &door)?;
+        let nats = start_operated(&dir.path().join("nats"), &keys, &account, &system)?;
         let (ours, overseers) = (dir.path().join("user.creds"), dir.path().join("system.creds"));
         write_credentials(&ours, &account)?;
         write_credentials(&overseers, &system)?;

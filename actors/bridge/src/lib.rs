@@ -186,16 +186,10 @@ impl Bridge {
         direction: Direction,
         posted: &Posted,
     ) -> Result<Cursor, BridgeError> {
-        self.pen(session, direction).append(posted).await
+        Near::none(self).pen(session, direction).append(posted).await
     }
 
-    /// Returns a writer for many signals of one session. It asks for nothing before its first call.
-    pub fn pen(&self, session: &SessionId, direction: Direction) -> Pen {
-        Near::none(self).pen(session, direction)
-    }
-
-    /// Returns a reader of the signals after `after`, of all generations; without a cursor of those
-    /// of `generation` from the beginning. It asks for nothing before its first call.
+    /// Reads as [`Near::tail`] does, over the connection of the bridge.
     pub fn tail(
         &self,
         session: &SessionId,
