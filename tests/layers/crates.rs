@@ -1,0 +1,120 @@
+//! The rule between crates: depend downward only; and what must not be in the house at all.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use toml::Table;
+
+/// A crate may use crates of lower rows only, never of its own.
+const ROWS: &[&[&str]] = &[
+    &["protocol", "macaroon", "supervisor", "pki"],
+    &["bridge", "ams", "admin", "metrics"],
+    &["socket", "tickets", "tokens", "turn"],
+    &["sessions"],
+    &["api", "gateway"],
+];
+
+/// `pki` is an actor as well: the one crate that uses another of its row.
+const ALLOWED: &[(&str, &str)] = &[("pki", "supervisor")];
+
+/// Crates that must not be built, by the advisories and the one TLS path.
+const BANNED: &[&str] =
+    &["nats", "native-tls", "openssl", "openssl-sys", "rustls-pemfile", "serde_yaml"];
+
+fn manifest(path: impl AsRef<Path>) -> Table {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap().parse().unwrap()
+}
+
+fn house_dependencies(manifest: &Table) -> Vec<String> {
+    let dependencies = manifest["dependencies"].as_table().unwrap();
+    dependencies.keys().filter_map(|name| name.strip_prefix("stream-").map(str::to_owned)).collect()
+}
+
+#[test]
+fn crates_depend_downward_only() {
+    let rows: BTreeMap<&str, usize> = ROWS
+        .iter()
+        .enumerate()
+        .flat_map(|(row, crates)| crates.iter().map(move |name| (*name, row)))
+        .collect();
+    let mut seen = 0;
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("actors")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let used = house_dependencies(&manifest(format!("actors/{name}/Cargo.toml")));
+        for dependency in used {
+            seen += 1;
+            let fine = match (name.as_str(), rows.get(name.as_str())) {
+                // Stand-ins use the ground only.
+                ("simulators", _) => rows[dependency.as_str()] == 0,
+                (_, Some(row)) => rows[dependency.as_str()] < *row,
+                (_, None) => panic!("{name} has no row: give it one in tests/layers.rs"),
+            };
+            let allowed = ALLOWED.contains(&(name.as_str(), dependency.as_str()));
+            assert!(fine || allowed, "{name} must not depend on {dependency}");
+        }
+    }
+    assert!(seen > 20, "the manifests were not understood");
+}
+
+#[test]
+fn the_simulators_are_never_part_of_a_service() {
+    let root = manifest("Cargo.toml");
+    let simulators = root["dependencies"]["stream-simulators"].as_table().unwrap();
+    assert_eq!(simulators["optional"].as_bool(), Some(true));
+    let bins = root["bin"].as_array().unwrap();
+    let dev = bins.iter().find(|bin| bin["name"].as_str() == Some("stream-dev")).unwrap();
+    assert_eq!(dev["required-features"].as_array().unwrap()[0].as_str(), Some("dev"));
+    assert!(root["features"].get("default").is_none(), "dev must be asked for");
+}
+
+#[test]
+fn every_crate_takes_versions_and_lints_from_the_workspace() {
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("actors")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let manifest = manifest(format!("actors/{name}/Cargo.toml"));
+        assert_eq!(manifest["package"]["name"].as_str(), Some(format!("stream-{name}").as_str()));
+        assert_eq!(manifest["lints"]["workspace"].as_bool(), Some(true), "{name}");
+        for section in ["dependencies", "dev-dependencies"] {
+            let Some(dependencies) = manifest.get(section).and_then(|table| table.as_table())
+            else {
+                continue;
+            };
+            for (dependency, source) in dependencies {
+                let workspace = source.get("workspace").and_then(|value| value.as_bool());
+                assert_eq!(workspace, Some(true), "{name} sets a version of {dependency}");
+            }
+        }
+    }
+}
+
+#[test]
+fn banned_crates_are_not_in_the_lock_file() {
+    let lock = manifest("Cargo.lock");
+    let packages = lock["package"].as_array().unwrap();
+    assert!(packages.len() > 100, "the lock file was not understood");
+    for package in packages {
+        let name = package["name"].as_str().unwrap();
+        assert!(!BANNED.contains(&name), "{name} is banned");
+    }
+}
+
+#[test]
+fn the_top_level_holds_what_it_should_and_nothing_else() {
+    let known = [
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "actors",
+        "config",
+        "scripts",
+        "src",
+        "tests",
+        "target",
+    ];
+    for entry in std::fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name.starts_with('.') || known.contains(&name.as_str()), "{name} at the top level");
+    }
+}
