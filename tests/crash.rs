@@ -8,7 +8,7 @@ use anyhow::Context;
 use stream_agent::dev::stack::Options;
 use stream_protocol::{SessionDocument, Status};
 use stream_simulators::ams::Faults;
-use stream_supervisor::detached;
+use stream_supervisor::spawn_detached;
 use support::fleet::{Fleet, Unit};
 use support::{APP, Answer, flow, light_instances};
 use tokio::sync::oneshot;
@@ -60,7 +60,7 @@ impl House {
     fn ask(&self, key: &str) -> oneshot::Receiver<Answer> {
         let (gateway, key) = (self.0.http.clone(), key.to_owned());
         let (tell, told) = oneshot::channel();
-        detached("the client's question", async move {
+        spawn_detached("the client's question", async move {
             if let Ok(answer) = gateway.create_with_key(APP, &key).await {
                 // Mostly nobody waits for it.
                 let _ = tell.send(answer);

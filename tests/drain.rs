@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use stream_agent::dev::stack::Options;
 use stream_pki::{Trust, client_config};
 use stream_protocol::{Presence, SessionDocument};
-use stream_supervisor::detached;
+use stream_supervisor::spawn_detached;
 use support::fleet::{Fleet, Unit};
 use support::socket::{self, Socket};
 use support::{APP, PATIENCE, eventually, flow, light_instances};
@@ -106,7 +106,7 @@ fn a_drain_that_is_cancelled_has_the_agent_serve_as_before() {
         sessions(&fleet, 1).await?;
         let socket = agent.socket();
         let (told, waited) = tokio::sync::oneshot::channel();
-        detached("the operator's drain", async move {
+        spawn_detached("the operator's drain", async move {
             let mut command = Command::new(AGENT);
             let drain = command.args(["drain", "--socket"]).arg(socket).kill_on_drop(true);
             // Nobody waits for it when the test has failed.
@@ -245,7 +245,7 @@ fn a_gateway_that_drains_sends_away_who_can_go_on_elsewhere_and_waits_for_the_ot
         let gateway = &fleet.gateways[0];
         let socket = gateway.socket();
         let (told, waited) = tokio::sync::oneshot::channel();
-        detached("the operator's drain", async move {
+        spawn_detached("the operator's drain", async move {
             let mut command = Command::new(GATEWAY);
             command.args(["drain", "--deadline", "20", "--socket"]).arg(socket);
             let _ = told.send(command.kill_on_drop(true).output().await);

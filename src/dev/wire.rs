@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use anyhow::Context;
-use stream_supervisor::detached;
+use stream_supervisor::spawn_detached;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -51,7 +51,7 @@ impl Wire {
         let listener = listener.context("the near end of a wire cannot listen")?;
         self.whole.send_replace(true);
         let (to, whole) = (self.to.clone(), self.whole.subscribe());
-        detached("a wire", async move {
+        spawn_detached("a wire", async move {
             let mut cut = whole.clone();
             tokio::select! {
                 _ = cut.wait_for(|whole| !whole) => {}
@@ -65,7 +65,7 @@ impl Wire {
 async fn accept(listener: TcpListener, to: Servers, whole: watch::Receiver<bool>) {
     while let Ok((near, _)) = listener.accept().await {
         let (mut cut, to) = (whole.clone(), to.clone());
-        detached("a connection through a wire", async move {
+        spawn_detached("a connection through a wire", async move {
             tokio::select! {
                 _ = cut.wait_for(|whole| !whole) => {}
                 () = pass(near, to) => {}

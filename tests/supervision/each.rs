@@ -24,7 +24,7 @@ async fn survive(stack: &Stack, program: &str, name: &'static str) -> anyhow::Re
         "agent" => &stack.agent.supervisor,
         _ => &stack.gateway.supervisor,
     };
-    supervisor.never_tire();
+    supervisor.disable_escalation();
     for fault in [Fault::Panic, Fault::Error, Fault::HangFor(HANG)] {
         let (all_before, before) = (actors(stack), actor(supervisor, name)?);
         let fail = async |tally: &Tally| {

@@ -9,7 +9,7 @@ use futures_util::future::join;
 use stream_agent::dev::process::Process;
 use stream_agent::dev::stack::wait_for_agent;
 use stream_protocol::Screen;
-use stream_supervisor::{EX_SOFTWARE, Watch};
+use stream_supervisor::{EX_SOFTWARE, WatchdogConfig};
 use tokio::process::Command;
 
 use crate::load::watcher;
@@ -165,7 +165,7 @@ fn an_agent_with_an_actor_that_fails_too_often_answers_what_it_has_in_hand_and_e
         };
         let (answered, crashed) = join(is_answered(&instance, revision), one_more).await;
         crashed?;
-        let log = agent.gives_up(Watch::default().drain).await?;
+        let log = agent.gives_up(WatchdogConfig::default().drain).await?;
         answered.with_context(|| log.clone())?;
         assert_eq!(count(&log, "actor turn failed too often, its parent decides: panic: "), 4);
         let cause = "giving up, the program has 30s to stop: panic: crashed on request";
@@ -182,7 +182,7 @@ fn a_gateway_with_an_actor_that_fails_too_often_ends_with_70() {
         let mut gateway = Service::gateway(&mut played).await?;
         let times = (BORNE + 1).to_string();
         gateway.crash(&["tokens", "--error", "--at-once", "--times", &times]).await?;
-        let log = gateway.gives_up(Watch::default().drain).await?;
+        let log = gateway.gives_up(WatchdogConfig::default().drain).await?;
         let cause = "giving up, the program has 30s to stop: error: failed on request";
         assert_eq!(count(&log, cause), 1, "{log}");
         Ok(())
@@ -198,7 +198,7 @@ fn an_agent_with_a_thread_that_is_stuck_says_whose_drains_the_others_and_ends_wi
 
         let revision = revision(&instance).await?;
         agent.crash(&["turn", "--wedge"]).await?;
-        let Watch { heartbeat, drain, .. } = Watch::default();
+        let WatchdogConfig { heartbeat, drain, .. } = WatchdogConfig::default();
         let (answered, log) =
             join(is_answered(&instance, revision), agent.gives_up(2 * heartbeat + drain)).await;
         let log = log?;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use stream_agent::dev::stack::Stack;
-use stream_supervisor::{ActorState, Fault, tasks};
+use stream_supervisor::{ActorState, Fault, live_tasks};
 
 use crate::load::{Tally, actors, live, stack, under_load};
 use crate::support::{Http, PATIENCE, flow};
@@ -40,7 +40,7 @@ fn after_a_storm_both_programs_are_healthy_and_as_small_as_before() {
     flow(async || {
         let stack = stack().await?;
         for supervisor in [&stack.agent.supervisor, &stack.gateway.supervisor] {
-            supervisor.never_tire();
+            supervisor.disable_escalation();
         }
         // What is allocated once is allocated by the first ones.
         for name in ["first", "second", "third"] {
@@ -145,6 +145,6 @@ impl Footprint {
         let statm = std::fs::read_to_string("/proc/self/statm")?;
         let pages = statm.split(' ').nth(1).context("a size")?.parse()?;
         let threads = std::fs::read_dir("/proc/self/task")?.count();
-        Ok(Self { pages, threads, tasks: tasks() as f64 })
+        Ok(Self { pages, threads, tasks: live_tasks() as f64 })
     }
 }

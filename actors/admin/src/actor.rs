@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stream_protocol::{Ask, Code, Refusal, Reply, Versioned};
-use stream_supervisor::{Limits, Me, Restart, Worker, detached};
+use stream_supervisor::{Context, Limits, Mode, RestartPolicy, Worker, spawn_detached};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -46,7 +46,13 @@ pub(crate) fn start<R, F>(
         });
         Actor { socket: socket.clone(), answer }
     };
-    supervisor.host("admin", Restart::default(), Limits::default(), factory);
+    supervisor.spawn(
+        "admin",
+        Mode::KeepInFlight,
+        RestartPolicy::default(),
+        Limits::default(),
+        factory,
+    );
 }
 
 /// Makes the answer to a line.
@@ -58,10 +64,10 @@ struct Actor {
 }
 
 impl Worker for Actor {
-    fn started(&mut self, me: &Me<Self>) {
+    fn started(&mut self, ctx: &Context<Self>) {
         let listener = self.socket.listener.try_clone().and_then(UnixListener::from_std);
         let listener = listener.expect("the listening socket can be shared");
-        me.spawn(accept(listener, self.socket.uid, Rc::clone(&self.answer)));
+        ctx.spawn(accept(listener, self.socket.uid, Rc::clone(&self.answer)));
     }
 }
 
@@ -83,7 +89,7 @@ async fn accept(listener: UnixListener, uid: u32, answer: Answer) {
         }
         let answer = Rc::clone(&answer);
         // Not with the worker: what is in hand is answered also when this state is gone.
-        detached("an operator's request", async move {
+        spawn_detached("an operator's request", async move {
             if let Err(error) = serve(stream, answer).await {
                 log::debug!("an operator left without an answer: {error}");
             }

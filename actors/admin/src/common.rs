@@ -126,7 +126,7 @@ fn fail(crash: &Crash, debug: Debug, supervisor: &Supervisor) -> Result<(), Refu
         return Err(Refusal::new(Code::NotFound, sentence));
     }
     if *at_once {
-        supervisor.never_pause();
+        supervisor.disable_backoff();
     }
     log::warn!("actor {actor} is made to fail {times} times on request of an operator");
     Ok(())

@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use actix::Message;
 use stream_protocol::Application;
-use stream_supervisor::{Handler, Limits, Mailbox, Me, Reply, Restart, Supervisor, Worker};
+use stream_supervisor::{
+    Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
+};
 use tokio::sync::{broadcast, watch};
 
 use crate::error::AmsError;
@@ -47,10 +49,11 @@ pub(crate) fn start(
 ) -> Result<Mailbox<Actor>, AmsError> {
     let remote = Remote::new(config)?;
     let handler = Duration::from_secs(config.timeout_s) * MAX_CALLS + MARGIN;
-    let limits = Limits { handler, answer: handler + MARGIN, ..Limits::default() };
+    let limits =
+        Limits { handler_timeout: handler, ask_timeout: handler + MARGIN, ..Limits::default() };
     let (told, reload) = (told.clone(), Duration::from_secs(config.reload_s));
     // A host: a launch under way should end with its answer, whatever happens beside it.
-    Ok(supervisor.host("ams", Restart::default(), limits, move || {
+    Ok(supervisor.spawn("ams", Mode::KeepInFlight, RestartPolicy::default(), limits, move || {
         Actor::new(remote.clone(), told.clone(), reload)
     }))
 }
@@ -127,15 +130,15 @@ impl Actor {
 }
 
 impl Worker for Actor {
-    fn started(&mut self, me: &Me<Self>) {
-        me.spawn(keep_looking(self.remote.clone(), me.clone()));
-        me.spawn(keep_fresh(self.remote.clone(), self.reload));
-        me.spawn(events::listen(self.remote.clone(), self.told.clone()));
+    fn started(&mut self, ctx: &Context<Self>) {
+        ctx.spawn(keep_looking(self.remote.clone(), ctx.clone()));
+        ctx.spawn(keep_fresh(self.remote.clone(), self.reload));
+        ctx.spawn(events::listen(self.remote.clone(), self.told.clone()));
     }
 }
 
 /// Looks at AMS for as long as the worker lives: often while it is away, seldom otherwise.
-async fn keep_looking(remote: Remote, me: Me<Actor>) {
+async fn keep_looking(remote: Remote, ctx: Context<Actor>) {
     let mut failures = 0;
     loop {
         let found = match look(&remote).await {
@@ -144,7 +147,7 @@ async fn keep_looking(remote: Remote, me: Me<Actor>) {
             Err(error) => Err(error.to_string()),
         };
         failures = if found.is_ok() { 0 } else { failures + 1 };
-        me.tell(Looked(found));
+        ctx.tell(Looked(found));
         tokio::time::sleep(SPACING).await;
         let _ = tokio::time::timeout(jittered(pause(failures)), remote.gate().doubted()).await;
     }
@@ -183,7 +186,7 @@ fn is_alike(one: &str, other: &str) -> bool {
 }
 
 impl Handler<Looked> for Actor {
-    fn handle(&mut self, Looked(found): &Looked, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, Looked(found): &Looked, _: &Context<Self>) -> Reply<()> {
         match found {
             Ok(cluster) if !self.link.connected => {
                 log::info!(cluster = cluster.name.as_str(); "ams is reached and trusts us");
@@ -202,14 +205,22 @@ impl Handler<Looked> for Actor {
 }
 
 impl Handler<LaunchInstance> for Actor {
-    fn handle(&mut self, launch: &LaunchInstance, _: &Me<Self>) -> Reply<Result<String, AmsError>> {
+    fn handle(
+        &mut self,
+        launch: &LaunchInstance,
+        _: &Context<Self>,
+    ) -> Reply<Result<String, AmsError>> {
         let launch = launch.clone();
         self.call(|remote| async move { remote.launch(&launch).await })
     }
 }
 
 impl Handler<DeleteInstance> for Actor {
-    fn handle(&mut self, delete: &DeleteInstance, _: &Me<Self>) -> Reply<Result<(), AmsError>> {
+    fn handle(
+        &mut self,
+        delete: &DeleteInstance,
+        _: &Context<Self>,
+    ) -> Reply<Result<(), AmsError>> {
         let id = delete.0.clone();
         self.call(|remote| async move { remote.delete(&id).await })
     }
@@ -219,7 +230,7 @@ impl Handler<FindInstance> for Actor {
     fn handle(
         &mut self,
         find: &FindInstance,
-        _: &Me<Self>,
+        _: &Context<Self>,
     ) -> Reply<Result<Option<Instance>, AmsError>> {
         let id = find.0.clone();
         self.call(|remote| async move { remote.instance(&id).await })
@@ -230,7 +241,7 @@ impl Handler<ListInstances> for Actor {
     fn handle(
         &mut self,
         list: &ListInstances,
-        _: &Me<Self>,
+        _: &Context<Self>,
     ) -> Reply<Result<Vec<Instance>, AmsError>> {
         let tag = list.tag.clone();
         self.call(|remote| async move { remote.instances(&tag).await })
@@ -241,14 +252,18 @@ impl Handler<ListApplications> for Actor {
     fn handle(
         &mut self,
         _: &ListApplications,
-        _: &Me<Self>,
+        _: &Context<Self>,
     ) -> Reply<Result<Vec<Application>, AmsError>> {
         self.call(|remote| async move { remote.applications().await })
     }
 }
 
 impl Handler<ListImages> for Actor {
-    fn handle(&mut self, _: &ListImages, _: &Me<Self>) -> Reply<Result<Vec<String>, AmsError>> {
+    fn handle(
+        &mut self,
+        _: &ListImages,
+        _: &Context<Self>,
+    ) -> Reply<Result<Vec<String>, AmsError>> {
         self.call(|remote| async move {
             let images = remote.images().await?;
             Ok(images.into_iter().map(|image| image.name).collect())
@@ -257,7 +272,7 @@ impl Handler<ListImages> for Actor {
 }
 
 impl Handler<ReadCluster> for Actor {
-    fn handle(&mut self, _: &ReadCluster, _: &Me<Self>) -> Reply<Result<Cluster, AmsError>> {
+    fn handle(&mut self, _: &ReadCluster, _: &Context<Self>) -> Reply<Result<Cluster, AmsError>> {
         match &self.cluster {
             Some(cluster) if self.link.connected => Ok(cluster.clone()).into(),
             _ => self.call(|remote| async move {
@@ -268,7 +283,7 @@ impl Handler<ReadCluster> for Actor {
 }
 
 impl Handler<ReadLink> for Actor {
-    fn handle(&mut self, _: &ReadLink, _: &Me<Self>) -> Reply<Link> {
+    fn handle(&mut self, _: &ReadLink, _: &Context<Self>) -> Reply<Link> {
         self.link.clone().into()
     }
 }

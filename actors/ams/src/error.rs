@@ -1,4 +1,4 @@
-use stream_supervisor::Unavailable;
+use stream_supervisor::AskError;
 
 /// Why AMS did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum AmsError {
     Config(String),
     /// The actor is gone, stuck or restarting.
     #[error("the client of ams is unavailable")]
-    Unavailable(#[from] Unavailable),
+    Unavailable(#[from] AskError),
 }
 
 impl AmsError {

@@ -10,7 +10,8 @@ use rustls::ServerConfig;
 use stream_metrics::Requests;
 use stream_pki::{ClientCertificates, ServedIdentity, server_config};
 use stream_supervisor::{
-    Handler, Limits, Mailbox, Me, Reply, Restart, Supervisor, Worker, detached,
+    Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
+    spawn_detached,
 };
 use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
@@ -35,15 +36,21 @@ pub(crate) fn start(
     let door = Door::new(listener);
     let crowd = Crowd::new(config.connections_per_address, &config.trusted_proxies);
     let tls = server_config(served, ClientCertificates::Ignored);
-    let mailbox = supervisor.host("api", Restart::default(), Limits::default(), move || {
-        let (door, tls, routes) = (door.clone(), Arc::clone(&tls), routes.clone());
-        let (crowd, requests) = (crowd.clone(), requests.clone());
-        let open = Box::new(move |listener, tls| {
+    let mailbox = supervisor.spawn(
+        "api",
+        Mode::KeepInFlight,
+        RestartPolicy::default(),
+        Limits::default(),
+        move || {
+            let (door, tls, routes) = (door.clone(), Arc::clone(&tls), routes.clone());
             let (crowd, requests) = (crowd.clone(), requests.clone());
-            server::build(listener, tls, config.workers, crowd, requests, routes.clone())
-        });
-        Actor { door, tls, open, server: None }
-    });
+            let open = Box::new(move |listener, tls| {
+                let (crowd, requests) = (crowd.clone(), requests.clone());
+                server::build(listener, tls, config.workers, crowd, requests, routes.clone())
+            });
+            Actor { door, tls, open, server: None }
+        },
+    );
     Ok((mailbox, address))
 }
 
@@ -105,7 +112,7 @@ struct Running {
 impl Worker for Actor {
     /// Opens a server behind the door. A server that cannot be opened, or that ends while the door
     /// is open, is a failure like any other: the next attempt follows after a pause.
-    fn started(&mut self, me: &Me<Self>) {
+    fn started(&mut self, ctx: &Context<Self>) {
         let listener = self.door.listener().expect("the listening socket can be shared");
         let Some(listener) = listener else { return };
         let server = (self.open)(listener, ServerConfig::clone(&self.tls))
@@ -116,12 +123,12 @@ impl Worker for Actor {
         // Not among the worker's own tasks, which are cut off with it: the server finishes what it
         // has begun.
         let (end, ended) = oneshot::channel();
-        detached("the https server", async move {
+        spawn_detached("the https server", async move {
             // Nobody listens any more when the worker has been replaced.
             let _ = end.send(server::run(server, retired).await);
         });
         let door = self.door.clone();
-        me.spawn(async move {
+        ctx.spawn(async move {
             let result = ended.await;
             if door.is_open() {
                 panic!("the https server ended: {result:?}");
@@ -131,7 +138,7 @@ impl Worker for Actor {
 }
 
 impl Handler<Close> for Actor {
-    fn handle(&mut self, _: &Close, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, _: &Close, _: &Context<Self>) -> Reply<()> {
         self.door.close();
         match self.server.take() {
             Some(server) => Reply::later(server.handle.stop(true)),

@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 use stream_protocol::{Code, Cursor, Refusal};
 use stream_sessions::SessionsError;
-use stream_supervisor::Unavailable;
+use stream_supervisor::AskError;
 use stream_tokens::TokensError;
 
 use crate::answer;
@@ -107,7 +107,7 @@ impl From<TokensError> for ApiError {
         match error {
             TokensError::Invalid => Self::Unauthorized,
             TokensError::Forbidden => Self::Forbidden,
-            TokensError::Unavailable(Unavailable::Busy) => {
+            TokensError::Unavailable(AskError::Busy) => {
                 Refusal::new(Code::Busy, "too many requests are queued").into()
             }
             // Never 401: the token may well be good, it just cannot be checked now.
@@ -173,7 +173,7 @@ mod tests {
             (TokensError::Invalid.into(), 401),
             (TokensError::Forbidden.into(), 403),
             (TokensError::NotReady("nats is away".into()).into(), 503),
-            (TokensError::Unavailable(Unavailable::Busy).into(), 503),
+            (TokensError::Unavailable(AskError::Busy).into(), 503),
         ] {
             let text = error.to_string();
             assert_eq!(answered(error).await.0, expected, "{text}");

@@ -9,7 +9,7 @@ use actix::Message;
 use async_nats::connection::State;
 use async_nats::{Client, Event, jetstream};
 use stream_protocol::subjects::Bucket;
-use stream_supervisor::{Handler, Me, Reply, Worker, detached};
+use stream_supervisor::{Context, Handler, Reply, Worker, spawn_detached};
 use tokio::sync::{oneshot, watch};
 
 use crate::inbound::{self, Served};
@@ -184,7 +184,7 @@ impl Actor {
         let (client, kept) = (connected.log.client.clone(), self.kept.clone());
         let listen = inbound::listen(client, subject.to_owned(), kept, ended);
         // Not work of this state: requests come in while it is rebuilt.
-        detached("a subscription", listen);
+        spawn_detached("a subscription", listen);
     }
 
     pub(crate) fn unlisten(&self, subject: &str) {
@@ -197,9 +197,9 @@ impl Actor {
 
     /// Has this state thrown away, and the connection with it, when the client's own task has ended:
     /// nothing else would make a connection then.
-    fn outlive(&self, client: Client, me: &Me<Self>) {
-        let (kept, told) = (self.kept.clone(), me.clone());
-        me.spawn(async move {
+    fn outlive(&self, client: Client, ctx: &Context<Self>) {
+        let (kept, told) = (self.kept.clone(), ctx.clone());
+        ctx.spawn(async move {
             link::ended(&client).await;
             *lock(&kept.connection) = None;
             told.fail("the task of the nats connection has ended");
@@ -208,11 +208,11 @@ impl Actor {
 
     /// Makes sure of the store, as often as it takes. A server that came back may have lost what it
     /// kept in memory.
-    fn prepare(&mut self, client: Client, connects: u64, me: &Me<Self>) {
+    fn prepare(&mut self, client: Client, connects: u64, ctx: &Context<Self>) {
         self.preparing = true;
         self.prepared_for = connects;
-        let (gaps, replicas, told) = (self.connects.subscribe(), self.config.replicas, me.clone());
-        me.spawn(async move {
+        let (gaps, replicas, told) = (self.connects.subscribe(), self.config.replicas, ctx.clone());
+        ctx.spawn(async move {
             for attempt in 1.. {
                 match store::prepare(client.clone(), replicas, gaps.clone()).await {
                     Ok(connected) => return told.tell(Up(Arc::new(connected))),
@@ -225,14 +225,14 @@ impl Actor {
 }
 
 impl Worker for Actor {
-    fn started(&mut self, me: &Me<Self>) {
-        me.every(LOOK, Look);
+    fn started(&mut self, ctx: &Context<Self>) {
+        ctx.every(LOOK, Look);
         if let Some(client) = self.client.clone() {
-            return self.outlive(client, me);
+            return self.outlive(client, ctx);
         }
-        let (config, unit, told) = (self.config.clone(), self.unit.clone(), me.clone());
+        let (config, unit, told) = (self.config.clone(), self.unit.clone(), ctx.clone());
         let connects = Arc::clone(&self.connects);
-        me.spawn(async move {
+        ctx.spawn(async move {
             for attempt in 1.. {
                 let (mailbox, connects) = (told.mailbox().clone(), Arc::clone(&connects));
                 let on_event = move |event| {
@@ -258,22 +258,22 @@ impl Worker for Actor {
 }
 
 impl Handler<Connect> for Actor {
-    fn handle(&mut self, Connect(client): &Connect, me: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, Connect(client): &Connect, ctx: &Context<Self>) -> Reply<()> {
         self.client = Some(client.clone());
-        self.outlive(client.clone(), me);
+        self.outlive(client.clone(), ctx);
         // What was served on another connection is not served on this one.
         self.subjects().listening.clear();
         // The client counts its first connect only now and then a little later.
-        self.prepare(client.clone(), 1, me);
+        self.prepare(client.clone(), 1, ctx);
         ().into()
     }
 }
 
 impl Handler<Leave> for Actor {
-    fn handle(&mut self, _: &Leave, me: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, _: &Leave, ctx: &Context<Self>) -> Reply<()> {
         // With nowhere else to go it is better to stay as long as the server does.
         if let Some(client) = self.client.clone().filter(|_| self.config.servers.len() > 1) {
-            me.spawn(async move {
+            ctx.spawn(async move {
                 // It accepts nobody any more, so that this is another one.
                 if let Err(error) = client.force_reconnect().await {
                     log::warn!("nats: the server ends, and it cannot be left: {error}");
@@ -285,7 +285,7 @@ impl Handler<Leave> for Actor {
 }
 
 impl Handler<Look> for Actor {
-    fn handle(&mut self, _: &Look, me: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, _: &Look, ctx: &Context<Self>) -> Reply<()> {
         let Some(client) = self.client.clone() else { return ().into() };
         let stands = client.connection_state() == State::Connected;
         let connects = *self.connects.borrow();
@@ -296,14 +296,14 @@ impl Handler<Look> for Actor {
         }
         if stands && again && !self.preparing {
             self.reached = Instant::now();
-            self.prepare(client, connects, me);
+            self.prepare(client, connects, ctx);
         }
         ().into()
     }
 }
 
 impl Handler<Up> for Actor {
-    fn handle(&mut self, Up(connected): &Up, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, Up(connected): &Up, _: &Context<Self>) -> Reply<()> {
         log::info!("nats is connected: {}", connected.log.client.server_info().server_name);
         self.preparing = false;
         self.link = Ok(connected.as_ref().clone());
@@ -321,7 +321,7 @@ impl Handler<Up> for Actor {
 }
 
 impl Handler<StillAway> for Actor {
-    fn handle(&mut self, StillAway(why): &StillAway, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, StillAway(why): &StillAway, _: &Context<Self>) -> Reply<()> {
         log::warn!("nats is away: {why}");
         self.link = Err(why.clone());
         ().into()
@@ -329,7 +329,7 @@ impl Handler<StillAway> for Actor {
 }
 
 impl Handler<AskLink> for Actor {
-    fn handle(&mut self, _: &AskLink, _: &Me<Self>) -> Reply<Link> {
+    fn handle(&mut self, _: &AskLink, _: &Context<Self>) -> Reply<Link> {
         let error = self.link.as_ref().err().cloned();
         let server = self.link.as_ref().ok().map(|nats| nats.log.client.server_info().server_name);
         Link { connected: error.is_none(), server, error }.into()
@@ -337,7 +337,7 @@ impl Handler<AskLink> for Actor {
 }
 
 impl Handler<Borrow> for Actor {
-    fn handle(&mut self, _: &Borrow, _: &Me<Self>) -> Reply<Result<Log, BridgeError>> {
+    fn handle(&mut self, _: &Borrow, _: &Context<Self>) -> Reply<Result<Log, BridgeError>> {
         self.lend().map(|connected| connected.log).into()
     }
 }
@@ -346,7 +346,7 @@ impl Handler<AskAddress> for Actor {
     fn handle(
         &mut self,
         _: &AskAddress,
-        _: &Me<Self>,
+        _: &Context<Self>,
     ) -> Reply<Result<(Config, String), BridgeError>> {
         self.lend().map(|_| (self.config.clone(), self.unit.clone())).into()
     }

@@ -6,7 +6,7 @@ use actix::Message;
 use async_nats::jetstream::stream::{DirectGetErrorKind, RawMessageErrorKind};
 use serde::de::DeserializeOwned;
 use stream_protocol::subjects::Bucket;
-use stream_supervisor::{Handler, Me, Reply};
+use stream_supervisor::{Context, Handler, Reply};
 
 use crate::actor::{Actor, Connected};
 use crate::batch::{self, Stored};
@@ -123,7 +123,7 @@ pub(crate) struct Listed {
 }
 
 impl Handler<List> for Actor {
-    fn handle(&mut self, list: &List, _: &Me<Self>) -> Reply<Result<Listed, BridgeError>> {
+    fn handle(&mut self, list: &List, _: &Context<Self>) -> Reply<Result<Listed, BridgeError>> {
         let List { bucket, after, until } = *list;
         self.with_store(async move |nats| {
             let first = until.is_none();

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use stream_protocol::{Code, Cursor, Refusal};
-use stream_supervisor::Unavailable;
+use stream_supervisor::AskError;
 
 /// Why the bridge did not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum BridgeError {
     TimedOut,
     /// This actor gave no answer.
     #[error("the NATS bridge gave no answer: {0}")]
-    Unavailable(#[from] Unavailable),
+    Unavailable(#[from] AskError),
 }
 
 impl BridgeError {
@@ -40,7 +40,7 @@ impl BridgeError {
     pub fn refusal(&self) -> Refusal {
         let code = match self {
             Self::Refused(refusal) => return refusal.clone(),
-            Self::Unavailable(Unavailable::Busy) => Code::Busy,
+            Self::Unavailable(AskError::Busy) => Code::Busy,
             Self::Away(_) | Self::NoResponder | Self::TimedOut | Self::Unavailable(_) => {
                 Code::Unavailable
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::Message;
 use async_nats::Subscriber;
 use futures_util::{FutureExt, StreamExt};
-use stream_supervisor::{Handler, Me, Reply};
+use stream_supervisor::{Context, Handler, Reply};
 use tokio::sync::watch;
 
 use crate::BridgeError;
@@ -45,7 +45,7 @@ impl Feed {
 }
 
 impl Handler<Follow> for Actor {
-    fn handle(&mut self, follow: &Follow, _: &Me<Self>) -> Reply<Result<Feed, BridgeError>> {
+    fn handle(&mut self, follow: &Follow, _: &Context<Self>) -> Reply<Result<Feed, BridgeError>> {
         let subject = follow.subject.clone();
         self.with(async move |nats| {
             let (hints, gaps) = nats.log.subscribe(subject).await?;

@@ -7,7 +7,7 @@ use async_nats::{Client, RequestErrorKind, Subject};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use stream_protocol::{Code, Refusal, Reply as Answer};
-use stream_supervisor::{Handler, Me, Recipient, Reply, Unavailable};
+use stream_supervisor::{AskError, Context, Handler, Recipient, Reply};
 use tokio::sync::oneshot;
 
 use crate::BridgeError;
@@ -103,14 +103,14 @@ pub(crate) async fn listen(
         let Some(Served { to, .. }) = kept.served(&subject) else { return };
         match to.tell(inbound.clone()) {
             Ok(()) => {}
-            Err(Unavailable::Busy) => inbound.refuse(Code::Busy, "too much is queued").await,
+            Err(AskError::Busy) => inbound.refuse(Code::Busy, "too much is queued").await,
             Err(error) => inbound.refuse(Code::Unavailable, error.to_string()).await,
         }
     }
 }
 
 impl Handler<Ask> for Actor {
-    fn handle(&mut self, ask: &Ask, _: &Me<Self>) -> Reply<Result<Bytes, BridgeError>> {
+    fn handle(&mut self, ask: &Ask, _: &Context<Self>) -> Reply<Result<Bytes, BridgeError>> {
         let Ask { subject, body, deadline } = ask;
         let request =
             async_nats::Request::new().payload(body.clone().into()).timeout(Some(*deadline));
@@ -129,7 +129,7 @@ impl Handler<Ask> for Actor {
 impl Handler<Serve> for Actor {
     const IDEMPOTENT: bool = true;
 
-    fn handle(&mut self, serve: &Serve, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, serve: &Serve, _: &Context<Self>) -> Reply<()> {
         let Serve { subject, served } = serve;
         // A subscription that stands is kept: what has arrived there would be lost with it.
         self.subjects().served.insert(subject.clone(), served.clone());
@@ -141,7 +141,7 @@ impl Handler<Serve> for Actor {
 impl Handler<Withdraw> for Actor {
     const IDEMPOTENT: bool = true;
 
-    fn handle(&mut self, withdraw: &Withdraw, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, withdraw: &Withdraw, _: &Context<Self>) -> Reply<()> {
         self.subjects().served.remove(&withdraw.subject);
         self.unlisten(&withdraw.subject);
         ().into()

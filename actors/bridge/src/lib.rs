@@ -32,7 +32,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, Posted, Reply, SessionId, Versioned};
-use stream_supervisor::{Limits, Mailbox, Recipient, Restart, Supervisor};
+use stream_supervisor::{Limits, Mailbox, Mode, Recipient, RestartPolicy, Supervisor};
 
 pub use error::{BridgeError, ConfigError};
 pub use feed::Feed;
@@ -94,9 +94,15 @@ impl Bridge {
         config.check()?;
         let kept = Kept::default();
         let unit = unit.to_owned();
-        let limits = Limits { mailbox: 8192, at_once: 1024, ..Limits::default() };
+        let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
         let factory = move || Actor::new(config.clone(), unit.clone(), kept.clone());
-        Ok(Self(supervisor.host("bridge", Restart::default(), limits, factory)))
+        Ok(Self(supervisor.spawn(
+            "bridge",
+            Mode::KeepInFlight,
+            RestartPolicy::default(),
+            limits,
+            factory,
+        )))
     }
 
     /// Returns the value under `key`, or `None`.

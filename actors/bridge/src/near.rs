@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use actix::Message;
 use async_nats::Event;
 use stream_protocol::{Cursor, Direction, SessionId};
-use stream_supervisor::detached;
+use stream_supervisor::spawn_detached;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -41,7 +41,7 @@ impl Near {
     /// calling thread ends. Needs the runtime of that thread.
     pub fn start(bridge: &Bridge) -> Self {
         let near = Self::none(bridge);
-        detached("the nats connection of a thread", keep(near.clone()));
+        spawn_detached("the nats connection of a thread", keep(near.clone()));
         near
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix::Message;
 use stream_protocol::subjects::Bucket;
-use stream_supervisor::{Handler, Me, Reply};
+use stream_supervisor::{Context, Handler, Reply};
 
 use crate::BridgeError;
 use crate::actor::Actor;
@@ -37,7 +37,7 @@ impl Handler<AskStanding> for Actor {
     fn handle(
         &mut self,
         AskStanding(bucket): &AskStanding,
-        _: &Me<Self>,
+        _: &Context<Self>,
     ) -> Reply<Result<Standing, BridgeError>> {
         // Since when it is reached is known only then.
         if let Err(why) = self.link() {

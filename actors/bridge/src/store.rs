@@ -15,7 +15,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{MAX_SIGNAL_BYTES, Versioned};
-use stream_supervisor::{Handler, Me, Reply};
+use stream_supervisor::{Context, Handler, Reply};
 use tokio::sync::watch;
 
 use crate::actor::{Actor, Connected};
@@ -181,7 +181,11 @@ pub(crate) struct Remove {
 }
 
 impl Handler<Read> for Actor {
-    fn handle(&mut self, read: &Read, _: &Me<Self>) -> Reply<Result<Option<Raw>, BridgeError>> {
+    fn handle(
+        &mut self,
+        read: &Read,
+        _: &Context<Self>,
+    ) -> Reply<Result<Option<Raw>, BridgeError>> {
         let Read { bucket, key } = read;
         let (bucket, key) = (*bucket, key.clone());
         self.with_store(async move |nats| {
@@ -215,7 +219,7 @@ async fn latest(store: &kv::Store, key: String) -> Result<Option<Raw>, BridgeErr
 }
 
 impl Handler<Write> for Actor {
-    fn handle(&mut self, write: &Write, _: &Me<Self>) -> Reply<Result<u64, BridgeError>> {
+    fn handle(&mut self, write: &Write, _: &Context<Self>) -> Reply<Result<u64, BridgeError>> {
         let Write { bucket, key, value, how } = write;
         let (bucket, key, value, how) = (*bucket, key.clone(), value.clone(), *how);
         self.with_store(async move |nats| {
@@ -270,7 +274,7 @@ async fn publish(
 }
 
 impl Handler<Remove> for Actor {
-    fn handle(&mut self, remove: &Remove, _: &Me<Self>) -> Reply<Result<(), BridgeError>> {
+    fn handle(&mut self, remove: &Remove, _: &Context<Self>) -> Reply<Result<(), BridgeError>> {
         let Remove { bucket, key } = remove;
         let (bucket, key) = (*bucket, key.clone());
         self.with_store(async move |nats| {

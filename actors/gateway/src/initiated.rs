@@ -11,7 +11,9 @@ use stream_protocol::{
     AmsInstance, Code, Initiate, Initiated, OnConflict, Refusal, Reply as Answer, Request,
     SessionDocument, SessionId, Status, Userdata, Versioned,
 };
-use stream_supervisor::{Handler, Limits, Me, Pending, Reply, Restart, Supervisor, Worker};
+use stream_supervisor::{
+    Context, Handler, Limits, LocalBoxFuture, Mode, Reply, RestartPolicy, Supervisor, Worker,
+};
 
 use crate::answer::malformed;
 use crate::clock;
@@ -26,7 +28,13 @@ const TRIES: usize = 3;
 /// Starts the actor; it takes requests from now on.
 pub(crate) fn start(bridge: &Bridge, supervisor: &Supervisor) {
     let actor = Actor { bridge: bridge.clone() };
-    supervisor.host("initiated", Restart::default(), Limits::default(), move || actor.clone());
+    supervisor.spawn(
+        "initiated",
+        Mode::KeepInFlight,
+        RestartPolicy::default(),
+        Limits::default(),
+        move || actor.clone(),
+    );
 }
 
 #[derive(Clone)]
@@ -35,9 +43,9 @@ struct Actor {
 }
 
 impl Worker for Actor {
-    fn started(&mut self, me: &Me<Self>) {
-        let (bridge, requests) = (self.bridge.clone(), me.mailbox().recipient::<Inbound>());
-        me.spawn(async move {
+    fn started(&mut self, ctx: &Context<Self>) {
+        let (bridge, requests) = (self.bridge.clone(), ctx.mailbox().recipient::<Inbound>());
+        ctx.spawn(async move {
             let subject = || subjects::GATEWAY_SESSIONS.to_owned();
             while bridge.share(subject(), subjects::GATEWAYS, requests.clone()).await.is_err() {
                 tokio::time::sleep(RETRY).await;
@@ -46,7 +54,7 @@ impl Worker for Actor {
     }
 
     /// The others of the group take what comes from now on.
-    fn stopping(&mut self, _: &Me<Self>) -> Option<Pending<()>> {
+    fn stopping(&mut self, _: &Context<Self>) -> Option<LocalBoxFuture<'static, ()>> {
         let bridge = self.bridge.clone();
         Some(Box::pin(async move {
             if let Err(error) = bridge.withdraw(subjects::GATEWAY_SESSIONS).await {
@@ -57,7 +65,7 @@ impl Worker for Actor {
 }
 
 impl Handler<Inbound> for Actor {
-    fn handle(&mut self, request: &Inbound, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, request: &Inbound, _: &Context<Self>) -> Reply<()> {
         let (bridge, request) = (self.bridge.clone(), request.clone());
         Reply::later(async move {
             let answer = match Versioned::decode(&request.body) {

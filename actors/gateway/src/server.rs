@@ -15,7 +15,7 @@ use rustix::net::{Shutdown, shutdown};
 use rustls::{HandshakeKind, ServerConfig};
 use stream_bridge::Near;
 use stream_pki::{ClientCertificates, ServedIdentity, server_config};
-use stream_supervisor::{Limits, Me, Restart, Supervisor, Worker, detached};
+use stream_supervisor::{Context, Limits, Mode, RestartPolicy, Supervisor, Worker, spawn_detached};
 use tokio::sync::watch;
 
 use crate::routes;
@@ -36,7 +36,13 @@ pub(crate) fn start(
         state: Data::new(state),
         running: running.clone(),
     };
-    supervisor.host("gateway", Restart::default(), Limits::default(), move || actor.clone());
+    supervisor.spawn(
+        "gateway",
+        Mode::KeepInFlight,
+        RestartPolicy::default(),
+        Limits::default(),
+        move || actor.clone(),
+    );
     running
 }
 
@@ -111,10 +117,10 @@ struct Actor {
 }
 
 impl Worker for Actor {
-    fn started(&mut self, me: &Me<Self>) {
+    fn started(&mut self, ctx: &Context<Self>) {
         let Some(mut end) = self.serve() else { return };
         let running = self.running.clone();
-        me.spawn(async move {
+        ctx.spawn(async move {
             let _ = end.changed().await;
             if !running.is_stopped() {
                 panic!("the https server ended by itself");
@@ -140,8 +146,8 @@ impl Actor {
         let server = server.expect("the listening socket can be shared");
         let (ended, end) = watch::channel(());
         parts.server = Some(Serving { handle: server.handle(), end: end.clone() });
-        // Not with `me`: requests in hand are answered also when this state is gone.
-        detached("the https server", async move {
+        // Not with `ctx`: requests in hand are answered also when this state is gone.
+        spawn_detached("the https server", async move {
             if let Err(error) = server.await {
                 log::error!("the https server failed: {error}");
             }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use stream_bridge::Near;
 use stream_protocol::{Client, Code, Direction, OnConflict, Op, Refusal, SessionId, TokenKind};
 use stream_socket::{Carrier, Frames};
-use stream_supervisor::detached;
+use stream_supervisor::spawn_detached;
 
 use crate::answer::{Answer, Refused, malformed};
 use crate::documents;
@@ -115,7 +115,7 @@ pub(crate) async fn open(
         client,
     };
     let (guest, grace) = (state.guests.enter(), state.client_grace);
-    detached("a client socket", async move {
+    spawn_detached("a client socket", async move {
         let has_left = relay.run(mouth, ears, verdict).await;
         drop(guest);
         if has_left {

@@ -11,7 +11,7 @@ use actix::Message;
 use ring::digest;
 use serde::Deserialize;
 use stream_supervisor::{
-    Handler, Limits, Mailbox, Me, Reply, Restart, Supervisor, Unavailable, Worker,
+    AskError, Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
 };
 
 use crate::{Identity, PkiError, ServedIdentity};
@@ -53,7 +53,13 @@ impl Pki {
         let served = ServedIdentity::new(Identity::load(&config.certificate, &config.key)?);
         let kept = served.clone();
         let factory = move || Actor { config: config.clone(), served: kept.clone(), seen: None };
-        let mailbox = supervisor.guard("pki", Restart::default(), Limits::default(), factory);
+        let mailbox = supervisor.spawn(
+            "pki",
+            Mode::CancelOnRestart,
+            RestartPolicy::default(),
+            Limits::default(),
+            factory,
+        );
         Ok(Self { mailbox, served })
     }
 
@@ -63,7 +69,7 @@ impl Pki {
     }
 
     /// Looks at the files now and returns whether another identity is presented from here on.
-    pub async fn reload(&self) -> Result<bool, Unavailable> {
+    pub async fn reload(&self) -> Result<bool, AskError> {
         self.mailbox.ask(Look).await
     }
 }
@@ -81,13 +87,13 @@ struct Actor {
 }
 
 impl Worker for Actor {
-    fn started(&mut self, me: &Me<Self>) {
-        me.every(Duration::from_secs(self.config.reload_s.max(1)), Look);
+    fn started(&mut self, ctx: &Context<Self>) {
+        ctx.every(Duration::from_secs(self.config.reload_s.max(1)), Look);
     }
 }
 
 impl Handler<Look> for Actor {
-    fn handle(&mut self, _: &Look, _: &Me<Self>) -> Reply<bool> {
+    fn handle(&mut self, _: &Look, _: &Context<Self>) -> Reply<bool> {
         let Config { certificate, key, .. } = &self.config;
         let files = [certificate, key].map(|path| match std::fs::read(path) {
             Ok(bytes) => digest::digest(&digest::SHA256, &bytes).as_ref().to_vec(),

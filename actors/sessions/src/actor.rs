@@ -10,7 +10,7 @@ use stream_protocol::{
     AmsInstance, Ask, ClientIce, ClientReport, Code, IceServer, Launch, Refusal, Reply as Answer,
     Report, SessionDocument, SessionId, Terminate, Versioned, subjects,
 };
-use stream_supervisor::{Handler, Me, Reply, Worker};
+use stream_supervisor::{Context, Handler, Reply, Worker};
 use stream_turn::Side;
 
 use crate::idle;
@@ -36,30 +36,30 @@ impl Actor {
 }
 
 impl Worker for Actor {
-    fn started(&mut self, me: &Me<Self>) {
-        let (unit, requests) = (Arc::clone(&self.unit), me.mailbox().recipient::<Inbound>());
-        me.spawn(async move {
+    fn started(&mut self, ctx: &Context<Self>) {
+        let (unit, requests) = (Arc::clone(&self.unit), ctx.mailbox().recipient::<Inbound>());
+        ctx.spawn(async move {
             let launch = subjects::launch(unit.agent());
             while unit.neighbours.bridge.serve(launch.clone(), requests.clone()).await.is_err() {
                 tokio::time::sleep(RETRY).await;
             }
         });
-        let (unit, me_too) = (Arc::clone(&self.unit), me.mailbox().clone());
-        me.spawn(async move {
+        let (unit, me_too) = (Arc::clone(&self.unit), ctx.mailbox().clone());
+        ctx.spawn(async move {
             loop {
                 let pause = me_too.ask(Sweep).await.unwrap_or(AWAY);
                 // Earlier when others may have taken over what this unit had.
                 let _ = tokio::time::timeout(pause, unit.lapsed.notified()).await;
             }
         });
-        let (unit, requests) = (Arc::clone(&self.unit), me.mailbox().recipient::<Inbound>());
-        me.spawn(async move { unit.succeed_for_ever(requests).await });
+        let (unit, requests) = (Arc::clone(&self.unit), ctx.mailbox().recipient::<Inbound>());
+        ctx.spawn(async move { unit.succeed_for_ever(requests).await });
         let unit = Arc::clone(&self.unit);
-        me.spawn(async move { unit.follow_instances().await });
+        ctx.spawn(async move { unit.follow_instances().await });
         let unit = Arc::clone(&self.unit);
-        me.spawn(async move { unit.announce_for_ever().await });
+        ctx.spawn(async move { unit.announce_for_ever().await });
         let unit = Arc::clone(&self.unit);
-        me.spawn(async move { unit.renew_for_ever().await });
+        ctx.spawn(async move { unit.renew_for_ever().await });
     }
 }
 
@@ -134,9 +134,9 @@ pub(crate) struct ReadAlerts;
 pub(crate) struct AskReadiness;
 
 impl Handler<Inbound> for Actor {
-    fn handle(&mut self, request: &Inbound, me: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, request: &Inbound, ctx: &Context<Self>) -> Reply<()> {
         let (unit, request) = (Arc::clone(&self.unit), request.clone());
-        let (requests, me) = (me.mailbox().recipient::<Inbound>(), me.clone());
+        let (requests, ctx) = (ctx.mailbox().recipient::<Inbound>(), ctx.clone());
         Reply::later(async move {
             // `stream.v1.agent.<agent>.launch` or `stream.v1.session.<id>.<what>`
             let words: Vec<_> = request.subject.split('.').collect();
@@ -146,7 +146,7 @@ impl Handler<Inbound> for Actor {
                         Ok(Launch { session, placement }) => {
                             let launched = unit.launch(&session, &placement, requests).await;
                             if launched.is_err() {
-                                finish(&me, session);
+                                finish(&ctx, session);
                             }
                             launched
                         }
@@ -157,7 +157,7 @@ impl Handler<Inbound> for Actor {
                 ["stream", "v1", "session", id, what] => {
                     let Ok(id) = id.parse() else { return };
                     if unit.on_session_request(&id, what, &request).await {
-                        finish(&me, id);
+                        finish(&ctx, id);
                     }
                 }
                 _ => log::warn!("a request on subject {} is not ours", request.subject),
@@ -168,8 +168,8 @@ impl Handler<Inbound> for Actor {
 
 /// Has an end finished that has begun, if one has. Whoever asked does not wait for AMS. As a message
 /// of its own it is done also when this state fails meanwhile.
-fn finish(me: &Me<Actor>, id: SessionId) {
-    if let Err(error) = me.mailbox().tell(FinishEnd(id)) {
+fn finish(ctx: &Context<Actor>, id: SessionId) {
+    if let Err(error) = ctx.mailbox().tell(FinishEnd(id)) {
         log::debug!("an end is left to the next sweep: {error}");
     }
 }
@@ -222,10 +222,10 @@ impl Handler<InitiateSession> for Actor {
     fn handle(
         &mut self,
         InitiateSession(instance): &InitiateSession,
-        me: &Me<Self>,
+        ctx: &Context<Self>,
     ) -> Reply<Result<(SessionId, String), SessionsError>> {
         let (unit, instance) = (Arc::clone(&self.unit), instance.clone());
-        let requests = me.mailbox().recipient::<Inbound>();
+        let requests = ctx.mailbox().recipient::<Inbound>();
         Reply::later(async move { unit.initiate(instance, requests).await })
     }
 }
@@ -234,7 +234,7 @@ impl Handler<Read> for Actor {
     fn handle(
         &mut self,
         Read(id): &Read,
-        _: &Me<Self>,
+        _: &Context<Self>,
     ) -> Reply<Result<Entry<SessionDocument>, SessionsError>> {
         let (unit, id) = (Arc::clone(&self.unit), id.clone());
         Reply::later(async move { unit.read(&id).await })
@@ -242,21 +242,25 @@ impl Handler<Read> for Actor {
 }
 
 impl Handler<End> for Actor {
-    fn handle(&mut self, end: &End, me: &Me<Self>) -> Reply<Result<(), SessionsError>> {
-        let (unit, me) = (Arc::clone(&self.unit), me.clone());
+    fn handle(&mut self, end: &End, ctx: &Context<Self>) -> Reply<Result<(), SessionsError>> {
+        let (unit, ctx) = (Arc::clone(&self.unit), ctx.clone());
         let End { id, cause } = end;
         let (id, cause) = (id.clone(), cause.clone());
         Reply::later(async move {
             unit.begin_end_on_request(&id, &cause).await?;
-            finish(&me, id);
+            finish(&ctx, id);
             Ok(())
         })
     }
 }
 
 impl Handler<TakeReport> for Actor {
-    fn handle(&mut self, take: &TakeReport, me: &Me<Self>) -> Reply<Result<(), SessionsError>> {
-        let (unit, me) = (Arc::clone(&self.unit), me.clone());
+    fn handle(
+        &mut self,
+        take: &TakeReport,
+        ctx: &Context<Self>,
+    ) -> Reply<Result<(), SessionsError>> {
+        let (unit, ctx) = (Arc::clone(&self.unit), ctx.clone());
         let TakeReport { id, report } = take;
         let (id, report) = (id.clone(), report.clone());
         Reply::later(async move {
@@ -267,7 +271,7 @@ impl Handler<TakeReport> for Actor {
             let status = changed.await?.value.status;
             log::info!("session {id} is {status}: its instance reports {:?}", report.status);
             if status != stream_protocol::Status::Active {
-                finish(&me, id);
+                finish(&ctx, id);
             }
             Ok(())
         })
@@ -278,7 +282,7 @@ impl Handler<TakeClientReport> for Actor {
     fn handle(
         &mut self,
         take: &TakeClientReport,
-        _: &Me<Self>,
+        _: &Context<Self>,
     ) -> Reply<Result<(), SessionsError>> {
         let unit = Arc::clone(&self.unit);
         let (id, report) = (take.id.clone(), take.report.clone());
@@ -296,7 +300,7 @@ impl Handler<MintInstanceIce> for Actor {
     fn handle(
         &mut self,
         MintInstanceIce { id, renew }: &MintInstanceIce,
-        _: &Me<Self>,
+        _: &Context<Self>,
     ) -> Reply<Result<Vec<IceServer>, SessionsError>> {
         let (unit, id, renew) = (Arc::clone(&self.unit), id.clone(), *renew);
         Reply::later(async move {
@@ -312,35 +316,35 @@ impl Handler<MintInstanceIce> for Actor {
 impl Handler<FinishEnd> for Actor {
     const IDEMPOTENT: bool = true;
 
-    fn limit(_: &FinishEnd) -> Option<Duration> {
+    fn timeout(_: &FinishEnd) -> Option<Duration> {
         Some(SLOW_WORK)
     }
 
-    fn handle(&mut self, FinishEnd(id): &FinishEnd, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, FinishEnd(id): &FinishEnd, _: &Context<Self>) -> Reply<()> {
         let (unit, id) = (Arc::clone(&self.unit), id.clone());
         Reply::later(async move { unit.finish_end(&id).await })
     }
 }
 
 impl Handler<Sweep> for Actor {
-    fn limit(_: &Sweep) -> Option<Duration> {
+    fn timeout(_: &Sweep) -> Option<Duration> {
         Some(SLOW_WORK)
     }
 
-    fn handle(&mut self, _: &Sweep, me: &Me<Self>) -> Reply<Duration> {
-        let (unit, requests) = (Arc::clone(&self.unit), me.mailbox().recipient::<Inbound>());
+    fn handle(&mut self, _: &Sweep, ctx: &Context<Self>) -> Reply<Duration> {
+        let (unit, requests) = (Arc::clone(&self.unit), ctx.mailbox().recipient::<Inbound>());
         Reply::later(async move { unit.sweep_in_turn(&requests).await })
     }
 }
 
 impl Handler<CountOpen> for Actor {
-    fn handle(&mut self, _: &CountOpen, _: &Me<Self>) -> Reply<usize> {
+    fn handle(&mut self, _: &CountOpen, _: &Context<Self>) -> Reply<usize> {
         self.unit.open().len().into()
     }
 }
 
 impl Handler<ReadAlerts> for Actor {
-    fn handle(&mut self, _: &ReadAlerts, _: &Me<Self>) -> Reply<Vec<Alert>> {
+    fn handle(&mut self, _: &ReadAlerts, _: &Context<Self>) -> Reply<Vec<Alert>> {
         locked(&self.unit.alerts).told().into()
     }
 }
@@ -349,7 +353,7 @@ impl Handler<AskReadiness> for Actor {
     fn handle(
         &mut self,
         _: &AskReadiness,
-        _: &Me<Self>,
+        _: &Context<Self>,
     ) -> Reply<Vec<(&'static str, Result<(), String>)>> {
         let neighbours = self.unit.neighbours.clone();
         let serves = if self.unit.drain.is_on() { Err("draining".to_owned()) } else { Ok(()) };

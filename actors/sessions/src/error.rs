@@ -1,7 +1,7 @@
 use stream_ams::AmsError;
 use stream_bridge::BridgeError;
 use stream_protocol::{Code, Cursor, Refusal};
-use stream_supervisor::Unavailable;
+use stream_supervisor::AskError;
 use stream_tokens::TokensError;
 use stream_turn::TurnError;
 
@@ -28,7 +28,7 @@ pub enum SessionsError {
     Turn(#[from] TurnError),
     /// This actor gave no answer.
     #[error("sessions cannot be served now: {0}")]
-    Unavailable(#[from] Unavailable),
+    Unavailable(#[from] AskError),
 }
 
 impl SessionsError {
@@ -42,7 +42,7 @@ impl SessionsError {
             Self::Conflict(_) => Code::Conflict,
             Self::Malformed(_) => Code::Malformed,
             Self::TooMany => Code::TooMany,
-            Self::Unavailable(Unavailable::Busy) => Code::Busy,
+            Self::Unavailable(AskError::Busy) => Code::Busy,
             Self::Ams(AmsError::Refused { .. } | AmsError::NotFound) => Code::Failed,
             Self::Ams(_) | Self::Tokens(_) | Self::Turn(_) | Self::Unavailable(_) => {
                 Code::Unavailable

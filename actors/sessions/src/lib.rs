@@ -38,7 +38,7 @@ use stream_protocol::{
     Report, SessionDocument, SessionId,
 };
 use stream_socket::{Carrier, Frames, persist};
-use stream_supervisor::{Limits, Mailbox, Restart, Supervisor};
+use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
 use stream_tokens::Tokens;
 use stream_turn::Turn;
 use tokio::time::{Instant, timeout_at};
@@ -151,10 +151,16 @@ impl Sessions {
         let bridge = neighbours.bridge.clone();
         let unit = Arc::new(Unit::new(config, served, neighbours, drain.clone()));
         let writes = Arc::clone(&unit.writes);
-        let limits = Limits { mailbox: 8192, at_once: 1024, ..Limits::default() };
+        let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
         let kept = Arc::clone(&unit);
         let factory = move || Actor::new(Arc::clone(&unit));
-        let mailbox = supervisor.host("sessions", Restart::default(), limits, factory);
+        let mailbox = supervisor.spawn(
+            "sessions",
+            Mode::KeepInFlight,
+            RestartPolicy::default(),
+            limits,
+            factory,
+        );
         Self { mailbox, bridge, writes, unit: kept }
     }
 

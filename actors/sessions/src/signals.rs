@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use actix::Message;
 use stream_protocol::{Cursor, Direction, Posted, SessionId};
-use stream_supervisor::{Handler, Me, Reply};
+use stream_supervisor::{Context, Handler, Reply};
 
 use crate::SessionsError;
 use crate::actor::Actor;
@@ -20,7 +20,11 @@ pub(crate) struct Write {
 }
 
 impl Handler<Write> for Actor {
-    fn handle(&mut self, write: &Write, _: &Me<Self>) -> Reply<Result<Vec<Cursor>, SessionsError>> {
+    fn handle(
+        &mut self,
+        write: &Write,
+        _: &Context<Self>,
+    ) -> Reply<Result<Vec<Cursor>, SessionsError>> {
         let Write { id, signals } = write;
         let bytes = signals.iter().map(|posted| posted.signal.as_str().len()).sum();
         if !locked(&self.unit.writes).admit(id, signals.len(), bytes, Instant::now()) {

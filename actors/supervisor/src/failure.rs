@@ -1,11 +1,11 @@
 use std::any::Any;
 use std::time::Duration;
 
-use crate::hook;
+use crate::panic_hook;
 
 /// Why an actor gave no answer. None of these says whether the work was done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Unavailable {
+pub enum AskError {
     /// The mailbox is full; the message was not queued.
     #[error("too much is queued")]
     Busy,
@@ -38,17 +38,17 @@ impl Failure {
             .map(|text| (*text).to_owned())
             .or_else(|| payload.downcast_ref::<String>().cloned());
         let text = text.unwrap_or_else(|| "without a message".to_owned());
-        Self::Panic(match hook::last_place() {
+        Self::Panic(match panic_hook::take_last_panic_location() {
             Some(place) => format!("{text} ({place})"),
             None => text,
         })
     }
 
     /// What the asker of the message in hand is told.
-    pub(crate) fn told(&self) -> Unavailable {
+    pub(crate) fn as_ask_error(&self) -> AskError {
         match self {
-            Self::Panic(_) | Self::Error(_) => Unavailable::Crashed,
-            Self::Deadline(_) => Unavailable::TimedOut,
+            Self::Panic(_) | Self::Error(_) => AskError::Crashed,
+            Self::Deadline(_) => AskError::TimedOut,
         }
     }
 }

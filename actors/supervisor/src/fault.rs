@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use actix::Message;
 
-use crate::worker::{Handler, Me, Reply, Worker};
+use crate::worker::{Context, Handler, Reply, Worker};
 
 /// A failure made on purpose, to see what the users of an actor see then.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,7 +13,8 @@ pub enum Fault {
     Error,
     /// An answer never comes; on a thread of its own, the handler blocks it for a minute.
     Hang,
-    /// The same, with this deadline instead of [`Limits::handler`](crate::Limits::handler).
+    /// The same, with this deadline instead of
+    /// [`Limits::handler_timeout`](crate::Limits::handler_timeout).
     HangFor(Duration),
     /// A handler blocks its thread and never returns: nothing but the end of the process helps an
     /// actor that has none of its own.
@@ -28,19 +29,19 @@ impl Message for Fault {
 const BLOCKED: Duration = Duration::from_secs(60);
 
 impl<W: Worker> Handler<Fault> for W {
-    fn limit(fault: &Fault) -> Option<Duration> {
+    fn timeout(fault: &Fault) -> Option<Duration> {
         match fault {
             Fault::HangFor(limit) => Some(*limit),
             _ => None,
         }
     }
 
-    fn handle(&mut self, fault: &Fault, me: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, fault: &Fault, ctx: &Context<Self>) -> Reply<()> {
         match fault {
             Fault::Panic => panic!("crashed on request"),
-            Fault::Error => me.fail("failed on request"),
-            Fault::Hang if me.may_block() => std::thread::sleep(BLOCKED),
-            Fault::HangFor(limit) if me.may_block() => std::thread::sleep(2 * *limit),
+            Fault::Error => ctx.fail("failed on request"),
+            Fault::Hang if ctx.may_block() => std::thread::sleep(BLOCKED),
+            Fault::HangFor(limit) if ctx.may_block() => std::thread::sleep(2 * *limit),
             Fault::Hang | Fault::HangFor(_) => return Reply::later(std::future::pending()),
             Fault::Wedge => loop {
                 std::thread::park();

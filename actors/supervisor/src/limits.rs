@@ -5,26 +5,26 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Messages queued or in work; one more is refused as busy.
-    pub mailbox: usize,
+    pub mailbox_capacity: usize,
     /// Answers in progress at the same time; further ones wait for a slot. On a thread of its own
     /// a worker has one at a time, whatever this says.
-    pub at_once: usize,
+    pub max_concurrent: usize,
     /// An answer that takes longer is cancelled and counts as a failure.
-    pub handler: Duration,
+    pub handler_timeout: Duration,
     /// An asker waits no longer than this, queueing included.
-    pub answer: Duration,
+    pub ask_timeout: Duration,
     /// A worker that takes longer to become ready has failed.
-    pub start: Duration,
+    pub start_timeout: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            mailbox: 1024,
-            at_once: 256,
-            handler: Duration::from_secs(20),
-            answer: Duration::from_secs(25),
-            start: Duration::from_secs(30),
+            mailbox_capacity: 1024,
+            max_concurrent: 256,
+            handler_timeout: Duration::from_secs(20),
+            ask_timeout: Duration::from_secs(25),
+            start_timeout: Duration::from_secs(30),
         }
     }
 }

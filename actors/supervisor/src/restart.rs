@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 /// With the defaults, an actor that fails whenever it is rebuilt is restarted three times at once,
 /// then after 50 ms, 100 ms … up to 5 s, and is escalated after about half a minute.
 #[derive(Clone, Copy, Debug)]
-pub struct Restart {
+pub struct RestartPolicy {
     /// How many failures in a row are answered by a restart at once.
-    pub immediate: u32,
+    pub max_immediate: u32,
     /// The pause after the first failure beyond those; doubles with each further one.
     pub first_pause: Duration,
     /// The pauses grow no longer than this.
     pub longest_pause: Duration,
     /// An actor that ran this long after a restart is healthy: its failures count from one again.
-    pub healthy_after: Duration,
+    pub reset_after: Duration,
     /// How many restarts within `window` are the actor's own affair; one more failure is the
     /// parent's.
     pub intensity: u32,
@@ -24,13 +24,13 @@ pub struct Restart {
     pub window: Duration,
 }
 
-impl Default for Restart {
+impl Default for RestartPolicy {
     fn default() -> Self {
         Self {
-            immediate: 3,
+            max_immediate: 3,
             first_pause: Duration::from_millis(50),
             longest_pause: Duration::from_secs(5),
-            healthy_after: Duration::from_secs(10),
+            reset_after: Duration::from_secs(10),
             intensity: 15,
             window: Duration::from_secs(60),
         }
@@ -39,41 +39,41 @@ impl Default for Restart {
 
 /// What is to be done about a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Verdict {
+pub(crate) enum Decision {
     /// Rebuild after this long.
-    Rebuild(Duration),
+    Restart(Duration),
     /// Wait for what the parent decides.
     Escalate,
 }
 
 /// The failures of one actor so far.
-pub(crate) struct History {
-    policy: Restart,
-    in_a_row: u32,
+pub(crate) struct RestartHistory {
+    policy: RestartPolicy,
+    consecutive: u32,
     /// When the worker last was, or is to be, rebuilt.
     rebuilt: Option<Instant>,
-    recent: Window,
+    recent: SlidingWindow,
 }
 
-impl History {
-    pub(crate) fn new(policy: Restart) -> Self {
-        Self { policy, in_a_row: 0, rebuilt: None, recent: Window::default() }
+impl RestartHistory {
+    pub(crate) fn new(policy: RestartPolicy) -> Self {
+        Self { policy, consecutive: 0, rebuilt: None, recent: SlidingWindow::default() }
     }
 
     /// Counts a failure at `now`. `jitter`, between 0 and 1, takes up to a fifth off a pause, so
     /// that neighbours that failed together return apart.
-    pub(crate) fn failed(&mut self, now: Instant, jitter: impl FnOnce() -> f64) -> Verdict {
-        if !self.recent.admits(now, self.policy.intensity, self.policy.window) {
-            return Verdict::Escalate;
+    pub(crate) fn failed(&mut self, now: Instant, jitter: impl FnOnce() -> f64) -> Decision {
+        if !self.recent.try_record(now, self.policy.intensity, self.policy.window) {
+            return Decision::Escalate;
         }
         let healthy =
-            |rebuilt: Instant| now.saturating_duration_since(rebuilt) >= self.policy.healthy_after;
+            |rebuilt: Instant| now.saturating_duration_since(rebuilt) >= self.policy.reset_after;
         if self.rebuilt.is_some_and(healthy) {
-            self.in_a_row = 0;
+            self.consecutive = 0;
         }
-        self.in_a_row = self.in_a_row.saturating_add(1);
+        self.consecutive = self.consecutive.saturating_add(1);
 
-        let pause = match self.in_a_row.saturating_sub(self.policy.immediate) {
+        let pause = match self.consecutive.saturating_sub(self.policy.max_immediate) {
             0 => Duration::ZERO,
             doublings => {
                 let factor = 2u32.saturating_pow(doublings - 1);
@@ -83,22 +83,22 @@ impl History {
             }
         };
         self.rebuilt = Some(now + pause);
-        Verdict::Rebuild(pause)
+        Decision::Restart(pause)
     }
 
     /// Begins anew: the parent has taken the matter over.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Self::new(self.policy);
     }
 }
 
 /// What happened within the last while.
 #[derive(Default)]
-pub(crate) struct Window(VecDeque<Instant>);
+pub(crate) struct SlidingWindow(VecDeque<Instant>);
 
-impl Window {
+impl SlidingWindow {
     /// Counts one more at `now`, unless there were `most` within `window` already.
-    pub(crate) fn admits(&mut self, now: Instant, most: u32, window: Duration) -> bool {
+    pub(crate) fn try_record(&mut self, now: Instant, most: u32, window: Duration) -> bool {
         while self.0.front().is_some_and(|then| now.saturating_duration_since(*then) >= window) {
             self.0.pop_front();
         }
@@ -109,7 +109,7 @@ impl Window {
         admitted
     }
 
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.0.clear();
     }
 }
@@ -118,20 +118,20 @@ impl Window {
 mod tests {
     use super::*;
 
-    fn pause(history: &mut History, now: Instant, jitter: f64) -> Duration {
+    fn pause(history: &mut RestartHistory, now: Instant, jitter: f64) -> Duration {
         match history.failed(now, || jitter) {
-            Verdict::Rebuild(pause) => pause,
-            Verdict::Escalate => panic!("escalated"),
+            Decision::Restart(pause) => pause,
+            Decision::Escalate => panic!("escalated"),
         }
     }
 
     #[test]
     fn the_first_restarts_are_immediate_and_then_pauses_double_up_to_the_longest() {
-        let mut history = History::new(Restart {
-            immediate: 2,
+        let mut history = RestartHistory::new(RestartPolicy {
+            max_immediate: 2,
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(5),
-            ..Restart::default()
+            ..RestartPolicy::default()
         });
         let now = Instant::now();
         let pauses: Vec<_> = (0..6).map(|_| pause(&mut history, now, 0.0).as_secs()).collect();
@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_healthy_while_forgives() {
-        let mut history = History::new(Restart { immediate: 1, ..Restart::default() });
+        let mut history =
+            RestartHistory::new(RestartPolicy { max_immediate: 1, ..RestartPolicy::default() });
         let mut now = Instant::now();
         assert_eq!(pause(&mut history, now, 0.0), Duration::ZERO);
         assert!(pause(&mut history, now, 0.0) > Duration::ZERO);
@@ -150,8 +151,9 @@ mod tests {
 
     #[test]
     fn jitter_shortens_by_a_fifth_at_most_and_never_overflows() {
-        let policy = Restart { immediate: 0, intensity: u32::MAX, ..Restart::default() };
-        let mut history = History::new(policy);
+        let policy =
+            RestartPolicy { max_immediate: 0, intensity: u32::MAX, ..RestartPolicy::default() };
+        let mut history = RestartHistory::new(policy);
         for _ in 0..100 {
             pause(&mut history, Instant::now(), 1.0);
         }
@@ -161,24 +163,24 @@ mod tests {
 
     #[test]
     fn one_failure_too_many_in_a_window_is_the_parents_and_an_old_one_does_not_count() {
-        let policy = Restart { intensity: 2, ..Restart::default() };
-        let mut history = History::new(policy);
+        let policy = RestartPolicy { intensity: 2, ..RestartPolicy::default() };
+        let mut history = RestartHistory::new(policy);
         let start = Instant::now();
-        assert_ne!(history.failed(start, || 0.0), Verdict::Escalate);
+        assert_ne!(history.failed(start, || 0.0), Decision::Escalate);
         let later = start + policy.window / 2;
-        assert_ne!(history.failed(later, || 0.0), Verdict::Escalate);
-        assert_eq!(history.failed(later, || 0.0), Verdict::Escalate);
-        assert_ne!(history.failed(start + policy.window, || 0.0), Verdict::Escalate);
-        history.forget();
-        assert_ne!(history.failed(start + policy.window, || 0.0), Verdict::Escalate);
+        assert_ne!(history.failed(later, || 0.0), Decision::Escalate);
+        assert_eq!(history.failed(later, || 0.0), Decision::Escalate);
+        assert_ne!(history.failed(start + policy.window, || 0.0), Decision::Escalate);
+        history.reset();
+        assert_ne!(history.failed(start + policy.window, || 0.0), Decision::Escalate);
     }
 
     #[test]
     fn a_hopeless_actor_is_escalated_within_a_minute() {
-        let mut history = History::new(Restart::default());
+        let mut history = RestartHistory::new(RestartPolicy::default());
         let start = Instant::now();
         let mut now = start;
-        while let Verdict::Rebuild(pause) = history.failed(now, || 0.0) {
+        while let Decision::Restart(pause) = history.failed(now, || 0.0) {
             now += pause;
             assert!(now - start < Duration::from_secs(60));
         }

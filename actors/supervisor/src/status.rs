@@ -6,9 +6,9 @@ use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 
+use crate::capacity::Capacity;
+use crate::dedicated::LeakedThreads;
 use crate::failure::Failure;
-use crate::gauge::Gauge;
-use crate::thread::Abandoned;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -64,12 +64,12 @@ pub struct LastFailure {
     pub cause: String,
 }
 
-/// The record that host, guard and supervisor share about one actor.
+/// The record that cell, runner and supervisor share about one actor.
 pub(crate) struct Record {
     pub(crate) name: &'static str,
     group: String,
     restarts: AtomicU64,
-    pub(crate) abandoned: Abandoned,
+    pub(crate) abandoned: LeakedThreads,
     latest: Mutex<Latest>,
 }
 
@@ -88,7 +88,7 @@ impl Record {
             failure: None,
             built: Instant::now(),
         };
-        let (restarts, abandoned) = (AtomicU64::new(0), Abandoned::default());
+        let (restarts, abandoned) = (AtomicU64::new(0), LeakedThreads::default());
         Self { name, group, restarts, abandoned, latest: Mutex::new(latest) }
     }
 
@@ -138,7 +138,7 @@ impl Record {
         self.latest().state = state;
     }
 
-    pub(crate) fn status(&self, gauge: &Gauge) -> ActorStatus {
+    pub(crate) fn status(&self, capacity: &Capacity) -> ActorStatus {
         let latest = self.latest();
         ActorStatus {
             name: self.name,
@@ -147,10 +147,10 @@ impl Record {
             restarts: self.restarts.load(Relaxed),
             failures: latest.failures,
             last_failure: latest.failure.clone(),
-            depth: gauge.depth(),
-            high_water: gauge.high_water(),
-            capacity: gauge.capacity(),
-            refused: gauge.refused(),
+            depth: capacity.depth(),
+            high_water: capacity.high_water(),
+            capacity: capacity.bound(),
+            refused: capacity.refused(),
             abandoned: self.abandoned.number(),
             uptime: latest.built.elapsed().as_secs(),
         }

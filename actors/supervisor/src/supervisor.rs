@@ -10,29 +10,38 @@ use actix::{Addr, Arbiter, Context};
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
-use crate::answers::Answers;
-use crate::core::{Child, Core};
+use crate::capacity::Capacity;
+use crate::cell::{ActorCell, Placement};
 use crate::failure::Failure;
+use crate::failure_tracker::{FailureTracker, ParentLink};
 use crate::fault::Fault;
-use crate::gauge::Gauge;
-use crate::guard::Guard;
-use crate::hook;
-use crate::host::{Home, Host};
-use crate::ledger::{Ledger, Upward};
+use crate::in_flight::InFlight;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
-use crate::restart::Restart;
+use crate::panic_hook;
+use crate::registry::{Child, Registry};
+use crate::restart::RestartPolicy;
+use crate::runner::Runner;
 use crate::status::{ActorStatus, Record};
 use crate::tasks::counted;
 use crate::tree::{Node, Policy, Tree};
-use crate::warden::Watch;
+use crate::watchdog::WatchdogConfig;
 use crate::worker::Worker;
+
+/// What becomes of the other answers in progress when an actor fails.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// They are cancelled: their askers get [`AskError::Crashed`](crate::AskError::Crashed).
+    CancelOnRestart,
+    /// They run on, for they own what they need.
+    KeepInFlight,
+}
 
 /// Starts actors, rebuilds what fails, and tells how they are. Cheap to clone; when the last clone
 /// is gone, nobody decides about escalations any more.
 #[derive(Clone)]
 pub struct Supervisor {
-    core: Arc<Core>,
+    registry: Arc<Registry>,
     group: Node,
     /// The names from the root to this group, joined by `/`.
     path: Arc<str>,
@@ -47,77 +56,66 @@ impl Default for Supervisor {
 impl Supervisor {
     /// Makes the root of a tree.
     pub fn new(policy: Policy) -> Self {
-        Self::watched(policy, Watch::default())
+        Self::with_watchdog(policy, WatchdogConfig::default())
     }
 
-    /// Makes the root of a tree whose own thread is as patient as `watch` says.
-    pub fn watched(policy: Policy, watch: Watch) -> Self {
-        Self { core: Core::new(policy, watch), group: Tree::ROOT, path: "".into() }
+    /// Makes the root of a tree whose own thread is as patient as `watchdog` says.
+    pub fn with_watchdog(policy: Policy, watchdog: WatchdogConfig) -> Self {
+        Self { registry: Registry::new(policy, watchdog), group: Tree::ROOT, path: "".into() }
     }
 
     /// Makes a group under this one, itself a supervisor: it deals with its own actors by `policy`,
     /// and escalates as they do.
     pub fn group(&self, name: &str, policy: Policy) -> Self {
-        let group = self.core.add_group(self.group, policy);
+        let group = self.registry.add_group(self.group, policy);
         let path = match &*self.path {
             "" => name.into(),
             above => format!("{above}/{name}").into(),
         };
-        Self { core: Arc::clone(&self.core), group, path }
+        Self { registry: Arc::clone(&self.registry), group, path }
     }
 
-    /// Starts an actor that a failure restarts as a whole: its other answers in progress are
-    /// cancelled, their askers get [`Unavailable::Crashed`](crate::Unavailable::Crashed). Needs a
+    /// Starts an actor; `mode` says what a failure does to its other answers in progress. Needs a
     /// running actix system.
-    pub fn guard<W: Worker>(
+    pub fn spawn<W: Worker>(
         &self,
         name: &'static str,
-        restart: Restart,
+        mode: Mode,
+        restart: RestartPolicy,
         limits: Limits,
         factory: impl Fn() -> W + Send + 'static,
     ) -> Mailbox<W> {
-        self.start(name, restart, limits, move |_| Home::here(factory, false))
-    }
-
-    /// Starts an actor whose other answers in progress outlive a failure. Needs a running actix
-    /// system.
-    pub fn host<W: Worker>(
-        &self,
-        name: &'static str,
-        restart: Restart,
-        limits: Limits,
-        factory: impl Fn() -> W + Send + 'static,
-    ) -> Mailbox<W> {
-        self.start(name, restart, limits, move |_| Home::here(factory, true))
+        let keeps_in_flight = mode == Mode::KeepInFlight;
+        self.start(name, restart, limits, move |_| Placement::local(factory, keeps_in_flight))
     }
 
     /// Starts an actor whose handlers may block: the worker has a thread of its own and deals with
-    /// one message at a time. A handler past [`Limits::handler`] cannot be cancelled: its thread is
-    /// left behind and a new one takes over, so what it still does happens late, perhaps beside
-    /// what the next worker does. Only for work that may be done twice. Needs a running actix
-    /// system.
-    pub fn thread<W: Worker>(
+    /// one message at a time. A handler past [`Limits::handler_timeout`] cannot be cancelled: its
+    /// thread is left behind and a new one takes over, so what it still does happens late, perhaps
+    /// beside what the next worker does. Only for work that may be done twice. Needs a running
+    /// actix system.
+    pub fn spawn_blocking<W: Worker>(
         &self,
         name: &'static str,
-        restart: Restart,
+        restart: RestartPolicy,
         limits: Limits,
         factory: impl Fn() -> W + Send + Sync + 'static,
     ) -> Mailbox<W> {
         self.start(name, restart, limits, move |record| {
-            Home::thread(factory, record.abandoned.clone())
+            Placement::dedicated(factory, record.abandoned.clone())
         })
     }
 
     /// Returns how every actor here and in the groups below is, in the order they were started.
     pub fn status(&self) -> Vec<ActorStatus> {
-        self.core.status(self.group)
+        self.registry.status(self.group)
     }
 
     /// Ends, with the cause, when the supervisor can do no more: the program is then to stop in
     /// order and to exit with [`EX_SOFTWARE`](crate::EX_SOFTWARE). If it has not after
-    /// [`Watch::drain`], the supervisor's own thread ends it.
+    /// [`WatchdogConfig::drain`], the supervisor's own thread ends it.
     pub fn fatal(&self) -> impl Future<Output = String> + use<> {
-        let mut fatal = self.core.fatal();
+        let mut fatal = self.registry.fatal();
         async move {
             match fatal.wait_for(Option::is_some).await.map(|cause| cause.clone()) {
                 Ok(Some(cause)) => cause,
@@ -136,19 +134,19 @@ impl Supervisor {
     /// Makes the actor called `name` (or `group/name`) fail `times` in a row, as if by messages
     /// queued now; returns whether there is one. For tests of what its users see.
     pub fn inject(&self, name: &str, fault: Fault, times: u32) -> bool {
-        self.core.inject(name, fault, times)
+        self.registry.inject(name, fault, times)
     }
 
     /// From now on every failure is answered by a restart at once and none is escalated: for tests
     /// that crash an actor more often than any real one should.
-    pub fn never_tire(&self) {
-        self.core.drill.tireless.store(true, Relaxed);
+    pub fn disable_escalation(&self) {
+        self.registry.hooks.always_restart.store(true, Relaxed);
     }
 
     /// From now on no restart waits for a pause, and all else is as the policies say: for tests of
     /// what follows when an actor fails too often.
-    pub fn never_pause(&self) {
-        self.core.drill.hasty.store(true, Relaxed);
+    pub fn disable_backoff(&self) {
+        self.registry.hooks.no_backoff.store(true, Relaxed);
     }
 
     /// Stops all actors in order, the last one started first. Each is refused further messages,
@@ -157,58 +155,64 @@ impl Supervisor {
     /// `deadline`.
     pub async fn shut_down(&self, deadline: Duration) {
         let until = Instant::now() + deadline;
-        let mut nodes = self.core.started(self.group);
+        let mut nodes = self.registry.started(self.group);
         while let Some(node) = nodes.pop() {
             let left = until.saturating_duration_since(Instant::now());
             let share = if nodes.is_empty() { left } else { left / 2 };
-            if let Some((name, finished)) = self.core.finish(node)
+            if let Some((name, finished)) = self.registry.finish(node)
                 && tokio::time::timeout(share, finished).await.is_err()
             {
                 log::warn!("actor {name} did not finish within {share:?}");
             }
-            self.core.end(node);
+            self.registry.end(node);
         }
     }
 
     /// Stops all actors at once, the last one started first.
     pub fn stop(&self) {
-        self.core.started(self.group).into_iter().rev().for_each(|node| self.core.end(node));
+        self.registry
+            .started(self.group)
+            .into_iter()
+            .rev()
+            .for_each(|node| self.registry.end(node));
     }
 
     fn start<W: Worker>(
         &self,
         name: &'static str,
-        restart: Restart,
+        restart: RestartPolicy,
         limits: Limits,
-        home: impl FnOnce(&Record) -> Home<W> + Send + 'static,
+        placement: impl FnOnce(&Record) -> Placement<W> + Send + 'static,
     ) -> Mailbox<W> {
         let record = Arc::new(Record::new(name, self.path.to_string()));
-        let gauge = Arc::new(Gauge::new(limits.mailbox));
+        let capacity = Arc::new(Capacity::new(limits.mailbox_capacity));
         // The bound of this channel is not what bounds us: see the crate doc.
         let (sender, receiver) = channel::channel(1);
-        let mailbox = Mailbox::new(Addr::new(sender), Arc::clone(&gauge), limits.answer);
-        let (orders, ordered) = mpsc::unbounded_channel();
+        let mailbox = Mailbox::new(Addr::new(sender), Arc::clone(&capacity), limits.ask_timeout);
+        let (commands, received) = mpsc::unbounded_channel();
 
-        self.core.add(self.group, |node| {
+        self.registry.add(self.group, |node| {
             let arbiter = Arbiter::new();
-            let (own, noted, counted) = (mailbox.clone(), Arc::clone(&record), Arc::clone(&gauge));
-            let (events, drill) = (self.core.events.clone(), Arc::clone(&self.core.drill));
+            let (own, noted, counted) =
+                (mailbox.clone(), Arc::clone(&record), Arc::clone(&capacity));
+            let (events, hooks) = (self.registry.events.clone(), Arc::clone(&self.registry.hooks));
             arbiter.spawn_fn(move || {
-                hook::supervise_this_thread();
-                let home = home(&noted);
-                let ledger = Ledger::new(noted, restart, Upward { node, events, drill });
-                let answers = Answers::new(&limits);
-                let (noted, running) = (Rc::clone(&ledger), Rc::clone(&answers));
-                let host = Host::new(home, limits, own, noted, running);
+                panic_hook::install_on_this_thread();
+                let placement = placement(&noted);
+                let tracker =
+                    FailureTracker::new(noted, restart, ParentLink { node, events, hooks });
+                let in_flight = InFlight::new(&limits);
+                let (noted, running) = (Rc::clone(&tracker), Rc::clone(&in_flight));
+                let cell = ActorCell::new(placement, limits, own, noted, running);
                 let context = Context::with_receiver(receiver);
-                run(Guard::new(context, host, answers, ordered, ledger, counted));
+                run(Runner::new(context, cell, in_flight, received, tracker, counted));
             });
             let (injected, finished) = (mailbox.clone(), mailbox.clone());
             Child {
                 record,
-                gauge,
+                capacity,
                 arbiter: Some(arbiter),
-                orders,
+                commands,
                 inject: Box::new(move |fault| injected.inject(fault)),
                 finish: Box::new(move |done| finished.finish(done)),
             }
@@ -219,7 +223,7 @@ impl Supervisor {
 
 /// Runs `work` on this thread for as long as it takes, outside of any actor: a connection, say. A
 /// panic in it is logged with `what` and ends only it.
-pub fn detached(what: &'static str, work: impl Future<Output = ()> + 'static) {
+pub fn spawn_detached(what: &'static str, work: impl Future<Output = ()> + 'static) {
     run(async move {
         if let Err(payload) = AssertUnwindSafe(work).catch_unwind().await {
             log::error!("{what} failed: {}", Failure::panic(&*payload));

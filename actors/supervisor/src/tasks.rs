@@ -7,7 +7,7 @@ static TASKS: AtomicUsize = AtomicUsize::new(0);
 
 /// Returns how many tasks of this process were begun through this crate and have not ended: actors,
 /// their timers and background work, and what is [detached](crate::detached).
-pub fn tasks() -> usize {
+pub fn live_tasks() -> usize {
     TASKS.load(Relaxed)
 }
 

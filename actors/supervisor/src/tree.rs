@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::restart::Window;
+use crate::restart::SlidingWindow;
 
 /// What a group does about a child that failed too often.
 #[derive(Clone, Copy, Debug)]
@@ -38,9 +38,9 @@ pub(crate) struct Node(pub(crate) usize);
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Action {
     /// Throw the state away and read no message until rebuilt.
-    Park(Node),
+    Suspend(Node),
     /// Build fresh state; the next one is rebuilt when this one is ready.
-    Rebuild(Node),
+    Restart(Node),
     /// Nobody is left who could help.
     GiveUp,
 }
@@ -57,7 +57,7 @@ struct Entry {
 struct Group {
     policy: Policy,
     children: Vec<Node>,
-    recent: Window,
+    recent: SlidingWindow,
 }
 
 impl Tree {
@@ -88,7 +88,7 @@ impl Tree {
     pub(crate) fn escalated(&mut self, mut child: Node, now: Instant) -> Vec<Action> {
         while let Some(parent) = self.0[child.0].parent {
             if let Some(group) = &mut self.0[parent.0].group
-                && group.recent.admits(now, group.policy.intensity, group.policy.window)
+                && group.recent.try_record(now, group.policy.intensity, group.policy.window)
             {
                 return self.restart(child, parent);
             }
@@ -101,10 +101,10 @@ impl Tree {
         let actors: Vec<_> = self
             .restarted_with(child, parent)
             .into_iter()
-            .flat_map(|node| self.forgiven(node))
+            .flat_map(|node| self.reset_subtree(node))
             .collect();
-        let parked = actors.iter().rev().map(|actor| Action::Park(*actor));
-        parked.chain(actors.iter().map(|actor| Action::Rebuild(*actor))).collect()
+        let parked = actors.iter().rev().map(|actor| Action::Suspend(*actor));
+        parked.chain(actors.iter().map(|actor| Action::Restart(*actor))).collect()
     }
 
     fn restarted_with(&self, child: Node, parent: Node) -> Vec<Node> {
@@ -117,19 +117,19 @@ impl Tree {
     }
 
     /// Returns the actors at or under `node` in the order of their start; its groups begin anew.
-    fn forgiven(&mut self, node: Node) -> Vec<Node> {
+    fn reset_subtree(&mut self, node: Node) -> Vec<Node> {
         if let Some(group) = &mut self.0[node.0].group {
-            group.recent.forget();
+            group.recent.reset();
         }
-        self.below(node, |tree, child| tree.forgiven(child))
+        self.descend(node, |tree, child| tree.reset_subtree(child))
     }
 
     /// Returns the actors at or under `node` in the order of their start.
     pub(crate) fn actors(&mut self, node: Node) -> Vec<Node> {
-        self.below(node, |tree, child| tree.actors(child))
+        self.descend(node, |tree, child| tree.actors(child))
     }
 
-    fn below(&mut self, node: Node, each: impl Fn(&mut Self, Node) -> Vec<Node>) -> Vec<Node> {
+    fn descend(&mut self, node: Node, each: impl Fn(&mut Self, Node) -> Vec<Node>) -> Vec<Node> {
         match self.0[node.0].group.as_ref().map(|group| group.children.clone()) {
             Some(children) => children.into_iter().flat_map(|child| each(self, child)).collect(),
             None => vec![node],
@@ -139,7 +139,7 @@ impl Tree {
 
 impl Group {
     fn new(policy: Policy) -> Self {
-        Self { policy, children: Vec::new(), recent: Window::default() }
+        Self { policy, children: Vec::new(), recent: SlidingWindow::default() }
     }
 }
 

@@ -3,38 +3,38 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix::Message;
 use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use crate::cell::WorkerFailed;
 use crate::failure::Failure;
-use crate::host::Failed;
 use crate::mailbox::Mailbox;
 use crate::tasks::counted;
-
-/// Work that takes time and owns all it needs.
-pub type Pending<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// The state of an actor: built by its factory, thrown away when it fails, seen by nobody else.
 pub trait Worker: Sized + Unpin + 'static {
     /// Called on fresh state, at the start and after every restart, before its next message.
-    fn started(&mut self, _me: &Me<Self>) {}
+    fn started(&mut self, _ctx: &Context<Self>) {}
 
     /// Returns what has to succeed before the first message is read, if anything. The mailbox fills
-    /// meanwhile. An error, or more time than [`Limits::start`](crate::Limits::start), is a failure
-    /// like any other.
-    fn ready(&mut self, _me: &Me<Self>) -> Option<Pending<Result<(), String>>> {
+    /// meanwhile. An error, or more time than
+    /// [`Limits::start_timeout`](crate::Limits::start_timeout), is a failure like any other.
+    fn ready(
+        &mut self,
+        _ctx: &Context<Self>,
+    ) -> Option<LocalBoxFuture<'static, Result<(), String>>> {
         None
     }
 
     /// Called when the program ends, after the last message; returns what is left to do, if
     /// anything. It is cut short at the deadline of the shutdown.
-    fn stopping(&mut self, _me: &Me<Self>) -> Option<Pending<()>> {
+    fn stopping(&mut self, _ctx: &Context<Self>) -> Option<LocalBoxFuture<'static, ()>> {
         None
     }
 }
@@ -46,24 +46,24 @@ pub trait Handler<M: Message>: Worker {
     const IDEMPOTENT: bool = false;
 
     /// Returns how long the answer to `message` may take, if that is not
-    /// [`Limits::handler`](crate::Limits::handler).
-    fn limit(_message: &M) -> Option<Duration> {
+    /// [`Limits::handler_timeout`](crate::Limits::handler_timeout).
+    fn timeout(_message: &M) -> Option<Duration> {
         None
     }
 
     /// Returns the answer, or a future that owns all it needs to find it. The message is borrowed,
     /// so that it outlives a failure.
-    fn handle(&mut self, message: &M, me: &Me<Self>) -> Reply<M::Result>;
+    fn handle(&mut self, message: &M, ctx: &Context<Self>) -> Reply<M::Result>;
 }
 
 /// An answer: at once, or later.
 ///
 /// A later answer runs beside other messages, under the deadline of
-/// [`Limits::handler`](crate::Limits::handler); what it wants changed in the state it tells the
-/// actor in a message.
+/// [`Limits::handler_timeout`](crate::Limits::handler_timeout); what it wants changed in the state
+/// it tells the actor in a message.
 pub enum Reply<T> {
     Now(T),
-    Later(Pending<T>),
+    Later(LocalBoxFuture<'static, T>),
 }
 
 impl<T> Reply<T> {
@@ -79,7 +79,7 @@ impl<T> From<T> for Reply<T> {
 }
 
 /// What a worker can do beside answering: timers and background work that end with this state.
-pub struct Me<W: Worker> {
+pub struct Context<W: Worker> {
     mailbox: Mailbox<W>,
     incarnation: u64,
     may_block: bool,
@@ -89,10 +89,10 @@ pub struct Me<W: Worker> {
 #[derive(Default)]
 struct Inner {
     tasks: RefCell<JoinSet<()>>,
-    doom: Cell<Option<String>>,
+    fatal_error: Cell<Option<String>>,
 }
 
-impl<W: Worker> Clone for Me<W> {
+impl<W: Worker> Clone for Context<W> {
     fn clone(&self) -> Self {
         let Self { mailbox, incarnation, may_block, inner } = self;
         let (mailbox, inner) = (mailbox.clone(), Rc::clone(inner));
@@ -100,7 +100,7 @@ impl<W: Worker> Clone for Me<W> {
     }
 }
 
-impl<W: Worker> Me<W> {
+impl<W: Worker> Context<W> {
     pub(crate) fn new(mailbox: Mailbox<W>, incarnation: u64, may_block: bool) -> Self {
         Self { mailbox, incarnation, may_block, inner: Rc::default() }
     }
@@ -118,7 +118,7 @@ impl<W: Worker> Me<W> {
         M: Message + Send + Sync + 'static,
         M::Result: Send,
     {
-        self.mailbox.tell_past_the_bound(message);
+        self.mailbox.tell_unbounded(message);
     }
 
     /// Tells the worker `message` once, `delay` from now, unless it is rebuilt before.
@@ -128,10 +128,10 @@ impl<W: Worker> Me<W> {
         M: Message + Send + Sync + 'static,
         M::Result: Send,
     {
-        let me = self.clone();
+        let ctx = self.clone();
         self.spawn(async move {
             tokio::time::sleep(delay).await;
-            me.tell(message);
+            ctx.tell(message);
         });
     }
 
@@ -165,7 +165,7 @@ impl<W: Worker> Me<W> {
         while tasks.try_join_next().is_some() {}
         tasks.spawn_local(counted(async move {
             if let Err(payload) = AssertUnwindSafe(work).catch_unwind().await {
-                mailbox.report(Failed::new(incarnation, Failure::panic(&*payload)));
+                mailbox.report(WorkerFailed::new(incarnation, Failure::panic(&*payload)));
             }
         }));
     }
@@ -174,14 +174,14 @@ impl<W: Worker> Me<W> {
     /// handler does so is answered first, unless it is idempotent and tried again.
     pub fn fail(&self, cause: impl Into<String>) {
         let cause = cause.into();
-        self.inner.doom.set(Some(cause.clone()));
+        self.inner.fatal_error.set(Some(cause.clone()));
         // Outside a handler nobody looks at the above; inside, this comes too late and is ignored.
-        self.mailbox.report(Failed::new(self.incarnation, Failure::Error(cause)));
+        self.mailbox.report(WorkerFailed::new(self.incarnation, Failure::Error(cause)));
     }
 
     /// Returns the cause if the worker has declared that it cannot go on.
-    pub(crate) fn doom(&self) -> Option<Failure> {
-        self.inner.doom.take().map(Failure::Error)
+    pub(crate) fn fatal_error(&self) -> Option<Failure> {
+        self.inner.fatal_error.take().map(Failure::Error)
     }
 
     /// Whether handlers may block the thread they run on.

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use stream_supervisor::{
-    ActorState, Fault, Handler, Limits, Mailbox, Me, Policy, Reply, Restart, Supervisor,
-    Unavailable, Worker,
+    ActorState, AskError, Context, Fault, Handler, Limits, Mailbox, Mode, Policy, Reply,
+    RestartPolicy, Supervisor, Worker,
 };
 
 /// Answers with what it is asked.
@@ -27,7 +27,7 @@ enum Ask {
 }
 
 impl Handler<Ask> for Echo {
-    fn handle(&mut self, ask: &Ask, _: &Me<Self>) -> Reply<u32> {
+    fn handle(&mut self, ask: &Ask, _: &Context<Self>) -> Reply<u32> {
         match *ask {
             Ask::Now(number) => number.into(),
             Ask::Later(number) => Reply::later(async move {
@@ -44,7 +44,7 @@ impl Handler<Ask> for Echo {
 struct Tasks;
 
 impl Handler<Tasks> for Echo {
-    fn handle(&mut self, _: &Tasks, _: &Me<Self>) -> Reply<usize> {
+    fn handle(&mut self, _: &Tasks, _: &Context<Self>) -> Reply<usize> {
         tokio::runtime::Handle::current().metrics().num_alive_tasks().into()
     }
 }
@@ -92,16 +92,17 @@ fn after_a_storm_all_is_as_before() {
 
 /// Two actors of each shape, which any failure rebuilds at once or escalates.
 fn start(supervisor: &Supervisor) -> Vec<Mailbox<Echo>> {
-    let restart = Restart { immediate: u32::MAX, intensity: 100, ..Restart::default() };
-    let limits = Limits { handler: Duration::from_millis(200), ..Limits::default() };
+    let restart =
+        RestartPolicy { max_immediate: u32::MAX, intensity: 100, ..RestartPolicy::default() };
+    let limits = Limits { handler_timeout: Duration::from_millis(200), ..Limits::default() };
     let [one, two, three, four, five, six] = NAMES;
     vec![
-        supervisor.guard(one, restart, limits, || Echo),
-        supervisor.host(two, restart, limits, || Echo),
-        supervisor.thread(three, restart, limits, || Echo),
-        supervisor.guard(four, restart, limits, || Echo),
-        supervisor.host(five, restart, limits, || Echo),
-        supervisor.thread(six, restart, limits, || Echo),
+        supervisor.spawn(one, Mode::CancelOnRestart, restart, limits, || Echo),
+        supervisor.spawn(two, Mode::KeepInFlight, restart, limits, || Echo),
+        supervisor.spawn_blocking(three, restart, limits, || Echo),
+        supervisor.spawn(four, Mode::CancelOnRestart, restart, limits, || Echo),
+        supervisor.spawn(five, Mode::KeepInFlight, restart, limits, || Echo),
+        supervisor.spawn_blocking(six, restart, limits, || Echo),
     ]
 }
 
@@ -126,7 +127,7 @@ async fn rage(supervisor: &Supervisor, actors: &[Mailbox<Echo>], storm: Duration
         for actor in actors {
             match actor.ask(ask).await {
                 Ok(answer) => assert_eq!(answer, number),
-                Err(Unavailable::Crashed | Unavailable::TimedOut) => {}
+                Err(AskError::Crashed | AskError::TimedOut) => {}
                 Err(other) => panic!("{other}"),
             }
         }

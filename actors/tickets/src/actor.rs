@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use actix::Message;
 use stream_bridge::{Bridge, SealedError, change_sealed, follow_sealed};
 use stream_pki::{Seal, Tickets};
-use stream_supervisor::{Handler, Me, Reply, Worker};
+use stream_supervisor::{Context, Handler, Reply, Worker};
 
 use crate::Config;
 use crate::keys::{ADD_AT_MOST_EVERY, Key, Keys};
@@ -44,11 +44,11 @@ impl Actor {
     }
 
     /// Adds a key in the background. Followers, this unit among them, hear of it from NATS.
-    fn add(&self, me: &Me<Self>) {
+    fn add(&self, ctx: &Context<Self>) {
         let (bridge, seal) = (self.bridge.clone(), Arc::clone(&self.seal));
         let (record, state) = (self.config.record, self.config.state.clone());
         let added = Arc::clone(&self.added);
-        me.spawn(async move {
+        ctx.spawn(async move {
             let now = SystemTime::now();
             let fresh = Key::fresh(now);
             let edit = |keys: &mut Keys| {
@@ -85,11 +85,11 @@ impl From<SealedError> for NotAdded {
 }
 
 impl Worker for Actor {
-    fn started(&mut self, me: &Me<Self>) {
+    fn started(&mut self, ctx: &Context<Self>) {
         let (bridge, seal) = (self.bridge.clone(), Arc::clone(&self.seal));
         let (record, state) = (self.config.record, self.config.state.clone());
-        let told = me.clone();
-        me.spawn(async move {
+        let told = ctx.clone();
+        ctx.spawn(async move {
             let first = || Ok(Keys::first(SystemTime::now()));
             let tell = |keys: Result<Keys, SealedError>| {
                 told.tell(Loaded(keys.map_err(|error| error.sentence())));
@@ -105,11 +105,11 @@ impl Worker for Actor {
 struct Loaded(Result<Keys, String>);
 
 impl Handler<Loaded> for Actor {
-    fn handle(&mut self, Loaded(keys): &Loaded, me: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, Loaded(keys): &Loaded, ctx: &Context<Self>) -> Reply<()> {
         if let Ok(keys) = keys {
             self.tickets.share(keys.for_servers());
             if keys.are_due(SystemTime::now()) && self.may_add() {
-                self.add(me);
+                self.add(ctx);
             }
         }
         let trouble = keys.as_ref().err().cloned();

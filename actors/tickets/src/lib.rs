@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use stream_bridge::Bridge;
 use stream_pki::{Seal, SecretError, Tickets};
-use stream_supervisor::{Limits, Restart, Supervisor};
+use stream_supervisor::{Limits, Mode, RestartPolicy, Supervisor};
 
 use actor::Actor;
 
@@ -45,6 +45,12 @@ pub fn start(
         let (config, tickets) = (config.clone(), tickets.clone());
         Actor::new(config, tickets, bridge.clone(), Arc::clone(&seal), Arc::clone(&added))
     };
-    supervisor.guard("tickets", Restart::default(), Limits::default(), factory);
+    supervisor.spawn(
+        "tickets",
+        Mode::CancelOnRestart,
+        RestartPolicy::default(),
+        Limits::default(),
+        factory,
+    );
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use actix::Message;
 use stream_bridge::{Bridge, BridgeError, SealedError, follow_sealed};
 use stream_pki::Seal;
-use stream_supervisor::{Handler, Me, Reply, Worker};
+use stream_supervisor::{Context, Handler, Reply, Worker};
 use tokio::time::timeout_at;
 
 use crate::keyring::Keyring;
@@ -92,17 +92,17 @@ impl Actor {
 }
 
 impl Worker for Actor {
-    fn started(&mut self, me: &Me<Self>) {
+    fn started(&mut self, ctx: &Context<Self>) {
         let (config, bridge) = (self.config.clone(), self.bridge.clone());
         let (seal, name) = (Arc::clone(&self.seal), self.side.record());
-        let told = me.clone();
-        me.spawn(async move {
+        let told = ctx.clone();
+        ctx.spawn(async move {
             let first = || Keyring::first(&config.first_root_key);
             let tell = |keys: Result<_, _>| told.tell(Loaded(keys.map(Arc::new).map_err(Arc::new)));
             follow_sealed(&bridge, &seal, name, first, &config.state, tell).await;
         });
-        let (bridge, place, told) = (self.bridge.clone(), self.kept.place.clone(), me.clone());
-        me.spawn(async move {
+        let (bridge, place, told) = (self.bridge.clone(), self.kept.place.clone(), ctx.clone());
+        ctx.spawn(async move {
             revoked::follow(&bridge, &place, |read| told.tell(Listed(read))).await;
         });
     }
@@ -119,7 +119,7 @@ pub(crate) struct Loaded(pub(crate) Result<Arc<Keyring>, Arc<SealedError>>);
 struct Listed(Result<Arc<Revoked>, BridgeError>);
 
 impl Handler<Loaded> for Actor {
-    fn handle(&mut self, Loaded(keys): &Loaded, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, Loaded(keys): &Loaded, _: &Context<Self>) -> Reply<()> {
         let trouble = keys.as_ref().err().cloned();
         if let Ok(keys) = keys {
             self.kept.keys.set(Arc::clone(keys), Instant::now());
@@ -132,7 +132,7 @@ impl Handler<Loaded> for Actor {
 }
 
 impl Handler<Listed> for Actor {
-    fn handle(&mut self, Listed(read): &Listed, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, Listed(read): &Listed, _: &Context<Self>) -> Reply<()> {
         let trouble = read.as_ref().err().cloned();
         if let Ok(revoked) = read {
             self.kept.revoked.set(Arc::clone(revoked), Instant::now());
@@ -156,7 +156,7 @@ fn report(what: &str, before: Option<String>, now: Option<String>) {
 }
 
 impl Handler<Mint> for Actor {
-    fn handle(&mut self, mint: &Mint, _: &Me<Self>) -> Reply<Result<Minted, TokensError>> {
+    fn handle(&mut self, mint: &Mint, _: &Context<Self>) -> Reply<Result<Minted, TokensError>> {
         let minted = self.known().and_then(|(keys, revoked)| {
             authority::mint(&keys, &revoked, self.side, mint, SystemTime::now())
         });
@@ -173,7 +173,7 @@ pub(crate) struct MintAgain {
 }
 
 impl Handler<MintAgain> for Actor {
-    fn handle(&mut self, ask: &MintAgain, _: &Me<Self>) -> Reply<Result<Minted, TokensError>> {
+    fn handle(&mut self, ask: &MintAgain, _: &Context<Self>) -> Reply<Result<Minted, TokensError>> {
         let minted = self.known().and_then(|(keys, revoked)| {
             let now = SystemTime::now();
             authority::mint_again(&keys, &revoked, self.side, &ask.id, &ask.mint, now)
@@ -191,7 +191,7 @@ pub(crate) struct Renew {
 }
 
 impl Handler<Renew> for Actor {
-    fn handle(&mut self, ask: &Renew, _: &Me<Self>) -> Reply<Result<Minted, TokensError>> {
+    fn handle(&mut self, ask: &Renew, _: &Context<Self>) -> Reply<Result<Minted, TokensError>> {
         let minted = self.known().and_then(|(keys, revoked)| {
             let now = SystemTime::now();
             authority::renew(&keys, &revoked, self.side, &ask.claims, ask.expires, now)
@@ -201,7 +201,7 @@ impl Handler<Renew> for Actor {
 }
 
 impl Handler<Verify> for Actor {
-    fn handle(&mut self, ask: &Verify, _: &Me<Self>) -> Reply<Result<Claims, TokensError>> {
+    fn handle(&mut self, ask: &Verify, _: &Context<Self>) -> Reply<Result<Claims, TokensError>> {
         let claims = self.known().and_then(|(keys, revoked)| {
             let macaroon = ask.macaroon.as_ref().ok_or(TokensError::Invalid)?;
             let now = SystemTime::now();
@@ -213,7 +213,7 @@ impl Handler<Verify> for Actor {
 }
 
 impl Handler<Ready> for Actor {
-    fn handle(&mut self, _: &Ready, _: &Me<Self>) -> Reply<Result<(), TokensError>> {
+    fn handle(&mut self, _: &Ready, _: &Context<Self>) -> Reply<Result<(), TokensError>> {
         self.known().map(drop).into()
     }
 }

@@ -1,6 +1,6 @@
 use stream_bridge::{BridgeError, SealedError};
 use stream_pki::SecretError;
-use stream_supervisor::Unavailable;
+use stream_supervisor::AskError;
 
 /// Why there is no token, or why it does not open the door.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub enum TokensError {
     #[error(transparent)]
     Config(#[from] SecretError),
     #[error("the token authority is unavailable")]
-    Unavailable(#[from] Unavailable),
+    Unavailable(#[from] AskError),
 }
 
 impl From<&SealedError> for TokensError {

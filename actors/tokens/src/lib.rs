@@ -30,7 +30,7 @@ use stream_bridge::Bridge;
 use stream_macaroon::Macaroon;
 use stream_pki::Seal;
 use stream_protocol::{Op, Role, SessionId, TokenKind};
-use stream_supervisor::{Limits, Mailbox, Restart, Supervisor};
+use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
 use zeroize::Zeroizing;
 
 pub use attenuate::{AttenuateError, attenuate};
@@ -202,8 +202,11 @@ impl Tokens {
             let (config, bridge) = (config.clone(), bridge.clone());
             Actor::new(config, side, bridge, Arc::clone(&seal), known.clone())
         };
-        let (restart, limits) = (Restart::default(), Limits::default());
-        Self { mailbox: supervisor.guard("tokens", restart, limits, factory), kept }
+        let (restart, limits) = (RestartPolicy::default(), Limits::default());
+        Self {
+            mailbox: supervisor.spawn("tokens", Mode::CancelOnRestart, restart, limits, factory),
+            kept,
+        }
     }
 
     /// Returns a fresh token. Refuses a subject that is none, an account that is revoked, and an

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use actix::Message;
 use stream_bridge::change_sealed;
 use stream_protocol::subjects::Bucket;
-use stream_supervisor::{Handler, Me, Reply};
+use stream_supervisor::{Context, Handler, Reply};
 use zeroize::Zeroizing;
 
 use crate::actor::{Actor, Loaded};
@@ -59,21 +59,21 @@ impl Actor {
     /// Applies `edit` to the root keys and returns them.
     fn change(
         &self,
-        me: &Me<Self>,
+        ctx: &Context<Self>,
         edit: impl Fn(&mut Keyring) -> Result<(), TokensError> + 'static,
     ) -> impl Future<Output = Result<Arc<Keyring>, TokensError>> + 'static {
-        let (bridge, seal, me) = (self.bridge.clone(), Arc::clone(&self.seal), me.clone());
+        let (bridge, seal, ctx) = (self.bridge.clone(), Arc::clone(&self.seal), ctx.clone());
         let (name, state) = (self.side.record(), self.config.state.clone());
         async move {
             let keys = Arc::new(change_sealed(&bridge, &seal, name, &state, edit).await?);
-            me.tell(Loaded(Ok(Arc::clone(&keys))));
+            ctx.tell(Loaded(Ok(Arc::clone(&keys))));
             Ok(keys)
         }
     }
 }
 
 impl Handler<Revoke> for Actor {
-    fn handle(&mut self, ask: &Revoke, _: &Me<Self>) -> Reply<Result<(), TokensError>> {
+    fn handle(&mut self, ask: &Revoke, _: &Context<Self>) -> Reply<Result<(), TokensError>> {
         let (bridge, revocation, life) = (self.bridge.clone(), ask.revocation.clone(), ask.life);
         Reply::later(async move {
             let key = key(&revocation)?;
@@ -94,7 +94,7 @@ impl Handler<Pardon> for Actor {
     fn handle(
         &mut self,
         Pardon(revocation): &Pardon,
-        _: &Me<Self>,
+        _: &Context<Self>,
     ) -> Reply<Result<(), TokensError>> {
         let (bridge, revocation) = (self.bridge.clone(), revocation.clone());
         Reply::later(async move {
@@ -111,11 +111,11 @@ fn key(revocation: &Revocation) -> Result<String, TokensError> {
 }
 
 impl Handler<Rotate> for Actor {
-    fn handle(&mut self, ask: &Rotate, me: &Me<Self>) -> Reply<Result<KeyInfo, TokensError>> {
+    fn handle(&mut self, ask: &Rotate, ctx: &Context<Self>) -> Reply<Result<KeyInfo, TokensError>> {
         let now = SystemTime::now();
         let key = RootKey::fresh(now, ask.lead);
         let kid = key.kid.clone();
-        let change = self.change(me, move |keys| keys.add(key.clone(), now));
+        let change = self.change(ctx, move |keys| keys.add(key.clone(), now));
         Reply::later(async move {
             let list = change.await?.list(now);
             log::info!("tokens: rotated, the new root key is {kid}");
@@ -126,9 +126,9 @@ impl Handler<Rotate> for Actor {
 }
 
 impl Handler<Retire> for Actor {
-    fn handle(&mut self, ask: &Retire, me: &Me<Self>) -> Reply<Result<(), TokensError>> {
+    fn handle(&mut self, ask: &Retire, ctx: &Context<Self>) -> Reply<Result<(), TokensError>> {
         let (kid, now) = (ask.kid.clone(), SystemTime::now());
-        let change = self.change(me, move |keys| keys.retire(&kid, now));
+        let change = self.change(ctx, move |keys| keys.retire(&kid, now));
         let kid = ask.kid.clone();
         Reply::later(async move {
             change.await?;
@@ -139,13 +139,17 @@ impl Handler<Retire> for Actor {
 }
 
 impl Handler<Keys> for Actor {
-    fn handle(&mut self, _: &Keys, _: &Me<Self>) -> Reply<Result<Vec<KeyInfo>, TokensError>> {
+    fn handle(&mut self, _: &Keys, _: &Context<Self>) -> Reply<Result<Vec<KeyInfo>, TokensError>> {
         self.known().map(|(keys, _)| keys.list(SystemTime::now())).into()
     }
 }
 
 impl Handler<Inspect> for Actor {
-    fn handle(&mut self, ask: &Inspect, _: &Me<Self>) -> Reply<Result<Inspection, TokensError>> {
+    fn handle(
+        &mut self,
+        ask: &Inspect,
+        _: &Context<Self>,
+    ) -> Reply<Result<Inspection, TokensError>> {
         let inspection = self.known().map(|(keys, revoked)| {
             inspect(&keys, &revoked, self.side, &ask.token, SystemTime::now())
         });

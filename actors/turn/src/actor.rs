@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use stream_bridge::{Bridge, SealedError, follow_sealed};
 use stream_pki::{Seal, random_bytes};
 use stream_protocol::IceServer;
-use stream_supervisor::{Handler, Me, Reply, Worker};
+use stream_supervisor::{Context, Handler, Reply, Worker};
 use tokio::time::sleep;
 
 use crate::config::DEFAULT_POOL;
@@ -87,8 +87,8 @@ impl Actor {
         Ok((at, self.live(at)?))
     }
 
-    async fn follow(vault: Vault, pool: usize, first: std::path::PathBuf, me: Me<Self>) {
-        let tell = |secrets: Result<_, _>| me.tell(Loaded(pool, secrets.map_err(Arc::new)));
+    async fn follow(vault: Vault, pool: usize, first: std::path::PathBuf, ctx: Context<Self>) {
+        let tell = |secrets: Result<_, _>| ctx.tell(Loaded(pool, secrets.map_err(Arc::new)));
         let first = || Secrets::first(&first);
         let Vault { bridge, seal, record, state } = vault;
         follow_sealed(&bridge, &seal, &record, first, &state, tell).await;
@@ -99,7 +99,7 @@ impl Actor {
         ways: Ways,
         (pool, at): (usize, usize),
         period: Duration,
-        me: Me<Self>,
+        ctx: Context<Self>,
     ) {
         // Two probes and the time they take are done within two periods.
         let within = PROBE_WITHIN.min(period / 4);
@@ -117,7 +117,7 @@ impl Actor {
                 end.map_err(|why| format!("over {}: {why}", way.name()))
             });
             let end = join_all(probes).await.into_iter().collect();
-            me.tell(Told(pool, at, end));
+            ctx.tell(Told(pool, at, end));
             tokio::time::sleep_until(begun + period.mul_f64(0.65 + 0.15 * chance)).await;
         }
     }
@@ -131,13 +131,13 @@ fn record(pool: &Pool) -> String {
 }
 
 impl Worker for Actor {
-    fn started(&mut self, me: &Me<Self>) {
+    fn started(&mut self, ctx: &Context<Self>) {
         for (at, (pool, vault)) in self.pools.iter().zip(&self.vaults).enumerate() {
-            me.spawn(Self::follow(vault.clone(), at, pool.first_secret.clone(), me.clone()));
+            ctx.spawn(Self::follow(vault.clone(), at, pool.first_secret.clone(), ctx.clone()));
             for server in 0..pool.servers.len() {
                 let (kept, ways) = (self.kept.clone(), Arc::clone(&self.ways));
                 let period = Duration::from_secs(self.config.probe_s);
-                me.spawn(Self::probe_for_ever(kept, ways, (at, server), period, me.clone()));
+                ctx.spawn(Self::probe_for_ever(kept, ways, (at, server), period, ctx.clone()));
             }
         }
     }
@@ -154,7 +154,7 @@ struct Loaded(usize, Result<Secrets, Arc<SealedError>>);
 struct Told(usize, usize, Result<(), String>);
 
 impl Handler<Loaded> for Actor {
-    fn handle(&mut self, Loaded(pool, secrets): &Loaded, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, Loaded(pool, secrets): &Loaded, _: &Context<Self>) -> Reply<()> {
         let trouble = match secrets {
             Ok(secrets) => {
                 self.kept.lock().loaded(*pool, Arc::new(Live::new(secrets.clone())));
@@ -179,7 +179,7 @@ impl Handler<Loaded> for Actor {
 }
 
 impl Handler<Told> for Actor {
-    fn handle(&mut self, Told(pool, server, end): &Told, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, Told(pool, server, end): &Told, _: &Context<Self>) -> Reply<()> {
         let change = self.kept.lock().probed(*pool, *server, end.is_ok());
         let name = self.pools[*pool].servers[*server].name();
         match (change, end) {
@@ -195,7 +195,7 @@ impl Handler<IssueIceServers> for Actor {
     fn handle(
         &mut self,
         ask: &IssueIceServers,
-        _: &Me<Self>,
+        _: &Context<Self>,
     ) -> Reply<Result<Vec<IceServer>, TurnError>> {
         let troubles = || (0..self.pools.len()).map(|pool| self.trouble(pool));
         // One pool whose secret is known is enough.
@@ -210,14 +210,14 @@ impl Handler<IssueIceServers> for Actor {
 }
 
 impl Handler<Ready> for Actor {
-    fn handle(&mut self, _: &Ready, _: &Me<Self>) -> Reply<Result<(), TurnError>> {
+    fn handle(&mut self, _: &Ready, _: &Context<Self>) -> Reply<Result<(), TurnError>> {
         let trouble = (0..self.pools.len()).find_map(|pool| self.trouble(pool));
         trouble.map_or(Ok(()), Err).into()
     }
 }
 
 impl Handler<AskRelays> for Actor {
-    fn handle(&mut self, _: &AskRelays, _: &Me<Self>) -> Reply<Result<(), TurnError>> {
+    fn handle(&mut self, _: &AskRelays, _: &Context<Self>) -> Reply<Result<(), TurnError>> {
         match self.kept.lock().least_bad() {
             None => Ok(()),
             Some(name) => Err(TurnError::NoGoodRelay(name.to_owned())),
@@ -227,7 +227,7 @@ impl Handler<AskRelays> for Actor {
 }
 
 impl Handler<Probe> for Actor {
-    fn handle(&mut self, _: &Probe, _: &Me<Self>) -> Reply<Result<Vec<Probed>, TurnError>> {
+    fn handle(&mut self, _: &Probe, _: &Context<Self>) -> Reply<Result<Vec<Probed>, TurnError>> {
         let lives = (0..self.pools.len()).map(|pool| self.live(pool));
         let lives = match lives.collect::<Result<Vec<_>, _>>() {
             Ok(lives) => lives,
@@ -263,18 +263,18 @@ impl Handler<Rotate> for Actor {
     fn handle(
         &mut self,
         Rotate(name): &Rotate,
-        me: &Me<Self>,
+        ctx: &Context<Self>,
     ) -> Reply<Result<Rotation, TurnError>> {
         let at = match self.pool(name) {
             Ok((at, _)) => at,
             Err(error) => return Err(error).into(),
         };
-        let (vault, pools, me) = (self.vaults[at].clone(), Arc::clone(&self.pools), me.clone());
+        let (vault, pools, ctx) = (self.vaults[at].clone(), Arc::clone(&self.pools), ctx.clone());
         let (ways, lifetime_s) = (Arc::clone(&self.ways), self.config.lifetime_s);
         Reply::later(async move {
             let pool = (&pools[at], ways[at].as_slice());
             let (secrets, rotation) = rotation::rotate(&vault, pool, lifetime_s).await?;
-            me.tell(Loaded(at, Ok(secrets)));
+            ctx.tell(Loaded(at, Ok(secrets)));
             Ok(rotation)
         })
     }
@@ -284,18 +284,18 @@ impl Handler<Retire> for Actor {
     fn handle(
         &mut self,
         Retire(name): &Retire,
-        me: &Me<Self>,
+        ctx: &Context<Self>,
     ) -> Reply<Result<Vec<String>, TurnError>> {
         let (at, live) = match self.pool(name) {
             Ok(found) => found,
             Err(error) => return Err(error).into(),
         };
-        let (vault, pools, me) = (self.vaults[at].clone(), Arc::clone(&self.pools), me.clone());
+        let (vault, pools, ctx) = (self.vaults[at].clone(), Arc::clone(&self.pools), ctx.clone());
         let ways = Arc::clone(&self.ways);
         Reply::later(async move {
             let pool = (&pools[at], ways[at].as_slice());
             let (secrets, accepting) = rotation::retire(&vault, pool, &live.secrets).await?;
-            me.tell(Loaded(at, Ok(secrets)));
+            ctx.tell(Loaded(at, Ok(secrets)));
             Ok(accepting)
         })
     }
@@ -305,7 +305,7 @@ impl Handler<Drain> for Actor {
     fn handle(
         &mut self,
         Drain { server, drained }: &Drain,
-        me: &Me<Self>,
+        ctx: &Context<Self>,
     ) -> Reply<Result<(), TurnError>> {
         let is_in = |pool: &Pool| pool.servers.iter().any(|known| known.name() == server);
         let Some(at) = self.pools.iter().position(is_in) else {
@@ -314,7 +314,7 @@ impl Handler<Drain> for Actor {
         if *drained && !self.kept.lock().has_another(server) {
             return Err(TurnError::Refused(format!("{server} is the only relay left"))).into();
         }
-        let (vault, me) = (self.vaults[at].clone(), me.clone());
+        let (vault, ctx) = (self.vaults[at].clone(), ctx.clone());
         let (server, drained) = (server.clone(), *drained);
         Reply::later(async move {
             let secrets = vault.change(|secrets| {
@@ -324,7 +324,7 @@ impl Handler<Drain> for Actor {
                 };
                 Ok(())
             });
-            me.tell(Loaded(at, Ok(secrets.await?)));
+            ctx.tell(Loaded(at, Ok(secrets.await?)));
             log::info!("relay {server} is {}", if drained { "drained" } else { "in use again" });
             Ok(())
         })

@@ -1,6 +1,6 @@
 use stream_bridge::SealedError;
 use stream_pki::SecretError;
-use stream_supervisor::Unavailable;
+use stream_supervisor::AskError;
 
 /// Why there are no ICE servers, or why an operator's wish was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +24,7 @@ pub enum TurnError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error("TURN credentials are unavailable")]
-    Unavailable(#[from] Unavailable),
+    Unavailable(#[from] AskError),
 }
 
 impl From<&SealedError> for TurnError {

@@ -30,7 +30,7 @@ use actix::Message;
 use stream_bridge::Bridge;
 use stream_pki::Seal;
 use stream_protocol::{IceServer, SessionId};
-use stream_supervisor::{Limits, Mailbox, Restart, Supervisor};
+use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
 
 pub use config::{Config, Pool, Server};
 pub use credential::{Credential, Signer};
@@ -97,7 +97,13 @@ impl Turn {
         let factory = move || {
             Actor::new(config.clone(), &bridge, seal.as_ref(), Arc::clone(&ways), kept.clone())
         };
-        let mailbox = supervisor.guard("turn", Restart::default(), Limits::default(), factory);
+        let mailbox = supervisor.spawn(
+            "turn",
+            Mode::CancelOnRestart,
+            RestartPolicy::default(),
+            Limits::default(),
+            factory,
+        );
         Ok(Self { mailbox, lifetime })
     }
 

@@ -170,7 +170,7 @@ async fn steadily() -> anyhow::Result<(Samples, Samples)> {
     for _ in 0..STEADY {
         tick.tick().await;
         let (gateway, done) = (gateway.clone(), done.clone());
-        stream_supervisor::detached("a session of the bench", async move {
+        stream_supervisor::spawn_detached("a session of the bench", async move {
             // Nobody listens any more once the bench has failed.
             let _ = done.send(timeout(WITHIN, attach(&gateway)).await);
         });

@@ -12,7 +12,7 @@ use actix::Message;
 use anyhow::{Context, ensure};
 use futures_util::future::{join, join_all};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use stream_supervisor::{Mailbox, Unavailable};
+use stream_supervisor::{AskError, Mailbox};
 use tokio::sync::mpsc;
 
 use self::ours::{Echo, Ours};
@@ -244,7 +244,7 @@ async fn restart(actor: &Mailbox<Echo>) -> anyhow::Result<Samples> {
         let asked = Instant::now();
         let (crashed, answer) = join(actor.ask(Panic), actor.ask(Now(1))).await;
         times.push(asked.elapsed());
-        ensure!(crashed == Err(Unavailable::Crashed), "a panic was answered with {crashed:?}");
+        ensure!(crashed == Err(AskError::Crashed), "a panic was answered with {crashed:?}");
         ensure!(answer == Ok(1), "the next answer was {answer:?}");
     }
     Ok(times)
@@ -301,7 +301,7 @@ async fn answered_under_panics(actor: &Mailbox<Echo>) -> anyhow::Result<f64> {
     for _ in 0..PANICS {
         let some = || join_all((0..AROUND).map(|number| actor.ask(Now(number))));
         let (before, (crashed, after)) = join(some(), join(actor.ask(Panic), some())).await;
-        ensure!(crashed == Err(Unavailable::Crashed), "a panic was answered with {crashed:?}");
+        ensure!(crashed == Err(AskError::Crashed), "a panic was answered with {crashed:?}");
         for answers in [before, after] {
             answered +=
                 answers.into_iter().zip(0..).filter(|(got, sent)| *got == Ok(*sent)).count();

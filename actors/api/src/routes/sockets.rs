@@ -11,7 +11,7 @@ use stream_sessions::SessionsError;
 use stream_socket::{
     Carrier, CloseCode, Ears, End, Frames, Mouth, Near, close, keep_alive, open, open_for, persist,
 };
-use stream_supervisor::detached;
+use stream_supervisor::spawn_detached;
 use stream_tokens::Claims;
 
 use super::House;
@@ -53,7 +53,7 @@ pub(super) async fn master(
     let carrier = house.sessions.carrier(&id, frames(request.query_string())?, &near).await?;
     let (response, mouth, ears) =
         open(&request, payload).map_err(|_| ApiError::malformed(NO_SOCKET))?;
-    detached("an instance's socket", async move {
+    spawn_detached("an instance's socket", async move {
         carry(&house, carrier, reads, claims, mouth, ears).await;
     });
     Ok(response)
@@ -97,7 +97,7 @@ pub(super) async fn control(
     house.sessions.read(&id).await?;
     let (response, mouth, ears) =
         open_for(&request, payload, body::SMALL).map_err(|_| ApiError::malformed(NO_SOCKET))?;
-    detached("an instance's socket", async move {
+    spawn_detached("an instance's socket", async move {
         command(&house, id, after, reports, claims, mouth, ears).await;
     });
     Ok(response)

@@ -6,7 +6,7 @@ use proptest::prelude::{Just, any, prop, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Draw;
 
 use super::*;
-use crate::restart::{History, Restart, Verdict};
+use crate::restart::{Decision, RestartHistory, RestartPolicy};
 
 const UNIT: Duration = Duration::from_secs(1);
 
@@ -34,7 +34,7 @@ fn plan() -> impl Draw<Value = Plan> {
 }
 
 /// The root is always a group.
-fn house() -> impl Draw<Value = Plan> {
+fn inner() -> impl Draw<Value = Plan> {
     plan().prop_map(|plan| match plan {
         group @ Plan::Group { .. } => group,
         actor => Plan::Group {
@@ -52,7 +52,7 @@ type Place = Vec<usize>;
 /// The code under test, with the actors' own histories beside the tree.
 struct Real {
     tree: Tree,
-    histories: Vec<(Place, Node, History)>,
+    histories: Vec<(Place, Node, RestartHistory)>,
     start: Instant,
 }
 
@@ -83,8 +83,9 @@ impl Real {
                 Plan::Actor { intensity, window } => {
                     let node = self.tree.add_actor(parent);
                     let window = UNIT * *window;
-                    let restart = Restart { intensity: *intensity, window, ..Restart::default() };
-                    self.histories.push((place, node, History::new(restart)));
+                    let restart =
+                        RestartPolicy { intensity: *intensity, window, ..RestartPolicy::default() };
+                    self.histories.push((place, node, RestartHistory::new(restart)));
                 }
                 Plan::Group { strategy, intensity, window, children } => {
                     let policy = policy(*strategy, *intensity, *window);
@@ -98,7 +99,7 @@ impl Real {
     fn failed(&mut self, actor: usize, now: u32) -> Outcome {
         let now = self.start + UNIT * now;
         let (_, node, history) = &mut self.histories[actor];
-        if history.failed(now, || 0.0) != Verdict::Escalate {
+        if history.failed(now, || 0.0) != Decision::Escalate {
             return Outcome::ByItself;
         }
         let actions = self.tree.escalated(*node, now);
@@ -106,17 +107,17 @@ impl Real {
             return Outcome::GivenUp;
         }
         let parked = actions.iter().filter_map(|action| match action {
-            Action::Park(node) => Some(*node),
+            Action::Suspend(node) => Some(*node),
             _ => None,
         });
         let parked: Vec<_> = parked.collect();
-        let rebuilt: Vec<_> = parked.iter().rev().map(|node| Action::Rebuild(*node)).collect();
+        let rebuilt: Vec<_> = parked.iter().rev().map(|node| Action::Restart(*node)).collect();
         assert_eq!(actions[parked.len()..], rebuilt, "all are parked first, the last one first");
         let mut places = Vec::new();
         for node in parked {
             let known = self.histories.iter_mut().find(|(_, known, _)| *known == node);
             let (place, _, history) = known.expect("an actor");
-            history.forget();
+            history.reset();
             places.push(place.clone());
         }
         Outcome::Restarted(places)
@@ -148,7 +149,7 @@ impl Model<'_> {
     }
 
     /// Whether `place` may take care of one more failure at `now`.
-    fn admits(&self, place: &[usize], now: u32) -> bool {
+    fn try_record(&self, place: &[usize], now: u32) -> bool {
         let (Plan::Actor { intensity, window } | Plan::Group { intensity, window, .. }) =
             self.find(place);
         let handled = self.log.iter().rev().take_while(
@@ -161,13 +162,13 @@ impl Model<'_> {
     }
 
     fn failed(&mut self, actor: &[usize], now: u32) -> Outcome {
-        if self.admits(actor, now) {
+        if self.try_record(actor, now) {
             self.log.push(Entry::Handled { at: actor.to_vec(), now });
             return Outcome::ByItself;
         }
         for depth in (0..actor.len()).rev() {
             let (parent, child) = (&actor[..depth], actor[depth]);
-            if !self.admits(parent, now) {
+            if !self.try_record(parent, now) {
                 continue;
             }
             self.log.push(Entry::Handled { at: parent.to_vec(), now });
@@ -205,7 +206,7 @@ fn actors_below(plan: &Plan, place: &[usize]) -> Vec<Place> {
 proptest! {
     #[test]
     fn restarts_escalations_and_their_order_are_those_of_the_model(
-        plan in house(),
+        plan in inner(),
         schedule in vec((any::<prop::sample::Index>(), 0..6u32), 0..120),
     ) {
         let mut real = Real::new(&plan);
@@ -229,10 +230,10 @@ fn those_started_before_are_left_alone_and_those_after_are_rebuilt_in_order() {
     let mut tree = Tree::new(Policy::default());
     let actors: Vec<_> = (0..3).map(|_| tree.add_actor(Tree::ROOT)).collect();
     let expected = [
-        Action::Park(actors[2]),
-        Action::Park(actors[1]),
-        Action::Rebuild(actors[1]),
-        Action::Rebuild(actors[2]),
+        Action::Suspend(actors[2]),
+        Action::Suspend(actors[1]),
+        Action::Restart(actors[1]),
+        Action::Restart(actors[2]),
     ];
     assert_eq!(tree.escalated(actors[1], Instant::now()), expected);
 }

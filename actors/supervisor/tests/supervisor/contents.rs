@@ -2,39 +2,39 @@
 
 use futures_util::future::join_all;
 use proptest::prelude::*;
-use stream_supervisor::Unavailable;
+use stream_supervisor::AskError;
 
 use crate::counter::{Count, Fail, Fixture, SHAPES, limits, on, tireless, until};
 
 /// One of many messages that are sent without waiting for the answers.
 #[derive(Clone, Copy, Debug)]
-enum Letter {
+enum Sent {
     Count,
     Panic,
     Error,
 }
 
 /// What its asker gets.
-type Answer = Result<Option<u32>, Unavailable>;
+type Answer = Result<Option<u32>, AskError>;
 
-fn letter() -> impl Strategy<Value = Letter> {
-    prop_oneof![4 => Just(Letter::Count), 1 => Just(Letter::Panic), 1 => Just(Letter::Error)]
+fn sent() -> impl Strategy<Value = Sent> {
+    prop_oneof![4 => Just(Sent::Count), 1 => Just(Sent::Panic), 1 => Just(Sent::Error)]
 }
 
 /// Every message is answered, in order, by the state that its turn finds; a failure costs the
 /// state and, if it is a panic, the answer in hand.
-fn model(letters: &[Letter]) -> Vec<Answer> {
+fn model(sent: &[Sent]) -> Vec<Answer> {
     let mut count = 0;
-    let answers = letters.iter().map(|letter| match letter {
-        Letter::Count => {
+    let answers = sent.iter().map(|sent| match sent {
+        Sent::Count => {
             count += 1;
             Ok(Some(count))
         }
-        Letter::Panic => {
+        Sent::Panic => {
             count = 0;
-            Err(Unavailable::Crashed)
+            Err(AskError::Crashed)
         }
-        Letter::Error => {
+        Sent::Error => {
             count = 0;
             Ok(None)
         }
@@ -42,12 +42,12 @@ fn model(letters: &[Letter]) -> Vec<Answer> {
     answers.collect()
 }
 
-async fn played(fixture: &Fixture, letters: &[Letter]) -> Vec<Answer> {
+async fn played(fixture: &Fixture, sent: &[Sent]) -> Vec<Answer> {
     let counter = &fixture.counter;
-    let asked = letters.iter().map(async |letter| match letter {
-        Letter::Count => counter.ask(Count).await.map(Some),
-        Letter::Panic => counter.ask(Fail::Panic).await.map(|()| None),
-        Letter::Error => counter.ask(Fail::Error).await.map(|()| None),
+    let asked = sent.iter().map(async |sent| match sent {
+        Sent::Count => counter.ask(Count).await.map(Some),
+        Sent::Panic => counter.ask(Fail::Panic).await.map(|()| None),
+        Sent::Error => counter.ask(Fail::Error).await.map(|()| None),
     });
     join_all(asked).await
 }
@@ -57,15 +57,15 @@ proptest! {
 
     #[test]
     fn every_message_is_answered_in_order_whatever_fails_among_them(
-        letters in prop::collection::vec(letter(), 0..=limits().mailbox),
+        sent in prop::collection::vec(sent(), 0..=limits().mailbox_capacity),
     ) {
         // Thousands of backtraces would be most of what this does.
         std::panic::set_hook(Box::new(|_| {}));
-        let failures = letters.iter().filter(|letter| !matches!(letter, Letter::Count)).count();
+        let failures = sent.iter().filter(|sent| !matches!(sent, Sent::Count)).count();
         for shape in SHAPES {
             on(async {
                 let fixture = shape.fixture(tireless());
-                assert_eq!(played(&fixture, &letters).await, model(&letters), "{shape:?}");
+                assert_eq!(played(&fixture, &sent).await, model(&sent), "{shape:?}");
                 let as_many = |restarts: u64| restarts == failures as u64;
                 until(&fixture.supervisor, "counter", |actor| as_many(actor.restarts)).await;
                 let status = &fixture.supervisor.status()[0];

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use actix::{Message, System};
 use stream_supervisor::{
-    ActorStatus, Handler, Limits, Mailbox, Me, Policy, Reply, Restart, Strategy, Supervisor, Watch,
-    Worker,
+    ActorStatus, Context, Handler, Limits, Mailbox, Mode, Policy, Reply, RestartPolicy, Strategy,
+    Supervisor, WatchdogConfig, Worker,
 };
 use tokio::sync::Notify;
 
@@ -17,7 +17,7 @@ pub(crate) struct Counter {
 }
 
 impl Worker for Counter {
-    fn started(&mut self, _: &Me<Self>) {
+    fn started(&mut self, _: &Context<Self>) {
         self.built.fetch_add(1, SeqCst);
     }
 }
@@ -43,20 +43,20 @@ pub(crate) enum Fail {
 pub(crate) struct Wait(pub(crate) Arc<Notify>);
 
 impl Handler<Count> for Counter {
-    fn handle(&mut self, _: &Count, _: &Me<Self>) -> Reply<u32> {
+    fn handle(&mut self, _: &Count, _: &Context<Self>) -> Reply<u32> {
         self.count += 1;
         self.count.into()
     }
 }
 
 impl Handler<Fail> for Counter {
-    fn handle(&mut self, fail: &Fail, me: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, fail: &Fail, ctx: &Context<Self>) -> Reply<()> {
         match fail {
             Fail::Panic => panic!("on purpose"),
             Fail::PanicLater => return Reply::later(async { panic!("on purpose") }),
-            Fail::PanicInBackground => me.spawn(async { panic!("on purpose") }),
-            Fail::PanicOnTimer => me.after(Duration::from_millis(1), Fail::Panic),
-            Fail::Error => me.fail("on purpose"),
+            Fail::PanicInBackground => ctx.spawn(async { panic!("on purpose") }),
+            Fail::PanicOnTimer => ctx.after(Duration::from_millis(1), Fail::Panic),
+            Fail::Error => ctx.fail("on purpose"),
             Fail::Hang => return Reply::later(std::future::pending()),
         }
         ().into()
@@ -64,7 +64,7 @@ impl Handler<Fail> for Counter {
 }
 
 impl Handler<Wait> for Counter {
-    fn handle(&mut self, wait: &Wait, _: &Me<Self>) -> Reply<&'static str> {
+    fn handle(&mut self, wait: &Wait, _: &Context<Self>) -> Reply<&'static str> {
         let permission = Arc::clone(&wait.0);
         Reply::later(async move {
             permission.notified().await;
@@ -75,30 +75,35 @@ impl Handler<Wait> for Counter {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Shape {
-    Guard,
-    Host,
-    Thread,
+    CancelOnRestart,
+    KeepInFlight,
+    Blocking,
 }
 
-pub(crate) const SHAPES: [Shape; 3] = [Shape::Guard, Shape::Host, Shape::Thread];
+pub(crate) const SHAPES: [Shape; 3] =
+    [Shape::CancelOnRestart, Shape::KeepInFlight, Shape::Blocking];
 
 impl Shape {
     pub(crate) fn start<W: Worker>(
         self,
         supervisor: &Supervisor,
         name: &'static str,
-        restart: Restart,
+        restart: RestartPolicy,
         limits: Limits,
         factory: impl Fn() -> W + Send + Sync + 'static,
     ) -> Mailbox<W> {
         match self {
-            Self::Guard => supervisor.guard(name, restart, limits, factory),
-            Self::Host => supervisor.host(name, restart, limits, factory),
-            Self::Thread => supervisor.thread(name, restart, limits, factory),
+            Self::CancelOnRestart => {
+                supervisor.spawn(name, Mode::CancelOnRestart, restart, limits, factory)
+            }
+            Self::KeepInFlight => {
+                supervisor.spawn(name, Mode::KeepInFlight, restart, limits, factory)
+            }
+            Self::Blocking => supervisor.spawn_blocking(name, restart, limits, factory),
         }
     }
 
-    pub(crate) fn fixture(self, restart: Restart) -> Fixture {
+    pub(crate) fn fixture(self, restart: RestartPolicy) -> Fixture {
         let supervisor = Supervisor::default();
         let built = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&built);
@@ -121,21 +126,21 @@ pub(crate) fn counter() -> Counter {
 
 pub(crate) fn limits() -> Limits {
     Limits {
-        mailbox: 64,
-        handler: Duration::from_millis(200),
-        start: Duration::from_millis(500),
+        mailbox_capacity: 64,
+        handler_timeout: Duration::from_millis(200),
+        start_timeout: Duration::from_millis(500),
         ..Limits::default()
     }
 }
 
 /// Restarts at once, however often.
-pub(crate) fn tireless() -> Restart {
-    Restart { immediate: u32::MAX, intensity: u32::MAX, ..Restart::default() }
+pub(crate) fn tireless() -> RestartPolicy {
+    RestartPolicy { max_immediate: u32::MAX, intensity: u32::MAX, ..RestartPolicy::default() }
 }
 
 /// Escalates the first failure.
-pub(crate) fn helpless() -> Restart {
-    Restart { intensity: 0, ..Restart::default() }
+pub(crate) fn helpless() -> RestartPolicy {
+    RestartPolicy { intensity: 0, ..RestartPolicy::default() }
 }
 
 pub(crate) fn policy(strategy: Strategy, intensity: u32) -> Policy {
@@ -143,8 +148,8 @@ pub(crate) fn policy(strategy: Strategy, intensity: u32) -> Policy {
 }
 
 /// A watch that never ends the process of the tests.
-pub(crate) fn harmless() -> Watch {
-    Watch { exit: |_| {}, ..Watch::default() }
+pub(crate) fn harmless() -> WatchdogConfig {
+    WatchdogConfig { exit: |_| {}, ..WatchdogConfig::default() }
 }
 
 /// Runs `test` once for each shape, in an actix system.

@@ -7,8 +7,8 @@ use actix::Message;
 use futures_util::future::{join, join_all};
 use futures_util::{FutureExt, poll};
 use stream_supervisor::{
-    ActorState, Fault, Handler, Mailbox, Me, Reply, Restart, Strategy, Supervisor, Unavailable,
-    Worker,
+    ActorState, AskError, Context, Fault, Handler, Mailbox, Mode, Reply, RestartPolicy, Strategy,
+    Supervisor, Worker,
 };
 
 use crate::counter::{harmless, helpless, limits, on, policy, tireless, until};
@@ -32,7 +32,7 @@ impl Drop for Noted {
 }
 
 impl Worker for Noted {
-    fn started(&mut self, _: &Me<Self>) {
+    fn started(&mut self, _: &Context<Self>) {
         note(&self.log, "+", self.name);
     }
 }
@@ -47,7 +47,7 @@ fn note(log: &Log, what: &str, name: &str) {
 struct Echo(u32);
 
 impl Handler<Echo> for Noted {
-    fn handle(&mut self, echo: &Echo, _: &Me<Self>) -> Reply<u32> {
+    fn handle(&mut self, echo: &Echo, _: &Context<Self>) -> Reply<u32> {
         echo.0.into()
     }
 }
@@ -55,11 +55,11 @@ impl Handler<Echo> for Noted {
 fn start(
     supervisor: &Supervisor,
     name: &'static str,
-    restart: Restart,
+    restart: RestartPolicy,
     log: &Log,
 ) -> Mailbox<Noted> {
     let log = Arc::clone(log);
-    supervisor.host(name, restart, limits(), move || Noted {
+    supervisor.spawn(name, Mode::KeepInFlight, restart, limits(), move || Noted {
         name,
         log: Arc::clone(&log),
         panics_when_dropped: false,
@@ -85,7 +85,7 @@ fn restarts(supervisor: &Supervisor) -> Vec<u64> {
 fn one_for_one_restarts_the_actor_alone_and_keeps_its_mailbox() {
     on(async {
         let log = Log::default();
-        let supervisor = Supervisor::watched(policy(Strategy::OneForOne, 5), harmless());
+        let supervisor = Supervisor::with_watchdog(policy(Strategy::OneForOne, 5), harmless());
         let [_, second, _] = three(&supervisor, &log).await;
         supervisor.inject("second", Fault::Panic, 1);
         let queued = join_all((0..50).map(|n| second.ask(Echo(n)))).await;
@@ -99,7 +99,7 @@ fn one_for_one_restarts_the_actor_alone_and_keeps_its_mailbox() {
 fn rest_for_one_restarts_those_started_after_it_too_in_order() {
     on(async {
         let log = Log::default();
-        let supervisor = Supervisor::watched(policy(Strategy::RestForOne, 5), harmless());
+        let supervisor = Supervisor::with_watchdog(policy(Strategy::RestForOne, 5), harmless());
         let [first, second, third] = three(&supervisor, &log).await;
         supervisor.inject("second", Fault::Panic, 1);
         until(&supervisor, "third", |actor| actor.restarts == 1).await;
@@ -114,7 +114,7 @@ fn rest_for_one_restarts_those_started_after_it_too_in_order() {
 fn an_escalated_actor_is_parked_with_its_mailbox_until_somebody_decides() {
     on(async {
         let log = Log::default();
-        let supervisor = Supervisor::watched(policy(Strategy::RestForOne, 0), harmless());
+        let supervisor = Supervisor::with_watchdog(policy(Strategy::RestForOne, 0), harmless());
         let [first, second, _] = three(&supervisor, &log).await;
         let mut fatal = Box::pin(supervisor.fatal());
         assert!(poll!(&mut fatal).is_pending());
@@ -128,7 +128,7 @@ fn an_escalated_actor_is_parked_with_its_mailbox_until_somebody_decides() {
         assert_eq!(first.ask(Echo(3)).await, Ok(3), "the others serve on");
         assert!(supervisor.fatal().await.contains("crashed on request"), "it stays so");
         supervisor.shut_down(Duration::from_millis(50)).await;
-        assert_eq!(waiting.await, Err(Unavailable::Stopped));
+        assert_eq!(waiting.await, Err(AskError::Stopped));
     });
 }
 
@@ -136,7 +136,7 @@ fn an_escalated_actor_is_parked_with_its_mailbox_until_somebody_decides() {
 fn a_group_that_fails_too_often_is_restarted_by_its_parent() {
     on(async {
         let log = Log::default();
-        let root = Supervisor::watched(policy(Strategy::RestForOne, 1), harmless());
+        let root = Supervisor::with_watchdog(policy(Strategy::RestForOne, 1), harmless());
         let before = start(&root, "before", tireless(), &log);
         let group = root.group("group", policy(Strategy::OneForOne, 1));
         let actors = three(&group, &log).await;
@@ -168,19 +168,20 @@ fn a_group_that_fails_too_often_is_restarted_by_its_parent() {
 fn panics_while_an_escalation_is_handled_change_nothing_about_it() {
     on(async {
         let log = Log::default();
-        let supervisor = Supervisor::watched(policy(Strategy::RestForOne, 5), harmless());
+        let supervisor = Supervisor::with_watchdog(policy(Strategy::RestForOne, 5), harmless());
         let second = start(&supervisor, "second", helpless(), &log);
         let built = Arc::new(Mutex::new(0));
         let (noted, times) = (Arc::clone(&log), Arc::clone(&built));
-        let third = supervisor.guard("third", tireless(), limits(), move || {
-            let time = {
-                let mut times = times.lock().expect("not poisoned");
-                *times += 1;
-                *times
-            };
-            assert_ne!(time, 2, "no luck");
-            Noted { name: "third", log: Arc::clone(&noted), panics_when_dropped: time == 1 }
-        });
+        let third =
+            supervisor.spawn("third", Mode::CancelOnRestart, tireless(), limits(), move || {
+                let time = {
+                    let mut times = times.lock().expect("not poisoned");
+                    *times += 1;
+                    *times
+                };
+                assert_ne!(time, 2, "no luck");
+                Noted { name: "third", log: Arc::clone(&noted), panics_when_dropped: time == 1 }
+            });
         assert_eq!(third.ask(Echo(1)).await, Ok(1));
         supervisor.inject("second", Fault::Panic, 1);
         until(&supervisor, "third", |actor| actor.restarts == 2).await;
@@ -194,8 +195,8 @@ fn panics_while_an_escalation_is_handled_change_nothing_about_it() {
 fn a_supervisor_that_never_tires_escalates_nothing() {
     on(async {
         let log = Log::default();
-        let supervisor = Supervisor::watched(policy(Strategy::RestForOne, 0), harmless());
-        supervisor.never_tire();
+        let supervisor = Supervisor::with_watchdog(policy(Strategy::RestForOne, 0), harmless());
+        supervisor.disable_escalation();
         let [_, second, _] = three(&supervisor, &log).await;
         supervisor.inject("second", Fault::Panic, 60);
         assert_eq!(second.ask(Echo(1)).await, Ok(1));

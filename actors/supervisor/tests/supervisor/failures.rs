@@ -1,6 +1,6 @@
 //! Each kind of failure, made by the worker itself and injected from outside.
 
-use stream_supervisor::{Failures, Fault, Unavailable};
+use stream_supervisor::{AskError, Failures, Fault};
 
 use crate::counter::{Count, Fail, Fixture, Shape, each_shape, until};
 
@@ -9,7 +9,7 @@ const DEADLINE: Failures = Failures { panics: 0, deadlines: 1, errors: 0 };
 const ERROR: Failures = Failures { panics: 0, deadlines: 0, errors: 1 };
 
 /// Has the counter fail so, and looks at what its asker gets and what is counted.
-fn costs_the_state(fail: Fail, answer: Result<(), Unavailable>, counted: Failures) {
+fn costs_the_state(fail: Fail, answer: Result<(), AskError>, counted: Failures) {
     each_shape(async |Fixture { counter, supervisor, .. }| {
         assert_eq!(counter.ask(Count).await, Ok(1));
         assert_eq!(counter.ask(fail).await, answer);
@@ -21,7 +21,7 @@ fn costs_the_state(fail: Fail, answer: Result<(), Unavailable>, counted: Failure
 
 #[test]
 fn a_panic_after_an_await_restarts() {
-    costs_the_state(Fail::PanicLater, Err(Unavailable::Crashed), PANIC);
+    costs_the_state(Fail::PanicLater, Err(AskError::Crashed), PANIC);
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn an_error_declared_fatal_is_answered_and_restarts() {
 
 #[test]
 fn an_answer_past_its_deadline_is_cancelled_and_the_state_rebuilt() {
-    costs_the_state(Fail::Hang, Err(Unavailable::TimedOut), DEADLINE);
+    costs_the_state(Fail::Hang, Err(AskError::TimedOut), DEADLINE);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn injected_faults_are_failures_like_any_other() {
             assert_eq!(counter.ask(Count).await, Ok(1));
             let status = &supervisor.status()[0];
             assert_eq!(status.failures, counted);
-            let stuck = shape == Shape::Thread && fault == Fault::Hang;
+            let stuck = shape == Shape::Blocking && fault == Fault::Hang;
             assert_eq!(status.abandoned, usize::from(stuck));
         });
     }

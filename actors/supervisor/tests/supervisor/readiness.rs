@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use actix::Message;
 use futures_util::future::join;
-use stream_supervisor::{ActorState, Handler, Me, Pending, Reply, Supervisor, Worker};
+use stream_supervisor::{ActorState, Context, Handler, LocalBoxFuture, Reply, Supervisor, Worker};
 use tokio::sync::Notify;
 
 use crate::counter::{SHAPES, limits, on, tireless, until};
@@ -25,7 +25,7 @@ struct Slow {
 }
 
 impl Worker for Slow {
-    fn ready(&mut self, _: &Me<Self>) -> Option<Pending<Result<(), String>>> {
+    fn ready(&mut self, _: &Context<Self>) -> Option<LocalBoxFuture<'static, Result<(), String>>> {
         let way = self.ways.lock().expect("not poisoned").pop_front()?;
         let is_ready = Arc::clone(&self.is_ready);
         Some(Box::pin(async move {
@@ -47,7 +47,7 @@ impl Worker for Slow {
 struct IsReady;
 
 impl Handler<IsReady> for Slow {
-    fn handle(&mut self, _: &IsReady, _: &Me<Self>) -> Reply<bool> {
+    fn handle(&mut self, _: &IsReady, _: &Context<Self>) -> Reply<bool> {
         (*self.is_ready.lock().expect("not poisoned")).into()
     }
 }

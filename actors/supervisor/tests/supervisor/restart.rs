@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use stream_supervisor::{ActorState, Restart, Supervisor, Unavailable};
+use stream_supervisor::{ActorState, AskError, RestartPolicy, Supervisor};
 use tokio::sync::Notify;
 
 use crate::counter::{
@@ -17,7 +17,7 @@ fn a_panic_costs_the_state_and_the_message_in_hand_and_nothing_else() {
     each_shape(async |Fixture { supervisor, counter, built, .. }| {
         assert_eq!(counter.ask(Count).await, Ok(1));
         assert_eq!(counter.ask(Count).await, Ok(2));
-        assert_eq!(counter.ask(Fail::Panic).await, Err(Unavailable::Crashed));
+        assert_eq!(counter.ask(Fail::Panic).await, Err(AskError::Crashed));
         assert_eq!(counter.ask(Count).await, Ok(1), "the state is fresh");
         assert_eq!(built.load(SeqCst), 2);
 
@@ -35,7 +35,7 @@ fn what_is_queued_behind_a_panic_is_answered() {
         let panic = counter.ask(Fail::Panic);
         let queued = join_all((0..50).map(|_| counter.ask(Count)));
         let (panic, queued) = join(panic, queued).await;
-        assert_eq!(panic, Err(Unavailable::Crashed));
+        assert_eq!(panic, Err(AskError::Crashed));
         let expected: Vec<_> = (1..=50).map(Ok).collect();
         assert_eq!(queued, expected);
     });
@@ -50,7 +50,7 @@ fn hundreds_of_panics_under_load_lose_nothing_that_is_queued() {
             let (before, (panic, after)) =
                 join(before, join(counter.ask(Fail::Panic), after)).await;
             assert!(before.iter().all(Result::is_ok));
-            assert_eq!(panic, Err(Unavailable::Crashed));
+            assert_eq!(panic, Err(AskError::Crashed));
             assert_eq!(after, [Ok(1), Ok(2), Ok(3), Ok(4), Ok(5)]);
         }
         let status = &supervisor.status()[0];
@@ -60,14 +60,15 @@ fn hundreds_of_panics_under_load_lose_nothing_that_is_queued() {
 
 #[test]
 fn answers_in_progress_outlive_a_panic_of_a_host_and_are_cancelled_by_a_guard() {
-    let expected = [(Shape::Host, Ok("done")), (Shape::Guard, Err(Unavailable::Crashed))];
+    let expected =
+        [(Shape::KeepInFlight, Ok("done")), (Shape::CancelOnRestart, Err(AskError::Crashed))];
     for (shape, expected) in expected {
         on(async {
             let Fixture { counter, supervisor: _supervisor, .. } = shape.fixture(tireless());
             let permission = Arc::new(Notify::new());
             let waiting = counter.ask(Wait(Arc::clone(&permission)));
             let disturb = async {
-                assert_eq!(counter.ask(Fail::Panic).await, Err(Unavailable::Crashed));
+                assert_eq!(counter.ask(Fail::Panic).await, Err(AskError::Crashed));
                 assert_eq!(counter.ask(Count).await, Ok(1));
                 permission.notify_one();
             };
@@ -89,8 +90,8 @@ fn a_full_mailbox_refuses_at_once_and_serves_again_when_there_is_room() {
         for ask in &mut waiting {
             assert!(futures_util::poll!(ask).is_pending());
         }
-        assert_eq!(counter.ask(Count).await, Err(Unavailable::Busy));
-        assert_eq!(counter.clone().tell(Count), Err(Unavailable::Busy), "also on a fresh clone");
+        assert_eq!(counter.ask(Count).await, Err(AskError::Busy));
+        assert_eq!(counter.clone().tell(Count), Err(AskError::Busy), "also on a fresh clone");
         let status = &supervisor.status()[0];
         assert_eq!((status.depth, status.high_water, status.refused), (64, 64, 2));
 
@@ -108,9 +109,10 @@ fn a_paused_actor_keeps_its_queue() {
     for shape in SHAPES {
         on(async {
             let first_pause = Duration::from_millis(50);
-            let restart = Restart { immediate: 0, first_pause, ..Restart::default() };
+            let restart =
+                RestartPolicy { max_immediate: 0, first_pause, ..RestartPolicy::default() };
             let Fixture { counter, built, supervisor, .. } = shape.fixture(restart);
-            assert_eq!(counter.ask(Fail::Panic).await, Err(Unavailable::Crashed));
+            assert_eq!(counter.ask(Fail::Panic).await, Err(AskError::Crashed));
             let (answer, ()) = join(
                 counter.ask(Count),
                 until(&supervisor, "counter", |actor| actor.state == ActorState::Backoff),
@@ -136,7 +138,7 @@ fn a_factory_that_panics_is_tried_again() {
             };
             let supervisor = Supervisor::default();
             let counter = shape.start(&supervisor, "counter", tireless(), limits(), factory);
-            assert_eq!(counter.ask(Fail::Panic).await, Err(Unavailable::Crashed));
+            assert_eq!(counter.ask(Fail::Panic).await, Err(AskError::Crashed));
             assert_eq!(counter.ask(Count).await, Ok(1));
             assert_eq!(tries.load(SeqCst), 3);
         });
@@ -148,8 +150,8 @@ fn a_stopped_actor_says_so() {
     each_shape(async |Fixture { counter, supervisor, .. }| {
         counter.ask(Count).await.expect("running");
         supervisor.stop();
-        assert_eq!(counter.ask(Count).await, Err(Unavailable::Stopped));
-        assert_eq!(counter.tell(Count), Err(Unavailable::Stopped));
+        assert_eq!(counter.ask(Count).await, Err(AskError::Stopped));
+        assert_eq!(counter.tell(Count), Err(AskError::Stopped));
         assert_eq!(supervisor.status()[0].state, ActorState::Stopped);
     });
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use actix::Message;
 use futures_util::future::join_all;
-use stream_supervisor::{Handler, Mailbox, Me, Reply, Supervisor, Unavailable, Worker};
+use stream_supervisor::{AskError, Context, Handler, Mailbox, Reply, Supervisor, Worker};
 
 use crate::counter::{Fail, SHAPES, Shape, limits, on, tireless};
 
@@ -34,7 +34,7 @@ impl Message for Once {
 impl Handler<Try> for Clumsy {
     const IDEMPOTENT: bool = true;
 
-    fn handle(&mut self, ask: &Try, me: &Me<Self>) -> Reply<u32> {
+    fn handle(&mut self, ask: &Try, ctx: &Context<Self>) -> Reply<u32> {
         let tried = ask.tried.fetch_add(1, SeqCst) + 1;
         if tried > ask.times {
             return tried.into();
@@ -43,7 +43,7 @@ impl Handler<Try> for Clumsy {
             Fail::Panic => panic!("on purpose"),
             Fail::PanicLater => Reply::later(async { panic!("on purpose") }),
             Fail::Error => {
-                me.fail("on purpose");
+                ctx.fail("on purpose");
                 0.into()
             }
             _ => Reply::later(std::future::pending()),
@@ -52,15 +52,15 @@ impl Handler<Try> for Clumsy {
 }
 
 impl Handler<Once> for Clumsy {
-    fn handle(&mut self, Once(ask): &Once, me: &Me<Self>) -> Reply<u32> {
-        self.handle(ask, me)
+    fn handle(&mut self, Once(ask): &Once, ctx: &Context<Self>) -> Reply<u32> {
+        self.handle(ask, ctx)
     }
 }
 
-const FAILS: [(Fail, Unavailable); 3] = [
-    (Fail::Panic, Unavailable::Crashed),
-    (Fail::PanicLater, Unavailable::Crashed),
-    (Fail::Hang, Unavailable::TimedOut),
+const FAILS: [(Fail, AskError); 3] = [
+    (Fail::Panic, AskError::Crashed),
+    (Fail::PanicLater, AskError::Crashed),
+    (Fail::Hang, AskError::TimedOut),
 ];
 
 fn start(shape: Shape) -> (Supervisor, Mailbox<Clumsy>) {
@@ -79,7 +79,7 @@ fn an_asker_does_not_notice_one_failure() {
     for shape in SHAPES {
         on(async {
             let (supervisor, clumsy) = start(shape);
-            for (fail, _) in FAILS.into_iter().chain([(Fail::Error, Unavailable::Crashed)]) {
+            for (fail, _) in FAILS.into_iter().chain([(Fail::Error, AskError::Crashed)]) {
                 assert_eq!(clumsy.ask(fails(fail, 1).0).await, Ok(2), "{shape:?} {fail:?}");
             }
             assert_eq!(supervisor.status()[0].restarts, 4);

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use actix::Message;
 use futures_util::future::{join, join3};
 use stream_supervisor::{
-    ActorState, Handler, Limits, Mailbox, Me, Pending, Reply, Supervisor, Unavailable, Worker,
+    ActorState, AskError, Context, Handler, Limits, LocalBoxFuture, Mailbox, Mode, Reply,
+    Supervisor, Worker,
 };
 use tokio::sync::Notify;
 
@@ -20,7 +21,7 @@ struct Last {
 }
 
 impl Worker for Last {
-    fn stopping(&mut self, _: &Me<Self>) -> Option<Pending<()>> {
+    fn stopping(&mut self, _: &Context<Self>) -> Option<LocalBoxFuture<'static, ()>> {
         let (name, log, stops) = (self.name, Arc::clone(&self.log), self.stops);
         Some(Box::pin(async move {
             if !stops {
@@ -37,7 +38,7 @@ impl Worker for Last {
 struct Note(&'static str);
 
 impl Handler<Note> for Last {
-    fn handle(&mut self, note: &Note, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, note: &Note, _: &Context<Self>) -> Reply<()> {
         self.log.lock().expect("not poisoned").push(note.0);
         ().into()
     }
@@ -84,7 +85,7 @@ fn the_last_one_started_stops_first_and_after_what_was_queued() {
             assert_eq!(log[log.len() - 2..], ["third", "second"]);
             assert!(log.contains(&"queued at third"));
             assert_eq!(row.log().last(), Some(&"first"));
-            assert_eq!(third.ask(Note("too late")).await, Err(Unavailable::Stopped));
+            assert_eq!(third.ask(Note("too late")).await, Err(AskError::Stopped));
             let stopped = |state| state == ActorState::Stopped;
             assert!(row.supervisor.status().iter().all(|actor| stopped(actor.state)));
         });
@@ -112,13 +113,13 @@ fn answers_in_progress_are_finished() {
     for shape in SHAPES {
         on(async {
             let supervisor = Supervisor::default();
-            let limits = Limits { handler: PLENTY, ..limits() };
+            let limits = Limits { handler_timeout: PLENTY, ..limits() };
             let counter = shape.start(&supervisor, "counter", tireless(), limits, counter);
             let permission = Arc::new(Notify::new());
             let waiting = counter.ask(Wait(Arc::clone(&permission)));
             let refused = async {
                 // The mailbox is closed at once, though the actor still has work.
-                while counter.tell(Count) != Err(Unavailable::Stopped) {
+                while counter.tell(Count) != Err(AskError::Stopped) {
                     tokio::task::yield_now().await;
                 }
                 permission.notify_one();
@@ -133,11 +134,11 @@ fn answers_in_progress_are_finished() {
 fn a_group_stops_alone() {
     on(async {
         let row = Row::new();
-        let outside = row.add(Shape::Host, "outside", true);
+        let outside = row.add(Shape::KeepInFlight, "outside", true);
         let group = row.supervisor.group("group", Default::default());
-        let inside = group.guard("inside", tireless(), limits(), counter);
+        let inside = group.spawn("inside", Mode::CancelOnRestart, tireless(), limits(), counter);
         group.shut_down(PLENTY).await;
         let (inside, outside) = join(inside.ask(Count), outside.ask(Note("there"))).await;
-        assert_eq!((inside, outside), (Err(Unavailable::Stopped), Ok(())));
+        assert_eq!((inside, outside), (Err(AskError::Stopped), Ok(())));
     });
 }

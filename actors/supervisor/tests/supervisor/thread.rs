@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::Message;
 use futures_util::future::join;
 use stream_supervisor::{
-    ActorState, Fault, Handler, Limits, Me, Reply, Strategy, Supervisor, Unavailable, Worker,
+    ActorState, AskError, Context, Fault, Handler, Limits, Reply, Strategy, Supervisor, Worker,
 };
 
 use crate::counter::{Count, counter, harmless, limits, on, policy, tireless, until};
@@ -30,7 +30,7 @@ impl Message for Block {
 struct Done;
 
 impl Handler<Block> for Blocking {
-    fn handle(&mut self, block: &Block, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, block: &Block, _: &Context<Self>) -> Reply<()> {
         let let_go = block.0.lock().expect("not poisoned").recv();
         let_go.expect("the test lets go");
         *self.done.lock().expect("not poisoned") += 1;
@@ -39,7 +39,7 @@ impl Handler<Block> for Blocking {
 }
 
 impl Handler<Done> for Blocking {
-    fn handle(&mut self, _: &Done, _: &Me<Self>) -> Reply<u32> {
+    fn handle(&mut self, _: &Done, _: &Context<Self>) -> Reply<u32> {
         (*self.done.lock().expect("not poisoned")).into()
     }
 }
@@ -49,12 +49,13 @@ fn a_stuck_thread_is_left_behind_and_what_it_does_late_still_happens() {
     on(async {
         let supervisor = Supervisor::default();
         let done = Arc::new(Mutex::new(0));
-        let blocking = supervisor
-            .thread("blocking", tireless(), limits(), move || Blocking { done: Arc::clone(&done) });
+        let blocking = supervisor.spawn_blocking("blocking", tireless(), limits(), move || {
+            Blocking { done: Arc::clone(&done) }
+        });
         let (let_go, held) = mpsc::channel();
         let (blocked, queued) =
             join(blocking.ask(Block(Mutex::new(held))), blocking.ask(Done)).await;
-        assert_eq!(blocked, Err(Unavailable::TimedOut));
+        assert_eq!(blocked, Err(AskError::TimedOut));
         assert_eq!(queued, Ok(0), "the mailbox is kept");
         assert_eq!(supervisor.status()[0].abandoned, 1);
 
@@ -68,9 +69,9 @@ fn a_stuck_thread_is_left_behind_and_what_it_does_late_still_happens() {
 #[test]
 fn too_many_stuck_threads_are_the_parents_affair() {
     on(async {
-        let supervisor = Supervisor::watched(policy(Strategy::OneForOne, 0), harmless());
-        let limits = Limits { handler: Duration::from_millis(5), ..limits() };
-        let _counter = supervisor.thread("counter", tireless(), limits, counter);
+        let supervisor = Supervisor::with_watchdog(policy(Strategy::OneForOne, 0), harmless());
+        let limits = Limits { handler_timeout: Duration::from_millis(5), ..limits() };
+        let _counter = supervisor.spawn_blocking("counter", tireless(), limits, counter);
         supervisor.inject("counter", Fault::Hang, 9);
         supervisor.fatal().await;
         let status = &supervisor.status()[0];
@@ -90,8 +91,8 @@ fn a_factory_that_blocks_is_left_behind() {
             }
             counter()
         };
-        let limits = Limits { start: Duration::from_millis(20), ..limits() };
-        let counter = supervisor.thread("counter", tireless(), limits, factory);
+        let limits = Limits { start_timeout: Duration::from_millis(20), ..limits() };
+        let counter = supervisor.spawn_blocking("counter", tireless(), limits, factory);
         assert_eq!(counter.ask(Count).await, Ok(1));
         assert_eq!(supervisor.status()[0].failures.deadlines, 1);
     });

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use actix::Message;
 use stream_supervisor::{
-    ActorState, EX_SOFTWARE, Handler, Me, Reply, Strategy, Supervisor, Unavailable, Watch, Worker,
+    ActorState, AskError, Context, EX_SOFTWARE, Handler, Mode, Reply, Strategy, Supervisor,
+    WatchdogConfig, Worker,
 };
 
 use crate::counter::{Count, counter, limits, on, policy, tireless};
@@ -23,7 +24,7 @@ impl Message for Block {
 }
 
 impl Handler<Block> for Stuck {
-    fn handle(&mut self, block: &Block, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, block: &Block, _: &Context<Self>) -> Reply<()> {
         // An error means that the test has ended.
         let _ = block.0.lock().expect("not poisoned").recv();
         ().into()
@@ -33,11 +34,15 @@ impl Handler<Block> for Stuck {
 #[test]
 fn a_stuck_thread_is_named_and_the_program_told_to_stop() {
     on(async {
-        let watch =
-            Watch { heartbeat: Duration::from_millis(400), exit: |_| {}, ..Watch::default() };
-        let supervisor = Supervisor::watched(policy(Strategy::RestForOne, 1), watch);
-        let counter = supervisor.host("counter", tireless(), limits(), counter);
-        let stuck = supervisor.host("stuck", tireless(), limits(), || Stuck);
+        let watch = WatchdogConfig {
+            heartbeat: Duration::from_millis(400),
+            exit: |_| {},
+            ..WatchdogConfig::default()
+        };
+        let supervisor = Supervisor::with_watchdog(policy(Strategy::RestForOne, 1), watch);
+        let counter =
+            supervisor.spawn("counter", Mode::KeepInFlight, tireless(), limits(), counter);
+        let stuck = supervisor.spawn("stuck", Mode::KeepInFlight, tireless(), limits(), || Stuck);
         let (let_go, held) = mpsc::channel();
         stuck.tell(Block(Mutex::new(held))).expect("room");
 
@@ -57,9 +62,14 @@ fn a_stuck_thread_is_named_and_the_program_told_to_stop() {
 #[test]
 fn a_busy_actor_is_not_taken_for_a_stuck_one() {
     on(async {
-        let watch = Watch { heartbeat: Duration::from_secs(1), exit: |_| {}, ..Watch::default() };
-        let supervisor = Supervisor::watched(policy(Strategy::RestForOne, 1), watch);
-        let counter = supervisor.host("counter", tireless(), limits(), counter);
+        let watch = WatchdogConfig {
+            heartbeat: Duration::from_secs(1),
+            exit: |_| {},
+            ..WatchdogConfig::default()
+        };
+        let supervisor = Supervisor::with_watchdog(policy(Strategy::RestForOne, 1), watch);
+        let counter =
+            supervisor.spawn("counter", Mode::KeepInFlight, tireless(), limits(), counter);
         let flood = async {
             loop {
                 // Busy or not: there is always more.
@@ -76,7 +86,7 @@ fn a_busy_actor_is_not_taken_for_a_stuck_one() {
         let counted = loop {
             match counter.ask(Count).await {
                 // The end of the flood is still queued.
-                Err(Unavailable::Busy) => tokio::task::yield_now().await,
+                Err(AskError::Busy) => tokio::task::yield_now().await,
                 counted => break counted,
             }
         };
@@ -90,9 +100,15 @@ fn a_program_that_does_not_stop_in_time_is_ended_with_70() {
     on(async {
         let drain = Duration::from_millis(50);
         let exit = |code| CODE.store(code, SeqCst);
-        let watch = Watch { heartbeat: Duration::from_millis(100), drain, exit };
-        let supervisor = Supervisor::watched(policy(Strategy::RestForOne, 0), watch);
-        let counter = supervisor.host("counter", crate::counter::helpless(), limits(), counter);
+        let watch = WatchdogConfig { heartbeat: Duration::from_millis(100), drain, exit };
+        let supervisor = Supervisor::with_watchdog(policy(Strategy::RestForOne, 0), watch);
+        let counter = supervisor.spawn(
+            "counter",
+            Mode::KeepInFlight,
+            crate::counter::helpless(),
+            limits(),
+            counter,
+        );
         counter.ask(Count).await.expect("running");
         assert_eq!(CODE.load(SeqCst), 0);
         supervisor.crash("counter");

@@ -14,7 +14,7 @@ use stream_pki::{
     ClientCertificates, Fingerprint, Identity, ServedIdentity, Trust, client_config, server_config,
 };
 use stream_socket::{Ears, Mouth};
-use stream_supervisor::detached;
+use stream_supervisor::spawn_detached;
 use tokio::sync::oneshot;
 
 use super::line::{Line, Socket};
@@ -101,7 +101,7 @@ async fn serve(at: Address, lines: usize, url: &str, pin: Fingerprint) -> anyhow
         let mut there = nats.subscribe(format!("bare.floor.{n}.there")).await?;
         let mut echo = Socket::open(url, pin, None).await?;
         let (nats, back) = (nats.clone(), format!("floor.{n}.back"));
-        detached("a line of the floor", async move {
+        spawn_detached("a line of the floor", async move {
             while let Some(message) = there.next().await {
                 let text = String::from_utf8_lossy(&message.payload).into_owned();
                 if echo.say(text).await.is_err() {
@@ -128,7 +128,7 @@ fn echo_server(identity: Identity) -> anyhow::Result<String> {
         .tcp_nodelay(true)
         .disable_signals()
         .listen_rustls_0_23(listener, (*tls).clone())?;
-    detached("the echo server", async move {
+    spawn_detached("the echo server", async move {
         // It ends with the bench.
         let _ = server.run().await;
     });
@@ -137,7 +137,7 @@ fn echo_server(identity: Identity) -> anyhow::Result<String> {
 
 async fn echo(request: HttpRequest, payload: Payload) -> actix_web::Result<HttpResponse> {
     let (response, mouth, ears) = stream_socket::open(&request, payload)?;
-    detached("an echo", say_again(mouth, ears));
+    spawn_detached("an echo", say_again(mouth, ears));
     Ok(response)
 }
 

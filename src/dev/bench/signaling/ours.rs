@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use stream_protocol::Userdata;
 use stream_simulators::ams::played_instances;
-use stream_supervisor::detached;
+use stream_supervisor::spawn_detached;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -42,7 +42,7 @@ impl Ours {
             // What it says changes the session, which is a command once more.
             control.hear().await?;
             let instance = Socket::open(&socket("master"), agent_pin, Some(&token)).await?;
-            detached("an instance of the bench", say_again(instance));
+            spawn_detached("an instance of the bench", say_again(instance));
             let pin = stack.site.gateway_pin()?;
             lines.push(Line::Ours(Socket::open(&created.url, pin, None).await?));
         }

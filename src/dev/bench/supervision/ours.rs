@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::thread::sched_setaffinity;
 use stream_supervisor::{
-    Handler, Limits, Mailbox, Me, Reply, Restart, Supervisor, Worker, detached,
+    Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
+    spawn_detached,
 };
 
 use super::{ANSWERED, Later, Measure, Now, Panic, Settle, restart};
@@ -15,14 +16,14 @@ pub(super) struct Echo;
 impl Worker for Echo {}
 
 impl Handler<Now> for Echo {
-    fn handle(&mut self, now: &Now, _: &Me<Self>) -> Reply<u64> {
+    fn handle(&mut self, now: &Now, _: &Context<Self>) -> Reply<u64> {
         ANSWERED.fetch_add(1, Relaxed);
         now.0.into()
     }
 }
 
 impl Handler<Later> for Echo {
-    fn handle(&mut self, later: &Later, _: &Me<Self>) -> Reply<u64> {
+    fn handle(&mut self, later: &Later, _: &Context<Self>) -> Reply<u64> {
         let Later(number) = *later;
         Reply::later(async move {
             tokio::task::yield_now().await;
@@ -33,23 +34,23 @@ impl Handler<Later> for Echo {
 }
 
 impl Handler<Panic> for Echo {
-    fn handle(&mut self, _: &Panic, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, _: &Panic, _: &Context<Self>) -> Reply<()> {
         panic!("on purpose")
     }
 }
 
 impl Handler<Settle> for Echo {
-    fn handle(&mut self, Settle(cores): &Settle, _: &Me<Self>) -> Reply<()> {
+    fn handle(&mut self, Settle(cores): &Settle, _: &Context<Self>) -> Reply<()> {
         sched_setaffinity(None, cores).expect("these are cores of this process");
         ().into()
     }
 }
 
 impl Handler<Measure> for Echo {
-    fn handle(&mut self, measure: &Measure, me: &Me<Self>) -> Reply<()> {
-        let (done, mailbox) = (measure.0.clone(), me.mailbox().clone());
+    fn handle(&mut self, measure: &Measure, ctx: &Context<Self>) -> Reply<()> {
+        let (done, mailbox) = (measure.0.clone(), ctx.mailbox().clone());
         // Outside of the actor: this is to outlive its restarts.
-        detached("measuring", async move {
+        spawn_detached("measuring", async move {
             // Whoever wanted it may have gone.
             let _ = done.send(restart(&mailbox).await).await;
         });
@@ -70,14 +71,16 @@ pub(super) struct Ours {
 impl Ours {
     pub(super) fn start() -> Self {
         let supervisor = Supervisor::default();
-        supervisor.never_tire();
-        let restart = Restart::default();
+        supervisor.disable_escalation();
+        let restart = RestartPolicy::default();
         // As for plain actix, whatever is sent has room.
-        let limits = Limits { mailbox: usize::MAX / 2, ..Limits::default() };
-        let guard = supervisor.guard("guard", restart, limits, Echo::default);
-        let host = supervisor.host("host", restart, limits, Echo::default);
-        let thread = supervisor.thread("thread", restart, limits, Echo::default);
-        let messages = supervisor.host("messages", restart, limits, Echo::default);
+        let limits = Limits { mailbox_capacity: usize::MAX / 2, ..Limits::default() };
+        let guard =
+            supervisor.spawn("guard", Mode::CancelOnRestart, restart, limits, Echo::default);
+        let host = supervisor.spawn("host", Mode::KeepInFlight, restart, limits, Echo::default);
+        let thread = supervisor.spawn_blocking("thread", restart, limits, Echo::default);
+        let messages =
+            supervisor.spawn("messages", Mode::KeepInFlight, restart, limits, Echo::default);
         Self { supervisor, guard, host, thread, messages }
     }
 }

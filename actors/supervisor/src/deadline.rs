@@ -21,125 +21,125 @@ use tokio::time::Instant;
 const STEPS: u32 = 8;
 
 thread_local! {
-    static REGISTER: RefCell<Arc<Register>> = RefCell::default();
+    static QUEUE: RefCell<Arc<DeadlineQueue>> = RefCell::default();
 }
 
 /// Finishes `work`, or returns nothing if that takes longer than `limit`. Needs a tokio runtime.
-pub(crate) async fn within<F: Future>(limit: Duration, work: F) -> Option<F::Output> {
+pub(crate) async fn timeout<F: Future>(limit: Duration, work: F) -> Option<F::Output> {
     let mut work = pin!(work);
-    let mut ticket = None;
+    let mut expired = None;
     poll_fn(|task| {
         if let Poll::Ready(done) = work.as_mut().poll(task) {
             return Poll::Ready(Some(done));
         }
-        let ticket = ticket.get_or_insert_with(|| {
-            let ticket = Arc::<Ticket>::default();
-            watch(limit, Arc::clone(&ticket) as Arc<dyn Overdue>);
-            ticket
+        let expired = expired.get_or_insert_with(|| {
+            let expired = Arc::<Expired>::default();
+            schedule(limit, Arc::clone(&expired) as Arc<dyn OnDeadline>);
+            expired
         });
-        ticket.waker.register(task.waker());
-        if ticket.late.load(SeqCst) { Poll::Ready(None) } else { Poll::Pending }
+        expired.waker.register(task.waker());
+        if expired.expired.load(SeqCst) { Poll::Ready(None) } else { Poll::Pending }
     })
     .await
 }
 
 /// Has `awaited` told when it is `limit` old, unless nobody else holds it by then. Needs a tokio
 /// runtime.
-pub(crate) fn watch(limit: Duration, awaited: Arc<dyn Overdue>) {
-    REGISTER.with_borrow(|register| register.add(limit, awaited));
+pub(crate) fn schedule(limit: Duration, waiter: Arc<dyn OnDeadline>) {
+    QUEUE.with_borrow(|queue| queue.add(limit, waiter));
 }
 
 /// Something that is waited for; dropped on its side when done.
-pub(crate) trait Overdue: Send + Sync {
+pub(crate) trait OnDeadline: Send + Sync {
     /// Ends the wait.
-    fn late(&self);
+    fn expire(&self);
 }
 
 #[derive(Default)]
-struct Ticket {
-    late: AtomicBool,
+struct Expired {
+    expired: AtomicBool,
     waker: AtomicWaker,
 }
 
-impl Overdue for Ticket {
-    fn late(&self) {
-        self.late.store(true, SeqCst);
+impl OnDeadline for Expired {
+    fn expire(&self) {
+        self.expired.store(true, SeqCst);
         self.waker.wake();
     }
 }
 
 /// What one thread waits for.
 #[derive(Default)]
-struct Register {
-    waiting: Mutex<Waiting>,
+struct DeadlineQueue {
+    inner: Mutex<Inner>,
     /// Tells the task of a limit that is in use again.
     in_use: Notify,
 }
 
 #[derive(Default)]
-struct Waiting {
-    limits: Vec<Ages>,
+struct Inner {
+    wheels: Vec<Wheel>,
     /// Whether there is a task that moves them on.
-    attended: bool,
+    has_driver: bool,
 }
 
 /// What has the same limit, by age.
-struct Ages {
+struct Wheel {
     limit: Duration,
     /// The oldest first; there is always one.
-    steps: VecDeque<Vec<Arc<dyn Overdue>>>,
+    steps: VecDeque<Vec<Arc<dyn OnDeadline>>>,
     /// When all are a step older; `None` while there is nothing.
     next: Option<Instant>,
 }
 
-impl Register {
+impl DeadlineQueue {
     #[expect(clippy::disallowed_methods, reason = "it serves all actors of a thread and no one's")]
-    fn add(self: &Arc<Self>, limit: Duration, awaited: Arc<dyn Overdue>) {
-        let mut waiting = self.waiting();
-        let ages = waiting.ages(limit);
-        ages.add(awaited);
-        if ages.next.is_some() {
+    fn add(self: &Arc<Self>, limit: Duration, waiter: Arc<dyn OnDeadline>) {
+        let mut inner = self.inner();
+        let wheel = inner.wheel(limit);
+        wheel.add(waiter);
+        if wheel.next.is_some() {
             return;
         }
-        ages.next = Some(Instant::now() + limit / STEPS);
-        match std::mem::replace(&mut waiting.attended, true) {
+        wheel.next = Some(Instant::now() + limit / STEPS);
+        match std::mem::replace(&mut inner.has_driver, true) {
             true => self.in_use.notify_one(),
-            false => drop(tokio::spawn(attend(Present(Arc::clone(self))))),
+            false => drop(tokio::spawn(drive(DriverGuard(Arc::clone(self))))),
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-impl Waiting {
-    fn ages(&mut self, limit: Duration) -> &mut Ages {
-        let at = self.limits.iter().position(|known| known.limit == limit);
+impl Inner {
+    fn wheel(&mut self, limit: Duration) -> &mut Wheel {
+        let at = self.wheels.iter().position(|known| known.limit == limit);
         let at = at.unwrap_or_else(|| {
-            self.limits.push(Ages { limit, steps: VecDeque::from([Vec::new()]), next: None });
-            self.limits.len() - 1
+            self.wheels.push(Wheel { limit, steps: VecDeque::from([Vec::new()]), next: None });
+            self.wheels.len() - 1
         });
-        &mut self.limits[at]
+        &mut self.wheels[at]
     }
 
     /// Moves on what is due at `now`; returns when to do so again, if anything is left.
-    fn move_on(&mut self, now: Instant) -> Option<Instant> {
-        let due = |ages: &&mut Ages| ages.next.is_some_and(|next| next <= now);
-        self.limits.iter_mut().filter(due).for_each(|ages| ages.step(now));
-        self.limits.iter().filter_map(|ages| ages.next).min()
+    fn advance(&mut self, now: Instant) -> Option<Instant> {
+        let due = |wheel: &&mut Wheel| wheel.next.is_some_and(|next| next <= now);
+        self.wheels.iter_mut().filter(due).for_each(|wheel| wheel.step(now));
+        self.wheels.iter().filter_map(|wheel| wheel.next).min()
     }
 }
 
-impl Ages {
-    fn add(&mut self, awaited: Arc<dyn Overdue>) {
+impl Wheel {
+    fn add(&mut self, waiter: Arc<dyn OnDeadline>) {
         let Some(youngest) = self.steps.back_mut() else { return };
         if youngest.len() == youngest.capacity() {
             // Most are done by now: a list grows only with what is not.
             youngest.retain(is_awaited);
             youngest.reserve(youngest.len().max(64));
         }
-        youngest.push(awaited);
+        youngest.push(waiter);
     }
 
     fn step(&mut self, now: Instant) {
@@ -147,7 +147,7 @@ impl Ages {
         if self.steps.len() > STEPS as usize
             && let Some(oldest) = self.steps.pop_front()
         {
-            oldest.into_iter().filter(is_awaited).for_each(|awaited| awaited.late());
+            oldest.into_iter().filter(is_awaited).for_each(|waiter| waiter.expire());
         }
         self.steps.iter_mut().for_each(|step| step.retain(is_awaited));
         let idle = self.steps.iter().all(Vec::is_empty);
@@ -159,27 +159,27 @@ impl Ages {
     }
 }
 
-fn is_awaited(awaited: &Arc<dyn Overdue>) -> bool {
-    Arc::strong_count(awaited) > 1
+fn is_awaited(waiter: &Arc<dyn OnDeadline>) -> bool {
+    Arc::strong_count(waiter) > 1
 }
 
 /// Says, when the task ends with its runtime, that there is none any more.
-struct Present(Arc<Register>);
+struct DriverGuard(Arc<DeadlineQueue>);
 
-impl Drop for Present {
+impl Drop for DriverGuard {
     fn drop(&mut self) {
-        let mut waiting = self.0.waiting();
-        waiting.attended = false;
-        waiting.limits.clear();
+        let mut inner = self.0.inner();
+        inner.has_driver = false;
+        inner.wheels.clear();
     }
 }
 
-async fn attend(present: Present) {
-    let register = &present.0;
+async fn drive(guard: DriverGuard) {
+    let queue = &guard.0;
     loop {
         // Bound first: the lock is not to be held over what follows.
-        let next = register.waiting().move_on(Instant::now());
-        let in_use = register.in_use.notified();
+        let next = queue.inner().advance(Instant::now());
+        let in_use = queue.in_use.notified();
         match next {
             Some(next) => tokio::select! {
                 () = tokio::time::sleep_until(next) => {}
@@ -206,7 +206,7 @@ mod tests {
         for _ in 0..2 {
             on(async {
                 let asked = Instant::now();
-                assert_eq!(within(limit, std::future::pending::<()>()).await, None);
+                assert_eq!(timeout(limit, std::future::pending::<()>()).await, None);
                 assert!(asked.elapsed() >= limit);
                 assert!(asked.elapsed() < limit * 5);
             });
@@ -222,10 +222,10 @@ mod tests {
                     tokio::task::yield_now().await;
                     number
                 };
-                assert_eq!(within(limit, soon).await, Some(number));
+                assert_eq!(timeout(limit, soon).await, Some(number));
             }
-            let kept = REGISTER.with_borrow(|register| {
-                register.waiting().ages(limit).steps.iter().map(Vec::len).sum::<usize>()
+            let kept = QUEUE.with_borrow(|queue| {
+                queue.inner().wheel(limit).steps.iter().map(Vec::len).sum::<usize>()
             });
             assert!(kept < 200, "{kept} are kept");
         });
@@ -234,8 +234,8 @@ mod tests {
     #[test]
     fn limits_of_all_lengths_run_side_by_side() {
         on(async {
-            let hour = within(Duration::from_secs(3600), std::future::pending::<()>());
-            let moment = within(Duration::from_millis(20), std::future::pending::<()>());
+            let hour = timeout(Duration::from_secs(3600), std::future::pending::<()>());
+            let moment = timeout(Duration::from_millis(20), std::future::pending::<()>());
             tokio::select! {
                 _ = hour => panic!("an hour has not passed"),
                 late = moment => assert_eq!(late, None),

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use crate::failure::Unavailable;
+use crate::failure::AskError;
 
 /// Counts what is queued or in work at one actor.
-pub(crate) struct Gauge {
-    capacity: usize,
+pub(crate) struct Capacity {
+    bound: usize,
     /// Every permit is a clone of this: their number costs one atomic operation to keep, and lies
     /// apart from what senders only read.
     permits: Arc<()>,
@@ -16,10 +16,10 @@ pub(crate) struct Gauge {
     closed: AtomicBool,
 }
 
-impl Gauge {
-    pub(crate) fn new(capacity: usize) -> Self {
+impl Capacity {
+    pub(crate) fn new(bound: usize) -> Self {
         Self {
-            capacity,
+            bound,
             permits: Arc::default(),
             high_water: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
@@ -27,8 +27,8 @@ impl Gauge {
         }
     }
 
-    pub(crate) fn capacity(&self) -> usize {
-        self.capacity
+    pub(crate) fn bound(&self) -> usize {
+        self.bound
     }
 
     pub(crate) fn depth(&self) -> usize {
@@ -66,24 +66,24 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    pub(crate) fn take(gauge: &Gauge) -> Result<Self, Unavailable> {
-        if gauge.is_closed() {
-            return Err(Unavailable::Stopped);
+    pub(crate) fn acquire(capacity: &Capacity) -> Result<Self, AskError> {
+        if capacity.is_closed() {
+            return Err(AskError::Stopped);
         }
-        let permit = Self { _place: Arc::clone(&gauge.permits) };
+        let permit = Self { _place: Arc::clone(&capacity.permits) };
         // Senders at the same moment may each count the other, and both be refused.
-        let depth = gauge.depth();
-        if depth > gauge.capacity {
-            gauge.refused.fetch_add(1, Relaxed);
-            return Err(Unavailable::Busy);
+        let depth = capacity.depth();
+        if depth > capacity.bound {
+            capacity.refused.fetch_add(1, Relaxed);
+            return Err(AskError::Busy);
         }
-        gauge.reached(depth);
+        capacity.reached(depth);
         Ok(permit)
     }
 
-    pub(crate) fn take_past_the_bound(gauge: &Gauge) -> Self {
-        let permit = Self { _place: Arc::clone(&gauge.permits) };
-        gauge.reached(gauge.depth());
+    pub(crate) fn acquire_unbounded(capacity: &Capacity) -> Self {
+        let permit = Self { _place: Arc::clone(&capacity.permits) };
+        capacity.reached(capacity.depth());
         permit
     }
 }

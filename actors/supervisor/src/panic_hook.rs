@@ -11,7 +11,7 @@ thread_local! {
 
 /// Marks this thread as one whose panics are caught and logged, each with its place. Until a
 /// logger takes errors they are printed as everywhere else, so that none goes unseen.
-pub(crate) fn supervise_this_thread() {
+pub(crate) fn install_on_this_thread() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         let before = take_hook();
@@ -28,6 +28,6 @@ pub(crate) fn supervise_this_thread() {
 }
 
 /// Returns where this thread panicked last, once.
-pub(crate) fn last_place() -> Option<String> {
+pub(crate) fn take_last_panic_location() -> Option<String> {
     PLACE.take()
 }

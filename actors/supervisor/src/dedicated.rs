@@ -9,41 +9,41 @@ use std::time::Duration;
 
 use actix::Message;
 use futures_util::FutureExt;
-use futures_util::future::select;
+use futures_util::future::{LocalBoxFuture, select};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 use crate::failure::Failure;
-use crate::hook;
 use crate::mailbox::Mailbox;
-use crate::worker::{Handler, Me, Pending, Reply, Worker};
+use crate::panic_hook;
+use crate::worker::{Context, Handler, Reply, Worker};
 
 /// How many stuck threads of one actor are left behind; one more is the parent's affair.
-const MOST_ABANDONED: usize = 8;
+const MAX_LEAKED: usize = 8;
 
 /// What the worker is to do; what is returned is still to be done after it.
-type Job<W> = Box<dyn FnOnce(&mut W, &Me<W>) -> Option<Pending<()>> + Send>;
+type Job<W> = Box<dyn FnOnce(&mut W, &Context<W>) -> Option<LocalBoxFuture<'static, ()>> + Send>;
 
-/// The host's side: the present thread, and how many were left behind.
-pub(crate) struct Desk<W: Worker> {
+/// The cell's side: the present thread, and how many were left behind.
+pub(crate) struct DedicatedThread<W: Worker> {
     factory: Arc<dyn Fn() -> W + Send + Sync>,
     thread: Option<Thread<W>>,
-    abandoned: Abandoned,
+    leaked: LeakedThreads,
 }
 
 struct Thread<W: Worker> {
     jobs: UnboundedSender<Job<W>>,
-    end: End,
+    end: ExitOnce,
     /// Dropped with the rest: the thread then ends as soon as it looks.
     _present: oneshot::Sender<()>,
 }
 
 /// How many stuck threads were left behind and have not ended since.
 #[derive(Clone, Default)]
-pub(crate) struct Abandoned(Arc<AtomicUsize>);
+pub(crate) struct LeakedThreads(Arc<AtomicUsize>);
 
-impl Abandoned {
+impl LeakedThreads {
     pub(crate) fn number(&self) -> usize {
         self.0.load(Relaxed)
     }
@@ -51,33 +51,33 @@ impl Abandoned {
 
 /// What becomes of a thread: it ends, or it is left behind and ends later.
 #[derive(Clone)]
-struct End {
+struct ExitOnce {
     /// Whether one of the two has happened.
     first: Arc<AtomicBool>,
-    abandoned: Abandoned,
+    leaked: LeakedThreads,
 }
 
-impl End {
-    fn abandoned(&self) {
-        self.abandoned.0.fetch_add(1, Relaxed);
+impl ExitOnce {
+    fn leak(&self) {
+        self.leaked.0.fetch_add(1, Relaxed);
         if self.first.swap(true, Relaxed) {
-            self.abandoned.0.fetch_sub(1, Relaxed);
+            self.leaked.0.fetch_sub(1, Relaxed);
         }
     }
 
     fn ended(&self) {
         if self.first.swap(true, Relaxed) {
-            self.abandoned.0.fetch_sub(1, Relaxed);
+            self.leaked.0.fetch_sub(1, Relaxed);
         }
     }
 }
 
-impl<W: Worker> Desk<W> {
+impl<W: Worker> DedicatedThread<W> {
     pub(crate) fn new(
         factory: impl Fn() -> W + Send + Sync + 'static,
-        abandoned: Abandoned,
+        leaked: LeakedThreads,
     ) -> Self {
-        Self { factory: Arc::new(factory), thread: None, abandoned }
+        Self { factory: Arc::new(factory), thread: None, leaked }
     }
 
     /// Starts a thread with a fresh worker; the future ends when that is ready, or has failed to be
@@ -92,16 +92,17 @@ impl<W: Worker> Desk<W> {
         let (present, gone) = oneshot::channel();
         let (ready, built) = oneshot::channel();
         let factory = Arc::clone(&self.factory);
-        let end = End { first: Arc::default(), abandoned: self.abandoned.clone() };
+        let end = ExitOnce { first: Arc::default(), leaked: self.leaked.clone() };
         let ended = end.clone();
         let thread = std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
-            hook::supervise_this_thread();
+            panic_hook::install_on_this_thread();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let ready = Ready(Some(ready));
             match runtime {
                 Ok(runtime) => {
-                    let me = Me::new(mailbox, incarnation, true);
-                    LocalSet::new().block_on(&runtime, live(&*factory, me, queue, gone, ready));
+                    let context = Context::new(mailbox, incarnation, true);
+                    LocalSet::new()
+                        .block_on(&runtime, run_worker(&*factory, context, queue, gone, ready));
                 }
                 Err(error) => ready.tell(Err(Failure::Error(error.to_string()))),
             }
@@ -128,7 +129,7 @@ impl<W: Worker> Desk<W> {
 
     /// Has the worker answer `message`; the future ends with the answer, and with the failure that
     /// the worker declared beside it.
-    pub(crate) fn hand_over<M>(
+    pub(crate) fn submit_message<M>(
         &self,
         message: Arc<M>,
         limit: Duration,
@@ -139,22 +140,22 @@ impl<W: Worker> Desk<W> {
         M::Result: Send,
     {
         let (done, answer) = oneshot::channel();
-        self.give(Box::new(move |worker, me| {
-            let reply = catch_unwind(AssertUnwindSafe(|| worker.handle(&message, me)));
+        self.submit(Box::new(move |worker, context| {
+            let reply = catch_unwind(AssertUnwindSafe(|| worker.handle(&message, context)));
             let answer = match reply {
                 Ok(Reply::Now(answer)) => Ok(answer),
                 Ok(Reply::Later(answer)) => {
-                    let me = me.clone();
+                    let context = context.clone();
                     return Some(Box::pin(async move {
                         let answer = AssertUnwindSafe(answer).catch_unwind().await;
                         let answer = answer.map_err(|payload| Failure::panic(&*payload));
-                        // The host may have stopped waiting.
-                        let _ = done.send((answer, me.doom()));
+                        // The cell may have stopped waiting.
+                        let _ = done.send((answer, context.fatal_error()));
                     }));
                 }
                 Err(payload) => Err(Failure::panic(&*payload)),
             };
-            let _ = done.send((answer, me.doom()));
+            let _ = done.send((answer, context.fatal_error()));
             None
         }));
         async move {
@@ -167,10 +168,10 @@ impl<W: Worker> Desk<W> {
     }
 
     /// Has the worker do what is left to do at the end.
-    pub(crate) fn stopping(&self) -> Pending<()> {
+    pub(crate) fn stopping(&self) -> LocalBoxFuture<'static, ()> {
         let (done, stopped) = oneshot::channel::<()>();
-        self.give(Box::new(move |worker, me| {
-            let stopping = worker.stopping(me);
+        self.submit(Box::new(move |worker, context| {
+            let stopping = worker.stopping(context);
             Some(Box::pin(async move {
                 if let Some(stopping) = stopping {
                     stopping.await;
@@ -181,7 +182,7 @@ impl<W: Worker> Desk<W> {
         Box::pin(stopped.map(|_| ()))
     }
 
-    fn give(&self, job: Job<W>) {
+    fn submit(&self, job: Job<W>) {
         if let Some(thread) = &self.thread {
             // A thread that has ended drops the job, and whoever waits for it hears of that.
             let _ = thread.jobs.send(job);
@@ -196,36 +197,36 @@ impl<W: Worker> Desk<W> {
     /// Leaves the present thread behind, stuck; returns whether those so left are few enough.
     pub(crate) fn abandon(&mut self) -> bool {
         if let Some(thread) = self.thread.take() {
-            thread.end.abandoned();
+            thread.end.leak();
         }
-        self.abandoned.number() <= MOST_ABANDONED
+        self.leaked.number() <= MAX_LEAKED
     }
 }
 
-/// Tells the host, once, whether the worker is ready.
+/// Tells the cell, once, whether the worker is ready.
 struct Ready(Option<oneshot::Sender<Result<(), Failure>>>);
 
 impl Ready {
     fn tell(mut self, ready: Result<(), Failure>) {
-        if let Some(host) = self.0.take() {
-            // The host may have stopped waiting.
-            let _ = host.send(ready);
+        if let Some(cell) = self.0.take() {
+            // The cell may have stopped waiting.
+            let _ = cell.send(ready);
         }
     }
 }
 
 /// The life of a worker on its thread.
-async fn live<W: Worker>(
+async fn run_worker<W: Worker>(
     factory: &(dyn Fn() -> W + Send + Sync),
-    me: Me<W>,
+    context: Context<W>,
     mut jobs: UnboundedReceiver<Job<W>>,
     mut gone: oneshot::Receiver<()>,
     ready: Ready,
 ) {
     let built = catch_unwind(AssertUnwindSafe(|| {
         let mut worker = factory();
-        worker.started(&me);
-        let getting_ready = worker.ready(&me);
+        worker.started(&context);
+        let getting_ready = worker.ready(&context);
         (worker, getting_ready)
     }));
     let (mut worker, getting_ready) = match built {
@@ -234,17 +235,17 @@ async fn live<W: Worker>(
     };
     let getting_ready = getting_ready.unwrap_or_else(|| Box::pin(async { Ok(()) }));
     let getting_ready = within(Duration::MAX, getting_ready);
-    let is_ready = getting_ready.await.and_then(|()| me.doom().map_or(Ok(()), Err));
+    let is_ready = getting_ready.await.and_then(|()| context.fatal_error().map_or(Ok(()), Err));
     let serves = is_ready.is_ok();
     ready.tell(is_ready);
 
     while serves && let Some(job) = jobs.recv().await {
-        let later = catch_unwind(AssertUnwindSafe(|| job(&mut worker, &me)));
+        let later = catch_unwind(AssertUnwindSafe(|| job(&mut worker, &context)));
         if let Ok(Some(later)) = later {
             select(AssertUnwindSafe(later).catch_unwind(), &mut gone).await;
         }
     }
-    me.abort();
+    context.abort();
     if catch_unwind(AssertUnwindSafe(|| drop(worker))).is_err() {
         log::error!("a worker panicked again while it was dropped");
     }
@@ -253,7 +254,7 @@ async fn live<W: Worker>(
 /// Awaits what a worker needs to be ready, for as long as `limit`.
 pub(crate) async fn within(
     limit: Duration,
-    ready: Pending<Result<(), String>>,
+    ready: LocalBoxFuture<'static, Result<(), String>>,
 ) -> Result<(), Failure> {
     match tokio::time::timeout(limit, AssertUnwindSafe(ready).catch_unwind()).await {
         Ok(Ok(ready)) => ready.map_err(Failure::Error),
