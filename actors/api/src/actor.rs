@@ -16,7 +16,7 @@ use stream_supervisor::{
 use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 
-use crate::crowd::Crowd;
+use crate::connection_limit::ConnectionLimiter;
 use crate::{Config, server};
 
 /// Connections that wait to be accepted; the kernel refuses more.
@@ -33,8 +33,9 @@ pub(crate) fn start(
     config.check()?;
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
-    let door = Door::new(listener);
-    let crowd = Crowd::new(config.connections_per_address, &config.trusted_proxies);
+    let listener = SharedListener::new(listener);
+    let connections =
+        ConnectionLimiter::new(config.connections_per_address, &config.trusted_proxies);
     let tls = server_config(served, ClientCertificates::Ignored);
     let mailbox = supervisor.spawn(
         "api",
@@ -42,13 +43,13 @@ pub(crate) fn start(
         RestartPolicy::default(),
         Limits::default(),
         move || {
-            let (door, tls, routes) = (door.clone(), Arc::clone(&tls), routes.clone());
-            let (crowd, requests) = (crowd.clone(), requests.clone());
-            let open = Box::new(move |listener, tls| {
-                let (crowd, requests) = (crowd.clone(), requests.clone());
-                server::build(listener, tls, config.workers, crowd, requests, routes.clone())
+            let (listener, tls, routes) = (listener.clone(), Arc::clone(&tls), routes.clone());
+            let (connections, requests) = (connections.clone(), requests.clone());
+            let new_server = Box::new(move |listener, tls| {
+                let (connections, requests) = (connections.clone(), requests.clone());
+                server::build(listener, tls, config.workers, connections, requests, routes.clone())
             });
-            Actor { door, tls, open, server: None }
+            Actor { listener, tls, new_server, server: None }
         },
     );
     Ok((mailbox, address))
@@ -63,9 +64,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The listening socket. It outlives every server that accepts on it, until it is closed for good.
 #[derive(Clone)]
-struct Door(Arc<Mutex<Option<TcpListener>>>);
+struct SharedListener(Arc<Mutex<Option<TcpListener>>>);
 
-impl Door {
+impl SharedListener {
     fn new(listener: TcpListener) -> Self {
         Self(Arc::new(Mutex::new(Some(listener))))
     }
@@ -93,32 +94,32 @@ impl Door {
 #[rtype(result = "()")]
 pub(crate) struct Close;
 
-type Open = dyn Fn(TcpListener, ServerConfig) -> io::Result<actix_web::dev::Server>;
+type ServerFactory = dyn Fn(TcpListener, ServerConfig) -> io::Result<actix_web::dev::Server>;
 
 /// State: rebuilt after a crash, seen by nobody else.
 pub(crate) struct Actor {
-    door: Door,
+    listener: SharedListener,
     tls: Arc<ServerConfig>,
-    open: Box<Open>,
-    server: Option<Running>,
+    new_server: Box<ServerFactory>,
+    server: Option<ActiveServer>,
 }
 
-struct Running {
+struct ActiveServer {
     handle: ServerHandle,
     /// Dropped with the worker: then the server retires.
-    _leash: oneshot::Sender<Infallible>,
+    _retire_on_drop: oneshot::Sender<Infallible>,
 }
 
 impl Worker for Actor {
-    /// Opens a server behind the door. A server that cannot be opened, or that ends while the door
+    /// Opens a server on the listener. One that cannot be opened, or that ends while the listener
     /// is open, is a failure like any other: the next attempt follows after a pause.
     fn started(&mut self, ctx: &Context<Self>) {
-        let listener = self.door.listener().expect("the listening socket can be shared");
+        let listener = self.listener.listener().expect("the listening socket can be shared");
         let Some(listener) = listener else { return };
-        let server = (self.open)(listener, ServerConfig::clone(&self.tls))
+        let server = (self.new_server)(listener, ServerConfig::clone(&self.tls))
             .expect("a server can be opened behind the listening socket");
-        let (leash, retired) = oneshot::channel();
-        self.server = Some(Running { handle: server.handle(), _leash: leash });
+        let (retire, retired) = oneshot::channel();
+        self.server = Some(ActiveServer { handle: server.handle(), _retire_on_drop: retire });
 
         // Not among the worker's own tasks, which are cut off with it: the server finishes what it
         // has begun.
@@ -127,10 +128,10 @@ impl Worker for Actor {
             // Nobody listens any more when the worker has been replaced.
             let _ = end.send(server::run(server, retired).await);
         });
-        let door = self.door.clone();
+        let listener = self.listener.clone();
         ctx.spawn(async move {
             let result = ended.await;
-            if door.is_open() {
+            if listener.is_open() {
                 panic!("the https server ended: {result:?}");
             }
         });
@@ -139,7 +140,7 @@ impl Worker for Actor {
 
 impl Handler<Close> for Actor {
     fn handle(&mut self, _: &Close, _: &Context<Self>) -> Reply<()> {
-        self.door.close();
+        self.listener.close();
         match self.server.take() {
             Some(server) => Reply::later(server.handle.stop(true)),
             None => ().into(),

@@ -9,7 +9,7 @@ use stream_protocol::{Op, SessionId};
 use stream_tokens::{Claims, Tokens};
 
 use crate::error::ApiError;
-use crate::pace::Pace;
+use crate::rate_limit::RateLimiter;
 
 /// Longer than any token can be, in bytes; the rest is for `tokens` to check.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -22,7 +22,7 @@ pub(crate) async fn session(
     op: Op,
 ) -> Result<(SessionId, Claims), ApiError> {
     let id = request.match_info().get("id").and_then(|id| id.parse::<SessionId>().ok());
-    let claims = verified(request, tokens, op, id.as_ref()).await?;
+    let claims = authorize(request, tokens, op, id.as_ref()).await?;
     Ok((id.ok_or_else(ApiError::no_such_session)?, claims))
 }
 
@@ -32,20 +32,22 @@ pub(crate) async fn plain(
     tokens: &Tokens,
     op: Op,
 ) -> Result<Claims, ApiError> {
-    verified(request, tokens, op, None).await
+    authorize(request, tokens, op, None).await
 }
 
 /// Checks the token, and that it is not used too often: all that is derived from one counts
 /// together.
-async fn verified(
+async fn authorize(
     request: &HttpRequest,
     tokens: &Tokens,
     op: Op,
     session: Option<&SessionId>,
 ) -> Result<Claims, ApiError> {
     let claims = tokens.verify(token(request)?, op, session).await?;
-    match request.app_data::<Data<Pace>>() {
-        Some(pace) if !pace.admits(&claims.id, Instant::now()) => Err(ApiError::TooFast),
+    match request.app_data::<Data<RateLimiter>>() {
+        Some(rate_limiter) if !rate_limiter.check(&claims.id, Instant::now()) => {
+            Err(ApiError::RateLimited)
+        }
         _ => Ok(claims),
     }
 }

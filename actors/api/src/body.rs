@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use crate::error::ApiError;
 
 /// The bound of an ordinary body, in bytes.
-pub(crate) const SMALL: usize = 16 * 1024;
+pub(crate) const MAX_SMALL_BODY: usize = 16 * 1024;
 
 /// The time a body may take to arrive.
-const WITHIN: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads the body of `request`. Refuses one of more than `limit` bytes, before reading it when it
 /// says so itself.
@@ -28,7 +28,7 @@ pub(crate) async fn read(
     if announced.and_then(|text| text.parse().ok()).is_some_and(|length: usize| length > limit) {
         return Err(ApiError::too_large(limit));
     }
-    collect(payload, limit, WITHIN).await
+    collect(payload, limit, BODY_TIMEOUT).await
 }
 
 async fn collect(
@@ -45,7 +45,7 @@ async fn collect(
             body.extend_from_slice(&chunk);
             Ok(body)
         });
-    tokio::time::timeout(within, body).await.unwrap_or(Err(ApiError::SlowBody))
+    tokio::time::timeout(within, body).await.unwrap_or(Err(ApiError::BodyTimeout))
 }
 
 /// Reads JSON. What is wrong is told by its place and by `expected`, never by quoting the body.
@@ -71,7 +71,7 @@ mod tests {
 
     async fn collected(sizes: &[usize], limit: usize) -> Result<usize, u16> {
         let chunks = sizes.iter().map(|size| Ok(Bytes::from(vec![b'x'; *size])));
-        let body = collect(stream::iter(chunks.collect::<Vec<_>>()), limit, WITHIN).await;
+        let body = collect(stream::iter(chunks.collect::<Vec<_>>()), limit, BODY_TIMEOUT).await;
         body.map(|body| body.len()).map_err(|error| error.status_code().as_u16())
     }
 
@@ -87,7 +87,7 @@ mod tests {
     async fn a_body_that_breaks_off_is_malformed() {
         let chunks =
             stream::iter([Ok(Bytes::from_static(b"{")), Err(PayloadError::Incomplete(None))]);
-        let error = collect(chunks, 8, WITHIN).await.expect_err("it broke off");
+        let error = collect(chunks, 8, BODY_TIMEOUT).await.expect_err("it broke off");
         assert_eq!(error.status_code().as_u16(), 400);
     }
 

@@ -7,7 +7,7 @@ use stream_sessions::SessionsError;
 use stream_supervisor::AskError;
 use stream_tokens::TokensError;
 
-use crate::answer;
+use crate::response;
 
 /// Why a request is refused, in words for the asker.
 #[derive(Debug, thiserror::Error)]
@@ -23,11 +23,11 @@ pub(crate) enum ApiError {
     #[error("the endpoint does not take this method")]
     MethodNotAllowed,
     #[error("the body did not arrive in time")]
-    SlowBody,
+    BodyTimeout,
     #[error("there are too many connections from this address")]
-    Crowded,
+    TooManyConnections,
     #[error("there are too many requests with this token")]
-    TooFast,
+    RateLimited,
 
     /// The reader goes on from the cursor, and has missed something.
     #[error("signals after the cursor are no longer kept: go on from the one given here")]
@@ -51,7 +51,7 @@ impl ApiError {
 
     fn is_passing(&self) -> bool {
         match self {
-            Self::Crowded | Self::TooFast => true,
+            Self::TooManyConnections | Self::RateLimited => true,
             Self::Refused(refusal) => refusal.code.is_passing(),
             _ => false,
         }
@@ -65,8 +65,8 @@ impl ResponseError for ApiError {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NoSuchEndpoint => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
-            Self::Crowded | Self::TooFast => StatusCode::TOO_MANY_REQUESTS,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TooManyConnections | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::HistoryGone(_) => StatusCode::CONFLICT,
             Self::Refused(refusal) => StatusCode::from_u16(refusal.code.http_status())
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
@@ -76,10 +76,12 @@ impl ResponseError for ApiError {
     fn error_response(&self) -> HttpResponse {
         let (status, text) = (self.status_code(), self.to_string());
         let mut response = match self {
-            Self::HistoryGone(fresh) => answer::detailed(status, &text, json!({ "cursor": fresh })),
-            _ => answer::failure(status, &text),
+            Self::HistoryGone(fresh) => {
+                response::detailed(status, &text, json!({ "cursor": fresh }))
+            }
+            _ => response::failure(status, &text),
         };
-        if matches!(self, Self::Crowded) {
+        if matches!(self, Self::TooManyConnections) {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
         let headers = response.headers_mut();
@@ -165,9 +167,9 @@ mod tests {
             (ApiError::Forbidden, 403),
             (ApiError::NoSuchEndpoint, 404),
             (ApiError::MethodNotAllowed, 405),
-            (ApiError::SlowBody, 408),
-            (ApiError::Crowded, 429),
-            (ApiError::TooFast, 429),
+            (ApiError::BodyTimeout, 408),
+            (ApiError::TooManyConnections, 429),
+            (ApiError::RateLimited, 429),
             (ApiError::too_large(1), 413),
             (malformed, 400),
             (TokensError::Invalid.into(), 401),

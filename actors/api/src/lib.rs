@@ -6,13 +6,13 @@
 //! of before finishes what it has begun.
 
 mod actor;
-mod answer;
 mod auth;
 mod body;
-mod crowd;
+mod connection_limit;
 mod error;
 mod openapi;
-mod pace;
+mod rate_limit;
+mod response;
 mod routes;
 mod server;
 
@@ -28,8 +28,8 @@ use stream_tokens::Tokens;
 use tokio::sync::watch;
 
 use actor::Actor;
-use pace::Pace;
-use routes::House;
+use rate_limit::RateLimiter;
+use routes::AppState;
 
 /// Where the API listens.
 #[derive(Clone, Debug, Deserialize)]
@@ -95,11 +95,17 @@ impl Api {
         supervisor: Supervisor,
     ) -> io::Result<Self> {
         let (closing, closed) = watch::channel(false);
-        let pace = Pace::new(config.requests_per_second);
+        let rate_limiter = RateLimiter::new(config.requests_per_second);
         let requests = Requests::default();
-        let house =
-            House::new(sessions, tokens, supervisor.clone(), requests.clone(), pace, closed);
-        let routes = move |app: &mut _| routes::configure(app, &house);
+        let state = AppState::new(
+            sessions,
+            tokens,
+            supervisor.clone(),
+            requests.clone(),
+            rate_limiter,
+            closed,
+        );
+        let routes = move |app: &mut _| routes::configure(app, &state);
         let (mailbox, address) = actor::start(config, &served, requests, routes, &supervisor)?;
         log::info!("the api listens on https://{address}");
         Ok(Self { mailbox, address, closing })

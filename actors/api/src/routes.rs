@@ -1,8 +1,8 @@
 //! The table of endpoints.
 
-mod initiate;
+mod ams_sessions;
+mod health;
 mod metrics;
-mod open;
 mod session;
 mod signals;
 mod sockets;
@@ -23,34 +23,34 @@ use tokio::sync::watch;
 
 use crate::error::ApiError;
 use crate::openapi;
-use crate::pace::Pace;
+use crate::rate_limit::RateLimiter;
 
-pub(crate) use initiate::{MAX_KEY, MAX_NAME};
+pub(crate) use ams_sessions::{MAX_KEY, MAX_NAME};
 pub(crate) use session::{MAX_MESSAGE, MAX_WAIT_S};
 pub(crate) use signals::MAX_SIGNALS;
 
 /// Whom the endpoints ask.
 #[derive(Clone)]
-pub(crate) struct House {
+pub(crate) struct AppState {
     sessions: Sessions,
     tokens: Tokens,
     supervisor: Supervisor,
     requests: Requests,
-    pace: Pace,
+    rate_limiter: RateLimiter,
     /// Turns true when the unit stops.
     closing: watch::Receiver<bool>,
 }
 
-impl House {
+impl AppState {
     pub(crate) fn new(
         sessions: Sessions,
         tokens: Tokens,
         supervisor: Supervisor,
         requests: Requests,
-        pace: Pace,
+        rate_limiter: RateLimiter,
         closing: watch::Receiver<bool>,
     ) -> Self {
-        Self { sessions, tokens, supervisor, requests, pace, closing }
+        Self { sessions, tokens, supervisor, requests, rate_limiter, closing }
     }
 
     /// Ends when the unit stops.
@@ -92,7 +92,7 @@ macro_rules! endpoints {
         fn add(app: &mut ServiceConfig) {
             $(app.route($path, web::method(Method::$method).to($handler));)*
             // Reached by the methods that are left.
-            $(app.service(web::resource($path).default_service(web::to(other_method)));)*
+            $(app.service(web::resource($path).default_service(web::to(method_not_allowed)));)*
         }
     };
 }
@@ -100,18 +100,18 @@ macro_rules! endpoints {
 endpoints! {
     GET "/metrics" Some(Op::StatusRead) => metrics::scrape:
         About::new("scrapeMetrics", "Tells Prometheus what is counted").answers_text(),
-    GET "/1.0" None => open::version:
+    GET "/1.0" None => health::version:
         About::new("readVersion", "Tells the version").answers("Version"),
     GET "/1.0/openapi.json" None => openapi::serve:
         About::new("readOpenApi", "Tells what this API is").answers_bare("OpenApi"),
-    GET "/1.0/health/live" None => open::live:
+    GET "/1.0/health/live" None => health::live:
         About::new("checkLiveness", "Tells that the process answers").answers("Liveness"),
-    GET "/1.0/health/ready" None => open::ready:
+    GET "/1.0/health/ready" None => health::ready:
         About::new("checkReadiness", "Tells which dependency is away and why")
             .answers("Readiness").refuses(&[503]),
-    GET "/1.0/status" Some(Op::StatusRead) => open::status:
+    GET "/1.0/status" Some(Op::StatusRead) => health::status:
         About::new("readStatus", "Shows every actor").answers("UnitStatus"),
-    POST "/1.0/sessions" Some(Op::SessionCreate) => initiate::open:
+    POST "/1.0/sessions" Some(Op::SessionCreate) => ams_sessions::create:
         About::new("openSession", "Opens the session of an instance that AMS launched; once only")
             .takes(openapi::OPENING).body("LaunchedInstance").creates("OpenedSession"),
     GET "/1.0/sessions/{id}" Some(Op::SessionRead) => session::read:
@@ -152,15 +152,15 @@ async fn long_poll<T, E>(
     }
 }
 
-pub(crate) fn configure(app: &mut ServiceConfig, house: &House) {
-    app.app_data(web::Data::new(house.clone()));
-    app.app_data(web::Data::new(house.requests.clone()));
-    app.app_data(web::Data::new(house.pace.clone()));
-    app.app_data(web::Data::new(house.sessions.near()));
+pub(crate) fn configure(app: &mut ServiceConfig, state: &AppState) {
+    app.app_data(web::Data::new(state.clone()));
+    app.app_data(web::Data::new(state.requests.clone()));
+    app.app_data(web::Data::new(state.rate_limiter.clone()));
+    app.app_data(web::Data::new(state.sessions.near()));
     add(app);
 }
 
-async fn other_method() -> Result<HttpResponse, ApiError> {
+async fn method_not_allowed() -> Result<HttpResponse, ApiError> {
     Err(ApiError::MethodNotAllowed)
 }
 

@@ -16,17 +16,17 @@ use rustls::{HandshakeKind, ServerConfig};
 use stream_metrics::Requests;
 use tokio::sync::oneshot;
 
-use crate::crowd::{Crowd, Place};
+use crate::connection_limit::{ConnectionLimiter, ConnectionPermit};
 use crate::error::ApiError;
 
 /// Longer than any long-poll, so that instances keep their connection between two.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// The time for a TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The time for the headers of a request.
-const HEADERS: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections per worker; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -35,7 +35,7 @@ const MAX_CONNECTIONS: usize = 10_000;
 const MAX_HANDSHAKES: usize = 256;
 
 /// What requests under way get when the server stops, in seconds.
-const SHUTDOWN_S: u64 = 5;
+const SHUTDOWN_TIMEOUT_S: u64 = 5;
 
 /// From the last connection a retiring server accepts until it stops.
 const HANDOVER: Duration = Duration::from_secs(1);
@@ -45,16 +45,16 @@ pub(crate) fn build(
     listener: TcpListener,
     tls: ServerConfig,
     workers: usize,
-    crowd: Crowd,
+    connections: ConnectionLimiter,
     requests: Requests,
     routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<Server> {
     let app = move || {
         App::new()
             .wrap(NormalizePath::trim())
-            .wrap(from_fn(around))
+            .wrap(from_fn(observe))
             .configure(&routes)
-            .default_service(web::to(nothing_here))
+            .default_service(web::to(not_found))
     };
     let server = HttpServer::new(app)
         .workers(workers)
@@ -63,16 +63,16 @@ pub(crate) fn build(
             let (stream, tls) = stream.get_ref();
             requests.handshake(tls.handshake_kind() == Some(HandshakeKind::Resumed));
             if let Ok(peer) = stream.peer_addr() {
-                data.insert(crowd.enter(peer.ip()));
+                data.insert(connections.register(peer.ip()));
             }
         })
         .disable_signals()
-        .tls_handshake_timeout(HANDSHAKE)
-        .client_request_timeout(HEADERS)
+        .tls_handshake_timeout(HANDSHAKE_TIMEOUT)
+        .client_request_timeout(HEADER_TIMEOUT)
         .keep_alive(KEEP_ALIVE)
         .max_connections(MAX_CONNECTIONS)
         .max_connection_rate(MAX_HANDSHAKES)
-        .shutdown_timeout(SHUTDOWN_S)
+        .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
         // Signals are small and one follows the other: none waits until the last is acknowledged.
         .tcp_nodelay(true)
         // A client that hung up waits for nothing any more.
@@ -81,14 +81,14 @@ pub(crate) fn build(
     Ok(server.run())
 }
 
-/// Runs `server` until it ends; when `leash` is let go, it retires: it takes no more connections,
+/// Runs `server` until it ends; when `retire` is let go, it retires: it takes no more connections,
 /// finishes what it has begun, and ends.
-pub(crate) async fn run(server: Server, leash: oneshot::Receiver<Infallible>) -> io::Result<()> {
+pub(crate) async fn run(server: Server, retire: oneshot::Receiver<Infallible>) -> io::Result<()> {
     let handle = server.handle();
     let mut server = std::pin::pin!(server);
     tokio::select! {
         result = &mut server => return result,
-        _ = leash => {}
+        _ = retire => {}
     }
     let retire = async {
         handle.pause().await;
@@ -99,20 +99,20 @@ pub(crate) async fn run(server: Server, leash: oneshot::Receiver<Infallible>) ->
     tokio::join!(server, retire).0
 }
 
-async fn nothing_here() -> Result<HttpResponse, ApiError> {
+async fn not_found() -> Result<HttpResponse, ApiError> {
     Err(ApiError::NoSuchEndpoint)
 }
 
 /// Counts each request when it is answered, and logs it. Never the query, which may hold a token.
-async fn around(
+async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let counted = request.app_data::<web::Data<Requests>>().map(|requests| requests.begin());
     let (method, path) = (request.method().clone(), request.path().to_owned());
     let begun = Instant::now();
-    let answer = match request.conn_data::<Place>() {
-        Some(Place { fits: false, .. }) => Err(ApiError::Crowded.into()),
+    let answer = match request.conn_data::<ConnectionPermit>() {
+        Some(ConnectionPermit { allowed: false, .. }) => Err(ApiError::TooManyConnections.into()),
         _ => next.call(request).await,
     };
     let (status, handler) = match &answer {

@@ -6,8 +6,8 @@ use stream_metrics::{CONTENT_TYPE, Page};
 use stream_protocol::Op;
 use stream_sessions::Alert;
 
-use super::House;
-use super::open::{PROBE, dependencies};
+use super::AppState;
+use super::health::{PROBE_TIMEOUT, dependencies};
 use crate::auth;
 use crate::error::ApiError;
 
@@ -16,15 +16,15 @@ const PREFIX: &str = "anbox_stream_agent";
 /// What cannot be found out within the time of a probe is left out.
 pub(super) async fn scrape(
     request: HttpRequest,
-    house: Data<House>,
+    state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    auth::plain(&request, &house.tokens, Op::StatusRead).await?;
+    auth::plain(&request, &state.tokens, Op::StatusRead).await?;
     let mut page = Page::new(PREFIX);
-    page.actors(&house.supervisor.status());
-    page.requests(&house.requests);
-    let sessions = &house.sessions;
-    let found = async { tokio::join!(dependencies(&house), sessions.open(), sessions.alerts()) };
-    if let Ok((dependencies, open, alerts)) = tokio::time::timeout(PROBE, found).await {
+    page.actors(&state.supervisor.status());
+    page.requests(&state.requests);
+    let sessions = &state.sessions;
+    let found = async { tokio::join!(dependencies(&state), sessions.open(), sessions.alerts()) };
+    if let Ok((dependencies, open, alerts)) = tokio::time::timeout(PROBE_TIMEOUT, found).await {
         let up = |(name, state): (&str, Result<_, _>)| (name.to_owned(), u64::from(state.is_ok()));
         let (help, dependencies) = ("Whether it is there", dependencies.into_iter().map(up));
         page.counts("dependency_up", help, "dependency", dependencies);

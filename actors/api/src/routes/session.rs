@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stream_protocol::{ClientReport, Op, Report, SessionDocument, SessionId, Status};
 
-use super::House;
+use super::AppState;
 use crate::error::ApiError;
-use crate::{answer, auth, body};
+use crate::{auth, body, response};
 
 /// The longest a long-poll stays open, in seconds; who asks for more gets this.
 pub(crate) const MAX_WAIT_S: u64 = 60;
@@ -20,7 +20,7 @@ pub(crate) const MAX_MESSAGE: usize = 1024;
 
 /// A session as it is shown.
 #[derive(Serialize)]
-struct View<'a> {
+struct SessionView<'a> {
     id: &'a SessionId,
     app: &'a str,
     region: &'a str,
@@ -35,7 +35,7 @@ struct View<'a> {
     created_at: u64,
 }
 
-impl<'a> From<&'a SessionDocument> for View<'a> {
+impl<'a> From<&'a SessionDocument> for SessionView<'a> {
     fn from(document: &'a SessionDocument) -> Self {
         Self {
             id: &document.id,
@@ -55,37 +55,37 @@ impl<'a> From<&'a SessionDocument> for View<'a> {
 /// `GET /1.0/sessions/{id}`
 pub(super) async fn read(
     request: HttpRequest,
-    house: Data<House>,
+    state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, _) = auth::session(&request, &house.tokens, Op::SessionRead).await?;
-    let document = house.sessions.read(&id).await?;
-    Ok(answer::ok(View::from(&document)))
+    let (id, _) = auth::session(&request, &state.tokens, Op::SessionRead).await?;
+    let document = state.sessions.read(&id).await?;
+    Ok(response::ok(SessionView::from(&document)))
 }
 
 /// `DELETE /1.0/sessions/{id}`
 pub(super) async fn end(
     request: HttpRequest,
-    house: Data<House>,
+    state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, claims) = auth::session(&request, &house.tokens, Op::SessionDelete).await?;
+    let (id, claims) = auth::session(&request, &state.tokens, Op::SessionDelete).await?;
     let cause = format!("ended by {} {}", claims.kind, claims.subject);
-    house.sessions.end(&id, &cause).await?;
-    Ok(answer::ok(json!({})))
+    state.sessions.end(&id, &cause).await?;
+    Ok(response::ok(json!({})))
 }
 
 /// `PATCH /1.0/sessions/{id}`
 pub(super) async fn report(
     request: HttpRequest,
     payload: Payload,
-    house: Data<House>,
+    state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, _) = auth::session(&request, &house.tokens, Op::SessionReport).await?;
-    let bytes = body::read(&request, payload, body::SMALL).await?;
+    let (id, _) = auth::session(&request, &state.tokens, Op::SessionReport).await?;
+    let bytes = body::read(&request, payload, body::MAX_SMALL_BODY).await?;
     match parse_report(&bytes)? {
-        Reported::Client(report) => house.sessions.report_client(&id, report).await?,
-        Reported::Instance(report) => house.sessions.report(&id, report).await?,
+        Reported::Client(report) => state.sessions.report_client(&id, report).await?,
+        Reported::Instance(report) => state.sessions.report(&id, report).await?,
     }
-    Ok(answer::ok(json!({})))
+    Ok(response::ok(json!({})))
 }
 
 /// What an instance says: of its client, or of itself.
@@ -111,7 +111,7 @@ pub(super) fn parse_report(bytes: &[u8]) -> Result<Reported, ApiError> {
 
 #[derive(Deserialize)]
 #[serde(bound = "T: Deserialize<'de>")]
-struct Poll<T> {
+struct PollQuery<T> {
     after: Option<T>,
     #[serde(default)]
     wait: u64,
@@ -121,7 +121,7 @@ struct Poll<T> {
 pub(super) fn poll<T: for<'de> Deserialize<'de>>(
     query: &str,
 ) -> Result<(Option<T>, Duration), ApiError> {
-    let Query(Poll { after, wait }) = Query::from_query(query).map_err(|_| {
+    let Query(PollQuery { after, wait }) = Query::from_query(query).map_err(|_| {
         ApiError::malformed("after is what the last answer gave, wait is a number of seconds")
     })?;
     Ok((after, Duration::from_secs(wait.min(MAX_WAIT_S))))
@@ -130,19 +130,19 @@ pub(super) fn poll<T: for<'de> Deserialize<'de>>(
 /// `GET /1.0/sessions/{id}/commands`
 pub(super) async fn commands(
     request: HttpRequest,
-    house: Data<House>,
+    state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, claims) = auth::session(&request, &house.tokens, Op::CommandRead).await?;
+    let (id, claims) = auth::session(&request, &state.tokens, Op::CommandRead).await?;
     let (after, wait) = poll(request.query_string())?;
     // No revision is 0: without one, the present state is the answer.
     let after = after.unwrap_or(0);
-    let poll = async |wait| house.sessions.commands(&id, after, wait).await;
-    Ok(answer::ok(house.poll(&claims, wait, poll).await?))
+    let poll = async |wait| state.sessions.commands(&id, after, wait).await;
+    Ok(response::ok(state.poll(&claims, wait, poll).await?))
 }
 
 /// What is minted beside the servers of the instance.
 #[derive(Deserialize)]
-struct Minting {
+struct IceQuery {
     /// Whether the client is to get fresh servers too.
     #[serde(default)]
     renew: bool,
@@ -151,14 +151,14 @@ struct Minting {
 /// `POST /1.0/sessions/{id}/ice-servers`, with `?renew=true` when the instance has lost its client
 pub(super) async fn ice_servers(
     request: HttpRequest,
-    house: Data<House>,
+    state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, _) = auth::session(&request, &house.tokens, Op::IceMint).await?;
-    let Query(Minting { renew }) = Query::from_query(request.query_string())
+    let (id, _) = auth::session(&request, &state.tokens, Op::IceMint).await?;
+    let Query(IceQuery { renew }) = Query::from_query(request.query_string())
         .map_err(|_| ApiError::malformed("renew is true or false"))?;
-    Ok(answer::ok(match renew {
-        true => house.sessions.renew_ice(&id).await?,
-        false => house.sessions.instance_ice(&id).await?,
+    Ok(response::ok(match renew {
+        true => state.sessions.renew_ice(&id).await?,
+        false => state.sessions.instance_ice(&id).await?,
     }))
 }
 

@@ -7,10 +7,10 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use stream_protocol::{Code, Op, Posted, Refusal, Signal, SignalError, SignalId};
 
-use super::House;
+use super::AppState;
 use super::session::poll;
 use crate::error::ApiError;
-use crate::{answer, auth, body};
+use crate::{auth, body, response};
 
 /// The bound of a request's body, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -24,23 +24,23 @@ const EXPECTED: &str = r#"{"id","generation","signal":{..}} or an array of them"
 pub(super) async fn write(
     request: HttpRequest,
     payload: Payload,
-    house: Data<House>,
+    state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, _) = auth::session(&request, &house.tokens, Op::SignalWrite).await?;
+    let (id, _) = auth::session(&request, &state.tokens, Op::SignalWrite).await?;
     let signals = parse(&body::read(&request, payload, MAX_BODY).await?)?;
-    let cursors = house.sessions.write_signals(&id, signals).await?;
-    Ok(answer::ok(json!({ "cursors": cursors })))
+    let cursors = state.sessions.write_signals(&id, signals).await?;
+    Ok(response::ok(json!({ "cursors": cursors })))
 }
 
 /// `GET /1.0/sessions/{id}/signals`
 pub(super) async fn read(
     request: HttpRequest,
-    house: Data<House>,
+    state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, claims) = auth::session(&request, &house.tokens, Op::SignalRead).await?;
+    let (id, claims) = auth::session(&request, &state.tokens, Op::SignalRead).await?;
     let (after, wait) = poll(request.query_string())?;
-    let poll = async |wait| house.sessions.read_signals(&id, after, wait).await;
-    Ok(answer::ok(house.poll(&claims, wait, poll).await?))
+    let poll = async |wait| state.sessions.read_signals(&id, after, wait).await;
+    Ok(response::ok(state.poll(&claims, wait, poll).await?))
 }
 
 /// A signal on its way in: what it is, is looked at after its size.

@@ -14,29 +14,29 @@ use stream_socket::{
 use stream_supervisor::spawn_detached;
 use stream_tokens::Claims;
 
-use super::House;
+use super::AppState;
 use super::session::{Reported, parse_report};
 use crate::error::ApiError;
 use crate::{auth, body};
 
-/// How long one look at the session's document may wait for a change.
-const LOOK: Duration = Duration::from_secs(60);
+/// How long one read of the commands may wait for a change.
+const COMMANDS_WAIT: Duration = Duration::from_secs(60);
 
 /// How long a report is kept while NATS is away, before the instance is told that it is lost.
-const REPORT_PATIENCE: Duration = Duration::from_secs(30);
+const REPORT_RETRY_FOR: Duration = Duration::from_secs(30);
 
 const NO_SOCKET: &str = "this path is for WebSocket connections";
 
 /// With it, signals come in envelopes, from this cursor on or, when it is empty, from the
 /// beginning of the present client.
 #[derive(Deserialize)]
-struct Resuming {
+struct ResumeQuery {
     after: Option<String>,
 }
 
 fn frames(query: &str) -> Result<Frames, ApiError> {
     let wrong = || ApiError::malformed("after is a cursor, or empty");
-    let Query(Resuming { after }) = Query::from_query(query).map_err(|_| wrong())?;
+    let Query(ResumeQuery { after }) = Query::from_query(query).map_err(|_| wrong())?;
     Frames::asked(after.as_deref()).map_err(|_| wrong())
 }
 
@@ -45,23 +45,23 @@ fn frames(query: &str) -> Result<Frames, ApiError> {
 pub(super) async fn master(
     request: HttpRequest,
     payload: Payload,
-    house: Data<House>,
+    state: Data<AppState>,
     near: Data<Near>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, claims) = auth::session(&request, &house.tokens, Op::SignalWrite).await?;
-    let reads = auth::session(&request, &house.tokens, Op::SignalRead).await.is_ok();
-    let carrier = house.sessions.carrier(&id, frames(request.query_string())?, &near).await?;
+    let (id, claims) = auth::session(&request, &state.tokens, Op::SignalWrite).await?;
+    let reads = auth::session(&request, &state.tokens, Op::SignalRead).await.is_ok();
+    let carrier = state.sessions.carrier(&id, frames(request.query_string())?, &near).await?;
     let (response, mouth, ears) =
         open(&request, payload).map_err(|_| ApiError::malformed(NO_SOCKET))?;
     spawn_detached("an instance's socket", async move {
-        carry(&house, carrier, reads, claims, mouth, ears).await;
+        serve_signals(&state, carrier, reads, claims, mouth, ears).await;
     });
     Ok(response)
 }
 
 /// Carries signals until the end; the instance is told those for it if it `reads`.
-async fn carry(
-    house: &House,
+async fn serve_signals(
+    state: &AppState,
     carrier: Carrier,
     reads: bool,
     claims: Claims,
@@ -73,14 +73,14 @@ async fn carry(
     let only = carrier.exclusive.then_some(carrier.generation);
     let end = tokio::select! {
         biased;
-        end = house.stopped() => end,
-        end = revoked(house, &claims) => end,
-        end = outlive(house, id, only) => end,
-        end = carrier.hear(&mut ears, mouth.clone(), |bytes| house.sessions.admits(id, bytes)) => end,
+        end = state.stopped() => end,
+        end = revoked(state, &claims) => end,
+        end = watch_session(state, id, only) => end,
+        end = carrier.hear(&mut ears, mouth.clone(), |bytes| state.sessions.admits(id, bytes)) => end,
         end = carrier.tell(mouth.clone()), if reads => end,
         end = keep_alive(mouth.clone()) => end,
     };
-    farewell("signaling", id, mouth, ears, end).await;
+    close_socket("signaling", id, mouth, ears, end).await;
 }
 
 /// `GET /1.0/sessions/{id}/sockets/control`: the commands whenever they change, in the form of the
@@ -88,23 +88,23 @@ async fn carry(
 pub(super) async fn control(
     request: HttpRequest,
     payload: Payload,
-    house: Data<House>,
+    state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, claims) = auth::session(&request, &house.tokens, Op::CommandRead).await?;
-    let reports = auth::session(&request, &house.tokens, Op::SessionReport).await.is_ok();
+    let (id, claims) = auth::session(&request, &state.tokens, Op::CommandRead).await?;
+    let reports = auth::session(&request, &state.tokens, Op::SessionReport).await.is_ok();
     let (after, _) = super::session::poll::<u64>(request.query_string())?;
     // Known before the upgrade, so that a session there is none of is a 404.
-    house.sessions.read(&id).await?;
-    let (response, mouth, ears) =
-        open_for(&request, payload, body::SMALL).map_err(|_| ApiError::malformed(NO_SOCKET))?;
+    state.sessions.read(&id).await?;
+    let (response, mouth, ears) = open_for(&request, payload, body::MAX_SMALL_BODY)
+        .map_err(|_| ApiError::malformed(NO_SOCKET))?;
     spawn_detached("an instance's socket", async move {
-        command(&house, id, after, reports, claims, mouth, ears).await;
+        serve_control(&state, id, after, reports, claims, mouth, ears).await;
     });
     Ok(response)
 }
 
-async fn command(
-    house: &House,
+async fn serve_control(
+    state: &AppState,
     id: SessionId,
     after: Option<u64>,
     reports: bool,
@@ -115,16 +115,16 @@ async fn command(
     log::info!("control socket opened by the instance of session {id}");
     let end = tokio::select! {
         biased;
-        end = house.stopped() => end,
-        end = revoked(house, &claims) => end,
-        end = hear_reports(house, &id, reports, &mut ears, mouth.clone()) => end,
-        end = tell_commands(house, &id, after, mouth.clone()) => end,
+        end = state.stopped() => end,
+        end = revoked(state, &claims) => end,
+        end = receive_reports(state, &id, reports, &mut ears, mouth.clone()) => end,
+        end = send_commands(state, &id, after, mouth.clone()) => end,
         end = keep_alive(mouth.clone()) => end,
     };
-    farewell("control", &id, mouth, ears, end).await;
+    close_socket("control", &id, mouth, ears, end).await;
 }
 
-async fn farewell(which: &str, id: &SessionId, mouth: Mouth, ears: Ears, end: End) {
+async fn close_socket(which: &str, id: &SessionId, mouth: Mouth, ears: Ears, end: End) {
     match &end {
         End::Left => log::info!("{which} socket closed by the instance of session {id}"),
         End::Gone => log::info!("{which} socket lost, session {id}"),
@@ -133,16 +133,16 @@ async fn farewell(which: &str, id: &SessionId, mouth: Mouth, ears: Ears, end: En
     close(mouth, ears, end).await;
 }
 
-async fn revoked(house: &House, claims: &Claims) -> End {
-    house.tokens.revoked(claims).await;
+async fn revoked(state: &AppState, claims: &Claims) -> End {
+    state.tokens.revoked(claims).await;
     End::bad(CloseCode::Policy, "token revoked")
 }
 
 /// Ends when the session does, and when its client is not that of `only` any more.
-async fn outlive(house: &House, id: &SessionId, only: Option<u64>) -> End {
+async fn watch_session(state: &AppState, id: &SessionId, only: Option<u64>) -> End {
     let mut after = 0;
     loop {
-        let commands = match commands(house, id, after).await {
+        let commands = match commands(state, id, after).await {
             Ok(commands) => commands,
             Err(end) => return end,
         };
@@ -156,7 +156,12 @@ async fn outlive(house: &House, id: &SessionId, only: Option<u64>) -> End {
     }
 }
 
-async fn tell_commands(house: &House, id: &SessionId, after: Option<u64>, mut mouth: Mouth) -> End {
+async fn send_commands(
+    state: &AppState,
+    id: &SessionId,
+    after: Option<u64>,
+    mut mouth: Mouth,
+) -> End {
     let resumed = after.map(|after| json!({ "type": "resumed", "cursor": after }).to_string());
     if let Some(resumed) = resumed
         && let Err(end) = mouth.say(resumed).await
@@ -165,11 +170,11 @@ async fn tell_commands(house: &House, id: &SessionId, after: Option<u64>, mut mo
     }
     let mut after = after.unwrap_or(0);
     loop {
-        let commands = match commands(house, id, after).await {
+        let commands = match commands(state, id, after).await {
             Ok(commands) => commands,
             Err(end) => return end,
         };
-        // A look that waited in vain finds what is known.
+        // A read that waited in vain finds what is known.
         if commands.revision > after {
             after = commands.revision;
             let text = serde_json::to_string(&commands).expect("commands serialize");
@@ -180,15 +185,15 @@ async fn tell_commands(house: &House, id: &SessionId, after: Option<u64>, mut mo
     }
 }
 
-async fn commands(house: &House, id: &SessionId, after: u64) -> Result<Commands, End> {
-    let ask = async || house.sessions.commands(id, after, LOOK).await;
+async fn commands(state: &AppState, id: &SessionId, after: u64) -> Result<Commands, End> {
+    let ask = async || state.sessions.commands(id, after, COMMANDS_WAIT).await;
     let asked = persist(Duration::MAX, SessionsError::is_passing, ask).await;
     asked.map_err(|error| End::refused(error.refusal()))
 }
 
 /// Takes what the instance says of itself and its client, if its token `allows` that.
-async fn hear_reports(
-    house: &House,
+async fn receive_reports(
+    state: &AppState,
     id: &SessionId,
     allows: bool,
     ears: &mut Ears,
@@ -203,10 +208,10 @@ async fn hear_reports(
             let report = parse_report(text.as_bytes())
                 .map_err(|error| End::bad(CloseCode::Invalid, error.to_string()))?;
             let tell = async || match report.clone() {
-                Reported::Client(report) => house.sessions.report_client(id, report).await,
-                Reported::Instance(report) => house.sessions.report(id, report).await,
+                Reported::Client(report) => state.sessions.report_client(id, report).await,
+                Reported::Instance(report) => state.sessions.report(id, report).await,
             };
-            let told = persist(REPORT_PATIENCE, SessionsError::is_passing, tell).await;
+            let told = persist(REPORT_RETRY_FOR, SessionsError::is_passing, tell).await;
             // What does not fit the session is no reason to cut off its instance.
             if let Err(error) = told {
                 let message = error.refusal().message;

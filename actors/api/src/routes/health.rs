@@ -9,18 +9,18 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 use stream_protocol::Op;
 
-use super::House;
+use super::AppState;
 use crate::error::ApiError;
-use crate::{answer, auth};
+use crate::{auth, response};
 
-/// A probe gets an answer within this time, even when a part of the house is stuck.
-pub(super) const PROBE: Duration = Duration::from_secs(5);
+/// A probe gets an answer within this time, even when a part of the state is stuck.
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `GET /1.0`
 pub(super) async fn version() -> HttpResponse {
     let version = env!("CARGO_PKG_VERSION");
     let extensions: [&str; 0] = [];
-    answer::ok(json!({
+    response::ok(json!({
         "api_version": "1.0", "api_status": "stable", "api_extensions": extensions,
         "version": version,
     }))
@@ -28,20 +28,20 @@ pub(super) async fn version() -> HttpResponse {
 
 /// `GET /1.0/health/live`: that this is answered at all is the answer. What the process depends on
 /// is no matter of its own life.
-pub(super) async fn live(house: Data<House>) -> HttpResponse {
-    answer::ok(json!({ "actors": house.supervisor.status().len() }))
+pub(super) async fn live(state: Data<AppState>) -> HttpResponse {
+    response::ok(json!({ "actors": state.supervisor.status().len() }))
 }
 
 /// `GET /1.0/health/ready`
-pub(super) async fn ready(house: Data<House>) -> HttpResponse {
-    let probe = tokio::time::timeout(PROBE, dependencies(&house)).await;
+pub(super) async fn ready(state: Data<AppState>) -> HttpResponse {
+    let probe = tokio::time::timeout(PROBE_TIMEOUT, dependencies(&state)).await;
     readiness(probe.unwrap_or_else(|_| {
         BTreeMap::from([("sessions", Err("gave no answer in time".to_owned()))])
     }))
 }
 
-pub(super) async fn dependencies(house: &House) -> BTreeMap<&'static str, Result<(), String>> {
-    let (sessions, tokens) = tokio::join!(house.sessions.readiness(), house.tokens.ready());
+pub(super) async fn dependencies(state: &AppState) -> BTreeMap<&'static str, Result<(), String>> {
+    let (sessions, tokens) = tokio::join!(state.sessions.readiness(), state.tokens.ready());
     let tokens = ("tokens", tokens.map_err(|error| error.to_string()));
     sessions.into_iter().chain([tokens]).collect()
 }
@@ -51,24 +51,24 @@ fn readiness(dependencies: BTreeMap<&'static str, Result<(), String>>) -> HttpRe
     let state = |state: &Result<(), String>| state.as_ref().err().cloned().unwrap_or("ok".into());
     let states: BTreeMap<_, _> = dependencies.iter().map(|(name, s)| (*name, state(s))).collect();
     if dependencies.values().all(Result::is_ok) {
-        return answer::ok(states);
+        return response::ok(states);
     }
-    answer::detailed(StatusCode::SERVICE_UNAVAILABLE, "not ready", states)
+    response::detailed(StatusCode::SERVICE_UNAVAILABLE, "not ready", states)
 }
 
 /// `GET /1.0/status`: how the actors are, and what only an operator can settle.
 pub(super) async fn status(
     request: HttpRequest,
-    house: Data<House>,
+    state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    auth::plain(&request, &house.tokens, Op::StatusRead).await?;
+    auth::plain(&request, &state.tokens, Op::StatusRead).await?;
     let version = env!("CARGO_PKG_VERSION");
-    let alerts = tokio::time::timeout(PROBE, house.sessions.alerts()).await;
+    let alerts = tokio::time::timeout(PROBE_TIMEOUT, state.sessions.alerts()).await;
     // What they are is told by the actors then.
     let alerts = alerts.ok().and_then(Result::ok).unwrap_or_default();
     let alerts: Vec<_> = alerts.into_iter().map(|alert| alert.text).collect();
-    let actors = house.supervisor.status();
-    Ok(answer::ok(json!({ "version": version, "actors": actors, "alerts": alerts })))
+    let actors = state.supervisor.status();
+    Ok(response::ok(json!({ "version": version, "actors": actors, "alerts": alerts })))
 }
 
 #[cfg(test)]

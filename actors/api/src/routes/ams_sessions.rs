@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stream_protocol::{AmsInstance, Op, Screen, SessionId};
 
-use super::House;
+use super::AppState;
 use crate::error::ApiError;
-use crate::{answer, auth, body};
+use crate::{auth, body, response};
 
 /// The longest name of an application, in bytes.
 pub(crate) const MAX_NAME: usize = 256;
@@ -20,20 +20,20 @@ pub(crate) const MAX_KEY: usize = 128;
 
 /// The body. What is `null`, 0 or empty counts as not given: the clients of AMS write it so.
 #[derive(Deserialize)]
-struct Wanted {
+struct LaunchedInstance {
     instance_id: String,
     #[serde(alias = "app_name")]
     app: Option<String>,
     /// Below 0 is the latest one.
     app_version: Option<i64>,
     #[serde(alias = "display")]
-    screen: Option<Size>,
+    screen: Option<ScreenRequest>,
     #[serde(default)]
     extra_data: Value,
 }
 
 #[derive(Default, Deserialize)]
-struct Size {
+struct ScreenRequest {
     width: Option<u32>,
     height: Option<u32>,
     fps: Option<u32>,
@@ -41,7 +41,7 @@ struct Size {
 }
 
 #[derive(Serialize)]
-struct Opened<'a> {
+struct OpenedSession<'a> {
     /// AMS puts it on the instance, as the tag `session=<id>`.
     id: &'a SessionId,
     /// What the instance has to find when it boots: JSON, as text. Holds a token.
@@ -50,16 +50,16 @@ struct Opened<'a> {
 
 /// One instance has one session: asked again, by any unit of AMS and at any agent, the answer is the
 /// same session. So a key needs no memory: who repeats a request with it repeats the instance.
-pub(super) async fn open(
+pub(super) async fn create(
     request: HttpRequest,
     payload: Payload,
-    house: Data<House>,
+    state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    auth::plain(&request, &house.tokens, Op::SessionCreate).await?;
+    auth::plain(&request, &state.tokens, Op::SessionCreate).await?;
     check_key(&request)?;
-    let instance = parse(&body::read(&request, payload, body::SMALL).await?)?;
-    let (id, userdata) = house.sessions.initiate(instance).await?;
-    Ok(answer::secret(Opened { id: &id, userdata: &userdata }))
+    let instance = parse(&body::read(&request, payload, body::MAX_SMALL_BODY).await?)?;
+    let (id, userdata) = state.sessions.initiate(instance).await?;
+    Ok(response::created_no_store(OpenedSession { id: &id, userdata: &userdata }))
 }
 
 fn check_key(request: &HttpRequest) -> Result<(), ApiError> {
@@ -75,7 +75,8 @@ fn check_key(request: &HttpRequest) -> Result<(), ApiError> {
 
 fn parse(bytes: &[u8]) -> Result<AmsInstance, ApiError> {
     let expected = r#"{"instance_id","app","app_version","screen":{..},"extra_data"}"#;
-    let Wanted { instance_id, app, app_version, screen, extra_data } = body::json(bytes, expected)?;
+    let LaunchedInstance { instance_id, app, app_version, screen, extra_data } =
+        body::json(bytes, expected)?;
     if !AmsInstance::is_id(&instance_id) {
         return Err(ApiError::malformed("instance_id is the id of an instance"));
     }
@@ -93,7 +94,7 @@ fn parse(bytes: &[u8]) -> Result<AmsInstance, ApiError> {
     })
 }
 
-impl Size {
+impl ScreenRequest {
     /// Fills in what is not given. Refuses what no screen can be.
     fn checked(self) -> Result<Screen, ApiError> {
         let given = |size: Option<u32>, default| size.filter(|size| *size > 0).unwrap_or(default);

@@ -20,7 +20,7 @@ pub(crate) fn ok(metadata: impl Serialize) -> HttpResponse {
 }
 
 /// Answers 201 with `metadata` that nobody on the way may keep.
-pub(crate) fn secret(metadata: impl Serialize) -> HttpResponse {
+pub(crate) fn created_no_store(metadata: impl Serialize) -> HttpResponse {
     let mut response = HttpResponse::Created();
     response.insert_header((CACHE_CONTROL, "no-store")).json(Success::new(201, metadata))
 }
