@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use stream_admin::moment;
-use stream_gateway::admin::SessionStory;
+use stream_gateway::admin::SessionExplanation;
 use stream_protocol::{Cause, Origin, SessionDocument};
 
 /// Tells the story of a session, a line for each fact: first how it stands, then what happened.
-pub fn tell(SessionStory { document, agent, at }: &SessionStory) -> String {
+pub fn tell(SessionExplanation { document, agent, at }: &SessionExplanation) -> String {
     let mut told = String::new();
     let mut line = |name: &str, words: String| {
         // Writing to a text cannot fail.
@@ -97,14 +97,14 @@ mod tests {
 
     use super::*;
 
-    fn story() -> SessionStory {
+    fn story() -> SessionExplanation {
         let request = serde_json::from_str(
             r#"{"app":"clock","app_version":null,"region":"","screen":{},"joinable":false,
                 "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
         );
         let request = request.expect("a request");
         let document = SessionDocument::new(SessionId::random(), request, 1000, 1030);
-        SessionStory { document, agent: None, at: 1010 }
+        SessionExplanation { document, agent: None, at: 1010 }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use stream_admin::{Admin, Drain};
 use stream_bridge::Bridge;
 use stream_gateway::Gateway;
-use stream_gateway::admin::Desk;
+use stream_gateway::admin::AdminService;
 use stream_pki::Pki;
 use stream_supervisor::Supervisor;
 use stream_tokens::{Side, Tokens};
@@ -77,10 +77,10 @@ impl RunningGateway {
         )?;
         let tokens = Tokens::start(config.tokens, Side::Gateway, bridge.clone(), &supervisor)?;
         let page_base = config.gateway.page_base();
-        let desk = Desk { bridge: bridge.clone(), tokens: tokens.clone(), page_base };
-        let desk = move |request| desk.clone().answer(request);
+        let service = AdminService { bridge: bridge.clone(), tokens: tokens.clone(), page_base };
+        let handler = move |request| service.clone().handle(request);
         let (drain, patience) = (Drain::default(), config.admin.drain());
-        let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, desk)?;
+        let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
         let gateway =
             Gateway::start(config.gateway, pki.served(), bridge, tokens, &drain, &supervisor)?;
         Ok(Self { supervisor, admin, gateway, drain, patience })

@@ -72,7 +72,7 @@ async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> anyhow::Result<Value
 #[test]
 fn a_page_whose_socket_is_cut_after_its_first_token_has_ended_opens_another() {
     flow(async || {
-        let options = Options { socket_token_s: 15, ticket_s: 1, ..Options::default() };
+        let options = Options { socket_token_s: 15, reconnect_token_s: 1, ..Options::default() };
         let mut stack = Stack::start(options).await?;
         let fragment = format!("token={}&app={APP}&start=1", stack.token);
         let mut page = Losing::start(&stack, &fragment).await?;

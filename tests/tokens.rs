@@ -298,7 +298,8 @@ fn the_open_socket_of_a_revoked_token_is_closed_with_a_reason() {
 #[test]
 fn a_client_that_asks_gets_tickets_that_open_its_socket_again_and_nothing_else() {
     flow(async || {
-        let mut played = Played::start_with(Options { ticket_s: 1, ..Options::default() }).await?;
+        let mut played =
+            Played::start_with(Options { reconnect_token_s: 1, ..Options::default() }).await?;
         let (created, instance) = played.create().await?;
         let (other, _neighbour) = played.create().await?;
         let (base, first) = created.url.split_once("?token=").context("a token")?;

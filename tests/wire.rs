@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use stream_agent::dev::keys::KeyStore;
 use stream_agent::dev::nats::Nats;
 use stream_bridge::Bridge;
-use stream_gateway::admin::{Desk, Request};
+use stream_gateway::admin::{AdminService, Request};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
     AmsInstance, Ask, ClientIce, ClientReport, ClientState, Code, Commands, Cursor, DesiredState,
@@ -266,8 +266,8 @@ async fn read_store(stored: &Stored) -> anyhow::Result<()> {
     let session = Some(&stored.session);
     agent.verify(&stored.instance_token, Op::SignalWrite, session).await?;
 
-    let desk = Desk { bridge: bridge.clone(), tokens: gateway, page_base: None };
-    let ask = async |request| anyhow::Ok(desk.clone().answer(request).await?);
+    let service = AdminService { bridge: bridge.clone(), tokens: gateway, page_base: None };
+    let ask = async |request| anyhow::Ok(service.clone().handle(request).await?);
     let accounts = ask(Request::ListAccounts).await?;
     ensure!(accounts["accounts"][0]["name"] == "test", "{accounts}");
     let sessions = ask(Request::ListSessions).await?;

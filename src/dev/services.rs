@@ -73,7 +73,7 @@ impl Services {
             turn: Vec::new(),
             credential_s: 3600,
             socket_token_s: 300,
-            ticket_s: 60,
+            reconnect_token_s: 60,
             client_grace_s: 30,
             boot_timeout_s: 300,
             sweep_s: 5,

@@ -41,7 +41,7 @@ pub struct Wiring {
     /// What the token in a socket's address is good for.
     pub socket_token_s: u64,
     /// Between two of the page's fresh ones.
-    pub ticket_s: u64,
+    pub reconnect_token_s: u64,
     /// How long a client without a socket may take to return.
     pub client_grace_s: u64,
     pub boot_timeout_s: u64,
@@ -243,7 +243,7 @@ state = {state}
 listen = "127.0.0.1:{port}"
 public_url = "{url}"
 socket_token_s = {socket_token_s}
-ticket_s = {ticket_s}
+reconnect_token_s = {reconnect_token_s}
 client_grace_s = {client_grace_s}
 
 [admin]
@@ -264,7 +264,7 @@ state = {state}
             port = self.gateway_port,
             url = wiring.gateways.clone().unwrap_or_else(|| self.gateway_url()),
             socket_token_s = wiring.socket_token_s,
-            ticket_s = wiring.ticket_s,
+            reconnect_token_s = wiring.reconnect_token_s,
             client_grace_s = wiring.client_grace_s,
             socket = quoted(&self.admin_socket()),
             debug = wiring.debug_section(),

@@ -31,7 +31,7 @@ pub struct Options {
     /// What the token in a socket's address is good for.
     pub socket_token_s: u64,
     /// Between two of the page's fresh ones.
-    pub ticket_s: u64,
+    pub reconnect_token_s: u64,
     /// How long a client without a socket may take to return.
     pub client_grace_s: u64,
     /// From the creation of an instance until it runs.
@@ -54,7 +54,7 @@ impl Default for Options {
             coturn: false,
             credential_s: 3600,
             socket_token_s: 300,
-            ticket_s: 60,
+            reconnect_token_s: 60,
             client_grace_s: 30,
             boot: Duration::ZERO,
             launcher: simulated_instances(),
@@ -108,7 +108,7 @@ impl Stack {
             turn: coturn.iter().map(Coturn::url).collect(),
             credential_s: options.credential_s,
             socket_token_s: options.socket_token_s,
-            ticket_s: options.ticket_s,
+            reconnect_token_s: options.reconnect_token_s,
             client_grace_s: options.client_grace_s,
             boot_timeout_s: 60,
             sweep_s: 2,

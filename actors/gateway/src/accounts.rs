@@ -115,7 +115,7 @@ pub(crate) async fn delete(
     };
     bridge.remove(Bucket::Accounts, &name.key()).await.map_err(|error| error.refusal())?;
     // Without an account the token opens nothing any more; its sockets know only the token.
-    let until = SystemTime::now() + TICKETS;
+    let until = SystemTime::now() + MAX_SOCKET_TOKEN_LIFE;
     let revoked = tokens.revoke(Revocation::Token(account.token_id), Some(until)).await;
     revoked.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()))
 }
@@ -130,7 +130,7 @@ pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Account>, Refusal> {
 }
 
 /// Longer than the token of a socket may live.
-const TICKETS: Duration = Duration::from_secs(3600);
+const MAX_SOCKET_TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
 fn end_of_life(at: u64, now: u64) -> Result<Duration, Refusal> {
     if at <= now || at > END_OF_TIME {

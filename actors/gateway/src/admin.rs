@@ -1,20 +1,21 @@
 //! What operators ask of the gateway: service accounts are made and deleted here and nowhere else,
 //! and sessions can be ended and shared without one.
 //!
-//! `stream-admin` brings the socket; [`Desk`] answers what is asked there, [`Client`] asks it.
+//! `stream-admin` brings the socket; [`AdminService`] answers what is asked there, [`Client`] asks
+//! it.
 
-mod desk;
 mod request;
+mod service;
 
 use std::path::PathBuf;
 
 use stream_protocol::{Ask, Status};
 
-pub use desk::Desk;
-pub use request::{AccountInfo, FreshShare, Request, SessionInfo, SessionStory, ShareInfo};
+pub use request::{AccountInfo, CreatedShare, Request, SessionExplanation, SessionInfo, ShareInfo};
+pub use service::AdminService;
 pub use stream_admin::ClientError as AdminError;
 
-use request::{AccountList, Fresh, SessionEnd, SessionList, ShareList};
+use request::{AccountList, CreatedAccount, DeletedSession, SessionList, ShareList};
 
 /// Talks to the gateway on this machine.
 #[derive(Clone, Debug)]
@@ -34,8 +35,8 @@ impl Client {
     ) -> Result<String, AdminError> {
         let name = name.to_owned();
         let request = Request::CreateAccount { name, expires_at: expires };
-        let fresh: Fresh = self.0.ask(&request).await?;
-        Ok(fresh.token)
+        let created: CreatedAccount = self.0.ask(&request).await?;
+        Ok(created.token)
     }
 
     /// Deletes an account; its token is refused from now on. Refuses a name that nobody has.
@@ -53,7 +54,7 @@ impl Client {
     /// Has a session ended and returns its status then: the end takes until its agent has deleted
     /// the instance. Refuses a session there is none of.
     pub async fn delete_session(&self, id: &str) -> Result<Status, AdminError> {
-        let end: SessionEnd = self.0.ask(&Request::DeleteSession { id: id.to_owned() }).await?;
+        let end: DeletedSession = self.0.ask(&Request::DeleteSession { id: id.to_owned() }).await?;
         Ok(end.status)
     }
 
@@ -64,7 +65,7 @@ impl Client {
     }
 
     /// Returns all that is known of a session. Refuses a session there is none of.
-    pub async fn explain_session(&self, id: &str) -> Result<SessionStory, AdminError> {
+    pub async fn explain_session(&self, id: &str) -> Result<SessionExplanation, AdminError> {
         self.0.ask(&Request::ExplainSession { id: id.to_owned() }).await
     }
 
@@ -76,7 +77,7 @@ impl Client {
         role: &str,
         description: &str,
         expiry_at: Option<u64>,
-    ) -> Result<FreshShare, AdminError> {
+    ) -> Result<CreatedShare, AdminError> {
         let (session, role) = (session.to_owned(), role.to_owned());
         let description = description.to_owned();
         self.0.ask(&Request::CreateShare { session, role, description, expiry_at }).await

@@ -7,9 +7,9 @@ use actix_web::web::Data;
 use serde::Serialize;
 use stream_protocol::{Code, Op, Presence, Refusal};
 
-use crate::agents;
-use crate::answer::{Answer, ok};
-use crate::caller::{authorize, has_token};
+use crate::auth::{authorize, has_token};
+use crate::placement;
+use crate::response::{HandlerResult, ok};
 use crate::state::State;
 
 #[derive(Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -25,20 +25,20 @@ struct Status {
 }
 
 /// GET `/1.0/applications`: what at least one agent has.
-pub(crate) async fn applications(request: HttpRequest, state: Data<State>) -> Answer {
+pub(crate) async fn applications(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::ApplicationRead, None).await?;
-    Ok(ok(application_names(agents::present(&state.bridge).await?)))
+    Ok(ok(application_names(placement::list(&state.bridge).await?)))
 }
 
 /// GET `/1.0/regions`: where at least one agent is.
-pub(crate) async fn regions(request: HttpRequest, state: Data<State>) -> Answer {
+pub(crate) async fn regions(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::RegionRead, None).await?;
-    Ok(ok(region_names(agents::present(&state.bridge).await?)))
+    Ok(ok(region_names(placement::list(&state.bridge).await?)))
 }
 
 /// GET `/1.0/status`: whether requests can be served; with a token also how many agents there are.
 /// Refuses until the keys are loaded for the first time, and while the gateway drains.
-pub(crate) async fn status(request: HttpRequest, state: Data<State>) -> Answer {
+pub(crate) async fn status(request: HttpRequest, state: Data<State>) -> HandlerResult {
     let caller = has_token(&request, &state);
     if caller {
         authorize(&request, &state, Op::StatusRead, None).await?;
@@ -50,7 +50,7 @@ pub(crate) async fn status(request: HttpRequest, state: Data<State>) -> Answer {
     let link = state.bridge.link().await;
     let status = if link.connected { "healthy" } else { "unhealthy" };
     let agents = match caller && link.connected {
-        true => Some(agents::present(&state.bridge).await?.len()),
+        true => Some(placement::list(&state.bridge).await?.len()),
         false => None,
     };
     Ok(ok(Status { status, agents }))

@@ -11,26 +11,26 @@
 
 mod accounts;
 pub mod admin;
-mod agents;
-mod answer;
-mod caller;
+mod ams_initiated;
+mod auth;
 mod catalog;
+mod client_lease;
 mod clock;
-mod documents;
+mod cors;
+mod document_watch;
 mod error;
-mod hints;
-mod initiated;
 mod metrics;
 mod openapi;
-mod origin;
-mod page;
+mod placement;
+mod response;
 mod routes;
 mod server;
+mod session_documents;
 mod sessions;
 mod shares;
-mod slot;
 mod socket;
 mod state;
+mod web_ui;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -46,20 +46,20 @@ use tokio::sync::watch;
 
 pub use error::GatewayError;
 
-use socket::Guests;
+use socket::OpenSockets;
 
 /// How long a gateway that drains stays at least.
-const LAST_REQUESTS: Duration = Duration::from_secs(2);
+const MIN_DRAIN: Duration = Duration::from_secs(2);
 
 /// How long it stays, when it takes no more connections, after each TLS handshake: for the next one
 /// of those that were taken, over a slow line, and for the request that follows it.
-const LAST_REQUEST: Duration = Duration::from_secs(2);
+const HANDSHAKE_QUIET: Duration = Duration::from_secs(2);
 
 /// And how long at most, if the drain has that much time left.
-const LAST_HANDSHAKES: Duration = Duration::from_secs(6);
+const MAX_HANDSHAKE_WAIT: Duration = Duration::from_secs(6);
 
 /// How often a gateway that drains looks whether its clients have gone.
-const LOOK: Duration = Duration::from_millis(50);
+const DRAIN_POLL: Duration = Duration::from_millis(50);
 
 /// What the operator decides about the gateway.
 #[derive(Clone, Debug, Deserialize)]
@@ -76,7 +76,8 @@ pub struct Config {
     pub socket_token_s: u64,
     /// How often the page gets a fresh one over its open socket, in seconds; at least twice in the
     /// life of one. Default 60.
-    pub ticket_s: u64,
+    #[serde(alias = "ticket_s")]
+    pub reconnect_token_s: u64,
     /// How long a client whose socket has ended may take to return or to be connected, in seconds,
     /// until its instance is told that it has left. Default 30.
     pub client_grace_s: u64,
@@ -95,7 +96,7 @@ impl Default for Config {
             public_url: None,
             workers: 2,
             socket_token_s: 300,
-            ticket_s: 60,
+            reconnect_token_s: 60,
             client_grace_s: 30,
             allowed_origins: Vec::new(),
             allow_token_in_query: false,
@@ -107,10 +108,10 @@ impl Default for Config {
 #[derive(Clone)]
 pub struct Gateway {
     address: SocketAddr,
-    server: server::Running,
+    server: server::ServerHandle,
     closing: watch::Sender<bool>,
     drain: Drain,
-    guests: Guests,
+    open_sockets: OpenSockets,
     requests: Requests,
 }
 
@@ -131,7 +132,7 @@ impl Gateway {
         let (closing, closed) = watch::channel(false);
         let listen = config.listen;
         let workers = config.workers;
-        let guests = Guests::default();
+        let open_sockets = OpenSockets::default();
         let state = state::State::new(
             config,
             bridge.clone(),
@@ -139,7 +140,7 @@ impl Gateway {
             supervisor.clone(),
             closed,
             drain.clone(),
-            guests.clone(),
+            open_sockets.clone(),
         )?;
 
         let requests = state.requests.clone();
@@ -147,19 +148,19 @@ impl Gateway {
         let listener = TcpListener::bind(listen).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
 
-        initiated::start(&bridge, supervisor);
+        ams_initiated::start(&bridge, supervisor);
         let server = server::start(listener, workers, served, state, supervisor);
         log::info!("serving clients on {address}");
-        Ok(Self { address, server, closing, drain: drain.clone(), guests, requests })
+        Ok(Self { address, server, closing, drain: drain.clone(), open_sockets, requests })
     }
 
     /// Returns when no client has a socket here any more, and those that are connected had the time
     /// for a request, whose answer sends them elsewhere: who asks in the moment of the end is cut off.
     pub async fn drained(&self) {
-        tokio::time::sleep(LAST_REQUESTS).await;
-        while let left @ 1.. = self.guests.count() {
+        tokio::time::sleep(MIN_DRAIN).await;
+        while let left @ 1.. = self.open_sockets.count() {
             self.drain.note(left);
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(DRAIN_POLL).await;
         }
     }
 
@@ -174,8 +175,12 @@ impl Gateway {
         if let Some(left) = self.drain.time_left() {
             // Clients are still coming: a server that stops closes a connection whose request is
             // just on its way. From here on they go elsewhere; the last one gets its answer.
-            self.server.refuse().await;
-            let _ = tokio::time::timeout(LAST_HANDSHAKES.min(left), quiet(&self.requests)).await;
+            self.server.stop_accepting().await;
+            let _ = tokio::time::timeout(
+                MAX_HANDSHAKE_WAIT.min(left),
+                wait_until_quiet(&self.requests),
+            )
+            .await;
         }
         self.closing.send_replace(true);
         self.server.stop().await;
@@ -183,10 +188,10 @@ impl Gateway {
 }
 
 /// Returns when there was no handshake for a while.
-async fn quiet(requests: &Requests) {
+async fn wait_until_quiet(requests: &Requests) {
     loop {
         let before = requests.handshakes();
-        tokio::time::sleep(LAST_REQUEST).await;
+        tokio::time::sleep(HANDSHAKE_QUIET).await;
         if requests.handshakes() == before {
             return;
         }
@@ -202,7 +207,7 @@ mod tests {
         let config: Config = serde_json::from_str("{}").unwrap();
         assert_eq!(config.listen.port(), 4000);
         assert!(config.allowed_origins.is_empty() && !config.allow_token_in_query);
-        assert_eq!((config.workers, config.socket_token_s, config.ticket_s), (2, 300, 60));
+        assert_eq!((config.workers, config.socket_token_s, config.reconnect_token_s), (2, 300, 60));
         assert!(serde_json::from_str::<Config>(r#"{"alowed_origins":[]}"#).is_err());
     }
 
@@ -211,13 +216,13 @@ mod tests {
         let (requests, begun) = (Requests::default(), tokio::time::Instant::now());
         let crowd = async {
             for _ in 0..3 {
-                tokio::time::sleep(LAST_REQUEST * 3 / 4).await;
+                tokio::time::sleep(HANDSHAKE_QUIET * 3 / 4).await;
                 requests.handshake(false);
             }
         };
-        tokio::join!(quiet(&requests), crowd);
-        assert_eq!(begun.elapsed(), 4 * LAST_REQUEST);
-        quiet(&requests).await;
-        assert_eq!(begun.elapsed(), 5 * LAST_REQUEST);
+        tokio::join!(wait_until_quiet(&requests), crowd);
+        assert_eq!(begun.elapsed(), 4 * HANDSHAKE_QUIET);
+        wait_until_quiet(&requests).await;
+        assert_eq!(begun.elapsed(), 5 * HANDSHAKE_QUIET);
     }
 }

@@ -15,9 +15,9 @@ use stream_metrics::{CONTENT_TYPE, Page};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{AgentId, Op, SessionDocument, Status};
 
-use crate::agents;
-use crate::answer::Answer;
-use crate::caller::authorize;
+use crate::auth::authorize;
+use crate::placement;
+use crate::response::HandlerResult;
 use crate::state::State;
 
 const PREFIX: &str = "anbox_stream_gateway";
@@ -29,15 +29,15 @@ const STORE_DEADLINE: Duration = Duration::from_secs(5);
 const STATUSES: [Status; 5] =
     [Status::Created, Status::Active, Status::Terminating, Status::Terminated, Status::Error];
 
-pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> Answer {
+pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::StatusRead, None).await?;
     let mut page = Page::new(PREFIX);
     page.actors(&state.supervisor.status());
     page.requests(&state.requests);
     let connected = state.bridge.link().await.connected;
     page.count("nats_up", "Whether NATS is connected", connected.into());
-    match tokio::time::timeout(STORE_DEADLINE, Stored::read(&state.bridge)).await {
-        Ok(Ok(stored)) => stored.tell(&mut page),
+    match tokio::time::timeout(STORE_DEADLINE, StoreStats::read(&state.bridge)).await {
+        Ok(Ok(stats)) => stats.export(&mut page),
         Ok(Err(error)) => log::debug!("a scrape went without the store: {error}"),
         Err(_) => log::debug!("a scrape went without the store: it gave no answer in time"),
     }
@@ -48,20 +48,20 @@ pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> Answer {
 
 /// What the store holds, in numbers.
 #[derive(Debug, PartialEq)]
-struct Stored {
+struct StoreStats {
     sessions: BTreeMap<String, u64>,
     accounts: u64,
     agents: u64,
     /// Agents that own live sessions and have not said anything lately.
-    silent: u64,
+    unresponsive: u64,
 }
 
-impl Stored {
+impl StoreStats {
     async fn read(bridge: &Bridge) -> Result<Self, BridgeError> {
         let documents = bridge.list::<SessionDocument>(Bucket::Sessions).await?;
         let documents: Vec<_> = documents.into_iter().map(|(_, entry)| entry.value).collect();
         let accounts = bridge.list::<Value>(Bucket::Accounts).await?.len();
-        let present = agents::present(bridge).await?;
+        let present = placement::list(bridge).await?;
         let present = present.into_iter().map(|presence| presence.agent).collect();
         Ok(Self::of(&documents, accounts, &present))
     }
@@ -69,24 +69,24 @@ impl Stored {
     fn of(documents: &[SessionDocument], accounts: usize, present: &BTreeSet<AgentId>) -> Self {
         let mut sessions: BTreeMap<_, _> =
             STATUSES.iter().map(|status| (status.to_string(), 0)).collect();
-        let mut silent = BTreeSet::new();
+        let mut unresponsive = BTreeSet::new();
         for document in documents {
             *sessions.entry(document.status.to_string()).or_default() += 1;
             let owner = document.owner.as_ref();
             if !document.status.is_final() {
-                silent.extend(owner.filter(|agent| !present.contains(agent)));
+                unresponsive.extend(owner.filter(|agent| !present.contains(agent)));
             }
         }
-        let silent = silent.len() as u64;
-        Self { sessions, accounts: accounts as u64, agents: present.len() as u64, silent }
+        let unresponsive = unresponsive.len() as u64;
+        Self { sessions, accounts: accounts as u64, agents: present.len() as u64, unresponsive }
     }
 
-    fn tell(self, page: &mut Page) {
+    fn export(self, page: &mut Page) {
         page.counts("sessions_total", "Sessions in the store", "status", self.sessions);
         page.count("accounts_total", "Service accounts", self.accounts);
         page.count("agents_total", "Agents that are there", self.agents);
         let help = "Agents that own sessions and are not there";
-        page.count("agents_unresponsive", help, self.silent);
+        page.count("agents_unresponsive", help, self.unresponsive);
     }
 }
 
@@ -157,9 +157,9 @@ mod tests {
             document(Status::Created, "gone"),
             document(Status::Terminated, "long-gone"),
         ];
-        let stored = Stored::of(&documents, 3, &BTreeSet::from(["here".parse().unwrap()]));
-        assert_eq!((stored.accounts, stored.agents, stored.silent), (3, 1, 1));
-        let sessions: Vec<_> = stored.sessions.into_iter().filter(|(_, n)| *n > 0).collect();
+        let stats = StoreStats::of(&documents, 3, &BTreeSet::from(["here".parse().unwrap()]));
+        assert_eq!((stats.accounts, stats.agents, stats.unresponsive), (3, 1, 1));
+        let sessions: Vec<_> = stats.sessions.into_iter().filter(|(_, n)| *n > 0).collect();
         let expected = [("active", 2), ("created", 1), ("terminated", 1)];
         assert_eq!(sessions, expected.map(|(status, n)| (status.to_owned(), n)));
     }
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_status_without_sessions_is_told_as_zero() {
         let mut page = Page::new(PREFIX);
-        Stored::of(&[], 0, &BTreeSet::new()).tell(&mut page);
+        StoreStats::of(&[], 0, &BTreeSet::new()).export(&mut page);
         let line = r#"anbox_stream_gateway_sessions_total{status="active"} 0"#;
         assert!(page.text().lines().any(|found| found == line));
     }

@@ -15,9 +15,9 @@ use actix_web::{Error, HttpResponse};
 use stream_protocol::openapi::{About, Endpoint};
 use stream_protocol::{Code, Failure, Op, Refusal};
 
-use crate::answer::Answer;
+use crate::response::HandlerResult;
 use crate::state::State;
-use crate::{catalog, metrics, openapi, page, sessions, shares, socket};
+use crate::{catalog, metrics, openapi, sessions, shares, socket, web_ui};
 
 /// Makes the list of endpoints and what adds them to the server from one table, so that there is no
 /// endpoint without an entry, and no entry that says nothing of itself.
@@ -94,10 +94,10 @@ endpoints! {
 /// Adds all routes.
 pub(crate) fn configure(service: &mut ServiceConfig) {
     add(service);
-    service.configure(page::configure).default_service(web::to(unknown));
+    service.configure(web_ui::configure).default_service(web::to(unknown));
 }
 
-async fn unknown() -> Answer {
+async fn unknown() -> HandlerResult {
     Err(Refusal::new(Code::NotFound, "there is nothing at this path").into())
 }
 
@@ -107,7 +107,7 @@ async fn wrong_method() -> HttpResponse {
 
 /// Around every request: answers preflights, marks answers for browsers, counts, writes the access
 /// log.
-pub(crate) async fn around(
+pub(crate) async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -122,11 +122,11 @@ pub(crate) async fn around(
         method == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if preflight {
         let mut response = request.into_response(HttpResponse::NoContent().finish());
-        state.origins.mark_preflight(origin.as_ref(), response.headers_mut());
+        state.cors.apply_preflight(origin.as_ref(), response.headers_mut());
         response
     } else {
         let mut response = next.call(request).await?.map_into_boxed_body();
-        state.origins.mark(origin.as_ref(), response.headers_mut());
+        state.cors.apply(origin.as_ref(), response.headers_mut());
         response
     };
 

@@ -1,4 +1,4 @@
-//! The actor `gateway`: keeps the HTTPS server running.
+//! The actor `gateway`: keeps the HTTPS server handle.
 
 use std::io;
 use std::net::TcpListener;
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::dev::{Server, ServerHandle};
+use actix_web::dev::{self, Server};
 use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::Data;
@@ -28,13 +28,13 @@ pub(crate) fn start(
     served: ServedIdentity,
     state: State,
     supervisor: &Supervisor,
-) -> Running {
-    let running = Running::on(listener);
+) -> ServerHandle {
+    let handle = ServerHandle::on(listener);
     let actor = Actor {
         workers,
         tls: server_config(&served, ClientCertificates::Ignored),
         state: Data::new(state),
-        running: running.clone(),
+        handle: handle.clone(),
     };
     supervisor.spawn(
         "gateway",
@@ -43,39 +43,39 @@ pub(crate) fn start(
         Limits::default(),
         move || actor.clone(),
     );
-    running
+    handle
 }
 
 /// What outlives a failure of the actor.
 #[derive(Clone)]
-pub(crate) struct Running(Arc<Mutex<Parts>>);
+pub(crate) struct ServerHandle(Arc<Mutex<Inner>>);
 
-struct Parts {
+struct Inner {
     /// Bound once: clients that arrive while there is no server wait in its queue. Gone when the
     /// gateway has stopped, so that nobody waits there for ever.
     listener: Option<TcpListener>,
-    server: Option<Serving>,
+    server: Option<ActiveServer>,
 }
 
 /// A server that was started.
-struct Serving {
-    handle: ServerHandle,
+struct ActiveServer {
+    handle: dev::ServerHandle,
     /// Never says anything: its sender goes away when the server ends.
     end: watch::Receiver<()>,
 }
 
-impl Running {
+impl ServerHandle {
     fn on(listener: TcpListener) -> Self {
-        Self(Arc::new(Mutex::new(Parts { listener: Some(listener), server: None })))
+        Self(Arc::new(Mutex::new(Inner { listener: Some(listener), server: None })))
     }
 
     /// Takes no more connections, for good: who asks for one is refused at once. Those that are
     /// open stay.
-    pub(crate) async fn refuse(&self) {
+    pub(crate) async fn stop_accepting(&self) {
         let (listener, pausing) = {
-            let mut parts = self.parts();
-            let pausing = parts.server.as_ref().map(|server| server.handle.pause());
-            (parts.listener.take(), pausing)
+            let mut inner = self.inner();
+            let pausing = inner.server.as_ref().map(|server| server.handle.pause());
+            (inner.listener.take(), pausing)
         };
         if let Some(pausing) = pausing {
             pausing.await;
@@ -90,9 +90,9 @@ impl Running {
     /// Stops for good; returns when requests in hand are answered.
     pub(crate) async fn stop(&self) {
         let server = {
-            let mut parts = self.parts();
-            parts.listener = None;
-            parts.server.take()
+            let mut inner = self.inner();
+            inner.listener = None;
+            inner.server.take()
         };
         if let Some(server) = server {
             server.handle.stop(true).await;
@@ -100,10 +100,10 @@ impl Running {
     }
 
     fn is_stopped(&self) -> bool {
-        self.parts().listener.is_none()
+        self.inner().listener.is_none()
     }
 
-    fn parts(&self) -> MutexGuard<'_, Parts> {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -113,16 +113,16 @@ struct Actor {
     workers: usize,
     tls: Arc<ServerConfig>,
     state: Data<State>,
-    running: Running,
+    handle: ServerHandle,
 }
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
         let Some(mut end) = self.serve() else { return };
-        let running = self.running.clone();
+        let handle = self.handle.clone();
         ctx.spawn(async move {
             let _ = end.changed().await;
-            if !running.is_stopped() {
+            if !handle.is_stopped() {
                 panic!("the https server ended by itself");
             }
         });
@@ -134,10 +134,10 @@ impl Actor {
     /// gateway has stopped.
     fn serve(&self) -> Option<watch::Receiver<()>> {
         // Held throughout: a stop comes either before, or finds the new server.
-        let mut parts = self.running.parts();
-        let listener = parts.listener.as_ref()?;
+        let mut inner = self.handle.inner();
+        let listener = inner.listener.as_ref()?;
         // One that outlived the last state is kept: to replace it would cut its connections.
-        if let Some(Serving { end, .. }) = &parts.server
+        if let Some(ActiveServer { end, .. }) = &inner.server
             && end.has_changed().is_ok()
         {
             return Some(end.clone());
@@ -145,7 +145,7 @@ impl Actor {
         let server = listener.try_clone().and_then(|listener| self.server(listener));
         let server = server.expect("the listening socket can be shared");
         let (ended, end) = watch::channel(());
-        parts.server = Some(Serving { handle: server.handle(), end: end.clone() });
+        inner.server = Some(ActiveServer { handle: server.handle(), end: end.clone() });
         // Not with `ctx`: requests in hand are answered also when this state is gone.
         spawn_detached("the https server", async move {
             if let Err(error) = server.await {
@@ -163,7 +163,7 @@ impl Actor {
                 .app_data(state.clone())
                 .app_data(Data::new(Near::start(&state.bridge)))
                 .wrap(NormalizePath::trim())
-                .wrap(from_fn(routes::around))
+                .wrap(from_fn(routes::observe))
                 .configure(routes::configure)
         };
         let server = HttpServer::new(app)

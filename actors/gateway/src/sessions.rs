@@ -17,15 +17,15 @@ use stream_protocol::{
     SessionDocument, SessionId, Status, Terminate,
 };
 
-use crate::answer::{Answer, Refused, body, created, malformed, ok};
-use crate::caller::{Caller, authorize, authorize_for};
+use crate::auth::{Caller, authorize, authorize_for};
+use crate::response::{HandlerResult, HttpError, bad_request, body, created, ok};
 use crate::state::State;
-use crate::{answer, documents, slot};
+use crate::{client_lease, response, session_documents};
 
 pub(crate) use idempotency::{MAX_KEY, id as derived_id};
 pub(crate) use launch::CLAIM_S;
 use listing::Listing;
-use request::Wish;
+use request::ScreenRequest;
 pub(crate) use request::{MAX_EXTRA_DATA, MAX_NAME};
 
 /// How long the owner of a session may take to answer.
@@ -36,7 +36,7 @@ const END_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A session as clients see it.
 #[derive(Serialize)]
-struct Session<'a> {
+struct SessionView<'a> {
     id: &'a SessionId,
     app: &'a str,
     region: &'a str,
@@ -47,7 +47,7 @@ struct Session<'a> {
     cluster_id: &'a str,
 }
 
-impl<'a> Session<'a> {
+impl<'a> SessionView<'a> {
     fn of(document: &'a SessionDocument) -> Self {
         Self {
             id: &document.id,
@@ -63,7 +63,7 @@ impl<'a> Session<'a> {
 }
 
 #[derive(Serialize)]
-struct Created<'a> {
+struct CreatedSession<'a> {
     id: &'a SessionId,
     region: &'a str,
     status: Status,
@@ -73,14 +73,18 @@ struct Created<'a> {
 }
 
 #[derive(Serialize)]
-struct Joined<'a> {
+struct JoinedSession<'a> {
     id: &'a SessionId,
     url: String,
     stun_servers: Vec<IceServer>,
 }
 
 /// POST `/1.0/sessions`: has an agent launch an instance, and answers without waiting for its boot.
-pub(crate) async fn create(request: HttpRequest, payload: Payload, state: Data<State>) -> Answer {
+pub(crate) async fn create(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> HandlerResult {
     let caller = authorize(&request, &state, Op::SessionCreate, None).await?;
     let (key, base) = (idempotency::key(&request)?, state.socket_base(&request)?);
     let (wanted, role) = (request::session(&body(payload).await?)?, caller.role()?);
@@ -88,16 +92,16 @@ pub(crate) async fn create(request: HttpRequest, payload: Payload, state: Data<S
     let (document, stun_servers) = match key {
         Some(key) => {
             let id = idempotency::id(&caller.name, &key);
-            launch::once(&state.bridge, id, wanted, role).await?
+            launch::create_idempotent(&state.bridge, id, wanted, role).await?
         }
-        None => launch::new(&state.bridge, wanted, role).await?,
+        None => launch::create(&state.bridge, wanted, role).await?,
     };
     if document.request.on_conflict == OnConflict::Reject {
-        slot::reserve(&state.bridge, &document.id, document.generation).await;
+        client_lease::reserve(&state.bridge, &document.id, document.generation).await;
     }
     let url = state.socket_url(&base, &document, &caller).await?;
     log::info!("session {} created by {caller}", document.id);
-    Ok(created(Created {
+    Ok(created(CreatedSession {
         id: &document.id,
         region: &document.request.region,
         status: document.status,
@@ -108,23 +112,27 @@ pub(crate) async fn create(request: HttpRequest, payload: Payload, state: Data<S
 }
 
 /// GET `/1.0/sessions`: ids, or with `recursion` whole sessions.
-pub(crate) async fn list(request: HttpRequest, state: Data<State>) -> Answer {
+pub(crate) async fn list(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::SessionRead, None).await?;
     let listing = Listing::parse(request.query_string())?;
     let entries = state.bridge.list::<SessionDocument>(Bucket::Sessions).await?;
     let documents = entries.into_iter().map(|(_, entry)| entry.value).collect();
     let (documents, total) = listing.select(documents);
     Ok(match listing.recursion {
-        true => answer::list(documents.iter().map(Session::of).collect::<Vec<_>>(), total),
-        false => answer::list(documents.iter().map(|d| &d.id).collect::<Vec<_>>(), total),
+        true => response::list(documents.iter().map(SessionView::of).collect::<Vec<_>>(), total),
+        false => response::list(documents.iter().map(|d| &d.id).collect::<Vec<_>>(), total),
     })
 }
 
 /// GET `/1.0/sessions/{id}`.
-pub(crate) async fn read(request: HttpRequest, id: Path<String>, state: Data<State>) -> Answer {
+pub(crate) async fn read(
+    request: HttpRequest,
+    id: Path<String>,
+    state: Data<State>,
+) -> HandlerResult {
     let (_, id) = authorize_for(&id, &request, &state, Op::SessionRead).await?;
-    let entry = documents::read(&state.bridge, &id).await?;
-    Ok(ok(Session::of(&entry.value)))
+    let entry = session_documents::read(&state.bridge, &id).await?;
+    Ok(ok(SessionView::of(&entry.value)))
 }
 
 /// POST `/1.0/sessions/{id}/join`: makes the caller the client, instead of whoever was it.
@@ -133,36 +141,36 @@ pub(crate) async fn join(
     id: Path<String>,
     payload: Payload,
     state: Data<State>,
-) -> Answer {
+) -> HandlerResult {
     let (caller, id) = authorize_for(&id, &request, &state, Op::SessionJoin).await?;
     let base = state.socket_base(&request)?;
-    let wish = request::join(&body(payload).await?)?;
-    enter(&state, &caller, &id, Joining { wish, base }).await
+    let screen = request::join(&body(payload).await?)?;
+    join_as(&state, &caller, &id, JoinRequest { screen, base }).await
 }
 
 /// What a client that joins brings along.
-pub(crate) struct Joining {
-    pub(crate) wish: Wish,
+pub(crate) struct JoinRequest {
+    pub(crate) screen: ScreenRequest,
     /// What its socket's address begins with.
     pub(crate) base: String,
 }
 
 /// Makes `caller` the client of a session, in the role that its token is for.
-pub(crate) async fn enter(
+pub(crate) async fn join_as(
     state: &State,
     caller: &Caller,
     id: &SessionId,
-    Joining { wish, base }: Joining,
-) -> Answer {
+    JoinRequest { screen, base }: JoinRequest,
+) -> HandlerResult {
     let role = caller.role()?;
-    let free = free_slot(state, id).await?;
-    let document = documents::change(&state.bridge, id, |document| {
+    let leased = acquire_lease(state, id).await?;
+    let document = session_documents::change(&state.bridge, id, |document| {
         may_join(document)?;
-        if free.is_some_and(|generation| generation != document.generation) {
-            return Err(taken());
+        if leased.is_some_and(|generation| generation != document.generation) {
+            return Err(conflict());
         }
-        let screen = wish.over(document.request.screen).checked();
-        let screen = screen.map_err(|error| malformed(error.to_string()))?;
+        let wanted = screen.over(document.request.screen).checked();
+        let screen = wanted.map_err(|error| bad_request(error.to_string()))?;
         document.generation += 1;
         document.desired.client = Some(Client { screen, role });
         Ok(())
@@ -171,25 +179,25 @@ pub(crate) async fn enter(
     let ice: ClientIce = state.bridge.ask(subjects::join(id), &Ask {}, OWNER_DEADLINE).await?;
     let url = state.socket_url(&base, &document, caller).await?;
     log::info!("session {id} joined by {caller} for {role}, client {}", document.generation);
-    Ok(ok(Joined { id, url, stun_servers: ice.ice_servers }))
+    Ok(ok(JoinedSession { id, url, stun_servers: ice.ice_servers }))
 }
 
 /// Makes sure, where the present client is not to be replaced, that there is none, and returns the
-/// generation of which that is true; then the slot is reserved for the next one.
-async fn free_slot(state: &State, id: &SessionId) -> Result<Option<u64>, Refused> {
-    let document = documents::read(&state.bridge, id).await?.value;
+/// generation of which that is true; then the client lease is reserved for the next one.
+async fn acquire_lease(state: &State, id: &SessionId) -> Result<Option<u64>, HttpError> {
+    let document = session_documents::read(&state.bridge, id).await?.value;
     if document.request.on_conflict == OnConflict::Replace {
         return Ok(None);
     }
     may_join(&document)?;
-    if slot::is_taken(&state.bridge, &document).await? {
-        return Err(taken().into());
+    if client_lease::is_taken(&state.bridge, &document).await? {
+        return Err(conflict().into());
     }
-    slot::reserve(&state.bridge, id, document.generation + 1).await;
+    client_lease::reserve(&state.bridge, id, document.generation + 1).await;
     Ok(Some(document.generation))
 }
 
-fn taken() -> Refusal {
+fn conflict() -> Refusal {
     Refusal::new(Code::Conflict, "session has a client, and does not replace it")
 }
 
@@ -204,23 +212,27 @@ fn may_join(document: &SessionDocument) -> Result<(), Refusal> {
 }
 
 #[derive(Deserialize)]
-struct Deletion {
+struct DeleteQuery {
     force: Option<String>,
     sync: Option<String>,
 }
 
 /// DELETE `/1.0/sessions/{id}`: has the owner end it. With `force` it does not matter whether the
 /// owner is there; with `sync` the answer comes after the end.
-pub(crate) async fn delete(request: HttpRequest, id: Path<String>, state: Data<State>) -> Answer {
+pub(crate) async fn delete(
+    request: HttpRequest,
+    id: Path<String>,
+    state: Data<State>,
+) -> HandlerResult {
     let (caller, id) = authorize_for(&id, &request, &state, Op::SessionDelete).await?;
-    let query = Query::<Deletion>::from_query(request.query_string());
-    let Deletion { force, sync } = query.map_err(|_| malformed("the query is malformed"))?.0;
+    let query = Query::<DeleteQuery>::from_query(request.query_string());
+    let DeleteQuery { force, sync } = query.map_err(|_| bad_request("the query is malformed"))?.0;
     let force = listing::flag("force", force.as_deref())?;
     let sync = listing::flag("sync", sync.as_deref())?;
 
     let cause = format!("deleted by {caller}");
-    let document = documents::end(&state.bridge, &id, Status::Terminated, &cause).await?;
-    documents::forget(&state.tokens, &document).await;
+    let document = session_documents::end(&state.bridge, &id, Status::Terminated, &cause).await?;
+    session_documents::unrevoke_kept(&state.tokens, &document).await;
     log::info!("session {id} {cause}");
     if document.status.is_final() {
         return Ok(ok(()));
@@ -236,7 +248,7 @@ pub(crate) async fn delete(request: HttpRequest, id: Path<String>, state: Data<S
         }
         Err(error) => return Err(error.into()),
     }
-    if sync && !documents::ends_within(&state.bridge, &id, END_DEADLINE).await? {
+    if sync && !session_documents::wait_for_end(&state.bridge, &id, END_DEADLINE).await? {
         return Err(Refusal::new(Code::Unavailable, "the session is still ending").into());
     }
     Ok(ok(()))

@@ -2,7 +2,7 @@
 //!
 //! A record in the store is all there is of a share, and its token is not in it, only the id that
 //! the token must have: the link is made anew for whoever asks for it. So a token is good as long as
-//! its record says, which may change, and never beyond [`LONGEST_S`]. Sockets that are opened
+//! its record says, which may change, and never beyond [`MAX_LIFETIME_S`]. Sockets that are opened
 //! through a share have tokens of the same id, so that its end is theirs.
 
 mod endpoints;
@@ -18,23 +18,23 @@ use stream_protocol::{
 };
 use stream_tokens::{Mint, Revocation, Tokens};
 
-use crate::answer::Refused;
-use crate::{clock, documents};
+use crate::response::HttpError;
+use crate::{clock, session_documents};
 
 pub(crate) use endpoints::{change, connect, create, delete, list, read};
-pub(crate) use request::{Change, MAX_DESCRIPTION, Wish, role};
+pub(crate) use request::{MAX_DESCRIPTION, NewShare, SharePatch, role};
 
 /// No share lasts longer, in seconds; `contract.md` 3.4.
-const LONGEST_S: u64 = 30 * 24 * 3600;
+const MAX_LIFETIME_S: u64 = 30 * 24 * 3600;
 
 /// As many as a session has at most; `contract.md` 3.4.
-const MOST: usize = 5;
+const MAX_SHARES: usize = 5;
 
 /// How much longer the record stays, in seconds: clocks differ.
-const SKEW_S: u64 = 60;
+const CLOCK_SKEW_S: u64 = 60;
 
 /// How often an edit is repeated on what somebody else wrote meanwhile.
-const TRIES: usize = 8;
+const MAX_CAS_ATTEMPTS: usize = 8;
 
 /// What is kept of a share.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -65,8 +65,8 @@ impl Share {
     }
 
     /// How long its record is to stay.
-    fn life(&self, now: u64) -> Duration {
-        Duration::from_secs(self.expiry_at.saturating_sub(now) + SKEW_S)
+    fn ttl(&self, now: u64) -> Duration {
+        Duration::from_secs(self.expiry_at.saturating_sub(now) + CLOCK_SKEW_S)
     }
 
     fn mint(&self) -> Mint {
@@ -76,13 +76,13 @@ impl Share {
             session: Some(self.session_id.clone()),
             role: Some(self.role),
             generation: None,
-            expires: Some(UNIX_EPOCH + Duration::from_secs(self.created_at + LONGEST_S)),
+            expires: Some(UNIX_EPOCH + Duration::from_secs(self.created_at + MAX_LIFETIME_S)),
         }
     }
 
     /// Returns the address that the page opens. The token is in the part that browsers keep to
     /// themselves, and nothing happens when something else follows the link.
-    pub(crate) async fn link(&self, tokens: &Tokens, base: &str) -> Result<String, Refused> {
+    pub(crate) async fn link(&self, tokens: &Tokens, base: &str) -> Result<String, HttpError> {
         let minted = tokens.mint_again(&self.token_id, self.mint()).await?;
         Ok(link(base, &self.session_id, &minted.token))
     }
@@ -133,19 +133,19 @@ pub(crate) async fn make(
     bridge: &Bridge,
     tokens: &Tokens,
     session: &SessionId,
-    wish: Wish,
+    new: NewShare,
     end: u64,
     base: &str,
-) -> Result<(Share, String), Refused> {
-    let document = documents::read(bridge, session).await?.value;
+) -> Result<(Share, String), HttpError> {
+    let document = session_documents::read(bridge, session).await?.value;
     let now = clock::now();
     let mut share = Share {
         id: ShareId::random(),
         session_id: document.id.clone(),
-        role: wish.role,
-        description: wish.description,
+        role: new.role,
+        description: new.description,
         created_at: now,
-        expiry_at: request::expiry(wish.expiry_at, now, now)?.min(end),
+        expiry_at: request::expiry(new.expiry_at, now, now)?.min(end),
         token_id: String::new(),
     };
     if !share.is_of(&document) {
@@ -154,14 +154,14 @@ pub(crate) async fn make(
     let minted = tokens.mint(share.mint()).await?;
     share.token_id = minted.id;
     let (bucket, key) = (Bucket::Shares, share.id.as_str());
-    let revision = bridge.put_for(bucket, key, &share, share.life(now)).await?;
+    let revision = bridge.put_for(bucket, key, &share, share.ttl(now)).await?;
     // Counted with it in place, so that of several at the same time the last are too many.
     let entries = bridge.list::<Share>(bucket).await?;
     let counts = |other: &Share| other.session_id == share.session_id && !other.is_over(now);
     let before = entries.iter().filter(|(_, e)| e.revision < revision && counts(&e.value)).count();
-    if before >= MOST {
+    if before >= MAX_SHARES {
         bridge.remove(bucket, key).await?;
-        return Err(Refused::TooManyShares);
+        return Err(HttpError::TooManyShares);
     }
     let link = link(base, &share.session_id, &minted.token);
     Ok((share, link))
@@ -172,21 +172,22 @@ pub(crate) async fn make(
 pub(crate) async fn edit(
     bridge: &Bridge,
     id: &ShareId,
-    change: &Change,
+    patch: &SharePatch,
     end: u64,
-) -> Result<Share, Refused> {
-    find_open(bridge, id.as_str()).await?.ok_or_else(none)?;
-    for _ in 0..TRIES {
-        let entry = bridge.read::<Share>(Bucket::Shares, id.as_str()).await?.ok_or_else(none)?;
+) -> Result<Share, HttpError> {
+    find_open(bridge, id.as_str()).await?.ok_or_else(not_found)?;
+    for _ in 0..MAX_CAS_ATTEMPTS {
+        let entry =
+            bridge.read::<Share>(Bucket::Shares, id.as_str()).await?.ok_or_else(not_found)?;
         let (mut share, now) = (entry.value, clock::now());
-        if let Some(expiry_at) = change.expiry_at {
+        if let Some(expiry_at) = patch.expiry_at {
             share.expiry_at = request::expiry(Some(expiry_at), share.created_at, now)?.min(end);
         }
-        if let Some(description) = &change.description {
+        if let Some(description) = &patch.description {
             share.description.clone_from(description);
         }
-        let (bucket, life) = (Bucket::Shares, share.life(now));
-        match bridge.expire(bucket, id.as_str(), &share, entry.revision, life).await {
+        let (bucket, ttl) = (Bucket::Shares, share.ttl(now));
+        match bridge.expire(bucket, id.as_str(), &share, entry.revision, ttl).await {
             Ok(_) => return Ok(share),
             Err(BridgeError::Conflict) => {}
             Err(error) => return Err(error.into()),
@@ -197,15 +198,15 @@ pub(crate) async fn edit(
 
 /// Ends a share: its link opens nothing any more, and what it has opened is closed. Refuses one
 /// that there is not.
-pub(crate) async fn end(bridge: &Bridge, tokens: &Tokens, id: &ShareId) -> Result<(), Refused> {
-    let entry = bridge.read::<Share>(Bucket::Shares, id.as_str()).await?.ok_or_else(none)?;
+pub(crate) async fn end(bridge: &Bridge, tokens: &Tokens, id: &ShareId) -> Result<(), HttpError> {
+    let entry = bridge.read::<Share>(Bucket::Shares, id.as_str()).await?.ok_or_else(not_found)?;
     let Share { token_id, created_at, .. } = entry.value;
-    let until = UNIX_EPOCH + Duration::from_secs(created_at + LONGEST_S);
+    let until = UNIX_EPOCH + Duration::from_secs(created_at + MAX_LIFETIME_S);
     tokens.revoke(Revocation::Token(token_id), Some(until)).await?;
     Ok(bridge.remove(Bucket::Shares, id.as_str()).await?)
 }
 
-fn none() -> Refusal {
+fn not_found() -> Refusal {
     Refusal::new(Code::NotFound, "share not found")
 }
 
@@ -255,7 +256,7 @@ mod tests {
     fn a_share_ends_to_the_second_and_its_record_stays_a_little_longer() {
         let share = share(&document());
         assert!(!share.is_over(199) && share.is_over(200));
-        assert_eq!(share.life(150), Duration::from_secs(110));
-        assert_eq!(share.life(999), Duration::from_secs(60));
+        assert_eq!(share.ttl(150), Duration::from_secs(110));
+        assert_eq!(share.ttl(999), Duration::from_secs(60));
     }
 }

@@ -1,7 +1,7 @@
 //! The client's signaling socket: who may open it, and its upgrade.
 
-mod relay;
-mod verdict;
+mod admission;
+mod client_socket;
 
 use std::sync::{Arc, Weak};
 
@@ -13,26 +13,26 @@ use stream_protocol::{Client, Code, Direction, OnConflict, Op, Refusal, SessionI
 use stream_socket::{Carrier, Frames};
 use stream_supervisor::spawn_detached;
 
-use crate::answer::{Answer, Refused, malformed};
-use crate::documents;
+use crate::response::{HandlerResult, HttpError, bad_request};
+use crate::session_documents;
 use crate::sessions::listing::flag;
 use crate::state::State;
 
-use relay::Relay;
-use verdict::verdict;
+use admission::close_cause;
+use client_socket::ClientSocket;
 
 /// The open sockets, counted.
 #[derive(Clone, Default)]
-pub(crate) struct Guests(Arc<()>);
+pub(crate) struct OpenSockets(Arc<()>);
 
 /// One of them.
-pub(crate) struct Guest {
+pub(crate) struct SocketGuard {
     _counted: Weak<()>,
 }
 
-impl Guests {
-    fn enter(&self) -> Guest {
-        Guest { _counted: Arc::downgrade(&self.0) }
+impl OpenSockets {
+    fn open(&self) -> SocketGuard {
+        SocketGuard { _counted: Arc::downgrade(&self.0) }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -41,14 +41,14 @@ impl Guests {
 }
 
 #[derive(Deserialize)]
-struct Opening {
+struct SocketQuery {
     token: String,
     /// The last renewal of ICE servers that the client has heard of; without it, the present one.
     ice_renewal: Option<u64>,
     /// With it, signals come in envelopes, from this cursor on or, when it is empty, from the
     /// beginning.
     after: Option<String>,
-    /// Whether the client wants tickets: fresh tokens with which it can open the socket again.
+    /// Whether the client wants reconnect tokens, with which it can open the socket again.
     tickets: Option<String>,
 }
 
@@ -64,34 +64,35 @@ pub(crate) async fn open(
     payload: Payload,
     state: Data<State>,
     near: Data<Near>,
-) -> Answer {
-    let query = Query::<Opening>::from_query(request.query_string());
-    let opening = query.map_err(|_| Refused::Unauthorized)?.into_inner();
-    let session = id.parse::<SessionId>().map_err(|_| Refused::Unauthorized)?;
-    let claims = state.tokens.verify(&opening.token, Op::SignalWrite, Some(&session)).await?;
+) -> HandlerResult {
+    let parsed = Query::<SocketQuery>::from_query(request.query_string());
+    let query = parsed.map_err(|_| HttpError::Unauthorized)?.into_inner();
+    let session = id.parse::<SessionId>().map_err(|_| HttpError::Unauthorized)?;
+    let claims = state.tokens.verify(&query.token, Op::SignalWrite, Some(&session)).await?;
     let generation = match claims.generation {
         Some(generation) if claims.kind == TokenKind::Socket => generation,
-        _ => return Err(Refused::Unauthorized),
+        _ => return Err(HttpError::Unauthorized),
     };
 
-    let tickets = flag("tickets", opening.tickets.as_deref())?.then_some(state.tickets);
+    let reconnect_tokens =
+        flag("tickets", query.tickets.as_deref())?.then_some(state.reconnect_tokens);
     // A socket's subject is its account, or the share that its client came through.
     let share = claims.subject.parse().ok();
-    let document = documents::read(&state.bridge, &session).await?.value;
-    let verdict = verdict(Some(&document), generation);
+    let document = session_documents::read(&state.bridge, &session).await?.value;
+    let close_cause = close_cause(Some(&document), generation);
     // A socket's token always has a role.
-    let role = claims.role.ok_or(Refused::Unauthorized)?;
+    let role = claims.role.ok_or(HttpError::Unauthorized)?;
     let screen = document.request.screen;
     let client = document.desired.client.unwrap_or(Client { screen, role });
-    let ice_renewal = opening.ice_renewal.unwrap_or(document.ice_renewal);
-    let frames = Frames::asked(opening.after.as_deref())
-        .map_err(|_| malformed("after is a cursor, or empty"))?;
+    let ice_renewal = query.ice_renewal.unwrap_or(document.ice_renewal);
+    let frames = Frames::asked(query.after.as_deref())
+        .map_err(|_| bad_request("after is a cursor, or empty"))?;
     if state.drain.is_on() && matches!(frames, Frames::Enveloped { after: Some(_) }) {
         // It would be sent away in a moment.
         return Err(Refusal::new(Code::Draining, "the gateway is draining").into());
     }
     let (response, mouth, ears) = stream_socket::open(&request, payload)
-        .map_err(|_| malformed("this path is for WebSocket connections"))?;
+        .map_err(|_| bad_request("this path is for WebSocket connections"))?;
 
     let carrier = Carrier {
         near: Near::clone(&near),
@@ -101,26 +102,26 @@ pub(crate) async fn open(
         generation,
         exclusive: true,
     };
-    let relay = Relay {
+    let socket = ClientSocket {
         bridge: state.bridge.clone(),
         carrier,
         ice_renewal,
-        tickets,
+        reconnect_tokens,
         share,
         tokens: state.tokens.clone(),
         claims,
         closing: state.closing.clone(),
         drain: state.drain.clone(),
-        holds: document.request.on_conflict == OnConflict::Reject,
+        keeps_lease: document.request.on_conflict == OnConflict::Reject,
         client,
     };
-    let (guest, grace) = (state.guests.enter(), state.client_grace);
+    let (guard, grace) = (state.open_sockets.open(), state.client_grace);
     spawn_detached("a client socket", async move {
-        let has_left = relay.run(mouth, ears, verdict).await;
-        drop(guest);
+        let has_left = socket.run(mouth, ears, close_cause).await;
+        drop(guard);
         if has_left {
-            relay.see_off(grace).await;
+            socket.report_departure(grace).await;
         }
     });
-    Ok::<HttpResponse, Refused>(response)
+    Ok::<HttpResponse, HttpError>(response)
 }

@@ -13,10 +13,10 @@ use stream_supervisor::Supervisor;
 use stream_tokens::{Mint, Tokens, socket_of_account};
 use tokio::sync::watch;
 
-use crate::answer::Refused;
-use crate::caller::Caller;
-use crate::origin::Origins;
-use crate::socket::Guests;
+use crate::auth::Caller;
+use crate::cors::CorsPolicy;
+use crate::response::HttpError;
+use crate::socket::OpenSockets;
 use crate::{Config, GatewayError, clock};
 
 const MAX_WORKERS: usize = 64;
@@ -31,15 +31,15 @@ pub(crate) struct State {
     pub(crate) supervisor: Supervisor,
     /// Counts what is asked of all threads.
     pub(crate) requests: Requests,
-    pub(crate) origins: Origins,
+    pub(crate) cors: CorsPolicy,
     pub(crate) token_in_query: bool,
     /// Turns true when the gateway stops.
     pub(crate) closing: watch::Receiver<bool>,
     /// Whether it is about to.
     pub(crate) drain: Drain,
     /// The open sockets of clients.
-    pub(crate) guests: Guests,
-    pub(crate) tickets: Tickets,
+    pub(crate) open_sockets: OpenSockets,
+    pub(crate) reconnect_tokens: ReconnectTokens,
     /// How long a client without a socket may take to return.
     pub(crate) client_grace: Duration,
     socket_base: Option<String>,
@@ -47,22 +47,22 @@ pub(crate) struct State {
 
 /// The tokens that open sockets again.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Tickets {
+pub(crate) struct ReconnectTokens {
     /// Between two of them.
-    pub(crate) every: Duration,
+    pub(crate) interval: Duration,
     /// How long one is good.
-    pub(crate) life: Duration,
+    pub(crate) ttl: Duration,
 }
 
-impl Tickets {
+impl ReconnectTokens {
     fn of(config: &Config) -> Self {
-        let life = Duration::from_secs(config.socket_token_s);
-        Self { every: Duration::from_secs(config.ticket_s).min(life / 2), life }
+        let ttl = Duration::from_secs(config.socket_token_s);
+        Self { interval: Duration::from_secs(config.reconnect_token_s).min(ttl / 2), ttl }
     }
 
     /// Returns when a token ends that is made now.
-    pub(crate) fn end(&self) -> SystemTime {
-        SystemTime::now() + self.life
+    pub(crate) fn expiry(&self) -> SystemTime {
+        SystemTime::now() + self.ttl
     }
 }
 
@@ -78,10 +78,10 @@ impl Config {
             let sentence = format!("gateway.workers is between 1 and {MAX_WORKERS}");
             return Err(GatewayError::Config(sentence));
         }
-        if !(1..=MAX_SOCKET_TOKEN_S).contains(&self.socket_token_s) || self.ticket_s == 0 {
+        if !(1..=MAX_SOCKET_TOKEN_S).contains(&self.socket_token_s) || self.reconnect_token_s == 0 {
             return Err(GatewayError::Config(format!(
-                "gateway.socket_token_s is between 1 and {MAX_SOCKET_TOKEN_S}, gateway.ticket_s at \
-                 least 1"
+                "gateway.socket_token_s is between 1 and {MAX_SOCKET_TOKEN_S}, \
+                 gateway.reconnect_token_s at least 1"
             )));
         }
         self.public_url.as_deref().map(socket_base).transpose().map(drop)
@@ -97,23 +97,23 @@ impl State {
         supervisor: Supervisor,
         closing: watch::Receiver<bool>,
         drain: Drain,
-        guests: Guests,
+        open_sockets: OpenSockets,
     ) -> Result<Self, GatewayError> {
         config.check()?;
         let socket_base = config.public_url.as_deref().map(socket_base).transpose()?;
-        let tickets = Tickets::of(&config);
+        let reconnect_tokens = ReconnectTokens::of(&config);
         Ok(Self {
             bridge,
             tokens,
             supervisor,
             requests: Requests::default(),
-            origins: Origins::new(config.allowed_origins),
+            cors: CorsPolicy::new(config.allowed_origins),
             token_in_query: config.allow_token_in_query,
             closing,
             drain,
-            guests,
+            open_sockets,
             client_grace: Duration::from_secs(config.client_grace_s),
-            tickets,
+            reconnect_tokens,
             socket_base,
         })
     }
@@ -139,7 +139,7 @@ impl State {
         base: &str,
         document: &SessionDocument,
         caller: &Caller,
-    ) -> Result<String, Refused> {
+    ) -> Result<String, HttpError> {
         let (subject, came_with) = match &caller.share {
             Some(share) => (share.id.to_string(), &share.token_id),
             None => (socket_of_account(&caller.name), &caller.claims.id),
@@ -150,7 +150,7 @@ impl State {
             session: Some(document.id.clone()),
             role: Some(caller.role()?),
             generation: Some(document.generation),
-            expires: Some(self.tickets.end().min(clock::moment(caller.end()))),
+            expires: Some(self.reconnect_tokens.expiry().min(clock::moment(caller.end()))),
         };
         let minted = self.tokens.mint_again(came_with, mint).await?;
         let (id, token) = (&document.id, minted.token.as_str());
@@ -203,14 +203,19 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_fresh_twice_in_its_life_whatever_is_configured() {
-        let tickets = |socket_token_s, ticket_s| {
-            Tickets::of(&Config { socket_token_s, ticket_s, ..Config::default() }).every.as_secs()
+    fn a_reconnect_token_is_fresh_twice_in_its_life_whatever_is_configured() {
+        let reconnect_tokens = |socket_token_s, reconnect_token_s| {
+            ReconnectTokens::of(&Config { socket_token_s, reconnect_token_s, ..Config::default() })
+                .interval
+                .as_secs()
         };
-        assert_eq!((tickets(300, 60), tickets(300, 600), tickets(10, 60)), (60, 150, 5));
-        for (socket_token_s, ticket_s) in [(0, 60), (301, 60), (300, 0)] {
-            let config = Config { socket_token_s, ticket_s, ..Config::default() };
-            assert!(config.check().is_err(), "{socket_token_s} {ticket_s} passed");
+        assert_eq!(
+            (reconnect_tokens(300, 60), reconnect_tokens(300, 600), reconnect_tokens(10, 60)),
+            (60, 150, 5)
+        );
+        for (socket_token_s, reconnect_token_s) in [(0, 60), (301, 60), (300, 0)] {
+            let config = Config { socket_token_s, reconnect_token_s, ..Config::default() };
+            assert!(config.check().is_err(), "{socket_token_s} {reconnect_token_s} passed");
         }
     }
 

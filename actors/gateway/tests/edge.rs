@@ -13,7 +13,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 use stream_admin::{Admin, Drain};
 use stream_bridge::Bridge;
-use stream_gateway::admin::{AdminError, Client, Desk};
+use stream_gateway::admin::{AdminError, AdminService, Client};
 use stream_gateway::{Config, Gateway, GatewayError};
 use stream_pki::{Identity, ServedIdentity, Trust, client_config, random_text, self_signed};
 use stream_protocol::Code;
@@ -69,9 +69,10 @@ impl Edge {
         let socket = folder.path().join("operator/socket");
         let socket = stream_admin::Config { socket, drain_s: 60 };
         let drain = Drain::default();
-        let desk = Desk { bridge: bridge.clone(), tokens: tokens.clone(), page_base: None };
-        let desk = move |request| desk.clone().answer(request);
-        let admin = Admin::start(socket, Default::default(), &supervisor, &drain, desk).unwrap();
+        let service =
+            AdminService { bridge: bridge.clone(), tokens: tokens.clone(), page_base: None };
+        let handler = move |request| service.clone().handle(request);
+        let admin = Admin::start(socket, Default::default(), &supervisor, &drain, handler).unwrap();
         let gateway = Gateway::start(
             Self::config(),
             served.clone(),

@@ -19,12 +19,12 @@ pub enum Request {
     DeleteSession { id: String },
     #[serde(rename = "account.list")]
     ListAccounts,
-    /// Answers [`SessionStory`].
+    /// Answers [`SessionExplanation`].
     #[serde(rename = "session.explain")]
     ExplainSession { id: String },
     #[serde(rename = "session.list")]
     ListSessions,
-    /// Answers [`FreshShare`].
+    /// Answers [`CreatedShare`].
     #[serde(rename = "share.create")]
     CreateShare { session: String, role: String, description: String, expiry_at: Option<u64> },
     #[serde(rename = "share.delete")]
@@ -41,13 +41,13 @@ pub enum Request {
 
 /// The token of a new account.
 #[derive(Deserialize, Serialize)]
-pub(crate) struct Fresh {
+pub(crate) struct CreatedAccount {
     pub(crate) token: String,
 }
 
-impl fmt::Debug for Fresh {
+impl fmt::Debug for CreatedAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fresh([redacted])")
+        f.write_str("CreatedAccount([redacted])")
     }
 }
 
@@ -98,7 +98,7 @@ impl SessionInfo {
 
 /// All that is known of a session; times in Unix seconds. No token and no candidate is part of it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct SessionStory {
+pub struct SessionExplanation {
     /// The document of the session.
     pub document: SessionDocument,
     /// Whether the agent that answers for it gives signs of life, and what it says of itself.
@@ -108,7 +108,7 @@ pub struct SessionStory {
 }
 
 #[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct SessionEnd {
+pub(crate) struct DeletedSession {
     pub(crate) status: Status,
 }
 
@@ -138,14 +138,14 @@ impl ShareInfo {
 
 /// A new share and its link, which holds the token.
 #[derive(Deserialize, Serialize)]
-pub struct FreshShare {
+pub struct CreatedShare {
     pub id: ShareId,
     pub url: String,
 }
 
-impl fmt::Debug for FreshShare {
+impl fmt::Debug for CreatedShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FreshShare").field("id", &self.id).field("url", &"[redacted]").finish()
+        f.debug_struct("CreatedShare").field("id", &self.id).field("url", &"[redacted]").finish()
     }
 }
 
@@ -170,8 +170,8 @@ mod tests {
 
     #[test]
     fn the_token_does_not_show_in_debug_output() {
-        assert!(!format!("{:?}", Fresh { token: "s3cret".into() }).contains("s3cret"));
-        let share = FreshShare { id: ShareId::random(), url: "s3cret".into() };
+        assert!(!format!("{:?}", CreatedAccount { token: "s3cret".into() }).contains("s3cret"));
+        let share = CreatedShare { id: ShareId::random(), url: "s3cret".into() };
         assert!(!format!("{share:?}").contains("s3cret"));
     }
 }

@@ -5,7 +5,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use stream_protocol::{Refusal, SessionId};
 
-use crate::answer::malformed;
+use crate::response::bad_request;
 
 pub(crate) const MAX_KEY: usize = 128;
 
@@ -15,7 +15,7 @@ pub(crate) fn key(request: &HttpRequest) -> Result<Option<String>, Refusal> {
     let Some(value) = request.headers().get("Idempotency-Key") else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),
-        _ => Err(malformed(format!("Idempotency-Key has 1 to {MAX_KEY} plain characters"))),
+        _ => Err(bad_request(format!("Idempotency-Key has 1 to {MAX_KEY} plain characters"))),
     }
 }
 

@@ -10,8 +10,8 @@ use stream_protocol::{
 };
 
 use super::OWNER_DEADLINE;
-use crate::answer::Refused;
-use crate::{agents, clock, documents};
+use crate::response::HttpError;
+use crate::{clock, placement, session_documents};
 
 /// A session that no agent has claimed by then ends; in seconds.
 pub(crate) const CLAIM_S: u64 = 30;
@@ -20,48 +20,55 @@ pub(crate) const CLAIM_S: u64 = 30;
 const LAUNCH_DEADLINE: Duration = Duration::from_secs(15);
 
 /// How many agents are asked before the client is.
-const AGENTS_ASKED: usize = 2;
+const MAX_AGENTS_ASKED: usize = 2;
 
-type Opened = Result<(SessionDocument, Vec<IceServer>), Refused>;
+type Created = Result<(SessionDocument, Vec<IceServer>), HttpError>;
 
 /// Opens a session that never was.
-pub(crate) async fn new(bridge: &Bridge, request: Request, role: Role) -> Opened {
-    let opened = open(bridge, SessionId::random(), request, role, None).await;
+pub(crate) async fn create(bridge: &Bridge, request: Request, role: Role) -> Created {
+    let created = place(bridge, SessionId::random(), request, role, None).await;
     // Nobody knows the id but us: what an agent may have begun would run for nobody.
-    if let Err(Failed { stored: Some(id), refused }) = opened {
-        if let Err(error) = documents::end(bridge, &id, Status::Error, &refused.to_string()).await {
+    if let Err(Failed { stored: Some(id), refused }) = created {
+        if let Err(error) =
+            session_documents::end(bridge, &id, Status::Error, &refused.to_string()).await
+        {
             log::warn!("session {id} could not be given up: {error}");
         }
         return Err(refused);
     }
-    opened.map_err(|failed| failed.refused)
+    created.map_err(|failed| failed.refused)
 }
 
 /// Opens the session `id`, unless an earlier request with the same key has: then it returns that
 /// one. Refuses a key that was used for another request, or whose session has ended.
-pub(crate) async fn once(bridge: &Bridge, id: SessionId, request: Request, role: Role) -> Opened {
+pub(crate) async fn create_idempotent(
+    bridge: &Bridge,
+    id: SessionId,
+    request: Request,
+    role: Role,
+) -> Created {
     let earlier = bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?;
     let unclaimed = match earlier {
         None => None,
-        Some(entry) => match standing(&entry.value, &request, clock::now())? {
-            Standing::Claimed => return again(bridge, entry.value).await,
-            Standing::Void => Some(entry.revision),
+        Some(entry) => match existing(&entry.value, &request, clock::now())? {
+            Existing::Claimed => return resume(bridge, entry.value).await,
+            Existing::Unclaimed => Some(entry.revision),
         },
     };
-    let opened = open(bridge, id, request, role, unclaimed).await;
-    opened.map_err(|failed| failed.refused)
+    let created = place(bridge, id, request, role, unclaimed).await;
+    created.map_err(|failed| failed.refused)
 }
 
 /// What there is of the session when a request is repeated.
 #[derive(Debug, PartialEq)]
-enum Standing {
+enum Existing {
     /// An agent has it.
     Claimed,
     /// No agent ever had it, and none will.
-    Void,
+    Unclaimed,
 }
 
-fn standing(document: &SessionDocument, request: &Request, now: u64) -> Result<Standing, Refusal> {
+fn existing(document: &SessionDocument, request: &Request, now: u64) -> Result<Existing, Refusal> {
     if document.request != *request {
         let sentence = "the Idempotency-Key was used for another request";
         return Err(Refusal::new(Code::Conflict, sentence));
@@ -73,40 +80,40 @@ fn standing(document: &SessionDocument, request: &Request, now: u64) -> Result<S
             let sentence = format!("the session of this Idempotency-Key has ended: {why}");
             Err(Refusal::new(Code::Conflict, sentence))
         }
-        Some(_) => Ok(Standing::Claimed),
+        Some(_) => Ok(Existing::Claimed),
         None if ending || document.deadline.is_none_or(|deadline| deadline < now) => {
-            Ok(Standing::Void)
+            Ok(Existing::Unclaimed)
         }
         None => Err(Refusal::new(Code::Busy, "the session is just being created")),
     }
 }
 
-async fn again(bridge: &Bridge, document: SessionDocument) -> Opened {
+async fn resume(bridge: &Bridge, document: SessionDocument) -> Created {
     let ice: ClientIce = bridge.ask(subjects::ice(&document.id), &Ask {}, OWNER_DEADLINE).await?;
     Ok((document, ice.ice_servers))
 }
 
-/// A session that was not opened; with its id when there is a document of it.
+/// A session that was not created; with its id when there is a document of it.
 struct Failed {
     stored: Option<SessionId>,
-    refused: Refused,
+    refused: HttpError,
 }
 
-impl<E: Into<Refused>> From<E> for Failed {
+impl<E: Into<HttpError>> From<E> for Failed {
     fn from(error: E) -> Self {
         Self { stored: None, refused: error.into() }
     }
 }
 
 /// Stores the session, over `unclaimed` if given, and asks agents until one launches it.
-async fn open(
+async fn place(
     bridge: &Bridge,
     id: SessionId,
     request: Request,
     role: Role,
     unclaimed: Option<u64>,
 ) -> Result<(SessionDocument, Vec<IceServer>), Failed> {
-    let mut hosts = agents::hosts(agents::present(bridge).await?, &request)?;
+    let mut eligible = placement::eligible(placement::list(bridge).await?, &request)?;
     let now = clock::now();
     let mut document = SessionDocument::new(id, request, now, now + CLAIM_S);
     document.desired.client = Some(Client { screen: document.request.screen, role });
@@ -123,7 +130,7 @@ async fn open(
         Err(error) => return Err(error.into()),
     }
 
-    match ask_agents(bridge, &document.id, &mut hosts).await {
+    match request_launch(bridge, &document.id, &mut eligible).await {
         Ok(ice) => Ok((document, ice.ice_servers)),
         Err(error) => {
             let refusal = error.refusal();
@@ -133,14 +140,14 @@ async fn open(
     }
 }
 
-async fn ask_agents(
+async fn request_launch(
     bridge: &Bridge,
     session: &SessionId,
-    hosts: &mut Vec<Presence>,
+    eligible: &mut Vec<Presence>,
 ) -> Result<ClientIce, BridgeError> {
     let mut failure = BridgeError::NoResponder;
-    for _ in 0..AGENTS_ASKED {
-        let Some((host, placement)) = agents::take(hosts, agents::random) else { break };
+    for _ in 0..MAX_AGENTS_ASKED {
+        let Some((host, placement)) = placement::pick(eligible, placement::random) else { break };
         let launch = Launch { session: session.clone(), placement };
         match bridge.ask(subjects::launch(&host.agent), &launch, LAUNCH_DEADLINE).await {
             Ok(ice) => return Ok(ice),
@@ -168,11 +175,11 @@ fn another_may_take(error: &BridgeError) -> bool {
 
 /// Ends the session if no agent has claimed it, so that nobody does later.
 async fn give_up_unclaimed(bridge: &Bridge, id: &SessionId, cause: &str) {
-    let entry: Result<Entry<_>, _> = documents::read(bridge, id).await;
+    let entry: Result<Entry<_>, _> = session_documents::read(bridge, id).await;
     if entry.is_ok_and(|entry| entry.value.owner.is_some()) {
         return;
     }
-    if let Err(error) = documents::end(bridge, id, Status::Error, cause).await {
+    if let Err(error) = session_documents::end(bridge, id, Status::Error, cause).await {
         // Its deadline ends it.
         log::warn!("session {id} could not be given up: {error}");
     }
@@ -195,20 +202,20 @@ mod tests {
     }
 
     fn code(document: &SessionDocument, app: &str, now: u64) -> Code {
-        standing(document, &request(app), now).unwrap_err().code
+        existing(document, &request(app), now).unwrap_err().code
     }
 
     #[test]
     fn a_repeated_request_finds_its_claimed_session() {
-        assert_eq!(standing(&claimed(), &request("app"), 999).unwrap(), Standing::Claimed);
+        assert_eq!(existing(&claimed(), &request("app"), 999).unwrap(), Existing::Claimed);
     }
 
     #[test]
     fn a_repeated_request_waits_for_the_first_and_takes_over_when_that_failed() {
         assert_eq!(code(&document(), "app", 110), Code::Busy);
-        assert_eq!(standing(&document(), &request("app"), 131).unwrap(), Standing::Void);
+        assert_eq!(existing(&document(), &request("app"), 131).unwrap(), Existing::Unclaimed);
         let failed = SessionDocument { status: Status::Error, ..document() };
-        assert_eq!(standing(&failed, &request("app"), 110).unwrap(), Standing::Void);
+        assert_eq!(existing(&failed, &request("app"), 110).unwrap(), Existing::Unclaimed);
     }
 
     #[test]

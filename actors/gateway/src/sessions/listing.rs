@@ -4,7 +4,7 @@ use actix_web::web::Query;
 use serde::Deserialize;
 use stream_protocol::{Refusal, SessionDocument, Status};
 
-use crate::answer::malformed;
+use crate::response::bad_request;
 
 /// Which sessions are wanted, and how.
 #[derive(Debug, PartialEq)]
@@ -18,7 +18,7 @@ pub(crate) struct Listing {
 }
 
 #[derive(Deserialize)]
-struct Words {
+struct ListQuery {
     status: Option<String>,
     recursion: Option<String>,
     /// The older name of `recursion`.
@@ -32,22 +32,22 @@ struct Words {
 impl Listing {
     /// Reads a query string. Refuses values that mean nothing; ignores unknown names.
     pub(crate) fn parse(query: &str) -> Result<Self, Refusal> {
-        let words = Query::<Words>::from_query(query);
-        let words = words.map_err(|_| malformed("the query is malformed"))?.into_inner();
-        if !matches!(words.sort_by.as_deref(), None | Some("" | "created_at")) {
-            return Err(malformed("sort_by is created_at"));
+        let query = Query::<ListQuery>::from_query(query);
+        let query = query.map_err(|_| bad_request("the query is malformed"))?.into_inner();
+        if !matches!(query.sort_by.as_deref(), None | Some("" | "created_at")) {
+            return Err(bad_request("sort_by is created_at"));
         }
-        let newest_first = match words.sort_order.as_deref() {
+        let newest_first = match query.sort_order.as_deref() {
             None | Some("" | "asc") => false,
             Some("desc") => true,
-            Some(_) => return Err(malformed("sort_order is asc or desc")),
+            Some(_) => return Err(bad_request("sort_order is asc or desc")),
         };
         Ok(Self {
-            recursion: flag("recursion", words.recursion.or(words.recursive).as_deref())?,
-            status: words.status.filter(|word| !word.is_empty()).map(status).transpose()?,
+            recursion: flag("recursion", query.recursion.or(query.recursive).as_deref())?,
+            status: query.status.filter(|word| !word.is_empty()).map(status).transpose()?,
             // Zero is how clients say that they have no limit.
-            limit: number("limit", words.limit)?.filter(|&limit| limit > 0),
-            offset: number("offset", words.offset)?.unwrap_or(0),
+            limit: number("limit", query.limit)?.filter(|&limit| limit > 0),
+            offset: number("offset", query.offset)?.unwrap_or(0),
             newest_first,
         })
     }
@@ -72,19 +72,19 @@ pub(crate) fn flag(name: &str, value: Option<&str>) -> Result<bool, Refusal> {
     match value {
         None | Some("false" | "0") => Ok(false),
         Some("" | "true" | "1") => Ok(true),
-        Some(_) => Err(malformed(format!("{name} is true or false"))),
+        Some(_) => Err(bad_request(format!("{name} is true or false"))),
     }
 }
 
 /// Reads a number of a query; without a value it is absent.
 pub(crate) fn number(name: &str, value: Option<String>) -> Result<Option<usize>, Refusal> {
     let value = value.filter(|text| !text.is_empty()).map(|text| text.parse());
-    value.transpose().map_err(|_| malformed(format!("{name} is a number")))
+    value.transpose().map_err(|_| bad_request(format!("{name} is a number")))
 }
 
 fn status(word: String) -> Result<Status, Refusal> {
     let sentence = "status is created, active, terminating, terminated or error";
-    serde_json::from_value(word.into()).map_err(|_| malformed(sentence))
+    serde_json::from_value(word.into()).map_err(|_| bad_request(sentence))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use stream_protocol::{OnConflict, Refusal, Request, Screen};
 
-use crate::answer::malformed;
+use crate::response::bad_request;
 
 /// The most that `extra_data` may have, in bytes of JSON text, so that all that an instance is
 /// told fits into what AMS hands over.
@@ -19,16 +19,16 @@ const JOINABLE_IDLE_MIN: u64 = 30;
 /// Reads the body of a creation. Refuses one without `app`, members of the wrong type, and values
 /// outside their limits; ignores members it does not know.
 pub(crate) fn session(body: &[u8]) -> Result<Request, Refusal> {
-    let mut members = Members::parse(body)?;
+    let mut members = JsonObject::parse(body)?;
     let app = members.name("app")?;
-    let app = app.filter(|app| !app.is_empty()).ok_or_else(|| malformed("app is missing"))?;
+    let app = app.filter(|app| !app.is_empty()).ok_or_else(|| bad_request("app is missing"))?;
     let joinable = members.flag("joinable")?.unwrap_or(false);
     let idle_by_default = if joinable { JOINABLE_IDLE_MIN } else { 0 };
     Ok(Request {
         app,
         app_version: members.version()?,
         region: members.name("region")?.unwrap_or_default(),
-        screen: checked(Wish::of(&mut members)?.over(Screen::default()))?,
+        screen: checked(ScreenRequest::of(&mut members)?.over(Screen::default()))?,
         joinable,
         ephemeral: members.flag("ephemeral")?.unwrap_or(true),
         idle_time_min: members.number("idle_time_min")?.unwrap_or(idle_by_default),
@@ -38,32 +38,32 @@ pub(crate) fn session(body: &[u8]) -> Result<Request, Refusal> {
 }
 
 /// Reads the body of a join, which may be missing.
-pub(crate) fn join(body: &[u8]) -> Result<Wish, Refusal> {
+pub(crate) fn join(body: &[u8]) -> Result<ScreenRequest, Refusal> {
     if body.trim_ascii().is_empty() {
-        return Ok(Wish::default());
+        return Ok(ScreenRequest::default());
     }
-    Wish::of(&mut Members::parse(body)?)
+    ScreenRequest::of(&mut JsonObject::parse(body)?)
 }
 
 /// What a client says of the screen it wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Wish {
+pub(crate) struct ScreenRequest {
     width: Option<u32>,
     height: Option<u32>,
     fps: Option<u32>,
     density: Option<u32>,
 }
 
-impl Wish {
-    fn of(members: &mut Members) -> Result<Self, Refusal> {
+impl ScreenRequest {
+    fn of(members: &mut JsonObject) -> Result<Self, Refusal> {
         let mut screen = match members.take("screen") {
             None => return Ok(Self::default()),
-            Some(Value::Object(members)) => Members(members),
-            Some(_) => return Err(malformed("screen is an object")),
+            Some(Value::Object(members)) => JsonObject(members),
+            Some(_) => return Err(bad_request("screen is an object")),
         };
         let mut size = |name| {
             let number = screen.number(name)?.map(u32::try_from).transpose();
-            number.map_err(|_| malformed(format!("screen.{name} is too large")))
+            number.map_err(|_| bad_request(format!("screen.{name} is too large")))
         };
         Ok(Self {
             width: size("width")?,
@@ -85,21 +85,21 @@ impl Wish {
 }
 
 fn checked(screen: Screen) -> Result<Screen, Refusal> {
-    screen.checked().map_err(|error| malformed(error.to_string()))
+    screen.checked().map_err(|error| bad_request(error.to_string()))
 }
 
 /// The members of a JSON object; one that is null counts as absent.
-struct Members(Map<String, Value>);
+struct JsonObject(Map<String, Value>);
 
-impl Members {
+impl JsonObject {
     fn parse(body: &[u8]) -> Result<Self, Refusal> {
         match serde_json::from_slice(body) {
             Ok(Value::Object(members)) => Ok(Self(members)),
-            Ok(_) => Err(malformed("the body is not a JSON object")),
+            Ok(_) => Err(bad_request("the body is not a JSON object")),
             Err(error) => {
                 let (line, column) = (error.line(), error.column());
                 let sentence = format!("the body is not JSON: line {line}, column {column}");
-                Err(malformed(sentence))
+                Err(bad_request(sentence))
             }
         }
     }
@@ -112,7 +112,7 @@ impl Members {
         match self.take(name) {
             None => Ok(None),
             Some(Value::String(text)) if text.len() <= MAX_NAME => Ok(Some(text)),
-            Some(_) => Err(malformed(format!("{name} is a text of at most {MAX_NAME} bytes"))),
+            Some(_) => Err(bad_request(format!("{name} is a text of at most {MAX_NAME} bytes"))),
         }
     }
 
@@ -120,21 +120,21 @@ impl Members {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(flag)),
-            Some(_) => Err(malformed(format!("{name} is true or false"))),
+            Some(_) => Err(bad_request(format!("{name} is true or false"))),
         }
     }
 
     fn number(&mut self, name: &str) -> Result<Option<u64>, Refusal> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let number = value.as_u64();
-        number.map(Some).ok_or_else(|| malformed(format!("{name} is a number, 0 or more")))
+        number.map(Some).ok_or_else(|| bad_request(format!("{name} is a number, 0 or more")))
     }
 
     fn on_conflict(&mut self) -> Result<OnConflict, Refusal> {
         match self.take("on_conflict") {
             None => Ok(OnConflict::default()),
             Some(value) => OnConflict::deserialize(value)
-                .map_err(|_| malformed("on_conflict is \"replace\" or \"reject\"")),
+                .map_err(|_| bad_request("on_conflict is \"replace\" or \"reject\"")),
         }
     }
 
@@ -146,14 +146,14 @@ impl Members {
             Some(Value::String(text)) => text.trim().parse::<i64>().ok(),
             Some(value) => value.as_i64(),
         };
-        let number = number.ok_or_else(|| malformed("app_version is a whole number"))?;
+        let number = number.ok_or_else(|| bad_request("app_version is a whole number"))?;
         Ok(u64::try_from(number).ok())
     }
 
     fn extra_data(&mut self) -> Result<Value, Refusal> {
         let value = self.take("extra_data").unwrap_or(Value::Null);
         if value.to_string().len() > MAX_EXTRA_DATA {
-            return Err(malformed(format!("extra_data has at most {MAX_EXTRA_DATA} bytes")));
+            return Err(bad_request(format!("extra_data has at most {MAX_EXTRA_DATA} bytes")));
         }
         Ok(value)
     }

@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 use stream_protocol::{Op, Role, SessionId, ShareId};
 
 use super::request::{Listing, role};
-use super::{Change, Share, Wish};
-use crate::answer::{Answer, Refused, accepted, body, malformed, ok};
-use crate::caller::{Caller, admit, authorize, authorize_for};
+use super::{NewShare, Share, SharePatch};
+use crate::auth::{Caller, authorize, authorize_for, authorize_token};
+use crate::response::{HandlerResult, HttpError, accepted, bad_request, body, ok};
 use crate::sessions::listing::flag;
-use crate::sessions::{self, Joining};
+use crate::sessions::{self, JoinRequest};
 use crate::state::State;
-use crate::{answer, clock};
+use crate::{clock, response};
 
 /// A share as clients see it; `url` holds its token.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct ShareView<'a> {
     id: &'a ShareId,
     session_id: &'a SessionId,
     r#type: Role,
@@ -29,7 +29,7 @@ struct Shown<'a> {
     url: Option<&'a str>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> ShareView<'a> {
     fn of(share: &'a Share, url: Option<&'a str>) -> Self {
         Self {
             id: &share.id,
@@ -51,36 +51,42 @@ pub(crate) async fn create(
     id: Path<String>,
     payload: Payload,
     state: Data<State>,
-) -> Answer {
+) -> HandlerResult {
     let (caller, id) = authorize_for(&id, &request, &state, Op::ShareCreate).await?;
     let base = state.page_base(&request)?;
-    let wish = Wish::parse(&body(payload).await?, clock::now())?;
-    grants(&caller, wish.role)?;
-    let made = super::make(&state.bridge, &state.tokens, &id, wish, caller.end(), &base).await;
+    let new = NewShare::parse(&body(payload).await?, clock::now())?;
+    check_grant(&caller, new.role)?;
+    let made = super::make(&state.bridge, &state.tokens, &id, new, caller.end(), &base).await;
     let (share, url) = made?;
     log::info!("share {} of session {id} created by {caller}", share.id);
-    Ok(ok(Shown::of(&share, Some(&url))))
+    Ok(ok(ShareView::of(&share, Some(&url))))
 }
 
 /// GET `/1.0/shares`: ids, or with `recursion` whole shares without their links.
-pub(crate) async fn list(request: HttpRequest, state: Data<State>) -> Answer {
+pub(crate) async fn list(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::ShareRead, None).await?;
     let listing = Listing::parse(request.query_string())?;
     let shares = super::all(&state.bridge, listing.session.as_ref()).await?;
     let total = shares.len();
     let shares = listing.part(shares);
     Ok(match listing.recursion {
-        true => answer::list(shares.iter().map(|s| Shown::of(s, None)).collect::<Vec<_>>(), total),
-        false => answer::list(shares.iter().map(|share| &share.id).collect::<Vec<_>>(), total),
+        true => {
+            response::list(shares.iter().map(|s| ShareView::of(s, None)).collect::<Vec<_>>(), total)
+        }
+        false => response::list(shares.iter().map(|share| &share.id).collect::<Vec<_>>(), total),
     })
 }
 
 /// GET `/1.0/shares/{id}`: a share and its link.
-pub(crate) async fn read(request: HttpRequest, id: Path<String>, state: Data<State>) -> Answer {
+pub(crate) async fn read(
+    request: HttpRequest,
+    id: Path<String>,
+    state: Data<State>,
+) -> HandlerResult {
     let caller = authorize(&request, &state, Op::ShareRead, None).await?;
     let base = state.page_base(&request)?;
     let share = super::find_open(&state.bridge, parse(&id)?.as_str()).await?;
-    show(&caller, &share.ok_or_else(super::none)?, &state, &base).await
+    show(&caller, &share.ok_or_else(super::not_found)?, &state, &base).await
 }
 
 /// PATCH `/1.0/shares/{id}`: its link stays the same, also with another end.
@@ -89,26 +95,30 @@ pub(crate) async fn change(
     id: Path<String>,
     payload: Payload,
     state: Data<State>,
-) -> Answer {
+) -> HandlerResult {
     let caller = authorize(&request, &state, Op::ShareUpdate, None).await?;
     let (id, base) = (parse(&id)?, state.page_base(&request)?);
-    let change = Change::parse(&body(payload).await?)?;
-    let share = super::edit(&state.bridge, &id, &change, caller.end()).await?;
+    let patch = SharePatch::parse(&body(payload).await?)?;
+    let share = super::edit(&state.bridge, &id, &patch, caller.end()).await?;
     log::info!("share {id} changed by {caller}");
     show(&caller, &share, &state, &base).await
 }
 
 #[derive(Deserialize)]
-struct Deletion {
+struct DeleteQuery {
     sync: Option<String>,
 }
 
 /// DELETE `/1.0/shares/{id}`: whoever came through the share is cut off at once. It is done when
 /// the answer comes, also for those who do not ask for that.
-pub(crate) async fn delete(request: HttpRequest, id: Path<String>, state: Data<State>) -> Answer {
+pub(crate) async fn delete(
+    request: HttpRequest,
+    id: Path<String>,
+    state: Data<State>,
+) -> HandlerResult {
     let caller = authorize(&request, &state, Op::ShareDelete, None).await?;
-    let query = Query::<Deletion>::from_query(request.query_string());
-    let Deletion { sync } = query.map_err(|_| malformed("the query is malformed"))?.0;
+    let query = Query::<DeleteQuery>::from_query(request.query_string());
+    let DeleteQuery { sync } = query.map_err(|_| bad_request("the query is malformed"))?.0;
     let sync = sync.as_deref().map(|sync| flag("sync", Some(sync))).transpose()?;
     let id = parse(&id)?;
     super::end(&state.bridge, &state.tokens, &id).await?;
@@ -117,39 +127,43 @@ pub(crate) async fn delete(request: HttpRequest, id: Path<String>, state: Data<S
 }
 
 #[derive(Deserialize)]
-struct Opening {
+struct ConnectQuery {
     r#type: Option<String>,
     token: String,
 }
 
 /// GET `/1.0/sessions/{id}/connect`: joins the session with the token of a share in the address,
 /// for clients other than the page.
-pub(crate) async fn connect(request: HttpRequest, id: Path<String>, state: Data<State>) -> Answer {
-    let query = Query::<Opening>::from_query(request.query_string());
-    let Opening { r#type, token } = query.map_err(|_| Refused::Unauthorized)?.into_inner();
-    let id = id.parse::<SessionId>().map_err(|_| Refused::Unauthorized)?;
-    let caller = admit(&token, &state, Op::SessionJoin, Some(&id)).await?;
+pub(crate) async fn connect(
+    request: HttpRequest,
+    id: Path<String>,
+    state: Data<State>,
+) -> HandlerResult {
+    let query = Query::<ConnectQuery>::from_query(request.query_string());
+    let ConnectQuery { r#type, token } = query.map_err(|_| HttpError::Unauthorized)?.into_inner();
+    let id = id.parse::<SessionId>().map_err(|_| HttpError::Unauthorized)?;
+    let caller = authorize_token(&token, &state, Op::SessionJoin, Some(&id)).await?;
     if caller.share.is_none() {
-        return Err(Refused::Unauthorized);
+        return Err(HttpError::Unauthorized);
     }
     if role(r#type.as_deref())? != caller.role()? {
-        return Err(malformed("type is not that of the share").into());
+        return Err(bad_request("type is not that of the share").into());
     }
     let base = state.socket_base(&request)?;
-    sessions::enter(&state, &caller, &id, Joining { wish: Default::default(), base }).await
+    sessions::join_as(&state, &caller, &id, JoinRequest { screen: Default::default(), base }).await
 }
 
-async fn show(caller: &Caller, share: &Share, state: &State, base: &str) -> Answer {
-    grants(caller, share.role)?;
+async fn show(caller: &Caller, share: &Share, state: &State, base: &str) -> HandlerResult {
+    check_grant(caller, share.role)?;
     let url = share.link(&state.tokens, base).await?;
-    Ok(ok(Shown::of(share, Some(&url))))
+    Ok(ok(ShareView::of(share, Some(&url))))
 }
 
 /// Refuses to let a caller whose own token is for one role give away another.
-fn grants(caller: &Caller, role: Role) -> Result<(), Refused> {
-    if caller.may_grant(role) { Ok(()) } else { Err(Refused::Forbidden) }
+fn check_grant(caller: &Caller, role: Role) -> Result<(), HttpError> {
+    if caller.may_grant(role) { Ok(()) } else { Err(HttpError::Forbidden) }
 }
 
-fn parse(id: &str) -> Result<ShareId, Refused> {
-    Ok(id.parse::<ShareId>().map_err(|error| malformed(error.to_string()))?)
+fn parse(id: &str) -> Result<ShareId, HttpError> {
+    Ok(id.parse::<ShareId>().map_err(|error| bad_request(error.to_string()))?)
 }

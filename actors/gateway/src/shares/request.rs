@@ -4,44 +4,44 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use stream_protocol::{Refusal, Role, SessionId};
 
-use super::LONGEST_S;
-use crate::answer::malformed;
+use super::MAX_LIFETIME_S;
+use crate::response::bad_request;
 use crate::sessions::listing::{flag, number};
 
 /// How long a share lasts when nobody says, in seconds; `contract.md` 3.4.
-const USUAL_S: u64 = 12 * 3600;
+const DEFAULT_LIFETIME_S: u64 = 12 * 3600;
 
 /// A description is no longer, in bytes.
 pub(crate) const MAX_DESCRIPTION: usize = 256;
 
 /// The share that somebody wants.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Wish {
+pub(crate) struct NewShare {
     pub(crate) role: Role,
     pub(crate) description: String,
     /// Unix seconds.
     pub(crate) expiry_at: Option<u64>,
 }
 
-impl Wish {
+impl NewShare {
     /// Reads the body of a share. Refuses a type that is not served.
     pub(crate) fn parse(body: &[u8], now: u64) -> Result<Self, Refusal> {
         #[derive(Deserialize)]
-        struct Words {
+        struct Body {
             r#type: Option<String>,
             description: Option<String>,
             expiry_at: Option<u64>,
             /// The older way to say it; minutes from now.
             expiry_min: Option<u64>,
         }
-        let Words { r#type, description, expiry_at, expiry_min } = read(body)?;
+        let Body { r#type, description, expiry_at, expiry_min } = read(body)?;
         let after = |minutes: u64| now.saturating_add(minutes.saturating_mul(60));
         let (role, description) = (role(r#type.as_deref())?, description.unwrap_or_default());
         Self { role, description, expiry_at: expiry_at.or(expiry_min.map(after)) }.checked()
     }
 
     pub(crate) fn checked(self) -> Result<Self, Refusal> {
-        Ok(Self { description: described(self.description)?, ..self })
+        Ok(Self { description: check_description(self.description)?, ..self })
     }
 }
 
@@ -50,26 +50,26 @@ pub(crate) fn role(word: Option<&str>) -> Result<Role, Refusal> {
     match word {
         Some("control") => Ok(Role::Control),
         Some("view") => Ok(Role::View),
-        Some("adb") => Err(malformed("adb is not served here: type is control or view")),
-        _ => Err(malformed("type is control or view")),
+        Some("adb") => Err(bad_request("adb is not served here: type is control or view")),
+        _ => Err(bad_request("type is control or view")),
     }
 }
 
 /// What is to be another way in a share.
 #[derive(Debug, Default, Deserialize, PartialEq)]
-pub(crate) struct Change {
+pub(crate) struct SharePatch {
     /// Unix seconds.
     pub(crate) expiry_at: Option<u64>,
     pub(crate) description: Option<String>,
 }
 
-impl Change {
+impl SharePatch {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Refusal> {
         read::<Self>(body)?.checked()
     }
 
     pub(crate) fn checked(self) -> Result<Self, Refusal> {
-        let description = self.description.map(described).transpose()?;
+        let description = self.description.map(check_description).transpose()?;
         Ok(Self { description, ..self })
     }
 }
@@ -77,12 +77,12 @@ impl Change {
 /// Returns when a share of `created_at` ends that is to end at `wanted`; all in Unix seconds.
 /// Refuses what has passed and what is too far away.
 pub(super) fn expiry(wanted: Option<u64>, created_at: u64, now: u64) -> Result<u64, Refusal> {
-    let at = wanted.unwrap_or(now + USUAL_S);
+    let at = wanted.unwrap_or(now + DEFAULT_LIFETIME_S);
     if at <= now {
-        return Err(malformed("a share ends in the future"));
+        return Err(bad_request("a share ends in the future"));
     }
-    if at > created_at + LONGEST_S {
-        return Err(malformed("a share lasts at most 30 days"));
+    if at > created_at + MAX_LIFETIME_S {
+        return Err(bad_request("a share lasts at most 30 days"));
     }
     Ok(at)
 }
@@ -101,20 +101,20 @@ impl Listing {
     /// Reads a query string. Refuses values that mean nothing; ignores unknown names.
     pub(super) fn parse(query: &str) -> Result<Self, Refusal> {
         #[derive(Deserialize)]
-        struct Words {
+        struct ListQuery {
             recursion: Option<String>,
             session_id: Option<String>,
             limit: Option<String>,
             offset: Option<String>,
         }
-        let words = actix_web::web::Query::<Words>::from_query(query);
-        let words = words.map_err(|_| malformed("the query is malformed"))?.into_inner();
-        let session = words.session_id.filter(|id| !id.is_empty()).map(SessionId::try_from);
+        let query = actix_web::web::Query::<ListQuery>::from_query(query);
+        let query = query.map_err(|_| bad_request("the query is malformed"))?.into_inner();
+        let session = query.session_id.filter(|id| !id.is_empty()).map(SessionId::try_from);
         Ok(Self {
-            recursion: flag("recursion", words.recursion.as_deref())?,
-            session: session.transpose().map_err(|error| malformed(error.to_string()))?,
-            limit: number("limit", words.limit)?.filter(|&limit| limit > 0),
-            offset: number("offset", words.offset)?.unwrap_or(0),
+            recursion: flag("recursion", query.recursion.as_deref())?,
+            session: session.transpose().map_err(|error| bad_request(error.to_string()))?,
+            limit: number("limit", query.limit)?.filter(|&limit| limit > 0),
+            offset: number("offset", query.offset)?.unwrap_or(0),
         })
     }
 
@@ -125,19 +125,19 @@ impl Listing {
     }
 }
 
-fn described(text: String) -> Result<String, Refusal> {
+fn check_description(text: String) -> Result<String, Refusal> {
     if text.len() > MAX_DESCRIPTION || text.chars().any(char::is_control) {
         let sentence = format!("description is one line of at most {MAX_DESCRIPTION} bytes");
-        return Err(malformed(sentence));
+        return Err(bad_request(sentence));
     }
     Ok(text)
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    // The words of the reader would repeat what is in the body.
+    // The query of the reader would repeat what is in the body.
     serde_json::from_slice(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        malformed(format!("the body is not what a share takes: line {line}, column {column}"))
+        bad_request(format!("the body is not what a share takes: line {line}, column {column}"))
     })
 }
 
@@ -149,30 +149,30 @@ mod tests {
 
     const NOW: u64 = 1_000_000;
 
-    fn wish(body: &str) -> Result<Wish, Refusal> {
-        Wish::parse(body.as_bytes(), NOW)
+    fn new(body: &str) -> Result<NewShare, Refusal> {
+        NewShare::parse(body.as_bytes(), NOW)
     }
 
     #[test]
     fn a_share_says_its_type_and_may_say_the_rest() {
-        let plain = wish(r#"{"type":"view","unknown":1,"description":null}"#).unwrap();
-        let expected = Wish { role: Role::View, description: String::new(), expiry_at: None };
+        let plain = new(r#"{"type":"view","unknown":1,"description":null}"#).unwrap();
+        let expected = NewShare { role: Role::View, description: String::new(), expiry_at: None };
         assert_eq!(plain, expected);
         let whole = r#"{"type":"control","description":"d","expiry_at":7,"expiry_min":3}"#;
-        let whole = wish(whole).unwrap();
+        let whole = new(whole).unwrap();
         assert_eq!((whole.role, whole.expiry_at), (Role::Control, Some(7)), "expiry_at wins");
-        let minutes = wish(r#"{"type":"view","expiry_min":3}"#).unwrap();
+        let minutes = new(r#"{"type":"view","expiry_min":3}"#).unwrap();
         assert_eq!(minutes.expiry_at, Some(NOW + 180));
-        assert!(wish(r#"{"type":"adb"}"#).unwrap_err().message.starts_with("adb is not served"));
+        assert!(new(r#"{"type":"adb"}"#).unwrap_err().message.starts_with("adb is not served"));
         for body in ["", "{}", "[]", r#"{"type":7}"#, r#"{"type":"view","expiry_at":-1}"#] {
-            assert!(wish(body).is_err(), "{body}");
+            assert!(new(body).is_err(), "{body}");
         }
     }
 
     #[test]
     fn a_refusal_does_not_repeat_the_body() {
         for body in [r#"{"type":{"s3cret":1}}"#, r#"{"type":"s3cret"}"#, "s3cret"] {
-            assert!(!wish(body).unwrap_err().message.contains("s3cret"), "{body}");
+            assert!(!new(body).unwrap_err().message.contains("s3cret"), "{body}");
         }
     }
 
@@ -180,7 +180,7 @@ mod tests {
     fn a_share_lasts_twelve_hours_or_as_wished_up_to_thirty_days_from_its_beginning() {
         assert_eq!(expiry(None, NOW, NOW).unwrap(), NOW + 43_200);
         assert_eq!(expiry(Some(NOW + 1), NOW, NOW).unwrap(), NOW + 1);
-        let last = NOW + LONGEST_S;
+        let last = NOW + MAX_LIFETIME_S;
         assert_eq!(expiry(Some(last), NOW, last - 1).unwrap(), last);
         for (wanted, now) in [(NOW, NOW), (0, NOW), (last + 1, NOW), (u64::MAX, last)] {
             assert!(expiry(Some(wanted), NOW, now).is_err(), "{wanted}");
@@ -189,8 +189,9 @@ mod tests {
 
     #[test]
     fn a_description_is_short_and_has_one_line() {
-        let change =
-            |text: &str| Change { description: Some(text.to_owned()), expiry_at: None }.checked();
+        let change = |text: &str| {
+            SharePatch { description: Some(text.to_owned()), expiry_at: None }.checked()
+        };
         assert!(change(&"d".repeat(256)).is_ok() && change("für Ada").is_ok());
         assert!(change(&"d".repeat(257)).is_err() && change("a\nb").is_err());
     }
@@ -210,8 +211,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_makes_the_reader_panic(body: Vec<u8>) {
-            let _ = Wish::parse(&body, u64::MAX);
-            let _ = Change::parse(&body);
+            let _ = NewShare::parse(&body, u64::MAX);
+            let _ = SharePatch::parse(&body);
         }
     }
 }

@@ -7,15 +7,15 @@ use stream_protocol::subjects::Bucket;
 use stream_protocol::{DesiredState, Refusal, SessionDocument, SessionId, Status};
 use stream_tokens::{Revocation, Tokens};
 
-use crate::answer::Refused;
 use crate::clock;
-use crate::hints::Hints;
+use crate::document_watch::DocumentWatch;
+use crate::response::HttpError;
 
 /// Returns the document of a session and its revision. Refuses a session there is none of.
 pub(crate) async fn read(
     bridge: &Bridge,
     id: &SessionId,
-) -> Result<Entry<SessionDocument>, Refused> {
+) -> Result<Entry<SessionDocument>, HttpError> {
     let entry = bridge.read(Bucket::Sessions, id.as_str()).await?;
     Ok(entry.ok_or(BridgeError::Missing)?)
 }
@@ -26,8 +26,8 @@ pub(crate) async fn change(
     bridge: &Bridge,
     id: &SessionId,
     edit: impl Fn(&mut SessionDocument) -> Result<(), Refusal>,
-) -> Result<SessionDocument, Refused> {
-    let changed = bridge.change_session(id, |document| edit(document).map_err(Refused::from));
+) -> Result<SessionDocument, HttpError> {
+    let changed = bridge.change_session(id, |document| edit(document).map_err(HttpError::from));
     Ok(changed.await?.value)
 }
 
@@ -39,21 +39,21 @@ pub(crate) async fn end(
     id: &SessionId,
     unclaimed: Status,
     cause: &str,
-) -> Result<SessionDocument, Refused> {
+) -> Result<SessionDocument, HttpError> {
     let document = read(bridge, id).await?.value;
     if document.status.is_final() && document.is_kept() {
         bridge.remove(Bucket::Sessions, id.as_str()).await?;
         return Ok(document);
     }
     change(bridge, id, |document| {
-        ask_for_the_end(document, unclaimed, cause, clock::now());
+        request_termination(document, unclaimed, cause, clock::now());
         Ok(())
     })
     .await
 }
 
 /// Lets a session of the same id begin, once the document of one that was kept is gone.
-pub(crate) async fn forget(tokens: &Tokens, document: &SessionDocument) {
+pub(crate) async fn unrevoke_kept(tokens: &Tokens, document: &SessionDocument) {
     if !(document.status.is_final() && document.is_kept()) {
         return;
     }
@@ -63,7 +63,7 @@ pub(crate) async fn forget(tokens: &Tokens, document: &SessionDocument) {
     }
 }
 
-fn ask_for_the_end(document: &mut SessionDocument, unclaimed: Status, cause: &str, now: u64) {
+fn request_termination(document: &mut SessionDocument, unclaimed: Status, cause: &str, now: u64) {
     if document.status.is_final() {
         return;
     }
@@ -75,20 +75,20 @@ fn ask_for_the_end(document: &mut SessionDocument, unclaimed: Status, cause: &st
     }
 }
 
-/// Whether the session has ended, or ends within `patience`.
-pub(crate) async fn ends_within(
+/// Whether the session has ended, or ends within `timeout`.
+pub(crate) async fn wait_for_end(
     bridge: &Bridge,
     id: &SessionId,
-    patience: Duration,
-) -> Result<bool, Refused> {
-    let mut hints = Hints::follow(bridge, id).await?;
+    timeout: Duration,
+) -> Result<bool, HttpError> {
+    let mut watch = DocumentWatch::start(bridge, id).await?;
     let end = async {
         while !has_ended(bridge, id).await? {
-            hints.next(false).await;
+            watch.next(false).await;
         }
-        Ok::<_, Refused>(())
+        Ok::<_, HttpError>(())
     };
-    tokio::time::timeout(patience, end).await.map_or(Ok(false), |ended| ended.map(|()| true))
+    tokio::time::timeout(timeout, end).await.map_or(Ok(false), |ended| ended.map(|()| true))
 }
 
 async fn has_ended(bridge: &Bridge, id: &SessionId) -> Result<bool, BridgeError> {
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_session_that_nobody_claimed_ends_at_once_and_says_why() {
         let mut document = document();
-        ask_for_the_end(&mut document, Status::Error, "no agent", 7);
+        request_termination(&mut document, Status::Error, "no agent", 7);
         assert_eq!((document.status, document.message()), (Status::Error, "no agent"));
         assert_eq!(document.deadline, None);
     }
@@ -123,13 +123,13 @@ mod tests {
     fn the_status_of_a_claimed_session_stays_its_owners() {
         let owner = "a".parse().unwrap();
         let mut document = SessionDocument { owner: Some(owner), ..document() };
-        ask_for_the_end(&mut document, Status::Error, "no agent", 7);
+        request_termination(&mut document, Status::Error, "no agent", 7);
         assert_eq!(document.status, Status::Created);
         assert_eq!(document.desired.state, DesiredState::Terminated);
 
         let ended = SessionDocument { status: Status::Terminated, ..self::document() };
         let mut again = ended.clone();
-        ask_for_the_end(&mut again, Status::Error, "no agent", 7);
+        request_termination(&mut again, Status::Error, "no agent", 7);
         assert_eq!(again, ended, "an end is not ended again");
     }
 }

@@ -1,4 +1,4 @@
-//! Hints that the document of a session has changed, as long as anybody waits for them.
+//! Watches the document of a session for changes, as long as anybody waits for them.
 
 use std::time::Duration;
 
@@ -8,46 +8,46 @@ use stream_protocol::subjects::Bucket;
 
 /// What stays unsaid this long is looked up, and the feed made anew: it may be of a connection
 /// that is gone.
-const POLL: Duration = Duration::from_secs(5);
+const RESUBSCRIBE_AFTER: Duration = Duration::from_secs(5);
 
-/// So many hints in a row that led to nothing are not hints.
-const FRUITLESS: u32 = 4;
+/// So many spurious hints in a row are not hints.
+const MAX_SPURIOUS: u32 = 4;
 
-const PAUSE: Duration = Duration::from_millis(200);
+const SPURIOUS_PAUSE: Duration = Duration::from_millis(200);
 
-pub(crate) struct Hints<'a> {
+pub(crate) struct DocumentWatch<'a> {
     bridge: &'a Bridge,
     session: &'a SessionId,
     feed: Feed,
-    fruitless: u32,
+    spurious: u32,
 }
 
-impl<'a> Hints<'a> {
+impl<'a> DocumentWatch<'a> {
     /// Follows the document of `session` from now on: what is read after this and before
-    /// [`Hints::next`] cannot change unnoticed.
-    pub(crate) async fn follow(
+    /// [`DocumentWatch::next`] cannot change unnoticed.
+    pub(crate) async fn start(
         bridge: &'a Bridge,
         session: &'a SessionId,
     ) -> Result<Self, BridgeError> {
         let feed = feed(bridge, session).await?;
-        Ok(Self { bridge, session, feed, fruitless: 0 })
+        Ok(Self { bridge, session, feed, spurious: 0 })
     }
 
     /// Returns when it is time to look again, after a few seconds at most. `fruitful` says whether
     /// the last look found something.
     pub(crate) async fn next(&mut self, fruitful: bool) {
-        self.fruitless = if fruitful { 0 } else { self.fruitless.saturating_add(1) };
-        let suspect = self.fruitless > FRUITLESS;
+        self.spurious = if fruitful { 0 } else { self.spurious.saturating_add(1) };
+        let suspect = self.spurious > MAX_SPURIOUS;
         if suspect {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(SPURIOUS_PAUSE).await;
         }
-        let hinted = tokio::time::timeout(POLL, self.feed.changed()).await.is_ok();
+        let hinted = tokio::time::timeout(RESUBSCRIBE_AFTER, self.feed.changed()).await.is_ok();
         if hinted && !suspect {
             return;
         }
         if let Ok(feed) = feed(self.bridge, self.session).await {
             self.feed = feed;
-            self.fruitless = 0;
+            self.spurious = 0;
         }
     }
 }

@@ -5,7 +5,7 @@ use stream_socket::{CloseCode, End};
 
 /// Returns why a socket of `generation` has no place in the session, if it has none; without a
 /// document the session is long over.
-pub(crate) fn verdict(document: Option<&SessionDocument>, generation: u64) -> Option<End> {
+pub(crate) fn close_cause(document: Option<&SessionDocument>, generation: u64) -> Option<End> {
     let Some(document) = document else {
         return Some(End::ours(CloseCode::Normal, "session has ended"));
     };
@@ -49,12 +49,12 @@ mod tests {
 
     #[test]
     fn the_client_of_the_present_generation_stays() {
-        assert_eq!(verdict(Some(&document()), 2), None);
+        assert_eq!(close_cause(Some(&document()), 2), None);
     }
 
     #[test]
     fn a_replaced_client_is_told() {
-        let text = told(verdict(Some(&document()), 1));
+        let text = told(close_cause(Some(&document()), 1));
         let expected =
             r#"{"type":"error","code":6,"message":"another client has joined the session"}"#;
         assert_eq!(text, expected);
@@ -64,10 +64,10 @@ mod tests {
     fn the_end_of_the_session_is_told_with_its_cause() {
         let mut ended = SessionDocument { status: Status::Error, ..document() };
         ended.note(1, "the instance \"x\" failed");
-        assert!(told(verdict(Some(&ended), 2)).contains(r#"ended: the instance \"x\" failed"#));
-        assert!(told(verdict(None, 2)).contains("session has ended"));
+        assert!(told(close_cause(Some(&ended), 2)).contains(r#"ended: the instance \"x\" failed"#));
+        assert!(told(close_cause(None, 2)).contains("session has ended"));
         let mut ending = document();
         ending.desired.state = DesiredState::Terminated;
-        assert!(told(verdict(Some(&ending), 2)).contains("session is ending"));
+        assert!(told(close_cause(Some(&ending), 2)).contains("session is ending"));
     }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use stream_protocol::{Op, Role, SessionId, TokenKind};
 use stream_tokens::Claims;
 
-use crate::answer::{Refused, malformed};
+use crate::response::{HttpError, bad_request};
 use crate::shares::{self, Share};
 use crate::state::State;
 use crate::{accounts, clock};
@@ -25,9 +25,9 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Returns as what the caller may be the client of a session.
-    pub(crate) fn role(&self) -> Result<Role, Refused> {
+    pub(crate) fn role(&self) -> Result<Role, HttpError> {
         match self.claims.role {
-            Some(Role::Adb) => Err(malformed("adb is not served here").into()),
+            Some(Role::Adb) => Err(bad_request("adb is not served here").into()),
             Some(role) => Ok(role),
             None => Ok(Role::Control),
         }
@@ -69,30 +69,30 @@ pub(crate) async fn authorize(
     state: &State,
     op: Op,
     session: Option<&SessionId>,
-) -> Result<Caller, Refused> {
-    let token = token(request, state.token_in_query).ok_or(Refused::Unauthorized)?;
-    admit(&token, state, op, session).await
+) -> Result<Caller, HttpError> {
+    let token = token(request, state.token_in_query).ok_or(HttpError::Unauthorized)?;
+    authorize_token(&token, state, op, session).await
 }
 
 /// [`authorize`] with a token that was found already.
-pub(crate) async fn admit(
+pub(crate) async fn authorize_token(
     token: &str,
     state: &State,
     op: Op,
     session: Option<&SessionId>,
-) -> Result<Caller, Refused> {
+) -> Result<Caller, HttpError> {
     let claims = state.tokens.verify(token, op, session).await?;
     let share = match claims.kind {
         // Deleting an account is how its token is revoked.
         TokenKind::Account => match accounts::find(&state.bridge, &claims.subject).await? {
             Some(account) if account.token_id == claims.id => None,
-            _ => return Err(Refused::Unauthorized),
+            _ => return Err(HttpError::Unauthorized),
         },
         TokenKind::Share => match shares::find_open(&state.bridge, &claims.subject).await? {
             Some(share) if share.token_id == claims.id => Some(share),
-            _ => return Err(Refused::Unauthorized),
+            _ => return Err(HttpError::Unauthorized),
         },
-        _ => return Err(Refused::Forbidden),
+        _ => return Err(HttpError::Forbidden),
     };
     Ok(Caller { name: claims.subject.clone(), claims, share })
 }
@@ -104,10 +104,10 @@ pub(crate) async fn authorize_for(
     request: &HttpRequest,
     state: &State,
     op: Op,
-) -> Result<(Caller, SessionId), Refused> {
+) -> Result<(Caller, SessionId), HttpError> {
     let id = id.parse::<SessionId>();
     let caller = authorize(request, state, op, id.as_ref().ok()).await?;
-    Ok((caller, id.map_err(|error| malformed(error.to_string()))?))
+    Ok((caller, id.map_err(|error| bad_request(error.to_string()))?))
 }
 
 /// Whether the request brings a token, good or bad.

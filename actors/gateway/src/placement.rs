@@ -5,14 +5,14 @@ use stream_protocol::subjects::Bucket;
 use stream_protocol::{Code, Presence, Refusal, Request};
 
 /// Returns what the agents said of themselves lately.
-pub(crate) async fn present(bridge: &Bridge) -> Result<Vec<Presence>, BridgeError> {
+pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Presence>, BridgeError> {
     let entries = bridge.list::<Presence>(Bucket::Agents).await?;
     Ok(entries.into_iter().map(|(_, entry)| entry.value).collect())
 }
 
 /// Returns those of `agents` that could host `request`; refuses when there is none, with what
 /// keeps those from it that have the application.
-pub(crate) fn hosts(
+pub(crate) fn eligible(
     mut agents: Vec<Presence>,
     request: &Request,
 ) -> Result<Vec<Presence>, Refusal> {
@@ -39,16 +39,16 @@ pub(crate) fn hosts(
     }
 }
 
-/// Takes the roomier of two random agents out of `hosts`, and returns it with why it was taken.
+/// Takes the roomier of two random agents out of `hosts`, and returns it with why it was picked.
 ///
 /// Two draws spread load almost as well as asking for the best of all, and gateways that know the
 /// same presences do not all run to the same agent. `draw` returns a number below its argument.
-pub(crate) fn take(
+pub(crate) fn pick(
     hosts: &mut Vec<Presence>,
     mut draw: impl FnMut(usize) -> usize,
 ) -> Option<(Presence, String)> {
     let count = hosts.len();
-    let (taken, other) = match count {
+    let (picked, other) = match count {
         0 => return None,
         1 => (0, None),
         count => {
@@ -66,7 +66,7 @@ pub(crate) fn take(
             format!("drawn with {agent}, which had {capacity}, from {count} that could host it")
         }
     };
-    let host = hosts.swap_remove(taken);
+    let host = hosts.swap_remove(picked);
     let Presence { agent, region, capacity, .. } = &host;
     let reason = format!("{agent} in region {region} had {capacity} free places; {against}");
     Some((host, reason))
@@ -119,7 +119,7 @@ mod tests {
         let agents =
             vec![agent("eu", "eu", 1), agent("us", "us", 1), agent("full", "eu", 0), draining];
         let names = |request: &Request| -> Vec<String> {
-            let hosts = hosts(agents.clone(), request).unwrap_or_default();
+            let hosts = eligible(agents.clone(), request).unwrap_or_default();
             hosts.iter().map(|host| host.agent.to_string()).collect()
         };
         assert_eq!(names(&request("app", "")), ["eu", "us"]);
@@ -131,8 +131,9 @@ mod tests {
 
     #[test]
     fn who_is_refused_learns_whether_to_come_back() {
-        let refused =
-            |agents: &[Presence], app: &str| hosts(agents.to_vec(), &request(app, "")).unwrap_err();
+        let refused = |agents: &[Presence], app: &str| {
+            eligible(agents.to_vec(), &request(app, "")).unwrap_err()
+        };
         assert_eq!(refused(&[], "app").code, Code::Unavailable);
         assert_eq!(refused(&[agent("a", "", 5)], "other").code, Code::NotFound);
         let full = agent("full", "", 0);
@@ -149,14 +150,14 @@ mod tests {
             for step in 0..2 {
                 let mut hosts = all.to_vec();
                 let mut draws = [first, step].into_iter();
-                let (taken, why) = take(&mut hosts, |_| draws.next().unwrap()).unwrap();
+                let (picked, why) = pick(&mut hosts, |_| draws.next().unwrap()).unwrap();
                 let second = (first + 1 + step) % 3;
                 assert_ne!(first, second, "two different agents are compared");
-                assert_eq!(taken.capacity, all[first].capacity.max(all[second].capacity));
+                assert_eq!(picked.capacity, all[first].capacity.max(all[second].capacity));
                 let other = all[first].capacity.min(all[second].capacity);
                 assert!(why.contains(&format!("which had {other}, from 3")), "{why}");
                 assert_eq!(hosts.len(), 2);
-                assert!(!hosts.contains(&taken));
+                assert!(!hosts.contains(&picked));
             }
         }
     }
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn the_last_agent_is_taken_and_then_there_is_none() {
         let mut hosts = vec![agent("a", "", 1)];
-        assert!(take(&mut hosts, random).is_some());
-        assert!(take(&mut hosts, random).is_none());
+        assert!(pick(&mut hosts, random).is_some());
+        assert!(pick(&mut hosts, random).is_none());
     }
 }

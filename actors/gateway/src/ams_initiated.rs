@@ -15,15 +15,15 @@ use stream_supervisor::{
     Context, Handler, Limits, LocalBoxFuture, Mode, Reply, RestartPolicy, Supervisor, Worker,
 };
 
-use crate::answer::malformed;
 use crate::clock;
+use crate::response::bad_request;
 use crate::sessions::{CLAIM_S, MAX_EXTRA_DATA, derived_id};
 
 /// The pause after a failed try to register for requests.
-const RETRY: Duration = Duration::from_millis(500);
+const SUBSCRIBE_RETRY: Duration = Duration::from_millis(500);
 
 /// How often a session is looked up that others are just storing.
-const TRIES: usize = 3;
+const MAX_CAS_ATTEMPTS: usize = 3;
 
 /// Starts the actor; it takes requests from now on.
 pub(crate) fn start(bridge: &Bridge, supervisor: &Supervisor) {
@@ -48,7 +48,7 @@ impl Worker for Actor {
         ctx.spawn(async move {
             let subject = || subjects::GATEWAY_SESSIONS.to_owned();
             while bridge.share(subject(), subjects::GATEWAYS, requests.clone()).await.is_err() {
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(SUBSCRIBE_RETRY).await;
             }
         });
     }
@@ -69,7 +69,7 @@ impl Handler<Inbound> for Actor {
         let (bridge, request) = (self.bridge.clone(), request.clone());
         Reply::later(async move {
             let answer = match Versioned::decode(&request.body) {
-                Ok(initiate) => open(&bridge, initiate).await,
+                Ok(initiate) => create(&bridge, initiate).await,
                 Err(refusal) => Err(refusal),
             };
             request.answer(Answer::encode(answer)).await;
@@ -79,12 +79,12 @@ impl Handler<Inbound> for Actor {
 
 /// Stores the session of an instance, unless that is done already, and answers it. Refuses what the
 /// instance could not be told, and an instance whose session has ended.
-async fn open(bridge: &Bridge, initiate: Initiate) -> Result<Initiated, Refusal> {
+async fn create(bridge: &Bridge, initiate: Initiate) -> Result<Initiated, Refusal> {
     let Initiate { cluster, region, instance } = initiate;
-    let id = id(&cluster, &instance.id);
+    let id = session_id(&cluster, &instance.id);
     let AmsInstance { id: instance, app, app_version, screen, extra_data } = instance;
     if extra_data.to_string().len() > MAX_EXTRA_DATA {
-        return Err(malformed(format!("extra_data has at most {MAX_EXTRA_DATA} bytes")));
+        return Err(bad_request(format!("extra_data has at most {MAX_EXTRA_DATA} bytes")));
     }
     let request = Request {
         app,
@@ -108,12 +108,12 @@ async fn open(bridge: &Bridge, initiate: Initiate) -> Result<Initiated, Refusal>
 /// Returns the document as it is stored: `fresh`, or what was there before.
 async fn store(bridge: &Bridge, fresh: SessionDocument) -> Result<SessionDocument, Refusal> {
     let (bucket, key) = (Bucket::Sessions, fresh.id.as_str());
-    for _ in 0..TRIES {
+    for _ in 0..MAX_CAS_ATTEMPTS {
         let stored = match bridge.read::<SessionDocument>(bucket, key).await {
             Ok(None) => bridge.create(bucket, key, &fresh).await,
-            Ok(Some(entry)) => match standing(&entry.value)? {
-                Standing::Lives => return Ok(entry.value),
-                Standing::Void => bridge.update(bucket, key, &fresh, entry.revision).await,
+            Ok(Some(entry)) => match existing(&entry.value)? {
+                Existing::Live => return Ok(entry.value),
+                Existing::Unclaimed => bridge.update(bucket, key, &fresh, entry.revision).await,
             },
             Err(error) => Err(error),
         };
@@ -133,17 +133,17 @@ async fn store(bridge: &Bridge, fresh: SessionDocument) -> Result<SessionDocumen
 
 /// What there is of the session when an instance is asked for again.
 #[derive(Debug, PartialEq)]
-enum Standing {
+enum Existing {
     /// It waits for an agent, or has one.
-    Lives,
+    Live,
     /// It waited for an agent in vain, so that AMS was never answered.
-    Void,
+    Unclaimed,
 }
 
-fn standing(document: &SessionDocument) -> Result<Standing, Refusal> {
+fn existing(document: &SessionDocument) -> Result<Existing, Refusal> {
     match (document.status, &document.owner) {
-        (Status::Created | Status::Active, _) => Ok(Standing::Lives),
-        (_, None) => Ok(Standing::Void),
+        (Status::Created | Status::Active, _) => Ok(Existing::Live),
+        (_, None) => Ok(Existing::Unclaimed),
         (_, Some(_)) => {
             let why = document.message();
             let sentence = format!("the session of this instance has ended: {why}");
@@ -154,7 +154,7 @@ fn standing(document: &SessionDocument) -> Result<Standing, Refusal> {
 
 /// Returns the id of the session of an instance. No name of an account has a space: nobody gets
 /// there with a key of their own.
-fn id(cluster: &str, instance: &str) -> SessionId {
+fn session_id(cluster: &str, instance: &str) -> SessionId {
     derived_id(&format!("ams {cluster}"), instance)
 }
 
@@ -177,29 +177,29 @@ mod tests {
             extra_data: serde_json::Value::Null,
         };
         let instance = ("c".to_owned(), "i".to_owned());
-        SessionDocument::of_instance(id("c", "i"), instance, request, 0, CLAIM_S)
+        SessionDocument::of_instance(session_id("c", "i"), instance, request, 0, CLAIM_S)
     }
 
     #[test]
     fn an_instance_has_one_session_and_no_other_instance_has_it() {
-        assert_eq!(id("c", "i"), id("c", "i"));
-        assert_ne!(id("c", "i"), id("c", "j"));
-        assert_ne!(id("c", "i"), id("d", "i"));
+        assert_eq!(session_id("c", "i"), session_id("c", "i"));
+        assert_ne!(session_id("c", "i"), session_id("c", "j"));
+        assert_ne!(session_id("c", "i"), session_id("d", "i"));
     }
 
     #[test]
     fn a_session_that_lives_is_answered_again_and_one_that_ended_is_not_revived() {
         let owner = "a".parse().unwrap();
-        assert_eq!(standing(&document()), Ok(Standing::Lives));
+        assert_eq!(existing(&document()), Ok(Existing::Live));
         let owned = SessionDocument { owner: Some(owner), status: Status::Active, ..document() };
-        assert_eq!(standing(&owned), Ok(Standing::Lives));
+        assert_eq!(existing(&owned), Ok(Existing::Live));
         let ended = SessionDocument { status: Status::Terminated, ..owned };
-        assert_eq!(standing(&ended).unwrap_err().code, Code::Conflict);
+        assert_eq!(existing(&ended).unwrap_err().code, Code::Conflict);
     }
 
     #[test]
     fn a_session_that_no_agent_took_is_made_anew() {
         let void = SessionDocument { status: Status::Error, ..document() };
-        assert_eq!(standing(&void), Ok(Standing::Void));
+        assert_eq!(existing(&void), Ok(Existing::Unclaimed));
     }
 }

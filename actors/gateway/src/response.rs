@@ -17,11 +17,11 @@ const MAX_BODY: usize = 64 * 1024;
 /// A body that takes longer to arrive is given up.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
-pub(crate) type Answer = Result<HttpResponse, Refused>;
+pub(crate) type HandlerResult = Result<HttpResponse, HttpError>;
 
 /// Why a request gets no success.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refused {
+pub(crate) enum HttpError {
     #[error("the token does not allow this")]
     Forbidden,
     #[error(transparent)]
@@ -33,7 +33,7 @@ pub(crate) enum Refused {
     Unauthorized,
 }
 
-impl Refused {
+impl HttpError {
     /// Returns the same for an operator.
     pub(crate) fn refusal(self) -> Refusal {
         match self {
@@ -43,7 +43,7 @@ impl Refused {
     }
 }
 
-impl ResponseError for Refused {
+impl ResponseError for HttpError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Forbidden | Self::TooManyShares => StatusCode::FORBIDDEN,
@@ -70,7 +70,7 @@ impl ResponseError for Refused {
     }
 }
 
-impl From<BridgeError> for Refused {
+impl From<BridgeError> for HttpError {
     fn from(error: BridgeError) -> Self {
         Self::Refusal(match error {
             // The only records that are asked for by their name are those of sessions.
@@ -80,7 +80,7 @@ impl From<BridgeError> for Refused {
     }
 }
 
-impl From<TokensError> for Refused {
+impl From<TokensError> for HttpError {
     fn from(error: TokensError) -> Self {
         match error {
             TokensError::Invalid => Self::Unauthorized,
@@ -96,7 +96,7 @@ impl From<TokensError> for Refused {
 }
 
 /// Returns a refusal of something the client got wrong.
-pub(crate) fn malformed(text: impl Into<String>) -> Refusal {
+pub(crate) fn bad_request(text: impl Into<String>) -> Refusal {
     Refusal::new(Code::Malformed, text)
 }
 
@@ -125,13 +125,13 @@ fn build(status: StatusCode) -> HttpResponseBuilder {
 }
 
 /// Reads the body of a request, whatever type it claims to have.
-pub(crate) async fn body(payload: Payload) -> Result<Bytes, Refused> {
+pub(crate) async fn body(payload: Payload) -> Result<Bytes, HttpError> {
     let read = tokio::time::timeout(BODY_DEADLINE, payload.to_bytes_limited(MAX_BODY));
     let refusal = match read.await {
         Ok(Ok(Ok(bytes))) => return Ok(bytes),
-        Ok(Ok(Err(_))) => malformed("the body broke off"),
+        Ok(Ok(Err(_))) => bad_request("the body broke off"),
         Ok(Err(_)) => Refusal::new(Code::TooLarge, format!("a body has at most {MAX_BODY} bytes")),
-        Err(_) => malformed("the body did not arrive in time"),
+        Err(_) => bad_request("the body did not arrive in time"),
     };
     Err(refusal.into())
 }
@@ -142,17 +142,17 @@ mod tests {
 
     #[test]
     fn a_passing_refusal_says_when_to_try_again() {
-        let busy = Refused::from(Refusal::new(Code::Busy, "later")).error_response();
+        let busy = HttpError::from(Refusal::new(Code::Busy, "later")).error_response();
         assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(busy.headers().get(RETRY_AFTER).unwrap(), "1");
-        let gone = Refused::from(Refusal::new(Code::NotFound, "gone")).error_response();
+        let gone = HttpError::from(Refusal::new(Code::NotFound, "gone")).error_response();
         assert_eq!(gone.status(), StatusCode::NOT_FOUND);
         assert!(gone.headers().get(RETRY_AFTER).is_none());
     }
 
     #[test]
     fn a_bad_token_and_a_weak_one_are_told_apart() {
-        let status = |error: TokensError| Refused::from(error).status_code().as_u16();
+        let status = |error: TokensError| HttpError::from(error).status_code().as_u16();
         assert_eq!(status(TokensError::Invalid), 401);
         assert_eq!(status(TokensError::Forbidden), 403);
         assert_eq!(status(TokensError::NotReady("no keys yet".into())), 503);

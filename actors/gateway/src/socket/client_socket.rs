@@ -15,29 +15,29 @@ use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::verdict::verdict;
-use crate::hints::Hints;
+use super::admission::close_cause;
+use crate::document_watch::DocumentWatch;
 use crate::sessions::OWNER_DEADLINE;
-use crate::state::Tickets;
-use crate::{clock, shares, slot};
+use crate::state::ReconnectTokens;
+use crate::{client_lease, clock, shares};
 
 /// How often a share is looked at that is not due: its end may have been brought forward.
-const SHARE_LOOK: Duration = Duration::from_secs(10);
+const SHARE_POLL: Duration = Duration::from_secs(10);
 
 /// The same while the store does not answer.
 const SHARE_RETRY: Duration = Duration::from_secs(2);
 
 /// The clients of a gateway that drains are sent away within this time.
-const SENT_AWAY_WITHIN: Duration = Duration::from_secs(10);
+const DRAIN_SPREAD: Duration = Duration::from_secs(10);
 
-pub(crate) struct Relay {
+pub(crate) struct ClientSocket {
     pub(crate) bridge: Bridge,
     /// Of the one client that this socket is for.
     pub(crate) carrier: Carrier,
     /// The last renewal of ICE servers that it knows of.
     pub(crate) ice_renewal: u64,
     /// The fresh tokens that it wants.
-    pub(crate) tickets: Option<Tickets>,
+    pub(crate) reconnect_tokens: Option<ReconnectTokens>,
     /// The share that it came through.
     pub(crate) share: Option<ShareId>,
     pub(crate) tokens: Tokens,
@@ -48,32 +48,32 @@ pub(crate) struct Relay {
     /// Whether it is about to.
     pub(crate) drain: Drain,
     /// Whether a client that joins has to wait until this one has left.
-    pub(crate) holds: bool,
+    pub(crate) keeps_lease: bool,
     /// What is to be streamed, in case that the client was taken for gone.
     pub(crate) client: Client,
 }
 
-impl Relay {
-    /// Relays until the end, and returns whether that was the client's; with a `verdict` it is over
-    /// before it began.
-    pub(crate) async fn run(&self, mouth: Mouth, mut ears: Ears, verdict: Option<End>) -> bool {
+impl ClientSocket {
+    /// Relays until the end, and returns whether that was the client's; with a `close_cause` it is
+    /// over before it began.
+    pub(crate) async fn run(&self, mouth: Mouth, mut ears: Ears, close_cause: Option<End>) -> bool {
         let (session, generation) = (self.session().clone(), self.carrier.generation);
         log::info!("client socket opened, session {session}, client {generation}");
         let mut allowance = Allowance::new(Instant::now().into_std());
         let admits = |bytes| allowance.take(1, bytes, Instant::now().into_std());
-        let end = match verdict {
+        let end = match close_cause {
             Some(end) => end,
             None => tokio::select! {
                 biased;
-                end = self.stopped() => end,
-                end = self.sent_away() => end,
-                end = self.revoked() => end,
-                end = self.outlive_share() => end,
-                end = self.outlive(mouth.clone()) => end,
+                end = self.watch_stop() => end,
+                end = self.watch_drain() => end,
+                end = self.watch_revocation() => end,
+                end = self.watch_share() => end,
+                end = self.watch_session(mouth.clone()) => end,
                 end = self.carrier.hear(&mut ears, mouth.clone(), admits) => end,
                 end = self.carrier.tell(mouth.clone()) => end,
-                end = self.hand_out_tickets(mouth.clone()) => end,
-                end = self.hold() => end,
+                end = self.send_reconnect_tokens(mouth.clone()) => end,
+                end = self.keep_lease() => end,
                 end = keep_alive(mouth.clone()) => end,
             },
         };
@@ -86,8 +86,12 @@ impl Relay {
             }
         }
         match end {
-            End::Left if self.holds => slot::leave(&self.bridge, &session, generation).await,
-            End::Gone if self.holds => slot::free(&self.bridge, &session, generation).await,
+            End::Left if self.keeps_lease => {
+                client_lease::release_after_handover(&self.bridge, &session, generation).await
+            }
+            End::Gone if self.keeps_lease => {
+                client_lease::release(&self.bridge, &session, generation).await
+            }
             _ => {}
         }
         let has_left = matches!(end, End::Left | End::Gone);
@@ -96,20 +100,22 @@ impl Relay {
     }
 
     /// Holds the client's slot, where another client would have to wait for it.
-    async fn hold(&self) -> End {
-        if self.holds {
-            slot::hold(&self.bridge, self.session(), self.carrier.generation).await;
+    async fn keep_lease(&self) -> End {
+        if self.keeps_lease {
+            client_lease::keep(&self.bridge, self.session(), self.carrier.generation).await;
         }
         pending().await
     }
 
     /// Waits for as long as a client without a socket may take to return, and has its instance told
     /// that it has left, unless it is connected or was replaced. One that returns later says so.
-    pub(crate) async fn see_off(&self, grace: Duration) {
+    pub(crate) async fn report_departure(&self, grace: Duration) {
         sleep(grace).await;
-        let cleared = slot::clear(&self.bridge, self.session(), self.carrier.generation).await;
+        let cleared =
+            client_lease::remove_client(&self.bridge, self.session(), self.carrier.generation)
+                .await;
         if let Err(error) = cleared {
-            log::debug!("client of session {} is not seen off: {error}", self.session());
+            log::debug!("client of session {} is not reported as gone: {error}", self.session());
         }
     }
 
@@ -118,7 +124,7 @@ impl Relay {
     }
 
     /// Ends when the gateway stops.
-    async fn stopped(&self) -> End {
+    async fn watch_stop(&self) -> End {
         let mut closing = self.closing.clone();
         // Without a sender there is no gateway any more.
         let _ = closing.wait_for(|closing| *closing).await;
@@ -128,7 +134,7 @@ impl Relay {
     /// Ends, some time after the gateway was told to drain, when the client can go on elsewhere: it
     /// has a cursor. One that knows no cursor is left alone as long as possible, since it closes the
     /// socket itself when its stream is connected.
-    async fn sent_away(&self) -> End {
+    async fn watch_drain(&self) -> End {
         if self.carrier.frames == Frames::Bare {
             return pending().await;
         }
@@ -139,7 +145,7 @@ impl Relay {
             // Not all at once, and all before the end.
             let [chance] = *stream_pki::random_bytes::<1>();
             let spread = until.saturating_duration_since(Instant::now()) / 2;
-            let pause = spread.min(SENT_AWAY_WITHIN).mul_f64(f64::from(chance) / 256.0);
+            let pause = spread.min(DRAIN_SPREAD).mul_f64(f64::from(chance) / 256.0);
             tokio::select! {
                 () = sleep(pause) => return End::moving("the gateway is restarting"),
                 // Another order, or none.
@@ -149,19 +155,19 @@ impl Relay {
     }
 
     /// Ends when the token that opened the socket is revoked.
-    async fn revoked(&self) -> End {
+    async fn watch_revocation(&self) -> End {
         self.tokens.revoked(&self.claims).await;
         End::bad(CloseCode::Policy, "token revoked")
     }
 
     /// Ends when the share that the client came through is over. That may be put off meanwhile.
-    async fn outlive_share(&self) -> End {
+    async fn watch_share(&self) -> End {
         let Some(share) = &self.share else { return pending().await };
         loop {
             let pause = match shares::find(&self.bridge, share.as_str()).await {
                 Ok(Some(found)) => {
                     let left = found.expiry_at.saturating_sub(clock::now());
-                    Duration::from_secs(left).min(SHARE_LOOK)
+                    Duration::from_secs(left).min(SHARE_POLL)
                 }
                 Ok(None) => return End::bad(CloseCode::Policy, "the share has ended"),
                 Err(_) => SHARE_RETRY,
@@ -170,26 +176,29 @@ impl Relay {
         }
     }
 
-    /// Hands the client a ticket at once and then one now and then: it can open the socket again
-    /// with any that is not older than a token in an address may be, as the same client and with
-    /// no other right.
-    async fn hand_out_tickets(&self, mut mouth: Mouth) -> End {
-        let Some(tickets) = &self.tickets else { return pending().await };
-        let mut ticks = interval(tickets.every);
+    /// Hands the client a reconnect token at once and then one now and then: it can open the socket
+    /// again with any that is not older than a token in an address may be, as the same client and
+    /// with no other right.
+    async fn send_reconnect_tokens(&self, mut mouth: Mouth) -> End {
+        let Some(tokens) = &self.reconnect_tokens else { return pending().await };
+        let mut ticks = interval(tokens.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let expires = tickets.end();
+            let expires = tokens.expiry();
             let minted = match self.tokens.renew(&self.claims, expires).await {
                 Ok(minted) => minted,
                 Err(error) => {
-                    log::debug!("client of session {} gets no ticket yet: {error}", self.session());
+                    log::debug!(
+                        "client of session {} gets no reconnect token yet: {error}",
+                        self.session()
+                    );
                     continue;
                 }
             };
             let (token, expires_at) = (minted.token.as_str(), clock::seconds(expires));
-            let ticket = TicketSignal { r#type: "ticket", token, expires_at };
-            let text = serde_json::to_string(&ticket).expect("numbers and texts serialize");
+            let message = ReconnectTokenMessage { r#type: "ticket", token, expires_at };
+            let text = serde_json::to_string(&message).expect("numbers and texts serialize");
             if let Err(end) = mouth.say(text).await {
                 return end;
             }
@@ -198,11 +207,11 @@ impl Relay {
 
     /// Ends when the session is over or another client has taken the place; until then tells the
     /// client its new ICE servers whenever they are renewed.
-    async fn outlive(&self, mut mouth: Mouth) -> End {
+    async fn watch_session(&self, mut mouth: Mouth) -> End {
         let mut ice_renewal = self.ice_renewal;
-        let follow = async || Hints::follow(&self.bridge, self.session()).await;
-        let mut hints = match persist(Duration::MAX, BridgeError::is_passing, follow).await {
-            Ok(hints) => hints,
+        let start = async || DocumentWatch::start(&self.bridge, self.session()).await;
+        let mut watch = match persist(Duration::MAX, BridgeError::is_passing, start).await {
+            Ok(watch) => watch,
             Err(error) => return End::refused(error.refusal()),
         };
         loop {
@@ -214,12 +223,17 @@ impl Relay {
             };
             let document = entry.map(|entry| entry.value);
             let generation = self.carrier.generation;
-            if let Some(end) = verdict(document.as_ref(), generation) {
+            if let Some(end) = close_cause(document.as_ref(), generation) {
                 return end;
             }
             if document.as_ref().is_some_and(|document| document.desired.client.is_none()) {
-                let claimed =
-                    slot::claim(&self.bridge, self.session(), generation, self.client).await;
+                let claimed = client_lease::restore_client(
+                    &self.bridge,
+                    self.session(),
+                    generation,
+                    self.client,
+                )
+                .await;
                 if let Err(error) = claimed {
                     log::debug!("session {} still has no client: {error}", self.session());
                 }
@@ -235,7 +249,7 @@ impl Relay {
                     ice_renewal = renewal;
                 }
             }
-            hints.next(renewed).await;
+            watch.next(renewed).await;
         }
     }
 
@@ -251,7 +265,8 @@ impl Relay {
                 return Ok(false);
             }
         };
-        let message = IceSignal { r#type: "ice_servers", ice_renewal: renewal, ice_servers };
+        let message =
+            IceServersMessage { r#type: "ice_servers", ice_renewal: renewal, ice_servers };
         mouth.say(serde_json::to_string(&message).expect("numbers and texts serialize")).await?;
         Ok(true)
     }
@@ -259,7 +274,7 @@ impl Relay {
 
 /// A fresh token, for those who have asked.
 #[derive(Serialize)]
-struct TicketSignal<'a> {
+struct ReconnectTokenMessage<'a> {
     r#type: &'static str,
     token: &'a str,
     /// Unix seconds.
@@ -268,7 +283,7 @@ struct TicketSignal<'a> {
 
 /// Tells a client that knows the type to use these servers from now on; others ignore it.
 #[derive(Serialize)]
-struct IceSignal {
+struct IceServersMessage {
     r#type: &'static str,
     ice_renewal: u64,
     ice_servers: Vec<IceServer>,

@@ -6,16 +6,16 @@ use actix_web::http::header::{
 };
 
 /// The origins that the operator allows.
-pub(crate) struct Origins(Vec<String>);
+pub(crate) struct CorsPolicy(Vec<String>);
 
-impl Origins {
+impl CorsPolicy {
     pub(crate) fn new(allowed: Vec<String>) -> Self {
         Self(allowed)
     }
 
     /// Says in `answer` whether the page that sent `request` may read it. A token is never sent by
     /// a browser on its own, so that no answer needs to allow credentials.
-    pub(crate) fn mark(&self, request: Option<&HeaderValue>, answer: &mut HeaderMap) {
+    pub(crate) fn apply(&self, request: Option<&HeaderValue>, answer: &mut HeaderMap) {
         if self.0.is_empty() {
             return;
         }
@@ -25,9 +25,9 @@ impl Origins {
         }
     }
 
-    /// Answers a preflight: [`Origins::mark`], and what a request may look like.
-    pub(crate) fn mark_preflight(&self, request: Option<&HeaderValue>, answer: &mut HeaderMap) {
-        self.mark(request, answer);
+    /// Answers a preflight: [`CorsPolicy::apply`], and what a request may look like.
+    pub(crate) fn apply_preflight(&self, request: Option<&HeaderValue>, answer: &mut HeaderMap) {
+        self.apply(request, answer);
         if !answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
             return;
         }
@@ -47,10 +47,10 @@ mod tests {
     use super::*;
 
     fn marked(allowed: &[&str], origin: Option<&'static str>) -> HeaderMap {
-        let origins = Origins::new(allowed.iter().map(|&origin| origin.to_owned()).collect());
+        let policy = CorsPolicy::new(allowed.iter().map(|&origin| origin.to_owned()).collect());
         let mut answer = HeaderMap::new();
         let origin = origin.map(HeaderValue::from_static);
-        origins.mark_preflight(origin.as_ref(), &mut answer);
+        policy.apply_preflight(origin.as_ref(), &mut answer);
         answer
     }
 

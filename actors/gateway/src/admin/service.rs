@@ -10,28 +10,28 @@ use stream_protocol::{
 use stream_tokens::Tokens;
 
 use super::request::{
-    AccountInfo, AccountList, Fresh, FreshShare, Request, SessionEnd, SessionInfo, SessionList,
-    SessionStory, ShareInfo, ShareList,
+    AccountInfo, AccountList, CreatedAccount, CreatedShare, DeletedSession, Request,
+    SessionExplanation, SessionInfo, SessionList, ShareInfo, ShareList,
 };
 use crate::accounts::{self, Account, AccountName};
-use crate::answer::{Refused, malformed};
-use crate::{agents, clock, documents, shares};
+use crate::response::{HttpError, bad_request};
+use crate::{clock, placement, session_documents, shares};
 
 /// How long the owner of a session may take to answer; less than an operator waits.
 const OWNER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What is needed to do what operators ask.
 #[derive(Clone)]
-pub struct Desk {
+pub struct AdminService {
     pub bridge: Bridge,
     pub tokens: Tokens,
     /// What the page's address begins with, if the configuration says.
     pub page_base: Option<String>,
 }
 
-impl Desk {
+impl AdminService {
     /// Does what is asked, or says why not.
-    pub async fn answer(self, request: Request) -> Result<Value, Refusal> {
+    pub async fn handle(self, request: Request) -> Result<Value, Refusal> {
         Ok(match request {
             Request::CreateAccount { name, expires_at } => {
                 json!(self.create_account(name, expires_at).await?)
@@ -43,12 +43,12 @@ impl Desk {
             Request::ListSessions => json!(self.list_sessions().await?),
             Request::CreateShare { session, role, description, expiry_at } => {
                 let share = self.create_share(&session, &role, description, expiry_at).await;
-                json!(share.map_err(Refused::refusal)?)
+                json!(share.map_err(HttpError::refusal)?)
             }
             Request::DeleteShare { id } => {
                 shares::end(&self.bridge, &self.tokens, &parse(&id)?)
                     .await
-                    .map_err(Refused::refusal)?;
+                    .map_err(HttpError::refusal)?;
                 log::info!("share {id} deleted by an operator");
                 json!(Ask {})
             }
@@ -59,14 +59,14 @@ impl Desk {
                 json!(ShareList { shares: shares.into_iter().map(ShareInfo::of).collect() })
             }
             Request::UpdateShare { id, description, expiry_at } => {
-                let change = shares::Change { expiry_at, description }.checked()?;
-                let changed = shares::edit(&self.bridge, &parse(&id)?, &change, u64::MAX).await;
+                let patch = shares::SharePatch { expiry_at, description }.checked()?;
+                let changed = shares::edit(&self.bridge, &parse(&id)?, &patch, u64::MAX).await;
                 log::info!("share {id} changed by an operator");
-                json!(ShareInfo::of(changed.map_err(Refused::refusal)?))
+                json!(ShareInfo::of(changed.map_err(HttpError::refusal)?))
             }
             // A token for AMS opens the agents.
             Request::Token(stream_tokens::Request::Create { .. }) => {
-                return Err(malformed("the gateway's tokens belong to accounts: account create"));
+                return Err(bad_request("the gateway's tokens belong to accounts: account create"));
             }
             Request::Token(request) => self.tokens.answer(request).await?,
         })
@@ -76,12 +76,12 @@ impl Desk {
         &self,
         name: String,
         expires_at: Option<u64>,
-    ) -> Result<Fresh, Refusal> {
+    ) -> Result<CreatedAccount, Refusal> {
         let name = AccountName::try_from(name)?;
         let sentence = format!("account {} created", name.as_str());
         let token = accounts::create(&self.bridge, &self.tokens, name, expires_at).await?;
         log::info!("{sentence}");
-        Ok(Fresh { token: token.to_string() })
+        Ok(CreatedAccount { token: token.to_string() })
     }
 
     async fn delete_account(&self, name: String) -> Result<Ask, Refusal> {
@@ -110,13 +110,13 @@ impl Desk {
         Ok(SessionList { sessions })
     }
 
-    async fn explain_session(&self, id: &str) -> Result<SessionStory, Refusal> {
-        let read = documents::read(&self.bridge, &parse(id)?).await;
-        let document = read.map_err(Refused::refusal)?.value;
-        let present = agents::present(&self.bridge).await.map_err(|error| error.refusal())?;
+    async fn explain_session(&self, id: &str) -> Result<SessionExplanation, Refusal> {
+        let read = session_documents::read(&self.bridge, &parse(id)?).await;
+        let document = read.map_err(HttpError::refusal)?.value;
+        let present = placement::list(&self.bridge).await.map_err(|error| error.refusal())?;
         let owns = |presence: &Presence| document.owner.as_ref() == Some(&presence.agent);
         let agent = present.into_iter().find(owns);
-        Ok(SessionStory { document, agent, at: clock::now() })
+        Ok(SessionExplanation { document, agent, at: clock::now() })
     }
 
     async fn create_share(
@@ -125,33 +125,33 @@ impl Desk {
         role: &str,
         description: String,
         expiry_at: Option<u64>,
-    ) -> Result<FreshShare, Refused> {
+    ) -> Result<CreatedShare, HttpError> {
         let Some(base) = &self.page_base else {
-            return Err(malformed("links need gateway.public_url").into());
+            return Err(bad_request("links need gateway.public_url").into());
         };
         let (session, role) = (parse(session)?, shares::role(Some(role))?);
-        let wish = shares::Wish { role, description, expiry_at }.checked()?;
+        let new = shares::NewShare { role, description, expiry_at }.checked()?;
         let (bridge, tokens) = (&self.bridge, &self.tokens);
-        let (share, url) = shares::make(bridge, tokens, &session, wish, u64::MAX, base).await?;
+        let (share, url) = shares::make(bridge, tokens, &session, new, u64::MAX, base).await?;
         log::info!("share {} of session {session} created by an operator", share.id);
-        Ok(FreshShare { id: share.id, url })
+        Ok(CreatedShare { id: share.id, url })
     }
 
-    async fn delete_session(&self, id: &str) -> Result<SessionEnd, Refusal> {
+    async fn delete_session(&self, id: &str) -> Result<DeletedSession, Refusal> {
         let id: SessionId = parse(id)?;
         let cause = "deleted by an operator".to_owned();
-        let ended = documents::end(&self.bridge, &id, Status::Terminated, &cause).await;
-        let document = ended.map_err(Refused::refusal)?;
-        documents::forget(&self.tokens, &document).await;
+        let ended = session_documents::end(&self.bridge, &id, Status::Terminated, &cause).await;
+        let document = ended.map_err(HttpError::refusal)?;
+        session_documents::unrevoke_kept(&self.tokens, &document).await;
         log::info!("session {id} {cause}");
         if document.status.is_final() {
-            return Ok(SessionEnd { status: document.status });
+            return Ok(DeletedSession { status: document.status });
         }
         let (subject, terminate) = (subjects::terminate(&id), Terminate { cause });
         match self.bridge.ask::<_, Ask>(subject, &terminate, OWNER_DEADLINE).await {
             // The document says it as well: an owner that is away ends the session when it returns.
             Ok(Ask {}) | Err(BridgeError::NoResponder | BridgeError::TimedOut) => {
-                Ok(SessionEnd { status: Status::Terminating })
+                Ok(DeletedSession { status: Status::Terminating })
             }
             Err(error) => Err(error.refusal()),
         }
@@ -159,5 +159,5 @@ impl Desk {
 }
 
 fn parse<T: FromStr<Err = IdError>>(id: &str) -> Result<T, Refusal> {
-    id.parse().map_err(|error: IdError| malformed(error.to_string()))
+    id.parse().map_err(|error: IdError| bad_request(error.to_string()))
 }
