@@ -4,9 +4,9 @@
 //! no I/O. We accept a subset of what the Go library does: strict base64, one way to write each
 //! macaroon in bytes, UTF-8 throughout, first-party caveats only, bounded in size.
 
-mod chain;
-mod text;
-mod wire;
+mod base64;
+mod binary;
+mod signature;
 
 use std::fmt;
 
@@ -41,7 +41,7 @@ impl Key {
     /// Derives the key from a root key of any length, which is all the work that does not depend on
     /// a macaroon.
     pub fn derive(root_key: &[u8]) -> Self {
-        Self(chain::derive(root_key))
+        Self(signature::derive(root_key))
     }
 }
 
@@ -60,7 +60,7 @@ impl Macaroon {
             location: location.to_owned(),
             identifier: identifier.to_owned(),
             caveats: Vec::new(),
-            signature: chain::start(key, identifier),
+            signature: signature::start(key, identifier),
         }
     }
 
@@ -69,7 +69,7 @@ impl Macaroon {
     /// The bounds are the reader's: more than [`MAX_CAVEATS`] caveats or [`MAX_TEXT`] characters
     /// are refused by [`Macaroon::decode`].
     pub fn add_first_party(&mut self, caveat: &str) {
-        self.signature = chain::extend(&self.signature, caveat);
+        self.signature = signature::extend(&self.signature, caveat);
         self.caveats.push(caveat.to_owned());
     }
 
@@ -88,21 +88,21 @@ impl Macaroon {
 
     /// Returns the token as text: URL-safe base64 without padding. The text is the secret.
     pub fn encode(&self) -> String {
-        text::encode(&wire::print(self))
+        base64::encode(&binary::encode(self))
     }
 
     /// Reads a token from either base64 alphabet, padded or not. It is not verified yet.
     pub fn decode(text: &str) -> Result<Self, MacaroonError> {
-        wire::parse(&text::decode(text)?)
+        binary::decode(&base64::decode(text)?)
     }
 
     /// Checks that identifier and caveats were signed with `key`, in constant time; whether the
     /// caveats hold is for the caller to say.
     pub fn verify(&self, key: &Key) -> Result<(), MacaroonError> {
-        let signature = self
-            .caveats
-            .iter()
-            .fold(chain::start(key, &self.identifier), |s, caveat| chain::extend(&s, caveat));
+        let signature =
+            self.caveats.iter().fold(signature::start(key, &self.identifier), |s, caveat| {
+                signature::extend(&s, caveat)
+            });
         match bool::from(signature.as_slice().ct_eq(self.signature.as_slice())) {
             true => Ok(()),
             false => Err(MacaroonError::Signature),

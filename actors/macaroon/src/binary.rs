@@ -15,7 +15,7 @@ const IDENTIFIER: usize = 2;
 const VERIFICATION: usize = 4;
 const SIGNATURE: usize = 6;
 
-pub(crate) fn print(macaroon: &Macaroon) -> Zeroizing<Vec<u8>> {
+pub(crate) fn encode(macaroon: &Macaroon) -> Zeroizing<Vec<u8>> {
     // Each field adds two bytes of frame, or a few more when it is long.
     let text = macaroon.location.len() + macaroon.identifier.len();
     let caveats: usize = macaroon.caveats.iter().map(|caveat| caveat.len() + 8).sum();
@@ -36,8 +36,8 @@ pub(crate) fn print(macaroon: &Macaroon) -> Zeroizing<Vec<u8>> {
     out
 }
 
-/// Accepts exactly what [`print`] writes, so that a macaroon has one form in bytes.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Macaroon, MacaroonError> {
+/// Accepts exactly what [`encode`] writes, so that a macaroon has one form in bytes.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Macaroon, MacaroonError> {
     let Some((&VERSION, rest)) = bytes.split_first() else {
         return Err(MacaroonError::Malformed);
     };
@@ -180,7 +180,7 @@ mod tests {
     };
 
     fn refusal(parts: &[&[u8]]) -> Option<MacaroonError> {
-        parse(&parts.concat()).err()
+        decode(&parts.concat()).err()
     }
 
     #[test]
