@@ -10,7 +10,7 @@ use stream_admin::{Admin, Drain};
 use stream_ams::Ams;
 use stream_api::Api;
 use stream_bridge::Bridge;
-use stream_pki::Pki;
+use stream_pki::CertificateReloader;
 use stream_protocol::Refusal;
 use stream_sessions::{Neighbours, Sessions};
 use stream_supervisor::Supervisor;
@@ -75,7 +75,7 @@ impl Agent {
         let supervisor = Supervisor::default();
         let unit = format!("stream-agent {}", config.agent.name);
 
-        let pki = Pki::start(config.tls, &supervisor)?;
+        let certificates = CertificateReloader::start(config.tls, &supervisor)?;
         let bridge = Bridge::start(config.nats, &unit, &supervisor)?;
         let tickets = stream_tickets::Config {
             record: "agent.tickets",
@@ -84,7 +84,7 @@ impl Agent {
         };
         stream_tickets::start(
             tickets,
-            pki.served().tickets().clone(),
+            certificates.identity().ticketer().clone(),
             bridge.clone(),
             &supervisor,
         )?;
@@ -93,14 +93,15 @@ impl Agent {
         let turn = Turn::start(config.turn, bridge.clone(), &supervisor)?;
         let neighbours = Neighbours { ams, bridge, tokens: tokens.clone(), turn: turn.clone() };
         let drain = Drain::default();
-        let sessions = Sessions::start(config.agent, pki.served(), neighbours, &drain, &supervisor);
+        let sessions =
+            Sessions::start(config.agent, certificates.identity(), neighbours, &drain, &supervisor);
         let asked = (tokens.clone(), turn);
         let desk = move |wish| answer(asked.clone(), wish);
         let patience = config.admin.drain();
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, desk)?;
         let api = Api::start(
             config.api,
-            pki.served(),
+            certificates.identity(),
             sessions.clone(),
             tokens.clone(),
             supervisor.clone(),

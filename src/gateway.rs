@@ -9,7 +9,7 @@ use stream_admin::{Admin, Drain};
 use stream_bridge::Bridge;
 use stream_gateway::Gateway;
 use stream_gateway::admin::AdminService;
-use stream_pki::Pki;
+use stream_pki::CertificateReloader;
 use stream_supervisor::Supervisor;
 use stream_tokens::{Side, Tokens};
 
@@ -62,7 +62,7 @@ impl RunningGateway {
     /// background. Needs a running actix system.
     pub fn start(config: GatewayConfig) -> anyhow::Result<Self> {
         let supervisor = Supervisor::default();
-        let pki = Pki::start(config.tls, &supervisor)?;
+        let certificates = CertificateReloader::start(config.tls, &supervisor)?;
         let bridge = Bridge::start(config.nats, "stream-gateway", &supervisor)?;
         let tickets = stream_tickets::Config {
             record: "gateway.tickets",
@@ -71,7 +71,7 @@ impl RunningGateway {
         };
         stream_tickets::start(
             tickets,
-            pki.served().tickets().clone(),
+            certificates.identity().ticketer().clone(),
             bridge.clone(),
             &supervisor,
         )?;
@@ -81,8 +81,14 @@ impl RunningGateway {
         let handler = move |request| service.clone().handle(request);
         let (drain, patience) = (Drain::default(), config.admin.drain());
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
-        let gateway =
-            Gateway::start(config.gateway, pki.served(), bridge, tokens, &drain, &supervisor)?;
+        let gateway = Gateway::start(
+            config.gateway,
+            certificates.identity(),
+            bridge,
+            tokens,
+            &drain,
+            &supervisor,
+        )?;
         Ok(Self { supervisor, admin, gateway, drain, patience })
     }
 

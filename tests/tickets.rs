@@ -16,8 +16,8 @@ use stream_agent::dev::site::Site;
 use stream_agent::dev::stack::{Options, Stack};
 use stream_bridge::{SealedError, change_sealed, load_sealed};
 use stream_pki::{
-    ClientCertificates, Identity, Seal, SecretError, ServedIdentity, TicketKey, Tickets, Trust,
-    client_config, server_config,
+    ClientCertificates, Identity, Seal, SecretError, ServerIdentity, SessionTicketer, TicketKey,
+    Trust, client_config, server_config,
 };
 use stream_protocol::TokenKind;
 use stream_tokens::Mint;
@@ -283,7 +283,7 @@ fn an_old_key_is_replaced_once_and_its_tickets_are_still_good() {
 
 /// Makes tickets under the keys of the agents, in which one bit is wrong.
 #[derive(Debug)]
-struct Tampered(Tickets);
+struct Tampered(SessionTicketer);
 
 impl ProducesTickets for Tampered {
     fn enabled(&self) -> bool {
@@ -338,16 +338,16 @@ fn a_ticket_of_a_gateway_or_a_tampered_one_costs_a_full_handshake_and_nothing_el
         // A server that knows the keys of the agents, as only a test does.
         let (certificate, key) = ("server.crt", "server.key");
         let dir = stack.site.agent_dir();
-        let served = ServedIdentity::new(Identity::load(dir.join(certificate), dir.join(key))?);
+        let served = ServerIdentity::new(Identity::load(dir.join(certificate), dir.join(key))?);
         let vault = Vault::open(&stack, "agent.tickets").await?;
         for key in vault.read().await? {
             let secret = base64(key["key"].as_str().context("a key")?)?;
             let name = key["name"].as_str().context("a name")?.as_bytes().try_into()?;
-            served.tickets().share(vec![TicketKey::new(name, &secret)]);
+            served.ticketer().set_shared_keys(vec![TicketKey::new(name, &secret)]);
         }
         let honest = ServerConfig::clone(&server_config(&served, ClientCertificates::Ignored));
         let mut tampering = honest.clone();
-        tampering.ticketer = Arc::new(Tampered(served.tickets().clone()));
+        tampering.ticketer = Arc::new(Tampered(served.ticketer().clone()));
         for (tls, good) in [(honest, true), (tampering, false)] {
             let client = Client::stubborn(&stack.site)?;
             visit(&client, tls).await?;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use stand::{DEADLINE, Files, connected, eventually, identity, run};
 use stream_ams::{Ams, AmsError, Config, register};
-use stream_pki::{ClientCertificates, Fingerprint, Identity, ServedIdentity, server_config};
+use stream_pki::{ClientCertificates, Fingerprint, Identity, ServerIdentity, server_config};
 use stream_supervisor::Supervisor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,7 +36,7 @@ impl Server {
     async fn start(identity: Identity) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
-        let tls = server_config(&ServedIdentity::new(identity), ClientCertificates::AnyOrNone);
+        let tls = server_config(&ServerIdentity::new(identity), ClientCertificates::AnyOrNone);
         let (tell, seen) = mpsc::unbounded_channel();
         spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

@@ -8,7 +8,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::web::ServiceConfig;
 use rustls::ServerConfig;
 use stream_metrics::Requests;
-use stream_pki::{ClientCertificates, ServedIdentity, server_config};
+use stream_pki::{ClientCertificates, ServerIdentity, server_config};
 use stream_supervisor::{
     Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
     spawn_detached,
@@ -25,7 +25,7 @@ const BACKLOG: u32 = 1024;
 /// Listens on `config.listen` and serves `routes` there.
 pub(crate) fn start(
     config: Config,
-    served: &ServedIdentity,
+    served: &ServerIdentity,
     requests: Requests,
     routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
     supervisor: &Supervisor,
@@ -159,33 +159,33 @@ mod tests {
 
     use super::*;
 
-    fn served() -> ServedIdentity {
+    fn served() -> ServerIdentity {
         static PAIR: OnceLock<KeyPairPem> = OnceLock::new();
         let pair = PAIR.get_or_init(|| self_signed("api", &[]).expect("a key pair"));
         let identity = Identity::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes());
-        ServedIdentity::new(identity.expect("our own key pair"))
+        ServerIdentity::new(identity.expect("our own key pair"))
     }
 
     /// Starts the actor with the test's routes.
     fn start(
         config: Config,
-        served: &ServedIdentity,
+        served: &ServerIdentity,
         supervisor: &Supervisor,
     ) -> io::Result<(Mailbox<Actor>, SocketAddr)> {
         super::start(config, served, Requests::default(), routes, supervisor)
     }
 
     /// Without a pool, so that every request knocks anew.
-    fn client(served: &ServedIdentity) -> reqwest::Client {
+    fn client(served: &ServerIdentity) -> reqwest::Client {
         build(served, |client| client.pool_max_idle_per_host(0))
     }
 
-    fn pooled(served: &ServedIdentity) -> reqwest::Client {
+    fn pooled(served: &ServerIdentity) -> reqwest::Client {
         build(served, |client| client)
     }
 
     fn build(
-        served: &ServedIdentity,
+        served: &ServerIdentity,
         pool: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ) -> reqwest::Client {
         let trust = Trust::Pins(vec![served.current().fingerprint()]);

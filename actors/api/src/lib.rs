@@ -21,7 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
 use stream_metrics::Requests;
-use stream_pki::ServedIdentity;
+use stream_pki::ServerIdentity;
 use stream_sessions::Sessions;
 use stream_supervisor::{Mailbox, Supervisor};
 use stream_tokens::Tokens;
@@ -89,7 +89,7 @@ impl Api {
     /// Refuses when the address is taken. Needs a running actix system.
     pub fn start(
         config: Config,
-        served: ServedIdentity,
+        served: ServerIdentity,
         sessions: Sessions,
         tokens: Tokens,
         supervisor: Supervisor,

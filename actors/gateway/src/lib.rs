@@ -39,7 +39,7 @@ use serde::Deserialize;
 use stream_admin::Drain;
 use stream_bridge::Bridge;
 use stream_metrics::Requests;
-use stream_pki::ServedIdentity;
+use stream_pki::ServerIdentity;
 use stream_supervisor::Supervisor;
 use stream_tokens::Tokens;
 use tokio::sync::watch;
@@ -123,7 +123,7 @@ impl Gateway {
     /// Refuses a configuration that makes no sense, and an address that is taken.
     pub fn start(
         config: Config,
-        served: ServedIdentity,
+        served: ServerIdentity,
         bridge: Bridge,
         tokens: Tokens,
         drain: &Drain,

@@ -14,7 +14,7 @@ use actix_web::{App, HttpServer};
 use rustix::net::{Shutdown, shutdown};
 use rustls::{HandshakeKind, ServerConfig};
 use stream_bridge::Near;
-use stream_pki::{ClientCertificates, ServedIdentity, server_config};
+use stream_pki::{ClientCertificates, ServerIdentity, server_config};
 use stream_supervisor::{Context, Limits, Mode, RestartPolicy, Supervisor, Worker, spawn_detached};
 use tokio::sync::watch;
 
@@ -25,7 +25,7 @@ use crate::state::State;
 pub(crate) fn start(
     listener: TcpListener,
     workers: usize,
-    served: ServedIdentity,
+    served: ServerIdentity,
     state: State,
     supervisor: &Supervisor,
 ) -> ServerHandle {

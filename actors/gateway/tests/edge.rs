@@ -15,7 +15,7 @@ use stream_admin::{Admin, Drain};
 use stream_bridge::Bridge;
 use stream_gateway::admin::{AdminError, AdminService, Client};
 use stream_gateway::{Config, Gateway, GatewayError};
-use stream_pki::{Identity, ServedIdentity, Trust, client_config, random_text, self_signed};
+use stream_pki::{Identity, ServerIdentity, Trust, client_config, random_text, self_signed};
 use stream_protocol::Code;
 use stream_supervisor::{ActorState, Supervisor};
 use stream_tokens::{Side, Tokens};
@@ -27,7 +27,7 @@ const ORIGIN: &str = "https://app.example";
 struct Edge {
     gateway: Gateway,
     admin: Admin,
-    served: ServedIdentity,
+    served: ServerIdentity,
     bridge: Bridge,
     tokens: Tokens,
     supervisor: Supervisor,
@@ -65,7 +65,7 @@ impl Edge {
             state: folder.path().to_owned(),
         };
         let tokens = Tokens::start(keys, Side::Gateway, bridge.clone(), &supervisor).unwrap();
-        let served = ServedIdentity::new(identity);
+        let served = ServerIdentity::new(identity);
         let socket = folder.path().join("operator/socket");
         let socket = stream_admin::Config { socket, drain_s: 60 };
         let drain = Drain::default();

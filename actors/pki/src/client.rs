@@ -9,7 +9,7 @@ use rustls::sign::SingleCertAndKey;
 
 use crate::error::PkiError;
 use crate::identity::Identity;
-use crate::pins::Pinned;
+use crate::pins::PinVerifier;
 use crate::trust::{Trust, roots};
 use crate::{VERSIONS, provider};
 
@@ -29,7 +29,7 @@ pub fn client_config(trust: &Trust, identity: Option<&Identity>) -> Result<Clien
                 .map_err(|_| PkiError::NoTrust)?
         }
         Trust::Pins(pins) if pins.is_empty() => return Err(PkiError::NoTrust),
-        Trust::Pins(pins) => Arc::new(Pinned::new(pins.clone(), provider.clone())),
+        Trust::Pins(pins) => Arc::new(PinVerifier::new(pins.clone(), provider.clone())),
     };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(VERSIONS)?

@@ -8,17 +8,17 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 /// Accepts any client certificate or none, but never one whose key the client does not hold.
 #[derive(Debug)]
-pub(crate) struct AnyOrNone {
+pub(crate) struct AcceptAnyClientCert {
     provider: Arc<CryptoProvider>,
 }
 
-impl AnyOrNone {
+impl AcceptAnyClientCert {
     pub(crate) fn new(provider: Arc<CryptoProvider>) -> Self {
         Self { provider }
     }
 }
 
-impl ClientCertVerifier for AnyOrNone {
+impl ClientCertVerifier for AcceptAnyClientCert {
     fn client_auth_mandatory(&self) -> bool {
         false
     }

@@ -2,8 +2,8 @@
 //!
 //! Asked by every crate that opens or accepts a TLS connection or reads a secret from a file; asks
 //! nobody. All of it is TLS 1.3 and RSA-4096, and the crypto provider is always passed by hand, so
-//! that nothing depends on who installed a process default first. The one actor, [`Pki`], swaps
-//! certificates while they are served; a restart loses nothing: what matters is in files.
+//! that nothing depends on who installed a process default first. The one actor, [`CertificateReloader`],
+//! swaps certificates while they are served; a restart loses nothing: what matters is in files.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -21,7 +21,7 @@ mod reload;
 mod seal;
 mod secret;
 mod server;
-mod tickets;
+mod session_tickets;
 mod trust;
 
 use std::sync::Arc;
@@ -37,11 +37,11 @@ pub use generate::{Authority, KeyPairPem, self_signed};
 pub use identity::Identity;
 pub use pins::{PinMismatch, is_pin_mismatch};
 pub use random::{random_bytes, random_text};
-pub use reload::{Config, Pki};
-pub use seal::{Seal, SealBroken};
+pub use reload::{CertificateReloader, Config};
+pub use seal::{Seal, UnsealError};
 pub use secret::{SecretError, read_secret};
-pub use server::{ClientCertificates, ServedIdentity, server_config};
-pub use tickets::{TICKET_LIFETIME, TicketKey, Tickets};
+pub use server::{ClientCertificates, ServerIdentity, server_config};
+pub use session_tickets::{SessionTicketer, TICKET_LIFETIME, TicketKey};
 pub use trust::Trust;
 
 /// The only version spoken.

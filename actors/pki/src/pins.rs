@@ -39,18 +39,18 @@ pub fn is_pin_mismatch(error: &(dyn StdError + 'static)) -> bool {
 
 /// Accepts a server by its end-entity certificate alone, once it has proven to hold the key.
 #[derive(Debug)]
-pub(crate) struct Pinned {
+pub(crate) struct PinVerifier {
     pins: Vec<Fingerprint>,
     provider: Arc<CryptoProvider>,
 }
 
-impl Pinned {
+impl PinVerifier {
     pub(crate) fn new(pins: Vec<Fingerprint>, provider: Arc<CryptoProvider>) -> Self {
         Self { pins, provider }
     }
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for PinVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -14,7 +14,7 @@ use stream_supervisor::{
     AskError, Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
 };
 
-use crate::{Identity, PkiError, ServedIdentity};
+use crate::{Identity, PkiError, ServerIdentity};
 
 /// Where the certificate of a server lies.
 #[derive(Clone, Debug, Deserialize)]
@@ -42,17 +42,18 @@ fn reload_s() -> u64 {
 
 /// The address of the reloader.
 #[derive(Clone)]
-pub struct Pki {
+pub struct CertificateReloader {
     mailbox: Mailbox<Actor>,
-    served: ServedIdentity,
+    identity: ServerIdentity,
 }
 
-impl Pki {
+impl CertificateReloader {
     /// Reads the files and starts to watch them. Refuses a pair that cannot be served.
     pub fn start(config: Config, supervisor: &Supervisor) -> Result<Self, PkiError> {
-        let served = ServedIdentity::new(Identity::load(&config.certificate, &config.key)?);
-        let kept = served.clone();
-        let factory = move || Actor { config: config.clone(), served: kept.clone(), seen: None };
+        let identity = ServerIdentity::new(Identity::load(&config.certificate, &config.key)?);
+        let shared = identity.clone();
+        let factory =
+            move || Actor { config: config.clone(), identity: shared.clone(), seen: None };
         let mailbox = supervisor.spawn(
             "pki",
             Mode::CancelOnRestart,
@@ -60,40 +61,40 @@ impl Pki {
             Limits::default(),
             factory,
         );
-        Ok(Self { mailbox, served })
+        Ok(Self { mailbox, identity })
     }
 
     /// Returns what servers present; it follows the files.
-    pub fn served(&self) -> ServedIdentity {
-        self.served.clone()
+    pub fn identity(&self) -> ServerIdentity {
+        self.identity.clone()
     }
 
     /// Looks at the files now and returns whether another identity is presented from here on.
     pub async fn reload(&self) -> Result<bool, AskError> {
-        self.mailbox.ask(Look).await
+        self.mailbox.ask(Reload).await
     }
 }
 
 /// Looks at the files; answers whether the identity was swapped.
 #[derive(Clone, Message)]
 #[rtype(result = "bool")]
-struct Look;
+struct Reload;
 
 struct Actor {
     config: Config,
-    served: ServedIdentity,
+    identity: ServerIdentity,
     /// What the files held at the last look, so that a bad pair is reported once.
     seen: Option<[Vec<u8>; 2]>,
 }
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
-        ctx.every(Duration::from_secs(self.config.reload_s.max(1)), Look);
+        ctx.every(Duration::from_secs(self.config.reload_s.max(1)), Reload);
     }
 }
 
-impl Handler<Look> for Actor {
-    fn handle(&mut self, _: &Look, _: &Context<Self>) -> Reply<bool> {
+impl Handler<Reload> for Actor {
+    fn handle(&mut self, _: &Reload, _: &Context<Self>) -> Reply<bool> {
         let Config { certificate, key, .. } = &self.config;
         let files = [certificate, key].map(|path| match std::fs::read(path) {
             Ok(bytes) => digest::digest(&digest::SHA256, &bytes).as_ref().to_vec(),
@@ -104,12 +105,12 @@ impl Handler<Look> for Actor {
         }
         self.seen = Some(files);
         match Identity::load(certificate, key) {
-            Ok(identity) if identity.fingerprint() == self.served.current().fingerprint() => {
+            Ok(identity) if identity.fingerprint() == self.identity.current().fingerprint() => {
                 false.into()
             }
             Ok(identity) => {
                 log::info!("certificate replaced, sha-256 {}", identity.fingerprint());
-                self.served.swap(identity);
+                self.identity.swap(identity);
                 true.into()
             }
             Err(error) => {

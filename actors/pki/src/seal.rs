@@ -48,14 +48,18 @@ impl Seal {
 
     /// Returns what was sealed. Refuses what was sealed under another key or with another
     /// `associated`, and what was changed since.
-    pub fn open(&self, associated: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealBroken> {
-        let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or(SealBroken)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealBroken)?;
+    pub fn open(
+        &self,
+        associated: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
+        let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or(UnsealError)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| UnsealError)?;
         let mut text = Zeroizing::new(text.to_vec());
         let length = self
             .0
             .open_in_place(nonce, Aad::from(associated), &mut text)
-            .map_err(|_| SealBroken)?
+            .map_err(|_| UnsealError)?
             .len();
         text.truncate(length);
         Ok(text)
@@ -77,7 +81,7 @@ impl fmt::Debug for Seal {
 /// Sealed bytes do not open; there is no telling which of the causes it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("sealed under another key or for another place, or changed since")]
-pub struct SealBroken;
+pub struct UnsealError;
 
 #[cfg(test)]
 mod tests {
@@ -105,8 +109,8 @@ mod tests {
     #[test]
     fn another_key_or_place_does_not_open_it() {
         let sealed = seal().seal(b"here", b"plain");
-        assert_eq!(seal().open(b"there", &sealed), Err(SealBroken));
-        assert_eq!(Seal::derive(&[8; 32]).open(b"here", &sealed), Err(SealBroken));
+        assert_eq!(seal().open(b"there", &sealed), Err(UnsealError));
+        assert_eq!(Seal::derive(&[8; 32]).open(b"here", &sealed), Err(UnsealError));
     }
 
     #[test]
@@ -138,12 +142,12 @@ mod tests {
             prop_assert_eq!(&*seal().open(&associated, &sealed).unwrap(), &plain);
             let bit = bit.index(sealed.len() * 8);
             sealed[bit / 8] ^= 1 << (bit % 8);
-            prop_assert_eq!(seal().open(&associated, &sealed), Err(SealBroken));
+            prop_assert_eq!(seal().open(&associated, &sealed), Err(UnsealError));
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            prop_assert_eq!(seal().open(b"", &bytes), Err(SealBroken));
+            prop_assert_eq!(seal().open(b"", &bytes), Err(UnsealError));
         }
     }
 }

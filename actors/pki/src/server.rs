@@ -7,9 +7,9 @@ use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::client_certificates::AnyOrNone;
+use crate::client_certificates::AcceptAnyClientCert;
 use crate::identity::Identity;
-use crate::tickets::Tickets;
+use crate::session_tickets::SessionTicketer;
 use crate::{VERSIONS, provider};
 
 /// What a server presents now, and what returning clients resume with; every clone sees a swap at
@@ -17,14 +17,17 @@ use crate::{VERSIONS, provider};
 ///
 /// A handshake under way keeps the identity it began with.
 #[derive(Clone, Debug)]
-pub struct ServedIdentity {
+pub struct ServerIdentity {
     identity: Arc<ArcSwap<Identity>>,
-    tickets: Tickets,
+    ticketer: SessionTicketer,
 }
 
-impl ServedIdentity {
+impl ServerIdentity {
     pub fn new(identity: Identity) -> Self {
-        Self { identity: Arc::new(ArcSwap::from_pointee(identity)), tickets: Tickets::default() }
+        Self {
+            identity: Arc::new(ArcSwap::from_pointee(identity)),
+            ticketer: SessionTicketer::default(),
+        }
     }
 
     /// Presents `identity` from the next handshake on.
@@ -36,13 +39,13 @@ impl ServedIdentity {
         self.identity.load_full()
     }
 
-    /// The tickets of all servers that present this.
-    pub fn tickets(&self) -> &Tickets {
-        &self.tickets
+    /// What makes and reads the tickets of all servers that present this.
+    pub fn ticketer(&self) -> &SessionTicketer {
+        &self.ticketer
     }
 }
 
-impl ResolvesServerCert for ServedIdentity {
+impl ResolvesServerCert for ServerIdentity {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.identity.load().certified_key().clone())
     }
@@ -61,18 +64,18 @@ pub enum ClientCertificates {
 /// Returns a TLS 1.3 server that presents what `identity` holds at each handshake.
 ///
 /// Returning clients resume with a ticket of `identity`. Protocols (ALPN) are the caller's to add.
-pub fn server_config(identity: &ServedIdentity, clients: ClientCertificates) -> Arc<ServerConfig> {
+pub fn server_config(identity: &ServerIdentity, clients: ClientCertificates) -> Arc<ServerConfig> {
     let provider = provider();
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(VERSIONS)
         .expect("the provider speaks TLS 1.3");
     let builder = match clients {
         ClientCertificates::AnyOrNone => {
-            builder.with_client_cert_verifier(Arc::new(AnyOrNone::new(provider)))
+            builder.with_client_cert_verifier(Arc::new(AcceptAnyClientCert::new(provider)))
         }
         ClientCertificates::Ignored => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(identity.clone()));
-    config.ticketer = Arc::new(identity.tickets().clone());
+    config.ticketer = Arc::new(identity.ticketer().clone());
     Arc::new(config)
 }

@@ -31,7 +31,7 @@ use serde::Deserialize;
 use stream_admin::Drain;
 use stream_ams::Ams;
 use stream_bridge::{Bridge, BridgeError, Feed, Near, Tail};
-use stream_pki::ServedIdentity;
+use stream_pki::ServerIdentity;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
     AgentId, AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, Page, Posted,
@@ -143,7 +143,7 @@ impl Sessions {
     /// to others when an order is given to `drain`.
     pub fn start(
         config: Config,
-        served: ServedIdentity,
+        served: ServerIdentity,
         neighbours: Neighbours,
         drain: &Drain,
         supervisor: &Supervisor,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use stream_admin::Drain;
-use stream_pki::ServedIdentity;
+use stream_pki::ServerIdentity;
 use stream_protocol::{AgentId, SessionId};
 use tokio::sync::Notify;
 
@@ -21,7 +21,7 @@ const MAX_LEASE_S: u64 = 60;
 
 pub(crate) struct Unit {
     pub(crate) config: Config,
-    pub(crate) served: ServedIdentity,
+    pub(crate) served: ServerIdentity,
     pub(crate) neighbours: Neighbours,
     /// The sessions whose requests this unit serves; found again by the sweep after a restart.
     open: Mutex<BTreeSet<SessionId>>,
@@ -52,7 +52,7 @@ pub(crate) struct Unit {
 impl Unit {
     pub(crate) fn new(
         config: Config,
-        served: ServedIdentity,
+        served: ServerIdentity,
         neighbours: Neighbours,
         drain: Drain,
     ) -> Self {

@@ -29,7 +29,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::{App, HttpServer, web};
-use stream_pki::{ClientCertificates, Fingerprint, Identity, ServedIdentity};
+use stream_pki::{ClientCertificates, Fingerprint, Identity, ServerIdentity};
 use tokio::time::error::Elapsed;
 
 pub use self::faults::Faults;
@@ -79,7 +79,7 @@ impl Ams {
         let address = listener.local_addr()?;
         let service = Arc::new(Service::new(&config, launcher));
         let fingerprint = config.identity.fingerprint();
-        let served = ServedIdentity::new(config.identity);
+        let served = ServerIdentity::new(config.identity);
         let tls = stream_pki::server_config(&served, ClientCertificates::AnyOrNone);
 
         let shared = Arc::clone(&service);

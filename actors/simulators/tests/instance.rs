@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use stand::Stand;
-use stream_pki::{ClientCertificates, Fingerprint, ServedIdentity, server_config};
+use stream_pki::{ClientCertificates, Fingerprint, ServerIdentity, server_config};
 use stream_protocol::{DesiredState, ReportedStatus, Signaling};
 use stream_simulators::client::{Milestone, SocketError, Viewer, ViewerError};
 use stream_simulators::instance;
@@ -95,7 +95,7 @@ async fn history_that_is_gone_is_read_from_the_start_without_repeating_anything(
 async fn a_server_with_another_certificate_is_told_nothing_and_tried_again() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("https://{}", listener.local_addr()?);
-    let served = ServedIdentity::new(stand::identity());
+    let served = ServerIdentity::new(stand::identity());
     let acceptor = TlsAcceptor::from(server_config(&served, ClientCertificates::Ignored));
     let other = Fingerprint([7; 32]).to_string();
     let (stop, stopped) = watch::channel(false);

@@ -11,7 +11,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use client::{Client, DEADLINE, assert_refused, config, identity};
 use reqwest::Method;
 use serde_json::{Value, json};
-use stream_pki::{ClientCertificates, ServedIdentity, server_config};
+use stream_pki::{ClientCertificates, ServerIdentity, server_config};
 use stream_simulators::ams::{Ams, Config, Launcher, Status};
 
 const SESSION: &str = "abcdefghij0123456789";
@@ -22,7 +22,7 @@ type Asked = Arc<Mutex<Vec<(String, String, Value)>>>;
 /// An agent that answers everything with `code`.
 fn agent(code: u16) -> (String, Asked) {
     let asked = Asked::default();
-    let (state, tls) = (Data::new(Arc::clone(&asked)), ServedIdentity::new(identity("ams-server")));
+    let (state, tls) = (Data::new(Arc::clone(&asked)), ServerIdentity::new(identity("ams-server")));
     let server = HttpServer::new(move || {
         let create = move |request: HttpRequest, asked: Data<Asked>, body: Bytes| async move {
             let header = |name: &str| {

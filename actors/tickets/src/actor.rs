@@ -5,40 +5,40 @@ use std::time::{Instant, SystemTime};
 
 use actix::Message;
 use stream_bridge::{Bridge, SealedError, change_sealed, follow_sealed};
-use stream_pki::{Seal, Tickets};
+use stream_pki::{Seal, SessionTicketer};
 use stream_supervisor::{Context, Handler, Reply, Worker};
 
 use crate::Config;
-use crate::keys::{ADD_AT_MOST_EVERY, Key, Keys};
+use crate::keyring::{ADD_AT_MOST_EVERY, Key, TicketKeyring};
 
 pub(crate) struct Actor {
     config: Config,
-    tickets: Tickets,
+    ticketer: SessionTicketer,
     bridge: Bridge,
     seal: Arc<Seal>,
     /// When this unit last set out to add a key. Outlives a crash of the actor.
-    added: Arc<Mutex<Option<Instant>>>,
+    last_added: Arc<Mutex<Option<Instant>>>,
     /// Why the keys could not be read the last time.
-    trouble: Option<String>,
+    error: Option<String>,
 }
 
 impl Actor {
     pub(crate) fn new(
         config: Config,
-        tickets: Tickets,
+        ticketer: SessionTicketer,
         bridge: Bridge,
         seal: Arc<Seal>,
-        added: Arc<Mutex<Option<Instant>>>,
+        last_added: Arc<Mutex<Option<Instant>>>,
     ) -> Self {
-        Self { config, tickets, bridge, seal, added, trouble: None }
+        Self { config, ticketer, bridge, seal, last_added, error: None }
     }
 
     /// Whether this unit has added no key lately; it counts as adding one then.
     fn may_add(&self) -> bool {
-        let mut added = self.added.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = added.is_none_or(|added| added.elapsed() >= ADD_AT_MOST_EVERY);
+        let mut last_added = self.last_added.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = last_added.is_none_or(|added| added.elapsed() >= ADD_AT_MOST_EVERY);
         if may {
-            *added = Some(Instant::now());
+            *last_added = Some(Instant::now());
         }
         may
     }
@@ -47,25 +47,25 @@ impl Actor {
     fn add(&self, ctx: &Context<Self>) {
         let (bridge, seal) = (self.bridge.clone(), Arc::clone(&self.seal));
         let (record, state) = (self.config.record, self.config.state.clone());
-        let added = Arc::clone(&self.added);
+        let last_added = Arc::clone(&self.last_added);
         ctx.spawn(async move {
             let now = SystemTime::now();
             let fresh = Key::fresh(now);
-            let edit = |keys: &mut Keys| {
+            let edit = |keys: &mut TicketKeyring| {
                 // Several units see it at the same time, and one of them is first.
                 if !keys.are_due(now) {
-                    return Err(NotAdded::AnotherDid);
+                    return Err(AddError::AnotherDid);
                 }
                 keys.rotate(fresh.clone(), now);
                 Ok(())
             };
             match change_sealed(&bridge, &seal, record, &state, edit).await {
                 Ok(_) => log::info!("tickets: a new key makes them"),
-                Err(NotAdded::AnotherDid) => {}
-                Err(NotAdded::Sealed(error)) => {
+                Err(AddError::AnotherDid) => {}
+                Err(AddError::Sealed(error)) => {
                     log::warn!("tickets: no new key can be stored: {}", error.sentence());
                     // The next look tries again.
-                    *added.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    *last_added.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 }
             }
         });
@@ -73,12 +73,12 @@ impl Actor {
 }
 
 /// Why a key was not added.
-enum NotAdded {
+enum AddError {
     AnotherDid,
     Sealed(SealedError),
 }
 
-impl From<SealedError> for NotAdded {
+impl From<SealedError> for AddError {
     fn from(error: SealedError) -> Self {
         Self::Sealed(error)
     }
@@ -90,9 +90,9 @@ impl Worker for Actor {
         let (record, state) = (self.config.record, self.config.state.clone());
         let told = ctx.clone();
         ctx.spawn(async move {
-            let first = || Ok(Keys::first(SystemTime::now()));
-            let tell = |keys: Result<Keys, SealedError>| {
-                told.tell(Loaded(keys.map_err(|error| error.sentence())));
+            let first = || Ok(TicketKeyring::first(SystemTime::now()));
+            let tell = |keys: Result<TicketKeyring, SealedError>| {
+                told.tell(KeysRead(keys.map_err(|error| error.sentence())));
             };
             follow_sealed(&bridge, &seal, record, first, &state, tell).await;
         });
@@ -102,26 +102,26 @@ impl Worker for Actor {
 /// The keys were read, or could not be.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Loaded(Result<Keys, String>);
+struct KeysRead(Result<TicketKeyring, String>);
 
-impl Handler<Loaded> for Actor {
-    fn handle(&mut self, Loaded(keys): &Loaded, ctx: &Context<Self>) -> Reply<()> {
+impl Handler<KeysRead> for Actor {
+    fn handle(&mut self, KeysRead(keys): &KeysRead, ctx: &Context<Self>) -> Reply<()> {
         if let Ok(keys) = keys {
-            self.tickets.share(keys.for_servers());
+            self.ticketer.set_shared_keys(keys.for_servers());
             if keys.are_due(SystemTime::now()) && self.may_add() {
                 self.add(ctx);
             }
         }
-        let trouble = keys.as_ref().err().cloned();
+        let error = keys.as_ref().err().cloned();
         // Said once, not at every attempt.
-        match &trouble {
-            Some(why) if self.trouble != trouble => {
+        match &error {
+            Some(why) if self.error != error => {
                 log::warn!("tickets: the shared keys cannot be read: {why}")
             }
-            None if self.trouble.is_some() => log::info!("tickets: the keys can be read again"),
+            None if self.error.is_some() => log::info!("tickets: the keys can be read again"),
             _ => {}
         }
-        self.trouble = trouble;
+        self.error = error;
         ().into()
     }
 }

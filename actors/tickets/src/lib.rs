@@ -10,13 +10,13 @@
 //! not shown a certificate: a ticket vouches for every unit that has the sealing key.
 
 mod actor;
-mod keys;
+mod keyring;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use stream_bridge::Bridge;
-use stream_pki::{Seal, SecretError, Tickets};
+use stream_pki::{Seal, SecretError, SessionTicketer};
 use stream_supervisor::{Limits, Mode, RestartPolicy, Supervisor};
 
 use actor::Actor;
@@ -32,18 +32,19 @@ pub struct Config {
     pub state: PathBuf,
 }
 
-/// Starts the actor, which keeps `tickets` up to date. Refuses a sealing key that cannot be read.
+/// Starts the actor, which keeps the keys of `ticketer` up to date. Refuses a sealing key that
+/// cannot be read.
 pub fn start(
     config: Config,
-    tickets: Tickets,
+    ticketer: SessionTicketer,
     bridge: Bridge,
     supervisor: &Supervisor,
 ) -> Result<(), SecretError> {
     let seal = Arc::new(Seal::load(&config.sealing_key)?);
-    let added = Arc::new(Mutex::new(None));
+    let last_added = Arc::new(Mutex::new(None));
     let factory = move || {
-        let (config, tickets) = (config.clone(), tickets.clone());
-        Actor::new(config, tickets, bridge.clone(), Arc::clone(&seal), Arc::clone(&added))
+        let (config, ticketer) = (config.clone(), ticketer.clone());
+        Actor::new(config, ticketer, bridge.clone(), Arc::clone(&seal), Arc::clone(&last_added))
     };
     supervisor.spawn(
         "tickets",

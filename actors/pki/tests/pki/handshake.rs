@@ -9,7 +9,7 @@ use rustls::{
     ProtocolVersion, ServerConfig, ServerConnection,
 };
 use stream_pki::{
-    ClientCertificates, Fingerprint, KeyPairPem, PkiError, ServedIdentity, Trust, client_config,
+    ClientCertificates, Fingerprint, KeyPairPem, PkiError, ServerIdentity, Trust, client_config,
     is_pin_mismatch, server_config,
 };
 
@@ -90,7 +90,7 @@ pub(crate) fn client(trust: &Trust, who: Option<&KeyPairPem>) -> Arc<ClientConfi
 }
 
 pub(crate) fn serving(pair: &KeyPairPem, clients: ClientCertificates) -> Arc<ServerConfig> {
-    server_config(&ServedIdentity::new(identity(pair)), clients)
+    server_config(&ServerIdentity::new(identity(pair)), clients)
 }
 
 /// The certificate of one with the key of another.

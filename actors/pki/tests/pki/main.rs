@@ -9,5 +9,5 @@ mod handshake;
 mod identity;
 mod keys;
 mod pins;
+mod session_tickets;
 mod swap;
-mod tickets;

@@ -6,7 +6,7 @@ use std::thread;
 
 use rustls::client::Resumption;
 use rustls::{ClientConfig, ClientConnection, ServerConnection};
-use stream_pki::{ClientCertificates, ServedIdentity, client_config, server_config};
+use stream_pki::{ClientCertificates, ServerIdentity, client_config, server_config};
 
 use crate::handshake::{connect, to_client, to_server};
 use crate::keys::{ALICE, BOB, fingerprint, identity, pinned};
@@ -20,7 +20,7 @@ static CLIENT: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
 
 #[test]
 fn a_swap_is_seen_by_the_next_handshake_through_any_clone() {
-    let served = ServedIdentity::new(identity(&ALICE));
+    let served = ServerIdentity::new(identity(&ALICE));
     let config = server_config(&served, ClientCertificates::Ignored);
     let before = connect(&CLIENT, &config, "server.test").unwrap();
     assert_eq!(before.presented(), fingerprint(&ALICE));
@@ -33,7 +33,7 @@ fn a_swap_is_seen_by_the_next_handshake_through_any_clone() {
 
 #[test]
 fn a_handshake_under_way_ends_as_it_began() {
-    let served = ServedIdentity::new(identity(&ALICE));
+    let served = ServerIdentity::new(identity(&ALICE));
     let config = server_config(&served, ClientCertificates::Ignored);
     let mut client = ClientConnection::new(CLIENT.clone(), "server.test".try_into().unwrap());
     let client = client.as_mut().unwrap();
@@ -48,7 +48,7 @@ fn a_handshake_under_way_ends_as_it_began() {
 
 #[test]
 fn no_handshake_is_refused_while_identities_change() {
-    let served = ServedIdentity::new(identity(&ALICE));
+    let served = ServerIdentity::new(identity(&ALICE));
     let config = server_config(&served, ClientCertificates::Ignored);
     let (alice, bob) = (identity(&ALICE), identity(&BOB));
     let done = AtomicBool::new(false);

@@ -11,7 +11,7 @@ use anyhow::Result;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use stream_pki::{ClientCertificates, Fingerprint, Identity, ServedIdentity, server_config};
+use stream_pki::{ClientCertificates, Fingerprint, Identity, ServerIdentity, server_config};
 use stream_protocol::{
     Commands, Cursor, DesiredState, LoggedSignal, Page, Posted, Report, ReportedStatus, Signal,
     SignalId, Signaling, Success,
@@ -95,7 +95,7 @@ impl Stand {
             changed: watch::Sender::new(()),
         });
         let shared = state.clone();
-        let tls = server_config(&ServedIdentity::new(identity()), ClientCertificates::Ignored);
+        let tls = server_config(&ServerIdentity::new(identity()), ClientCertificates::Ignored);
         let server = HttpServer::new(move || {
             let session = web::scope(&format!("/1.0/sessions/{SESSION}"))
                 .route("", web::patch().to(report))

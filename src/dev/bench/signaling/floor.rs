@@ -11,7 +11,7 @@ use async_nats::jetstream::stream::{Config, Republish};
 use async_nats::{Client, ConnectOptions, jetstream};
 use futures_util::StreamExt;
 use stream_pki::{
-    ClientCertificates, Fingerprint, Identity, ServedIdentity, Trust, client_config, server_config,
+    ClientCertificates, Fingerprint, Identity, ServerIdentity, Trust, client_config, server_config,
 };
 use stream_socket::{Ears, Mouth};
 use stream_supervisor::spawn_detached;
@@ -121,7 +121,7 @@ async fn serve(at: Address, lines: usize, url: &str, pin: Fingerprint) -> anyhow
 fn echo_server(identity: Identity) -> anyhow::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let url = format!("wss://{}/", listener.local_addr()?);
-    let tls = server_config(&ServedIdentity::new(identity), ClientCertificates::Ignored);
+    let tls = server_config(&ServerIdentity::new(identity), ClientCertificates::Ignored);
     let app = || App::new().route("/", web::get().to(echo));
     let server = HttpServer::new(app)
         .workers(2)

@@ -4,25 +4,25 @@ use std::sync::Arc;
 
 use rustls::HandshakeKind;
 use rustls::server::ProducesTickets;
-use stream_pki::{ClientCertificates, ServedIdentity, TicketKey, Tickets, server_config};
+use stream_pki::{ClientCertificates, ServerIdentity, SessionTicketer, TicketKey, server_config};
 
 use crate::handshake::{client, connect};
 use crate::keys::{ALICE, BOB, identity, pinned};
 
 /// A unit that shares `key` with others.
-fn sharing(key: u8) -> ServedIdentity {
-    let served = ServedIdentity::new(identity(&ALICE));
-    served.tickets().share(vec![TicketKey::new([key; TicketKey::NAME_LEN], &[key; 32])]);
+fn sharing(key: u8) -> ServerIdentity {
+    let served = ServerIdentity::new(identity(&ALICE));
+    served.ticketer().set_shared_keys(vec![TicketKey::new([key; TicketKey::NAME_LEN], &[key; 32])]);
     served
 }
 
-fn serving(served: &ServedIdentity) -> Arc<rustls::ServerConfig> {
+fn serving(served: &ServerIdentity) -> Arc<rustls::ServerConfig> {
     server_config(served, ClientCertificates::Ignored)
 }
 
 /// Makes tickets in which one bit is wrong.
 #[derive(Debug)]
-struct Tampered(Tickets);
+struct Tampered(SessionTicketer);
 
 impl ProducesTickets for Tampered {
     fn enabled(&self) -> bool {
@@ -56,10 +56,10 @@ fn a_client_of_one_unit_resumes_at_another_that_shares_its_keys() {
 
 #[test]
 fn a_ticket_from_before_the_keys_were_shared_is_good_afterwards() {
-    let served = ServedIdentity::new(identity(&ALICE));
+    let served = ServerIdentity::new(identity(&ALICE));
     let (client, config) = (client(&pinned(&[&ALICE]), None), serving(&served));
     connect(&client, &config, "server.test").unwrap();
-    served.tickets().share(vec![TicketKey::new([1; TicketKey::NAME_LEN], &[1; 32])]);
+    served.ticketer().set_shared_keys(vec![TicketKey::new([1; TicketKey::NAME_LEN], &[1; 32])]);
     let resumed = connect(&client, &config, "server.test").unwrap();
     assert_eq!(resumed.client.handshake_kind(), Some(HandshakeKind::Resumed));
     // This time with a ticket of the shared key.
@@ -72,7 +72,7 @@ fn a_ticket_from_before_the_keys_were_shared_is_good_afterwards() {
 fn a_tampered_ticket_costs_a_full_handshake_and_nothing_else() {
     let served = sharing(b'a');
     let mut config = (*serving(&served)).clone();
-    config.ticketer = Arc::new(Tampered(served.tickets().clone()));
+    config.ticketer = Arc::new(Tampered(served.ticketer().clone()));
     let client = client(&pinned(&[&ALICE]), Some(&BOB));
     connect(&client, &Arc::new(config), "server.test").unwrap();
     let full = connect(&client, &serving(&served), "server.test").unwrap();

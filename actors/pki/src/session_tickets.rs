@@ -71,7 +71,7 @@ impl fmt::Debug for TicketKey {
 ///
 /// Begins with a random key that nobody else has.
 #[derive(Clone, Debug)]
-pub struct Tickets(Arc<ArcSwap<Keys>>);
+pub struct SessionTicketer(Arc<ArcSwap<Keys>>);
 
 #[derive(Debug)]
 struct Keys {
@@ -82,22 +82,22 @@ struct Keys {
     own_until: Option<Instant>,
 }
 
-impl Default for Tickets {
+impl Default for SessionTicketer {
     fn default() -> Self {
         let own = Arc::new(TicketKey::random());
         Self(Arc::new(ArcSwap::from_pointee(Keys { shared: Vec::new(), own, own_until: None })))
     }
 }
 
-impl Tickets {
+impl SessionTicketer {
     /// Makes tickets with the last of `keys` from now on, and accepts those of all of them; for
     /// [`TICKET_LIFETIME`] after the first call also those that were made before. Without a key
     /// nothing changes.
-    pub fn share(&self, keys: Vec<TicketKey>) {
-        self.share_at(keys, Instant::now());
+    pub fn set_shared_keys(&self, keys: Vec<TicketKey>) {
+        self.set_shared_keys_at(keys, Instant::now());
     }
 
-    fn share_at(&self, shared: Vec<TicketKey>, now: Instant) {
+    fn set_shared_keys_at(&self, shared: Vec<TicketKey>, now: Instant) {
         if shared.is_empty() {
             return;
         }
@@ -121,7 +121,7 @@ impl Tickets {
     }
 }
 
-impl ProducesTickets for Tickets {
+impl ProducesTickets for SessionTicketer {
     fn enabled(&self) -> bool {
         true
     }
@@ -153,10 +153,10 @@ mod tests {
         TicketKey::new([letter; NAME_LEN], &[letter; 32])
     }
 
-    fn sharing(letters: &[u8]) -> Tickets {
-        let tickets = Tickets::default();
-        tickets.share(letters.iter().copied().map(key).collect());
-        tickets
+    fn sharing(letters: &[u8]) -> SessionTicketer {
+        let ticketer = SessionTicketer::default();
+        ticketer.set_shared_keys(letters.iter().copied().map(key).collect());
+        ticketer
     }
 
     #[test]
@@ -164,9 +164,9 @@ mod tests {
         let ticket = sharing(b"a").encrypt(b"session").unwrap();
         assert_eq!(sharing(b"a").decrypt(&ticket).unwrap(), b"session");
         assert_eq!(sharing(b"b").decrypt(&ticket), None);
-        assert_eq!(Tickets::default().decrypt(&ticket), None);
-        let same_name = Tickets::default();
-        same_name.share(vec![TicketKey::new([b'a'; NAME_LEN], &[b'b'; 32])]);
+        assert_eq!(SessionTicketer::default().decrypt(&ticket), None);
+        let same_name = SessionTicketer::default();
+        same_name.set_shared_keys(vec![TicketKey::new([b'a'; NAME_LEN], &[b'b'; 32])]);
         assert_eq!(same_name.decrypt(&ticket), None);
     }
 
@@ -179,44 +179,44 @@ mod tests {
 
     #[test]
     fn what_was_made_before_anything_was_shared_is_accepted_for_a_lifetime() {
-        let (tickets, now) = (Tickets::default(), Instant::now());
-        let ticket = tickets.encrypt(b"session").unwrap();
-        tickets.share_at(vec![key(b'a')], now);
+        let (ticketer, now) = (SessionTicketer::default(), Instant::now());
+        let ticket = ticketer.encrypt(b"session").unwrap();
+        ticketer.set_shared_keys_at(vec![key(b'a')], now);
         // Other keys later do not prolong it.
-        tickets.share_at(vec![key(b'a'), key(b'b')], now + TICKET_LIFETIME / 2);
+        ticketer.set_shared_keys_at(vec![key(b'a'), key(b'b')], now + TICKET_LIFETIME / 2);
         let just_before = now + TICKET_LIFETIME - Duration::from_secs(1);
-        assert_eq!(tickets.decrypt_at(&ticket, just_before).unwrap(), b"session");
-        assert_eq!(tickets.decrypt_at(&ticket, now + TICKET_LIFETIME), None);
+        assert_eq!(ticketer.decrypt_at(&ticket, just_before).unwrap(), b"session");
+        assert_eq!(ticketer.decrypt_at(&ticket, now + TICKET_LIFETIME), None);
     }
 
     #[test]
     fn every_clone_sees_a_change_and_nothing_is_changed_to_no_key() {
-        let tickets = sharing(b"a");
-        let ticket = tickets.encrypt(b"session").unwrap();
-        let clone = tickets.clone();
-        clone.share(Vec::new());
-        assert!(tickets.decrypt(&ticket).is_some());
-        clone.share(vec![key(b'b')]);
-        assert!(tickets.decrypt(&ticket).is_none());
+        let ticketer = sharing(b"a");
+        let ticket = ticketer.encrypt(b"session").unwrap();
+        let clone = ticketer.clone();
+        clone.set_shared_keys(Vec::new());
+        assert!(ticketer.decrypt(&ticket).is_some());
+        clone.set_shared_keys(vec![key(b'b')]);
+        assert!(ticketer.decrypt(&ticket).is_none());
     }
 
     #[test]
     fn a_ticket_hides_its_session_and_never_looks_the_same() {
-        let tickets = sharing(b"a");
-        let ticket = || tickets.encrypt(b"session").unwrap();
+        let ticketer = sharing(b"a");
+        let ticket = || ticketer.encrypt(b"session").unwrap();
         assert_ne!(ticket(), ticket());
         assert!(!ticket().windows(7).any(|part| part == b"session"));
-        assert!(!format!("{tickets:?}").contains("97, 97"), "{tickets:?}");
+        assert!(!format!("{ticketer:?}").contains("97, 97"), "{ticketer:?}");
     }
 
     #[test]
     fn a_session_has_a_bound_and_so_has_what_is_looked_at() {
-        let tickets = sharing(b"a");
-        let largest = tickets.encrypt(&[0; MAX_SESSION]).unwrap();
-        assert!(tickets.decrypt(&largest).is_some());
-        assert_eq!(tickets.encrypt(&[0; MAX_SESSION + 1]), None);
+        let ticketer = sharing(b"a");
+        let largest = ticketer.encrypt(&[0; MAX_SESSION]).unwrap();
+        assert!(ticketer.decrypt(&largest).is_some());
+        assert_eq!(ticketer.encrypt(&[0; MAX_SESSION + 1]), None);
         let larger = key(b'a').encrypt(&[0; MAX_SESSION + 1]).unwrap();
-        assert_eq!(tickets.decrypt(&larger), None);
+        assert_eq!(ticketer.decrypt(&larger), None);
     }
 
     proptest! {
@@ -225,12 +225,12 @@ mod tests {
             session: Vec<u8>,
             bit: prop::sample::Index,
         ) {
-            let tickets = sharing(b"ab");
-            let mut ticket = tickets.encrypt(&session).unwrap();
-            prop_assert_eq!(&tickets.decrypt(&ticket).unwrap(), &session);
+            let ticketer = sharing(b"ab");
+            let mut ticket = ticketer.encrypt(&session).unwrap();
+            prop_assert_eq!(&ticketer.decrypt(&ticket).unwrap(), &session);
             let bit = bit.index(ticket.len() * 8);
             ticket[bit / 8] ^= 1 << (bit % 8);
-            prop_assert_eq!(tickets.decrypt(&ticket), None);
+            prop_assert_eq!(ticketer.decrypt(&ticket), None);
         }
 
         #[test]

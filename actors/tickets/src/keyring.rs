@@ -32,7 +32,7 @@ pub(crate) const ADD_AT_MOST_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// Keys of tickets, the newest last; never empty.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Keys {
+pub(crate) struct TicketKeyring {
     #[serde(deserialize_with = "some")]
     keys: Vec<Key>,
 }
@@ -48,7 +48,7 @@ pub(crate) struct Key {
     created_at: u64,
 }
 
-impl Keys {
+impl TicketKeyring {
     /// What the first unit begins with.
     pub(crate) fn first(now: SystemTime) -> Self {
         Self { keys: vec![Key::fresh(now)] }
@@ -147,12 +147,12 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(second)
     }
 
-    fn created(seconds: &[u64]) -> Keys {
+    fn created(seconds: &[u64]) -> TicketKeyring {
         let key = |created_at| Key { created_at, ..Key::fresh(at(0)) };
-        Keys { keys: seconds.iter().copied().map(key).collect() }
+        TicketKeyring { keys: seconds.iter().copied().map(key).collect() }
     }
 
-    fn times(keys: &Keys) -> Vec<u64> {
+    fn times(keys: &TicketKeyring) -> Vec<u64> {
         keys.keys.iter().map(|key| key.created_at).collect()
     }
 
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_key_is_due_after_six_hours_and_not_before() {
-        let keys = Keys::first(at(NOW));
+        let keys = TicketKeyring::first(at(NOW));
         assert!(!keys.are_due(at(NOW)) && !keys.are_due(at(NOW + 6 * HOUR - 1)));
         assert!(keys.are_due(at(NOW + 6 * HOUR)));
         // Only the newest counts.
@@ -203,10 +203,10 @@ mod tests {
 
     #[test]
     fn keys_survive_their_text_and_are_printed_without_their_secret() {
-        let mut keys = Keys::first(at(NOW));
+        let mut keys = TicketKeyring::first(at(NOW));
         keys.rotate(Key::fresh(at(NOW + 1)), at(NOW + 1));
         let text = serde_json::to_string(&keys).unwrap();
-        let read: Keys = serde_json::from_str(&text).unwrap();
+        let read: TicketKeyring = serde_json::from_str(&text).unwrap();
         for (read, written) in read.keys.iter().zip(&keys.keys) {
             assert_eq!((&read.name, &read.key), (&written.name, &written.key));
         }
@@ -223,10 +223,10 @@ mod tests {
             format!(r#"{{"keys":[{{"name":"{name}","key":"{key}","created_at":0}}]}}"#)
         };
         let good = "A".repeat(43) + "=";
-        assert!(serde_json::from_str::<Keys>(&key(&name, &good)).is_ok());
+        assert!(serde_json::from_str::<TicketKeyring>(&key(&name, &good)).is_ok());
         for text in [r#"{"keys":[]}"#, &key("short", &good), &key(&name, "AAAA"), &key(&name, "!")]
         {
-            let error = serde_json::from_str::<Keys>(text).unwrap_err().to_string();
+            let error = serde_json::from_str::<TicketKeyring>(text).unwrap_err().to_string();
             assert!(!error.contains("AAAA") && !error.contains('!'), "{error}");
         }
     }
@@ -237,7 +237,7 @@ mod tests {
         fn whatever_the_clocks_say_the_newest_key_but_one_stays_and_there_are_few(
             clocks in prop::collection::vec(0..=u64::MAX / 2, 1..40),
         ) {
-            let mut keys = Keys::first(at(clocks[0]));
+            let mut keys = TicketKeyring::first(at(clocks[0]));
             for clock in clocks {
                 let before = keys.clone();
                 if keys.are_due(at(clock)) {
