@@ -14,7 +14,7 @@ use stream_pki::CertificateReloader;
 use stream_protocol::Refusal;
 use stream_sessions::{Neighbours, Sessions};
 use stream_supervisor::Supervisor;
-use stream_tokens::{Side, Tokens};
+use stream_tokens::Tokens;
 use stream_turn::Turn;
 
 use crate::config::{self, ConfigError};
@@ -89,7 +89,12 @@ impl Agent {
             &supervisor,
         )?;
         let ams = Ams::start(config.ams, &supervisor)?;
-        let tokens = Tokens::start(config.tokens, Side::Agent, bridge.clone(), &supervisor)?;
+        let tokens = Tokens::start(
+            config.tokens,
+            stream_tokens::Service::Agent,
+            bridge.clone(),
+            &supervisor,
+        )?;
         let turn = Turn::start(config.turn, bridge.clone(), &supervisor)?;
         let neighbours = Neighbours { ams, bridge, tokens: tokens.clone(), turn: turn.clone() };
         let drain = Drain::default();

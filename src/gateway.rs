@@ -11,7 +11,7 @@ use stream_gateway::Gateway;
 use stream_gateway::admin::AdminService;
 use stream_pki::CertificateReloader;
 use stream_supervisor::Supervisor;
-use stream_tokens::{Side, Tokens};
+use stream_tokens::Tokens;
 
 use crate::config::{self, ConfigError};
 use crate::program::Service;
@@ -75,7 +75,12 @@ impl RunningGateway {
             bridge.clone(),
             &supervisor,
         )?;
-        let tokens = Tokens::start(config.tokens, Side::Gateway, bridge.clone(), &supervisor)?;
+        let tokens = Tokens::start(
+            config.tokens,
+            stream_tokens::Service::Gateway,
+            bridge.clone(),
+            &supervisor,
+        )?;
         let page_base = config.gateway.page_base();
         let service = AdminService { bridge: bridge.clone(), tokens: tokens.clone(), page_base };
         let handler = move |request| service.clone().handle(request);

@@ -54,7 +54,8 @@ pub enum Token {
         door: Door,
     },
     /// Take a revocation back.
-    Pardon {
+    #[command(alias = "pardon")]
+    Unrevoke {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
@@ -132,8 +133,9 @@ impl Token {
                 let request = Request::Revoke { what: which.try_into()?, until: None };
                 let Ask {} = answer(&client(door)?, &request)?;
             }
-            Self::Pardon { which, door } => {
-                let Ask {} = answer(&client(door)?, &Request::Pardon { what: which.try_into()? })?;
+            Self::Unrevoke { which, door } => {
+                let Ask {} =
+                    answer(&client(door)?, &Request::Unrevoke { what: which.try_into()? })?;
             }
             Self::Rotate { lead, door } => {
                 print_key(&answer(&client(door)?, &Request::Rotate { lead_s: lead })?);

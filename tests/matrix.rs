@@ -16,7 +16,7 @@ use stream_bridge::Bridge;
 use stream_macaroon::{Key, Macaroon};
 use stream_protocol::{Op, Role, SessionId, TokenKind};
 use stream_supervisor::Supervisor;
-use stream_tokens::{Config, Mint, Revocation, Side, Tokens};
+use stream_tokens::{Config, Mint, Revocation, Service, Tokens};
 use support::openapi::{DOCUMENT, Operation, Token, document, operations};
 use support::{Answer, Http, Played, eventually, flow};
 
@@ -31,7 +31,7 @@ const SHARED: &str = "/connect";
 
 /// One of the services, with a unit of its own beside it that mints what is asked for.
 struct Door {
-    side: Side,
+    service: Service,
     operations: Vec<Operation>,
     http: Http,
     tokens: Tokens,
@@ -43,7 +43,7 @@ struct Door {
 
 impl Door {
     async fn start(
-        side: Side,
+        service: Service,
         http: Http,
         nats: stream_bridge::Config,
         tokens: Config,
@@ -52,10 +52,10 @@ impl Door {
         let supervisor = Supervisor::default();
         let bridge = Bridge::start(nats, "matrix", &supervisor)?;
         let state = tokens.state.with_extension("matrix");
-        let tokens = Tokens::start(Config { state, ..tokens }, side, bridge, &supervisor)?;
+        let tokens = Tokens::start(Config { state, ..tokens }, service, bridge, &supervisor)?;
         eventually("ready", async || Ok(tokens.ready().await.ok())).await?;
         let operations = operations(&document(&http).await?)?;
-        Ok(Self { side, operations, http, tokens, account, session: SessionId::random() })
+        Ok(Self { service, operations, http, tokens, account, session: SessionId::random() })
     }
 
     /// Returns a token of `kind` that allows all that its kind may.
@@ -109,20 +109,20 @@ impl Door {
         if !kind.ops().contains(&op) || !placed {
             return 403;
         }
-        match (self.side, operation.token) {
-            (Side::Agent, _) => within(operation),
+        match (self.service, operation.token) {
+            (Service::Agent, _) => within(operation),
             // Beside the token of a share there is a record, and these have none.
-            (Side::Gateway, _) if kind == TokenKind::Share => 401,
+            (Service::Gateway, _) if kind == TokenKind::Share => 401,
             // A door for tokens that the gateway puts into addresses: any other is none.
-            (Side::Gateway, Token::Query) if kind != TokenKind::Socket => 401,
-            (Side::Gateway, Token::Query) => within(operation),
-            (Side::Gateway, _) if kind != TokenKind::Account => 403,
-            (Side::Gateway, _) => within(operation),
+            (Service::Gateway, Token::Query) if kind != TokenKind::Socket => 401,
+            (Service::Gateway, Token::Query) => within(operation),
+            (Service::Gateway, _) if kind != TokenKind::Account => 403,
+            (Service::Gateway, _) => within(operation),
         }
     }
 
     fn name(&self, operation: &Operation) -> String {
-        format!("{:?} {} {}", self.side, operation.method, operation.path)
+        format!("{:?} {} {}", self.service, operation.method, operation.path)
     }
 }
 
@@ -294,7 +294,7 @@ async fn probe(door: &Door, foreign: &Door) -> anyhow::Result<()> {
             if !door.operations.iter().any(known) {
                 let expected = if ours.contains(path) { 405 } else { 404 };
                 let status = door.send(method, path, None).await?.status;
-                assert_eq!(status, expected, "{:?} {method} {path}", door.side);
+                assert_eq!(status, expected, "{:?} {method} {path}", door.service);
             }
         }
     }
@@ -309,12 +309,12 @@ fn every_operation_lets_in_whom_it_should_and_nobody_else() {
         let site = &played.stack.site;
         let config = AgentConfig::read(&site.dir.join("agent.toml"))?;
         let agent =
-            Door::start(Side::Agent, instance.http, config.nats, config.tokens, None).await?;
+            Door::start(Service::Agent, instance.http, config.nats, config.tokens, None).await?;
         let config = GatewayConfig::read(&site.dir.join("gateway.toml"))?;
         let account = played.stack.token.clone();
         let http = Http::new(&site.gateway_url(), None, site.gateway_pin()?)?;
         let gateway =
-            Door::start(Side::Gateway, http, config.nats, config.tokens, Some(account)).await?;
+            Door::start(Service::Gateway, http, config.nats, config.tokens, Some(account)).await?;
 
         for (door, foreign) in [(&agent, &gateway), (&gateway, &agent)] {
             walk_open(door).await?;

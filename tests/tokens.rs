@@ -20,7 +20,7 @@ use stream_protocol::subjects::Bucket;
 use stream_protocol::{Op, SessionId, TokenKind};
 use stream_supervisor::Supervisor;
 use stream_tokens::{
-    Claims, Config, KeyState, Mint, Minted, Revocation, Side, Tokens, TokensError, attenuate,
+    Claims, Config, KeyState, Mint, Minted, Revocation, Service, Tokens, TokensError, attenuate,
 };
 use support::socket::Socket;
 use support::{PATIENCE, Played, eventually, flow};
@@ -58,7 +58,7 @@ impl House {
             first_root_key: path("root.key"),
             state: path(name),
         };
-        Unit::start(nats, config, Side::Agent)
+        Unit::start(nats, config, Service::Agent)
     }
 
     /// Starts the unit `name` and returns once it has the keys.
@@ -76,10 +76,14 @@ struct Unit {
 }
 
 impl Unit {
-    fn start(nats: stream_bridge::Config, config: Config, side: Side) -> anyhow::Result<Self> {
+    fn start(
+        nats: stream_bridge::Config,
+        config: Config,
+        service: Service,
+    ) -> anyhow::Result<Self> {
         let supervisor = Supervisor::default();
         let bridge = Bridge::start(nats, "test", &supervisor)?;
-        let tokens = Tokens::start(config, side, bridge.clone(), &supervisor)?;
+        let tokens = Tokens::start(config, service, bridge.clone(), &supervisor)?;
         Ok(Self { tokens, bridge, supervisor })
     }
 
@@ -192,7 +196,7 @@ fn a_revoked_token_is_refused_by_every_unit_within_a_second_and_after_restarts()
         assert!(matches!(four.verify(&bad.token).await, Err(TokensError::Invalid)));
         four.verify(&good.token).await?;
 
-        four.tokens.pardon(Revocation::Token(bad.id)).await?;
+        four.tokens.unrevoke(Revocation::Token(bad.id)).await?;
         house.unit("five").await?.verify(&bad.token).await?;
         Ok(())
     });
@@ -267,7 +271,7 @@ fn a_record_put_for_a_while_goes_away() {
 async fn another_gateway(site: &Path) -> anyhow::Result<Unit> {
     let config = GatewayConfig::read(&site.join("gateway.toml"))?;
     let tokens = Config { state: site.join("another-gateway"), ..config.tokens };
-    let unit = Unit::start(config.nats, tokens, Side::Gateway)?;
+    let unit = Unit::start(config.nats, tokens, Service::Gateway)?;
     unit.ready().await?;
     Ok(unit)
 }
@@ -350,7 +354,7 @@ fn the_end_of_a_session_ends_its_tokens_on_every_unit_and_after_restarts() {
         let (_, socket) = created.url.split_once("?token=").context("a token")?;
         let config = AgentConfig::read(&played.stack.site.dir.join("agent.toml"))?;
         let state = played.stack.site.dir.join("another-agent");
-        let agent = Unit::start(config.nats, Config { state, ..config.tokens }, Side::Agent)?;
+        let agent = Unit::start(config.nats, Config { state, ..config.tokens }, Service::Agent)?;
         agent.ready().await?;
         let gateway = another_gateway(&played.stack.site.dir).await?;
         let id: SessionId = created.id.parse()?;

@@ -26,7 +26,7 @@ use stream_protocol::{
     Userdata, Versioned,
 };
 use stream_supervisor::Supervisor;
-use stream_tokens::{Config, Side, Tokens};
+use stream_tokens::{Config, Service, Tokens};
 use support::{Http, Played, eventually, flow};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -256,7 +256,7 @@ async fn read_store(stored: &Stored) -> anyhow::Result<()> {
         let config = Config { sealing_key, first_root_key, state: dir.path().join(name) };
         anyhow::Ok(Tokens::start(config, side, bridge.clone(), &supervisor)?)
     };
-    let (agent, gateway) = (tokens("agent", Side::Agent)?, tokens("gateway", Side::Gateway)?);
+    let (agent, gateway) = (tokens("agent", Service::Agent)?, tokens("gateway", Service::Gateway)?);
     for tokens in [&agent, &gateway] {
         eventually("keys", async || Ok(tokens.ready().await.ok())).await?;
     }

@@ -58,7 +58,7 @@ pub(crate) async fn unrevoke_kept(tokens: &Tokens, document: &SessionDocument) {
         return;
     }
     let id = &document.id;
-    if let Err(error) = tokens.pardon(Revocation::Session(id.clone())).await {
+    if let Err(error) = tokens.unrevoke(Revocation::Session(id.clone())).await {
         log::warn!("the tokens of session {id} stay revoked, also for another of its id: {error}");
     }
 }

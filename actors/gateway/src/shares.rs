@@ -83,7 +83,7 @@ impl Share {
     /// Returns the address that the page opens. The token is in the part that browsers keep to
     /// themselves, and nothing happens when something else follows the link.
     pub(crate) async fn link(&self, tokens: &Tokens, base: &str) -> Result<String, HttpError> {
-        let minted = tokens.mint_again(&self.token_id, self.mint()).await?;
+        let minted = tokens.mint_with_id(&self.token_id, self.mint()).await?;
         Ok(link(base, &self.session_id, &minted.token))
     }
 }

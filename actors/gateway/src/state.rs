@@ -152,7 +152,7 @@ impl State {
             generation: Some(document.generation),
             expires: Some(self.reconnect_tokens.expiry().min(clock::moment(caller.end()))),
         };
-        let minted = self.tokens.mint_again(came_with, mint).await?;
+        let minted = self.tokens.mint_with_id(came_with, mint).await?;
         let (id, token) = (&document.id, minted.token.as_str());
         Ok(format!("{base}/1.0/sessions/{id}/sockets/slave?token={token}"))
     }

@@ -18,7 +18,7 @@ use stream_gateway::{Config, Gateway, GatewayError};
 use stream_pki::{Identity, ServerIdentity, Trust, client_config, random_text, self_signed};
 use stream_protocol::Code;
 use stream_supervisor::{ActorState, Supervisor};
-use stream_tokens::{Side, Tokens};
+use stream_tokens::{Service, Tokens};
 use tempfile::TempDir;
 
 const ORIGIN: &str = "https://app.example";
@@ -64,7 +64,7 @@ impl Edge {
             first_root_key: file("root.key", &random_text(64)),
             state: folder.path().to_owned(),
         };
-        let tokens = Tokens::start(keys, Side::Gateway, bridge.clone(), &supervisor).unwrap();
+        let tokens = Tokens::start(keys, Service::Gateway, bridge.clone(), &supervisor).unwrap();
         let served = ServerIdentity::new(identity);
         let socket = folder.path().join("operator/socket");
         let socket = stream_admin::Config { socket, drain_s: 60 };

@@ -10,34 +10,34 @@ use stream_supervisor::{Context, Handler, Reply, Worker};
 use tokio::time::timeout_at;
 
 use crate::keyring::Keyring;
-use crate::latest::Latest;
-use crate::revoked::{self, Revoked};
-use crate::{Claims, Config, Mint, Minted, Ready, Side, TokensError, Verify, authority};
+use crate::leased::Leased;
+use crate::revocation_list::{self, RevocationList};
+use crate::{Claims, Config, Mint, Minted, Ready, Service, TokensError, Verify, authority};
 
 /// How long after the start whoever asks waits for what is read first.
 const FIRST_READ: Duration = Duration::from_secs(5);
 
 /// What was read last. Outlives a crash of the actor.
 #[derive(Clone)]
-pub(crate) struct Kept {
-    pub(crate) keys: Latest<Keyring>,
-    pub(crate) revoked: Latest<Revoked>,
-    place: revoked::Place,
+pub(crate) struct SharedState {
+    pub(crate) keys: Leased<Keyring>,
+    pub(crate) revoked: Leased<RevocationList>,
+    read_state: revocation_list::ReadState,
     started: Instant,
 }
 
-impl Default for Kept {
+impl Default for SharedState {
     fn default() -> Self {
         Self {
-            keys: Latest::default(),
-            revoked: Latest::default(),
-            place: revoked::Place::default(),
+            keys: Leased::default(),
+            revoked: Leased::default(),
+            read_state: revocation_list::ReadState::default(),
             started: Instant::now(),
         }
     }
 }
 
-impl Kept {
+impl SharedState {
     /// Returns when keys and revocations have been read once, or some seconds after the start.
     pub(crate) async fn first_read(&self) {
         if self.keys.is_some() && self.revoked.is_some() {
@@ -54,39 +54,40 @@ impl Kept {
 
 pub(crate) struct Actor {
     pub(crate) config: Config,
-    pub(crate) side: Side,
+    pub(crate) service: Service,
     pub(crate) bridge: Bridge,
     pub(crate) seal: Arc<Seal>,
-    kept: Kept,
+    shared: SharedState,
     /// Why the keys could not be read the last time.
-    keys_trouble: Option<Arc<SealedError>>,
+    keys_error: Option<Arc<SealedError>>,
     /// Why the revocations could not be read the last time.
-    revoked_trouble: Option<BridgeError>,
+    revocations_error: Option<BridgeError>,
 }
 
 impl Actor {
     pub(crate) fn new(
         config: Config,
-        side: Side,
+        service: Service,
         bridge: Bridge,
         seal: Arc<Seal>,
-        kept: Kept,
+        shared: SharedState,
     ) -> Self {
-        Self { config, side, bridge, seal, kept, keys_trouble: None, revoked_trouble: None }
+        Self { config, service, bridge, seal, shared, keys_error: None, revocations_error: None }
     }
 
     /// What is known, unless it is missing or too old to count.
-    pub(crate) fn known(&self) -> Result<(Arc<Keyring>, Arc<Revoked>), TokensError> {
+    pub(crate) fn known(&self) -> Result<(Arc<Keyring>, Arc<RevocationList>), TokensError> {
         let now = Instant::now();
         let unread = |what: &str| TokensError::NotReady(format!("{what} not been read yet"));
-        let keys = self.kept.keys.get(now).ok_or_else(|| match self.keys_trouble.as_deref() {
+        let keys = self.shared.keys.get(now).ok_or_else(|| match self.keys_error.as_deref() {
             None => unread("the root keys have"),
-            Some(trouble) => trouble.into(),
+            Some(error) => error.into(),
         })?;
-        let revoked = self.kept.revoked.get(now).ok_or_else(|| match &self.revoked_trouble {
-            None => unread("what is revoked has"),
-            Some(trouble) => TokensError::NotReady(trouble.to_string()),
-        })?;
+        let revoked =
+            self.shared.revoked.get(now).ok_or_else(|| match &self.revocations_error {
+                None => unread("what is revoked has"),
+                Some(error) => TokensError::NotReady(error.to_string()),
+            })?;
         Ok((keys, revoked))
     }
 }
@@ -94,16 +95,19 @@ impl Actor {
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
         let (config, bridge) = (self.config.clone(), self.bridge.clone());
-        let (seal, name) = (Arc::clone(&self.seal), self.side.record());
+        let (seal, name) = (Arc::clone(&self.seal), self.service.record());
         let told = ctx.clone();
         ctx.spawn(async move {
             let first = || Keyring::first(&config.first_root_key);
-            let tell = |keys: Result<_, _>| told.tell(Loaded(keys.map(Arc::new).map_err(Arc::new)));
+            let tell =
+                |keys: Result<_, _>| told.tell(KeysRead(keys.map(Arc::new).map_err(Arc::new)));
             follow_sealed(&bridge, &seal, name, first, &config.state, tell).await;
         });
-        let (bridge, place, told) = (self.bridge.clone(), self.kept.place.clone(), ctx.clone());
+        let (bridge, read_state, told) =
+            (self.bridge.clone(), self.shared.read_state.clone(), ctx.clone());
         ctx.spawn(async move {
-            revoked::follow(&bridge, &place, |read| told.tell(Listed(read))).await;
+            revocation_list::follow(&bridge, &read_state, |read| told.tell(RevocationsRead(read)))
+                .await;
         });
     }
 }
@@ -111,35 +115,35 @@ impl Worker for Actor {
 /// The sealed keys were read, or could not be.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Loaded(pub(crate) Result<Arc<Keyring>, Arc<SealedError>>);
+pub(crate) struct KeysRead(pub(crate) Result<Arc<Keyring>, Arc<SealedError>>);
 
 /// What is revoked was read, or could not be.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Listed(Result<Arc<Revoked>, BridgeError>);
+struct RevocationsRead(Result<Arc<RevocationList>, BridgeError>);
 
-impl Handler<Loaded> for Actor {
-    fn handle(&mut self, Loaded(keys): &Loaded, _: &Context<Self>) -> Reply<()> {
-        let trouble = keys.as_ref().err().cloned();
+impl Handler<KeysRead> for Actor {
+    fn handle(&mut self, KeysRead(keys): &KeysRead, _: &Context<Self>) -> Reply<()> {
+        let error = keys.as_ref().err().cloned();
         if let Ok(keys) = keys {
-            self.kept.keys.set(Arc::clone(keys), Instant::now());
+            self.shared.keys.set(Arc::clone(keys), Instant::now());
         }
-        let sentence = |trouble: &Option<Arc<SealedError>>| trouble.as_ref().map(|e| e.sentence());
-        report("the root keys", sentence(&self.keys_trouble), sentence(&trouble));
-        self.keys_trouble = trouble;
+        let sentence = |error: &Option<Arc<SealedError>>| error.as_ref().map(|e| e.sentence());
+        report("the root keys", sentence(&self.keys_error), sentence(&error));
+        self.keys_error = error;
         ().into()
     }
 }
 
-impl Handler<Listed> for Actor {
-    fn handle(&mut self, Listed(read): &Listed, _: &Context<Self>) -> Reply<()> {
-        let trouble = read.as_ref().err().cloned();
+impl Handler<RevocationsRead> for Actor {
+    fn handle(&mut self, RevocationsRead(read): &RevocationsRead, _: &Context<Self>) -> Reply<()> {
+        let error = read.as_ref().err().cloned();
         if let Ok(revoked) = read {
-            self.kept.revoked.set(Arc::clone(revoked), Instant::now());
+            self.shared.revoked.set(Arc::clone(revoked), Instant::now());
         }
-        let sentence = |trouble: &Option<BridgeError>| trouble.as_ref().map(|e| e.to_string());
-        report("what is revoked", sentence(&self.revoked_trouble), sentence(&trouble));
-        self.revoked_trouble = trouble;
+        let sentence = |error: &Option<BridgeError>| error.as_ref().map(|e| e.to_string());
+        report("what is revoked", sentence(&self.revocations_error), sentence(&error));
+        self.revocations_error = error;
         ().into()
     }
 }
@@ -158,7 +162,7 @@ fn report(what: &str, before: Option<String>, now: Option<String>) {
 impl Handler<Mint> for Actor {
     fn handle(&mut self, mint: &Mint, _: &Context<Self>) -> Reply<Result<Minted, TokensError>> {
         let minted = self.known().and_then(|(keys, revoked)| {
-            authority::mint(&keys, &revoked, self.side, mint, SystemTime::now())
+            authority::mint(&keys, &revoked, self.service, mint, SystemTime::now())
         });
         minted.into()
     }
@@ -167,16 +171,20 @@ impl Handler<Mint> for Actor {
 /// Makes a token with the id of an earlier one.
 #[derive(Message)]
 #[rtype(result = "Result<Minted, TokensError>")]
-pub(crate) struct MintAgain {
+pub(crate) struct MintWithId {
     pub(crate) id: String,
     pub(crate) mint: Mint,
 }
 
-impl Handler<MintAgain> for Actor {
-    fn handle(&mut self, ask: &MintAgain, _: &Context<Self>) -> Reply<Result<Minted, TokensError>> {
+impl Handler<MintWithId> for Actor {
+    fn handle(
+        &mut self,
+        ask: &MintWithId,
+        _: &Context<Self>,
+    ) -> Reply<Result<Minted, TokensError>> {
         let minted = self.known().and_then(|(keys, revoked)| {
             let now = SystemTime::now();
-            authority::mint_again(&keys, &revoked, self.side, &ask.id, &ask.mint, now)
+            authority::mint_with_id(&keys, &revoked, self.service, &ask.id, &ask.mint, now)
         });
         minted.into()
     }
@@ -194,7 +202,7 @@ impl Handler<Renew> for Actor {
     fn handle(&mut self, ask: &Renew, _: &Context<Self>) -> Reply<Result<Minted, TokensError>> {
         let minted = self.known().and_then(|(keys, revoked)| {
             let now = SystemTime::now();
-            authority::renew(&keys, &revoked, self.side, &ask.claims, ask.expires, now)
+            authority::renew(&keys, &revoked, self.service, &ask.claims, ask.expires, now)
         });
         minted.into()
     }
@@ -205,8 +213,8 @@ impl Handler<Verify> for Actor {
         let claims = self.known().and_then(|(keys, revoked)| {
             let macaroon = ask.macaroon.as_ref().ok_or(TokensError::Invalid)?;
             let now = SystemTime::now();
-            let verified = authority::judge(&keys, &revoked, self.side, macaroon, now);
-            verified.map_err(|_| TokensError::Invalid)?.permit(ask.op, ask.session.as_ref())
+            let verified = authority::verify(&keys, &revoked, self.service, macaroon, now);
+            verified.map_err(|_| TokensError::Invalid)?.authorize(ask.op, ask.session.as_ref())
         });
         claims.into()
     }
@@ -275,20 +283,20 @@ mod tests {
         }
 
         /// Starts the authority with what it had read before, if anything.
-        fn start_with(&self, kept: Kept) -> Tokens {
+        fn start_with(&self, shared: SharedState) -> Tokens {
             let (config, bridge) = (self.config(), self.bridge.clone());
             let seal = Arc::new(Seal::load(&config.sealing_key).unwrap());
-            Tokens::start_with(kept, seal, config, Side::Agent, bridge, &self.supervisor)
+            Tokens::start_with(shared, seal, config, Service::Agent, bridge, &self.supervisor)
         }
     }
 
     /// What an authority knows that has read it `age` ago.
-    fn kept(age: Duration) -> Kept {
-        let kept = Kept::default();
+    fn shared(age: Duration) -> SharedState {
+        let shared = SharedState::default();
         let at = Instant::now().checked_sub(age).expect("the machine is up for longer");
-        kept.keys.set(Arc::new(of(b"k")), at);
-        kept.revoked.set(Arc::default(), at);
-        kept
+        shared.keys.set(Arc::new(of(b"k")), at);
+        shared.revoked.set(Arc::default(), at);
+        shared
     }
 
     /// Made once: the key takes a second or more.
@@ -313,7 +321,7 @@ mod tests {
         System::new().block_on(async {
             let node = Node::new();
             let (bridge, supervisor) = (node.bridge.clone(), &node.supervisor);
-            let tokens = Tokens::start(node.config(), Side::Agent, bridge, supervisor).unwrap();
+            let tokens = Tokens::start(node.config(), Service::Agent, bridge, supervisor).unwrap();
             let garbage = tokens.verify("garbage", Op::SessionRead, None).await;
             assert!(matches!(garbage, Err(TokensError::NotReady(_))), "{garbage:?}");
             let minted = tokens.mint(account()).await;
@@ -328,7 +336,7 @@ mod tests {
     fn a_crash_loses_no_keys_even_while_nats_is_away() {
         System::new().block_on(async {
             let node = Node::new();
-            let tokens = node.start_with(kept(Duration::ZERO));
+            let tokens = node.start_with(shared(Duration::ZERO));
             let minted = tokens.mint(account()).await.unwrap();
             assert!(node.supervisor.crash("tokens"));
             tokens.ready().await.unwrap();
@@ -344,11 +352,11 @@ mod tests {
     fn what_is_here_stays_when_it_cannot_be_read_again() {
         System::new().block_on(async {
             let node = Node::new();
-            let tokens = node.start_with(kept(Duration::ZERO));
-            let trouble = SealedError::CannotUnseal { name: "agent.root".into() };
-            tokens.mailbox.tell(Loaded(Err(Arc::new(trouble)))).unwrap();
+            let tokens = node.start_with(shared(Duration::ZERO));
+            let error = SealedError::CannotUnseal { name: "agent.root".into() };
+            tokens.mailbox.tell(KeysRead(Err(Arc::new(error)))).unwrap();
             let away = BridgeError::Away("nobody there".into());
-            tokens.mailbox.tell(Listed(Err(away))).unwrap();
+            tokens.mailbox.tell(RevocationsRead(Err(away))).unwrap();
             tokens.ready().await.unwrap();
             node.supervisor.stop();
         });
@@ -358,17 +366,18 @@ mod tests {
     fn a_unit_that_was_cut_off_for_a_minute_opens_nothing_new() {
         System::new().block_on(async {
             let node = Node::new();
-            let token = node.start_with(kept(Duration::ZERO)).mint(account()).await.unwrap().token;
-            let tokens = node.start_with(kept(Duration::from_secs(60)));
+            let token =
+                node.start_with(shared(Duration::ZERO)).mint(account()).await.unwrap().token;
+            let tokens = node.start_with(shared(Duration::from_secs(60)));
             let refused = tokens.verify(&token, Op::SessionRead, None).await;
             assert!(matches!(refused, Err(TokensError::NotReady(_))), "{refused:?}");
             let minted = tokens.mint(account()).await;
             assert!(matches!(minted, Err(TokensError::NotReady(_))), "{minted:?}");
 
-            tokens.mailbox.tell(Loaded(Ok(Arc::new(of(b"k"))))).unwrap();
+            tokens.mailbox.tell(KeysRead(Ok(Arc::new(of(b"k"))))).unwrap();
             let halfway = tokens.ready().await;
             assert!(matches!(halfway, Err(TokensError::NotReady(_))), "{halfway:?}");
-            tokens.mailbox.tell(Listed(Ok(Arc::default()))).unwrap();
+            tokens.mailbox.tell(RevocationsRead(Ok(Arc::default()))).unwrap();
             tokens.verify(&token, Op::SessionRead, None).await.unwrap();
             node.supervisor.stop();
         });
@@ -378,17 +387,17 @@ mod tests {
     fn the_holder_of_what_is_revoked_is_told() {
         System::new().block_on(async {
             let node = Node::new();
-            let kept = kept(Duration::ZERO);
-            let tokens = node.start_with(kept.clone());
+            let shared = shared(Duration::ZERO);
+            let tokens = node.start_with(shared.clone());
             let minted = tokens.mint(account()).await.unwrap();
             let claims = tokens.verify(&minted.token, Op::SessionRead, None).await.unwrap();
             let told = tokens.revoked(&claims);
             let mut told = std::pin::pin!(told);
-            let other = revoked::tests::of(&[Revocation::Account("somebody-else".into())]);
-            kept.revoked.set(Arc::new(other), Instant::now());
+            let other = revocation_list::tests::of(&[Revocation::Account("somebody-else".into())]);
+            shared.revoked.set(Arc::new(other), Instant::now());
             assert!(told.as_mut().now_or_never().is_none(), "it is somebody else's");
-            let revoked = revoked::tests::of(&[Revocation::Token(minted.id)]);
-            kept.revoked.set(Arc::new(revoked), Instant::now());
+            let revoked = revocation_list::tests::of(&[Revocation::Token(minted.id)]);
+            shared.revoked.set(Arc::new(revoked), Instant::now());
             assert!(told.now_or_never().is_some());
             node.supervisor.stop();
         });
@@ -400,7 +409,7 @@ mod tests {
             let node = Node::new();
             let start = || {
                 let (bridge, supervisor) = (node.bridge.clone(), &node.supervisor);
-                Tokens::start(node.config(), Side::Agent, bridge, supervisor).err()
+                Tokens::start(node.config(), Service::Agent, bridge, supervisor).err()
             };
             fs::write(node.config().sealing_key, "short").unwrap();
             assert!(matches!(start(), Some(TokensError::Config(_))));

@@ -7,29 +7,29 @@ use stream_pki::random_text;
 use stream_protocol::{Op, SessionId, TokenKind};
 use zeroize::Zeroizing;
 
-use crate::caveats::Limits;
+use crate::caveats::Restrictions;
 use crate::identifier::{ID_LENGTH, Identifier, is_base64url, is_subject};
-use crate::inspect::Flaw;
+use crate::inspect::InvalidToken;
 use crate::keyring::Keyring;
-use crate::revoked::Revoked;
-use crate::{Claims, Mint, Minted, Side, TokensError};
+use crate::revocation_list::RevocationList;
+use crate::{Claims, Mint, Minted, Service, TokensError};
 
 /// Makes a token as `mint` says, signed with the key that is in force at `now`.
 pub(crate) fn mint(
     keys: &Keyring,
-    revoked: &Revoked,
-    side: Side,
+    revoked: &RevocationList,
+    service: Service,
     mint: &Mint,
     now: SystemTime,
 ) -> Result<Minted, TokensError> {
-    mint_again(keys, revoked, side, &random_text(ID_LENGTH), mint, now)
+    mint_with_id(keys, revoked, service, &random_text(ID_LENGTH), mint, now)
 }
 
 /// The same for a token with the id of an earlier one.
-pub(crate) fn mint_again(
+pub(crate) fn mint_with_id(
     keys: &Keyring,
-    revoked: &Revoked,
-    side: Side,
+    revoked: &RevocationList,
+    service: Service,
     id: &str,
     mint: &Mint,
     now: SystemTime,
@@ -44,111 +44,111 @@ pub(crate) fn mint_again(
     if !opens_all_sessions(mint.kind) && mint.session.is_none() {
         return Err(TokensError::Unmintable("one of this kind is bound to a session"));
     }
-    let limits = Limits {
+    let restrictions = Restrictions {
         ops: mint.kind.ops().iter().copied().collect(),
         session: mint.session.as_ref().map(SessionId::as_str),
         role: mint.role,
         generation: mint.generation,
         expires: mint.expires,
     };
-    sign(keys, revoked, side, (id, mint.kind, &mint.subject), &limits, now)
+    sign(keys, revoked, service, (id, mint.kind, &mint.subject), &restrictions, now)
 }
 
 /// Makes a token that allows what the one of `claims` does, but until `expires`; with its id, so
 /// that what revokes one revokes both.
 pub(crate) fn renew(
     keys: &Keyring,
-    revoked: &Revoked,
-    side: Side,
+    revoked: &RevocationList,
+    service: Service,
     claims: &Claims,
     expires: SystemTime,
     now: SystemTime,
 ) -> Result<Minted, TokensError> {
     let Claims { id, kind, subject, session, role, generation, ops, .. } = claims;
-    let limits = Limits {
+    let restrictions = Restrictions {
         ops: *ops,
         session: session.as_ref().map(SessionId::as_str),
         role: *role,
         generation: *generation,
         expires: Some(expires),
     };
-    sign(keys, revoked, side, (id, *kind, subject), &limits, now)
+    sign(keys, revoked, service, (id, *kind, subject), &restrictions, now)
 }
 
 fn sign(
     keys: &Keyring,
-    revoked: &Revoked,
-    side: Side,
+    revoked: &RevocationList,
+    service: Service,
     (id, kind, subject): (&str, TokenKind, &str),
-    limits: &Limits<'_>,
+    restrictions: &Restrictions<'_>,
     now: SystemTime,
 ) -> Result<Minted, TokensError> {
     let key = keys.active(now);
     let identifier = Identifier { kid: &key.kid, id, kind, subject };
-    if revoked.covers(&identifier, limits.session) {
+    if revoked.covers(&identifier, restrictions.session) {
         return Err(TokensError::Unmintable("what it is for is revoked"));
     }
-    let mut macaroon = Macaroon::new(key.signer(), side.location(), &identifier.print());
-    for caveat in limits.print() {
+    let mut macaroon = Macaroon::new(key.signer(), service.location(), &identifier.print());
+    for caveat in restrictions.to_caveats() {
         macaroon.add_first_party(&caveat);
     }
     Ok(Minted { token: Zeroizing::new(macaroon.encode()), id: id.to_owned() })
 }
 
-/// Checks that `macaroon` is a token of this side, signed by one of `keys`, not revoked, and good at
+/// Checks that `macaroon` is a token of this service, signed by one of `keys`, not revoked, and good at
 /// `now`. Allocates nothing.
-pub(crate) fn judge<'a>(
+pub(crate) fn verify<'a>(
     keys: &Keyring,
-    revoked: &Revoked,
-    side: Side,
+    revoked: &RevocationList,
+    service: Service,
     macaroon: &'a Macaroon,
     now: SystemTime,
-) -> Result<Verified<'a>, Flaw<'a>> {
-    // The signature does not cover the location, and the keys of the sides differ anyway: this
+) -> Result<Verified<'a>, InvalidToken<'a>> {
+    // The signature does not cover the location, and the keys of the services differ anyway: this
     // only tells early that a token was taken to the wrong door.
-    if macaroon.location() != side.location() {
-        return Err(Flaw::Location(macaroon.location()));
+    if macaroon.location() != service.location() {
+        return Err(InvalidToken::Location(macaroon.location()));
     }
-    let identifier = Identifier::parse(macaroon.identifier()).ok_or(Flaw::Identifier)?;
-    let key = keys.find(identifier.kid).ok_or(Flaw::UnknownKey(identifier.kid))?;
-    macaroon.verify(key.signer()).map_err(|_| Flaw::Signature)?;
+    let identifier = Identifier::parse(macaroon.identifier()).ok_or(InvalidToken::Identifier)?;
+    let key = keys.find(identifier.kid).ok_or(InvalidToken::UnknownKey(identifier.kid))?;
+    macaroon.verify(key.signer()).map_err(|_| InvalidToken::Signature)?;
 
     let caveats = macaroon.caveats().iter().map(String::as_str);
-    let limits = Limits::read(caveats).map_err(Flaw::Caveat)?;
-    if limits.expires.is_some_and(|end| now >= end) {
-        return Err(Flaw::Expired);
+    let restrictions = Restrictions::parse(caveats).map_err(InvalidToken::Caveat)?;
+    if restrictions.expires.is_some_and(|end| now >= end) {
+        return Err(InvalidToken::Expired);
     }
-    if revoked.covers(&identifier, limits.session) {
-        return Err(Flaw::Revoked);
+    if revoked.covers(&identifier, restrictions.session) {
+        return Err(InvalidToken::Revoked);
     }
-    Ok(Verified { identifier, limits })
+    Ok(Verified { identifier, restrictions })
 }
 
 /// A token that is valid; what it is valid for is still to be asked.
 #[derive(Debug)]
 pub(crate) struct Verified<'a> {
     identifier: Identifier<'a>,
-    limits: Limits<'a>,
+    restrictions: Restrictions<'a>,
 }
 
 impl Verified<'_> {
     /// Returns the claims, if they allow `op`, on `session` if one is given.
-    pub(crate) fn permit(
+    pub(crate) fn authorize(
         &self,
         op: Op,
         session: Option<&SessionId>,
     ) -> Result<Claims, TokensError> {
-        let Self { identifier: Identifier { id, kind, subject, .. }, limits } = *self;
-        let here = match (limits.session, session) {
+        let Self { identifier: Identifier { id, kind, subject, .. }, restrictions } = *self;
+        let here = match (restrictions.session, session) {
             (Some(bound), Some(asked)) => bound == asked.as_str(),
             (Some(_), None) => false,
             (None, Some(_)) => opens_all_sessions(kind),
             (None, None) => true,
         };
-        if !here || !limits.ops.contains(op) {
+        if !here || !restrictions.ops.contains(op) {
             return Err(TokensError::Forbidden);
         }
-        let Limits { ops, session, role, generation, expires } = limits;
+        let Restrictions { ops, session, role, generation, expires } = restrictions;
         let session = session.map(|id| id.parse().expect("checked when it was read"));
         let (id, subject) = (id.to_owned(), subject.to_owned());
         Ok(Claims { id, kind, subject, session, role, generation, expires, ops })
@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::keyring::tests::{newest, of};
-    use crate::revoked::{self, Revocation};
+    use crate::revocation_list::{self, Revocation};
 
     const HERE: &str = "0123456789abcdefghij";
     const ELSEWHERE: &str = "abcdefghij0123456789";
@@ -207,15 +207,15 @@ mod tests {
     }
 
     fn mint(keys: &Keyring, wish: &Mint) -> Result<Minted, TokensError> {
-        super::mint(keys, &Revoked::default(), Side::Agent, wish, SystemTime::now())
+        super::mint(keys, &RevocationList::default(), Service::Agent, wish, SystemTime::now())
     }
 
     fn verify<'a>(
         keys: &Keyring,
         macaroon: &'a Macaroon,
         now: SystemTime,
-    ) -> Result<Verified<'a>, Flaw<'a>> {
-        judge(keys, &Revoked::default(), Side::Agent, macaroon, now)
+    ) -> Result<Verified<'a>, InvalidToken<'a>> {
+        super::verify(keys, &RevocationList::default(), Service::Agent, macaroon, now)
     }
 
     fn made(keys: &Keyring, wish: &Mint) -> Macaroon {
@@ -232,7 +232,7 @@ mod tests {
         let asked = asked.map(session);
         let keys = of(b"ab");
         let verified = verify(&keys, macaroon, now).map_err(|_| TokensError::Invalid)?;
-        verified.permit(op, asked.as_ref())
+        verified.authorize(op, asked.as_ref())
     }
 
     #[test]
@@ -282,10 +282,10 @@ mod tests {
         let mut narrowed = made(&keys, &wish);
         narrowed.add_first_party("allow signal.write");
         let before = ask(&narrowed, moment(999), Op::SignalWrite, Some(HERE)).unwrap();
-        let again = |revoked: &Revoked| {
-            renew(&keys, revoked, Side::Agent, &before, moment(2000), moment(999))
+        let again = |revoked: &RevocationList| {
+            renew(&keys, revoked, Service::Agent, &before, moment(2000), moment(999))
         };
-        let renewed = again(&Revoked::default()).unwrap();
+        let renewed = again(&RevocationList::default()).unwrap();
         assert_eq!(renewed.id, before.id);
         let renewed = Macaroon::decode(&renewed.token).unwrap();
         let after = ask(&renewed, moment(1999), Op::SignalWrite, Some(HERE)).unwrap();
@@ -295,7 +295,7 @@ mod tests {
 
         for revocation in [Revocation::Token(before.id.clone()), Revocation::Session(session(HERE))]
         {
-            let refused = again(&revoked::tests::of(&[revocation]));
+            let refused = again(&revocation_list::tests::of(&[revocation]));
             assert!(matches!(refused, Err(TokensError::Unmintable(_))), "{refused:?}");
         }
     }
@@ -304,8 +304,8 @@ mod tests {
     fn what_is_minted_again_has_the_id_it_is_given() {
         let keys = of(b"ab");
         let again = |id: &str| {
-            let revoked = Revoked::default();
-            mint_again(&keys, &revoked, Side::Agent, id, &instance(), SystemTime::now())
+            let revoked = RevocationList::default();
+            mint_with_id(&keys, &revoked, Service::Agent, id, &instance(), SystemTime::now())
         };
         assert_eq!(again("0123456789abcdef").unwrap().id, "0123456789abcdef");
         for id in ["", "short", "0123456789abcde."] {
@@ -368,7 +368,7 @@ mod tests {
         assert!(ask(&old, moment(0), Op::SessionRead, None).is_ok());
         let keys = of(b"bc");
         let refused = verify(&keys, &old, moment(0));
-        assert!(matches!(refused, Err(Flaw::UnknownKey(_))), "{refused:?}");
+        assert!(matches!(refused, Err(InvalidToken::UnknownKey(_))), "{refused:?}");
     }
 
     #[test]
@@ -386,18 +386,21 @@ mod tests {
         );
         let stranger = ours.replacen(&newest(&keys).kid, "unknown_", 1);
         for (foreign, flaw) in [
-            (signed(&Key::derive(b"x"), "anbox-stream-agent", ours), Flaw::Signature),
-            (signed(key, "anbox-stream-gateway", ours), Flaw::Location("anbox-stream-gateway")),
-            (signed(key, "", ours), Flaw::Location("")),
-            (signed(key, "anbox-stream-agent", "asdf"), Flaw::Identifier),
-            (signed(key, "anbox-stream-agent", &stranger), Flaw::UnknownKey("unknown_")),
+            (signed(&Key::derive(b"x"), "anbox-stream-agent", ours), InvalidToken::Signature),
+            (
+                signed(key, "anbox-stream-gateway", ours),
+                InvalidToken::Location("anbox-stream-gateway"),
+            ),
+            (signed(key, "", ours), InvalidToken::Location("")),
+            (signed(key, "anbox-stream-agent", "asdf"), InvalidToken::Identifier),
+            (signed(key, "anbox-stream-agent", &stranger), InvalidToken::UnknownKey("unknown_")),
         ] {
             assert_eq!(verify(&keys, &foreign, moment(0)).unwrap_err(), flaw);
         }
         let mut strange = genuine;
         strange.add_first_party("colour blue");
         let refused = verify(&keys, &strange, moment(0));
-        assert_eq!(refused.unwrap_err(), Flaw::Caveat("colour blue"));
+        assert_eq!(refused.unwrap_err(), InvalidToken::Caveat("colour blue"));
     }
 
     #[test]
@@ -407,23 +410,23 @@ mod tests {
         let original = Macaroon::decode(&minted.token).unwrap();
         let mut derived = original.clone();
         derived.add_first_party("allow session.read");
-        let by_id = revoked::tests::of(&[Revocation::Token(minted.id)]);
-        let by_name = revoked::tests::of(&[Revocation::Account("my-client".into())]);
+        let by_id = revocation_list::tests::of(&[Revocation::Token(minted.id)]);
+        let by_name = revocation_list::tests::of(&[Revocation::Account("my-client".into())]);
         for revoked in [&by_id, &by_name] {
             for token in [&original, &derived] {
-                let refused = judge(&keys, revoked, Side::Agent, token, moment(0));
-                assert_eq!(refused.unwrap_err(), Flaw::Revoked);
+                let refused = super::verify(&keys, revoked, Service::Agent, token, moment(0));
+                assert_eq!(refused.unwrap_err(), InvalidToken::Revoked);
             }
         }
-        let fresh = |revoked| super::mint(&keys, revoked, Side::Agent, &account(), moment(0));
+        let fresh = |revoked| super::mint(&keys, revoked, Service::Agent, &account(), moment(0));
         assert!(fresh(&by_id).is_ok());
         assert!(matches!(fresh(&by_name), Err(TokensError::Unmintable(_))));
 
         let bound = made(&keys, &instance());
-        let ended = revoked::tests::of(&[Revocation::Session(session(HERE))]);
-        let refused = judge(&keys, &ended, Side::Agent, &bound, moment(0));
-        assert_eq!(refused.unwrap_err(), Flaw::Revoked);
-        assert!(judge(&keys, &ended, Side::Agent, &original, moment(0)).is_ok());
+        let ended = revocation_list::tests::of(&[Revocation::Session(session(HERE))]);
+        let refused = super::verify(&keys, &ended, Service::Agent, &bound, moment(0));
+        assert_eq!(refused.unwrap_err(), InvalidToken::Revoked);
+        assert!(super::verify(&keys, &ended, Service::Agent, &original, moment(0)).is_ok());
     }
 
     #[test]
@@ -431,8 +434,9 @@ mod tests {
         let keys = of(b"ab");
         let wish = Mint { expires: Some(moment(1000)), role: Some(Role::View), ..instance() };
         let macaroon = made(&keys, &wish);
-        let revoked = revoked::tests::of(&[Revocation::Session(session(ELSEWHERE))]);
-        let judged = || judge(&keys, &revoked, Side::Agent, &macaroon, moment(0)).is_ok();
+        let revoked = revocation_list::tests::of(&[Revocation::Session(session(ELSEWHERE))]);
+        let judged =
+            || super::verify(&keys, &revoked, Service::Agent, &macaroon, moment(0)).is_ok();
         // The key is derived once.
         assert!(judged());
         let counted = allocation_counter::measure(|| assert!(judged()));

@@ -15,7 +15,7 @@ const LAST_SECOND: i64 = 253_402_300_799;
 
 /// What is left to the bearer after all caveats.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Limits<'a> {
+pub(crate) struct Restrictions<'a> {
     /// What every `allow` allows; nothing without one.
     pub(crate) ops: Ops,
     /// Checked to be a session id.
@@ -26,37 +26,40 @@ pub(crate) struct Limits<'a> {
     pub(crate) expires: Option<SystemTime>,
 }
 
-impl<'a> Limits<'a> {
+impl<'a> Restrictions<'a> {
     /// Reads all caveats of a token; the first that is not understood is the error.
     ///
     /// Values that contradict each other leave no operation.
-    pub(crate) fn read(caveats: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
-        let mut limits = Self::default();
+    pub(crate) fn parse(caveats: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
+        let mut restrictions = Self::default();
         let mut allowed: Option<Ops> = None;
         let mut contradiction = false;
         for caveat in caveats {
-            match Caveat::read(caveat).ok_or(caveat)? {
+            match Caveat::parse(caveat).ok_or(caveat)? {
                 Caveat::Allow(ops) => {
                     allowed = Some(allowed.map_or(ops, |before| before.intersect(ops)));
                 }
                 Caveat::Generation(value) => {
-                    contradiction |= declare(&mut limits.generation, value)
+                    contradiction |= declare(&mut restrictions.generation, value)
                 }
-                Caveat::Role(value) => contradiction |= declare(&mut limits.role, value),
-                Caveat::Session(value) => contradiction |= declare(&mut limits.session, value),
+                Caveat::Role(value) => contradiction |= declare(&mut restrictions.role, value),
+                Caveat::Session(value) => {
+                    contradiction |= declare(&mut restrictions.session, value)
+                }
                 Caveat::TimeBefore(end) => {
-                    limits.expires = Some(limits.expires.map_or(end, |before| before.min(end)));
+                    restrictions.expires =
+                        Some(restrictions.expires.map_or(end, |before| before.min(end)));
                 }
             }
         }
         if !contradiction {
-            limits.ops = allowed.unwrap_or_default();
+            restrictions.ops = allowed.unwrap_or_default();
         }
-        Ok(limits)
+        Ok(restrictions)
     }
 
     /// Returns the caveats that say the same.
-    pub(crate) fn print(&self) -> Vec<String> {
+    pub(crate) fn to_caveats(&self) -> Vec<String> {
         let mut caveats = vec![];
         let ops: Vec<_> = self.ops.iter().map(Op::as_str).collect();
         if !ops.is_empty() {
@@ -102,7 +105,7 @@ pub(crate) fn is_understood(text: &str) -> bool {
     let known = |ops: &str| ops.split(' ').all(|op| op.parse::<Op>().is_ok());
     match text.strip_prefix("allow") {
         Some(ops) => ops.strip_prefix(' ').is_some_and(known),
-        None => Caveat::read(text).is_some(),
+        None => Caveat::parse(text).is_some(),
     }
 }
 
@@ -116,24 +119,24 @@ enum Caveat<'a> {
 }
 
 impl<'a> Caveat<'a> {
-    fn read(text: &'a str) -> Option<Self> {
+    fn parse(text: &'a str) -> Option<Self> {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         match word {
             // An operation that is not known here is one that nobody asks for.
             "allow" => {
                 Some(Self::Allow(rest.split(' ').filter_map(|op| op.parse().ok()).collect()))
             }
-            "declared" => Self::read_declared(rest),
-            "time-before" => read_time(rest).map(Self::TimeBefore),
-            _ => read_time(text).map(Self::TimeBefore),
+            "declared" => Self::parse_declared(rest),
+            "time-before" => parse_time(rest).map(Self::TimeBefore),
+            _ => parse_time(text).map(Self::TimeBefore),
         }
     }
 
-    fn read_declared(text: &'a str) -> Option<Self> {
+    fn parse_declared(text: &'a str) -> Option<Self> {
         let (name, value) = text.split_once(' ')?;
         match name {
-            "generation" => read_number(value).map(Self::Generation),
-            "role" => read_role(value).map(Self::Role),
+            "generation" => parse_number(value).map(Self::Generation),
+            "role" => parse_role(value).map(Self::Role),
             "session" => SessionId::is(value).then_some(Self::Session(value)),
             _ => None,
         }
@@ -151,7 +154,7 @@ fn declare<T: PartialEq>(declared: &mut Option<T>, value: T) -> bool {
     }
 }
 
-fn read_role(text: &str) -> Option<Role> {
+fn parse_role(text: &str) -> Option<Role> {
     match text {
         "adb" => Some(Role::Adb),
         "control" => Some(Role::Control),
@@ -160,12 +163,12 @@ fn read_role(text: &str) -> Option<Role> {
     }
 }
 
-fn read_number(text: &str) -> Option<u64> {
+fn parse_number(text: &str) -> Option<u64> {
     // `parse` alone would also take a plus sign.
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-fn read_time(text: &str) -> Option<SystemTime> {
+fn parse_time(text: &str) -> Option<SystemTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
 }
 
@@ -185,8 +188,8 @@ mod tests {
 
     use super::*;
 
-    fn read<'a>(caveats: &[&'a str]) -> Option<Limits<'a>> {
-        Limits::read(caveats.iter().copied()).ok()
+    fn read<'a>(caveats: &[&'a str]) -> Option<Restrictions<'a>> {
+        Restrictions::parse(caveats.iter().copied()).ok()
     }
 
     fn ops(caveats: &[&str]) -> Vec<Op> {
@@ -277,7 +280,10 @@ mod tests {
 
     #[test]
     fn the_caveat_that_is_not_understood_is_the_one_named() {
-        assert_eq!(Limits::read(["allow session.read", "colour blue", "x"]), Err("colour blue"));
+        assert_eq!(
+            Restrictions::parse(["allow session.read", "colour blue", "x"]),
+            Err("colour blue")
+        );
     }
 
     #[test]
@@ -294,7 +300,9 @@ mod tests {
 
     #[test]
     fn an_expiry_that_cannot_be_written_is_brought_within_bounds() {
-        let written = |expires| Limits { expires: Some(expires), ..Limits::default() }.print();
+        let written = |expires| {
+            Restrictions { expires: Some(expires), ..Restrictions::default() }.to_caveats()
+        };
         let early = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
         assert_eq!(written(early), ["time-before 1970-01-01T00:00:00Z"]);
         let late = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
@@ -303,7 +311,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn limits_survive_their_caveats(
+        fn restrictions_survive_their_caveats(
             ops in prop::collection::btree_set(prop::sample::select(Op::ALL), 0..5),
             session in prop::option::of("[a-z0-9]{20}"),
             role in prop::option::of(prop::sample::select(&[Role::Adb, Role::Control, Role::View])),
@@ -312,9 +320,9 @@ mod tests {
         ) {
             let (ops, session) = (ops.into_iter().collect(), session.as_deref());
             let expires = expires.and_then(at);
-            let limits = Limits { ops, session, role, generation, expires };
-            let caveats = limits.print();
-            prop_assert_eq!(Limits::read(caveats.iter().map(String::as_str)), Ok(limits));
+            let restrictions = Restrictions { ops, session, role, generation, expires };
+            let caveats = restrictions.to_caveats();
+            prop_assert_eq!(Restrictions::parse(caveats.iter().map(String::as_str)), Ok(restrictions));
         }
 
         #[test]

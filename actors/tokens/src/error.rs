@@ -35,17 +35,17 @@ pub enum TokensError {
 }
 
 impl From<&SealedError> for TokensError {
-    fn from(trouble: &SealedError) -> Self {
-        match trouble {
-            SealedError::CannotUnseal { .. } => Self::CannotUnseal(trouble.sentence()),
-            _ => Self::NotReady(trouble.sentence()),
+    fn from(error: &SealedError) -> Self {
+        match error {
+            SealedError::CannotUnseal { .. } => Self::CannotUnseal(error.sentence()),
+            _ => Self::NotReady(error.sentence()),
         }
     }
 }
 
 impl From<SealedError> for TokensError {
-    fn from(trouble: SealedError) -> Self {
-        (&trouble).into()
+    fn from(error: SealedError) -> Self {
+        (&error).into()
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use stream_macaroon::{Macaroon, MacaroonError};
 
-use crate::caveats::Limits;
+use crate::caveats::Restrictions;
 use crate::identifier::Identifier;
 use crate::keyring::Keyring;
-use crate::revoked::Revoked;
-use crate::{Side, authority};
+use crate::revocation_list::RevocationList;
+use crate::{Service, authority};
 
 /// All that can be read in a token; what cannot is absent.
 #[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -30,7 +30,7 @@ pub struct Inspection {
 
 /// Why a token is not valid. The bearer is never told.
 #[derive(Debug, PartialEq, thiserror::Error)]
-pub(crate) enum Flaw<'a> {
+pub(crate) enum InvalidToken<'a> {
     #[error(transparent)]
     NoMacaroon(#[from] MacaroonError),
     #[error("it is for {0:?}, not for this service")]
@@ -60,20 +60,20 @@ pub fn explain(text: &str) -> Inspection {
 /// Returns what the text of a token says, and whether it is valid at `now`.
 pub(crate) fn inspect(
     keys: &Keyring,
-    revoked: &Revoked,
-    side: Side,
+    revoked: &RevocationList,
+    service: Service,
     text: &str,
     now: SystemTime,
 ) -> Inspection {
     let Ok(macaroon) = Macaroon::decode(text) else { return explain(text) };
-    let flaw = authority::judge(keys, revoked, side, &macaroon, now).err();
+    let flaw = authority::verify(keys, revoked, service, &macaroon, now).err();
     Inspection { flaw: flaw.map(|flaw| flaw.to_string()), ..read(&macaroon) }
 }
 
 fn read(macaroon: &Macaroon) -> Inspection {
     let identifier = Identifier::parse(macaroon.identifier());
     let caveats = macaroon.caveats();
-    let limits = Limits::read(caveats.iter().map(String::as_str)).unwrap_or_default();
+    let restrictions = Restrictions::parse(caveats.iter().map(String::as_str)).unwrap_or_default();
     let since = |end: SystemTime| end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Inspection {
         location: Some(macaroon.location().to_owned()),
@@ -82,7 +82,7 @@ fn read(macaroon: &Macaroon) -> Inspection {
         kind: identifier.map(|parts| parts.kind.to_string()),
         subject: identifier.map(|parts| parts.subject.to_owned()),
         caveats: caveats.to_vec(),
-        expires_at: limits.expires.map(|end| since(end).as_secs()),
+        expires_at: restrictions.expires.map(|end| since(end).as_secs()),
         flaw: None,
     }
 }

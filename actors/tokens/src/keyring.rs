@@ -1,4 +1,4 @@
-//! The root keys of one side: the newest that is in force signs, all of them verify.
+//! The root keys of one service: the newest that is in force signs, all of them verify.
 //!
 //! A key that a unit has not read yet must not sign what that unit verifies. So a new one comes into
 //! force a while after it is written, longer than any unit goes on without having read the record.

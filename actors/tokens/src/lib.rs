@@ -1,23 +1,23 @@
 //! The token authority: mints and verifies macaroons; the root keys never leave this crate.
 //!
-//! Owns the root keys of one side, agent or gateway, which all units of that side share, and what is
+//! Owns the root keys of one service, agent or gateway, which all its units share, and what is
 //! revoked on both. Asked by `sessions`, `api` and `gateway`; asks the bridge for the sealed keys
 //! and the revocations. Until it has them, and again when it has read neither for a minute, every
 //! question is answered [`TokensError::NotReady`], never that a token is bad. A restart loses
 //! nothing: what was read outlives it.
 
 mod actor;
+mod admin;
+mod admin_handlers;
 mod attenuate;
 mod authority;
 mod caveats;
-mod desk;
 mod error;
 mod identifier;
 mod inspect;
 mod keyring;
-mod latest;
-mod operator;
-mod revoked;
+mod leased;
+mod revocation_list;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -33,16 +33,16 @@ use stream_protocol::{Op, Role, SessionId, TokenKind};
 use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
 use zeroize::Zeroizing;
 
+pub use admin::{Created, Request};
 pub use attenuate::{AttenuateError, attenuate};
-pub use desk::{Created, Request};
 pub use error::TokensError;
 pub use inspect::{Inspection, explain};
-pub use revoked::{Revocation, socket_of_account};
+pub use revocation_list::{Revocation, socket_of_account};
 
-use actor::{Actor, Kept, MintAgain, Renew};
+use actor::{Actor, MintWithId, Renew, SharedState};
+use admin_handlers::{Inspect, Keys, Retire, Revoke, Rotate, Unrevoke};
 use caveats::Ops;
 use identifier::Identifier;
-use operator::{Inspect, Keys, Pardon, Retire, Revoke, Rotate};
 
 /// How long before a new root key signs: longer than any unit goes on without reading the keys, and
 /// as long again for clocks that differ.
@@ -55,7 +55,7 @@ const LEARN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// File with the key under which the units of this side seal the root keys in NATS, and those
+    /// File with the key under which the units of this service seal the root keys in NATS, and those
     /// of TLS session tickets; text of at least 32 bytes, the same on all nodes.
     pub sealing_key: PathBuf,
     /// File with the first root key, text of at least 64 bytes. Used once, by the first unit that
@@ -75,13 +75,13 @@ impl Config {
 
 /// Which of the two services this is: tokens of one mean nothing to the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Side {
+pub enum Service {
     Agent,
     Gateway,
 }
 
-impl Side {
-    /// The location in every token of this side.
+impl Service {
+    /// The location in every token of this service.
     pub fn location(self) -> &'static str {
         match self {
             Self::Agent => "anbox-stream-agent",
@@ -89,7 +89,7 @@ impl Side {
         }
     }
 
-    /// The record that holds the root keys of this side.
+    /// The record that holds the root keys of this service.
     fn record(self) -> &'static str {
         match self {
             Self::Agent => "agent.root",
@@ -172,7 +172,7 @@ pub enum KeyState {
 #[derive(Clone)]
 pub struct Tokens {
     mailbox: Mailbox<Actor>,
-    kept: Kept,
+    shared: SharedState,
 }
 
 impl Tokens {
@@ -180,32 +180,32 @@ impl Tokens {
     /// empty, short or unreadable, or the sealing key is missing.
     pub fn start(
         config: Config,
-        side: Side,
+        service: Service,
         bridge: Bridge,
         supervisor: &Supervisor,
     ) -> Result<Self, TokensError> {
         config.check()?;
         let seal = Arc::new(Seal::load(&config.sealing_key)?);
-        Ok(Self::start_with(Kept::default(), seal, config, side, bridge, supervisor))
+        Ok(Self::start_with(SharedState::default(), seal, config, service, bridge, supervisor))
     }
 
     fn start_with(
-        kept: Kept,
+        shared: SharedState,
         seal: Arc<Seal>,
         config: Config,
-        side: Side,
+        service: Service,
         bridge: Bridge,
         supervisor: &Supervisor,
     ) -> Self {
-        let known = kept.clone();
+        let known = shared.clone();
         let factory = move || {
             let (config, bridge) = (config.clone(), bridge.clone());
-            Actor::new(config, side, bridge, Arc::clone(&seal), known.clone())
+            Actor::new(config, service, bridge, Arc::clone(&seal), known.clone())
         };
         let (restart, limits) = (RestartPolicy::default(), Limits::default());
         Self {
             mailbox: supervisor.spawn("tokens", Mode::CancelOnRestart, restart, limits, factory),
-            kept,
+            shared,
         }
     }
 
@@ -216,8 +216,8 @@ impl Tokens {
     }
 
     /// Returns another token with the id of an earlier one: what revokes one revokes both.
-    pub async fn mint_again(&self, id: &str, mint: Mint) -> Result<Minted, TokensError> {
-        self.mailbox.ask(MintAgain { id: id.to_owned(), mint }).await?
+    pub async fn mint_with_id(&self, id: &str, mint: Mint) -> Result<Minted, TokensError> {
+        self.mailbox.ask(MintWithId { id: id.to_owned(), mint }).await?
     }
 
     /// Returns a token that allows what the one of `claims` does, but until `expires`, and that is
@@ -238,7 +238,7 @@ impl Tokens {
         op: Op,
         session: Option<&SessionId>,
     ) -> Result<Claims, TokensError> {
-        self.kept.first_read().await;
+        self.shared.first_read().await;
         // Read here, so that a text of any length goes no further.
         let macaroon = Macaroon::decode(token).ok();
         self.mailbox.ask(Verify { macaroon, op, session: session.cloned() }).await?
@@ -249,7 +249,7 @@ impl Tokens {
         let Claims { id, kind, subject, session, .. } = claims;
         let identifier = Identifier { kid: "", id, kind: *kind, subject };
         let session = session.as_ref().map(SessionId::as_str);
-        self.kept.revoked.wait_for(|revoked| revoked.covers(&identifier, session)).await;
+        self.shared.revoked.wait_for(|revoked| revoked.covers(&identifier, session)).await;
     }
 
     /// Revokes tokens on all units, within a second where NATS is connected. `until` is when the
@@ -260,27 +260,27 @@ impl Tokens {
         revocation: Revocation,
         until: Option<SystemTime>,
     ) -> Result<(), TokensError> {
-        let life = revoked::lifetime(until, SystemTime::now());
+        let life = revocation_list::record_ttl(until, SystemTime::now());
         self.mailbox.ask(Revoke { revocation: revocation.clone(), life }).await??;
         // So that who has revoked a token does not meet it here again. Units that cannot learn it
         // refuse every token soon.
-        let learnt = self.kept.revoked.wait_for(|revoked| revoked.has(&revocation));
+        let learnt = self.shared.revoked.wait_for(|revoked| revoked.has(&revocation));
         let _ = tokio::time::timeout(LEARN, learnt).await;
         Ok(())
     }
 
     /// Revokes all tokens bound to a session that has ended. It is remembered nearly as long as the
-    /// session's document stays, which is an hour, or, if it is `kept`, until a pardon; what the
+    /// session's document stays, which is an hour, or, if it is `kept`, until it is unrevoked; what the
     /// tokens opened is gone with that.
     pub async fn session_ended(&self, id: &SessionId, kept: bool) -> Result<(), TokensError> {
         let revocation = Revocation::Session(id.clone());
-        let life = (!kept).then_some(revoked::ENDED);
+        let life = (!kept).then_some(revocation_list::ENDED_SESSION_TTL);
         self.mailbox.ask(Revoke { revocation, life }).await?
     }
 
     /// Takes a revocation back, on all units within about a minute.
-    pub async fn pardon(&self, revocation: Revocation) -> Result<(), TokensError> {
-        self.mailbox.ask(Pardon(revocation)).await?
+    pub async fn unrevoke(&self, revocation: Revocation) -> Result<(), TokensError> {
+        self.mailbox.ask(Unrevoke(revocation)).await?
     }
 
     /// Adds a root key that signs all new tokens from `lead` on; the others go on verifying.

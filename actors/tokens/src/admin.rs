@@ -22,8 +22,8 @@ pub enum Request {
     /// Answers a list of [`KeyInfo`](crate::KeyInfo).
     #[serde(rename = "token.keys")]
     Keys {},
-    #[serde(rename = "token.pardon")]
-    Pardon { what: Revocation },
+    #[serde(rename = "token.unrevoke", alias = "token.pardon")]
+    Unrevoke { what: Revocation },
     #[serde(rename = "token.retire")]
     Retire { kid: String },
     #[serde(rename = "token.revoke")]
@@ -40,7 +40,7 @@ impl fmt::Debug for Request {
             Self::Create { .. } => "Create",
             Self::Inspect { .. } => "Inspect",
             Self::Keys {} => "Keys",
-            Self::Pardon { .. } => "Pardon",
+            Self::Unrevoke { .. } => "Unrevoke",
             Self::Retire { .. } => "Retire",
             Self::Revoke { .. } => "Revoke",
             Self::Rotate { .. } => "Rotate",
@@ -59,7 +59,7 @@ pub struct Created {
 impl Tokens {
     /// Does what an operator asks, or says why not.
     pub async fn answer(self, request: Request) -> Result<Value, Refusal> {
-        self.obey(request).await.map_err(|error| {
+        self.handle(request).await.map_err(|error| {
             let code = match error {
                 TokensError::Refused(_) | TokensError::Unmintable(_) => Code::Malformed,
                 _ => Code::Unavailable,
@@ -68,7 +68,7 @@ impl Tokens {
         })
     }
 
-    async fn obey(&self, request: Request) -> Result<Value, TokensError> {
+    async fn handle(&self, request: Request) -> Result<Value, TokensError> {
         let at = |second| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(second));
         Ok(match request {
             Request::Create { scope, subject, expires_at } => {
@@ -84,8 +84,8 @@ impl Tokens {
             }
             Request::Inspect { token } => json!(self.inspect(&token).await?),
             Request::Keys {} => json!(self.keys().await?),
-            Request::Pardon { what } => {
-                self.pardon(what).await?;
+            Request::Unrevoke { what } => {
+                self.unrevoke(what).await?;
                 json!({})
             }
             Request::Retire { kid } => {

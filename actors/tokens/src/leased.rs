@@ -11,19 +11,19 @@ const LEASE: Duration = Duration::from_secs(50);
 
 /// The value that was read last. Outlives a crash of the actor, which so needs no NATS.
 #[derive(Debug)]
-pub(crate) struct Latest<T>(Arc<watch::Sender<Option<Read<T>>>>);
+pub(crate) struct Leased<T>(Arc<watch::Sender<Option<Value<T>>>>);
 
 #[derive(Debug)]
-struct Read<T> {
+struct Value<T> {
     value: Arc<T>,
     at: Instant,
 }
 
-impl<T> Latest<T> {
+impl<T> Leased<T> {
     /// The value, unless there is none or it is too old at `now`.
     pub(crate) fn get(&self, now: Instant) -> Option<Arc<T>> {
         let read = self.0.borrow();
-        let Read { value, at } = read.as_ref()?;
+        let Value { value, at } = read.as_ref()?;
         (now.saturating_duration_since(*at) < LEASE).then(|| Arc::clone(value))
     }
 
@@ -32,24 +32,24 @@ impl<T> Latest<T> {
     }
 
     pub(crate) fn set(&self, value: Arc<T>, at: Instant) {
-        self.0.send_replace(Some(Read { value, at }));
+        self.0.send_replace(Some(Value { value, at }));
     }
 
     /// Returns as soon as there is a value for which `found` holds.
     pub(crate) async fn wait_for(&self, found: impl Fn(&T) -> bool) {
-        let holds = |read: &Option<Read<T>>| read.as_ref().is_some_and(|read| found(&read.value));
+        let holds = |read: &Option<Value<T>>| read.as_ref().is_some_and(|read| found(&read.value));
         // The sender lives as long as this.
         let _ = self.0.subscribe().wait_for(holds).await;
     }
 }
 
-impl<T> Clone for Latest<T> {
+impl<T> Clone for Leased<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<T> Default for Latest<T> {
+impl<T> Default for Leased<T> {
     fn default() -> Self {
         Self(Arc::new(watch::Sender::new(None)))
     }
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn what_was_read_counts_until_its_lease_is_over() {
-        let (latest, now) = (Latest::default(), Instant::now());
+        let (latest, now) = (Leased::default(), Instant::now());
         assert_eq!(latest.get(now), None);
         latest.set(Arc::new(7), now);
         assert_eq!(latest.get(now + LEASE - Duration::from_secs(1)).as_deref(), Some(&7));

@@ -12,18 +12,19 @@ use stream_protocol::{SessionId, TokenKind};
 
 use crate::identifier::{ID_LENGTH, Identifier, is_base64url, is_subject};
 
-/// How often all is read anew: what was pardoned or has outlived its tokens is dropped then.
-const WHOLE: Duration = Duration::from_secs(60);
+/// How often all is read anew: what was unrevoked or has outlived its tokens is dropped then.
+const FULL_RELOAD: Duration = Duration::from_secs(60);
 
 /// How far clocks may be apart: a record stays so much longer than the tokens it is about.
-const CLOCKS: Duration = Duration::from_secs(3600);
+const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 
 /// A record that would stay for so long may as well stay for ever.
-const FOR_EVER: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
+const MAX_TTL: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 
 /// How long the tokens of a session that has ended stay revoked. Its document stays for an hour;
 /// after that a session of the same id may begin, which every unit must know to be another by then.
-pub(crate) const ENDED: Duration = Duration::from_secs(3600 - 2 * WHOLE.as_secs());
+pub(crate) const ENDED_SESSION_TTL: Duration =
+    Duration::from_secs(3600 - 2 * FULL_RELOAD.as_secs());
 
 /// What an operator can revoke.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -75,14 +76,14 @@ pub(crate) struct Record {
 }
 
 /// How long the record of tokens that end at `until` must stay; `None` is for ever.
-pub(crate) fn lifetime(until: Option<SystemTime>, now: SystemTime) -> Option<Duration> {
+pub(crate) fn record_ttl(until: Option<SystemTime>, now: SystemTime) -> Option<Duration> {
     let left = until?.duration_since(now).unwrap_or_default();
-    Some(left + CLOCKS).filter(|life| *life < FOR_EVER)
+    Some(left + CLOCK_SKEW).filter(|life| *life < MAX_TTL)
 }
 
 /// All that is revoked. Copied whenever there is more, so what it holds thousands of is flat.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Revoked {
+pub(crate) struct RevocationList {
     accounts: HashSet<String>,
     sessions: HashSet<[u8; SESSION_LENGTH]>,
     tokens: HashSet<[u8; ID_LENGTH]>,
@@ -95,7 +96,7 @@ fn holds<const N: usize>(ids: &HashSet<[u8; N]>, id: &str) -> bool {
     id.as_bytes().try_into().is_ok_and(|id: [u8; N]| ids.contains(&id))
 }
 
-impl Revoked {
+impl RevocationList {
     /// Whether a token with this identifier, bound to this session, is revoked.
     pub(crate) fn covers(&self, identifier: &Identifier<'_>, session: Option<&str>) -> bool {
         let account = match identifier.kind {
@@ -139,40 +140,40 @@ impl Revoked {
 /// How far the bucket has been read. Outlives a crash of the actor, which so reads on: all anew may
 /// take longer than an actor lives that fails again and again.
 #[derive(Clone, Default)]
-pub(crate) struct Place(Arc<Mutex<Progress>>);
+pub(crate) struct ReadState(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
-struct Progress {
+struct Inner {
     /// Of the store that was read.
     standing: Option<Standing>,
-    known: Part,
+    known: Snapshot,
     /// When all of it was read.
     whole: Option<Instant>,
     /// All anew, as far as that has been read.
-    anew: Option<Part>,
+    anew: Option<Snapshot>,
 }
 
 /// What the records up to a revision revoke.
 #[derive(Default)]
-struct Part {
-    revoked: Revoked,
+struct Snapshot {
+    revoked: RevocationList,
     last: u64,
 }
 
-impl Progress {
+impl Inner {
     /// The revision after which to read on; 0 for all, as when it may be another store.
     fn begin(&mut self, standing: Standing, now: Instant) -> u64 {
         if self.standing != Some(standing) {
             *self = Self { standing: Some(standing), ..Self::default() };
         }
-        let is_fresh = |at| now.saturating_duration_since(at) < WHOLE;
+        let is_fresh = |at| now.saturating_duration_since(at) < FULL_RELOAD;
         if !self.whole.is_some_and(is_fresh) {
             self.anew.get_or_insert_default();
         }
         self.part().last
     }
 
-    fn part(&mut self) -> &mut Part {
+    fn part(&mut self) -> &mut Snapshot {
         self.anew.as_mut().unwrap_or(&mut self.known)
     }
 
@@ -184,7 +185,7 @@ impl Progress {
     }
 
     /// Notes that there are no more records now.
-    fn end(&mut self, now: Instant) -> Arc<Revoked> {
+    fn end(&mut self, now: Instant) -> Arc<RevocationList> {
         if let Some(anew) = self.anew.take() {
             (self.known, self.whole) = (anew, Some(now));
         }
@@ -196,10 +197,10 @@ impl Progress {
 /// Never ends.
 pub(crate) async fn follow(
     bridge: &Bridge,
-    place: &Place,
-    tell: impl Fn(Result<Arc<Revoked>, BridgeError>),
+    read_state: &ReadState,
+    tell: impl Fn(Result<Arc<RevocationList>, BridgeError>),
 ) {
-    let progress = || locked(&place.0);
+    let progress = || locked(&read_state.0);
     let read = async || {
         let standing = bridge.standing(Bucket::Revoked).await?;
         let after = progress().begin(standing, Instant::now());
@@ -216,7 +217,7 @@ pub(crate) async fn follow(
     bridge.watch(Bucket::Revoked, ">", look).await;
 }
 
-fn locked(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
+fn locked(progress: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
     progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -237,8 +238,8 @@ fn unescape(name: &str) -> String {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) fn of(revocations: &[Revocation]) -> Revoked {
-        let mut revoked = Revoked::default();
+    pub(crate) fn of(revocations: &[Revocation]) -> RevocationList {
+        let mut revoked = RevocationList::default();
         revocations.iter().for_each(|one| revoked.add(&one.key().expect("a key")));
         revoked
     }
@@ -253,54 +254,54 @@ pub(crate) mod tests {
         Revocation::Token(format!("token_number_{n:03}"))
     }
 
-    fn add(place: &Place, numbers: &[u64]) {
-        let mut progress = locked(&place.0);
+    fn add(read_state: &ReadState, numbers: &[u64]) {
+        let mut progress = locked(&read_state.0);
         numbers.iter().for_each(|n| progress.add(&number(*n).key().unwrap(), *n));
     }
 
     #[test]
     fn who_follows_after_a_crash_reads_on_and_all_anew_when_that_is_due() {
-        let (place, now) = (Place::default(), Instant::now());
+        let (read_state, now) = (ReadState::default(), Instant::now());
         let standing = Standing { born: 7, reached: now };
-        assert_eq!(locked(&place.0).begin(standing, now), 0);
-        add(&place, &[7, 9]);
-        locked(&place.0).end(now);
-        let rebuilt = place.clone();
+        assert_eq!(locked(&read_state.0).begin(standing, now), 0);
+        add(&read_state, &[7, 9]);
+        locked(&read_state.0).end(now);
+        let rebuilt = read_state.clone();
         assert_eq!(locked(&rebuilt.0).begin(standing, now), 9);
         add(&rebuilt, &[12]);
         let revoked = locked(&rebuilt.0).end(now);
         assert!([7, 9, 12].iter().all(|n| revoked.has(&number(*n))));
-        assert_eq!(locked(&place.0).begin(standing, now), 12);
+        assert_eq!(locked(&read_state.0).begin(standing, now), 12);
 
-        let due = now + WHOLE;
-        assert_eq!(locked(&place.0).begin(standing, due), 0);
-        add(&place, &[12]);
-        let revoked = locked(&place.0).end(due);
+        let due = now + FULL_RELOAD;
+        assert_eq!(locked(&read_state.0).begin(standing, due), 0);
+        add(&read_state, &[12]);
+        let revoked = locked(&read_state.0).end(due);
         assert!(
             !revoked.has(&number(7)) && revoked.has(&number(12)),
-            "what was pardoned is dropped"
+            "what was unrevoked is dropped"
         );
-        assert_eq!(locked(&place.0).begin(standing, due), 12);
+        assert_eq!(locked(&read_state.0).begin(standing, due), 12);
     }
 
     #[test]
     fn a_long_read_goes_on_after_failures_but_not_in_what_may_be_another_store() {
-        let (place, now) = (Place::default(), Instant::now());
+        let (read_state, now) = (ReadState::default(), Instant::now());
         let standing = Standing { born: 7, reached: now };
-        locked(&place.0).begin(standing, now);
-        add(&place, &[1, 2]);
-        assert_eq!(locked(&place.0).begin(standing, now), 2, "it had not come to the end");
-        add(&place, &[3]);
-        let revoked = locked(&place.0).end(now);
+        locked(&read_state.0).begin(standing, now);
+        add(&read_state, &[1, 2]);
+        assert_eq!(locked(&read_state.0).begin(standing, now), 2, "it had not come to the end");
+        add(&read_state, &[3]);
+        let revoked = locked(&read_state.0).end(now);
         assert!([1, 2, 3].iter().all(|n| revoked.has(&number(*n))));
 
         let another = Standing { born: 8, ..standing };
-        let again = Standing { reached: now + WHOLE, ..another };
+        let again = Standing { reached: now + FULL_RELOAD, ..another };
         for standing in [another, again] {
-            assert_eq!(locked(&place.0).begin(standing, now), 0);
-            add(&place, &[1]);
+            assert_eq!(locked(&read_state.0).begin(standing, now), 0);
+            add(&read_state, &[1]);
         }
-        let revoked = locked(&place.0).end(now);
+        let revoked = locked(&read_state.0).end(now);
         assert!(revoked.has(&number(1)) && !revoked.has(&number(2)));
     }
 
@@ -340,9 +341,13 @@ pub(crate) mod tests {
     #[test]
     fn a_record_outlives_its_tokens_but_not_by_years() {
         let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        assert_eq!(lifetime(None, at(0)), None);
-        assert_eq!(lifetime(Some(at(100)), at(40)), Some(CLOCKS + Duration::from_secs(60)));
-        assert_eq!(lifetime(Some(at(100)), at(400)), Some(CLOCKS), "ended, but not on every clock");
-        assert_eq!(lifetime(Some(at(1 << 40)), at(0)), None);
+        assert_eq!(record_ttl(None, at(0)), None);
+        assert_eq!(record_ttl(Some(at(100)), at(40)), Some(CLOCK_SKEW + Duration::from_secs(60)));
+        assert_eq!(
+            record_ttl(Some(at(100)), at(400)),
+            Some(CLOCK_SKEW),
+            "ended, but not on every clock"
+        );
+        assert_eq!(record_ttl(Some(at(1 << 40)), at(0)), None);
     }
 }

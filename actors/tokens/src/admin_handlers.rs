@@ -9,10 +9,10 @@ use stream_protocol::subjects::Bucket;
 use stream_supervisor::{Context, Handler, Reply};
 use zeroize::Zeroizing;
 
-use crate::actor::{Actor, Loaded};
+use crate::actor::{Actor, KeysRead};
 use crate::inspect::inspect;
 use crate::keyring::{Keyring, RootKey};
-use crate::revoked::Record;
+use crate::revocation_list::Record;
 use crate::{Inspection, KeyInfo, Revocation, TokensError};
 
 /// Revokes tokens.
@@ -27,7 +27,7 @@ pub(crate) struct Revoke {
 /// Takes a revocation back.
 #[derive(Message)]
 #[rtype(result = "Result<(), TokensError>")]
-pub(crate) struct Pardon(pub(crate) Revocation);
+pub(crate) struct Unrevoke(pub(crate) Revocation);
 
 /// Adds a root key.
 #[derive(Message)]
@@ -63,10 +63,10 @@ impl Actor {
         edit: impl Fn(&mut Keyring) -> Result<(), TokensError> + 'static,
     ) -> impl Future<Output = Result<Arc<Keyring>, TokensError>> + 'static {
         let (bridge, seal, ctx) = (self.bridge.clone(), Arc::clone(&self.seal), ctx.clone());
-        let (name, state) = (self.side.record(), self.config.state.clone());
+        let (name, state) = (self.service.record(), self.config.state.clone());
         async move {
             let keys = Arc::new(change_sealed(&bridge, &seal, name, &state, edit).await?);
-            ctx.tell(Loaded(Ok(Arc::clone(&keys))));
+            ctx.tell(KeysRead(Ok(Arc::clone(&keys))));
             Ok(keys)
         }
     }
@@ -90,16 +90,16 @@ impl Handler<Revoke> for Actor {
     }
 }
 
-impl Handler<Pardon> for Actor {
+impl Handler<Unrevoke> for Actor {
     fn handle(
         &mut self,
-        Pardon(revocation): &Pardon,
+        Unrevoke(revocation): &Unrevoke,
         _: &Context<Self>,
     ) -> Reply<Result<(), TokensError>> {
         let (bridge, revocation) = (self.bridge.clone(), revocation.clone());
         Reply::later(async move {
             bridge.remove(Bucket::Revoked, &key(&revocation)?).await?;
-            log::info!("tokens: pardoned {revocation}");
+            log::info!("tokens: unrevoked {revocation}");
             Ok(())
         })
     }
@@ -151,7 +151,7 @@ impl Handler<Inspect> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<Inspection, TokensError>> {
         let inspection = self.known().map(|(keys, revoked)| {
-            inspect(&keys, &revoked, self.side, &ask.token, SystemTime::now())
+            inspect(&keys, &revoked, self.service, &ask.token, SystemTime::now())
         });
         inspection.into()
     }
