@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 use stream_admin::{Client, moment};
 use stream_protocol::{Ask, IceServer, SessionId};
-use stream_turn::{Request, Rotated, Row};
+use stream_turn::{ProbeRow, Request, Rotated};
 
 use crate::operator::{Door, ask};
 
@@ -80,7 +80,7 @@ impl Turn {
                 print_servers(servers);
             }
             Self::Probe { door } => {
-                let rows: Vec<Row> = answer(&client(door)?, &Request::Probe {})?;
+                let rows: Vec<ProbeRow> = answer(&client(door)?, &Request::Probe {})?;
                 print_table(&rows);
             }
             Self::Drain { relay: Relay { server, door } } => {
@@ -118,16 +118,16 @@ fn print_servers(servers: Vec<IceServer>) {
     }
 }
 
-fn print_table(rows: &[Row]) {
+fn print_table(rows: &[ProbeRow]) {
     let time = |time: &Result<u64, String>| match time {
         Ok(micros) => format!("{}.{:03} ms", micros / 1000, micros % 1000),
         Err(why) => why.clone(),
     };
     let heads = ["POOL", "SERVER", "VERDICT", "OVER", "BINDING", "ALLOCATE"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
-        let Row { pool, server, way, binding, allocate, verdict } = row;
+        let ProbeRow { pool, server, transport, binding, allocate, state } = row;
         let [binding, allocate] = [binding, allocate].map(time);
-        [pool.clone(), server.clone(), verdict.clone(), way.clone(), binding, allocate]
+        [pool.clone(), server.clone(), state.clone(), transport.clone(), binding, allocate]
     });
     let lines: Vec<_> = std::iter::once(heads).chain(cells).collect();
     let width = |at: usize| lines.iter().map(|line| line[at].len()).max().unwrap_or(0);

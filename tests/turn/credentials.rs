@@ -9,7 +9,7 @@ use stream_agent::dev::stack::{Options, Stack};
 use stream_bridge::BridgeError;
 use stream_protocol::{IceServer, SessionId};
 use stream_supervisor::Supervisor;
-use stream_turn::{Side, Signer};
+use stream_turn::{Peer, Signer};
 use tokio::process::Command;
 
 use crate::relays::{POOL, Relays, Shared, bridge, can_relay, credential, now};
@@ -22,19 +22,19 @@ fn a_minted_credential_relays_and_no_other_does() {
         let relay = &bench.relays[0];
         let session = SessionId::random();
         let mut passwords = BTreeSet::new();
-        for side in [Side::Client, Side::Instance] {
-            let servers = bench.turn.issue(&session, side, "").await?;
+        for peer in [Peer::Client, Peer::Instance] {
+            let servers = bench.turn.issue(&session, peer, "").await?;
             let (username, password) = credential(&servers[0])?;
-            assert!(can_relay(relay, &username, &password).await?, "{side:?}");
+            assert!(can_relay(relay, &username, &password).await?, "{peer:?}");
             let changed = format!("9{username}");
             assert!(!can_relay(relay, &changed, &password).await?, "a longer life, as it says");
             passwords.insert(password);
         }
-        assert_eq!(passwords.len(), 2, "each side has its own");
+        assert_eq!(passwords.len(), 2, "each peer has its own");
 
-        let expired = Signer::new(&bench.secret).session(&session, Side::Client, now() - 1);
+        let expired = Signer::new(&bench.secret).session(&session, Peer::Client, now() - 1);
         assert!(!can_relay(relay, &expired.username, &expired.password).await?, "expired");
-        let wrong = Signer::new(&"x".repeat(64)).session(&session, Side::Client, now() + 60);
+        let wrong = Signer::new(&"x".repeat(64)).session(&session, Peer::Client, now() + 60);
         assert!(!can_relay(relay, &wrong.username, &wrong.password).await?, "another secret");
         Ok(())
     });

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Context;
 use stream_agent::dev::coturn::Coturn;
 use stream_agent::dev::keys::KeyStore;
-use stream_turn::{ProbeError, Request, TurnError, Verdict};
+use stream_turn::{ProbeError, RelayState, Request, TurnError};
 
 use crate::relays::{PROBE, Relays};
 use crate::support::{eventually, flow};
@@ -25,8 +25,8 @@ fn a_relay_that_dies_or_hangs_is_withheld_and_comes_back_and_the_list_is_never_e
         bench.relays[1].process().suspend()?;
         assert!(bench.until(1, false).await? <= 2 * PROBE, "hanging");
         let table = bench.turn.probe().await?;
-        assert!(table[1].answered.binding.is_err() && table[1].verdict == Verdict::Withheld);
-        assert!(table[2].answered.allocate.is_ok() && table[2].verdict == Verdict::Good);
+        assert!(table[1].timings.binding.is_err() && table[1].state == RelayState::Withheld);
+        assert!(table[2].timings.allocate.is_ok() && table[2].state == RelayState::Healthy);
         bench.relays[1].process().wake()?;
         assert!(bench.until(1, true).await? <= 3 * PROBE, "awake");
 
@@ -61,9 +61,9 @@ fn a_relay_is_probed_inside_tls_too_and_withheld_when_its_certificate_is_a_stran
 
         let bench = Relays::start_with_tls(relay.pair.clone(), relay.authority).await?;
         let probed = bench.turn.probe().await?;
-        assert_eq!(probed.iter().map(|row| row.way).collect::<Vec<_>>(), ["udp", "tls"]);
+        assert_eq!(probed.iter().map(|row| row.transport).collect::<Vec<_>>(), ["udp", "tls"]);
         for row in &probed {
-            assert!(row.answered.binding.is_ok() && row.answered.allocate.is_ok(), "{row:?}");
+            assert!(row.timings.binding.is_ok() && row.timings.allocate.is_ok(), "{row:?}");
         }
         bench.turn.relays().await?;
         let tls_url = bench.relays[0].tls_url().context("a way inside TLS")?;
@@ -71,16 +71,16 @@ fn a_relay_is_probed_inside_tls_too_and_withheld_when_its_certificate_is_a_stran
 
         let bench = Relays::start_with_tls(relay.pair, stranger.authority).await?;
         let probed = bench.turn.probe().await?;
-        assert!(probed[0].answered.allocate.is_ok(), "{:?}", probed[0]);
+        assert!(probed[0].timings.allocate.is_ok(), "{:?}", probed[0]);
         let refused = |end: &Result<_, ProbeError>| matches!(end, Err(ProbeError::Tls(_)));
-        let inside = &probed[1].answered;
+        let inside = &probed[1].timings;
         assert!(refused(&inside.binding) && refused(&inside.allocate), "{inside:?}");
         let shown = bench.turn.clone().answer(Request::Probe {}).await?;
         let why = "TLS with it fails: invalid peer certificate: UnknownIssuer";
         assert_eq!((&shown[1]["way"], &shown[1]["allocate"]["Err"]), (&"tls".into(), &why.into()));
         let trouble = async || Ok(bench.turn.relays().await.err());
         assert!(eventually("in trouble", trouble).await?.to_string().contains("as the least bad"));
-        assert_eq!(bench.turn.probe().await?[1].verdict, Verdict::Withheld);
+        assert_eq!(bench.turn.probe().await?[1].state, RelayState::Withheld);
         Ok(())
     });
 }

@@ -13,7 +13,7 @@ use stream_bridge::{Bridge, SealedError, change_sealed};
 use stream_pki::{Seal, random_text};
 use stream_protocol::{IceServer, SessionId};
 use stream_supervisor::Supervisor;
-use stream_turn::{Config, Server, Side, Turn};
+use stream_turn::{Config, Peer, Server, Turn};
 use tokio::process::Command;
 
 use crate::support::{PATIENCE, eventually};
@@ -86,7 +86,7 @@ impl Relays {
     }
 
     pub(crate) async fn issue(&self) -> anyhow::Result<Vec<IceServer>> {
-        Ok(self.turn.issue(&SessionId::random(), Side::Client, "").await?)
+        Ok(self.turn.issue(&SessionId::random(), Peer::Client, "").await?)
     }
 
     /// The numbers of the relays in a new list.

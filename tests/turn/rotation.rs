@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures_util::future::try_join_all;
 use stream_protocol::{IceServer, SessionId};
-use stream_turn::{Credential, Rotation, Side, Signer, Turn, TurnError, try_relay};
+use stream_turn::{Credential, Peer, Rotation, Signer, Turn, TurnError, probe_relay};
 
 use crate::relays::{POOL, Relays, can_relay, credential, now, refusals};
 use crate::support::{PATIENCE, eventually, flow};
@@ -39,14 +39,14 @@ impl NewSessions<'_> {
         // address and port meanwhile (437), whatever the credential.
         let mut address = u32::from(Ipv4Addr::new(127, 1, 0, 0));
         loop {
-            let servers = self.turn.issue(&SessionId::random(), Side::Client, "").await?;
+            let servers = self.turn.issue(&SessionId::random(), Peer::Client, "").await?;
             anyhow::ensure!(servers.len() == self.relays, "a relay is missing");
             address += 1;
             for server in &servers {
                 let (username, password) = credential(server)?;
                 let credential = Credential { username, password };
                 let from = Ipv4Addr::from_bits(address);
-                try_relay(&server.urls[0], &credential, from.into(), PATIENCE).await?;
+                probe_relay(&server.urls[0], &credential, from.into(), PATIENCE).await?;
             }
             self.users.borrow_mut().push(credential(&servers[0])?.0);
             // A steady stream, not a flood.
@@ -70,7 +70,7 @@ fn is_signed_by(
 ) -> anyhow::Result<bool> {
     let (username, password) = credential(&servers[0])?;
     let expiry = username.split(':').next().context("an expiry")?.parse()?;
-    Ok(signer.session(session, Side::Client, expiry).password == password)
+    Ok(signer.session(session, Peer::Client, expiry).password == password)
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_new_secret_takes_over_without_a_refused_session() {
             assert_eq!(same.reveal(), secret.reveal());
             let named: Vec<_> = refusals.iter().map(|refusal| refusal.server.as_str()).collect();
             assert_eq!(named, [relays[2].url()]);
-            let servers = turn.issue(&session, Side::Client, "").await?;
+            let servers = turn.issue(&session, Peer::Client, "").await?;
             assert!(is_signed_by(&old, &session, &servers)?, "not proven on all relays");
             sessions.some_more().await?;
 
@@ -120,7 +120,7 @@ fn a_new_secret_takes_over_without_a_refused_session() {
             assert_eq!(users.iter().find(refused), None, "a session without an allocation");
         }
         let signer = Signer::new(&new);
-        let servers = turn.issue(&session, Side::Client, "").await?;
+        let servers = turn.issue(&session, Peer::Client, "").await?;
         assert!(is_signed_by(&signer, &session, &servers)?, "proven on all relays");
 
         assert!(matches!(turn.rotate(POOL).await, Err(TurnError::Refused(_))), "two are live");
@@ -138,7 +138,7 @@ fn a_new_secret_takes_over_without_a_refused_session() {
         let all: Vec<_> = bench.relays.iter().map(|relay| relay.url()).collect();
         assert_eq!(still_on.await?, all, "the relays accept it");
 
-        let before = old.session(&session, Side::Client, now() + 60);
+        let before = old.session(&session, Peer::Client, now() + 60);
         assert!(can_relay(&bench.relays[0], &before.username, &before.password).await?);
         for relay in &mut bench.relays {
             relay.restart(&[&new])?;
@@ -148,7 +148,7 @@ fn a_new_secret_takes_over_without_a_refused_session() {
             matches!(turn.retire(POOL).await, Err(TurnError::Refused(_))),
             "there is no old one"
         );
-        let after = signer.session(&session, Side::Client, now() + 60);
+        let after = signer.session(&session, Peer::Client, now() + 60);
         let tries = bench.relays.iter().map(async |relay| {
             assert!(!can_relay(relay, &before.username, &before.password).await?, "the old one");
             assert!(can_relay(relay, &after.username, &after.password).await?, "the new one");

@@ -11,7 +11,7 @@ use stream_protocol::{
     Report, SessionDocument, SessionId, Terminate, Versioned, subjects,
 };
 use stream_supervisor::{Context, Handler, Reply, Worker};
-use stream_turn::Side;
+use stream_turn::Peer;
 
 use crate::idle;
 use crate::session::{self, Misfit};
@@ -206,7 +206,7 @@ impl Unit {
 
     async fn client_ice(&self, id: &SessionId) -> Result<ClientIce, SessionsError> {
         let document = self.read(id).await?.value;
-        Ok(ClientIce { ice_servers: self.ice(&document, Side::Client).await? })
+        Ok(ClientIce { ice_servers: self.ice(&document, Peer::Client).await? })
     }
 
     pub(crate) async fn read(
@@ -308,7 +308,7 @@ impl Handler<MintInstanceIce> for Actor {
                 unit.renew_now(&id).await?;
             }
             let document = unit.read(&id).await?.value;
-            unit.ice(&document, Side::Instance).await
+            unit.ice(&document, Peer::Instance).await
         })
     }
 }

@@ -134,7 +134,7 @@ impl Unit {
             self.finish_end(id).await;
         }
         noted?;
-        let ice_servers = self.ice(&present, stream_turn::Side::Client).await?;
+        let ice_servers = self.ice(&present, stream_turn::Peer::Client).await?;
         Ok(ClientIce { ice_servers })
     }
 

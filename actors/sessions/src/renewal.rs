@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use stream_protocol::{AgentId, DesiredState, IceServer, SessionDocument, SessionId, Status};
-use stream_turn::Side;
+use stream_turn::Peer;
 
 use crate::SessionsError;
 use crate::unit::{Unit, now};
@@ -24,13 +24,13 @@ impl Unit {
     pub(crate) async fn ice(
         &self,
         document: &SessionDocument,
-        side: Side,
+        peer: Peer,
     ) -> Result<Vec<IceServer>, SessionsError> {
         if document.status.is_final() {
             return Err(SessionsError::Conflict(format!("session is {}", document.status)));
         }
         let region = region(document, &self.config.region);
-        Ok(self.neighbours.turn.issue(&document.id, side, region).await?)
+        Ok(self.neighbours.turn.issue(&document.id, peer, region).await?)
     }
 
     /// Renews what is due, for ever. Without relays nothing ever is.

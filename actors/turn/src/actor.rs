@@ -14,12 +14,12 @@ use tokio::time::sleep;
 use crate::config::DEFAULT_POOL;
 use crate::health::Change;
 use crate::probe::probe;
-use crate::relays::{Kept, Live};
-use crate::rotation::{self, Vault};
+use crate::probe_target::ProbeTargets;
+use crate::relays::{PoolSecrets, SharedState};
+use crate::rotation::{self, SealedRecord};
 use crate::secrets::Secrets;
-use crate::way::Ways;
 use crate::{
-    AskRelays, Config, Drain, IssueIceServers, Pool, Probe, Probed, Ready, Retire, Rotate,
+    Config, Drain, GetRelays, IssueIceServers, Pool, Probe, ProbeReport, Ready, Retire, Rotate,
     Rotation, TurnError, ice,
 };
 
@@ -30,20 +30,20 @@ const RECORD: &str = "agent.turn";
 const PROBE_LIFE_S: u64 = 60;
 
 /// The longest that a probe may take.
-const PROBE_WITHIN: Duration = Duration::from_secs(3);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The pause of probes as long as there is no secret.
-const NO_SECRET: Duration = Duration::from_millis(500);
+const NO_SECRET_PAUSE: Duration = Duration::from_millis(500);
 
 pub(crate) struct Actor {
     config: Config,
     pools: Arc<[Pool]>,
-    ways: Ways,
+    targets: ProbeTargets,
     /// One for each pool.
-    vaults: Vec<Vault>,
-    kept: Kept,
+    records: Vec<SealedRecord>,
+    shared: SharedState,
     /// Why the secrets of a pool could not be read the last time.
-    troubles: Vec<Option<Arc<SealedError>>>,
+    load_errors: Vec<Option<Arc<SealedError>>>,
 }
 
 impl Actor {
@@ -51,79 +51,84 @@ impl Actor {
         config: Config,
         bridge: &Bridge,
         seal: Option<&Arc<Seal>>,
-        ways: Ways,
-        kept: Kept,
+        targets: ProbeTargets,
+        shared: SharedState,
     ) -> Self {
         let pools: Arc<[Pool]> = config.all_pools().into();
-        let vault = |(pool, seal): (&Pool, &Arc<Seal>)| Vault {
+        let sealed = |(pool, seal): (&Pool, &Arc<Seal>)| SealedRecord {
             bridge: bridge.clone(),
             seal: Arc::clone(seal),
-            record: record(pool),
+            record: record_name(pool),
             state: config.state.clone(),
         };
         // Without a seal there are no pools.
-        let vaults = pools.iter().zip(std::iter::repeat(seal).flatten()).map(vault).collect();
-        let troubles = vec![None; pools.len()];
-        Self { config, pools, ways, vaults, kept, troubles }
+        let records = pools.iter().zip(std::iter::repeat(seal).flatten()).map(sealed).collect();
+        let load_errors = vec![None; pools.len()];
+        Self { config, pools, targets, records, shared, load_errors }
     }
 
-    /// Why a pool has no secret, if it has none.
-    fn trouble(&self, pool: usize) -> Option<TurnError> {
-        self.live(pool).err()
+    /// Why the secrets of a pool are not known, if they are not.
+    fn error(&self, pool: usize) -> Option<TurnError> {
+        self.secrets(pool).err()
     }
 
     /// What is known of the secrets of a pool.
-    fn live(&self, pool: usize) -> Result<Arc<Live>, TurnError> {
-        self.kept.lock().live(pool).ok_or_else(|| match &self.troubles[pool] {
+    fn secrets(&self, pool: usize) -> Result<Arc<PoolSecrets>, TurnError> {
+        self.shared.lock().secrets(pool).ok_or_else(|| match &self.load_errors[pool] {
             None => TurnError::NotReady("it has not been read yet".to_owned()),
-            Some(trouble) => trouble.as_ref().into(),
+            Some(error) => error.as_ref().into(),
         })
     }
 
     /// The pool called `name`, and what is known of its secrets.
-    fn pool(&self, name: &str) -> Result<(usize, Arc<Live>), TurnError> {
+    fn pool(&self, name: &str) -> Result<(usize, Arc<PoolSecrets>), TurnError> {
         let at = self.pools.iter().position(|pool| pool.name == name);
         let at = at.ok_or_else(|| TurnError::Refused(format!("there is no pool {name:?}")))?;
-        Ok((at, self.live(at)?))
+        Ok((at, self.secrets(at)?))
     }
 
-    async fn follow(vault: Vault, pool: usize, first: std::path::PathBuf, ctx: Context<Self>) {
-        let tell = |secrets: Result<_, _>| ctx.tell(Loaded(pool, secrets.map_err(Arc::new)));
+    async fn follow(
+        record: SealedRecord,
+        pool: usize,
+        first: std::path::PathBuf,
+        ctx: Context<Self>,
+    ) {
+        let tell = |secrets: Result<_, _>| ctx.tell(SecretsRead(pool, secrets.map_err(Arc::new)));
         let first = || Secrets::first(&first);
-        let Vault { bridge, seal, record, state } = vault;
+        let SealedRecord { bridge, seal, record, state } = record;
         follow_sealed(&bridge, &seal, &record, first, &state, tell).await;
     }
 
-    async fn probe_for_ever(
-        kept: Kept,
-        ways: Ways,
+    async fn run_probes(
+        shared: SharedState,
+        targets: ProbeTargets,
         (pool, at): (usize, usize),
         period: Duration,
         ctx: Context<Self>,
     ) {
         // Two probes and the time they take are done within two periods.
-        let within = PROBE_WITHIN.min(period / 4);
+        let within = PROBE_TIMEOUT.min(period / 4);
         loop {
             let chance = f64::from(random_bytes::<1>()[0]) / 255.0;
             let begun = tokio::time::Instant::now();
-            let live = kept.lock().live(pool);
-            let Some(live) = live else {
-                sleep(NO_SECRET).await;
+            let secrets = shared.lock().secrets(pool);
+            let Some(secrets) = secrets else {
+                sleep(NO_SECRET_PAUSE).await;
                 continue;
             };
-            let credential = live.signer.probe(now() + PROBE_LIFE_S);
-            let probes = ways[pool][at].iter().map(async |way| {
-                let end = probe(way, &credential, within).await.verdict();
-                end.map_err(|why| format!("over {}: {why}", way.name()))
+            let credential = secrets.signer.probe(now() + PROBE_LIFE_S);
+            let probes = targets[pool][at].iter().map(async |target| {
+                let end = probe(target, &credential, within).await.result();
+                end.map_err(|why| format!("over {}: {why}", target.name()))
             });
             let end = join_all(probes).await.into_iter().collect();
-            ctx.tell(Told(pool, at, end));
+            ctx.tell(ProbeFinished(pool, at, end));
             tokio::time::sleep_until(begun + period.mul_f64(0.65 + 0.15 * chance)).await;
         }
     }
 }
 
-fn record(pool: &Pool) -> String {
+fn record_name(pool: &Pool) -> String {
     match pool.name.as_str() {
         DEFAULT_POOL => RECORD.to_owned(),
         name => format!("{RECORD}.{name}"),
@@ -132,12 +137,12 @@ fn record(pool: &Pool) -> String {
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
-        for (at, (pool, vault)) in self.pools.iter().zip(&self.vaults).enumerate() {
-            ctx.spawn(Self::follow(vault.clone(), at, pool.first_secret.clone(), ctx.clone()));
+        for (at, (pool, record)) in self.pools.iter().zip(&self.records).enumerate() {
+            ctx.spawn(Self::follow(record.clone(), at, pool.first_secret.clone(), ctx.clone()));
             for server in 0..pool.servers.len() {
-                let (kept, ways) = (self.kept.clone(), Arc::clone(&self.ways));
+                let (shared, targets) = (self.shared.clone(), Arc::clone(&self.targets));
                 let period = Duration::from_secs(self.config.probe_s);
-                ctx.spawn(Self::probe_for_ever(kept, ways, (at, server), period, ctx.clone()));
+                ctx.spawn(Self::run_probes(shared, targets, (at, server), period, ctx.clone()));
             }
         }
     }
@@ -146,25 +151,25 @@ impl Worker for Actor {
 /// The secrets of a pool were read, or could not be.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Loaded(usize, Result<Secrets, Arc<SealedError>>);
+struct SecretsRead(usize, Result<Secrets, Arc<SealedError>>);
 
-/// How the probe of a relay ended: well by all its ways, or why not.
+/// How the probe of a relay ended: well over all its transports, or why not.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Told(usize, usize, Result<(), String>);
+struct ProbeFinished(usize, usize, Result<(), String>);
 
-impl Handler<Loaded> for Actor {
-    fn handle(&mut self, Loaded(pool, secrets): &Loaded, _: &Context<Self>) -> Reply<()> {
-        let trouble = match secrets {
+impl Handler<SecretsRead> for Actor {
+    fn handle(&mut self, SecretsRead(pool, secrets): &SecretsRead, _: &Context<Self>) -> Reply<()> {
+        let error = match secrets {
             Ok(secrets) => {
-                self.kept.lock().loaded(*pool, Arc::new(Live::new(secrets.clone())));
+                self.shared.lock().secrets_read(*pool, Arc::new(PoolSecrets::new(secrets.clone())));
                 None
             }
             Err(error) => Some(Arc::clone(error)),
         };
         // Said once, not at every attempt.
-        let sentence = |trouble: &Option<Arc<SealedError>>| trouble.as_ref().map(|e| e.sentence());
-        let (before, now) = (sentence(&self.troubles[*pool]), sentence(&trouble));
+        let sentence = |error: &Option<Arc<SealedError>>| error.as_ref().map(|e| e.sentence());
+        let (before, now) = (sentence(&self.load_errors[*pool]), sentence(&error));
         let name = &self.pools[*pool].name;
         match now {
             Some(now) if before.as_ref() != Some(&now) => {
@@ -173,18 +178,22 @@ impl Handler<Loaded> for Actor {
             None if before.is_some() => log::info!("TURN secret of pool {name} can be read again"),
             _ => {}
         }
-        self.troubles[*pool] = trouble;
+        self.load_errors[*pool] = error;
         ().into()
     }
 }
 
-impl Handler<Told> for Actor {
-    fn handle(&mut self, Told(pool, server, end): &Told, _: &Context<Self>) -> Reply<()> {
-        let change = self.kept.lock().probed(*pool, *server, end.is_ok());
+impl Handler<ProbeFinished> for Actor {
+    fn handle(
+        &mut self,
+        ProbeFinished(pool, server, end): &ProbeFinished,
+        _: &Context<Self>,
+    ) -> Reply<()> {
+        let change = self.shared.lock().probed(*pool, *server, end.is_ok());
         let name = self.pools[*pool].servers[*server].name();
         match (change, end) {
             (Some(Change::Withheld), Err(why)) => log::warn!("relay {name} is withheld: {why}"),
-            (Some(Change::Back), _) => log::info!("relay {name} is handed out again"),
+            (Some(Change::Restored), _) => log::info!("relay {name} is handed out again"),
             _ => {}
         }
         ().into()
@@ -197,28 +206,28 @@ impl Handler<IssueIceServers> for Actor {
         ask: &IssueIceServers,
         _: &Context<Self>,
     ) -> Reply<Result<Vec<IceServer>, TurnError>> {
-        let troubles = || (0..self.pools.len()).map(|pool| self.trouble(pool));
+        let load_errors = || (0..self.pools.len()).map(|pool| self.error(pool));
         // One pool whose secret is known is enough.
-        if let Some(Some(trouble)) = troubles().next()
-            && troubles().all(|trouble| trouble.is_some())
+        if let Some(Some(error)) = load_errors().next()
+            && load_errors().all(|error| error.is_some())
         {
-            return Err(trouble).into();
+            return Err(error).into();
         }
         let expiry = now().saturating_add(self.config.lifetime_s);
-        Ok(ice::servers(&self.config.stun, &self.kept.lock(), ask, expiry)).into()
+        Ok(ice::servers(&self.config.stun, &self.shared.lock(), ask, expiry)).into()
     }
 }
 
 impl Handler<Ready> for Actor {
     fn handle(&mut self, _: &Ready, _: &Context<Self>) -> Reply<Result<(), TurnError>> {
-        let trouble = (0..self.pools.len()).find_map(|pool| self.trouble(pool));
-        trouble.map_or(Ok(()), Err).into()
+        let error = (0..self.pools.len()).find_map(|pool| self.error(pool));
+        error.map_or(Ok(()), Err).into()
     }
 }
 
-impl Handler<AskRelays> for Actor {
-    fn handle(&mut self, _: &AskRelays, _: &Context<Self>) -> Reply<Result<(), TurnError>> {
-        match self.kept.lock().least_bad() {
+impl Handler<GetRelays> for Actor {
+    fn handle(&mut self, _: &GetRelays, _: &Context<Self>) -> Reply<Result<(), TurnError>> {
+        match self.shared.lock().fallback() {
             None => Ok(()),
             Some(name) => Err(TurnError::NoGoodRelay(name.to_owned())),
         }
@@ -227,31 +236,35 @@ impl Handler<AskRelays> for Actor {
 }
 
 impl Handler<Probe> for Actor {
-    fn handle(&mut self, _: &Probe, _: &Context<Self>) -> Reply<Result<Vec<Probed>, TurnError>> {
-        let lives = (0..self.pools.len()).map(|pool| self.live(pool));
-        let lives = match lives.collect::<Result<Vec<_>, _>>() {
-            Ok(lives) => lives,
-            Err(trouble) => return Err(trouble).into(),
+    fn handle(
+        &mut self,
+        _: &Probe,
+        _: &Context<Self>,
+    ) -> Reply<Result<Vec<ProbeReport>, TurnError>> {
+        let secrets = (0..self.pools.len()).map(|pool| self.secrets(pool));
+        let secrets = match secrets.collect::<Result<Vec<_>, _>>() {
+            Ok(secrets) => secrets,
+            Err(error) => return Err(error).into(),
         };
-        let (kept, pools) = (self.kept.clone(), Arc::clone(&self.pools));
-        let ways = Arc::clone(&self.ways);
+        let (shared, pools) = (self.shared.clone(), Arc::clone(&self.pools));
+        let targets = Arc::clone(&self.targets);
         Reply::later(async move {
             let mut probes = Vec::new();
-            for (pool, live) in lives.iter().enumerate() {
-                for (at, ways) in ways[pool].iter().enumerate() {
-                    probes.extend(ways.iter().map(|way| (pool, at, way, live)));
+            for (pool, secrets) in secrets.iter().enumerate() {
+                for (at, targets) in targets[pool].iter().enumerate() {
+                    probes.extend(targets.iter().map(|target| (pool, at, target, secrets)));
                 }
             }
-            let probes = probes.into_iter().map(async |(pool, at, way, live)| {
-                let credential = live.signer.probe(now() + PROBE_LIFE_S);
-                let answered = probe(way, &credential, PROBE_WITHIN).await;
+            let probes = probes.into_iter().map(async |(pool, at, target, secrets)| {
+                let credential = secrets.signer.probe(now() + PROBE_LIFE_S);
+                let timings = probe(target, &credential, PROBE_TIMEOUT).await;
                 let Pool { name, servers, .. } = &pools[pool];
-                Probed {
+                ProbeReport {
                     pool: name.clone(),
                     server: servers[at].name().to_owned(),
-                    way: way.name(),
-                    answered,
-                    verdict: kept.lock().verdict(pool, at),
+                    transport: target.name(),
+                    timings,
+                    state: shared.lock().state(pool, at),
                 }
             });
             Ok(join_all(probes).await)
@@ -269,12 +282,12 @@ impl Handler<Rotate> for Actor {
             Ok((at, _)) => at,
             Err(error) => return Err(error).into(),
         };
-        let (vault, pools, ctx) = (self.vaults[at].clone(), Arc::clone(&self.pools), ctx.clone());
-        let (ways, lifetime_s) = (Arc::clone(&self.ways), self.config.lifetime_s);
+        let (record, pools, ctx) = (self.records[at].clone(), Arc::clone(&self.pools), ctx.clone());
+        let (targets, lifetime_s) = (Arc::clone(&self.targets), self.config.lifetime_s);
         Reply::later(async move {
-            let pool = (&pools[at], ways[at].as_slice());
-            let (secrets, rotation) = rotation::rotate(&vault, pool, lifetime_s).await?;
-            ctx.tell(Loaded(at, Ok(secrets)));
+            let pool = (&pools[at], targets[at].as_slice());
+            let (secrets, rotation) = rotation::rotate(&record, pool, lifetime_s).await?;
+            ctx.tell(SecretsRead(at, Ok(secrets)));
             Ok(rotation)
         })
     }
@@ -286,16 +299,16 @@ impl Handler<Retire> for Actor {
         Retire(name): &Retire,
         ctx: &Context<Self>,
     ) -> Reply<Result<Vec<String>, TurnError>> {
-        let (at, live) = match self.pool(name) {
+        let (at, secrets) = match self.pool(name) {
             Ok(found) => found,
             Err(error) => return Err(error).into(),
         };
-        let (vault, pools, ctx) = (self.vaults[at].clone(), Arc::clone(&self.pools), ctx.clone());
-        let ways = Arc::clone(&self.ways);
+        let (record, pools, ctx) = (self.records[at].clone(), Arc::clone(&self.pools), ctx.clone());
+        let targets = Arc::clone(&self.targets);
         Reply::later(async move {
-            let pool = (&pools[at], ways[at].as_slice());
-            let (secrets, accepting) = rotation::retire(&vault, pool, &live.secrets).await?;
-            ctx.tell(Loaded(at, Ok(secrets)));
+            let pool = (&pools[at], targets[at].as_slice());
+            let (secrets, accepting) = rotation::retire(&record, pool, &secrets.secrets).await?;
+            ctx.tell(SecretsRead(at, Ok(secrets)));
             Ok(accepting)
         })
     }
@@ -311,20 +324,20 @@ impl Handler<Drain> for Actor {
         let Some(at) = self.pools.iter().position(is_in) else {
             return Err(TurnError::Refused(format!("there is no relay {server}"))).into();
         };
-        if *drained && !self.kept.lock().has_another(server) {
+        if *drained && !self.shared.lock().has_another(server) {
             return Err(TurnError::Refused(format!("{server} is the only relay left"))).into();
         }
-        let (vault, ctx) = (self.vaults[at].clone(), ctx.clone());
+        let (record, ctx) = (self.records[at].clone(), ctx.clone());
         let (server, drained) = (server.clone(), *drained);
         Reply::later(async move {
-            let secrets = vault.change(|secrets| {
+            let secrets = record.change(|secrets| {
                 match drained {
                     true => secrets.drained.insert(server.clone()),
                     false => secrets.drained.remove(&server),
                 };
                 Ok(())
             });
-            ctx.tell(Loaded(at, Ok(secrets.await?)));
+            ctx.tell(SecretsRead(at, Ok(secrets.await?)));
             log::info!("relay {server} is {}", if drained { "drained" } else { "in use again" });
             Ok(())
         })

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use stream_pki::Seal;
 
 use crate::url::{self, RelayUrl};
-use crate::{TurnError, secret, way};
+use crate::{TurnError, probe_target, secret};
 
 /// The pool of the relays that are in no other.
 pub(crate) const DEFAULT_POOL: &str = "default";
@@ -61,7 +61,7 @@ pub struct Pool {
     pub first_secret: PathBuf,
 }
 
-/// One relay; its URLs are ways to the same one.
+/// One relay; its URLs all lead to the same one.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
@@ -105,7 +105,7 @@ impl Config {
     pub fn check(&self) -> Result<(), TurnError> {
         self.check_values()?;
         let pools = self.all_pools();
-        way::ways(&pools)?;
+        probe_target::targets(&pools)?;
         pools.iter().try_for_each(|pool| secret::check_first(&pool.first_secret))?;
         if !pools.is_empty() {
             Seal::load(&self.sealing_key)?;

@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use stream_protocol::SessionId;
 
-use crate::Side;
+use crate::Peer;
 
 /// A user name and its password.
 #[derive(Clone, Eq, PartialEq)]
@@ -38,12 +38,12 @@ impl Signer {
     }
 
     /// Makes the credential of one side of `session`, good until `expiry` in Unix seconds.
-    pub fn session(&self, session: &SessionId, side: Side, expiry: u64) -> Credential {
-        let side = match side {
-            Side::Client => "-client",
-            Side::Instance => "-instance",
+    pub fn session(&self, session: &SessionId, peer: Peer, expiry: u64) -> Credential {
+        let peer = match peer {
+            Peer::Client => "-client",
+            Peer::Instance => "-instance",
         };
-        self.sign(expiry, session.as_str(), side)
+        self.sign(expiry, session.as_str(), peer)
     }
 
     /// Makes the credential of a probe of ours.
@@ -74,7 +74,7 @@ mod tests {
         // printf '1700003600:abcdefghij0123456789-client' |
         //   openssl dgst -sha1 -hmac "$(printf '0123456789abcdef%.0s' 1 2 3 4)" -binary | base64
         let signer = Signer::new(&"0123456789abcdef".repeat(4));
-        let credential = signer.session(&session(), Side::Client, 1_700_003_600);
+        let credential = signer.session(&session(), Peer::Client, 1_700_003_600);
         assert_eq!(credential.username, "1700003600:abcdefghij0123456789-client");
         assert_eq!(credential.password, "y5/47A/7LzZNZMVNfJPZy+iMsSo=");
         assert!(!format!("{credential:?}").contains("y5/47"));
@@ -83,11 +83,11 @@ mod tests {
     #[test]
     fn no_two_sides_times_or_secrets_share_a_password() {
         let credential =
-            |secret: &str, side, expiry| Signer::new(secret).session(&session(), side, expiry);
-        let one = credential("a", Side::Client, 1);
-        assert_ne!(one, credential("a", Side::Instance, 1));
-        assert_ne!(one, credential("a", Side::Client, 2));
-        assert_ne!(one.password, credential("b", Side::Client, 1).password);
-        assert_eq!(one, credential("a", Side::Client, 1));
+            |secret: &str, peer, expiry| Signer::new(secret).session(&session(), peer, expiry);
+        let one = credential("a", Peer::Client, 1);
+        assert_ne!(one, credential("a", Peer::Instance, 1));
+        assert_ne!(one, credential("a", Peer::Client, 2));
+        assert_ne!(one.password, credential("b", Peer::Client, 1).password);
+        assert_eq!(one, credential("a", Peer::Client, 1));
     }
 }

@@ -28,16 +28,16 @@ pub enum TurnError {
 }
 
 impl From<&SealedError> for TurnError {
-    fn from(trouble: &SealedError) -> Self {
-        match trouble {
-            SealedError::CannotUnseal { .. } => Self::CannotUnseal(trouble.sentence()),
-            _ => Self::NotReady(trouble.sentence()),
+    fn from(error: &SealedError) -> Self {
+        match error {
+            SealedError::CannotUnseal { .. } => Self::CannotUnseal(error.sentence()),
+            _ => Self::NotReady(error.sentence()),
         }
     }
 }
 
 impl From<SealedError> for TurnError {
-    fn from(trouble: SealedError) -> Self {
-        Self::from(&trouble)
+    fn from(error: SealedError) -> Self {
+        Self::from(&error)
     }
 }

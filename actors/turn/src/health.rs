@@ -1,15 +1,15 @@
 //! Whether a relay is handed out, by how its probes end. Pure.
 
 /// Probes in a row that withhold a relay, and that bring it back.
-const BAD: u32 = 2;
-const GOOD: u32 = 3;
+const WITHHOLD_AFTER: u32 = 2;
+const RESTORE_AFTER: u32 = 3;
 
 /// What the probes of one relay have shown.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Health {
     withheld: bool,
-    /// Probes in a row that speak against how it is treated now.
-    contrary: u32,
+    /// Probes in a row that contradict how it is treated now.
+    streak: u32,
     /// Failures since the last good probe.
     failures: u32,
 }
@@ -18,24 +18,24 @@ pub(crate) struct Health {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Change {
     Withheld,
-    Back,
+    Restored,
 }
 
 impl Health {
     /// Takes the end of a probe. Two bad ones in a row withhold the relay, three good ones in a row
     /// bring it back.
-    pub(crate) fn probed(&mut self, good: bool) -> Option<Change> {
+    pub(crate) fn record(&mut self, good: bool) -> Option<Change> {
         self.failures = if good { 0 } else { self.failures.saturating_add(1) };
         if good != self.withheld {
-            self.contrary = 0;
+            self.streak = 0;
             return None;
         }
-        self.contrary += 1;
-        if self.contrary < if self.withheld { GOOD } else { BAD } {
+        self.streak += 1;
+        if self.streak < if self.withheld { RESTORE_AFTER } else { WITHHOLD_AFTER } {
             return None;
         }
-        *self = Self { withheld: !self.withheld, contrary: 0, ..*self };
-        Some(if self.withheld { Change::Withheld } else { Change::Back })
+        *self = Self { withheld: !self.withheld, streak: 0, ..*self };
+        Some(if self.withheld { Change::Withheld } else { Change::Restored })
     }
 
     pub(crate) fn is_withheld(&self) -> bool {
@@ -44,7 +44,7 @@ impl Health {
 
     /// How bad it is; the least is the one to hand out when all are withheld. One whose last probes
     /// were good comes before all others.
-    pub(crate) fn badness(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 }
@@ -55,18 +55,18 @@ mod tests {
 
     use super::*;
 
-    fn probed(health: &mut Health, ends: &[bool]) -> Vec<Option<Change>> {
-        ends.iter().map(|good| health.probed(*good)).collect()
+    fn record(health: &mut Health, ends: &[bool]) -> Vec<Option<Change>> {
+        ends.iter().map(|good| health.record(*good)).collect()
     }
 
     #[test]
     fn two_bad_probes_in_a_row_withhold_and_three_good_ones_bring_back() {
         let mut health = Health::default();
-        assert_eq!(probed(&mut health, &[false, true, false]), [None; 3]);
-        assert_eq!(health.probed(false), Some(Change::Withheld));
-        assert_eq!(probed(&mut health, &[true, true, false, true, true]), [None; 5]);
+        assert_eq!(record(&mut health, &[false, true, false]), [None; 3]);
+        assert_eq!(health.record(false), Some(Change::Withheld));
+        assert_eq!(record(&mut health, &[true, true, false, true, true]), [None; 5]);
         assert!(health.is_withheld());
-        assert_eq!(health.probed(true), Some(Change::Back));
+        assert_eq!(health.record(true), Some(Change::Restored));
         assert_eq!(health, Health::default());
     }
 
@@ -78,7 +78,7 @@ mod tests {
             let mut health = Health::default();
             let mut expected = false;
             for n in 0..ends.len() {
-                health.probed(ends[n]);
+                health.record(ends[n]);
                 let last = |count: usize, good: bool| {
                     n + 1 >= count && ends[n + 1 - count..=n].iter().all(|end| *end == good)
                 };

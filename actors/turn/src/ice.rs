@@ -17,7 +17,7 @@ pub(crate) fn servers(
     let stun = (!stun.is_empty()).then(|| stun.to_vec());
     let stun = stun.map(|urls| IceServer { urls, username: None, password: None });
     let relays = relays.choose(&ask.region).into_iter().map(|relay| {
-        let credential = relay.live.signer.session(&ask.session, ask.side, expiry);
+        let credential = relay.secrets.signer.session(&ask.session, ask.peer, expiry);
         IceServer {
             urls: relay.server.urls.clone(),
             username: Some(credential.username),
@@ -32,8 +32,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::relays::Live;
-    use crate::{Pool, Server, Side};
+    use crate::relays::PoolSecrets;
+    use crate::{Peer, Pool, Server};
 
     fn relays(secret: &str) -> Relays {
         let server =
@@ -47,13 +47,13 @@ mod tests {
         };
         let secrets = serde_json::from_value(serde_json::json!({ "current": secret })).unwrap();
         let mut relays = Relays::new(vec![pool]);
-        relays.loaded(0, Arc::new(Live::new(secrets)));
+        relays.secrets_read(0, Arc::new(PoolSecrets::new(secrets)));
         relays
     }
 
     fn issued(stun: &[&str], relays: &Relays) -> Vec<IceServer> {
         let session = "abcdefghij0123456789".parse().unwrap();
-        let ask = IssueIceServers { session, side: Side::Client, region: "eu".into() };
+        let ask = IssueIceServers { session, peer: Peer::Client, region: "eu".into() };
         let stun: Vec<_> = stun.iter().map(|&url| url.to_owned()).collect();
         servers(&stun, relays, &ask, 1_700_003_600)
     }

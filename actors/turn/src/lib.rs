@@ -7,21 +7,21 @@
 //! outlive it.
 
 mod actor;
+mod admin;
 mod config;
 mod credential;
-mod desk;
 mod error;
 mod health;
 mod ice;
-mod path;
 mod probe;
+mod probe_target;
+mod relay_connection;
 mod relays;
 mod rotation;
 mod secret;
 mod secrets;
 mod stun;
 mod url;
-mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,42 +32,42 @@ use stream_pki::Seal;
 use stream_protocol::{IceServer, SessionId};
 use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
 
+pub use admin::{ProbeRow, Request, Rotated};
 pub use config::{Config, Pool, Server};
 pub use credential::{Credential, Signer};
-pub use desk::{Request, Rotated, Row};
 pub use error::TurnError;
-pub use probe::{Answered, ProbeError, try_relay};
-pub use rotation::{NewSecret, Refusal, Rotation};
+pub use probe::{ProbeError, ProbeTimings, probe_relay};
+pub use rotation::{NewSecret, RejectedBy, Rotation};
 
 use actor::Actor;
-use relays::Kept;
+use relays::SharedState;
 
 /// Whom a credential is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Side {
+pub enum Peer {
     Client,
     Instance,
 }
 
 /// Whether a relay is handed out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verdict {
-    Good,
+pub enum RelayState {
+    Healthy,
     /// Its probes failed.
     Withheld,
     /// An operator has taken it out.
     Drained,
 }
 
-/// One way to a relay, probed just now, and what the probes of the relay so far have led to.
+/// One relay over one transport, probed just now, and what the probes of the relay so far have led to.
 #[derive(Debug)]
-pub struct Probed {
+pub struct ProbeReport {
     pub pool: String,
     pub server: String,
     /// `udp`, `tcp` or `tls`.
-    pub way: &'static str,
-    pub answered: Answered,
-    pub verdict: Verdict,
+    pub transport: &'static str,
+    pub timings: ProbeTimings,
+    pub state: RelayState,
 }
 
 /// The address of the actor.
@@ -93,9 +93,9 @@ impl Turn {
             false => Some(Arc::new(Seal::load(&config.sealing_key)?)),
         };
         let lifetime = seal.is_some().then(|| Duration::from_secs(config.lifetime_s));
-        let (ways, kept) = (way::ways(&pools)?, Kept::new(pools));
+        let (targets, shared) = (probe_target::targets(&pools)?, SharedState::new(pools));
         let factory = move || {
-            Actor::new(config.clone(), &bridge, seal.as_ref(), Arc::clone(&ways), kept.clone())
+            Actor::new(config.clone(), &bridge, seal.as_ref(), Arc::clone(&targets), shared.clone())
         };
         let mailbox = supervisor.spawn(
             "turn",
@@ -119,11 +119,11 @@ impl Turn {
     pub async fn issue(
         &self,
         session: &SessionId,
-        side: Side,
+        peer: Peer,
         region: &str,
     ) -> Result<Vec<IceServer>, TurnError> {
         let region = region.to_owned();
-        self.mailbox.ask(IssueIceServers { session: session.clone(), side, region }).await?
+        self.mailbox.ask(IssueIceServers { session: session.clone(), peer, region }).await?
     }
 
     /// Returns whether the relay secrets are here or none is needed, and if not, why.
@@ -134,11 +134,11 @@ impl Turn {
     /// Returns whether some relay passes its probes or none is configured, and if not, which one is
     /// handed out all the same.
     pub async fn relays(&self) -> Result<(), TurnError> {
-        self.mailbox.ask(AskRelays).await?
+        self.mailbox.ask(GetRelays).await?
     }
 
-    /// Probes every relay now, by each of its ways.
-    pub async fn probe(&self) -> Result<Vec<Probed>, TurnError> {
+    /// Probes every relay now, over each of its transports.
+    pub async fn probe(&self) -> Result<Vec<ProbeReport>, TurnError> {
         self.mailbox.ask(Probe).await?
     }
 
@@ -166,7 +166,7 @@ impl Turn {
 #[rtype(result = "Result<Vec<IceServer>, TurnError>")]
 struct IssueIceServers {
     session: SessionId,
-    side: Side,
+    peer: Peer,
     region: String,
 }
 
@@ -178,11 +178,11 @@ struct Ready;
 /// Asks whether some relay works.
 #[derive(Message)]
 #[rtype(result = "Result<(), TurnError>")]
-struct AskRelays;
+struct GetRelays;
 
 /// Probes every relay now.
 #[derive(Message)]
-#[rtype(result = "Result<Vec<Probed>, TurnError>")]
+#[rtype(result = "Result<Vec<ProbeReport>, TurnError>")]
 struct Probe;
 
 /// Switches a pool to a new secret.

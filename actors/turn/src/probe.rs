@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::credential::Credential;
-use crate::path::Path;
+use crate::probe_target::ProbeTarget;
+use crate::relay_connection::RelayConnection;
 use crate::stun::{ALLOCATE, Answer, BINDING, Challenge, Key, REFRESH, Request};
-use crate::way::Way;
 
 /// A nonce may be stale on the first use; more often it is a fault.
 const CHALLENGES: usize = 3;
@@ -20,7 +20,7 @@ const STALE_NONCE: u16 = 438;
 
 /// How a relay answered.
 #[derive(Debug)]
-pub struct Answered {
+pub struct ProbeTimings {
     /// From a STUN Binding request to its answer.
     pub binding: Result<Duration, ProbeError>,
     /// From the first request for an allocation to the allocation, the challenge between included.
@@ -36,7 +36,7 @@ pub enum ProbeError {
     #[error("it refuses: {code} {reason}")]
     Refused { code: u16, reason: String },
     #[error("it does not answer in time")]
-    Silent,
+    TimedOut,
     /// Its certificate is not accepted, or it does not speak TLS.
     #[error("TLS with it fails: {0}")]
     Tls(String),
@@ -53,21 +53,28 @@ impl From<io::Error> for ProbeError {
     }
 }
 
-/// Asks for a binding by `way`, and then with `credential` for an allocation, which is given back.
+/// Asks `target` for a binding, and then with `credential` for an allocation, which is given back.
 /// Each has half of `within`.
-pub(crate) async fn probe(way: &Way, credential: &Credential, within: Duration) -> Answered {
+pub(crate) async fn probe(
+    target: &ProbeTarget,
+    credential: &Credential,
+    within: Duration,
+) -> ProbeTimings {
     let binding = timed(within / 2, async {
-        let mut path = Path::open(way, None).await?;
-        match path.ask(BINDING, |transaction| Request::new(BINDING, transaction), None).await? {
-            (Answer::Success, mapped) if mapped.maps => Ok(()),
+        let mut connection = RelayConnection::open(target, None).await?;
+        match connection
+            .ask(BINDING, |transaction| Request::new(BINDING, transaction), None)
+            .await?
+        {
+            (Answer::Success, addresses) if addresses.mapped => Ok(()),
             (Answer::Failure { code, reason, .. }, _) => Err(ProbeError::Refused { code, reason }),
             _ => Err(ProbeError::Malformed),
         }
     });
     // One after the other, as a client does it: a relay that is down is asked half as often.
     let binding = binding.await;
-    let allocate = allocate(way, credential, None, within / 2).await;
-    Answered { binding, allocate }
+    let allocate = allocate(target, credential, None, within / 2).await;
+    ProbeTimings { binding, allocate }
 }
 
 /// Does what a client does with a credential: asks the relay at `url` for an allocation, and gives
@@ -76,48 +83,52 @@ pub(crate) async fn probe(way: &Way, credential: &Credential, within: Duration) 
 /// Clients that come one after the other want an address `from` of their own each: a relay knows an
 /// address and port for some time after their allocation was given back, and would refuse whoever
 /// is given the same port next.
-pub async fn try_relay(
+pub async fn probe_relay(
     url: &str,
     credential: &Credential,
     from: IpAddr,
     within: Duration,
 ) -> Result<Duration, ProbeError> {
-    let way = Way::plain(url);
-    let way = way.ok_or_else(|| ProbeError::Unreachable("its URL is no turn: URL".to_owned()))?;
-    allocate(&way, credential, Some(from), within).await
+    let target = ProbeTarget::plain(url);
+    let target =
+        target.ok_or_else(|| ProbeError::Unreachable("its URL is no turn: URL".to_owned()))?;
+    allocate(&target, credential, Some(from), within).await
 }
 
 pub(crate) async fn allocate(
-    way: &Way,
+    target: &ProbeTarget,
     credential: &Credential,
     from: Option<IpAddr>,
     within: Duration,
 ) -> Result<Duration, ProbeError> {
     let deadline = Instant::now() + within;
-    let mut path = None;
+    let mut connection = None;
     let mut signed = None;
     let time = timed(within, async {
-        let first = allocated(path.insert(Path::open(way, from).await?), credential).await;
+        let first =
+            allocated(connection.insert(RelayConnection::open(target, from).await?), credential)
+                .await;
         signed = Some(match first {
             // Something is left there of who had our port before: RFC 8656 has us take another.
             Err(ProbeError::Refused { code: MISMATCH, .. }) => {
-                allocated(path.insert(Path::open(way, from).await?), credential).await?
+                allocated(connection.insert(RelayConnection::open(target, from).await?), credential)
+                    .await?
             }
             first => first?,
         });
         Ok(())
     });
     let time = time.await?;
-    if let (Some(mut path), Some((key, challenge))) = (path, signed) {
+    if let (Some(mut connection), Some((key, challenge))) = (connection, signed) {
         // It would run out by itself; that takes minutes.
         let release = |id| Request::release(id).signed(&credential.username, &challenge, &key);
-        let _ = timeout_at(deadline, path.ask(REFRESH, release, Some(&key))).await;
+        let _ = timeout_at(deadline, connection.ask(REFRESH, release, Some(&key))).await;
     }
     Ok(time)
 }
 
 async fn allocated(
-    path: &mut Path,
+    connection: &mut RelayConnection,
     credential: &Credential,
 ) -> Result<(Key, Challenge), ProbeError> {
     let Credential { username, password } = credential;
@@ -128,9 +139,9 @@ async fn allocated(
             Some((key, challenge)) => Request::allocate(id).signed(username, challenge, key),
         };
         let key = known.as_ref().map(|(key, _)| key);
-        match path.ask(ALLOCATE, request, key).await? {
-            (Answer::Success, said) => {
-                return known.filter(|_| said.relays).ok_or(ProbeError::Malformed);
+        match connection.ask(ALLOCATE, request, key).await? {
+            (Answer::Success, addresses) => {
+                return known.filter(|_| addresses.relayed).ok_or(ProbeError::Malformed);
             }
             (Answer::Failure { code, challenge: Some(challenge), .. }, _)
                 if code == STALE_NONCE || (code == UNAUTHORIZED && known.is_none()) =>
@@ -150,13 +161,13 @@ async fn timed(
     work: impl Future<Output = Result<(), ProbeError>>,
 ) -> Result<Duration, ProbeError> {
     let begun = Instant::now();
-    timeout(within, work).await.unwrap_or(Err(ProbeError::Silent))?;
+    timeout(within, work).await.unwrap_or(Err(ProbeError::TimedOut))?;
     Ok(begun.elapsed())
 }
 
-impl Answered {
-    /// Whether the relay did both, and if not, why.
-    pub(crate) fn verdict(&self) -> Result<(), ProbeError> {
+impl ProbeTimings {
+    /// Succeeds when the relay did both, else says why not.
+    pub(crate) fn result(&self) -> Result<(), ProbeError> {
         self.binding.clone().and(self.allocate.clone()).map(drop)
     }
 }

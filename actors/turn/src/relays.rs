@@ -5,70 +5,70 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::credential::Signer;
 use crate::health::{Change, Health};
 use crate::secrets::Secrets;
-use crate::{Pool, Server, Verdict};
+use crate::{Pool, RelayState, Server};
 
 /// The secrets of a pool, and the current one ready to sign with.
-pub(crate) struct Live {
+pub(crate) struct PoolSecrets {
     pub(crate) secrets: Secrets,
     pub(crate) signer: Signer,
 }
 
-impl Live {
+impl PoolSecrets {
     pub(crate) fn new(secrets: Secrets) -> Self {
         Self { signer: Signer::new(secrets.current.as_str()), secrets }
     }
 }
 
 pub(crate) struct Relays {
-    pools: Vec<Known>,
+    pools: Vec<PoolState>,
 }
 
 /// What is known of one pool.
-struct Known {
+struct PoolState {
     pool: Pool,
-    live: Option<Arc<Live>>,
+    secrets: Option<Arc<PoolSecrets>>,
     health: Vec<Health>,
 }
 
 /// A relay to hand out.
-pub(crate) struct Chosen<'a> {
+pub(crate) struct Candidate<'a> {
     pub(crate) server: &'a Server,
-    pub(crate) live: &'a Live,
+    pub(crate) secrets: &'a PoolSecrets,
     rank: u8,
-    verdict: Verdict,
-    badness: u32,
+    state: RelayState,
+    failures: u32,
 }
 
 impl Relays {
     pub(crate) fn new(pools: Vec<Pool>) -> Self {
         let known = |pool: Pool| {
             let health = vec![Health::default(); pool.servers.len()];
-            Known { pool, live: None, health }
+            PoolState { pool, secrets: None, health }
         };
         Self { pools: pools.into_iter().map(known).collect() }
     }
 
-    pub(crate) fn loaded(&mut self, pool: usize, live: Arc<Live>) {
-        self.pools[pool].live = Some(live);
+    pub(crate) fn secrets_read(&mut self, pool: usize, secrets: Arc<PoolSecrets>) {
+        self.pools[pool].secrets = Some(secrets);
     }
 
-    pub(crate) fn live(&self, pool: usize) -> Option<Arc<Live>> {
-        self.pools[pool].live.clone()
+    pub(crate) fn secrets(&self, pool: usize) -> Option<Arc<PoolSecrets>> {
+        self.pools[pool].secrets.clone()
     }
 
     pub(crate) fn probed(&mut self, pool: usize, server: usize, good: bool) -> Option<Change> {
-        self.pools[pool].health[server].probed(good)
+        self.pools[pool].health[server].record(good)
     }
 
     /// Returns the relays to hand out to a session of `region`: those of its region first, then
     /// those of none. Without those withheld, but never none: then the least bad one stays. Empty
     /// as long as no secret is known.
-    pub(crate) fn choose(&self, region: &str) -> Vec<Chosen<'_>> {
+    pub(crate) fn choose(&self, region: &str) -> Vec<Candidate<'_>> {
         let mut good: Vec<_> = self.all(region).collect();
-        if good.iter().any(|relay| relay.verdict == Verdict::Good) {
-            good.retain(|relay| relay.verdict == Verdict::Good);
+        if good.iter().any(|relay| relay.state == RelayState::Healthy) {
+            good.retain(|relay| relay.state == RelayState::Healthy);
         } else {
-            let treated = |relay: &Chosen| (relay.verdict == Verdict::Drained, relay.badness);
+            let treated = |relay: &Candidate| (relay.state == RelayState::Drained, relay.failures);
             good = good.into_iter().min_by_key(treated).into_iter().collect();
         }
         good.sort_by_key(|relay| relay.rank);
@@ -77,41 +77,41 @@ impl Relays {
 
     /// Returns the name of the relay that is handed out although it is withheld, for want of a
     /// better one.
-    pub(crate) fn least_bad(&self) -> Option<&str> {
+    pub(crate) fn fallback(&self) -> Option<&str> {
         let chosen = self.choose("");
-        let only = chosen.first().filter(|relay| relay.verdict != Verdict::Good)?;
+        let only = chosen.first().filter(|relay| relay.state != RelayState::Healthy)?;
         Some(only.server.name())
     }
 
-    pub(crate) fn verdict(&self, pool: usize, server: usize) -> Verdict {
-        let Known { pool, live, health } = &self.pools[pool];
+    pub(crate) fn state(&self, pool: usize, server: usize) -> RelayState {
+        let PoolState { pool, secrets, health } = &self.pools[pool];
         let name = pool.servers[server].name();
-        if live.as_ref().is_some_and(|live| live.secrets.drained.contains(name)) {
-            Verdict::Drained
+        if secrets.as_ref().is_some_and(|secrets| secrets.secrets.drained.contains(name)) {
+            RelayState::Drained
         } else if health[server].is_withheld() {
-            Verdict::Withheld
+            RelayState::Withheld
         } else {
-            Verdict::Good
+            RelayState::Healthy
         }
     }
 
     /// Whether a relay other than the one called `name` is not drained.
     pub(crate) fn has_another(&self, name: &str) -> bool {
-        self.all("").any(|it| it.server.name() != name && it.verdict != Verdict::Drained)
+        self.all("").any(|it| it.server.name() != name && it.state != RelayState::Drained)
     }
 
-    fn all(&self, region: &str) -> impl Iterator<Item = Chosen<'_>> {
+    fn all(&self, region: &str) -> impl Iterator<Item = Candidate<'_>> {
         let pools = self.pools.iter().enumerate();
-        let pools = pools.filter_map(|(n, known)| Some((n, known, known.live.as_deref()?)));
-        pools.flat_map(move |(n, Known { pool, health, .. }, live)| {
+        let pools = pools.filter_map(|(n, known)| Some((n, known, known.secrets.as_deref()?)));
+        pools.flat_map(move |(n, PoolState { pool, health, .. }, secrets)| {
             let rank = match pool.region.as_str() {
                 own if own == region => 0,
                 "" => 1,
                 _ => 2,
             };
             pool.servers.iter().zip(health).enumerate().map(move |(at, (server, health))| {
-                let (verdict, badness) = (self.verdict(n, at), health.badness());
-                Chosen { server, live, rank, verdict, badness }
+                let (state, failures) = (self.state(n, at), health.failures());
+                Candidate { server, secrets, rank, state, failures }
             })
         })
     }
@@ -120,9 +120,9 @@ impl Relays {
 /// The relays, outside the actor: a crash of it forgets neither secrets nor health, and so it needs
 /// no NATS to go on.
 #[derive(Clone)]
-pub(crate) struct Kept(Arc<Mutex<Relays>>);
+pub(crate) struct SharedState(Arc<Mutex<Relays>>);
 
-impl Kept {
+impl SharedState {
     pub(crate) fn new(pools: Vec<Pool>) -> Self {
         Self(Arc::new(Mutex::new(Relays::new(pools))))
     }
@@ -148,9 +148,9 @@ mod tests {
         }
     }
 
-    fn live(drained: &[&str]) -> Arc<Live> {
+    fn secrets(drained: &[&str]) -> Arc<PoolSecrets> {
         let json = serde_json::json!({ "current": "s".repeat(64), "drained": drained });
-        Arc::new(Live::new(serde_json::from_value(json).unwrap()))
+        Arc::new(PoolSecrets::new(serde_json::from_value(json).unwrap()))
     }
 
     /// Three pools whose secrets are known.
@@ -161,7 +161,7 @@ mod tests {
             pool("eu", "eu", &["turn:eu1"]),
         ];
         let mut relays = Relays::new(pools);
-        (0..3).for_each(|pool| relays.loaded(pool, live(&[])));
+        (0..3).for_each(|pool| relays.secrets_read(pool, secrets(&[])));
         relays
     }
 
@@ -186,7 +186,7 @@ mod tests {
     fn a_relay_without_a_secret_is_not_handed_out() {
         let mut relays = Relays::new(vec![pool("a", "", &["turn:a"]), pool("b", "", &["turn:b"])]);
         assert!(names(&relays, "").is_empty());
-        relays.loaded(1, live(&[]));
+        relays.secrets_read(1, secrets(&[]));
         assert_eq!(names(&relays, ""), ["turn:b"]);
     }
 
@@ -194,37 +194,37 @@ mod tests {
     fn withheld_and_drained_relays_are_left_out() {
         let mut relays = relays();
         fail(&mut relays, 0, 1);
-        relays.loaded(2, live(&["turn:eu1"]));
+        relays.secrets_read(2, secrets(&["turn:eu1"]));
         assert_eq!(names(&relays, "eu"), ["turn:any", "turn:us1"]);
         assert_eq!(
-            (relays.verdict(0, 1), relays.verdict(2, 0)),
-            (Verdict::Withheld, Verdict::Drained)
+            (relays.state(0, 1), relays.state(2, 0)),
+            (RelayState::Withheld, RelayState::Drained)
         );
-        assert_eq!(relays.least_bad(), None);
+        assert_eq!(relays.fallback(), None);
     }
 
     #[test]
     fn the_last_one_that_is_not_drained_is_known() {
         let mut relays = Relays::new(vec![pool("a", "", &["turn:a", "turn:b"])]);
-        relays.loaded(0, live(&["turn:b"]));
+        relays.secrets_read(0, secrets(&["turn:b"]));
         assert!(!relays.has_another("turn:a"));
-        relays.loaded(0, live(&[]));
+        relays.secrets_read(0, secrets(&[]));
         assert!(relays.has_another("turn:a"));
     }
 
     #[test]
     fn when_all_are_withheld_the_least_bad_stays_and_is_named() {
         let mut relays = relays();
-        relays.loaded(2, live(&["turn:eu1"]));
+        relays.secrets_read(2, secrets(&["turn:eu1"]));
         for (pool, server) in [(0, 0), (0, 1), (1, 0)] {
             fail(&mut relays, pool, server);
         }
         relays.probed(0, 0, false);
         relays.probed(1, 0, false);
         assert_eq!(names(&relays, "eu"), ["turn:us2"], "a drained one is no way out");
-        assert_eq!(relays.least_bad(), Some("turn:us2"));
+        assert_eq!(relays.fallback(), Some("turn:us2"));
         relays.probed(1, 0, true);
-        assert_eq!(relays.least_bad(), Some("turn:any"), "it has answered since");
+        assert_eq!(relays.fallback(), Some("turn:any"), "it has answered since");
     }
 
     proptest! {
@@ -238,7 +238,7 @@ mod tests {
                 relays.probed(pool, server, good);
                 let chosen = relays.choose("eu");
                 prop_assert!(!chosen.is_empty());
-                let all_good = chosen.iter().all(|relay| relay.verdict == Verdict::Good);
+                let all_good = chosen.iter().all(|relay| relay.state == RelayState::Healthy);
                 prop_assert!(all_good || chosen.len() == 1);
             }
         }

@@ -14,20 +14,20 @@ use zeroize::Zeroizing;
 use crate::actor::now;
 use crate::credential::Signer;
 use crate::probe::{self, ProbeError};
+use crate::probe_target::ProbeTarget;
 use crate::secret::Secret;
 use crate::secrets::Secrets;
-use crate::way::Way;
 use crate::{Pool, Server, TurnError};
 
 /// How long one relay may take for a proof.
-const PROOF: Duration = Duration::from_secs(3);
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the credential of a proof is good for, seconds.
-const PROOF_LIFE_S: u64 = 60;
+const CREDENTIAL_LIFE_S: u64 = 60;
 
 /// How long another agent may go on with the old secret, seconds: it learns of the new one within
 /// 20 s, and its clock may be off.
-const NOTICE_S: u64 = 30;
+const PROPAGATION_S: u64 = 30;
 
 /// What came of a rotation.
 #[derive(Debug)]
@@ -37,12 +37,12 @@ pub enum Rotation {
     Switched { old_until: u64 },
     /// Nothing has changed: these relays do not accept `secret` yet. It is kept: once it is on all
     /// relays, beside the present one, the next try proves it.
-    Waiting { secret: NewSecret, refusals: Vec<Refusal> },
+    Waiting { secret: NewSecret, refusals: Vec<RejectedBy> },
 }
 
 /// A relay that did not do what a rotation needs, and why.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct RejectedBy {
     pub server: String,
     pub why: ProbeError,
 }
@@ -64,14 +64,14 @@ impl fmt::Debug for NewSecret {
 
 /// Where the secrets of one pool are kept.
 #[derive(Clone)]
-pub(crate) struct Vault {
+pub(crate) struct SealedRecord {
     pub(crate) bridge: Bridge,
     pub(crate) seal: Arc<Seal>,
     pub(crate) record: String,
     pub(crate) state: PathBuf,
 }
 
-impl Vault {
+impl SealedRecord {
     pub(crate) async fn change(
         &self,
         edit: impl Fn(&mut Secrets) -> Result<(), TurnError>,
@@ -83,25 +83,25 @@ impl Vault {
 /// Proves the pending secret of a pool, a new one if there is none, and switches to it. A drained
 /// relay is not asked.
 pub(crate) async fn rotate(
-    vault: &Vault,
-    (pool, ways): (&Pool, &[Vec<Way>]),
+    record: &SealedRecord,
+    (pool, targets): (&Pool, &[Vec<ProbeTarget>]),
     lifetime_s: u64,
 ) -> Result<(Secrets, Rotation), TurnError> {
     let fresh = Secret::random();
-    let secrets = vault.change(|secrets| secrets.begin(&fresh)).await?;
+    let secrets = record.change(|secrets| secrets.begin(&fresh)).await?;
     let Some(pending) = secrets.pending.clone() else {
         return Err(TurnError::Refused("another agent has changed the secret".to_owned()));
     };
-    let servers = pool.servers.iter().zip(ways);
+    let servers = pool.servers.iter().zip(targets);
     let asked = servers.filter(|(server, _)| !secrets.drained.contains(server.name()));
-    let proofs = join_all(asked.map(|server| prove(server, &pending))).await;
+    let proofs = join_all(asked.map(|server| verify_on_relay(server, &pending))).await;
     let refusals: Vec<_> = proofs.into_iter().filter_map(Result::err).collect();
     if !refusals.is_empty() {
         let secret = NewSecret(Zeroizing::new(pending.as_str().to_owned()));
         return Ok((secrets, Rotation::Waiting { secret, refusals }));
     }
-    let old_until = now() + lifetime_s + NOTICE_S;
-    let secrets = vault.change(|secrets| secrets.switch(&pending, old_until)).await?;
+    let old_until = now() + lifetime_s + PROPAGATION_S;
+    let secrets = record.change(|secrets| secrets.switch(&pending, old_until)).await?;
     log::info!("relay secret of pool {} is a new one, proven on each relay", pool.name);
     Ok((secrets, Rotation::Switched { old_until }))
 }
@@ -109,28 +109,31 @@ pub(crate) async fn rotate(
 /// Forgets the old secret of a pool, unless a relay still accepts it: then says which. One that
 /// does not answer accepts nothing.
 pub(crate) async fn retire(
-    vault: &Vault,
-    (pool, ways): (&Pool, &[Vec<Way>]),
+    record: &SealedRecord,
+    (pool, targets): (&Pool, &[Vec<ProbeTarget>]),
     secrets: &Secrets,
 ) -> Result<(Secrets, Vec<String>), TurnError> {
     let old = secrets.old(now())?;
-    let servers = pool.servers.iter().zip(ways);
-    let proofs = join_all(servers.map(|server| prove(server, old))).await;
+    let servers = pool.servers.iter().zip(targets);
+    let proofs = join_all(servers.map(|server| verify_on_relay(server, old))).await;
     let accepting: Vec<_> = proofs.into_iter().filter_map(Result::ok).collect();
     if !accepting.is_empty() {
         return Ok((secrets.clone(), accepting));
     }
-    Ok((vault.change(|secrets| secrets.retire(now())).await?, accepting))
+    Ok((record.change(|secrets| secrets.retire(now())).await?, accepting))
 }
 
 /// Has a relay relay with a credential made with `secret`; returns its name.
-async fn prove((server, ways): (&Server, &Vec<Way>), secret: &Secret) -> Result<String, Refusal> {
-    let credential = Signer::new(secret.as_str()).probe(now() + PROOF_LIFE_S);
-    let way = ways.first().expect("the configuration was checked");
-    let proof = probe::allocate(way, &credential, None, PROOF).await;
+async fn verify_on_relay(
+    (server, targets): (&Server, &Vec<ProbeTarget>),
+    secret: &Secret,
+) -> Result<String, RejectedBy> {
+    let credential = Signer::new(secret.as_str()).probe(now() + CREDENTIAL_LIFE_S);
+    let target = targets.first().expect("the configuration was checked");
+    let proof = probe::allocate(target, &credential, None, VERIFY_TIMEOUT).await;
     let server = server.name().to_owned();
     match proof {
         Ok(_) => Ok(server),
-        Err(why) => Err(Refusal { server, why }),
+        Err(why) => Err(RejectedBy { server, why }),
     }
 }

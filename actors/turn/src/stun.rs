@@ -179,12 +179,12 @@ impl<'a> Response<'a> {
     }
 
     /// Whether it names an address that is relayed for us.
-    pub(crate) fn relays(&self) -> bool {
+    pub(crate) fn has_relayed_address(&self) -> bool {
         self.attribute(XOR_RELAYED_ADDRESS).is_some_and(|value| matches!(value.len(), 8 | 20))
     }
 
     /// Whether it names the address that we are seen at.
-    pub(crate) fn maps(&self) -> bool {
+    pub(crate) fn has_mapped_address(&self) -> bool {
         self.attribute(XOR_MAPPED_ADDRESS).is_some_and(|value| matches!(value.len(), 8 | 20))
     }
 
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(response.answers(BINDING, &TRANSACTION), Some(Answer::Success));
         assert_eq!(response.answers(ALLOCATE, &TRANSACTION), None);
         assert_eq!(response.answers(BINDING, &[0; 12]), None);
-        assert!(response.maps() && !response.relays());
+        assert!(response.has_mapped_address() && !response.has_relayed_address());
         // With a short-term credential the password itself is the key.
         let mac = Hmac::<Sha1>::new_from_slice(b"VOkJxbRl1RmTxUk/WvJxBt").expect("any length");
         let (_, value, at) = response.attributes[2];
@@ -311,7 +311,7 @@ mod tests {
                 let kind = u16::from_be_bytes([bytes[0], bytes[1]]);
                 let _ = response.answers(kind & !ERROR, &transaction);
                 let _ = response.is_signed_with(&Key::new("u", "r", "p"));
-                let _ = (response.maps(), response.relays());
+                let _ = (response.has_mapped_address(), response.has_relayed_address());
             }
         }
     }

@@ -1,6 +1,6 @@
 //! URLs of relays and STUN servers, as browsers take them. Pure.
 
-/// A way to a relay: `turn:host[:port][?transport=udp|tcp]`, or `turns:`.
+/// The address of a relay: `turn:host[:port][?transport=udp|tcp]`, or `turns:`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct RelayUrl {
     pub(crate) host: String,

@@ -11,7 +11,7 @@ use stream_bridge::Bridge;
 use stream_pki::Authority;
 use stream_protocol::SessionId;
 use stream_supervisor::Supervisor;
-use stream_turn::{Config, Server, Side, Turn, TurnError};
+use stream_turn::{Config, Peer, Server, Turn, TurnError};
 
 const STUN: &str = "stun:stun.example.org:3478";
 
@@ -62,7 +62,7 @@ fn without_relays_there_is_stun_at_once_and_no_secret_is_needed() {
     run(async |directory, bridge, supervisor| {
         let turn = Turn::start(config(directory, &[]), bridge, supervisor).unwrap();
         turn.ready().await.unwrap();
-        let servers = turn.issue(&SessionId::random(), Side::Client, "").await.unwrap();
+        let servers = turn.issue(&SessionId::random(), Peer::Client, "").await.unwrap();
         assert_eq!(servers.len(), 1);
         assert_eq!(servers[0].urls, [STUN]);
         assert_eq!(servers[0].username, None);
@@ -76,7 +76,7 @@ fn with_relays_there_is_nothing_until_the_secret_is_here() {
         fs::write(directory.join("turn.secret"), "t".repeat(64)).unwrap();
         let config = config(directory, &["turn:turn.example.org:3478"]);
         let turn = Turn::start(config, bridge, supervisor).unwrap();
-        let issued = turn.issue(&SessionId::random(), Side::Instance, "").await;
+        let issued = turn.issue(&SessionId::random(), Peer::Instance, "").await;
         assert!(matches!(issued, Err(TurnError::NotReady(_))), "{issued:?}");
         assert!(matches!(turn.ready().await, Err(TurnError::NotReady(_))));
     });

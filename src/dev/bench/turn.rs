@@ -13,7 +13,7 @@ use sha1::Sha1;
 use stream_pki::{Trust, client_config};
 use stream_protocol::{SessionId, Userdata};
 use stream_simulators::ams::played_instances;
-use stream_turn::{Side, Signer};
+use stream_turn::{Peer, Signer};
 use tokio::sync::mpsc;
 
 use super::report::{Figure, Report, Samples};
@@ -50,10 +50,10 @@ pub(super) async fn run() -> anyhow::Result<Report> {
 fn credential() -> Figure {
     let (mut ours, mut bare) = (Samples::default(), Samples::default());
     let (signer, session) = (Signer::new(SECRET), SessionId::random());
-    let username = signer.session(&session, Side::Client, EXPIRY).username;
+    let username = signer.session(&session, Peer::Client, EXPIRY).username;
     for _ in 0..ROUNDS {
         ours.push(each(|| {
-            black_box(signer.session(black_box(&session), Side::Client, black_box(EXPIRY)));
+            black_box(signer.session(black_box(&session), Peer::Client, black_box(EXPIRY)));
         }));
         bare.push(each(|| {
             let secret = black_box(SECRET.as_bytes());

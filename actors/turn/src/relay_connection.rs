@@ -11,8 +11,8 @@ use tokio::net::{TcpSocket, UdpSocket, lookup_host};
 use tokio::time::timeout;
 
 use crate::probe::ProbeError;
+use crate::probe_target::ProbeTarget;
 use crate::stun::{self, Answer, Key, Request, Response};
-use crate::way::Way;
 
 /// The most that is read of one answer.
 const MAX_BYTES: usize = 2048;
@@ -20,13 +20,13 @@ const MAX_BYTES: usize = 2048;
 /// From the first datagram to its repetition, as RFC 8489 has it; doubles.
 const REPEAT: Duration = Duration::from_millis(500);
 
-/// What a success said.
-pub(crate) struct Said {
-    pub(crate) maps: bool,
-    pub(crate) relays: bool,
+/// The addresses that a success carried.
+pub(crate) struct Addresses {
+    pub(crate) mapped: bool,
+    pub(crate) relayed: bool,
 }
 
-pub(crate) enum Path {
+pub(crate) enum RelayConnection {
     Datagrams(UdpSocket),
     /// TCP, or TLS over it.
     Stream(Box<dyn Stream>),
@@ -36,10 +36,13 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-impl Path {
-    /// Opens a way to a relay, from the address `from` if one is given. The caller sets the deadline.
-    pub(crate) async fn open(way: &Way, from: Option<IpAddr>) -> Result<Self, ProbeError> {
-        let url = way.url();
+impl RelayConnection {
+    /// Connects to a relay, from the address `from` if one is given. The caller sets the deadline.
+    pub(crate) async fn open(
+        target: &ProbeTarget,
+        from: Option<IpAddr>,
+    ) -> Result<Self, ProbeError> {
+        let url = target.url();
         let mut addresses = lookup_host((url.host.as_str(), url.port)).await?;
         let address = addresses
             .next()
@@ -56,7 +59,7 @@ impl Path {
             socket.bind(SocketAddr::new(from, 0))?;
         }
         let stream = socket.connect(address).await?;
-        let Some(tls) = way.tls() else { return Ok(Self::Stream(Box::new(stream))) };
+        let Some(tls) = target.tls() else { return Ok(Self::Stream(Box::new(stream))) };
         let name = ServerName::try_from(url.host.clone());
         let name = name.map_err(|_| ProbeError::Tls("its name cannot be certified".to_owned()))?;
         let stream = tls.connect(name, stream).await;
@@ -70,7 +73,7 @@ impl Path {
         method: u16,
         request: impl Fn([u8; 12]) -> Request,
         key: Option<&Key>,
-    ) -> Result<(Answer, Said), ProbeError> {
+    ) -> Result<(Answer, Addresses), ProbeError> {
         let transaction = *random_bytes::<12>();
         let request = request(transaction);
         let mut pause = REPEAT;
@@ -90,7 +93,13 @@ impl Path {
             if answer == Answer::Success && key.is_some_and(|key| !response.is_signed_with(key)) {
                 return Err(ProbeError::Unsigned);
             }
-            return Ok((answer, Said { maps: response.maps(), relays: response.relays() }));
+            return Ok((
+                answer,
+                Addresses {
+                    mapped: response.has_mapped_address(),
+                    relayed: response.has_relayed_address(),
+                },
+            ));
         }
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stream_protocol::{Code, SessionId};
 
-use crate::{Answered, ProbeError, Probed, Rotation, Side, Turn, TurnError, Verdict};
+use crate::{Peer, ProbeError, ProbeReport, ProbeTimings, RelayState, Rotation, Turn, TurnError};
 
 /// A request: `{"op":"turn.probe"}`.
 #[derive(Debug, Deserialize, Serialize)]
@@ -32,18 +32,20 @@ pub enum Request {
     Rotate { pool: String },
 }
 
-/// How one relay is, by one of its ways.
+/// How one relay is, over one of its transports.
 #[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Row {
+pub struct ProbeRow {
     pub pool: String,
     pub server: String,
     /// `udp`, `tcp` or `tls`.
-    pub way: String,
+    #[serde(rename = "way")]
+    pub transport: String,
     /// Microseconds, or why not.
     pub binding: Result<u64, String>,
     pub allocate: Result<u64, String>,
     /// `good`, `withheld` or `drained`.
-    pub verdict: String,
+    #[serde(rename = "verdict")]
+    pub state: String,
 }
 
 /// What came of a rotation.
@@ -59,7 +61,7 @@ pub enum Rotated {
 impl Turn {
     /// Does what an operator asks, or says why not.
     pub async fn answer(self, request: Request) -> Result<Value, stream_protocol::Refusal> {
-        self.obey(request).await.map_err(|error| {
+        self.handle(request).await.map_err(|error| {
             let code = match error {
                 TurnError::Refused(_) => Code::Malformed,
                 _ => Code::Unavailable,
@@ -68,10 +70,10 @@ impl Turn {
         })
     }
 
-    async fn obey(&self, request: Request) -> Result<Value, TurnError> {
+    async fn handle(&self, request: Request) -> Result<Value, TurnError> {
         Ok(match request {
             Request::Credentials { session, region } => {
-                json!(self.issue(&session, Side::Client, &region).await?)
+                json!(self.issue(&session, Peer::Client, &region).await?)
             }
             Request::Drain { server, drained } => {
                 self.drain(&server, drained).await?;
@@ -79,7 +81,7 @@ impl Turn {
             }
             Request::Probe {} => {
                 let probed = self.probe().await?;
-                json!(probed.into_iter().map(Row::from).collect::<Vec<_>>())
+                json!(probed.into_iter().map(ProbeRow::from).collect::<Vec<_>>())
             }
             Request::Retire { pool } => json!(self.retire(&pool).await?),
             Request::Rotate { pool } => json!(Rotated::from(self.rotate(&pool).await?)),
@@ -87,21 +89,33 @@ impl Turn {
     }
 }
 
-impl From<Probed> for Row {
-    fn from(probed: Probed) -> Self {
-        let Probed { pool, server, way, answered: Answered { binding, allocate }, verdict } =
-            probed;
+impl From<ProbeReport> for ProbeRow {
+    fn from(probed: ProbeReport) -> Self {
+        let ProbeReport {
+            pool,
+            server,
+            transport,
+            timings: ProbeTimings { binding, allocate },
+            state,
+        } = probed;
         let micros = |time: Result<Duration, ProbeError>| match time {
             Ok(time) => Ok(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
             Err(error) => Err(error.to_string()),
         };
-        let verdict = match verdict {
-            Verdict::Good => "good",
-            Verdict::Withheld => "withheld",
-            Verdict::Drained => "drained",
+        let state = match state {
+            RelayState::Healthy => "good",
+            RelayState::Withheld => "withheld",
+            RelayState::Drained => "drained",
         };
         let (binding, allocate) = (micros(binding), micros(allocate));
-        Self { pool, server, way: way.to_owned(), binding, allocate, verdict: verdict.to_owned() }
+        Self {
+            pool,
+            server,
+            transport: transport.to_owned(),
+            binding,
+            allocate,
+            state: state.to_owned(),
+        }
     }
 }
 
@@ -132,19 +146,19 @@ mod tests {
 
     #[test]
     fn a_row_keeps_times_and_reasons() {
-        let probed = Probed {
+        let probed = ProbeReport {
             pool: "default".into(),
             server: "turn:a".into(),
-            way: "udp",
-            answered: Answered {
+            transport: "udp",
+            timings: ProbeTimings {
                 binding: Ok(Duration::from_micros(400)),
                 allocate: Err(ProbeError::Refused { code: 401, reason: "Unauthorized".into() }),
             },
-            verdict: Verdict::Withheld,
+            state: RelayState::Withheld,
         };
-        let text = json!(Row::from(probed)).to_string();
-        let row: Row = serde_json::from_str(&text).unwrap();
-        assert_eq!((row.binding, row.verdict.as_str()), (Ok(400), "withheld"));
+        let text = json!(ProbeRow::from(probed)).to_string();
+        let row: ProbeRow = serde_json::from_str(&text).unwrap();
+        assert_eq!((row.binding, row.state.as_str()), (Ok(400), "withheld"));
         assert_eq!(row.allocate, Err("it refuses: 401 Unauthorized".to_owned()));
     }
 }

@@ -1,4 +1,4 @@
-//! The ways by which a relay is probed.
+//! Where and how a relay is probed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,39 +12,39 @@ use tokio_rustls::TlsConnector;
 use crate::url::RelayUrl;
 use crate::{Pool, Server, TurnError};
 
-/// One way to a relay.
+/// One address of a relay and the transport to it.
 #[derive(Clone)]
-pub(crate) struct Way {
+pub(crate) struct ProbeTarget {
     url: RelayUrl,
     tls: Option<TlsConnector>,
 }
 
-/// The ways to every relay of every pool.
-pub(crate) type Ways = Arc<[Vec<Vec<Way>>]>;
+/// The probe targets of every relay of every pool.
+pub(crate) type ProbeTargets = Arc<[Vec<Vec<ProbeTarget>>]>;
 
-/// Returns the ways by which the relays of `pools` are probed: of each the first outside TLS, over
+/// Returns where the relays of `pools` are probed: of each the first outside TLS, over
 /// UDP when there is such a one, and the first inside TLS. Refuses a relay without any, and
 /// authorities that cannot be used.
-pub(crate) fn ways(pools: &[Pool]) -> Result<Ways, TurnError> {
+pub(crate) fn targets(pools: &[Pool]) -> Result<ProbeTargets, TurnError> {
     pools.iter().map(|pool| pool.servers.iter().map(of).collect()).collect()
 }
 
-fn of(server: &Server) -> Result<Vec<Way>, TurnError> {
+fn of(server: &Server) -> Result<Vec<ProbeTarget>, TurnError> {
     let urls = || server.urls.iter().filter_map(|url| RelayUrl::parse(url));
     let plain = urls().filter(|url| !url.secure).min_by_key(|url| url.tcp);
     // TLS over UDP is DTLS, which is not spoken here.
     let secure = urls().find(|url| url.secure && url.tcp);
     let tls = secure.is_some().then(|| connector(server.ca.as_deref())).transpose()?;
-    let plain = plain.map(|url| Way { url, tls: None });
-    let secure = secure.map(|url| Way { url, tls });
-    let ways: Vec<_> = plain.into_iter().chain(secure).collect();
-    if ways.is_empty() {
+    let plain = plain.map(|url| ProbeTarget { url, tls: None });
+    let secure = secure.map(|url| ProbeTarget { url, tls });
+    let targets: Vec<_> = plain.into_iter().chain(secure).collect();
+    if targets.is_empty() {
         let name = server.name();
         let text =
             format!("turn.servers: {name} cannot be probed over DTLS alone, add another URL");
         return Err(TurnError::Config(text));
     }
-    Ok(ways)
+    Ok(targets)
 }
 
 /// A client of relays that trusts the authorities in the file `ca`, or those of the system.
@@ -75,8 +75,8 @@ fn connector(ca: Option<&Path>) -> Result<TlsConnector, TurnError> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-impl Way {
-    /// The way that `url` is; `None` for what is none, or inside TLS.
+impl ProbeTarget {
+    /// The target that `url` names; `None` for what is none, or inside TLS.
     pub(crate) fn plain(url: &str) -> Option<Self> {
         let url = RelayUrl::parse(url).filter(|url| !url.secure)?;
         Some(Self { url, tls: None })
@@ -95,7 +95,7 @@ impl Way {
         &self.url
     }
 
-    /// The client that speaks TLS with the relay, unless the way is outside TLS.
+    /// The client that speaks TLS with the relay, unless the target is outside TLS.
     pub(crate) fn tls(&self) -> Option<&TlsConnector> {
         self.tls.as_ref()
     }
@@ -109,8 +109,8 @@ mod tests {
 
     fn named(urls: &[&str], ca: Option<PathBuf>) -> Result<Vec<&'static str>, TurnError> {
         let urls = urls.iter().map(|&url| url.to_owned()).collect();
-        let ways = of(&Server { urls, ca })?;
-        Ok(ways.iter().map(Way::name).collect())
+        let targets = of(&Server { urls, ca })?;
+        Ok(targets.iter().map(ProbeTarget::name).collect())
     }
 
     #[test]
