@@ -10,10 +10,10 @@ use stream_admin::{Admin, Drain};
 use stream_ams::Ams;
 use stream_api::Api;
 use stream_bridge::Bridge;
-use stream_pki::CertificateReloader;
 use stream_protocol::Refusal;
 use stream_sessions::{Neighbours, Sessions};
 use stream_supervisor::Supervisor;
+use stream_tls::{CertificateReloader, TicketConfig, share_ticket_keys};
 use stream_tokens::Tokens;
 use stream_turn::Turn;
 
@@ -33,7 +33,7 @@ pub struct AgentConfig {
     pub admin: stream_admin::Config,
     #[serde(default)]
     pub debug: stream_admin::Debug,
-    pub tls: stream_pki::Config,
+    pub tls: stream_tls::Config,
     pub nats: stream_bridge::Config,
     pub ams: stream_ams::Config,
     pub tokens: stream_tokens::Config,
@@ -77,12 +77,12 @@ impl Agent {
 
         let certificates = CertificateReloader::start(config.tls, &supervisor)?;
         let bridge = Bridge::start(config.nats, &unit, &supervisor)?;
-        let tickets = stream_tickets::Config {
+        let tickets = TicketConfig {
             record: "agent.tickets",
             sealing_key: config.tokens.sealing_key.clone(),
             state: config.tokens.state.clone(),
         };
-        stream_tickets::start(
+        share_ticket_keys(
             tickets,
             certificates.identity().ticketer().clone(),
             bridge.clone(),

@@ -9,8 +9,8 @@ use stream_admin::{Admin, Drain};
 use stream_bridge::Bridge;
 use stream_gateway::Gateway;
 use stream_gateway::admin::AdminService;
-use stream_pki::CertificateReloader;
 use stream_supervisor::Supervisor;
+use stream_tls::{CertificateReloader, TicketConfig, share_ticket_keys};
 use stream_tokens::Tokens;
 
 use crate::config::{self, ConfigError};
@@ -28,7 +28,7 @@ pub struct GatewayConfig {
     pub admin: stream_admin::Config,
     #[serde(default)]
     pub debug: stream_admin::Debug,
-    pub tls: stream_pki::Config,
+    pub tls: stream_tls::Config,
     pub nats: stream_bridge::Config,
     pub tokens: stream_tokens::Config,
 }
@@ -64,12 +64,12 @@ impl RunningGateway {
         let supervisor = Supervisor::default();
         let certificates = CertificateReloader::start(config.tls, &supervisor)?;
         let bridge = Bridge::start(config.nats, "stream-gateway", &supervisor)?;
-        let tickets = stream_tickets::Config {
+        let tickets = TicketConfig {
             record: "gateway.tickets",
             sealing_key: config.tokens.sealing_key.clone(),
             state: config.tokens.state.clone(),
         };
-        stream_tickets::start(
+        share_ticket_keys(
             tickets,
             certificates.identity().ticketer().clone(),
             bridge.clone(),

@@ -9,13 +9,10 @@ use toml::Table;
 const ROWS: &[&[&str]] = &[
     &["protocol", "macaroon", "supervisor", "pki"],
     &["bridge", "ams", "admin", "metrics"],
-    &["socket", "tickets", "tokens", "turn"],
+    &["socket", "tls", "tokens", "turn"],
     &["sessions"],
     &["api", "gateway"],
 ];
-
-/// `pki` is an actor as well: the one crate that uses another of its row.
-const ALLOWED: &[(&str, &str)] = &[("pki", "supervisor")];
 
 /// Crates that must not be built, by the advisories and the one TLS path.
 const BANNED: &[&str] =
@@ -50,8 +47,7 @@ fn crates_depend_downward_only() {
                 (_, Some(row)) => rows[dependency.as_str()] < *row,
                 (_, None) => panic!("{name} has no row: give it one in tests/layers.rs"),
             };
-            let allowed = ALLOWED.contains(&(name.as_str(), dependency.as_str()));
-            assert!(fine || allowed, "{name} must not depend on {dependency}");
+            assert!(fine, "{name} must not depend on {dependency}");
         }
     }
     assert!(seen > 20, "the manifests were not understood");

@@ -2,8 +2,8 @@
 //!
 //! Asked by every crate that opens or accepts a TLS connection or reads a secret from a file; asks
 //! nobody. All of it is TLS 1.3 and RSA-4096, and the crypto provider is always passed by hand, so
-//! that nothing depends on who installed a process default first. The one actor, [`CertificateReloader`],
-//! swaps certificates while they are served; a restart loses nothing: what matters is in files.
+//! that nothing depends on who installed a process default first. No actor, and no state but what
+//! is in files.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -17,7 +17,6 @@ mod identity;
 mod pem;
 mod pins;
 mod random;
-mod reload;
 mod seal;
 mod secret;
 mod server;
@@ -37,7 +36,6 @@ pub use generate::{Authority, KeyPairPem, self_signed};
 pub use identity::Identity;
 pub use pins::{PinMismatch, is_pin_mismatch};
 pub use random::{random_bytes, random_text};
-pub use reload::{CertificateReloader, Config};
 pub use seal::{Seal, UnsealError};
 pub use secret::{SecretError, read_secret};
 pub use server::{ClientCertificates, ServerIdentity, server_config};

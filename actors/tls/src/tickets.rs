@@ -1,18 +1,61 @@
-//! The actor: follows the shared keys, and adds one when the newest is old.
+//! The actor `tickets`: follows the shared ticket keys, and adds one when the newest is old.
+//!
+//! Until the keys are here, and when they cannot be had, the servers make tickets with what they
+//! have, at first a key of their own. A key makes tickets for six hours and is kept until the last
+//! of them has ended. Who resumes is not shown a certificate: a ticket vouches for every unit that
+//! has the sealing key.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use actix::Message;
 use stream_bridge::{Bridge, SealedError, change_sealed, follow_sealed};
-use stream_pki::{Seal, SessionTicketer};
-use stream_supervisor::{Context, Handler, Reply, Worker};
+use stream_pki::{Seal, SecretError, SessionTicketer};
+use stream_supervisor::{Context, Handler, Limits, Mode, Reply, RestartPolicy, Supervisor, Worker};
 
-use crate::Config;
-use crate::keyring::{ADD_AT_MOST_EVERY, Key, TicketKeyring};
+use crate::ticket_keyring::{ADD_AT_MOST_EVERY, Key, TicketKeyring};
 
-pub(crate) struct Actor {
-    config: Config,
+/// Where the ticket keys are.
+#[derive(Clone, Debug)]
+pub struct TicketConfig {
+    /// The sealed record that holds them; each service has its own.
+    pub record: &'static str,
+    /// File with the key under which the units of this service seal them.
+    pub sealing_key: PathBuf,
+    /// Directory for the highest generation of the keys seen so far.
+    pub state: PathBuf,
+}
+
+/// Starts the actor, which keeps the keys of `ticketer` up to date.
+///
+/// # Errors
+///
+/// Refuses a sealing key that cannot be read.
+pub fn share_ticket_keys(
+    config: TicketConfig,
+    ticketer: SessionTicketer,
+    bridge: Bridge,
+    supervisor: &Supervisor,
+) -> Result<(), SecretError> {
+    let seal = Arc::new(Seal::load(&config.sealing_key)?);
+    let last_added = Arc::new(Mutex::new(None));
+    let factory = move || {
+        let (config, ticketer) = (config.clone(), ticketer.clone());
+        Actor::new(config, ticketer, bridge.clone(), Arc::clone(&seal), Arc::clone(&last_added))
+    };
+    supervisor.spawn(
+        "tickets",
+        Mode::CancelOnRestart,
+        RestartPolicy::default(),
+        Limits::default(),
+        factory,
+    );
+    Ok(())
+}
+
+struct Actor {
+    config: TicketConfig,
     ticketer: SessionTicketer,
     bridge: Bridge,
     seal: Arc<Seal>,
@@ -23,8 +66,8 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    pub(crate) fn new(
-        config: Config,
+    fn new(
+        config: TicketConfig,
         ticketer: SessionTicketer,
         bridge: Bridge,
         seal: Arc<Seal>,

@@ -10,11 +10,10 @@ use std::time::Duration;
 use actix::Message;
 use ring::digest;
 use serde::Deserialize;
+use stream_pki::{Identity, PkiError, ServerIdentity};
 use stream_supervisor::{
     AskError, Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
 };
-
-use crate::{Identity, PkiError, ServerIdentity};
 
 /// Where the certificate of a server lies.
 #[derive(Clone, Debug, Deserialize)]
@@ -118,5 +117,53 @@ impl Handler<Reload> for Actor {
                 false.into()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use actix::System;
+    use stream_pki::{Authority, KeyPairPem};
+
+    use super::*;
+
+    #[test]
+    fn a_whole_pair_is_taken_and_half_of_one_changes_nothing_even_after_a_failure() {
+        System::new().block_on(async {
+            let directory = tempfile::tempdir().unwrap();
+            let config = Config {
+                certificate: directory.path().join("tls.pem"),
+                key: directory.path().join("tls.key"),
+                // Only what the test asks for reads the files.
+                reload_s: 3600,
+            };
+            let authority = Authority::generate("test").unwrap();
+            let pair = || authority.issue("agent", &["localhost".into()]).unwrap();
+            let write = |pair: &KeyPairPem| {
+                fs::write(&config.certificate, &pair.certificate).unwrap();
+                fs::write(&config.key, pair.key.as_bytes()).unwrap();
+            };
+            write(&pair());
+            let supervisor = Supervisor::default();
+            let reloader = CertificateReloader::start(config.clone(), &supervisor).unwrap();
+            let first = reloader.identity().current().fingerprint();
+
+            let next = pair();
+            fs::write(&config.certificate, &next.certificate).unwrap();
+            assert!(!reloader.reload().await.unwrap(), "the key is still the old one's");
+            assert_eq!(reloader.identity().current().fingerprint(), first);
+
+            fs::write(&config.key, next.key.as_bytes()).unwrap();
+            assert!(reloader.reload().await.unwrap());
+            let second = reloader.identity().current().fingerprint();
+            assert_ne!(second, first);
+
+            assert!(supervisor.crash("pki"));
+            assert!(!reloader.reload().await.unwrap(), "nothing is new");
+            assert_eq!(reloader.identity().current().fingerprint(), second);
+            supervisor.stop();
+        });
     }
 }
