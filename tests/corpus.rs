@@ -1,10 +1,10 @@
-//! The fuzz targets of `actors/macaroon/fuzz`, over the corpora in the repository.
+//! The fuzz targets of `tests/fuzz`, over the corpora in the repository.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-#[path = "../actors/macaroon/fuzz/targets.rs"]
+#[path = "fuzz/targets.rs"]
 mod targets;
 
 fn files(directory: &Path) -> Vec<PathBuf> {
@@ -14,7 +14,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_target_keeps_its_promises_on_its_corpus() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("actors/macaroon/fuzz/corpus");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
     for (name, target) in targets::ALL {
         let samples = files(&corpus.join(name));
         assert!(samples.len() >= 8, "{name} has few samples");
@@ -28,7 +28,7 @@ fn every_target_keeps_its_promises_on_its_corpus() {
 
 #[test]
 fn every_corpus_and_every_program_belongs_to_a_target() {
-    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("actors/macaroon/fuzz");
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
     let named = |directory: &str| -> BTreeSet<String> {
         let stem = |path: PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         files(&fuzz.join(directory)).into_iter().filter_map(stem).collect()
