@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stream_agent::dev::keys::KeyStore;
 use stream_agent::dev::nats::{Door, Nats};
-use stream_bridge::{Bridge, BridgeError, Config, Entry, Link, Near, Pen};
+use stream_bridge::{
+    Bridge, BridgeError, Config, ConnectionStatus, Entry, SignalConnection, SignalWriter,
+};
 use stream_pki::{Trust, client_config};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, Posted, SessionId, Signal};
@@ -43,14 +45,18 @@ impl Unit {
 
     async fn connected(config: Config) -> anyhow::Result<Self> {
         let unit = Self::start(config)?;
-        unit.until("connected", |link| link.connected).await?;
+        unit.until("connected", |status| status.connected).await?;
         Ok(unit)
     }
 
-    async fn until(&self, what: &str, there: impl Fn(&Link) -> bool) -> anyhow::Result<Link> {
+    async fn until(
+        &self,
+        what: &str,
+        there: impl Fn(&ConnectionStatus) -> bool,
+    ) -> anyhow::Result<ConnectionStatus> {
         let look = async || {
-            let link = self.bridge.link().await;
-            Ok(there(&link).then_some(link))
+            let status = self.bridge.status().await;
+            Ok(there(&status).then_some(status))
         };
         eventually(what, look).await
     }
@@ -80,10 +86,10 @@ fn a_token_that_is_replaced_counts_at_the_next_connect() {
         let mut nats = Nats::start(&dir.path().join("nats"), &KeyStore::shared()?)?;
         let unit = Unit::connected(nats.bridge()).await?;
         nats.kill();
-        unit.until("away", |link| !link.connected).await?;
+        unit.until("away", |status| !status.connected).await?;
         nats.change_token()?;
         nats.restart()?;
-        unit.until("back", |link| link.connected).await?;
+        unit.until("back", |status| status.connected).await?;
         unit.works().await?;
         // The actor is the one of before.
         assert_eq!(unit.supervisor.status()[0].restarts, 0);
@@ -102,13 +108,15 @@ fn a_client_certificate_is_shown_where_it_is_asked_for() {
         Unit::connected(Config { certificate, key, ..nats.bridge() }).await?.works().await?;
 
         let without = Unit::start(nats.bridge())?;
-        let refused = |link: &Link| link.error.as_ref().is_some_and(|why| why.contains("ertific"));
+        let refused = |status: &ConnectionStatus| {
+            status.error.as_ref().is_some_and(|why| why.contains("ertific"))
+        };
         without.until("refused", refused).await?;
         let stranger = keys.pair("ams-client")?;
         let (certificate, key) = (Some(stranger.certificate), Some(stranger.key));
         let stranger = Unit::start(Config { certificate, key, ..nats.bridge() })?;
-        let refused = stranger.until("refused", |link| {
-            link.error.as_ref().is_some_and(|why| why != "not connected yet")
+        let refused = stranger.until("refused", |status| {
+            status.error.as_ref().is_some_and(|why| why != "not connected yet")
         });
         assert!(!refused.await?.connected);
         Ok(())
@@ -181,20 +189,20 @@ fn credentials_are_an_alternative_to_the_token_and_replaced_ones_count() {
         // Of an account that the operator does not know.
         write_credentials(&file, &KeyPair::new_account())?;
         let unit = Unit::start(config)?;
-        let refused = |link: &Link| {
-            link.error.as_ref().is_some_and(|why| why.contains("check nats.token or nats.cred"))
+        let refused = |status: &ConnectionStatus| {
+            status.error.as_ref().is_some_and(|why| why.contains("check nats.token or nats.cred"))
         };
         unit.until("refused", refused).await?;
         write_credentials(&file, &account)?;
-        unit.until("connected", |link| link.connected).await?;
+        unit.until("connected", |status| status.connected).await?;
         unit.works().await?;
 
         nats.kill();
-        unit.until("away", |link| !link.connected).await?;
+        unit.until("away", |status| !status.connected).await?;
         std::fs::write(&file, "half of a file")?;
         nats.restart()?;
         write_credentials(&file, &account)?;
-        unit.until("back", |link| link.connected).await?;
+        unit.until("back", |status| status.connected).await?;
         unit.works().await
     });
 }
@@ -251,31 +259,31 @@ fn a_thread_has_a_connection_of_its_own_for_signals_and_loses_none_with_it() {
         let unit = Unit::connected(config).await?;
         let overseer = Overseer::of(&nats, &overseers).await?;
 
-        let near = Near::start(&unit.bridge);
+        let connection = SignalConnection::start(&unit.bridge);
         let own = async || overseer.find("test, signals").await;
         let (session, to) = (SessionId::random(), Direction::ToClient);
         let number = Cell::new(0);
-        let write = async |pen: &mut Pen| {
+        let write = async |writer: &mut SignalWriter| {
             let signal = posted(number.replace(number.get() + 1), false);
-            passing(async || pen.append(&signal).await).await
+            passing(async || writer.append(&signal).await).await
         };
         // Nobody has to wait for it.
-        let mut last = write(&mut near.pen(&session, to)).await?;
+        let mut last = write(&mut connection.writer(&session, to)).await?;
         for _ in 0..CUTS {
             let (seen, server) = eventually("a connection of its own", own).await?;
-            let (mut pen, mut tail) =
-                (near.pen(&session, to), near.tail(&session, to, Some(last), 0));
-            assert!(tail.next().await?.signals.is_empty());
+            let (mut writer, mut reader) =
+                (connection.writer(&session, to), connection.reader(&session, to, Some(last), 0));
+            assert!(reader.next().await?.signals.is_empty());
             let mut written = Vec::new();
             for n in 0..EACH {
                 if n == EACH / 2 {
                     overseer.cut(&seen, &server).await?;
                 }
-                written.push(write(&mut pen).await?);
+                written.push(write(&mut writer).await?);
             }
             let mut read = Vec::new();
             while read.len() < EACH {
-                match tail.next().await {
+                match reader.next().await {
                     Ok(page) => read.extend(page.signals.into_iter().map(|signal| signal.cursor)),
                     Err(error) if error.is_passing() => tokio::task::yield_now().await,
                     Err(error) => return Err(error.into()),
@@ -289,9 +297,9 @@ fn a_thread_has_a_connection_of_its_own_for_signals_and_loses_none_with_it() {
         // Signals do take it, as soon as it is there.
         eventually("its own way", async || {
             let Some((before, _)) = own().await? else { return Ok(None) };
-            let mut pen = near.pen(&session, to);
+            let mut writer = connection.writer(&session, to);
             for _ in 0..EACH {
-                write(&mut pen).await?;
+                write(&mut writer).await?;
             }
             let after = own().await?.filter(|(after, _)| after.in_msgs >= before.in_msgs + EACH);
             Ok(after.map(drop))
@@ -312,7 +320,7 @@ fn the_end_does_not_wait_for_a_server_that_hangs_or_has_gone() {
             let unit = Unit::connected(nats.bridge()).await?;
             if gone {
                 nats.kill();
-                unit.until("away", |link| !link.connected).await?;
+                unit.until("away", |status| !status.connected).await?;
             } else {
                 nats.process().suspend()?;
                 // It hangs when it does not answer what it was asked.
@@ -459,10 +467,10 @@ async fn passing<T>(mut ask: impl AsyncFnMut() -> Result<T, BridgeError>) -> any
 
 /// Reads to the last signal of a load.
 async fn read(unit: &Unit, session: &SessionId) -> anyhow::Result<Vec<Cursor>> {
-    let mut tail = unit.bridge.tail(session, Direction::ToClient, None, 0);
+    let mut reader = unit.bridge.signal_reader(session, Direction::ToClient, None, 0);
     let mut cursors = Vec::new();
     loop {
-        match tokio::time::timeout(PATIENCE * 2, tail.next()).await.context("a silent log")? {
+        match tokio::time::timeout(PATIENCE * 2, reader.next()).await.context("a silent log")? {
             Ok(page) => {
                 for signal in page.signals {
                     cursors.push(signal.cursor);
@@ -485,7 +493,7 @@ fn one_of_three_servers_is_killed_under_load_and_nothing_is_lost() {
         let mut three = Three::start().await?;
         for leads in [false, true] {
             let leader = three.leader().await?;
-            let ours = three.writer.until("connected", |link| link.connected).await?;
+            let ours = three.writer.until("connected", |status| status.connected).await?;
             let ours = Three::position(&ours.server.context("a server")?)?;
             let victim = match leads {
                 true => leader,
@@ -561,15 +569,16 @@ fn a_server_that_retires_is_left_at_once_for_another() {
     flow(async || {
         let three = Three::start().await?;
         three.leader().await?;
-        let link = three.writer.until("connected", |link| link.connected).await?;
-        let left = link.server.context("a server")?;
+        let status = three.writer.until("connected", |status| status.connected).await?;
+        let left = status.server.context("a server")?;
         let (session, load) = (SessionId::random(), Load::default());
         let leaving = async {
             load.more(100).await?;
             three.nats[Three::position(&left)?].retire()?;
             let begun = Instant::now();
-            let elsewhere =
-                |link: &Link| link.server.as_ref().is_some_and(|server| *server != left);
+            let elsewhere = |status: &ConnectionStatus| {
+                status.server.as_ref().is_some_and(|server| *server != left)
+            };
             three.writer.until("elsewhere", elsewhere).await?;
             let took = begun.elapsed();
             load.more(100).await?;

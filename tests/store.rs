@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stream_agent::dev::keys::KeyStore;
 use stream_agent::dev::nats::Nats;
-use stream_bridge::{Bridge, BridgeError, Entry, Tail};
+use stream_bridge::{Bridge, BridgeError, Entry, SignalReader};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, Posted, SessionId, Signal};
 use stream_supervisor::Supervisor;
@@ -32,7 +32,7 @@ impl Store {
         let nats = Nats::start(&dir.path().join("nats"), &KeyStore::shared()?)?;
         let supervisor = Supervisor::default();
         let bridge = Bridge::start(nats.bridge(), "test", &supervisor)?;
-        eventually("connected", async || Ok(bridge.link().await.connected.then_some(()))).await?;
+        eventually("connected", async || Ok(bridge.status().await.connected.then_some(()))).await?;
         Ok(Self { bridge, supervisor, nats, _dir: dir })
     }
 }
@@ -46,10 +46,10 @@ fn posted(id: &str, generation: u64) -> Posted {
 }
 
 /// Returns the cursors of the next `count` signals at least.
-async fn read(tail: &mut Tail, count: usize) -> anyhow::Result<Vec<Cursor>> {
+async fn read(reader: &mut SignalReader, count: usize) -> anyhow::Result<Vec<Cursor>> {
     let mut cursors = Vec::new();
     while cursors.len() < count {
-        match tail.next().await {
+        match reader.next().await {
             Ok(page) => cursors.extend(page.signals.into_iter().map(|signal| signal.cursor)),
             Err(error) if error.is_passing() => tokio::task::yield_now().await,
             Err(error) => return Err(error.into()),
@@ -65,7 +65,7 @@ fn a_reader_gets_what_several_writers_write_once_and_in_the_order_of_the_log() {
     flow(async || {
         let store = Store::start().await?;
         let (session, to) = (SessionId::random(), Direction::ToInstance);
-        let mut tail = store.bridge.tail(&session, to, None, 0);
+        let mut reader = store.bridge.signal_reader(&session, to, None, 0);
         let writing = (0..WRITERS).map(async |writer| {
             let mut cursors = Vec::new();
             for n in 0..EACH {
@@ -75,7 +75,7 @@ fn a_reader_gets_what_several_writers_write_once_and_in_the_order_of_the_log() {
             anyhow::Ok(cursors)
         });
         let writing = futures_util::future::try_join_all(writing);
-        let (written, read) = tokio::try_join!(writing, read(&mut tail, WRITERS * EACH))?;
+        let (written, read) = tokio::try_join!(writing, read(&mut reader, WRITERS * EACH))?;
         let mut written: Vec<_> = written.into_iter().flatten().collect();
         written.sort_by_key(|cursor| cursor.sequence);
         assert_eq!(read, written);
@@ -90,13 +90,13 @@ fn a_reader_ahead_of_the_log_is_told_and_can_go_on_from_where_it_is_sent() {
         let (session, to) = (SessionId::random(), Direction::ToInstance);
         let first = store.bridge.append(&session, to, &posted("a", 0)).await?;
         let ahead = Cursor { sequence: first.sequence + 7, ..first };
-        let mut tail = store.bridge.tail(&session, to, Some(ahead), 0);
-        let Err(BridgeError::HistoryGone { fresh }) = tail.next().await else {
+        let mut reader = store.bridge.signal_reader(&session, to, Some(ahead), 0);
+        let Err(BridgeError::HistoryGone { fresh }) = reader.next().await else {
             panic!("it should not be read")
         };
-        let mut tail = store.bridge.tail(&session, to, Some(fresh), 0);
+        let mut reader = store.bridge.signal_reader(&session, to, Some(fresh), 0);
         let second = store.bridge.append(&session, to, &posted("b", 0)).await?;
-        assert_eq!(read(&mut tail, 1).await?, [second]);
+        assert_eq!(read(&mut reader, 1).await?, [second]);
         Ok(())
     });
 }
@@ -170,7 +170,7 @@ fn a_reader_of_changes_hears_of_each_once_and_of_what_is_removed_or_expires() {
         bridge.remove(Bucket::Shares, "removed").await?;
         bridge.put(Bucket::Shares, "changed", &Record { n: 7 }).await?;
         let second = Duration::from_secs(1);
-        bridge.expire(Bucket::Shares, "expired", &Record { n: 3 }, 4, second).await?;
+        bridge.update_with_ttl(Bucket::Shares, "expired", &Record { n: 3 }, 4, second).await?;
         let name = |key: &str, n| (key.to_owned(), n);
         let expected = BTreeMap::from([
             name("removed", None),
@@ -195,10 +195,10 @@ fn a_record_that_expires_goes_away_and_its_followers_hear_of_changes() {
         let store = Store::start().await?;
         let bridge = &store.bridge;
         let revision = bridge.create(Bucket::Sessions, "b", &Record { n: 1 }).await?;
-        let mut feed = bridge.follow_entry(Bucket::Sessions, "b").await?;
+        let mut hints = bridge.subscribe_changes(Bucket::Sessions, "b").await?;
         let ttl = Duration::from_secs(1);
-        bridge.expire(Bucket::Sessions, "b", &Record { n: 2 }, revision, ttl).await?;
-        tokio::time::timeout(Duration::from_secs(5), feed.changed()).await?;
+        bridge.update_with_ttl(Bucket::Sessions, "b", &Record { n: 2 }, revision, ttl).await?;
+        tokio::time::timeout(Duration::from_secs(5), hints.changed()).await?;
         assert_eq!(
             bridge.read::<Record>(Bucket::Sessions, "b").await?.map(|entry| entry.value.n),
             Some(2)
@@ -223,13 +223,13 @@ fn the_log_numbers_signals_and_stores_a_repeated_one_once() {
         let second = bridge.append(&session, to, &posted("two", 1)).await?;
         assert!(second.sequence > first.sequence + 1, "the other session lies between");
 
-        let all = bridge.tail(&session, to, None, 0).next().await?;
+        let all = bridge.signal_reader(&session, to, None, 0).next().await?;
         assert_eq!(all.signals.len(), 1, "only the generation asked for");
         assert_eq!(all.cursor, second, "but read to the end");
-        let page = bridge.tail(&session, to, Some(first), 0).next().await?;
+        let page = bridge.signal_reader(&session, to, Some(first), 0).next().await?;
         assert_eq!(page.signals.iter().map(|s| s.generation).collect::<Vec<_>>(), [1]);
         assert_eq!(
-            bridge.tail(&session, Direction::ToInstance, None, 0).next().await?.signals,
+            bridge.signal_reader(&session, Direction::ToInstance, None, 0).next().await?.signals,
             [],
             "the other direction is another log"
         );
@@ -247,7 +247,7 @@ fn the_present_generation_is_found_behind_many_signals_of_those_before() {
             bridge.append(&session, to, &posted(&format!("old-{n}"), 0)).await?;
         }
         let new = bridge.append(&session, to, &posted("new", 1)).await?;
-        let page = bridge.tail(&session, to, None, 1).next().await?;
+        let page = bridge.signal_reader(&session, to, None, 1).next().await?;
         assert_eq!(page.signals.iter().map(|s| s.cursor).collect::<Vec<_>>(), [new]);
         Ok(())
     });
@@ -265,14 +265,14 @@ fn an_empty_read_moves_the_cursor_past_what_others_wrote() {
         for n in 0..10 {
             last = bridge.append(&other, to, &posted(&format!("n{n}"), 0)).await?;
         }
-        let page = bridge.tail(&session, to, Some(start), 0).next().await?;
+        let page = bridge.signal_reader(&session, to, Some(start), 0).next().await?;
         assert_eq!((page.signals.len(), page.cursor), (0, last));
 
         let foreign = Cursor { epoch: start.epoch + 1, ..start };
-        let gone = bridge.tail(&session, to, Some(foreign), 0).next().await;
+        let gone = bridge.signal_reader(&session, to, Some(foreign), 0).next().await;
         assert!(matches!(gone, Err(BridgeError::HistoryGone { fresh }) if fresh == last));
         let ahead = Cursor { sequence: last.sequence + 1, ..last };
-        assert!(bridge.tail(&session, to, Some(ahead), 0).next().await.is_err());
+        assert!(bridge.signal_reader(&session, to, Some(ahead), 0).next().await.is_err());
         Ok(())
     });
 }
@@ -289,22 +289,22 @@ fn what_was_acknowledged_outlives_the_server_and_the_actor() {
             cursors.push(bridge.append(&session, to, &posted(&format!("n{n}"), 0)).await?);
         }
         bridge.create(Bucket::Sessions, "c", &Record { n: 7 }).await?;
-        let mut tail = bridge.tail(&session, to, None, 0);
-        assert_eq!(tail.next().await?.signals.len(), 20);
+        let mut reader = bridge.signal_reader(&session, to, None, 0);
+        assert_eq!(reader.next().await?.signals.len(), 20);
 
         store.nats.kill();
         eventually("away", async || {
             let away = bridge.read::<Record>(Bucket::Sessions, "c").await;
-            Ok(matches!(away, Err(BridgeError::Away(_))).then_some(()))
+            Ok(matches!(away, Err(BridgeError::Disconnected(_))).then_some(()))
         })
         .await?;
         store.nats.restart()?;
-        eventually("back", async || Ok(bridge.link().await.connected.then_some(()))).await?;
+        eventually("back", async || Ok(bridge.status().await.connected.then_some(()))).await?;
         // A reader that was there before goes on.
         cursors.push(bridge.append(&session, to, &posted("after", 0)).await?);
-        let next = tokio::time::timeout(Duration::from_secs(10), read(&mut tail, 1)).await??;
+        let next = tokio::time::timeout(Duration::from_secs(10), read(&mut reader, 1)).await??;
         assert_eq!(next, cursors[20..]);
-        let page = bridge.tail(&session, to, None, 0).next().await?;
+        let page = bridge.signal_reader(&session, to, None, 0).next().await?;
         assert_eq!(page.signals.iter().map(|s| s.cursor).collect::<Vec<_>>(), cursors);
         // Presence lies in memory and its bucket has to be made again.
         bridge.put(Bucket::Agents, "agent", &Record { n: 1 }).await?;
@@ -312,14 +312,14 @@ fn what_was_acknowledged_outlives_the_server_and_the_actor() {
         assert!(store.supervisor.crash("bridge"));
         eventually("rebuilt", async || {
             let rebuilt = store.supervisor.status()[0].restarts == 1;
-            Ok((rebuilt && bridge.link().await.connected).then_some(()))
+            Ok((rebuilt && bridge.status().await.connected).then_some(()))
         })
         .await?;
         assert_eq!(bridge.read::<Record>(Bucket::Sessions, "c").await?.map(|e| e.value.n), Some(7));
         let repeated = bridge.append(&session, to, &posted("after", 0)).await?;
         assert_eq!(Some(&repeated), cursors.last(), "the window of ids outlives both");
         cursors.push(bridge.append(&session, to, &posted("last", 0)).await?);
-        assert_eq!(read(&mut tail, 1).await?, cursors[21..]);
+        assert_eq!(read(&mut reader, 1).await?, cursors[21..]);
         Ok(())
     });
 }

@@ -224,7 +224,7 @@ impl<'a> Vault<'a> {
         let seal = Seal::load(stack.site.agent_dir().join("sealing.key"))?;
         let supervisor = stream_supervisor::Supervisor::default();
         let bridge = stream_bridge::Bridge::start(stack.nats.bridge(), "test", &supervisor)?;
-        let connected = async || Ok(bridge.link().await.connected.then_some(()));
+        let connected = async || Ok(bridge.status().await.connected.then_some(()));
         eventually("connected", connected).await?;
         let state = tempfile::tempdir()?;
         Ok(Self { stack, record, seal, state, bridge, _supervisor: supervisor })

@@ -255,7 +255,7 @@ fn a_record_put_for_a_while_goes_away() {
         let one = house.unit("one").await?;
         let (bucket, record) = (Bucket::Revoked, Map::new());
         one.bridge.put(bucket, "token.stays", &record).await?;
-        one.bridge.put_for(bucket, "token.goes", &record, Duration::from_secs(1)).await?;
+        one.bridge.put_with_ttl(bucket, "token.goes", &record, Duration::from_secs(1)).await?;
         let keys = async |after| -> anyhow::Result<Vec<String>> {
             let mut keys = Vec::new();
             one.bridge.keys(bucket, after, |key, _| keys.push(key.to_owned())).await?;

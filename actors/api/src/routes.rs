@@ -156,7 +156,7 @@ pub(crate) fn configure(app: &mut ServiceConfig, state: &AppState) {
     app.app_data(web::Data::new(state.clone()));
     app.app_data(web::Data::new(state.requests.clone()));
     app.app_data(web::Data::new(state.rate_limiter.clone()));
-    app.app_data(web::Data::new(state.sessions.near()));
+    app.app_data(web::Data::new(state.sessions.signal_connection()));
     add(app);
 }
 

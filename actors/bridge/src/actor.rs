@@ -12,50 +12,50 @@ use stream_protocol::subjects::Bucket;
 use stream_supervisor::{Context, Handler, Reply, Worker, spawn_detached};
 use tokio::sync::{oneshot, watch};
 
-use crate::inbound::{self, Served};
-use crate::link::{self, AskLink, Link};
-use crate::near::{AskAddress, Borrow};
-use crate::signals::Log;
+use crate::connect::{self, ConnectionStatus, GetStatus};
+use crate::requests::{self, Route};
+use crate::signal_connection::{GetConnectConfig, GetConnection};
+use crate::signal_log::SignalLog;
 use crate::store;
 use crate::{BridgeError, Config};
 
 /// How often the connection is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+const CONNECTION_CHECK: Duration = Duration::from_secs(1);
 
 /// What outlives a crash of the actor: the subjects to serve, and a connection that still stands.
 /// So a restart is not noticed by anybody who asks or is asked over NATS.
 #[derive(Clone, Default)]
-pub(crate) struct Kept {
-    subjects: Arc<Mutex<Subjects>>,
-    connection: Arc<Mutex<Option<Connection>>>,
+pub(crate) struct SharedState {
+    subscriptions: Arc<Mutex<Subscriptions>>,
+    saved: Arc<Mutex<Option<SavedConnection>>>,
 }
 
-impl Kept {
+impl SharedState {
     /// Returns who takes the requests on `subject` now.
-    pub(crate) fn served(&self, subject: &str) -> Option<Served> {
-        lock(&self.subjects).served.get(subject).cloned()
+    pub(crate) fn route(&self, subject: &str) -> Option<Route> {
+        lock(&self.subscriptions).routes.get(subject).cloned()
     }
 }
 
 #[derive(Default)]
-pub(crate) struct Subjects {
-    pub(crate) served: BTreeMap<String, Served>,
+pub(crate) struct Subscriptions {
+    pub(crate) routes: BTreeMap<String, Route>,
     /// One entry for every subject served on this connection; dropping it ends the subscription.
-    listening: HashMap<String, oneshot::Sender<()>>,
+    active: HashMap<String, oneshot::Sender<()>>,
 }
 
 /// A connection as the actor left it when it failed.
 #[derive(Clone)]
-struct Connection {
-    connected: Connected,
+struct SavedConnection {
+    connection: Connection,
     connects: Arc<watch::Sender<u64>>,
-    reached: Instant,
+    connected_since: Instant,
 }
 
 /// A working connection; cheap to clone into an answer that takes time.
 #[derive(Clone)]
-pub(crate) struct Connected {
-    pub(crate) log: Log,
+pub(crate) struct Connection {
+    pub(crate) log: SignalLog,
     pub(crate) stores: Arc<HashMap<Bucket, jetstream::kv::Store>>,
     /// How many servers of a cluster hold each record.
     pub(crate) replicas: usize,
@@ -64,13 +64,13 @@ pub(crate) struct Connected {
 pub(crate) struct Actor {
     config: Config,
     unit: String,
-    kept: Kept,
-    link: Result<Connected, String>,
-    /// The link as it stood last. Once it stands again it does for what is asked while the store is
+    shared: SharedState,
+    current: Result<Connection, String>,
+    /// The connection before this one. Once it is up again it does for what is asked while the store is
     /// looked at: in a cluster that lost a server a part of it may be without a leader for a while.
-    last: Option<Connected>,
-    /// When the link came to stand; means nothing while there is none.
-    pub(crate) reached: Instant,
+    previous: Option<Connection>,
+    /// Since when NATS is connected; means nothing while it is not.
+    pub(crate) connected_since: Instant,
     /// The client, which makes a lost connection again by itself.
     client: Option<Client>,
     /// How often it has connected; counted by the client's own task.
@@ -83,70 +83,81 @@ pub(crate) struct Actor {
 /// The first connection stands; the store behind it is not looked at yet.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Connect(Client);
+struct ClientConnected(Client);
 
 /// Looks whether the connection still stands, or stands again.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-struct Look;
+struct CheckConnection;
 
 /// The connection stands and the store is as we need it.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Up(Arc<Connected>);
+struct StoreReady(Arc<Connection>);
 
 /// The server says that it is about to end.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Leave;
+struct LameDuck;
 
 /// An attempt failed.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct StillAway(String);
+struct ConnectFailed(String);
 
 impl Actor {
     /// Goes on with the connection that was kept, if it stands.
-    pub(crate) fn new(config: Config, unit: String, kept: Kept) -> Self {
-        let connection = lock(&kept.connection).clone();
-        let connection = connection.filter(|connection| connection.connected.log.stands());
+    pub(crate) fn new(config: Config, unit: String, shared: SharedState) -> Self {
+        let saved = lock(&shared.saved).clone();
+        let saved = saved.filter(|saved| saved.connection.log.is_connected());
         let fresh = Self {
             config,
             unit,
-            kept,
-            link: Err("not connected yet".to_owned()),
-            last: None,
-            reached: Instant::now(),
+            shared,
+            current: Err("not connected yet".to_owned()),
+            previous: None,
+            connected_since: Instant::now(),
             client: None,
             connects: Arc::new(watch::channel(0).0),
             prepared_for: 0,
             preparing: false,
         };
-        let Some(Connection { connected, connects, reached }) = connection else { return fresh };
-        let (client, prepared_for) = (Some(connected.log.client.clone()), *connects.borrow());
-        let last = Some(connected.clone());
-        Self { link: Ok(connected), last, reached, client, connects, prepared_for, ..fresh }
+        let Some(SavedConnection { connection, connects, connected_since }) = saved else {
+            return fresh;
+        };
+        let (client, prepared_for) = (Some(connection.log.client.clone()), *connects.borrow());
+        let previous = Some(connection.clone());
+        Self {
+            current: Ok(connection),
+            previous,
+            connected_since,
+            client,
+            connects,
+            prepared_for,
+            ..fresh
+        }
     }
 
     /// Answers with what `work` makes of the connection, or that there is none.
     pub(crate) fn with<T, F>(
         &self,
-        work: impl FnOnce(Connected) -> F,
+        work: impl FnOnce(Connection) -> F,
     ) -> Reply<Result<T, BridgeError>>
     where
         F: Future<Output = Result<T, BridgeError>> + 'static,
     {
-        match self.lend() {
-            Ok(connected) => Reply::later(work(connected)),
+        match self.connection() {
+            Ok(connection) => Reply::later(work(connection)),
             Err(away) => Err(away).into(),
         }
     }
 
     /// The connection as it stands, or why there is none.
-    fn lend(&self) -> Result<Connected, BridgeError> {
-        match (&self.link, self.last.as_ref().filter(|last| last.log.stands())) {
-            (Ok(connected), _) | (_, Some(connected)) => Ok(connected.clone()),
-            (Err(why), None) => Err(BridgeError::Away(why.clone())),
+    fn connection(&self) -> Result<Connection, BridgeError> {
+        match (&self.current, self.previous.as_ref().filter(|previous| previous.log.is_connected()))
+        {
+            (Ok(connection), _) | (_, Some(connection)) => Ok(connection.clone()),
+            (Err(why), None) => Err(BridgeError::Disconnected(why.clone())),
         }
     }
 
@@ -154,55 +165,55 @@ impl Actor {
     /// lost meanwhile and made again, since what was asked before is not answered then.
     pub(crate) fn with_store<T, F>(
         &self,
-        work: impl FnOnce(Connected) -> F,
+        work: impl FnOnce(Connection) -> F,
     ) -> Reply<Result<T, BridgeError>>
     where
         T: 'static,
         F: Future<Output = Result<T, BridgeError>> + 'static,
     {
-        self.with(|connected| {
-            let log = connected.log.clone();
-            let work = work(connected);
-            async move { log.unless_lost(work).await }
+        self.with(|connection| {
+            let log = connection.log.clone();
+            let work = work(connection);
+            async move { log.fail_on_reconnect(work).await }
         })
     }
 
     /// The connection with a store that was looked at, or why there is none.
-    pub(crate) fn link(&self) -> Result<&Connected, &String> {
-        self.link.as_ref()
+    pub(crate) fn checked_connection(&self) -> Result<&Connection, &String> {
+        self.current.as_ref()
     }
 
     /// Subscribes to `subject` unless that is done already.
     pub(crate) fn listen(&self, subject: &str) {
-        let Ok(connected) = &self.link else { return };
-        let mut subjects = self.subjects();
-        if subjects.listening.get(subject).is_some_and(|end| !end.is_closed()) {
+        let Ok(connection) = &self.current else { return };
+        let mut subscriptions = self.subscriptions();
+        if subscriptions.active.get(subject).is_some_and(|end| !end.is_closed()) {
             return;
         }
         let (end, ended) = oneshot::channel();
-        subjects.listening.insert(subject.to_owned(), end);
-        let (client, kept) = (connected.log.client.clone(), self.kept.clone());
-        let listen = inbound::listen(client, subject.to_owned(), kept, ended);
+        subscriptions.active.insert(subject.to_owned(), end);
+        let (client, shared) = (connection.log.client.clone(), self.shared.clone());
+        let listen = requests::listen(client, subject.to_owned(), shared, ended);
         // Not work of this state: requests come in while it is rebuilt.
         spawn_detached("a subscription", listen);
     }
 
     pub(crate) fn unlisten(&self, subject: &str) {
-        self.subjects().listening.remove(subject);
+        self.subscriptions().active.remove(subject);
     }
 
-    pub(crate) fn subjects(&self) -> MutexGuard<'_, Subjects> {
-        lock(&self.kept.subjects)
+    pub(crate) fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
+        lock(&self.shared.subscriptions)
     }
 
     /// Has this state thrown away, and the connection with it, when the client's own task has ended:
     /// nothing else would make a connection then.
-    fn outlive(&self, client: Client, ctx: &Context<Self>) {
-        let (kept, told) = (self.kept.clone(), ctx.clone());
+    fn watch_client_task(&self, client: Client, ctx: &Context<Self>) {
+        let (shared, context) = (self.shared.clone(), ctx.clone());
         ctx.spawn(async move {
-            link::ended(&client).await;
-            *lock(&kept.connection) = None;
-            told.fail("the task of the nats connection has ended");
+            connect::client_ended(&client).await;
+            *lock(&shared.saved) = None;
+            context.fail("the task of the nats connection has ended");
         });
     }
 
@@ -211,14 +222,15 @@ impl Actor {
     fn prepare(&mut self, client: Client, connects: u64, ctx: &Context<Self>) {
         self.preparing = true;
         self.prepared_for = connects;
-        let (gaps, replicas, told) = (self.connects.subscribe(), self.config.replicas, ctx.clone());
+        let (reconnects, replicas, context) =
+            (self.connects.subscribe(), self.config.replicas, ctx.clone());
         ctx.spawn(async move {
             for attempt in 1.. {
-                match store::prepare(client.clone(), replicas, gaps.clone()).await {
-                    Ok(connected) => return told.tell(Up(Arc::new(connected))),
-                    Err(why) => told.tell(StillAway(why)),
+                match store::prepare(client.clone(), replicas, reconnects.clone()).await {
+                    Ok(connection) => return context.tell(StoreReady(Arc::new(connection))),
+                    Err(why) => context.tell(ConnectFailed(why)),
                 }
-                tokio::time::sleep(link::pause(attempt)).await;
+                tokio::time::sleep(connect::backoff(attempt)).await;
             }
         });
     }
@@ -226,18 +238,18 @@ impl Actor {
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
-        ctx.every(LOOK, Look);
+        ctx.every(CONNECTION_CHECK, CheckConnection);
         if let Some(client) = self.client.clone() {
-            return self.outlive(client, ctx);
+            return self.watch_client_task(client, ctx);
         }
-        let (config, unit, told) = (self.config.clone(), self.unit.clone(), ctx.clone());
+        let (config, unit, context) = (self.config.clone(), self.unit.clone(), ctx.clone());
         let connects = Arc::clone(&self.connects);
         ctx.spawn(async move {
             for attempt in 1.. {
-                let (mailbox, connects) = (told.mailbox().clone(), Arc::clone(&connects));
+                let (mailbox, connects) = (context.mailbox().clone(), Arc::clone(&connects));
                 let on_event = move |event| {
                     if matches!(event, Event::LameDuckMode) {
-                        let _ = mailbox.tell(Leave);
+                        let _ = mailbox.tell(LameDuck);
                     }
                     match event {
                         Event::Connected => connects.send_modify(|connects| *connects += 1),
@@ -245,32 +257,36 @@ impl Worker for Actor {
                         other => log::info!("nats: {other}"),
                     }
                     // Only makes it prompt: the timer looks as well.
-                    let _ = mailbox.tell(Look);
+                    let _ = mailbox.tell(CheckConnection);
                 };
-                match link::connect(&config, &unit, on_event).await {
-                    Ok(client) => return told.tell(Connect(client)),
-                    Err(why) => told.tell(StillAway(why)),
+                match connect::connect(&config, &unit, on_event).await {
+                    Ok(client) => return context.tell(ClientConnected(client)),
+                    Err(why) => context.tell(ConnectFailed(why)),
                 }
-                tokio::time::sleep(link::pause(attempt)).await;
+                tokio::time::sleep(connect::backoff(attempt)).await;
             }
         });
     }
 }
 
-impl Handler<Connect> for Actor {
-    fn handle(&mut self, Connect(client): &Connect, ctx: &Context<Self>) -> Reply<()> {
+impl Handler<ClientConnected> for Actor {
+    fn handle(
+        &mut self,
+        ClientConnected(client): &ClientConnected,
+        ctx: &Context<Self>,
+    ) -> Reply<()> {
         self.client = Some(client.clone());
-        self.outlive(client.clone(), ctx);
+        self.watch_client_task(client.clone(), ctx);
         // What was served on another connection is not served on this one.
-        self.subjects().listening.clear();
+        self.subscriptions().active.clear();
         // The client counts its first connect only now and then a little later.
         self.prepare(client.clone(), 1, ctx);
         ().into()
     }
 }
 
-impl Handler<Leave> for Actor {
-    fn handle(&mut self, _: &Leave, ctx: &Context<Self>) -> Reply<()> {
+impl Handler<LameDuck> for Actor {
+    fn handle(&mut self, _: &LameDuck, ctx: &Context<Self>) -> Reply<()> {
         // With nowhere else to go it is better to stay as long as the server does.
         if let Some(client) = self.client.clone().filter(|_| self.config.servers.len() > 1) {
             ctx.spawn(async move {
@@ -284,71 +300,76 @@ impl Handler<Leave> for Actor {
     }
 }
 
-impl Handler<Look> for Actor {
-    fn handle(&mut self, _: &Look, ctx: &Context<Self>) -> Reply<()> {
+impl Handler<CheckConnection> for Actor {
+    fn handle(&mut self, _: &CheckConnection, ctx: &Context<Self>) -> Reply<()> {
         let Some(client) = self.client.clone() else { return ().into() };
         let stands = client.connection_state() == State::Connected;
         let connects = *self.connects.borrow();
         let again = connects > self.prepared_for;
-        if (!stands || again) && self.link.is_ok() {
+        if (!stands || again) && self.current.is_ok() {
             log::warn!("nats is away: the connection is lost, trying again");
-            self.link = Err("the connection is lost".to_owned());
+            self.current = Err("the connection is lost".to_owned());
         }
         if stands && again && !self.preparing {
-            self.reached = Instant::now();
+            self.connected_since = Instant::now();
             self.prepare(client, connects, ctx);
         }
         ().into()
     }
 }
 
-impl Handler<Up> for Actor {
-    fn handle(&mut self, Up(connected): &Up, _: &Context<Self>) -> Reply<()> {
-        log::info!("nats is connected: {}", connected.log.client.server_info().server_name);
+impl Handler<StoreReady> for Actor {
+    fn handle(&mut self, StoreReady(connection): &StoreReady, _: &Context<Self>) -> Reply<()> {
+        log::info!("nats is connected: {}", connection.log.client.server_info().server_name);
         self.preparing = false;
-        self.link = Ok(connected.as_ref().clone());
-        self.last = Some(connected.as_ref().clone());
-        self.reached = Instant::now();
-        *lock(&self.kept.connection) = Some(Connection {
-            connected: connected.as_ref().clone(),
+        self.current = Ok(connection.as_ref().clone());
+        self.previous = Some(connection.as_ref().clone());
+        self.connected_since = Instant::now();
+        *lock(&self.shared.saved) = Some(SavedConnection {
+            connection: connection.as_ref().clone(),
             connects: Arc::clone(&self.connects),
-            reached: self.reached,
+            connected_since: self.connected_since,
         });
-        let served: Vec<_> = self.subjects().served.keys().cloned().collect();
-        served.iter().for_each(|subject| self.listen(subject));
+        let subjects: Vec<_> = self.subscriptions().routes.keys().cloned().collect();
+        subjects.iter().for_each(|subject| self.listen(subject));
         ().into()
     }
 }
 
-impl Handler<StillAway> for Actor {
-    fn handle(&mut self, StillAway(why): &StillAway, _: &Context<Self>) -> Reply<()> {
+impl Handler<ConnectFailed> for Actor {
+    fn handle(&mut self, ConnectFailed(why): &ConnectFailed, _: &Context<Self>) -> Reply<()> {
         log::warn!("nats is away: {why}");
-        self.link = Err(why.clone());
+        self.current = Err(why.clone());
         ().into()
     }
 }
 
-impl Handler<AskLink> for Actor {
-    fn handle(&mut self, _: &AskLink, _: &Context<Self>) -> Reply<Link> {
-        let error = self.link.as_ref().err().cloned();
-        let server = self.link.as_ref().ok().map(|nats| nats.log.client.server_info().server_name);
-        Link { connected: error.is_none(), server, error }.into()
+impl Handler<GetStatus> for Actor {
+    fn handle(&mut self, _: &GetStatus, _: &Context<Self>) -> Reply<ConnectionStatus> {
+        let error = self.current.as_ref().err().cloned();
+        let server =
+            self.current.as_ref().ok().map(|nats| nats.log.client.server_info().server_name);
+        ConnectionStatus { connected: error.is_none(), server, error }.into()
     }
 }
 
-impl Handler<Borrow> for Actor {
-    fn handle(&mut self, _: &Borrow, _: &Context<Self>) -> Reply<Result<Log, BridgeError>> {
-        self.lend().map(|connected| connected.log).into()
-    }
-}
-
-impl Handler<AskAddress> for Actor {
+impl Handler<GetConnection> for Actor {
     fn handle(
         &mut self,
-        _: &AskAddress,
+        _: &GetConnection,
+        _: &Context<Self>,
+    ) -> Reply<Result<SignalLog, BridgeError>> {
+        self.connection().map(|connection| connection.log).into()
+    }
+}
+
+impl Handler<GetConnectConfig> for Actor {
+    fn handle(
+        &mut self,
+        _: &GetConnectConfig,
         _: &Context<Self>,
     ) -> Reply<Result<(Config, String), BridgeError>> {
-        self.lend().map(|_| (self.config.clone(), self.unit.clone())).into()
+        self.connection().map(|_| (self.config.clone(), self.unit.clone())).into()
     }
 }
 

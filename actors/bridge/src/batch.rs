@@ -1,4 +1,4 @@
-//! Fetching many stored messages with one question: JetStream's batched direct get, which the
+//! Fetching many stored messages with one request: JetStream's batched direct get, which the
 //! client library does not have (server 2.11, ADR-31).
 
 use async_nats::{Client, HeaderMap, StatusCode};
@@ -7,13 +7,13 @@ use futures_util::StreamExt;
 use serde::Serialize;
 
 use crate::BridgeError;
-use crate::link::chain;
-use crate::store::in_time;
+use crate::connect::error_chain;
+use crate::store::with_timeout;
 
-/// How many messages one question fetches.
-const MESSAGES: usize = 256;
+/// How many messages one request fetches.
+const MAX_MESSAGES: usize = 256;
 /// And how many bytes, so that large signals do not pile up in memory.
-const BYTES: usize = 4 * 1024 * 1024;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Status 204, which the client library has no name for.
 fn is_end_of_batch(status: StatusCode) -> bool {
@@ -21,23 +21,23 @@ fn is_end_of_batch(status: StatusCode) -> bool {
 }
 
 #[derive(Serialize)]
-struct Question<'a> {
+struct BatchRequest<'a> {
     seq: u64,
     next_by_subj: &'a str,
     batch: usize,
     max_bytes: usize,
 }
 
-pub(crate) struct Stored {
+pub(crate) struct StoredMessage {
     pub(crate) sequence: u64,
     pub(crate) subject: String,
     pub(crate) payload: Bytes,
     /// Whether it only says that something was removed.
-    pub(crate) is_marker: bool,
+    pub(crate) is_delete_marker: bool,
 }
 
 pub(crate) struct Batch {
-    pub(crate) messages: Vec<Stored>,
+    pub(crate) messages: Vec<StoredMessage>,
     /// Whether there is no further message now.
     pub(crate) complete: bool,
 }
@@ -50,50 +50,62 @@ pub(crate) async fn get(
     from: u64,
 ) -> Result<Batch, BridgeError> {
     let inbox = client.new_inbox();
-    let away = |error: &dyn std::error::Error| BridgeError::Away(chain(error));
-    let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| away(&error))?;
-    let question = Question { seq: from, next_by_subj: filter, batch: MESSAGES, max_bytes: BYTES };
-    let question = serde_json::to_vec(&question).expect("a question serializes");
+    let disconnected =
+        |error: &dyn std::error::Error| BridgeError::Disconnected(error_chain(error));
+    let mut replies =
+        client.subscribe(inbox.clone()).await.map_err(|error| disconnected(&error))?;
+    let request =
+        BatchRequest { seq: from, next_by_subj: filter, batch: MAX_MESSAGES, max_bytes: MAX_BYTES };
+    let request = serde_json::to_vec(&request).expect("a request serializes");
     let subject = format!("$JS.API.DIRECT.GET.{stream}");
-    let asked = client.publish_with_reply(subject, inbox, question.into()).await;
-    asked.map_err(|error| away(&error))?;
+    let asked = client.publish_with_reply(subject, inbox, request.into()).await;
+    asked.map_err(|error| disconnected(&error))?;
 
     let mut messages = Vec::new();
     loop {
-        let Some(answer) = in_time(answers.next()).await? else {
-            return Err(BridgeError::Away("the connection ended in an answer".into()));
+        let Some(answer) = with_timeout(replies.next()).await? else {
+            return Err(BridgeError::Disconnected("the connection ended in an answer".into()));
         };
         match answer.status {
             None => {}
             Some(status) if is_end_of_batch(status) => {
-                let pending: u64 = number(answer.headers.as_ref(), "Nats-Num-Pending").unwrap_or(0);
+                let pending: u64 =
+                    header_u64(answer.headers.as_ref(), "Nats-Num-Pending").unwrap_or(0);
                 return Ok(Batch { messages, complete: pending == 0 });
             }
             Some(StatusCode::NOT_FOUND) => return Ok(Batch { messages, complete: true }),
             Some(StatusCode::NO_RESPONDERS) => {
-                return Err(BridgeError::Away(format!("stream {stream} is away")));
+                return Err(BridgeError::Disconnected(format!("stream {stream} is away")));
             }
             Some(other) => {
                 let why = answer.description.as_deref().unwrap_or("no reason given");
-                return Err(BridgeError::Away(format!("stream {stream} answers {other}: {why}")));
+                return Err(BridgeError::Disconnected(format!(
+                    "stream {stream} answers {other}: {why}"
+                )));
             }
         }
         let headers = answer.headers.as_ref();
         let subject = headers.and_then(|headers| headers.get("Nats-Subject"));
-        let (Some(sequence), Some(subject)) = (number(headers, "Nats-Sequence"), subject) else {
+        let (Some(sequence), Some(subject)) = (header_u64(headers, "Nats-Sequence"), subject)
+        else {
             return Err(BridgeError::Malformed(format!("an answer of stream {stream}")));
         };
-        let is_marker = headers.is_some_and(is_marker);
+        let is_delete_marker = headers.is_some_and(is_delete_marker);
         let subject = subject.as_str().to_owned();
-        messages.push(Stored { sequence, subject, payload: answer.payload, is_marker });
+        messages.push(StoredMessage {
+            sequence,
+            subject,
+            payload: answer.payload,
+            is_delete_marker,
+        });
     }
 }
 
 /// Whether a message with these headers only says that something was removed.
-pub(crate) fn is_marker(headers: &HeaderMap) -> bool {
+pub(crate) fn is_delete_marker(headers: &HeaderMap) -> bool {
     headers.get("KV-Operation").is_some() || headers.get("Nats-Marker-Reason").is_some()
 }
 
-pub(crate) fn number(headers: Option<&HeaderMap>, name: &str) -> Option<u64> {
+pub(crate) fn header_u64(headers: Option<&HeaderMap>, name: &str) -> Option<u64> {
     headers?.get(name)?.as_str().parse().ok()
 }

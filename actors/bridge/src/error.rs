@@ -8,7 +8,7 @@ use stream_supervisor::AskError;
 pub enum BridgeError {
     /// NATS cannot be reached; the sentence says why.
     #[error("NATS is away: {0}")]
-    Away(String),
+    Disconnected(String),
     /// The record exists already, or has changed since it was read.
     #[error("the record has changed meanwhile")]
     Conflict,
@@ -20,7 +20,7 @@ pub enum BridgeError {
     Malformed(String),
     /// There is no such record.
     #[error("there is no such record")]
-    Missing,
+    NotFound,
     /// Nobody serves the subject.
     #[error("nobody answers to this request")]
     NoResponder,
@@ -41,13 +41,13 @@ impl BridgeError {
         let code = match self {
             Self::Refused(refusal) => return refusal.clone(),
             Self::Unavailable(AskError::Busy) => Code::Busy,
-            Self::Away(_) | Self::NoResponder | Self::TimedOut | Self::Unavailable(_) => {
+            Self::Disconnected(_) | Self::NoResponder | Self::TimedOut | Self::Unavailable(_) => {
                 Code::Unavailable
             }
             Self::Conflict => Code::Conflict,
             Self::HistoryGone { .. } => Code::HistoryGone,
             Self::Malformed(_) => Code::Failed,
-            Self::Missing => Code::NotFound,
+            Self::NotFound => Code::NotFound,
         };
         Refusal::new(code, self.to_string())
     }

@@ -1,28 +1,28 @@
 //! NATS: requests, the key-value store and the signal log. The only crate that knows async-nats.
 //!
-//! Owns the connection of this process; threads that carry signals have one more each ([`Near`]).
+//! Owns the connection of this process; threads that carry signals have one more each ([`SignalConnection`]).
 //! Everybody of a higher row asks it; upward it only tells: a request that arrives goes to the
 //! [`Recipient`] that serves its subject. A restart of the actor goes on with the connection if it
 //! still stands, else makes another, and serves the same subjects; nothing that NATS acknowledged
 //! is lost. While NATS is away every question is answered
-//! [`BridgeError::Away`] at once, and the connection is tried again with growing pauses.
+//! [`BridgeError::Disconnected`] at once, and the connection is tried again with growing pauses.
 
 mod actor;
 mod batch;
+mod change_hints;
 mod changes;
-mod documents;
+mod connect;
+mod continuity;
+mod credentials;
 mod error;
-mod feed;
-mod inbound;
-mod link;
-mod login;
-mod near;
-mod pen;
+mod requests;
 mod sealed;
-mod signals;
-mod standing;
+mod session_documents;
+mod signal_connection;
+mod signal_log;
+mod signal_reader;
+mod signal_writer;
 mod store;
-mod tail;
 mod watch;
 
 use std::path::PathBuf;
@@ -34,19 +34,19 @@ use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, Posted, Reply, SessionId, Versioned};
 use stream_supervisor::{Limits, Mailbox, Mode, Recipient, RestartPolicy, Supervisor};
 
+pub use change_hints::ChangeHints;
+pub use connect::ConnectionStatus;
+pub use continuity::Continuity;
 pub use error::{BridgeError, ConfigError};
-pub use feed::Feed;
-pub use inbound::Inbound;
-pub use link::Link;
-pub use near::Near;
-pub use pen::Pen;
+pub use requests::IncomingRequest;
 pub use sealed::{SealedError, change_sealed, follow_sealed, load_sealed};
-pub use standing::Standing;
-pub use store::REMOVED;
-pub use tail::Tail;
+pub use signal_connection::SignalConnection;
+pub use signal_reader::SignalReader;
+pub use signal_writer::SignalWriter;
+pub use store::MARKER_TTL;
 
-use actor::{Actor, Kept};
-use inbound::Served;
+use actor::{Actor, SharedState};
+use requests::Route;
 
 /// How to reach NATS.
 ///
@@ -92,10 +92,10 @@ impl Bridge {
     /// files cannot be read, before anything is started.
     pub fn start(config: Config, unit: &str, supervisor: &Supervisor) -> Result<Self, ConfigError> {
         config.check()?;
-        let kept = Kept::default();
+        let shared = SharedState::default();
         let unit = unit.to_owned();
         let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
-        let factory = move || Actor::new(config.clone(), unit.clone(), kept.clone());
+        let factory = move || Actor::new(config.clone(), unit.clone(), shared.clone());
         Ok(Self(supervisor.spawn(
             "bridge",
             Mode::KeepInFlight,
@@ -125,7 +125,7 @@ impl Bridge {
         key: &str,
         value: &T,
     ) -> Result<u64, BridgeError> {
-        self.write(bucket, key, value, store::How::Create).await
+        self.write(bucket, key, value, store::WriteMode::Create).await
     }
 
     /// Replaces the value read at `revision`; [`BridgeError::Conflict`] when it changed since.
@@ -136,11 +136,11 @@ impl Bridge {
         value: &T,
         revision: u64,
     ) -> Result<u64, BridgeError> {
-        self.write(bucket, key, value, store::How::Update { revision, ttl: None }).await
+        self.write(bucket, key, value, store::WriteMode::Update { revision, ttl: None }).await
     }
 
     /// Replaces the value read at `revision` by one that goes away after `ttl`.
-    pub async fn expire<T: Serialize>(
+    pub async fn update_with_ttl<T: Serialize>(
         &self,
         bucket: Bucket,
         key: &str,
@@ -148,7 +148,7 @@ impl Bridge {
         revision: u64,
         ttl: Duration,
     ) -> Result<u64, BridgeError> {
-        self.write(bucket, key, value, store::How::Update { revision, ttl: Some(ttl) }).await
+        self.write(bucket, key, value, store::WriteMode::Update { revision, ttl: Some(ttl) }).await
     }
 
     /// Stores a value, whatever was there.
@@ -158,18 +158,18 @@ impl Bridge {
         key: &str,
         value: &T,
     ) -> Result<u64, BridgeError> {
-        self.write(bucket, key, value, store::How::Put { ttl: None }).await
+        self.write(bucket, key, value, store::WriteMode::Put { ttl: None }).await
     }
 
     /// Stores a value that goes away after `ttl`, whatever was there.
-    pub async fn put_for<T: Serialize>(
+    pub async fn put_with_ttl<T: Serialize>(
         &self,
         bucket: Bucket,
         key: &str,
         value: &T,
         ttl: Duration,
     ) -> Result<u64, BridgeError> {
-        self.write(bucket, key, value, store::How::Put { ttl: Some(ttl) }).await
+        self.write(bucket, key, value, store::WriteMode::Put { ttl: Some(ttl) }).await
     }
 
     /// Removes a key; one that is not there is fine.
@@ -177,11 +177,17 @@ impl Bridge {
         self.0.ask(store::Remove { bucket, key: key.to_owned() }).await?
     }
 
-    /// Returns a feed that tells when the value under `key` may have changed; with the key `>`,
+    /// Returns hints that tell when the value under `key` may have changed; with the key `>`,
     /// when any value of the bucket may have. Only the buckets of sessions, of keys and of what is
     /// revoked are published live.
-    pub async fn follow_entry(&self, bucket: Bucket, key: &str) -> Result<Feed, BridgeError> {
-        self.0.ask(feed::Follow { subject: store::live_subject(bucket, key) }).await?
+    pub async fn subscribe_changes(
+        &self,
+        bucket: Bucket,
+        key: &str,
+    ) -> Result<ChangeHints, BridgeError> {
+        self.0
+            .ask(change_hints::SubscribeChanges { subject: store::live_subject(bucket, key) })
+            .await?
     }
 
     /// Stores a signal and returns its cursor once the log has acknowledged it. The same id written
@@ -192,18 +198,18 @@ impl Bridge {
         direction: Direction,
         posted: &Posted,
     ) -> Result<Cursor, BridgeError> {
-        Near::none(self).pen(session, direction).append(posted).await
+        SignalConnection::shared(self).writer(session, direction).append(posted).await
     }
 
-    /// Reads as [`Near::tail`] does, over the connection of the bridge.
-    pub fn tail(
+    /// Reads as [`SignalConnection::reader`] does, over the connection of the bridge.
+    pub fn signal_reader(
         &self,
         session: &SessionId,
         direction: Direction,
         after: Option<Cursor>,
         generation: u64,
-    ) -> Tail {
-        Near::none(self).tail(session, direction, after, generation)
+    ) -> SignalReader {
+        SignalConnection::shared(self).reader(session, direction, after, generation)
     }
 
     /// Asks whoever serves `subject`. A typed refusal of theirs is [`BridgeError::Refused`].
@@ -214,46 +220,54 @@ impl Bridge {
         deadline: Duration,
     ) -> Result<A, BridgeError> {
         let body = Versioned::encode(body);
-        let answer = self.0.ask(inbound::Ask { subject, body, deadline }).await??;
+        let answer = self.0.ask(requests::SendRequest { subject, body, deadline }).await??;
         Reply::decode(&answer).map_err(BridgeError::Refused)
     }
 
     /// Has requests on `subject`, which may hold wildcards, told to `to`; now and after every
     /// restart and reconnect, until withdrawn.
-    pub async fn serve(&self, subject: String, to: Recipient<Inbound>) -> Result<(), BridgeError> {
-        self.0.ask(inbound::Serve { subject, served: Served { to, group: None } }).await?;
+    pub async fn serve(
+        &self,
+        subject: String,
+        to: Recipient<IncomingRequest>,
+    ) -> Result<(), BridgeError> {
+        self.0.ask(requests::Subscribe { subject, route: Route { to, group: None } }).await?;
         Ok(())
     }
 
     /// The same, sharing `subject` with all units that serve it in `group`: a request is told to
     /// one of them.
-    pub async fn share(
+    pub async fn serve_in_group(
         &self,
         subject: String,
         group: &'static str,
-        to: Recipient<Inbound>,
+        to: Recipient<IncomingRequest>,
     ) -> Result<(), BridgeError> {
-        self.0.ask(inbound::Serve { subject, served: Served { to, group: Some(group) } }).await?;
+        self.0
+            .ask(requests::Subscribe { subject, route: Route { to, group: Some(group) } })
+            .await?;
         Ok(())
     }
 
-    /// Ends [`Bridge::serve`] or [`Bridge::share`] for `subject`.
-    pub async fn withdraw(&self, subject: &str) -> Result<(), BridgeError> {
-        self.0.ask(inbound::Withdraw { subject: subject.to_owned() }).await?;
+    /// Ends [`Bridge::serve`] or [`Bridge::serve_in_group`] for `subject`.
+    pub async fn stop_serving(&self, subject: &str) -> Result<(), BridgeError> {
+        self.0.ask(requests::Unsubscribe { subject: subject.to_owned() }).await?;
         Ok(())
     }
 
     /// Returns how far what is not in `bucket` can be believed not to be: how old it is, and for
     /// how long NATS has been reached.
-    pub async fn standing(&self, bucket: Bucket) -> Result<Standing, BridgeError> {
-        self.0.ask(standing::AskStanding(bucket)).await?
+    pub async fn continuity(&self, bucket: Bucket) -> Result<Continuity, BridgeError> {
+        self.0.ask(continuity::GetContinuity(bucket)).await?
     }
 
     /// Returns whether NATS is connected, and if not, why.
-    pub async fn link(&self) -> Link {
-        match self.0.ask(link::AskLink).await {
+    pub async fn status(&self) -> ConnectionStatus {
+        match self.0.ask(connect::GetStatus).await {
             Ok(link) => link,
-            Err(error) => Link { connected: false, server: None, error: Some(error.to_string()) },
+            Err(error) => {
+                ConnectionStatus { connected: false, server: None, error: Some(error.to_string()) }
+            }
         }
     }
 
@@ -262,9 +276,9 @@ impl Bridge {
         bucket: Bucket,
         key: &str,
         value: &T,
-        how: store::How,
+        mode: store::WriteMode,
     ) -> Result<u64, BridgeError> {
         let value = Versioned::encode(value).into();
-        self.0.ask(store::Write { bucket, key: key.to_owned(), value, how }).await?
+        self.0.ask(store::Write { bucket, key: key.to_owned(), value, mode }).await?
     }
 }

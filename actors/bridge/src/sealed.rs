@@ -19,7 +19,7 @@ use crate::{Bridge, BridgeError};
 const FIRST: u64 = 1;
 
 /// How often a change is repeated on what another unit wrote meanwhile.
-const TRIES: usize = 8;
+const MAX_CAS_ATTEMPTS: usize = 8;
 
 /// Returns the keys in the sealed record `name`; writes the record with `first` when there is none.
 ///
@@ -33,12 +33,12 @@ pub async fn load_sealed<T: Serialize + DeserializeOwned>(
     first: impl FnOnce() -> Result<T, SecretError>,
     state: &Path,
 ) -> Result<T, SealedError> {
-    let highest = Highest::new(state, name);
+    let guard = RollbackGuard::new(state, name);
     let record = match bridge.read::<Record>(Bucket::Keys, name).await? {
         Some(entry) => entry.value,
         None => {
             // A record that was counted further and is gone is not begun anew.
-            highest.check(FIRST)?;
+            guard.check(FIRST)?;
             let record = Record::seal(seal, name, FIRST, &first()?);
             match bridge.create(Bucket::Keys, name, &record).await {
                 Ok(_) => record,
@@ -50,7 +50,7 @@ pub async fn load_sealed<T: Serialize + DeserializeOwned>(
             }
         }
     };
-    accept(seal, name, &record, &highest)
+    accept(seal, name, &record, &guard)
 }
 
 /// Tells `tell` what [`load_sealed`] returns: at once, whenever another unit wrote the record, and
@@ -87,17 +87,17 @@ where
     T: Serialize + DeserializeOwned,
     E: From<SealedError>,
 {
-    let highest = Highest::new(state, name);
-    for _ in 0..TRIES {
+    let guard = RollbackGuard::new(state, name);
+    for _ in 0..MAX_CAS_ATTEMPTS {
         let read = bridge.read::<Record>(Bucket::Keys, name).await.map_err(SealedError::from)?;
-        let entry = read.ok_or(SealedError::Bridge(BridgeError::Missing))?;
-        let mut keys: T = accept(seal, name, &entry.value, &highest)?;
+        let entry = read.ok_or(SealedError::Bridge(BridgeError::NotFound))?;
+        let mut keys: T = accept(seal, name, &entry.value, &guard)?;
         edit(&mut keys)?;
         let generation = entry.value.generation + 1;
         let record = Record::seal(seal, name, generation, &keys);
         match bridge.update(Bucket::Keys, name, &record, entry.revision).await {
             Ok(_) => {
-                highest.remember(generation)?;
+                guard.remember(generation)?;
                 return Ok(keys);
             }
             Err(BridgeError::Conflict) => {}
@@ -126,7 +126,7 @@ pub enum SealedError {
         "the keys {name:?} went back from generation {remembered} to {found}: restore the record, \
          or remove {} to accept it", file.display()
     )]
-    WentBack { name: String, remembered: u64, found: u64, file: PathBuf },
+    RolledBack { name: String, remembered: u64, found: u64, file: PathBuf },
 
     #[error("{} cannot be kept: give it to the user of the service", file.display())]
     State { file: PathBuf, source: io::Error },
@@ -155,14 +155,15 @@ struct Record {
 impl Record {
     fn seal<T: Serialize>(seal: &Seal, name: &str, generation: u64, keys: &T) -> Self {
         let plain = Zeroizing::new(serde_json::to_vec(keys).expect("keys serialize"));
-        let sealed = STANDARD.encode(seal.seal(&place(name, generation), &plain));
+        let sealed = STANDARD.encode(seal.seal(&associated_data(name, generation), &plain));
         Self { generation, sealed }
     }
 
     fn open<T: DeserializeOwned>(&self, seal: &Seal, name: &str) -> Result<T, SealedError> {
         let broken = || SealedError::CannotUnseal { name: name.to_owned() };
         let sealed = STANDARD.decode(&self.sealed).map_err(|_| broken())?;
-        let plain = seal.open(&place(name, self.generation), &sealed).map_err(|_| broken())?;
+        let plain =
+            seal.open(&associated_data(name, self.generation), &sealed).map_err(|_| broken())?;
         // The parser's error is dropped: it may quote what it read.
         serde_json::from_slice(&plain)
             .map_err(|_| SealedError::UnknownContent { name: name.to_owned() })
@@ -170,7 +171,7 @@ impl Record {
 }
 
 /// What a seal is bound to: neither another record nor another generation can stand in.
-fn place(name: &str, generation: u64) -> Vec<u8> {
+fn associated_data(name: &str, generation: u64) -> Vec<u8> {
     format!("{name} {generation}").into_bytes()
 }
 
@@ -179,21 +180,21 @@ fn accept<T: DeserializeOwned>(
     seal: &Seal,
     name: &str,
     record: &Record,
-    highest: &Highest<'_>,
+    guard: &RollbackGuard<'_>,
 ) -> Result<T, SealedError> {
     let keys = record.open(seal, name)?;
-    highest.check(record.generation)?;
-    highest.remember(record.generation)?;
+    guard.check(record.generation)?;
+    guard.remember(record.generation)?;
     Ok(keys)
 }
 
 /// The highest generation of one record that this node has seen, in a file of its own.
-struct Highest<'a> {
+struct RollbackGuard<'a> {
     name: &'a str,
     file: PathBuf,
 }
 
-impl<'a> Highest<'a> {
+impl<'a> RollbackGuard<'a> {
     fn new(state: &Path, name: &'a str) -> Self {
         Self { name, file: state.join(format!("{name}.generation")) }
     }
@@ -205,7 +206,7 @@ impl<'a> Highest<'a> {
             return Ok(());
         }
         let (name, file) = (self.name.to_owned(), self.file.clone());
-        Err(SealedError::WentBack { name, remembered, found, file })
+        Err(SealedError::RolledBack { name, remembered, found, file })
     }
 
     /// Writes `generation` down, whole and on disk, unless it is there already.
@@ -272,11 +273,11 @@ mod tests {
         }
 
         fn accept(&self, name: &str, record: &Record) -> Result<Keys, SealedError> {
-            accept(&self.seal, name, record, &self.highest(name))
+            accept(&self.seal, name, record, &self.guard(name))
         }
 
-        fn highest<'a>(&self, name: &'a str) -> Highest<'a> {
-            Highest::new(&self.directory.path().join("state"), name)
+        fn guard<'a>(&self, name: &'a str) -> RollbackGuard<'a> {
+            RollbackGuard::new(&self.directory.path().join("state"), name)
         }
     }
 
@@ -298,7 +299,7 @@ mod tests {
         let stranger = Node::with_key("x");
         let error = stranger.accept("agent.root", &record).unwrap_err();
         assert!(matches!(error, SealedError::CannotUnseal { .. }), "{error}");
-        assert_eq!(stranger.highest("agent.root").read().unwrap(), 0);
+        assert_eq!(stranger.guard("agent.root").read().unwrap(), 0);
     }
 
     #[test]
@@ -331,25 +332,25 @@ mod tests {
     #[test]
     fn a_lost_record_is_begun_anew_only_if_it_was_never_counted_on() {
         let node = Node::with_key("k");
-        let highest = node.highest("agent.root");
-        assert!(highest.check(FIRST).is_ok());
-        highest.remember(1).unwrap();
-        assert!(highest.check(FIRST).is_ok());
-        highest.remember(2).unwrap();
-        assert!(matches!(highest.check(FIRST), Err(SealedError::WentBack { found: 1, .. })));
+        let guard = node.guard("agent.root");
+        assert!(guard.check(FIRST).is_ok());
+        guard.remember(1).unwrap();
+        assert!(guard.check(FIRST).is_ok());
+        guard.remember(2).unwrap();
+        assert!(matches!(guard.check(FIRST), Err(SealedError::RolledBack { found: 1, .. })));
     }
 
     #[test]
     fn the_highest_generation_never_falls_and_survives_what_a_crash_left() {
         let node = Node::with_key("k");
-        let highest = node.highest("agent.root");
-        highest.remember(7).unwrap();
-        highest.remember(3).unwrap();
-        assert_eq!(highest.read().unwrap(), 7);
+        let guard = node.guard("agent.root");
+        guard.remember(7).unwrap();
+        guard.remember(3).unwrap();
+        assert_eq!(guard.read().unwrap(), 7);
 
         fs::write(node.directory.path().join("state/agent.root.generation.new"), "1").unwrap();
-        highest.remember(8).unwrap();
-        assert_eq!(highest.read().unwrap(), 8);
+        guard.remember(8).unwrap();
+        assert_eq!(guard.read().unwrap(), 8);
         let left = fs::read_dir(node.directory.path().join("state")).unwrap().count();
         assert_eq!(left, 1, "only the file itself stays");
     }
@@ -359,7 +360,7 @@ mod tests {
         let node = Node::with_key("k");
         let record = node.write("agent.root", 1);
         node.accept("agent.root", &record).unwrap();
-        fs::write(&node.highest("agent.root").file, "").unwrap();
+        fs::write(&node.guard("agent.root").file, "").unwrap();
         let sentence = node.accept("agent.root", &record).unwrap_err().sentence();
         assert!(sentence.ends_with("it does not hold a number"), "{sentence}");
     }

@@ -18,25 +18,25 @@ use stream_protocol::{MAX_SIGNAL_BYTES, Versioned};
 use stream_supervisor::{Context, Handler, Reply};
 use tokio::sync::watch;
 
-use crate::actor::{Actor, Connected};
+use crate::actor::{Actor, Connection};
 use crate::batch;
-use crate::link::chain;
-use crate::signals::Log;
+use crate::connect::error_chain;
+use crate::signal_log::SignalLog;
 use crate::{BridgeError, Entry};
 
 /// How long the store tells that a record was removed, or went away by itself.
-pub const REMOVED: Duration = Duration::from_secs(60);
+pub const MARKER_TTL: Duration = Duration::from_secs(60);
 
 /// How long one answer of the store may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A stored signal is the signal itself and what we write around it.
 const MAX_MESSAGE_BYTES: i32 = (MAX_SIGNAL_BYTES + 4096) as i32;
 
 /// A value as it lies in the store.
-pub(crate) type Raw = Entry<Bytes>;
+pub(crate) type RawEntry = Entry<Bytes>;
 
-impl Raw {
+impl RawEntry {
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<Entry<T>, BridgeError> {
         let value = Versioned::decode(&self.value)
             .map_err(|refusal| BridgeError::Malformed(refusal.message))?;
@@ -54,8 +54,8 @@ pub(crate) fn live_subject(bucket: Bucket, key: &str) -> String {
 pub(crate) async fn prepare(
     client: Client,
     replicas: usize,
-    gaps: watch::Receiver<u64>,
-) -> Result<Connected, String> {
+    reconnects: watch::Receiver<u64>,
+) -> Result<Connection, String> {
     let jetstream = jetstream(&client);
     let mut stores = HashMap::new();
     for bucket in Bucket::ALL {
@@ -63,14 +63,14 @@ pub(crate) async fn prepare(
     }
     let config = signals_config(replicas);
     let stream = jetstream.get_or_create_stream(config).await;
-    stream.map_err(|error| format!("the stream of signals: {}", chain(&error)))?;
-    let log = Log::open(client, gaps).await?;
-    Ok(Connected { log, stores: Arc::new(stores), replicas })
+    stream.map_err(|error| format!("the stream of signals: {}", error_chain(&error)))?;
+    let log = SignalLog::open(client, reconnects).await?;
+    Ok(Connection { log, stores: Arc::new(stores), replicas })
 }
 
 pub(crate) fn jetstream(client: &Client) -> jetstream::Context {
     let mut jetstream = jetstream::new(client.clone());
-    jetstream.set_timeout(PATIENCE);
+    jetstream.set_timeout(REQUEST_TIMEOUT);
     jetstream
 }
 
@@ -89,7 +89,7 @@ async fn open(
         Err(error) => jetstream
             .get_key_value(bucket.name())
             .await
-            .map_err(|_| format!("bucket {}: {}", bucket.name(), chain(&error))),
+            .map_err(|_| format!("bucket {}: {}", bucket.name(), error_chain(&error))),
     }
 }
 
@@ -101,7 +101,7 @@ fn bucket_config(bucket: Bucket, replicas: usize) -> kv::Config {
         storage: StorageType::File,
         num_replicas: replicas,
         // Needed for records that go away by themselves, and for hearing of it.
-        limit_markers: Some(REMOVED),
+        limit_markers: Some(MARKER_TTL),
         ..Default::default()
     };
     match bucket {
@@ -149,7 +149,7 @@ fn signals_config(replicas: usize) -> StreamConfig {
 
 /// Reads one record.
 #[derive(Message)]
-#[rtype(result = "Result<Option<Raw>, BridgeError>")]
+#[rtype(result = "Result<Option<RawEntry>, BridgeError>")]
 pub(crate) struct Read {
     pub(crate) bucket: Bucket,
     pub(crate) key: String,
@@ -162,11 +162,11 @@ pub(crate) struct Write {
     pub(crate) bucket: Bucket,
     pub(crate) key: String,
     pub(crate) value: Bytes,
-    pub(crate) how: How,
+    pub(crate) mode: WriteMode,
 }
 
 #[derive(Clone, Copy)]
-pub(crate) enum How {
+pub(crate) enum WriteMode {
     Create,
     Put { ttl: Option<Duration> },
     Update { revision: u64, ttl: Option<Duration> },
@@ -185,68 +185,72 @@ impl Handler<Read> for Actor {
         &mut self,
         read: &Read,
         _: &Context<Self>,
-    ) -> Reply<Result<Option<Raw>, BridgeError>> {
+    ) -> Reply<Result<Option<RawEntry>, BridgeError>> {
         let Read { bucket, key } = read;
         let (bucket, key) = (*bucket, key.clone());
         self.with_store(async move |nats| {
             let store = &nats.stores[&bucket];
             if nats.replicas > 1 {
-                return latest(store, key).await;
+                return read_from_leader(store, key).await;
             }
-            let entry = in_time(store.entry(key)).await?;
+            let entry = with_timeout(store.entry(key)).await?;
             let entry = entry.map_err(|error| match error.kind() {
                 kv::EntryErrorKind::TimedOut => BridgeError::TimedOut,
-                _ => BridgeError::Away(chain(&error)),
+                _ => BridgeError::Disconnected(error_chain(&error)),
             })?;
             let stored = entry.filter(|entry| entry.operation == kv::Operation::Put);
-            Ok(stored.map(|entry| Raw { value: entry.value, revision: entry.revision }))
+            Ok(stored.map(|entry| RawEntry { value: entry.value, revision: entry.revision }))
         })
     }
 }
 
 /// Reads a record from the server that leads. Any server answers an ordinary read, and of several
 /// that hold the record one may lag: whoever has just heard of a change must not miss it there.
-async fn latest(store: &kv::Store, key: String) -> Result<Option<Raw>, BridgeError> {
+async fn read_from_leader(store: &kv::Store, key: String) -> Result<Option<RawEntry>, BridgeError> {
     let subject = format!("$KV.{}.{key}", store.name);
-    let message = in_time(store.stream.get_last_raw_message_by_subject(&subject)).await?;
+    let message = with_timeout(store.stream.get_last_raw_message_by_subject(&subject)).await?;
     let message = match message {
         Ok(message) => message,
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(None),
-        Err(error) => return Err(BridgeError::Away(chain(&error))),
+        Err(error) => return Err(BridgeError::Disconnected(error_chain(&error))),
     };
-    let stored = !batch::is_marker(&message.headers);
-    Ok(stored.then_some(Raw { value: message.payload, revision: message.sequence }))
+    let stored = !batch::is_delete_marker(&message.headers);
+    Ok(stored.then_some(RawEntry { value: message.payload, revision: message.sequence }))
 }
 
 impl Handler<Write> for Actor {
     fn handle(&mut self, write: &Write, _: &Context<Self>) -> Reply<Result<u64, BridgeError>> {
-        let Write { bucket, key, value, how } = write;
-        let (bucket, key, value, how) = (*bucket, key.clone(), value.clone(), *how);
+        let Write { bucket, key, value, mode } = write;
+        let (bucket, key, value, mode) = (*bucket, key.clone(), value.clone(), *mode);
         self.with_store(async move |nats| {
             let store = &nats.stores[&bucket];
-            match how {
-                How::Create => {
-                    in_time(store.create(key, value)).await?.map_err(|error| match error.kind() {
-                        kv::CreateErrorKind::AlreadyExists => BridgeError::Conflict,
-                        _ => BridgeError::Away(chain(&error)),
+            match mode {
+                WriteMode::Create => {
+                    with_timeout(store.create(key, value)).await?.map_err(|error| {
+                        match error.kind() {
+                            kv::CreateErrorKind::AlreadyExists => BridgeError::Conflict,
+                            _ => BridgeError::Disconnected(error_chain(&error)),
+                        }
                     })
                 }
-                How::Put { ttl: None } => {
-                    let put = in_time(store.put(key, value)).await?;
-                    put.map_err(|error| BridgeError::Away(chain(&error)))
+                WriteMode::Put { ttl: None } => {
+                    let put = with_timeout(store.put(key, value)).await?;
+                    put.map_err(|error| BridgeError::Disconnected(error_chain(&error)))
                 }
-                How::Put { ttl: Some(ttl) } => {
+                WriteMode::Put { ttl: Some(ttl) } => {
                     let message = PublishMessage::build().payload(value).ttl(ttl);
                     publish(&nats.log.jetstream, bucket, &key, message).await
                 }
-                How::Update { revision, ttl: None } => in_time(store.update(key, value, revision))
-                    .await?
-                    .map_err(|error| match error.kind() {
-                        kv::UpdateErrorKind::WrongLastRevision => BridgeError::Conflict,
-                        kv::UpdateErrorKind::TimedOut => BridgeError::TimedOut,
-                        _ => BridgeError::Away(chain(&error)),
-                    }),
-                How::Update { revision, ttl: Some(ttl) } => {
+                WriteMode::Update { revision, ttl: None } => {
+                    with_timeout(store.update(key, value, revision)).await?.map_err(|error| {
+                        match error.kind() {
+                            kv::UpdateErrorKind::WrongLastRevision => BridgeError::Conflict,
+                            kv::UpdateErrorKind::TimedOut => BridgeError::TimedOut,
+                            _ => BridgeError::Disconnected(error_chain(&error)),
+                        }
+                    })
+                }
+                WriteMode::Update { revision, ttl: Some(ttl) } => {
                     let message = PublishMessage::build().payload(value).ttl(ttl);
                     let message = message.expected_last_subject_sequence(revision);
                     publish(&nats.log.jetstream, bucket, &key, message).await
@@ -264,12 +268,12 @@ async fn publish(
     message: PublishMessage,
 ) -> Result<u64, BridgeError> {
     let subject = format!("$KV.{}.{key}", bucket.name());
-    let sent = in_time(jetstream.send_publish(subject, message)).await?;
-    let acknowledged = sent.map_err(|error| BridgeError::Away(chain(&error)))?.await;
+    let sent = with_timeout(jetstream.send_publish(subject, message)).await?;
+    let acknowledged = sent.map_err(|error| BridgeError::Disconnected(error_chain(&error)))?.await;
     acknowledged.map(|ack| ack.sequence).map_err(|error| match error.kind() {
         jetstream::context::PublishErrorKind::WrongLastSequence => BridgeError::Conflict,
         jetstream::context::PublishErrorKind::TimedOut => BridgeError::TimedOut,
-        _ => BridgeError::Away(chain(&error)),
+        _ => BridgeError::Disconnected(error_chain(&error)),
     })
 }
 
@@ -278,13 +282,13 @@ impl Handler<Remove> for Actor {
         let Remove { bucket, key } = remove;
         let (bucket, key) = (*bucket, key.clone());
         self.with_store(async move |nats| {
-            let purged = in_time(nats.stores[&bucket].purge_with_ttl(key, REMOVED)).await?;
-            purged.map_err(|error| BridgeError::Away(chain(&error)))
+            let purged = with_timeout(nats.stores[&bucket].purge_with_ttl(key, MARKER_TTL)).await?;
+            purged.map_err(|error| BridgeError::Disconnected(error_chain(&error)))
         })
     }
 }
 
 /// Bounds one question to the store.
-pub(crate) async fn in_time<T>(work: impl IntoFuture<Output = T>) -> Result<T, BridgeError> {
-    tokio::time::timeout(PATIENCE, work).await.map_err(|_| BridgeError::TimedOut)
+pub(crate) async fn with_timeout<T>(work: impl IntoFuture<Output = T>) -> Result<T, BridgeError> {
+    tokio::time::timeout(REQUEST_TIMEOUT, work).await.map_err(|_| BridgeError::TimedOut)
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use stream_bridge::{Bridge, BridgeError, Inbound};
+use stream_bridge::{Bridge, BridgeError, IncomingRequest};
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
     AmsInstance, Code, Initiate, Initiated, OnConflict, Refusal, Reply as Answer, Request,
@@ -44,10 +44,15 @@ struct Actor {
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
-        let (bridge, requests) = (self.bridge.clone(), ctx.mailbox().recipient::<Inbound>());
+        let (bridge, requests) =
+            (self.bridge.clone(), ctx.mailbox().recipient::<IncomingRequest>());
         ctx.spawn(async move {
             let subject = || subjects::GATEWAY_SESSIONS.to_owned();
-            while bridge.share(subject(), subjects::GATEWAYS, requests.clone()).await.is_err() {
+            while bridge
+                .serve_in_group(subject(), subjects::GATEWAYS, requests.clone())
+                .await
+                .is_err()
+            {
                 tokio::time::sleep(SUBSCRIBE_RETRY).await;
             }
         });
@@ -57,15 +62,15 @@ impl Worker for Actor {
     fn stopping(&mut self, _: &Context<Self>) -> Option<LocalBoxFuture<'static, ()>> {
         let bridge = self.bridge.clone();
         Some(Box::pin(async move {
-            if let Err(error) = bridge.withdraw(subjects::GATEWAY_SESSIONS).await {
+            if let Err(error) = bridge.stop_serving(subjects::GATEWAY_SESSIONS).await {
                 log::debug!("requests of agents are not withdrawn: {error}");
             }
         }))
     }
 }
 
-impl Handler<Inbound> for Actor {
-    fn handle(&mut self, request: &Inbound, _: &Context<Self>) -> Reply<()> {
+impl Handler<IncomingRequest> for Actor {
+    fn handle(&mut self, request: &IncomingRequest, _: &Context<Self>) -> Reply<()> {
         let (bridge, request) = (self.bridge.clone(), request.clone());
         Reply::later(async move {
             let answer = match Versioned::decode(&request.body) {

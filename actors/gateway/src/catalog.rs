@@ -47,7 +47,7 @@ pub(crate) async fn status(request: HttpRequest, state: Data<State>) -> HandlerR
     if state.drain.is_on() {
         return Err(Refusal::new(Code::Draining, "the gateway is draining").into());
     }
-    let link = state.bridge.link().await;
+    let link = state.bridge.status().await;
     let status = if link.connected { "healthy" } else { "unhealthy" };
     let agents = match caller && link.connected {
         true => Some(placement::list(&state.bridge).await?.len()),

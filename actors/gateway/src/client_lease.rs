@@ -77,7 +77,7 @@ pub(crate) async fn release(bridge: &Bridge, session: &SessionId, generation: u6
 
 async fn put(bridge: &Bridge, session: &SessionId, generation: u64, ttl: Duration) {
     let holder = LeaseHolder { generation };
-    let put = bridge.put_for(Bucket::Clients, session.as_str(), &holder, ttl).await;
+    let put = bridge.put_with_ttl(Bucket::Clients, session.as_str(), &holder, ttl).await;
     if let Err(error) = put {
         log::debug!("the client lease of session {session} is not held: {error}");
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use stream_bridge::{Bridge, BridgeError, Feed};
+use stream_bridge::{Bridge, BridgeError, ChangeHints};
 use stream_protocol::SessionId;
 use stream_protocol::subjects::Bucket;
 
-/// What stays unsaid this long is looked up, and the feed made anew: it may be of a connection
+/// What stays unsaid this long is looked up, and the hints subscribed anew: it may be of a connection
 /// that is gone.
 const RESUBSCRIBE_AFTER: Duration = Duration::from_secs(5);
 
@@ -18,7 +18,7 @@ const SPURIOUS_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct DocumentWatch<'a> {
     bridge: &'a Bridge,
     session: &'a SessionId,
-    feed: Feed,
+    changes: ChangeHints,
     spurious: u32,
 }
 
@@ -29,8 +29,8 @@ impl<'a> DocumentWatch<'a> {
         bridge: &'a Bridge,
         session: &'a SessionId,
     ) -> Result<Self, BridgeError> {
-        let feed = feed(bridge, session).await?;
-        Ok(Self { bridge, session, feed, spurious: 0 })
+        let changes = subscribe(bridge, session).await?;
+        Ok(Self { bridge, session, changes, spurious: 0 })
     }
 
     /// Returns when it is time to look again, after a few seconds at most. `fruitful` says whether
@@ -41,17 +41,17 @@ impl<'a> DocumentWatch<'a> {
         if suspect {
             tokio::time::sleep(SPURIOUS_PAUSE).await;
         }
-        let hinted = tokio::time::timeout(RESUBSCRIBE_AFTER, self.feed.changed()).await.is_ok();
+        let hinted = tokio::time::timeout(RESUBSCRIBE_AFTER, self.changes.changed()).await.is_ok();
         if hinted && !suspect {
             return;
         }
-        if let Ok(feed) = feed(self.bridge, self.session).await {
-            self.feed = feed;
+        if let Ok(changes) = subscribe(self.bridge, self.session).await {
+            self.changes = changes;
             self.spurious = 0;
         }
     }
 }
 
-async fn feed(bridge: &Bridge, session: &SessionId) -> Result<Feed, BridgeError> {
-    bridge.follow_entry(Bucket::Sessions, session.as_str()).await
+async fn subscribe(bridge: &Bridge, session: &SessionId) -> Result<ChangeHints, BridgeError> {
+    bridge.subscribe_changes(Bucket::Sessions, session.as_str()).await
 }

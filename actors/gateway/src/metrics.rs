@@ -34,7 +34,7 @@ pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> HandlerR
     let mut page = Page::new(PREFIX);
     page.actors(&state.supervisor.status());
     page.requests(&state.requests);
-    let connected = state.bridge.link().await.connected;
+    let connected = state.bridge.status().await.connected;
     page.count("nats_up", "Whether NATS is connected", connected.into());
     match tokio::time::timeout(STORE_DEADLINE, StoreStats::read(&state.bridge)).await {
         Ok(Ok(stats)) => stats.export(&mut page),

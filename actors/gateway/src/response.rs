@@ -74,7 +74,7 @@ impl From<BridgeError> for HttpError {
     fn from(error: BridgeError) -> Self {
         Self::Refusal(match error {
             // The only records that are asked for by their name are those of sessions.
-            BridgeError::Missing => Refusal::new(Code::NotFound, "session not found"),
+            BridgeError::NotFound => Refusal::new(Code::NotFound, "session not found"),
             other => other.refusal(),
         })
     }

@@ -13,7 +13,7 @@ use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use rustix::net::{Shutdown, shutdown};
 use rustls::{HandshakeKind, ServerConfig};
-use stream_bridge::Near;
+use stream_bridge::SignalConnection;
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
 use stream_supervisor::{Context, Limits, Mode, RestartPolicy, Supervisor, Worker, spawn_detached};
 use tokio::sync::watch;
@@ -161,7 +161,7 @@ impl Actor {
         let app = move || {
             App::new()
                 .app_data(state.clone())
-                .app_data(Data::new(Near::start(&state.bridge)))
+                .app_data(Data::new(SignalConnection::start(&state.bridge)))
                 .wrap(NormalizePath::trim())
                 .wrap(from_fn(routes::observe))
                 .configure(routes::configure)

@@ -17,7 +17,7 @@ pub(crate) async fn read(
     id: &SessionId,
 ) -> Result<Entry<SessionDocument>, HttpError> {
     let entry = bridge.read(Bucket::Sessions, id.as_str()).await?;
-    Ok(entry.ok_or(BridgeError::Missing)?)
+    Ok(entry.ok_or(BridgeError::NotFound)?)
 }
 
 /// Changes a document by `edit`, which sees the latest version, perhaps several times, and may

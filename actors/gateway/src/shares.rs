@@ -154,7 +154,7 @@ pub(crate) async fn make(
     let minted = tokens.mint(share.mint()).await?;
     share.token_id = minted.id;
     let (bucket, key) = (Bucket::Shares, share.id.as_str());
-    let revision = bridge.put_for(bucket, key, &share, share.ttl(now)).await?;
+    let revision = bridge.put_with_ttl(bucket, key, &share, share.ttl(now)).await?;
     // Counted with it in place, so that of several at the same time the last are too many.
     let entries = bridge.list::<Share>(bucket).await?;
     let counts = |other: &Share| other.session_id == share.session_id && !other.is_over(now);
@@ -187,7 +187,7 @@ pub(crate) async fn edit(
             share.description.clone_from(description);
         }
         let (bucket, ttl) = (Bucket::Shares, share.ttl(now));
-        match bridge.expire(bucket, id.as_str(), &share, entry.revision, ttl).await {
+        match bridge.update_with_ttl(bucket, id.as_str(), &share, entry.revision, ttl).await {
             Ok(_) => return Ok(share),
             Err(BridgeError::Conflict) => {}
             Err(error) => return Err(error.into()),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
-use stream_bridge::Near;
+use stream_bridge::SignalConnection;
 use stream_protocol::{Client, Code, Direction, OnConflict, Op, Refusal, SessionId, TokenKind};
 use stream_socket::{Carrier, Frames};
 use stream_supervisor::spawn_detached;
@@ -63,7 +63,7 @@ pub(crate) async fn open(
     id: Path<String>,
     payload: Payload,
     state: Data<State>,
-    near: Data<Near>,
+    signal_connection: Data<SignalConnection>,
 ) -> HandlerResult {
     let parsed = Query::<SocketQuery>::from_query(request.query_string());
     let query = parsed.map_err(|_| HttpError::Unauthorized)?.into_inner();
@@ -95,7 +95,7 @@ pub(crate) async fn open(
         .map_err(|_| bad_request("this path is for WebSocket connections"))?;
 
     let carrier = Carrier {
-        near: Near::clone(&near),
+        signal_connection: SignalConnection::clone(&signal_connection),
         session,
         direction: Direction::ToInstance,
         frames,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
-use stream_bridge::{Entry, Inbound};
+use stream_bridge::{Entry, IncomingRequest};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
     AmsInstance, Ask, ClientIce, ClientReport, Code, IceServer, Launch, Refusal, Reply as Answer,
@@ -37,7 +37,8 @@ impl Actor {
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
-        let (unit, requests) = (Arc::clone(&self.unit), ctx.mailbox().recipient::<Inbound>());
+        let (unit, requests) =
+            (Arc::clone(&self.unit), ctx.mailbox().recipient::<IncomingRequest>());
         ctx.spawn(async move {
             let launch = subjects::launch(unit.agent());
             while unit.neighbours.bridge.serve(launch.clone(), requests.clone()).await.is_err() {
@@ -52,7 +53,8 @@ impl Worker for Actor {
                 let _ = tokio::time::timeout(pause, unit.lapsed.notified()).await;
             }
         });
-        let (unit, requests) = (Arc::clone(&self.unit), ctx.mailbox().recipient::<Inbound>());
+        let (unit, requests) =
+            (Arc::clone(&self.unit), ctx.mailbox().recipient::<IncomingRequest>());
         ctx.spawn(async move { unit.succeed_for_ever(requests).await });
         let unit = Arc::clone(&self.unit);
         ctx.spawn(async move { unit.follow_instances().await });
@@ -133,10 +135,10 @@ pub(crate) struct ReadAlerts;
 #[rtype(result = "Vec<(&'static str, Result<(), String>)>")]
 pub(crate) struct AskReadiness;
 
-impl Handler<Inbound> for Actor {
-    fn handle(&mut self, request: &Inbound, ctx: &Context<Self>) -> Reply<()> {
+impl Handler<IncomingRequest> for Actor {
+    fn handle(&mut self, request: &IncomingRequest, ctx: &Context<Self>) -> Reply<()> {
         let (unit, request) = (Arc::clone(&self.unit), request.clone());
-        let (requests, ctx) = (ctx.mailbox().recipient::<Inbound>(), ctx.clone());
+        let (requests, ctx) = (ctx.mailbox().recipient::<IncomingRequest>(), ctx.clone());
         Reply::later(async move {
             // `stream.v1.agent.<agent>.launch` or `stream.v1.session.<id>.<what>`
             let words: Vec<_> = request.subject.split('.').collect();
@@ -176,7 +178,12 @@ fn finish(ctx: &Context<Actor>, id: SessionId) {
 
 impl Unit {
     /// Answers a request for a session, and returns whether the session has begun to end.
-    async fn on_session_request(&self, id: &SessionId, what: &str, request: &Inbound) -> bool {
+    async fn on_session_request(
+        &self,
+        id: &SessionId,
+        what: &str,
+        request: &IncomingRequest,
+    ) -> bool {
         match what {
             "ice" | "join" => {
                 let minted = self.client_ice(id).await;
@@ -214,7 +221,7 @@ impl Unit {
         id: &SessionId,
     ) -> Result<Entry<SessionDocument>, SessionsError> {
         let read = self.neighbours.bridge.read(Bucket::Sessions, id.as_str()).await?;
-        read.ok_or(SessionsError::Bridge(stream_bridge::BridgeError::Missing))
+        read.ok_or(SessionsError::Bridge(stream_bridge::BridgeError::NotFound))
     }
 }
 
@@ -225,7 +232,7 @@ impl Handler<InitiateSession> for Actor {
         ctx: &Context<Self>,
     ) -> Reply<Result<(SessionId, String), SessionsError>> {
         let (unit, instance) = (Arc::clone(&self.unit), instance.clone());
-        let requests = ctx.mailbox().recipient::<Inbound>();
+        let requests = ctx.mailbox().recipient::<IncomingRequest>();
         Reply::later(async move { unit.initiate(instance, requests).await })
     }
 }
@@ -332,7 +339,8 @@ impl Handler<Sweep> for Actor {
     }
 
     fn handle(&mut self, _: &Sweep, ctx: &Context<Self>) -> Reply<Duration> {
-        let (unit, requests) = (Arc::clone(&self.unit), ctx.mailbox().recipient::<Inbound>());
+        let (unit, requests) =
+            (Arc::clone(&self.unit), ctx.mailbox().recipient::<IncomingRequest>());
         Reply::later(async move { unit.sweep_in_turn(&requests).await })
     }
 }
@@ -362,7 +370,7 @@ impl Handler<AskReadiness> for Actor {
                 true => Ok(()),
                 false => Err(error.unwrap_or_default()),
             };
-            let (nats, ams) = (neighbours.bridge.link().await, neighbours.ams.link().await);
+            let (nats, ams) = (neighbours.bridge.status().await, neighbours.ams.link().await);
             let keys = neighbours.tokens.ready().await.map_err(|error| error.to_string());
             let relay_secret = neighbours.turn.ready().await.map_err(|error| error.to_string());
             let relays = neighbours.turn.relays().await.map_err(|error| error.to_string());

@@ -35,7 +35,7 @@ impl SessionsError {
     /// Returns what to tell whoever asked.
     pub fn refusal(&self) -> Refusal {
         let code = match self {
-            Self::Bridge(BridgeError::Missing) => {
+            Self::Bridge(BridgeError::NotFound) => {
                 return Refusal::new(Code::NotFound, "session not found");
             }
             Self::Bridge(error) => return error.refusal(),

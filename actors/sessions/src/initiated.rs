@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stream_bridge::{BridgeError, Inbound};
+use stream_bridge::{BridgeError, IncomingRequest};
 use stream_protocol::{
     AmsInstance, Code, Initiate, Initiated, Refusal, SessionId, Userdata, subjects,
 };
@@ -21,7 +21,7 @@ impl Unit {
     pub(crate) async fn initiate(
         &self,
         instance: AmsInstance,
-        requests: Recipient<Inbound>,
+        requests: Recipient<IncomingRequest>,
     ) -> Result<(SessionId, String), SessionsError> {
         let id = instance.id.clone();
         if self.drain.is_on() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stream_bridge::{Entry, REMOVED, Standing};
+use stream_bridge::{Continuity, Entry, MARKER_TTL};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Origin, SessionDocument, SessionId};
 use tokio::sync::MutexGuard;
@@ -16,7 +16,7 @@ use crate::unit::Unit;
 /// Everything is read anew after so long, whatever was missed; and when the last look was so long
 /// ago that a removal may be told no more.
 const ANEW: Duration = Duration::from_secs(600);
-const STALE: Duration = REMOVED.checked_div(2).unwrap();
+const STALE: Duration = MARKER_TTL.checked_div(2).unwrap();
 
 /// All sessions, as far as they matter once they have ended.
 #[derive(Default)]
@@ -36,7 +36,7 @@ pub(crate) enum Record {
 }
 
 struct Looked {
-    standing: Standing,
+    continuity: Continuity,
     at: Instant,
     /// When all was read.
     whole: Instant,
@@ -66,14 +66,14 @@ impl Known {
 
     /// When the store was made, in Unix seconds.
     pub(crate) fn store_born(&self) -> u64 {
-        self.looked.as_ref().map_or(0, |looked| looked.standing.born)
+        self.looked.as_ref().map_or(0, |looked| looked.continuity.created_at)
     }
 
     /// The revision after which to read on; 0 when all is to be read. What was lost and is there
     /// again, from a copy perhaps, counts its revisions anew.
-    fn begin(&self, standing: &Standing, now: Instant) -> u64 {
+    fn begin(&self, continuity: &Continuity, now: Instant) -> u64 {
         let goes_on = self.looked.as_ref().is_some_and(|looked| {
-            looked.standing == *standing
+            looked.continuity == *continuity
                 && now.duration_since(looked.at) < STALE
                 && now.duration_since(looked.whole) < ANEW
         });
@@ -86,7 +86,7 @@ impl Known {
         changes: Vec<(SessionId, Option<Record>)>,
         from: u64,
         revision: u64,
-        standing: Standing,
+        continuity: Continuity,
         now: Instant,
     ) {
         let whole = match &self.looked {
@@ -103,7 +103,7 @@ impl Known {
             };
         }
         self.revision = revision;
-        self.looked = Some(Looked { standing, at: now, whole });
+        self.looked = Some(Looked { continuity, at: now, whole });
     }
 }
 
@@ -112,9 +112,9 @@ impl Unit {
     pub(crate) async fn known(&self) -> Result<MutexGuard<'_, Known>, SessionsError> {
         let mut known = self.known.lock().await;
         let bridge = &self.neighbours.bridge;
-        let standing = bridge.standing(Bucket::Sessions).await?;
+        let continuity = bridge.continuity(Bucket::Sessions).await?;
         let now = Instant::now();
-        let from = known.begin(&standing, now);
+        let from = known.begin(&continuity, now);
         let mut changes = Vec::new();
         let read =
             bridge.changes(Bucket::Sessions, from, |key, entry: Option<Entry<SessionDocument>>| {
@@ -123,7 +123,7 @@ impl Unit {
                 }
             });
         let revision = read.await?;
-        known.take(changes, from, revision, standing, now);
+        known.take(changes, from, revision, continuity, now);
         Ok(known)
     }
 
@@ -168,45 +168,45 @@ mod tests {
     #[test]
     fn changes_are_added_to_what_is_known_and_what_is_read_whole_replaces_it() {
         let (mut known, now) = (Known::default(), Instant::now());
-        let standing = Standing { born: 7, reached: now };
-        assert_eq!(known.begin(&standing, now), 0);
+        let continuity = Continuity { created_at: 7, connected_since: now };
+        assert_eq!(known.begin(&continuity, now), 0);
         let (mut first, second) = (document(Status::Created), document(Status::Active));
-        known.take(vec![change(&first), change(&second)], 0, 2, standing, now);
+        known.take(vec![change(&first), change(&second)], 0, 2, continuity, now);
         assert_eq!((live(&known).len(), known.store_born()), (2, 7));
 
-        assert_eq!(known.begin(&standing, now), 2);
+        assert_eq!(known.begin(&continuity, now), 2);
         first.status = Status::Terminated;
-        known.take(vec![change(&first)], 2, 3, standing, now);
+        known.take(vec![change(&first)], 2, 3, continuity, now);
         assert_eq!(live(&known), std::slice::from_ref(&second.id));
         assert!(matches!(known.find(&first.id), Some(Record::Ended(Origin::Client))));
-        known.take(vec![(first.id.clone(), None)], 3, 4, standing, now);
+        known.take(vec![(first.id.clone(), None)], 3, 4, continuity, now);
         assert!(known.find(&first.id).is_none(), "its hour is over");
 
         let third = document(Status::Active);
-        known.take(vec![change(&third)], 0, 1, standing, now);
+        known.take(vec![change(&third)], 0, 1, continuity, now);
         assert_eq!(live(&known), [third.id]);
     }
 
     #[test]
     fn all_is_read_anew_when_changes_may_have_been_missed() {
         let (mut known, start) = (Known::default(), Instant::now());
-        let standing = Standing { born: 7, reached: start };
-        known.take(Vec::new(), 0, 5, standing, start);
-        assert_eq!(known.begin(&standing, start + STALE / 2), 5);
+        let continuity = Continuity { created_at: 7, connected_since: start };
+        known.take(Vec::new(), 0, 5, continuity, start);
+        assert_eq!(known.begin(&continuity, start + STALE / 2), 5);
         let cases = [
-            (standing, start + STALE, "removals are told no more"),
-            (Standing { born: 8, ..standing }, start, "another store"),
-            (Standing { reached: start + STALE, ..standing }, start, "NATS was away"),
+            (continuity, start + STALE, "removals are told no more"),
+            (Continuity { created_at: 8, ..continuity }, start, "another store"),
+            (Continuity { connected_since: start + STALE, ..continuity }, start, "NATS was away"),
         ];
-        for (standing, now, why) in cases {
-            assert_eq!(known.begin(&standing, now), 0, "{why}");
+        for (continuity, now, why) in cases {
+            assert_eq!(known.begin(&continuity, now), 0, "{why}");
         }
         let mut now = start;
         while now - start + STALE / 2 < ANEW {
             now += STALE / 2;
-            assert_eq!(known.begin(&standing, now), 5);
-            known.take(Vec::new(), 5, 5, standing, now);
+            assert_eq!(known.begin(&continuity, now), 5);
+            known.take(Vec::new(), 5, 5, continuity, now);
         }
-        assert_eq!(known.begin(&standing, now + STALE / 2), 0, "it was long ago");
+        assert_eq!(known.begin(&continuity, now + STALE / 2), 0, "it was long ago");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stream_ams::{AmsError, LaunchInstance};
-use stream_bridge::Inbound;
+use stream_bridge::IncomingRequest;
 use stream_protocol::{
     ClientIce, Code, MAX_USERDATA_BYTES, Refusal, SessionDocument, SessionId, Status, TokenKind,
     Userdata, subjects,
@@ -29,7 +29,7 @@ impl Unit {
         &self,
         id: &SessionId,
         placement: &str,
-        requests: Recipient<Inbound>,
+        requests: Recipient<IncomingRequest>,
     ) -> Result<ClientIce, Refusal> {
         let Some(_under_way) = self.begin_launch(id) else {
             return Err(Refusal::new(Code::Unavailable, "the session is just being launched"));
@@ -62,7 +62,7 @@ impl Unit {
     pub(crate) async fn resume_launch(
         &self,
         document: &SessionDocument,
-        requests: Recipient<Inbound>,
+        requests: Recipient<IncomingRequest>,
     ) -> Result<(), SessionsError> {
         let Some(_under_way) = self.begin_launch(&document.id) else { return Ok(()) };
         // It may have ended while others were attended to.
@@ -100,7 +100,7 @@ impl Unit {
     async fn launch_claimed(
         &self,
         document: &SessionDocument,
-        requests: Recipient<Inbound>,
+        requests: Recipient<IncomingRequest>,
     ) -> Result<ClientIce, SessionsError> {
         let id = &document.id;
         // From now on the session may be asked for, also to end while it is launched.
@@ -169,7 +169,7 @@ impl Unit {
     /// session still open.
     pub(crate) async fn stop_serving(&self, id: &SessionId) -> Result<(), SessionsError> {
         if self.open().contains(id) {
-            self.neighbours.bridge.withdraw(&subjects::session_requests(id)).await?;
+            self.neighbours.bridge.stop_serving(&subjects::session_requests(id)).await?;
             self.open().remove(id);
         }
         Ok(())
@@ -179,7 +179,7 @@ impl Unit {
     pub(crate) async fn serve(
         &self,
         id: &SessionId,
-        requests: Recipient<Inbound>,
+        requests: Recipient<IncomingRequest>,
     ) -> Result<(), SessionsError> {
         if self.open().insert(id.clone()) {
             let serve = self.neighbours.bridge.serve(subjects::session_requests(id), requests);

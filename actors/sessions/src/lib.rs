@@ -30,7 +30,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use stream_admin::Drain;
 use stream_ams::Ams;
-use stream_bridge::{Bridge, BridgeError, Feed, Near, Tail};
+use stream_bridge::{Bridge, BridgeError, ChangeHints, SignalConnection, SignalReader};
 use stream_pki::ServerIdentity;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
@@ -217,7 +217,7 @@ impl Sessions {
         wait: Duration,
     ) -> Result<Commands, SessionsError> {
         let until = Instant::now() + wait;
-        let mut feed = None;
+        let mut hints = None;
         loop {
             let read = async || self.mailbox.ask(actor::Read(id.clone())).await?;
             let entry = persist(left(until), SessionsError::is_passing, read).await?;
@@ -225,7 +225,7 @@ impl Sessions {
             if commands.revision > after || Instant::now() >= until {
                 return Ok(commands);
             }
-            wait_for_news(&mut feed, &self.bridge, id, until).await?;
+            wait_for_news(&mut hints, &self.bridge, id, until).await?;
         }
     }
 
@@ -250,11 +250,11 @@ impl Sessions {
     ) -> Result<Page, SessionsError> {
         let until = Instant::now() + wait;
         let begin = async || self.tail_signals(id, after).await;
-        let mut tail = persist(left(until), SessionsError::is_passing, begin).await?;
+        let mut reader = persist(left(until), SessionsError::is_passing, begin).await?;
         let mut page =
-            persist(left(until), BridgeError::is_passing, async || tail.next().await).await?;
+            persist(left(until), BridgeError::is_passing, async || reader.next().await).await?;
         while page.signals.is_empty() {
-            let next = persist(left(until), BridgeError::is_passing, async || tail.next().await);
+            let next = persist(left(until), BridgeError::is_passing, async || reader.next().await);
             match timeout_at(until, next).await {
                 Ok(next) => page = next?,
                 Err(_) => break,
@@ -264,8 +264,8 @@ impl Sessions {
     }
 
     /// Has the calling thread carry signals over a connection of its own.
-    pub fn near(&self) -> Near {
-        Near::start(&self.bridge)
+    pub fn signal_connection(&self) -> SignalConnection {
+        SignalConnection::start(&self.bridge)
     }
 
     /// Returns what carries signals between the log and a socket of the instance: those of its
@@ -274,14 +274,14 @@ impl Sessions {
         &self,
         id: &SessionId,
         frames: Frames,
-        near: &Near,
+        signal_connection: &SignalConnection,
     ) -> Result<Carrier, SessionsError> {
         let document = self.read(id).await?;
         if document.status.is_final() {
             return Err(SessionsError::Conflict(format!("session is {}", document.status)));
         }
         Ok(Carrier {
-            near: near.clone(),
+            signal_connection: signal_connection.clone(),
             session: id.clone(),
             direction: Direction::ToClient,
             frames,
@@ -302,13 +302,13 @@ impl Sessions {
         &self,
         id: &SessionId,
         after: Option<Cursor>,
-    ) -> Result<Tail, SessionsError> {
+    ) -> Result<SignalReader, SessionsError> {
         let generation = match after {
             // The reader tells the generations apart itself.
             Some(_) => 0,
             None => self.read(id).await?.generation,
         };
-        Ok(self.bridge.tail(id, Direction::ToInstance, after, generation))
+        Ok(self.bridge.signal_reader(id, Direction::ToInstance, after, generation))
     }
 
     /// Returns fresh ICE servers for the instance of a session.
@@ -343,16 +343,16 @@ impl Sessions {
 /// Returns when there may be something new, or at `until`. The first time it only begins to follow
 /// and returns at once: what came before that must be read again.
 async fn wait_for_news(
-    feed: &mut Option<Feed>,
+    hints: &mut Option<ChangeHints>,
     bridge: &Bridge,
     id: &SessionId,
     until: Instant,
 ) -> Result<(), SessionsError> {
-    let follow = async || bridge.follow_entry(Bucket::Sessions, id.as_str()).await;
-    match feed {
-        None => *feed = Some(persist(left(until), BridgeError::is_passing, follow).await?),
+    let follow = async || bridge.subscribe_changes(Bucket::Sessions, id.as_str()).await;
+    match hints {
+        None => *hints = Some(persist(left(until), BridgeError::is_passing, follow).await?),
         // At the deadline the caller looks a last time.
-        Some(feed) => drop(timeout_at(until, feed.changed()).await),
+        Some(hints) => drop(timeout_at(until, hints.changed()).await),
     }
     Ok(())
 }

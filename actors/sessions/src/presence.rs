@@ -64,7 +64,7 @@ impl Unit {
 
     async fn announce(&self, presence: &Presence) -> bool {
         let (bucket, key) = (Bucket::Agents, self.agent().as_str());
-        let put = self.neighbours.bridge.put_for(bucket, key, presence, self.lease());
+        let put = self.neighbours.bridge.put_with_ttl(bucket, key, presence, self.lease());
         put.await.inspect_err(|error| log::debug!("no presence: {error}")).is_ok()
     }
 

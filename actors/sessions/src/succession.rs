@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stream_bridge::{Entry, Inbound};
+use stream_bridge::{Entry, IncomingRequest};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{AgentId, Presence, SessionDocument};
 use stream_supervisor::Recipient;
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 impl Unit {
     /// Looks at the other agents again and again and takes over what they leave.
-    pub(crate) async fn succeed_for_ever(&self, requests: Recipient<Inbound>) {
+    pub(crate) async fn succeed_for_ever(&self, requests: Recipient<IncomingRequest>) {
         loop {
             tokio::time::sleep(self.lease() / 8).await;
             if let Err(error) = self.succeed(&requests).await {
@@ -29,10 +29,10 @@ impl Unit {
         }
     }
 
-    async fn succeed(&self, requests: &Recipient<Inbound>) -> Result<(), SessionsError> {
+    async fn succeed(&self, requests: &Recipient<IncomingRequest>) -> Result<(), SessionsError> {
         // A restart of NATS silences everybody: only who is missed long after has left.
-        let standing = self.neighbours.bridge.standing(Bucket::Agents).await?;
-        if standing.reached_for() < self.lease() * 3 / 2 {
+        let continuity = self.neighbours.bridge.continuity(Bucket::Agents).await?;
+        if continuity.connected_for() < self.lease() * 3 / 2 {
             locked(&self.peers).blink();
         }
         let present = self.present().await?;
@@ -54,7 +54,7 @@ impl Unit {
         &self,
         live: Vec<Arc<SessionDocument>>,
         left: &BTreeSet<AgentId>,
-        requests: &Recipient<Inbound>,
+        requests: &Recipient<IncomingRequest>,
     ) -> Result<(), SessionsError> {
         let bridge = &self.neighbours.bridge;
         let cluster = &self.neighbours.ams.cluster().await?.id;

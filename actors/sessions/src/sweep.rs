@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use stream_ams::{Action, Change, Instance};
-use stream_bridge::{BridgeError, Inbound};
+use stream_bridge::{BridgeError, IncomingRequest};
 use stream_protocol::{SessionDocument, SessionId};
 use stream_supervisor::Recipient;
 
@@ -30,7 +30,7 @@ const AMS_PATIENCE: Duration = Duration::from_secs(15);
 impl Unit {
     /// Sweeps, unless that is being done or was just done, and returns how long to wait until the
     /// next time.
-    pub(crate) async fn sweep_in_turn(&self, requests: &Recipient<Inbound>) -> Duration {
+    pub(crate) async fn sweep_in_turn(&self, requests: &Recipient<IncomingRequest>) -> Duration {
         // Of a state that failed meanwhile: it finishes what it has begun.
         let Ok(_turn) = self.sweeping.try_lock() else { return AWAY };
         let began = locked(&self.swept).replace(Instant::now());
@@ -48,7 +48,7 @@ impl Unit {
         }
     }
 
-    async fn sweep(&self, requests: &Recipient<Inbound>) -> Result<(), SessionsError> {
+    async fn sweep(&self, requests: &Recipient<IncomingRequest>) -> Result<(), SessionsError> {
         let live = self.live().await?;
         let owners = live.iter().filter_map(|document| document.owner.as_ref());
         owners.for_each(|owner| locked(&self.peers).know(owner));
@@ -91,7 +91,7 @@ impl Unit {
     pub(crate) async fn attend(
         &self,
         document: &SessionDocument,
-        requests: &Recipient<Inbound>,
+        requests: &Recipient<IncomingRequest>,
     ) -> Result<(), SessionsError> {
         let id = &document.id;
         if self.answers_for(document) {
@@ -143,7 +143,7 @@ impl Unit {
             // A session claimed since the documents were read is not in the list yet.
             let document = match self.read(&id).await {
                 Ok(entry) => Some(entry.value),
-                Err(SessionsError::Bridge(BridgeError::Missing)) => None,
+                Err(SessionsError::Bridge(BridgeError::NotFound)) => None,
                 Err(error) => return Err(error),
             };
             if document.is_none_or(|document| !self.answers_for(&document)) {

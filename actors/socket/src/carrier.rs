@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use stream_bridge::{BridgeError, Near, Tail};
+use stream_bridge::{BridgeError, SignalConnection, SignalReader};
 use stream_protocol::{Cursor, Direction, LoggedSignal, Page, SessionId};
 
 use crate::envelope::Notice;
@@ -15,7 +15,7 @@ const APPEND_PATIENCE: Duration = Duration::from_secs(30);
 /// Carries the signals of one session between a socket and the log.
 #[derive(Clone)]
 pub struct Carrier {
-    pub near: Near,
+    pub signal_connection: SignalConnection,
     pub session: SessionId,
     /// Which way the signals of the peer go; it is told those of the other.
     pub direction: Direction,
@@ -35,7 +35,7 @@ impl Carrier {
         mut mouth: Mouth,
         mut admits: impl FnMut(usize) -> bool,
     ) -> End {
-        let mut pen = self.near.pen(&self.session, self.direction);
+        let mut writer = self.signal_connection.writer(&self.session, self.direction);
         loop {
             let heard = async {
                 let text = ears.hear().await?;
@@ -48,7 +48,7 @@ impl Carrier {
                     return Err(End::bad(CloseCode::Policy, sentence));
                 }
                 // A repeat has the same id, so it is stored once.
-                let append = async || pen.append(&posted).await;
+                let append = async || writer.append(&posted).await;
                 let stored = persist(APPEND_PATIENCE, BridgeError::is_passing, append).await;
                 let cursor = stored.map_err(refused)?;
                 if self.frames != Frames::Bare {
@@ -74,17 +74,17 @@ impl Carrier {
             Frames::Bare => None,
             Frames::Enveloped { after } => after,
         };
-        let mut tail = self.tail(after);
+        let mut reader = self.reader(after);
         let mut resumed = self.frames == Frames::Bare;
         loop {
             let page =
-                match persist(Duration::MAX, BridgeError::is_passing, async || tail.next().await)
+                match persist(Duration::MAX, BridgeError::is_passing, async || reader.next().await)
                     .await
                 {
                     Ok(page) => page,
                     Err(BridgeError::HistoryGone { fresh }) if self.frames != Frames::Bare => {
                         mouth.say(Notice::HistoryGone { cursor: fresh }.text()).await?;
-                        tail = self.tail(Some(fresh));
+                        reader = self.reader(Some(fresh));
                         resumed = true;
                         continue;
                     }
@@ -100,12 +100,12 @@ impl Carrier {
         }
     }
 
-    fn tail(&self, after: Option<Cursor>) -> Tail {
+    fn reader(&self, after: Option<Cursor>) -> SignalReader {
         let direction = match self.direction {
             Direction::ToClient => Direction::ToInstance,
             Direction::ToInstance => Direction::ToClient,
         };
-        self.near.tail(&self.session, direction, after, self.generation)
+        self.signal_connection.reader(&self.session, direction, after, self.generation)
     }
 
     /// A client must never see the candidates of the one before it.

@@ -18,4 +18,4 @@ pub use line::{Ears, Mouth, close, keep_alive, open, open_for};
 pub use patience::persist;
 
 pub use actix_ws::CloseCode;
-pub use stream_bridge::Near;
+pub use stream_bridge::SignalConnection;

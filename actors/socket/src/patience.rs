@@ -40,7 +40,7 @@ mod tests {
         let mut tries = 0;
         let back = persist(Duration::MAX, BridgeError::is_passing, async || {
             tries += 1;
-            if tries == 1 { Err(BridgeError::Away("nobody there".into())) } else { Ok(7) }
+            if tries == 1 { Err(BridgeError::Disconnected("nobody there".into())) } else { Ok(7) }
         });
         assert_eq!(back.await.expect("the second try"), 7);
         assert_eq!(tries, 2);
@@ -55,10 +55,10 @@ mod tests {
 
     #[actix_web::test]
     async fn patience_ends() {
-        let away = async || Err::<(), _>(BridgeError::Away("nobody there".into()));
+        let away = async || Err::<(), _>(BridgeError::Disconnected("nobody there".into()));
         assert!(matches!(
             persist(Duration::ZERO, BridgeError::is_passing, away).await,
-            Err(BridgeError::Away(_))
+            Err(BridgeError::Disconnected(_))
         ));
     }
 }

@@ -355,7 +355,7 @@ mod tests {
             let tokens = node.start_with(shared(Duration::ZERO));
             let error = SealedError::CannotUnseal { name: "agent.root".into() };
             tokens.mailbox.tell(KeysRead(Err(Arc::new(error)))).unwrap();
-            let away = BridgeError::Away("nobody there".into());
+            let away = BridgeError::Disconnected("nobody there".into());
             tokens.mailbox.tell(RevocationsRead(Err(away))).unwrap();
             tokens.ready().await.unwrap();
             node.supervisor.stop();

@@ -81,7 +81,7 @@ impl Handler<Revoke> for Actor {
             let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let record = Record { revoked_at: since.as_secs() };
             match life {
-                Some(life) => bridge.put_for(Bucket::Revoked, &key, &record, life).await?,
+                Some(life) => bridge.put_with_ttl(Bucket::Revoked, &key, &record, life).await?,
                 None => bridge.put(Bucket::Revoked, &key, &record).await?,
             };
             log::info!("tokens: revoked {revocation}");

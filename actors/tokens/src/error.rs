@@ -66,7 +66,7 @@ mod tests {
         assert!(matches!(error, TokensError::CannotUnseal(_)), "{error}");
         assert!(error.to_string().contains("agent.root"), "{error}");
 
-        let away = SealedError::from(BridgeError::Away("connection refused".into()));
+        let away = SealedError::from(BridgeError::Disconnected("connection refused".into()));
         let error = TokensError::from(&away);
         assert!(matches!(error, TokensError::NotReady(_)), "{error}");
         assert!(error.to_string().ends_with("connection refused"), "{error}");

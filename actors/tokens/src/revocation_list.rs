@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use stream_bridge::{Bridge, BridgeError, Standing};
+use stream_bridge::{Bridge, BridgeError, Continuity};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{SessionId, TokenKind};
 
@@ -145,7 +145,7 @@ pub(crate) struct ReadState(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     /// Of the store that was read.
-    standing: Option<Standing>,
+    continuity: Option<Continuity>,
     known: Snapshot,
     /// When all of it was read.
     whole: Option<Instant>,
@@ -162,9 +162,9 @@ struct Snapshot {
 
 impl Inner {
     /// The revision after which to read on; 0 for all, as when it may be another store.
-    fn begin(&mut self, standing: Standing, now: Instant) -> u64 {
-        if self.standing != Some(standing) {
-            *self = Self { standing: Some(standing), ..Self::default() };
+    fn begin(&mut self, continuity: Continuity, now: Instant) -> u64 {
+        if self.continuity != Some(continuity) {
+            *self = Self { continuity: Some(continuity), ..Self::default() };
         }
         let is_fresh = |at| now.saturating_duration_since(at) < FULL_RELOAD;
         if !self.whole.is_some_and(is_fresh) {
@@ -202,8 +202,8 @@ pub(crate) async fn follow(
 ) {
     let progress = || locked(&read_state.0);
     let read = async || {
-        let standing = bridge.standing(Bucket::Revoked).await?;
-        let after = progress().begin(standing, Instant::now());
+        let continuity = bridge.continuity(Bucket::Revoked).await?;
+        let after = progress().begin(continuity, Instant::now());
         let add = |key: &str, revision| progress().add(key, revision);
         bridge.keys(Bucket::Revoked, after, add).await?;
         Ok(progress().end(Instant::now()))
@@ -262,43 +262,43 @@ pub(crate) mod tests {
     #[test]
     fn who_follows_after_a_crash_reads_on_and_all_anew_when_that_is_due() {
         let (read_state, now) = (ReadState::default(), Instant::now());
-        let standing = Standing { born: 7, reached: now };
-        assert_eq!(locked(&read_state.0).begin(standing, now), 0);
+        let continuity = Continuity { created_at: 7, connected_since: now };
+        assert_eq!(locked(&read_state.0).begin(continuity, now), 0);
         add(&read_state, &[7, 9]);
         locked(&read_state.0).end(now);
         let rebuilt = read_state.clone();
-        assert_eq!(locked(&rebuilt.0).begin(standing, now), 9);
+        assert_eq!(locked(&rebuilt.0).begin(continuity, now), 9);
         add(&rebuilt, &[12]);
         let revoked = locked(&rebuilt.0).end(now);
         assert!([7, 9, 12].iter().all(|n| revoked.has(&number(*n))));
-        assert_eq!(locked(&read_state.0).begin(standing, now), 12);
+        assert_eq!(locked(&read_state.0).begin(continuity, now), 12);
 
         let due = now + FULL_RELOAD;
-        assert_eq!(locked(&read_state.0).begin(standing, due), 0);
+        assert_eq!(locked(&read_state.0).begin(continuity, due), 0);
         add(&read_state, &[12]);
         let revoked = locked(&read_state.0).end(due);
         assert!(
             !revoked.has(&number(7)) && revoked.has(&number(12)),
             "what was unrevoked is dropped"
         );
-        assert_eq!(locked(&read_state.0).begin(standing, due), 12);
+        assert_eq!(locked(&read_state.0).begin(continuity, due), 12);
     }
 
     #[test]
     fn a_long_read_goes_on_after_failures_but_not_in_what_may_be_another_store() {
         let (read_state, now) = (ReadState::default(), Instant::now());
-        let standing = Standing { born: 7, reached: now };
-        locked(&read_state.0).begin(standing, now);
+        let continuity = Continuity { created_at: 7, connected_since: now };
+        locked(&read_state.0).begin(continuity, now);
         add(&read_state, &[1, 2]);
-        assert_eq!(locked(&read_state.0).begin(standing, now), 2, "it had not come to the end");
+        assert_eq!(locked(&read_state.0).begin(continuity, now), 2, "it had not come to the end");
         add(&read_state, &[3]);
         let revoked = locked(&read_state.0).end(now);
         assert!([1, 2, 3].iter().all(|n| revoked.has(&number(*n))));
 
-        let another = Standing { born: 8, ..standing };
-        let again = Standing { reached: now + FULL_RELOAD, ..another };
-        for standing in [another, again] {
-            assert_eq!(locked(&read_state.0).begin(standing, now), 0);
+        let another = Continuity { created_at: 8, ..continuity };
+        let again = Continuity { connected_since: now + FULL_RELOAD, ..another };
+        for continuity in [another, again] {
+            assert_eq!(locked(&read_state.0).begin(continuity, now), 0);
             add(&read_state, &[1]);
         }
         let revoked = locked(&read_state.0).end(now);

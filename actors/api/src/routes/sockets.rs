@@ -9,7 +9,8 @@ use serde_json::json;
 use stream_protocol::{Commands, DesiredState, Op, SessionId};
 use stream_sessions::SessionsError;
 use stream_socket::{
-    Carrier, CloseCode, Ears, End, Frames, Mouth, Near, close, keep_alive, open, open_for, persist,
+    Carrier, CloseCode, Ears, End, Frames, Mouth, SignalConnection, close, keep_alive, open,
+    open_for, persist,
 };
 use stream_supervisor::spawn_detached;
 use stream_tokens::Claims;
@@ -46,11 +47,12 @@ pub(super) async fn master(
     request: HttpRequest,
     payload: Payload,
     state: Data<AppState>,
-    near: Data<Near>,
+    signal_connection: Data<SignalConnection>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, claims) = auth::session(&request, &state.tokens, Op::SignalWrite).await?;
     let reads = auth::session(&request, &state.tokens, Op::SignalRead).await.is_ok();
-    let carrier = state.sessions.carrier(&id, frames(request.query_string())?, &near).await?;
+    let carrier =
+        state.sessions.carrier(&id, frames(request.query_string())?, &signal_connection).await?;
     let (response, mouth, ears) =
         open(&request, payload).map_err(|_| ApiError::malformed(NO_SOCKET))?;
     spawn_detached("an instance's socket", async move {

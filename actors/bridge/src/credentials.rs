@@ -13,12 +13,12 @@ use crate::{Config, ConfigError};
 
 /// What the server is shown.
 #[derive(Clone)]
-pub(crate) enum Login {
+pub(crate) enum Credentials {
     Token(PathBuf),
     Credentials(PathBuf),
 }
 
-impl Login {
+impl Credentials {
     /// Returns the one that `config` names, if it names one.
     pub(crate) fn of(config: &Config) -> Option<Self> {
         let token = config.token.clone().map(Self::Token);
@@ -73,7 +73,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("user.creds");
         fs::write(&path, text).unwrap();
-        Login::Credentials(path).answer(b"nonce")
+        Credentials::Credentials(path).answer(b"nonce")
     }
 
     fn file(seed: &str) -> String {
@@ -97,7 +97,7 @@ mod tests {
         let swapped = file("SUSECRET").replace("USER NKEY SEED", "SOMETHING");
         for text in ["", "a-token-of-sixteen", &file("SUSECRET"), &swapped, "-----BEGIN USER JWT"] {
             let error = answer(text).err().expect("refused");
-            assert!(!crate::link::chain(&error).contains("SECRET"), "{error}");
+            assert!(!crate::connect::error_chain(&error).contains("SECRET"), "{error}");
         }
     }
 
@@ -105,12 +105,12 @@ mod tests {
     fn a_token_is_read_anew_each_time() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("nats.token");
-        let login = Login::Token(path.clone());
+        let credentials = Credentials::Token(path.clone());
         for token in ["a-token-of-sixteen", "another-token-of-more"] {
             fs::write(&path, format!("{token}\n")).unwrap();
-            assert_eq!(login.answer(b"").unwrap().token.as_deref(), Some(token));
+            assert_eq!(credentials.answer(b"").unwrap().token.as_deref(), Some(token));
         }
         fs::remove_file(&path).unwrap();
-        assert!(matches!(login.answer(b""), Err(ConfigError::Token(_))));
+        assert!(matches!(credentials.answer(b""), Err(ConfigError::Token(_))));
     }
 }

@@ -8,10 +8,10 @@ use stream_protocol::{SessionDocument, SessionId};
 use crate::{Bridge, BridgeError, Entry};
 
 /// How often an edit is repeated on what somebody else wrote meanwhile.
-const TRIES: usize = 16;
+const MAX_CAS_ATTEMPTS: usize = 16;
 
 /// How long the document of a session that has ended stays, so that those who ask learn why.
-const TOMBSTONE: Duration = Duration::from_secs(3600);
+const TOMBSTONE_TTL: Duration = Duration::from_secs(3600);
 
 impl Bridge {
     /// Applies `edit` to the document of session `id` and stores it, checked against the revision
@@ -24,10 +24,10 @@ impl Bridge {
         id: &SessionId,
         edit: impl Fn(&mut SessionDocument) -> Result<(), E>,
     ) -> Result<Entry<SessionDocument>, E> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_CAS_ATTEMPTS {
             let Some(read) = self.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?
             else {
-                return Err(BridgeError::Missing.into());
+                return Err(BridgeError::NotFound.into());
             };
             let mut value = read.value.clone();
             edit(&mut value)?;
@@ -35,8 +35,8 @@ impl Bridge {
                 return Ok(read);
             }
             let (bucket, key) = (Bucket::Sessions, id.as_str());
-            let written = match life(&value) {
-                Some(life) => self.expire(bucket, key, &value, read.revision, life).await,
+            let written = match ttl(&value) {
+                Some(ttl) => self.update_with_ttl(bucket, key, &value, read.revision, ttl).await,
                 None => self.update(bucket, key, &value, read.revision).await,
             };
             match written {
@@ -50,8 +50,8 @@ impl Bridge {
 }
 
 /// How long a document stays from now on; `None` until somebody removes it.
-fn life(document: &SessionDocument) -> Option<Duration> {
-    (document.status.is_final() && !document.is_kept()).then_some(TOMBSTONE)
+fn ttl(document: &SessionDocument) -> Option<Duration> {
+    (document.status.is_final() && !document.is_kept()).then_some(TOMBSTONE_TTL)
 }
 
 #[cfg(test)]
@@ -74,13 +74,13 @@ mod tests {
     #[test]
     fn an_ended_session_is_told_for_an_hour_and_one_that_is_not_ephemeral_until_it_is_deleted() {
         for status in [Status::Terminated, Status::Error] {
-            assert_eq!(life(&document(status, true)), Some(TOMBSTONE));
-            assert_eq!(life(&document(status, false)), None);
+            assert_eq!(ttl(&document(status, true)), Some(TOMBSTONE_TTL));
+            assert_eq!(ttl(&document(status, false)), None);
             let of_ams = SessionDocument { origin: Origin::Ams, ..document(status, false) };
-            assert_eq!(life(&of_ams), Some(TOMBSTONE), "no client asks for it");
+            assert_eq!(ttl(&of_ams), Some(TOMBSTONE_TTL), "no client asks for it");
         }
         for status in [Status::Created, Status::Active, Status::Terminating] {
-            assert_eq!(life(&document(status, true)), None);
+            assert_eq!(ttl(&document(status, true)), None);
         }
     }
 }

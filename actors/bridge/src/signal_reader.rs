@@ -14,36 +14,36 @@ use stream_protocol::{
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::batch::number;
-use crate::signals::Log;
-use crate::{BridgeError, Near};
+use crate::batch::header_u64;
+use crate::signal_log::SignalLog;
+use crate::{BridgeError, SignalConnection};
 
 /// What stays unsaid this long is looked up in the log.
-const LOOK: Duration = Duration::from_secs(5);
+const REREAD_AFTER: Duration = Duration::from_secs(5);
 
 /// How long one look into the log may take.
-const READ: Duration = Duration::from_secs(20);
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How many signals are handed on at once.
-const PAGE: usize = 256;
+const MAX_PAGE: usize = 256;
 
-/// A reader of the signal log that goes on from its own cursor; made by [`Near::tail`].
+/// A reader of the signal log that goes on from its own cursor; made by [`SignalConnection::reader`].
 ///
 /// Nothing is lost, repeated or swapped between two calls, whatever happens to the server, to the
 /// connection or to the bridge in between.
-pub struct Tail {
-    near: Near,
+pub struct SignalReader {
+    connection: SignalConnection,
     subject: String,
     after: Option<Cursor>,
     generation: u64,
-    live: Option<Live>,
+    live: Option<LiveSubscription>,
 }
 
 /// The subscription, and how far the log was read after it was made.
-struct Live {
-    log: Log,
+struct LiveSubscription {
+    log: SignalLog,
     messages: Subscriber,
-    gaps: watch::Receiver<u64>,
+    reconnects: watch::Receiver<u64>,
     /// Whether the log held nothing more when it was last read.
     caught_up: bool,
     /// Whether there is still a connection behind it.
@@ -52,24 +52,24 @@ struct Live {
 
 /// What a published message is to a reader that stands at a cursor.
 #[derive(Debug, PartialEq)]
-enum Place {
+enum Order {
     /// It was read already.
-    Behind,
+    Duplicate,
     Next,
     /// One before it is missing, or the message says nothing of itself.
-    Ahead,
+    Gap,
 }
 
-impl Tail {
+impl SignalReader {
     pub(crate) fn new(
-        near: Near,
+        connection: SignalConnection,
         session: &SessionId,
         direction: Direction,
         after: Option<Cursor>,
         generation: u64,
     ) -> Self {
         let subject = subjects::signal(session, direction);
-        Self { near, subject, after, generation, live: None }
+        Self { connection, subject, after, generation, live: None }
     }
 
     /// Where the next signal is looked for; `None` until something was read.
@@ -87,13 +87,13 @@ impl Tail {
         if let (Some(live), Some(after)) = (&mut self.live, self.after)
             && live.caught_up
             // Otherwise the log has to be read, or has not been looked at for long.
-            && let Ok(Some(page)) = timeout(LOOK, live.wait(after)).await
+            && let Ok(Some(page)) = timeout(REREAD_AFTER, live.wait(after)).await
         {
             self.after = Some(page.cursor);
             return Ok(page);
         }
         // What was lost here may stand on another connection.
-        self.live = self.live.take().filter(|live| live.open && live.log.stands());
+        self.live = self.live.take().filter(|live| live.open && live.log.is_connected());
         self.catch_up().await
     }
 
@@ -103,12 +103,12 @@ impl Tail {
             Some(live) => live,
             None => {
                 let subject = format!("{}.{}", subjects::LIVE, self.subject);
-                Live::start(self.near.lend().await?, subject).await?
+                LiveSubscription::start(self.connection.current().await?, subject).await?
             }
         };
         let live = self.live.insert(live);
         let read = live.log.page(&self.subject, self.after, self.generation);
-        let read = timeout(READ, live.log.unless_lost(read)).await;
+        let read = timeout(READ_TIMEOUT, live.log.fail_on_reconnect(read)).await;
         let page = read.map_err(|_| BridgeError::TimedOut)??;
         self.after = Some(page.cursor);
         // A page with signals may have been full.
@@ -117,10 +117,10 @@ impl Tail {
     }
 }
 
-impl Live {
-    async fn start(log: Log, subject: String) -> Result<Self, BridgeError> {
-        let (messages, gaps) = log.subscribe(subject).await?;
-        Ok(Self { log, messages, gaps, caught_up: false, open: true })
+impl LiveSubscription {
+    async fn start(log: SignalLog, subject: String) -> Result<Self, BridgeError> {
+        let (messages, reconnects) = log.subscribe(subject).await?;
+        Ok(Self { log, messages, reconnects, caught_up: false, open: true })
     }
 
     /// Returns the signals published behind `after`; `None` when the log has to be read.
@@ -129,7 +129,7 @@ impl Live {
             let message = tokio::select! {
                 message = self.messages.next() => message,
                 // After a loss of the connection nobody knows what was missed.
-                _ = self.gaps.changed() => {
+                _ = self.reconnects.changed() => {
                     self.caught_up = false;
                     return None;
                 }
@@ -150,22 +150,22 @@ impl Live {
         let mut page = Page { cursor: after, signals: Vec::new() };
         let mut next = Some(first);
         while let Some(message) = next.take() {
-            match place(&message, page.cursor.sequence) {
-                Place::Behind => {}
-                Place::Next => {
+            match order(&message, page.cursor.sequence) {
+                Order::Duplicate => {}
+                Order::Next => {
                     let logged = signal(&message, page.cursor.epoch);
                     if let Some(sequence) = sequence(&message) {
                         page.cursor.sequence = sequence;
                     }
                     page.signals.extend(logged);
                 }
-                Place::Ahead => {
+                Order::Gap => {
                     self.caught_up = false;
                     // What is next to one another is handed on; the log has the rest.
                     return (!page.signals.is_empty()).then_some(page);
                 }
             }
-            if page.signals.len() < PAGE {
+            if page.signals.len() < MAX_PAGE {
                 next = self.messages.next().now_or_never().flatten();
             }
         }
@@ -173,18 +173,18 @@ impl Live {
     }
 }
 
-fn place(message: &Message, read: u64) -> Place {
-    let before = number(message.headers.as_ref(), "Nats-Last-Sequence");
+fn order(message: &Message, read: u64) -> Order {
+    let before = header_u64(message.headers.as_ref(), "Nats-Last-Sequence");
     match (sequence(message), before) {
-        (Some(sequence), _) if sequence <= read => Place::Behind,
+        (Some(sequence), _) if sequence <= read => Order::Duplicate,
         // A stream made before this version publishes headers only.
-        (Some(_), Some(before)) if before <= read && !message.payload.is_empty() => Place::Next,
-        _ => Place::Ahead,
+        (Some(_), Some(before)) if before <= read && !message.payload.is_empty() => Order::Next,
+        _ => Order::Gap,
     }
 }
 
 fn sequence(message: &Message) -> Option<u64> {
-    number(message.headers.as_ref(), "Nats-Sequence")
+    header_u64(message.headers.as_ref(), "Nats-Sequence")
 }
 
 fn signal(message: &Message, epoch: u64) -> Option<LoggedSignal> {
@@ -218,19 +218,19 @@ mod tests {
 
     #[test]
     fn only_what_follows_the_last_that_was_read_is_next() {
-        let placed = |sequence, before| place(&published(sequence, before, "{}"), 10);
-        assert_eq!(placed("10", "9"), Place::Behind);
-        assert_eq!(placed("12", "10"), Place::Next);
-        assert_eq!(placed("12", "7"), Place::Next, "others wrote between");
-        assert_eq!(placed("12", "0"), Place::Next, "the first of its subject");
-        assert_eq!(placed("13", "12"), Place::Ahead, "12 was missed");
+        let ordered = |sequence, before| order(&published(sequence, before, "{}"), 10);
+        assert_eq!(ordered("10", "9"), Order::Duplicate);
+        assert_eq!(ordered("12", "10"), Order::Next);
+        assert_eq!(ordered("12", "7"), Order::Next, "others wrote between");
+        assert_eq!(ordered("12", "0"), Order::Next, "the first of its subject");
+        assert_eq!(ordered("13", "12"), Order::Gap, "12 was missed");
     }
 
     #[test]
     fn what_cannot_be_placed_is_looked_up() {
-        assert_eq!(place(&published("12", "10", ""), 10), Place::Ahead, "headers only");
-        assert_eq!(place(&published("x", "10", "{}"), 10), Place::Ahead);
+        assert_eq!(order(&published("12", "10", ""), 10), Order::Gap, "headers only");
+        assert_eq!(order(&published("x", "10", "{}"), 10), Order::Gap);
         let bare = Message { headers: None, ..published("12", "10", "{}") };
-        assert_eq!(place(&bare, 10), Place::Ahead);
+        assert_eq!(order(&bare, 10), Order::Gap);
     }
 }

@@ -8,7 +8,7 @@ use async_nats::client::{FlushError, FlushErrorKind};
 use async_nats::{AuthError, Client, ConnectErrorKind, ConnectOptions, Event};
 use stream_pki::{Identity, Trust, client_config};
 
-use crate::login::Login;
+use crate::credentials::Credentials;
 use crate::{Config, ConfigError};
 
 /// The first pause after a failed attempt; doubles up to [`LONGEST_PAUSE`].
@@ -16,24 +16,24 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// How long one attempt, and one question to the server, may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often the task of a client is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+const CLIENT_POLL: Duration = Duration::from_secs(1);
 
 /// Whether NATS is connected, and if not, why.
 #[derive(Clone, Debug)]
-pub struct Link {
+pub struct ConnectionStatus {
     pub connected: bool,
     /// The name of the server, if it is connected.
     pub server: Option<String>,
     pub error: Option<String>,
 }
 
-/// Asks for the [`Link`].
+/// Asks for the [`ConnectionStatus`].
 #[derive(Message)]
-#[rtype(result = "Link")]
-pub(crate) struct AskLink;
+#[rtype(result = "ConnectionStatus")]
+pub(crate) struct GetStatus;
 
 impl Config {
     /// Refuses what cannot work, without connecting.
@@ -63,13 +63,13 @@ impl Config {
             _ => None,
         };
         let tls = client_config(&trust, identity.as_ref()).map_err(ConfigError::Tls)?;
-        let options = match Login::of(self) {
-            Some(login) => {
+        let options = match Credentials::of(self) {
+            Some(credentials) => {
                 // What cannot work is said now, not at the first connect.
-                login.answer(b"")?;
+                credentials.answer(b"")?;
                 ConnectOptions::with_auth_callback(move |nonce| {
-                    let answer = login.answer(&nonce).map_err(|error| {
-                        let sentence = chain(&error);
+                    let answer = credentials.answer(&nonce).map_err(|error| {
+                        let sentence = error_chain(&error);
                         log::warn!("nats: {sentence}");
                         AuthError::new(sentence)
                     });
@@ -85,10 +85,10 @@ impl Config {
             // The library loads the authorities of the system as well, at each connect and for
             // nothing: it trusts none but those of this configuration.
             .tls_client_config(tls)
-            .connection_timeout(PATIENCE)
-            .request_timeout(Some(PATIENCE))
+            .connection_timeout(CONNECT_TIMEOUT)
+            .request_timeout(Some(CONNECT_TIMEOUT))
             .ping_interval(Duration::from_secs(10))
-            .reconnect_delay_callback(pause))
+            .reconnect_delay_callback(backoff))
     }
 }
 
@@ -99,32 +99,32 @@ pub(crate) async fn connect(
     on_event: impl Fn(Event) + Clone + Send + Sync + 'static,
 ) -> Result<Client, String> {
     // Read anew each time: a certificate replaced meanwhile counts.
-    let options = config.options().map_err(|error| chain(&error))?;
+    let options = config.options().map_err(|error| error_chain(&error))?;
     let told = move |event| {
         on_event(event);
         std::future::ready(())
     };
     let attempt = options.name(unit).event_callback(told).connect(&config.servers);
-    let client = match tokio::time::timeout(PATIENCE * 2, attempt).await {
+    let client = match tokio::time::timeout(CONNECT_TIMEOUT * 2, attempt).await {
         Ok(Ok(client)) => client,
         Ok(Err(error)) => return Err(explain(&error)),
         Err(_) => return Err("the server does not finish the connection".into()),
     };
-    refuse_old(&client.server_info().version)?;
+    check_version(&client.server_info().version)?;
     Ok(client)
 }
 
 /// Returns when the task of `client` has ended, which makes a lost connection again.
-pub(crate) async fn ended(client: &Client) {
+pub(crate) async fn client_ended(client: &Client) {
     // Waits while the connection is lost.
     let is_gone = |error: FlushError| error.kind() == FlushErrorKind::SendError;
     while !client.flush().await.is_err_and(is_gone) {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CLIENT_POLL).await;
     }
 }
 
 /// Returns how long to wait before the attempt after `attempts` failed ones.
-pub(crate) fn pause(attempts: usize) -> Duration {
+pub(crate) fn backoff(attempts: usize) -> Duration {
     if attempts == 0 {
         return Duration::ZERO;
     }
@@ -137,7 +137,7 @@ pub(crate) fn pause(attempts: usize) -> Duration {
 }
 
 /// Before 2.11 a batch of messages cannot be fetched at once.
-fn refuse_old(version: &str) -> Result<(), String> {
+fn check_version(version: &str) -> Result<(), String> {
     let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if (major, minor) < (2, 11) {
@@ -157,15 +157,15 @@ fn explain(error: &async_nats::ConnectError) -> String {
         _ if is_certificate_error(error) => "the server's certificate is refused, check nats.ca",
         _ => "no connection",
     };
-    format!("{remedy} ({})", chain(error))
+    format!("{remedy} ({})", error_chain(error))
 }
 
 fn is_certificate_error(error: &async_nats::ConnectError) -> bool {
-    chain(error).contains("certificate")
+    error_chain(error).contains("certificate")
 }
 
 /// Writes an error with its sources, which do not repeat one another.
-pub(crate) fn chain(error: &dyn Error) -> String {
+pub(crate) fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -184,10 +184,10 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_limit_and_are_spread() {
-        assert_eq!(pause(0), Duration::ZERO);
-        assert!(pause(1) <= FIRST_PAUSE && pause(1) >= FIRST_PAUSE.mul_f64(0.7));
-        assert!(pause(5) > pause(2));
-        assert!(pause(usize::MAX) <= LONGEST_PAUSE);
+        assert_eq!(backoff(0), Duration::ZERO);
+        assert!(backoff(1) <= FIRST_PAUSE && backoff(1) >= FIRST_PAUSE.mul_f64(0.7));
+        assert!(backoff(5) > backoff(2));
+        assert!(backoff(usize::MAX) <= LONGEST_PAUSE);
     }
 
     #[test]
@@ -199,18 +199,18 @@ mod tests {
         let (here, there) = (runtime().expect("a runtime"), runtime().expect("another"));
         here.block_on(async {
             let waiting = connect().await.expect("a client");
-            assert!(tokio::time::timeout(within, ended(&waiting)).await.is_err());
+            assert!(tokio::time::timeout(within, client_ended(&waiting)).await.is_err());
         });
         let lost = there.block_on(connect()).expect("a client");
         drop(there);
         here.block_on(async {
-            tokio::time::timeout(PATIENCE, ended(&lost)).await.expect("it is told");
+            tokio::time::timeout(CONNECT_TIMEOUT, client_ended(&lost)).await.expect("it is told");
         });
     }
 
     #[test]
     fn servers_without_batches_are_refused() {
-        assert!(refuse_old("2.11.0").is_ok() && refuse_old("2.15.1").is_ok());
-        assert!(refuse_old("2.10.29").is_err() && refuse_old("").is_err());
+        assert!(check_version("2.11.0").is_ok() && check_version("2.15.1").is_ok());
+        assert!(check_version("2.10.29").is_err() && check_version("").is_err());
     }
 }

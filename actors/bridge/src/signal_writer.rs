@@ -1,32 +1,36 @@
 //! Writing one direction of a session's signals.
 //!
-//! A pen keeps the connection it was lent, so that a signal need not pass through the mailbox of
+//! A writer keeps the connection it was given, so that a signal need not pass through the mailbox of
 //! the actor, which was measured to cost a tenth of its way to the other end and back.
 
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use stream_protocol::{Cursor, Direction, Posted, SessionId, StoredSignal, Versioned, subjects};
 
-use crate::signals::Log;
-use crate::{BridgeError, Near};
+use crate::signal_log::SignalLog;
+use crate::{BridgeError, SignalConnection};
 
 /// How often a write that was not acknowledged is repeated; the id makes that harmless.
-const TRIES: usize = 3;
+const MAX_ATTEMPTS: usize = 3;
 
-/// Writes the signals of one session in one direction; made by [`Near::pen`].
-pub struct Pen {
-    near: Near,
+/// Writes the signals of one session in one direction; made by [`SignalConnection::writer`].
+pub struct SignalWriter {
+    connection: SignalConnection,
     subject: String,
     /// What comes before the id of a signal, for the log.
     prefix: String,
-    lent: Option<Log>,
+    log: Option<SignalLog>,
 }
 
-impl Pen {
-    pub(crate) fn new(near: Near, session: &SessionId, direction: Direction) -> Self {
+impl SignalWriter {
+    pub(crate) fn new(
+        connection: SignalConnection,
+        session: &SessionId,
+        direction: Direction,
+    ) -> Self {
         // The window of ids is the stream's, not the subject's.
         let prefix = format!("{session}.{direction}");
-        Self { near, subject: subjects::signal(session, direction), prefix, lent: None }
+        Self { connection, subject: subjects::signal(session, direction), prefix, log: None }
     }
 
     /// Stores a signal and returns its cursor once the log has acknowledged it. The same id written
@@ -38,12 +42,12 @@ impl Pen {
         let payload: Bytes = Versioned::encode(stored).into();
         let message_id = format!("{}.{generation}.{}", self.prefix, id.as_str());
         let log = self.log().await?;
-        let mut tries = 1;
+        let mut attempts = 1;
         let written = loop {
             let message = PublishMessage::build().payload(payload.clone()).message_id(&message_id);
             let write = log.write(&self.subject, message);
-            match log.unless_lost(write).await {
-                Err(BridgeError::TimedOut) if tries < TRIES => tries += 1,
+            match log.fail_on_reconnect(write).await {
+                Err(BridgeError::TimedOut) if attempts < MAX_ATTEMPTS => attempts += 1,
                 written => break written,
             }
         };
@@ -52,16 +56,16 @@ impl Pen {
             Err(error) => Err(error),
         };
         if cursor.is_ok() {
-            self.lent = Some(log);
+            self.log = Some(log);
         }
         cursor
     }
 
-    /// Takes the connection that was lent, or another one if it does not stand.
-    async fn log(&mut self) -> Result<Log, BridgeError> {
-        match self.lent.take().filter(Log::stands) {
+    /// Takes the connection it was given, or another one if it does not stand.
+    async fn log(&mut self) -> Result<SignalLog, BridgeError> {
+        match self.log.take().filter(SignalLog::is_connected) {
             Some(log) => Ok(log),
-            None => self.near.lend().await,
+            None => self.connection.current().await,
         }
     }
 }

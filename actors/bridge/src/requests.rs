@@ -11,20 +11,20 @@ use stream_supervisor::{AskError, Context, Handler, Recipient, Reply};
 use tokio::sync::oneshot;
 
 use crate::BridgeError;
-use crate::actor::{Actor, Kept};
-use crate::link::chain;
+use crate::actor::{Actor, SharedState};
+use crate::connect::error_chain;
 
 /// A request that arrived; whoever takes it answers it.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-pub struct Inbound {
+pub struct IncomingRequest {
     pub subject: String,
     pub body: Bytes,
     client: Client,
     reply: Option<Subject>,
 }
 
-impl Inbound {
+impl IncomingRequest {
     /// Sends the answer. The asker has its own deadline: whether it still waits is not known here.
     pub async fn answer(&self, answer: Vec<u8>) {
         if let Some(reply) = self.reply.clone()
@@ -43,7 +43,7 @@ impl Inbound {
 /// Sends a request and returns the answer's payload.
 #[derive(Message)]
 #[rtype(result = "Result<Bytes, BridgeError>")]
-pub(crate) struct Ask {
+pub(crate) struct SendRequest {
     pub(crate) subject: String,
     pub(crate) body: Vec<u8>,
     pub(crate) deadline: Duration,
@@ -51,8 +51,8 @@ pub(crate) struct Ask {
 
 /// Who takes the requests on a subject, and with whom.
 #[derive(Clone)]
-pub(crate) struct Served {
-    pub(crate) to: Recipient<Inbound>,
+pub(crate) struct Route {
+    pub(crate) to: Recipient<IncomingRequest>,
     /// The queue group of the units that share the subject.
     pub(crate) group: Option<&'static str>,
 }
@@ -60,15 +60,15 @@ pub(crate) struct Served {
 /// Has requests on a subject told to somebody.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Serve {
+pub(crate) struct Subscribe {
     pub(crate) subject: String,
-    pub(crate) served: Served,
+    pub(crate) route: Route,
 }
 
 /// Ends that.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Withdraw {
+pub(crate) struct Unsubscribe {
     pub(crate) subject: String,
 }
 
@@ -76,10 +76,10 @@ pub(crate) struct Withdraw {
 pub(crate) async fn listen(
     client: Client,
     subject: String,
-    kept: Kept,
+    shared: SharedState,
     mut ended: oneshot::Receiver<()>,
 ) {
-    let Some(Served { group, .. }) = kept.served(&subject) else { return };
+    let Some(Route { group, .. }) = shared.route(&subject) else { return };
     let subscribed = match group {
         Some(group) => client.queue_subscribe(subject.clone(), group.to_owned()).await,
         None => client.subscribe(subject.clone()).await,
@@ -94,24 +94,28 @@ pub(crate) async fn listen(
             _ = &mut ended => return,
         };
         let Some(request) = request else { return };
-        let inbound = Inbound {
+        let incoming = IncomingRequest {
             subject: request.subject.into_string(),
             body: request.payload,
             client: client.clone(),
             reply: request.reply,
         };
-        let Some(Served { to, .. }) = kept.served(&subject) else { return };
-        match to.tell(inbound.clone()) {
+        let Some(Route { to, .. }) = shared.route(&subject) else { return };
+        match to.tell(incoming.clone()) {
             Ok(()) => {}
-            Err(AskError::Busy) => inbound.refuse(Code::Busy, "too much is queued").await,
-            Err(error) => inbound.refuse(Code::Unavailable, error.to_string()).await,
+            Err(AskError::Busy) => incoming.refuse(Code::Busy, "too much is queued").await,
+            Err(error) => incoming.refuse(Code::Unavailable, error.to_string()).await,
         }
     }
 }
 
-impl Handler<Ask> for Actor {
-    fn handle(&mut self, ask: &Ask, _: &Context<Self>) -> Reply<Result<Bytes, BridgeError>> {
-        let Ask { subject, body, deadline } = ask;
+impl Handler<SendRequest> for Actor {
+    fn handle(
+        &mut self,
+        send: &SendRequest,
+        _: &Context<Self>,
+    ) -> Reply<Result<Bytes, BridgeError>> {
+        let SendRequest { subject, body, deadline } = send;
         let request =
             async_nats::Request::new().payload(body.clone().into()).timeout(Some(*deadline));
         let subject = subject.clone();
@@ -120,30 +124,30 @@ impl Handler<Ask> for Actor {
             answer.map(|answer| answer.payload).map_err(|error| match error.kind() {
                 RequestErrorKind::NoResponders => BridgeError::NoResponder,
                 RequestErrorKind::TimedOut => BridgeError::TimedOut,
-                _ => BridgeError::Away(chain(&error)),
+                _ => BridgeError::Disconnected(error_chain(&error)),
             })
         })
     }
 }
 
-impl Handler<Serve> for Actor {
+impl Handler<Subscribe> for Actor {
     const IDEMPOTENT: bool = true;
 
-    fn handle(&mut self, serve: &Serve, _: &Context<Self>) -> Reply<()> {
-        let Serve { subject, served } = serve;
+    fn handle(&mut self, subscribe: &Subscribe, _: &Context<Self>) -> Reply<()> {
+        let Subscribe { subject, route } = subscribe;
         // A subscription that stands is kept: what has arrived there would be lost with it.
-        self.subjects().served.insert(subject.clone(), served.clone());
+        self.subscriptions().routes.insert(subject.clone(), route.clone());
         self.listen(subject);
         ().into()
     }
 }
 
-impl Handler<Withdraw> for Actor {
+impl Handler<Unsubscribe> for Actor {
     const IDEMPOTENT: bool = true;
 
-    fn handle(&mut self, withdraw: &Withdraw, _: &Context<Self>) -> Reply<()> {
-        self.subjects().served.remove(&withdraw.subject);
-        self.unlisten(&withdraw.subject);
+    fn handle(&mut self, unsubscribe: &Unsubscribe, _: &Context<Self>) -> Reply<()> {
+        self.subscriptions().routes.remove(&unsubscribe.subject);
+        self.unlisten(&unsubscribe.subject);
         ().into()
     }
 }

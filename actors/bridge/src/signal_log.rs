@@ -11,44 +11,48 @@ use stream_protocol::{Cursor, LoggedSignal, Page, StoredSignal, Versioned, subje
 use tokio::sync::watch;
 
 use crate::actor::lock;
-use crate::link::chain;
-use crate::store::in_time;
+use crate::connect::error_chain;
+use crate::store::with_timeout;
 use crate::{BridgeError, batch, store};
 
 /// For how long the epoch is taken to be what it was.
-const EPOCH: Duration = Duration::from_secs(5);
+const EPOCH_TTL: Duration = Duration::from_secs(5);
 
 /// The log of signals over one connection; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Log {
+pub(crate) struct SignalLog {
     pub(crate) client: Client,
     pub(crate) jetstream: jetstream::Context,
     stream: Arc<jetstream::stream::Stream<()>>,
     epoch: Arc<Mutex<Option<Epoch>>>,
     /// Changes with every loss and return: what was published meanwhile was not heard.
-    gaps: watch::Receiver<u64>,
+    reconnects: watch::Receiver<u64>,
 }
 
 /// What the log was when it was looked at.
 #[derive(Clone, Copy)]
 struct Epoch {
     number: u64,
-    looked: Instant,
+    read_at: Instant,
     /// After how many connects: who connects anew may find another log.
     connects: u64,
 }
 
-impl Log {
-    /// Takes the stream to exist; `gaps` counts the connects of `client`.
-    pub(crate) async fn open(client: Client, gaps: watch::Receiver<u64>) -> Result<Self, String> {
+impl SignalLog {
+    /// Takes the stream to exist; `reconnects` counts the connects of `client`.
+    pub(crate) async fn open(
+        client: Client,
+        reconnects: watch::Receiver<u64>,
+    ) -> Result<Self, String> {
         let jetstream = store::jetstream(&client);
         let stream = jetstream.get_stream_no_info(subjects::SIGNALS).await;
-        let stream = stream.map_err(|error| format!("the stream of signals: {}", chain(&error)))?;
-        Ok(Self { client, jetstream, stream: Arc::new(stream), epoch: Arc::default(), gaps })
+        let stream =
+            stream.map_err(|error| format!("the stream of signals: {}", error_chain(&error)))?;
+        Ok(Self { client, jetstream, stream: Arc::new(stream), epoch: Arc::default(), reconnects })
     }
 
     /// Whether it is connected now.
-    pub(crate) fn stands(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
 
@@ -58,25 +62,25 @@ impl Log {
         subject: String,
     ) -> Result<(Subscriber, watch::Receiver<u64>), BridgeError> {
         let messages = self.client.subscribe(subject).await;
-        let messages = messages.map_err(|error| BridgeError::Away(chain(&error)))?;
-        let mut gaps = self.gaps.clone();
-        gaps.mark_unchanged();
-        Ok((messages, gaps))
+        let messages = messages.map_err(|error| BridgeError::Disconnected(error_chain(&error)))?;
+        let mut reconnects = self.reconnects.clone();
+        reconnects.mark_unchanged();
+        Ok((messages, reconnects))
     }
 
     /// Returns what `work` does; [`BridgeError::TimedOut`] as soon as the connection was lost and
     /// made again.
-    pub(crate) async fn unless_lost<T>(
+    pub(crate) async fn fail_on_reconnect<T>(
         &self,
         work: impl Future<Output = Result<T, BridgeError>>,
     ) -> Result<T, BridgeError> {
-        let mut gaps = self.gaps.clone();
+        let mut reconnects = self.reconnects.clone();
         // The first connect is counted a little late and is no loss.
-        let before = (*gaps.borrow_and_update()).max(1);
+        let before = (*reconnects.borrow_and_update()).max(1);
         tokio::select! {
             biased;
             done = work => done,
-            Ok(_) = gaps.wait_for(|connects| *connects > before) => Err(BridgeError::TimedOut),
+            Ok(_) = reconnects.wait_for(|connects| *connects > before) => Err(BridgeError::TimedOut),
         }
     }
 
@@ -86,11 +90,12 @@ impl Log {
         subject: &str,
         message: jetstream::message::PublishMessage,
     ) -> Result<u64, BridgeError> {
-        let sent = in_time(self.jetstream.send_publish(subject.to_owned(), message)).await?;
-        let acknowledged = sent.map_err(|error| BridgeError::Away(chain(&error)))?.await;
+        let sent = with_timeout(self.jetstream.send_publish(subject.to_owned(), message)).await?;
+        let acknowledged =
+            sent.map_err(|error| BridgeError::Disconnected(error_chain(&error)))?.await;
         acknowledged.map(|ack| ack.sequence).map_err(|error| match error.kind() {
             jetstream::context::PublishErrorKind::TimedOut => BridgeError::TimedOut,
-            _ => BridgeError::Away(chain(&error)),
+            _ => BridgeError::Disconnected(error_chain(&error)),
         })
     }
 
@@ -106,25 +111,25 @@ impl Log {
         loop {
             let mut batch = batch::get(&self.client, subjects::SIGNALS, subject, from).await?;
             // Looked at after the read: what the read could miss is missing here, too.
-            let extent = self.extent().await?;
+            let bounds = self.bounds().await?;
             if let Some(after) = after {
-                extent.check(after)?;
+                bounds.check(after)?;
             }
             // Any server of a cluster answers a read, and it may lag behind the one that leads,
-            // which told the extent. Where that one finds nothing either, the end is a cursor that
+            // which told the bounds. Where that one finds nothing either, the end is a cursor that
             // moves on without skipping anything.
             if batch.messages.is_empty() {
-                batch = self.lagging(subject, from).await?;
+                batch = self.read_from_leader(subject, from).await?;
             }
             let (read, complete) =
                 (batch.messages.last().map(|last| last.sequence), batch.complete);
-            let signals = decode(batch, extent.epoch, after, generation);
+            let signals = decode(batch, bounds.epoch, after, generation);
             match read {
                 // Many signals of generations before: what is asked for comes behind them.
                 Some(sequence) if signals.is_empty() && !complete => from = sequence + 1,
                 _ => {
-                    let sequence = read.unwrap_or(extent.last);
-                    return Ok(Page { cursor: Cursor { epoch: extent.epoch, sequence }, signals });
+                    let sequence = read.unwrap_or(bounds.last);
+                    return Ok(Page { cursor: Cursor { epoch: bounds.epoch, sequence }, signals });
                 }
             }
         }
@@ -133,40 +138,45 @@ impl Log {
     /// Returns the epoch of the log, which is looked at only now and then: for as long as somebody
     /// who makes the log anew meanwhile goes unnoticed, cursors lead to a history that is gone.
     pub(crate) async fn epoch(&self) -> Result<u64, BridgeError> {
-        let connects = *self.gaps.borrow();
-        if let Some(Epoch { number, looked, connects: then }) = *lock(&self.epoch)
-            && looked.elapsed() < EPOCH
+        let connects = *self.reconnects.borrow();
+        if let Some(Epoch { number, read_at, connects: then }) = *lock(&self.epoch)
+            && read_at.elapsed() < EPOCH_TTL
             && then == connects
         {
             return Ok(number);
         }
-        let number = self.extent().await?.epoch;
-        *lock(&self.epoch) = Some(Epoch { number, looked: Instant::now(), connects });
+        let number = self.bounds().await?.epoch;
+        *lock(&self.epoch) = Some(Epoch { number, read_at: Instant::now(), connects });
         Ok(number)
     }
 
     /// Asks the server that leads for the first message from `from` on.
-    async fn lagging(&self, subject: &str, from: u64) -> Result<batch::Batch, BridgeError> {
-        let first = in_time(self.stream.get_first_raw_message_by_subject(subject, from)).await?;
+    async fn read_from_leader(
+        &self,
+        subject: &str,
+        from: u64,
+    ) -> Result<batch::Batch, BridgeError> {
+        let first =
+            with_timeout(self.stream.get_first_raw_message_by_subject(subject, from)).await?;
         let messages = match first {
-            Ok(message) => vec![batch::Stored {
+            Ok(message) => vec![batch::StoredMessage {
                 sequence: message.sequence,
                 subject: message.subject.to_string(),
                 payload: message.payload,
-                is_marker: false,
+                is_delete_marker: false,
             }],
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Vec::new(),
-            Err(error) => return Err(BridgeError::Away(chain(&error))),
+            Err(error) => return Err(BridgeError::Disconnected(error_chain(&error))),
         };
         // What comes behind it is for the next read.
         Ok(batch::Batch { complete: messages.is_empty(), messages })
     }
 
-    async fn extent(&self) -> Result<Extent, BridgeError> {
-        let info = in_time(self.stream.get_info()).await?;
-        let info = info.map_err(|error| BridgeError::Away(chain(&error)))?;
+    async fn bounds(&self) -> Result<Bounds, BridgeError> {
+        let info = with_timeout(self.stream.get_info()).await?;
+        let info = info.map_err(|error| BridgeError::Disconnected(error_chain(&error)))?;
         let epoch = u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0);
-        Ok(Extent { epoch, first: info.state.first_sequence, last: info.state.last_sequence })
+        Ok(Bounds { epoch, first: info.state.first_sequence, last: info.state.last_sequence })
     }
 }
 
@@ -189,13 +199,13 @@ fn decode(
 
 /// From where to where the log reaches.
 #[derive(Clone, Copy, Debug)]
-struct Extent {
+struct Bounds {
     epoch: u64,
     first: u64,
     last: u64,
 }
 
-impl Extent {
+impl Bounds {
     /// Refuses a cursor of another log, one that was overtaken by the trimming of old signals, and
     /// one ahead of the log (a log restored from the past).
     fn check(&self, after: Cursor) -> Result<(), BridgeError> {
@@ -213,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_cursor_is_good_from_just_before_the_first_kept_signal_to_the_last() {
-        let log = Extent { epoch: 7, first: 10, last: 20 };
+        let log = Bounds { epoch: 7, first: 10, last: 20 };
         let gone = |epoch, sequence| log.check(Cursor { epoch, sequence }).is_err();
         assert!(gone(7, 8), "signal 9 was there and is trimmed");
         assert!(!gone(7, 9));
@@ -226,7 +236,7 @@ mod tests {
     #[test]
     fn an_empty_new_log_accepts_its_beginning() {
         // JetStream reports first 1, last 0 for a stream that never held anything.
-        let log = Extent { epoch: 7, first: 1, last: 0 };
+        let log = Bounds { epoch: 7, first: 1, last: 0 };
         assert!(log.check(Cursor { epoch: 7, sequence: 0 }).is_ok());
     }
 }
