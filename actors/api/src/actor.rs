@@ -7,7 +7,7 @@ use actix::Message;
 use actix_web::dev::ServerHandle;
 use actix_web::web::ServiceConfig;
 use rustls::ServerConfig;
-use stream_metrics::Requests;
+use stream_metrics::HttpMetrics;
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
 use stream_supervisor::{
     Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
@@ -26,7 +26,7 @@ const BACKLOG: u32 = 1024;
 pub(crate) fn start(
     config: Config,
     served: &ServerIdentity,
-    requests: Requests,
+    requests: HttpMetrics,
     routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
     supervisor: &Supervisor,
 ) -> io::Result<(Mailbox<Actor>, SocketAddr)> {
@@ -172,7 +172,7 @@ mod tests {
         served: &ServerIdentity,
         supervisor: &Supervisor,
     ) -> io::Result<(Mailbox<Actor>, SocketAddr)> {
-        super::start(config, served, Requests::default(), routes, supervisor)
+        super::start(config, served, HttpMetrics::default(), routes, supervisor)
     }
 
     /// Without a pool, so that every request knocks anew.

@@ -20,7 +20,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
-use stream_metrics::Requests;
+use stream_metrics::HttpMetrics;
 use stream_pki::ServerIdentity;
 use stream_sessions::Sessions;
 use stream_supervisor::{Mailbox, Supervisor};
@@ -96,7 +96,7 @@ impl Api {
     ) -> io::Result<Self> {
         let (closing, closed) = watch::channel(false);
         let rate_limiter = RateLimiter::new(config.requests_per_second);
-        let requests = Requests::default();
+        let requests = HttpMetrics::default();
         let state = AppState::new(
             sessions,
             tokens,

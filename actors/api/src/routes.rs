@@ -12,7 +12,7 @@ use actix_web::http::Method;
 use std::time::Duration;
 
 use actix_web::web::{self, ServiceConfig};
-use stream_metrics::Requests;
+use stream_metrics::HttpMetrics;
 use stream_protocol::Op;
 use stream_protocol::openapi::{About, Endpoint};
 use stream_sessions::Sessions;
@@ -35,7 +35,7 @@ pub(crate) struct AppState {
     sessions: Sessions,
     tokens: Tokens,
     supervisor: Supervisor,
-    requests: Requests,
+    requests: HttpMetrics,
     rate_limiter: RateLimiter,
     /// Turns true when the unit stops.
     closing: watch::Receiver<bool>,
@@ -46,7 +46,7 @@ impl AppState {
         sessions: Sessions,
         tokens: Tokens,
         supervisor: Supervisor,
-        requests: Requests,
+        requests: HttpMetrics,
         rate_limiter: RateLimiter,
         closing: watch::Receiver<bool>,
     ) -> Self {

@@ -13,7 +13,7 @@ use actix_web::rt::net::TcpStream;
 use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use rustls::{HandshakeKind, ServerConfig};
-use stream_metrics::Requests;
+use stream_metrics::HttpMetrics;
 use tokio::sync::oneshot;
 
 use crate::connection_limit::{ConnectionLimiter, ConnectionPermit};
@@ -46,7 +46,7 @@ pub(crate) fn build(
     tls: ServerConfig,
     workers: usize,
     connections: ConnectionLimiter,
-    requests: Requests,
+    requests: HttpMetrics,
     routes: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<Server> {
     let app = move || {
@@ -108,7 +108,7 @@ async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let counted = request.app_data::<web::Data<Requests>>().map(|requests| requests.begin());
+    let counted = request.app_data::<web::Data<HttpMetrics>>().map(|requests| requests.start());
     let (method, path) = (request.method().clone(), request.path().to_owned());
     let begun = Instant::now();
     let answer = match request.conn_data::<ConnectionPermit>() {
@@ -122,7 +122,7 @@ async fn observe(
     if let Some(counted) = counted {
         // The pattern of the resource: what stands in its places is never told.
         let handler = handler.as_deref().unwrap_or("none");
-        counted.answered(handler, method.as_str(), status.as_u16(), (None, None));
+        counted.finish(handler, method.as_str(), status.as_u16(), (None, None));
     }
     log::debug!(
         "{method} {path} answered with {} in {} ms",

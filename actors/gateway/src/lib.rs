@@ -38,7 +38,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use stream_admin::Drain;
 use stream_bridge::Bridge;
-use stream_metrics::Requests;
+use stream_metrics::HttpMetrics;
 use stream_pki::ServerIdentity;
 use stream_supervisor::Supervisor;
 use stream_tokens::Tokens;
@@ -112,7 +112,7 @@ pub struct Gateway {
     closing: watch::Sender<bool>,
     drain: Drain,
     open_sockets: OpenSockets,
-    requests: Requests,
+    requests: HttpMetrics,
 }
 
 impl Gateway {
@@ -188,7 +188,7 @@ impl Gateway {
 }
 
 /// Returns when there was no handshake for a while.
-async fn wait_until_quiet(requests: &Requests) {
+async fn wait_until_quiet(requests: &HttpMetrics) {
     loop {
         let before = requests.handshakes();
         tokio::time::sleep(HANDSHAKE_QUIET).await;
@@ -213,7 +213,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_end_waits_for_a_request_after_each_handshake() {
-        let (requests, begun) = (Requests::default(), tokio::time::Instant::now());
+        let (requests, begun) = (HttpMetrics::default(), tokio::time::Instant::now());
         let crowd = async {
             for _ in 0..3 {
                 tokio::time::sleep(HANDSHAKE_QUIET * 3 / 4).await;

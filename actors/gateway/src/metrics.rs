@@ -11,7 +11,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 use stream_bridge::{Bridge, BridgeError};
-use stream_metrics::{CONTENT_TYPE, Page};
+use stream_metrics::{CONTENT_TYPE, Exposition};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{AgentId, Op, SessionDocument, Status};
 
@@ -31,7 +31,7 @@ const STATUSES: [Status; 5] =
 
 pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::StatusRead, None).await?;
-    let mut page = Page::new(PREFIX);
+    let mut page = Exposition::new(PREFIX);
     page.actors(&state.supervisor.status());
     page.requests(&state.requests);
     let connected = state.bridge.status().await.connected;
@@ -81,7 +81,7 @@ impl StoreStats {
         Self { sessions, accounts: accounts as u64, agents: present.len() as u64, unresponsive }
     }
 
-    fn export(self, page: &mut Page) {
+    fn export(self, page: &mut Exposition) {
         page.counts("sessions_total", "Sessions in the store", "status", self.sessions);
         page.count("accounts_total", "Service accounts", self.accounts);
         page.count("agents_total", "Agents that are there", self.agents);
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_status_without_sessions_is_told_as_zero() {
-        let mut page = Page::new(PREFIX);
+        let mut page = Exposition::new(PREFIX);
         StoreStats::of(&[], 0, &BTreeSet::new()).export(&mut page);
         let line = r#"anbox_stream_gateway_sessions_total{status="active"} 0"#;
         assert!(page.text().lines().any(|found| found == line));

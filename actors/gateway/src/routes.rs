@@ -113,7 +113,7 @@ pub(crate) async fn observe(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
     let state = request.app_data::<Data<State>>().expect("the server adds its state").clone();
-    let counted = state.requests.begin();
+    let counted = state.requests.start();
     let request_size = metrics::length(&request);
     let origin = request.headers().get(ORIGIN).cloned();
     let (method, path) = (request.method().clone(), request.path().to_owned());
@@ -136,7 +136,7 @@ pub(crate) async fn observe(
     }
     let handler = metrics::handler(&method, response.request().match_pattern().as_deref());
     let sizes = (request_size, metrics::size(response.response().body()));
-    counted.answered(handler, method.as_str(), response.status().as_u16(), sizes);
+    counted.finish(handler, method.as_str(), response.status().as_u16(), sizes);
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

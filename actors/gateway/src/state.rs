@@ -7,7 +7,7 @@ use actix_web::http::header::HOST;
 use actix_web::http::uri::Authority;
 use stream_admin::Drain;
 use stream_bridge::Bridge;
-use stream_metrics::Requests;
+use stream_metrics::HttpMetrics;
 use stream_protocol::{Code, Refusal, SessionDocument, TokenKind};
 use stream_supervisor::Supervisor;
 use stream_tokens::{Mint, Tokens, socket_of_account};
@@ -30,7 +30,7 @@ pub(crate) struct State {
     pub(crate) tokens: Tokens,
     pub(crate) supervisor: Supervisor,
     /// Counts what is asked of all threads.
-    pub(crate) requests: Requests,
+    pub(crate) requests: HttpMetrics,
     pub(crate) cors: CorsPolicy,
     pub(crate) token_in_query: bool,
     /// Turns true when the gateway stops.
@@ -106,7 +106,7 @@ impl State {
             bridge,
             tokens,
             supervisor,
-            requests: Requests::default(),
+            requests: HttpMetrics::default(),
             cors: CorsPolicy::new(config.allowed_origins),
             token_in_query: config.allow_token_in_query,
             closing,

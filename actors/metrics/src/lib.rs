@@ -1,14 +1,14 @@
 //! What both services count, and the page on which Prometheus finds it.
 //!
-//! Asked by `api` and `gateway` on every request ([`Requests`]) and on every scrape ([`Page`]);
-//! asks nobody. There is no actor and no state but counters, which live as long as the process.
+//! Asked by `api` and `gateway` on every request ([`HttpMetrics`]) and on every scrape
+//! ([`Exposition`]); asks nobody. There is no actor and no state but counters, which live as long as the process.
 //! No label ever holds what a client sent: neither a session, nor an address, nor a path.
 
-mod page;
-mod requests;
+mod exposition;
+mod http;
 
-pub use page::{CONTENT_TYPE, Page};
-pub use requests::{Request, Requests};
+pub use exposition::{CONTENT_TYPE, Exposition};
+pub use http::{HttpMetrics, RequestTimer};
 
 /// Labels and their values.
 type Labels = Vec<(&'static str, String)>;

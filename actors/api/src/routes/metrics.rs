@@ -2,7 +2,7 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use stream_metrics::{CONTENT_TYPE, Page};
+use stream_metrics::{CONTENT_TYPE, Exposition};
 use stream_protocol::Op;
 use stream_sessions::Alert;
 
@@ -19,7 +19,7 @@ pub(super) async fn scrape(
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
     auth::plain(&request, &state.tokens, Op::StatusRead).await?;
-    let mut page = Page::new(PREFIX);
+    let mut page = Exposition::new(PREFIX);
     page.actors(&state.supervisor.status());
     page.requests(&state.requests);
     let sessions = &state.sessions;

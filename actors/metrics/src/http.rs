@@ -24,7 +24,7 @@ type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// The counters of one service; clones count together.
 #[derive(Clone)]
-pub struct Requests {
+pub struct HttpMetrics {
     full_handshakes: Counter,
     resumed_handshakes: Counter,
     in_flight: Gauge,
@@ -34,7 +34,7 @@ pub struct Requests {
     response_sizes: Histograms,
 }
 
-impl Default for Requests {
+impl Default for HttpMetrics {
     fn default() -> Self {
         let sizes: fn() -> Histogram = || Histogram::new(SIZES);
         Self {
@@ -49,7 +49,7 @@ impl Default for Requests {
     }
 }
 
-impl Requests {
+impl HttpMetrics {
     /// Counts a TLS handshake that has succeeded.
     pub fn handshake(&self, resumed: bool) {
         if resumed { &self.resumed_handshakes } else { &self.full_handshakes }.inc();
@@ -61,9 +61,9 @@ impl Requests {
     }
 
     /// Counts a request as in flight until what is returned is gone.
-    pub fn begin(&self) -> Request {
+    pub fn start(&self) -> RequestTimer {
         self.in_flight.inc();
-        Request { counts: self.clone(), begun: Instant::now() }
+        RequestTimer { counts: self.clone(), begun: Instant::now() }
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
@@ -86,15 +86,15 @@ impl Requests {
 }
 
 /// A request in flight.
-pub struct Request {
-    counts: Requests,
+pub struct RequestTimer {
+    counts: HttpMetrics,
     begun: Instant,
 }
 
-impl Request {
+impl RequestTimer {
     /// Counts the answer. `handler` is one of few words, never what the client wrote; sizes are in
     /// bytes, where they are known.
-    pub fn answered(
+    pub fn finish(
         self,
         handler: &str,
         method: &str,
@@ -103,7 +103,7 @@ impl Request {
     ) {
         let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("other");
         let mut labels: Labels = vec![("handler", handler.to_owned()), ("method", method.into())];
-        let Requests { durations, request_sizes, response_sizes, answered, .. } = &self.counts;
+        let HttpMetrics { durations, request_sizes, response_sizes, answered, .. } = &self.counts;
         durations.get_or_create_owned(&labels).observe(self.begun.elapsed().as_secs_f64());
         for (family, size) in [(request_sizes, sizes.0), (response_sizes, sizes.1)] {
             if let Some(size) = size {
@@ -115,7 +115,7 @@ impl Request {
     }
 }
 
-impl Drop for Request {
+impl Drop for RequestTimer {
     fn drop(&mut self) {
         self.counts.in_flight.dec();
     }
@@ -124,19 +124,19 @@ impl Drop for Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Page;
+    use crate::Exposition;
 
-    fn told(requests: &Requests) -> String {
-        let mut page = Page::new("p");
+    fn told(requests: &HttpMetrics) -> String {
+        let mut page = Exposition::new("p");
         page.requests(requests);
         page.text()
     }
 
     #[test]
     fn an_answer_is_counted_by_handler_method_and_class_of_status() {
-        let requests = Requests::default();
-        requests.begin().answered("get_session", "GET", 404, (None, Some(90)));
-        requests.begin().answered("get_session", "GET", 403, (None, None));
+        let requests = HttpMetrics::default();
+        requests.start().finish("get_session", "GET", 404, (None, Some(90)));
+        requests.start().finish("get_session", "GET", 403, (None, None));
         let text = told(&requests);
         let labels = r#"handler="get_session",method="GET""#;
         for line in [
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn handshakes_are_counted_by_kind_and_told_also_when_there_was_none() {
-        let requests = Requests::default();
+        let requests = HttpMetrics::default();
         requests.handshake(true);
         requests.clone().handshake(true);
         let text = told(&requests);
@@ -164,18 +164,18 @@ mod tests {
 
     #[test]
     fn a_request_is_in_flight_until_it_is_answered_or_given_up() {
-        let requests = Requests::default();
-        let (first, second) = (requests.begin(), requests.begin());
+        let requests = HttpMetrics::default();
+        let (first, second) = (requests.start(), requests.start());
         assert!(told(&requests).contains("p_http_in_flight_requests 2"));
-        first.answered("x", "GET", 200, (None, None));
+        first.finish("x", "GET", 200, (None, None));
         drop(second);
         assert!(told(&requests).contains("p_http_in_flight_requests 0"));
     }
 
     #[test]
     fn a_word_that_a_client_made_up_is_no_label() {
-        let requests = Requests::default();
-        requests.begin().answered("x", "SECRET", 405, (None, None));
+        let requests = HttpMetrics::default();
+        requests.start().finish("x", "SECRET", 405, (None, None));
         let text = told(&requests);
         assert!(text.contains(r#"method="other""#) && !text.contains("SECRET"), "{text}");
     }

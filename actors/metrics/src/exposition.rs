@@ -9,15 +9,15 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use stream_supervisor::{ActorStatus, Failures};
 
-use crate::{Labels, Requests};
+use crate::{HttpMetrics, Labels};
 
-/// The content type of [`Page::text`].
+/// The content type of [`Exposition::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What is told in one scrape.
-pub struct Page(Registry);
+pub struct Exposition(Registry);
 
-impl Page {
+impl Exposition {
     /// An empty page; all names on it begin with `prefix` and an underscore.
     pub fn new(prefix: &str) -> Self {
         Self(Registry::with_prefix(prefix))
@@ -56,7 +56,7 @@ impl Page {
     }
 
     /// Tells what was asked of us over HTTPS.
-    pub fn requests(&mut self, requests: &Requests) {
+    pub fn requests(&mut self, requests: &HttpMetrics) {
         requests.register(&mut self.0);
     }
 
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn counts_stand_with_their_labels_and_the_prefix() {
-        let mut page = Page::new("our_house");
+        let mut page = Exposition::new("our_house");
         page.counts("rooms_total", "Rooms", "state", [("empty".into(), 2), ("full".into(), 0)]);
         page.count("doors_total", "Doors", 1);
         let text = page.text();
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_value_cannot_break_out_of_its_label() {
-        let mut page = Page::new("p");
+        let mut page = Exposition::new("p");
         page.counts("n", "N", "name", [("a\"} 7\nforged 1".into(), 1)]);
         assert!(!page.text().lines().any(|line| line.starts_with("forged")));
     }
