@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
-use stream_admin::{Client, ClientError, Crash, Draining, Fault};
+use stream_admin::{Client, ClientError, DrainStatus, Fault, InjectFault};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -124,7 +124,7 @@ impl Command {
             }
             Self::Crash { actor, how, times, at_once, door } => {
                 let client = Client::new(door.path(default_config)?);
-                let crash = Crash { actor, fault: how.fault(), times, at_once };
+                let crash = InjectFault { actor, fault: how.fault(), times, no_backoff: at_once };
                 ask(client.crash(crash))?;
             }
         }
@@ -142,17 +142,17 @@ async fn drain(client: &Client, deadline_s: Option<u64>) -> Result<(), ClientErr
     let mut told = None;
     loop {
         match client.draining().await {
-            Ok(Draining { left_s: None, .. }) => {
+            Ok(DrainStatus { left_s: None, .. }) => {
                 eprintln!("the drain was cancelled");
                 return Ok(());
             }
-            Ok(Draining { left_s: Some(left_s), left }) => {
+            Ok(DrainStatus { left_s: Some(left_s), left }) => {
                 if told.replace(left) != Some(left) {
                     eprintln!("draining: {left} left, at most {left_s} s");
                 }
             }
             // It does not answer any more: that is what was wanted.
-            Err(ClientError::Away { .. } | ClientError::TimedOut) => {
+            Err(ClientError::Unreachable { .. } | ClientError::TimedOut) => {
                 eprintln!("the service has ended");
                 return Ok(());
             }

@@ -82,7 +82,7 @@ pub fn run<S: Service>(start: impl FnOnce() -> anyhow::Result<S>) -> anyhow::Res
                 service.drain().begin(Duration::ZERO);
                 None
             }
-            () = service.drain().over(async || service.drained().await) => None,
+            () = service.drain().completed(async || service.drained().await) => None,
             cause = service.fatal() => {
                 log::error!("stopping: {cause}");
                 Some(GaveUp(cause))
@@ -104,7 +104,7 @@ async fn asked_to_stop(drain: &Drain, patience: Duration) -> std::io::Result<&'s
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
-        if drain.is_on() {
+        if drain.is_draining() {
             return Ok(name);
         }
         log::info!("stopping on {name}");

@@ -15,36 +15,36 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::common::{self, Common, House};
-use crate::listener::Socket;
-use crate::wire::{MAX_ANSWER, MAX_REQUEST, Named, read_line};
+use crate::builtin::{self, BuiltinRequest, Dependencies};
+use crate::listener::AdminSocket;
+use crate::wire::{MAX_ANSWER, MAX_REQUEST, OpName, read_line};
 
 /// A request that takes longer to be answered is refused; one that takes longer to arrive, and an
 /// operator that takes longer to read, are given up.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Operators served at the same time; further ones wait.
-const AT_ONCE: usize = 16;
+const MAX_CONCURRENT: usize = 16;
 
 /// How long to wait when the system has no room for another connection.
-const PAUSE: Duration = Duration::from_millis(200);
+const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 pub(crate) fn start<R, F>(
-    socket: Socket,
-    house: House,
-    desk: impl Fn(R) -> F + Clone + Send + 'static,
+    socket: AdminSocket,
+    deps: Dependencies,
+    handler: impl Fn(R) -> F + Clone + Send + 'static,
 ) where
     R: DeserializeOwned + 'static,
     F: Future<Output = Result<Value, Refusal>> + 'static,
 {
-    let supervisor = house.supervisor.clone();
+    let supervisor = deps.supervisor.clone();
     let factory = move || {
-        let (house, desk) = (house.clone(), desk.clone());
-        let answer: Answer = Rc::new(move |line| {
-            let (house, desk) = (house.clone(), desk.clone());
-            Box::pin(async move { answer(&line, &house, &desk).await })
+        let (deps, handler) = (deps.clone(), handler.clone());
+        let respond: Respond = Rc::new(move |line| {
+            let (deps, handler) = (deps.clone(), handler.clone());
+            Box::pin(async move { answer(&line, &deps, &handler).await })
         });
-        Actor { socket: socket.clone(), answer }
+        Actor { socket: socket.clone(), respond }
     };
     supervisor.spawn(
         "admin",
@@ -56,30 +56,30 @@ pub(crate) fn start<R, F>(
 }
 
 /// Makes the answer to a line.
-type Answer = Rc<dyn Fn(Vec<u8>) -> Pin<Box<dyn Future<Output = Vec<u8>>>>>;
+type Respond = Rc<dyn Fn(Vec<u8>) -> Pin<Box<dyn Future<Output = Vec<u8>>>>>;
 
 struct Actor {
-    socket: Socket,
-    answer: Answer,
+    socket: AdminSocket,
+    respond: Respond,
 }
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
         let listener = self.socket.listener.try_clone().and_then(UnixListener::from_std);
         let listener = listener.expect("the listening socket can be shared");
-        ctx.spawn(accept(listener, self.socket.uid, Rc::clone(&self.answer)));
+        ctx.spawn(accept(listener, self.socket.uid, Rc::clone(&self.respond)));
     }
 }
 
-async fn accept(listener: UnixListener, uid: u32, answer: Answer) {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+async fn accept(listener: UnixListener, uid: u32, respond: Respond) {
+    let places = Arc::new(Semaphore::new(MAX_CONCURRENT));
     loop {
         let place = Arc::clone(&places).acquire_owned().await;
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 log::warn!("the operator's socket accepts nobody: {error}");
-                sleep(PAUSE).await;
+                sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };
@@ -87,10 +87,10 @@ async fn accept(listener: UnixListener, uid: u32, answer: Answer) {
             log::warn!("a stranger was turned away from the operator's socket");
             continue;
         }
-        let answer = Rc::clone(&answer);
+        let respond = Rc::clone(&respond);
         // Not with the worker: what is in hand is answered also when this state is gone.
         spawn_detached("an operator's request", async move {
-            if let Err(error) = serve(stream, answer).await {
+            if let Err(error) = serve(stream, respond).await {
                 log::debug!("an operator left without an answer: {error}");
             }
             drop(place);
@@ -103,29 +103,29 @@ fn is_operator(peer: u32, uid: u32) -> bool {
     peer == uid || peer == 0
 }
 
-async fn serve(mut stream: UnixStream, answer: Answer) -> io::Result<()> {
-    let line = timeout(DEADLINE, read_line(&mut stream, MAX_REQUEST)).await??;
-    let mut line = timeout(DEADLINE, answer(line)).await.unwrap_or_else(|_| {
+async fn serve(mut stream: UnixStream, respond: Respond) -> io::Result<()> {
+    let line = timeout(REQUEST_TIMEOUT, read_line(&mut stream, MAX_REQUEST)).await??;
+    let mut line = timeout(REQUEST_TIMEOUT, respond(line)).await.unwrap_or_else(|_| {
         let refusal = Refusal::new(Code::Unavailable, "there was no answer in time");
         Reply::<Ask>::encode(Err(refusal))
     });
     line.push(b'\n');
-    timeout(DEADLINE, stream.write_all(&line)).await??;
+    timeout(REQUEST_TIMEOUT, stream.write_all(&line)).await??;
     stream.shutdown().await
 }
 
 /// Answers one line; never with a longer one than the other end reads.
-async fn answer<R, F>(line: &[u8], house: &House, desk: impl Fn(R) -> F) -> Vec<u8>
+async fn answer<R, F>(line: &[u8], deps: &Dependencies, handler: impl Fn(R) -> F) -> Vec<u8>
 where
     R: DeserializeOwned,
     F: Future<Output = Result<Value, Refusal>>,
 {
     let answered = async {
-        let Named { op } = Versioned::decode(line)?;
-        if Common::OPS.contains(&op.as_str()) {
-            return common::answer(Versioned::decode(line)?, house);
+        let OpName { op } = Versioned::decode(line)?;
+        if BuiltinRequest::OPS.contains(&op.as_str()) {
+            return builtin::answer(Versioned::decode(line)?, deps);
         }
-        desk(Versioned::decode(line)?).await
+        handler(Versioned::decode(line)?).await
     };
     let answer = Reply::encode(answered.await);
     if answer.len() as u64 >= MAX_ANSWER {
@@ -144,7 +144,8 @@ mod tests {
     use stream_supervisor::Supervisor;
 
     use crate::{
-        Admin, Client, ClientError, Config, Crash, Debug, Drain, Draining, Fault, FaultInjection,
+        Admin, Client, ClientError, Config, Debug, Drain, DrainStatus, Fault, FaultInjection,
+        InjectFault,
     };
 
     #[derive(Deserialize)]
@@ -156,31 +157,31 @@ mod tests {
         Much,
     }
 
-    async fn desk(request: Request) -> Result<Value, Refusal> {
+    async fn handler(request: Request) -> Result<Value, Refusal> {
         match request {
             Request::Double { number } => Ok(json!({ "number": 2 * number })),
             Request::Much => Ok(json!("x".repeat(MAX_ANSWER as usize))),
         }
     }
 
-    struct House {
+    struct Fixture {
         supervisor: Supervisor,
         drain: Drain,
         client: Client,
         _folder: tempfile::TempDir,
     }
 
-    fn house(debug: Debug) -> House {
+    fn fixture(debug: Debug) -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("private/socket");
         let (supervisor, drain) = (Supervisor::default(), Drain::default());
         let config = Config { socket: socket.clone(), drain_s: 30 };
-        Admin::start(config, debug, &supervisor, &drain, desk).unwrap();
-        House { supervisor, drain, client: Client::new(socket), _folder: folder }
+        Admin::start(config, debug, &supervisor, &drain, handler).unwrap();
+        Fixture { supervisor, drain, client: Client::new(socket), _folder: folder }
     }
 
-    fn crash(actor: &str, times: u32) -> Crash {
-        Crash { actor: actor.to_owned(), fault: Fault::Panic, times, at_once: false }
+    fn crash(actor: &str, times: u32) -> InjectFault {
+        InjectFault { actor: actor.to_owned(), fault: Fault::Panic, times, no_backoff: false }
     }
 
     fn code(answer: Result<impl Sized, ClientError>) -> Option<Code> {
@@ -192,7 +193,7 @@ mod tests {
 
     #[actix::test]
     async fn the_service_answers_what_is_its_own_and_everybody_answers_status() {
-        let House { client, .. } = &house(Debug::default());
+        let Fixture { client, .. } = &fixture(Debug::default());
         let doubled: Value = client.ask(&json!({ "op": "double", "number": 21 })).await.unwrap();
         assert_eq!(doubled, json!({ "number": 42 }));
         let status = client.status().await.unwrap();
@@ -202,22 +203,22 @@ mod tests {
 
     #[actix::test]
     async fn a_drain_is_ordered_looked_at_and_taken_back() {
-        let House { client, drain, .. } = &house(Debug::default());
-        assert_eq!(client.draining().await.unwrap(), Draining { left_s: None, left: 0 });
+        let Fixture { client, drain, .. } = &fixture(Debug::default());
+        assert_eq!(client.draining().await.unwrap(), DrainStatus { left_s: None, left: 0 });
         client.drain(None).await.unwrap();
-        drain.note(7);
-        let Draining { left_s, left } = client.draining().await.unwrap();
+        drain.set_remaining(7);
+        let DrainStatus { left_s, left } = client.draining().await.unwrap();
         assert!((29..=30).contains(&left_s.unwrap()) && left == 7, "the configured time");
         client.drain(Some(5)).await.unwrap();
         assert!(client.draining().await.unwrap().left_s.unwrap() <= 5, "the last one counts");
         client.cancel_drain().await.unwrap();
-        assert!(!drain.is_on());
+        assert!(!drain.is_draining());
         assert_eq!(code(client.cancel_drain().await), Some(Code::Conflict));
     }
 
     #[actix::test]
     async fn what_is_no_request_is_refused_with_a_sentence() {
-        let House { client, .. } = &house(Debug::default());
+        let Fixture { client, .. } = &fixture(Debug::default());
         let ask = async |request: Value| client.ask::<Value>(&request).await;
         assert_eq!(code(ask(json!({ "op": "halve" })).await), Some(Code::Malformed));
         assert_eq!(code(ask(json!({ "number": 1 })).await), Some(Code::Malformed));
@@ -228,12 +229,12 @@ mod tests {
 
     #[actix::test]
     async fn actors_fail_on_request_only_where_that_is_configured() {
-        let refused = house(Debug::default());
+        let refused = fixture(Debug::default());
         assert_eq!(code(refused.client.crash(crash("admin", 1)).await), Some(Code::Conflict));
         assert_eq!(refused.supervisor.status()[0].restarts, 0);
 
         let allowed = Some(FaultInjection::YesForTestPurposesOnly);
-        let House { client, .. } = &house(Debug { fault_injection: allowed });
+        let Fixture { client, .. } = &fixture(Debug { fault_injection: allowed });
         assert_eq!(code(client.crash(crash("nobody", 1)).await), Some(Code::NotFound));
         assert_eq!(code(client.crash(crash("admin", 0)).await), Some(Code::Malformed));
         // The answer comes from what outlives the failure, the next one from the next worker.

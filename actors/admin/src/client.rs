@@ -10,9 +10,9 @@ use stream_protocol::{Ask, Refusal, Reply, Versioned};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
-use crate::actor::DEADLINE;
-use crate::common::{Common, Crash, Draining};
-use crate::table::StatusReport;
+use crate::actor::REQUEST_TIMEOUT;
+use crate::builtin::{BuiltinRequest, DrainStatus, InjectFault};
+use crate::status_table::StatusReport;
 use crate::wire::{MAX_ANSWER, read_line};
 
 /// Talks to the service on this machine.
@@ -28,31 +28,31 @@ impl Client {
 
     /// Returns how every actor is.
     pub async fn status(&self) -> Result<StatusReport, ClientError> {
-        self.ask(&Common::Status).await
+        self.ask(&BuiltinRequest::Status).await
     }
 
     /// Has the service end in order, within `deadline_s` seconds or as long as it is configured to
     /// take.
     pub async fn drain(&self, deadline_s: Option<u64>) -> Result<(), ClientError> {
-        let Ask {} = self.ask(&Common::Drain { deadline_s }).await?;
+        let Ask {} = self.ask(&BuiltinRequest::Drain { deadline_s }).await?;
         Ok(())
     }
 
     /// Takes that back. Refused by a service that is not draining.
     pub async fn cancel_drain(&self) -> Result<(), ClientError> {
-        let Ask {} = self.ask(&Common::CancelDrain).await?;
+        let Ask {} = self.ask(&BuiltinRequest::CancelDrain).await?;
         Ok(())
     }
 
     /// Returns how far the service has come with it.
-    pub async fn draining(&self) -> Result<Draining, ClientError> {
-        self.ask(&Common::Draining).await
+    pub async fn draining(&self) -> Result<DrainStatus, ClientError> {
+        self.ask(&BuiltinRequest::Draining).await
     }
 
     /// Makes an actor fail. Refused by a service that is not configured for it, and for an actor
     /// that it has not.
-    pub async fn crash(&self, crash: Crash) -> Result<(), ClientError> {
-        let Ask {} = self.ask(&Common::Crash(crash)).await?;
+    pub async fn crash(&self, crash: InjectFault) -> Result<(), ClientError> {
+        let Ask {} = self.ask(&BuiltinRequest::Crash(crash)).await?;
         Ok(())
     }
 
@@ -64,11 +64,11 @@ impl Client {
         let mut line = Versioned::encode(request);
         line.push(b'\n');
         // Longer than the other side takes, so that its own sentence comes first.
-        let patience = DEADLINE + Duration::from_secs(2);
-        let answer = tokio::time::timeout(patience, exchange(&self.path, line)).await;
+        let timeout = REQUEST_TIMEOUT + Duration::from_secs(2);
+        let answer = tokio::time::timeout(timeout, exchange(&self.path, line)).await;
         let answer = answer.map_err(|_| ClientError::TimedOut)?;
-        let line =
-            answer.map_err(|source| ClientError::Away { path: self.path.clone(), source })?;
+        let line = answer
+            .map_err(|source| ClientError::Unreachable { path: self.path.clone(), source })?;
         Ok(Reply::decode(&line)?)
     }
 }
@@ -77,7 +77,7 @@ impl Client {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error("the service does not answer on {}", path.display())]
-    Away { path: PathBuf, source: io::Error },
+    Unreachable { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error("the service gave no answer in time")]
@@ -99,7 +99,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let client = Client::new(folder.path().join("socket"));
         let error = client.status().await.unwrap_err();
-        assert!(matches!(error, ClientError::Away { .. }));
+        assert!(matches!(error, ClientError::Unreachable { .. }));
         assert!(error.to_string().ends_with("/socket"), "{error}");
     }
 }

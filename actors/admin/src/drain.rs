@@ -46,7 +46,7 @@ impl Drain {
     }
 
     /// Whether the service is to end.
-    pub fn is_on(&self) -> bool {
+    pub fn is_draining(&self) -> bool {
         self.until.borrow().is_some()
     }
 
@@ -56,18 +56,18 @@ impl Drain {
     }
 
     /// Says how much is still to be left to others, for operators who wait.
-    pub fn note(&self, left: usize) {
+    pub fn set_remaining(&self, left: usize) {
         self.left.store(left, Relaxed);
     }
 
     /// How much was said to be left, last.
-    pub fn left(&self) -> usize {
+    pub fn remaining(&self) -> usize {
         self.left.load(Relaxed)
     }
 
     /// Returns when an order was given and carried out: `drained` has returned, or the time is up.
     /// An order that is taken back counts for nothing.
-    pub async fn over(&self, drained: impl AsyncFn()) {
+    pub async fn completed(&self, drained: impl AsyncFn()) {
         let mut orders = self.watch();
         loop {
             let given = orders.wait_for(Option::is_some).await.ok().and_then(|until| *until);
@@ -79,7 +79,7 @@ impl Drain {
                 _ = orders.changed() => {}
                 () = drained() => return log::info!("drained"),
                 () = sleep_until(until) => {
-                    return log::warn!("the time to drain is up, {} left", self.left());
+                    return log::warn!("the time to drain is up, {} left", self.remaining());
                 }
             }
         }
@@ -100,18 +100,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_is_over_when_all_is_drained_or_the_time_is_up_and_not_before_the_order() {
         let drain = Drain::default();
-        assert!(timeout(LONG, drain.over(async || ready(()).await)).await.is_err());
+        assert!(timeout(LONG, drain.completed(async || ready(()).await)).await.is_err());
         drain.begin(LONG);
-        assert!(timeout(SHORT, drain.over(async || ready(()).await)).await.is_ok());
-        assert!(timeout(LONG / 2, drain.over(async || pending().await)).await.is_err());
-        assert!(timeout(LONG, drain.over(async || pending().await)).await.is_ok());
+        assert!(timeout(SHORT, drain.completed(async || ready(()).await)).await.is_ok());
+        assert!(timeout(LONG / 2, drain.completed(async || pending().await)).await.is_err());
+        assert!(timeout(LONG, drain.completed(async || pending().await)).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_order_that_is_taken_back_or_changed_counts_no_more() {
         let drain = Drain::default();
         drain.begin(SHORT);
-        let over = drain.over(async || pending().await);
+        let over = drain.completed(async || pending().await);
         let changes = async {
             assert!(drain.cancel() && !drain.cancel());
             tokio::time::sleep(LONG).await;
@@ -122,7 +122,7 @@ mod tests {
         tokio::select! {
             biased;
             () = changes => panic!("the second order was carried out long ago"),
-            () = over => assert!(drain.is_on()),
+            () = over => assert!(drain.is_draining()),
         }
     }
 
@@ -130,6 +130,6 @@ mod tests {
     fn a_senseless_deadline_is_no_panic() {
         let drain = Drain::default();
         drain.begin(Duration::MAX);
-        assert!(drain.is_on());
+        assert!(drain.is_draining());
     }
 }

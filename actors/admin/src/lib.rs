@@ -9,12 +9,12 @@
 //! socket, and what is in hand is answered.
 
 mod actor;
+mod builtin;
 mod client;
-mod common;
 mod drain;
 mod error;
 mod listener;
-mod table;
+mod status_table;
 mod wire;
 
 use std::path::PathBuf;
@@ -26,14 +26,14 @@ use serde_json::Value;
 use stream_protocol::Refusal;
 use stream_supervisor::Supervisor;
 
+pub use builtin::{DrainStatus, Fault, InjectFault};
 pub use client::{Client, ClientError};
-pub use common::{Crash, Draining, Fault};
 pub use drain::Drain;
 pub use error::AdminError;
-pub use table::{ActorReport, FailureReport, StatusReport, moment};
+pub use status_table::{ActorReport, FailureReport, StatusReport, moment};
 
-use common::House;
-use listener::Socket;
+use builtin::Dependencies;
+use listener::AdminSocket;
 
 /// Where operators find the service.
 #[derive(Clone, Debug, Deserialize)]
@@ -76,12 +76,12 @@ pub enum FaultInjection {
 
 /// The running socket; cheap to clone.
 #[derive(Clone)]
-pub struct Admin(Socket);
+pub struct Admin(AdminSocket);
 
 impl Admin {
     /// Binds the socket and answers on it under `supervisor`. An order to drain is given to `drain`.
     /// A request that not every service takes is read as an `R`, by its member `op`, and answered by
-    /// `desk`.
+    /// `handler`.
     ///
     /// Refuses a directory that is open to others and a socket on which somebody answers already.
     /// Needs a running actix system.
@@ -90,20 +90,20 @@ impl Admin {
         debug: Debug,
         supervisor: &Supervisor,
         drain: &Drain,
-        desk: impl Fn(R) -> F + Clone + Send + 'static,
+        handler: impl Fn(R) -> F + Clone + Send + 'static,
     ) -> Result<Self, AdminError>
     where
         R: DeserializeOwned + 'static,
         F: Future<Output = Result<Value, Refusal>> + 'static,
     {
-        let socket = Socket::bind(&config.socket)?;
-        let house = House {
+        let socket = AdminSocket::bind(&config.socket)?;
+        let deps = Dependencies {
             debug,
-            patience: config.drain(),
+            drain_timeout: config.drain(),
             supervisor: supervisor.clone(),
             drain: drain.clone(),
         };
-        actor::start(socket.clone(), house, desk);
+        actor::start(socket.clone(), deps, handler);
         Ok(Self(socket))
     }
 

@@ -11,7 +11,7 @@ use crate::AdminError;
 
 /// The bound socket; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Socket {
+pub(crate) struct AdminSocket {
     path: PathBuf,
     /// Bound once: operators that connect during a restart wait in its queue.
     pub(crate) listener: Arc<UnixListener>,
@@ -19,7 +19,7 @@ pub(crate) struct Socket {
     pub(crate) uid: u32,
 }
 
-impl Socket {
+impl AdminSocket {
     /// Binds `path`, over a socket that nobody answers on any more. Refuses a directory that is
     /// open to others, a file of another kind, and a socket somebody answers on.
     pub(crate) fn bind(path: &Path) -> Result<Self, AdminError> {
@@ -76,13 +76,13 @@ mod tests {
     fn a_socket_has_one_owner_and_a_left_over_one_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("made/socket");
-        let first = Socket::bind(&path).unwrap();
+        let first = AdminSocket::bind(&path).unwrap();
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
-        assert!(matches!(Socket::bind(&path), Err(AdminError::InUse { .. })));
+        assert!(matches!(AdminSocket::bind(&path), Err(AdminError::InUse { .. })));
 
         // As after a kill: the file stays, nobody listens.
         drop(first);
-        let second = Socket::bind(&path).unwrap();
+        let second = AdminSocket::bind(&path).unwrap();
         second.remove();
         assert!(!path.exists());
     }
@@ -92,7 +92,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(Socket::bind(&path), Err(AdminError::Socket { .. })));
+        assert!(matches!(AdminSocket::bind(&path), Err(AdminError::Socket { .. })));
         assert_eq!(fs::read(&path).unwrap(), b"precious");
     }
 }

@@ -13,7 +13,7 @@ pub(crate) const MAX_ANSWER: u64 = 4 * 1024 * 1024;
 
 /// What every request names.
 #[derive(Deserialize)]
-pub(crate) struct Named {
+pub(crate) struct OpName {
     pub(crate) op: String,
 }
 

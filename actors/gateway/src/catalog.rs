@@ -44,7 +44,7 @@ pub(crate) async fn status(request: HttpRequest, state: Data<State>) -> HandlerR
         authorize(&request, &state, Op::StatusRead, None).await?;
     }
     state.tokens.ready().await?;
-    if state.drain.is_on() {
+    if state.drain.is_draining() {
         return Err(Refusal::new(Code::Draining, "the gateway is draining").into());
     }
     let link = state.bridge.status().await;

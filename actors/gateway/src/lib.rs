@@ -159,7 +159,7 @@ impl Gateway {
     pub async fn drained(&self) {
         tokio::time::sleep(MIN_DRAIN).await;
         while let left @ 1.. = self.open_sockets.count() {
-            self.drain.note(left);
+            self.drain.set_remaining(left);
             tokio::time::sleep(DRAIN_POLL).await;
         }
     }

@@ -130,7 +130,7 @@ pub(crate) async fn observe(
         response
     };
 
-    if state.drain.is_on() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if state.drain.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // The next request goes elsewhere.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }

@@ -87,7 +87,7 @@ pub(crate) async fn open(
     let ice_renewal = query.ice_renewal.unwrap_or(document.ice_renewal);
     let frames = Frames::asked(query.after.as_deref())
         .map_err(|_| bad_request("after is a cursor, or empty"))?;
-    if state.drain.is_on() && matches!(frames, Frames::Enveloped { after: Some(_) }) {
+    if state.drain.is_draining() && matches!(frames, Frames::Enveloped { after: Some(_) }) {
         // It would be sent away in a moment.
         return Err(Refusal::new(Code::Draining, "the gateway is draining").into());
     }

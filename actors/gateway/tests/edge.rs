@@ -208,7 +208,7 @@ async fn a_stopped_gateway_leaves_nothing_behind() {
     edge.admin.remove();
     assert!(edge.request(Method::GET, "/").send().await.is_err());
     assert!(!edge.folder.path().join("operator/socket").exists());
-    assert!(matches!(edge.operator().accounts().await, Err(AdminError::Away { .. })));
+    assert!(matches!(edge.operator().accounts().await, Err(AdminError::Unreachable { .. })));
 }
 
 #[actix_web::test]

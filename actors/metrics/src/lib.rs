@@ -1,8 +1,9 @@
 //! What both services count, and the page on which Prometheus finds it.
 //!
 //! Asked by `api` and `gateway` on every request ([`HttpMetrics`]) and on every scrape
-//! ([`Exposition`]); asks nobody. There is no actor and no state but counters, which live as long as the process.
-//! No label ever holds what a client sent: neither a session, nor an address, nor a path.
+//! ([`Exposition`]); asks nobody. There is no actor and no state but counters, which live as long
+//! as the process. No label ever holds what a client sent: neither a session, nor an address, nor
+//! a path.
 
 mod exposition;
 mod http;

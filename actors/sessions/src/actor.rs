@@ -364,7 +364,8 @@ impl Handler<AskReadiness> for Actor {
         _: &Context<Self>,
     ) -> Reply<Vec<(&'static str, Result<(), String>)>> {
         let neighbours = self.unit.neighbours.clone();
-        let serves = if self.unit.drain.is_on() { Err("draining".to_owned()) } else { Ok(()) };
+        let serves =
+            if self.unit.drain.is_draining() { Err("draining".to_owned()) } else { Ok(()) };
         Reply::later(async move {
             let said = |connected: bool, error: Option<String>| match connected {
                 true => Ok(()),

@@ -24,7 +24,7 @@ impl Unit {
         requests: Recipient<IncomingRequest>,
     ) -> Result<(SessionId, String), SessionsError> {
         let id = instance.id.clone();
-        if self.drain.is_on() {
+        if self.drain.is_draining() {
             return Err(draining());
         }
         if self.free() == 0 && !locked(&self.instances).contains_key(&id) {

@@ -79,7 +79,7 @@ impl Unit {
         id: &SessionId,
         placement: &str,
     ) -> Result<SessionDocument, SessionsError> {
-        if self.drain.is_on() {
+        if self.drain.is_draining() {
             return Err(draining());
         }
         if self.free() == 0 {

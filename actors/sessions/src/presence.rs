@@ -37,7 +37,7 @@ impl Unit {
                     log::debug!("this agent can launch nothing: {why}");
                     let last = able.as_ref().map(|(last, since)| {
                         let unavailable = (since.elapsed() >= MOMENT).then_some(why);
-                        let draining = self.drain.is_on();
+                        let draining = self.drain.is_draining();
                         Presence { unavailable, draining, ..last.clone() }
                     });
                     (last, false)
@@ -92,7 +92,7 @@ impl Unit {
             applications: names.collect(),
             images: ams.images().await.map_err(|error| error.to_string())?,
             capacity: self.free(),
-            draining: self.drain.is_on(),
+            draining: self.drain.is_draining(),
             unavailable: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })

@@ -39,7 +39,7 @@ impl Unit {
         let mut left = locked(&self.peers).look(&present, Instant::now(), self.lease() / 2);
         // What it owned before it was restarted is its own.
         left.remove(self.agent());
-        if left.is_empty() || self.drain.is_on() {
+        if left.is_empty() || self.drain.is_draining() {
             return Ok(());
         }
         let live = self.live().await?;
@@ -87,7 +87,7 @@ impl Unit {
         loop {
             match self.hand_over().await {
                 Ok(0) => return,
-                Ok(left) => self.drain.note(left),
+                Ok(left) => self.drain.set_remaining(left),
                 Err(error) => log::debug!("what is left to others is not known: {error}"),
             }
             tokio::time::sleep(LOOK).await;

@@ -14,32 +14,32 @@ const MAX_TIMES: u32 = 10_000;
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
-pub(crate) enum Common {
+pub(crate) enum BuiltinRequest {
     CancelDrain,
-    Crash(Crash),
+    Crash(InjectFault),
     Drain { deadline_s: Option<u64> },
     Draining,
     Status,
 }
 
-impl Common {
+impl BuiltinRequest {
     /// The names of these operations; no service has others that are called so.
     pub(crate) const OPS: [&str; 5] = ["cancel_drain", "crash", "drain", "draining", "status"];
 }
 
 /// What these operations are about.
 #[derive(Clone)]
-pub(crate) struct House {
+pub(crate) struct Dependencies {
     pub(crate) debug: Debug,
     /// How long a drain takes at most when the order does not say.
-    pub(crate) patience: Duration,
+    pub(crate) drain_timeout: Duration,
     pub(crate) supervisor: Supervisor,
     pub(crate) drain: Drain,
 }
 
 /// How far a service has come with its drain.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Draining {
+pub struct DrainStatus {
     /// Seconds until it ends at the latest; none when it is not to end.
     pub left_s: Option<u64>,
     /// What it has still to leave to others.
@@ -48,14 +48,14 @@ pub struct Draining {
 
 /// Which actor is to fail, how, and how often.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Crash {
+pub struct InjectFault {
     pub actor: String,
     pub fault: Fault,
     /// 1 to 10,000.
     pub times: u32,
     /// Whether no actor pauses before a restart from now on.
-    #[serde(default)]
-    pub at_once: bool,
+    #[serde(default, rename = "at_once")]
+    pub no_backoff: bool,
 }
 
 /// How an actor fails.
@@ -82,35 +82,35 @@ impl From<Fault> for stream_supervisor::Fault {
     }
 }
 
-/// Answers for `house`.
-pub(crate) fn answer(request: Common, house: &House) -> Result<Value, Refusal> {
-    let House { debug, patience, supervisor, drain } = house;
+/// Answers for `deps`.
+pub(crate) fn answer(request: BuiltinRequest, deps: &Dependencies) -> Result<Value, Refusal> {
+    let Dependencies { debug, drain_timeout, supervisor, drain } = deps;
     match request {
-        Common::CancelDrain if !drain.cancel() => {
+        BuiltinRequest::CancelDrain if !drain.cancel() => {
             Err(Refusal::new(Code::Conflict, "the service is not draining"))
         }
-        Common::CancelDrain => Ok(json!(Ask {})),
-        Common::Drain { deadline_s } => {
-            drain.begin(deadline_s.map_or(*patience, Duration::from_secs));
+        BuiltinRequest::CancelDrain => Ok(json!(Ask {})),
+        BuiltinRequest::Drain { deadline_s } => {
+            drain.begin(deadline_s.map_or(*drain_timeout, Duration::from_secs));
             Ok(json!(Ask {}))
         }
-        Common::Draining => {
+        BuiltinRequest::Draining => {
             let left_s = drain.time_left().map(|left| left.as_secs());
-            Ok(json!(Draining { left_s, left: drain.left() }))
+            Ok(json!(DrainStatus { left_s, left: drain.remaining() }))
         }
-        Common::Status => {
+        BuiltinRequest::Status => {
             let version = env!("CARGO_PKG_VERSION");
             Ok(json!({ "version": version, "actors": supervisor.status() }))
         }
-        Common::Crash(crash) => {
+        BuiltinRequest::Crash(crash) => {
             fail(&crash, *debug, supervisor)?;
             Ok(json!(Ask {}))
         }
     }
 }
 
-fn fail(crash: &Crash, debug: Debug, supervisor: &Supervisor) -> Result<(), Refusal> {
-    let Crash { actor, fault, times, at_once } = crash;
+fn fail(crash: &InjectFault, debug: Debug, supervisor: &Supervisor) -> Result<(), Refusal> {
+    let InjectFault { actor, fault, times, no_backoff } = crash;
     if debug.fault_injection != Some(FaultInjection::YesForTestPurposesOnly) {
         let sentence = "actors are made to fail only where the configuration has [debug] \
             fault_injection = \"yes_for_test_purposes_only\"";
@@ -125,7 +125,7 @@ fn fail(crash: &Crash, debug: Debug, supervisor: &Supervisor) -> Result<(), Refu
         let sentence = format!("there is no actor {actor}: there are {}", names.join(", "));
         return Err(Refusal::new(Code::NotFound, sentence));
     }
-    if *at_once {
+    if *no_backoff {
         supervisor.disable_backoff();
     }
     log::warn!("actor {actor} is made to fail {times} times on request of an operator");
