@@ -101,7 +101,7 @@ impl Agent {
         let sessions =
             Sessions::start(config.agent, certificates.identity(), neighbours, &drain, &supervisor);
         let asked = (tokens.clone(), turn);
-        let desk = move |wish| answer(asked.clone(), wish);
+        let desk = move |request| answer(asked.clone(), request);
         let patience = config.admin.drain();
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, desk)?;
         let api = Api::start(
@@ -149,14 +149,14 @@ impl Service for Agent {
 /// What operators ask of an agent.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Wish {
+enum AdminRequest {
     Token(stream_tokens::Request),
     Turn(stream_turn::Request),
 }
 
-async fn answer((tokens, turn): (Tokens, Turn), wish: Wish) -> Result<Value, Refusal> {
-    match wish {
-        Wish::Token(request) => tokens.answer(request).await,
-        Wish::Turn(request) => turn.answer(request).await,
+async fn answer((tokens, turn): (Tokens, Turn), request: AdminRequest) -> Result<Value, Refusal> {
+    match request {
+        AdminRequest::Token(request) => tokens.answer(request).await,
+        AdminRequest::Turn(request) => turn.answer(request).await,
     }
 }

@@ -7,7 +7,6 @@ use anyhow::Context;
 use serde::Deserialize;
 use stream_admin::{Admin, Drain};
 use stream_bridge::Bridge;
-use stream_gateway::Gateway;
 use stream_gateway::admin::AdminService;
 use stream_supervisor::Supervisor;
 use stream_tls::{CertificateReloader, TicketConfig, share_ticket_keys};
@@ -49,15 +48,15 @@ impl GatewayConfig {
 }
 
 /// The running gateway.
-pub struct RunningGateway {
+pub struct Gateway {
     pub supervisor: Supervisor,
     pub admin: Admin,
-    pub gateway: Gateway,
+    pub gateway: stream_gateway::Gateway,
     drain: Drain,
     patience: Duration,
 }
 
-impl RunningGateway {
+impl Gateway {
     /// Starts all actors. What cannot be started is an error here; NATS is waited for in the
     /// background. Needs a running actix system.
     pub fn start(config: GatewayConfig) -> anyhow::Result<Self> {
@@ -86,7 +85,7 @@ impl RunningGateway {
         let handler = move |request| service.clone().handle(request);
         let (drain, patience) = (Drain::default(), config.admin.drain());
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
-        let gateway = Gateway::start(
+        let gateway = stream_gateway::Gateway::start(
             config.gateway,
             certificates.identity(),
             bridge,
@@ -105,7 +104,7 @@ impl RunningGateway {
     }
 }
 
-impl Service for RunningGateway {
+impl Service for Gateway {
     async fn fatal(&self) -> String {
         self.supervisor.fatal().await
     }

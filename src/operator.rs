@@ -13,7 +13,7 @@ use crate::config::{self, ConfigError};
 
 /// Where a running service is found.
 #[derive(Args, Clone, Debug)]
-pub struct Door {
+pub struct AdminEndpoint {
     /// The operator's socket; by default the one that the configuration names.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -22,7 +22,7 @@ pub struct Door {
     config: Option<PathBuf>,
 }
 
-impl Door {
+impl AdminEndpoint {
     /// Returns the path of the socket. Refuses a configuration that names none.
     pub fn path(self, default_config: &Path) -> Result<PathBuf, ConfigError> {
         /// The one section that matters here: an operator need not be able to read all the rest.
@@ -47,25 +47,25 @@ pub enum Command {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// Have the running service end in order: it takes nothing new, hands over what it serves, and
     /// ends with exit code 0, when that is done or at the deadline. Returns when it has ended.
     Drain {
         /// How long that may take: seconds, or such as 90s or 5m; by default as configured.
-        #[arg(long, value_name = "TIME", value_parser = seconds_of)]
+        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         deadline: Option<u64>,
         /// Take the order back: the service goes on as before.
         #[arg(long, conflicts_with = "deadline")]
         cancel: bool,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// Make an actor fail; only where the configuration allows it for tests.
     Crash {
         actor: String,
         #[command(flatten)]
-        how: How,
+        fault: FaultArgs,
         /// How often it is to fail, 1 to 10,000.
         #[arg(long, value_name = "N", default_value_t = 1)]
         times: u32,
@@ -74,13 +74,13 @@ pub enum Command {
         #[arg(long)]
         at_once: bool,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
 }
 
 #[derive(Args, Debug)]
 #[group(multiple = false)]
-pub struct How {
+pub struct FaultArgs {
     /// It panics: the default.
     #[arg(long)]
     panic: bool,
@@ -95,7 +95,7 @@ pub struct How {
     wedge: bool,
 }
 
-impl How {
+impl FaultArgs {
     fn fault(&self) -> Fault {
         match self {
             Self { hang: true, .. } => Fault::Hang,
@@ -110,21 +110,21 @@ impl Command {
     /// Asks the service and prints what it says.
     pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
         match self {
-            Self::Status { json, door } => {
-                let report = ask(Client::new(door.path(default_config)?).status())?;
+            Self::Status { json, endpoint } => {
+                let report = ask(Client::new(endpoint.path(default_config)?).status())?;
                 println!("{}", if json { report.json() } else { report.to_string() });
             }
-            Self::Drain { cancel: true, door, .. } => {
-                ask(Client::new(door.path(default_config)?).cancel_drain())?;
+            Self::Drain { cancel: true, endpoint, .. } => {
+                ask(Client::new(endpoint.path(default_config)?).cancel_drain())?;
                 println!("the drain is cancelled");
             }
-            Self::Drain { deadline, door, .. } => {
-                let client = Client::new(door.path(default_config)?);
+            Self::Drain { deadline, endpoint, .. } => {
+                let client = Client::new(endpoint.path(default_config)?);
                 ask(drain(&client, deadline))?;
             }
-            Self::Crash { actor, how, times, at_once, door } => {
-                let client = Client::new(door.path(default_config)?);
-                let crash = InjectFault { actor, fault: how.fault(), times, no_backoff: at_once };
+            Self::Crash { actor, fault, times, at_once, endpoint } => {
+                let client = Client::new(endpoint.path(default_config)?);
+                let crash = InjectFault { actor, fault: fault.fault(), times, no_backoff: at_once };
                 ask(client.crash(crash))?;
             }
         }
@@ -133,7 +133,7 @@ impl Command {
 }
 
 /// How often a service that drains is asked how far it is.
-const LOOK: Duration = Duration::from_millis(500);
+const DRAIN_POLL: Duration = Duration::from_millis(500);
 
 /// Has the service drain, and says on standard error how far it is, until it has ended or the order
 /// is taken back.
@@ -158,12 +158,12 @@ async fn drain(client: &Client, deadline_s: Option<u64>) -> Result<(), ClientErr
             }
             Err(error) => return Err(error),
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(DRAIN_POLL).await;
     }
 }
 
 /// Reads a length of time, such as `90`, `90s` or `5m`, in seconds.
-fn seconds_of(text: &str) -> Result<u64, String> {
+fn parse_duration(text: &str) -> Result<u64, String> {
     let (count, unit) = match text.strip_suffix('m') {
         Some(minutes) => (minutes, 60),
         None => (text.strip_suffix('s').unwrap_or(text), 1),
@@ -185,7 +185,7 @@ pub fn days_from_now(days: u64) -> u64 {
 
 /// Reads a time from now, `24h`, `30m` or `7d`, or a moment of UTC, `2030-01-31` or
 /// `2030-01-31 18:00:00`; returns it in Unix seconds.
-pub fn moment_of(text: &str) -> Result<u64, String> {
+pub fn parse_expiry(text: &str) -> Result<u64, String> {
     from_now(text)
         .or_else(|| at(text))
         .ok_or_else(|| "such as 24h, 30m, 7d, 2030-01-31 or \"2030-01-31 18:00:00\"".to_owned())
@@ -216,23 +216,23 @@ mod tests {
     #[test]
     fn a_length_of_time_is_seconds_or_minutes() {
         assert_eq!(
-            (seconds_of("90"), seconds_of("90s"), seconds_of("5m")),
+            (parse_duration("90"), parse_duration("90s"), parse_duration("5m")),
             (Ok(90), Ok(90), Ok(300))
         );
         for text in ["", "s", "m", "-1", "1h", "1.5", "18446744073709551615m"] {
-            assert!(seconds_of(text).is_err(), "{text}");
+            assert!(parse_duration(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_moment_is_a_time_from_now_or_a_date() {
-        let left = |text| moment_of(text).expect("a time") - moment_of("0m").expect("now");
+        let left = |text| parse_expiry(text).expect("a time") - parse_expiry("0m").expect("now");
         assert!((1800..1802).contains(&left("30m")) && (86_400..86_402).contains(&left("24h")));
         assert!((604_800..604_802).contains(&left("7d")));
-        assert_eq!(moment_of("2030-01-31"), Ok(1_896_048_000));
-        assert_eq!(moment_of("2030-01-31 18:00:01"), Ok(1_896_112_801));
+        assert_eq!(parse_expiry("2030-01-31"), Ok(1_896_048_000));
+        assert_eq!(parse_expiry("2030-01-31 18:00:01"), Ok(1_896_112_801));
         for text in ["", "h", "24", "24s", "-1h", "1é", "1 h", "2030-02-30", "2030-01-31 18:00"] {
-            assert!(moment_of(text).is_err(), "{text}");
+            assert!(parse_expiry(text).is_err(), "{text}");
         }
     }
 }

@@ -75,7 +75,7 @@ pub trait Service {
 pub fn run<S: Service>(start: impl FnOnce() -> anyhow::Result<S>) -> anyhow::Result<()> {
     actix::System::new().block_on(async {
         let service = start()?;
-        let signals = asked_to_stop(service.drain(), service.patience());
+        let signals = shutdown_signal(service.drain(), service.patience());
         let given_up = tokio::select! {
             signal = signals => {
                 log::info!("stopping at once on another {}", signal?);
@@ -95,7 +95,7 @@ pub fn run<S: Service>(start: impl FnOnce() -> anyhow::Result<S>) -> anyhow::Res
 
 /// Gives the order to drain on a first signal, and returns on one that comes while it is carried
 /// out.
-async fn asked_to_stop(drain: &Drain, patience: Duration) -> std::io::Result<&'static str> {
+async fn shutdown_signal(drain: &Drain, patience: Duration) -> std::io::Result<&'static str> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

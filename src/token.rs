@@ -11,7 +11,7 @@ use stream_protocol::Ask;
 use stream_tokens::{Created, Inspection, KeyInfo, KeyState, LEAD, Request, Revocation, attenuate};
 use zeroize::Zeroizing;
 
-use crate::operator::{Door, ask, days_from_now};
+use crate::operator::{AdminEndpoint, ask, days_from_now};
 
 #[derive(Debug, Subcommand)]
 pub enum Token {
@@ -28,7 +28,7 @@ pub enum Token {
         #[arg(long, value_name = "DAYS", default_value_t = 365)]
         expiration: u64,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// Read a token from standard input and print it with caveats added. Asks nobody.
     Attenuate {
@@ -39,19 +39,19 @@ pub enum Token {
     /// Read a token from standard input and print what it says, whether it is valid and why not.
     Inspect {
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// List the root keys, the newest last: id, state, since when it signs.
     Keys {
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// Refuse tokens from now on, on all units.
     Revoke {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// Take a revocation back.
     #[command(alias = "pardon")]
@@ -59,7 +59,7 @@ pub enum Token {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// Make a new root key, which all units sign with a while from now; old tokens stay valid.
     Rotate {
@@ -68,13 +68,13 @@ pub enum Token {
         #[arg(long, value_name = "SECONDS", default_value_t = LEAD.as_secs())]
         lead: u64,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// Forget a root key: all tokens that it has signed are invalid from now on.
     Retire {
         kid: String,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
 }
 
@@ -108,40 +108,42 @@ impl TryFrom<Which> for Revocation {
 impl Token {
     /// Does it and prints what there is to say.
     pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
-        let client = |door: Door| anyhow::Ok(Client::new(door.path(default_config)?));
+        let client =
+            |endpoint: AdminEndpoint| anyhow::Ok(Client::new(endpoint.path(default_config)?));
         match self {
-            Self::Create { scope, name, expiration, door } => {
+            Self::Create { scope, name, expiration, endpoint } => {
                 let expires_at = Some(days_from_now(expiration));
                 let request = Request::Create { scope, subject: name, expires_at };
-                let created: Created = answer(&client(door)?, &request)?;
+                let created: Created = answer(&client(endpoint)?, &request)?;
                 eprintln!("id {}", created.id);
                 println!("{}", created.token);
             }
             Self::Attenuate { caveats } => {
                 println!("{}", attenuate(&from_input()?, &caveats)?.as_str());
             }
-            Self::Inspect { door } => {
+            Self::Inspect { endpoint } => {
                 let token = from_input()?.to_string();
-                let inspection: Inspection = answer(&client(door)?, &Request::Inspect { token })?;
+                let inspection: Inspection =
+                    answer(&client(endpoint)?, &Request::Inspect { token })?;
                 print(&inspection);
             }
-            Self::Keys { door } => {
-                let keys: Vec<KeyInfo> = answer(&client(door)?, &Request::Keys {})?;
+            Self::Keys { endpoint } => {
+                let keys: Vec<KeyInfo> = answer(&client(endpoint)?, &Request::Keys {})?;
                 keys.iter().for_each(print_key);
             }
-            Self::Revoke { which, door } => {
+            Self::Revoke { which, endpoint } => {
                 let request = Request::Revoke { what: which.try_into()?, until: None };
-                let Ask {} = answer(&client(door)?, &request)?;
+                let Ask {} = answer(&client(endpoint)?, &request)?;
             }
-            Self::Unrevoke { which, door } => {
+            Self::Unrevoke { which, endpoint } => {
                 let Ask {} =
-                    answer(&client(door)?, &Request::Unrevoke { what: which.try_into()? })?;
+                    answer(&client(endpoint)?, &Request::Unrevoke { what: which.try_into()? })?;
             }
-            Self::Rotate { lead, door } => {
-                print_key(&answer(&client(door)?, &Request::Rotate { lead_s: lead })?);
+            Self::Rotate { lead, endpoint } => {
+                print_key(&answer(&client(endpoint)?, &Request::Rotate { lead_s: lead })?);
             }
-            Self::Retire { kid, door } => {
-                let Ask {} = answer(&client(door)?, &Request::Retire { kid })?;
+            Self::Retire { kid, endpoint } => {
+                let Ask {} = answer(&client(endpoint)?, &Request::Retire { kid })?;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use stream_admin::{Client, moment};
 use stream_protocol::{Ask, IceServer, SessionId};
 use stream_turn::{ProbeRow, Request, Rotated};
 
-use crate::operator::{Door, ask};
+use crate::operator::{AdminEndpoint, ask};
 
 #[derive(Debug, Subcommand)]
 pub enum Turn {
@@ -21,13 +21,13 @@ pub enum Turn {
         #[arg(long, value_name = "NAME", default_value = "")]
         region: String,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// Probe every relay and print a table: how long a binding and an allocation take over UDP or
     /// TCP, and over TLS, and whether the relay is handed out.
     Probe {
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// Take a relay out of all new lists, on all agents. Streams that run over it go on.
     Drain {
@@ -58,7 +58,7 @@ pub struct Relay {
     /// The first of its URLs in the configuration.
     server: String,
     #[command(flatten)]
-    door: Door,
+    endpoint: AdminEndpoint,
 }
 
 #[derive(Args, Debug)]
@@ -67,33 +67,36 @@ pub struct Pool {
     #[arg(default_value = "default")]
     pool: String,
     #[command(flatten)]
-    door: Door,
+    endpoint: AdminEndpoint,
 }
 
 impl Turn {
     /// Does it and prints what there is to say.
     pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
-        let client = |door: Door| anyhow::Ok(Client::new(door.path(default_config)?));
+        let client =
+            |endpoint: AdminEndpoint| anyhow::Ok(Client::new(endpoint.path(default_config)?));
         match self {
-            Self::Credentials { session, region, door } => {
-                let servers = answer(&client(door)?, &Request::Credentials { session, region })?;
+            Self::Credentials { session, region, endpoint } => {
+                let servers =
+                    answer(&client(endpoint)?, &Request::Credentials { session, region })?;
                 print_servers(servers);
             }
-            Self::Probe { door } => {
-                let rows: Vec<ProbeRow> = answer(&client(door)?, &Request::Probe {})?;
+            Self::Probe { endpoint } => {
+                let rows: Vec<ProbeRow> = answer(&client(endpoint)?, &Request::Probe {})?;
                 print_table(&rows);
             }
-            Self::Drain { relay: Relay { server, door } } => {
-                let Ask {} = answer(&client(door)?, &Request::Drain { server, drained: true })?;
+            Self::Drain { relay: Relay { server, endpoint } } => {
+                let Ask {} = answer(&client(endpoint)?, &Request::Drain { server, drained: true })?;
             }
-            Self::Undrain { relay: Relay { server, door } } => {
-                let Ask {} = answer(&client(door)?, &Request::Drain { server, drained: false })?;
+            Self::Undrain { relay: Relay { server, endpoint } } => {
+                let Ask {} =
+                    answer(&client(endpoint)?, &Request::Drain { server, drained: false })?;
             }
-            Self::Rotate { pool: Pool { pool, door } } => {
-                return rotated(answer(&client(door)?, &Request::Rotate { pool })?);
+            Self::Rotate { pool: Pool { pool, endpoint } } => {
+                return rotated(answer(&client(endpoint)?, &Request::Rotate { pool })?);
             }
-            Self::Retire { pool: Pool { pool, door } } => {
-                let accepting: Vec<String> = answer(&client(door)?, &Request::Retire { pool })?;
+            Self::Retire { pool: Pool { pool, endpoint } } => {
+                let accepting: Vec<String> = answer(&client(endpoint)?, &Request::Retire { pool })?;
                 let relays = accepting.join(", ");
                 anyhow::ensure!(accepting.is_empty(), "the old secret is still on {relays}");
                 eprintln!("the old secret is forgotten");

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use stream_agent::dev::keys::KeyStore;
 use stream_protocol::Screen;
 use stream_simulators::ams::{Faults, Instance, Status};
-use support::{APP, Http, PATIENCE, Played, eventually, flow};
+use support::{APP, Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_stream-agent");
@@ -26,7 +26,7 @@ async fn register(config: &Path, password: Option<&Path>) -> anyhow::Result<Outp
     if let Some(file) = password {
         command.arg("--trust-password-file").arg(file);
     }
-    Ok(tokio::time::timeout(PATIENCE, command.output()).await??)
+    Ok(tokio::time::timeout(STEP_TIMEOUT, command.output()).await??)
 }
 
 fn said(output: &Output) -> String {
@@ -34,33 +34,33 @@ fn said(output: &Output) -> String {
 }
 
 /// The agent's readiness: whether it is ready, and the answer.
-async fn ready(played: &Played) -> anyhow::Result<(bool, Value)> {
-    let site = &played.stack.site;
-    let answer = Http::new(&site.agent_url(), None, site.agent_pin()?)?;
+async fn ready(scripted: &ScriptedStack) -> anyhow::Result<(bool, Value)> {
+    let nodes = &scripted.stack.nodes;
+    let answer = Http::new(&nodes.agent_url(), None, nodes.agent_pin()?)?;
     let answer = answer.get("/1.0/health/ready").await?;
     Ok((answer.status == 200, answer.body))
 }
 
 #[test]
 fn an_agent_that_ams_does_not_trust_is_registered_with_the_trust_password() {
-    flow(async || {
-        let played = Played::start().await?;
-        let (ams, site) = (&played.stack.ams, &played.stack.site);
-        let client = site.ams_client_pin()?;
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
+        let (ams, nodes) = (&scripted.stack.ams, &scripted.stack.nodes);
+        let client = nodes.ams_client_pin()?;
         ams.configure("core.trust_password", "sesame").map_err(anyhow::Error::msg)?;
         ams.distrust(client);
         let why = eventually("unready", async || {
-            let (ready, body) = ready(&played).await?;
+            let (ready, body) = ready(&scripted).await?;
             Ok((!ready).then(|| body.to_string()))
         });
         let why = why.await?;
         assert!(why.contains("does not trust our client certificate"), "{why}");
 
-        let config = site.dir.join("agent.toml");
+        let config = nodes.dir.join("agent.toml");
         let by_hand = register(&config, None).await?;
         assert!(by_hand.status.success() && said(&by_hand).contains("amc config trust add"));
         assert!(said(&by_hand).contains(&client.to_string()), "{by_hand:?}");
-        let file = site.dir.join("trust-password");
+        let file = nodes.dir.join("trust-password");
         std::fs::write(&file, "simsim\n")?;
         let wrong = register(&config, Some(&file)).await?;
         assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
@@ -72,75 +72,76 @@ fn an_agent_that_ams_does_not_trust_is_registered_with_the_trust_password() {
             let output = register(&config, Some(&file)).await?;
             assert!(output.status.success() && said(&output).contains(expected), "{output:?}");
         }
-        eventually("ready", async || Ok(ready(&played).await?.0.then_some(()))).await?;
+        eventually("ready", async || Ok(ready(&scripted).await?.0.then_some(()))).await?;
         Ok(())
     });
 }
 
 #[test]
 fn an_agent_takes_up_another_client_certificate_without_a_restart() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let old = played.stack.site.ams_client_pin()?;
-        let (next, home) = (KeyStore::shared()?.pair("ams-next")?, played.stack.site.agent_dir());
-        played.stack.ams.trust(next.identity()?.fingerprint());
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let old = scripted.stack.nodes.ams_client_pin()?;
+        let (next, home) =
+            (KeyStore::shared()?.pair("ams-next")?, scripted.stack.nodes.agent_dir());
+        scripted.stack.ams.trust(next.identity()?.fingerprint());
         for (from, to) in [(&next.key, "ams-client.key"), (&next.certificate, "ams-client.crt")] {
             std::fs::copy(from, home.join("replacement"))?;
             std::fs::rename(home.join("replacement"), home.join(to))?;
         }
-        played.stack.ams.distrust(old);
+        scripted.stack.ams.distrust(old);
         eventually("launched with the new certificate", async || {
-            Ok(played.client.create(APP, Screen::default()).await.ok())
+            Ok(scripted.client.create(APP, Screen::default()).await.ok())
         })
         .await?;
-        played.booted().await?;
+        scripted.booted().await?;
         Ok(())
     });
 }
 
 #[test]
 fn what_can_be_launched_is_known_to_the_gateway_as_soon_as_ams_tells() {
-    flow(async || {
-        let played = Played::start().await?;
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
         let known = async |expected: Value| {
             eventually("known", async || {
-                let names = json!(played.client.applications().await?);
+                let names = json!(scripted.client.applications().await?);
                 Ok((names == expected).then_some(()))
             })
             .await
         };
         known(json!([APP])).await?;
-        played.stack.ams.publish(APP, 1, false).map_err(anyhow::Error::msg)?;
+        scripted.stack.ams.publish(APP, 1, false).map_err(anyhow::Error::msg)?;
         known(json!([])).await?;
-        played.stack.ams.publish(APP, 1, true).map_err(anyhow::Error::msg)?;
+        scripted.stack.ams.publish(APP, 1, true).map_err(anyhow::Error::msg)?;
         known(json!([APP])).await
     });
 }
 
 #[test]
 fn a_session_runs_an_image_when_there_is_no_application_of_that_name() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let created = played.client.create(IMAGE, Screen::default()).await?;
-        let instance = played.booted().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let created = scripted.client.create(IMAGE, Screen::default()).await?;
+        let instance = scripted.booted().await?;
         assert_eq!(instance.report("running").await?.status, 200);
-        let launched = played.stack.ams.instances().remove(0);
+        let launched = scripted.stack.ams.instances().remove(0);
         assert!(launched.app_id.is_empty());
         assert!(launched.tags.contains(&format!("session={}", created.id)));
-        assert!(played.client.create("nothing", Screen::default()).await.is_err());
+        assert!(scripted.client.create("nothing", Screen::default()).await.is_err());
         Ok(())
     });
 }
 
 #[test]
 fn a_boot_that_fails_tells_the_client_why() {
-    flow(async || {
-        let played = Played::start().await?;
-        let ams = &played.stack.ams;
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
+        let ams = &scripted.stack.ams;
         ams.set_faults(Faults { broken_boot_every: 1, lost_event_every: 1, ..Faults::default() });
-        let created = played.client.create(APP, Screen::default()).await?;
+        let created = scripted.client.create(APP, Screen::default()).await?;
         let why = eventually("failed", async || {
-            let session = played.client.get(&created.id).await?;
+            let session = scripted.client.get(&created.id).await?;
             Ok((session.status == "error").then_some(session.status_message))
         });
         assert!(why.await?.contains("the boot broke off"));
@@ -150,21 +151,23 @@ fn a_boot_that_fails_tells_the_client_why() {
 
 #[test]
 fn all_goes_on_when_a_mute_ams_speaks_again() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let ams = &played.stack.ams;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let ams = &scripted.stack.ams;
         let hung = ams.hung();
         ams.set_faults(Faults { hang_every: 1, ..Faults::default() });
         // Calls of the agent's own, and looks beside one another.
-        ams.wait_until_hung(hung + 4, PATIENCE).await?;
+        ams.wait_until_hung(hung + 4, STEP_TIMEOUT).await?;
         ams.set_faults(Faults::default());
         let back = Instant::now();
-        eventually("created", async || Ok(played.client.create(APP, Screen::default()).await.ok()))
-            .await?;
-        played.booted().await?;
+        eventually("created", async || {
+            Ok(scripted.client.create(APP, Screen::default()).await.ok())
+        })
+        .await?;
+        scripted.booted().await?;
         println!("a session {} ms after the return of AMS", back.elapsed().as_millis());
         let running = |all: &[Instance]| all.iter().any(|one| one.status == Status::Running);
-        let instances = played.stack.ams.wait_until(running, PATIENCE).await?;
+        let instances = scripted.stack.ams.wait_until(running, STEP_TIMEOUT).await?;
         assert_eq!(instances.len(), 1, "nothing is launched twice: {instances:?}");
         Ok(())
     });
@@ -172,7 +175,7 @@ fn all_goes_on_when_a_mute_ams_speaks_again() {
 
 #[test]
 fn the_public_go_client_finds_what_it_needs() {
-    flow(async || {
+    run_flow(async || {
         let dir = tempfile::tempdir()?;
         let program = dir.path().join("ams");
         let built = Command::new("go")
@@ -193,7 +196,7 @@ fn the_public_go_client_finds_what_it_needs() {
         let printed = simulator.stdout.take().context("its output")?;
         // Kept to the end: a program whose output nobody takes cannot go on.
         let mut lines = BufReader::new(printed).lines();
-        let first = tokio::time::timeout(PATIENCE, lines.next_line());
+        let first = tokio::time::timeout(STEP_TIMEOUT, lines.next_line());
         let url = first.await??.context("its address")?;
 
         let checked = tokio::process::Command::new(program)
@@ -204,7 +207,7 @@ fn the_public_go_client_finds_what_it_needs() {
             .arg(client.key)
             .kill_on_drop(true)
             .output();
-        let checked = tokio::time::timeout(2 * PATIENCE, checked).await??;
+        let checked = tokio::time::timeout(2 * STEP_TIMEOUT, checked).await??;
         print!("{}", said(&checked));
         ensure!(checked.status.success(), "the simulator is not as the Go client needs it");
         simulator.kill().await?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::Context;
-use support::{eventually, flow};
+use support::{eventually, run_flow};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -73,7 +73,7 @@ impl Up {
 
 #[test]
 fn the_smoke_run_drives_a_session_and_prints_its_time_line() {
-    flow(async || {
+    run_flow(async || {
         let run = Command::new(env!("CARGO_BIN_EXE_stream-dev"))
             .args(["up", "--smoke"])
             .kill_on_drop(true)
@@ -106,7 +106,7 @@ fn the_smoke_run_drives_a_session_and_prints_its_time_line() {
 
 #[test]
 fn asked_to_stop_it_leaves_nothing_behind() {
-    flow(async || {
+    run_flow(async || {
         let mut up = Up::start().await?;
         assert!(up.parts.len() >= 4 && up.alive() == up.parts, "{:?}", up.parts);
         up.signal("TERM")?;
@@ -120,7 +120,7 @@ fn asked_to_stop_it_leaves_nothing_behind() {
 
 #[test]
 fn killed_it_takes_its_parts_along() {
-    flow(async || {
+    run_flow(async || {
         let up = Up::start().await?;
         assert_eq!(up.alive(), up.parts);
         up.signal("KILL")?;

@@ -12,13 +12,13 @@ use anyhow::{Context, ensure};
 use futures_util::future::try_join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use stream_agent::dev::stack::Options;
+use stream_agent::dev::in_process::Options;
 use stream_pki::{Trust, client_config};
 use stream_protocol::{Presence, SessionDocument};
 use stream_supervisor::spawn_detached;
 use support::fleet::{Fleet, Unit};
 use support::socket::{self, Socket};
-use support::{APP, PATIENCE, eventually, flow, light_instances};
+use support::{APP, STEP_TIMEOUT, eventually, light_instances, run_flow};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -37,7 +37,7 @@ async fn fleet(agents: usize, gateways: usize) -> anyhow::Result<Fleet> {
 async fn operate(program: &str, words: &[&str], unit: &Unit) -> anyhow::Result<Output> {
     let mut command = Command::new(program);
     command.args(words).arg("--socket").arg(unit.socket()).kill_on_drop(true);
-    Ok(tokio::time::timeout(PATIENCE, command.output()).await??)
+    Ok(tokio::time::timeout(STEP_TIMEOUT, command.output()).await??)
 }
 
 /// Creates so many sessions and waits until their instances run.
@@ -72,7 +72,7 @@ async fn owners(fleet: &Fleet) -> anyhow::Result<BTreeMap<String, usize>> {
 
 #[test]
 fn an_agent_that_drains_hands_its_sessions_over_and_ends() {
-    flow(async || {
+    run_flow(async || {
         let mut fleet = fleet(3, 1).await?;
         let created = sessions(&fleet, 12).await?;
         let drained = &mut fleet.agents[0];
@@ -80,7 +80,7 @@ fn an_agent_that_drains_hands_its_sessions_over_and_ends() {
         ensure!(output.status.success(), "{output:?}");
         ensure!(String::from_utf8_lossy(&output.stderr).contains("the service has ended"));
         drained.ends_well().await?;
-        let gone = drained.site.agent.clone();
+        let gone = drained.nodes.agent.clone();
 
         let owners = owners(&fleet).await?;
         ensure!(!owners.contains_key(&gone), "{owners:?}");
@@ -91,14 +91,14 @@ fn an_agent_that_drains_hands_its_sessions_over_and_ends() {
         for created in &created {
             fleet.http.send(Method::DELETE, &path_of(created)?, None).await?.success()?;
         }
-        fleet.stack.ams.wait_until(|instances| instances.is_empty(), PATIENCE).await?;
+        fleet.stack.ams.wait_until(|instances| instances.is_empty(), STEP_TIMEOUT).await?;
         Ok(())
     });
 }
 
 #[test]
 fn a_drain_that_is_cancelled_has_the_agent_serve_as_before() {
-    flow(async || {
+    run_flow(async || {
         let fleet = fleet(1, 1).await?;
         let agent = &fleet.agents[0];
         // Somebody who could take over what this agent has, and never does.
@@ -122,7 +122,7 @@ fn a_drain_that_is_cancelled_has_the_agent_serve_as_before() {
         });
         ensure!(refused.await?.retry_after, "until when?");
         ensure!(operate(AGENT, &["drain", "--cancel"], agent).await?.status.success());
-        let waited = tokio::time::timeout(PATIENCE, waited).await???;
+        let waited = tokio::time::timeout(STEP_TIMEOUT, waited).await???;
         ensure!(waited.status.success(), "{waited:?}");
         ensure!(String::from_utf8_lossy(&waited.stderr).contains("cancelled"), "{waited:?}");
         let again = async || {
@@ -155,7 +155,7 @@ async fn bystander(fleet: &Fleet) -> anyhow::Result<Bystander> {
 
 #[test]
 fn an_agent_without_others_ends_at_once_and_finds_its_sessions_again() {
-    flow(async || {
+    run_flow(async || {
         let mut fleet = fleet(1, 1).await?;
         let created = sessions(&fleet, 3).await?;
         // What a service manager does; it kills who takes more than five seconds.
@@ -176,7 +176,7 @@ fn an_agent_without_others_ends_at_once_and_finds_its_sessions_again() {
 
 #[test]
 fn an_agent_that_dies_is_succeeded_within_twenty_seconds_and_nats_may_restart() {
-    flow(async || {
+    run_flow(async || {
         let mut fleet = fleet(2, 1).await?;
         sessions(&fleet, 10).await?;
         let before = owners(&fleet).await?;
@@ -196,7 +196,7 @@ fn an_agent_that_dies_is_succeeded_within_twenty_seconds_and_nats_may_restart() 
 
         fleet.agents[0].process.kill();
         let died = tokio::time::Instant::now();
-        let gone = fleet.agents[0].site.agent.clone();
+        let gone = fleet.agents[0].nodes.agent.clone();
         let adopted = async || Ok((!owners(&fleet).await?.contains_key(&gone)).then_some(()));
         eventually("all taken over", adopted).await?;
         println!("taken over {:?} after the death of their agent", died.elapsed());
@@ -206,19 +206,19 @@ fn an_agent_that_dies_is_succeeded_within_twenty_seconds_and_nats_may_restart() 
 
 #[test]
 fn who_is_connected_when_a_gateway_takes_no_more_connections_still_gets_an_answer() {
-    flow(async || {
+    run_flow(async || {
         let mut fleet = fleet(1, 1).await?;
-        let port = fleet.gateways[0].site.gateway_port;
+        let port = fleet.gateways[0].nodes.gateway_port;
         let connected = || TcpStream::connect((Ipv4Addr::LOCALHOST, port));
         stream_admin::Client::new(fleet.gateways[0].socket()).drain(Some(20)).await?;
-        let pin = fleet.stack.site.gateway_pin()?;
+        let pin = fleet.stack.nodes.gateway_pin()?;
         let mut late = socket::connect(&format!("127.0.0.1:{port}"), pin).await?;
         let refused = async {
             while connected().await.is_ok() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, refused).await?;
+        tokio::time::timeout(STEP_TIMEOUT, refused).await?;
         late.write_all(b"GET /1.0/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
         let mut answer = String::new();
         // Up to the end: the connection goes with the answer.
@@ -231,12 +231,12 @@ fn who_is_connected_when_a_gateway_takes_no_more_connections_still_gets_an_answe
 
 #[test]
 fn a_gateway_that_drains_sends_away_who_can_go_on_elsewhere_and_waits_for_the_others() {
-    flow(async || {
+    run_flow(async || {
         let mut fleet = fleet(1, 1).await?;
         let created = sessions(&fleet, 2).await?;
         let urls = created.iter().map(|one| one["url"].as_str().context("a url"));
         let urls: Vec<_> = urls.collect::<anyhow::Result<_>>()?;
-        let trust = Trust::Pins(vec![fleet.stack.site.gateway_pin()?]);
+        let trust = Trust::Pins(vec![fleet.stack.nodes.gateway_pin()?]);
         let tls = Arc::new(client_config(&trust, None)?);
         let mut page = Socket::open_as(&format!("{}&after=", urls[0]), &tls, None).await?;
         ensure!(page.next().await?["type"] == "resumed");
@@ -265,7 +265,7 @@ fn a_gateway_that_drains_sends_away_who_can_go_on_elsewhere_and_waits_for_the_ot
         ensure!(fleet.gateways[0].process.ended().is_none());
         plain.close().await?;
         fleet.gateways[0].ends_well().await?;
-        let waited = tokio::time::timeout(PATIENCE, waited).await???;
+        let waited = tokio::time::timeout(STEP_TIMEOUT, waited).await???;
         ensure!(waited.status.success(), "{waited:?}");
         Ok(())
     });

@@ -15,7 +15,7 @@ use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stream_agent::dev::keys::KeyStore;
-use stream_agent::dev::nats::{Door, Nats};
+use stream_agent::dev::nats::{ClientAuth, Nats};
 use stream_bridge::{
     Bridge, BridgeError, Config, ConnectionStatus, Entry, SignalConnection, SignalWriter,
 };
@@ -23,7 +23,7 @@ use stream_pki::{Trust, client_config};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, Posted, SessionId, Signal};
 use stream_supervisor::Supervisor;
-use support::{PATIENCE, eventually, flow};
+use support::{STEP_TIMEOUT, eventually, run_flow};
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 struct Record {
@@ -81,7 +81,7 @@ fn posted(n: usize, last: bool) -> Posted {
 
 #[test]
 fn a_token_that_is_replaced_counts_at_the_next_connect() {
-    flow(async || {
+    run_flow(async || {
         let dir = tempfile::tempdir()?;
         let mut nats = Nats::start(&dir.path().join("nats"), &KeyStore::shared()?)?;
         let unit = Unit::connected(nats.bridge()).await?;
@@ -99,11 +99,11 @@ fn a_token_that_is_replaced_counts_at_the_next_connect() {
 
 #[test]
 fn a_client_certificate_is_shown_where_it_is_asked_for() {
-    flow(async || {
+    run_flow(async || {
         let (dir, keys) = (tempfile::tempdir()?, KeyStore::shared()?);
         let client = keys.signed("nats-client")?;
-        let door = Door { clients: Some(client.authority), ..Door::default() };
-        let nats = Nats::start_with(&dir.path().join("nats"), &keys, &door)?;
+        let auth = ClientAuth { clients: Some(client.authority), ..ClientAuth::default() };
+        let nats = Nats::start_with(&dir.path().join("nats"), &keys, &auth)?;
         let (certificate, key) = (Some(client.pair.certificate), Some(client.pair.key));
         Unit::connected(Config { certificate, key, ..nats.bridge() }).await?.works().await?;
 
@@ -174,12 +174,16 @@ fn start_operated(
     system: &KeyPair,
 ) -> anyhow::Result<Nats> {
     let operated = operated(&KeyPair::new_operator(), account, system)?;
-    Nats::start_with(dir, keys, &Door { instead_of_token: Some(operated), ..Door::default() })
+    Nats::start_with(
+        dir,
+        keys,
+        &ClientAuth { instead_of_token: Some(operated), ..ClientAuth::default() },
+    )
 }
 
 #[test]
 fn credentials_are_an_alternative_to_the_token_and_replaced_ones_count() {
-    flow(async || {
+    run_flow(async || {
         let (dir, keys) = (tempfile::tempdir()?, KeyStore::shared()?);
         let (account, system) = (KeyPair::new_account(), KeyPair::new_account());
         let mut nats = start_operated(&dir.path().join("nats"), &keys, &account, &system)?;
@@ -248,7 +252,7 @@ impl Overseer {
 fn a_thread_has_a_connection_of_its_own_for_signals_and_loses_none_with_it() {
     const EACH: usize = 200;
     const CUTS: usize = 3;
-    flow(async || {
+    run_flow(async || {
         let (dir, keys) = (tempfile::tempdir()?, KeyStore::shared()?);
         let (account, system) = (KeyPair::new_account(), KeyPair::new_account());
         let nats = start_operated(&dir.path().join("nats"), &keys, &account, &system)?;
@@ -350,7 +354,7 @@ fn the_end_does_not_wait_for_a_server_that_hangs_or_has_gone() {
 /// Runs a flow that returns something.
 fn flow_for<T>(test: impl AsyncFnOnce() -> anyhow::Result<T>) -> T {
     let mut result = None;
-    flow(async || {
+    run_flow(async || {
         result = Some(test().await?);
         Ok(())
     });
@@ -462,7 +466,7 @@ async fn passing<T>(mut ask: impl AsyncFnMut() -> Result<T, BridgeError>) -> any
             }
         }
     };
-    tokio::time::timeout(PATIENCE * 2, repeat).await.context("never answered")?
+    tokio::time::timeout(STEP_TIMEOUT * 2, repeat).await.context("never answered")?
 }
 
 /// Reads to the last signal of a load.
@@ -470,7 +474,7 @@ async fn read(unit: &Unit, session: &SessionId) -> anyhow::Result<Vec<Cursor>> {
     let mut reader = unit.bridge.signal_reader(session, Direction::ToClient, None, 0);
     let mut cursors = Vec::new();
     loop {
-        match tokio::time::timeout(PATIENCE * 2, reader.next()).await.context("a silent log")? {
+        match tokio::time::timeout(STEP_TIMEOUT * 2, reader.next()).await.context("a silent log")? {
             Ok(page) => {
                 for signal in page.signals {
                     cursors.push(signal.cursor);
@@ -489,7 +493,7 @@ async fn read(unit: &Unit, session: &SessionId) -> anyhow::Result<Vec<Cursor>> {
 
 #[test]
 fn one_of_three_servers_is_killed_under_load_and_nothing_is_lost() {
-    flow(async || {
+    run_flow(async || {
         let mut three = Three::start().await?;
         for leads in [false, true] {
             let leader = three.leader().await?;
@@ -535,7 +539,7 @@ fn one_of_three_servers_is_killed_under_load_and_nothing_is_lost() {
 
 #[test]
 fn what_is_acknowledged_is_read_at_once_whichever_server_answers() {
-    flow(async || {
+    run_flow(async || {
         let three = Three::start().await?;
         three.leader().await?;
         let (writer, reader) = (&three.writer.bridge, &three.reader.bridge);
@@ -566,7 +570,7 @@ fn what_is_acknowledged_is_read_at_once_whichever_server_answers() {
 
 #[test]
 fn a_server_that_retires_is_left_at_once_for_another() {
-    flow(async || {
+    run_flow(async || {
         let three = Three::start().await?;
         three.leader().await?;
         let status = three.writer.until("connected", |status| status.connected).await?;

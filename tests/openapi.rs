@@ -13,7 +13,7 @@ use stream_protocol::{SessionId, TokenKind};
 use stream_tokens::{Mint, Tokens};
 use support::openapi::{DOCUMENT, document, operations};
 use support::socket::Socket;
-use support::{APP, Answer, Http, Instance, Played, flow};
+use support::{APP, Answer, Http, Instance, ScriptedStack, run_flow};
 use tokio::io::AsyncWriteExt;
 
 const SESSIONS: &str = "/1.0/sessions";
@@ -21,7 +21,7 @@ const SESSION: &str = "/1.0/sessions/{id}";
 const SIGNALS: &str = "/1.0/sessions/{id}/signals";
 
 /// A service, its document, and all that was asked and answered.
-struct Witness {
+struct ApiRecorder {
     document: Value,
     http: Http,
     /// Stands for `{id}`.
@@ -29,7 +29,7 @@ struct Witness {
     exchanges: Vec<Value>,
 }
 
-impl Witness {
+impl ApiRecorder {
     async fn of(http: Http) -> anyhow::Result<Self> {
         let document = document(&http).await?;
         Ok(Self { document, http, session: String::new(), exchanges: Vec::new() })
@@ -99,7 +99,7 @@ async fn validate(document: &Value, exchanges: &[Value]) -> anyhow::Result<Strin
     let text = json!({ "document": document, "exchanges": exchanges }).to_string();
     stdin.write_all(text.as_bytes()).await?;
     drop(stdin);
-    let output = tokio::time::timeout(support::PATIENCE, node.wait_with_output()).await??;
+    let output = tokio::time::timeout(support::STEP_TIMEOUT, node.wait_with_output()).await??;
     let wrong = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     anyhow::ensure!(output.status.success() == wrong.is_empty(), "the check itself failed");
     Ok(wrong)
@@ -113,15 +113,15 @@ async fn token(tokens: &Tokens, kind: TokenKind) -> anyhow::Result<String> {
 
 /// Asks the agent for everything it has, in the life of one session.
 async fn see_agent(
-    agent: &mut Witness,
-    gateway: &mut Witness,
+    agent: &mut ApiRecorder,
+    gateway: &mut ApiRecorder,
     instance: &Instance,
-    played: &mut Played,
+    scripted: &mut ScriptedStack,
 ) -> anyhow::Result<()> {
     for path in ["/1.0", DOCUMENT, "/1.0/health/live", "/1.0/health/ready"] {
         agent.get(path, "").await?;
     }
-    let monitor = token(&played.stack.agent.tokens, TokenKind::Monitor).await?;
+    let monitor = token(&scripted.stack.agent.tokens, TokenKind::Monitor).await?;
     let own = agent.change_token(Some(&monitor));
     agent.get("/metrics", "").await?;
     agent.get("/1.0/status", "").await?;
@@ -140,14 +140,14 @@ async fn see_agent(
     for path in ["/1.0/sessions/{id}/sockets/slave", "/1.0/session/{id}/sockets/slave"] {
         let prefix = path.split("{id}").next().context("a prefix")?;
         let url = joined["url"].as_str().context("a url")?.replace("/1.0/sessions/", prefix);
-        let mut socket = Socket::open_url(&url, &played.stack).await?;
+        let mut socket = Socket::open_url(&url, &scripted.stack).await?;
         socket.send(&json!({"type": "offer"})).await?;
         socket.close().await?;
         gateway.keep("GET", path, None, 101, Value::Null);
     }
 
     for which in ["control", "master"] {
-        let socket = Socket::open_instance(instance, which, &played.stack).await?;
+        let socket = Socket::open_instance(instance, which, &scripted.stack).await?;
         socket.close().await?;
         agent.keep("GET", &format!("{SESSION}/sockets/{which}"), None, 101, Value::Null);
     }
@@ -176,7 +176,7 @@ async fn see_agent(
 }
 
 /// Asks the gateway for everything that it has beside the life of a session.
-async fn see_gateway(gateway: &mut Witness) -> anyhow::Result<()> {
+async fn see_gateway(gateway: &mut ApiRecorder) -> anyhow::Result<()> {
     for path in ["/metrics", DOCUMENT, "/1.0/applications", "/1.0/regions", "/1.0/status", SESSION]
     {
         gateway.get(path, "").await?;
@@ -205,7 +205,7 @@ async fn see_gateway(gateway: &mut Witness) -> anyhow::Result<()> {
 }
 
 /// Asks the gateway for everything in the life of one share.
-async fn see_shares(gateway: &mut Witness) -> anyhow::Result<()> {
+async fn see_shares(gateway: &mut ApiRecorder) -> anyhow::Result<()> {
     let share = format!("{SESSION}/share");
     let wanted = json!({"type": "view", "description": "for Ada", "expiry_min": 5});
     let made = gateway.ask(Method::POST, &share, "", Some(wanted)).await?.success()?;
@@ -232,27 +232,28 @@ async fn see_shares(gateway: &mut Witness) -> anyhow::Result<()> {
 
 #[test]
 fn both_documents_are_valid_and_describe_what_is_served() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let site = &played.stack.site;
-        let http = Http::new(&site.gateway_url(), Some(&played.stack.token), site.gateway_pin()?)?;
-        let mut gateway = Witness::of(http).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let nodes = &scripted.stack.nodes;
+        let http =
+            Http::new(&nodes.gateway_url(), Some(&scripted.stack.token), nodes.gateway_pin()?)?;
+        let mut gateway = ApiRecorder::of(http).await?;
         let wanted = json!({
             "app": APP, "app_version": null, "region": "", "screen": {"width": 720, "height": 1280},
             "joinable": true, "idle_time_min": 5, "ephemeral": true, "extra_data": {"user": 7},
         });
         let created = gateway.ask(Method::POST, SESSIONS, "", Some(wanted)).await?.success()?;
         let session = created["id"].as_str().context("an id")?.to_owned();
-        let instance = played.booted().await?;
-        let mut agent = Witness::of(instance.http.clone()).await?;
+        let instance = scripted.booted().await?;
+        let mut agent = ApiRecorder::of(instance.http.clone()).await?;
         agent.session.clone_from(&session);
         gateway.session = session;
 
-        see_agent(&mut agent, &mut gateway, &instance, &mut played).await?;
+        see_agent(&mut agent, &mut gateway, &instance, &mut scripted).await?;
         see_gateway(&mut gateway).await?;
         see_shares(&mut gateway).await?;
 
-        let ams = token(&played.stack.agent.tokens, TokenKind::Ams).await?;
+        let ams = token(&scripted.stack.agent.tokens, TokenKind::Ams).await?;
         agent.change_token(Some(&ams));
         let launched = json!({"instance_id": "bvpg7vbmend4td6moir0", "app": APP});
         agent.ask(Method::POST, SESSIONS, "", Some(launched)).await?.success()?;
@@ -267,7 +268,7 @@ fn both_documents_are_valid_and_describe_what_is_served() {
 
 #[test]
 fn the_check_sees_what_is_wrong() {
-    flow(async || {
+    run_flow(async || {
         let described = |schema: Value| {
             let answer = json!({"description": "", "content": {"application/json": {
                 "schema": schema,

@@ -9,13 +9,13 @@ use std::process::Output;
 use anyhow::Context;
 use reqwest::Method;
 use serde_json::Value;
-use stream_agent::dev::stack::{Options, Stack, client_config};
+use stream_agent::dev::in_process::{Options, Stack, client_config};
 use stream_pki::Fingerprint;
 use stream_protocol::TokenKind;
 use stream_simulators::client::Gateway;
 use stream_tokens::Mint;
 use support::socket::Socket;
-use support::{Http, PATIENCE, Played, eventually, flow, light_instances};
+use support::{Http, STEP_TIMEOUT, ScriptedStack, eventually, light_instances, run_flow};
 use tokio::process::Command;
 
 const AGENT: &str = env!("CARGO_BIN_EXE_stream-agent");
@@ -25,7 +25,7 @@ const GATEWAY: &str = env!("CARGO_BIN_EXE_stream-gateway");
 async fn operate(program: &str, words: &[&str], socket: &Path) -> anyhow::Result<Output> {
     let mut command = Command::new(program);
     command.args(words).arg("--socket").arg(socket).kill_on_drop(true);
-    Ok(tokio::time::timeout(PATIENCE, command.output()).await??)
+    Ok(tokio::time::timeout(STEP_TIMEOUT, command.output()).await??)
 }
 
 /// What a program that succeeds prints.
@@ -48,11 +48,11 @@ fn light(faults: bool) -> Options {
 
 #[test]
 fn status_shows_every_actor_of_both_services() {
-    flow(async || {
+    run_flow(async || {
         let stack = Stack::start(light(false)).await?;
         let services = [
-            (AGENT, stack.site.agent_socket(), &stack.agent.supervisor, "agent.toml"),
-            (GATEWAY, stack.site.admin_socket(), &stack.gateway.supervisor, "gateway.toml"),
+            (AGENT, stack.nodes.agent_socket(), &stack.agent.supervisor, "agent.toml"),
+            (GATEWAY, stack.nodes.admin_socket(), &stack.gateway.supervisor, "gateway.toml"),
         ];
         for (program, socket, supervisor, config) in services {
             let names: Vec<_> = supervisor.status().iter().map(|actor| actor.name).collect();
@@ -73,7 +73,7 @@ fn status_shows_every_actor_of_both_services() {
             assert_eq!(told, names);
 
             // The configuration names the socket as well.
-            let config = stack.site.dir.join(config);
+            let config = stack.nodes.dir.join(config);
             let words = ["status".as_ref(), "--config".as_ref(), config.as_os_str()];
             let output = Command::new(program).args(words).output().await?;
             assert!(output.status.success(), "{output:?}");
@@ -85,11 +85,11 @@ fn status_shows_every_actor_of_both_services() {
 
 #[test]
 fn a_session_is_explained_with_the_agent_that_was_chosen_and_what_happened() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
         instance.report("running").await?.success()?;
-        let socket = played.stack.site.admin_socket();
+        let socket = scripted.stack.nodes.admin_socket();
         let told = printed(GATEWAY, &["session", "explain", &created.id], &socket).await?;
         for fact in [
             "status      active: the instance is running",
@@ -106,22 +106,22 @@ fn a_session_is_explained_with_the_agent_that_was_chosen_and_what_happened() {
         let nobody = "0".repeat(20);
         let sentence = refused(GATEWAY, &["session", "explain", &nobody], &socket).await?;
         assert!(sentence.contains("not found"), "{sentence}");
-        played.stack.stop().await;
+        scripted.stack.stop().await;
         Ok(())
     });
 }
 
 #[test]
 fn an_actor_fails_on_request_only_where_the_configuration_allows_it() {
-    flow(async || {
+    run_flow(async || {
         let stack = Stack::start(light(false)).await?;
-        let sentence = refused(AGENT, &["crash", "turn"], &stack.site.agent_socket()).await?;
+        let sentence = refused(AGENT, &["crash", "turn"], &stack.nodes.agent_socket()).await?;
         assert!(sentence.contains("yes_for_test_purposes_only"), "{sentence}");
         assert_eq!(restarts(&stack, "turn"), 0);
         stack.stop().await;
 
         let stack = Stack::start(light(true)).await?;
-        let socket = stack.site.agent_socket();
+        let socket = stack.nodes.agent_socket();
         printed(AGENT, &["crash", "turn", "--panic", "--times", "2"], &socket).await?;
         eventually("restarted twice", async || Ok((restarts(&stack, "turn") == 2).then_some(())))
             .await?;
@@ -157,13 +157,13 @@ fn restarts(stack: &Stack, actor: &str) -> u64 {
 
 #[test]
 fn the_token_of_a_deleted_account_is_refused_at_once() {
-    flow(async || {
+    run_flow(async || {
         let stack = Stack::start(light(false)).await?;
-        let socket = stack.site.admin_socket();
+        let socket = stack.nodes.admin_socket();
         let create = ["account", "create", "anna@example.org", "--expiration", "2"];
         let token = printed(GATEWAY, &create, &socket).await?;
         let http =
-            Http::new(&stack.site.gateway_url(), Some(token.trim()), stack.site.gateway_pin()?)?;
+            Http::new(&stack.nodes.gateway_url(), Some(token.trim()), stack.nodes.gateway_pin()?)?;
         assert_eq!(http.get("/1.0/sessions").await?.status, 200);
         let sentence = refused(GATEWAY, &create, &socket).await?;
         assert!(sentence.contains("exists already"), "{sentence}");
@@ -173,7 +173,7 @@ fn the_token_of_a_deleted_account_is_refused_at_once() {
         assert_eq!(names, ["anna@example.org", "test"], "{list}");
         assert!(!list.contains(token.trim()), "a token is shown once");
 
-        let anna = Gateway::new(&client_config(&stack.site, token.trim())?)?;
+        let anna = Gateway::new(&client_config(&stack.nodes, token.trim())?)?;
         let created = anna.create(support::APP, Default::default()).await?;
         let mut open = Socket::open(&created, &stack).await?;
 
@@ -194,18 +194,18 @@ fn the_token_of_a_deleted_account_is_refused_at_once() {
 
 #[test]
 fn an_operator_sees_sessions_and_ends_them() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
         assert_eq!(instance.report("running").await?.status, 200);
-        let socket = played.stack.site.admin_socket();
+        let socket = scripted.stack.nodes.admin_socket();
         let list = printed(GATEWAY, &["session", "list"], &socket).await?;
         let cells: Vec<_> = list.split_whitespace().take(4).collect();
         assert_eq!(cells, [created.id.as_str(), "active", support::APP, "dev"], "{list}");
 
         let end = printed(GATEWAY, &["session", "delete", &created.id], &socket).await?;
         assert_eq!(end.trim(), "terminating");
-        played.stack.ams.wait_until(|instances| instances.is_empty(), PATIENCE).await?;
+        scripted.stack.ams.wait_until(|instances| instances.is_empty(), STEP_TIMEOUT).await?;
         eventually("terminated", async || {
             let list = printed(GATEWAY, &["session", "list"], &socket).await?;
             Ok(list.contains("terminated").then_some(()))
@@ -214,21 +214,21 @@ fn an_operator_sees_sessions_and_ends_them() {
         let unknown = "0".repeat(20);
         let sentence = refused(GATEWAY, &["session", "delete", &unknown], &socket).await?;
         assert!(sentence.contains("not found"), "{sentence}");
-        played.stack.stop().await;
+        scripted.stack.stop().await;
         Ok(())
     });
 }
 
 #[test]
 fn a_scrape_tells_how_the_services_are_and_names_no_session() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
         assert_eq!(instance.report("running").await?.status, 200);
-        let stack = &played.stack;
-        let gateway = (stack.site.gateway_url(), stack.site.gateway_pin()?);
-        let agent = (stack.site.agent_url(), stack.site.agent_pin()?);
-        assert_eq!(played.client.get(&created.id).await?.status, "active");
+        let stack = &scripted.stack;
+        let gateway = (stack.nodes.gateway_url(), stack.nodes.gateway_pin()?);
+        let agent = (stack.nodes.agent_url(), stack.nodes.agent_pin()?);
+        assert_eq!(scripted.client.get(&created.id).await?.status, "active");
 
         let text = scrape(&gateway, &stack.token).await?;
         assert!(!text.contains(&created.id), "{text}");
@@ -281,7 +281,7 @@ fn a_scrape_tells_how_the_services_are_and_names_no_session() {
             assert_eq!(Http::new(&url, None, pin)?.get("/metrics").await?.status, 401);
         }
         assert_eq!(instance.http.send(Method::GET, "/metrics", None).await?.status, 403);
-        played.stack.stop().await;
+        scripted.stack.stop().await;
         Ok(())
     });
 }
@@ -302,16 +302,16 @@ const KNOCK: &str = r#"use IO::Socket::UNIX;
 
 #[test]
 fn a_stranger_is_turned_away_even_where_the_directory_lets_one_in() {
-    flow(async || {
+    run_flow(async || {
         let stack = Stack::start(light(false)).await?;
-        let socket = stack.site.agent_socket();
+        let socket = stack.nodes.agent_socket();
         let knock = async |user: Option<u32>| {
             let mut perl = Command::new("perl");
             perl.args(["-e", KNOCK]).arg(&socket).kill_on_drop(true);
             if let Some(user) = user {
                 perl.uid(user).gid(user);
             }
-            anyhow::Ok(tokio::time::timeout(PATIENCE, perl.output()).await??)
+            anyhow::Ok(tokio::time::timeout(STEP_TIMEOUT, perl.output()).await??)
         };
         let own = knock(None).await?;
         assert!(String::from_utf8_lossy(&own.stdout).contains("\"actors\""), "{own:?}");

@@ -2,10 +2,10 @@
 
 mod support;
 
-use stream_agent::dev::stack::{Options, Stack};
+use stream_agent::dev::in_process::{Options, Stack};
 use stream_protocol::Screen;
 use stream_simulators::client::Viewer;
-use support::{APP, PATIENCE, eventually, flow};
+use support::{APP, STEP_TIMEOUT, eventually, run_flow};
 
 /// In the order they start.
 const ACTORS: [&str; 9] =
@@ -13,7 +13,7 @@ const ACTORS: [&str; 9] =
 
 #[test]
 fn the_agent_is_made_of_these_actors() {
-    flow(async || {
+    run_flow(async || {
         let stack = Stack::start(Options::default()).await?;
         let names: Vec<_> =
             stack.agent.supervisor.status().iter().map(|actor| actor.name).collect();
@@ -24,7 +24,7 @@ fn the_agent_is_made_of_these_actors() {
 
 #[test]
 fn a_session_completes_whichever_actor_fails_during_its_start_and_its_stream() {
-    flow(async || {
+    run_flow(async || {
         let stack = Stack::start(Options::default()).await?;
         for actor in ACTORS {
             survives(&stack, actor).await.map_err(|error| error.context(actor))?;
@@ -39,13 +39,13 @@ async fn survives(stack: &Stack, actor: &'static str) -> anyhow::Result<()> {
     let created = client.create(APP, Screen::default()).await?;
     // The instance boots, attaches and negotiates while the actor is rebuilt.
     assert!(stack.agent.supervisor.crash(actor));
-    let viewer = Viewer::connect(&created, vec![stack.site.gateway_pin()?]).await?;
-    viewer.wait_frames(10, PATIENCE).await?;
+    let viewer = Viewer::connect(&created, vec![stack.nodes.gateway_pin()?]).await?;
+    viewer.wait_frames(10, STEP_TIMEOUT).await?;
     assert!(stack.agent.supervisor.crash(actor));
     let seen = viewer.frames();
-    viewer.wait_frames(seen + 10, PATIENCE).await?;
-    viewer.tap(200.0, 100.0, PATIENCE).await?;
-    viewer.wait_mark(200, 100, PATIENCE).await?;
+    viewer.wait_frames(seen + 10, STEP_TIMEOUT).await?;
+    viewer.tap(200.0, 100.0, STEP_TIMEOUT).await?;
+    viewer.wait_mark(200, 100, STEP_TIMEOUT).await?;
     viewer.disconnect().await;
 
     let delete = async || match client.delete(&created.id).await {
@@ -55,7 +55,7 @@ async fn survives(stack: &Stack, actor: &'static str) -> anyhow::Result<()> {
         Err(error) => Err(error.into()),
     };
     eventually("deleted", delete).await?;
-    stack.ams.wait_until(|instances| instances.is_empty(), PATIENCE).await?;
+    stack.ams.wait_until(|instances| instances.is_empty(), STEP_TIMEOUT).await?;
 
     for (name, (before, after)) in ACTORS.into_iter().zip(before.into_iter().zip(restarts(stack))) {
         let expected = if name == actor { 2 } else { 0 };

@@ -10,11 +10,11 @@ use anyhow::Context;
 use log::{Log, Metadata, Record};
 use reqwest::Method;
 use serde_json::json;
+use stream_agent::dev::in_process::{Options, Stack};
 use stream_agent::dev::ports;
-use stream_agent::dev::stack::{Options, Stack};
 use stream_agent::program::FINEST;
 use support::socket::Socket;
-use support::{Http, PATIENCE, Played, eventually, flow};
+use support::{Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -55,17 +55,18 @@ const MARK: &str = "YW5ib3gtc3RyZW";
 /// Drives a session through everything that has to do with tokens; returns them, the passwords
 /// beside them, and what both services have answered to strangers and to Prometheus.
 async fn drive() -> anyhow::Result<(Vec<String>, String)> {
-    let mut played = Played::start().await?;
-    let (created, instance) = played.create().await?;
+    let mut scripted = ScriptedStack::start().await?;
+    let (created, instance) = scripted.create().await?;
     instance.report("running").await?.success()?;
-    let site = &played.stack.site;
-    let account = played.stack.token.clone();
-    let gateway = Http::new(&site.gateway_url(), Some(&account), site.gateway_pin()?)?;
+    let nodes = &scripted.stack.nodes;
+    let account = scripted.stack.token.clone();
+    let gateway = Http::new(&nodes.gateway_url(), Some(&account), nodes.gateway_pin()?)?;
     let token_in = |url: &str| Some(url.split_once("token=")?.1.to_owned());
     let mut secrets = vec![account.clone(), instance.userdata.token.clone()];
     let mut told = String::new();
 
-    let mut socket = Socket::open_url(&format!("{}&tickets=1", created.url), &played.stack).await?;
+    let mut socket =
+        Socket::open_url(&format!("{}&tickets=1", created.url), &scripted.stack).await?;
     secrets.push(token_in(&created.url).context("a token")?);
     let ticket = socket.next().await?;
     secrets.push(ticket["token"].as_str().context("a ticket")?.to_owned());
@@ -83,7 +84,7 @@ async fn drive() -> anyhow::Result<(Vec<String>, String)> {
     let joined = gateway.with(None).get(&connect).await?.success()?;
     let url = joined["url"].as_str().context("a socket")?;
     secrets.push(token_in(url).context("a token")?);
-    drop(Socket::open_url(url, &played.stack).await?);
+    drop(Socket::open_url(url, &scripted.stack).await?);
 
     // What is wrong is told to whoever asks: never with what they have sent.
     let spoilt = format!("{}AA", &account[..account.len() - 2]);
@@ -101,7 +102,7 @@ async fn drive() -> anyhow::Result<(Vec<String>, String)> {
     }
     told.push_str(&gateway.get("/metrics").await?.body.to_string());
     told.push_str(
-        &played
+        &scripted
             .stack
             .gateway
             .supervisor
@@ -111,21 +112,21 @@ async fn drive() -> anyhow::Result<(Vec<String>, String)> {
             .collect::<String>(),
     );
 
-    for file in [site.gateway_dir(), site.agent_dir()] {
+    for file in [nodes.gateway_dir(), nodes.agent_dir()] {
         for name in ["sealing.key", "root.key"] {
             secrets.push(std::fs::read_to_string(file.join(name))?.trim().to_owned());
         }
     }
-    secrets.push(std::fs::read_to_string(played.stack.nats.token())?.trim().to_owned());
-    played.stack.agent.tokens.rotate(std::time::Duration::ZERO).await?;
-    played.client.delete(&created.id).await?;
+    secrets.push(std::fs::read_to_string(scripted.stack.nats.token())?.trim().to_owned());
+    scripted.stack.agent.tokens.rotate(std::time::Duration::ZERO).await?;
+    scripted.client.delete(&created.id).await?;
     eventually("over", async || {
-        Ok((played.client.get(&created.id).await?.status == "terminated").then_some(()))
+        Ok((scripted.client.get(&created.id).await?.status == "terminated").then_some(()))
     })
     .await?;
     told.push_str(&format!("{:?}\n", instance.http.get(&instance.path("")).await?));
-    played.stack.restart_agent().await?;
-    played.stack.stop().await;
+    scripted.stack.restart_agent().await?;
+    scripted.stack.stop().await;
     Ok((secrets, told))
 }
 
@@ -151,13 +152,13 @@ fn no_secret_is_in_the_finest_log_nor_in_a_metric_or_an_error() {
 
 /// A gateway like that of a stack, as a process of its own that is to log all it can.
 fn talkative(stack: &Stack, dir: &Path) -> anyhow::Result<Child> {
-    let (site, socket) = (&stack.site, dir.join("run/admin.socket"));
-    let text = std::fs::read_to_string(site.dir.join("gateway.toml"))?
+    let (nodes, socket) = (&stack.nodes, dir.join("run/admin.socket"));
+    let text = std::fs::read_to_string(nodes.dir.join("gateway.toml"))?
         .replace(
-            &format!("listen = \"127.0.0.1:{}\"", site.gateway_port),
+            &format!("listen = \"127.0.0.1:{}\"", nodes.gateway_port),
             &format!("listen = \"127.0.0.1:{}\"", ports::free()),
         )
-        .replace(&site.admin_socket().display().to_string(), &socket.display().to_string());
+        .replace(&nodes.admin_socket().display().to_string(), &socket.display().to_string());
     let config = dir.join("gateway.toml");
     std::fs::write(&config, text)?;
     let mut program = Command::new(env!("CARGO_BIN_EXE_stream-gateway"));
@@ -167,7 +168,7 @@ fn talkative(stack: &Stack, dir: &Path) -> anyhow::Result<Child> {
 
 #[test]
 fn a_service_logs_no_finer_than_that_whatever_it_is_told() {
-    flow(async || {
+    run_flow(async || {
         let stack = Stack::start(Options::default()).await?;
         let dir = tempfile::tempdir()?;
         let mut gateway = talkative(&stack, dir.path())?;
@@ -183,7 +184,7 @@ fn a_service_logs_no_finer_than_that_whatever_it_is_told() {
             }
             anyhow::bail!("it ended")
         };
-        tokio::time::timeout(PATIENCE, connected).await??;
+        tokio::time::timeout(STEP_TIMEOUT, connected).await??;
         assert!(debug, "it was told to say more");
         Ok(())
     });

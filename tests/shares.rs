@@ -8,16 +8,16 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use reqwest::Method;
 use serde_json::{Value, json};
-use stream_agent::dev::stack::Stack;
+use stream_agent::dev::in_process::Stack;
 use stream_macaroon::Macaroon;
 use stream_simulators::client::Created;
 use support::socket::Socket;
-use support::{Answer, Http, Instance, PATIENCE, Played, eventually, flow};
+use support::{Answer, Http, Instance, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
 use tokio::process::Command;
 
 /// A session that runs, and the gateway as its account sees it.
 struct Running {
-    played: Played,
+    scripted: ScriptedStack,
     session: Created,
     instance: Instance,
     http: Http,
@@ -25,16 +25,17 @@ struct Running {
 
 impl Running {
     async fn start() -> anyhow::Result<Self> {
-        let mut played = Played::start().await?;
-        let (session, instance) = played.create().await?;
+        let mut scripted = ScriptedStack::start().await?;
+        let (session, instance) = scripted.create().await?;
         instance.report("running").await?.success()?;
-        let site = &played.stack.site;
-        let http = Http::new(&site.gateway_url(), Some(&played.stack.token), site.gateway_pin()?)?;
-        Ok(Self { played, session, instance, http })
+        let nodes = &scripted.stack.nodes;
+        let http =
+            Http::new(&nodes.gateway_url(), Some(&scripted.stack.token), nodes.gateway_pin()?)?;
+        Ok(Self { scripted, session, instance, http })
     }
 
     fn stack(&self) -> &Stack {
-        &self.played.stack
+        &self.scripted.stack
     }
 
     /// A path below the session.
@@ -51,7 +52,7 @@ impl Running {
         let share = self.share(body).await?.success()?;
         let url = share["url"].as_str().context("a link")?;
         let (page, token) = url.split_once("&share=").context("a token")?;
-        let expected = format!("{}/#session={}", self.stack().site.gateway_url(), self.session.id);
+        let expected = format!("{}/#session={}", self.stack().nodes.gateway_url(), self.session.id);
         assert_eq!(page, expected, "what the page opens");
         let token = token.to_owned();
         Ok((share, token))
@@ -95,9 +96,9 @@ async fn told(socket: &mut Socket) -> anyhow::Result<String> {
 
 #[test]
 fn a_link_joins_its_session_in_its_role_and_opens_nothing_else() {
-    flow(async || {
+    run_flow(async || {
         let mut running = Running::start().await?;
-        let (other, _neighbour) = running.played.create().await?;
+        let (other, _neighbour) = running.scripted.create().await?;
         let body = json!({ "type": "view", "description": "for Ada" });
         let (share, token) = running.shared(body).await?;
         assert_eq!(
@@ -135,7 +136,7 @@ fn a_link_joins_its_session_in_its_role_and_opens_nothing_else() {
 
 #[test]
 fn a_client_that_is_no_page_connects_with_the_token_in_the_address() {
-    flow(async || {
+    run_flow(async || {
         let running = Running::start().await?;
         let (_, token) = running.shared(json!({ "type": "control" })).await?;
         let connected = running.connect(&format!("type=control&token={token}")).await?.success()?;
@@ -167,7 +168,7 @@ fn a_client_that_is_no_page_connects_with_the_token_in_the_address() {
 
 #[test]
 fn what_cannot_be_shared_is_refused() {
-    flow(async || {
+    run_flow(async || {
         let running = Running::start().await?;
         let late = now() + 31 * 24 * 3600;
         for body in [
@@ -203,7 +204,7 @@ fn what_cannot_be_shared_is_refused() {
 
 #[test]
 fn a_deleted_share_opens_nothing_and_what_it_opened_is_closed_at_once() {
-    flow(async || {
+    run_flow(async || {
         let running = Running::start().await?;
         let (kept, good) = running.shared(json!({ "type": "view" })).await?;
         let (share, bad) = running.shared(json!({ "type": "view" })).await?;
@@ -237,7 +238,7 @@ fn a_deleted_share_opens_nothing_and_what_it_opened_is_closed_at_once() {
 
 #[test]
 fn a_share_ends_when_it_says_with_its_sockets_and_its_link_outlives_a_change() {
-    flow(async || {
+    run_flow(async || {
         let running = Running::start().await?;
         let (_, short) = running.shared(json!({ "type": "view", "expiry_at": now() + 8 })).await?;
         let (share, long) = running.shared(json!({ "type": "view" })).await?;
@@ -266,12 +267,12 @@ fn a_share_ends_when_it_says_with_its_sockets_and_its_link_outlives_a_change() {
 
 #[test]
 fn the_end_of_a_session_is_that_of_its_shares() {
-    flow(async || {
+    run_flow(async || {
         let running = Running::start().await?;
         let (share, token) = running.shared(json!({ "type": "control" })).await?;
-        running.played.client.delete(&running.session.id).await?;
+        running.scripted.client.delete(&running.session.id).await?;
         eventually("over", async || {
-            let status = running.played.client.get(&running.session.id).await?.status;
+            let status = running.scripted.client.get(&running.session.id).await?.status;
             Ok((status == "terminated").then_some(()))
         })
         .await?;
@@ -287,7 +288,7 @@ fn the_end_of_a_session_is_that_of_its_shares() {
 
 #[test]
 fn a_narrowed_token_joins_in_its_role_and_gives_no_more_away_than_it_has() {
-    flow(async || {
+    run_flow(async || {
         let running = Running::start().await?;
         let account = &running.stack().token;
         let (control, _) = running.shared(json!({ "type": "control" })).await?;
@@ -324,16 +325,16 @@ fn a_narrowed_token_joins_in_its_role_and_gives_no_more_away_than_it_has() {
 async fn operate(words: &[&str], socket: &Path) -> anyhow::Result<String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stream-gateway"));
     command.arg("share").args(words).arg("--socket").arg(socket).kill_on_drop(true);
-    let output = tokio::time::timeout(PATIENCE, command.output()).await??;
+    let output = tokio::time::timeout(STEP_TIMEOUT, command.output()).await??;
     anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }
 
 #[test]
 fn operators_make_list_change_and_delete_shares() {
-    flow(async || {
+    run_flow(async || {
         let running = Running::start().await?;
-        let (socket, session) = (running.stack().site.admin_socket(), &running.session.id);
+        let (socket, session) = (running.stack().nodes.admin_socket(), &running.session.id);
         let made = ["create", session, "--type=view", "--description=for Ada", "--expiry=30m"];
         let link = operate(&made, &socket).await?;
         let (_, token) = link.trim().split_once("&share=").context("a token")?;

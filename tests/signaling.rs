@@ -7,14 +7,14 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::socket::Socket;
-use support::{Played, flow};
+use support::{ScriptedStack, run_flow};
 
 #[test]
 fn signals_travel_both_ways_in_order() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
-        let mut socket = Socket::open(&created, &played.stack).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        let mut socket = Socket::open(&created, &scripted.stack).await?;
 
         for n in 0..20 {
             socket.send(&json!({ "type": "candidate", "n": n })).await?;
@@ -43,10 +43,10 @@ fn signals_travel_both_ways_in_order() {
 
 #[test]
 fn signals_wait_for_an_instance_that_still_boots() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
-        let mut socket = Socket::open(&created, &played.stack).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        let mut socket = Socket::open(&created, &scripted.stack).await?;
         socket.send(&json!({ "type": "discover" })).await?;
         socket.close().await?;
         instance.report("running").await?;
@@ -58,16 +58,16 @@ fn signals_wait_for_an_instance_that_still_boots() {
 
 #[test]
 fn a_repeated_write_is_stored_once_and_answered_alike() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
         let offer = json!({ "type": "offer", "sdp": "djA=" });
         let first = instance.write("the-offer", 0, offer.clone()).await?.success()?;
         let again = instance.write("the-offer", 0, offer.clone()).await?.success()?;
         assert_eq!(first, again);
         instance.write("after", 0, json!({ "type": "end" })).await?.success()?;
 
-        let mut socket = Socket::open(&created, &played.stack).await?;
+        let mut socket = Socket::open(&created, &scripted.stack).await?;
         assert_eq!(socket.next().await?, offer);
         assert_eq!(socket.next().await?, json!({ "type": "end" }), "the offer came once");
         Ok(())
@@ -76,10 +76,10 @@ fn a_repeated_write_is_stored_once_and_answered_alike() {
 
 #[test]
 fn a_long_poll_answers_as_soon_as_there_is_something() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
-        let mut socket = Socket::open(&created, &played.stack).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        let mut socket = Socket::open(&created, &scripted.stack).await?;
         let (cursor, signals) = instance.read(None, 0).await?;
         assert_eq!(signals, []);
         let wake = json!({ "type": "wake" });
@@ -96,9 +96,9 @@ fn a_long_poll_answers_as_soon_as_there_is_something() {
 
 #[test]
 fn commands_change_with_the_document_and_wake_who_waits() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
         instance.report("running").await?;
         let commands = instance.commands(0, 0).await?;
         assert_eq!(
@@ -107,14 +107,14 @@ fn commands_change_with_the_document_and_wake_who_waits() {
         );
         let revision = commands["revision"].as_u64().expect("a revision");
         let (waited, joined) =
-            tokio::join!(instance.commands(revision, 60), played.client.join(&created.id));
+            tokio::join!(instance.commands(revision, 60), scripted.client.join(&created.id));
         joined?;
         let waited = waited?;
         assert_eq!(waited["generation"], 1);
 
         let revision = waited["revision"].as_u64().expect("a revision");
         let (waited, deleted) =
-            tokio::join!(instance.commands(revision, 60), played.client.delete(&created.id));
+            tokio::join!(instance.commands(revision, 60), scripted.client.delete(&created.id));
         deleted?;
         assert_eq!(waited?["desired"], "terminated");
         Ok(())
@@ -123,20 +123,20 @@ fn commands_change_with_the_document_and_wake_who_waits() {
 
 #[test]
 fn a_new_client_sees_nothing_of_the_one_before() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
         instance.report("running").await?;
-        let mut first = Socket::open(&created, &played.stack).await?;
+        let mut first = Socket::open(&created, &scripted.stack).await?;
         first.send(&json!({ "type": "candidate", "of": "first" })).await?;
         instance.write("a", 0, json!({ "type": "offer", "of": "first" })).await?.success()?;
         assert_eq!(first.next().await?["of"], "first");
 
-        let joined = played.client.join(&created.id).await?;
+        let joined = scripted.client.join(&created.id).await?;
         let replaced = first.next().await?;
         assert_eq!(replaced["type"], "error", "the old client is told: {replaced}");
 
-        let mut second = Socket::open(&joined, &played.stack).await?;
+        let mut second = Socket::open(&joined, &scripted.stack).await?;
         // The instance has not noticed yet and writes to the old client.
         instance.write("b", 0, json!({ "type": "candidate", "of": "first" })).await?.success()?;
         instance.write("c", 1, json!({ "type": "offer", "of": "second" })).await?.success()?;
@@ -154,10 +154,10 @@ fn a_new_client_sees_nothing_of_the_one_before() {
 
 #[test]
 fn a_cursor_resumes_exactly_and_one_that_is_too_old_is_told() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
-        let mut socket = Socket::open(&created, &played.stack).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        let mut socket = Socket::open(&created, &scripted.stack).await?;
         socket.send(&json!({ "type": "one" })).await?;
         socket.send(&json!({ "type": "two" })).await?;
         let (cursor, _) = support::eventually("both", async || {
@@ -185,9 +185,9 @@ fn a_cursor_resumes_exactly_and_one_that_is_too_old_is_told() {
 
 #[test]
 fn several_signals_are_written_with_one_request() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
         let batch: Vec<Value> = (0..3)
             .map(|n| {
                 json!({ "id": format!("b{n}"), "generation": 0,
@@ -198,7 +198,7 @@ fn several_signals_are_written_with_one_request() {
         let answer =
             instance.http.send(Method::POST, &path, Some(json!(batch))).await?.success()?;
         assert_eq!(answer["cursors"].as_array().map(Vec::len), Some(3), "{answer}");
-        let mut socket = Socket::open(&created, &played.stack).await?;
+        let mut socket = Socket::open(&created, &scripted.stack).await?;
         for n in 0..3 {
             assert_eq!(socket.next().await?["n"], n);
         }

@@ -5,7 +5,7 @@ mod support;
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::socket::Socket;
-use support::{Played, flow};
+use support::{ScriptedStack, run_flow};
 use tokio_tungstenite::tungstenite::Message;
 
 /// The client's socket address with a place to go on from.
@@ -19,11 +19,11 @@ fn cursor(frame: &Value) -> String {
 
 #[test]
 fn signals_travel_both_ways_between_two_sockets() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
-        let mut client = Socket::open(&created, &played.stack).await?;
-        let mut master = Socket::open_instance(&instance, "master", &played.stack).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        let mut client = Socket::open(&created, &scripted.stack).await?;
+        let mut master = Socket::open_instance(&instance, "master", &scripted.stack).await?;
         for n in 0..50 {
             client.send(&json!({ "type": "candidate", "of": "client", "n": n })).await?;
             master.send(&json!({ "type": "candidate", "of": "instance", "n": n })).await?;
@@ -42,12 +42,12 @@ fn signals_travel_both_ways_between_two_sockets() {
 
 #[test]
 fn a_bare_socket_of_the_instance_ends_with_its_client() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
         instance.report("running").await?.success()?;
-        let mut master = Socket::open_instance(&instance, "master", &played.stack).await?;
-        played.client.join(&created.id).await?;
+        let mut master = Socket::open_instance(&instance, "master", &scripted.stack).await?;
+        scripted.client.join(&created.id).await?;
         let told = master.next().await?;
         assert_eq!(told["message"], "another client has joined the session", "{told}");
         assert!(matches!(master.next_frame().await?, Some(Message::Close(_))));
@@ -57,10 +57,10 @@ fn a_bare_socket_of_the_instance_ends_with_its_client() {
 
 #[test]
 fn an_instance_changes_from_rest_to_a_socket_and_back_without_losing_its_place() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
-        let mut client = Socket::open(&created, &played.stack).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        let mut client = Socket::open(&created, &scripted.stack).await?;
         let signal = |n: u64| json!({ "type": "candidate", "n": n });
         client.send(&signal(0)).await?;
         let (after, read) = instance.read(None, 10).await?;
@@ -68,7 +68,7 @@ fn an_instance_changes_from_rest_to_a_socket_and_back_without_losing_its_place()
 
         client.send(&signal(1)).await?;
         let path = format!("master?after={after}");
-        let mut master = Socket::open_instance(&instance, &path, &played.stack).await?;
+        let mut master = Socket::open_instance(&instance, &path, &scripted.stack).await?;
         assert_eq!(master.next().await?, json!({ "type": "resumed", "cursor": after }));
         let frame = master.next().await?;
         assert_eq!((&frame["signal"], &frame["generation"]), (&signal(1), &json!(0)));
@@ -96,11 +96,11 @@ fn an_instance_changes_from_rest_to_a_socket_and_back_without_losing_its_place()
 
 #[test]
 fn a_client_that_comes_back_goes_on_where_it_was() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
         instance.write("a", 0, json!({ "type": "a" })).await?.success()?;
-        let mut client = Socket::open_url(&resuming(&created.url, ""), &played.stack).await?;
+        let mut client = Socket::open_url(&resuming(&created.url, ""), &scripted.stack).await?;
         assert_eq!(client.next().await?["type"], "resumed");
         let frame = client.next().await?;
         assert_eq!(frame["signal"], json!({ "type": "a" }));
@@ -111,7 +111,7 @@ fn a_client_that_comes_back_goes_on_where_it_was() {
 
         instance.write("b", 0, json!({ "type": "b" })).await?.success()?;
         let url = resuming(&created.url, &cursor(&frame));
-        let mut client = Socket::open_url(&url, &played.stack).await?;
+        let mut client = Socket::open_url(&url, &scripted.stack).await?;
         let resumed = json!({ "type": "resumed", "cursor": frame["cursor"] });
         assert_eq!(client.next().await?, resumed, "the first frame");
         assert_eq!(client.next().await?["signal"], json!({ "type": "b" }));
@@ -125,26 +125,26 @@ fn a_client_that_comes_back_goes_on_where_it_was() {
 
 #[test]
 fn a_cursor_that_leads_nowhere_is_told_in_the_first_frame() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
         let url = resuming(&created.url, "1-7");
-        let mut client = Socket::open_url(&url, &played.stack).await?;
+        let mut client = Socket::open_url(&url, &scripted.stack).await?;
         assert_eq!(client.next().await?["type"], "history_gone");
         instance.write("a", 0, json!({ "type": "a" })).await?.success()?;
         assert_eq!(client.next().await?["signal"], json!({ "type": "a" }));
         let nonsense = resuming(&created.url, "nonsense");
-        assert!(Socket::open_url(&nonsense, &played.stack).await.is_err());
+        assert!(Socket::open_url(&nonsense, &scripted.stack).await.is_err());
         Ok(())
     });
 }
 
 #[test]
 fn a_client_cannot_speak_for_another() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, _instance) = played.create().await?;
-        let mut client = Socket::open_url(&resuming(&created.url, ""), &played.stack).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, _instance) = scripted.create().await?;
+        let mut client = Socket::open_url(&resuming(&created.url, ""), &scripted.stack).await?;
         assert_eq!(client.next().await?["type"], "resumed");
         client.send(&json!({ "id": "x", "generation": 1, "signal": { "type": "x" } })).await?;
         let told = client.next().await?;
@@ -155,10 +155,10 @@ fn a_client_cannot_speak_for_another() {
 
 #[test]
 fn commands_and_reports_travel_over_the_control_socket() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
-        let mut control = Socket::open_instance(&instance, "control", &played.stack).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        let mut control = Socket::open_instance(&instance, "control", &scripted.stack).await?;
         let first = control.next().await?;
         assert_eq!((&first["generation"], &first["desired"]), (&json!(0), &json!("running")));
         control.send(&json!({ "client": "connected", "generation": 0 })).await?;
@@ -169,11 +169,11 @@ fn commands_and_reports_travel_over_the_control_socket() {
         assert_eq!(answer["type"], "refused", "it boots: {answer}");
         control.send(&json!({ "status": "running" })).await?;
         let status = async || {
-            let session = played.client.get(&created.id).await?;
+            let session = scripted.client.get(&created.id).await?;
             Ok((session.status == "active").then_some(()))
         };
         support::eventually("active", status).await?;
-        played.client.join(&created.id).await?;
+        scripted.client.join(&created.id).await?;
         let mut commands = control.next().await?;
         while commands["generation"] != 1 {
             commands = control.next().await?;
@@ -182,15 +182,15 @@ fn commands_and_reports_travel_over_the_control_socket() {
 
         // What it knows already is not told again.
         let path = format!("control?after={}", commands["revision"]);
-        let mut control = Socket::open_instance(&instance, &path, &played.stack).await?;
+        let mut control = Socket::open_instance(&instance, &path, &scripted.stack).await?;
         let resumed = control.next().await?;
         assert_eq!(resumed, json!({ "type": "resumed", "cursor": commands["revision"] }));
-        let mut confused = Socket::open_instance(&instance, &path, &played.stack).await?;
+        let mut confused = Socket::open_instance(&instance, &path, &scripted.stack).await?;
         assert_eq!(confused.next().await?, resumed);
         confused.send(&json!({ "status": "no such" })).await?;
         assert_eq!(confused.next().await?["type"], "error");
 
-        played.client.delete(&created.id).await?;
+        scripted.client.delete(&created.id).await?;
         let mut last = control.next().await?;
         assert_eq!(last["desired"], "terminated");
         while last["desired"] == "terminated" {
@@ -203,11 +203,11 @@ fn commands_and_reports_travel_over_the_control_socket() {
 
 #[test]
 fn a_session_that_ends_ends_its_sockets_and_opens_none() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
-        let mut master = Socket::open_instance(&instance, "master", &played.stack).await?;
-        played.client.delete(&created.id).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        let mut master = Socket::open_instance(&instance, "master", &scripted.stack).await?;
+        scripted.client.delete(&created.id).await?;
         assert_eq!(master.next().await?["message"], "session is ending");
         let ended = async || {
             let session = instance.http.send(Method::GET, &instance.path(""), None).await?;
@@ -215,7 +215,7 @@ fn a_session_that_ends_ends_its_sockets_and_opens_none() {
             Ok((status == "terminated" || session.status == 401).then_some(()))
         };
         support::eventually("ended", ended).await?;
-        assert!(Socket::open_instance(&instance, "master", &played.stack).await.is_err());
+        assert!(Socket::open_instance(&instance, "master", &scripted.stack).await.is_err());
         Ok(())
     });
 }

@@ -12,7 +12,7 @@ use stream_bridge::{Bridge, BridgeError, Entry, SignalReader};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, Posted, SessionId, Signal};
 use stream_supervisor::Supervisor;
-use support::{eventually, flow};
+use support::{eventually, run_flow};
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 struct Record {
@@ -62,7 +62,7 @@ async fn read(reader: &mut SignalReader, count: usize) -> anyhow::Result<Vec<Cur
 fn a_reader_gets_what_several_writers_write_once_and_in_the_order_of_the_log() {
     const WRITERS: usize = 4;
     const EACH: usize = 250;
-    flow(async || {
+    run_flow(async || {
         let store = Store::start().await?;
         let (session, to) = (SessionId::random(), Direction::ToInstance);
         let mut reader = store.bridge.signal_reader(&session, to, None, 0);
@@ -85,7 +85,7 @@ fn a_reader_gets_what_several_writers_write_once_and_in_the_order_of_the_log() {
 
 #[test]
 fn a_reader_ahead_of_the_log_is_told_and_can_go_on_from_where_it_is_sent() {
-    flow(async || {
+    run_flow(async || {
         let store = Store::start().await?;
         let (session, to) = (SessionId::random(), Direction::ToInstance);
         let first = store.bridge.append(&session, to, &posted("a", 0)).await?;
@@ -103,7 +103,7 @@ fn a_reader_ahead_of_the_log_is_told_and_can_go_on_from_where_it_is_sent() {
 
 #[test]
 fn a_record_is_changed_only_by_who_has_seen_it() {
-    flow(async || {
+    run_flow(async || {
         let store = Store::start().await?;
         let bridge = &store.bridge;
         let bucket = Bucket::Sessions;
@@ -126,7 +126,7 @@ fn a_record_is_changed_only_by_who_has_seen_it() {
 
 #[test]
 fn a_list_holds_every_record_that_is_there_and_no_other() {
-    flow(async || {
+    run_flow(async || {
         let store = Store::start().await?;
         let bridge = &store.bridge;
         // More than one question fetches.
@@ -148,7 +148,7 @@ fn a_list_holds_every_record_that_is_there_and_no_other() {
 
 #[test]
 fn a_reader_of_changes_hears_of_each_once_and_of_what_is_removed_or_expires() {
-    flow(async || {
+    run_flow(async || {
         let store = Store::start().await?;
         let bridge = &store.bridge;
         let changes = async |after: u64| {
@@ -191,7 +191,7 @@ fn a_reader_of_changes_hears_of_each_once_and_of_what_is_removed_or_expires() {
 
 #[test]
 fn a_record_that_expires_goes_away_and_its_followers_hear_of_changes() {
-    flow(async || {
+    run_flow(async || {
         let store = Store::start().await?;
         let bridge = &store.bridge;
         let revision = bridge.create(Bucket::Sessions, "b", &Record { n: 1 }).await?;
@@ -212,7 +212,7 @@ fn a_record_that_expires_goes_away_and_its_followers_hear_of_changes() {
 
 #[test]
 fn the_log_numbers_signals_and_stores_a_repeated_one_once() {
-    flow(async || {
+    run_flow(async || {
         let store = Store::start().await?;
         let bridge = &store.bridge;
         let (session, other) = (SessionId::random(), SessionId::random());
@@ -239,7 +239,7 @@ fn the_log_numbers_signals_and_stores_a_repeated_one_once() {
 
 #[test]
 fn the_present_generation_is_found_behind_many_signals_of_those_before() {
-    flow(async || {
+    run_flow(async || {
         let store = Store::start().await?;
         let bridge = &store.bridge;
         let (session, to) = (SessionId::random(), Direction::ToInstance);
@@ -255,7 +255,7 @@ fn the_present_generation_is_found_behind_many_signals_of_those_before() {
 
 #[test]
 fn an_empty_read_moves_the_cursor_past_what_others_wrote() {
-    flow(async || {
+    run_flow(async || {
         let store = Store::start().await?;
         let bridge = &store.bridge;
         let (session, other) = (SessionId::random(), SessionId::random());
@@ -279,7 +279,7 @@ fn an_empty_read_moves_the_cursor_past_what_others_wrote() {
 
 #[test]
 fn what_was_acknowledged_outlives_the_server_and_the_actor() {
-    flow(async || {
+    run_flow(async || {
         let mut store = Store::start().await?;
         let bridge = store.bridge.clone();
         let session = SessionId::random();

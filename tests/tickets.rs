@@ -12,8 +12,8 @@ use rustls::server::ProducesTickets;
 use rustls::{HandshakeKind, NamedGroup, ServerConfig};
 use serde_json::Value;
 use stream_agent::agent::Agent;
-use stream_agent::dev::site::Site;
-use stream_agent::dev::stack::{Options, Stack};
+use stream_agent::dev::in_process::{Options, Stack};
+use stream_agent::dev::node_files::NodeFiles;
 use stream_bridge::{SealedError, change_sealed, load_sealed};
 use stream_pki::{
     ClientCertificates, Identity, Seal, SecretError, ServerIdentity, SessionTicketer, TicketKey,
@@ -21,7 +21,7 @@ use stream_pki::{
 };
 use stream_protocol::TokenKind;
 use stream_tokens::Mint;
-use support::{Http, eventually, flow};
+use support::{Http, eventually, run_flow};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -33,17 +33,17 @@ struct Client(TlsConnector);
 
 impl Client {
     /// A client as any other: takes each ticket once.
-    fn ordinary(site: &Site) -> anyhow::Result<Self> {
-        Self::new(site, Arc::new(ClientSessionMemoryCache::new(8)))
+    fn ordinary(nodes: &NodeFiles) -> anyhow::Result<Self> {
+        Self::new(nodes, Arc::new(ClientSessionMemoryCache::new(8)))
     }
 
     /// A client that comes back with the two tickets of its first visit and takes no others.
-    fn stubborn(site: &Site) -> anyhow::Result<Self> {
-        Self::new(site, Arc::new(FirstTickets::default()))
+    fn stubborn(nodes: &NodeFiles) -> anyhow::Result<Self> {
+        Self::new(nodes, Arc::new(FirstTickets::default()))
     }
 
-    fn new(site: &Site, tickets: Arc<dyn ClientSessionStore>) -> anyhow::Result<Self> {
-        let trust = Trust::Pins(vec![site.agent_pin()?, site.gateway_pin()?]);
+    fn new(nodes: &NodeFiles, tickets: Arc<dyn ClientSessionStore>) -> anyhow::Result<Self> {
+        let trust = Trust::Pins(vec![nodes.agent_pin()?, nodes.gateway_pin()?]);
         let mut config = client_config(&trust, None)?;
         config.resumption = Resumption::store(tickets);
         Ok(Self(TlsConnector::from(Arc::new(config))))
@@ -106,9 +106,9 @@ impl ClientSessionStore for FirstTickets {
 }
 
 /// Returns when two units of a service know the keys they share.
-async fn share(site: &Site, one: u16, two: u16) -> anyhow::Result<()> {
+async fn share(nodes: &NodeFiles, one: u16, two: u16) -> anyhow::Result<()> {
     eventually("shared", async || {
-        let client = Client::stubborn(site)?;
+        let client = Client::stubborn(nodes)?;
         client.resumes(one).await?;
         Ok(client.resumes(two).await?.then_some(()))
     })
@@ -136,7 +136,7 @@ impl Counted {
 }
 
 /// Somebody who may read the metrics of an agent.
-async fn watcher(site: &Site, agent: &Agent) -> anyhow::Result<Http> {
+async fn watcher(nodes: &NodeFiles, agent: &Agent) -> anyhow::Result<Http> {
     let watcher = Mint {
         kind: TokenKind::Monitor,
         subject: "watcher".to_owned(),
@@ -146,32 +146,32 @@ async fn watcher(site: &Site, agent: &Agent) -> anyhow::Result<Http> {
         expires: None,
     };
     let minted = eventually("minted", async || Ok(agent.tokens.mint(watcher.clone()).await.ok()));
-    Http::new(&site.agent_url(), Some(&minted.await?.token), site.agent_pin()?)
+    Http::new(&nodes.agent_url(), Some(&minted.await?.token), nodes.agent_pin()?)
 }
 
 #[test]
 fn a_client_of_one_unit_resumes_on_another_and_on_one_that_was_restarted() {
-    flow(async || {
+    run_flow(async || {
         let mut stack = Stack::start(Options::default()).await?;
         let (another, _agent) = stack.another_agent("two")?;
-        let (one, two) = (stack.site.agent_port, another.agent_port);
-        share(&stack.site, one, two).await?;
-        let client = Client::stubborn(&stack.site)?;
+        let (one, two) = (stack.nodes.agent_port, another.agent_port);
+        share(&stack.nodes, one, two).await?;
+        let client = Client::stubborn(&stack.nodes)?;
         assert!(!client.resumes(one).await?, "its first visit");
         assert!(client.resumes(two).await?);
         stack.restart_agent().await?;
-        share(&stack.site, two, one).await?;
+        share(&stack.nodes, two, one).await?;
         assert!(client.resumes(one).await?, "with a ticket of before");
 
         let (another, gateway) = stack.another_gateway("gateway-two")?;
-        share(&stack.site, stack.site.gateway_port, another.gateway_port).await?;
+        share(&stack.nodes, stack.nodes.gateway_port, another.gateway_port).await?;
         let counting =
             Http::new(&another.gateway_url(), Some(&stack.token), another.gateway_pin()?)?;
         let counted =
             eventually("counted", async || Ok(Counted::by(&counting, "gateway").await.ok()));
         let before = counted.await?;
-        let client = Client::stubborn(&stack.site)?;
-        client.resumes(stack.site.gateway_port).await?;
+        let client = Client::stubborn(&stack.nodes)?;
+        client.resumes(stack.nodes.gateway_port).await?;
         assert!(client.resumes(another.gateway_port).await?);
         let after = Counted::by(&counting, "gateway").await?;
         assert_eq!(after, Counted { resumed: before.resumed + 1, ..before });
@@ -183,14 +183,14 @@ fn a_client_of_one_unit_resumes_on_another_and_on_one_that_was_restarted() {
 #[test]
 fn a_crowd_whose_agent_has_gone_resumes_on_the_other() {
     const CROWD: usize = 100;
-    flow(async || {
+    run_flow(async || {
         let stack = Stack::start(Options::default()).await?;
         let (another, agent) = stack.another_agent("two")?;
-        let (one, two) = (stack.site.agent_port, another.agent_port);
-        share(&stack.site, one, two).await?;
+        let (one, two) = (stack.nodes.agent_port, another.agent_port);
+        share(&stack.nodes, one, two).await?;
         let mut crowd = Vec::new();
         for _ in 0..CROWD {
-            let client = Client::ordinary(&stack.site)?;
+            let client = Client::ordinary(&stack.nodes)?;
             assert!(!client.resumes(one).await?, "its first visit");
             crowd.push(client);
         }
@@ -221,7 +221,7 @@ struct Vault<'a> {
 
 impl<'a> Vault<'a> {
     async fn open(stack: &'a Stack, record: &'static str) -> anyhow::Result<Self> {
-        let seal = Seal::load(stack.site.agent_dir().join("sealing.key"))?;
+        let seal = Seal::load(stack.nodes.agent_dir().join("sealing.key"))?;
         let supervisor = stream_supervisor::Supervisor::default();
         let bridge = stream_bridge::Bridge::start(stack.nats.bridge(), "test", &supervisor)?;
         let connected = async || Ok(bridge.status().await.connected.then_some(()));
@@ -232,7 +232,7 @@ impl<'a> Vault<'a> {
 
     async fn read(&self) -> anyhow::Result<Vec<Value>> {
         let none = || {
-            let path = self.stack.site.dir.clone();
+            let path = self.stack.nodes.dir.clone();
             Err(SecretError::Missing { path })
         };
         let state = self.state.path();
@@ -255,14 +255,14 @@ impl<'a> Vault<'a> {
 
 #[test]
 fn an_old_key_is_replaced_once_and_its_tickets_are_still_good() {
-    flow(async || {
+    run_flow(async || {
         let stack = Stack::start(Options::default()).await?;
         let (another, _agent) = stack.another_agent("two")?;
-        let (one, two) = (stack.site.agent_port, another.agent_port);
-        share(&stack.site, one, two).await?;
+        let (one, two) = (stack.nodes.agent_port, another.agent_port);
+        share(&stack.nodes, one, two).await?;
         let vault = Vault::open(&stack, "agent.tickets").await?;
         let first = vault.read().await?;
-        let client = Client::stubborn(&stack.site)?;
+        let client = Client::stubborn(&stack.nodes)?;
         client.resumes(one).await?;
 
         vault.age().await?;
@@ -275,7 +275,7 @@ fn an_old_key_is_replaced_once_and_its_tickets_are_still_good() {
         assert_eq!((&keys[0]["name"], &keys[0]["key"]), (&first[0]["name"], &first[0]["key"]));
         // With the ticket of before, on both; and with one of the new key.
         assert!(client.resumes(one).await? && client.resumes(two).await?);
-        share(&stack.site, two, one).await?;
+        share(&stack.nodes, two, one).await?;
         assert_eq!(vault.read().await?.len(), 2);
         Ok(())
     });
@@ -325,19 +325,19 @@ async fn visit(client: &Client, tls: ServerConfig) -> anyhow::Result<()> {
 
 #[test]
 fn a_ticket_of_a_gateway_or_a_tampered_one_costs_a_full_handshake_and_nothing_else() {
-    flow(async || {
+    run_flow(async || {
         let stack = Stack::start(Options::default()).await?;
         let (another, _agent) = stack.another_agent("two")?;
-        let one = stack.site.agent_port;
-        share(&stack.site, one, another.agent_port).await?;
-        let client = Client::stubborn(&stack.site)?;
-        client.resumes(stack.site.gateway_port).await?;
+        let one = stack.nodes.agent_port;
+        share(&stack.nodes, one, another.agent_port).await?;
+        let client = Client::stubborn(&stack.nodes)?;
+        client.resumes(stack.nodes.gateway_port).await?;
         assert!(!client.resumes(one).await?);
-        assert!(client.resumes(stack.site.gateway_port).await?, "there it is good");
+        assert!(client.resumes(stack.nodes.gateway_port).await?, "there it is good");
 
         // A server that knows the keys of the agents, as only a test does.
         let (certificate, key) = ("server.crt", "server.key");
-        let dir = stack.site.agent_dir();
+        let dir = stack.nodes.agent_dir();
         let served = ServerIdentity::new(Identity::load(dir.join(certificate), dir.join(key))?);
         let vault = Vault::open(&stack, "agent.tickets").await?;
         for key in vault.read().await? {
@@ -349,7 +349,7 @@ fn a_ticket_of_a_gateway_or_a_tampered_one_costs_a_full_handshake_and_nothing_el
         let mut tampering = honest.clone();
         tampering.ticketer = Arc::new(Tampered(served.ticketer().clone()));
         for (tls, good) in [(honest, true), (tampering, false)] {
-            let client = Client::stubborn(&stack.site)?;
+            let client = Client::stubborn(&stack.nodes)?;
             visit(&client, tls).await?;
             assert_eq!(client.resumes(one).await?, good);
         }

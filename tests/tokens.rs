@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 use stream_agent::agent::AgentConfig;
+use stream_agent::dev::in_process::Options;
 use stream_agent::dev::keys::KeyStore;
 use stream_agent::dev::nats::Nats;
-use stream_agent::dev::stack::Options;
 use stream_agent::gateway::GatewayConfig;
 use stream_bridge::Bridge;
 use stream_macaroon::Macaroon;
@@ -23,17 +23,17 @@ use stream_tokens::{
     Claims, Config, KeyState, Mint, Minted, Revocation, Service, Tokens, TokensError, attenuate,
 };
 use support::socket::Socket;
-use support::{PATIENCE, Played, eventually, flow};
+use support::{STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 /// A store, and the secrets that the units share.
-struct House {
+struct Units {
     nats: Nats,
     dir: tempfile::TempDir,
 }
 
-impl House {
+impl Units {
     fn new() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         fs::write(dir.path().join("sealing.key"), "s".repeat(43))?;
@@ -121,9 +121,9 @@ impl Unit {
 
 #[test]
 fn no_valid_token_is_refused_while_keys_change() {
-    flow(async || {
-        let house = House::new()?;
-        let (one, two) = (house.unit("one").await?, house.unit("two").await?);
+    run_flow(async || {
+        let units = Units::new()?;
+        let (one, two) = (units.unit("one").await?, units.unit("two").await?);
         let old = one.mint().await?;
         let added = one.tokens.rotate(Duration::from_secs(2)).await?;
         assert_eq!(added.state, KeyState::Pending);
@@ -164,9 +164,9 @@ fn no_valid_token_is_refused_while_keys_change() {
 
 #[test]
 fn a_revoked_token_is_refused_by_every_unit_within_a_second_and_after_restarts() {
-    flow(async || {
-        let mut house = House::new()?;
-        let (one, two) = (house.unit("one").await?, house.unit("two").await?);
+    run_flow(async || {
+        let mut units = Units::new()?;
+        let (one, two) = (units.unit("one").await?, units.unit("two").await?);
         let (good, bad) = (one.mint().await?, one.mint().await?);
         let derived = attenuate(&bad.token, &["allow session.read"])?;
         let claims = two.verify(&derived).await?;
@@ -188,25 +188,25 @@ fn a_revoked_token_is_refused_by_every_unit_within_a_second_and_after_restarts()
         assert!(two.supervisor.crash("tokens"));
         two.ready().await?;
         assert!(two.verify(&bad.token).await.is_err());
-        let three = house.unit("three").await?;
+        let three = units.unit("three").await?;
         assert!(matches!(three.verify(&bad.token).await, Err(TokensError::Invalid)));
-        house.nats.kill();
-        house.nats.restart()?;
-        let four = house.unit("four").await?;
+        units.nats.kill();
+        units.nats.restart()?;
+        let four = units.unit("four").await?;
         assert!(matches!(four.verify(&bad.token).await, Err(TokensError::Invalid)));
         four.verify(&good.token).await?;
 
         four.tokens.unrevoke(Revocation::Token(bad.id)).await?;
-        house.unit("five").await?.verify(&bad.token).await?;
+        units.unit("five").await?.verify(&bad.token).await?;
         Ok(())
     });
 }
 
 #[test]
 fn a_revoked_account_is_refused_and_gets_no_new_token() {
-    flow(async || {
-        let house = House::new()?;
-        let (one, two) = (house.unit("one").await?, house.unit("two").await?);
+    run_flow(async || {
+        let units = Units::new()?;
+        let (one, two) = (units.unit("one").await?, units.unit("two").await?);
         let tokens = [one.mint().await?, two.mint().await?];
         let end = std::time::SystemTime::now() + Duration::from_secs(60);
         one.tokens.revoke(Revocation::Account("my-client".into()), Some(end)).await?;
@@ -221,9 +221,9 @@ fn a_revoked_account_is_refused_and_gets_no_new_token() {
 
 #[test]
 fn an_old_record_of_keys_put_back_is_refused() {
-    flow(async || {
-        let house = House::new()?;
-        let one = house.unit("one").await?;
+    run_flow(async || {
+        let units = Units::new()?;
+        let one = units.unit("one").await?;
         let read = one.bridge.read::<Map<String, Value>>(Bucket::Keys, "agent.root").await?;
         let mut old = read.expect("the first unit has written it").value;
         old.remove("v");
@@ -235,7 +235,7 @@ fn an_old_record_of_keys_put_back_is_refused() {
         assert!(refused.to_string().contains("from generation 2 to 1"), "{refused}");
         // What it has read stays good for a while; who starts again reads nothing.
         one.verify(&token.token).await?;
-        let again = house.start("one")?;
+        let again = units.start("one")?;
         let sentence = eventually("refused", async || {
             let sentence = again.tokens.ready().await.expect_err("the record is old").to_string();
             Ok(Some(sentence).filter(|sentence| sentence.contains("went back")))
@@ -243,16 +243,16 @@ fn an_old_record_of_keys_put_back_is_refused() {
         .await?;
         assert!(sentence.contains("agent.root.generation"), "{sentence}");
         // A unit that has never seen the newer one cannot know.
-        house.unit("two").await?;
+        units.unit("two").await?;
         Ok(())
     });
 }
 
 #[test]
 fn a_record_put_for_a_while_goes_away() {
-    flow(async || {
-        let house = House::new()?;
-        let one = house.unit("one").await?;
+    run_flow(async || {
+        let units = Units::new()?;
+        let one = units.unit("one").await?;
         let (bucket, record) = (Bucket::Revoked, Map::new());
         one.bridge.put(bucket, "token.stays", &record).await?;
         one.bridge.put_with_ttl(bucket, "token.goes", &record, Duration::from_secs(1)).await?;
@@ -267,10 +267,10 @@ fn a_record_put_for_a_while_goes_away() {
     });
 }
 
-/// Another unit of the gateway of a stack whose configuration is in `site`.
-async fn another_gateway(site: &Path) -> anyhow::Result<Unit> {
-    let config = GatewayConfig::read(&site.join("gateway.toml"))?;
-    let tokens = Config { state: site.join("another-gateway"), ..config.tokens };
+/// Another unit of the gateway of a stack whose configuration is in `nodes`.
+async fn another_gateway(nodes: &Path) -> anyhow::Result<Unit> {
+    let config = GatewayConfig::read(&nodes.join("gateway.toml"))?;
+    let tokens = Config { state: nodes.join("another-gateway"), ..config.tokens };
     let unit = Unit::start(config.nats, tokens, Service::Gateway)?;
     unit.ready().await?;
     Ok(unit)
@@ -278,18 +278,18 @@ async fn another_gateway(site: &Path) -> anyhow::Result<Unit> {
 
 #[test]
 fn the_open_socket_of_a_revoked_token_is_closed_with_a_reason() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, _one) = played.create().await?;
-        let (other, _two) = played.create().await?;
-        let mut socket = Socket::open(&created, &played.stack).await?;
-        let mut neighbour = Socket::open(&other, &played.stack).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, _one) = scripted.create().await?;
+        let (other, _two) = scripted.create().await?;
+        let mut socket = Socket::open(&created, &scripted.stack).await?;
+        let mut neighbour = Socket::open(&other, &scripted.stack).await?;
 
-        let unit = another_gateway(&played.stack.site.dir).await?;
+        let unit = another_gateway(&scripted.stack.nodes.dir).await?;
         unit.tokens.revoke(Revocation::Session(created.id.parse()?), None).await?;
         let told = tokio::time::timeout(Duration::from_secs(1), socket.next()).await??;
         assert_eq!((&told["type"], &told["message"]), (&"error".into(), &"token revoked".into()));
-        let refused = Socket::open(&created, &played.stack).await.err();
+        let refused = Socket::open(&created, &scripted.stack).await.err();
         let refused = refused.map(|error| error.to_string()).unwrap_or_default();
         assert!(refused.contains("401"), "{refused}");
 
@@ -301,11 +301,12 @@ fn the_open_socket_of_a_revoked_token_is_closed_with_a_reason() {
 
 #[test]
 fn a_client_that_asks_gets_tickets_that_open_its_socket_again_and_nothing_else() {
-    flow(async || {
-        let mut played =
-            Played::start_with(Options { reconnect_token_s: 1, ..Options::default() }).await?;
-        let (created, instance) = played.create().await?;
-        let (other, _neighbour) = played.create().await?;
+    run_flow(async || {
+        let mut scripted =
+            ScriptedStack::start_with(Options { reconnect_token_s: 1, ..Options::default() })
+                .await?;
+        let (created, instance) = scripted.create().await?;
+        let (other, _neighbour) = scripted.create().await?;
         let (base, first) = created.url.split_once("?token=").context("a token")?;
         let with = |token: &str| format!("{base}?token={token}");
         let ticket = async |socket: &mut Socket| {
@@ -315,10 +316,10 @@ fn a_client_that_asks_gets_tickets_that_open_its_socket_again_and_nothing_else()
         };
 
         let asking = format!("{}&tickets=1", created.url);
-        let mut socket = Socket::open_url(&asking, &played.stack).await?;
+        let mut socket = Socket::open_url(&asking, &scripted.stack).await?;
         let tickets = [ticket(&mut socket).await?, ticket(&mut socket).await?];
         let last = tickets[1].as_str();
-        let mut again = Socket::open_url(&with(last), &played.stack).await?;
+        let mut again = Socket::open_url(&with(last), &scripted.stack).await?;
         instance.write("s1", 0, json!({ "type": "offer" })).await?.success()?;
         assert_eq!(again.next().await?["type"], "offer", "who does not ask gets no ticket");
 
@@ -329,16 +330,16 @@ fn a_client_that_asks_gets_tickets_that_open_its_socket_again_and_nothing_else()
         assert!(ends.len() == 1 && !before.contains(&ends[0]), "it ends later: {ends:?}");
         assert!(rights.iter().all(|right| before.contains(right)), "{before:?} {rights:?}");
         let elsewhere = other.url.split_once("?token=").context("a token")?.0;
-        let refused = Socket::open_url(&format!("{elsewhere}?token={last}"), &played.stack).await;
+        let refused = Socket::open_url(&format!("{elsewhere}?token={last}"), &scripted.stack).await;
         assert!(refused.is_err_and(|error| error.to_string().contains("403")));
 
         // One family: what revokes a ticket closes what the first token has opened.
-        let unit = another_gateway(&played.stack.site.dir).await?;
+        let unit = another_gateway(&scripted.stack.nodes.dir).await?;
         let id = unit.tokens.inspect(last).await?.id.context("an id")?;
         unit.tokens.revoke(Revocation::Token(id), None).await?;
         assert_eq!(again.next().await?["message"], "token revoked");
         for token in [first, last] {
-            let refused = Socket::open_url(&with(token), &played.stack).await;
+            let refused = Socket::open_url(&with(token), &scripted.stack).await;
             assert!(refused.is_err_and(|error| error.to_string().contains("401")));
         }
         Ok(())
@@ -347,16 +348,16 @@ fn a_client_that_asks_gets_tickets_that_open_its_socket_again_and_nothing_else()
 
 #[test]
 fn the_end_of_a_session_ends_its_tokens_on_every_unit_and_after_restarts() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
-        let (_, neighbour) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        let (_, neighbour) = scripted.create().await?;
         let (_, socket) = created.url.split_once("?token=").context("a token")?;
-        let config = AgentConfig::read(&played.stack.site.dir.join("agent.toml"))?;
-        let state = played.stack.site.dir.join("another-agent");
+        let config = AgentConfig::read(&scripted.stack.nodes.dir.join("agent.toml"))?;
+        let state = scripted.stack.nodes.dir.join("another-agent");
         let agent = Unit::start(config.nats, Config { state, ..config.tokens }, Service::Agent)?;
         agent.ready().await?;
-        let gateway = another_gateway(&played.stack.site.dir).await?;
+        let gateway = another_gateway(&scripted.stack.nodes.dir).await?;
         let id: SessionId = created.id.parse()?;
         let (read, write) = (Op::CommandRead, Op::SignalWrite);
         let token = instance.userdata.token.as_str();
@@ -365,9 +366,9 @@ fn the_end_of_a_session_ends_its_tokens_on_every_unit_and_after_restarts() {
 
         let path = instance.path("/signals?wait=60");
         let (poll, over) = tokio::join!(instance.http.get(&path), async {
-            played.client.delete(&created.id).await?;
+            scripted.client.delete(&created.id).await?;
             eventually("over", async || {
-                Ok((played.client.get(&created.id).await?.status == "terminated").then_some(()))
+                Ok((scripted.client.get(&created.id).await?.status == "terminated").then_some(()))
             })
             .await?;
             anyhow::Ok(Instant::now())
@@ -382,12 +383,12 @@ fn the_end_of_a_session_ends_its_tokens_on_every_unit_and_after_restarts() {
             .await?;
             assert!(over.elapsed() < Duration::from_secs(1), "{:?}", over.elapsed());
         }
-        let refused = Socket::open(&created, &played.stack).await;
+        let refused = Socket::open(&created, &scripted.stack).await;
         assert!(refused.is_err_and(|error| error.to_string().contains("401")));
         let commands = instance.path("/commands");
         assert_eq!(instance.http.get(&commands).await?.status, 401);
-        played.stack.restart_agent().await?;
-        played.stack.restart_gateway().await?;
+        scripted.stack.restart_agent().await?;
+        scripted.stack.restart_gateway().await?;
         eventually("ready", async || {
             Ok((neighbour.http.get(&neighbour.path("/commands")).await?.status == 200)
                 .then_some(()))
@@ -395,7 +396,8 @@ fn the_end_of_a_session_ends_its_tokens_on_every_unit_and_after_restarts() {
         .await?;
         assert_eq!(instance.http.get(&commands).await?.status, 401);
         eventually("refused", async || {
-            let refused = Socket::open(&created, &played.stack).await.err().context("it opened")?;
+            let refused =
+                Socket::open(&created, &scripted.stack).await.err().context("it opened")?;
             Ok(refused.to_string().contains("401").then_some(()))
         })
         .await
@@ -404,10 +406,10 @@ fn the_end_of_a_session_ends_its_tokens_on_every_unit_and_after_restarts() {
 
 #[test]
 fn an_open_poll_is_cut_when_its_token_is_revoked() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (_, instance) = played.create().await?;
-        let tokens = &played.stack.agent.tokens;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (_, instance) = scripted.create().await?;
+        let tokens = &scripted.stack.agent.tokens;
         let id = tokens.inspect(&instance.userdata.token).await?.id.context("an id")?;
         let revision = instance.commands(0, 0).await?["revision"].as_u64().context("a revision")?;
         let commands = instance.path(&format!("/commands?after={revision}&wait=60"));
@@ -432,13 +434,13 @@ fn an_open_poll_is_cut_when_its_token_is_revoked() {
 
 #[test]
 fn a_unit_that_is_cut_off_opens_nothing_new_after_a_minute() {
-    flow(async || {
-        let mut house = House::new()?;
-        let one = house.unit("one").await?;
+    run_flow(async || {
+        let mut units = Units::new()?;
+        let one = units.unit("one").await?;
         let token = one.mint().await?;
-        house.nats.kill();
+        units.nats.kill();
         one.verify(&token.token).await.context("what was read is good for a while")?;
-        let two = house.start("two")?;
+        let two = units.start("two")?;
         let refused = two.verify(&token.token).await;
         assert!(
             matches!(refused, Err(TokensError::NotReady(_))),
@@ -448,7 +450,7 @@ fn a_unit_that_is_cut_off_opens_nothing_new_after_a_minute() {
             tokio::time::sleep(Duration::from_secs(60)).await;
             let refused = one.verify(&token.token).await;
             assert!(matches!(refused, Err(TokensError::NotReady(_))), "{refused:?}");
-            house.nats.restart()?;
+            units.nats.restart()?;
             for unit in [&one, &two] {
                 unit.ready().await?;
                 unit.verify(&token.token).await?;
@@ -473,7 +475,7 @@ async fn operate(
     }
     let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
     child.stdin.take().context("its input")?.write_all(input.as_bytes()).await?;
-    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await??;
+    let output = tokio::time::timeout(STEP_TIMEOUT, child.wait_with_output()).await??;
     let said = if output.status.success() { output.stdout } else { output.stderr };
     Ok((output.status.success(), String::from_utf8(said)?))
 }
@@ -494,10 +496,10 @@ async fn printed(
 fn operators_make_narrow_inspect_and_revoke_tokens_and_change_keys() {
     const AGENT: &str = env!("CARGO_BIN_EXE_stream-agent");
     const GATEWAY: &str = env!("CARGO_BIN_EXE_stream-gateway");
-    flow(async || {
-        let played = Played::start().await?;
-        let site = &played.stack.site;
-        let (agent, gateway) = (site.agent_socket(), site.admin_socket());
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
+        let nodes = &scripted.stack.nodes;
+        let (agent, gateway) = (nodes.agent_socket(), nodes.admin_socket());
 
         let token = printed(AGENT, &["create", "--scope", "ams", "ams-1"], &agent, "").await?;
         let caveats = ["attenuate", "allow session.read", "time-before 2999-01-01T00:00:00Z"];

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use stream_agent::dev::{ams, bench, up};
+use stream_agent::dev::{ams, bench, run};
 use stream_agent::program;
 
 /// Runs the streaming stack on this machine: nats-server, coturn when it is installed, a simulated
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Command::Up { smoke, state, boot_ms } => {
             log_warnings();
             let boot = Duration::from_millis(boot_ms);
-            actix::System::new().block_on(up::run(up::Options { smoke, state, boot }))
+            actix::System::new().block_on(run::run(run::Options { smoke, state, boot }))
         }
         Command::Bench { name } => {
             log_warnings();

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stream_admin::moment;
-use stream_agent::gateway::{GatewayConfig, RunningGateway};
-use stream_agent::operator::{self, Door, ask};
+use stream_agent::gateway::{Gateway, GatewayConfig};
+use stream_agent::operator::{self, AdminEndpoint, ask};
 use stream_agent::token::Token;
 use stream_agent::{explain, init, program};
 use stream_gateway::admin::{Client, SessionInfo, ShareInfo};
@@ -74,18 +74,18 @@ enum Account {
         #[arg(long, value_name = "DAYS", default_value_t = 365)]
         expiration: u64,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// Delete an account; its token is refused from now on.
     Delete {
         name: String,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// List all accounts: name, when it was made and when its token ends.
     List {
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
 }
 
@@ -95,7 +95,7 @@ enum Session {
     Delete {
         id: String,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// Tell what became of a session: how it stands, why its agent was chosen, what happened.
     Explain {
@@ -104,13 +104,13 @@ enum Session {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// List all sessions, those that ended within the last hour included: id, status, application,
     /// agent and why it has this status.
     List {
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
 }
 
@@ -127,16 +127,16 @@ enum Share {
         description: String,
         /// When the link ends: 24h, 30m or 7d from now, or a date of UTC, "2030-01-31 18:00:00";
         /// 30 days from now at most.
-        #[arg(long, default_value = "12h", value_parser = operator::moment_of)]
+        #[arg(long, default_value = "12h", value_parser = operator::parse_expiry)]
         expiry: u64,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// End a share; whoever came through its link is cut off.
     Delete {
         id: String,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// List the shares of live sessions: id, session, type, when it ends, description.
     List {
@@ -144,7 +144,7 @@ enum Share {
         #[arg(long, value_name = "ID")]
         session_id: Option<String>,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
     /// Change a share and print it; its link stays the same.
     Update {
@@ -152,10 +152,10 @@ enum Share {
         #[arg(long)]
         description: Option<String>,
         /// When the link ends, as for `create`; 30 days after it was made at most.
-        #[arg(long, value_parser = operator::moment_of)]
+        #[arg(long, value_parser = operator::parse_expiry)]
         expiry: Option<u64>,
         #[command(flatten)]
-        door: Door,
+        endpoint: AdminEndpoint,
     },
 }
 
@@ -189,18 +189,18 @@ fn check(path: PathBuf) -> anyhow::Result<()> {
 fn run(path: PathBuf) -> anyhow::Result<()> {
     program::start_logging();
     let config = GatewayConfig::read(&path)?;
-    program::run(|| RunningGateway::start(config))
+    program::run(|| Gateway::start(config))
 }
 
 fn account(command: Account) -> anyhow::Result<()> {
     match command {
-        Account::Create { name, expiration, door } => {
+        Account::Create { name, expiration, endpoint } => {
             let expires = operator::days_from_now(expiration);
-            println!("{}", ask(client(door)?.create_account(&name, Some(expires)))?);
+            println!("{}", ask(client(endpoint)?.create_account(&name, Some(expires)))?);
         }
-        Account::Delete { name, door } => ask(client(door)?.delete_account(&name))?,
-        Account::List { door } => {
-            for account in ask(client(door)?.accounts())? {
+        Account::Delete { name, endpoint } => ask(client(endpoint)?.delete_account(&name))?,
+        Account::List { endpoint } => {
+            for account in ask(client(endpoint)?.accounts())? {
                 let made = moment(account.created_at);
                 let ends = account.expires_at.map_or("never".to_owned(), moment);
                 println!("{}  {made}  {ends}", account.name);
@@ -212,18 +212,18 @@ fn account(command: Account) -> anyhow::Result<()> {
 
 fn session(command: Session) -> anyhow::Result<()> {
     match command {
-        Session::Delete { id, door } => {
-            println!("{}", ask(client(door)?.delete_session(&id))?);
+        Session::Delete { id, endpoint } => {
+            println!("{}", ask(client(endpoint)?.delete_session(&id))?);
         }
-        Session::Explain { id, json, door } => {
-            let story = ask(client(door)?.explain_session(&id))?;
+        Session::Explain { id, json, endpoint } => {
+            let story = ask(client(endpoint)?.explain_session(&id))?;
             match json {
                 true => println!("{}", serde_json::to_string_pretty(&story)?),
                 false => print!("{}", explain::tell(&story)),
             }
         }
-        Session::List { door } => {
-            for session in ask(client(door)?.sessions())? {
+        Session::List { endpoint } => {
+            for session in ask(client(endpoint)?.sessions())? {
                 let agent = session.agent.as_ref().map_or("-", |agent| agent.as_str());
                 let SessionInfo { id, status, app, message, .. } = &session;
                 println!("{}", format!("{id}  {status}  {app}  {agent}  {message}").trim_end());
@@ -235,19 +235,19 @@ fn session(command: Session) -> anyhow::Result<()> {
 
 fn share(command: Share) -> anyhow::Result<()> {
     match command {
-        Share::Create { session, role, description, expiry, door } => {
-            let client = client(door)?;
+        Share::Create { session, role, description, expiry, endpoint } => {
+            let client = client(endpoint)?;
             let made = client.create_share(&session, &role, &description, Some(expiry));
             let made = ask(made)?;
             eprintln!("id {}", made.id);
             println!("{}", made.url);
         }
-        Share::Delete { id, door } => ask(client(door)?.delete_share(&id))?,
-        Share::List { session_id, door } => {
-            ask(client(door)?.shares(session_id))?.iter().for_each(print_share);
+        Share::Delete { id, endpoint } => ask(client(endpoint)?.delete_share(&id))?,
+        Share::List { session_id, endpoint } => {
+            ask(client(endpoint)?.shares(session_id))?.iter().for_each(print_share);
         }
-        Share::Update { id, description, expiry, door } => {
-            print_share(&ask(client(door)?.update_share(&id, description, expiry))?);
+        Share::Update { id, description, expiry, endpoint } => {
+            print_share(&ask(client(endpoint)?.update_share(&id, description, expiry))?);
         }
     }
     Ok(())
@@ -259,6 +259,6 @@ fn print_share(share: &ShareInfo) {
     println!("{}", format!("{id}  {session}  {role}  {end}  {description}").trim_end());
 }
 
-fn client(door: Door) -> anyhow::Result<Client> {
-    Ok(Client::new(door.path(Path::new(CONFIG))?))
+fn client(endpoint: AdminEndpoint) -> anyhow::Result<Client> {
+    Ok(Client::new(endpoint.path(Path::new(CONFIG))?))
 }

@@ -11,7 +11,7 @@ use stream_pki::{Fingerprint, Identity, random_text};
 use stream_simulators::ams::{Ams, Config, Faults, Launcher, nothing_boots, simulated_instances};
 
 use super::keys::KeyStore;
-use super::site::Site;
+use super::node_files::NodeFiles;
 use crate::program::Service;
 
 /// The application of every stack.
@@ -215,13 +215,13 @@ impl Service for Running {
     }
 }
 
-/// Starts the AMS of `site`, which trusts the agent of `site`, in this process. `boot` is from the
+/// Starts the AMS of `nodes`, which trusts the agent of `nodes`, in this process. `boot` is from the
 /// creation of an instance until it runs `launcher`. Needs a running actix system.
-pub fn start(site: &Site, boot: Duration, launcher: Launcher) -> anyhow::Result<Ams> {
+pub fn start(nodes: &NodeFiles, boot: Duration, launcher: Launcher) -> anyhow::Result<Ams> {
     let config = Config {
-        listen: (Ipv4Addr::LOCALHOST, site.ams_port).into(),
-        identity: site.ams.identity()?,
-        trusted: vec![site.ams_client_pin()?],
+        listen: (Ipv4Addr::LOCALHOST, nodes.ams_port).into(),
+        identity: nodes.ams.identity()?,
+        trusted: vec![nodes.ams_client_pin()?],
         trust_password: None,
         applications: vec![APPLICATION.to_owned()],
         boot,

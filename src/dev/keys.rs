@@ -86,7 +86,7 @@ impl KeyStore {
 
     /// Puts the certificates and keys of a node into `home`, made when it is missing, for `init` to
     /// find there.
-    pub fn furnish(&self, home: &Path) -> anyhow::Result<()> {
+    pub fn install(&self, home: &Path) -> anyhow::Result<()> {
         create_private_dir(home).with_context(|| format!("directory {}", home.display()))?;
         self.pair("agent")?.copy(home, "server")?;
         self.pair("ams-client")?.copy(home, "ams-client")?;

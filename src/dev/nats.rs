@@ -9,7 +9,7 @@ use stream_pki::{create_private_dir, random_text, write_new};
 
 use super::keys::KeyStore;
 use super::process::{self, Process};
-use super::{ports, site};
+use super::{node_files, ports};
 
 const START_WITHIN: Duration = Duration::from_secs(20);
 
@@ -23,15 +23,15 @@ pub struct Nats {
 
 /// How a server lets clients in.
 #[derive(Clone, Default)]
-pub struct Door {
+pub struct ClientAuth {
     /// What its configuration says instead of a token.
     pub instead_of_token: Option<String>,
     /// The authority of the certificates that clients must show.
     pub clients: Option<PathBuf>,
 }
 
-/// The place of a server in a cluster.
-struct Place<'a> {
+/// What a server of a cluster knows of the others.
+struct Member<'a> {
     name: String,
     /// Where the servers of the cluster listen for each other.
     ports: &'a [u16],
@@ -50,12 +50,12 @@ impl Nats {
 
     /// Starts a server whose files are all in `dir`, and waits until it accepts connections.
     pub fn start(dir: &Path, keys: &KeyStore) -> anyhow::Result<Self> {
-        Self::start_with(dir, keys, &Door::default())
+        Self::start_with(dir, keys, &ClientAuth::default())
     }
 
     /// The same, with another way of letting clients in.
-    pub fn start_with(dir: &Path, keys: &KeyStore, door: &Door) -> anyhow::Result<Self> {
-        Self::open(dir, keys, door, &random_text(43), None)
+    pub fn start_with(dir: &Path, keys: &KeyStore, auth: &ClientAuth) -> anyhow::Result<Self> {
+        Self::open(dir, keys, auth, &random_text(43), None)
     }
 
     /// Starts `count` servers that keep copies for each other, each with its files in a directory
@@ -65,9 +65,9 @@ impl Nats {
         let ports: Vec<_> = std::iter::repeat_with(ports::free).take(count).collect();
         let token = random_text(43);
         let server = |own| {
-            let place = Place { name: format!("nats-{own}"), ports: &ports, own };
-            let dir = dir.join(&place.name);
-            Self::open(&dir, keys, &Door::default(), &token, Some(&place))
+            let member = Member { name: format!("nats-{own}"), ports: &ports, own };
+            let dir = dir.join(&member.name);
+            Self::open(&dir, keys, &ClientAuth::default(), &token, Some(&member))
         };
         (0..count).map(server).collect()
     }
@@ -75,9 +75,9 @@ impl Nats {
     fn open(
         dir: &Path,
         keys: &KeyStore,
-        door: &Door,
+        auth: &ClientAuth,
         token: &str,
-        place: Option<&Place<'_>>,
+        member: Option<&Member<'_>>,
     ) -> anyhow::Result<Self> {
         let program = Self::find().context(
             "there is no nats-server: scripts/demo fetches one, or name it in NATS_SERVER",
@@ -90,20 +90,22 @@ impl Nats {
 
         let port = ports::free();
         write_new(dir.join("token"), token.as_bytes(), 0o600)?;
-        let authorization = match &door.instead_of_token {
+        let authorization = match &auth.instead_of_token {
             Some(text) => text.clone(),
             None => format!("authorization {{ token: \"{token}\" }}"),
         };
-        let clients = match &door.clients {
-            Some(authority) => format!("ca_file: {}\n  verify: true", site::quoted(authority)),
+        let clients = match &auth.clients {
+            Some(authority) => {
+                format!("ca_file: {}\n  verify: true", node_files::quoted(authority))
+            }
             None => String::new(),
         };
         let identity = format!(
             r#"cert_file: {}
   key_file: {}
   min_version: "1.3""#,
-            site::quoted(&pair.certificate),
-            site::quoted(&pair.key),
+            node_files::quoted(&pair.certificate),
+            node_files::quoted(&pair.key),
         );
         let text = format!(
             r#"listen: "127.0.0.1:{port}"
@@ -119,8 +121,8 @@ jetstream {{
   max_memory_store: 256MB
 }}
 {cluster}"#,
-            store = site::quoted(&dir.join("store")),
-            cluster = place.map(|place| place.section(&identity, &ca)).unwrap_or_default(),
+            store = node_files::quoted(&dir.join("store")),
+            cluster = member.map(|member| member.section(&identity, &ca)).unwrap_or_default(),
         );
         write_new(dir.join("nats.conf"), text.as_bytes(), 0o600)?;
         let process = run(&program, dir, port)?;
@@ -203,7 +205,7 @@ jetstream {{
     }
 }
 
-impl Place<'_> {
+impl Member<'_> {
     fn section(&self, identity: &str, ca: &Path) -> String {
         let routes = self.ports.iter().map(|port| format!("\"tls://127.0.0.1:{port}\""));
         format!(
@@ -222,7 +224,7 @@ cluster {{
             name = self.name,
             port = self.ports[self.own],
             routes = routes.collect::<Vec<_>>().join(", "),
-            ca = site::quoted(ca),
+            ca = node_files::quoted(ca),
         )
     }
 }

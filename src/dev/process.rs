@@ -12,10 +12,10 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a program may take to end when it is asked to.
-const PATIENCE: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between two looks at a program that tells nobody what it does.
-const LOOK: Duration = Duration::from_millis(5);
+const EXIT_POLL: Duration = Duration::from_millis(5);
 
 /// A running program. Dropping it kills it.
 pub struct Process {
@@ -85,7 +85,7 @@ impl Process {
             if Instant::now() > deadline {
                 anyhow::bail!("{} is not ready in time:\n{}", self.name, self.last_words());
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(EXIT_POLL);
         }
         Ok(())
     }
@@ -130,9 +130,9 @@ impl Process {
         {
             let _ = kill_process(pid, Signal::TERM);
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while self.ended().is_none() && Instant::now() < deadline {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(EXIT_POLL);
         }
         self.kill();
     }
@@ -172,7 +172,7 @@ mod tests {
     fn a_program_that_ends_too_early_leaves_its_last_words() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut process = shell("echo no such luck; exit 3", &dir.path().join("log"));
-        let error = process.wait_until(PATIENCE, || false).expect_err("ended").to_string();
+        let error = process.wait_until(STOP_TIMEOUT, || false).expect_err("ended").to_string();
         assert!(error.contains("exit status: 3") && error.ends_with("no such luck"), "{error}");
     }
 
@@ -185,14 +185,14 @@ mod tests {
             let thread = scope.spawn(|| {
                 let mut process = shell("echo up; exec sleep 600", &log);
                 let up = || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("up"));
-                process.wait_until(PATIENCE, up).expect("up");
+                process.wait_until(STOP_TIMEOUT, up).expect("up");
                 (process, Instant::now())
             });
             thread.join().expect("no panic")
         });
         while process.ended().is_none() {
-            assert!(started.elapsed() < PATIENCE, "it lives on");
-            std::thread::sleep(LOOK);
+            assert!(started.elapsed() < STOP_TIMEOUT, "it lives on");
+            std::thread::sleep(EXIT_POLL);
         }
     }
 
@@ -206,7 +206,7 @@ mod tests {
         );
         let mut process = shell(&script, &log);
         let up = || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("up"));
-        process.wait_until(PATIENCE, up).expect("up");
+        process.wait_until(STOP_TIMEOUT, up).expect("up");
         process.stop();
         assert!(tidied.exists());
         assert!(process.ended().is_some_and(|status| status.success()));

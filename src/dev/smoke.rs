@@ -10,59 +10,68 @@ use stream_supervisor::Supervisor;
 use tokio::time::{sleep, timeout_at};
 
 use super::ams::APPLICATION;
-use super::site::Site;
+use super::node_files::NodeFiles;
 use crate::agent::AgentConfig;
 
 /// From the start of the program; a person waits for it.
-const WITHIN: Duration = Duration::from_secs(60);
+const RUN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Between two looks at what tells nobody that it has changed.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL: Duration = Duration::from_millis(10);
 
 /// Where the tap goes, in pixels of the stream: nothing else is drawn there.
 const TAP: (usize, usize) = (96, 328);
 
-/// Drives one session through all hops and prints when each was reached. Fails at the first hop
+/// Drives one session through all milestones and prints when each was reached. Fails at the first hop
 /// that is not, or at the end of a minute since `started`, naming the hop.
-pub async fn run(site: Site, gateway: Gateway, started: Instant) -> anyhow::Result<()> {
-    let hops =
-        Hops { asked: Instant::now(), deadline: started + WITHIN, reached: RefCell::default() };
-    let driven = drive(&site, &gateway, &hops).await;
-    hops.print();
+pub async fn run(nodes: NodeFiles, gateway: Gateway, started: Instant) -> anyhow::Result<()> {
+    let milestones = Milestones {
+        asked: Instant::now(),
+        deadline: started + RUN_TIMEOUT,
+        reached: RefCell::default(),
+    };
+    let driven = drive(&nodes, &gateway, &milestones).await;
+    milestones.print();
     driven
 }
 
-async fn drive(site: &Site, gateway: &Gateway, hops: &Hops) -> anyhow::Result<()> {
+async fn drive(
+    nodes: &NodeFiles,
+    gateway: &Gateway,
+    milestones: &Milestones,
+) -> anyhow::Result<()> {
     let supervisor = Supervisor::default();
-    let ams = AgentConfig::read(&site.dir.join("agent.toml"))?.ams;
+    let ams = AgentConfig::read(&nodes.dir.join("agent.toml"))?.ams;
     let ams = Ams::start(ams, &supervisor)?;
-    let pins = vec![site.gateway_pin()?];
+    let pins = vec![nodes.gateway_pin()?];
 
-    let created = hops.step("create answered", gateway.create(APPLICATION, Default::default()));
+    let created =
+        milestones.step("create answered", gateway.create(APPLICATION, Default::default()));
     let created = created.await?;
     let tag = format!("session={}", created.id);
-    let launched = hops.step("launched", instances(&ams, &tag, |number| number == 1));
-    let attached = hops.step("instance attached", active(gateway, &created.id));
+    let launched = milestones.step("launched", instances(&ams, &tag, |number| number == 1));
+    let attached = milestones.step("instance attached", active(gateway, &created.id));
     let watched = async {
-        let viewer = hops.quietly("signaling socket", Viewer::connect(&created, pins)).await?;
+        let viewer =
+            milestones.quietly("signaling socket", Viewer::connect(&created, pins)).await?;
         for (name, milestone) in [
             ("offer", Milestone::OfferReceived),
             ("answer", Milestone::AnswerSent),
             ("ICE connected", Milestone::IceConnected),
             ("first frame", Milestone::FirstFrame),
         ] {
-            let at = hops.quietly(name, viewer.wait_event(milestone, WITHIN)).await?;
-            hops.reach(name, at);
+            let at = milestones.quietly(name, viewer.wait_event(milestone, RUN_TIMEOUT)).await?;
+            milestones.reach(name, at);
         }
-        hops.step("60th frame", viewer.wait_frames(60, WITHIN)).await?;
+        milestones.step("60th frame", viewer.wait_frames(60, RUN_TIMEOUT)).await?;
         let (x, y) = TAP;
-        hops.quietly("tap", viewer.tap(x as f64, y as f64, WITHIN)).await?;
-        hops.step("tap answered", viewer.wait_mark(x, y, WITHIN)).await?;
+        milestones.quietly("tap", viewer.tap(x as f64, y as f64, RUN_TIMEOUT)).await?;
+        milestones.step("tap answered", viewer.wait_mark(x, y, RUN_TIMEOUT)).await?;
         anyhow::Ok(viewer)
     };
     let ((), (), viewer) = tokio::try_join!(launched, attached, watched)?;
-    hops.step("deleted", gateway.delete(&created.id)).await?;
-    hops.step("instance gone", instances(&ams, &tag, |number| number == 0)).await?;
+    milestones.step("deleted", gateway.delete(&created.id)).await?;
+    milestones.step("instance gone", instances(&ams, &tag, |number| number == 0)).await?;
     viewer.disconnect().await;
     supervisor.stop();
     Ok(())
@@ -71,7 +80,7 @@ async fn drive(site: &Site, gateway: &Gateway, hops: &Hops) -> anyhow::Result<()
 /// Returns once the number of instances with `tag` is as `wanted`.
 async fn instances(ams: &Ams, tag: &str, wanted: fn(usize) -> bool) -> anyhow::Result<()> {
     while !wanted(ams.instances(tag).await?.len()) {
-        sleep(LOOK).await;
+        sleep(POLL).await;
     }
     Ok(())
 }
@@ -82,20 +91,20 @@ async fn active(gateway: &Gateway, id: &str) -> anyhow::Result<()> {
         let session = gateway.get(id).await?;
         match session.status.as_str() {
             "active" => return Ok(()),
-            "created" => sleep(LOOK).await,
+            "created" => sleep(POLL).await,
             other => anyhow::bail!("the session is {other}: {}", session.status_message),
         }
     }
 }
 
 /// What has been reached, and when it is too late.
-struct Hops {
+struct Milestones {
     asked: Instant,
     deadline: Instant,
     reached: RefCell<Vec<(&'static str, Duration)>>,
 }
 
-impl Hops {
+impl Milestones {
     /// Waits for a hop and notes when it was reached.
     async fn step<T, E: Into<anyhow::Error>>(
         &self,

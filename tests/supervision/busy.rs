@@ -9,14 +9,14 @@ use stream_protocol::{Ask, ClientIce, Code, subjects};
 use stream_supervisor::{Fault, Supervisor};
 
 use crate::load::{actor, watcher};
-use crate::support::{APP, Answer, Http, Played, eventually, flow};
+use crate::support::{APP, Answer, Http, ScriptedStack, eventually, run_flow};
 
 /// How long the mailbox is full: much longer than it takes to look.
 const FULL: Duration = Duration::from_secs(5);
 
 /// Requests that come in meanwhile, twice, and how many at a time.
 const FLOOD: usize = 1_000;
-const AT_ONCE: usize = 50;
+const CONCURRENT: usize = 50;
 
 /// The most by which memory may grow from the first flood to the second.
 const GROWN: f64 = 1.02;
@@ -34,16 +34,16 @@ fn is_told_to_come_back(answer: &Answer) -> bool {
 
 #[test]
 fn a_full_mailbox_refuses_over_https_and_takes_no_more_memory_until_it_has_room_again() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (_created, instance) = played.create().await?;
-        let supervisor = &played.stack.agent.supervisor;
-        let watcher = watcher(&played.stack).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (_created, instance) = scripted.create().await?;
+        let supervisor = &scripted.stack.agent.supervisor;
+        let watcher = watcher(&scripted.stack).await?;
         assert_eq!(instance.commands(0, 0).await?["desired"], "running");
         let path = instance.path("");
         let flood = async || {
-            for _ in 0..FLOOD / AT_ONCE {
-                for answer in join_all((0..AT_ONCE).map(|_| instance.http.get(&path))).await {
+            for _ in 0..FLOOD / CONCURRENT {
+                for answer in join_all((0..CONCURRENT).map(|_| instance.http.get(&path))).await {
                     let answer = answer?;
                     ensure!(is_told_to_come_back(&answer), "{answer:?}");
                 }
@@ -82,16 +82,16 @@ fn a_full_mailbox_refuses_over_https_and_takes_no_more_memory_until_it_has_room_
 
 #[test]
 fn a_full_mailbox_refuses_over_nats_with_a_reason_that_the_client_is_told() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
-        let stack = &played.stack;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        let stack = &scripted.stack;
         let bridge = Bridge::start(stack.nats.bridge(), "test", &Supervisor::default())?;
         let subject = subjects::ice(&created.id.parse()?);
         let ask = async || bridge.ask::<_, ClientIce>(subject.clone(), &Ask {}, FULL).await;
         eventually("asked", async || Ok(ask().await.ok())).await?;
         let gateway =
-            Http::new(&stack.site.gateway_url(), Some(&stack.token), stack.site.gateway_pin()?)?;
+            Http::new(&stack.nodes.gateway_url(), Some(&stack.token), stack.nodes.gateway_pin()?)?;
         assert_eq!(actor(&stack.agent.supervisor, "sessions")?.refused, 0);
 
         let filled = Instant::now();

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use futures_util::future::join;
+use stream_agent::dev::in_process::wait_for_agent;
 use stream_agent::dev::process::Process;
-use stream_agent::dev::stack::wait_for_agent;
 use stream_protocol::Screen;
 use stream_supervisor::{EX_SOFTWARE, WatchdogConfig};
 use tokio::process::Command;
 
 use crate::load::watcher;
-use crate::support::{APP, Http, Instance, PATIENCE, Played, eventually, flow};
+use crate::support::{APP, Http, Instance, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_stream-agent");
 const GATEWAY: &str = env!("CARGO_BIN_EXE_stream-gateway");
@@ -33,22 +33,22 @@ struct Service {
 }
 
 impl Service {
-    async fn agent(played: &mut Played) -> anyhow::Result<Self> {
-        let stack = &mut played.stack;
-        stack.wiring.faults = true;
+    async fn agent(scripted: &mut ScriptedStack) -> anyhow::Result<Self> {
+        let stack = &mut scripted.stack;
+        stack.stack_config.faults = true;
         stack.agent.stop().await;
-        let config = stack.site.write_agent(&stack.wiring)?;
-        Self::start(AGENT, &config, stack.site.agent_socket(), stack.site.agent_port)
+        let config = stack.nodes.write_agent(&stack.stack_config)?;
+        Self::start(AGENT, &config, stack.nodes.agent_socket(), stack.nodes.agent_port)
     }
 
-    async fn gateway(played: &mut Played) -> anyhow::Result<Self> {
-        let stack = &mut played.stack;
-        stack.wiring.faults = true;
+    async fn gateway(scripted: &mut ScriptedStack) -> anyhow::Result<Self> {
+        let stack = &mut scripted.stack;
+        stack.stack_config.faults = true;
         stack.gateway.stop().await;
-        let config = stack.site.write_gateway(&stack.wiring)?;
-        let (socket, port) = (stack.site.admin_socket(), stack.site.gateway_port);
+        let config = stack.nodes.write_gateway(&stack.stack_config)?;
+        let (socket, port) = (stack.nodes.admin_socket(), stack.nodes.gateway_port);
         let service = Self::start(GATEWAY, &config, socket, port);
-        wait_for_agent(&played.client).await?;
+        wait_for_agent(&scripted.client).await?;
         service
     }
 
@@ -61,14 +61,14 @@ impl Service {
         let log = config.with_extension("log");
         let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
         let mut process = Process::start("the service", Path::new(program), &arguments, &log)?;
-        process.wait_for_port(port, PATIENCE)?;
+        process.wait_for_port(port, STEP_TIMEOUT)?;
         Ok(Self { program, socket, process })
     }
 
     async fn crash(&self, words: &[&str]) -> anyhow::Result<()> {
         let mut command = Command::new(self.program);
         command.arg("crash").args(words).arg("--socket").arg(&self.socket).kill_on_drop(true);
-        let output = tokio::time::timeout(PATIENCE, command.output()).await??;
+        let output = tokio::time::timeout(STEP_TIMEOUT, command.output()).await??;
         ensure!(output.status.success(), "{words:?}: {output:?}");
         Ok(())
     }
@@ -102,11 +102,11 @@ impl Service {
 }
 
 /// Creates a session whose instance runs, as soon as the agent takes it.
-async fn running(played: &mut Played) -> anyhow::Result<Instance> {
-    let client = &played.client;
+async fn running(scripted: &mut ScriptedStack) -> anyhow::Result<Instance> {
+    let client = &scripted.client;
     let create = async || Ok(client.create(APP, Screen::default()).await.ok());
     eventually("created", create).await?;
-    let instance = played.booted().await?;
+    let instance = scripted.booted().await?;
     ensure!(instance.report("running").await?.status == 200);
     Ok(instance)
 }
@@ -134,11 +134,11 @@ async fn is_answered(instance: &Instance, revision: u64) -> anyhow::Result<()> {
 
 #[test]
 fn an_agent_with_an_actor_that_fails_too_often_answers_what_it_has_in_hand_and_ends_with_70() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let watcher = watcher(&played.stack).await?;
-        let mut agent = Service::agent(&mut played).await?;
-        let instance = running(&mut played).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let watcher = watcher(&scripted.stack).await?;
+        let mut agent = Service::agent(&mut scripted).await?;
+        let instance = running(&mut scripted).await?;
 
         agent.crash(&["turn", "--at-once", "--times", &BORNE.to_string()]).await?;
         eventually("restarted", async || {
@@ -177,9 +177,9 @@ fn an_agent_with_an_actor_that_fails_too_often_answers_what_it_has_in_hand_and_e
 
 #[test]
 fn a_gateway_with_an_actor_that_fails_too_often_ends_with_70() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let mut gateway = Service::gateway(&mut played).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let mut gateway = Service::gateway(&mut scripted).await?;
         let times = (BORNE + 1).to_string();
         gateway.crash(&["tokens", "--error", "--at-once", "--times", &times]).await?;
         let log = gateway.gives_up(WatchdogConfig::default().drain).await?;
@@ -191,10 +191,10 @@ fn a_gateway_with_an_actor_that_fails_too_often_ends_with_70() {
 
 #[test]
 fn an_agent_with_a_thread_that_is_stuck_says_whose_drains_the_others_and_ends_with_70() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let mut agent = Service::agent(&mut played).await?;
-        let instance = running(&mut played).await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let mut agent = Service::agent(&mut scripted).await?;
+        let instance = running(&mut scripted).await?;
 
         let revision = revision(&instance).await?;
         agent.crash(&["turn", "--wedge"]).await?;
@@ -213,16 +213,17 @@ fn an_agent_with_a_thread_that_is_stuck_says_whose_drains_the_others_and_ends_wi
 
 #[test]
 fn a_service_that_is_not_under_test_cannot_be_stuck_on_request() {
-    flow(async || {
-        let played = Played::start().await?;
-        let socket = played.stack.site.agent_socket();
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
+        let socket = scripted.stack.nodes.agent_socket();
         let mut command = Command::new(AGENT);
         command.args(["crash", "turn", "--wedge", "--at-once", "--socket"]).arg(&socket);
-        let output = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await??;
+        let output =
+            tokio::time::timeout(STEP_TIMEOUT, command.kill_on_drop(true).output()).await??;
         assert_eq!(output.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&output.stderr).contains("yes_for_test_purposes_only"));
-        let site = &played.stack.site;
-        let agent = Http::new(&site.agent_url(), None, site.agent_pin()?)?;
+        let nodes = &scripted.stack.nodes;
+        let agent = Http::new(&nodes.agent_url(), None, nodes.agent_pin()?)?;
         assert_eq!(agent.get("/1.0/health/ready").await?.status, 200);
         Ok(())
     });

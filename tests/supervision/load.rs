@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use anyhow::{Context, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use stream_agent::dev::stack::{Options, Stack};
+use stream_agent::dev::in_process::{Options, Stack};
 use stream_protocol::TokenKind;
 use stream_supervisor::{ActorStatus, Supervisor};
 use stream_tokens::Mint;
 
-use crate::support::{APP, Answer, Http, PATIENCE, light_instances};
+use crate::support::{APP, Answer, Http, STEP_TIMEOUT, light_instances};
 
 /// Clients that create, watch and delete one session after the other.
 pub(crate) const CLIENTS: usize = 3;
@@ -45,7 +45,7 @@ pub(crate) async fn watcher(stack: &Stack) -> anyhow::Result<Http> {
         expires: None,
     };
     let token = stack.agent.tokens.mint(mint).await?.token;
-    Http::new(&stack.site.agent_url(), Some(&token), stack.site.agent_pin()?)
+    Http::new(&stack.nodes.agent_url(), Some(&token), stack.nodes.agent_pin()?)
 }
 
 pub(crate) async fn stack() -> anyhow::Result<Stack> {
@@ -59,7 +59,8 @@ pub(crate) async fn under_load(
     name: &str,
     work: impl AsyncFnOnce(&Tally) -> anyhow::Result<()>,
 ) -> anyhow::Result<Tally> {
-    let http = Http::new(&stack.site.gateway_url(), Some(&stack.token), stack.site.gateway_pin()?)?;
+    let http =
+        Http::new(&stack.nodes.gateway_url(), Some(&stack.token), stack.nodes.gateway_pin()?)?;
     let (tally, done) = (Tally::default(), AtomicBool::new(false));
     let client = async |number: usize| {
         let mut round = 0;
@@ -76,7 +77,7 @@ pub(crate) async fn under_load(
     };
     let clients = futures_util::future::try_join_all((0..CLIENTS).map(client));
     futures_util::try_join!(worked, async { clients.await.map(drop) })?;
-    stack.ams.wait_until(|instances| instances.is_empty(), PATIENCE).await?;
+    stack.ams.wait_until(|instances| instances.is_empty(), STEP_TIMEOUT).await?;
     Ok(tally)
 }
 
@@ -105,7 +106,7 @@ pub(crate) async fn live(http: &Http, key: &str, tally: &Tally) -> anyhow::Resul
             }
         }
     };
-    tokio::time::timeout(PATIENCE, boot).await.context("a session is never active")??;
+    tokio::time::timeout(STEP_TIMEOUT, boot).await.context("a session is never active")??;
     let join = async || http.send(Method::POST, &format!("{path}/join"), None).await;
     is_ours(&insist(tally, join).await?)?;
     insist(tally, async || http.send(Method::DELETE, &path, None).await).await?;
@@ -132,7 +133,7 @@ async fn insist(
             log::info!("a client tries again: {answer:?}");
         }
     };
-    tokio::time::timeout(PATIENCE, insisting).await.context("no success in time")?
+    tokio::time::timeout(STEP_TIMEOUT, insisting).await.context("no success in time")?
 }
 
 /// Every actor of both programs, with the name of its program.

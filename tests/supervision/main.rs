@@ -2,9 +2,9 @@
 //! supervisor can make good, and under more work than an actor takes.
 
 mod busy;
-mod each;
+mod each_actor;
 mod escalation;
+mod fault_storm;
 mod load;
-mod storm;
 #[path = "../support/mod.rs"]
 mod support;

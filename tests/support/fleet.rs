@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use stream_agent::dev::faulty_proxy::FaultyProxy;
+use stream_agent::dev::in_process::{Options, Stack, client_config, wait_for_agent};
 use stream_agent::dev::keys::KeyStore;
+use stream_agent::dev::node_files::NodeFiles;
 use stream_agent::dev::process::Process;
-use stream_agent::dev::site::Site;
-use stream_agent::dev::stack::{Options, Stack, client_config, wait_for_agent};
-use stream_agent::dev::wire::Wire;
 use stream_bridge::Bridge;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Presence, SessionDocument};
@@ -20,9 +20,9 @@ use tokio::net::TcpStream;
 use super::{Http, eventually};
 
 /// How long a unit may take to serve, and to end.
-const WITHIN: Duration = Duration::from_secs(60);
+const UNIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-const LOOK: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(20);
 
 /// The stack of a test whose own agent and gateway have made the keys and then given way.
 pub(crate) struct Fleet {
@@ -32,12 +32,12 @@ pub(crate) struct Fleet {
     /// Of the account `test`, through the balancer.
     pub(crate) http: Http,
     pub(crate) stack: Stack,
-    _balancers: [Wire; 2],
+    _balancers: [FaultyProxy; 2],
 }
 
 /// One agent or gateway.
 pub(crate) struct Unit {
-    pub(crate) site: Site,
+    pub(crate) nodes: NodeFiles,
     pub(crate) process: Process,
     kind: Kind,
 }
@@ -49,31 +49,31 @@ enum Kind {
 }
 
 impl Unit {
-    async fn start(site: Site, kind: Kind) -> anyhow::Result<Self> {
+    async fn start(nodes: NodeFiles, kind: Kind) -> anyhow::Result<Self> {
         let (program, config, port) = match kind {
-            Kind::Agent => (env!("CARGO_BIN_EXE_stream-agent"), "agent.toml", site.agent_port),
+            Kind::Agent => (env!("CARGO_BIN_EXE_stream-agent"), "agent.toml", nodes.agent_port),
             Kind::Gateway => {
-                (env!("CARGO_BIN_EXE_stream-gateway"), "gateway.toml", site.gateway_port)
+                (env!("CARGO_BIN_EXE_stream-gateway"), "gateway.toml", nodes.gateway_port)
             }
         };
-        let config = site.dir.join(config);
+        let config = nodes.dir.join(config);
         let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
-        let log = site.dir.join("log");
+        let log = nodes.dir.join("log");
         let mut process = Process::start(program, Path::new(program), &arguments, &log)?;
         let serves = async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok();
         let begun = Instant::now();
         while !serves().await {
             let ended = process.ended();
             anyhow::ensure!(ended.is_none(), "{ended:?}: {}", process.last_words());
-            anyhow::ensure!(begun.elapsed() < WITHIN, "not ready: {}", process.last_words());
-            tokio::time::sleep(LOOK).await;
+            anyhow::ensure!(begun.elapsed() < UNIT_TIMEOUT, "not ready: {}", process.last_words());
+            tokio::time::sleep(POLL).await;
         }
-        Ok(Self { site, process, kind })
+        Ok(Self { nodes, process, kind })
     }
 
     /// Starts it again, after it was killed or has ended.
     pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
-        *self = Self::start(self.site.clone(), self.kind).await?;
+        *self = Self::start(self.nodes.clone(), self.kind).await?;
         Ok(())
     }
 
@@ -86,8 +86,8 @@ impl Unit {
     /// The operator's socket.
     pub(crate) fn socket(&self) -> std::path::PathBuf {
         match self.kind {
-            Kind::Agent => self.site.agent_socket(),
-            Kind::Gateway => self.site.admin_socket(),
+            Kind::Agent => self.nodes.agent_socket(),
+            Kind::Gateway => self.nodes.admin_socket(),
         }
     }
 
@@ -109,39 +109,40 @@ impl Fleet {
     ) -> anyhow::Result<Self> {
         let mut stack = Stack::start(options).await?;
         let keys = KeyStore::shared()?;
-        let joined = |number| stack.site.join(&format!("agent-{number}"), &keys);
+        let joined = |number| stack.nodes.join(&format!("agent-{number}"), &keys);
         let agents: Vec<_> = (0..agents).map(joined).collect::<anyhow::Result<_>>()?;
-        let joined = |number| stack.site.join_gateway(&format!("gateway-{number}"), &keys);
+        let joined = |number| stack.nodes.join_gateway(&format!("gateway-{number}"), &keys);
         let gateways: Vec<_> = (0..gateways).map(joined).collect::<anyhow::Result<_>>()?;
-        let ports: Vec<_> = agents.iter().map(|site| site.agent_port).collect();
-        let agents_balancer = Wire::among(&ports).await?;
-        let ports: Vec<_> = gateways.iter().map(|site| site.gateway_port).collect();
-        let gateways_balancer = Wire::among(&ports).await?;
-        let behind = |balancer: &Wire| format!("https://127.0.0.1:{}", balancer.port());
-        stack.wiring.agents = Some(behind(&agents_balancer));
-        stack.wiring.gateways = Some(behind(&gateways_balancer));
+        let ports: Vec<_> = agents.iter().map(|nodes| nodes.agent_port).collect();
+        let agents_balancer = FaultyProxy::among(&ports).await?;
+        let ports: Vec<_> = gateways.iter().map(|nodes| nodes.gateway_port).collect();
+        let gateways_balancer = FaultyProxy::among(&ports).await?;
+        let behind = |balancer: &FaultyProxy| format!("https://127.0.0.1:{}", balancer.port());
+        stack.stack_config.agents = Some(behind(&agents_balancer));
+        stack.stack_config.gateways = Some(behind(&gateways_balancer));
 
         let mut units = [Vec::new(), Vec::new()];
-        for site in agents {
-            site.write_agent(&stack.wiring)?;
-            units[0].push(Unit::start(site, Kind::Agent).await?);
+        for nodes in agents {
+            nodes.write_agent(&stack.stack_config)?;
+            units[0].push(Unit::start(nodes, Kind::Agent).await?);
         }
-        for site in gateways {
-            site.write_gateway(&stack.wiring)?;
-            units[1].push(Unit::start(site, Kind::Gateway).await?);
+        for nodes in gateways {
+            nodes.write_gateway(&stack.stack_config)?;
+            units[1].push(Unit::start(nodes, Kind::Gateway).await?);
         }
         let [agents, gateways] = units;
         stack.gateway.stop().await;
         stack.agent.stop().await;
 
-        let site = &stack.site;
-        let http = Http::new(&behind(&gateways_balancer), Some(&stack.token), site.gateway_pin()?)?;
+        let nodes = &stack.nodes;
+        let http =
+            Http::new(&behind(&gateways_balancer), Some(&stack.token), nodes.gateway_pin()?)?;
         let bridge = Bridge::start(stack.nats.bridge(), "test", &Supervisor::default())?;
         let _balancers = [agents_balancer, gateways_balancer];
         let fleet = Self { agents, gateways, bridge, http, stack, _balancers };
         fleet.all_present().await?;
         for unit in &fleet.gateways {
-            let client = client_config(&unit.site, &fleet.stack.token)?;
+            let client = client_config(&unit.nodes, &fleet.stack.token)?;
             wait_for_agent(&Gateway::new(&client)?).await?;
         }
         Ok(fleet)
@@ -149,7 +150,7 @@ impl Fleet {
 
     /// Waits until every agent says that it is there, and nobody else does.
     pub(crate) async fn all_present(&self) -> anyhow::Result<()> {
-        let expected: Vec<_> = self.agents.iter().map(|unit| unit.site.agent.clone()).collect();
+        let expected: Vec<_> = self.agents.iter().map(|unit| unit.nodes.agent.clone()).collect();
         let all = async {
             loop {
                 let present = self.bridge.list::<Presence>(Bucket::Agents).await;
@@ -159,15 +160,15 @@ impl Fleet {
                 if names == expected {
                     return;
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL).await;
             }
         };
-        tokio::time::timeout(WITHIN, all).await.context("not all agents are present in time")
+        tokio::time::timeout(UNIT_TIMEOUT, all).await.context("not all agents are present in time")
     }
 
     /// The agent called `name`.
     pub(crate) fn agent(&mut self, name: &str) -> anyhow::Result<&mut Unit> {
-        self.agents.iter_mut().find(|unit| unit.site.agent == name).context("an agent of ours")
+        self.agents.iter_mut().find(|unit| unit.nodes.agent == name).context("an agent of ours")
     }
 
     /// All sessions, whatever became of them.

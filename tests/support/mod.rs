@@ -13,20 +13,20 @@ use std::time::Duration;
 use anyhow::Context;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use stream_agent::dev::stack::{Options, Stack};
+use stream_agent::dev::in_process::{Options, Stack};
 use stream_pki::{Fingerprint, Trust, client_config};
 use stream_protocol::{Screen, Userdata};
 use stream_simulators::ams::{Boot, Launcher, played_instances};
 use stream_simulators::client::{Created, Gateway};
 use tokio::sync::{mpsc, watch};
 
-pub(crate) const APP: &str = stream_agent::dev::stack::APPLICATION;
+pub(crate) const APP: &str = stream_agent::dev::in_process::APPLICATION;
 
 /// How long anything that must happen may take before the test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Runs a flow in an actix system of its own.
-pub(crate) fn flow(test: impl AsyncFnOnce() -> anyhow::Result<()>) {
+pub(crate) fn run_flow(test: impl AsyncFnOnce() -> anyhow::Result<()>) {
     let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn"))
         .is_test(true)
         .try_init();
@@ -34,13 +34,13 @@ pub(crate) fn flow(test: impl AsyncFnOnce() -> anyhow::Result<()>) {
 }
 
 /// A stack whose instances the test plays.
-pub(crate) struct Played {
+pub(crate) struct ScriptedStack {
     pub(crate) stack: Stack,
     pub(crate) client: Gateway,
     boots: mpsc::UnboundedReceiver<Boot>,
 }
 
-impl Played {
+impl ScriptedStack {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         Self::start_with(Options::default()).await
     }
@@ -62,7 +62,7 @@ impl Played {
 
     /// Returns the next instance that AMS boots.
     pub(crate) async fn booted(&mut self) -> anyhow::Result<Instance> {
-        let boot = tokio::time::timeout(PATIENCE, self.boots.recv()).await?;
+        let boot = tokio::time::timeout(STEP_TIMEOUT, self.boots.recv()).await?;
         Instance::of(boot.context("AMS is gone")?)
     }
 }
@@ -266,5 +266,5 @@ pub(crate) async fn eventually<T>(
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, search).await.with_context(|| format!("never {what}"))?
+    tokio::time::timeout(STEP_TIMEOUT, search).await.with_context(|| format!("never {what}"))?
 }

@@ -7,7 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind};
 use serde_json::Value;
-use stream_agent::dev::stack::Stack;
+use stream_agent::dev::in_process::Stack;
 use stream_pki::{Fingerprint, Trust, client_config};
 use stream_protocol::Userdata;
 use stream_simulators::client::Created;
@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::{Instance, PATIENCE};
+use super::{Instance, STEP_TIMEOUT};
 
 pub(crate) struct Socket(WebSocketStream<TlsStream<TcpStream>>);
 
@@ -30,7 +30,7 @@ impl Socket {
 
     pub(crate) async fn open_url(url: &str, stack: &Stack) -> anyhow::Result<Self> {
         let host = url.strip_prefix("wss://").context("wss")?.split('/').next().context("host")?;
-        let tls = connect(host, stack.site.gateway_pin()?).await?;
+        let tls = connect(host, stack.nodes.gateway_pin()?).await?;
         let (socket, _) = client_async(url, tls).await?;
         Ok(Self(socket))
     }
@@ -72,7 +72,7 @@ impl Socket {
         let mut request = url.into_client_request()?;
         let authorization = format!("Macaroon root={token}").parse()?;
         request.headers_mut().insert("Authorization", authorization);
-        let tls = connect(host, stack.site.agent_pin()?).await?;
+        let tls = connect(host, stack.nodes.agent_pin()?).await?;
         let (socket, _) = client_async(request, tls).await?;
         Ok(Self(socket))
     }
@@ -103,7 +103,7 @@ impl Socket {
     /// Returns the next frame that is no ping or pong, `None` when the socket has ended.
     pub(crate) async fn next_frame(&mut self) -> anyhow::Result<Option<Message>> {
         loop {
-            let frame = tokio::time::timeout(PATIENCE, self.0.next()).await?;
+            let frame = tokio::time::timeout(STEP_TIMEOUT, self.0.next()).await?;
             match frame.transpose()? {
                 Some(Message::Ping(_) | Message::Pong(_)) => {}
                 other => return Ok(other),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Context;
 use reqwest::Method;
 use stream_agent::dev::coturn::Coturn;
-use stream_agent::dev::stack::{Options, Stack};
+use stream_agent::dev::in_process::{Options, Stack};
 use stream_bridge::BridgeError;
 use stream_protocol::{IceServer, SessionId};
 use stream_supervisor::Supervisor;
@@ -13,11 +13,11 @@ use stream_turn::{Peer, Signer};
 use tokio::process::Command;
 
 use crate::relays::{POOL, Relays, Shared, bridge, can_relay, credential, now};
-use crate::support::{Http, Played, eventually, flow};
+use crate::support::{Http, ScriptedStack, eventually, run_flow};
 
 #[test]
 fn a_minted_credential_relays_and_no_other_does() {
-    flow(async || {
+    run_flow(async || {
         let bench = Relays::start(1, 3600).await?;
         let relay = &bench.relays[0];
         let session = SessionId::random();
@@ -42,10 +42,10 @@ fn a_minted_credential_relays_and_no_other_does() {
 
 #[test]
 fn an_operator_tries_the_relays_and_changes_the_secret_on_the_command_line() {
-    flow(async || {
+    run_flow(async || {
         let mut stack = Stack::start(Options { coturn: true, ..Options::default() }).await?;
         let relay = stack.coturn.as_mut().context("the relay")?;
-        let socket = stack.site.agent_socket();
+        let socket = stack.nodes.agent_socket();
         let run = async |words: &[&str]| {
             let mut agent = Command::new(env!("CARGO_BIN_EXE_stream-agent"));
             agent.arg("turn").args(words).arg("--socket").arg(&socket);
@@ -76,7 +76,7 @@ fn an_operator_tries_the_relays_and_changes_the_secret_on_the_command_line() {
 
         let supervisor = Supervisor::default();
         let bridge = bridge(&stack.nats, &supervisor)?;
-        let sealing_key = stack.site.agent_dir().join("sealing.key");
+        let sealing_key = stack.nodes.agent_dir().join("sealing.key");
         Shared { bridge, sealing_key }.age_old_secret().await?;
         let (_, why) = eventually("old", async || {
             let (done, _, why) = run(&["retire"]).await?;
@@ -104,14 +104,14 @@ fn first_urls(servers: &[IceServer]) -> Vec<&str> {
 
 #[test]
 fn the_relays_of_the_region_of_the_session_come_first_however_they_are_asked_for() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let stack = &mut played.stack;
-        let secret = stack.site.turn_secret()?;
-        let start = |name: &str| Coturn::start(&stack.site.dir.join(name), &secret);
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let stack = &mut scripted.stack;
+        let secret = stack.nodes.turn_secret()?;
+        let start = |name: &str| Coturn::start(&stack.nodes.dir.join(name), &secret);
         let (far, near) = (start("far")?, start("near")?);
         let pool = |name: &str, region: &str, relay: &Coturn| {
-            let first_secret = stack.site.agent_dir().join("turn.secret");
+            let first_secret = stack.nodes.agent_dir().join("turn.secret");
             let (first_secret, url) = (first_secret.display(), relay.url());
             format!(
                 "[[turn.pools]]\nname = {name:?}\nregion = {region:?}\n\
@@ -119,10 +119,10 @@ fn the_relays_of_the_region_of_the_session_come_first_however_they_are_asked_for
             )
         };
         let pools = pool("far", "mars", &far) + &pool("near", "cloud-0", &near);
-        let config = stack.site.dir.join("agent.toml");
+        let config = stack.nodes.dir.join("agent.toml");
         std::fs::write(&config, std::fs::read_to_string(&config)? + &pools)?;
         stack.restart_agent().await?;
-        let agent = Http::new(&stack.site.agent_url(), None, stack.site.agent_pin()?)?;
+        let agent = Http::new(&stack.nodes.agent_url(), None, stack.nodes.agent_pin()?)?;
         eventually("ready", async || {
             let ready = agent.get("/1.0/health/ready").await;
             Ok(ready.is_ok_and(|answer| answer.status == 200).then_some(()))
@@ -130,7 +130,7 @@ fn the_relays_of_the_region_of_the_session_come_first_however_they_are_asked_for
         .await?;
 
         let (near, far) = (near.url(), far.url());
-        let (created, instance) = played.create().await?;
+        let (created, instance) = scripted.create().await?;
         assert_eq!(first_urls(&created.stun_servers), [&near, &far], "as created");
         assert_eq!(instance.report("running").await?.status, 200);
         let fetch = async || {
@@ -142,7 +142,7 @@ fn the_relays_of_the_region_of_the_session_come_first_however_they_are_asked_for
 
         // As after an agent of another region has taken the session over.
         let supervisor = Supervisor::default();
-        let bridge = bridge(&played.stack.nats, &supervisor)?;
+        let bridge = bridge(&scripted.stack.nats, &supervisor)?;
         let id = created.id.parse()?;
         let moved = async || {
             let changed = bridge.change_session::<BridgeError>(&id, |document| {
@@ -154,7 +154,7 @@ fn the_relays_of_the_region_of_the_session_come_first_however_they_are_asked_for
         eventually("moved", moved).await?;
         supervisor.stop();
         assert_eq!(first_urls(&fetch().await?), [&far, &near], "for the instance");
-        let joined = played.client.join(&created.id).await?;
+        let joined = scripted.client.join(&created.id).await?;
         assert_eq!(first_urls(&joined.stun_servers), [&far, &near], "as joined");
         Ok(())
     });

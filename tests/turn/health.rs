@@ -8,11 +8,11 @@ use stream_agent::dev::keys::KeyStore;
 use stream_turn::{ProbeError, RelayState, Request, TurnError};
 
 use crate::relays::{PROBE, Relays};
-use crate::support::{eventually, flow};
+use crate::support::{eventually, run_flow};
 
 #[test]
 fn a_relay_that_dies_or_hangs_is_withheld_and_comes_back_and_the_list_is_never_empty() {
-    flow(async || {
+    run_flow(async || {
         let mut bench = Relays::start(3, 3600).await?;
         assert_eq!(bench.handed_out().await?.len(), 3);
         let secret = bench.secret.clone();
@@ -55,7 +55,7 @@ fn a_relay_that_dies_or_hangs_is_withheld_and_comes_back_and_the_list_is_never_e
 
 #[test]
 fn a_relay_is_probed_inside_tls_too_and_withheld_when_its_certificate_is_a_strangers() {
-    flow(async || {
+    run_flow(async || {
         let keys = KeyStore::shared()?;
         let (relay, stranger) = (keys.signed("relay")?, keys.signed("nats")?);
 

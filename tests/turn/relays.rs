@@ -16,7 +16,7 @@ use stream_supervisor::Supervisor;
 use stream_turn::{Config, Peer, Server, Turn};
 use tokio::process::Command;
 
-use crate::support::{PATIENCE, eventually};
+use crate::support::{STEP_TIMEOUT, eventually};
 
 /// The pool of the relays that are in no other.
 pub(crate) const POOL: &str = "default";
@@ -167,7 +167,7 @@ pub(crate) async fn can_relay(
     client.args(["-n", "1", "-m", "1", "-c", "-y", "-u", username, "-w", password]);
     client.args(["-p", &relay.port().to_string(), "127.0.0.1"]);
     let output = client.kill_on_drop(true).output();
-    Ok(tokio::time::timeout(PATIENCE, output).await??.status.success())
+    Ok(tokio::time::timeout(STEP_TIMEOUT, output).await??.status.success())
 }
 
 pub(crate) fn credential(server: &IceServer) -> anyhow::Result<(String, String)> {

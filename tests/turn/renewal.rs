@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::Value;
-use stream_agent::dev::stack::{Options, Stack};
+use stream_agent::dev::in_process::{Options, Stack};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::relays::refusals;
-use crate::support::{APP, flow};
+use crate::support::{APP, run_flow};
 
 /// The page in a browser, with a stream through the relay only.
 struct Watching {
@@ -23,7 +23,7 @@ impl Watching {
     /// Opens the page, and returns once it streams; it is then watched for `time`.
     async fn start(stack: &Stack, time: Duration) -> anyhow::Result<Self> {
         let fragment = format!("token={}&app={APP}&start=1&relay=1", stack.token);
-        let page = format!("{}/#{fragment}", stack.site.gateway_url());
+        let page = format!("{}/#{fragment}", stack.nodes.gateway_url());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/watch.mjs");
         let mut node = Command::new("node");
         node.arg(script).arg(page).arg(time.as_secs().to_string());
@@ -62,7 +62,7 @@ fn longest(seen: &Value) -> u64 {
 
 #[test]
 fn a_stream_outlives_its_credentials_without_a_gap() {
-    flow(async || {
+    run_flow(async || {
         let long = std::env::var_os("STREAM_TEST_LONG").is_some();
         let time = Duration::from_secs(if long { 180 } else { 60 });
         let options = Options { coturn: true, credential_s: 20, ..Options::default() };
@@ -87,9 +87,9 @@ fn a_stream_outlives_its_credentials_without_a_gap() {
 
 #[test]
 fn a_stream_comes_back_after_its_relay_with_fresh_credentials() {
-    flow(async || {
+    run_flow(async || {
         let mut stack = Stack::start(Options { coturn: true, ..Options::default() }).await?;
-        let secret = stack.site.turn_secret()?;
+        let secret = stack.nodes.turn_secret()?;
         let watching = Watching::start(&stack, Duration::from_secs(18)).await?;
         let relay = stack.coturn.as_mut().context("the relay")?;
         relay.process().kill();

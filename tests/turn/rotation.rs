@@ -11,7 +11,7 @@ use stream_protocol::{IceServer, SessionId};
 use stream_turn::{Credential, Peer, Rotation, Signer, Turn, TurnError, probe_relay};
 
 use crate::relays::{POOL, Relays, can_relay, credential, now, refusals};
-use crate::support::{PATIENCE, eventually, flow};
+use crate::support::{STEP_TIMEOUT, eventually, run_flow};
 
 /// Sessions that must be served before a step counts.
 const SOME: usize = 10;
@@ -46,7 +46,7 @@ impl NewSessions<'_> {
                 let (username, password) = credential(server)?;
                 let credential = Credential { username, password };
                 let from = Ipv4Addr::from_bits(address);
-                probe_relay(&server.urls[0], &credential, from.into(), PATIENCE).await?;
+                probe_relay(&server.urls[0], &credential, from.into(), STEP_TIMEOUT).await?;
             }
             self.users.borrow_mut().push(credential(&servers[0])?.0);
             // A steady stream, not a flood.
@@ -75,7 +75,7 @@ fn is_signed_by(
 
 #[test]
 fn a_new_secret_takes_over_without_a_refused_session() {
-    flow(async || {
+    run_flow(async || {
         let mut bench = Relays::start(3, 10).await?;
         let (turn, relays) = (bench.turn.clone(), &bench.relays);
         let (old, session) = (Signer::new(&bench.secret), SessionId::random());

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 
 use super::report::{Figure, Report, Samples};
 use crate::dev::ams::APPLICATION;
-use crate::dev::place::Place;
-use crate::dev::services::Services;
+use crate::dev::processes::Services;
+use crate::dev::workdir::Workdir;
 
 const ROUNDS: usize = 20;
 
@@ -30,9 +30,9 @@ const FIRST_FRAME: f64 = 3.0;
 const TAP: f64 = 1.5;
 
 /// Far more than anything here takes.
-const WITHIN: Duration = Duration::from_secs(30);
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
-const LOOK: Duration = Duration::from_millis(10);
+const STATUS_POLL: Duration = Duration::from_millis(10);
 
 /// Where the taps go, in pixels of the stream: nothing else is drawn there.
 const TAPS: [(usize, usize); 5] = [(48, 328), (176, 328), (304, 328), (432, 328), (560, 328)];
@@ -50,14 +50,14 @@ struct Times {
 }
 
 pub(super) async fn run() -> anyhow::Result<Report> {
-    let place = Place::new(None)?;
+    let workdir = Workdir::new(None)?;
     let measured = async {
-        let mut services = Services::start(place.dir(), &place.keys, Duration::ZERO).await?;
-        let (gateway, pin) = (services.client()?, services.site.gateway_pin()?);
+        let mut services = Services::start(workdir.dir(), &workdir.keys, Duration::ZERO).await?;
+        let (gateway, pin) = (services.client()?, services.nodes.gateway_pin()?);
         services.while_alive(measure(&gateway, pin)).await
     };
     let measured = measured.await;
-    place.end(measured)
+    workdir.end(measured)
 }
 
 async fn measure(gateway: &Gateway, pin: Fingerprint) -> anyhow::Result<Report> {
@@ -109,7 +109,7 @@ async fn ended(gateway: &Gateway, id: &str) -> anyhow::Result<()> {
         match gateway.get(id).await {
             Ok(session) if session.status == "terminated" => return Ok(()),
             Ok(session) if session.status == "error" => anyhow::bail!(session.status_message),
-            Ok(_) => tokio::time::sleep(LOOK).await,
+            Ok(_) => tokio::time::sleep(STATUS_POLL).await,
             Err(error) if error.status() == Some(404) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
@@ -126,15 +126,15 @@ async fn direct(times: &mut Times) -> anyhow::Result<()> {
 }
 
 async fn watch(viewer: Viewer, asked: Instant, times: &mut Times) -> anyhow::Result<()> {
-    let first = viewer.wait_event(Milestone::FirstFrame, WITHIN).await?;
+    let first = viewer.wait_event(Milestone::FirstFrame, STEP_TIMEOUT).await?;
     times.first_frame.push(first - asked);
-    viewer.wait_event(Milestone::ControlOpen, WITHIN).await?;
+    viewer.wait_event(Milestone::ControlOpen, STEP_TIMEOUT).await?;
     for (x, y) in TAPS {
         // Else every tap would come right after a picture, and wait for all of the next one.
         tokio::time::sleep(PICTURE.mul_f64(f64::from(random_bytes::<1>()[0]) / 255.0)).await;
         let tapped = Instant::now();
-        viewer.tap(x as f64, y as f64, WITHIN).await?;
-        viewer.wait_mark(x, y, WITHIN).await?;
+        viewer.tap(x as f64, y as f64, STEP_TIMEOUT).await?;
+        viewer.wait_mark(x, y, STEP_TIMEOUT).await?;
         times.tap.push(tapped.elapsed());
     }
     viewer.disconnect().await;

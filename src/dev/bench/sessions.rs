@@ -18,7 +18,7 @@ use tokio::time::{interval, timeout};
 
 use super::report::{Figure, Report, Samples};
 use crate::dev::ams::APPLICATION;
-use crate::dev::stack::{Options, Stack};
+use crate::dev::in_process::{Options, Stack};
 
 const ROUNDS: usize = 5;
 
@@ -45,8 +45,8 @@ const STEADILY: Duration = Duration::from_millis(50);
 const STEADY: usize = 300;
 
 /// Far more than anything here takes.
-const WITHIN: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(10);
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+const STATUS_POLL: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 struct Side {
@@ -110,7 +110,7 @@ async fn burst() -> anyhow::Result<(Side, Side)> {
             ids.extend(created);
         }
         delete(&gateways, ids).await?;
-        stack.ams.wait_until(|instances| instances.is_empty(), WITHIN).await?;
+        stack.ams.wait_until(|instances| instances.is_empty(), STEP_TIMEOUT).await?;
         ours.memory.push(memory()?);
 
         let started = Instant::now();
@@ -172,7 +172,7 @@ async fn steadily() -> anyhow::Result<(Samples, Samples)> {
         let (gateway, done) = (gateway.clone(), done.clone());
         stream_supervisor::spawn_detached("a session of the bench", async move {
             // Nobody listens any more once the bench has failed.
-            let _ = done.send(timeout(WITHIN, attach(&gateway)).await);
+            let _ = done.send(timeout(STEP_TIMEOUT, attach(&gateway)).await);
         });
     }
     let (mut created, mut active) = (Samples::default(), Samples::default());
@@ -193,7 +193,7 @@ async fn attach(gateway: &Gateway) -> anyhow::Result<(Duration, Duration)> {
     loop {
         match gateway.get(&id).await?.status.as_str() {
             "active" => break,
-            "created" => tokio::time::sleep(LOOK).await,
+            "created" => tokio::time::sleep(STATUS_POLL).await,
             other => anyhow::bail!("a session is {other}"),
         }
     }
@@ -210,13 +210,13 @@ struct Ams {
 
 impl Ams {
     fn of(stack: &Stack) -> anyhow::Result<Self> {
-        let dir = stack.site.agent_dir();
+        let dir = stack.nodes.agent_dir();
         let identity = Identity::load(dir.join("ams-client.crt"), dir.join("ams-client.key"))?;
         let trust = Trust::Pins(vec![stack.ams.fingerprint()]);
         let tls = client_config(&trust, Some(&identity))?;
         let client =
             reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
-        Ok(Self { client, url: stack.site.ams_url() })
+        Ok(Self { client, url: stack.nodes.ams_url() })
     }
 
     async fn launch(&self, round: usize, client: usize) -> anyhow::Result<()> {

@@ -4,18 +4,18 @@
 //! each way, and an echo over a TLS WebSocket on either side of it, in the same run and in rounds
 //! that alternate with ours.
 
-mod floor;
-mod line;
+mod baseline;
 mod ours;
+mod socket;
 
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use tokio::time::{sleep_until, timeout};
 
-use self::floor::Floor;
-use self::line::Line;
+use self::baseline::Baseline;
 use self::ours::Ours;
+use self::socket::Path;
 use super::report::{Figure, Report, Samples};
 
 /// Sessions at the same time: one alone may write no faster than its limit.
@@ -46,13 +46,13 @@ const BURSTS: usize = 5;
 const BURST: usize = 60;
 
 /// Far more than one round trip takes.
-const WITHIN: Duration = Duration::from_secs(10);
+const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn run() -> anyhow::Result<Report> {
     let ours = Ours::start(SESSIONS).await?;
-    let floor = Floor::start(&ours.stack, SESSIONS).await?;
+    let baseline = Baseline::start(&ours.stack, SESSIONS).await?;
     let mut figures = Vec::new();
-    let (mut ways, mut bare) = (ours.lines, floor.lines);
+    let (mut ways, mut bare) = (ours.paths, baseline.paths);
     for (rate, p50, p99) in RATES {
         let (mut through, mut least) = (Samples::default(), Samples::default());
         let rounds = SAMPLES.div_ceil(rate).max(ROUNDS);
@@ -82,31 +82,31 @@ pub(super) async fn run() -> anyhow::Result<Report> {
     Ok(Report::new(figures))
 }
 
-/// Begins `rate` round trips a second for a round, each on the next line, whatever became of those
+/// Begins `rate` round trips a second for a round, each on the next path, whatever became of those
 /// before.
-async fn paced(lines: &mut [Line], rate: u32) -> anyhow::Result<Samples> {
+async fn paced(paths: &mut [Path], rate: u32) -> anyhow::Result<Samples> {
     let (started, each) = (tokio::time::Instant::now(), ROUND / rate);
-    let turns = lines.iter_mut().zip(0..).map(async |(line, first)| {
+    let turns = paths.iter_mut().zip(0..).map(async |(path, first)| {
         let mut samples = Samples::default();
         for turn in (first..rate).step_by(SESSIONS) {
             sleep_until(started + each * turn).await;
-            samples.push(trip(line).await?);
+            samples.push(trip(path).await?);
         }
         anyhow::Ok(samples)
     });
     let mut all = Samples::default();
     try_join_all(turns).await?.into_iter().for_each(|samples| all.append(samples));
     // Everybody has a turn now and then: a socket that nobody reads is cut.
-    lines.rotate_left(rate as usize % SESSIONS);
+    paths.rotate_left(rate as usize % SESSIONS);
     Ok(all)
 }
 
 /// Has everybody do round trips one after the other; returns signals a second.
-async fn burst(lines: &mut [Line]) -> anyhow::Result<f64> {
+async fn burst(paths: &mut [Path]) -> anyhow::Result<f64> {
     let started = Instant::now();
-    let trips = lines.iter_mut().map(async |line| {
+    let trips = paths.iter_mut().map(async |path| {
         for _ in 0..BURST {
-            trip(line).await?;
+            trip(path).await?;
         }
         anyhow::Ok(())
     });
@@ -114,8 +114,8 @@ async fn burst(lines: &mut [Line]) -> anyhow::Result<f64> {
     Ok((2 * SESSIONS * BURST) as f64 / started.elapsed().as_secs_f64())
 }
 
-async fn trip(line: &mut Line) -> anyhow::Result<Duration> {
+async fn trip(path: &mut Path) -> anyhow::Result<Duration> {
     let started = Instant::now();
-    timeout(WITHIN, line.round_trip()).await??;
+    timeout(ROUND_TRIP_TIMEOUT, path.round_trip()).await??;
     Ok(started.elapsed())
 }

@@ -2,7 +2,7 @@
 //! costs a message, beside plain actix.
 
 mod ours;
-mod plain;
+mod plain_actix;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,7 +16,7 @@ use stream_supervisor::{AskError, Mailbox};
 use tokio::sync::mpsc;
 
 use self::ours::{Echo, Ours};
-use self::plain::Plain;
+use self::plain_actix::Plain;
 use super::report::{Figure, Report, Samples};
 
 /// Answered at once.

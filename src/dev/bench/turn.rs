@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::report::{Figure, Report, Samples};
 use crate::dev::ams::APPLICATION;
 use crate::dev::coturn::Coturn;
-use crate::dev::stack::{Options, Stack};
+use crate::dev::in_process::{Options, Stack};
 
 const ROUNDS: usize = 50;
 
@@ -85,7 +85,7 @@ async fn request() -> anyhow::Result<Figure> {
     let userdata: Userdata =
         serde_json::from_str(&boot.context("no instance has booted")?.user_data)?;
 
-    let tls = client_config(&Trust::Pins(vec![stack.site.agent_pin()?]), None)?;
+    let tls = client_config(&Trust::Pins(vec![stack.nodes.agent_pin()?]), None)?;
     let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
     let Userdata { agent_url, session_id, token, .. } = userdata;
     let ice = client.post(format!("{agent_url}/1.0/sessions/{session_id}/ice-servers"));

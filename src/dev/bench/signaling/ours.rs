@@ -9,15 +9,15 @@ use stream_supervisor::spawn_detached;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::line::{Line, Socket};
+use super::socket::{Path, Socket};
 use crate::dev::ams::APPLICATION;
-use crate::dev::stack::{Options, Stack};
+use crate::dev::in_process::{Options, Stack};
 
 const BOOT_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) struct Ours {
     pub(super) stack: Stack,
-    pub(super) lines: Vec<Line>,
+    pub(super) paths: Vec<Path>,
 }
 
 impl Ours {
@@ -27,7 +27,7 @@ impl Ours {
         let options = Options { launcher: played_instances(told), capacity, ..Options::default() };
         let stack = Stack::start(options).await?;
         let client = stack.client()?;
-        let mut lines = Vec::with_capacity(sessions);
+        let mut paths = Vec::with_capacity(sessions);
         for _ in 0..sessions {
             let created = client.create(APPLICATION, Default::default()).await?;
             let boot = timeout(BOOT_WITHIN, boots.recv()).await?.context("AMS is gone")?;
@@ -35,25 +35,25 @@ impl Ours {
             let Userdata { agent_url, session_id, token, .. } = userdata;
             let agent = agent_url.replacen("https", "wss", 1);
             let socket = |which| format!("{agent}/1.0/sessions/{session_id}/sockets/{which}");
-            let agent_pin = stack.site.agent_pin()?;
+            let agent_pin = stack.nodes.agent_pin()?;
             let mut control = Socket::open(&socket("control"), agent_pin, Some(&token)).await?;
-            control.hear().await?;
-            control.say(r#"{"status":"running"}"#.to_owned()).await?;
+            control.recv().await?;
+            control.send(r#"{"status":"running"}"#.to_owned()).await?;
             // What it says changes the session, which is a command once more.
-            control.hear().await?;
+            control.recv().await?;
             let instance = Socket::open(&socket("master"), agent_pin, Some(&token)).await?;
             spawn_detached("an instance of the bench", say_again(instance));
-            let pin = stack.site.gateway_pin()?;
-            lines.push(Line::Ours(Socket::open(&created.url, pin, None).await?));
+            let pin = stack.nodes.gateway_pin()?;
+            paths.push(Path::Ours(Socket::open(&created.url, pin, None).await?));
         }
-        Ok(Self { stack, lines })
+        Ok(Self { stack, paths })
     }
 }
 
 /// Ends with the socket.
 async fn say_again(mut socket: Socket) {
-    while let Ok(text) = socket.hear().await {
-        if socket.say(text).await.is_err() {
+    while let Ok(text) = socket.recv().await {
+        if socket.send(text).await.is_err() {
             return;
         }
     }

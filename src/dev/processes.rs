@@ -11,11 +11,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::ams::APPLICATION;
 use super::coturn::Coturn;
+use super::in_process::{client_config, wait_for_agent};
 use super::keys::KeyStore;
 use super::nats::Nats;
+use super::node_files::{NodeFiles, StackConfig};
 use super::process::Process;
-use super::site::{Site, Wiring};
-use super::stack::{client_config, wait_for_agent};
 
 const START_WITHIN: Duration = Duration::from_secs(20);
 
@@ -24,7 +24,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A running stack, and the token of an account. Dropping it ends every part in order.
 pub struct Services {
-    pub site: Site,
+    pub nodes: NodeFiles,
     /// The token of the account `demo`.
     pub token: String,
     running: Running,
@@ -54,9 +54,9 @@ impl Services {
     pub async fn start(dir: &Path, keys: &KeyStore, boot: Duration) -> anyhow::Result<Self> {
         let say = Progress::new();
         say.line("keys: RSA-4096, a few seconds when they have to be made");
-        let (keys, at) = (keys.clone(), dir.join("site"));
-        let prepare = move || Ok((Site::prepare(&at, &keys)?, keys));
-        let (site, keys) = tokio::task::spawn_blocking(prepare)
+        let (keys, at) = (keys.clone(), dir.join("nodes"));
+        let prepare = move || Ok((NodeFiles::prepare(&at, &keys)?, keys));
+        let (nodes, keys) = tokio::task::spawn_blocking(prepare)
             .await
             .context("making the keys panicked")
             .and_then(|made: anyhow::Result<_>| made)?;
@@ -64,12 +64,12 @@ impl Services {
         let mut running = Running::default();
         say.line("nats: starting");
         let nats = running.nats.insert(Nats::start(&dir.join("nats"), &keys)?);
-        let mut wiring = Wiring {
+        let mut stack_config = StackConfig {
             nats: nats.url(),
             nats_ca: nats.ca(),
             nats_token: nats.token(),
-            ams: site.ams_url(),
-            ams_pin: site.ams.identity()?.fingerprint(),
+            ams: nodes.ams_url(),
+            ams_pin: nodes.ams.identity()?.fingerprint(),
             turn: Vec::new(),
             credential_s: 3600,
             socket_token_s: 300,
@@ -86,8 +86,8 @@ impl Services {
         };
         if Coturn::find().is_some() {
             say.line("coturn: starting");
-            let coturn = Coturn::start(&dir.join("coturn"), &site.turn_secret()?)?;
-            wiring.turn.push(running.coturn.insert(coturn).url());
+            let coturn = Coturn::start(&dir.join("coturn"), &nodes.turn_secret()?)?;
+            stack_config.turn.push(running.coturn.insert(coturn).url());
         } else {
             say.line("coturn: relaying is off, install coturn to have it");
         }
@@ -95,48 +95,49 @@ impl Services {
         say.line("ams: starting");
         let program = std::env::current_exe().context("where is this program?")?;
         let ams =
-            Process::start("ams", &program, &ams_arguments(&site, boot)?, &dir.join("ams.log"))?;
-        running.ams.insert(ams).wait_for_port(site.ams_port, START_WITHIN)?;
+            Process::start("ams", &program, &ams_arguments(&nodes, boot)?, &dir.join("ams.log"))?;
+        running.ams.insert(ams).wait_for_port(nodes.ams_port, START_WITHIN)?;
         say.line("agent: starting");
-        let agent = service("stream-agent", &site.write_agent(&wiring)?, &dir.join("agent.log"))?;
-        running.agent.insert(agent).wait_for_port(site.agent_port, START_WITHIN)?;
+        let agent =
+            service("stream-agent", &nodes.write_agent(&stack_config)?, &dir.join("agent.log"))?;
+        running.agent.insert(agent).wait_for_port(nodes.agent_port, START_WITHIN)?;
         say.line("gateway: starting");
-        let gateway = site.write_gateway(&wiring)?;
+        let gateway = nodes.write_gateway(&stack_config)?;
         let gateway = service("stream-gateway", &gateway, &dir.join("gateway.log"))?;
-        running.gateway.insert(gateway).wait_for_port(site.gateway_port, START_WITHIN)?;
+        running.gateway.insert(gateway).wait_for_port(nodes.gateway_port, START_WITHIN)?;
 
         say.line("account: waiting until the gateway knows the agent");
         let ready = async {
-            let token = create_account(&site).await?;
-            wait_for_agent(&Gateway::new(&client_config(&site, &token)?)?).await?;
+            let token = create_account(&nodes).await?;
+            wait_for_agent(&Gateway::new(&client_config(&nodes, &token)?)?).await?;
             Ok(token)
         };
         let token = running.while_alive(ready).await?;
         say.line("ready");
-        Ok(Self { site, token, running })
+        Ok(Self { nodes, token, running })
     }
 
     /// A client of the gateway, as the account `demo`.
     pub fn client(&self) -> anyhow::Result<Gateway> {
-        Ok(Gateway::new(&client_config(&self.site, &self.token)?)?)
+        Ok(Gateway::new(&client_config(&self.nodes, &self.token)?)?)
     }
 
     /// The address of the page, with all it needs to start a session at once.
     pub fn link(&self) -> String {
-        let (url, token) = (self.site.gateway_url(), &self.token);
+        let (url, token) = (self.nodes.gateway_url(), &self.token);
         format!("{url}/#token={token}&app={APPLICATION}&start=1")
     }
 
     /// How each part is found, in the order they were started.
     pub fn parts(&mut self) -> Vec<Part> {
-        let (site, running) = (&self.site, &mut self.running);
+        let (nodes, running) = (&self.nodes, &mut self.running);
         let nats = running.nats.as_mut().map(|nats| Part::new(nats.url(), nats.process()));
         let coturn =
             running.coturn.as_mut().map(|coturn| Part::new(coturn.url(), coturn.process()));
         let own = [
-            (site.ams_url(), &running.ams),
-            (site.agent_url(), &running.agent),
-            (site.gateway_url(), &running.gateway),
+            (nodes.ams_url(), &running.ams),
+            (nodes.agent_url(), &running.agent),
+            (nodes.gateway_url(), &running.gateway),
         ];
         let own =
             own.into_iter().filter_map(|(url, process)| Some(Part::new(url, process.as_ref()?)));
@@ -232,29 +233,29 @@ fn beside_us(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// What `stream-dev ams` takes.
-fn ams_arguments(site: &Site, boot: Duration) -> anyhow::Result<Vec<OsString>> {
+fn ams_arguments(nodes: &NodeFiles, boot: Duration) -> anyhow::Result<Vec<OsString>> {
     Ok(vec![
         "ams".into(),
         "--port".into(),
-        site.ams_port.to_string().into(),
+        nodes.ams_port.to_string().into(),
         "--certificate".into(),
-        site.ams.certificate.clone().into(),
+        nodes.ams.certificate.clone().into(),
         "--key".into(),
-        site.ams.key.clone().into(),
+        nodes.ams.key.clone().into(),
         "--trust".into(),
-        site.ams_client_pin()?.to_string().into(),
+        nodes.ams_client_pin()?.to_string().into(),
         "--boot-ms".into(),
         boot.as_millis().to_string().into(),
     ])
 }
 
 /// Creates the account as an operator does, as soon as the gateway can.
-async fn create_account(site: &Site) -> anyhow::Result<String> {
+async fn create_account(nodes: &NodeFiles) -> anyhow::Result<String> {
     let program = beside_us("stream-gateway")?;
     let deadline = Instant::now() + START_WITHIN;
     loop {
         let mut command = Command::new(&program);
-        command.args(["account", "create", "demo", "--socket"]).arg(site.admin_socket());
+        command.args(["account", "create", "demo", "--socket"]).arg(nodes.admin_socket());
         let output = command.kill_on_drop(true).output().await.context("cannot run it")?;
         if output.status.success() {
             let token = String::from_utf8(output.stdout).context("the token is no text")?;

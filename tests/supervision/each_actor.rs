@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use stream_agent::dev::stack::Stack;
+use stream_agent::dev::in_process::Stack;
 use stream_supervisor::{ActorState, Failures, Fault};
 
 use crate::load::{CLIENTS, Tally, actor, actors, stack, under_load};
-use crate::support::{PATIENCE, eventually, flow};
+use crate::support::{STEP_TIMEOUT, eventually, run_flow};
 
 /// The deadline of an answer that hangs.
 const HANG: Duration = Duration::from_millis(50);
@@ -40,7 +40,7 @@ async fn survive(stack: &Stack, program: &str, name: &'static str) -> anyhow::Re
                     }
                     anyhow::Ok(())
                 };
-                tokio::time::timeout(PATIENCE, wait).await.context("it is not rebuilt")??;
+                tokio::time::timeout(STEP_TIMEOUT, wait).await.context("it is not rebuilt")??;
             }
             Ok(())
         };
@@ -90,7 +90,7 @@ macro_rules! survives {
     ($($test:ident: $program:ident, $actor:literal;)*) => {
         $(#[test]
         fn $test() {
-            flow(async || survive(&stack().await?, stringify!($program), $actor).await);
+            run_flow(async || survive(&stack().await?, stringify!($program), $actor).await);
         })*
     };
 }
@@ -116,7 +116,7 @@ survives! {
 
 #[test]
 fn these_are_all_the_actors_there_are() {
-    flow(async || {
+    run_flow(async || {
         let stack = stack().await?;
         let named = |program| {
             let all = actors(&stack).into_iter().filter(move |(of, _)| *of == program);

@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::Context;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use stream_agent::dev::in_process::Stack;
 use stream_agent::dev::keys::KeyStore;
 use stream_agent::dev::ports;
-use stream_agent::dev::stack::Stack;
 use stream_macaroon::Macaroon;
 use stream_protocol::SessionId;
 use support::socket::Socket;
-use support::{APP, Answer, Http, PATIENCE, Played, eventually, flow};
+use support::{APP, Answer, Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
@@ -49,16 +49,16 @@ fn assert_refused(answer: &Answer, code: u16, what: &str) {
 
 #[test]
 fn a_token_that_asks_too_often_is_told_when_to_ask_again() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (_, instance) = played.create().await?;
-        let (_, neighbour) = played.create().await?;
-        let file = played.stack.site.dir.join("agent.toml");
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (_, instance) = scripted.create().await?;
+        let (_, neighbour) = scripted.create().await?;
+        let file = scripted.stack.nodes.dir.join("agent.toml");
         let text = std::fs::read_to_string(&file)?;
         let slow = text.replace("requests_per_second = 100000", "requests_per_second = 1");
         assert_ne!(text, slow);
         std::fs::write(&file, slow)?;
-        played.stack.restart_agent().await?;
+        scripted.stack.restart_agent().await?;
 
         let (http, path) = (&instance.http, instance.path("/commands?after=0"));
         eventually("keys", async || Ok((http.get(&path).await?.status == 200).then_some(())))
@@ -83,10 +83,10 @@ fn a_token_that_asks_too_often_is_told_when_to_ask_again() {
 
 #[test]
 fn the_agent_opens_to_an_instance_its_own_session_and_nothing_else() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (_, instance) = played.create().await?;
-        let (_, neighbour) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (_, instance) = scripted.create().await?;
+        let (_, neighbour) = scripted.create().await?;
         let http = &instance.http;
         let token = instance.userdata.token.as_str();
         let commands = instance.path("/commands?after=0&wait=0");
@@ -116,7 +116,7 @@ fn the_agent_opens_to_an_instance_its_own_session_and_nothing_else() {
         let written = reader.send(Method::POST, &signals, Some(signal("x"))).await?;
         assert_refused(&written, 403, "an op given away");
 
-        let foreign = http.with(Some(&played.stack.token)).get(&commands).await?;
+        let foreign = http.with(Some(&scripted.stack.token)).get(&commands).await?;
         assert_refused(&foreign, 401, "a token of the gateway");
         Ok(())
     });
@@ -128,9 +128,9 @@ fn signal(id: &str) -> Value {
 
 #[test]
 fn bodies_that_are_too_large_or_malformed_are_refused_and_harm_nothing() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (_, instance) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (_, instance) = scripted.create().await?;
         let path = instance.path("/signals");
         let post =
             async |body: String| instance.http.send_text(Method::POST, &path, Some(body)).await;
@@ -157,9 +157,9 @@ fn bodies_that_are_too_large_or_malformed_are_refused_and_harm_nothing() {
 
 #[test]
 fn a_session_writes_no_more_signals_than_a_minute_allows() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (_, instance) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (_, instance) = scripted.create().await?;
         let path = instance.path("/signals");
         for batch in 0..10 {
             let signals: Vec<_> = (0..100).map(|n| signal(&format!("s{batch}-{n}"))).collect();
@@ -174,20 +174,20 @@ fn a_session_writes_no_more_signals_than_a_minute_allows() {
 }
 
 fn gateway(stack: &Stack) -> anyhow::Result<Http> {
-    Http::new(&stack.site.gateway_url(), Some(&stack.token), stack.site.gateway_pin()?)
+    Http::new(&stack.nodes.gateway_url(), Some(&stack.token), stack.nodes.gateway_pin()?)
 }
 
 #[test]
 fn the_gateway_refuses_bad_tokens_and_bad_requests() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
-        let http = gateway(&played.stack)?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        let http = gateway(&scripted.stack)?;
         let session = format!("/1.0/sessions/{}", created.id);
 
         let mut bodies = Vec::new();
         let instance_token = Some(instance.userdata.token.clone());
-        let bad = bad_tokens(&played.stack.token).into_iter();
+        let bad = bad_tokens(&scripted.stack.token).into_iter();
         for (what, token) in bad.chain([("a token of the agent", instance_token)]) {
             for path in ["/1.0/sessions", session.as_str(), "/1.0/applications", "/1.0/regions"] {
                 let answer = http.with(token.as_deref()).get(path).await?;
@@ -196,7 +196,7 @@ fn the_gateway_refuses_bad_tokens_and_bad_requests() {
             }
         }
         assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]), "all alike: {bodies:?}");
-        let reader = http.with(Some(&attenuated(&played.stack.token, "allow session.read")));
+        let reader = http.with(Some(&attenuated(&scripted.stack.token, "allow session.read")));
         assert_eq!(reader.get(&session).await?.status, 200);
         let deletion = reader.send(Method::DELETE, &session, None).await?;
         assert_refused(&deletion, 403, "an op given away");
@@ -217,17 +217,17 @@ fn the_gateway_refuses_bad_tokens_and_bad_requests() {
         assert_refused(&create(body).await?, 413, "too large a body");
         let answer = http.send_text(Method::POST, "/1.0/sessions", Some("{\"app\"".into())).await?;
         assert_refused(&answer, 400, "malformed JSON");
-        assert_eq!(played.stack.ams.instances().len(), 1, "none of it launched anything");
+        assert_eq!(scripted.stack.ams.instances().len(), 1, "none of it launched anything");
         Ok(())
     });
 }
 
 #[test]
 fn the_clients_socket_opens_only_with_its_own_token() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, _one) = played.create().await?;
-        let (other, _two) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, _one) = scripted.create().await?;
+        let (other, _two) = scripted.create().await?;
         let (base, token) = created.url.split_once("?token=").context("a token")?;
         let (_, foreign) = other.url.split_once("?token=").context("a token")?;
         let expired = attenuated(token, "time-before 2020-01-01T00:00:00Z");
@@ -235,14 +235,14 @@ fn the_clients_socket_opens_only_with_its_own_token() {
             base.to_owned(),
             format!("{base}?token={foreign}"),
             format!("{base}?token={expired}"),
-            format!("{base}?token={}", played.stack.token),
+            format!("{base}?token={}", scripted.stack.token),
         ];
         for url in urls {
-            let refused = Socket::open_url(&url, &played.stack).await;
+            let refused = Socket::open_url(&url, &scripted.stack).await;
             let error = refused.err().context("the socket opened")?;
             assert!(error.to_string().contains("40"), "401 or 403, not {error}");
         }
-        let mut socket = Socket::open(&created, &played.stack).await?;
+        let mut socket = Socket::open(&created, &scripted.stack).await?;
         socket.send(&json!({ "no": "type" })).await?;
         assert_eq!(socket.next().await?["type"], "error", "the client is told before the close");
         Ok(())
@@ -274,20 +274,20 @@ fn hello_of_tls_1_2() -> Vec<u8> {
 
 #[test]
 fn no_endpoint_speaks_tls_1_2() {
-    flow(async || {
-        let played = Played::start().await?;
-        let stack = &played.stack;
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
+        let stack = &scripted.stack;
         let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let endpoints = [
-            ("agent", local(stack.site.agent_port)),
-            ("gateway", local(stack.site.gateway_port)),
+            ("agent", local(stack.nodes.agent_port)),
+            ("gateway", local(stack.nodes.gateway_port)),
             ("ams", stack.ams.address()),
             ("nats", local(stack.nats.port())),
         ];
         for (name, address) in endpoints {
             let answer = tokio::task::spawn_blocking(move || -> std::io::Result<Vec<u8>> {
                 let mut connection = TcpStream::connect(address)?;
-                connection.set_read_timeout(Some(PATIENCE))?;
+                connection.set_read_timeout(Some(STEP_TIMEOUT))?;
                 connection.write_all(&hello_of_tls_1_2())?;
                 let mut answer = Vec::new();
                 connection.take(7).read_to_end(&mut answer)?;
@@ -322,13 +322,13 @@ impl Misfit {
         let dir = tempfile::tempdir()?;
         let socket = |path: std::path::PathBuf| path.display().to_string();
         let own_socket = socket(dir.path().join("run/admin.socket"));
-        let text = std::fs::read_to_string(stack.site.dir.join("agent.toml"))?
+        let text = std::fs::read_to_string(stack.nodes.dir.join("agent.toml"))?
             .replace("name = \"dev\"", "name = \"misfit\"")
             .replace(
-                &format!("listen = \"127.0.0.1:{}\"", stack.site.agent_port),
+                &format!("listen = \"127.0.0.1:{}\"", stack.nodes.agent_port),
                 &format!("listen = \"127.0.0.1:{}\"", ports::free()),
             )
-            .replace(&socket(stack.site.agent_socket()), &own_socket);
+            .replace(&socket(stack.nodes.agent_socket()), &own_socket);
         let config = dir.path().join("agent.toml");
         std::fs::write(&config, change(text, dir.path())?)?;
         let mut child = Command::new(env!("CARGO_BIN_EXE_stream-agent"))
@@ -354,7 +354,7 @@ impl Misfit {
             }
             anyhow::bail!("the agent ended")
         };
-        let found = tokio::time::timeout(PATIENCE, search).await;
+        let found = tokio::time::timeout(STEP_TIMEOUT, search).await;
         found
             .unwrap_or_else(|late| Err(late.into()))
             .with_context(|| format!("{text}: {before:#?}"))
@@ -368,11 +368,11 @@ impl Misfit {
 
 #[test]
 fn an_agent_with_the_wrong_nats_authority_says_so_and_keeps_trying() {
-    flow(async || {
-        let played = Played::start().await?;
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
         let other = KeyStore::shared()?.pair("server")?;
-        let mut misfit = Misfit::start(&played.stack, |text, _| {
-            let right = played.stack.nats.ca();
+        let mut misfit = Misfit::start(&scripted.stack, |text, _| {
+            let right = scripted.stack.nats.ca();
             let wrong = other.certificate.to_str().context("a path")?.to_owned();
             Ok(text.replace(right.to_str().context("a path")?, &wrong))
         })?;
@@ -386,14 +386,14 @@ fn an_agent_with_the_wrong_nats_authority_says_so_and_keeps_trying() {
 
 #[test]
 fn an_agent_with_the_wrong_nats_token_says_so_and_gets_in_once_it_is_right() {
-    flow(async || {
-        let played = Played::start().await?;
-        let right = std::fs::read(played.stack.nats.token())?;
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
+        let right = std::fs::read(scripted.stack.nats.token())?;
         let mut file = None;
-        let mut misfit = Misfit::start(&played.stack, |text, dir| {
+        let mut misfit = Misfit::start(&scripted.stack, |text, dir| {
             let wrong = dir.join("wrong.token");
             std::fs::write(&wrong, "not-the-token-of-this-server")?;
-            let token = played.stack.nats.token();
+            let token = scripted.stack.nats.token();
             let text =
                 text.replace(token.to_str().context("a path")?, wrong.to_str().context("a path")?);
             file = Some(wrong);
@@ -411,11 +411,11 @@ fn an_agent_with_the_wrong_nats_token_says_so_and_gets_in_once_it_is_right() {
 
 #[test]
 fn an_agent_with_the_wrong_pin_of_ams_says_so_and_stays_up() {
-    flow(async || {
-        let played = Played::start().await?;
-        let right = played.stack.ams.fingerprint().to_string();
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
+        let right = scripted.stack.ams.fingerprint().to_string();
         let mut misfit =
-            Misfit::start(&played.stack, |text, _| Ok(text.replace(&right, &"ab".repeat(32))))?;
+            Misfit::start(&scripted.stack, |text, _| Ok(text.replace(&right, &"ab".repeat(32))))?;
         misfit.says("ams is away: ").await.map(|line| {
             assert!(line.contains("none of the configured fingerprints"), "{line}");
         })?;
@@ -426,15 +426,15 @@ fn an_agent_with_the_wrong_pin_of_ams_says_so_and_stays_up() {
 
 #[test]
 fn an_agent_that_ams_does_not_trust_says_so_and_is_taken_once_it_does() {
-    flow(async || {
-        let played = Played::start().await?;
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
         let other = KeyStore::shared()?.pair("server")?;
-        let mut misfit = Misfit::start(&played.stack, |text, dir| {
+        let mut misfit = Misfit::start(&scripted.stack, |text, dir| {
             other.copy(dir, "stranger")?;
             let client = |end: &str| {
-                played
+                scripted
                     .stack
-                    .site
+                    .nodes
                     .agent_dir()
                     .join(format!("ams-client.{end}"))
                     .display()
@@ -449,7 +449,7 @@ fn an_agent_that_ams_does_not_trust_says_so_and_is_taken_once_it_does() {
             assert!(line.contains("trust"), "{line}");
         })?;
         misfit.lives()?;
-        played.stack.ams.trust(other.identity()?.fingerprint());
+        scripted.stack.ams.trust(other.identity()?.fingerprint());
         misfit.says("ams is reached").await?;
         Ok(())
     });
@@ -458,9 +458,9 @@ fn an_agent_that_ams_does_not_trust_says_so_and_is_taken_once_it_does() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the test itself looks at how the task ends")]
 fn an_instance_that_pins_another_certificate_never_attaches() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (created, instance) = played.create().await?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
         let mut userdata = instance.userdata.clone();
         userdata.fingerprints = vec!["cd".repeat(32)];
         let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -468,7 +468,7 @@ fn an_instance_that_pins_another_certificate_never_attaches() {
         let wrong = tokio::task::spawn_local(stream_simulators::instance::run(text, stopped));
         // It logs each attempt; what it may not do is reach the session, however often it tries.
         let active = async {
-            while played.client.get(&created.id).await?.status == "created" {
+            while scripted.client.get(&created.id).await?.status == "created" {
                 tokio::task::yield_now().await;
             }
             anyhow::Ok(())
@@ -477,7 +477,7 @@ fn an_instance_that_pins_another_certificate_never_attaches() {
         assert!(tokio::time::timeout(while_it_tries, active).await.is_err(), "it got in");
         assert!(!wrong.is_finished(), "it keeps trying");
         assert_eq!(instance.report("running").await?.status, StatusCode::OK);
-        assert_eq!(played.client.get(&created.id).await?.status, "active");
+        assert_eq!(scripted.client.get(&created.id).await?.status, "active");
         stop.send_replace(true);
         wrong.await??;
         Ok(())

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::place::Place;
-use super::services::Services;
+use super::processes::Services;
 use super::smoke;
+use super::workdir::Workdir;
 
 /// How to run the stack.
 pub struct Options {
@@ -26,26 +26,26 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let place = Place::new(options.state.as_deref())?;
+    let workdir = Workdir::new(options.state.as_deref())?;
     let work = async {
-        let mut services = Services::start(place.dir(), &place.keys, options.boot).await?;
+        let mut services = Services::start(workdir.dir(), &workdir.keys, options.boot).await?;
         if options.smoke {
-            let session = smoke::run(services.site.clone(), services.client()?, started);
+            let session = smoke::run(services.nodes.clone(), services.client()?, started);
             return services.while_alive(session).await;
         }
         print_parts(&mut services)?;
         services.while_alive(std::future::pending()).await
     };
-    let asked_to_stop = || match options.smoke {
+    let shutdown_signal = || match options.smoke {
         true => Err(anyhow::anyhow!("interrupted")),
         false => Ok(()),
     };
     let ended = tokio::select! {
         ended = work => ended,
-        _ = interrupt.recv() => asked_to_stop(),
-        _ = terminate.recv() => asked_to_stop(),
+        _ = interrupt.recv() => shutdown_signal(),
+        _ = terminate.recv() => shutdown_signal(),
     };
-    place.end(ended)
+    workdir.end(ended)
 }
 
 fn print_parts(services: &mut Services) -> anyhow::Result<()> {
@@ -59,7 +59,7 @@ fn print_parts(services: &mut Services) -> anyhow::Result<()> {
         out,
         "\nOpen in a browser, which will warn of the certificate: nobody vouches for it. \
          Its SHA-256 is\n  {}\n\n  {}\n\nCtrl-C stops everything.",
-        services.site.gateway_pin()?,
+        services.nodes.gateway_pin()?,
         services.link()
     )?;
     Ok(out.flush()?)

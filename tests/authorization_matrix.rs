@@ -18,7 +18,7 @@ use stream_protocol::{Op, Role, SessionId, TokenKind};
 use stream_supervisor::Supervisor;
 use stream_tokens::{Config, Mint, Revocation, Service, Tokens};
 use support::openapi::{DOCUMENT, Operation, Token, document, operations};
-use support::{Answer, Http, Played, eventually, flow};
+use support::{Answer, Http, ScriptedStack, eventually, run_flow};
 
 /// Open to everybody, and known to be.
 const OPEN: [&str; 4] = ["/1.0", DOCUMENT, "/1.0/health/live", "/1.0/health/ready"];
@@ -30,7 +30,7 @@ const OPTIONAL: [&str; 1] = ["/1.0/status"];
 const SHARED: &str = "/connect";
 
 /// One of the services, with a unit of its own beside it that mints what is asked for.
-struct Door {
+struct Target {
     service: Service,
     operations: Vec<Operation>,
     http: Http,
@@ -41,7 +41,7 @@ struct Door {
     session: SessionId,
 }
 
-impl Door {
+impl Target {
     async fn start(
         service: Service,
         http: Http,
@@ -113,7 +113,7 @@ impl Door {
             (Service::Agent, _) => within(operation),
             // Beside the token of a share there is a record, and these have none.
             (Service::Gateway, _) if kind == TokenKind::Share => 401,
-            // A door for tokens that the gateway puts into addresses: any other is none.
+            // The way in for tokens that the gateway puts into addresses: any other is none.
             (Service::Gateway, Token::Query) if kind != TokenKind::Socket => 401,
             (Service::Gateway, Token::Query) => within(operation),
             (Service::Gateway, _) if kind != TokenKind::Account => 403,
@@ -209,9 +209,9 @@ fn given_away(token: &str, op: Op) -> Vec<(&'static str, String)> {
 }
 
 /// What needs no token is known to, and answers without one.
-async fn walk_open(door: &Door) -> anyhow::Result<()> {
-    for operation in &door.operations {
-        let name = door.name(operation);
+async fn walk_open(target: &Target) -> anyhow::Result<()> {
+    for operation in &target.operations {
+        let name = target.name(operation);
         let known: &[&str] = match operation.token {
             Token::Unused => &OPEN,
             Token::Optional => &OPTIONAL,
@@ -219,29 +219,29 @@ async fn walk_open(door: &Door) -> anyhow::Result<()> {
         };
         assert!(known.contains(&operation.path.as_str()), "{name} is open: is that meant?");
         assert_eq!(operation.op.is_some(), operation.token == Token::Optional, "{name}");
-        assert_eq!(door.ask(operation, None).await?, operation.success, "{name}");
+        assert_eq!(target.ask(operation, None).await?, operation.success, "{name}");
     }
     Ok(())
 }
 
-async fn walk(door: &Door, foreign: &Door) -> anyhow::Result<()> {
+async fn walk(target: &Target, foreign: &Target) -> anyhow::Result<()> {
     let mut opened = BTreeSet::new();
-    for operation in door.operations.iter().filter(|o| o.token != Token::Unused) {
-        let name = door.name(operation);
+    for operation in target.operations.iter().filter(|o| o.token != Token::Unused) {
+        let name = target.name(operation);
         let op = operation.op.unwrap_or_else(|| panic!("{name} takes a token and names no op"));
         for &kind in TokenKind::ALL {
-            let token = door.token(kind).await?;
-            let status = door.ask(operation, Some(&token)).await?;
-            assert_eq!(status, door.answer(operation, op, kind), "{name} with {kind}");
+            let token = target.token(kind).await?;
+            let status = target.ask(operation, Some(&token)).await?;
+            assert_eq!(status, target.answer(operation, op, kind), "{name} with {kind}");
             let stranger = foreign.token(kind).await?;
-            let refused = door.ask(operation, Some(&stranger)).await?;
+            let refused = target.ask(operation, Some(&stranger)).await?;
             assert_eq!(refused, 401, "{name} with {kind} of the other service");
             for (what, text) in invalid(&token) {
                 // Without a token there is nothing to refuse.
                 if operation.token == Token::Optional && text.as_deref().unwrap_or("").is_empty() {
                     continue;
                 }
-                let refused = door.ask(operation, text.as_deref()).await?;
+                let refused = target.ask(operation, text.as_deref()).await?;
                 assert_eq!(refused, 401, "{name} with {kind} and {what}");
             }
             if [401, 403].contains(&status) {
@@ -249,11 +249,11 @@ async fn walk(door: &Door, foreign: &Door) -> anyhow::Result<()> {
             }
             opened.insert(&operation.id);
             for (what, text) in given_away(&token, op) {
-                let refused = door.ask(operation, Some(&text)).await?;
+                let refused = target.ask(operation, Some(&text)).await?;
                 assert_eq!(refused, 403, "{name} with {kind} that leaves {what}");
             }
             let exact = narrowed(&token, &format!("allow {op}"));
-            let exact = door.ask(operation, Some(&exact)).await?;
+            let exact = target.ask(operation, Some(&exact)).await?;
             assert_eq!(exact, status, "{name} with {kind} for {op} alone");
         }
         let opens = opened.contains(&operation.id) || operation.path.ends_with(SHARED);
@@ -263,13 +263,13 @@ async fn walk(door: &Door, foreign: &Door) -> anyhow::Result<()> {
 }
 
 /// A token that was good a moment ago is refused by every operation once it is revoked.
-async fn revoke(door: &Door) -> anyhow::Result<()> {
+async fn revoke(target: &Target) -> anyhow::Result<()> {
     for &kind in TokenKind::ALL {
-        let (token, id) = door.mint(kind).await?;
-        door.tokens.revoke(Revocation::Token(id), None).await?;
-        for operation in door.operations.iter().filter(|o| o.token != Token::Unused) {
-            eventually(&format!("401 from {}", door.name(operation)), async || {
-                Ok((door.ask(operation, Some(&token)).await? == 401).then_some(()))
+        let (token, id) = target.mint(kind).await?;
+        target.tokens.revoke(Revocation::Token(id), None).await?;
+        for operation in target.operations.iter().filter(|o| o.token != Token::Unused) {
+            eventually(&format!("401 from {}", target.name(operation)), async || {
+                Ok((target.ask(operation, Some(&token)).await? == 401).then_some(()))
             })
             .await?;
         }
@@ -279,22 +279,22 @@ async fn revoke(door: &Door) -> anyhow::Result<()> {
 
 /// What a service does not describe it does not serve: not by another method, not by a path of the
 /// other service, and not by those that one would try.
-async fn probe(door: &Door, foreign: &Door) -> anyhow::Result<()> {
+async fn probe(target: &Target, foreign: &Target) -> anyhow::Result<()> {
     let tried = ["/1.0/config", "/1.0/version", "/1.0/sessions/{id}/sockets/other", "/admin"];
-    let described = |door: &Door| -> BTreeSet<String> {
-        door.operations.iter().map(|operation| operation.path.clone()).collect()
+    let described = |target: &Target| -> BTreeSet<String> {
+        target.operations.iter().map(|operation| operation.path.clone()).collect()
     };
-    let ours = described(door);
+    let ours = described(target);
     let mut paths = described(foreign);
     paths.extend(tried.map(str::to_owned));
     paths.extend(ours.iter().cloned());
     for path in &paths {
         for method in ["DELETE", "GET", "PATCH", "POST", "PUT"] {
             let known = |o: &Operation| o.method == method && &o.path == path;
-            if !door.operations.iter().any(known) {
+            if !target.operations.iter().any(known) {
                 let expected = if ours.contains(path) { 405 } else { 404 };
-                let status = door.send(method, path, None).await?.status;
-                assert_eq!(status, expected, "{:?} {method} {path}", door.service);
+                let status = target.send(method, path, None).await?.status;
+                assert_eq!(status, expected, "{:?} {method} {path}", target.service);
             }
         }
     }
@@ -303,24 +303,25 @@ async fn probe(door: &Door, foreign: &Door) -> anyhow::Result<()> {
 
 #[test]
 fn every_operation_lets_in_whom_it_should_and_nobody_else() {
-    flow(async || {
-        let mut played = Played::start().await?;
-        let (_, instance) = played.create().await?;
-        let site = &played.stack.site;
-        let config = AgentConfig::read(&site.dir.join("agent.toml"))?;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (_, instance) = scripted.create().await?;
+        let nodes = &scripted.stack.nodes;
+        let config = AgentConfig::read(&nodes.dir.join("agent.toml"))?;
         let agent =
-            Door::start(Service::Agent, instance.http, config.nats, config.tokens, None).await?;
-        let config = GatewayConfig::read(&site.dir.join("gateway.toml"))?;
-        let account = played.stack.token.clone();
-        let http = Http::new(&site.gateway_url(), None, site.gateway_pin()?)?;
+            Target::start(Service::Agent, instance.http, config.nats, config.tokens, None).await?;
+        let config = GatewayConfig::read(&nodes.dir.join("gateway.toml"))?;
+        let account = scripted.stack.token.clone();
+        let http = Http::new(&nodes.gateway_url(), None, nodes.gateway_pin()?)?;
         let gateway =
-            Door::start(Service::Gateway, http, config.nats, config.tokens, Some(account)).await?;
+            Target::start(Service::Gateway, http, config.nats, config.tokens, Some(account))
+                .await?;
 
-        for (door, foreign) in [(&agent, &gateway), (&gateway, &agent)] {
-            walk_open(door).await?;
-            walk(door, foreign).await?;
-            probe(door, foreign).await?;
-            revoke(door).await?;
+        for (target, foreign) in [(&agent, &gateway), (&gateway, &agent)] {
+            walk_open(target).await?;
+            walk(target, foreign).await?;
+            probe(target, foreign).await?;
+            revoke(target).await?;
         }
         Ok(())
     });

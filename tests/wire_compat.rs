@@ -27,7 +27,7 @@ use stream_protocol::{
 };
 use stream_supervisor::Supervisor;
 use stream_tokens::{Config, Service, Tokens};
-use support::{Http, Played, eventually, flow};
+use support::{Http, ScriptedStack, eventually, run_flow};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -229,7 +229,7 @@ struct Stored {
 
 #[test]
 fn a_store_of_every_version_is_read_and_its_tokens_are_good() {
-    flow(async || {
+    run_flow(async || {
         for version in versions()? {
             let stored: Stored = read_json(&version.join("store.json"))?;
             read_store(&stored).await.with_context(|| version.display().to_string())?;
@@ -285,7 +285,7 @@ async fn read_store(stored: &Stored) -> anyhow::Result<()> {
 /// Writes what the present version writes, unless it is there.
 #[test]
 fn the_present_version_is_recorded() {
-    flow(async || {
+    run_flow(async || {
         let place = records().join(VERSION);
         if std::env::var_os("STREAM_RECORD_WIRE").is_some() {
             std::fs::create_dir_all(&place)?;
@@ -307,19 +307,19 @@ fn record(path: &Path, what: &impl Serialize) -> anyhow::Result<()> {
 
 /// The store of a stack in which something has happened.
 async fn live_store() -> anyhow::Result<Stored> {
-    let mut played = Played::start().await?;
-    let (created, instance) = played.create().await?;
+    let mut scripted = ScriptedStack::start().await?;
+    let (created, instance) = scripted.create().await?;
     instance.report("running").await?.success()?;
-    let (site, token) = (&played.stack.site, &played.stack.token);
-    let http = Http::new(&site.gateway_url(), Some(token), site.gateway_pin()?)?;
+    let (nodes, token) = (&scripted.stack.nodes, &scripted.stack.token);
+    let http = Http::new(&nodes.gateway_url(), Some(token), nodes.gateway_pin()?)?;
     let share = json!({ "type": "view", "description": "recorded" });
     let path = format!("/1.0/sessions/{}/share", created.id);
     http.send(Method::POST, &path, Some(share)).await?.success()?;
-    let operator = stream_gateway::admin::Client::new(site.admin_socket());
+    let operator = stream_gateway::admin::Client::new(nodes.admin_socket());
     let revoked_token = operator.create_account("gone", None).await?;
     operator.delete_account("gone").await?;
 
-    let bridge = Bridge::start(played.stack.nats.bridge(), "test", &Supervisor::default())?;
+    let bridge = Bridge::start(scripted.stack.nats.bridge(), "test", &Supervisor::default())?;
     let mut buckets = BTreeMap::new();
     for bucket in KEPT {
         let list = async || Ok(bridge.list::<Value>(bucket).await.ok());
@@ -339,8 +339,8 @@ async fn live_store() -> anyhow::Result<Stored> {
     let key = |dir: PathBuf| std::fs::read_to_string(dir.join("sealing.key"));
     Ok(Stored {
         sealing_keys: BTreeMap::from([
-            ("agent".to_owned(), key(site.agent_dir())?),
-            ("gateway".to_owned(), key(site.gateway_dir())?),
+            ("agent".to_owned(), key(nodes.agent_dir())?),
+            ("gateway".to_owned(), key(nodes.gateway_dir())?),
         ]),
         buckets,
         session: created.id.parse()?,

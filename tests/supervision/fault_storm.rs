@@ -6,11 +6,11 @@ use anyhow::{Context, ensure};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use stream_agent::dev::stack::Stack;
+use stream_agent::dev::in_process::Stack;
 use stream_supervisor::{ActorState, Fault, live_tasks};
 
 use crate::load::{Tally, actors, live, stack, under_load};
-use crate::support::{Http, PATIENCE, flow};
+use crate::support::{Http, STEP_TIMEOUT, run_flow};
 
 /// How soon all must be well again.
 const HEALTHY: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ fn grown() -> f64 {
 
 #[test]
 fn after_a_storm_both_programs_are_healthy_and_as_small_as_before() {
-    flow(async || {
+    run_flow(async || {
         let stack = stack().await?;
         for supervisor in [&stack.agent.supervisor, &stack.gateway.supervisor] {
             supervisor.disable_escalation();
@@ -94,9 +94,9 @@ async fn rage(stack: &Stack, name: &str) -> anyhow::Result<u64> {
 
 /// Waits for both programs to be well: the agent ready, a session possible, all actors at work.
 async fn calm(stack: &Stack, name: &str) -> anyhow::Result<()> {
-    let site = &stack.site;
-    let gateway = Http::new(&site.gateway_url(), Some(&stack.token), site.gateway_pin()?)?;
-    let agent = Http::new(&site.agent_url(), None, site.agent_pin()?)?;
+    let nodes = &stack.nodes;
+    let gateway = Http::new(&nodes.gateway_url(), Some(&stack.token), nodes.gateway_pin()?)?;
+    let agent = Http::new(&nodes.agent_url(), None, nodes.agent_pin()?)?;
     let healthy = async {
         while let answer = agent.get("/1.0/health/ready").await?
             && answer.status != 200
@@ -112,7 +112,7 @@ async fn calm(stack: &Stack, name: &str) -> anyhow::Result<()> {
         Ok(())
     };
     tokio::time::timeout(HEALTHY, healthy).await.context("not well in time")??;
-    stack.ams.wait_until(|instances| instances.is_empty(), PATIENCE).await?;
+    stack.ams.wait_until(|instances| instances.is_empty(), STEP_TIMEOUT).await?;
     Ok(())
 }
 

@@ -12,13 +12,13 @@ use futures_util::future::{join_all, try_join, try_join_all};
 use reqwest::StatusCode;
 use rustls::ClientConfig;
 use serde_json::{Value, json};
-use stream_agent::dev::stack::Options;
+use stream_agent::dev::in_process::Options;
 use stream_pki::{Trust, client_config};
 use stream_protocol::Userdata;
 use stream_simulators::ams::{Boot, played_instances};
 use support::fleet::Fleet;
 use support::socket::Socket;
-use support::{APP, Http, flow};
+use support::{APP, Http, run_flow};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until, timeout};
 
@@ -32,7 +32,7 @@ const BACK_WITHIN: Duration = Duration::from_secs(5);
 const DEATH: Duration = Duration::from_secs(3);
 
 /// How long it goes on after the last signal was said.
-const PATIENCE: Duration = Duration::from_secs(90);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A connection, or a question, that gets nowhere is given up.
 const ATTEMPT: Duration = Duration::from_secs(20);
@@ -371,7 +371,7 @@ impl Crowd {
         trouble: impl AsyncFnOnce(&mut Fleet) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let Self { fleet, sessions } = self;
-        let (gateway, agent) = (fleet.stack.site.gateway_pin()?, fleet.stack.site.agent_pin()?);
+        let (gateway, agent) = (fleet.stack.nodes.gateway_pin()?, fleet.stack.nodes.agent_pin()?);
         // Each keeps its own tickets, as machines do.
         let trust = |pin| client_config(&Trust::Pins(vec![pin]), None).map(Arc::new);
         // Created together, they boot in any order.
@@ -394,7 +394,7 @@ impl Crowd {
                     instance.live(&mut far, &agents, &tally, hop),
                 )
             };
-            let done = timeout(length() + PATIENCE, both).await;
+            let done = timeout(length() + DELIVERY_TIMEOUT, both).await;
             near.check(session)?;
             far.check(session)?;
             done.with_context(|| format!("session {session} does not come to its end"))
@@ -414,7 +414,7 @@ impl Crowd {
 
 #[test]
 fn nothing_is_lost_repeated_or_swapped_while_units_die_and_nats_restarts() {
-    flow(async || {
+    run_flow(async || {
         let mut crowd = Crowd::gather(300, 3, 2).await?;
         let deaths = crowd.live(kill).await?;
         println!("{deaths} deaths of units, two of NATS");
@@ -424,7 +424,7 @@ fn nothing_is_lost_repeated_or_swapped_while_units_die_and_nats_restarts() {
 
 #[test]
 fn nothing_is_lost_and_nobody_dies_while_nats_is_away() {
-    flow(async || {
+    run_flow(async || {
         let mut crowd = Crowd::gather(60, 2, 2).await?;
         let back = crowd.live(async |fleet| {
             let away = Duration::from_secs(if long() { 180 } else { 20 });
@@ -432,9 +432,9 @@ fn nothing_is_lost_and_nobody_dies_while_nats_is_away() {
             fleet.stack.nats.kill();
             sleep(away).await;
             for unit in &mut fleet.agents {
-                let (site, process) = (&unit.site, &mut unit.process);
+                let (nodes, process) = (&unit.nodes, &mut unit.process);
                 ensure!(process.ended().is_none(), "{}", process.last_words());
-                let agent = Http::new(&site.agent_url(), None, site.agent_pin()?)?;
+                let agent = Http::new(&nodes.agent_url(), None, nodes.agent_pin()?)?;
                 ensure!(agent.get("/1.0/health/live").await?.status == StatusCode::OK);
                 let ready = agent.get("/1.0/health/ready").await?;
                 ensure!(ready.status == StatusCode::SERVICE_UNAVAILABLE, "{ready:?}");
@@ -461,7 +461,7 @@ fn nothing_is_lost_and_nobody_dies_while_nats_is_away() {
 
 #[test]
 fn an_upgrade_of_all_units_one_after_the_other_fails_no_join_and_loses_nothing() {
-    flow(async || {
+    run_flow(async || {
         let mut crowd = Crowd::gather(200, 3, 2).await?;
         let over = AtomicUsize::new(0);
         let (joined, upgraded) = (AtomicUsize::new(0), AtomicUsize::new(0));

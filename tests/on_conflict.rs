@@ -9,17 +9,17 @@ use anyhow::{Context, ensure};
 use futures_util::future::try_join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use stream_agent::dev::stack::Options;
+use stream_agent::dev::in_process::Options;
 use stream_bridge::Bridge;
 use stream_protocol::subjects::Bucket;
 use stream_simulators::client::Created;
 use stream_supervisor::Supervisor;
 use support::socket::Socket;
-use support::{APP, Answer, Http, Instance, Played, eventually, flow};
+use support::{APP, Answer, Http, Instance, ScriptedStack, eventually, run_flow};
 
 /// A session that runs and keeps the client it has, and the gateway as its account sees it.
 struct Exclusive {
-    played: Played,
+    scripted: ScriptedStack,
     created: Created,
     instance: Instance,
     http: Http,
@@ -27,14 +27,14 @@ struct Exclusive {
 
 impl Exclusive {
     async fn start() -> anyhow::Result<Self> {
-        let mut played = Played::start().await?;
+        let mut scripted = ScriptedStack::start().await?;
         let wish = json!({ "app": APP, "joinable": true, "on_conflict": "reject" });
-        let created = played.client.create_from(&wish).await?;
-        let instance = played.booted().await?;
+        let created = scripted.client.create_from(&wish).await?;
+        let instance = scripted.booted().await?;
         instance.report("running").await?.success()?;
-        let (site, token) = (&played.stack.site, &played.stack.token);
-        let http = Http::new(&site.gateway_url(), Some(token), site.gateway_pin()?)?;
-        Ok(Self { played, created, instance, http })
+        let (nodes, token) = (&scripted.stack.nodes, &scripted.stack.token);
+        let http = Http::new(&nodes.gateway_url(), Some(token), nodes.gateway_pin()?)?;
+        Ok(Self { scripted, created, instance, http })
     }
 
     async fn join(&self) -> anyhow::Result<Answer> {
@@ -69,10 +69,10 @@ impl Exclusive {
 
 #[test]
 fn a_client_keeps_its_slot_from_the_socket_to_the_stream_and_to_its_end() {
-    flow(async || {
+    run_flow(async || {
         let session = Exclusive::start().await?;
         session.is_taken().await.context("before it has opened its socket")?;
-        let socket = Socket::open(&session.created, &session.played.stack).await?;
+        let socket = Socket::open(&session.created, &session.scripted.stack).await?;
         session.is_taken().await?;
         // As browsers do when their stream is connected; the instance says so a little later.
         socket.close().await?;
@@ -90,15 +90,15 @@ fn a_client_keeps_its_slot_from_the_socket_to_the_stream_and_to_its_end() {
 
 #[test]
 fn a_frozen_client_loses_its_slot_and_the_next_one_enters() {
-    flow(async || {
+    run_flow(async || {
         let session = Exclusive::start().await?;
         // Nobody reads it any more: its pings stay unanswered.
-        let _frozen = Socket::open(&session.created, &session.played.stack).await?;
+        let _frozen = Socket::open(&session.created, &session.scripted.stack).await?;
         let frozen = Instant::now();
         let (_, joined) = session.join_in_time().await?;
         println!("the slot was free after {:?}", frozen.elapsed());
         let url = joined["url"].as_str().context("a url")?;
-        let mut next = Socket::open_url(url, &session.played.stack).await?;
+        let mut next = Socket::open_url(url, &session.scripted.stack).await?;
         session.instance.write("o", 1, json!({ "type": "offer" })).await?.success()?;
         ensure!(next.next().await? == json!({ "type": "offer" }));
         Ok(())
@@ -107,9 +107,9 @@ fn a_frozen_client_loses_its_slot_and_the_next_one_enters() {
 
 #[test]
 fn of_many_that_join_at_once_one_gets_the_slot() {
-    flow(async || {
+    run_flow(async || {
         let session = Exclusive::start().await?;
-        let nats = session.played.stack.nats.bridge();
+        let nats = session.scripted.stack.nats.bridge();
         let bridge = Bridge::start(nats, "test", &Supervisor::default())?;
         let races = if std::env::var_os("STREAM_TEST_LONG").is_some() { 500 } else { 5 };
         for round in 0..races {
@@ -130,17 +130,17 @@ fn of_many_that_join_at_once_one_gets_the_slot() {
 
 #[test]
 fn an_instance_hears_that_its_client_has_left_only_when_it_has() {
-    flow(async || {
-        let mut played =
-            Played::start_with(Options { client_grace_s: 1, ..Options::default() }).await?;
-        let (created, instance) = played.create().await?;
+    run_flow(async || {
+        let mut scripted =
+            ScriptedStack::start_with(Options { client_grace_s: 1, ..Options::default() }).await?;
+        let (created, instance) = scripted.create().await?;
         instance.report("running").await?.success()?;
         let client = async || anyhow::Ok(instance.commands(0, 0).await?["client"].clone());
         let is_named = async || Ok((!client().await?.is_null()).then_some(()));
         // It comes back within the time it has. Whoever wanted to see it off finds it there, or is
         // corrected.
-        Socket::open(&created, &played.stack).await?.close().await?;
-        let socket = Socket::open(&created, &played.stack).await?;
+        Socket::open(&created, &scripted.stack).await?.close().await?;
+        let socket = Socket::open(&created, &scripted.stack).await?;
         tokio::time::sleep(Duration::from_secs(2)).await;
         eventually("named", is_named).await?;
 
@@ -153,14 +153,14 @@ fn an_instance_hears_that_its_client_has_left_only_when_it_has() {
 
         let left = json!({ "client": "disconnected", "generation": 0 });
         instance.http.send(Method::PATCH, &instance.path(""), Some(left)).await?.success()?;
-        Socket::open(&created, &played.stack).await?.close().await?;
+        Socket::open(&created, &scripted.stack).await?.close().await?;
         eventually("told that it has left", async || {
             let commands = instance.commands(0, 0).await?;
             Ok((commands["client"].is_null() && commands["signaling"] == "closed").then_some(()))
         })
         .await?;
         // And later it returns all the same.
-        let _socket = Socket::open(&created, &played.stack).await?;
+        let _socket = Socket::open(&created, &scripted.stack).await?;
         eventually("named again", is_named).await
     });
 }

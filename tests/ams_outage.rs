@@ -11,10 +11,10 @@ use anyhow::Context;
 use futures_util::future::try_join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use stream_agent::dev::stack::{Options, Stack};
+use stream_agent::dev::in_process::{Options, Stack};
 use stream_protocol::Userdata;
 use stream_simulators::ams::{Boot, Faults, Launcher};
-use support::{APP, Http, PATIENCE, eventually, flow, light_instances};
+use support::{APP, Http, STEP_TIMEOUT, eventually, light_instances, run_flow};
 
 /// From the return of AMS until a session can be created again.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
@@ -82,8 +82,8 @@ struct Crowd {
 
 impl Crowd {
     fn of(stack: &Stack) -> anyhow::Result<Self> {
-        let site = &stack.site;
-        let http = Http::new(&site.gateway_url(), Some(&stack.token), site.gateway_pin()?)?;
+        let nodes = &stack.nodes;
+        let http = Http::new(&nodes.gateway_url(), Some(&stack.token), nodes.gateway_pin()?)?;
         Ok(Self { http, put_off: AtomicUsize::new(0) })
     }
 
@@ -154,12 +154,12 @@ fn restarts(stack: &Stack) -> u64 {
 
 #[test]
 fn sessions_wait_for_an_ams_that_is_away_and_go_on_when_it_is_back() {
-    flow(async || {
+    run_flow(async || {
         let boots = Arc::new(Boots::default());
         let launcher = boots.counted(light_instances());
-        let options = Options { launcher, wire: true, ..Options::default() };
+        let options = Options { launcher, ams_proxy: true, ..Options::default() };
         let stack = Stack::start(options).await?;
-        let wire = stack.wire.as_ref().context("a wire")?;
+        let proxy = stack.ams_proxy.as_ref().context("a proxy")?;
         let crowd = Crowd::of(&stack)?;
         let away = Duration::from_secs(if long() { 300 } else { 20 });
         let over = AtomicUsize::new(0);
@@ -174,14 +174,14 @@ fn sessions_wait_for_an_ams_that_is_away_and_go_on_when_it_is_back() {
         let outage = async {
             // The load is there before.
             eventually("loaded", async || Ok((boots.of_all().len() > 5).then_some(()))).await?;
-            wire.cut();
+            proxy.sever();
             tokio::time::sleep(away).await;
-            let agent = Http::new(&stack.site.agent_url(), None, stack.site.agent_pin()?)?;
+            let agent = Http::new(&stack.nodes.agent_url(), None, stack.nodes.agent_pin()?)?;
             let ready = agent.get("/1.0/health/ready").await?;
             anyhow::ensure!(ready.status == 503 && ready.body.to_string().contains("ams"));
             anyhow::ensure!(agent.get("/1.0/health/live").await?.status == 200);
             let known = boots.of_all().len();
-            wire.mend().await?;
+            proxy.restore().await?;
             let back = async || Ok((boots.of_all().len() > known).then_some(()));
             tokio::time::timeout(BACK_WITHIN, eventually("back", back))
                 .await
@@ -192,7 +192,7 @@ fn sessions_wait_for_an_ams_that_is_away_and_go_on_when_it_is_back() {
         let (lived, ()) = futures_util::try_join!(try_join_all((0..4).map(client)), outage)?;
         anyhow::ensure!(crowd.put_off.load(Relaxed) > 0, "nobody noticed");
         anyhow::ensure!(lived.iter().all(|lived| *lived > 0), "{lived:?}");
-        stack.ams.wait_until(|instances| instances.is_empty(), PATIENCE).await?;
+        stack.ams.wait_until(|instances| instances.is_empty(), STEP_TIMEOUT).await?;
         for (session, booted) in boots.of_all() {
             anyhow::ensure!(booted.all == 1, "{session} was launched {} times", booted.all);
         }
@@ -203,7 +203,7 @@ fn sessions_wait_for_an_ams_that_is_away_and_go_on_when_it_is_back() {
 
 #[test]
 fn nothing_is_left_and_nothing_is_double_after_a_bad_day_at_twenty_sessions_a_second() {
-    flow(async || {
+    run_flow(async || {
         let boots = Arc::new(Boots::default());
         let launcher = boots.counted(light_instances());
         let options = Options { launcher, capacity: 2_000, ..Options::default() };

@@ -13,7 +13,7 @@ use crate::init;
 /// A directory with the secrets and certificates of an agent, a gateway and an AMS, and the ports
 /// they are to listen on.
 #[derive(Clone, Debug)]
-pub struct Site {
+pub struct NodeFiles {
     pub dir: PathBuf,
     /// Name of the agent.
     pub agent: String,
@@ -26,7 +26,7 @@ pub struct Site {
 
 /// What the nodes are connected to, and how patient they are.
 #[derive(Clone, Debug)]
-pub struct Wiring {
+pub struct StackConfig {
     /// `tls://host:port`
     pub nats: String,
     pub nats_ca: PathBuf,
@@ -57,12 +57,12 @@ pub struct Wiring {
     pub gateways: Option<String>,
 }
 
-impl Site {
+impl NodeFiles {
     /// Sets up both nodes in `dir`, with keys from `keys`. What is there already stays.
     pub fn prepare(dir: &Path, keys: &KeyStore) -> anyhow::Result<Self> {
         keys.warm_up()?;
         create_private_dir(dir).with_context(|| format!("directory {}", dir.display()))?;
-        let site = Self {
+        let nodes = Self {
             dir: dir.to_owned(),
             agent: "dev".to_owned(),
             agent_port: ports::free(),
@@ -71,40 +71,40 @@ impl Site {
             ams: keys.pair("ams")?,
         };
         let hosts = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-        keys.furnish(&site.agent_dir())?;
-        init::agent(&site.agent_dir(), &hosts, None)?;
-        create_private_dir(site.gateway_dir())?;
-        keys.pair("gateway")?.copy(&site.gateway_dir(), "server")?;
-        init::gateway(&site.gateway_dir(), &hosts, None)?;
-        Ok(site)
+        keys.install(&nodes.agent_dir())?;
+        init::agent(&nodes.agent_dir(), &hosts, None)?;
+        create_private_dir(nodes.gateway_dir())?;
+        keys.pair("gateway")?.copy(&nodes.gateway_dir(), "server")?;
+        init::gateway(&nodes.gateway_dir(), &hosts, None)?;
+        Ok(nodes)
     }
 
     /// Sets up one more node for an agent called `name`, beside the first and with its sealing key.
     pub fn join(&self, name: &str, keys: &KeyStore) -> anyhow::Result<Self> {
-        let site = Self {
+        let nodes = Self {
             dir: self.dir.join(name),
             agent: name.to_owned(),
             agent_port: ports::free(),
             ..self.clone()
         };
-        create_private_dir(&site.dir)?;
-        keys.furnish(&site.agent_dir())?;
+        create_private_dir(&nodes.dir)?;
+        keys.install(&nodes.agent_dir())?;
         let sealing_key = self.agent_dir().join("sealing.key");
-        init::agent(&site.agent_dir(), &["127.0.0.1".to_owned()], Some(&sealing_key))?;
-        Ok(site)
+        init::agent(&nodes.agent_dir(), &["127.0.0.1".to_owned()], Some(&sealing_key))?;
+        Ok(nodes)
     }
 
     /// Sets up one more node for a gateway, in the directory `name`, beside the first and with its
     /// sealing key.
     pub fn join_gateway(&self, name: &str, keys: &KeyStore) -> anyhow::Result<Self> {
         let dir = self.dir.join(name);
-        let site = Self { dir, gateway_port: ports::free(), ..self.clone() };
-        create_private_dir(&site.dir)?;
-        create_private_dir(site.gateway_dir())?;
-        keys.pair("gateway")?.copy(&site.gateway_dir(), "server")?;
+        let nodes = Self { dir, gateway_port: ports::free(), ..self.clone() };
+        create_private_dir(&nodes.dir)?;
+        create_private_dir(nodes.gateway_dir())?;
+        keys.pair("gateway")?.copy(&nodes.gateway_dir(), "server")?;
         let sealing_key = self.gateway_dir().join("sealing.key");
-        init::gateway(&site.gateway_dir(), &["127.0.0.1".to_owned()], Some(&sealing_key))?;
-        Ok(site)
+        init::gateway(&nodes.gateway_dir(), &["127.0.0.1".to_owned()], Some(&sealing_key))?;
+        Ok(nodes)
     }
 
     pub fn agent_dir(&self) -> PathBuf {
@@ -159,11 +159,11 @@ impl Site {
     }
 
     /// Writes `agent.toml` and returns its path.
-    pub fn write_agent(&self, wiring: &Wiring) -> anyhow::Result<PathBuf> {
+    pub fn write_agent(&self, stack_config: &StackConfig) -> anyhow::Result<PathBuf> {
         let dir = self.agent_dir();
         let file = |name: &str| quoted(&dir.join(name));
         let relay = |url: &String| format!("{{ urls = [{}] }}", Value::from(url.clone()));
-        let turn = wiring.turn.iter().map(relay).collect::<Vec<_>>().join(", ");
+        let turn = stack_config.turn.iter().map(relay).collect::<Vec<_>>().join(", ");
         let text = format!(
             r#"[agent]
 name = "{name}"
@@ -209,25 +209,25 @@ first_secret = {secret}
 state = {state}
 "#,
             name = self.agent,
-            url = wiring.agents.clone().unwrap_or_else(|| self.agent_url()),
-            capacity = wiring.capacity,
-            boot_timeout_s = wiring.boot_timeout_s,
-            sweep_s = wiring.sweep_s,
-            sighting_s = wiring.sighting_s,
-            lease_s = wiring.lease_s,
+            url = stack_config.agents.clone().unwrap_or_else(|| self.agent_url()),
+            capacity = stack_config.capacity,
+            boot_timeout_s = stack_config.boot_timeout_s,
+            sweep_s = stack_config.sweep_s,
+            sighting_s = stack_config.sighting_s,
+            lease_s = stack_config.lease_s,
             port = self.agent_port,
             socket = quoted(&self.agent_socket()),
-            debug = wiring.debug_section(),
+            debug = stack_config.debug_section(),
             certificate = file("server.crt"),
             key = file("server.key"),
-            nats = wiring.nats_section(),
-            ams = wiring.ams,
+            nats = stack_config.nats_section(),
+            ams = stack_config.ams,
             client = file("ams-client.crt"),
             client_key = file("ams-client.key"),
-            ams_pin = wiring.ams_pin,
+            ams_pin = stack_config.ams_pin,
             sealing = file("sealing.key"),
             root = file("root.key"),
-            credential_s = wiring.credential_s,
+            credential_s = stack_config.credential_s,
             secret = file("turn.secret"),
             state = file("state"),
         );
@@ -235,7 +235,7 @@ state = {state}
     }
 
     /// Writes `gateway.toml` and returns its path.
-    pub fn write_gateway(&self, wiring: &Wiring) -> anyhow::Result<PathBuf> {
+    pub fn write_gateway(&self, stack_config: &StackConfig) -> anyhow::Result<PathBuf> {
         let dir = self.gateway_dir();
         let file = |name: &str| quoted(&dir.join(name));
         let text = format!(
@@ -262,15 +262,15 @@ first_root_key = {root}
 state = {state}
 "#,
             port = self.gateway_port,
-            url = wiring.gateways.clone().unwrap_or_else(|| self.gateway_url()),
-            socket_token_s = wiring.socket_token_s,
-            reconnect_token_s = wiring.reconnect_token_s,
-            client_grace_s = wiring.client_grace_s,
+            url = stack_config.gateways.clone().unwrap_or_else(|| self.gateway_url()),
+            socket_token_s = stack_config.socket_token_s,
+            reconnect_token_s = stack_config.reconnect_token_s,
+            client_grace_s = stack_config.client_grace_s,
             socket = quoted(&self.admin_socket()),
-            debug = wiring.debug_section(),
+            debug = stack_config.debug_section(),
             certificate = file("server.crt"),
             key = file("server.key"),
-            nats = wiring.nats_section(),
+            nats = stack_config.nats_section(),
             sealing = file("sealing.key"),
             root = file("root.key"),
             state = file("state"),
@@ -279,7 +279,7 @@ state = {state}
     }
 }
 
-impl Wiring {
+impl StackConfig {
     fn debug_section(&self) -> &'static str {
         match self.faults {
             true => "[debug]\nfault_injection = \"yes_for_test_purposes_only\"\n",

@@ -44,12 +44,12 @@ impl Socket {
         Ok(Self(client_async(request, tls).await?.0))
     }
 
-    pub(super) async fn say(&mut self, text: String) -> anyhow::Result<()> {
+    pub(super) async fn send(&mut self, text: String) -> anyhow::Result<()> {
         Ok(self.0.send(Message::text(text)).await?)
     }
 
     /// Returns the next text; pings are answered on the way.
-    pub(super) async fn hear(&mut self) -> anyhow::Result<String> {
+    pub(super) async fn recv(&mut self) -> anyhow::Result<String> {
         loop {
             match self.0.next().await.context("the socket has ended")?? {
                 Message::Text(text) => return Ok(text.as_str().to_owned()),
@@ -60,10 +60,10 @@ impl Socket {
     }
 }
 
-pub(super) enum Line {
+pub(super) enum Path {
     /// To the instance, which says everything again, and back.
     Ours(Socket),
-    Floor {
+    Baseline {
         /// To a server that says everything again, as the client's part of the way.
         echo: Socket,
         nats: Client,
@@ -73,17 +73,17 @@ pub(super) enum Line {
     },
 }
 
-impl Line {
+impl Path {
     pub(super) async fn round_trip(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Ours(socket) => {
-                socket.say(SIGNAL.to_owned()).await?;
-                let answer = socket.hear().await?;
+                socket.send(SIGNAL.to_owned()).await?;
+                let answer = socket.recv().await?;
                 anyhow::ensure!(answer == SIGNAL, "another signal: {answer}");
             }
-            Self::Floor { echo, nats, there, back } => {
-                echo.say(SIGNAL.to_owned()).await?;
-                let text = echo.hear().await?;
+            Self::Baseline { echo, nats, there, back } => {
+                echo.send(SIGNAL.to_owned()).await?;
+                let text = echo.recv().await?;
                 nats.publish(there.clone(), text.into()).await?;
                 let answer = back.next().await.context("nats is gone")?;
                 anyhow::ensure!(answer.payload == SIGNAL, "another message");

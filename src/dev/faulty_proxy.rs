@@ -1,4 +1,4 @@
-//! A connection to a server, or to one of several alike, that can be cut, as networks are.
+//! A TCP proxy before a server, or before several alike, that breaks connections as networks do.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,46 +12,46 @@ use tokio::sync::watch;
 
 use super::ports;
 
-/// Passes on what comes to [`Wire::port`], until it is cut: then what is connected breaks, and who
-/// connects is refused. With several servers behind it, each connection goes to the next one that
-/// takes it.
-pub struct Wire {
+/// Passes on what comes to [`FaultyProxy::port`], until it is severed: then what is connected breaks,
+/// and who connects is refused. With several servers behind it, each connection goes to the next one
+/// that takes it.
+pub struct FaultyProxy {
     port: u16,
     to: Servers,
     whole: Arc<watch::Sender<bool>>,
 }
 
-impl Wire {
-    /// Lays a wire to `port` of the loopback. Needs a running actix system.
+impl FaultyProxy {
+    /// Starts a proxy before `port` of the loopback. Needs a running actix system.
     pub async fn to(port: u16) -> anyhow::Result<Self> {
         Self::among(&[port]).await
     }
 
-    /// Lays a wire to all of `ports`, as a balancer does.
+    /// Starts a proxy before all of `ports`, as a balancer does.
     pub async fn among(ports: &[u16]) -> anyhow::Result<Self> {
         let to = Servers::at(ports);
-        let wire = Self { port: ports::free(), to, whole: Arc::default() };
-        wire.mend().await?;
-        Ok(wire)
+        let proxy = Self { port: ports::free(), to, whole: Arc::default() };
+        proxy.restore().await?;
+        Ok(proxy)
     }
 
-    /// Where the near end listens.
+    /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Breaks every connection, and refuses new ones from now on.
-    pub fn cut(&self) {
+    pub fn sever(&self) {
         self.whole.send_replace(false);
     }
 
     /// Lets connections through again.
-    pub async fn mend(&self) -> anyhow::Result<()> {
+    pub async fn restore(&self) -> anyhow::Result<()> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await;
-        let listener = listener.context("the near end of a wire cannot listen")?;
+        let listener = listener.context("the proxy cannot listen")?;
         self.whole.send_replace(true);
         let (to, whole) = (self.to.clone(), self.whole.subscribe());
-        spawn_detached("a wire", async move {
+        spawn_detached("a proxy", async move {
             let mut cut = whole.clone();
             tokio::select! {
                 _ = cut.wait_for(|whole| !whole) => {}
@@ -65,7 +65,7 @@ impl Wire {
 async fn accept(listener: TcpListener, to: Servers, whole: watch::Receiver<bool>) {
     while let Ok((near, _)) = listener.accept().await {
         let (mut cut, to) = (whole.clone(), to.clone());
-        spawn_detached("a connection through a wire", async move {
+        spawn_detached("a connection through a proxy", async move {
             tokio::select! {
                 _ = cut.wait_for(|whole| !whole) => {}
                 () = pass(near, to) => {}

@@ -9,13 +9,13 @@ use tempfile::TempDir;
 use super::keys::KeyStore;
 
 /// The directory of one run, and its keys.
-pub struct Place {
+pub struct Workdir {
     pub keys: KeyStore,
     run: TempDir,
     kept: bool,
 }
 
-impl Place {
+impl Workdir {
     /// Makes a directory for one run: a throwaway one, or one in `state`, where the keys stay for
     /// the next run.
     pub fn new(state: Option<&Path>) -> anyhow::Result<Self> {
@@ -58,15 +58,15 @@ mod tests {
 
     #[test]
     fn a_throwaway_place_stays_only_after_a_failure() {
-        let place = Place::new(None).expect("a place");
-        let dir = place.dir().to_owned();
+        let workdir = Workdir::new(None).expect("a workdir");
+        let dir = workdir.dir().to_owned();
         assert!(dir.join("keys").is_dir());
-        place.end(Ok(())).expect("removed");
+        workdir.end(Ok(())).expect("removed");
         assert!(!dir.exists());
 
-        let place = Place::new(None).expect("a place");
-        let dir = place.dir().to_owned();
-        place.end::<()>(Err(anyhow::anyhow!("failed"))).expect_err("handed on");
+        let workdir = Workdir::new(None).expect("a workdir");
+        let dir = workdir.dir().to_owned();
+        workdir.end::<()>(Err(anyhow::anyhow!("failed"))).expect_err("handed on");
         assert!(dir.is_dir(), "with its logs");
         std::fs::remove_dir_all(dir).expect("removed");
     }
@@ -75,8 +75,8 @@ mod tests {
     fn a_chosen_place_keeps_every_run_and_the_keys_of_all() {
         let state = tempfile::tempdir().expect("a directory");
         let state = state.path().join("state");
-        let (first, second) = (Place::new(Some(&state)), Place::new(Some(&state)));
-        let (first, second) = (first.expect("a place"), second.expect("another"));
+        let (first, second) = (Workdir::new(Some(&state)), Workdir::new(Some(&state)));
+        let (first, second) = (first.expect("a workdir"), second.expect("another"));
         assert_ne!(first.dir(), second.dir());
         let dir = first.dir().to_owned();
         first.end(Ok(())).expect("kept");

@@ -5,12 +5,12 @@ mod support;
 use std::time::Duration;
 
 use anyhow::Context;
-use stream_agent::dev::stack::Options;
+use stream_agent::dev::in_process::Options;
 use stream_protocol::{SessionDocument, Status};
 use stream_simulators::ams::Faults;
 use stream_supervisor::spawn_detached;
 use support::fleet::{Fleet, Unit};
-use support::{APP, Answer, flow, light_instances};
+use support::{APP, Answer, light_instances, run_flow};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -18,12 +18,12 @@ use tokio::time::Instant;
 /// reached NATS.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(40);
 
-const LOOK: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(20);
 
 /// Three agents behind one gateway.
-struct House(Fleet);
+struct Agents(Fleet);
 
-impl House {
+impl Agents {
     async fn start() -> anyhow::Result<Self> {
         let options = Options { launcher: light_instances(), lease_s: 3, ..Options::default() };
         Ok(Self(Fleet::start(options, 3, 1).await?))
@@ -49,7 +49,7 @@ impl House {
                 if let Some(found) = documents.filter(new).find(&wanted) {
                     return found;
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL).await;
             }
         };
         let found = tokio::time::timeout(TAKEN_OVER_WITHIN, search).await;
@@ -71,7 +71,8 @@ impl House {
 
     /// Whether the owner of the session has come to ask AMS, which takes the token that it mints.
     fn has_minted(&self, session: &SessionDocument) -> bool {
-        let Some(unit) = self.0.agents.iter().find(|unit| unit.site.agent == owner(session)) else {
+        let Some(unit) = self.0.agents.iter().find(|unit| unit.nodes.agent == owner(session))
+        else {
             return false;
         };
         let log = std::fs::read_to_string(unit.process.log()).unwrap_or_default();
@@ -122,11 +123,11 @@ impl Moment {
         }
     }
 
-    fn has_come(self, house: &House, document: &SessionDocument) -> bool {
+    fn has_come(self, agents: &Agents, document: &SessionDocument) -> bool {
         match self {
             Self::Claimed => document.owner.is_some(),
-            Self::Minted | Self::Late => house.has_minted(document),
-            Self::Launched => house.instances(document) > 0,
+            Self::Minted | Self::Late => agents.has_minted(document),
+            Self::Launched => agents.instances(document) > 0,
             Self::Recorded | Self::Replied => document.instance_id.is_some(),
         }
     }
@@ -138,38 +139,38 @@ const LATE: Duration = Duration::from_secs(20);
 /// Strikes the owner of a new session at `moment` and returns the session once another agent has
 /// it with its one instance.
 async fn strike(
-    house: &mut House,
+    agents: &mut Agents,
     key: &str,
     moment: Moment,
     blow: impl FnOnce(&mut Unit) -> anyhow::Result<()>,
 ) -> anyhow::Result<(SessionDocument, String)> {
-    let known = house.0.documents().await?;
+    let known = agents.0.documents().await?;
     let before: Vec<_> = known.into_iter().map(|one| one.id.to_string()).collect();
-    house.0.stack.ams.set_faults(moment.faults());
-    let answer = house.ask(key);
+    agents.0.stack.ams.set_faults(moment.faults());
+    let answer = agents.ask(key);
     if let Moment::Replied = moment {
         assert_eq!(answer.await?.status, 201);
     }
-    let has_come = |document: &SessionDocument| moment.has_come(house, document);
-    let session = house.session("struck", &before, has_come).await?;
+    let has_come = |document: &SessionDocument| moment.has_come(agents, document);
+    let session = agents.session("struck", &before, has_come).await?;
     let recorded = matches!(moment, Moment::Recorded | Moment::Replied);
     assert_eq!(session.instance_id.is_some(), recorded, "struck too late at {moment:?}");
     let struck = owner(&session).to_owned();
-    blow(house.unit(&struck)?)?;
-    house.0.stack.ams.set_faults(Faults::default());
+    blow(agents.unit(&struck)?)?;
+    agents.0.stack.ams.set_faults(Faults::default());
     let id = session.id.clone();
     let taken_over = |document: &SessionDocument| {
         let served = document.instance_id.is_some();
         document.id == id && owner(document) != struck && served
     };
-    let session = house.session("taken over", &before, taken_over).await?;
-    assert_eq!(house.instances(&session), 1, "at {moment:?}");
+    let session = agents.session("taken over", &before, taken_over).await?;
+    assert_eq!(agents.instances(&session), 1, "at {moment:?}");
     Ok((session, struck))
 }
 
-async fn is_active(house: &House, session: &SessionDocument) -> anyhow::Result<()> {
+async fn is_active(agents: &Agents, session: &SessionDocument) -> anyhow::Result<()> {
     let active = |one: &SessionDocument| one.id == session.id && one.status == Status::Active;
-    house.session("active", &[], active).await.map(drop)
+    agents.session("active", &[], active).await.map(drop)
 }
 
 async fn kill_again_and_again(moment: Moment) -> anyhow::Result<()> {
@@ -178,23 +179,23 @@ async fn kill_again_and_again(moment: Moment) -> anyhow::Result<()> {
         (None, Moment::Late) => 1,
         (None, _) => 3,
     };
-    let mut house = House::start().await?;
+    let mut agents = Agents::start().await?;
     for round in 0..rounds {
         let asked = Instant::now();
         let kill = |unit: &mut Unit| {
             unit.process.kill();
             Ok(())
         };
-        let (session, struck) = strike(&mut house, &round.to_string(), moment, kill).await?;
-        house.unit(&struck)?.restart().await?;
-        is_active(&house, &session).await?;
+        let (session, struck) = strike(&mut agents, &round.to_string(), moment, kill).await?;
+        agents.unit(&struck)?.restart().await?;
+        is_active(&agents, &session).await?;
         if let Moment::Late = moment {
             tokio::time::sleep_until(asked + LATE + Duration::from_secs(1)).await;
         }
-        assert_eq!(house.instances(&session), 1, "after the return, at {moment:?}");
+        assert_eq!(agents.instances(&session), 1, "after the return, at {moment:?}");
     }
-    assert_eq!(house.0.stack.ams.instances().len(), rounds, "at {moment:?}");
-    let all = house.0.documents().await?;
+    assert_eq!(agents.0.stack.ams.instances().len(), rounds, "at {moment:?}");
+    let all = agents.0.documents().await?;
     let live = all.iter().filter(|document| document.status == Status::Active);
     assert_eq!((live.count(), all.len()), (rounds, rounds), "at {moment:?}");
     Ok(())
@@ -202,13 +203,14 @@ async fn kill_again_and_again(moment: Moment) -> anyhow::Result<()> {
 
 #[test]
 fn whenever_its_agent_is_killed_a_session_has_one_instance_and_another_agent() {
-    // Most of the time is waited for who is missed: the moments share it, each in a house of its own.
+    // Most of the time is waited for who is missed: the moments share it,
+    // each with three agents of its own.
     std::thread::scope(|scope| {
         for moment in Moment::ALL {
             let killed = async move || {
                 kill_again_and_again(moment).await.with_context(|| format!("at {moment:?}"))
             };
-            scope.spawn(move || flow(killed));
+            scope.spawn(move || run_flow(killed));
         }
     });
 }
@@ -216,22 +218,22 @@ fn whenever_its_agent_is_killed_a_session_has_one_instance_and_another_agent() {
 #[test]
 fn an_agent_that_is_held_up_for_long_has_no_say_when_it_goes_on() {
     let held_up = async |moment| {
-        let mut house = House::start().await?;
+        let mut agents = Agents::start().await?;
         let stop = |unit: &mut Unit| unit.process.suspend();
-        let (session, struck) = strike(&mut house, "held-up", moment, stop).await?;
-        house.unit(&struck)?.process.wake()?;
-        is_active(&house, &session).await?;
+        let (session, struck) = strike(&mut agents, "held-up", moment, stop).await?;
+        agents.unit(&struck)?.process.wake()?;
+        is_active(&agents, &session).await?;
         // A round of sweeps of every unit.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let present = house.session("there", &[], |one| one.id == session.id).await?;
+        let present = agents.session("there", &[], |one| one.id == session.id).await?;
         assert_eq!(owner(&present), owner(&session), "the one that took over keeps it");
-        assert_eq!((present.status, house.instances(&session)), (Status::Active, 1));
-        assert_eq!(house.0.stack.ams.instances().len(), 1);
+        assert_eq!((present.status, agents.instances(&session)), (Status::Active, 1));
+        assert_eq!(agents.0.stack.ams.instances().len(), 1);
         Ok(())
     };
     std::thread::scope(|scope| {
         for moment in [Moment::Claimed, Moment::Minted] {
-            scope.spawn(move || flow(async || held_up(moment).await));
+            scope.spawn(move || run_flow(async || held_up(moment).await));
         }
     });
 }

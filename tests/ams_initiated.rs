@@ -10,8 +10,8 @@ use futures_util::future::try_join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use stream_agent::agent::Agent;
-use stream_agent::dev::site::Site;
-use stream_agent::dev::stack::{Options, Stack};
+use stream_agent::dev::in_process::{Options, Stack};
+use stream_agent::dev::node_files::NodeFiles;
 use stream_bridge::Bridge;
 use stream_pki::{Identity, Trust, client_config};
 use stream_protocol::subjects::Bucket;
@@ -21,18 +21,18 @@ use stream_simulators::client::{Gateway, Session};
 use stream_supervisor::Supervisor;
 use stream_tokens::Mint;
 use support::socket::Socket;
-use support::{APP, Answer, Http, Instance, PATIENCE, eventually, flow};
+use support::{APP, Answer, Http, Instance, STEP_TIMEOUT, eventually, run_flow};
 use tokio::sync::watch;
 
 /// A stack, and AMS as far as it asks for sessions.
-struct House {
+struct InitiatingAms {
     stack: Stack,
     client: Gateway,
     /// The token that an operator gave to AMS.
     token: String,
 }
 
-impl House {
+impl InitiatingAms {
     async fn start() -> anyhow::Result<Self> {
         let options = Options { launcher: nothing_boots(), ..Options::default() };
         let stack = Stack::start(options).await?;
@@ -41,9 +41,9 @@ impl House {
         Ok(Self { stack, client, token })
     }
 
-    /// AMS, as it speaks to the agent of `site`.
-    fn asks(&self, site: &Site) -> anyhow::Result<Http> {
-        Http::new(&site.agent_url(), Some(&self.token), site.agent_pin()?)
+    /// AMS, as it speaks to the agent of `nodes`.
+    fn asks(&self, nodes: &NodeFiles) -> anyhow::Result<Http> {
+        Http::new(&nodes.agent_url(), Some(&self.token), nodes.agent_pin()?)
     }
 
     /// Has AMS launch an instance by itself; returns its id.
@@ -54,7 +54,7 @@ impl House {
     /// Has AMS launch an instance and ask for its session; returns the instance's id and its end.
     async fn stream(&self, name: &str) -> anyhow::Result<(String, Instance)> {
         let instance = self.launch(name)?;
-        let opened = open(&self.asks(&self.stack.site)?, &instance).await?.success()?;
+        let opened = open(&self.asks(&self.stack.nodes)?, &instance).await?.success()?;
         Ok((instance, told(&opened)?))
     }
 
@@ -87,7 +87,7 @@ impl House {
         // The store has to be older than what it is to know of.
         tokio::time::sleep(Duration::from_secs(2)).await;
         ams.plant("stray", APP, tags).context("a launch")?;
-        ams.wait_until(|all| all.iter().all(|one| one.name != "stray"), PATIENCE).await?;
+        ams.wait_until(|all| all.iter().all(|one| one.name != "stray"), STEP_TIMEOUT).await?;
         Ok(())
     }
 
@@ -120,7 +120,7 @@ async fn token(agent: &Agent, kind: TokenKind) -> anyhow::Result<String> {
 /// Somebody who has AMS launch and delete instances.
 fn user_of_ams(stack: &Stack) -> anyhow::Result<reqwest::Client> {
     let pins = Trust::Pins(vec![stack.ams.fingerprint()]);
-    let file = |end: &str| stack.site.agent_dir().join(format!("ams-client.{end}"));
+    let file = |end: &str| stack.nodes.agent_dir().join(format!("ams-client.{end}"));
     let tls = client_config(&pins, Some(&Identity::load(file("crt"), file("key"))?))?;
     Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?)
 }
@@ -143,15 +143,15 @@ fn told(opened: &Value) -> anyhow::Result<Instance> {
 
 #[test]
 fn an_instance_has_one_session_whichever_agents_and_gateways_are_asked_and_however_often() {
-    flow(async || {
-        let house = House::start().await?;
-        let (two, second) = house.stack.another_agent("two")?;
-        let (_, another_gateway) = house.stack.another_gateway("other")?;
-        let agents = [house.asks(&house.stack.site)?, house.asks(&two)?];
+    run_flow(async || {
+        let initiating = InitiatingAms::start().await?;
+        let (two, second) = initiating.stack.another_agent("two")?;
+        let (_, another_gateway) = initiating.stack.another_gateway("other")?;
+        let agents = [initiating.asks(&initiating.stack.nodes)?, initiating.asks(&two)?];
         let ready =
             async || Ok((agents[1].get("/1.0/health/ready").await?.status == 200).then_some(()));
         eventually("ready", ready).await?;
-        let instance = house.launch("phone")?;
+        let instance = initiating.launch("phone")?;
 
         let asks = (0..12).map(|n| {
             let agent = &agents[n % 2];
@@ -167,16 +167,16 @@ fn an_instance_has_one_session_whichever_agents_and_gateways_are_asked_and_howev
             ids.insert(told.userdata.session_id);
         }
         assert_eq!(ids.len(), 1, "{ids:?}");
-        let documents = house.documents().await?;
+        let documents = initiating.documents().await?;
         assert_eq!(documents.len(), 1, "{documents:?}");
         assert_eq!(documents[0].instance_id.as_deref(), Some(instance.as_str()));
 
         // AMS asks again, when the first agent and one of the gateways have gone.
-        house.stack.agent.stop().await;
+        initiating.stack.agent.stop().await;
         another_gateway.stop().await;
         let again = open(&agents[1], &instance).await?.success()?;
         assert_eq!(Some(&told(&again)?.userdata.session_id), ids.first());
-        let other = house.launch("tablet")?;
+        let other = initiating.launch("tablet")?;
         let other = open(&agents[1], &other).await?.success()?;
         assert!(!ids.contains(&told(&other)?.userdata.session_id), "another instance, another one");
         second.stop().await;
@@ -186,31 +186,31 @@ fn an_instance_has_one_session_whichever_agents_and_gateways_are_asked_and_howev
 
 #[test]
 fn it_is_joined_any_number_of_times_and_deleting_the_session_deletes_the_instance() {
-    flow(async || {
-        let house = House::start().await?;
-        let (id, instance) = house.stream("phone").await?;
+    run_flow(async || {
+        let initiating = InitiatingAms::start().await?;
+        let (id, instance) = initiating.stream("phone").await?;
         let userdata = &instance.userdata;
-        assert_eq!(userdata.agent_url, house.stack.site.agent_url());
-        assert_eq!(userdata.fingerprints, [house.stack.site.agent_pin()?.to_string()]);
+        assert_eq!(userdata.agent_url, initiating.stack.nodes.agent_url());
+        assert_eq!(userdata.fingerprints, [initiating.stack.nodes.agent_pin()?.to_string()]);
         let screen = (userdata.display_width, userdata.display_height, userdata.display_density);
         assert_eq!((screen, userdata.fps), ((720, 1280, 160), 30));
         assert_eq!(userdata.extra_data, json!({ "user": 7 }));
-        let session = house.session(&instance).await?;
+        let session = initiating.session(&instance).await?;
         assert_eq!((session.app.as_str(), session.status.as_str()), (APP, "created"));
         assert_eq!((session.container_id.as_str(), session.joinable), (id.as_str(), true));
-        assert_eq!(session.cluster_id, house.stack.ams.cluster_id());
+        assert_eq!(session.cluster_id, initiating.stack.ams.cluster_id());
 
         let commands = instance.commands(0, 0).await?;
         assert_eq!((&commands["signaling"], &commands["client"]), (&json!("closed"), &Value::Null));
-        assert!(house.client.join(&session.id).await.is_err(), "it does not run yet");
+        assert!(initiating.client.join(&session.id).await.is_err(), "it does not run yet");
         assert_eq!(instance.report("running").await?.status, 200);
-        house.becomes(&instance, "active").await?;
+        initiating.becomes(&instance, "active").await?;
         for generation in 1..=3 {
-            let joined = house.client.join(&session.id).await?;
+            let joined = initiating.client.join(&session.id).await?;
             let commands = instance.commands(0, 0).await?;
             assert_eq!(commands["generation"], generation);
             assert_eq!(commands["signaling"], "open");
-            let mut socket = Socket::open(&joined, &house.stack).await?;
+            let mut socket = Socket::open(&joined, &initiating.stack).await?;
             socket.send(&json!({ "type": "discover", "n": generation })).await?;
             let (_, signals) = instance.read(None, 10).await?;
             assert_eq!(signals, [(generation, json!({ "type": "discover", "n": generation }))]);
@@ -231,10 +231,10 @@ fn it_is_joined_any_number_of_times_and_deleting_the_session_deletes_the_instanc
             }
         }
 
-        house.client.delete(&session.id).await?;
-        house.stack.ams.wait_until(|all| all.is_empty(), PATIENCE).await?;
-        house.becomes(&instance, "terminated").await?;
-        let again = open(&house.asks(&house.stack.site)?, &id).await?;
+        initiating.client.delete(&session.id).await?;
+        initiating.stack.ams.wait_until(|all| all.is_empty(), STEP_TIMEOUT).await?;
+        initiating.becomes(&instance, "terminated").await?;
+        let again = open(&initiating.asks(&initiating.stack.nodes)?, &id).await?;
         assert_eq!(again.status, 400, "its session is over: {again:?}");
         Ok(())
     });
@@ -242,35 +242,35 @@ fn it_is_joined_any_number_of_times_and_deleting_the_session_deletes_the_instanc
 
 #[test]
 fn ams_may_delete_the_session_at_the_agent_as_well() {
-    flow(async || {
-        let house = House::start().await?;
-        let (_, instance) = house.stream("phone").await?;
-        let ams = house.asks(&house.stack.site)?;
+    run_flow(async || {
+        let initiating = InitiatingAms::start().await?;
+        let (_, instance) = initiating.stream("phone").await?;
+        let ams = initiating.asks(&initiating.stack.nodes)?;
         assert_eq!(ams.send(Method::DELETE, &instance.path(""), None).await?.status, 200);
-        house.stack.ams.wait_until(|all| all.is_empty(), PATIENCE).await?;
-        house.becomes(&instance, "terminated").await?;
+        initiating.stack.ams.wait_until(|all| all.is_empty(), STEP_TIMEOUT).await?;
+        initiating.becomes(&instance, "terminated").await?;
         Ok(())
     });
 }
 
 #[test]
 fn the_session_ends_with_its_instance_whether_ams_tells_or_not() {
-    flow(async || {
-        let house = House::start().await?;
-        let (id, told) = house.stream("phone").await?;
-        let (_, untold) = house.stream("tablet").await?;
+    run_flow(async || {
+        let initiating = InitiatingAms::start().await?;
+        let (id, told) = initiating.stream("phone").await?;
+        let (_, untold) = initiating.stream("tablet").await?;
         for instance in [&told, &untold] {
             assert_eq!(instance.report("running").await?.status, 200);
         }
-        let user = user_of_ams(&house.stack)?;
-        let url = format!("{}/1.0/instances/{id}", house.stack.site.ams_url());
+        let user = user_of_ams(&initiating.stack)?;
+        let url = format!("{}/1.0/instances/{id}", initiating.stack.nodes.ams_url());
         assert!(user.delete(url).send().await?.status().is_success());
-        let session = house.becomes(&told, "terminated").await?;
+        let session = initiating.becomes(&told, "terminated").await?;
         assert_eq!(session.status_message, "the instance was deleted");
 
-        house.stack.ams.set_faults(Faults { lost_event_every: 1, ..Faults::default() });
-        house.stack.ams.lose("tablet");
-        let session = house.becomes(&untold, "terminated").await?;
+        initiating.stack.ams.set_faults(Faults { lost_event_every: 1, ..Faults::default() });
+        initiating.stack.ams.lose("tablet");
+        let session = initiating.becomes(&untold, "terminated").await?;
         assert_eq!(session.status_message, "the instance was deleted");
         Ok(())
     });
@@ -278,43 +278,43 @@ fn the_session_ends_with_its_instance_whether_ams_tells_or_not() {
 
 #[test]
 fn an_instance_whose_session_ends_by_itself_stays_with_ams_and_so_do_those_of_strangers() {
-    flow(async || {
-        let house = House::start().await?;
-        let (_, failed) = house.stream("failed").await?;
-        let (_, live) = house.stream("live").await?;
+    run_flow(async || {
+        let initiating = InitiatingAms::start().await?;
+        let (_, failed) = initiating.stream("failed").await?;
+        let (_, live) = initiating.stream("live").await?;
         // Of somebody else, and yet with the tag that AMS puts on what streams.
         let tag = format!("session={}", failed.userdata.session_id);
-        house.stack.ams.plant("stranger", APP, vec![tag]).context("a launch")?;
+        initiating.stack.ams.plant("stranger", APP, vec![tag]).context("a launch")?;
         assert_eq!(live.report("running").await?.status, 200);
         assert_eq!(failed.report("error").await?.status, 200);
-        let session = house.becomes(&failed, "error").await?;
+        let session = initiating.becomes(&failed, "error").await?;
         assert_eq!(session.status_message, "the instance failed");
         // Nobody wants it any more, and what is over stays as it is.
-        house.client.delete(&session.id).await?;
-        house.reconciled().await?;
-        assert_eq!(house.instances(), ["failed", "live", "stranger"]);
-        assert_eq!(house.session(&live).await?.status, "active");
+        initiating.client.delete(&session.id).await?;
+        initiating.reconciled().await?;
+        assert_eq!(initiating.instances(), ["failed", "live", "stranger"]);
+        assert_eq!(initiating.session(&live).await?.status, "active");
         Ok(())
     });
 }
 
 #[test]
 fn an_instance_that_never_comes_up_costs_its_session_and_nothing_else() {
-    flow(async || {
-        let mut house = House::start().await?;
-        house.stack.wiring.boot_timeout_s = 1;
-        let (site, impatient) = house.stack.another_agent("impatient")?;
-        let agent = house.asks(&site)?;
-        let instance = house.launch("phone")?;
+    run_flow(async || {
+        let mut initiating = InitiatingAms::start().await?;
+        initiating.stack.stack_config.boot_timeout_s = 1;
+        let (nodes, impatient) = initiating.stack.another_agent("impatient")?;
+        let agent = initiating.asks(&nodes)?;
+        let instance = initiating.launch("phone")?;
         let opened = eventually("open", async || {
             let answer = open(&agent, &instance).await?;
             Ok((answer.status == StatusCode::CREATED).then_some(answer))
         });
         let instance = told(&opened.await?.success()?)?;
-        let session = house.becomes(&instance, "error").await?;
+        let session = initiating.becomes(&instance, "error").await?;
         assert_eq!(session.status_message, "the instance did not get ready in time");
-        house.reconciled().await?;
-        assert_eq!(house.instances(), ["phone"]);
+        initiating.reconciled().await?;
+        assert_eq!(initiating.instances(), ["phone"]);
         impatient.stop().await;
         Ok(())
     });
@@ -322,17 +322,17 @@ fn an_instance_that_never_comes_up_costs_its_session_and_nothing_else() {
 
 #[test]
 fn only_ams_may_ask_and_only_for_an_instance() {
-    flow(async || {
-        let house = House::start().await?;
-        let ams = house.asks(&house.stack.site)?;
-        let (_, instance) = house.stream("phone").await?;
-        let other = house.launch("tablet")?;
+    run_flow(async || {
+        let initiating = InitiatingAms::start().await?;
+        let ams = initiating.asks(&initiating.stack.nodes)?;
+        let (_, instance) = initiating.stream("phone").await?;
+        let other = initiating.launch("tablet")?;
         for (token, expected) in [
             (None, 401),
             (Some("AgEUYW5ib3gtc3RyZWFt".to_owned()), 401),
-            (Some(house.stack.token.clone()), 401),
+            (Some(initiating.stack.token.clone()), 401),
             (Some(instance.userdata.token.clone()), 403),
-            (Some(token(&house.stack.agent, TokenKind::Monitor).await?), 403),
+            (Some(token(&initiating.stack.agent, TokenKind::Monitor).await?), 403),
         ] {
             let answer = open(&ams.with(token.as_deref()), &other).await?;
             assert_eq!(answer.status, expected, "{answer:?}");
@@ -348,31 +348,31 @@ fn only_ams_may_ask_and_only_for_an_instance() {
         }
         let answer = open(&ams.keyed(&"k".repeat(200)), &other).await?;
         assert_eq!(answer.status, 400, "{answer:?}");
-        assert_eq!(house.documents().await?.len(), 1, "nothing was made of all that");
+        assert_eq!(initiating.documents().await?.len(), 1, "nothing was made of all that");
         Ok(())
     });
 }
 
 #[test]
 fn without_a_gateway_or_nats_ams_is_asked_to_come_back_and_nothing_is_half_made() {
-    flow(async || {
-        let mut house = House::start().await?;
-        let ams = house.asks(&house.stack.site)?;
-        let instance = house.launch("phone")?;
-        house.stack.gateway.stop().await;
+    run_flow(async || {
+        let mut initiating = InitiatingAms::start().await?;
+        let ams = initiating.asks(&initiating.stack.nodes)?;
+        let instance = initiating.launch("phone")?;
+        initiating.stack.gateway.stop().await;
         let refused = open(&ams, &instance).await?;
         assert_eq!((refused.status, refused.retry_after), (StatusCode::SERVICE_UNAVAILABLE, true));
-        assert_eq!(house.documents().await?, []);
+        assert_eq!(initiating.documents().await?, []);
 
-        let (_, gateway) = house.stack.another_gateway("other")?;
+        let (_, gateway) = initiating.stack.another_gateway("other")?;
         let opened = eventually("open", async || {
             let answer = open(&ams, &instance).await?;
             Ok((answer.status == StatusCode::CREATED).then_some(answer))
         });
         told(&opened.await?.success()?)?;
 
-        house.stack.nats.stop();
-        let other = house.launch("tablet")?;
+        initiating.stack.nats.stop();
+        let other = initiating.launch("tablet")?;
         let refused = open(&ams, &other).await?;
         assert_eq!((refused.status, refused.retry_after), (StatusCode::SERVICE_UNAVAILABLE, true));
         gateway.stop().await;
@@ -382,22 +382,22 @@ fn without_a_gateway_or_nats_ams_is_asked_to_come_back_and_nothing_is_half_made(
 
 #[test]
 fn ams_asks_for_every_instance_that_is_to_stream_and_tells_it_what_it_needs() {
-    flow(async || {
+    run_flow(async || {
         let options = Options { launcher: support::light_instances(), ..Options::default() };
         let stack = Stack::start(options).await?;
-        let (site, ams, client) = (&stack.site, &stack.ams, stack.client()?);
+        let (nodes, ams, client) = (&stack.nodes, &stack.ams, stack.client()?);
         let user = user_of_ams(&stack)?;
         let launch = async || {
             let display = json!({ "width": 720, "height": 1280, "fps": 60, "density": 240 });
             let config =
                 json!({ "enable_streaming": true, "platform": "webrtc", "display": display });
             let body = json!({ "app_id": APP, "app_version": -1, "config": config });
-            let url = format!("{}/1.0/instances", site.ams_url());
+            let url = format!("{}/1.0/instances", nodes.ams_url());
             anyhow::Ok(user.post(url).json(&body).send().await?.status())
         };
         for (name, value) in [
-            ("agent.api.url", site.agent_url()),
-            ("agent.api.fingerprint", site.agent_pin()?.to_string()),
+            ("agent.api.url", nodes.agent_url()),
+            ("agent.api.fingerprint", nodes.agent_pin()?.to_string()),
             ("agent.api.token", "AgEUYW5ib3gtc3RyZWFt".to_owned()),
         ] {
             ams.configure(name, &value).map_err(anyhow::Error::msg)?;
@@ -406,7 +406,7 @@ fn ams_asks_for_every_instance_that_is_to_stream_and_tells_it_what_it_needs() {
         let failed = |all: &[stream_simulators::ams::Instance]| {
             all.iter().any(|one| one.error_message.contains("a valid token is needed"))
         };
-        ams.wait_until(failed, PATIENCE).await?;
+        ams.wait_until(failed, STEP_TIMEOUT).await?;
         assert_eq!(client.list().await?, Vec::<String>::new(), "the agent did not know AMS");
 
         ams.configure("agent.api.token", &token(&stack.agent, TokenKind::Ams).await?)
@@ -415,7 +415,7 @@ fn ams_asks_for_every_instance_that_is_to_stream_and_tells_it_what_it_needs() {
         let streams = |all: &[stream_simulators::ams::Instance]| {
             all.iter().any(|one| one.tags.iter().any(|tag| tag.starts_with("session=")))
         };
-        let all = ams.wait_until(streams, PATIENCE).await?;
+        let all = ams.wait_until(streams, STEP_TIMEOUT).await?;
         let (instance, tag) = all
             .iter()
             .find_map(|one| Some((one, one.tags.first()?.strip_prefix("session=")?)))
@@ -429,7 +429,7 @@ fn ams_asks_for_every_instance_that_is_to_stream_and_tells_it_what_it_needs() {
         for _ in 0..2 {
             client.join(tag).await?;
         }
-        let url = format!("{}/1.0/instances/{}", site.ams_url(), instance.id);
+        let url = format!("{}/1.0/instances/{}", nodes.ams_url(), instance.id);
         assert!(user.delete(url).send().await?.status().is_success());
         eventually("over", async || {
             Ok((client.get(tag).await?.status == "terminated").then_some(()))

@@ -17,44 +17,44 @@ use stream_socket::{Ears, Mouth};
 use stream_supervisor::spawn_detached;
 use tokio::sync::oneshot;
 
-use super::line::{Line, Socket};
-use crate::dev::stack::Stack;
+use super::socket::{Path, Socket};
+use crate::dev::in_process::Stack;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-pub(super) struct Floor {
-    pub(super) lines: Vec<Line>,
+pub(super) struct Baseline {
+    pub(super) paths: Vec<Path>,
 }
 
-impl Floor {
-    pub(super) async fn start(stack: &Stack, lines: usize) -> anyhow::Result<Self> {
-        let dir = stack.site.gateway_dir();
+impl Baseline {
+    pub(super) async fn start(stack: &Stack, paths: usize) -> anyhow::Result<Self> {
+        let dir = stack.nodes.gateway_dir();
         let identity = Identity::load(dir.join("server.crt"), dir.join("server.key"))?;
         let pin = identity.fingerprint();
         let url = echo_server(identity)?;
         let gateway = Address::of(stack)?.connect().await?;
         let stream = Config {
-            name: "floor".to_owned(),
-            subjects: vec!["floor.>".to_owned()],
+            name: "baseline".to_owned(),
+            subjects: vec!["baseline.>".to_owned()],
             allow_direct: true,
             republish: Some(Republish {
-                source: "floor.>".to_owned(),
-                destination: "bare.floor.>".to_owned(),
+                source: "baseline.>".to_owned(),
+                destination: "bare.baseline.>".to_owned(),
                 headers_only: false,
             }),
             ..Config::default()
         };
         jetstream::new(gateway.clone()).create_stream(stream).await?;
-        agent(stack, lines, &url, pin).await?;
-        let mut all = Vec::with_capacity(lines);
-        for n in 0..lines {
-            let back = gateway.subscribe(format!("bare.floor.{n}.back")).await?;
+        agent(stack, paths, &url, pin).await?;
+        let mut all = Vec::with_capacity(paths);
+        for n in 0..paths {
+            let back = gateway.subscribe(format!("bare.baseline.{n}.back")).await?;
             let echo = Socket::open(&url, pin, None).await?;
-            let (nats, there) = (gateway.clone(), format!("floor.{n}.there"));
-            all.push(Line::Floor { echo, nats, there, back });
+            let (nats, there) = (gateway.clone(), format!("baseline.{n}.there"));
+            all.push(Path::Baseline { echo, nats, there, back });
         }
         gateway.flush().await?;
-        Ok(Self { lines: all })
+        Ok(Self { paths: all })
     }
 }
 
@@ -79,12 +79,12 @@ impl Address {
 }
 
 /// The other end, on a thread of its own as ours is: what comes goes through an echo and back.
-async fn agent(stack: &Stack, lines: usize, url: &str, pin: Fingerprint) -> anyhow::Result<()> {
+async fn agent(stack: &Stack, paths: usize, url: &str, pin: Fingerprint) -> anyhow::Result<()> {
     let (nats, url) = (Address::of(stack)?, url.to_owned());
     let (ready, started) = oneshot::channel();
-    std::thread::Builder::new().name("floor".to_owned()).spawn(move || {
+    std::thread::Builder::new().name("baseline".to_owned()).spawn(move || {
         actix::System::new().block_on(async move {
-            let told = serve(nats, lines, &url, pin).await;
+            let told = serve(nats, paths, &url, pin).await;
             let failed = told.is_err();
             let _ = ready.send(told);
             if !failed {
@@ -95,19 +95,19 @@ async fn agent(stack: &Stack, lines: usize, url: &str, pin: Fingerprint) -> anyh
     tokio::time::timeout(READY_WITHIN, started).await?.context("the other end is gone")?
 }
 
-async fn serve(at: Address, lines: usize, url: &str, pin: Fingerprint) -> anyhow::Result<()> {
+async fn serve(at: Address, paths: usize, url: &str, pin: Fingerprint) -> anyhow::Result<()> {
     let nats = at.connect().await?;
-    for n in 0..lines {
-        let mut there = nats.subscribe(format!("bare.floor.{n}.there")).await?;
+    for n in 0..paths {
+        let mut there = nats.subscribe(format!("bare.baseline.{n}.there")).await?;
         let mut echo = Socket::open(url, pin, None).await?;
-        let (nats, back) = (nats.clone(), format!("floor.{n}.back"));
-        spawn_detached("a line of the floor", async move {
+        let (nats, back) = (nats.clone(), format!("baseline.{n}.back"));
+        spawn_detached("a path of the baseline", async move {
             while let Some(message) = there.next().await {
                 let text = String::from_utf8_lossy(&message.payload).into_owned();
-                if echo.say(text).await.is_err() {
+                if echo.send(text).await.is_err() {
                     return;
                 }
-                let Ok(text) = echo.hear().await else { return };
+                let Ok(text) = echo.recv().await else { return };
                 if nats.publish(back.clone(), text.into()).await.is_err() {
                     return;
                 }

@@ -5,21 +5,21 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use stream_gateway::admin;
 use stream_simulators::ams::{Ams, Launcher, simulated_instances};
-use stream_simulators::client::{ClientConfig, Gateway};
+use stream_simulators::client::{self, ClientConfig};
 
 pub use super::ams::APPLICATION;
 use super::coturn::Coturn;
+use super::faulty_proxy::FaultyProxy;
 use super::keys::KeyStore;
 use super::nats::Nats;
-use super::site::{Site, Wiring};
-use super::wire::Wire;
+use super::node_files::{NodeFiles, StackConfig};
 use crate::agent::{Agent, AgentConfig};
-use crate::gateway::{GatewayConfig, RunningGateway};
+use crate::gateway::{Gateway, GatewayConfig};
 
 /// How long all parts together may take until the first session can be asked for.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-const LOOK: Duration = Duration::from_millis(20);
+const READY_POLL: Duration = Duration::from_millis(20);
 
 /// What a stack is made of.
 #[derive(Clone)]
@@ -40,8 +40,8 @@ pub struct Options {
     pub launcher: Launcher,
     /// Sessions that an agent takes at the same time.
     pub capacity: u32,
-    /// Whether the agent reaches AMS over a wire that can be cut.
-    pub wire: bool,
+    /// Whether the agent reaches AMS through a proxy that can cut it off.
+    pub ams_proxy: bool,
     /// Whether operators can make actors fail.
     pub faults: bool,
     /// How long an agent that gives no sign of life counts as being there.
@@ -59,7 +59,7 @@ impl Default for Options {
             boot: Duration::ZERO,
             launcher: simulated_instances(),
             capacity: 100,
-            wire: false,
+            ams_proxy: false,
             faults: false,
             lease_s: 10,
         }
@@ -70,14 +70,14 @@ impl Default for Options {
 /// so in order.
 pub struct Stack {
     pub agent: Agent,
-    pub gateway: RunningGateway,
+    pub gateway: Gateway,
     pub ams: Ams,
     /// Between agent and AMS.
-    pub wire: Option<Wire>,
+    pub ams_proxy: Option<FaultyProxy>,
     pub coturn: Option<Coturn>,
     pub nats: Nats,
-    pub site: Site,
-    pub wiring: Wiring,
+    pub nodes: NodeFiles,
+    pub stack_config: StackConfig,
     /// The token of the account `test`.
     pub token: String,
     _dir: tempfile::TempDir,
@@ -89,20 +89,21 @@ impl Stack {
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let keys = KeyStore::shared()?;
-        let site = Site::prepare(&dir.path().join("site"), &keys)?;
+        let nodes = NodeFiles::prepare(&dir.path().join("nodes"), &keys)?;
         let nats = Nats::start(&dir.path().join("nats"), &keys)?;
-        let secret = site.turn_secret()?;
+        let secret = nodes.turn_secret()?;
         let relay = || Coturn::start(&dir.path().join("coturn"), &secret);
         let coturn = options.coturn.then(relay).transpose()?;
-        let ams = super::ams::start(&site, options.boot, options.launcher)?;
-        let wire = if options.wire { Some(Wire::to(site.ams_port).await?) } else { None };
-        let wiring = Wiring {
+        let ams = super::ams::start(&nodes, options.boot, options.launcher)?;
+        let ams_proxy =
+            if options.ams_proxy { Some(FaultyProxy::to(nodes.ams_port).await?) } else { None };
+        let stack_config = StackConfig {
             nats: nats.url(),
             nats_ca: nats.ca(),
             nats_token: nats.token(),
-            ams: match &wire {
-                Some(wire) => format!("https://127.0.0.1:{}", wire.port()),
-                None => site.ams_url(),
+            ams: match &ams_proxy {
+                Some(proxy) => format!("https://127.0.0.1:{}", proxy.port()),
+                None => nodes.ams_url(),
             },
             ams_pin: ams.fingerprint(),
             turn: coturn.iter().map(Coturn::url).collect(),
@@ -119,40 +120,50 @@ impl Stack {
             agents: None,
             gateways: None,
         };
-        let agent = Agent::start(AgentConfig::read(&site.write_agent(&wiring)?)?)?;
-        let gateway = GatewayConfig::read(&site.write_gateway(&wiring)?)?;
-        let gateway = RunningGateway::start(gateway)?;
-        let token = account(&site, "test").await?;
-        let stack =
-            Self { agent, gateway, ams, wire, coturn, nats, site, wiring, token, _dir: dir };
+        let agent = Agent::start(AgentConfig::read(&nodes.write_agent(&stack_config)?)?)?;
+        let gateway = GatewayConfig::read(&nodes.write_gateway(&stack_config)?)?;
+        let gateway = Gateway::start(gateway)?;
+        let token = account(&nodes, "test").await?;
+        let stack = Self {
+            agent,
+            gateway,
+            ams,
+            ams_proxy,
+            coturn,
+            nats,
+            nodes,
+            stack_config,
+            token,
+            _dir: dir,
+        };
         wait_for_agent(&stack.client()?).await?;
         Ok(stack)
     }
 
     /// A client of the gateway, as the account `test`.
-    pub fn client(&self) -> anyhow::Result<Gateway> {
-        Ok(Gateway::new(&client_config(&self.site, &self.token)?)?)
+    pub fn client(&self) -> anyhow::Result<client::Gateway> {
+        Ok(client::Gateway::new(&client_config(&self.nodes, &self.token)?)?)
     }
 
     /// Starts one more agent, called `name`.
-    pub fn another_agent(&self, name: &str) -> anyhow::Result<(Site, Agent)> {
-        let site = self.site.join(name, &KeyStore::shared()?)?;
-        let agent = Agent::start(AgentConfig::read(&site.write_agent(&self.wiring)?)?)?;
-        Ok((site, agent))
+    pub fn another_agent(&self, name: &str) -> anyhow::Result<(NodeFiles, Agent)> {
+        let nodes = self.nodes.join(name, &KeyStore::shared()?)?;
+        let agent = Agent::start(AgentConfig::read(&nodes.write_agent(&self.stack_config)?)?)?;
+        Ok((nodes, agent))
     }
 
     /// Starts one more gateway, in the directory `name`.
-    pub fn another_gateway(&self, name: &str) -> anyhow::Result<(Site, RunningGateway)> {
-        let site = self.site.join_gateway(name, &KeyStore::shared()?)?;
-        let gateway = GatewayConfig::read(&site.write_gateway(&self.wiring)?)?;
-        Ok((site, RunningGateway::start(gateway)?))
+    pub fn another_gateway(&self, name: &str) -> anyhow::Result<(NodeFiles, Gateway)> {
+        let nodes = self.nodes.join_gateway(name, &KeyStore::shared()?)?;
+        let gateway = GatewayConfig::read(&nodes.write_gateway(&self.stack_config)?)?;
+        Ok((nodes, Gateway::start(gateway)?))
     }
 
     /// Ends the agent and starts another in its place, with the same configuration; returns once a
     /// session can be asked for.
     pub async fn restart_agent(&mut self) -> anyhow::Result<()> {
         self.agent.stop().await;
-        self.agent = Agent::start(AgentConfig::read(&self.site.dir.join("agent.toml"))?)?;
+        self.agent = Agent::start(AgentConfig::read(&self.nodes.dir.join("agent.toml"))?)?;
         // It has said that it is gone, and now says that it is back.
         wait_for_agent(&self.client()?).await
     }
@@ -160,8 +171,8 @@ impl Stack {
     /// The same with the gateway, whose clients' sockets are closed.
     pub async fn restart_gateway(&mut self) -> anyhow::Result<()> {
         self.gateway.stop().await;
-        let config = GatewayConfig::read(&self.site.dir.join("gateway.toml"))?;
-        self.gateway = RunningGateway::start(config)?;
+        let config = GatewayConfig::read(&self.nodes.dir.join("gateway.toml"))?;
+        self.gateway = Gateway::start(config)?;
         Ok(())
     }
 
@@ -174,19 +185,19 @@ impl Stack {
     }
 }
 
-/// How a client with `token` reaches the gateway of `site`.
-pub fn client_config(site: &Site, token: &str) -> anyhow::Result<ClientConfig> {
+/// How a client with `token` reaches the gateway of `nodes`.
+pub fn client_config(nodes: &NodeFiles, token: &str) -> anyhow::Result<ClientConfig> {
     Ok(ClientConfig {
-        gateway: site.gateway_url(),
+        gateway: nodes.gateway_url(),
         token: token.to_owned(),
-        pins: vec![site.gateway_pin()?],
+        pins: vec![nodes.gateway_pin()?],
         screen: Default::default(),
     })
 }
 
 /// Creates an account and returns its token, as soon as the gateway has its keys.
-pub async fn account(site: &Site, name: &str) -> anyhow::Result<String> {
-    let client = admin::Client::new(site.admin_socket());
+pub async fn account(nodes: &NodeFiles, name: &str) -> anyhow::Result<String> {
+    let client = admin::Client::new(nodes.admin_socket());
     let deadline = Instant::now() + READY_WITHIN;
     loop {
         match client.create_account(name, None).await {
@@ -194,13 +205,13 @@ pub async fn account(site: &Site, name: &str) -> anyhow::Result<String> {
             Err(error) if Instant::now() > deadline => {
                 return Err(error).context("the gateway is not ready in time");
             }
-            Err(_) => tokio::time::sleep(LOOK).await,
+            Err(_) => tokio::time::sleep(READY_POLL).await,
         }
     }
 }
 
 /// Returns once the gateway knows an agent that has the application.
-pub async fn wait_for_agent(client: &Gateway) -> anyhow::Result<()> {
+pub async fn wait_for_agent(client: &client::Gateway) -> anyhow::Result<()> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
         match client.applications().await {
@@ -211,7 +222,7 @@ pub async fn wait_for_agent(client: &Gateway) -> anyhow::Result<()> {
             Err(error) if Instant::now() > deadline => {
                 return Err(error).context("the gateway is not ready in time");
             }
-            _ => tokio::time::sleep(LOOK).await,
+            _ => tokio::time::sleep(READY_POLL).await,
         }
     }
 }
