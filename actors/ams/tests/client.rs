@@ -1,8 +1,8 @@
 //! The client against the simulated AMS, good days and bad ones.
 
-mod stand;
+mod harness;
 
-use stand::{DEADLINE, Files, connected, eventually, identity, run};
+use harness::{DEADLINE, Files, connected, eventually, identity, run};
 use stream_ams::{Ams, AmsError, LaunchInstance, Registered, register};
 use stream_simulators::ams::{self as simulator, Faults, nothing_boots};
 use stream_supervisor::Supervisor;

@@ -1,11 +1,11 @@
 //! Whom the client speaks to, as whom, and over which connections: seen from a server that writes
 //! down what reaches it.
 
-mod stand;
+mod harness;
 
 use std::net::SocketAddr;
 
-use stand::{DEADLINE, Files, connected, eventually, identity, run};
+use harness::{DEADLINE, Files, connected, eventually, identity, run};
 use stream_ams::{Ams, AmsError, Config, register};
 use stream_pki::{ClientCertificates, Fingerprint, Identity, ServerIdentity, server_config};
 use stream_supervisor::Supervisor;

@@ -27,13 +27,13 @@ fn identity(name: &str) -> Identity {
     Identity::from_pem(&pem, &pem).expect("a kept identity")
 }
 
-struct Stand {
+struct Harness {
     ams: Ams,
     http: reqwest::Client,
     base: String,
 }
 
-impl Stand {
+impl Harness {
     fn start() -> Self {
         let client = identity("ams-client");
         let config = Config {
@@ -98,34 +98,34 @@ async fn actions(socket: &mut WebSocketStream<reqwest::Upgraded>, count: usize) 
 
 #[actix_web::test]
 async fn the_life_of_an_instance_is_told_in_order() {
-    let stand = Stand::start();
-    let mut socket = stand.events("?type=lifecycle").await;
-    stand.launch("one").await.expect("an answer");
+    let harness = Harness::start();
+    let mut socket = harness.events("?type=lifecycle").await;
+    harness.launch("one").await.expect("an answer");
     let expected =
         ["created", "scheduled", "started", "running"].map(|what| format!("instance-{what}"));
     assert_eq!(actions(&mut socket, 4).await, expected);
-    let gone = stand.http.delete(format!("{}/instances/one", stand.base)).send();
+    let gone = harness.http.delete(format!("{}/instances/one", harness.base)).send();
     assert_eq!(gone.await.expect("an answer").status(), 202);
     assert_eq!(actions(&mut socket, 1).await, ["instance-removed"]);
 }
 
 #[actix_web::test]
 async fn events_get_lost_and_come_twice_when_they_are_to() {
-    let stand = Stand::start();
-    let mut socket = stand.events("?type=lifecycle").await;
+    let harness = Harness::start();
+    let mut socket = harness.events("?type=lifecycle").await;
     // Events are counted with those of operations, which this listener does not want.
-    stand.ams.set_faults(Faults { doubled_event_every: 1, ..Faults::default() });
-    stand.launch("one").await.expect("an answer");
+    harness.ams.set_faults(Faults { doubled_event_every: 1, ..Faults::default() });
+    harness.launch("one").await.expect("an answer");
     assert_eq!(actions(&mut socket, 2).await, ["instance-created", "instance-created"]);
     let settled = |all: &[stream_simulators::ams::Instance]| {
         all.iter().all(|one| one.status == stream_simulators::ams::Status::Running)
     };
-    stand.ams.wait_until(settled, DEADLINE).await.expect("it runs");
-    stand.ams.set_faults(Faults { lost_event_every: 1, ..Faults::default() });
-    stand.launch("two").await.expect("an answer");
-    stand.ams.wait_until(settled, DEADLINE).await.expect("it runs");
-    stand.ams.set_faults(Faults::default());
-    stand.launch("three").await.expect("an answer");
+    harness.ams.wait_until(settled, DEADLINE).await.expect("it runs");
+    harness.ams.set_faults(Faults { lost_event_every: 1, ..Faults::default() });
+    harness.launch("two").await.expect("an answer");
+    harness.ams.wait_until(settled, DEADLINE).await.expect("it runs");
+    harness.ams.set_faults(Faults::default());
+    harness.launch("three").await.expect("an answer");
     // What is left of the first, nothing of the second, all of the third.
     let told = actions(&mut socket, 6 + 4).await;
     assert_eq!(told.iter().filter(|action| *action == "instance-created").count(), 1, "{told:?}");
@@ -133,35 +133,35 @@ async fn events_get_lost_and_come_twice_when_they_are_to() {
 
 #[actix_web::test]
 async fn calls_fail_are_put_off_and_hang_as_often_as_they_are_to() {
-    let stand = Stand::start();
+    let harness = Harness::start();
     let faults = |error_every, busy_every, hang_every| Faults {
         error_every,
         busy_every,
         hang_every,
         ..Faults::default()
     };
-    stand.ams.set_faults(faults(1, 0, 0));
-    assert_eq!(stand.code().await, Some(500));
-    stand.ams.set_faults(faults(0, 1, 0));
-    let answer = stand.http.get(format!("{}/instances", stand.base)).send().await;
+    harness.ams.set_faults(faults(1, 0, 0));
+    assert_eq!(harness.code().await, Some(500));
+    harness.ams.set_faults(faults(0, 1, 0));
+    let answer = harness.http.get(format!("{}/instances", harness.base)).send().await;
     let answer = answer.expect("an answer");
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["retry-after"]),
         (503, &"1".parse().unwrap())
     );
-    stand.ams.set_faults(faults(0, 0, 1));
-    assert_eq!(stand.code().await, None);
-    stand.ams.set_faults(Faults::default());
-    assert_eq!(stand.code().await, Some(200));
+    harness.ams.set_faults(faults(0, 0, 1));
+    assert_eq!(harness.code().await, None);
+    harness.ams.set_faults(Faults::default());
+    assert_eq!(harness.code().await, Some(200));
 }
 
 #[actix_web::test]
 async fn a_launch_is_carried_out_although_its_asker_has_gone_and_only_once() {
-    let stand = Stand::start();
+    let harness = Harness::start();
     let late_launch = DEADLINE / 5;
-    stand.ams.set_faults(Faults { late_launch, double_launch: true, ..Faults::default() });
-    assert_eq!(stand.launch("late").await, None, "the asker does not wait so long");
-    assert!(stand.ams.instances().is_empty());
-    let launched = stand.ams.wait_until(|all| !all.is_empty(), DEADLINE).await.expect("it comes");
+    harness.ams.set_faults(Faults { late_launch, double_launch: true, ..Faults::default() });
+    assert_eq!(harness.launch("late").await, None, "the asker does not wait so long");
+    assert!(harness.ams.instances().is_empty());
+    let launched = harness.ams.wait_until(|all| !all.is_empty(), DEADLINE).await.expect("it comes");
     assert_eq!(launched.len(), 1, "the name is taken for the second");
 }

@@ -1,12 +1,12 @@
 //! Instance and viewer against their APIs over real HTTPS and WebSocket; the test plays the
 //! services in between.
 
-mod stand;
+mod harness;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use stand::Stand;
+use harness::Harness;
 use stream_pki::{ClientCertificates, Fingerprint, ServerIdentity, server_config};
 use stream_protocol::{DesiredState, ReportedStatus, Signaling};
 use stream_simulators::client::{Milestone, SocketError, Viewer, ViewerError};
@@ -22,29 +22,29 @@ const SOON: Duration = Duration::from_secs(60);
 #[actix_web::test]
 async fn an_instance_streams_to_one_client_after_the_other_until_its_session_is_over() -> Result<()>
 {
-    let stand = Stand::start()?;
+    let harness = Harness::start()?;
     let (_stop, stopped) = watch::channel(false);
     let clients = async {
-        let first = Viewer::connect(&stand.created(), stand.pins()).await?;
+        let first = Viewer::connect(&harness.created(), harness.pins()).await?;
         first.wait_frames(10, SOON).await?;
         first.tap(100.0, 300.0, SOON).await?;
         first.wait_mark(100, 300, SOON).await?;
-        ensure!(stand.reports() == [ReportedStatus::Running], "reported once");
-        ensure!(stand.ice_requests() == 1);
+        ensure!(harness.reports() == [ReportedStatus::Running], "reported once");
+        ensure!(harness.ice_requests() == 1);
 
-        stand.command(|commands| commands.generation = 2);
+        harness.command(|commands| commands.generation = 2);
         first.wait_event(Milestone::Closed, SOON).await?;
-        let second = Viewer::connect(&stand.created(), stand.pins()).await?;
+        let second = Viewer::connect(&harness.created(), harness.pins()).await?;
         second.wait_frames(5, SOON).await?;
 
-        stand.command(|commands| commands.signaling = Signaling::Closed);
+        harness.command(|commands| commands.signaling = Signaling::Closed);
         let seen = second.frames();
         second.wait_frames(seen + 10, SOON).await.context("media without signaling")?;
-        stand.command(|commands| commands.desired = DesiredState::Terminated);
+        harness.command(|commands| commands.desired = DesiredState::Terminated);
         second.wait_event(Milestone::Closed, SOON).await?;
         anyhow::Ok(())
     };
-    let instance = instance::run(stand.userdata(), stopped);
+    let instance = instance::run(harness.userdata(), stopped);
     let (clients, instance) = timeout(SOON, async { tokio::join!(clients, instance) }).await?;
     clients?;
     Ok(instance?)
@@ -52,42 +52,42 @@ async fn an_instance_streams_to_one_client_after_the_other_until_its_session_is_
 
 #[actix_web::test]
 async fn an_agent_that_is_busy_costs_time_and_no_signal() -> Result<()> {
-    let stand = Stand::start()?;
+    let harness = Harness::start()?;
     // Every call is refused at first, and every write is acknowledged only the second time.
-    stand.refuse_first_calls();
+    harness.refuse_first_calls();
     let (stop, stopped) = watch::channel(false);
     let client = async {
-        let viewer = Viewer::connect(&stand.created(), stand.pins()).await?;
+        let viewer = Viewer::connect(&harness.created(), harness.pins()).await?;
         viewer.wait_frames(5, SOON).await?;
         stop.send(true)?;
         anyhow::Ok(())
     };
-    let instance = instance::run(stand.userdata(), stopped);
+    let instance = instance::run(harness.userdata(), stopped);
     let (client, instance) = timeout(SOON, async { tokio::join!(client, instance) }).await?;
     client?;
     instance?;
-    ensure!(stand.repeated_writes() > 0, "a write that was not acknowledged is repeated");
-    ensure!(stand.told_client("offer") == 1, "and stored once");
+    ensure!(harness.repeated_writes() > 0, "a write that was not acknowledged is repeated");
+    ensure!(harness.told_client("offer") == 1, "and stored once");
     Ok(())
 }
 
 #[actix_web::test]
 async fn history_that_is_gone_is_read_from_the_start_without_repeating_anything() -> Result<()> {
-    let stand = Stand::start()?;
-    stand.forget_cursors();
+    let harness = Harness::start()?;
+    harness.forget_cursors();
     let (stop, stopped) = watch::channel(false);
     let client = async {
-        let viewer = Viewer::connect(&stand.created(), stand.pins()).await?;
+        let viewer = Viewer::connect(&harness.created(), harness.pins()).await?;
         viewer.wait_frames(5, SOON).await?;
         stop.send(true)?;
         anyhow::Ok(())
     };
-    let instance = instance::run(stand.userdata(), stopped);
+    let instance = instance::run(harness.userdata(), stopped);
     let (client, instance) = timeout(SOON, async { tokio::join!(client, instance) }).await?;
     client?;
     instance?;
-    ensure!(stand.forgotten() > 0, "a cursor was refused");
-    ensure!(stand.told_client("offer") == 1, "settings are acted upon once");
+    ensure!(harness.forgotten() > 0, "a cursor was refused");
+    ensure!(harness.told_client("offer") == 1, "settings are acted upon once");
     Ok(())
 }
 
@@ -95,7 +95,7 @@ async fn history_that_is_gone_is_read_from_the_start_without_repeating_anything(
 async fn a_server_with_another_certificate_is_told_nothing_and_tried_again() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("https://{}", listener.local_addr()?);
-    let served = ServerIdentity::new(stand::identity());
+    let served = ServerIdentity::new(harness::identity());
     let acceptor = TlsAcceptor::from(server_config(&served, ClientCertificates::Ignored));
     let other = Fingerprint([7; 32]).to_string();
     let (stop, stopped) = watch::channel(false);
@@ -107,7 +107,7 @@ async fn a_server_with_another_certificate_is_told_nothing_and_tried_again() -> 
         stop.send(true)?;
         Ok(())
     };
-    let instance = instance::run(stand::userdata(&url, &other), stopped);
+    let instance = instance::run(harness::userdata(&url, &other), stopped);
     let (server, instance) = timeout(SOON, async { tokio::join!(server, instance) }).await?;
     server?;
     Ok(instance?)
@@ -115,13 +115,13 @@ async fn a_server_with_another_certificate_is_told_nothing_and_tried_again() -> 
 
 #[actix_web::test]
 async fn a_viewer_refuses_a_server_with_another_certificate() -> Result<()> {
-    let stand = Stand::start()?;
-    let refused = Viewer::connect(&stand.created(), vec![Fingerprint([7; 32])]).await;
+    let harness = Harness::start()?;
+    let refused = Viewer::connect(&harness.created(), vec![Fingerprint([7; 32])]).await;
     ensure!(matches!(refused, Err(ViewerError::Socket(SocketError::Connect(_)))));
 
-    let mut elsewhere = stand.created();
+    let mut elsewhere = harness.created();
     elsewhere.url = elsewhere.url.replace("master", "nowhere");
-    let refused = Viewer::connect(&elsewhere, stand.pins()).await;
+    let refused = Viewer::connect(&elsewhere, harness.pins()).await;
     ensure!(matches!(refused, Err(ViewerError::Socket(SocketError::Refused(404)))));
     Ok(())
 }

@@ -55,7 +55,7 @@ fn spawn<T: 'static>(work: impl Future<Output = T> + 'static) {
 }
 
 /// An AMS that knows the agent at `url`, a client, and what its instances booted with.
-async fn stand(url: &str, pin: &str) -> (Ams, Client, Arc<Mutex<Vec<[String; 2]>>>) {
+async fn harness(url: &str, pin: &str) -> (Ams, Client, Arc<Mutex<Vec<[String; 2]>>>) {
     let boots = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&boots);
     let launcher: Launcher = Arc::new(move |boot| {
@@ -91,7 +91,7 @@ fn pin() -> String {
 #[actix_web::test]
 async fn an_instance_that_streams_gets_the_session_the_agent_made() {
     let (url, asked) = agent(201);
-    let (ams, client, boots) = stand(&url, &pin()).await;
+    let (ams, client, boots) = harness(&url, &pin()).await;
     assert_eq!(client.launched(launch()).await["status"], json!("Success"));
 
     let instance = ams.instances().remove(0);
@@ -110,7 +110,7 @@ async fn an_instance_that_streams_gets_the_session_the_agent_made() {
 #[actix_web::test]
 async fn a_stopped_instance_keeps_its_session_when_it_is_started_again() {
     let (url, asked) = agent(200);
-    let (ams, client, boots) = stand(&url, &pin()).await;
+    let (ams, client, boots) = harness(&url, &pin()).await;
     client.launched(launch()).await;
     let path = format!("/1.0/instances/{}", ams.instances()[0].id);
     for wish in ["stopped", "running"] {
@@ -125,7 +125,7 @@ async fn a_stopped_instance_keeps_its_session_when_it_is_started_again() {
 #[actix_web::test]
 async fn a_refusal_of_the_agent_fails_the_launch_with_its_cause() {
     let (url, _) = agent(503);
-    let (ams, client, boots) = stand(&url, &pin()).await;
+    let (ams, client, boots) = harness(&url, &pin()).await;
     let operation = client.launched(launch()).await;
     let cause = "stream agent: refused with code 503: no gateway answers";
     assert_eq!((&operation["status_code"], &operation["err"]), (&json!(400), &json!(cause)));
@@ -137,7 +137,7 @@ async fn a_refusal_of_the_agent_fails_the_launch_with_its_cause() {
 #[actix_web::test]
 async fn an_agent_with_another_certificate_is_told_nothing() {
     let (url, asked) = agent(201);
-    let (_ams, client, _) = stand(&url, &"ab".repeat(32)).await;
+    let (_ams, client, _) = harness(&url, &"ab".repeat(32)).await;
     let operation = client.launched(launch()).await;
     let err = operation["err"].as_str().expect("a text");
     assert!(err.contains("not the pinned one"), "{err}");
@@ -146,7 +146,7 @@ async fn an_agent_with_another_certificate_is_told_nothing() {
 
 #[actix_web::test]
 async fn without_an_agent_nothing_streams_and_all_else_works() {
-    let (ams, client, _) = stand("", "").await;
+    let (ams, client, _) = harness("", "").await;
     let operation = client.launched(launch()).await;
     assert_eq!(operation["err"], json!("stream agent: agent.api.* is not configured"));
     assert_eq!(client.launched(json!({"app_id": "phone"})).await["status"], json!("Success"));
@@ -156,7 +156,7 @@ async fn without_an_agent_nothing_streams_and_all_else_works() {
 
 #[actix_web::test]
 async fn the_configuration_is_read_and_changed_by_name() {
-    let (_ams, client, _) = stand("", "").await;
+    let (_ams, client, _) = harness("", "").await;
     let (code, body) = client.get("/1.0/config").await;
     let config = &body["metadata"]["config"];
     assert_eq!((code, &config["agent.api.token"]), (200, &json!("secret")));

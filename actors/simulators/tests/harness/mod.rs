@@ -23,7 +23,7 @@ use tokio::time::timeout;
 const SESSION: &str = "abcdefghij0123456789";
 const EPOCH: u64 = 36;
 
-pub(crate) struct Stand {
+pub(crate) struct Harness {
     address: String,
     state: Data<Shared>,
 }
@@ -50,9 +50,9 @@ struct State {
 
 /// An identity that all tests share: its key takes seconds to make.
 pub(crate) fn identity() -> Identity {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stand.pem");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("harness.pem");
     if !path.exists() {
-        let pair = stream_pki::self_signed("stand", &["127.0.0.1".to_owned()]).expect("a pair");
+        let pair = stream_pki::self_signed("harness", &["127.0.0.1".to_owned()]).expect("a pair");
         let pem = format!("{}{}", pair.certificate, *pair.key);
         // Another test may have been faster: then its identity counts.
         let _ = stream_pki::write_new(&path, pem.as_bytes(), 0o600);
@@ -69,7 +69,7 @@ pub(crate) fn userdata(agent_url: &str, pin: &str) -> String {
     .to_string()
 }
 
-impl Stand {
+impl Harness {
     pub(crate) fn start() -> Result<Self> {
         let state = Data::new(Shared {
             state: Mutex::new(State {
