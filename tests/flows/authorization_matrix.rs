@@ -1,0 +1,366 @@
+//! Every operation that a service describes, every kind of token, every way to tamper with it: who
+//! gets in, who does not, and what exactly they are told.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::support::openapi::{DOCUMENT, Operation, Token, document, operations};
+use crate::support::{Answer, Http, ScriptedStack, eventually, run_flow};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::Method;
+use stream_agent::agent::AgentConfig;
+use stream_agent::gateway::GatewayConfig;
+use stream_bridge::Bridge;
+use stream_macaroon::{Key, Macaroon};
+use stream_protocol::{Op, Role, SessionId, TokenKind};
+use stream_supervisor::Supervisor;
+use stream_tokens::{Config, Mint, Revocation, Service, Tokens};
+
+/// Open to everybody, and known to be.
+const OPEN: [&str; 4] = ["/1.0", DOCUMENT, "/1.0/health/live", "/1.0/health/ready"];
+
+/// Open to everybody, but a bad token is refused.
+const OPTIONAL: [&str; 1] = ["/1.0/status"];
+
+/// Open to those who have the link of a share, which takes more than a token: see `shares`.
+const SHARED: &str = "/connect";
+
+/// One of the services, with a unit of its own beside it that mints what is asked for.
+struct Target {
+    service: Service,
+    operations: Vec<Operation>,
+    http: Http,
+    tokens: Tokens,
+    /// A token of an account that exists.
+    account: Option<String>,
+    /// The session in every path. There is none: who is let in gets 404.
+    session: SessionId,
+}
+
+impl Target {
+    async fn start(
+        service: Service,
+        http: Http,
+        nats: stream_bridge::Config,
+        tokens: Config,
+        account: Option<String>,
+    ) -> anyhow::Result<Self> {
+        let supervisor = Supervisor::default();
+        let bridge = Bridge::start(nats, "matrix", &supervisor)?;
+        let state = tokens.state.with_extension("matrix");
+        let tokens = Tokens::start(Config { state, ..tokens }, service, bridge, &supervisor)?;
+        eventually("ready", async || Ok(tokens.ready().await.ok())).await?;
+        let operations = operations(&document(&http).await?)?;
+        Ok(Self { service, operations, http, tokens, account, session: SessionId::random() })
+    }
+
+    /// Returns a token of `kind` that allows all that its kind may.
+    async fn token(&self, kind: TokenKind) -> anyhow::Result<String> {
+        if let (TokenKind::Account, Some(token)) = (kind, &self.account) {
+            return Ok(token.clone());
+        }
+        Ok(self.mint(kind).await?.0)
+    }
+
+    /// Returns a fresh token and its id.
+    async fn mint(&self, kind: TokenKind) -> anyhow::Result<(String, String)> {
+        let socket = kind == TokenKind::Socket;
+        let minted = self.tokens.mint(Mint {
+            kind,
+            subject: "matrix".to_owned(),
+            session: is_bound(kind).then(|| self.session.clone()),
+            role: socket.then_some(Role::Control),
+            generation: socket.then_some(0),
+            expires: Some(SystemTime::now() + Duration::from_secs(300)),
+        });
+        let minted = minted.await?;
+        Ok((minted.token.to_string(), minted.id))
+    }
+
+    async fn ask(&self, operation: &Operation, token: Option<&str>) -> anyhow::Result<u16> {
+        let status = match (operation.token, token) {
+            // There a browser can send no header.
+            (Token::Query, Some(token)) => {
+                let path = format!("{}?token={token}", operation.path);
+                self.send(&operation.method, &path, None).await?
+            }
+            _ => self.send(&operation.method, &operation.path, token).await?,
+        };
+        let (status, name) = (status.status.as_u16(), self.name(operation));
+        assert!(
+            operation.statuses.contains(&status),
+            "{name} does not say that it answers {status}"
+        );
+        Ok(status)
+    }
+
+    async fn send(&self, method: &str, path: &str, token: Option<&str>) -> anyhow::Result<Answer> {
+        let path = path.replace("{id}", self.session.as_str());
+        self.http.with(token).send(Method::from_bytes(method.as_bytes())?, &path, None).await
+    }
+
+    /// What `operation` is to answer to a whole token of `kind`, sent without a body.
+    fn answer(&self, operation: &Operation, op: Op, kind: TokenKind) -> u16 {
+        let placed = !is_bound(kind) || operation.path.contains("{id}");
+        if !kind.ops().contains(&op) || !placed {
+            return 403;
+        }
+        match (self.service, operation.token) {
+            (Service::Agent, _) => within(operation),
+            // Beside the token of a share there is a record, and these have none.
+            (Service::Gateway, _) if kind == TokenKind::Share => 401,
+            // The way in for tokens that the gateway puts into addresses: any other is none.
+            (Service::Gateway, Token::Query) if kind != TokenKind::Socket => 401,
+            (Service::Gateway, Token::Query) => within(operation),
+            (Service::Gateway, _) if kind != TokenKind::Account => 403,
+            (Service::Gateway, _) => within(operation),
+        }
+    }
+
+    fn name(&self, operation: &Operation) -> String {
+        format!("{:?} {} {}", self.service, operation.method, operation.path)
+    }
+}
+
+/// What is answered to those who are let in: there is no such session, and no body either.
+fn within(operation: &Operation) -> u16 {
+    match operation.needs_body {
+        true => 400,
+        false if operation.path.contains("{id}") => 404,
+        false => operation.success,
+    }
+}
+
+fn is_bound(kind: TokenKind) -> bool {
+    matches!(kind, TokenKind::Instance | TokenKind::Share | TokenKind::Socket)
+}
+
+/// Returns `token` with one more caveat.
+fn narrowed(token: &str, caveat: &str) -> String {
+    let mut macaroon = Macaroon::decode(token).expect("a token of ours");
+    macaroon.add_first_party(caveat);
+    macaroon.encode()
+}
+
+/// Returns `token` as somebody would write it who has no key.
+fn forged(token: &str, location: Option<&str>) -> String {
+    let read = Macaroon::decode(token).expect("a token of ours");
+    let key = Key::derive(&[7; 64]);
+    let location = location.unwrap_or(read.location());
+    let mut forged = Macaroon::new(&key, location, read.identifier());
+    read.caveats().iter().for_each(|caveat| forged.add_first_party(caveat));
+    forged.encode()
+}
+
+/// Returns `token` without its first caveat, the signature left as it is.
+fn stripped(token: &str) -> String {
+    let read = Macaroon::decode(token).expect("a token of ours");
+    let caveat = read.caveats().first().expect("a caveat").as_bytes();
+    let mut bytes = URL_SAFE_NO_PAD.decode(token).expect("base64");
+    let at = bytes.windows(caveat.len()).position(|bytes| bytes == caveat).expect("the caveat");
+    // The field's number and its length stand before it, the end of its section behind.
+    let length = if caveat.len() < 128 { 1 } else { 2 };
+    bytes.drain(at - 1 - length..=at + caveat.len());
+    let stripped = URL_SAFE_NO_PAD.encode(bytes);
+    let left = Macaroon::decode(&stripped).expect("still a macaroon").caveats().len();
+    assert_eq!(left + 1, read.caveats().len());
+    stripped
+}
+
+/// What makes a token invalid, whatever it allowed.
+fn invalid(token: &str) -> Vec<(&'static str, Option<String>)> {
+    let flipped = |at: usize| {
+        let mut text = token.as_bytes().to_vec();
+        text[at] = if text[at] == b'A' { b'B' } else { b'A' };
+        String::from_utf8(text).ok()
+    };
+    vec![
+        ("no token", None),
+        ("an empty one", Some(String::new())),
+        ("garbage", Some("AgEUYW5ib3gtc3RyZWFt".to_owned())),
+        ("the first half", Some(token[..token.len() / 2].to_owned())),
+        ("a changed identifier", flipped(50)),
+        ("a changed caveat", flipped(token.len() - 60)),
+        ("a changed signature", flipped(token.len() - 10)),
+        ("a caveat taken away", Some(stripped(token))),
+        ("something behind it", Some(format!("{token}AAAA"))),
+        ("another key", Some(forged(token, None))),
+        ("another location", Some(forged(token, Some("anbox-stream-elsewhere")))),
+        ("an end that has passed", Some(narrowed(token, "time-before 2020-01-01T00:00:00Z"))),
+        ("a bare time that has passed", Some(narrowed(token, "2020-01-01T00:00:00Z"))),
+        ("a caveat nobody knows", Some(narrowed(token, "weather sunny"))),
+    ]
+}
+
+/// What leaves a token valid, but not for `op` in the session it is used for.
+fn given_away(token: &str, op: Op) -> Vec<(&'static str, String)> {
+    let others: Vec<_> = Op::ALL.iter().filter(|o| **o != op).map(|o| o.as_str()).collect();
+    let elsewhere = format!("declared session {}", SessionId::random());
+    vec![
+        ("everything else", narrowed(token, &format!("allow {}", others.join(" ")))),
+        ("nothing", narrowed(token, "allow")),
+        ("another session", narrowed(token, &elsewhere)),
+        ("two roles", narrowed(&narrowed(token, "declared role view"), "declared role adb")),
+    ]
+}
+
+/// What needs no token is known to, and answers without one.
+async fn walk_open(target: &Target) -> anyhow::Result<()> {
+    for operation in &target.operations {
+        let name = target.name(operation);
+        let known: &[&str] = match operation.token {
+            Token::Unused => &OPEN,
+            Token::Optional => &OPTIONAL,
+            Token::Header | Token::Query => continue,
+        };
+        assert!(known.contains(&operation.path.as_str()), "{name} is open: is that meant?");
+        assert_eq!(operation.op.is_some(), operation.token == Token::Optional, "{name}");
+        assert_eq!(target.ask(operation, None).await?, operation.success, "{name}");
+    }
+    Ok(())
+}
+
+async fn walk(target: &Target, foreign: &Target) -> anyhow::Result<()> {
+    let mut opened = BTreeSet::new();
+    for operation in target.operations.iter().filter(|o| o.token != Token::Unused) {
+        let name = target.name(operation);
+        let op = operation.op.unwrap_or_else(|| panic!("{name} takes a token and names no op"));
+        for &kind in TokenKind::ALL {
+            let token = target.token(kind).await?;
+            let status = target.ask(operation, Some(&token)).await?;
+            assert_eq!(status, target.answer(operation, op, kind), "{name} with {kind}");
+            let stranger = foreign.token(kind).await?;
+            let refused = target.ask(operation, Some(&stranger)).await?;
+            assert_eq!(refused, 401, "{name} with {kind} of the other service");
+            for (what, text) in invalid(&token) {
+                // Without a token there is nothing to refuse.
+                if operation.token == Token::Optional && text.as_deref().unwrap_or("").is_empty() {
+                    continue;
+                }
+                let refused = target.ask(operation, text.as_deref()).await?;
+                assert_eq!(refused, 401, "{name} with {kind} and {what}");
+            }
+            if [401, 403].contains(&status) {
+                continue;
+            }
+            opened.insert(&operation.id);
+            for (what, text) in given_away(&token, op) {
+                let refused = target.ask(operation, Some(&text)).await?;
+                assert_eq!(refused, 403, "{name} with {kind} that leaves {what}");
+            }
+            let exact = narrowed(&token, &format!("allow {op}"));
+            let exact = target.ask(operation, Some(&exact)).await?;
+            assert_eq!(exact, status, "{name} with {kind} for {op} alone");
+        }
+        let opens = opened.contains(&operation.id) || operation.path.ends_with(SHARED);
+        assert!(opens, "{name} opens to nobody");
+    }
+    Ok(())
+}
+
+/// A token that was good a moment ago is refused by every operation once it is revoked.
+async fn revoke(target: &Target) -> anyhow::Result<()> {
+    for &kind in TokenKind::ALL {
+        let (token, id) = target.mint(kind).await?;
+        target.tokens.revoke(Revocation::Token(id), None).await?;
+        for operation in target.operations.iter().filter(|o| o.token != Token::Unused) {
+            eventually(&format!("401 from {}", target.name(operation)), async || {
+                Ok((target.ask(operation, Some(&token)).await? == 401).then_some(()))
+            })
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+/// What a service does not describe it does not serve: not by another method, not by a path of the
+/// other service, and not by those that one would try.
+async fn probe(target: &Target, foreign: &Target) -> anyhow::Result<()> {
+    let tried = ["/1.0/config", "/1.0/version", "/1.0/sessions/{id}/sockets/other", "/admin"];
+    let described = |target: &Target| -> BTreeSet<String> {
+        target.operations.iter().map(|operation| operation.path.clone()).collect()
+    };
+    let ours = described(target);
+    let mut paths = described(foreign);
+    paths.extend(tried.map(str::to_owned));
+    paths.extend(ours.iter().cloned());
+    for path in &paths {
+        for method in ["DELETE", "GET", "PATCH", "POST", "PUT"] {
+            let known = |o: &Operation| o.method == method && &o.path == path;
+            if !target.operations.iter().any(known) {
+                let expected = if ours.contains(path) { 405 } else { 404 };
+                let status = target.send(method, path, None).await?.status;
+                assert_eq!(status, expected, "{:?} {method} {path}", target.service);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_operation_lets_in_whom_it_should_and_nobody_else() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (_, instance) = scripted.create().await?;
+        let nodes = &scripted.stack.nodes;
+        let config = AgentConfig::read(&nodes.dir.join("agent.toml"))?;
+        let agent =
+            Target::start(Service::Agent, instance.http, config.nats, config.tokens, None).await?;
+        let config = GatewayConfig::read(&nodes.dir.join("gateway.toml"))?;
+        let account = scripted.stack.token.clone();
+        let http = Http::new(&nodes.gateway_url(), None, nodes.gateway_pin()?)?;
+        let gateway =
+            Target::start(Service::Gateway, http, config.nats, config.tokens, Some(account))
+                .await?;
+
+        for (target, foreign) in [(&agent, &gateway), (&gateway, &agent)] {
+            walk_open(target).await?;
+            walk(target, foreign).await?;
+            probe(target, foreign).await?;
+            revoke(target).await?;
+        }
+        Ok(())
+    });
+}
+
+/// A route that is not added by the table is neither described nor walked above.
+#[test]
+fn routes_are_added_by_the_tables_alone() -> anyhow::Result<()> {
+    let words = [".route(", ".service(", "web::resource(", "web::scope(", "#[get(", "#[post("];
+    // The tables, and the files of the page, which are open.
+    let known =
+        [("api/src/routes.rs", 2), ("gateway/src/routes.rs", 2), ("gateway/src/page.rs", 1)];
+    let actors = Path::new(env!("CARGO_MANIFEST_DIR")).join("actors");
+    let mut found = Vec::new();
+    for folder in ["api/src", "gateway/src"] {
+        for file in files(&actors.join(folder))? {
+            let text = std::fs::read_to_string(&file)?;
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let lines = code.lines().filter(|line| words.iter().any(|word| line.contains(word)));
+            match lines.count() {
+                0 => {}
+                count => found.push((file.strip_prefix(&actors)?.to_owned(), count)),
+            }
+        }
+    }
+    found.sort();
+    let mut known = known.map(|(file, count)| (PathBuf::from(file), count));
+    known.sort();
+    assert_eq!(found, known, "a route outside of the table");
+    Ok(())
+}
+
+fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(self::files(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,119 @@
+//! The page in a real browser: picture, tap, the same through a real relay only, a socket that is
+//! lost, and the link of a share.
+
+use std::process::Stdio;
+
+use crate::support::socket::Socket;
+use crate::support::{APP, eventually, run_flow};
+use anyhow::Context;
+use serde_json::Value;
+use stream_agent::dev::in_process::{Options, Stack};
+use stream_protocol::Screen;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// Longer than the script's own deadline.
+const SCRIPT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(90);
+
+async fn drive(stack: &Stack, relay: bool) -> anyhow::Result<serde_json::Value> {
+    let fragment =
+        format!("token={}&app={APP}&start=1{}", stack.token, if relay { "&relay=1" } else { "" });
+    let page = format!("{}/#{fragment}", stack.nodes.gateway_url());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/session.mjs");
+    let mut node = tokio::process::Command::new("node");
+    node.arg(script).arg(page).args(relay.then_some("--relay"));
+    node.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let output = tokio::time::timeout(SCRIPT_TIMEOUT, node.output()).await??;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "the browser failed: {said}");
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+#[test]
+fn the_page_shows_the_picture_and_answers_a_tap() {
+    run_flow(async || {
+        let stack = Stack::start(Options::default()).await?;
+        let seen = drive(&stack, false).await?;
+        assert!(seen["frames"].as_u64().is_some_and(|frames| frames >= 60), "{seen}");
+        assert_ne!(seen["candidate"], "relay");
+        Ok(())
+    });
+}
+
+/// The page in a browser that is to lose its socket.
+struct Losing {
+    node: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    /// The address of its first socket.
+    url: String,
+}
+
+impl Losing {
+    /// Opens the page and returns once it streams.
+    async fn start(stack: &Stack, fragment: &str) -> anyhow::Result<Self> {
+        let page = format!("{}/#{fragment}", stack.nodes.gateway_url());
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/resume.mjs");
+        let mut node = Command::new("node");
+        node.arg(script).arg(page).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut node = node.spawn()?;
+        let mut lines = BufReader::new(node.stdout.take().context("its output")?).lines();
+        let url = next(&mut lines).await?["url"].as_str().context("an address")?.to_owned();
+        Ok(Self { node, lines, url })
+    }
+}
+
+async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> anyhow::Result<Value> {
+    let line = tokio::time::timeout(SCRIPT_TIMEOUT, lines.next_line()).await??;
+    Ok(serde_json::from_str(&line.context("the browser failed")?)?)
+}
+
+#[test]
+fn a_page_whose_socket_is_cut_after_its_first_token_has_ended_opens_another() {
+    run_flow(async || {
+        let options = Options { socket_token_s: 15, reconnect_token_s: 1, ..Options::default() };
+        let mut stack = Stack::start(options).await?;
+        let fragment = format!("token={}&app={APP}&start=1", stack.token);
+        let mut page = Losing::start(&stack, &fragment).await?;
+        eventually("ended", async || {
+            let opened = Socket::open_url(&page.url, &stack).await;
+            Ok(opened.is_err_and(|error| error.to_string().contains("401")).then_some(()))
+        })
+        .await?;
+        stack.restart_gateway().await?;
+        let seen = next(&mut page.lines).await?;
+        assert_eq!(seen["state"], "streaming", "{seen}");
+        let url = seen["url"].as_str().context("an address")?;
+        assert!(url.contains("&ice_renewal=") && !url.contains(&page.url), "{url}");
+        assert!(page.node.wait().await?.success());
+        Ok(())
+    });
+}
+
+#[test]
+fn the_page_opens_the_link_of_a_share_and_offers_no_more_than_that() {
+    run_flow(async || {
+        let stack = Stack::start(Options::default()).await?;
+        let created = stack.client()?.create(APP, Screen::default()).await?;
+        let client = stream_gateway::admin::Client::new(stack.nodes.admin_socket());
+        let share = client.create_share(&created.id, "control", "", None).await?;
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/shared.mjs");
+        let mut node = Command::new("node");
+        node.arg(script).arg(&share.url).stdout(Stdio::piped()).kill_on_drop(true);
+        let output = tokio::time::timeout(SCRIPT_TIMEOUT, node.output()).await??;
+        let seen: Value = serde_json::from_slice(&output.stdout).context("the browser failed")?;
+        assert_eq!(seen["session"], created.id.as_str(), "{seen}");
+        assert_eq!((&seen["start"], &seen["end"]), (&false.into(), &false.into()), "{seen}");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_page_does_the_same_through_the_relay_only() {
+    run_flow(async || {
+        let stack = Stack::start(Options { coturn: true, ..Options::default() }).await?;
+        let seen = drive(&stack, true).await?;
+        assert!(seen["frames"].as_u64().is_some_and(|frames| frames >= 60), "{seen}");
+        assert_eq!(seen["candidate"], "relay");
+        Ok(())
+    });
+}

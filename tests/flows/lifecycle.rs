@@ -1,0 +1,317 @@
+//! What AMS runs and what the store knows, brought together again after either went wrong.
+
+use std::time::{Duration, SystemTime};
+
+use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
+use anyhow::Context;
+use reqwest::Method;
+use serde_json::json;
+use stream_protocol::{Screen, TokenKind};
+use stream_simulators::ams::Faults;
+use stream_tokens::Mint;
+
+fn tags(scripted: &ScriptedStack, session: &str, deployment: &str, cluster: &str) -> Vec<String> {
+    let cluster = if cluster.is_empty() { scripted.stack.ams.cluster_id() } else { cluster };
+    vec![
+        format!("session={session}"),
+        format!("deployment={deployment}"),
+        format!("cluster={cluster}"),
+    ]
+}
+
+const NOBODY: &str = "00000000000000000000";
+
+#[test]
+fn an_instance_of_no_session_is_deleted_and_strangers_stay() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        assert_eq!(instance.report("running").await?.status, 200);
+        // The store has to be older than what it is to know of.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let ams = &scripted.stack.ams;
+        let plant = |name: &str, deployment: &str, cluster: &str| {
+            ams.plant(name, APP, tags(&scripted, NOBODY, deployment, cluster)).expect("planted");
+        };
+        plant("stray", "dev", "");
+        plant("other-deployment", "prod", "");
+        plant("other-cluster", "dev", "00000000000000000001");
+        ams.plant("by-hand", APP, Vec::new()).expect("planted");
+
+        let gone = |all: &[_]| {
+            all.iter().all(|one: &stream_simulators::ams::Instance| one.name != "stray")
+        };
+        let left = ams.wait_until(gone, STEP_TIMEOUT).await?;
+        let mut names: Vec<_> = left.into_iter().map(|one| one.name).collect();
+        names.sort();
+        let own = format!("s-{}-1", created.id);
+        assert_eq!(names, ["by-hand", "other-cluster", "other-deployment", own.as_str()]);
+        assert_eq!(scripted.client.get(&created.id).await?.status, "active");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_launch_that_ams_carries_out_late_and_twice_leaves_no_instance_behind() {
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
+        let ams = &scripted.stack.ams;
+        // Longer than the agent waits for one answer.
+        let late_launch = Duration::from_secs(11);
+        ams.set_faults(Faults { late_launch, double_launch: true, ..Faults::default() });
+        let refused = scripted.client.create(APP, Screen::default()).await;
+        assert!(refused.is_err(), "AMS did not answer");
+        let launched = |all: &[stream_simulators::ams::Instance]| !all.is_empty();
+        let instances = ams.wait_until(launched, STEP_TIMEOUT).await?;
+        assert_eq!(instances.len(), 1, "{instances:?}");
+        ams.wait_until(|all| all.is_empty(), STEP_TIMEOUT).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_launch_whose_answer_is_lost_leaves_no_instance_behind() {
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
+        let ams = &scripted.stack.ams;
+        // Longer than the agent waits for one answer.
+        let late_answer = Duration::from_secs(11);
+        ams.set_faults(Faults { late_answer, ..Faults::default() });
+        let launched = |all: &[stream_simulators::ams::Instance]| all.len() == 1;
+        let (refused, instances) = tokio::join!(
+            scripted.client.create(APP, Screen::default()),
+            ams.wait_until(launched, STEP_TIMEOUT)
+        );
+        assert!(refused.is_err(), "AMS did not answer");
+        instances?;
+        ams.set_faults(Faults::default());
+        ams.wait_until(|all| all.is_empty(), STEP_TIMEOUT).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_session_that_is_deleted_while_it_is_launched_leaves_no_instance_behind() {
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
+        let (ams, nodes) = (&scripted.stack.ams, &scripted.stack.nodes);
+        for faults in [
+            Faults { late_launch: Duration::from_secs(1), ..Faults::default() },
+            Faults { late_answer: Duration::from_secs(1), ..Faults::default() },
+        ] {
+            ams.set_faults(faults.clone());
+            let known = scripted.client.list().await?;
+            let delete = async || {
+                let id = eventually("stored", async || {
+                    let ids = scripted.client.list().await?;
+                    Ok(ids.into_iter().find(|id| !known.contains(id)))
+                });
+                let id = id.await?;
+                let claimed = async || {
+                    let session = scripted.client.get(&id).await?;
+                    Ok((!session.cluster_id.is_empty()).then_some(()))
+                };
+                eventually("claimed", claimed).await?;
+                if !faults.late_answer.is_zero() {
+                    ams.wait_until(|all| !all.is_empty(), STEP_TIMEOUT).await?;
+                }
+                scripted.client.delete(&id).await?;
+                anyhow::Ok(id)
+            };
+            let gateway =
+                Http::new(&nodes.gateway_url(), Some(&scripted.stack.token), nodes.gateway_pin()?)?;
+            let body = Some(json!({ "app": APP }));
+            let create = gateway.send(Method::POST, "/1.0/sessions", body);
+            let (created, deleted) = tokio::join!(create, delete());
+            let (answer, id) = (created?, deleted?);
+            assert!(!answer.status.is_server_error(), "{answer:?}");
+            eventually("over", async || {
+                Ok((scripted.client.get(&id).await?.status == "terminated").then_some(()))
+            })
+            .await?;
+            ams.wait_until(|all| all.is_empty(), STEP_TIMEOUT).await?;
+        }
+        Ok(())
+    });
+}
+
+/// What the agent tells of alerts: the numbers of those named `name`, and the sentences.
+async fn alerts(scripted: &ScriptedStack, name: &str) -> anyhow::Result<(u64, Vec<String>)> {
+    let nodes = &scripted.stack.nodes;
+    let minted = scripted.stack.agent.tokens.mint(Mint {
+        kind: TokenKind::Monitor,
+        subject: "test".to_owned(),
+        session: None,
+        role: None,
+        generation: None,
+        expires: Some(SystemTime::now() + Duration::from_secs(60)),
+    });
+    let token = minted.await?.token.to_string();
+    let agent = Http::new(&nodes.agent_url(), Some(&token), nodes.agent_pin()?)?;
+    let page = agent.get("/metrics").await?;
+    let page = page.body.as_str().context("text")?.to_owned();
+    let series = format!("anbox_stream_agent_alerts{{alert=\"{name}\"}} ");
+    let number = page.lines().find_map(|line| line.strip_prefix(series.as_str()));
+    let status = agent.get("/1.0/status").await?.success()?;
+    let sentences = serde_json::from_value(status["alerts"].clone())?;
+    Ok((number.context("a series")?.parse()?, sentences))
+}
+
+#[test]
+fn an_instance_that_will_not_go_is_reported_until_it_does() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, _instance) = scripted.create().await?;
+        const KIND: &str = "lingering_instance";
+        assert_eq!(alerts(&scripted, KIND).await?, (0, Vec::new()));
+        scripted.stack.ams.set_faults(Faults { lying_deletes: u32::MAX, ..Faults::default() });
+        scripted.client.delete(&created.id).await?;
+        let told = eventually("told", async || {
+            let (number, sentences) = alerts(&scripted, KIND).await?;
+            Ok((number == 1).then_some(sentences))
+        })
+        .await?;
+        let name = format!("instance s-{}-1 is still there after", created.id);
+        assert!(told[0].starts_with(&name), "{told:?}");
+        assert_eq!(scripted.client.get(&created.id).await?.status, "terminating");
+
+        scripted.stack.ams.set_faults(Faults::default());
+        scripted.stack.ams.wait_until(|all| all.is_empty(), STEP_TIMEOUT).await?;
+        eventually("settled", async || {
+            Ok((alerts(&scripted, KIND).await? == (0, Vec::new())).then_some(()))
+        })
+        .await
+    });
+}
+
+#[test]
+fn instances_that_the_store_should_know_and_does_not_are_reported_and_stay() {
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
+        let ams = &scripted.stack.ams;
+        // The store has to be older than what it is to know of.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        for name in ["one", "two", "three"] {
+            ams.plant(name, APP, tags(&scripted, NOBODY, "dev", "")).context("planted")?;
+        }
+        const KIND: &str = "doubtful_instances";
+        let told = eventually("told", async || {
+            let (number, sentences) = alerts(&scripted, KIND).await?;
+            Ok((number == 1).then_some(sentences))
+        })
+        .await?;
+        assert!(told[0].starts_with("3 of 3 instances"), "{told:?}");
+        assert_eq!(ams.instances().len(), 3);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_session_that_is_not_ephemeral_stays_after_its_end_until_it_is_deleted() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let body = json!({ "app": APP, "ephemeral": false });
+        let created = scripted.client.create_from(&body).await?;
+        let instance = scripted.booted().await?;
+        assert_eq!(instance.report("stopped").await?.status, 200);
+        eventually("over", async || {
+            Ok((scripted.client.get(&created.id).await?.status == "terminated").then_some(()))
+        })
+        .await?;
+        scripted.client.delete(&created.id).await?;
+        assert!(scripted.client.get(&created.id).await.is_err(), "it is forgotten");
+        assert_eq!(scripted.client.list().await?, Vec::<String>::new());
+        Ok(())
+    });
+}
+
+#[test]
+fn an_instance_that_does_not_go_is_deleted_again_and_the_session_ends_only_then() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        assert_eq!(instance.report("running").await?.status, 200);
+        let ams = &scripted.stack.ams;
+        ams.set_faults(Faults { lying_deletes: 1, ..Faults::default() });
+        scripted.client.delete(&created.id).await?;
+        eventually("ending", async || {
+            Ok((scripted.client.get(&created.id).await?.status == "terminating").then_some(()))
+        })
+        .await?;
+        assert_eq!(ams.instances().len(), 1, "the first deletion did nothing");
+        ams.wait_until(|all| all.is_empty(), STEP_TIMEOUT).await?;
+        eventually("over", async || {
+            Ok((scripted.client.get(&created.id).await?.status == "terminated").then_some(()))
+        })
+        .await
+    });
+}
+
+#[test]
+fn an_instance_that_fails_to_boot_ends_its_session_with_the_words_of_ams() {
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
+        scripted.stack.ams.set_faults(Faults { broken_boot_every: 1, ..Faults::default() });
+        let created = scripted.client.create(APP, Screen::default()).await?;
+        let session = eventually("over", async || {
+            let session = scripted.client.get(&created.id).await?;
+            Ok((session.status == "error").then_some(session))
+        })
+        .await?;
+        assert_eq!(session.status_message, "the instance failed: the boot broke off");
+        scripted.stack.ams.wait_until(|all| all.is_empty(), STEP_TIMEOUT).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn an_instance_tells_of_its_client_once_it_runs() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (_created, instance) = scripted.create().await?;
+        let tell = async |body: serde_json::Value| {
+            let answer = instance.http.send(Method::PATCH, &instance.path(""), Some(body)).await?;
+            anyhow::Ok(answer.status.as_u16())
+        };
+        let connected = json!({ "client": "connected", "generation": 0 });
+        assert_eq!(tell(connected.clone()).await?, 400, "it does not run yet");
+        assert_eq!(instance.report("running").await?.status, 200);
+        assert_eq!(tell(connected).await?, 200);
+        assert_eq!(tell(json!({ "client": "disconnected", "generation": 0 })).await?, 200);
+        assert_eq!(tell(json!({ "client": "asleep", "generation": 0 })).await?, 400);
+        assert_eq!(tell(json!({ "client": "connected" })).await?, 400, "of which generation?");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_ams_that_answers_nobody_is_named_as_the_cause_and_used_again_when_it_is_back() {
+    run_flow(async || {
+        let scripted = ScriptedStack::start().await?;
+        let (ams, nodes) = (&scripted.stack.ams, &scripted.stack.nodes);
+        ams.set_faults(Faults { hang_every: 1, ..Faults::default() });
+        let gateway =
+            Http::new(&nodes.gateway_url(), Some(&scripted.stack.token), nodes.gateway_pin()?)?;
+        let body = Some(json!({ "app": APP }));
+        let answer = gateway.send(Method::POST, "/1.0/sessions", body).await?;
+        assert_eq!(answer.status, 503, "{answer:?}");
+        let agent = Http::new(&nodes.agent_url(), None, nodes.agent_pin()?)?;
+        let ready = eventually("not ready", async || {
+            let answer = agent.get("/1.0/health/ready").await?;
+            Ok((answer.status == 503).then_some(answer.body.to_string()))
+        })
+        .await?;
+        assert!(ready.contains("ams"), "{ready}");
+        assert_eq!(agent.get("/1.0/health/live").await?.status, 200);
+
+        ams.set_faults(Faults::default());
+        let back = std::time::Instant::now();
+        eventually("back", async || Ok(scripted.client.create(APP, Screen::default()).await.ok()))
+            .await?;
+        // A look in four seconds at most, once the one that hung has been given up.
+        assert!(back.elapsed() < Duration::from_secs(15), "{:?}", back.elapsed());
+        let live = |all: &[stream_simulators::ams::Instance]| all.len() == 1;
+        ams.wait_until(live, STEP_TIMEOUT).await?;
+        Ok(())
+    });
+}

@@ -1,0 +1,34 @@
+//! Whole flows over real parts, a module each, in one program: what it takes is linked once.
+//!
+//! The runner gives every test a process of its own, so that a flow may count on what belongs to a
+//! process: its logger, its threads, its memory.
+
+mod ams;
+mod ams_initiated;
+mod ams_outage;
+mod authorization_matrix;
+mod browser;
+mod config;
+mod demo;
+mod drain;
+mod error_responses;
+mod launch_crash;
+mod lifecycle;
+mod nats;
+mod on_conflict;
+mod openapi;
+mod operator;
+mod restart;
+mod secrets;
+mod session;
+mod shares;
+mod signaling;
+mod sockets;
+mod store;
+mod supervision;
+mod support;
+mod tickets;
+mod tokens;
+mod turn;
+mod unit_failures;
+mod wire_compat;

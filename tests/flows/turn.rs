@@ -1,0 +1,8 @@
+//! TURN credentials against real relays: who may relay, which relays are handed out, a new secret
+//! without a refused client, and a stream that outlives its credentials.
+
+mod credentials;
+mod health;
+mod relays;
+mod renewal;
+mod rotation;

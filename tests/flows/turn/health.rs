@@ -1,0 +1,86 @@
+//! Which relays are handed out.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use stream_agent::dev::coturn::Coturn;
+use stream_agent::dev::keys::KeyStore;
+use stream_turn::{ProbeError, RelayState, Request, TurnError};
+
+use super::relays::{PROBE, Relays};
+use crate::support::{eventually, run_flow};
+
+#[test]
+fn a_relay_that_dies_or_hangs_is_withheld_and_comes_back_and_the_list_is_never_empty() {
+    run_flow(async || {
+        let mut bench = Relays::start(3, 3600).await?;
+        assert_eq!(bench.handed_out().await?.len(), 3);
+        let secret = bench.secret.clone();
+
+        bench.relays[0].process().kill();
+        assert!(bench.until(0, false).await? <= 2 * PROBE, "killed");
+        bench.relays[0].restart(&[&secret])?;
+        assert!(bench.until(0, true).await? <= 3 * PROBE, "restarted");
+
+        bench.relays[1].process().suspend()?;
+        assert!(bench.until(1, false).await? <= 2 * PROBE, "hanging");
+        let table = bench.turn.probe().await?;
+        assert!(table[1].timings.binding.is_err() && table[1].state == RelayState::Withheld);
+        assert!(table[2].timings.allocate.is_ok() && table[2].state == RelayState::Healthy);
+        bench.relays[1].process().wake()?;
+        assert!(bench.until(1, true).await? <= 3 * PROBE, "awake");
+
+        let urls: Vec<_> = bench.relays.iter().map(Coturn::url).collect();
+        bench.turn.drain(&urls[2], true).await?;
+        assert_eq!(bench.handed_out().await?, BTreeSet::from([0, 1]), "drained at once");
+        bench.turn.relays().await?;
+        bench.relays[0].process().kill();
+        bench.relays[1].process().kill();
+        let trouble = async || Ok(bench.turn.relays().await.err());
+        let trouble = eventually("in trouble", trouble).await?;
+        let left = bench.issue().await?;
+        assert_eq!(left.len(), 1, "the least bad, and not the drained one: {left:?}");
+        assert_ne!(left[0].urls, [urls[2].as_str()]);
+        assert!(trouble.to_string().contains("as the least bad"), "{trouble}");
+
+        bench.turn.drain(&urls[2], false).await?;
+        bench.turn.drain(&urls[0], true).await?;
+        bench.turn.drain(&urls[1], true).await?;
+        let last = bench.turn.drain(&urls[2], true).await;
+        assert!(matches!(last, Err(TurnError::Refused(_))), "the last one cannot be drained");
+        assert_eq!(bench.handed_out().await?, BTreeSet::from([2]));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_relay_is_probed_inside_tls_too_and_withheld_when_its_certificate_is_a_strangers() {
+    run_flow(async || {
+        let keys = KeyStore::shared()?;
+        let (relay, stranger) = (keys.signed("relay")?, keys.signed("nats")?);
+
+        let bench = Relays::start_with_tls(relay.pair.clone(), relay.authority).await?;
+        let probed = bench.turn.probe().await?;
+        assert_eq!(probed.iter().map(|row| row.transport).collect::<Vec<_>>(), ["udp", "tls"]);
+        for row in &probed {
+            assert!(row.timings.binding.is_ok() && row.timings.allocate.is_ok(), "{row:?}");
+        }
+        bench.turn.relays().await?;
+        let tls_url = bench.relays[0].tls_url().context("a way inside TLS")?;
+        assert_eq!(bench.issue().await?[0].urls, [bench.relays[0].url(), tls_url]);
+
+        let bench = Relays::start_with_tls(relay.pair, stranger.authority).await?;
+        let probed = bench.turn.probe().await?;
+        assert!(probed[0].timings.allocate.is_ok(), "{:?}", probed[0]);
+        let refused = |end: &Result<_, ProbeError>| matches!(end, Err(ProbeError::Tls(_)));
+        let inside = &probed[1].timings;
+        assert!(refused(&inside.binding) && refused(&inside.allocate), "{inside:?}");
+        let shown = bench.turn.clone().answer(Request::Probe {}).await?;
+        let why = "TLS with it fails: invalid peer certificate: UnknownIssuer";
+        assert_eq!((&shown[1]["way"], &shown[1]["allocate"]["Err"]), (&"tls".into(), &why.into()));
+        let trouble = async || Ok(bench.turn.relays().await.err());
+        assert!(eventually("in trouble", trouble).await?.to_string().contains("as the least bad"));
+        assert_eq!(bench.turn.probe().await?[1].state, RelayState::Withheld);
+        Ok(())
+    });
+}
