@@ -22,8 +22,6 @@
 pub mod agent;
 pub mod ams;
 pub mod config;
-#[cfg(feature = "dev")]
-pub mod dev;
 pub mod explain;
 pub mod gateway;
 pub mod init;

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
-use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
+use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow, stream_dev};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use stream_agent::dev::keys::KeyStore;
+use stream_dev::keys::KeyStore;
 use stream_protocol::Screen;
 use stream_simulators::ams::{Faults, Instance, Status};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -185,7 +185,7 @@ fn the_public_go_client_finds_what_it_needs() {
         ensure!(built.success(), "the Go program does not build");
 
         let client = KeyStore::shared()?.pair("ams-client")?;
-        let mut simulator = tokio::process::Command::new(env!("CARGO_BIN_EXE_stream-dev"))
+        let mut simulator = tokio::process::Command::new(stream_dev())
             .args(["ams", "--port", "0", "--instances", "nothing", "--boot-ms", "90"])
             .args(["--trust-password", "sesame"])
             .stdout(Stdio::piped())

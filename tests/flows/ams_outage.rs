@@ -10,7 +10,7 @@ use anyhow::Context;
 use futures_util::future::try_join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use stream_agent::dev::in_process::{Options, Stack};
+use stream_dev::in_process::{Options, Stack};
 use stream_protocol::Userdata;
 use stream_simulators::ams::{Boot, Faults, Launcher};
 

@@ -7,7 +7,7 @@ use crate::support::socket::Socket;
 use crate::support::{APP, eventually, run_flow};
 use anyhow::Context;
 use serde_json::Value;
-use stream_agent::dev::in_process::{Options, Stack};
+use stream_dev::in_process::{Options, Stack};
 use stream_protocol::Screen;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use crate::support::{eventually, run_flow};
+use crate::support::{eventually, run_flow, stream_dev};
 use anyhow::Context;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -20,7 +20,7 @@ struct Up {
 
 impl Up {
     async fn start() -> anyhow::Result<Self> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_stream-dev"))
+        let mut child = Command::new(stream_dev())
             .arg("up")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -72,10 +72,7 @@ impl Up {
 #[test]
 fn the_smoke_run_drives_a_session_and_prints_its_time_line() {
     run_flow(async || {
-        let run = Command::new(env!("CARGO_BIN_EXE_stream-dev"))
-            .args(["up", "--smoke"])
-            .kill_on_drop(true)
-            .output();
+        let run = Command::new(stream_dev()).args(["up", "--smoke"]).kill_on_drop(true).output();
         let output = tokio::time::timeout(SMOKE, run).await??;
         let said = String::from_utf8_lossy(&output.stdout);
         anyhow::ensure!(output.status.success(), "{output:?}");

@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 use futures_util::future::try_join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use stream_agent::dev::in_process::Options;
+use stream_dev::in_process::Options;
 use stream_pki::{Trust, client_config};
 use stream_protocol::{Presence, SessionDocument};
 use stream_supervisor::spawn_detached;

@@ -10,9 +10,9 @@ use crate::support::{APP, Answer, Http, STEP_TIMEOUT, ScriptedStack, eventually,
 use anyhow::Context;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use stream_agent::dev::in_process::Stack;
-use stream_agent::dev::keys::KeyStore;
-use stream_agent::dev::ports;
+use stream_dev::in_process::Stack;
+use stream_dev::keys::KeyStore;
+use stream_dev::ports;
 use stream_macaroon::Macaroon;
 use stream_protocol::SessionId;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};

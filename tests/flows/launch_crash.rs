@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::fleet::{Fleet, Unit};
 use crate::support::{APP, Answer, light_instances, run_flow};
 use anyhow::Context;
-use stream_agent::dev::in_process::Options;
+use stream_dev::in_process::Options;
 use stream_protocol::{SessionDocument, Status};
 use stream_simulators::ams::Faults;
 use stream_supervisor::spawn_detached;

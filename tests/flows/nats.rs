@@ -13,11 +13,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use stream_agent::dev::keys::KeyStore;
-use stream_agent::dev::nats::{ClientAuth, Nats};
 use stream_bridge::{
     Bridge, BridgeError, Config, ConnectionStatus, Entry, SignalConnection, SignalWriter,
 };
+use stream_dev::keys::KeyStore;
+use stream_dev::nats::{ClientAuth, Nats};
 use stream_pki::{Trust, client_config};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, Posted, SessionId, Signal};

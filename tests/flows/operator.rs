@@ -9,7 +9,7 @@ use crate::support::{Http, STEP_TIMEOUT, ScriptedStack, eventually, light_instan
 use anyhow::Context;
 use reqwest::Method;
 use serde_json::Value;
-use stream_agent::dev::in_process::{Options, Stack, client_config};
+use stream_dev::in_process::{Options, Stack, client_config};
 use stream_pki::Fingerprint;
 use stream_protocol::TokenKind;
 use stream_simulators::client::Gateway;

@@ -1,7 +1,7 @@
 //! An actor of the agent fails in the middle of a session: nobody notices.
 
 use crate::support::{APP, STEP_TIMEOUT, eventually, run_flow};
-use stream_agent::dev::in_process::{Options, Stack};
+use stream_dev::in_process::{Options, Stack};
 use stream_protocol::Screen;
 use stream_simulators::client::Viewer;
 

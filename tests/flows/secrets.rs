@@ -10,9 +10,9 @@ use anyhow::Context;
 use log::{Log, Metadata, Record};
 use reqwest::Method;
 use serde_json::json;
-use stream_agent::dev::in_process::{Options, Stack};
-use stream_agent::dev::ports;
 use stream_agent::program::FINEST;
+use stream_dev::in_process::{Options, Stack};
+use stream_dev::ports;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 

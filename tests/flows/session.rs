@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
 use reqwest::Method;
 use serde_json::json;
-use stream_agent::dev::in_process::{Options, Stack};
+use stream_dev::in_process::{Options, Stack};
 use stream_protocol::Screen;
 use stream_simulators::client::{Milestone, Viewer};
 

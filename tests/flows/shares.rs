@@ -8,7 +8,7 @@ use crate::support::{Answer, Http, Instance, STEP_TIMEOUT, ScriptedStack, eventu
 use anyhow::Context;
 use reqwest::Method;
 use serde_json::{Value, json};
-use stream_agent::dev::in_process::Stack;
+use stream_dev::in_process::Stack;
 use stream_macaroon::Macaroon;
 use stream_simulators::client::Created;
 use tokio::process::Command;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::support::{eventually, run_flow};
 use serde::{Deserialize, Serialize};
-use stream_agent::dev::keys::KeyStore;
-use stream_agent::dev::nats::Nats;
 use stream_bridge::{Bridge, BridgeError, Entry, SignalReader};
+use stream_dev::keys::KeyStore;
+use stream_dev::nats::Nats;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, Posted, SessionId, Signal};
 use stream_supervisor::Supervisor;

@@ -4,23 +4,31 @@ pub(crate) mod fleet;
 pub(crate) mod openapi;
 pub(crate) mod socket;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use stream_agent::dev::in_process::{Options, Stack};
+use stream_dev::in_process::{Options, Stack};
 use stream_pki::{Fingerprint, Trust, client_config};
 use stream_protocol::{Screen, Userdata};
 use stream_simulators::ams::{Boot, Launcher, played_instances};
 use stream_simulators::client::{Created, Gateway};
 use tokio::sync::{mpsc, watch};
 
-pub(crate) const APP: &str = stream_agent::dev::in_process::APPLICATION;
+pub(crate) const APP: &str = stream_dev::in_process::APPLICATION;
 
 /// How long anything that must happen may take before the test gives up.
 pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The program of the package `stream-dev`, which cargo puts beside those of this one.
+pub(crate) fn stream_dev() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_stream-agent")).with_file_name("stream-dev");
+    assert!(program.is_file(), "{program:?} is missing: cargo build --workspace --bins");
+    program
+}
 
 /// Runs a flow in an actix system of its own.
 pub(crate) fn run_flow(test: impl AsyncFnOnce() -> anyhow::Result<()>) {
@@ -82,7 +90,8 @@ pub(crate) fn light_instances() -> Launcher {
 /// The instance's end of the agent's API.
 pub(crate) struct Instance {
     pub(crate) userdata: Userdata,
-    pub(crate) stop: watch::Receiver<bool>,
+    /// AMS tells the instance so to end, as long as somebody holds this.
+    _stop: watch::Receiver<bool>,
     pub(crate) http: Http,
 }
 
@@ -96,7 +105,7 @@ impl Instance {
         let userdata: Userdata = serde_json::from_str(userdata)?;
         let pin = userdata.fingerprints.first().context("a fingerprint to pin")?.parse()?;
         let http = Http::new(&userdata.agent_url, Some(&userdata.token), pin)?;
-        Ok(Self { userdata, stop, http })
+        Ok(Self { userdata, _stop: stop, http })
     }
 
     /// Says that it runs and follows its commands, whatever the agent answers in between.

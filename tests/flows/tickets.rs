@@ -11,9 +11,9 @@ use rustls::server::ProducesTickets;
 use rustls::{HandshakeKind, NamedGroup, ServerConfig};
 use serde_json::Value;
 use stream_agent::agent::Agent;
-use stream_agent::dev::in_process::{Options, Stack};
-use stream_agent::dev::node_files::NodeFiles;
 use stream_bridge::{SealedError, change_sealed, load_sealed};
+use stream_dev::in_process::{Options, Stack};
+use stream_dev::node_files::NodeFiles;
 use stream_pki::{
     ClientCertificates, Identity, Seal, SecretError, ServerIdentity, SessionTicketer, TicketKey,
     Trust, client_config, server_config,

@@ -13,7 +13,7 @@ use futures_util::future::{join_all, try_join, try_join_all};
 use reqwest::StatusCode;
 use rustls::ClientConfig;
 use serde_json::{Value, json};
-use stream_agent::dev::in_process::Options;
+use stream_dev::in_process::Options;
 use stream_pki::{Trust, client_config};
 use stream_protocol::Userdata;
 use stream_simulators::ams::{Boot, played_instances};

@@ -13,9 +13,9 @@ use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use stream_agent::dev::keys::KeyStore;
-use stream_agent::dev::nats::Nats;
 use stream_bridge::Bridge;
+use stream_dev::keys::KeyStore;
+use stream_dev::nats::Nats;
 use stream_gateway::admin::{AdminService, Request};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{

@@ -1,7 +1,7 @@
 //! Stand-ins for what cannot be had on a developer's machine: the management service and the
 //! Android instance; and the headless client that watches them.
 //!
-//! Seen by tests and `stream-dev` only (feature `dev`); nothing of it enters the two services.
+//! Seen by tests and `stream-dev` only; nothing of it enters the two services.
 
 pub mod ams;
 mod chain;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use stream_agent::dev::in_process::Stack;
+use stream_dev::in_process::Stack;
 use stream_supervisor::{ActorState, Failures, Fault};
 
 use super::load::{CLIENTS, Tally, actor, actors, stack, under_load};

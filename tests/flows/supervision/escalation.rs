@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use futures_util::future::join;
-use stream_agent::dev::in_process::wait_for_agent;
-use stream_agent::dev::process::Process;
+use stream_dev::in_process::wait_for_agent;
+use stream_dev::process::Process;
 use stream_protocol::Screen;
 use stream_supervisor::{EX_SOFTWARE, WatchdogConfig};
 use tokio::process::Command;

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use stream_agent::dev::in_process::Stack;
+use stream_dev::in_process::Stack;
 use stream_supervisor::{ActorState, Fault, live_tasks};
 
 use super::load::{Tally, actors, live, stack, under_load};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use anyhow::{Context, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use stream_agent::dev::in_process::{Options, Stack};
+use stream_dev::in_process::{Options, Stack};
 use stream_protocol::TokenKind;
 use stream_supervisor::{ActorStatus, Supervisor};
 use stream_tokens::Mint;

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use stream_agent::dev::faulty_proxy::FaultyProxy;
-use stream_agent::dev::in_process::{Options, Stack, client_config, wait_for_agent};
-use stream_agent::dev::keys::KeyStore;
-use stream_agent::dev::node_files::NodeFiles;
-use stream_agent::dev::process::Process;
 use stream_bridge::Bridge;
+use stream_dev::faulty_proxy::FaultyProxy;
+use stream_dev::in_process::{Options, Stack, client_config, wait_for_agent};
+use stream_dev::keys::KeyStore;
+use stream_dev::node_files::NodeFiles;
+use stream_dev::process::Process;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Presence, SessionDocument};
 use stream_simulators::client::Gateway;

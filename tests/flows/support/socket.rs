@@ -7,7 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind};
 use serde_json::Value;
-use stream_agent::dev::in_process::Stack;
+use stream_dev::in_process::Stack;
 use stream_pki::{Fingerprint, Trust, client_config};
 use stream_protocol::Userdata;
 use stream_simulators::client::Created;
@@ -79,10 +79,6 @@ impl Socket {
 
     pub(crate) async fn send(&mut self, signal: &Value) -> anyhow::Result<()> {
         Ok(self.0.send(Message::text(signal.to_string())).await?)
-    }
-
-    pub(crate) async fn send_frame(&mut self, frame: Message) -> anyhow::Result<()> {
-        Ok(self.0.send(frame).await?)
     }
 
     /// Closes the socket as a browser does.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use anyhow::Context;
 use reqwest::Method;
-use stream_agent::dev::coturn::Coturn;
-use stream_agent::dev::in_process::{Options, Stack};
 use stream_bridge::BridgeError;
+use stream_dev::coturn::Coturn;
+use stream_dev::in_process::{Options, Stack};
 use stream_protocol::{IceServer, SessionId};
 use stream_supervisor::Supervisor;
 use stream_turn::{Peer, Signer};

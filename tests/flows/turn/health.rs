@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context;
-use stream_agent::dev::coturn::Coturn;
-use stream_agent::dev::keys::KeyStore;
+use stream_dev::coturn::Coturn;
+use stream_dev::keys::KeyStore;
 use stream_turn::{ProbeError, RelayState, Request, TurnError};
 
 use super::relays::{PROBE, Relays};

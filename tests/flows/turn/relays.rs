@@ -6,10 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use serde_json::Value;
-use stream_agent::dev::coturn::Coturn;
-use stream_agent::dev::keys::{KeyStore, Pair};
-use stream_agent::dev::nats::Nats;
 use stream_bridge::{Bridge, SealedError, change_sealed};
+use stream_dev::coturn::Coturn;
+use stream_dev::keys::{KeyStore, Pair};
+use stream_dev::nats::Nats;
 use stream_pki::{Seal, random_text};
 use stream_protocol::{IceServer, SessionId};
 use stream_supervisor::Supervisor;

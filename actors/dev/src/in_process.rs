@@ -3,18 +3,18 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use stream_agent::agent::{Agent, AgentConfig};
+use stream_agent::gateway::{Gateway, GatewayConfig};
 use stream_gateway::admin;
 use stream_simulators::ams::{Ams, Launcher, simulated_instances};
 use stream_simulators::client::{self, ClientConfig};
 
-pub use super::ams::APPLICATION;
-use super::coturn::Coturn;
-use super::faulty_proxy::FaultyProxy;
-use super::keys::KeyStore;
-use super::nats::Nats;
-use super::node_files::{NodeFiles, StackConfig};
-use crate::agent::{Agent, AgentConfig};
-use crate::gateway::{Gateway, GatewayConfig};
+pub use crate::ams::APPLICATION;
+use crate::coturn::Coturn;
+use crate::faulty_proxy::FaultyProxy;
+use crate::keys::KeyStore;
+use crate::nats::Nats;
+use crate::node_files::{NodeFiles, StackConfig};
 
 /// How long all parts together may take until the first session can be asked for.
 const READY_WITHIN: Duration = Duration::from_secs(60);

@@ -6,7 +6,7 @@ use anyhow::Context;
 use stream_pki::create_private_dir;
 use tempfile::TempDir;
 
-use super::keys::KeyStore;
+use crate::keys::KeyStore;
 
 /// The directory of one run, and its keys.
 pub struct Workdir {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use stream_dev::ams::APPLICATION;
+use stream_dev::in_process::{Options, Stack};
 use stream_protocol::Userdata;
 use stream_simulators::ams::played_instances;
 use stream_supervisor::spawn_detached;
@@ -10,8 +12,6 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::socket::{Path, Socket};
-use crate::dev::ams::APPLICATION;
-use crate::dev::in_process::{Options, Stack};
 
 const BOOT_WITHIN: Duration = Duration::from_secs(30);
 

@@ -1,12 +1,13 @@
 //! The whole stack on one machine: arguments, run, exit code.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use stream_agent::dev::{ams, bench, run};
 use stream_agent::program;
+use stream_dev::{ams, process, run};
 
 /// Runs the streaming stack on this machine: nats-server, coturn when it is installed, a simulated
 /// AMS with simulated instances that send real video, the agent and the gateway.
@@ -46,14 +47,11 @@ enum Command {
 fn main() -> ExitCode {
     program::exit(match Arguments::parse().command {
         Command::Up { smoke, state, boot_ms } => {
-            log_warnings();
+            stream_dev::log_warnings();
             let boot = Duration::from_millis(boot_ms);
             actix::System::new().block_on(run::run(run::Options { smoke, state, boot }))
         }
-        Command::Bench { name } => {
-            log_warnings();
-            actix::System::new().block_on(bench::run(&name))
-        }
+        Command::Bench { name } => bench(&name),
         Command::AmsSimulator(options) => {
             program::start_logging();
             program::run(|| options.start().map(ams::Running::from))
@@ -61,8 +59,8 @@ fn main() -> ExitCode {
     })
 }
 
-/// The services log to files of their own; what they say at length is not for the terminal.
-fn log_warnings() {
-    let default = env_logger::Env::default().default_filter_or("warn");
-    env_logger::Builder::from_env(default).format_target(false).init();
+/// Becomes `stream-bench`, which lies beside this program.
+fn bench(name: &str) -> anyhow::Result<()> {
+    let error = std::process::Command::new(process::beside_us("stream-bench")?).arg(name).exec();
+    Err(error.into())
 }

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
+use stream_dev::ams::APPLICATION;
+use stream_dev::coturn::Coturn;
+use stream_dev::in_process::{Options, Stack};
 use stream_pki::{Trust, client_config};
 use stream_protocol::{SessionId, Userdata};
 use stream_simulators::ams::played_instances;
@@ -17,9 +20,6 @@ use stream_turn::{Peer, Signer};
 use tokio::sync::mpsc;
 
 use super::report::{Figure, Report, Samples};
-use crate::dev::ams::APPLICATION;
-use crate::dev::coturn::Coturn;
-use crate::dev::in_process::{Options, Stack};
 
 const ROUNDS: usize = 50;
 

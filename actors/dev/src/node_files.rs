@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use stream_agent::init;
 use stream_pki::{Fingerprint, create_private_dir};
 use toml::Value;
 
-use super::keys::{KeyStore, Pair};
-use super::ports;
-use crate::init;
+use crate::keys::{KeyStore, Pair};
+use crate::ports;
 
 /// A directory with the secrets and certificates of an agent, a gateway and an AMS, and the ports
 /// they are to listen on.

@@ -39,7 +39,7 @@ impl KeyStore {
     /// The store of all tests and benches of this checkout: `test-pki` among what cargo builds.
     pub fn shared() -> anyhow::Result<Self> {
         let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-        Self::at(Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("test-pki"))
+        Self::at(crate::checkout().join(target).join("test-pki"))
     }
 
     /// The store in `dir`, which is made when it is missing.

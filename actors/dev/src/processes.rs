@@ -9,13 +9,13 @@ use stream_simulators::client::Gateway;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::ams::APPLICATION;
-use super::coturn::Coturn;
-use super::in_process::{client_config, wait_for_agent};
-use super::keys::KeyStore;
-use super::nats::Nats;
-use super::node_files::{NodeFiles, StackConfig};
-use super::process::Process;
+use crate::ams::APPLICATION;
+use crate::coturn::Coturn;
+use crate::in_process::{client_config, wait_for_agent};
+use crate::keys::KeyStore;
+use crate::nats::Nats;
+use crate::node_files::{NodeFiles, StackConfig};
+use crate::process::{Process, beside_us};
 
 const START_WITHIN: Duration = Duration::from_secs(20);
 
@@ -224,12 +224,6 @@ impl Progress {
 fn service(name: &'static str, config: &Path, log: &Path) -> anyhow::Result<Process> {
     let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
     Process::start(name, &beside_us(name)?, &arguments, log)
-}
-
-fn beside_us(name: &str) -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe().context("where is this program?")?.with_file_name(name);
-    anyhow::ensure!(program.is_file(), "{} is missing: build it first", program.display());
-    Ok(program)
 }
 
 /// What `stream-dev ams` takes.

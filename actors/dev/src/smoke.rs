@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use stream_agent::agent::AgentConfig;
 use stream_ams::Ams;
 use stream_simulators::client::{Gateway, Milestone, Viewer};
 use stream_supervisor::Supervisor;
 use tokio::time::{sleep, timeout_at};
 
-use super::ams::APPLICATION;
-use super::node_files::NodeFiles;
-use crate::agent::AgentConfig;
+use crate::ams::APPLICATION;
+use crate::node_files::NodeFiles;
 
 /// From the start of the program; a person waits for it.
 const RUN_TIMEOUT: Duration = Duration::from_secs(60);

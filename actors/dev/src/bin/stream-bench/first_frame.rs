@@ -6,15 +6,15 @@
 
 use std::time::{Duration, Instant};
 
+use stream_dev::ams::APPLICATION;
+use stream_dev::processes::Services;
+use stream_dev::workdir::Workdir;
 use stream_pki::{Fingerprint, random_bytes};
 use stream_simulators::client::{Gateway, Milestone, Viewer};
 use stream_simulators::instance::Peer;
 use tokio::sync::mpsc;
 
 use super::report::{Figure, Report, Samples};
-use crate::dev::ams::APPLICATION;
-use crate::dev::processes::Services;
-use crate::dev::workdir::Workdir;
 
 const ROUNDS: usize = 20;
 

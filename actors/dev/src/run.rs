@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::processes::Services;
-use super::smoke;
-use super::workdir::Workdir;
+use crate::processes::Services;
+use crate::smoke;
+use crate::workdir::Workdir;
 
 /// How to run the stack.
 pub struct Options {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use stream_pki::{create_private_dir, write_new};
 
-use super::keys::Pair;
-use super::ports;
-use super::process::{self, Process};
+use crate::keys::Pair;
+use crate::ports;
+use crate::process::{self, Process};
 
 const START_WITHIN: Duration = Duration::from_secs(20);
 

@@ -122,7 +122,7 @@ struct Go {
 
 impl Go {
     fn start() -> anyhow::Result<Self> {
-        let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let checkout = stream_dev::checkout();
         let program = checkout.join("target/bench/go-macaroon");
         let built = Command::new("go")
             .args(["build", "-o"])

@@ -10,7 +10,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::ports;
+use crate::ports;
 
 /// Passes on what comes to [`FaultyProxy::port`], until it is severed: then what is connected breaks,
 /// and who connects is refused. With several servers behind it, each connection goes to the next one

@@ -150,6 +150,14 @@ pub fn find(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
+/// Returns the file of the program `name`, which cargo puts beside this one. Refuses when it is not
+/// there.
+pub fn beside_us(name: &str) -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe().context("where is this program?")?.with_file_name(name);
+    anyhow::ensure!(program.is_file(), "{} is missing: build it first", program.display());
+    Ok(program)
+}
+
 /// A parent that is killed cannot tell its children: the system does, asked by `setpriv` of
 /// util-linux, which then becomes the program.
 fn dying_with_us(program: &Path) -> Command {

@@ -72,7 +72,7 @@ const MESSAGES: f64 = 0.8;
 /// Messages answered since the process started, by anybody.
 static ANSWERED: AtomicU64 = AtomicU64::new(0);
 
-const OTP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/otp_restart.escript");
+const OTP: &str = "tests/interop/otp_restart.escript";
 
 #[derive(Default)]
 struct Restarts {
@@ -260,6 +260,7 @@ async fn restart_near(actor: &Mailbox<Echo>) -> anyhow::Result<Samples> {
 /// `place` says whether asker and server are bound to schedulers.
 fn restart_otp(times: &mut Samples, flags: &str, place: &str) -> anyhow::Result<()> {
     let mut escript = Command::new("escript");
+    escript.current_dir(stream_dev::checkout());
     escript.env("ERL_FLAGS", flags).arg(OTP).arg(RESTARTS.to_string()).arg(place);
     let output = escript.output();
     let output = output.context("escript, of Debian's erlang-base, does not start")?;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use stream_admin::Drain;
+use stream_agent::program::Service;
 use stream_pki::{Fingerprint, Identity, random_text};
 use stream_simulators::ams::{Ams, Config, Faults, Launcher, nothing_boots, simulated_instances};
 
-use super::keys::KeyStore;
-use super::node_files::NodeFiles;
-use crate::program::Service;
+use crate::keys::KeyStore;
+use crate::node_files::NodeFiles;
 
 /// The application of every stack.
 pub const APPLICATION: &str = "clock";

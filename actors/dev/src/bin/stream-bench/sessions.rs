@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures_util::future::try_join_all;
 use serde_json::json;
+use stream_dev::ams::APPLICATION;
+use stream_dev::in_process::{Options, Stack};
 use stream_pki::{Identity, Trust, client_config};
 use stream_simulators::ams::{Launcher, nothing_boots, simulated_instances};
 use stream_simulators::client::Gateway;
@@ -17,8 +19,6 @@ use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
 
 use super::report::{Figure, Report, Samples};
-use crate::dev::ams::APPLICATION;
-use crate::dev::in_process::{Options, Stack};
 
 const ROUNDS: usize = 5;
 

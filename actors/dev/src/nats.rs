@@ -7,9 +7,9 @@ use anyhow::Context;
 use rustix::process::Signal;
 use stream_pki::{create_private_dir, random_text, write_new};
 
-use super::keys::KeyStore;
-use super::process::{self, Process};
-use super::{node_files, ports};
+use crate::keys::KeyStore;
+use crate::process::{self, Process};
+use crate::{node_files, ports};
 
 const START_WITHIN: Duration = Duration::from_secs(20);
 
@@ -42,7 +42,7 @@ impl Nats {
     /// Returns the nats-server to use: the one `NATS_SERVER` names, else the one in `PATH`, else
     /// the one that the scripts fetch.
     pub fn find() -> Option<PathBuf> {
-        let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/nats-server");
+        let fetched = crate::checkout().join(".tools/nats-server");
         let named = std::env::var_os("NATS_SERVER").map(PathBuf::from);
         let candidates = [named, process::find("nats-server"), Some(fetched)];
         candidates.into_iter().flatten().find(|program| program.is_file())

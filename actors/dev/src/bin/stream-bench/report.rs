@@ -1,7 +1,7 @@
 //! The figures of a bench, as a table for people and as JSON for whoever compares runs.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::{fs, io};
 
@@ -143,7 +143,7 @@ impl Report {
 
     /// Writes `target/bench/NAME.json` under the checkout, wherever cargo builds.
     pub(super) fn write(&self, name: &str) -> io::Result<PathBuf> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+        let folder = stream_dev::checkout().join("target/bench");
         fs::create_dir_all(&folder)?;
         let path = folder.join(name).with_extension("json");
         fs::write(&path, serde_json::to_vec_pretty(self)?)?;

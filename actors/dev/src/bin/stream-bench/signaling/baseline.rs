@@ -10,6 +10,7 @@ use anyhow::Context;
 use async_nats::jetstream::stream::{Config, Republish};
 use async_nats::{Client, ConnectOptions, jetstream};
 use futures_util::StreamExt;
+use stream_dev::in_process::Stack;
 use stream_pki::{
     ClientCertificates, Fingerprint, Identity, ServerIdentity, Trust, client_config, server_config,
 };
@@ -18,7 +19,6 @@ use stream_supervisor::spawn_detached;
 use tokio::sync::oneshot;
 
 use super::socket::{Path, Socket};
-use crate::dev::in_process::Stack;
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 

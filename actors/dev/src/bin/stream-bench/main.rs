@@ -8,11 +8,29 @@ mod supervision;
 mod tokens;
 mod turn;
 
+use std::process::ExitCode;
+
 use anyhow::Context;
+use clap::Parser;
+use stream_agent::program;
+
+/// Measures side by side, prints a table of medians and writes target/bench/NAME.json.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// What to measure: one of the names in `scripts/bench --help`.
+    name: String,
+}
+
+fn main() -> ExitCode {
+    let Arguments { name } = Arguments::parse();
+    stream_dev::log_warnings();
+    program::exit(actix::System::new().block_on(run(&name)))
+}
 
 /// Runs the bench called `name`, prints its table and writes its figures. Refuses a name that
 /// there is not.
-pub async fn run(name: &str) -> anyhow::Result<()> {
+async fn run(name: &str) -> anyhow::Result<()> {
     let report = match name {
         "first-frame" => first_frame::run().await?,
         "sessions" => sessions::run().await?,
@@ -21,7 +39,8 @@ pub async fn run(name: &str) -> anyhow::Result<()> {
         "turn" => turn::run().await?,
         "supervision" => supervision::run().await?,
         _ => anyhow::bail!(
-            "there is no bench {name}; there are: first-frame, sessions, signaling, supervision, tokens, turn"
+            "there is no bench {name}; there are: first-frame, sessions, signaling, supervision, \
+             tokens, turn"
         ),
     };
     print!("{}", report.table());
