@@ -58,6 +58,12 @@ impl BridgeError {
     }
 }
 
+impl From<BridgeError> for Refusal {
+    fn from(error: BridgeError) -> Self {
+        error.refusal()
+    }
+}
+
 /// The configuration cannot work; each text names the key and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

@@ -62,7 +62,7 @@ impl FromStr for AccountName {
 }
 
 /// Returns the account called `name`, if there is one.
-pub(crate) async fn find(bridge: &Bridge, name: &str) -> Result<Option<Account>, BridgeError> {
+pub(crate) async fn find(bridge: &Bridge, name: &str) -> Result<Option<Account>, Refusal> {
     let Ok(name) = name.parse::<AccountName>() else { return Ok(None) };
     let entry = bridge.read::<Account>(Bucket::Accounts, &name.key()).await?;
     Ok(entry.map(|entry| entry.value))
@@ -97,7 +97,7 @@ pub(crate) async fn create(
             let sentence = format!("account {} exists already", account.name.as_str());
             Err(Refusal::new(Code::Conflict, sentence))
         }
-        Err(error) => Err(error.refusal()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -108,12 +108,11 @@ pub(crate) async fn delete(
     tokens: &Tokens,
     name: &AccountName,
 ) -> Result<(), Refusal> {
-    let account = find(bridge, name.as_str()).await.map_err(|error| error.refusal())?;
-    let Some(account) = account else {
+    let Some(account) = find(bridge, name.as_str()).await? else {
         let sentence = format!("there is no account {}", name.as_str());
         return Err(Refusal::new(Code::NotFound, sentence));
     };
-    bridge.remove(Bucket::Accounts, &name.key()).await.map_err(|error| error.refusal())?;
+    bridge.remove(Bucket::Accounts, &name.key()).await?;
     // Without an account the token opens nothing any more; its sockets know only the token.
     let until = SystemTime::now() + MAX_SOCKET_TOKEN_LIFE;
     let revoked = tokens.revoke(Revocation::Token(account.token_id), Some(until)).await;
@@ -122,8 +121,7 @@ pub(crate) async fn delete(
 
 /// Returns all accounts, by name.
 pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Account>, Refusal> {
-    let entries = bridge.list::<Account>(Bucket::Accounts).await;
-    let entries = entries.map_err(|error| error.refusal())?;
+    let entries = bridge.list::<Account>(Bucket::Accounts).await?;
     let mut accounts: Vec<_> = entries.into_iter().map(|(_, entry)| entry.value).collect();
     accounts.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(accounts)

@@ -16,8 +16,10 @@ use stream_supervisor::{
 };
 
 use crate::clock;
-use crate::response::bad_request;
-use crate::sessions::{CLAIM_S, MAX_EXTRA_DATA, derived_id};
+use crate::error::bad_request;
+use crate::sessions::idempotency;
+use crate::sessions::launch::CLAIM_S;
+use crate::sessions::request::MAX_EXTRA_DATA;
 
 /// The pause after a failed try to register for requests.
 const SUBSCRIBE_RETRY: Duration = Duration::from_millis(500);
@@ -130,7 +132,7 @@ async fn store(bridge: &Bridge, fresh: SessionDocument) -> Result<SessionDocumen
             }
             // Another gateway was faster, for another agent or for the same that asked again.
             Err(BridgeError::Conflict) => {}
-            Err(error) => return Err(error.refusal()),
+            Err(error) => return Err(error.into()),
         }
     }
     Err(Refusal::new(Code::Busy, "the session is just being created"))
@@ -160,7 +162,7 @@ fn existing(document: &SessionDocument) -> Result<Existing, Refusal> {
 /// Returns the id of the session of an instance. No name of an account has a space: nobody gets
 /// there with a key of their own.
 fn session_id(cluster: &str, instance: &str) -> SessionId {
-    derived_id(&format!("ams {cluster}"), instance)
+    idempotency::id(&format!("ams {cluster}"), instance)
 }
 
 #[cfg(test)]

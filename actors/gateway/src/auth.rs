@@ -6,10 +6,11 @@ use actix_web::HttpRequest;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::Query;
 use serde::Deserialize;
-use stream_protocol::{Op, Role, SessionId, TokenKind};
+use stream_protocol::{Op, Refusal, Role, SessionId, TokenKind};
 use stream_tokens::Claims;
 
-use crate::response::{HttpError, bad_request};
+use crate::error::bad_request;
+use crate::response::HttpError;
 use crate::shares::{self, Share};
 use crate::state::State;
 use crate::{accounts, clock};
@@ -25,9 +26,9 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Returns as what the caller may be the client of a session.
-    pub(crate) fn role(&self) -> Result<Role, HttpError> {
+    pub(crate) fn role(&self) -> Result<Role, Refusal> {
         match self.claims.role {
-            Some(Role::Adb) => Err(bad_request("adb is not served here").into()),
+            Some(Role::Adb) => Err(bad_request("adb is not served here")),
             Some(role) => Ok(role),
             None => Ok(Role::Control),
         }

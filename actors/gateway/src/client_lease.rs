@@ -7,12 +7,11 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use stream_bridge::{Bridge, BridgeError};
+use stream_bridge::Bridge;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Client, SessionDocument, SessionId, Status};
+use stream_protocol::{Client, Refusal, SessionDocument, SessionId, Status};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::response::HttpError;
 use crate::session_documents;
 
 /// How long a lease is held by a socket of which nothing is heard: its gateway may have died.
@@ -31,10 +30,7 @@ struct LeaseHolder {
 }
 
 /// Whether the session has a client, which somebody who joins would have to wait for.
-pub(crate) async fn is_taken(
-    bridge: &Bridge,
-    document: &SessionDocument,
-) -> Result<bool, BridgeError> {
+pub(crate) async fn is_taken(bridge: &Bridge, document: &SessionDocument) -> Result<bool, Refusal> {
     let is_connected = document.status == Status::Active && document.idle.is_none();
     let holder = bridge.read::<LeaseHolder>(Bucket::Clients, document.id.as_str()).await?;
     let holds = holder.is_some_and(|holder| holder.value.generation == document.generation);
@@ -89,7 +85,7 @@ pub(crate) async fn remove_client(
     bridge: &Bridge,
     session: &SessionId,
     generation: u64,
-) -> Result<(), HttpError> {
+) -> Result<(), Refusal> {
     session_documents::change(bridge, session, |document| {
         if document.generation == generation && document.idle.is_some() {
             document.desired.client = None;
@@ -106,7 +102,7 @@ pub(crate) async fn restore_client(
     session: &SessionId,
     generation: u64,
     client: Client,
-) -> Result<(), HttpError> {
+) -> Result<(), Refusal> {
     session_documents::change(bridge, session, |document| {
         if document.generation == generation {
             document.desired.client.get_or_insert(client);

@@ -16,12 +16,16 @@ mod auth;
 mod catalog;
 mod client_lease;
 mod clock;
+mod config;
 mod cors;
 mod document_watch;
 mod error;
 mod metrics;
+mod open_sockets;
 mod openapi;
+mod owner;
 mod placement;
+mod query;
 mod response;
 mod routes;
 mod server;
@@ -30,12 +34,12 @@ mod sessions;
 mod shares;
 mod socket;
 mod state;
+mod urls;
 mod web_ui;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use serde::Deserialize;
 use stream_admin::Drain;
 use stream_bridge::Bridge;
 use stream_metrics::HttpMetrics;
@@ -44,9 +48,10 @@ use stream_supervisor::Supervisor;
 use stream_tokens::Tokens;
 use tokio::sync::watch;
 
+pub use config::Config;
 pub use error::GatewayError;
 
-use socket::OpenSockets;
+use open_sockets::OpenSockets;
 
 /// How long a gateway that drains stays at least.
 const MIN_DRAIN: Duration = Duration::from_secs(2);
@@ -60,49 +65,6 @@ const MAX_HANDSHAKE_WAIT: Duration = Duration::from_secs(6);
 
 /// How often a gateway that drains looks whether its clients have gone.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
-
-/// What the operator decides about the gateway.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Where HTTPS is served. Default `0.0.0.0:4000`.
-    pub listen: SocketAddr,
-    /// The address that clients use, such as `https://stream.example.com`: the base of socket
-    /// addresses. Default: the host that the client's own request names.
-    pub public_url: Option<String>,
-    /// Threads that serve requests. Default 2.
-    pub workers: usize,
-    /// How long the token in a socket address is valid, in seconds; at most 300. Default 300.
-    pub socket_token_s: u64,
-    /// How often the page gets a fresh one over its open socket, in seconds; at least twice in the
-    /// life of one. Default 60.
-    #[serde(alias = "ticket_s")]
-    pub reconnect_token_s: u64,
-    /// How long a client whose socket has ended may take to return or to be connected, in seconds,
-    /// until its instance is told that it has left. Default 30.
-    pub client_grace_s: u64,
-    /// Origins of web pages elsewhere that may call the API, such as `https://app.example.com`;
-    /// `*` is any. Default: none.
-    pub allowed_origins: Vec<String>,
-    /// Whether `api_token=` in the query is taken like the header. Off by default, since addresses
-    /// end up in the logs of whatever stands between.
-    pub allow_token_in_query: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4000)),
-            public_url: None,
-            workers: 2,
-            socket_token_s: 300,
-            reconnect_token_s: 60,
-            client_grace_s: 30,
-            allowed_origins: Vec::new(),
-            allow_token_in_query: false,
-        }
-    }
-}
 
 /// The running gateway; cheap to clone.
 #[derive(Clone)]
@@ -201,15 +163,6 @@ async fn wait_until_quiet(requests: &HttpMetrics) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_key_has_its_default_and_unknown_ones_are_refused() {
-        let config: Config = serde_json::from_str("{}").unwrap();
-        assert_eq!(config.listen.port(), 4000);
-        assert!(config.allowed_origins.is_empty() && !config.allow_token_in_query);
-        assert_eq!((config.workers, config.socket_token_s, config.reconnect_token_s), (2, 300, 60));
-        assert!(serde_json::from_str::<Config>(r#"{"alowed_origins":[]}"#).is_err());
-    }
 
     #[tokio::test(start_paused = true)]
     async fn the_end_waits_for_a_request_after_each_handshake() {

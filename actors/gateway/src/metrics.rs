@@ -10,15 +10,15 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_LENGTH};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
-use stream_bridge::{Bridge, BridgeError};
+use stream_bridge::Bridge;
 use stream_metrics::{CONTENT_TYPE, Exposition};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{AgentId, Op, SessionDocument, Status};
+use stream_protocol::{AgentId, Op, Refusal, SessionDocument, Status};
 
 use crate::auth::authorize;
-use crate::placement;
 use crate::response::HandlerResult;
 use crate::state::State;
+use crate::{placement, session_documents};
 
 const PREFIX: &str = "anbox_stream_gateway";
 
@@ -57,9 +57,8 @@ struct StoreStats {
 }
 
 impl StoreStats {
-    async fn read(bridge: &Bridge) -> Result<Self, BridgeError> {
-        let documents = bridge.list::<SessionDocument>(Bucket::Sessions).await?;
-        let documents: Vec<_> = documents.into_iter().map(|(_, entry)| entry.value).collect();
+    async fn read(bridge: &Bridge) -> Result<Self, Refusal> {
+        let documents = session_documents::list(bridge).await?;
         let accounts = bridge.list::<Value>(Bucket::Accounts).await?.len();
         let present = placement::list(bridge).await?;
         let present = present.into_iter().map(|presence| presence.agent).collect();

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use stream_protocol::openapi::{Description, Parameter, describe};
 
 use crate::routes::ENDPOINTS;
-use crate::sessions::{MAX_EXTRA_DATA, MAX_KEY, MAX_NAME};
+use crate::sessions::idempotency::MAX_KEY;
+use crate::sessions::request::{MAX_EXTRA_DATA, MAX_NAME};
 use crate::shares::MAX_DESCRIPTION;
 
 pub(crate) const CREATION: &[Parameter] = &[Parameter::header(

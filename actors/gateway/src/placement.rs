@@ -1,11 +1,11 @@
 //! The agents that are there, and which of them is asked to host a session.
 
-use stream_bridge::{Bridge, BridgeError};
+use stream_bridge::Bridge;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Code, Presence, Refusal, Request};
 
 /// Returns what the agents said of themselves lately.
-pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Presence>, BridgeError> {
+pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Presence>, Refusal> {
     let entries = bridge.list::<Presence>(Bucket::Agents).await?;
     Ok(entries.into_iter().map(|(_, entry)| entry.value).collect())
 }

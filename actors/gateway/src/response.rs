@@ -7,9 +7,11 @@ use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
-use stream_bridge::BridgeError;
 use stream_protocol::{Code, Failure, Refusal, Success};
 use stream_tokens::TokensError;
+
+use crate::error::{bad_request, tokens_refusal};
+use crate::shares::ShareError;
 
 /// The largest body of a request, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -31,16 +33,6 @@ pub(crate) enum HttpError {
     /// One text for all causes: a stranger learns nothing from it.
     #[error("a valid token is needed")]
     Unauthorized,
-}
-
-impl HttpError {
-    /// Returns the same for an operator.
-    pub(crate) fn refusal(self) -> Refusal {
-        match self {
-            Self::Refusal(refusal) => refusal,
-            other => Refusal::new(Code::Failed, other.to_string()),
-        }
-    }
 }
 
 impl ResponseError for HttpError {
@@ -70,13 +62,12 @@ impl ResponseError for HttpError {
     }
 }
 
-impl From<BridgeError> for HttpError {
-    fn from(error: BridgeError) -> Self {
-        Self::Refusal(match error {
-            // The only records that are asked for by their name are those of sessions.
-            BridgeError::NotFound => Refusal::new(Code::NotFound, "session not found"),
-            other => other.refusal(),
-        })
+impl From<ShareError> for HttpError {
+    fn from(error: ShareError) -> Self {
+        match error {
+            ShareError::Refused(refusal) => Self::Refusal(refusal),
+            ShareError::TooMany => Self::TooManyShares,
+        }
     }
 }
 
@@ -85,19 +76,9 @@ impl From<TokensError> for HttpError {
         match error {
             TokensError::Invalid => Self::Unauthorized,
             TokensError::Forbidden => Self::Forbidden,
-            TokensError::Unmintable(why) => Refusal::new(Code::Conflict, why).into(),
-            // The cause is for the operator: it names files and what is wrong with them.
-            error => {
-                log::warn!("tokens cannot be checked: {error}");
-                Refusal::new(Code::Unavailable, "tokens cannot be checked now").into()
-            }
+            error => Self::Refusal(tokens_refusal(error)),
         }
     }
-}
-
-/// Returns a refusal of something the client got wrong.
-pub(crate) fn bad_request(text: impl Into<String>) -> Refusal {
-    Refusal::new(Code::Malformed, text)
 }
 
 pub(crate) fn ok(metadata: impl Serialize) -> HttpResponse {

@@ -51,25 +51,25 @@ endpoints! {
     GET "/1.0/status" Some(Op::StatusRead) => catalog::status:
         About::new("readStatus", "Tells whether the service is healthy; with a token, more")
             .more_with_token().answers("ServiceStatus"),
-    GET "/1.0/sessions" Some(Op::SessionRead) => sessions::list:
+    GET "/1.0/sessions" Some(Op::SessionRead) => sessions::endpoints::list_sessions:
         About::new("listSessions", "Lists sessions").takes(openapi::LISTING).answers("Sessions"),
-    POST "/1.0/sessions" Some(Op::SessionCreate) => sessions::create:
+    POST "/1.0/sessions" Some(Op::SessionCreate) => sessions::endpoints::create_session:
         About::new("createSession", "Has an instance launched; answers before it has booted")
             .takes(openapi::CREATION).body("SessionPost").creates("CreatedSession").refuses(&[404]),
-    GET "/1.0/sessions/{id}" Some(Op::SessionRead) => sessions::read:
+    GET "/1.0/sessions/{id}" Some(Op::SessionRead) => sessions::endpoints::read_session:
         About::new("readSession", "Shows a session").answers("Session"),
-    DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => sessions::delete:
+    DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => sessions::endpoints::delete_session:
         About::new("deleteSession", "Has a session end").takes(openapi::DELETION),
-    POST "/1.0/sessions/{id}/join" Some(Op::SessionJoin) => sessions::join:
+    POST "/1.0/sessions/{id}/join" Some(Op::SessionJoin) => sessions::endpoints::join_session:
         About::new("joinSession", "Makes the caller the client, instead of whoever was it")
             .optional_body("SessionJoin").answers("JoinedSession"),
-    POST "/1.0/sessions/{id}/share" Some(Op::ShareCreate) => shares::create:
+    POST "/1.0/sessions/{id}/share" Some(Op::ShareCreate) => shares::endpoints::create:
         About::new("shareSession", "Makes a link that lets whoever has it join")
             .body("SharePost").answers("Share"),
-    GET "/1.0/sessions/{id}/connect" Some(Op::SessionJoin) => shares::connect:
+    GET "/1.0/sessions/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect:
         About::new("connectToSession", "Joins with the token of a share")
             .token_in_query().takes(openapi::CONNECTING).answers("JoinedSession"),
-    GET "/1.0/session/{id}/connect" Some(Op::SessionJoin) => shares::connect:
+    GET "/1.0/session/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect:
         About::new("connectToSessionByOldPath", "The same by the name of older releases")
             .token_in_query().takes(openapi::CONNECTING).answers("JoinedSession"),
     GET "/1.0/sessions/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open:
@@ -78,15 +78,15 @@ endpoints! {
     GET "/1.0/session/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open:
         About::new("openSocketByOldPath", "The same by the name of older releases")
             .token_in_query().takes(openapi::OPENING).opens_socket(),
-    GET "/1.0/shares" Some(Op::ShareRead) => shares::list:
+    GET "/1.0/shares" Some(Op::ShareRead) => shares::endpoints::list:
         About::new("listShares", "Lists the shares of live sessions")
             .takes(openapi::SHARES).answers("Shares"),
-    GET "/1.0/shares/{id}" Some(Op::ShareRead) => shares::read:
+    GET "/1.0/shares/{id}" Some(Op::ShareRead) => shares::endpoints::read:
         About::new("readShare", "Shows a share with its link").answers("Share"),
-    PATCH "/1.0/shares/{id}" Some(Op::ShareUpdate) => shares::change:
+    PATCH "/1.0/shares/{id}" Some(Op::ShareUpdate) => shares::endpoints::change:
         About::new("changeShare", "Changes a share; its link stays the same")
             .body("SharePatch").answers("Share"),
-    DELETE "/1.0/shares/{id}" Some(Op::ShareDelete) => shares::delete:
+    DELETE "/1.0/shares/{id}" Some(Op::ShareDelete) => shares::endpoints::delete:
         About::new("deleteShare", "Ends a share and cuts off whoever came through it")
             .takes(openapi::SHARE_DELETION),
 }

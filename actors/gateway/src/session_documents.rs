@@ -4,42 +4,63 @@ use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError, Entry};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{DesiredState, Refusal, SessionDocument, SessionId, Status};
+use stream_protocol::{Code, DesiredState, Refusal, SessionDocument, SessionId, Status};
 use stream_tokens::{Revocation, Tokens};
 
 use crate::clock;
 use crate::document_watch::DocumentWatch;
-use crate::response::HttpError;
 
-/// Returns the document of a session and its revision. Refuses a session there is none of.
+/// Returns the document of a session and its revision.
+///
+/// # Errors
+///
+/// Refuses a session that does not exist.
 pub(crate) async fn read(
     bridge: &Bridge,
     id: &SessionId,
-) -> Result<Entry<SessionDocument>, HttpError> {
+) -> Result<Entry<SessionDocument>, Refusal> {
     let entry = bridge.read(Bucket::Sessions, id.as_str()).await?;
-    Ok(entry.ok_or(BridgeError::NotFound)?)
+    entry.ok_or_else(not_found)
+}
+
+/// Returns the documents of all sessions, in no order.
+pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<SessionDocument>, Refusal> {
+    let entries = bridge.list::<SessionDocument>(Bucket::Sessions).await?;
+    Ok(entries.into_iter().map(|(_, entry)| entry.value).collect())
 }
 
 /// Changes a document by `edit`, which sees the latest version, perhaps several times, and may
 /// refuse. Returns the document as it is stored then.
+///
+/// # Errors
+///
+/// Refuses a session that does not exist, and with what `edit` refuses.
 pub(crate) async fn change(
     bridge: &Bridge,
     id: &SessionId,
     edit: impl Fn(&mut SessionDocument) -> Result<(), Refusal>,
-) -> Result<SessionDocument, HttpError> {
-    let changed = bridge.change_session(id, |document| edit(document).map_err(HttpError::from));
-    Ok(changed.await?.value)
+) -> Result<SessionDocument, Refusal> {
+    let edit = |document: &mut SessionDocument| edit(document).map_err(BridgeError::Refused);
+    match bridge.change_session(id, edit).await {
+        Ok(entry) => Ok(entry.value),
+        Err(BridgeError::NotFound) => Err(not_found()),
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// Asks for the end of a session in its document. One that no agent has claimed ends at once, as
-/// `unclaimed`: there is nothing to clean up. The document of one that has ended long since and is
-/// kept goes now.
+/// Orders the end of a session in its document. A session that no agent has claimed ends at once,
+/// with status `unclaimed`: there is nothing to clean up. The document of a session that is
+/// [kept](SessionDocument::is_kept) after its end is removed.
+///
+/// # Errors
+///
+/// Refuses a session that does not exist.
 pub(crate) async fn end(
     bridge: &Bridge,
     id: &SessionId,
     unclaimed: Status,
     cause: &str,
-) -> Result<SessionDocument, HttpError> {
+) -> Result<SessionDocument, Refusal> {
     let document = read(bridge, id).await?.value;
     if document.status.is_final() && document.is_kept() {
         bridge.remove(Bucket::Sessions, id.as_str()).await?;
@@ -47,6 +68,26 @@ pub(crate) async fn end(
     }
     change(bridge, id, |document| {
         request_termination(document, unclaimed, cause, clock::now());
+        Ok(())
+    })
+    .await
+}
+
+/// Ends a session with `status` if no agent has claimed it, so that none does later.
+///
+/// # Errors
+///
+/// Refuses a session that does not exist.
+pub(crate) async fn end_unclaimed(
+    bridge: &Bridge,
+    id: &SessionId,
+    status: Status,
+    cause: &str,
+) -> Result<SessionDocument, Refusal> {
+    change(bridge, id, |document| {
+        if document.owner.is_none() {
+            request_termination(document, status, cause, clock::now());
+        }
         Ok(())
     })
     .await
@@ -80,20 +121,24 @@ pub(crate) async fn wait_for_end(
     bridge: &Bridge,
     id: &SessionId,
     timeout: Duration,
-) -> Result<bool, HttpError> {
+) -> Result<bool, Refusal> {
     let mut watch = DocumentWatch::start(bridge, id).await?;
     let end = async {
         while !has_ended(bridge, id).await? {
             watch.next(false).await;
         }
-        Ok::<_, HttpError>(())
+        Ok::<_, Refusal>(())
     };
     tokio::time::timeout(timeout, end).await.map_or(Ok(false), |ended| ended.map(|()| true))
 }
 
-async fn has_ended(bridge: &Bridge, id: &SessionId) -> Result<bool, BridgeError> {
+async fn has_ended(bridge: &Bridge, id: &SessionId) -> Result<bool, Refusal> {
     let entry = bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?;
     Ok(entry.is_none_or(|entry| entry.value.status.is_final()))
+}
+
+fn not_found() -> Refusal {
+    Refusal::new(Code::NotFound, "session not found")
 }
 
 #[cfg(test)]

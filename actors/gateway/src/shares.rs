@@ -5,7 +5,7 @@
 //! its record says, which may change, and never beyond [`MAX_LIFETIME_S`]. Sockets that are opened
 //! through a share have tokens of the same id, so that its end is theirs.
 
-mod endpoints;
+pub(crate) mod endpoints;
 mod request;
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -18,14 +18,12 @@ use stream_protocol::{
 };
 use stream_tokens::{Mint, Revocation, Tokens};
 
-use crate::response::HttpError;
+use crate::error::tokens_refusal;
 use crate::{clock, session_documents};
 
-pub(crate) use endpoints::{change, connect, create, delete, list, read};
 pub(crate) use request::{MAX_DESCRIPTION, NewShare, SharePatch, role};
 
-/// No share lasts longer, in seconds; `contract.md` 3.4.
-const MAX_LIFETIME_S: u64 = 30 * 24 * 3600;
+use request::MAX_LIFETIME_S;
 
 /// As many as a session has at most; `contract.md` 3.4.
 const MAX_SHARES: usize = 5;
@@ -35,6 +33,30 @@ const CLOCK_SKEW_S: u64 = 60;
 
 /// How often an edit is repeated on what somebody else wrote meanwhile.
 const MAX_CAS_ATTEMPTS: usize = 8;
+
+/// Why a share was not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ShareError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("a session has at most {MAX_SHARES} shares")]
+    TooMany,
+}
+
+impl From<BridgeError> for ShareError {
+    fn from(error: BridgeError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<ShareError> for Refusal {
+    fn from(error: ShareError) -> Self {
+        match error {
+            ShareError::Refused(refusal) => refusal,
+            ShareError::TooMany => Self::new(Code::Failed, error.to_string()),
+        }
+    }
+}
 
 /// What is kept of a share.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -82,8 +104,9 @@ impl Share {
 
     /// Returns the address that the page opens. The token is in the part that browsers keep to
     /// themselves, and nothing happens when something else follows the link.
-    pub(crate) async fn link(&self, tokens: &Tokens, base: &str) -> Result<String, HttpError> {
-        let minted = tokens.mint_with_id(&self.token_id, self.mint()).await?;
+    pub(crate) async fn link(&self, tokens: &Tokens, base: &str) -> Result<String, Refusal> {
+        let minted = tokens.mint_with_id(&self.token_id, self.mint()).await;
+        let minted = minted.map_err(tokens_refusal)?;
         Ok(link(base, &self.session_id, &minted.token))
     }
 }
@@ -93,7 +116,7 @@ fn link(base: &str, session: &SessionId, token: &str) -> String {
 }
 
 /// Returns the share `id` unless it is over; whether its session is, is not looked at.
-pub(crate) async fn find(bridge: &Bridge, id: &str) -> Result<Option<Share>, BridgeError> {
+pub(crate) async fn find(bridge: &Bridge, id: &str) -> Result<Option<Share>, Refusal> {
     if !ShareId::is(id) {
         return Ok(None);
     }
@@ -102,7 +125,7 @@ pub(crate) async fn find(bridge: &Bridge, id: &str) -> Result<Option<Share>, Bri
 }
 
 /// Returns the share `id` if it opens its session now.
-pub(crate) async fn find_open(bridge: &Bridge, id: &str) -> Result<Option<Share>, BridgeError> {
+pub(crate) async fn find_open(bridge: &Bridge, id: &str) -> Result<Option<Share>, Refusal> {
     let Some(share) = find(bridge, id).await? else { return Ok(None) };
     let session = share.session_id.as_str();
     let entry = bridge.read::<SessionDocument>(Bucket::Sessions, session).await?;
@@ -113,7 +136,7 @@ pub(crate) async fn find_open(bridge: &Bridge, id: &str) -> Result<Option<Share>
 pub(crate) async fn all(
     bridge: &Bridge,
     session: Option<&SessionId>,
-) -> Result<Vec<Share>, BridgeError> {
+) -> Result<Vec<Share>, Refusal> {
     let documents = bridge.list::<SessionDocument>(Bucket::Sessions).await?;
     let entries = bridge.list::<Share>(Bucket::Shares).await?;
     let mut shares: Vec<_> = entries.into_iter().map(|(_, entry)| entry.value).collect();
@@ -136,7 +159,7 @@ pub(crate) async fn make(
     new: NewShare,
     end: u64,
     base: &str,
-) -> Result<(Share, String), HttpError> {
+) -> Result<(Share, String), ShareError> {
     let document = session_documents::read(bridge, session).await?.value;
     let now = clock::now();
     let mut share = Share {
@@ -151,7 +174,7 @@ pub(crate) async fn make(
     if !share.is_of(&document) {
         return Err(Refusal::new(Code::Conflict, "session is ending").into());
     }
-    let minted = tokens.mint(share.mint()).await?;
+    let minted = tokens.mint(share.mint()).await.map_err(tokens_refusal)?;
     share.token_id = minted.id;
     let (bucket, key) = (Bucket::Shares, share.id.as_str());
     let revision = bridge.put_with_ttl(bucket, key, &share, share.ttl(now)).await?;
@@ -161,7 +184,7 @@ pub(crate) async fn make(
     let before = entries.iter().filter(|(_, e)| e.revision < revision && counts(&e.value)).count();
     if before >= MAX_SHARES {
         bridge.remove(bucket, key).await?;
-        return Err(HttpError::TooManyShares);
+        return Err(ShareError::TooMany);
     }
     let link = link(base, &share.session_id, &minted.token);
     Ok((share, link))
@@ -174,7 +197,7 @@ pub(crate) async fn edit(
     id: &ShareId,
     patch: &SharePatch,
     end: u64,
-) -> Result<Share, HttpError> {
+) -> Result<Share, Refusal> {
     find_open(bridge, id.as_str()).await?.ok_or_else(not_found)?;
     for _ in 0..MAX_CAS_ATTEMPTS {
         let entry =
@@ -198,11 +221,12 @@ pub(crate) async fn edit(
 
 /// Ends a share: its link opens nothing any more, and what it has opened is closed. Refuses one
 /// that there is not.
-pub(crate) async fn end(bridge: &Bridge, tokens: &Tokens, id: &ShareId) -> Result<(), HttpError> {
+pub(crate) async fn end(bridge: &Bridge, tokens: &Tokens, id: &ShareId) -> Result<(), Refusal> {
     let entry = bridge.read::<Share>(Bucket::Shares, id.as_str()).await?.ok_or_else(not_found)?;
     let Share { token_id, created_at, .. } = entry.value;
     let until = UNIX_EPOCH + Duration::from_secs(created_at + MAX_LIFETIME_S);
-    tokens.revoke(Revocation::Token(token_id), Some(until)).await?;
+    let revoked = tokens.revoke(Revocation::Token(token_id), Some(until)).await;
+    revoked.map_err(tokens_refusal)?;
     Ok(bridge.remove(Bucket::Shares, id.as_str()).await?)
 }
 

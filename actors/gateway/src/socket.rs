@@ -3,8 +3,6 @@
 mod admission;
 mod client_socket;
 
-use std::sync::{Arc, Weak};
-
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
@@ -13,32 +11,14 @@ use stream_protocol::{Client, Code, Direction, OnConflict, Op, Refusal, SessionI
 use stream_socket::{Carrier, Frames};
 use stream_supervisor::spawn_detached;
 
-use crate::response::{HandlerResult, HttpError, bad_request};
+use crate::error::bad_request;
+use crate::query::flag;
+use crate::response::{HandlerResult, HttpError};
 use crate::session_documents;
-use crate::sessions::listing::flag;
 use crate::state::State;
 
 use admission::close_cause;
 use client_socket::ClientSocket;
-
-/// The open sockets, counted.
-#[derive(Clone, Default)]
-pub(crate) struct OpenSockets(Arc<()>);
-
-/// One of them.
-pub(crate) struct SocketGuard {
-    _counted: Weak<()>,
-}
-
-impl OpenSockets {
-    fn open(&self) -> SocketGuard {
-        SocketGuard { _counted: Arc::downgrade(&self.0) }
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        Arc::weak_count(&self.0)
-    }
-}
 
 #[derive(Deserialize)]
 struct SocketQuery {

@@ -2,11 +2,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stream_bridge::{Bridge, BridgeError};
-use stream_protocol::subjects::{self, Bucket};
-use stream_protocol::{
-    Ask, IdError, Presence, Refusal, SessionDocument, SessionId, Status, Terminate,
-};
+use stream_bridge::Bridge;
+use stream_protocol::{Ask, IdError, Presence, Refusal, SessionId, Status};
 use stream_tokens::Tokens;
 
 use super::request::{
@@ -14,7 +11,9 @@ use super::request::{
     SessionExplanation, SessionInfo, SessionList, ShareInfo, ShareList,
 };
 use crate::accounts::{self, Account, AccountName};
-use crate::response::{HttpError, bad_request};
+use crate::error::bad_request;
+use crate::owner::Termination;
+use crate::sessions::termination::{Progress, end_session};
 use crate::{clock, placement, session_documents, shares};
 
 /// How long the owner of a session may take to answer; less than an operator waits.
@@ -42,27 +41,23 @@ impl AdminService {
             Request::ListAccounts => json!(self.list_accounts().await?),
             Request::ListSessions => json!(self.list_sessions().await?),
             Request::CreateShare { session, role, description, expiry_at } => {
-                let share = self.create_share(&session, &role, description, expiry_at).await;
-                json!(share.map_err(HttpError::refusal)?)
+                json!(self.create_share(&session, &role, description, expiry_at).await?)
             }
             Request::DeleteShare { id } => {
-                shares::end(&self.bridge, &self.tokens, &parse(&id)?)
-                    .await
-                    .map_err(HttpError::refusal)?;
+                shares::end(&self.bridge, &self.tokens, &parse(&id)?).await?;
                 log::info!("share {id} deleted by an operator");
                 json!(Ask {})
             }
             Request::ListShares { session } => {
                 let session = session.as_deref().map(parse).transpose()?;
-                let shares = shares::all(&self.bridge, session.as_ref()).await;
-                let shares = shares.map_err(|error| error.refusal())?;
+                let shares = shares::all(&self.bridge, session.as_ref()).await?;
                 json!(ShareList { shares: shares.into_iter().map(ShareInfo::of).collect() })
             }
             Request::UpdateShare { id, description, expiry_at } => {
                 let patch = shares::SharePatch { expiry_at, description }.checked()?;
-                let changed = shares::edit(&self.bridge, &parse(&id)?, &patch, u64::MAX).await;
+                let share = shares::edit(&self.bridge, &parse(&id)?, &patch, u64::MAX).await?;
                 log::info!("share {id} changed by an operator");
-                json!(ShareInfo::of(changed.map_err(HttpError::refusal)?))
+                json!(ShareInfo::of(share))
             }
             // A token for AMS opens the agents.
             Request::Token(stream_tokens::Request::Create { .. }) => {
@@ -102,18 +97,15 @@ impl AdminService {
     }
 
     async fn list_sessions(&self) -> Result<SessionList, Refusal> {
-        let entries = self.bridge.list::<SessionDocument>(Bucket::Sessions).await;
-        let entries = entries.map_err(|error| error.refusal())?;
-        let mut sessions: Vec<_> =
-            entries.into_iter().map(|(_, entry)| SessionInfo::of(entry.value)).collect();
+        let documents = session_documents::list(&self.bridge).await?;
+        let mut sessions: Vec<_> = documents.into_iter().map(SessionInfo::of).collect();
         sessions.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         Ok(SessionList { sessions })
     }
 
     async fn explain_session(&self, id: &str) -> Result<SessionExplanation, Refusal> {
-        let read = session_documents::read(&self.bridge, &parse(id)?).await;
-        let document = read.map_err(HttpError::refusal)?.value;
-        let present = placement::list(&self.bridge).await.map_err(|error| error.refusal())?;
+        let document = session_documents::read(&self.bridge, &parse(id)?).await?.value;
+        let present = placement::list(&self.bridge).await?;
         let owns = |presence: &Presence| document.owner.as_ref() == Some(&presence.agent);
         let agent = present.into_iter().find(owns);
         Ok(SessionExplanation { document, agent, at: clock::now() })
@@ -125,9 +117,9 @@ impl AdminService {
         role: &str,
         description: String,
         expiry_at: Option<u64>,
-    ) -> Result<CreatedShare, HttpError> {
+    ) -> Result<CreatedShare, Refusal> {
         let Some(base) = &self.page_base else {
-            return Err(bad_request("links need gateway.public_url").into());
+            return Err(bad_request("links need gateway.public_url"));
         };
         let (session, role) = (parse(session)?, shares::role(Some(role))?);
         let new = shares::NewShare { role, description, expiry_at }.checked()?;
@@ -140,21 +132,13 @@ impl AdminService {
     async fn delete_session(&self, id: &str) -> Result<DeletedSession, Refusal> {
         let id: SessionId = parse(id)?;
         let cause = "deleted by an operator".to_owned();
-        let ended = session_documents::end(&self.bridge, &id, Status::Terminated, &cause).await;
-        let document = ended.map_err(HttpError::refusal)?;
-        session_documents::unrevoke_kept(&self.tokens, &document).await;
-        log::info!("session {id} {cause}");
-        if document.status.is_final() {
-            return Ok(DeletedSession { status: document.status });
-        }
-        let (subject, terminate) = (subjects::terminate(&id), Terminate { cause });
-        match self.bridge.ask::<_, Ask>(subject, &terminate, OWNER_DEADLINE).await {
+        let ended = end_session(&self.bridge, &self.tokens, &id, cause, OWNER_DEADLINE).await?;
+        let status = match ended {
+            Progress::Ended(status) => status,
             // The document says it as well: an owner that is away ends the session when it returns.
-            Ok(Ask {}) | Err(BridgeError::NoResponder | BridgeError::TimedOut) => {
-                Ok(DeletedSession { status: Status::Terminating })
-            }
-            Err(error) => Err(error.refusal()),
-        }
+            Progress::Ending(Termination::Begun | Termination::OwnerAway) => Status::Terminating,
+        };
+        Ok(DeletedSession { status })
     }
 }
 

@@ -5,7 +5,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use stream_protocol::{Refusal, SessionId};
 
-use crate::response::bad_request;
+use crate::error::bad_request;
 
 pub(crate) const MAX_KEY: usize = 128;
 

@@ -1,17 +1,16 @@
-//! From a request to an agent that launches it.
+//! From a client's request to an agent that launches the instance.
 
 use std::time::Duration;
 
-use stream_bridge::{Bridge, BridgeError, Entry};
+use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
-    Ask, Client, ClientIce, Code, DesiredState, IceServer, Launch, Presence, Refusal, Request,
-    Role, SessionDocument, SessionId, Status,
+    Client, ClientIce, Code, DesiredState, Launch, Presence, Refusal, Request, Role,
+    SessionDocument, SessionId, Status,
 };
 
-use super::OWNER_DEADLINE;
-use crate::response::HttpError;
-use crate::{clock, placement, session_documents};
+use super::ClientSession;
+use crate::{clock, owner, placement, session_documents};
 
 /// A session that no agent has claimed by then ends; in seconds.
 pub(crate) const CLAIM_S: u64 = 30;
@@ -19,44 +18,86 @@ pub(crate) const CLAIM_S: u64 = 30;
 /// How long an agent may take to have AMS accept the launch.
 const LAUNCH_DEADLINE: Duration = Duration::from_secs(15);
 
-/// How many agents are asked before the client is.
+/// How many agents are asked before the client is told that none took the session.
 const MAX_AGENTS_ASKED: usize = 2;
 
-type Created = Result<(SessionDocument, Vec<IceServer>), HttpError>;
-
-/// Opens a session that never was.
-pub(crate) async fn create(bridge: &Bridge, request: Request, role: Role) -> Created {
-    let created = place(bridge, SessionId::random(), request, role, None).await;
-    // Nobody knows the id but us: what an agent may have begun would run for nobody.
-    if let Err(Failed { stored: Some(id), refused }) = created {
-        if let Err(error) =
-            session_documents::end(bridge, &id, Status::Error, &refused.to_string()).await
-        {
-            log::warn!("session {id} could not be given up: {error}");
-        }
-        return Err(refused);
-    }
-    created.map_err(|failed| failed.refused)
-}
-
-/// Opens the session `id`, unless an earlier request with the same key has: then it returns that
-/// one. Refuses a key that was used for another request, or whose session has ended.
-pub(crate) async fn create_idempotent(
+/// Stores a session and has an agent launch its instance; answers before the instance has booted.
+///
+/// With an `id`, which belongs to one idempotency key, a repeated request returns the session that
+/// the first one created. Without, the session gets a random id.
+///
+/// # Errors
+///
+/// Refuses when no agent can host the session, and a key that was used for another request or whose
+/// session has ended. A session that was refused is ended, unless an agent has claimed it and the
+/// client can ask for it again.
+pub(crate) async fn place_session(
     bridge: &Bridge,
-    id: SessionId,
+    id: Option<SessionId>,
     request: Request,
     role: Role,
-) -> Created {
-    let earlier = bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?;
+) -> Result<ClientSession, Refusal> {
+    let earlier = match &id {
+        Some(id) => bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?,
+        None => None,
+    };
     let unclaimed = match earlier {
         None => None,
         Some(entry) => match existing(&entry.value, &request, clock::now())? {
-            Existing::Claimed => return resume(bridge, entry.value).await,
+            Existing::Claimed => {
+                let ice_servers = owner::ice_servers(bridge, &entry.value.id).await?;
+                return Ok(ClientSession { document: entry.value, ice_servers });
+            }
             Existing::Unclaimed => Some(entry.revision),
         },
     };
-    let created = place(bridge, id, request, role, unclaimed).await;
-    created.map_err(|failed| failed.refused)
+    let mut eligible = placement::eligible(placement::list(bridge).await?, &request)?;
+    let can_be_repeated = id.is_some();
+    let id = id.unwrap_or_else(SessionId::random);
+    let document = store(bridge, new_document(id, request, role), unclaimed).await?;
+
+    let failure = match request_launch(bridge, &document.id, &mut eligible).await {
+        Ok(ClientIce { ice_servers }) => return Ok(ClientSession { document, ice_servers }),
+        Err(error) => error.refusal(),
+    };
+    let (id, cause) = (&document.id, &failure.message);
+    let given_up = match can_be_repeated {
+        true => session_documents::end_unclaimed(bridge, id, Status::Error, cause).await,
+        // Nobody else knows the id: what an agent may have begun would run for nobody.
+        false => session_documents::end(bridge, id, Status::Error, cause).await,
+    };
+    if let Err(error) = given_up {
+        // Its deadline ends it.
+        log::warn!("session {id} could not be given up: {error}");
+    }
+    Err(failure)
+}
+
+fn new_document(id: SessionId, request: Request, role: Role) -> SessionDocument {
+    let now = clock::now();
+    let mut document = SessionDocument::new(id, request, now, now + CLAIM_S);
+    document.desired.client = Some(Client { screen: document.request.screen, role });
+    document
+}
+
+/// Stores `document`, over the revision `unclaimed` if given, and returns it.
+async fn store(
+    bridge: &Bridge,
+    document: SessionDocument,
+    unclaimed: Option<u64>,
+) -> Result<SessionDocument, Refusal> {
+    let (bucket, key) = (Bucket::Sessions, document.id.as_str());
+    let stored = match unclaimed {
+        None => bridge.create(bucket, key, &document).await,
+        Some(revision) => bridge.update(bucket, key, &document, revision).await,
+    };
+    match stored {
+        Ok(_) => Ok(document),
+        Err(BridgeError::Conflict) => {
+            Err(Refusal::new(Code::Busy, "the session is just being created"))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What there is of the session when a request is repeated.
@@ -88,58 +129,7 @@ fn existing(document: &SessionDocument, request: &Request, now: u64) -> Result<E
     }
 }
 
-async fn resume(bridge: &Bridge, document: SessionDocument) -> Created {
-    let ice: ClientIce = bridge.ask(subjects::ice(&document.id), &Ask {}, OWNER_DEADLINE).await?;
-    Ok((document, ice.ice_servers))
-}
-
-/// A session that was not created; with its id when there is a document of it.
-struct Failed {
-    stored: Option<SessionId>,
-    refused: HttpError,
-}
-
-impl<E: Into<HttpError>> From<E> for Failed {
-    fn from(error: E) -> Self {
-        Self { stored: None, refused: error.into() }
-    }
-}
-
-/// Stores the session, over `unclaimed` if given, and asks agents until one launches it.
-async fn place(
-    bridge: &Bridge,
-    id: SessionId,
-    request: Request,
-    role: Role,
-    unclaimed: Option<u64>,
-) -> Result<(SessionDocument, Vec<IceServer>), Failed> {
-    let mut eligible = placement::eligible(placement::list(bridge).await?, &request)?;
-    let now = clock::now();
-    let mut document = SessionDocument::new(id, request, now, now + CLAIM_S);
-    document.desired.client = Some(Client { screen: document.request.screen, role });
-    let (bucket, key) = (Bucket::Sessions, document.id.as_str());
-    let stored = match unclaimed {
-        None => bridge.create(bucket, key, &document).await,
-        Some(revision) => bridge.update(bucket, key, &document, revision).await,
-    };
-    match stored {
-        Ok(_) => {}
-        Err(BridgeError::Conflict) => {
-            return Err(Refusal::new(Code::Busy, "the session is just being created").into());
-        }
-        Err(error) => return Err(error.into()),
-    }
-
-    match request_launch(bridge, &document.id, &mut eligible).await {
-        Ok(ice) => Ok((document, ice.ice_servers)),
-        Err(error) => {
-            let refusal = error.refusal();
-            give_up_unclaimed(bridge, &document.id, &refusal.message).await;
-            Err(Failed { stored: Some(document.id), refused: refusal.into() })
-        }
-    }
-}
-
+/// Asks one agent after the other, until one launches the instance of `session`.
 async fn request_launch(
     bridge: &Bridge,
     session: &SessionId,
@@ -170,18 +160,6 @@ fn another_may_take(error: &BridgeError) -> bool {
         BridgeError::NoResponder => true,
         BridgeError::Refused(refusal) => matches!(refusal.code, Code::Busy | Code::Draining),
         _ => false,
-    }
-}
-
-/// Ends the session if no agent has claimed it, so that nobody does later.
-async fn give_up_unclaimed(bridge: &Bridge, id: &SessionId, cause: &str) {
-    let entry: Result<Entry<_>, _> = session_documents::read(bridge, id).await;
-    if entry.is_ok_and(|entry| entry.value.owner.is_some()) {
-        return;
-    }
-    if let Err(error) = session_documents::end(bridge, id, Status::Error, cause).await {
-        // Its deadline ends it.
-        log::warn!("session {id} could not be given up: {error}");
     }
 }
 

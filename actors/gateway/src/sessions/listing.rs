@@ -4,7 +4,8 @@ use actix_web::web::Query;
 use serde::Deserialize;
 use stream_protocol::{Refusal, SessionDocument, Status};
 
-use crate::response::bad_request;
+use crate::error::bad_request;
+use crate::query::{flag, number};
 
 /// Which sessions are wanted, and how.
 #[derive(Debug, PartialEq)]
@@ -65,21 +66,6 @@ impl Listing {
         let limit = self.limit.unwrap_or(usize::MAX);
         (chosen.into_iter().skip(self.offset).take(limit).collect(), total)
     }
-}
-
-/// Reads a flag of a query: absent is false, without a value is true.
-pub(crate) fn flag(name: &str, value: Option<&str>) -> Result<bool, Refusal> {
-    match value {
-        None | Some("false" | "0") => Ok(false),
-        Some("" | "true" | "1") => Ok(true),
-        Some(_) => Err(bad_request(format!("{name} is true or false"))),
-    }
-}
-
-/// Reads a number of a query; without a value it is absent.
-pub(crate) fn number(name: &str, value: Option<String>) -> Result<Option<usize>, Refusal> {
-    let value = value.filter(|text| !text.is_empty()).map(|text| text.parse());
-    value.transpose().map_err(|_| bad_request(format!("{name} is a number")))
 }
 
 fn status(word: String) -> Result<Status, Refusal> {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use stream_protocol::{OnConflict, Refusal, Request, Screen};
 
-use crate::response::bad_request;
+use crate::error::bad_request;
 
 /// The most that `extra_data` may have, in bytes of JSON text, so that all that an instance is
 /// told fits into what AMS hands over.

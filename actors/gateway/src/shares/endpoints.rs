@@ -8,9 +8,11 @@ use stream_protocol::{Op, Role, SessionId, ShareId};
 use super::request::{Listing, role};
 use super::{NewShare, Share, SharePatch};
 use crate::auth::{Caller, authorize, authorize_for, authorize_token};
-use crate::response::{HandlerResult, HttpError, accepted, bad_request, body, ok};
-use crate::sessions::listing::flag;
-use crate::sessions::{self, JoinRequest};
+use crate::error::bad_request;
+use crate::query::flag;
+use crate::response::{HandlerResult, HttpError, accepted, body, ok};
+use crate::sessions::endpoints::join_as;
+use crate::sessions::request::ScreenRequest;
 use crate::state::State;
 use crate::{clock, response};
 
@@ -53,7 +55,7 @@ pub(crate) async fn create(
     state: Data<State>,
 ) -> HandlerResult {
     let (caller, id) = authorize_for(&id, &request, &state, Op::ShareCreate).await?;
-    let base = state.page_base(&request)?;
+    let base = state.urls.page_base(&request)?;
     let new = NewShare::parse(&body(payload).await?, clock::now())?;
     check_grant(&caller, new.role)?;
     let made = super::make(&state.bridge, &state.tokens, &id, new, caller.end(), &base).await;
@@ -84,7 +86,7 @@ pub(crate) async fn read(
     state: Data<State>,
 ) -> HandlerResult {
     let caller = authorize(&request, &state, Op::ShareRead, None).await?;
-    let base = state.page_base(&request)?;
+    let base = state.urls.page_base(&request)?;
     let share = super::find_open(&state.bridge, parse(&id)?.as_str()).await?;
     show(&caller, &share.ok_or_else(super::not_found)?, &state, &base).await
 }
@@ -97,7 +99,7 @@ pub(crate) async fn change(
     state: Data<State>,
 ) -> HandlerResult {
     let caller = authorize(&request, &state, Op::ShareUpdate, None).await?;
-    let (id, base) = (parse(&id)?, state.page_base(&request)?);
+    let (id, base) = (parse(&id)?, state.urls.page_base(&request)?);
     let patch = SharePatch::parse(&body(payload).await?)?;
     let share = super::edit(&state.bridge, &id, &patch, caller.end()).await?;
     log::info!("share {id} changed by {caller}");
@@ -149,8 +151,8 @@ pub(crate) async fn connect(
     if role(r#type.as_deref())? != caller.role()? {
         return Err(bad_request("type is not that of the share").into());
     }
-    let base = state.socket_base(&request)?;
-    sessions::join_as(&state, &caller, &id, JoinRequest { screen: Default::default(), base }).await
+    let base = state.urls.socket_base(&request)?;
+    join_as(&state, &caller, &id, ScreenRequest::default(), &base).await
 }
 
 async fn show(caller: &Caller, share: &Share, state: &State, base: &str) -> HandlerResult {

@@ -4,9 +4,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use stream_protocol::{Refusal, Role, SessionId};
 
-use super::MAX_LIFETIME_S;
-use crate::response::bad_request;
-use crate::sessions::listing::{flag, number};
+use crate::error::bad_request;
+use crate::query::{flag, number};
+
+/// No share lasts longer, in seconds; `contract.md` 3.4.
+pub(super) const MAX_LIFETIME_S: u64 = 30 * 24 * 3600;
 
 /// How long a share lasts when nobody says, in seconds; `contract.md` 3.4.
 const DEFAULT_LIFETIME_S: u64 = 12 * 3600;

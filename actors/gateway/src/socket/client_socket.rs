@@ -6,20 +6,17 @@ use std::time::Duration;
 use serde::Serialize;
 use stream_admin::Drain;
 use stream_bridge::{Bridge, BridgeError};
-use stream_protocol::subjects::{self, Bucket};
-use stream_protocol::{
-    Allowance, Ask, Client, ClientIce, IceServer, SessionDocument, SessionId, ShareId,
-};
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{Allowance, Client, IceServer, SessionDocument, SessionId, ShareId};
 use stream_socket::{Carrier, CloseCode, Ears, End, Frames, Mouth, close, keep_alive, persist};
 use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::admission::close_cause;
+use crate::config::ReconnectTokens;
 use crate::document_watch::DocumentWatch;
-use crate::sessions::OWNER_DEADLINE;
-use crate::state::ReconnectTokens;
-use crate::{client_lease, clock, shares};
+use crate::{client_lease, clock, owner, shares};
 
 /// How often a share is looked at that is not due: its end may have been brought forward.
 const SHARE_POLL: Duration = Duration::from_secs(10);
@@ -257,9 +254,8 @@ impl ClientSocket {
     /// through no log. Returns whether that was possible now.
     async fn renew_ice(&self, renewal: u64, mouth: &mut Mouth) -> Result<bool, End> {
         let session = self.session();
-        let ice = self.bridge.ask(subjects::ice(session), &Ask {}, OWNER_DEADLINE);
-        let ClientIce { ice_servers } = match ice.await {
-            Ok(ice) => ice,
+        let ice_servers = match owner::ice_servers(&self.bridge, session).await {
+            Ok(ice_servers) => ice_servers,
             Err(error) => {
                 log::warn!("client of session {session} gets no new ice servers yet: {error}");
                 return Ok(false);

@@ -1,0 +1,135 @@
+//! The configuration of the gateway.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+
+use crate::GatewayError;
+use crate::urls::Urls;
+
+const MAX_WORKERS: usize = 64;
+
+/// Addresses end up in logs: what opens a socket there is good for minutes.
+const MAX_SOCKET_TOKEN_S: u64 = 300;
+
+/// What the operator decides about the gateway.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where HTTPS is served. Default `0.0.0.0:4000`.
+    pub listen: SocketAddr,
+    /// The address that clients use, such as `https://stream.example.com`: the base of socket
+    /// addresses. Default: the host that the client's own request names.
+    pub public_url: Option<String>,
+    /// Threads that serve requests. Default 2.
+    pub workers: usize,
+    /// How long the token in a socket address is valid, in seconds; at most 300. Default 300.
+    pub socket_token_s: u64,
+    /// How often the page gets a fresh one over its open socket, in seconds; at least twice in the
+    /// life of one. Default 60.
+    #[serde(alias = "ticket_s")]
+    pub reconnect_token_s: u64,
+    /// How long a client whose socket has ended may take to return or to be connected, in seconds,
+    /// until its instance is told that it has left. Default 30.
+    pub client_grace_s: u64,
+    /// Origins of web pages elsewhere that may call the API, such as `https://app.example.com`;
+    /// `*` is any. Default: none.
+    pub allowed_origins: Vec<String>,
+    /// Whether `api_token=` in the query is taken like the header. Off by default, since addresses
+    /// end up in the logs of whatever stands between.
+    pub allow_token_in_query: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4000)),
+            public_url: None,
+            workers: 2,
+            socket_token_s: 300,
+            reconnect_token_s: 60,
+            client_grace_s: 30,
+            allowed_origins: Vec::new(),
+            allow_token_in_query: false,
+        }
+    }
+}
+
+impl Config {
+    /// Returns what the page's address begins with, as far as the configuration says.
+    pub fn page_base(&self) -> Option<String> {
+        let urls = Urls::new(self.public_url.as_deref()).ok()?;
+        urls.public_page_base()
+    }
+
+    /// Refuses what cannot work.
+    pub fn check(&self) -> Result<(), GatewayError> {
+        if !(1..=MAX_WORKERS).contains(&self.workers) {
+            let sentence = format!("gateway.workers is between 1 and {MAX_WORKERS}");
+            return Err(GatewayError::Config(sentence));
+        }
+        if !(1..=MAX_SOCKET_TOKEN_S).contains(&self.socket_token_s) || self.reconnect_token_s == 0 {
+            return Err(GatewayError::Config(format!(
+                "gateway.socket_token_s is between 1 and {MAX_SOCKET_TOKEN_S}, \
+                 gateway.reconnect_token_s at least 1"
+            )));
+        }
+        Urls::new(self.public_url.as_deref()).map(drop)
+    }
+}
+
+/// The tokens that open sockets again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ReconnectTokens {
+    /// Between two of them.
+    pub(crate) interval: Duration,
+    /// How long one is good.
+    pub(crate) ttl: Duration,
+}
+
+impl ReconnectTokens {
+    pub(crate) fn of(config: &Config) -> Self {
+        let ttl = Duration::from_secs(config.socket_token_s);
+        Self { interval: Duration::from_secs(config.reconnect_token_s).min(ttl / 2), ttl }
+    }
+
+    /// Returns when a token ends that is made now.
+    pub(crate) fn expiry(&self) -> SystemTime {
+        SystemTime::now() + self.ttl
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_has_its_default_and_unknown_ones_are_refused() {
+        let config: Config = serde_json::from_str("{}").unwrap();
+        assert_eq!(config.listen.port(), 4000);
+        assert!(config.allowed_origins.is_empty() && !config.allow_token_in_query);
+        let seconds = (config.socket_token_s, config.reconnect_token_s);
+        assert_eq!((config.workers, seconds), (2, (300, 60)));
+        assert!(serde_json::from_str::<Config>(r#"{"alowed_origins":[]}"#).is_err());
+    }
+
+    #[test]
+    fn the_former_name_of_a_key_still_counts() {
+        let config: Config = serde_json::from_str(r#"{"ticket_s":7}"#).unwrap();
+        assert_eq!(config.reconnect_token_s, 7);
+    }
+
+    #[test]
+    fn a_reconnect_token_is_fresh_twice_in_its_life_whatever_is_configured() {
+        let interval = |socket_token_s, reconnect_token_s| {
+            let config = Config { socket_token_s, reconnect_token_s, ..Config::default() };
+            ReconnectTokens::of(&config).interval.as_secs()
+        };
+        assert_eq!((interval(300, 60), interval(300, 600), interval(10, 60)), (60, 150, 5));
+        for (socket_token_s, reconnect_token_s) in [(0, 60), (301, 60), (300, 0)] {
+            let config = Config { socket_token_s, reconnect_token_s, ..Config::default() };
+            assert!(config.check().is_err(), "{socket_token_s} {reconnect_token_s} passed");
+        }
+    }
+}

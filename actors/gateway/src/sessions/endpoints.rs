@@ -1,0 +1,212 @@
+//! The HTTP endpoints of sessions.
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Path, Payload, Query};
+use serde::{Deserialize, Serialize};
+use stream_protocol::{
+    Code, IceServer, OnConflict, Op, Refusal, SessionDocument, SessionId, Status, TokenKind,
+};
+use stream_tokens::{Mint, socket_of_account};
+
+use super::listing::Listing;
+use super::request::ScreenRequest;
+use super::termination::{Progress, end_session};
+use super::{ClientSession, idempotency, join, launch, request};
+use crate::auth::{Caller, authorize, authorize_for};
+use crate::error::bad_request;
+use crate::owner::{OWNER_DEADLINE, Termination};
+use crate::query::flag;
+use crate::response::{self, HandlerResult, HttpError, body, created, ok};
+use crate::state::State;
+use crate::{client_lease, clock, session_documents};
+
+/// How long a deletion with `sync` waits for the end.
+const END_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A session as clients see it.
+#[derive(Serialize)]
+struct SessionView<'a> {
+    id: &'a SessionId,
+    app: &'a str,
+    region: &'a str,
+    status: Status,
+    status_message: &'a str,
+    joinable: bool,
+    container_id: &'a str,
+    cluster_id: &'a str,
+}
+
+impl<'a> SessionView<'a> {
+    fn of(document: &'a SessionDocument) -> Self {
+        Self {
+            id: &document.id,
+            app: &document.request.app,
+            region: &document.request.region,
+            status: document.status,
+            status_message: document.message(),
+            joinable: document.request.joinable,
+            container_id: document.instance_id.as_deref().unwrap_or_default(),
+            cluster_id: &document.cluster,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CreatedSession<'a> {
+    id: &'a SessionId,
+    region: &'a str,
+    status: Status,
+    joinable: bool,
+    url: String,
+    stun_servers: Vec<IceServer>,
+}
+
+#[derive(Serialize)]
+struct JoinedSession<'a> {
+    id: &'a SessionId,
+    url: String,
+    stun_servers: Vec<IceServer>,
+}
+
+/// POST `/1.0/sessions`: has an agent launch an instance, and answers without waiting for its boot.
+pub(crate) async fn create_session(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> HandlerResult {
+    let caller = authorize(&request, &state, Op::SessionCreate, None).await?;
+    let (key, base) = (idempotency::key(&request)?, state.urls.socket_base(&request)?);
+    let (wanted, role) = (request::session(&body(payload).await?)?, caller.role()?);
+
+    let id = key.map(|key| idempotency::id(&caller.name, &key));
+    let placed = launch::place_session(&state.bridge, id, wanted, role).await?;
+    let ClientSession { document, ice_servers: stun_servers } = placed;
+    if document.request.on_conflict == OnConflict::Reject {
+        client_lease::reserve(&state.bridge, &document.id, document.generation).await;
+    }
+    let url = socket_url(&state, &base, &document, &caller).await?;
+    log::info!("session {} created by {caller}", document.id);
+    Ok(created(CreatedSession {
+        id: &document.id,
+        region: &document.request.region,
+        status: document.status,
+        joinable: document.request.joinable,
+        url,
+        stun_servers,
+    }))
+}
+
+/// GET `/1.0/sessions`: ids, or with `recursion` whole sessions.
+pub(crate) async fn list_sessions(request: HttpRequest, state: Data<State>) -> HandlerResult {
+    authorize(&request, &state, Op::SessionRead, None).await?;
+    let listing = Listing::parse(request.query_string())?;
+    let (documents, total) = listing.select(session_documents::list(&state.bridge).await?);
+    Ok(match listing.recursion {
+        true => response::list(documents.iter().map(SessionView::of).collect::<Vec<_>>(), total),
+        false => response::list(documents.iter().map(|d| &d.id).collect::<Vec<_>>(), total),
+    })
+}
+
+/// GET `/1.0/sessions/{id}`.
+pub(crate) async fn read_session(
+    request: HttpRequest,
+    id: Path<String>,
+    state: Data<State>,
+) -> HandlerResult {
+    let (_, id) = authorize_for(&id, &request, &state, Op::SessionRead).await?;
+    let entry = session_documents::read(&state.bridge, &id).await?;
+    Ok(ok(SessionView::of(&entry.value)))
+}
+
+/// POST `/1.0/sessions/{id}/join`: makes the caller the client, instead of whoever was it.
+pub(crate) async fn join_session(
+    request: HttpRequest,
+    id: Path<String>,
+    payload: Payload,
+    state: Data<State>,
+) -> HandlerResult {
+    let (caller, id) = authorize_for(&id, &request, &state, Op::SessionJoin).await?;
+    let base = state.urls.socket_base(&request)?;
+    let screen = request::join(&body(payload).await?)?;
+    join_as(&state, &caller, &id, screen, &base).await
+}
+
+/// Makes `caller` the client of session `id` in the role of its token, and answers with the URL of
+/// its socket, which begins with `base`.
+pub(crate) async fn join_as(
+    state: &State,
+    caller: &Caller,
+    id: &SessionId,
+    screen: ScreenRequest,
+    base: &str,
+) -> HandlerResult {
+    let role = caller.role()?;
+    let joined = join::join_session(&state.bridge, id, screen, role).await?;
+    let ClientSession { document, ice_servers: stun_servers } = joined;
+    let url = socket_url(state, base, &document, caller).await?;
+    log::info!("session {id} joined by {caller} for {role}, client {}", document.generation);
+    Ok(ok(JoinedSession { id, url, stun_servers }))
+}
+
+#[derive(Deserialize)]
+struct DeleteQuery {
+    force: Option<String>,
+    sync: Option<String>,
+}
+
+/// DELETE `/1.0/sessions/{id}`: has the owner end it. With `force` it does not matter whether the
+/// owner is there; with `sync` the answer comes after the end.
+pub(crate) async fn delete_session(
+    request: HttpRequest,
+    id: Path<String>,
+    state: Data<State>,
+) -> HandlerResult {
+    let (caller, id) = authorize_for(&id, &request, &state, Op::SessionDelete).await?;
+    let query = Query::<DeleteQuery>::from_query(request.query_string());
+    let DeleteQuery { force, sync } = query.map_err(|_| bad_request("the query is malformed"))?.0;
+    let force = flag("force", force.as_deref())?;
+    let sync = flag("sync", sync.as_deref())?;
+
+    let cause = format!("deleted by {caller}");
+    let (bridge, tokens) = (&state.bridge, &state.tokens);
+    match end_session(bridge, tokens, &id, cause, OWNER_DEADLINE).await? {
+        Progress::Ended(_) => return Ok(ok(())),
+        Progress::Ending(Termination::OwnerAway) if !force => {
+            let sentence = "the agent is away; the session ends when it returns";
+            return Err(Refusal::new(Code::Unavailable, sentence).into());
+        }
+        Progress::Ending(_) => {}
+    }
+    if sync && !session_documents::wait_for_end(bridge, &id, END_DEADLINE).await? {
+        return Err(Refusal::new(Code::Unavailable, "the session is still ending").into());
+    }
+    Ok(ok(()))
+}
+
+/// Returns the URL of the client's signaling socket, which begins with `base`. The token in it opens
+/// the present generation of the session for a few minutes, and no longer than what `caller` came
+/// with. Whatever revokes that revokes the socket's token too.
+async fn socket_url(
+    state: &State,
+    base: &str,
+    document: &SessionDocument,
+    caller: &Caller,
+) -> Result<String, HttpError> {
+    let (subject, came_with) = match &caller.share {
+        Some(share) => (share.id.to_string(), &share.token_id),
+        None => (socket_of_account(&caller.name), &caller.claims.id),
+    };
+    let mint = Mint {
+        kind: TokenKind::Socket,
+        subject,
+        session: Some(document.id.clone()),
+        role: Some(caller.role()?),
+        generation: Some(document.generation),
+        expires: Some(state.reconnect_tokens.expiry().min(clock::moment(caller.end()))),
+    };
+    let minted = state.tokens.mint_with_id(came_with, mint).await?;
+    let (id, token) = (&document.id, minted.token.as_str());
+    Ok(format!("{base}/1.0/sessions/{id}/sockets/slave?token={token}"))
+}
