@@ -16,7 +16,7 @@ use stream_metrics::HttpMetrics;
 use stream_protocol::Op;
 use stream_protocol::openapi::{About, Endpoint};
 use stream_sessions::Sessions;
-use stream_socket::End;
+use stream_socket::CloseCause;
 use stream_supervisor::Supervisor;
 use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
@@ -54,11 +54,11 @@ impl AppState {
     }
 
     /// Ends when the unit stops.
-    async fn stopped(&self) -> End {
+    async fn stopped(&self) -> CloseCause {
         let mut closing = self.closing.clone();
         // Without a sender there is no unit any more.
         let _ = closing.wait_for(|closing| *closing).await;
-        End::moving("the agent is restarting")
+        CloseCause::restarting("the agent is restarting")
     }
 
     /// Runs a long-poll that may take as long as `wait`; a unit that stops has it answer at once,

@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use stream_bridge::SignalConnection;
 use stream_protocol::{Client, Code, Direction, OnConflict, Op, Refusal, SessionId, TokenKind};
-use stream_socket::{Carrier, Frames};
+use stream_socket::{FrameFormat, SignalRelay};
 use stream_supervisor::spawn_detached;
 
 use crate::error::bad_request;
@@ -65,26 +65,26 @@ pub(crate) async fn open(
     let screen = document.request.screen;
     let client = document.desired.client.unwrap_or(Client { screen, role });
     let ice_renewal = query.ice_renewal.unwrap_or(document.ice_renewal);
-    let frames = Frames::asked(query.after.as_deref())
+    let frames = FrameFormat::from_query(query.after.as_deref())
         .map_err(|_| bad_request("after is a cursor, or empty"))?;
-    if state.drain.is_draining() && matches!(frames, Frames::Enveloped { after: Some(_) }) {
+    if state.drain.is_draining() && matches!(frames, FrameFormat::Enveloped { after: Some(_) }) {
         // It would be sent away in a moment.
         return Err(Refusal::new(Code::Draining, "the gateway is draining").into());
     }
-    let (response, mouth, ears) = stream_socket::open(&request, payload)
+    let (response, sender, receiver) = stream_socket::open(&request, payload)
         .map_err(|_| bad_request("this path is for WebSocket connections"))?;
 
-    let carrier = Carrier {
+    let signal_relay = SignalRelay {
         signal_connection: SignalConnection::clone(&signal_connection),
         session,
         direction: Direction::ToInstance,
         frames,
         generation,
-        exclusive: true,
+        own_generation_only: true,
     };
     let socket = ClientSocket {
         bridge: state.bridge.clone(),
-        carrier,
+        signal_relay,
         ice_renewal,
         reconnect_tokens,
         share,
@@ -97,7 +97,7 @@ pub(crate) async fn open(
     };
     let (guard, grace) = (state.open_sockets.open(), state.client_grace);
     spawn_detached("a client socket", async move {
-        let has_left = socket.run(mouth, ears, close_cause).await;
+        let has_left = socket.run(sender, receiver, close_cause).await;
         drop(guard);
         if has_left {
             socket.report_departure(grace).await;

@@ -37,7 +37,7 @@ use stream_protocol::{
     AgentId, AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, Page, Posted,
     Report, SessionDocument, SessionId,
 };
-use stream_socket::{Carrier, Frames, persist};
+use stream_socket::{FrameFormat, SignalRelay, retry_while};
 use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
 use stream_tokens::Tokens;
 use stream_turn::Turn;
@@ -220,7 +220,7 @@ impl Sessions {
         let mut hints = None;
         loop {
             let read = async || self.mailbox.ask(actor::Read(id.clone())).await?;
-            let entry = persist(left(until), SessionsError::is_passing, read).await?;
+            let entry = retry_while(left(until), SessionsError::is_passing, read).await?;
             let commands = Commands::of(&entry.value, entry.revision);
             if commands.revision > after || Instant::now() >= until {
                 return Ok(commands);
@@ -250,11 +250,12 @@ impl Sessions {
     ) -> Result<Page, SessionsError> {
         let until = Instant::now() + wait;
         let begin = async || self.tail_signals(id, after).await;
-        let mut reader = persist(left(until), SessionsError::is_passing, begin).await?;
+        let mut reader = retry_while(left(until), SessionsError::is_passing, begin).await?;
         let mut page =
-            persist(left(until), BridgeError::is_passing, async || reader.next().await).await?;
+            retry_while(left(until), BridgeError::is_passing, async || reader.next().await).await?;
         while page.signals.is_empty() {
-            let next = persist(left(until), BridgeError::is_passing, async || reader.next().await);
+            let next =
+                retry_while(left(until), BridgeError::is_passing, async || reader.next().await);
             match timeout_at(until, next).await {
                 Ok(next) => page = next?,
                 Err(_) => break,
@@ -270,23 +271,23 @@ impl Sessions {
 
     /// Returns what carries signals between the log and a socket of the instance: those of its
     /// present client, or, in envelopes, those of all. Refuses a session that has ended.
-    pub async fn carrier(
+    pub async fn signal_relay(
         &self,
         id: &SessionId,
-        frames: Frames,
+        frames: FrameFormat,
         signal_connection: &SignalConnection,
-    ) -> Result<Carrier, SessionsError> {
+    ) -> Result<SignalRelay, SessionsError> {
         let document = self.read(id).await?;
         if document.status.is_final() {
             return Err(SessionsError::Conflict(format!("session is {}", document.status)));
         }
-        Ok(Carrier {
+        Ok(SignalRelay {
             signal_connection: signal_connection.clone(),
             session: id.clone(),
             direction: Direction::ToClient,
             frames,
             generation: document.generation,
-            exclusive: frames == Frames::Bare,
+            own_generation_only: frames == FrameFormat::Bare,
         })
     }
 
@@ -350,7 +351,7 @@ async fn wait_for_news(
 ) -> Result<(), SessionsError> {
     let follow = async || bridge.subscribe_changes(Bucket::Sessions, id.as_str()).await;
     match hints {
-        None => *hints = Some(persist(left(until), BridgeError::is_passing, follow).await?),
+        None => *hints = Some(retry_while(left(until), BridgeError::is_passing, follow).await?),
         // At the deadline the caller looks a last time.
         Some(hints) => drop(timeout_at(until, hints.changed()).await),
     }

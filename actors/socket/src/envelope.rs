@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use stream_protocol::{Cursor, CursorError, LoggedSignal, Posted, Signal, SignalError, SignalId};
 
-use crate::{CloseCode, End};
+use crate::{CloseCause, CloseCode};
 
 /// The form of the frames.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Frames {
+pub enum FrameFormat {
     /// A frame is a signal, as existing clients know it. Nobody learns a cursor.
     Bare,
     /// A frame is a signal in an envelope as over REST, and a reader may go on after a cursor.
@@ -18,7 +18,7 @@ pub enum Frames {
 /// What a socket says of itself, and no signal: only envelopes come without a `type`.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum Notice<'a> {
+pub(crate) enum ControlFrame<'a> {
     /// The first frame: what is behind the cursor follows.
     Resumed { cursor: Cursor },
     /// The log does not reach back to the reader's cursor; what is behind this one follows.
@@ -27,7 +27,7 @@ pub(crate) enum Notice<'a> {
     Stored { id: &'a SignalId, cursor: Cursor },
 }
 
-impl Notice<'_> {
+impl ControlFrame<'_> {
     pub(crate) fn text(&self) -> String {
         serde_json::to_string(self).expect("texts serialize")
     }
@@ -40,10 +40,10 @@ struct Incoming {
     signal: Box<RawValue>,
 }
 
-impl Frames {
+impl FrameFormat {
     /// What the peer asks for with `after` in the address: nothing for bare frames, an empty text
     /// for envelopes from the beginning, or a cursor. Refuses any other text.
-    pub fn asked(after: Option<&str>) -> Result<Self, CursorError> {
+    pub fn from_query(after: Option<&str>) -> Result<Self, CursorError> {
         Ok(match after {
             None => Self::Bare,
             Some("") => Self::Enveloped { after: None },
@@ -61,7 +61,7 @@ impl Frames {
 
     /// Reads a frame of the peer, a signal of client `generation` unless it says of which. Returns
     /// how the socket ends when it is none.
-    pub(crate) fn read(self, text: String, generation: u64) -> Result<Posted, End> {
+    pub(crate) fn read(self, text: String, generation: u64) -> Result<Posted, CloseCause> {
         match self {
             Self::Bare => {
                 let signal = Signal::parse(text).map_err(|error| refused(&error))?;
@@ -70,7 +70,7 @@ impl Frames {
             Self::Enveloped { .. } => {
                 let incoming = serde_json::from_str::<Incoming>(&text).map_err(|_| {
                     let expected = r#"a message is {"id","generation","signal":{..}}"#;
-                    End::bad(CloseCode::Invalid, expected)
+                    CloseCause::client_error(CloseCode::Invalid, expected)
                 })?;
                 let Incoming { id, generation: said, signal } = incoming;
                 let signal = Signal::parse(signal.get().to_owned());
@@ -81,12 +81,12 @@ impl Frames {
     }
 }
 
-fn refused(error: &SignalError) -> End {
+fn refused(error: &SignalError) -> CloseCause {
     let close = match error {
         SignalError::NotASignal(_) => CloseCode::Invalid,
         SignalError::TooLarge => CloseCode::Size,
     };
-    End::bad(close, error.to_string())
+    CloseCause::client_error(close, error.to_string())
 }
 
 #[cfg(test)]
@@ -95,12 +95,12 @@ mod tests {
 
     use super::*;
 
-    const ENVELOPED: Frames = Frames::Enveloped { after: None };
+    const ENVELOPED: FrameFormat = FrameFormat::Enveloped { after: None };
     const CURSOR: Cursor = Cursor { epoch: 35, sequence: 7 };
 
-    fn closes(end: Result<Posted, End>) -> CloseCode {
+    fn closes(end: Result<Posted, CloseCause>) -> CloseCode {
         match end {
-            Err(End::Told { close, .. }) => close,
+            Err(CloseCause::ByUs { close, .. }) => close,
             other => panic!("it should be refused: {other:?}"),
         }
     }
@@ -108,10 +108,10 @@ mod tests {
     #[test]
     fn a_bare_signal_keeps_its_bytes_both_ways() {
         let text = r#"{ "type":"offer",  "sdp":"djA=" }"#;
-        let posted = Frames::Bare.read(text.to_owned(), 3).expect("a signal");
+        let posted = FrameFormat::Bare.read(text.to_owned(), 3).expect("a signal");
         assert_eq!((posted.generation, posted.signal.as_str()), (3, text));
         let logged = LoggedSignal { cursor: CURSOR, generation: 3, signal: posted.signal };
-        assert_eq!(Frames::Bare.write(&logged), text);
+        assert_eq!(FrameFormat::Bare.write(&logged), text);
         let enveloped =
             r#"{"cursor":"z-7","generation":3,"signal":{ "type":"offer",  "sdp":"djA=" }}"#;
         assert_eq!(ENVELOPED.write(&logged), enveloped);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_is_no_signal_closes_the_socket_with_the_reason() {
-        let bare = |text: &str| closes(Frames::Bare.read(text.to_owned(), 0));
+        let bare = |text: &str| closes(FrameFormat::Bare.read(text.to_owned(), 0));
         assert_eq!(bare("{}"), CloseCode::Invalid);
         let pad = "a".repeat(MAX_SIGNAL_BYTES);
         assert_eq!(bare(&format!(r#"{{"type":"x","p":"{pad}"}}"#)), CloseCode::Size);
@@ -141,13 +141,13 @@ mod tests {
     #[test]
     fn notices_have_the_form_that_is_promised() {
         let id = "a-1".parse().expect("an id");
-        let stored = Notice::Stored { id: &id, cursor: CURSOR };
+        let stored = ControlFrame::Stored { id: &id, cursor: CURSOR };
         assert_eq!(stored.text(), r#"{"type":"stored","id":"a-1","cursor":"z-7"}"#);
         assert_eq!(
-            Notice::Resumed { cursor: CURSOR }.text(),
+            ControlFrame::Resumed { cursor: CURSOR }.text(),
             r#"{"type":"resumed","cursor":"z-7"}"#
         );
-        let gone = Notice::HistoryGone { cursor: CURSOR };
+        let gone = ControlFrame::HistoryGone { cursor: CURSOR };
         assert_eq!(gone.text(), r#"{"type":"history_gone","cursor":"z-7"}"#);
     }
 }

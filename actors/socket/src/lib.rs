@@ -5,17 +5,17 @@
 //! The log is asked through the bridge. A unit that fails loses the socket and nothing else: what
 //! was acknowledged is in the log, and whoever kept a cursor goes on anywhere.
 
-mod carrier;
-mod end;
+mod close;
+mod connection;
 mod envelope;
-mod line;
-mod patience;
+mod relay;
+mod retry;
 
-pub use carrier::Carrier;
-pub use end::End;
-pub use envelope::Frames;
-pub use line::{Ears, Mouth, close, keep_alive, open, open_for};
-pub use patience::persist;
+pub use close::CloseCause;
+pub use connection::{SocketReceiver, SocketSender, close, keep_alive, open, open_for};
+pub use envelope::FrameFormat;
+pub use relay::SignalRelay;
+pub use retry::retry_while;
 
 pub use actix_ws::CloseCode;
 pub use stream_bridge::SignalConnection;

@@ -9,8 +9,8 @@ use serde_json::json;
 use stream_protocol::{Commands, DesiredState, Op, SessionId};
 use stream_sessions::SessionsError;
 use stream_socket::{
-    Carrier, CloseCode, Ears, End, Frames, Mouth, SignalConnection, close, keep_alive, open,
-    open_for, persist,
+    CloseCause, CloseCode, FrameFormat, SignalConnection, SignalRelay, SocketReceiver,
+    SocketSender, close, keep_alive, open, open_for, retry_while,
 };
 use stream_supervisor::spawn_detached;
 use stream_tokens::Claims;
@@ -35,10 +35,10 @@ struct ResumeQuery {
     after: Option<String>,
 }
 
-fn frames(query: &str) -> Result<Frames, ApiError> {
+fn frames(query: &str) -> Result<FrameFormat, ApiError> {
     let wrong = || ApiError::malformed("after is a cursor, or empty");
     let Query(ResumeQuery { after }) = Query::from_query(query).map_err(|_| wrong())?;
-    Frames::asked(after.as_deref()).map_err(|_| wrong())
+    FrameFormat::from_query(after.as_deref()).map_err(|_| wrong())
 }
 
 /// `GET /1.0/sessions/{id}/sockets/master`: signals both ways. Bare ones are those of the present
@@ -51,12 +51,14 @@ pub(super) async fn master(
 ) -> Result<HttpResponse, ApiError> {
     let (id, claims) = auth::session(&request, &state.tokens, Op::SignalWrite).await?;
     let reads = auth::session(&request, &state.tokens, Op::SignalRead).await.is_ok();
-    let carrier =
-        state.sessions.carrier(&id, frames(request.query_string())?, &signal_connection).await?;
-    let (response, mouth, ears) =
+    let signal_relay = state
+        .sessions
+        .signal_relay(&id, frames(request.query_string())?, &signal_connection)
+        .await?;
+    let (response, sender, receiver) =
         open(&request, payload).map_err(|_| ApiError::malformed(NO_SOCKET))?;
     spawn_detached("an instance's socket", async move {
-        serve_signals(&state, carrier, reads, claims, mouth, ears).await;
+        serve_signals(&state, signal_relay, reads, claims, sender, receiver).await;
     });
     Ok(response)
 }
@@ -64,25 +66,26 @@ pub(super) async fn master(
 /// Carries signals until the end; the instance is told those for it if it `reads`.
 async fn serve_signals(
     state: &AppState,
-    carrier: Carrier,
+    signal_relay: SignalRelay,
     reads: bool,
     claims: Claims,
-    mouth: Mouth,
-    mut ears: Ears,
+    sender: SocketSender,
+    mut receiver: SocketReceiver,
 ) {
-    let id = &carrier.session;
+    let id = &signal_relay.session;
     log::info!("signaling socket opened by the instance of session {id}");
-    let only = carrier.exclusive.then_some(carrier.generation);
+    let only = signal_relay.own_generation_only.then_some(signal_relay.generation);
+    let admits = |bytes| state.sessions.admits(id, bytes);
     let end = tokio::select! {
         biased;
         end = state.stopped() => end,
         end = revoked(state, &claims) => end,
         end = watch_session(state, id, only) => end,
-        end = carrier.hear(&mut ears, mouth.clone(), |bytes| state.sessions.admits(id, bytes)) => end,
-        end = carrier.tell(mouth.clone()), if reads => end,
-        end = keep_alive(mouth.clone()) => end,
+        end = signal_relay.receive_from_peer(&mut receiver, sender.clone(), admits) => end,
+        end = signal_relay.send_to_peer(sender.clone()), if reads => end,
+        end = keep_alive(sender.clone()) => end,
     };
-    close_socket("signaling", id, mouth, ears, end).await;
+    close_socket("signaling", id, sender, receiver, end).await;
 }
 
 /// `GET /1.0/sessions/{id}/sockets/control`: the commands whenever they change, in the form of the
@@ -97,10 +100,10 @@ pub(super) async fn control(
     let (after, _) = super::session::poll::<u64>(request.query_string())?;
     // Known before the upgrade, so that a session there is none of is a 404.
     state.sessions.read(&id).await?;
-    let (response, mouth, ears) = open_for(&request, payload, body::MAX_SMALL_BODY)
+    let (response, sender, receiver) = open_for(&request, payload, body::MAX_SMALL_BODY)
         .map_err(|_| ApiError::malformed(NO_SOCKET))?;
     spawn_detached("an instance's socket", async move {
-        serve_control(&state, id, after, reports, claims, mouth, ears).await;
+        serve_control(&state, id, after, reports, claims, sender, receiver).await;
     });
     Ok(response)
 }
@@ -111,37 +114,47 @@ async fn serve_control(
     after: Option<u64>,
     reports: bool,
     claims: Claims,
-    mouth: Mouth,
-    mut ears: Ears,
+    sender: SocketSender,
+    mut receiver: SocketReceiver,
 ) {
     log::info!("control socket opened by the instance of session {id}");
     let end = tokio::select! {
         biased;
         end = state.stopped() => end,
         end = revoked(state, &claims) => end,
-        end = receive_reports(state, &id, reports, &mut ears, mouth.clone()) => end,
-        end = send_commands(state, &id, after, mouth.clone()) => end,
-        end = keep_alive(mouth.clone()) => end,
+        end = receive_reports(state, &id, reports, &mut receiver, sender.clone()) => end,
+        end = send_commands(state, &id, after, sender.clone()) => end,
+        end = keep_alive(sender.clone()) => end,
     };
-    close_socket("control", &id, mouth, ears, end).await;
+    close_socket("control", &id, sender, receiver, end).await;
 }
 
-async fn close_socket(which: &str, id: &SessionId, mouth: Mouth, ears: Ears, end: End) {
+async fn close_socket(
+    which: &str,
+    id: &SessionId,
+    sender: SocketSender,
+    receiver: SocketReceiver,
+    end: CloseCause,
+) {
     match &end {
-        End::Left => log::info!("{which} socket closed by the instance of session {id}"),
-        End::Gone => log::info!("{which} socket lost, session {id}"),
-        End::Told { message, .. } => log::info!("{which} socket closed, session {id}: {message}"),
+        CloseCause::PeerClosed => {
+            log::info!("{which} socket closed by the instance of session {id}")
+        }
+        CloseCause::PeerTimedOut => log::info!("{which} socket lost, session {id}"),
+        CloseCause::ByUs { message, .. } => {
+            log::info!("{which} socket closed, session {id}: {message}")
+        }
     }
-    close(mouth, ears, end).await;
+    close(sender, receiver, end).await;
 }
 
-async fn revoked(state: &AppState, claims: &Claims) -> End {
+async fn revoked(state: &AppState, claims: &Claims) -> CloseCause {
     state.tokens.revoked(claims).await;
-    End::bad(CloseCode::Policy, "token revoked")
+    CloseCause::client_error(CloseCode::Policy, "token revoked")
 }
 
 /// Ends when the session does, and when its client is not that of `only` any more.
-async fn watch_session(state: &AppState, id: &SessionId, only: Option<u64>) -> End {
+async fn watch_session(state: &AppState, id: &SessionId, only: Option<u64>) -> CloseCause {
     let mut after = 0;
     loop {
         let commands = match commands(state, id, after).await {
@@ -149,10 +162,13 @@ async fn watch_session(state: &AppState, id: &SessionId, only: Option<u64>) -> E
             Err(end) => return end,
         };
         if commands.desired == DesiredState::Terminated {
-            return End::ours(CloseCode::Normal, "session is ending");
+            return CloseCause::server_error(CloseCode::Normal, "session is ending");
         }
         if only.is_some_and(|generation| generation != commands.generation) {
-            return End::ours(CloseCode::Policy, "another client has joined the session");
+            return CloseCause::server_error(
+                CloseCode::Policy,
+                "another client has joined the session",
+            );
         }
         after = commands.revision;
     }
@@ -162,11 +178,11 @@ async fn send_commands(
     state: &AppState,
     id: &SessionId,
     after: Option<u64>,
-    mut mouth: Mouth,
-) -> End {
+    mut sender: SocketSender,
+) -> CloseCause {
     let resumed = after.map(|after| json!({ "type": "resumed", "cursor": after }).to_string());
     if let Some(resumed) = resumed
-        && let Err(end) = mouth.say(resumed).await
+        && let Err(end) = sender.send(resumed).await
     {
         return end;
     }
@@ -180,17 +196,17 @@ async fn send_commands(
         if commands.revision > after {
             after = commands.revision;
             let text = serde_json::to_string(&commands).expect("commands serialize");
-            if let Err(end) = mouth.say(text).await {
+            if let Err(end) = sender.send(text).await {
                 return end;
             }
         }
     }
 }
 
-async fn commands(state: &AppState, id: &SessionId, after: u64) -> Result<Commands, End> {
+async fn commands(state: &AppState, id: &SessionId, after: u64) -> Result<Commands, CloseCause> {
     let ask = async || state.sessions.commands(id, after, COMMANDS_WAIT).await;
-    let asked = persist(Duration::MAX, SessionsError::is_passing, ask).await;
-    asked.map_err(|error| End::refused(error.refusal()))
+    let asked = retry_while(Duration::MAX, SessionsError::is_passing, ask).await;
+    asked.map_err(|error| CloseCause::rejected(error.refusal()))
 }
 
 /// Takes what the instance says of itself and its client, if its token `allows` that.
@@ -198,26 +214,29 @@ async fn receive_reports(
     state: &AppState,
     id: &SessionId,
     allows: bool,
-    ears: &mut Ears,
-    mut mouth: Mouth,
-) -> End {
+    receiver: &mut SocketReceiver,
+    mut sender: SocketSender,
+) -> CloseCause {
     loop {
         let heard = async {
-            let text = ears.hear().await?;
+            let text = receiver.recv().await?;
             if !allows {
-                return Err(End::bad(CloseCode::Policy, "the token does not allow reports"));
+                return Err(CloseCause::client_error(
+                    CloseCode::Policy,
+                    "the token does not allow reports",
+                ));
             }
             let report = parse_report(text.as_bytes())
-                .map_err(|error| End::bad(CloseCode::Invalid, error.to_string()))?;
+                .map_err(|error| CloseCause::client_error(CloseCode::Invalid, error.to_string()))?;
             let tell = async || match report.clone() {
                 Reported::Client(report) => state.sessions.report_client(id, report).await,
                 Reported::Instance(report) => state.sessions.report(id, report).await,
             };
-            let told = persist(REPORT_RETRY_FOR, SessionsError::is_passing, tell).await;
+            let told = retry_while(REPORT_RETRY_FOR, SessionsError::is_passing, tell).await;
             // What does not fit the session is no reason to cut off its instance.
             if let Err(error) = told {
                 let message = error.refusal().message;
-                mouth.say(json!({ "type": "refused", "message": message }).to_string()).await?;
+                sender.send(json!({ "type": "refused", "message": message }).to_string()).await?;
             }
             Ok(())
         };
@@ -236,9 +255,12 @@ mod tests {
     #[test]
     fn a_cursor_in_the_query_asks_for_envelopes() {
         let cursor = Cursor { epoch: 35, sequence: 7 };
-        assert_eq!(frames("").expect("bare"), Frames::Bare);
-        assert_eq!(frames("after=").expect("new"), Frames::Enveloped { after: None });
-        assert_eq!(frames("after=z-7").expect("on"), Frames::Enveloped { after: Some(cursor) });
+        assert_eq!(frames("").expect("bare"), FrameFormat::Bare);
+        assert_eq!(frames("after=").expect("new"), FrameFormat::Enveloped { after: None });
+        assert_eq!(
+            frames("after=z-7").expect("on"),
+            FrameFormat::Enveloped { after: Some(cursor) }
+        );
         assert!(frames("after=7").is_err());
     }
 }

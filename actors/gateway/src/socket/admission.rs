@@ -1,26 +1,32 @@
 //! Whether a client's socket has a place in its session. Pure.
 
 use stream_protocol::{DesiredState, SessionDocument};
-use stream_socket::{CloseCode, End};
+use stream_socket::{CloseCause, CloseCode};
 
 /// Returns why a socket of `generation` has no place in the session, if it has none; without a
 /// document the session is long over.
-pub(crate) fn close_cause(document: Option<&SessionDocument>, generation: u64) -> Option<End> {
+pub(crate) fn close_cause(
+    document: Option<&SessionDocument>,
+    generation: u64,
+) -> Option<CloseCause> {
     let Some(document) = document else {
-        return Some(End::ours(CloseCode::Normal, "session has ended"));
+        return Some(CloseCause::server_error(CloseCode::Normal, "session has ended"));
     };
     if document.status.is_final() {
         let message = match document.message() {
             "" => "session has ended".to_owned(),
             cause => format!("session has ended: {cause}"),
         };
-        return Some(End::ours(CloseCode::Normal, message));
+        return Some(CloseCause::server_error(CloseCode::Normal, message));
     }
     if document.desired.state == DesiredState::Terminated {
-        return Some(End::ours(CloseCode::Normal, "session is ending"));
+        return Some(CloseCause::server_error(CloseCode::Normal, "session is ending"));
     }
     if document.generation != generation {
-        return Some(End::ours(CloseCode::Policy, "another client has joined the session"));
+        return Some(CloseCause::server_error(
+            CloseCode::Policy,
+            "another client has joined the session",
+        ));
     }
     None
 }
@@ -43,8 +49,8 @@ mod tests {
         }
     }
 
-    fn told(end: Option<End>) -> String {
-        end.expect("an end").farewell().0.expect("a message")
+    fn told(end: Option<CloseCause>) -> String {
+        end.expect("an end").close_frame().0.expect("a message")
     }
 
     #[test]

@@ -8,7 +8,10 @@ use stream_admin::Drain;
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Allowance, Client, IceServer, SessionDocument, SessionId, ShareId};
-use stream_socket::{Carrier, CloseCode, Ears, End, Frames, Mouth, close, keep_alive, persist};
+use stream_socket::{
+    CloseCause, CloseCode, FrameFormat, SignalRelay, SocketReceiver, SocketSender, close,
+    keep_alive, retry_while,
+};
 use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -30,7 +33,7 @@ const DRAIN_SPREAD: Duration = Duration::from_secs(10);
 pub(crate) struct ClientSocket {
     pub(crate) bridge: Bridge,
     /// Of the one client that this socket is for.
-    pub(crate) carrier: Carrier,
+    pub(crate) signal_relay: SignalRelay,
     /// The last renewal of ICE servers that it knows of.
     pub(crate) ice_renewal: u64,
     /// The fresh tokens that it wants.
@@ -53,11 +56,17 @@ pub(crate) struct ClientSocket {
 impl ClientSocket {
     /// Relays until the end, and returns whether that was the client's; with a `close_cause` it is
     /// over before it began.
-    pub(crate) async fn run(&self, mouth: Mouth, mut ears: Ears, close_cause: Option<End>) -> bool {
-        let (session, generation) = (self.session().clone(), self.carrier.generation);
+    pub(crate) async fn run(
+        &self,
+        sender: SocketSender,
+        mut receiver: SocketReceiver,
+        close_cause: Option<CloseCause>,
+    ) -> bool {
+        let (session, generation) = (self.session().clone(), self.signal_relay.generation);
         log::info!("client socket opened, session {session}, client {generation}");
         let mut allowance = Allowance::new(Instant::now().into_std());
         let admits = |bytes| allowance.take(1, bytes, Instant::now().into_std());
+        let relay = &self.signal_relay;
         let end = match close_cause {
             Some(end) => end,
             None => tokio::select! {
@@ -66,40 +75,42 @@ impl ClientSocket {
                 end = self.watch_drain() => end,
                 end = self.watch_revocation() => end,
                 end = self.watch_share() => end,
-                end = self.watch_session(mouth.clone()) => end,
-                end = self.carrier.hear(&mut ears, mouth.clone(), admits) => end,
-                end = self.carrier.tell(mouth.clone()) => end,
-                end = self.send_reconnect_tokens(mouth.clone()) => end,
+                end = self.watch_session(sender.clone()) => end,
+                end = relay.receive_from_peer(&mut receiver, sender.clone(), admits) => end,
+                end = relay.send_to_peer(sender.clone()) => end,
+                end = self.send_reconnect_tokens(sender.clone()) => end,
                 end = self.keep_lease() => end,
-                end = keep_alive(mouth.clone()) => end,
+                end = keep_alive(sender.clone()) => end,
             },
         };
         match &end {
             // The ordinary end: clients close it when their stream is connected.
-            End::Left => log::info!("client socket closed by the client, session {session}"),
-            End::Gone => log::info!("client socket lost, session {session}"),
-            End::Told { message, .. } => {
+            CloseCause::PeerClosed => {
+                log::info!("client socket closed by the client, session {session}")
+            }
+            CloseCause::PeerTimedOut => log::info!("client socket lost, session {session}"),
+            CloseCause::ByUs { message, .. } => {
                 log::info!("client socket closed, session {session}: {message}");
             }
         }
         match end {
-            End::Left if self.keeps_lease => {
+            CloseCause::PeerClosed if self.keeps_lease => {
                 client_lease::release_after_handover(&self.bridge, &session, generation).await
             }
-            End::Gone if self.keeps_lease => {
+            CloseCause::PeerTimedOut if self.keeps_lease => {
                 client_lease::release(&self.bridge, &session, generation).await
             }
             _ => {}
         }
-        let has_left = matches!(end, End::Left | End::Gone);
-        close(mouth, ears, end).await;
+        let has_left = matches!(end, CloseCause::PeerClosed | CloseCause::PeerTimedOut);
+        close(sender, receiver, end).await;
         has_left
     }
 
     /// Holds the client's slot, where another client would have to wait for it.
-    async fn keep_lease(&self) -> End {
+    async fn keep_lease(&self) -> CloseCause {
         if self.keeps_lease {
-            client_lease::keep(&self.bridge, self.session(), self.carrier.generation).await;
+            client_lease::keep(&self.bridge, self.session(), self.signal_relay.generation).await;
         }
         pending().await
     }
@@ -109,7 +120,7 @@ impl ClientSocket {
     pub(crate) async fn report_departure(&self, grace: Duration) {
         sleep(grace).await;
         let cleared =
-            client_lease::remove_client(&self.bridge, self.session(), self.carrier.generation)
+            client_lease::remove_client(&self.bridge, self.session(), self.signal_relay.generation)
                 .await;
         if let Err(error) = cleared {
             log::debug!("client of session {} is not reported as gone: {error}", self.session());
@@ -117,22 +128,22 @@ impl ClientSocket {
     }
 
     fn session(&self) -> &SessionId {
-        &self.carrier.session
+        &self.signal_relay.session
     }
 
     /// Ends when the gateway stops.
-    async fn watch_stop(&self) -> End {
+    async fn watch_stop(&self) -> CloseCause {
         let mut closing = self.closing.clone();
         // Without a sender there is no gateway any more.
         let _ = closing.wait_for(|closing| *closing).await;
-        End::moving("the gateway is restarting")
+        CloseCause::restarting("the gateway is restarting")
     }
 
     /// Ends, some time after the gateway was told to drain, when the client can go on elsewhere: it
     /// has a cursor. One that knows no cursor is left alone as long as possible, since it closes the
     /// socket itself when its stream is connected.
-    async fn watch_drain(&self) -> End {
-        if self.carrier.frames == Frames::Bare {
+    async fn watch_drain(&self) -> CloseCause {
+        if self.signal_relay.frames == FrameFormat::Bare {
             return pending().await;
         }
         let mut orders = self.drain.watch();
@@ -144,7 +155,7 @@ impl ClientSocket {
             let spread = until.saturating_duration_since(Instant::now()) / 2;
             let pause = spread.min(DRAIN_SPREAD).mul_f64(f64::from(chance) / 256.0);
             tokio::select! {
-                () = sleep(pause) => return End::moving("the gateway is restarting"),
+                () = sleep(pause) => return CloseCause::restarting("the gateway is restarting"),
                 // Another order, or none.
                 _ = orders.changed() => {}
             }
@@ -152,13 +163,13 @@ impl ClientSocket {
     }
 
     /// Ends when the token that opened the socket is revoked.
-    async fn watch_revocation(&self) -> End {
+    async fn watch_revocation(&self) -> CloseCause {
         self.tokens.revoked(&self.claims).await;
-        End::bad(CloseCode::Policy, "token revoked")
+        CloseCause::client_error(CloseCode::Policy, "token revoked")
     }
 
     /// Ends when the share that the client came through is over. That may be put off meanwhile.
-    async fn watch_share(&self) -> End {
+    async fn watch_share(&self) -> CloseCause {
         let Some(share) = &self.share else { return pending().await };
         loop {
             let pause = match shares::find(&self.bridge, share.as_str()).await {
@@ -166,7 +177,9 @@ impl ClientSocket {
                     let left = found.expiry_at.saturating_sub(clock::now());
                     Duration::from_secs(left).min(SHARE_POLL)
                 }
-                Ok(None) => return End::bad(CloseCode::Policy, "the share has ended"),
+                Ok(None) => {
+                    return CloseCause::client_error(CloseCode::Policy, "the share has ended");
+                }
                 Err(_) => SHARE_RETRY,
             };
             sleep(pause).await;
@@ -176,7 +189,7 @@ impl ClientSocket {
     /// Hands the client a reconnect token at once and then one now and then: it can open the socket
     /// again with any that is not older than a token in an address may be, as the same client and
     /// with no other right.
-    async fn send_reconnect_tokens(&self, mut mouth: Mouth) -> End {
+    async fn send_reconnect_tokens(&self, mut sender: SocketSender) -> CloseCause {
         let Some(tokens) = &self.reconnect_tokens else { return pending().await };
         let mut ticks = interval(tokens.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -196,7 +209,7 @@ impl ClientSocket {
             let (token, expires_at) = (minted.token.as_str(), clock::seconds(expires));
             let message = ReconnectTokenMessage { r#type: "ticket", token, expires_at };
             let text = serde_json::to_string(&message).expect("numbers and texts serialize");
-            if let Err(end) = mouth.say(text).await {
+            if let Err(end) = sender.send(text).await {
                 return end;
             }
         }
@@ -204,22 +217,22 @@ impl ClientSocket {
 
     /// Ends when the session is over or another client has taken the place; until then tells the
     /// client its new ICE servers whenever they are renewed.
-    async fn watch_session(&self, mut mouth: Mouth) -> End {
+    async fn watch_session(&self, mut sender: SocketSender) -> CloseCause {
         let mut ice_renewal = self.ice_renewal;
         let start = async || DocumentWatch::start(&self.bridge, self.session()).await;
-        let mut watch = match persist(Duration::MAX, BridgeError::is_passing, start).await {
+        let mut watch = match retry_while(Duration::MAX, BridgeError::is_passing, start).await {
             Ok(watch) => watch,
-            Err(error) => return End::refused(error.refusal()),
+            Err(error) => return CloseCause::rejected(error.refusal()),
         };
         loop {
             let key = self.session().as_str();
             let read = async || self.bridge.read::<SessionDocument>(Bucket::Sessions, key).await;
-            let entry = match persist(Duration::MAX, BridgeError::is_passing, read).await {
+            let entry = match retry_while(Duration::MAX, BridgeError::is_passing, read).await {
                 Ok(entry) => entry,
-                Err(error) => return End::refused(error.refusal()),
+                Err(error) => return CloseCause::rejected(error.refusal()),
             };
             let document = entry.map(|entry| entry.value);
-            let generation = self.carrier.generation;
+            let generation = self.signal_relay.generation;
             if let Some(end) = close_cause(document.as_ref(), generation) {
                 return end;
             }
@@ -238,7 +251,7 @@ impl ClientSocket {
             let renewal = document.map_or(0, |document| document.ice_renewal);
             let mut renewed = false;
             if renewal > ice_renewal {
-                renewed = match self.renew_ice(renewal, &mut mouth).await {
+                renewed = match self.renew_ice(renewal, &mut sender).await {
                     Ok(renewed) => renewed,
                     Err(end) => return end,
                 };
@@ -252,7 +265,7 @@ impl ClientSocket {
 
     /// Tells the client its new ICE servers; they come from the owner of the session, and pass
     /// through no log. Returns whether that was possible now.
-    async fn renew_ice(&self, renewal: u64, mouth: &mut Mouth) -> Result<bool, End> {
+    async fn renew_ice(&self, renewal: u64, sender: &mut SocketSender) -> Result<bool, CloseCause> {
         let session = self.session();
         let ice_servers = match owner::ice_servers(&self.bridge, session).await {
             Ok(ice_servers) => ice_servers,
@@ -263,7 +276,7 @@ impl ClientSocket {
         };
         let message =
             IceServersMessage { r#type: "ice_servers", ice_renewal: renewal, ice_servers };
-        mouth.say(serde_json::to_string(&message).expect("numbers and texts serialize")).await?;
+        sender.send(serde_json::to_string(&message).expect("numbers and texts serialize")).await?;
         Ok(true)
     }
 }

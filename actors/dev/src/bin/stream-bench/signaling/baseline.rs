@@ -14,7 +14,7 @@ use stream_dev::in_process::Stack;
 use stream_pki::{
     ClientCertificates, Fingerprint, Identity, ServerIdentity, Trust, client_config, server_config,
 };
-use stream_socket::{Ears, Mouth};
+use stream_socket::{SocketReceiver, SocketSender};
 use stream_supervisor::spawn_detached;
 use tokio::sync::oneshot;
 
@@ -136,14 +136,14 @@ fn echo_server(identity: Identity) -> anyhow::Result<String> {
 }
 
 async fn echo(request: HttpRequest, payload: Payload) -> actix_web::Result<HttpResponse> {
-    let (response, mouth, ears) = stream_socket::open(&request, payload)?;
-    spawn_detached("an echo", say_again(mouth, ears));
+    let (response, sender, receiver) = stream_socket::open(&request, payload)?;
+    spawn_detached("an echo", say_again(sender, receiver));
     Ok(response)
 }
 
-async fn say_again(mut mouth: Mouth, mut ears: Ears) {
-    while let Ok(text) = ears.hear().await {
-        if mouth.say(text).await.is_err() {
+async fn say_again(mut sender: SocketSender, mut receiver: SocketReceiver) {
+    while let Ok(text) = receiver.recv().await {
+        if sender.send(text).await.is_err() {
             return;
         }
     }

@@ -7,11 +7,11 @@ use tokio::time::sleep;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Repeats `attempt` with growing pauses as long as its failure `passes`, and at most for
-/// `patience`.
-pub async fn persist<T, E>(
-    patience: Duration,
-    passes: impl Fn(&E) -> bool,
+/// Repeats `attempt` with growing pauses as long as its failure is `is_transient`, and at most for
+/// `timeout`.
+pub async fn retry_while<T, E>(
+    timeout: Duration,
+    is_transient: impl Fn(&E) -> bool,
     mut attempt: impl AsyncFnMut() -> Result<T, E>,
 ) -> Result<T, E> {
     let started = Instant::now();
@@ -21,7 +21,7 @@ pub async fn persist<T, E>(
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        if !passes(&error) || started.elapsed() >= patience {
+        if !is_transient(&error) || started.elapsed() >= timeout {
             return Err(error);
         }
         sleep(pause).await;
@@ -38,14 +38,14 @@ mod tests {
     #[actix_web::test]
     async fn a_passing_failure_is_tried_again_and_another_is_not() {
         let mut tries = 0;
-        let back = persist(Duration::MAX, BridgeError::is_passing, async || {
+        let back = retry_while(Duration::MAX, BridgeError::is_passing, async || {
             tries += 1;
             if tries == 1 { Err(BridgeError::Disconnected("nobody there".into())) } else { Ok(7) }
         });
         assert_eq!(back.await.expect("the second try"), 7);
         assert_eq!(tries, 2);
 
-        let broken = persist(Duration::MAX, BridgeError::is_passing, async || {
+        let broken = retry_while(Duration::MAX, BridgeError::is_passing, async || {
             tries += 1;
             Err::<(), _>(BridgeError::Conflict)
         });
@@ -54,10 +54,10 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn patience_ends() {
+    async fn a_timeout_ends_the_retries() {
         let away = async || Err::<(), _>(BridgeError::Disconnected("nobody there".into()));
         assert!(matches!(
-            persist(Duration::ZERO, BridgeError::is_passing, away).await,
+            retry_while(Duration::ZERO, BridgeError::is_passing, away).await,
             Err(BridgeError::Disconnected(_))
         ));
     }

@@ -6,53 +6,56 @@ use std::time::Duration;
 use stream_bridge::{BridgeError, SignalConnection, SignalReader};
 use stream_protocol::{Cursor, Direction, LoggedSignal, Page, SessionId};
 
-use crate::envelope::Notice;
-use crate::{CloseCode, Ears, End, Frames, Mouth, persist};
+use crate::envelope::ControlFrame;
+use crate::{CloseCause, CloseCode, FrameFormat, SocketReceiver, SocketSender, retry_while};
 
 /// How long a signal is kept while NATS is away, before the peer is told that it is lost.
-const APPEND_PATIENCE: Duration = Duration::from_secs(30);
+const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Carries the signals of one session between a socket and the log.
 #[derive(Clone)]
-pub struct Carrier {
+pub struct SignalRelay {
     pub signal_connection: SignalConnection,
     pub session: SessionId,
     /// Which way the signals of the peer go; it is told those of the other.
     pub direction: Direction,
-    pub frames: Frames,
+    pub frames: FrameFormat,
     /// Of the client that the signals belong to.
     pub generation: u64,
     /// Whether the signals of other clients are none of the peer's business.
-    pub exclusive: bool,
+    pub own_generation_only: bool,
 }
 
-impl Carrier {
+impl SignalRelay {
     /// Writes what the peer says to the log, one signal after the other, as long as `admits` a
     /// further one of so many bytes.
-    pub async fn hear(
+    pub async fn receive_from_peer(
         &self,
-        ears: &mut Ears,
-        mut mouth: Mouth,
+        receiver: &mut SocketReceiver,
+        mut sender: SocketSender,
         mut admits: impl FnMut(usize) -> bool,
-    ) -> End {
+    ) -> CloseCause {
         let mut writer = self.signal_connection.writer(&self.session, self.direction);
         loop {
             let heard = async {
-                let text = ears.hear().await?;
+                let text = receiver.recv().await?;
                 if !admits(text.len()) {
-                    return Err(End::bad(CloseCode::Policy, "too many signals in a minute"));
+                    return Err(CloseCause::client_error(
+                        CloseCode::Policy,
+                        "too many signals in a minute",
+                    ));
                 }
                 let posted = self.frames.read(text, self.generation)?;
-                if self.exclusive && posted.generation != self.generation {
+                if self.own_generation_only && posted.generation != self.generation {
                     let sentence = "the signal is of another client";
-                    return Err(End::bad(CloseCode::Policy, sentence));
+                    return Err(CloseCause::client_error(CloseCode::Policy, sentence));
                 }
                 // A repeat has the same id, so it is stored once.
                 let append = async || writer.append(&posted).await;
-                let stored = persist(APPEND_PATIENCE, BridgeError::is_passing, append).await;
-                let cursor = stored.map_err(refused)?;
-                if self.frames != Frames::Bare {
-                    mouth.say(Notice::Stored { id: &posted.id, cursor }.text()).await?;
+                let stored = retry_while(APPEND_TIMEOUT, BridgeError::is_passing, append).await;
+                let cursor = stored.map_err(rejected)?;
+                if self.frames != FrameFormat::Bare {
+                    sender.send(ControlFrame::Stored { id: &posted.id, cursor }.text()).await?;
                 }
                 Ok(())
             };
@@ -64,38 +67,41 @@ impl Carrier {
 
     /// Tells the peer what the log has for it, from its cursor on or from the beginning of its
     /// generation.
-    pub async fn tell(&self, mouth: Mouth) -> End {
-        let Err(end) = self.tell_on(mouth).await;
+    pub async fn send_to_peer(&self, sender: SocketSender) -> CloseCause {
+        let Err(end) = self.send_pages(sender).await;
         end
     }
 
-    async fn tell_on(&self, mut mouth: Mouth) -> Result<Infallible, End> {
+    async fn send_pages(&self, mut sender: SocketSender) -> Result<Infallible, CloseCause> {
         let after = match self.frames {
-            Frames::Bare => None,
-            Frames::Enveloped { after } => after,
+            FrameFormat::Bare => None,
+            FrameFormat::Enveloped { after } => after,
         };
         let mut reader = self.reader(after);
-        let mut resumed = self.frames == Frames::Bare;
+        let mut resumed = self.frames == FrameFormat::Bare;
         loop {
-            let page =
-                match persist(Duration::MAX, BridgeError::is_passing, async || reader.next().await)
-                    .await
-                {
-                    Ok(page) => page,
-                    Err(BridgeError::HistoryGone { fresh }) if self.frames != Frames::Bare => {
-                        mouth.say(Notice::HistoryGone { cursor: fresh }.text()).await?;
-                        reader = self.reader(Some(fresh));
-                        resumed = true;
-                        continue;
-                    }
-                    Err(error) => return Err(refused(error)),
-                };
+            let page = match retry_while(Duration::MAX, BridgeError::is_passing, async || {
+                reader.next().await
+            })
+            .await
+            {
+                Ok(page) => page,
+                Err(BridgeError::HistoryGone { fresh }) if self.frames != FrameFormat::Bare => {
+                    sender.send(ControlFrame::HistoryGone { cursor: fresh }.text()).await?;
+                    reader = self.reader(Some(fresh));
+                    resumed = true;
+                    continue;
+                }
+                Err(error) => return Err(rejected(error)),
+            };
             if !resumed {
-                mouth.say(Notice::Resumed { cursor: start(&page, after) }.text()).await?;
+                sender
+                    .send(ControlFrame::Resumed { cursor: initial_cursor(&page, after) }.text())
+                    .await?;
                 resumed = true;
             }
-            for logged in page.signals.iter().filter(|logged| self.concerns(logged)) {
-                mouth.say(self.frames.write(logged)).await?;
+            for logged in page.signals.iter().filter(|logged| self.is_visible(logged)) {
+                sender.send(self.frames.write(logged)).await?;
             }
         }
     }
@@ -109,13 +115,13 @@ impl Carrier {
     }
 
     /// A client must never see the candidates of the one before it.
-    fn concerns(&self, logged: &LoggedSignal) -> bool {
-        !self.exclusive || logged.generation == self.generation
+    fn is_visible(&self, logged: &LoggedSignal) -> bool {
+        !self.own_generation_only || logged.generation == self.generation
     }
 }
 
 /// Where a reader that begins with `page` stands before it.
-fn start(page: &Page, after: Option<Cursor>) -> Cursor {
+fn initial_cursor(page: &Page, after: Option<Cursor>) -> Cursor {
     let before_first = page
         .signals
         .first()
@@ -123,8 +129,8 @@ fn start(page: &Page, after: Option<Cursor>) -> Cursor {
     after.or(before_first).unwrap_or(page.cursor)
 }
 
-fn refused(error: BridgeError) -> End {
-    End::refused(error.refusal())
+fn rejected(error: BridgeError) -> CloseCause {
+    CloseCause::rejected(error.refusal())
 }
 
 #[cfg(test)]
@@ -137,11 +143,11 @@ mod tests {
     fn a_reader_without_a_cursor_learns_one_that_leaves_nothing_out() {
         let cursor = |sequence| Cursor { epoch: 7, sequence };
         let empty = Page { cursor: cursor(9), signals: Vec::new() };
-        assert_eq!(start(&empty, None), cursor(9));
-        assert_eq!(start(&empty, Some(cursor(5))), cursor(5));
+        assert_eq!(initial_cursor(&empty, None), cursor(9));
+        assert_eq!(initial_cursor(&empty, Some(cursor(5))), cursor(5));
         let signal = Signal::parse(r#"{"type":"x"}"#.to_owned()).expect("a signal");
         let first = LoggedSignal { cursor: cursor(4), generation: 0, signal };
         let page = Page { cursor: cursor(4), signals: vec![first] };
-        assert_eq!(start(&page, None), cursor(3));
+        assert_eq!(initial_cursor(&page, None), cursor(3));
     }
 }

@@ -9,25 +9,28 @@ use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, Session};
 use stream_protocol::MAX_SIGNAL_BYTES;
 use tokio::time::{interval, timeout};
 
-use crate::End;
+use crate::CloseCause;
 
-const PING: Duration = Duration::from_secs(5);
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A peer that is silent for so long, pongs included, is gone.
-const SILENCE: Duration = Duration::from_secs(15);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A peer that takes nothing for so long, while the few texts that are kept for it wait, is cut.
-const SLOW: Duration = Duration::from_secs(10);
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a peer has to take the last message and to close its side.
-const FAREWELL: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What an envelope may add to a signal, in bytes.
-const ENVELOPE: usize = 1024;
+const ENVELOPE_OVERHEAD: usize = 1024;
 
 /// Upgrades a request to a socket whose peer sends signals. Refuses one that asks for no WebSocket.
-pub fn open(request: &HttpRequest, payload: Payload) -> Result<(HttpResponse, Mouth, Ears), Error> {
-    open_for(request, payload, MAX_SIGNAL_BYTES + ENVELOPE)
+pub fn open(
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<(HttpResponse, SocketSender, SocketReceiver), Error> {
+    open_for(request, payload, MAX_SIGNAL_BYTES + ENVELOPE_OVERHEAD)
 }
 
 /// The same, for messages of at most `limit` bytes.
@@ -35,71 +38,78 @@ pub fn open_for(
     request: &HttpRequest,
     payload: Payload,
     limit: usize,
-) -> Result<(HttpResponse, Mouth, Ears), Error> {
+) -> Result<(HttpResponse, SocketSender, SocketReceiver), Error> {
     let (response, session, messages) = actix_ws::handle(request, payload)?;
     let messages = messages.max_frame_size(limit).aggregate_continuations();
     let messages = messages.max_continuation_size(limit);
-    Ok((response, Mouth(session.clone()), Ears { messages, session, limit }))
+    Ok((response, SocketSender(session.clone()), SocketReceiver { messages, session, limit }))
 }
 
 /// Says texts to the peer; clones speak on the same socket.
 #[derive(Clone)]
-pub struct Mouth(Session);
+pub struct SocketSender(Session);
 
-impl Mouth {
+impl SocketSender {
     /// Hands a text to the socket, which keeps a few until the peer takes them. Returns why the
     /// socket ends when the peer takes nothing. One that has left may have said something before,
-    /// and clients do: then this waits for ever, and [`Ears::hear`] tells the end when all is read.
-    pub async fn say(&mut self, text: impl Into<String>) -> Result<(), End> {
-        match timeout(SLOW, self.0.text(text.into())).await {
+    /// and clients do: then this waits for ever, and [`SocketReceiver::recv`] tells the end when
+    /// all is read.
+    pub async fn send(&mut self, text: impl Into<String>) -> Result<(), CloseCause> {
+        match timeout(SEND_TIMEOUT, self.0.text(text.into())).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => pending().await,
-            Err(_) => Err(End::bad(CloseCode::Policy, "you take your messages too slowly")),
+            Err(_) => Err(CloseCause::client_error(
+                CloseCode::Policy,
+                "you take your messages too slowly",
+            )),
         }
     }
 }
 
 /// Hears what the peer says.
-pub struct Ears {
+pub struct SocketReceiver {
     messages: AggregatedMessageStream,
     session: Session,
     limit: usize,
 }
 
-impl Ears {
+impl SocketReceiver {
     /// Returns the next text, and answers pings on the way; or why there will be none any more.
-    pub async fn hear(&mut self) -> Result<String, End> {
+    pub async fn recv(&mut self) -> Result<String, CloseCause> {
         loop {
-            let message = match timeout(SILENCE, self.messages.recv()).await {
+            let message = match timeout(IDLE_TIMEOUT, self.messages.recv()).await {
                 Ok(Some(Ok(message))) => message,
-                Ok(Some(Err(error))) => return Err(End::broken(&error, self.limit)),
+                Ok(Some(Err(error))) => return Err(CloseCause::broken_frame(&error, self.limit)),
                 // Cut off, if it has said nothing before.
-                Ok(None) => return Err(End::Left),
-                Err(_) => return Err(End::Gone),
+                Ok(None) => return Err(CloseCause::PeerClosed),
+                Err(_) => return Err(CloseCause::PeerTimedOut),
             };
             match message {
                 AggregatedMessage::Text(text) => return Ok(text.into()),
                 AggregatedMessage::Binary(_) => {
-                    return Err(End::bad(CloseCode::Unsupported, "a message is a text frame"));
+                    return Err(CloseCause::client_error(
+                        CloseCode::Unsupported,
+                        "a message is a text frame",
+                    ));
                 }
                 AggregatedMessage::Ping(payload) => {
                     if self.session.pong(&payload).await.is_err() {
-                        return Err(End::Left);
+                        return Err(CloseCause::PeerClosed);
                     }
                 }
                 AggregatedMessage::Pong(_) => {}
-                AggregatedMessage::Close(_) => return Err(End::Left),
+                AggregatedMessage::Close(_) => return Err(CloseCause::PeerClosed),
             }
         }
     }
 }
 
 /// Keeps the peer answering, for ever.
-pub async fn keep_alive(mut mouth: Mouth) -> End {
-    let mut ticks = interval(PING);
+pub async fn keep_alive(mut sender: SocketSender) -> CloseCause {
+    let mut ticks = interval(PING_INTERVAL);
     loop {
         ticks.tick().await;
-        if mouth.0.ping(b"").await.is_err() {
+        if sender.0.ping(b"").await.is_err() {
             // That the peer has left is told where it is heard.
             return pending().await;
         }
@@ -108,13 +118,17 @@ pub async fn keep_alive(mut mouth: Mouth) -> End {
 
 /// Tells the peer why the socket ends, closes it, and reads on until the peer closes too: unread
 /// data would have the system cut the connection before the message is out.
-pub async fn close(mouth: Mouth, ears: Ears, end: End) {
+pub async fn close(sender: SocketSender, receiver: SocketReceiver, end: CloseCause) {
     // A peer that does not read cannot be told.
-    let _ = timeout(FAREWELL, farewell(mouth.0, ears.messages, end)).await;
+    let _ = timeout(CLOSE_TIMEOUT, closing_handshake(sender.0, receiver.messages, end)).await;
 }
 
-async fn farewell(mut session: Session, mut messages: AggregatedMessageStream, end: End) {
-    let (message, reason) = end.farewell();
+async fn closing_handshake(
+    mut session: Session,
+    mut messages: AggregatedMessageStream,
+    end: CloseCause,
+) {
+    let (message, reason) = end.close_frame();
     let Some(message) = message else {
         // The peer has closed already: it only waits for the answer to that.
         let _ = session.close(Some(reason)).await;
