@@ -11,7 +11,7 @@ use stream_ams::Ams;
 use stream_api::Api;
 use stream_bridge::Bridge;
 use stream_protocol::Refusal;
-use stream_sessions::{Neighbours, Sessions};
+use stream_sessions::{Dependencies, Sessions};
 use stream_supervisor::Supervisor;
 use stream_tls::{CertificateReloader, TicketConfig, share_ticket_keys};
 use stream_tokens::Tokens;
@@ -96,10 +96,15 @@ impl Agent {
             &supervisor,
         )?;
         let turn = Turn::start(config.turn, bridge.clone(), &supervisor)?;
-        let neighbours = Neighbours { ams, bridge, tokens: tokens.clone(), turn: turn.clone() };
+        let dependencies = Dependencies { ams, bridge, tokens: tokens.clone(), turn: turn.clone() };
         let drain = Drain::default();
-        let sessions =
-            Sessions::start(config.agent, certificates.identity(), neighbours, &drain, &supervisor);
+        let sessions = Sessions::start(
+            config.agent,
+            certificates.identity(),
+            dependencies,
+            &drain,
+            &supervisor,
+        );
         let asked = (tokens.clone(), turn);
         let desk = move |request| answer(asked.clone(), request);
         let patience = config.admin.drain();
@@ -118,7 +123,7 @@ impl Agent {
     /// Lets requests under way finish, then stops the actors, the last one started first.
     pub async fn stop(&self) {
         self.api.stop().await;
-        self.sessions.leave().await;
+        self.sessions.withdraw_presence().await;
         self.admin.remove();
         self.supervisor.shut_down(SHUT_DOWN).await;
     }

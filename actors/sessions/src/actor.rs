@@ -13,55 +13,56 @@ use stream_protocol::{
 use stream_supervisor::{Context, Handler, Reply, Worker};
 use stream_turn::Peer;
 
+use crate::context::{AgentContext, locked, now};
 use crate::idle;
-use crate::session::{self, Misfit};
-use crate::sweep::AWAY;
-use crate::unit::{Unit, locked, now};
+use crate::session::{self, InvalidTransition};
+use crate::sweep::SWEEP_RETRY;
 use crate::{Alert, SessionsError};
 
 /// How long work may take that nobody waits for; what AMS is asked in it has deadlines of its own.
-const SLOW_WORK: Duration = Duration::from_secs(3600);
+const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The pause after a failed try to register for requests.
-const RETRY: Duration = Duration::from_millis(500);
+const SERVE_RETRY: Duration = Duration::from_millis(500);
 
 pub(crate) struct Actor {
-    pub(crate) unit: Arc<Unit>,
+    pub(crate) context: Arc<AgentContext>,
 }
 
 impl Actor {
-    pub(crate) fn new(unit: Arc<Unit>) -> Self {
-        Self { unit }
+    pub(crate) fn new(context: Arc<AgentContext>) -> Self {
+        Self { context }
     }
 }
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
-        let (unit, requests) =
-            (Arc::clone(&self.unit), ctx.mailbox().recipient::<IncomingRequest>());
+        let (context, requests) =
+            (Arc::clone(&self.context), ctx.mailbox().recipient::<IncomingRequest>());
         ctx.spawn(async move {
-            let launch = subjects::launch(unit.agent());
-            while unit.neighbours.bridge.serve(launch.clone(), requests.clone()).await.is_err() {
-                tokio::time::sleep(RETRY).await;
+            let launch = subjects::launch(context.agent());
+            while context.dependencies.bridge.serve(launch.clone(), requests.clone()).await.is_err()
+            {
+                tokio::time::sleep(SERVE_RETRY).await;
             }
         });
-        let (unit, me_too) = (Arc::clone(&self.unit), ctx.mailbox().clone());
+        let (context, me_too) = (Arc::clone(&self.context), ctx.mailbox().clone());
         ctx.spawn(async move {
             loop {
-                let pause = me_too.ask(Sweep).await.unwrap_or(AWAY);
+                let pause = me_too.ask(Sweep).await.unwrap_or(SWEEP_RETRY);
                 // Earlier when others may have taken over what this unit had.
-                let _ = tokio::time::timeout(pause, unit.lapsed.notified()).await;
+                let _ = tokio::time::timeout(pause, context.lease_expired.notified()).await;
             }
         });
-        let (unit, requests) =
-            (Arc::clone(&self.unit), ctx.mailbox().recipient::<IncomingRequest>());
-        ctx.spawn(async move { unit.succeed_for_ever(requests).await });
-        let unit = Arc::clone(&self.unit);
-        ctx.spawn(async move { unit.follow_instances().await });
-        let unit = Arc::clone(&self.unit);
-        ctx.spawn(async move { unit.announce_for_ever().await });
-        let unit = Arc::clone(&self.unit);
-        ctx.spawn(async move { unit.renew_for_ever().await });
+        let (context, requests) =
+            (Arc::clone(&self.context), ctx.mailbox().recipient::<IncomingRequest>());
+        ctx.spawn(async move { context.run_takeover(requests).await });
+        let context = Arc::clone(&self.context);
+        ctx.spawn(async move { context.follow_instances().await });
+        let context = Arc::clone(&self.context);
+        ctx.spawn(async move { context.run_presence().await });
+        let context = Arc::clone(&self.context);
+        ctx.spawn(async move { context.run_renewal().await });
     }
 }
 
@@ -137,7 +138,7 @@ pub(crate) struct AskReadiness;
 
 impl Handler<IncomingRequest> for Actor {
     fn handle(&mut self, request: &IncomingRequest, ctx: &Context<Self>) -> Reply<()> {
-        let (unit, request) = (Arc::clone(&self.unit), request.clone());
+        let (context, request) = (Arc::clone(&self.context), request.clone());
         let (requests, ctx) = (ctx.mailbox().recipient::<IncomingRequest>(), ctx.clone());
         Reply::later(async move {
             // `stream.v1.agent.<agent>.launch` or `stream.v1.session.<id>.<what>`
@@ -146,7 +147,8 @@ impl Handler<IncomingRequest> for Actor {
                 ["stream", "v1", "agent", _, "launch"] => {
                     let launched = match Versioned::decode(&request.body) {
                         Ok(Launch { session, placement }) => {
-                            let launched = unit.launch(&session, &placement, requests).await;
+                            let launched =
+                                context.handle_launch(&session, &placement, requests).await;
                             if launched.is_err() {
                                 finish(&ctx, session);
                             }
@@ -158,7 +160,7 @@ impl Handler<IncomingRequest> for Actor {
                 }
                 ["stream", "v1", "session", id, what] => {
                     let Ok(id) = id.parse() else { return };
-                    if unit.on_session_request(&id, what, &request).await {
+                    if context.on_session_request(&id, what, &request).await {
                         finish(&ctx, id);
                     }
                 }
@@ -176,7 +178,7 @@ fn finish(ctx: &Context<Actor>, id: SessionId) {
     }
 }
 
-impl Unit {
+impl AgentContext {
     /// Answers a request for a session, and returns whether the session has begun to end.
     async fn on_session_request(
         &self,
@@ -193,7 +195,7 @@ impl Unit {
             }
             "terminate" => {
                 let begun = match Versioned::decode(&request.body) {
-                    Ok(Terminate { cause }) => self.begin_end_on_request(id, &cause).await,
+                    Ok(Terminate { cause }) => self.request_termination(id, &cause).await,
                     Err(refusal) => {
                         request.answer(Answer::<Ask>::encode(Err(refusal))).await;
                         return false;
@@ -220,7 +222,7 @@ impl Unit {
         &self,
         id: &SessionId,
     ) -> Result<Entry<SessionDocument>, SessionsError> {
-        let read = self.neighbours.bridge.read(Bucket::Sessions, id.as_str()).await?;
+        let read = self.dependencies.bridge.read(Bucket::Sessions, id.as_str()).await?;
         read.ok_or(SessionsError::Bridge(stream_bridge::BridgeError::NotFound))
     }
 }
@@ -231,9 +233,9 @@ impl Handler<InitiateSession> for Actor {
         InitiateSession(instance): &InitiateSession,
         ctx: &Context<Self>,
     ) -> Reply<Result<(SessionId, String), SessionsError>> {
-        let (unit, instance) = (Arc::clone(&self.unit), instance.clone());
+        let (context, instance) = (Arc::clone(&self.context), instance.clone());
         let requests = ctx.mailbox().recipient::<IncomingRequest>();
-        Reply::later(async move { unit.initiate(instance, requests).await })
+        Reply::later(async move { context.initiate(instance, requests).await })
     }
 }
 
@@ -243,18 +245,18 @@ impl Handler<Read> for Actor {
         Read(id): &Read,
         _: &Context<Self>,
     ) -> Reply<Result<Entry<SessionDocument>, SessionsError>> {
-        let (unit, id) = (Arc::clone(&self.unit), id.clone());
-        Reply::later(async move { unit.read(&id).await })
+        let (context, id) = (Arc::clone(&self.context), id.clone());
+        Reply::later(async move { context.read(&id).await })
     }
 }
 
 impl Handler<End> for Actor {
     fn handle(&mut self, end: &End, ctx: &Context<Self>) -> Reply<Result<(), SessionsError>> {
-        let (unit, ctx) = (Arc::clone(&self.unit), ctx.clone());
+        let (context, ctx) = (Arc::clone(&self.context), ctx.clone());
         let End { id, cause } = end;
         let (id, cause) = (id.clone(), cause.clone());
         Reply::later(async move {
-            unit.begin_end_on_request(&id, &cause).await?;
+            context.request_termination(&id, &cause).await?;
             finish(&ctx, id);
             Ok(())
         })
@@ -267,13 +269,13 @@ impl Handler<TakeReport> for Actor {
         take: &TakeReport,
         ctx: &Context<Self>,
     ) -> Reply<Result<(), SessionsError>> {
-        let (unit, ctx) = (Arc::clone(&self.unit), ctx.clone());
+        let (context, ctx) = (Arc::clone(&self.context), ctx.clone());
         let TakeReport { id, report } = take;
         let (id, report) = (id.clone(), report.clone());
         Reply::later(async move {
-            let changed = unit.neighbours.bridge.change_session(&id, |document| {
-                session::reported(document, &report, now())
-                    .map_err(|Misfit(why)| SessionsError::Conflict(why))
+            let changed = context.dependencies.bridge.change_session(&id, |document| {
+                session::on_report(document, &report, now())
+                    .map_err(|InvalidTransition(why)| SessionsError::Conflict(why))
             });
             let status = changed.await?.value.status;
             log::info!("session {id} is {status}: its instance reports {:?}", report.status);
@@ -291,12 +293,12 @@ impl Handler<TakeClientReport> for Actor {
         take: &TakeClientReport,
         _: &Context<Self>,
     ) -> Reply<Result<(), SessionsError>> {
-        let unit = Arc::clone(&self.unit);
+        let context = Arc::clone(&self.context);
         let (id, report) = (take.id.clone(), take.report.clone());
         Reply::later(async move {
-            let changed = unit.neighbours.bridge.change_session(&id, |document| {
-                idle::reported(document, &report, now())
-                    .map_err(|Misfit(why)| SessionsError::Conflict(why))
+            let changed = context.dependencies.bridge.change_session(&id, |document| {
+                idle::on_report(document, &report, now())
+                    .map_err(|InvalidTransition(why)| SessionsError::Conflict(why))
             });
             changed.await.map(drop)
         })
@@ -309,13 +311,13 @@ impl Handler<MintInstanceIce> for Actor {
         MintInstanceIce { id, renew }: &MintInstanceIce,
         _: &Context<Self>,
     ) -> Reply<Result<Vec<IceServer>, SessionsError>> {
-        let (unit, id, renew) = (Arc::clone(&self.unit), id.clone(), *renew);
+        let (context, id, renew) = (Arc::clone(&self.context), id.clone(), *renew);
         Reply::later(async move {
             if renew {
-                unit.renew_now(&id).await?;
+                context.renew_now(&id).await?;
             }
-            let document = unit.read(&id).await?.value;
-            unit.ice(&document, Peer::Instance).await
+            let document = context.read(&id).await?.value;
+            context.ice(&document, Peer::Instance).await
         })
     }
 }
@@ -324,36 +326,36 @@ impl Handler<FinishEnd> for Actor {
     const IDEMPOTENT: bool = true;
 
     fn timeout(_: &FinishEnd) -> Option<Duration> {
-        Some(SLOW_WORK)
+        Some(BACKGROUND_TIMEOUT)
     }
 
     fn handle(&mut self, FinishEnd(id): &FinishEnd, _: &Context<Self>) -> Reply<()> {
-        let (unit, id) = (Arc::clone(&self.unit), id.clone());
-        Reply::later(async move { unit.finish_end(&id).await })
+        let (context, id) = (Arc::clone(&self.context), id.clone());
+        Reply::later(async move { context.finish_end(&id).await })
     }
 }
 
 impl Handler<Sweep> for Actor {
     fn timeout(_: &Sweep) -> Option<Duration> {
-        Some(SLOW_WORK)
+        Some(BACKGROUND_TIMEOUT)
     }
 
     fn handle(&mut self, _: &Sweep, ctx: &Context<Self>) -> Reply<Duration> {
-        let (unit, requests) =
-            (Arc::clone(&self.unit), ctx.mailbox().recipient::<IncomingRequest>());
-        Reply::later(async move { unit.sweep_in_turn(&requests).await })
+        let (context, requests) =
+            (Arc::clone(&self.context), ctx.mailbox().recipient::<IncomingRequest>());
+        Reply::later(async move { context.try_sweep(&requests).await })
     }
 }
 
 impl Handler<CountOpen> for Actor {
     fn handle(&mut self, _: &CountOpen, _: &Context<Self>) -> Reply<usize> {
-        self.unit.open().len().into()
+        self.context.serving().len().into()
     }
 }
 
 impl Handler<ReadAlerts> for Actor {
     fn handle(&mut self, _: &ReadAlerts, _: &Context<Self>) -> Reply<Vec<Alert>> {
-        locked(&self.unit.alerts).told().into()
+        locked(&self.context.alerts).active().into()
     }
 }
 
@@ -363,18 +365,18 @@ impl Handler<AskReadiness> for Actor {
         _: &AskReadiness,
         _: &Context<Self>,
     ) -> Reply<Vec<(&'static str, Result<(), String>)>> {
-        let neighbours = self.unit.neighbours.clone();
+        let dependencies = self.context.dependencies.clone();
         let serves =
-            if self.unit.drain.is_draining() { Err("draining".to_owned()) } else { Ok(()) };
+            if self.context.drain.is_draining() { Err("draining".to_owned()) } else { Ok(()) };
         Reply::later(async move {
             let said = |connected: bool, error: Option<String>| match connected {
                 true => Ok(()),
                 false => Err(error.unwrap_or_default()),
             };
-            let (nats, ams) = (neighbours.bridge.status().await, neighbours.ams.link().await);
-            let keys = neighbours.tokens.ready().await.map_err(|error| error.to_string());
-            let relay_secret = neighbours.turn.ready().await.map_err(|error| error.to_string());
-            let relays = neighbours.turn.relays().await.map_err(|error| error.to_string());
+            let (nats, ams) = (dependencies.bridge.status().await, dependencies.ams.link().await);
+            let keys = dependencies.tokens.ready().await.map_err(|error| error.to_string());
+            let relay_secret = dependencies.turn.ready().await.map_err(|error| error.to_string());
+            let relays = dependencies.turn.relays().await.map_err(|error| error.to_string());
             vec![
                 ("nats", said(nats.connected, nats.error)),
                 ("ams", said(ams.connected, ams.error)),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 /// How often in a row the deletion of an instance fails until an operator is told.
-const TRIES: u32 = 3;
+const DELETIONS_UNTIL_ALERT: u32 = 3;
 
 /// Something that an operator has to look at.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -17,25 +17,25 @@ pub struct Alert {
 
 impl Alert {
     /// Instances are left that the store should know of and does not.
-    const DOUBT: &str = "doubtful_instances";
+    const UNKNOWN_INSTANCES: &str = "doubtful_instances";
     /// An instance does not go, however often it is deleted.
-    const LINGERS: &str = "lingering_instance";
+    const STUCK_INSTANCE: &str = "lingering_instance";
     /// All names there are.
-    pub const NAMES: [&str; 2] = [Self::DOUBT, Self::LINGERS];
+    pub const NAMES: [&str; 2] = [Self::UNKNOWN_INSTANCES, Self::STUCK_INSTANCE];
 }
 
 /// The alerts of this unit.
 #[derive(Debug, Default)]
 pub(crate) struct Alerts {
-    doubt: Option<String>,
+    unknown_instances: Option<String>,
     /// The instances that did not go when they were deleted, by what AMS knows them by.
-    lingering: BTreeMap<String, Lingering>,
+    stuck: BTreeMap<String, StuckInstance>,
     round: u64,
 }
 
 #[derive(Debug)]
-struct Lingering {
-    tries: u32,
+struct StuckInstance {
+    deletions: u32,
     why: String,
     /// When it was tried last.
     round: u64,
@@ -46,37 +46,38 @@ impl Alerts {
     /// last one is no matter of ours any more.
     pub(crate) fn next_round(&mut self) {
         let last = self.round;
-        self.lingering.retain(|_, lingering| lingering.round == last);
+        self.stuck.retain(|_, stuck| stuck.round == last);
         self.round += 1;
     }
 
     /// Takes what reconciliation doubts; `None` once it does not any more.
-    pub(crate) fn doubt(&mut self, doubt: Option<String>) {
-        self.doubt = doubt;
+    pub(crate) fn set_unknown_instances(&mut self, text: Option<String>) {
+        self.unknown_instances = text;
     }
 
     /// Counts a deletion after which the instance is still there.
-    pub(crate) fn lingers(&mut self, instance: &str, why: String) {
+    pub(crate) fn deletion_failed(&mut self, instance: &str, why: String) {
         let round = self.round;
-        let fresh = Lingering { tries: 0, why: String::new(), round };
-        let lingering = self.lingering.entry(instance.to_owned()).or_insert(fresh);
-        *lingering = Lingering { tries: lingering.tries + 1, why, round };
+        let fresh = StuckInstance { deletions: 0, why: String::new(), round };
+        let stuck = self.stuck.entry(instance.to_owned()).or_insert(fresh);
+        *stuck = StuckInstance { deletions: stuck.deletions + 1, why, round };
     }
 
     /// The instance has gone.
-    pub(crate) fn gone(&mut self, instance: &str) {
-        self.lingering.remove(instance);
+    pub(crate) fn deleted(&mut self, instance: &str) {
+        self.stuck.remove(instance);
     }
 
-    pub(crate) fn told(&self) -> Vec<Alert> {
-        let doubt = self.doubt.iter().cloned();
-        let doubt = doubt.map(|text| Alert { name: Alert::DOUBT, text });
-        let lingering = self.lingering.iter().filter(|(_, one)| one.tries >= TRIES);
-        let lingering = lingering.map(|(instance, Lingering { tries, why, .. })| {
-            let text = format!("instance {instance} is still there after {tries} deletions: {why}");
-            Alert { name: Alert::LINGERS, text }
+    pub(crate) fn active(&self) -> Vec<Alert> {
+        let unknown = self.unknown_instances.iter().cloned();
+        let unknown = unknown.map(|text| Alert { name: Alert::UNKNOWN_INSTANCES, text });
+        let stuck = self.stuck.iter().filter(|(_, one)| one.deletions >= DELETIONS_UNTIL_ALERT);
+        let stuck = stuck.map(|(instance, StuckInstance { deletions, why, .. })| {
+            let text =
+                format!("instance {instance} is still there after {deletions} deletions: {why}");
+            Alert { name: Alert::STUCK_INSTANCE, text }
         });
-        doubt.chain(lingering).collect()
+        unknown.chain(stuck).collect()
     }
 }
 
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     fn names(alerts: &Alerts) -> Vec<&str> {
-        alerts.told().into_iter().map(|alert| alert.name).collect()
+        alerts.active().into_iter().map(|alert| alert.name).collect()
     }
 
     #[test]
@@ -93,32 +94,32 @@ mod tests {
         let mut alerts = Alerts::default();
         for expected in [0, 0, 1, 1] {
             alerts.next_round();
-            alerts.lingers("i", "node is offline".to_owned());
-            assert_eq!(alerts.told().len(), expected);
+            alerts.deletion_failed("i", "node is offline".to_owned());
+            assert_eq!(alerts.active().len(), expected);
         }
-        let told = &alerts.told()[0];
-        assert_eq!(told.text, "instance i is still there after 4 deletions: node is offline");
-        alerts.gone("i");
-        assert_eq!(alerts.told(), []);
+        let active = &alerts.active()[0];
+        assert_eq!(active.text, "instance i is still there after 4 deletions: node is offline");
+        alerts.deleted("i");
+        assert_eq!(alerts.active(), []);
     }
 
     #[test]
     fn what_nobody_tries_to_delete_any_more_is_forgotten() {
         let mut alerts = Alerts::default();
-        (0..TRIES).for_each(|_| alerts.lingers("i", String::new()));
+        (0..DELETIONS_UNTIL_ALERT).for_each(|_| alerts.deletion_failed("i", String::new()));
         alerts.next_round();
-        assert_eq!(names(&alerts), [Alert::LINGERS], "its round is just beginning");
+        assert_eq!(names(&alerts), [Alert::STUCK_INSTANCE], "its round is just beginning");
         alerts.next_round();
-        assert_eq!(alerts.told(), []);
+        assert_eq!(alerts.active(), []);
     }
 
     #[test]
     fn a_doubt_lasts_as_long_as_reconciliation_has_it() {
         let mut alerts = Alerts::default();
-        alerts.doubt(Some("3 of 3".to_owned()));
+        alerts.set_unknown_instances(Some("3 of 3".to_owned()));
         alerts.next_round();
-        assert_eq!(names(&alerts), [Alert::DOUBT]);
-        alerts.doubt(None);
-        assert_eq!(alerts.told(), []);
+        assert_eq!(names(&alerts), [Alert::UNKNOWN_INSTANCES]);
+        alerts.set_unknown_instances(None);
+        assert_eq!(alerts.active(), []);
     }
 }

@@ -6,25 +6,25 @@
 
 use stream_protocol::{ClientReport, ClientState, Idle, SessionDocument, Status};
 
-use crate::session::{Due, Misfit};
+use crate::session::{InvalidTransition, NextAction};
 
 /// How long the client of a session that is not joinable may be away until it counts as having
 /// left: a broken network may heal.
-const ABSENCE_S: u64 = 30;
+const RECONNECT_GRACE_S: u64 = 30;
 
 /// Begins to count: the instance runs and has no client yet.
-pub(crate) fn begin(document: &mut SessionDocument, now: u64) {
+pub(crate) fn restart(document: &mut SessionDocument, now: u64) {
     document.idle = Some(Idle { since: now, generation: document.generation, left: false });
 }
 
 /// Takes what the instance says of its client. Clients that were replaced meanwhile do not count.
-pub(crate) fn reported(
+pub(crate) fn on_report(
     document: &mut SessionDocument,
     report: &ClientReport,
     now: u64,
-) -> Result<(), Misfit> {
+) -> Result<(), InvalidTransition> {
     if document.status != Status::Active {
-        return Err(Misfit(format!("session is {}", document.status)));
+        return Err(InvalidTransition(format!("session is {}", document.status)));
     }
     if report.generation != document.generation {
         return Ok(());
@@ -42,24 +42,24 @@ pub(crate) fn reported(
 }
 
 /// What is due because nobody is there.
-pub(crate) fn due(document: &SessionDocument, now: u64) -> Due {
+pub(crate) fn next_action(document: &SessionDocument, now: u64) -> NextAction {
     let Some(idle) = document.idle.as_ref().filter(|_| document.status == Status::Active) else {
-        return Due::Nothing;
+        return NextAction::None;
     };
     let away = now.saturating_sub(idle.since);
     let request = &document.request;
     if idle.generation != document.generation {
-        return Due::CountAnew;
+        return NextAction::RestartIdleTimer;
     }
-    if idle.left && !request.joinable && away >= ABSENCE_S {
-        return Due::End { cause: "its client has left".to_owned(), failed: false };
+    if idle.left && !request.joinable && away >= RECONNECT_GRACE_S {
+        return NextAction::BeginEnd { cause: "its client has left".to_owned(), failed: false };
     }
     let minutes = request.idle_time_min;
     if minutes > 0 && away >= minutes.saturating_mul(60) {
         let cause = format!("no client was there for {minutes} minutes");
-        return Due::End { cause, failed: false };
+        return NextAction::BeginEnd { cause, failed: false };
     }
-    Due::Nothing
+    NextAction::None
 }
 
 #[cfg(test)]
@@ -82,16 +82,16 @@ mod tests {
         };
         let mut document = SessionDocument::new(SessionId::random(), request, 0, 60);
         document.status = Status::Active;
-        begin(&mut document, 1000);
+        restart(&mut document, 1000);
         document
     }
 
     fn report(document: &mut SessionDocument, client: ClientState, generation: u64, now: u64) {
-        reported(document, &ClientReport { client, generation }, now).unwrap();
+        on_report(document, &ClientReport { client, generation }, now).unwrap();
     }
 
     fn ends(document: &SessionDocument, now: u64) -> bool {
-        matches!(due(document, now), Due::End { failed: false, .. })
+        matches!(next_action(document, now), NextAction::BeginEnd { failed: false, .. })
     }
 
     #[test]
@@ -119,7 +119,10 @@ mod tests {
         assert!(!ends(&document, u64::MAX), "it has not come yet");
         report(&mut document, ClientState::Connected, 0, 2000);
         report(&mut document, ClientState::Disconnected, 0, 3000);
-        assert!(!ends(&document, 3000 + ABSENCE_S - 1) && ends(&document, 3000 + ABSENCE_S));
+        assert!(
+            !ends(&document, 3000 + RECONNECT_GRACE_S - 1)
+                && ends(&document, 3000 + RECONNECT_GRACE_S)
+        );
         report(&mut document, ClientState::Connected, 0, 3010);
         assert!(!ends(&document, u64::MAX), "it is back");
     }
@@ -133,8 +136,8 @@ mod tests {
         assert_eq!(document.idle, None);
         report(&mut document, ClientState::Disconnected, 1, 1030);
         document.generation = 2;
-        assert_eq!(due(&document, 9999), Due::CountAnew);
-        begin(&mut document, 9999);
+        assert_eq!(next_action(&document, 9999), NextAction::RestartIdleTimer);
+        restart(&mut document, 9999);
         assert!(!ends(&document, 10_058) && ends(&document, 10_059));
     }
 
@@ -143,7 +146,7 @@ mod tests {
         let mut document = active(true, 1);
         document.status = Status::Terminating;
         let report = ClientReport { client: ClientState::Connected, generation: 0 };
-        assert!(reported(&mut document, &report, 1001).is_err());
-        assert_eq!(due(&document, u64::MAX), Due::Nothing);
+        assert!(on_report(&mut document, &report, 1001).is_err());
+        assert_eq!(next_action(&document, u64::MAX), NextAction::None);
     }
 }

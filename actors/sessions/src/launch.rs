@@ -12,20 +12,20 @@ use stream_supervisor::Recipient;
 use stream_tokens::Mint;
 
 use crate::SessionsError;
-use crate::initiated::{draining, full};
-use crate::session::{self, Misfit};
-use crate::unit::{Unit, locked, now};
+use crate::ams_initiated::{draining, full};
+use crate::context::{AgentContext, locked, now};
+use crate::session::{self, InvalidTransition};
 
 /// How long a launch may take; whoever asks for one waits a little longer.
-const LAUNCH: Duration = Duration::from_secs(13);
+const LAUNCH_TIMEOUT: Duration = Duration::from_secs(13);
 
 /// The most that is kept of why this unit was asked, in characters.
-const MAX_PLACEMENT: usize = 300;
+const MAX_PLACEMENT_CHARS: usize = 300;
 
-impl Unit {
+impl AgentContext {
     /// Claims the session, launches its instance and returns the ICE servers of its client, without
     /// waiting for the boot. A launch that fails begins the end of the session, with the cause.
-    pub(crate) async fn launch(
+    pub(crate) async fn handle_launch(
         &self,
         id: &SessionId,
         placement: &str,
@@ -35,14 +35,15 @@ impl Unit {
             return Err(Refusal::new(Code::Unavailable, "the session is just being launched"));
         };
         let claimed = self.claim(id, placement).await.map_err(|error| error.refusal())?;
-        let launched = tokio::time::timeout(LAUNCH, self.launch_claimed(&claimed, requests)).await;
+        let launched =
+            tokio::time::timeout(LAUNCH_TIMEOUT, self.launch_instance(&claimed, requests)).await;
         let error = match launched.unwrap_or(Err(AmsError::TimedOut.into())) {
             Ok(ice) => return Ok(ice),
             Err(error) => error,
         };
         let cause = format!("the launch failed: {}", error.sentence());
         log::warn!("session {id} ends: {cause}");
-        let ended = self.neighbours.bridge.change_session(id, |document| {
+        let ended = self.dependencies.bridge.change_session(id, |document| {
             // Who was held up for longer than it counts as there has no say any more.
             if !session::is_owned_by(document, self.agent()) {
                 return Err(SessionsError::Conflict("session was taken over".to_owned()));
@@ -67,9 +68,9 @@ impl Unit {
         let Some(_under_way) = self.begin_launch(&document.id) else { return Ok(()) };
         // It may have ended while others were attended to.
         let present = self.read(&document.id).await?.value;
-        if session::is_half_launched(&present, self.agent()) {
+        if session::needs_relaunch(&present, self.agent()) {
             log::info!("the launch of session {} is resumed", document.id);
-            self.launch_claimed(&present, requests).await?;
+            self.launch_instance(&present, requests).await?;
         }
         Ok(())
     }
@@ -82,22 +83,22 @@ impl Unit {
         if self.drain.is_draining() {
             return Err(draining());
         }
-        if self.free() == 0 {
+        if self.free_capacity() == 0 {
             return Err(full());
         }
-        let cluster = self.neighbours.ams.cluster().await?.id;
-        let changed = self.neighbours.bridge.change_session::<SessionsError>(id, |document| {
+        let cluster = self.dependencies.ams.cluster().await?.id;
+        let changed = self.dependencies.bridge.change_session::<SessionsError>(id, |document| {
             let deadline = now() + self.config.boot_timeout_s;
             session::claim(document, self.agent(), &cluster, deadline)
-                .map_err(|Misfit(why)| SessionsError::Conflict(why))?;
+                .map_err(|InvalidTransition(why)| SessionsError::Conflict(why))?;
             // The words of a gateway: they are bounded.
-            document.placement = placement.chars().take(MAX_PLACEMENT).collect();
+            document.placement = placement.chars().take(MAX_PLACEMENT_CHARS).collect();
             Ok(())
         });
         Ok(changed.await?.value)
     }
 
-    async fn launch_claimed(
+    async fn launch_instance(
         &self,
         document: &SessionDocument,
         requests: Recipient<IncomingRequest>,
@@ -115,14 +116,14 @@ impl Unit {
             app: document.request.app.clone(),
             app_version: document.request.app_version,
             user_data: self.userdata(draft).await?,
-            tags: self.rules(&document.cluster).tags(id),
+            tags: self.scope(&document.cluster).tags(id),
         };
         log::info!("session {id} is launched as {name}");
-        let instance = self.neighbours.ams.launch(launch).await?;
+        let instance = self.dependencies.ams.launch(launch).await?;
         log::info!("session {id} is served by instance {instance}");
-        let noted = self.neighbours.bridge.change_session(id, |document| {
-            session::launched(document, self.agent(), &instance)
-                .map_err(|Misfit(why)| SessionsError::Conflict(why))
+        let noted = self.dependencies.bridge.change_session(id, |document| {
+            session::on_launched(document, self.agent(), &instance)
+                .map_err(|InvalidTransition(why)| SessionsError::Conflict(why))
         });
         let noted = noted.await;
         locked(&self.instances).insert(instance.clone(), id.clone());
@@ -140,7 +141,7 @@ impl Unit {
 
     /// Adds to a draft where this unit is, and a fresh token. Refuses what AMS would not take.
     pub(crate) async fn userdata(&self, draft: Userdata) -> Result<String, SessionsError> {
-        let token = self.neighbours.tokens.mint(Mint {
+        let token = self.dependencies.tokens.mint(Mint {
             kind: TokenKind::Instance,
             subject: draft.session_id.to_string(),
             session: Some(draft.session_id.clone()),
@@ -168,9 +169,9 @@ impl Unit {
     /// Takes no requests for a session any more. What fails is done by the sweep, which finds the
     /// session still open.
     pub(crate) async fn stop_serving(&self, id: &SessionId) -> Result<(), SessionsError> {
-        if self.open().contains(id) {
-            self.neighbours.bridge.stop_serving(&subjects::session_requests(id)).await?;
-            self.open().remove(id);
+        if self.serving().contains(id) {
+            self.dependencies.bridge.stop_serving(&subjects::session_requests(id)).await?;
+            self.serving().remove(id);
         }
         Ok(())
     }
@@ -181,10 +182,10 @@ impl Unit {
         id: &SessionId,
         requests: Recipient<IncomingRequest>,
     ) -> Result<(), SessionsError> {
-        if self.open().insert(id.clone()) {
-            let serve = self.neighbours.bridge.serve(subjects::session_requests(id), requests);
+        if self.serving().insert(id.clone()) {
+            let serve = self.dependencies.bridge.serve(subjects::session_requests(id), requests);
             if let Err(error) = serve.await {
-                self.open().remove(id);
+                self.serving().remove(id);
                 return Err(error.into());
             }
         }

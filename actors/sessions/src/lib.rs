@@ -7,22 +7,22 @@
 
 mod actor;
 mod alerts;
-mod end;
+mod ams_initiated;
+mod context;
 mod error;
+mod failure_detector;
+mod ice_renewal;
 mod idle;
-mod initiated;
-mod known;
 mod launch;
-mod limit;
-mod peers;
 mod presence;
 mod reconcile;
-mod renewal;
 mod session;
+mod session_cache;
 mod signals;
-mod succession;
 mod sweep;
-mod unit;
+mod takeover;
+mod termination;
+mod write_limit;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -47,8 +47,8 @@ pub use alerts::Alert;
 pub use error::SessionsError;
 
 use actor::Actor;
-use limit::Writes;
-use unit::{Unit, locked};
+use context::{AgentContext, locked};
+use write_limit::WriteLimiter;
 
 /// Who this unit is and how much it takes on.
 #[derive(Clone, Debug, Deserialize)]
@@ -120,9 +120,9 @@ fn lease_s() -> u64 {
     10
 }
 
-/// The neighbours that this actor asks.
+/// The actors that this one asks.
 #[derive(Clone)]
-pub struct Neighbours {
+pub struct Dependencies {
     pub ams: Ams,
     pub bridge: Bridge,
     pub tokens: Tokens,
@@ -134,8 +134,8 @@ pub struct Neighbours {
 pub struct Sessions {
     mailbox: Mailbox<Actor>,
     bridge: Bridge,
-    writes: Arc<Mutex<Writes>>,
-    unit: Arc<Unit>,
+    writes: Arc<Mutex<WriteLimiter>>,
+    context: Arc<AgentContext>,
 }
 
 impl Sessions {
@@ -144,16 +144,16 @@ impl Sessions {
     pub fn start(
         config: Config,
         served: ServerIdentity,
-        neighbours: Neighbours,
+        dependencies: Dependencies,
         drain: &Drain,
         supervisor: &Supervisor,
     ) -> Self {
-        let bridge = neighbours.bridge.clone();
-        let unit = Arc::new(Unit::new(config, served, neighbours, drain.clone()));
-        let writes = Arc::clone(&unit.writes);
+        let bridge = dependencies.bridge.clone();
+        let context = Arc::new(AgentContext::new(config, served, dependencies, drain.clone()));
+        let writes = Arc::clone(&context.writes);
         let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
-        let kept = Arc::clone(&unit);
-        let factory = move || Actor::new(Arc::clone(&unit));
+        let shared = Arc::clone(&context);
+        let factory = move || Actor::new(Arc::clone(&context));
         let mailbox = supervisor.spawn(
             "sessions",
             Mode::KeepInFlight,
@@ -161,18 +161,18 @@ impl Sessions {
             limits,
             factory,
         );
-        Self { mailbox, bridge, writes, unit: kept }
+        Self { mailbox, bridge, writes, context: shared }
     }
 
     /// Returns when this unit, which drains, has left all its sessions to others, or nobody is
     /// there to take them. Without others they wait for the unit to return.
     pub async fn drained(&self) {
-        self.unit.drained().await;
+        self.context.drained().await;
     }
 
     /// Says that this unit is gone, so that nobody has to wait until it is missed.
-    pub async fn leave(&self) {
-        self.unit.leave().await;
+    pub async fn withdraw_presence(&self) {
+        self.context.withdraw_presence().await;
     }
 
     /// Returns the session of an instance that AMS launched by itself, and what the instance is to
@@ -225,7 +225,7 @@ impl Sessions {
             if commands.revision > after || Instant::now() >= until {
                 return Ok(commands);
             }
-            wait_for_news(&mut hints, &self.bridge, id, until).await?;
+            wait_for_change(&mut hints, &self.bridge, id, until).await?;
         }
     }
 
@@ -293,8 +293,8 @@ impl Sessions {
 
     /// Counts a signal that a socket of the instance brings, and returns whether the session may
     /// write it.
-    pub fn admits(&self, id: &SessionId, bytes: usize) -> bool {
-        locked(&self.writes).admit(id, 1, bytes, std::time::Instant::now())
+    pub fn try_acquire_signal(&self, id: &SessionId, bytes: usize) -> bool {
+        locked(&self.writes).try_acquire(id, 1, bytes, std::time::Instant::now())
     }
 
     /// Returns a reader of the signals for the instance after `after`; without a cursor, of those of
@@ -323,7 +323,7 @@ impl Sessions {
     }
 
     /// Returns how many sessions this unit serves.
-    pub async fn open(&self) -> Result<usize, SessionsError> {
+    pub async fn served_count(&self) -> Result<usize, SessionsError> {
         Ok(self.mailbox.ask(actor::CountOpen).await?)
     }
 
@@ -343,7 +343,7 @@ impl Sessions {
 
 /// Returns when there may be something new, or at `until`. The first time it only begins to follow
 /// and returns at once: what came before that must be read again.
-async fn wait_for_news(
+async fn wait_for_change(
     hints: &mut Option<ChangeHints>,
     bridge: &Bridge,
     id: &SessionId,

@@ -6,22 +6,22 @@ use stream_protocol::subjects::Bucket;
 use stream_protocol::{Application, Presence};
 use tokio::time::timeout;
 
-use crate::unit::Unit;
+use crate::context::AgentContext;
 
 /// What fails for so long is more than a bad moment. What was said before still counts then.
-const MOMENT: Duration = Duration::from_secs(10);
+const UNAVAILABLE_AFTER: Duration = Duration::from_secs(10);
 
 /// The pause while NATS or AMS are not reached yet.
-const AWAY: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(500);
 
-impl Unit {
+impl AgentContext {
     /// A unit that never could launch anything stays silent. One that cannot any more says why: so
     /// clients learn the cause, and not that there is no such application; and its sessions stay
     /// its own.
-    pub(crate) async fn announce_for_ever(&self) {
-        let mut able: Option<(Presence, Instant)> = None;
-        let mut heard: Option<Instant> = None;
-        let mut catalogue = self.neighbours.ams.catalogue();
+    pub(crate) async fn run_presence(&self) {
+        let mut last_good: Option<(Presence, Instant)> = None;
+        let mut last_published: Option<Instant> = None;
+        let mut catalogue = self.dependencies.ams.catalogue();
         let mut orders = self.drain.watch();
         loop {
             orders.borrow_and_update();
@@ -30,29 +30,31 @@ impl Unit {
             let slow = |_| Err("its parts take too long to answer".to_owned());
             let (now, ready) = match presence.unwrap_or_else(slow) {
                 Ok(presence) => {
-                    able = Some((presence.clone(), Instant::now()));
+                    last_good = Some((presence.clone(), Instant::now()));
                     (Some(presence), true)
                 }
                 Err(why) => {
                     log::debug!("this agent can launch nothing: {why}");
-                    let last = able.as_ref().map(|(last, since)| {
-                        let unavailable = (since.elapsed() >= MOMENT).then_some(why);
+                    let last = last_good.as_ref().map(|(last, since)| {
+                        let unavailable = (since.elapsed() >= UNAVAILABLE_AFTER).then_some(why);
                         let draining = self.drain.is_draining();
                         Presence { unavailable, draining, ..last.clone() }
                     });
                     (last, false)
                 }
             };
-            let told = match &now {
+            let published = match &now {
                 Some(presence) => self.announce(presence).await,
                 None => false,
             };
-            if told
-                && heard.replace(Instant::now()).is_some_and(|last| last.elapsed() >= self.lease())
+            if published
+                && last_published
+                    .replace(Instant::now())
+                    .is_some_and(|last| last.elapsed() >= self.lease())
             {
-                self.lapsed.notify_one();
+                self.lease_expired.notify_one();
             }
-            let pause = if ready && told { self.lease() / 4 } else { AWAY };
+            let pause = if ready && published { self.lease() / 4 } else { RETRY };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 // Earlier when there is something new to say.
@@ -64,13 +66,13 @@ impl Unit {
 
     async fn announce(&self, presence: &Presence) -> bool {
         let (bucket, key) = (Bucket::Agents, self.agent().as_str());
-        let put = self.neighbours.bridge.put_with_ttl(bucket, key, presence, self.lease());
+        let put = self.dependencies.bridge.put_with_ttl(bucket, key, presence, self.lease());
         put.await.inspect_err(|error| log::debug!("no presence: {error}")).is_ok()
     }
 
     /// Says that this unit is gone, as far as that can be said now.
-    pub(crate) async fn leave(&self) {
-        let left = self.neighbours.bridge.remove(Bucket::Agents, self.agent().as_str());
+    pub(crate) async fn withdraw_presence(&self) {
+        let left = self.dependencies.bridge.remove(Bucket::Agents, self.agent().as_str());
         if let Err(error) = left.await {
             log::debug!("others notice by themselves that this unit is gone: {error}");
         }
@@ -78,9 +80,9 @@ impl Unit {
 
     /// What there is to say, or why this unit can launch nothing.
     async fn presence(&self) -> Result<Presence, String> {
-        self.neighbours.tokens.ready().await.map_err(|error| error.to_string())?;
-        self.neighbours.turn.ready().await.map_err(|error| error.to_string())?;
-        let ams = &self.neighbours.ams;
+        self.dependencies.tokens.ready().await.map_err(|error| error.to_string())?;
+        self.dependencies.turn.ready().await.map_err(|error| error.to_string())?;
+        let ams = &self.dependencies.ams;
         let cluster = ams.cluster().await.map_err(|error| error.to_string())?;
         let applications = ams.applications().await.map_err(|error| error.to_string())?;
         let names =
@@ -91,7 +93,7 @@ impl Unit {
             cluster: cluster.id,
             applications: names.collect(),
             images: ams.images().await.map_err(|error| error.to_string())?,
-            capacity: self.free(),
+            capacity: self.free_capacity(),
             draining: self.drain.is_draining(),
             unavailable: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),

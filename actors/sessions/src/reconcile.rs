@@ -19,15 +19,15 @@ use std::time::{Duration, Instant};
 use stream_ams::{Instance, InstanceStatus};
 use stream_protocol::{AgentId, Origin, SessionDocument, SessionId, Status};
 
-use crate::known::{Known, Record};
 use crate::session;
+use crate::session_cache::{CachedSession, SessionCache};
 
 /// When instances that no session is known of are more than one in this many, none is deleted.
-const BRAKE: usize = 5;
+const MAX_UNKNOWN_RATIO: usize = 5;
 
 /// Whose instances are judged, and how patiently.
 #[derive(Clone, Debug)]
-pub(crate) struct Rules {
+pub(crate) struct Scope {
     pub(crate) agent: AgentId,
     pub(crate) deployment: String,
     /// Id of the cluster that AMS says it manages.
@@ -36,7 +36,7 @@ pub(crate) struct Rules {
     pub(crate) gap: Duration,
 }
 
-impl Rules {
+impl Scope {
     /// The tags of an instance that serves `session`.
     pub(crate) fn tags(&self, session: &SessionId) -> Vec<String> {
         vec![format!("{SESSION}{session}"), self.deployment_tag(), self.cluster_tag()]
@@ -61,9 +61,9 @@ const SESSION: &str = "session=";
 
 /// One look at both sides. The instances are listed before the store is read: a session is
 /// always written down before its instance is launched.
-pub(crate) struct Look<'a> {
+pub(crate) struct Snapshot<'a> {
     pub(crate) instances: &'a [Instance],
-    pub(crate) sessions: &'a Known,
+    pub(crate) sessions: &'a SessionCache,
     /// When the store was made, in Unix seconds.
     pub(crate) store_born: u64,
     /// The time of the look, in Unix seconds and as what cannot be set back.
@@ -74,15 +74,15 @@ pub(crate) struct Look<'a> {
 /// What is to be done now.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(crate) struct Plan {
-    pub(crate) delete: Vec<Stray>,
-    pub(crate) end: Vec<Loss>,
+    pub(crate) delete: Vec<OrphanInstance>,
+    pub(crate) end: Vec<LostInstance>,
     /// What only an operator can settle.
     pub(crate) alert: Option<String>,
 }
 
 /// An instance that is to go.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Stray {
+pub(crate) struct OrphanInstance {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) why: &'static str,
@@ -90,7 +90,7 @@ pub(crate) struct Stray {
 
 /// A session of this agent whose instance is not what it should be.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Loss {
+pub(crate) struct LostInstance {
     pub(crate) session: SessionId,
     pub(crate) cause: String,
     pub(crate) failed: bool,
@@ -98,68 +98,71 @@ pub(crate) struct Loss {
 
 /// What was seen so far; forgotten by a restart of the process, which only delays.
 #[derive(Debug, Default)]
-pub(crate) struct Sightings {
+pub(crate) struct SightingHistory {
     /// The store that all this was seen beside.
     store_born: u64,
-    strays: BTreeMap<String, Instant>,
-    losses: BTreeMap<SessionId, Instant>,
+    orphans: BTreeMap<String, Instant>,
+    missing: BTreeMap<SessionId, Instant>,
 }
 
 /// What speaks against an instance.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Verdict {
-    Ended,
-    Twin,
-    Unknown,
+enum OrphanReason {
+    SessionEnded,
+    Duplicate,
+    UnknownSession,
     /// The store knows nothing of it, and is too young to.
-    Older,
+    PredatesStore,
 }
 
-impl Sightings {
+impl SightingHistory {
     /// Forgets everything: after the store was away, the next look is a first one.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// Takes a look in and returns what follows.
-    pub(crate) fn take(&mut self, look: &Look<'_>, rules: &Rules) -> Plan {
-        if self.store_born != look.store_born {
-            *self = Self { store_born: look.store_born, ..Self::default() };
+    pub(crate) fn observe(&mut self, snapshot: &Snapshot<'_>, scope: &Scope) -> Plan {
+        if self.store_born != snapshot.store_born {
+            *self = Self { store_born: snapshot.store_born, ..Self::default() };
         }
-        let age = Duration::from_secs(look.now.saturating_sub(look.store_born));
-        if age < rules.gap {
+        let age = Duration::from_secs(snapshot.now.saturating_sub(snapshot.store_born));
+        if age < scope.gap {
             return Plan::default();
         }
-        let mut plan = Plan { end: self.losses(look, rules), ..Plan::default() };
-        self.judge(look, rules, &mut plan);
+        let mut plan = Plan { end: self.lost_instances(snapshot, scope), ..Plan::default() };
+        self.judge(snapshot, scope, &mut plan);
         plan
     }
 
-    fn judge(&mut self, look: &Look<'_>, rules: &Rules, plan: &mut Plan) {
-        let ours: Vec<_> = look.instances.iter().filter(|one| rules.is_ours(one)).collect();
+    fn judge(&mut self, snapshot: &Snapshot<'_>, scope: &Scope, plan: &mut Plan) {
+        let ours: Vec<_> = snapshot.instances.iter().filter(|one| scope.is_ours(one)).collect();
         let judged = ours.iter().filter_map(|one| {
-            let verdict = verdict(one, look, rules)?;
-            Some((*one, verdict))
+            let reason = orphan_reason(one, snapshot, scope)?;
+            Some((*one, reason))
         });
         let judged: Vec<_> = judged.collect();
         let ids: BTreeSet<_> = judged.iter().map(|(one, _)| one.id.as_str()).collect();
-        self.strays.retain(|id, _| ids.contains(id.as_str()));
+        self.orphans.retain(|id, _| ids.contains(id.as_str()));
 
         let (mut unknown, mut doubtful, mut older, mut settled) = (Vec::new(), 0, 0, false);
-        for (one, verdict) in judged {
-            let confirmed = seen_twice(&mut self.strays, one.id.clone(), look.at, rules.gap);
-            let stray = |why| Stray { id: one.id.clone(), name: one.name.clone(), why };
-            match verdict {
-                Verdict::Ended if confirmed => plan.delete.push(stray("its session has ended")),
-                Verdict::Twin if confirmed => {
-                    plan.delete.push(stray("its session has another instance"));
+        for (one, reason) in judged {
+            let confirmed =
+                seen_long_enough(&mut self.orphans, one.id.clone(), snapshot.at, scope.gap);
+            let orphan = |why| OrphanInstance { id: one.id.clone(), name: one.name.clone(), why };
+            match reason {
+                OrphanReason::SessionEnded if confirmed => {
+                    plan.delete.push(orphan("its session has ended"))
                 }
-                Verdict::Ended | Verdict::Twin => {}
-                Verdict::Unknown => {
+                OrphanReason::Duplicate if confirmed => {
+                    plan.delete.push(orphan("its session has another instance"));
+                }
+                OrphanReason::SessionEnded | OrphanReason::Duplicate => {}
+                OrphanReason::UnknownSession => {
                     doubtful += 1;
-                    unknown.extend(confirmed.then(|| stray("no session is known of it")));
+                    unknown.extend(confirmed.then(|| orphan("no session is known of it")));
                 }
-                Verdict::Older => {
+                OrphanReason::PredatesStore => {
                     older += 1;
                     settled |= confirmed;
                 }
@@ -167,7 +170,7 @@ impl Sightings {
         }
         // Those seen for the first time count too: a store is not lost in one moment. One alone is
         // always below the brake: of few instances, one is already many.
-        if doubtful <= 1.max(ours.len() / BRAKE) {
+        if doubtful <= 1.max(ours.len() / MAX_UNKNOWN_RATIO) {
             plan.delete.append(&mut unknown);
             doubtful = 0;
         }
@@ -182,96 +185,122 @@ impl Sightings {
         }
     }
 
-    fn losses(&mut self, look: &Look<'_>, rules: &Rules) -> Vec<Loss> {
-        let names = look.instances.iter().map(|one| (one.name.as_str(), one));
+    fn lost_instances(&mut self, snapshot: &Snapshot<'_>, scope: &Scope) -> Vec<LostInstance> {
+        let names = snapshot.instances.iter().map(|one| (one.name.as_str(), one));
         let by_name: HashMap<&str, &Instance> = names.collect();
-        let ids = look.instances.iter().map(|one| (one.id.as_str(), one));
+        let ids = snapshot.instances.iter().map(|one| (one.id.as_str(), one));
         let by_id: HashMap<&str, &Instance> = ids.collect();
         let mut missing = BTreeSet::new();
-        let mut losses = Vec::new();
-        for document in look.sessions.live().filter(|document| is_served(document, rules)) {
+        let mut lost = Vec::new();
+        for document in snapshot.sessions.live().filter(|document| is_served(document, scope)) {
             let Some(instance) = session::instance(document) else { continue };
             // A name is what somebody chose; the id of a stranger is nobody's choice.
-            let listed =
-                if is_amss(document) { by_id.get(instance) } else { by_name.get(instance) };
+            let listed = if is_ams_initiated(document) {
+                by_id.get(instance)
+            } else {
+                by_name.get(instance)
+            };
             let listed = listed.copied();
             if listed.is_none() {
                 missing.insert(document.id.clone());
-                if !seen_twice(&mut self.losses, document.id.clone(), look.at, rules.gap) {
+                if !seen_long_enough(&mut self.missing, document.id.clone(), snapshot.at, scope.gap)
+                {
                     continue;
                 }
             }
-            losses.extend(loss(document, listed));
+            lost.extend(lost_instance(document, listed));
         }
-        self.losses.retain(|id, _| missing.contains(id));
-        losses
+        self.missing.retain(|id, _| missing.contains(id));
+        lost
     }
 }
 
 /// What it means for a session that AMS says this of its instance, or knows none.
-pub(crate) fn loss(document: &SessionDocument, instance: Option<&Instance>) -> Option<Loss> {
+pub(crate) fn lost_instance(
+    document: &SessionDocument,
+    instance: Option<&Instance>,
+) -> Option<LostInstance> {
     let session = document.id.clone();
     let Some(instance) = instance else {
-        return Some(match is_amss(document) {
-            true => Loss { session, cause: "the instance was deleted".to_owned(), failed: false },
-            false => {
-                Loss { session, cause: "the instance has disappeared".to_owned(), failed: true }
-            }
+        return Some(match is_ams_initiated(document) {
+            true => LostInstance {
+                session,
+                cause: "the instance was deleted".to_owned(),
+                failed: false,
+            },
+            false => LostInstance {
+                session,
+                cause: "the instance has disappeared".to_owned(),
+                failed: true,
+            },
         });
     };
     match instance.status {
         InstanceStatus::Error => {
             let cause = format!("the instance failed: {}", instance.message);
-            Some(Loss { session, cause, failed: true })
+            Some(LostInstance { session, cause, failed: true })
         }
         InstanceStatus::Stopped | InstanceStatus::Deleted => {
             let cause = "the instance stopped".to_owned();
-            Some(Loss { session, cause, failed: false })
+            Some(LostInstance { session, cause, failed: false })
         }
         _ => None,
     }
 }
 
 /// Whether AMS launched the instance of the session by itself.
-pub(crate) fn is_amss(document: &SessionDocument) -> bool {
+pub(crate) fn is_ams_initiated(document: &SessionDocument) -> bool {
     document.origin == Origin::Ams
 }
 
 /// Whether it was first seen long enough ago; the first sighting is noted.
-fn seen_twice<K: Ord>(seen: &mut BTreeMap<K, Instant>, key: K, at: Instant, gap: Duration) -> bool {
+fn seen_long_enough<K: Ord>(
+    seen: &mut BTreeMap<K, Instant>,
+    key: K,
+    at: Instant,
+    gap: Duration,
+) -> bool {
     let first = *seen.entry(key).or_insert(at);
     first < at && at.duration_since(first) >= gap
 }
 
 /// Whether this agent answers for the instance of the session: launched, here, and not ending.
-pub(crate) fn is_served(document: &SessionDocument, rules: &Rules) -> bool {
-    let mine = document.owner.as_ref() == Some(&rules.agent);
+pub(crate) fn is_served(document: &SessionDocument, scope: &Scope) -> bool {
+    let mine = document.owner.as_ref() == Some(&scope.agent);
     let lives = matches!(document.status, Status::Created | Status::Active);
-    mine && lives && document.instance_id.is_some() && document.cluster == rules.cluster
+    mine && lives && document.instance_id.is_some() && document.cluster == scope.cluster
 }
 
-fn verdict(instance: &Instance, look: &Look<'_>, rules: &Rules) -> Option<Verdict> {
+fn orphan_reason(
+    instance: &Instance,
+    snapshot: &Snapshot<'_>,
+    scope: &Scope,
+) -> Option<OrphanReason> {
     let session = instance.tags.iter().find_map(|tag| tag.strip_prefix(SESSION));
-    let session = session.and_then(|session| look.sessions.find(&session.parse().ok()?));
+    let session = session.and_then(|session| snapshot.sessions.find(&session.parse().ok()?));
     let document = match session {
-        Some(Record::Live(document)) if is_amss(document) => return None,
-        Some(Record::Live(document)) => document,
-        Some(Record::Ended(Origin::Ams)) => return None,
-        Some(Record::Ended(Origin::Client)) => return Some(Verdict::Ended),
+        Some(CachedSession::Live(document)) if is_ams_initiated(document) => return None,
+        Some(CachedSession::Live(document)) => document,
+        Some(CachedSession::Ended(Origin::Ams)) => return None,
+        Some(CachedSession::Ended(Origin::Client)) => return Some(OrphanReason::SessionEnded),
         None => {
             // The clocks of AMS and NATS may differ by as much as we wait anyhow.
-            let known_since = look.store_born.saturating_add(rules.gap.as_secs());
+            let known_since = snapshot.store_born.saturating_add(scope.gap.as_secs());
             let older = instance.created_at < known_since;
-            return Some(if older { Verdict::Older } else { Verdict::Unknown });
+            return Some(if older {
+                OrphanReason::PredatesStore
+            } else {
+                OrphanReason::UnknownSession
+            });
         }
     };
     let same_name =
         document.instance_name.as_ref().is_none_or(|name| name.as_str() == instance.name);
     let same_id = document.instance_id.as_ref().is_some_and(|id| *id == instance.id);
-    if same_name || same_id || document.cluster != rules.cluster {
+    if same_name || same_id || document.cluster != scope.cluster {
         return None;
     }
-    Some(Verdict::Twin)
+    Some(OrphanReason::Duplicate)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ const TERMINATING_S: u64 = 600;
 
 /// Why a change does not fit the state of a session.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Misfit(pub(crate) String);
+pub(crate) struct InvalidTransition(pub(crate) String);
 
 /// Makes `claimant` the owner and notes the name of the launch that follows. Only a session that
 /// nobody has launched can be claimed; by its owner again, so that a repeated request is harmless.
@@ -34,14 +34,14 @@ pub(crate) fn claim(
     claimant: &AgentId,
     cluster: &str,
     deadline: u64,
-) -> Result<(), Misfit> {
+) -> Result<(), InvalidTransition> {
     if document.status != Status::Created || document.desired.state == DesiredState::Terminated {
-        return Err(Misfit(format!("session is {}", document.status)));
+        return Err(InvalidTransition(format!("session is {}", document.status)));
     }
     if let Some(owner) = &document.owner
         && owner != claimant
     {
-        return Err(Misfit(format!("session is owned by agent {owner}")));
+        return Err(InvalidTransition(format!("session is owned by agent {owner}")));
     }
     document.owner = Some(claimant.clone());
     document.cluster = cluster.to_owned();
@@ -54,20 +54,20 @@ pub(crate) fn claim(
 
 /// Makes `claimant` the owner of the session of an instance that AMS launched, unless an agent has
 /// it already: any of them may answer AMS. Refuses a session that ends, or of another cluster.
-pub(crate) fn receive(
+pub(crate) fn claim_ams_initiated(
     document: &mut SessionDocument,
     claimant: &AgentId,
     cluster: &str,
     deadline: u64,
-) -> Result<(), Misfit> {
+) -> Result<(), InvalidTransition> {
     if document.cluster != cluster {
-        return Err(Misfit(format!("session is of cluster {}", document.cluster)));
+        return Err(InvalidTransition(format!("session is of cluster {}", document.cluster)));
     }
     let lives = matches!(document.status, Status::Created | Status::Active)
         && document.desired.state == DesiredState::Running;
     match document.owner {
         Some(_) if lives => Ok(()),
-        Some(_) => Err(Misfit(format!("session is {}", document.status))),
+        Some(_) => Err(InvalidTransition(format!("session is {}", document.status))),
         None => claim(document, claimant, cluster, deadline),
     }
 }
@@ -86,28 +86,28 @@ pub(crate) fn is_owned_by(document: &SessionDocument, agent: &AgentId) -> bool {
     document.owner.as_ref() == Some(agent)
 }
 
-/// Whether the session is one of `cluster` whose owner is among those that have `left`.
+/// Whether the session is one of `cluster` whose owner is among those that have `departed`.
 pub(crate) fn is_abandoned(
     document: &SessionDocument,
-    left: &BTreeSet<AgentId>,
+    departed: &BTreeSet<AgentId>,
     cluster: &str,
 ) -> bool {
-    let has_left = document.owner.as_ref().is_some_and(|owner| left.contains(owner));
+    let has_left = document.owner.as_ref().is_some_and(|owner| departed.contains(owner));
     has_left && !document.status.is_final() && document.cluster == cluster
 }
 
-/// Makes `heir` the owner of an abandoned session. Refuses when it is none any more.
+/// Makes `new_owner` the owner of an abandoned session. Refuses when it is none any more.
 pub(crate) fn adopt(
     document: &mut SessionDocument,
-    heir: &AgentId,
-    left: &BTreeSet<AgentId>,
+    new_owner: &AgentId,
+    departed: &BTreeSet<AgentId>,
     cluster: &str,
     now: u64,
-) -> Result<(), Misfit> {
-    if !is_abandoned(document, left, cluster) {
-        return Err(Misfit("session has an owner".to_owned()));
+) -> Result<(), InvalidTransition> {
+    if !is_abandoned(document, departed, cluster) {
+        return Err(InvalidTransition("session has an owner".to_owned()));
     }
-    let before = document.owner.replace(heir.clone());
+    let before = document.owner.replace(new_owner.clone());
     if let Some(before) = before {
         document.note(now, format!("taken over from agent {before}"));
     }
@@ -116,16 +116,16 @@ pub(crate) fn adopt(
 
 /// Notes which instance serves the session. Refuses when `agent` has no say in it any more: the
 /// session has ended meanwhile, or is another agent's.
-pub(crate) fn launched(
+pub(crate) fn on_launched(
     document: &mut SessionDocument,
     agent: &AgentId,
     instance: &str,
-) -> Result<(), Misfit> {
+) -> Result<(), InvalidTransition> {
     if document.status.is_final() {
-        return Err(Misfit(format!("session is {}", document.status)));
+        return Err(InvalidTransition(format!("session is {}", document.status)));
     }
     if !is_owned_by(document, agent) {
-        return Err(Misfit("session was taken over by another agent".to_owned()));
+        return Err(InvalidTransition("session was taken over by another agent".to_owned()));
     }
     document.instance_id = Some(instance.to_owned());
     Ok(())
@@ -133,20 +133,20 @@ pub(crate) fn launched(
 
 /// Whether the owner was stopped between its claim and the answer of AMS: the launch is to be made
 /// again, under the same name. Its instance may be there and say that it runs, all the same.
-pub(crate) fn is_half_launched(document: &SessionDocument, agent: &AgentId) -> bool {
+pub(crate) fn needs_relaunch(document: &SessionDocument, agent: &AgentId) -> bool {
     let wanted = document.desired.state == DesiredState::Running;
     let lives = matches!(document.status, Status::Created | Status::Active);
     is_owned_by(document, agent) && lives && wanted && document.instance_id.is_none()
 }
 
 /// Takes what the instance says of itself.
-pub(crate) fn reported(
+pub(crate) fn on_report(
     document: &mut SessionDocument,
     report: &Report,
     now: u64,
-) -> Result<(), Misfit> {
+) -> Result<(), InvalidTransition> {
     if document.status.is_final() {
-        return Err(Misfit(format!("session is {}", document.status)));
+        return Err(InvalidTransition(format!("session is {}", document.status)));
     }
     let said = |what: &str| match report.message.as_str() {
         "" => what.to_owned(),
@@ -157,7 +157,7 @@ pub(crate) fn reported(
         ReportedStatus::Running if document.status == Status::Created => {
             document.status = Status::Active;
             document.deadline = None;
-            idle::begin(document, now);
+            idle::restart(document, now);
             document.note(now, said("the instance is running"));
         }
         ReportedStatus::Running => {}
@@ -186,13 +186,13 @@ pub(crate) fn end(document: &mut SessionDocument, cause: String, failed: bool, n
     document.deadline = Some(now + TERMINATING_S);
     document.note(now, cause);
     if document.origin == Origin::Ams && !wanted {
-        return ended(document);
+        return on_instance_gone(document);
     }
     document.desired.state = DesiredState::Terminated;
 }
 
 /// The instance is gone, or given up.
-pub(crate) fn ended(document: &mut SessionDocument) {
+pub(crate) fn on_instance_gone(document: &mut SessionDocument) {
     if document.status == Status::Terminating {
         document.status = if document.failed { Status::Error } else { Status::Terminated };
         document.deadline = None;
@@ -201,44 +201,45 @@ pub(crate) fn ended(document: &mut SessionDocument) {
 
 /// What the owner, or for an unclaimed session anybody, has to do about it now.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Due {
+pub(crate) enum NextAction {
     /// Begin the end, with this cause.
-    End {
+    BeginEnd {
         cause: String,
         failed: bool,
     },
     /// Somebody has joined: the time without a client begins anew.
-    CountAnew,
+    RestartIdleTimer,
     /// Finish an end that has begun.
     FinishEnd,
     /// Its instance could not be deleted for so long that it is given up.
-    GiveUp,
-    Nothing,
+    Abandon,
+    None,
 }
 
 /// Looks at a document that `agent` may have to act on.
-pub(crate) fn due(document: &SessionDocument, agent: &AgentId, now: u64) -> Due {
+pub(crate) fn next_action(document: &SessionDocument, agent: &AgentId, now: u64) -> NextAction {
     let overdue = document.deadline.is_some_and(|deadline| now >= deadline);
     let mine = document.owner.as_ref().filter(|owner| *owner == agent);
     match (document.status, mine) {
-        (Status::Terminated | Status::Error, _) => Due::Nothing,
-        (_, None) if document.owner.is_some() => Due::Nothing,
+        (Status::Terminated | Status::Error, _) => NextAction::None,
+        (_, None) if document.owner.is_some() => NextAction::None,
         (_, None) if overdue => {
-            Due::End { cause: "no agent took the session".to_owned(), failed: true }
+            NextAction::BeginEnd { cause: "no agent took the session".to_owned(), failed: true }
         }
-        (_, None) => Due::Nothing,
+        (_, None) => NextAction::None,
         // What AMS launched carries no tag of ours: once given up, nothing would find it again.
         (Status::Terminating, Some(_)) if overdue && document.origin == Origin::Client => {
-            Due::GiveUp
+            NextAction::Abandon
         }
-        (Status::Terminating, Some(_)) => Due::FinishEnd,
+        (Status::Terminating, Some(_)) => NextAction::FinishEnd,
         (_, Some(_)) if document.desired.state == DesiredState::Terminated => {
-            Due::End { cause: "ended on request".to_owned(), failed: false }
+            NextAction::BeginEnd { cause: "ended on request".to_owned(), failed: false }
         }
-        (_, Some(_)) if overdue => {
-            Due::End { cause: "the instance did not get ready in time".to_owned(), failed: true }
-        }
-        (_, Some(_)) => idle::due(document, now),
+        (_, Some(_)) if overdue => NextAction::BeginEnd {
+            cause: "the instance did not get ready in time".to_owned(),
+            failed: true,
+        },
+        (_, Some(_)) => idle::next_action(document, now),
     }
 }
 
@@ -290,7 +291,7 @@ mod tests {
     #[test]
     fn what_another_agent_owns_or_what_is_ending_is_not_claimed() {
         let refused = claim(&mut claimed(), &agent("b"), "cluster", 1300);
-        assert_eq!(refused, Err(Misfit("session is owned by agent a".into())));
+        assert_eq!(refused, Err(InvalidTransition("session is owned by agent a".into())));
         let mut unwanted = created();
         unwanted.desired.state = DesiredState::Terminated;
         assert!(claim(&mut unwanted, &agent("a"), "cluster", 1300).is_err());
@@ -303,7 +304,7 @@ mod tests {
         let instance = ("cluster".to_owned(), "i".to_owned());
         let mut document =
             SessionDocument::of_instance(SessionId::random(), instance, request, 1000, 1030);
-        receive(&mut document, &agent("a"), "cluster", 1300).unwrap();
+        claim_ams_initiated(&mut document, &agent("a"), "cluster", 1300).unwrap();
         document
     }
 
@@ -311,21 +312,24 @@ mod tests {
     fn what_ams_launched_is_received_by_one_agent_and_answered_by_all() {
         let mut document = received();
         assert_eq!((document.instance_name.as_ref(), instance(&document)), (None, Some("i")));
-        assert!(!is_half_launched(&document, &agent("a")), "it is not launched by us");
+        assert!(!needs_relaunch(&document, &agent("a")), "it is not launched by us");
         let before = document.clone();
-        receive(&mut document, &agent("b"), "cluster", 1310).unwrap();
+        claim_ams_initiated(&mut document, &agent("b"), "cluster", 1310).unwrap();
         assert_eq!(document, before, "it has its owner");
-        assert!(receive(&mut document, &agent("b"), "elsewhere", 1310).is_err());
+        assert!(claim_ams_initiated(&mut document, &agent("b"), "elsewhere", 1310).is_err());
         end_on_request(&mut document, "asked".into(), 1020);
-        assert!(receive(&mut document, &agent("a"), "cluster", 1310).is_err(), "it ends");
+        assert!(
+            claim_ams_initiated(&mut document, &agent("a"), "cluster", 1310).is_err(),
+            "it ends"
+        );
     }
 
     #[test]
     fn what_ams_launched_goes_only_when_somebody_wants_the_end() {
         let ends: [fn(&mut SessionDocument); 3] = [
             |document| end(document, "overdue".into(), true, 1300),
-            |document| reported(document, &report(ReportedStatus::Error), 1010).unwrap(),
-            |document| reported(document, &report(ReportedStatus::Stopped), 1010).unwrap(),
+            |document| on_report(document, &report(ReportedStatus::Error), 1010).unwrap(),
+            |document| on_report(document, &report(ReportedStatus::Stopped), 1010).unwrap(),
         ];
         for (end, status) in
             ends.into_iter().zip([Status::Error, Status::Error, Status::Terminated])
@@ -339,50 +343,60 @@ mod tests {
         let mut document = received();
         end_on_request(&mut document, "asked".into(), 1010);
         assert_eq!(document.status, Status::Terminating);
-        reported(&mut document, &report(ReportedStatus::Stopped), 1020).unwrap();
+        on_report(&mut document, &report(ReportedStatus::Stopped), 1020).unwrap();
         assert_eq!(document.status, Status::Terminating, "it is still to go");
         let me = agent("a");
-        assert_eq!(due(&document, &me, 1010 + TERMINATING_S), Due::FinishEnd, "never given up");
+        assert_eq!(
+            next_action(&document, &me, 1010 + TERMINATING_S),
+            NextAction::FinishEnd,
+            "never given up"
+        );
     }
 
     #[test]
     fn a_session_is_taken_over_only_from_who_has_left_and_only_in_its_cluster() {
-        let left = BTreeSet::from([agent("a"), agent("z")]);
-        assert!(is_abandoned(&claimed(), &left, "cluster"));
+        let departed = BTreeSet::from([agent("a"), agent("z")]);
+        assert!(is_abandoned(&claimed(), &departed, "cluster"));
         assert!(!is_abandoned(&claimed(), &BTreeSet::from([agent("z")]), "cluster"));
-        assert!(!is_abandoned(&claimed(), &left, "elsewhere"), "its instance is not here");
-        assert!(!is_abandoned(&created(), &left, "cluster"), "nobody had it");
+        assert!(!is_abandoned(&claimed(), &departed, "elsewhere"), "its instance is not here");
+        assert!(!is_abandoned(&created(), &departed, "cluster"), "nobody had it");
         let mut document = claimed();
-        adopt(&mut document, &agent("b"), &left, "cluster", 1066).unwrap();
-        let heir = Some(agent("b"));
-        assert_eq!((document.message(), &document.owner), ("taken over from agent a", &heir));
-        assert!(adopt(&mut document, &agent("c"), &left, "cluster", 1067).is_err(), "one heir");
-        assert!(launched(&mut document, &agent("a"), "i").is_err(), "who comes back is too late");
-        assert!(launched(&mut document, &agent("b"), "i").is_ok());
+        adopt(&mut document, &agent("b"), &departed, "cluster", 1066).unwrap();
+        let new_owner = Some(agent("b"));
+        assert_eq!((document.message(), &document.owner), ("taken over from agent a", &new_owner));
+        assert!(
+            adopt(&mut document, &agent("c"), &departed, "cluster", 1067).is_err(),
+            "one new owner"
+        );
+        assert!(
+            on_launched(&mut document, &agent("a"), "i").is_err(),
+            "who comes back is too late"
+        );
+        assert!(on_launched(&mut document, &agent("b"), "i").is_ok());
     }
 
     #[test]
     fn a_launch_that_was_cut_off_is_made_again_and_no_other() {
         let me = agent("a");
         let mut document = claimed();
-        assert!(is_half_launched(&document, &me));
-        assert!(!is_half_launched(&document, &agent("b")));
-        assert!(!is_half_launched(&created(), &me));
-        launched(&mut document, &me, "i").unwrap();
-        assert!(!is_half_launched(&document, &me));
+        assert!(needs_relaunch(&document, &me));
+        assert!(!needs_relaunch(&document, &agent("b")));
+        assert!(!needs_relaunch(&created(), &me));
+        on_launched(&mut document, &me, "i").unwrap();
+        assert!(!needs_relaunch(&document, &me));
         let mut unwanted = claimed();
         unwanted.desired.state = DesiredState::Terminated;
-        assert!(!is_half_launched(&unwanted, &me));
+        assert!(!needs_relaunch(&unwanted, &me));
         let mut unknown = claimed();
-        reported(&mut unknown, &report(ReportedStatus::Running), 1010).unwrap();
-        assert!(is_half_launched(&unknown, &me), "which instance it is, nobody has noted");
+        on_report(&mut unknown, &report(ReportedStatus::Running), 1010).unwrap();
+        assert!(needs_relaunch(&unknown, &me), "which instance it is, nobody has noted");
     }
 
     #[test]
     fn only_the_instance_itself_makes_a_session_active() {
         let mut document = claimed();
         assert_eq!(document.status, Status::Created);
-        reported(&mut document, &report(ReportedStatus::Running), 1010).unwrap();
+        on_report(&mut document, &report(ReportedStatus::Running), 1010).unwrap();
         assert_eq!((document.status, document.deadline), (Status::Active, None));
     }
 
@@ -392,11 +406,11 @@ mod tests {
             [(ReportedStatus::Stopped, Status::Terminated), (ReportedStatus::Error, Status::Error)]
         {
             let mut document = claimed();
-            reported(&mut document, &report(status), 1010).unwrap();
+            on_report(&mut document, &report(status), 1010).unwrap();
             assert_eq!(document.status, Status::Terminating);
-            ended(&mut document);
+            on_instance_gone(&mut document);
             assert_eq!(document.status, expected);
-            assert!(reported(&mut document, &report(ReportedStatus::Running), 1020).is_err());
+            assert!(on_report(&mut document, &report(ReportedStatus::Running), 1020).is_err());
         }
     }
 
@@ -411,19 +425,28 @@ mod tests {
     #[test]
     fn what_is_due_depends_on_owner_and_time() {
         let me = agent("a");
-        assert_eq!(due(&claimed(), &me, 1001), Due::Nothing);
-        assert_eq!(due(&claimed(), &agent("b"), 9999), Due::Nothing, "not ours");
-        assert!(matches!(due(&claimed(), &me, 1300), Due::End { failed: true, .. }));
-        assert_eq!(due(&created(), &me, 1029), Due::Nothing);
-        assert!(matches!(due(&created(), &me, 1030), Due::End { failed: true, .. }));
+        assert_eq!(next_action(&claimed(), &me, 1001), NextAction::None);
+        assert_eq!(next_action(&claimed(), &agent("b"), 9999), NextAction::None, "not ours");
+        assert!(matches!(
+            next_action(&claimed(), &me, 1300),
+            NextAction::BeginEnd { failed: true, .. }
+        ));
+        assert_eq!(next_action(&created(), &me, 1029), NextAction::None);
+        assert!(matches!(
+            next_action(&created(), &me, 1030),
+            NextAction::BeginEnd { failed: true, .. }
+        ));
         let mut unwanted = claimed();
         unwanted.desired.state = DesiredState::Terminated;
-        assert!(matches!(due(&unwanted, &me, 1001), Due::End { failed: false, .. }));
+        assert!(matches!(
+            next_action(&unwanted, &me, 1001),
+            NextAction::BeginEnd { failed: false, .. }
+        ));
         end(&mut unwanted, "x".into(), false, 1001);
-        assert_eq!(due(&unwanted, &me, 1002), Due::FinishEnd);
-        assert_eq!(due(&unwanted, &me, 1001 + TERMINATING_S), Due::GiveUp);
-        ended(&mut unwanted);
-        assert_eq!(due(&unwanted, &me, 9999), Due::Nothing);
+        assert_eq!(next_action(&unwanted, &me, 1002), NextAction::FinishEnd);
+        assert_eq!(next_action(&unwanted, &me, 1001 + TERMINATING_S), NextAction::Abandon);
+        on_instance_gone(&mut unwanted);
+        assert_eq!(next_action(&unwanted, &me, 9999), NextAction::None);
     }
 
     #[derive(Clone, Debug)]
@@ -458,10 +481,10 @@ mod tests {
                 let (now, before) = (1000 + n as u64, document.status);
                 match event {
                     Event::Claim => drop(claim(&mut document, &agent("a"), "c", now + 300)),
-                    Event::Report(status) => drop(reported(&mut document, &report(status), now)),
+                    Event::Report(status) => drop(on_report(&mut document, &report(status), now)),
                     Event::End(failed) => end(&mut document, "due".into(), failed, now),
                     Event::EndOnRequest => end_on_request(&mut document, "asked".into(), now),
-                    Event::Ended => ended(&mut document),
+                    Event::Ended => on_instance_gone(&mut document),
                 }
                 prop_assert!(!before.is_final() || document.status == before);
                 let may_rest = document.status.is_final() || document.status == Status::Active;

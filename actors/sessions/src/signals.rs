@@ -9,7 +9,7 @@ use stream_supervisor::{Context, Handler, Reply};
 
 use crate::SessionsError;
 use crate::actor::Actor;
-use crate::unit::locked;
+use crate::context::locked;
 
 /// Stores signals of the instance.
 #[derive(Message)]
@@ -27,18 +27,18 @@ impl Handler<Write> for Actor {
     ) -> Reply<Result<Vec<Cursor>, SessionsError>> {
         let Write { id, signals } = write;
         let bytes = signals.iter().map(|posted| posted.signal.as_str().len()).sum();
-        if !locked(&self.unit.writes).admit(id, signals.len(), bytes, Instant::now()) {
+        if !locked(&self.context.writes).try_acquire(id, signals.len(), bytes, Instant::now()) {
             return Err(SessionsError::TooMany).into();
         }
-        let (unit, id, signals) = (Arc::clone(&self.unit), id.clone(), signals.clone());
+        let (context, id, signals) = (Arc::clone(&self.context), id.clone(), signals.clone());
         Reply::later(async move {
-            let document = unit.read(&id).await?.value;
+            let document = context.read(&id).await?.value;
             if document.status.is_final() {
                 return Err(SessionsError::Conflict(format!("session is {}", document.status)));
             }
             let mut cursors = Vec::with_capacity(signals.len());
             for posted in &signals {
-                let written = unit.neighbours.bridge.append(&id, Direction::ToClient, posted);
+                let written = context.dependencies.bridge.append(&id, Direction::ToClient, posted);
                 cursors.push(written.await?);
             }
             Ok(cursors)

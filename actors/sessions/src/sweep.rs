@@ -12,38 +12,38 @@ use stream_protocol::{SessionDocument, SessionId};
 use stream_supervisor::Recipient;
 
 use crate::SessionsError;
+use crate::context::{AgentContext, locked, now};
 use crate::idle;
-use crate::reconcile::{self, Look, Loss, Rules, Stray};
-use crate::session::{self, Due};
-use crate::unit::{Unit, locked, now};
+use crate::reconcile::{self, LostInstance, OrphanInstance, Scope, Snapshot};
+use crate::session::{self, NextAction};
 
 /// The pause while the store is not reached yet, and from one sweep to the next at least: a unit that
 /// is rebuilt again and again does not read the whole store each time.
-pub(crate) const AWAY: Duration = Duration::from_millis(500);
+pub(crate) const SWEEP_RETRY: Duration = Duration::from_millis(500);
 
 /// How many sessions are attended to at the same time, so that a slow AMS holds up few.
-const AT_ONCE: usize = 32;
+const MAX_CONCURRENT: usize = 32;
 
 /// How long AMS may take to tell what it runs.
-const AMS_PATIENCE: Duration = Duration::from_secs(15);
+const AMS_TIMEOUT: Duration = Duration::from_secs(15);
 
-impl Unit {
+impl AgentContext {
     /// Sweeps, unless that is being done or was just done, and returns how long to wait until the
     /// next time.
-    pub(crate) async fn sweep_in_turn(&self, requests: &Recipient<IncomingRequest>) -> Duration {
+    pub(crate) async fn try_sweep(&self, requests: &Recipient<IncomingRequest>) -> Duration {
         // Of a state that failed meanwhile: it finishes what it has begun.
-        let Ok(_turn) = self.sweeping.try_lock() else { return AWAY };
-        let began = locked(&self.swept).replace(Instant::now());
-        if began.is_some_and(|began| began.elapsed() < AWAY) {
-            *locked(&self.swept) = began;
-            return AWAY;
+        let Ok(_turn) = self.sweep_lock.try_lock() else { return SWEEP_RETRY };
+        let began = locked(&self.last_sweep).replace(Instant::now());
+        if began.is_some_and(|began| began.elapsed() < SWEEP_RETRY) {
+            *locked(&self.last_sweep) = began;
+            return SWEEP_RETRY;
         }
         match self.sweep(requests).await {
             Ok(()) => Duration::from_secs(self.config.sweep_s.clamp(1, 3600)),
             Err(error) => {
                 log::debug!("no sweep: {error}");
-                locked(&self.sightings).clear();
-                AWAY
+                locked(&self.sighting_history).clear();
+                SWEEP_RETRY
             }
         }
     }
@@ -51,12 +51,12 @@ impl Unit {
     async fn sweep(&self, requests: &Recipient<IncomingRequest>) -> Result<(), SessionsError> {
         let live = self.live().await?;
         let owners = live.iter().filter_map(|document| document.owner.as_ref());
-        owners.for_each(|owner| locked(&self.peers).know(owner));
+        owners.for_each(|owner| locked(&self.failure_detector).add_owner(owner));
         locked(&self.alerts).next_round();
-        self.let_go(&live).await?;
-        each(&live, |document| self.attend(document, requests)).await;
-        match tokio::time::timeout(AMS_PATIENCE, self.instances(&live)).await {
-            Ok(Ok((rules, instances))) => self.reconcile(&rules, &instances).await,
+        self.release_lost_sessions(&live).await?;
+        for_each_concurrent(&live, |document| self.process_session(document, requests)).await;
+        match tokio::time::timeout(AMS_TIMEOUT, self.instances(&live)).await {
+            Ok(Ok((scope, instances))) => self.reconcile(&scope, &instances).await,
             Ok(Err(error)) => {
                 log::debug!("no reconciliation: {}", error.sentence());
                 Ok(())
@@ -73,22 +73,22 @@ impl Unit {
     async fn instances(
         &self,
         live: &[Arc<SessionDocument>],
-    ) -> Result<(Rules, Vec<Instance>), SessionsError> {
-        let ams = &self.neighbours.ams;
-        let rules = self.rules(&ams.cluster().await?.id);
-        let mut instances = ams.instances(&rules.deployment_tag()).await?;
-        let amss = live.iter().filter(|document| reconcile::is_amss(document));
-        let served = amss.filter(|document| reconcile::is_served(document, &rules));
+    ) -> Result<(Scope, Vec<Instance>), SessionsError> {
+        let ams = &self.dependencies.ams;
+        let scope = self.scope(&ams.cluster().await?.id);
+        let mut instances = ams.instances(&scope.deployment_tag()).await?;
+        let amss = live.iter().filter(|document| reconcile::is_ams_initiated(document));
+        let served = amss.filter(|document| reconcile::is_served(document, &scope));
         let found: Vec<_> = stream::iter(served.filter_map(|document| session::instance(document)))
             .map(|id| ams.instance(id))
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(MAX_CONCURRENT)
             .try_collect()
             .await?;
         instances.extend(found.into_iter().flatten());
-        Ok((rules, instances))
+        Ok((scope, instances))
     }
 
-    pub(crate) async fn attend(
+    pub(crate) async fn process_session(
         &self,
         document: &SessionDocument,
         requests: &Recipient<IncomingRequest>,
@@ -97,28 +97,28 @@ impl Unit {
         if self.answers_for(document) {
             self.serve(id, requests.clone()).await?;
         }
-        match session::due(document, self.agent(), now()) {
-            Due::End { cause, failed } => {
-                self.begin_end(id, &cause, failed).await?;
+        match session::next_action(document, self.agent(), now()) {
+            NextAction::BeginEnd { cause, failed } => {
+                self.begin_termination(id, &cause, failed).await?;
                 self.finish_end(id).await;
             }
-            Due::CountAnew => {
-                let counted = self.neighbours.bridge.change_session(id, |document| {
-                    idle::begin(document, now());
+            NextAction::RestartIdleTimer => {
+                let counted = self.dependencies.bridge.change_session(id, |document| {
+                    idle::restart(document, now());
                     Ok::<_, SessionsError>(())
                 });
                 counted.await?;
             }
-            Due::FinishEnd => self.finish_end(id).await,
-            Due::GiveUp => {
+            NextAction::FinishEnd => self.finish_end(id).await,
+            NextAction::Abandon => {
                 // From here on its instance is a stray, and deleted as often as it is seen.
                 log::error!("the instance of session {id} could not be deleted in time");
                 self.close(document).await?;
             }
-            Due::Nothing if session::is_half_launched(document, self.agent()) => {
+            NextAction::None if session::needs_relaunch(document, self.agent()) => {
                 self.resume_launch(document, requests.clone()).await?;
             }
-            Due::Nothing => {}
+            NextAction::None => {}
         }
         Ok(())
     }
@@ -134,11 +134,14 @@ impl Unit {
     }
 
     /// Takes no more requests for sessions that are another unit's by now, or gone.
-    pub(crate) async fn let_go(&self, live: &[Arc<SessionDocument>]) -> Result<(), SessionsError> {
+    pub(crate) async fn release_lost_sessions(
+        &self,
+        live: &[Arc<SessionDocument>],
+    ) -> Result<(), SessionsError> {
         let mine = live.iter().filter(|document| self.answers_for(document));
         let mine: BTreeSet<&SessionId> = mine.map(|document| &document.id).collect();
         self.remember_instances(live);
-        let lost: Vec<_> = self.open().iter().filter(|id| !mine.contains(id)).cloned().collect();
+        let lost: Vec<_> = self.serving().iter().filter(|id| !mine.contains(id)).cloned().collect();
         for id in lost {
             // A session claimed since the documents were read is not in the list yet.
             let document = match self.read(&id).await {
@@ -153,31 +156,34 @@ impl Unit {
         Ok(())
     }
 
-    async fn reconcile(&self, rules: &Rules, instances: &[Instance]) -> Result<(), SessionsError> {
+    async fn reconcile(&self, scope: &Scope, instances: &[Instance]) -> Result<(), SessionsError> {
         // Known after the instances: what is launched meanwhile is not listed, and what is listed is
         // written down.
         let plan = {
-            let sessions = &*self.known().await?;
+            let sessions = &*self.refreshed_cache().await?;
             let (store_born, now, at) = (sessions.store_born(), now(), Instant::now());
-            let look = Look { instances, sessions, store_born, now, at };
-            locked(&self.sightings).take(&look, rules)
+            let snapshot = Snapshot { instances, sessions, store_born, now, at };
+            locked(&self.sighting_history).observe(&snapshot, scope)
         };
         if let Some(alert) = &plan.alert {
             log::error!("reconciliation needs an operator: {alert}");
         }
-        locked(&self.alerts).doubt(plan.alert.clone());
-        each(&plan.delete, |stray| self.remove(stray)).await;
-        each(&plan.end, |loss| self.end_lost(loss)).await;
+        locked(&self.alerts).set_unknown_instances(plan.alert.clone());
+        for_each_concurrent(&plan.delete, |stray| self.remove(stray)).await;
+        for_each_concurrent(&plan.end, |loss| self.end_lost(loss)).await;
         Ok(())
     }
 
-    async fn remove(&self, Stray { id, name, why }: &Stray) -> Result<(), SessionsError> {
+    async fn remove(
+        &self,
+        OrphanInstance { id, name, why }: &OrphanInstance,
+    ) -> Result<(), SessionsError> {
         self.delete(id).await?;
         log::warn!("instance {id} ({name}) is deleted: {why}");
         Ok(())
     }
 
-    async fn end_lost(&self, loss: &Loss) -> Result<(), SessionsError> {
+    async fn end_lost(&self, loss: &LostInstance) -> Result<(), SessionsError> {
         match self.loss_of(&loss.session).await? {
             Some(loss) => self.end_for(&loss).await,
             None => {
@@ -188,28 +194,28 @@ impl Unit {
         }
     }
 
-    async fn end_for(&self, loss: &Loss) -> Result<(), SessionsError> {
-        let Loss { session: id, cause, failed } = loss;
-        self.begin_end(id, cause, *failed).await?;
+    async fn end_for(&self, loss: &LostInstance) -> Result<(), SessionsError> {
+        let LostInstance { session: id, cause, failed } = loss;
+        self.begin_termination(id, cause, *failed).await?;
         self.finish_end(id).await;
         Ok(())
     }
 
     /// Asks for one instance alone: a list may lack what has lost its tags.
-    async fn loss_of(&self, id: &SessionId) -> Result<Option<Loss>, SessionsError> {
+    async fn loss_of(&self, id: &SessionId) -> Result<Option<LostInstance>, SessionsError> {
         let document = self.read(id).await?.value;
-        let cluster = self.neighbours.ams.cluster().await?.id;
+        let cluster = self.dependencies.ams.cluster().await?.id;
         let Some(instance) = session::instance(&document) else { return Ok(None) };
-        if !reconcile::is_served(&document, &self.rules(&cluster)) {
+        if !reconcile::is_served(&document, &self.scope(&cluster)) {
             return Ok(None);
         }
-        let found = self.neighbours.ams.instance(instance).await?;
-        Ok(reconcile::loss(&document, found.as_ref()))
+        let found = self.dependencies.ams.instance(instance).await?;
+        Ok(reconcile::lost_instance(&document, found.as_ref()))
     }
 
     /// Acts on what AMS tells of our instances by itself. What it does not tell, the sweep finds.
     pub(crate) async fn follow_instances(&self) {
-        let mut changes = self.neighbours.ams.changes();
+        let mut changes = self.dependencies.ams.changes();
         while let Some(Change { instance, action }) = changes.next().await {
             if !matches!(action, Action::Failed | Action::Removed | Action::Stopped) {
                 continue;
@@ -231,13 +237,15 @@ impl Unit {
 
 /// Does `work` on each of `items`, several at a time. One that cannot be helped now is left to the
 /// next sweep and does not keep the others waiting.
-pub(crate) async fn each<'a, T: 'a + Named, F>(items: &'a [T], work: impl Fn(&'a T) -> F)
-where
+pub(crate) async fn for_each_concurrent<'a, T: 'a + Named, F>(
+    items: &'a [T],
+    work: impl Fn(&'a T) -> F,
+) where
     F: Future<Output = Result<(), SessionsError>>,
 {
     let work = &work;
     stream::iter(items)
-        .for_each_concurrent(AT_ONCE, |item| async move {
+        .for_each_concurrent(MAX_CONCURRENT, |item| async move {
             if let Err(error) = work(item).await {
                 log::warn!("{} is left to the next sweep: {}", item.what(), error.sentence());
             }
@@ -262,13 +270,13 @@ impl Named for SessionId {
     }
 }
 
-impl Named for Loss {
+impl Named for LostInstance {
     fn what(&self) -> String {
         self.session.what()
     }
 }
 
-impl Named for Stray {
+impl Named for OrphanInstance {
     fn what(&self) -> String {
         format!("instance {} ({})", self.id, self.name)
     }

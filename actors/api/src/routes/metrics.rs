@@ -23,7 +23,8 @@ pub(super) async fn scrape(
     page.actors(&state.supervisor.status());
     page.requests(&state.requests);
     let sessions = &state.sessions;
-    let found = async { tokio::join!(dependencies(&state), sessions.open(), sessions.alerts()) };
+    let found =
+        async { tokio::join!(dependencies(&state), sessions.served_count(), sessions.alerts()) };
     if let Ok((dependencies, open, alerts)) = tokio::time::timeout(PROBE_TIMEOUT, found).await {
         let up = |(name, state): (&str, Result<_, _>)| (name.to_owned(), u64::from(state.is_ok()));
         let (help, dependencies) = ("Whether it is there", dependencies.into_iter().map(up));

@@ -75,7 +75,7 @@ async fn serve_signals(
     let id = &signal_relay.session;
     log::info!("signaling socket opened by the instance of session {id}");
     let only = signal_relay.own_generation_only.then_some(signal_relay.generation);
-    let admits = |bytes| state.sessions.admits(id, bytes);
+    let admits = |bytes| state.sessions.try_acquire_signal(id, bytes);
     let end = tokio::select! {
         biased;
         end = state.stopped() => end,

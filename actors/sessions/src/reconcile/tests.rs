@@ -9,8 +9,8 @@ const BORN: u64 = 1_000;
 /// An instance of a store that has been there for long.
 const CREATED: u64 = 5_000;
 
-fn rules() -> Rules {
-    Rules {
+fn scope() -> Scope {
+    Scope {
         agent: "a".parse().unwrap(),
         deployment: "blue".to_owned(),
         cluster: "c1".to_owned(),
@@ -24,7 +24,7 @@ fn instance(session: &SessionId) -> Instance {
         name: InstanceName::of(session, 1).to_string(),
         status: InstanceStatus::Running,
         message: String::new(),
-        tags: rules().tags(session),
+        tags: scope().tags(session),
         created_at: CREATED,
     }
 }
@@ -43,8 +43,8 @@ fn document(session: &SessionId, status: Status) -> SessionDocument {
     };
     SessionDocument {
         status,
-        owner: Some(rules().agent),
-        cluster: rules().cluster,
+        owner: Some(scope().agent),
+        cluster: scope().cluster,
         instance_name: Some(InstanceName::of(session, 1)),
         instance_id: Some(format!("i-{session}")),
         ..SessionDocument::new(session.clone(), request, CREATED, CREATED)
@@ -53,7 +53,7 @@ fn document(session: &SessionId, status: Status) -> SessionDocument {
 
 /// Looks at the same again and again; a look every 30 s.
 struct Watch {
-    sightings: Sightings,
+    sightings: SightingHistory,
     at: Instant,
     now: u64,
     store_born: u64,
@@ -61,15 +61,15 @@ struct Watch {
 
 impl Watch {
     fn new() -> Self {
-        let (sightings, at) = (Sightings::default(), Instant::now());
+        let (sightings, at) = (SightingHistory::default(), Instant::now());
         Self { sightings, at, now: CREATED + 600, store_born: BORN }
     }
 
     fn look(&mut self, instances: &[Instance], documents: &[SessionDocument]) -> Plan {
         let (store_born, now, at) = (self.store_born, self.now, self.at);
         let sessions = &documents.iter().cloned().collect();
-        let look = Look { instances, sessions, store_born, now, at };
-        let plan = self.sightings.take(&look, &rules());
+        let snapshot = Snapshot { instances, sessions, store_born, now, at };
+        let plan = self.sightings.observe(&snapshot, &scope());
         self.at += Duration::from_secs(30);
         self.now += 30;
         plan
@@ -164,7 +164,9 @@ fn what_ams_launched_is_known_by_its_id_and_ends_its_session_when_it_is_gone() {
     named_alike.id = "another".to_owned();
     let plan = Watch::new().settle(&[named_alike], std::slice::from_ref(&document));
     assert!(plan.delete.is_empty(), "{plan:?}");
-    let [Loss { cause, failed: false, .. }] = plan.end.as_slice() else { panic!("{plan:?}") };
+    let [LostInstance { cause, failed: false, .. }] = plan.end.as_slice() else {
+        panic!("{plan:?}")
+    };
     assert_eq!(cause, "the instance was deleted");
 
     let mut stopped = instance(&session);
@@ -289,7 +291,7 @@ fn of_twins_the_one_that_the_session_does_not_name_goes() {
 fn a_session_whose_instance_is_gone_ends_after_two_sightings() {
     let session = SessionId::random();
     let plan = Watch::new().settle(&[], &[document(&session, Status::Active)]);
-    let [Loss { session: ended, cause, failed: true }] = plan.end.as_slice() else {
+    let [LostInstance { session: ended, cause, failed: true }] = plan.end.as_slice() else {
         panic!("{plan:?}")
     };
     assert_eq!((ended, cause.as_str()), (&session, "the instance has disappeared"));

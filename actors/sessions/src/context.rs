@@ -10,19 +10,19 @@ use stream_protocol::{AgentId, SessionId};
 use tokio::sync::Notify;
 
 use crate::alerts::Alerts;
-use crate::known::Known;
-use crate::limit::Writes;
-use crate::peers::Peers;
-use crate::reconcile::{Rules, Sightings};
-use crate::{Config, Neighbours};
+use crate::failure_detector::FailureDetector;
+use crate::reconcile::{Scope, SightingHistory};
+use crate::session_cache::SessionCache;
+use crate::write_limit::WriteLimiter;
+use crate::{Config, Dependencies};
 
 /// Presence is kept no longer, whatever is configured.
 const MAX_LEASE_S: u64 = 60;
 
-pub(crate) struct Unit {
+pub(crate) struct AgentContext {
     pub(crate) config: Config,
     pub(crate) served: ServerIdentity,
-    pub(crate) neighbours: Neighbours,
+    pub(crate) dependencies: Dependencies,
     /// The sessions whose requests this unit serves; found again by the sweep after a restart.
     open: Mutex<BTreeSet<SessionId>>,
     /// The sessions whose launch is under way here.
@@ -30,47 +30,47 @@ pub(crate) struct Unit {
     /// The sessions of our instances, by the ids of the instances.
     pub(crate) instances: Mutex<HashMap<String, SessionId>>,
     /// What each session wrote lately.
-    pub(crate) writes: Arc<Mutex<Writes>>,
+    pub(crate) writes: Arc<Mutex<WriteLimiter>>,
     /// What the store holds of sessions, as far as it was read.
-    pub(crate) known: tokio::sync::Mutex<Known>,
+    pub(crate) session_cache: tokio::sync::Mutex<SessionCache>,
     /// What reconciliation has seen so far.
-    pub(crate) sightings: Mutex<Sightings>,
+    pub(crate) sighting_history: Mutex<SightingHistory>,
     /// What only an operator can settle.
     pub(crate) alerts: Mutex<Alerts>,
     /// Held by a sweep.
-    pub(crate) sweeping: tokio::sync::Mutex<()>,
+    pub(crate) sweep_lock: tokio::sync::Mutex<()>,
     /// When the last one began.
-    pub(crate) swept: Mutex<Option<Instant>>,
+    pub(crate) last_sweep: Mutex<Option<Instant>>,
     /// The other agents, as far as they were seen.
-    pub(crate) peers: Mutex<Peers>,
+    pub(crate) failure_detector: Mutex<FailureDetector>,
     /// Told when this unit gave no sign of life for so long that others may have taken over.
-    pub(crate) lapsed: Notify,
+    pub(crate) lease_expired: Notify,
     /// Whether this unit is to leave all it has to others.
     pub(crate) drain: Drain,
 }
 
-impl Unit {
+impl AgentContext {
     pub(crate) fn new(
         config: Config,
         served: ServerIdentity,
-        neighbours: Neighbours,
+        dependencies: Dependencies,
         drain: Drain,
     ) -> Self {
         Self {
             config,
             served,
-            neighbours,
+            dependencies,
             open: Mutex::default(),
             launching: Mutex::default(),
             instances: Mutex::default(),
             writes: Arc::default(),
-            known: tokio::sync::Mutex::default(),
-            sightings: Mutex::default(),
+            session_cache: tokio::sync::Mutex::default(),
+            sighting_history: Mutex::default(),
             alerts: Mutex::default(),
-            sweeping: tokio::sync::Mutex::default(),
-            swept: Mutex::default(),
-            peers: Mutex::default(),
-            lapsed: Notify::new(),
+            sweep_lock: tokio::sync::Mutex::default(),
+            last_sweep: Mutex::default(),
+            failure_detector: Mutex::default(),
+            lease_expired: Notify::new(),
             drain,
         }
     }
@@ -79,7 +79,7 @@ impl Unit {
         &self.config.name
     }
 
-    pub(crate) fn open(&self) -> MutexGuard<'_, BTreeSet<SessionId>> {
+    pub(crate) fn serving(&self) -> MutexGuard<'_, BTreeSet<SessionId>> {
         locked(&self.open)
     }
 
@@ -94,8 +94,8 @@ impl Unit {
     }
 
     /// Whose instances are ours in `cluster`.
-    pub(crate) fn rules(&self, cluster: &str) -> Rules {
-        Rules {
+    pub(crate) fn scope(&self, cluster: &str) -> Scope {
+        Scope {
             agent: self.agent().clone(),
             deployment: self.config.deployment.clone(),
             cluster: cluster.to_owned(),
@@ -104,27 +104,27 @@ impl Unit {
     }
 
     /// Marks the launch of a session as under way, until the mark is dropped; `None` when one is.
-    pub(crate) fn begin_launch(&self, id: &SessionId) -> Option<Launching<'_>> {
+    pub(crate) fn begin_launch(&self, id: &SessionId) -> Option<LaunchGuard<'_>> {
         let new = locked(&self.launching).insert(id.clone());
-        new.then(|| Launching { unit: self, id: id.clone() })
+        new.then(|| LaunchGuard { context: self, id: id.clone() })
     }
 
     /// How many more sessions this unit takes.
-    pub(crate) fn free(&self) -> u32 {
-        let open = u32::try_from(self.open().len()).unwrap_or(u32::MAX);
+    pub(crate) fn free_capacity(&self) -> u32 {
+        let open = u32::try_from(self.serving().len()).unwrap_or(u32::MAX);
         self.config.capacity.saturating_sub(open)
     }
 }
 
 /// A launch that is under way.
-pub(crate) struct Launching<'a> {
-    unit: &'a Unit,
+pub(crate) struct LaunchGuard<'a> {
+    context: &'a AgentContext,
     id: SessionId,
 }
 
-impl Drop for Launching<'_> {
+impl Drop for LaunchGuard<'_> {
     fn drop(&mut self) {
-        locked(&self.unit.launching).remove(&self.id);
+        locked(&self.context.launching).remove(&self.id);
     }
 }
 

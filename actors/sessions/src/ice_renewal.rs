@@ -7,19 +7,19 @@ use stream_protocol::{AgentId, DesiredState, IceServer, SessionDocument, Session
 use stream_turn::Peer;
 
 use crate::SessionsError;
-use crate::unit::{Unit, now};
+use crate::context::{AgentContext, now};
 
 /// How often the life of a credential is looked at.
-const LOOKS: u32 = 60;
+const CHECKS_PER_LIFETIME: u32 = 60;
 
 /// The bounds of the pause between two looks.
-const SHORTEST: Duration = Duration::from_millis(250);
-const LONGEST: Duration = Duration::from_secs(30);
+const MIN_CHECK_PAUSE: Duration = Duration::from_millis(250);
+const MAX_CHECK_PAUSE: Duration = Duration::from_secs(30);
 
 /// A renewal that is asked for so soon after the last one is still under way, seconds.
-const UNDER_WAY_S: u64 = 2;
+const DEBOUNCE_S: u64 = 2;
 
-impl Unit {
+impl AgentContext {
     /// Mints ICE servers for one side of a session that has not ended.
     pub(crate) async fn ice(
         &self,
@@ -30,13 +30,13 @@ impl Unit {
             return Err(SessionsError::Conflict(format!("session is {}", document.status)));
         }
         let region = region(document, &self.config.region);
-        Ok(self.neighbours.turn.issue(&document.id, peer, region).await?)
+        Ok(self.dependencies.turn.issue(&document.id, peer, region).await?)
     }
 
     /// Renews what is due, for ever. Without relays nothing ever is.
-    pub(crate) async fn renew_for_ever(&self) {
-        let Some(lifetime) = self.neighbours.turn.lifetime() else { return };
-        let pause = (lifetime / LOOKS).clamp(SHORTEST, LONGEST);
+    pub(crate) async fn run_renewal(&self) {
+        let Some(lifetime) = self.dependencies.turn.lifetime() else { return };
+        let pause = (lifetime / CHECKS_PER_LIFETIME).clamp(MIN_CHECK_PAUSE, MAX_CHECK_PAUSE);
         loop {
             tokio::time::sleep(pause).await;
             if let Err(error) = self.renew_due(lifetime.as_secs()).await {
@@ -46,7 +46,7 @@ impl Unit {
     }
 
     async fn renew_due(&self, lifetime_s: u64) -> Result<(), SessionsError> {
-        let bridge = &self.neighbours.bridge;
+        let bridge = &self.dependencies.bridge;
         for document in self.live().await? {
             if !is_due(&document, self.agent(), lifetime_s, now()) {
                 continue;
@@ -69,12 +69,12 @@ impl Unit {
 
     /// Renews at once, for an instance that hears nothing of its client any more.
     pub(crate) async fn renew_now(&self, id: &SessionId) -> Result<(), SessionsError> {
-        let renewed = self.neighbours.bridge.change_session(id, |document| {
+        let renewed = self.dependencies.bridge.change_session(id, |document| {
             if document.status.is_final() {
                 let why = format!("session is {}", document.status);
                 return Err(SessionsError::Conflict(why));
             }
-            if now() >= document.ice_renewed_at + UNDER_WAY_S {
+            if now() >= document.ice_renewed_at + DEBOUNCE_S {
                 renew(document, now());
             }
             Ok(())

@@ -8,16 +8,16 @@ use stream_protocol::{AgentId, Presence};
 
 /// What was seen of the other agents.
 #[derive(Default)]
-pub(crate) struct Peers {
+pub(crate) struct FailureDetector {
     /// Who may own sessions.
     known: BTreeSet<AgentId>,
     /// Since when each of those is missed that did not show at the last look.
     missed: BTreeMap<AgentId, Instant>,
 }
 
-impl Peers {
+impl FailureDetector {
     /// Takes note of somebody who owns sessions.
-    pub(crate) fn know(&mut self, owner: &AgentId) {
+    pub(crate) fn add_owner(&mut self, owner: &AgentId) {
         if !self.known.contains(owner) {
             self.known.insert(owner.clone());
         }
@@ -26,7 +26,7 @@ impl Peers {
     /// Takes a look at who is `present`, and returns who has left. To be missed at one look means
     /// little: the store may have come back empty, and everybody is about to announce themselves.
     /// So whoever drains has left at once, and who is missed has after a `gap`.
-    pub(crate) fn look(
+    pub(crate) fn observe(
         &mut self,
         present: &[Presence],
         now: Instant,
@@ -45,7 +45,7 @@ impl Peers {
     }
 
     /// Nothing could be seen for a while: who is missed is missed from the next look on.
-    pub(crate) fn blink(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.missed.clear();
     }
 
@@ -88,43 +88,56 @@ mod tests {
 
     #[test]
     fn who_does_not_show_for_a_while_has_left() {
-        let (mut peers, start) = (Peers::default(), Instant::now());
-        peers.know(&agent("c"));
-        assert!(peers.look(&present(&["a", "b"]), start, GAP).is_empty());
-        assert!(peers.look(&present(&["a"]), start + GAP / 2, GAP).is_empty());
-        assert_eq!(names(peers.look(&present(&["a"]), start + GAP, GAP)), ["c"]);
-        assert_eq!(names(peers.look(&present(&["a"]), start + GAP * 2, GAP)), ["b", "c"]);
-        assert_eq!(names(peers.look(&present(&["a", "b"]), start + GAP * 3, GAP)), ["c"]);
-        assert_eq!(names(peers.look(&present(&["a"]), start + GAP * 4, GAP)), ["c"], "b was back");
+        let (mut failure_detector, start) = (FailureDetector::default(), Instant::now());
+        failure_detector.add_owner(&agent("c"));
+        assert!(failure_detector.observe(&present(&["a", "b"]), start, GAP).is_empty());
+        assert!(failure_detector.observe(&present(&["a"]), start + GAP / 2, GAP).is_empty());
+        assert_eq!(names(failure_detector.observe(&present(&["a"]), start + GAP, GAP)), ["c"]);
+        assert_eq!(
+            names(failure_detector.observe(&present(&["a"]), start + GAP * 2, GAP)),
+            ["b", "c"]
+        );
+        assert_eq!(
+            names(failure_detector.observe(&present(&["a", "b"]), start + GAP * 3, GAP)),
+            ["c"]
+        );
+        assert_eq!(
+            names(failure_detector.observe(&present(&["a"]), start + GAP * 4, GAP)),
+            ["c"],
+            "b was back"
+        );
     }
 
     #[test]
     fn after_a_time_without_sight_everybody_gets_the_whole_gap() {
-        let (mut peers, start) = (Peers::default(), Instant::now());
-        assert!(peers.look(&present(&["a"]), start, GAP).is_empty());
-        assert!(peers.look(&[], start + GAP, GAP).is_empty(), "the store came back empty");
-        peers.blink();
-        assert!(peers.look(&[], start + GAP * 3, GAP).is_empty());
-        assert!(peers.look(&present(&["a"]), start + GAP * 9 / 2, GAP).is_empty());
+        let (mut failure_detector, start) = (FailureDetector::default(), Instant::now());
+        assert!(failure_detector.observe(&present(&["a"]), start, GAP).is_empty());
+        assert!(
+            failure_detector.observe(&[], start + GAP, GAP).is_empty(),
+            "the store came back empty"
+        );
+        failure_detector.reset();
+        assert!(failure_detector.observe(&[], start + GAP * 3, GAP).is_empty());
+        assert!(failure_detector.observe(&present(&["a"]), start + GAP * 9 / 2, GAP).is_empty());
     }
 
     #[test]
     fn who_drains_has_left_at_once_until_it_thinks_better_of_it() {
-        let (mut peers, now) = (Peers::default(), Instant::now());
+        let (mut failure_detector, now) = (FailureDetector::default(), Instant::now());
         let mut all = present(&["a", "b"]);
         all[1].draining = true;
-        assert_eq!(names(peers.look(&all, now, GAP)), ["b"]);
+        assert_eq!(names(failure_detector.observe(&all, now, GAP)), ["b"]);
         all[1].draining = false;
-        assert!(peers.look(&all, now, GAP).is_empty());
+        assert!(failure_detector.observe(&all, now, GAP).is_empty());
     }
 
     #[test]
     fn who_left_nothing_behind_is_forgotten() {
-        let (mut peers, now) = (Peers::default(), Instant::now());
-        peers.know(&agent("a"));
-        peers.know(&agent("b"));
-        let left = peers.look(&[], now, Duration::ZERO);
-        peers.forget(&left, &BTreeSet::from([agent("b")]));
-        assert_eq!(names(peers.look(&[], now, Duration::ZERO)), ["b"]);
+        let (mut failure_detector, now) = (FailureDetector::default(), Instant::now());
+        failure_detector.add_owner(&agent("a"));
+        failure_detector.add_owner(&agent("b"));
+        let left = failure_detector.observe(&[], now, Duration::ZERO);
+        failure_detector.forget(&left, &BTreeSet::from([agent("b")]));
+        assert_eq!(names(failure_detector.observe(&[], now, Duration::ZERO)), ["b"]);
     }
 }

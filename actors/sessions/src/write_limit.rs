@@ -7,14 +7,14 @@ use stream_protocol::{Allowance, SessionId};
 
 /// What each session may still write within its present minute.
 #[derive(Default)]
-pub(crate) struct Writes {
+pub(crate) struct WriteLimiter {
     windows: HashMap<SessionId, Allowance>,
     cleaned: Option<Instant>,
 }
 
-impl Writes {
+impl WriteLimiter {
     /// Counts a write and returns whether the session may make it. A refused write is not counted.
-    pub(crate) fn admit(
+    pub(crate) fn try_acquire(
         &mut self,
         session: &SessionId,
         signals: usize,
@@ -48,21 +48,25 @@ mod tests {
 
     #[test]
     fn a_session_is_limited_by_count_and_by_bytes_and_admitted_again_later() {
-        let (mut writes, session, now) = (Writes::default(), SessionId::random(), Instant::now());
-        assert!(writes.admit(&session, SIGNALS, 0, now));
-        assert!(!writes.admit(&session, 1, 0, now));
-        assert!(writes.admit(&SessionId::random(), 1, BYTES, now), "another one is not affected");
-        assert!(writes.admit(&session, 1, BYTES, now + WINDOW));
-        assert!(!writes.admit(&session, 1, 1, now + WINDOW));
+        let (mut writes, session, now) =
+            (WriteLimiter::default(), SessionId::random(), Instant::now());
+        assert!(writes.try_acquire(&session, SIGNALS, 0, now));
+        assert!(!writes.try_acquire(&session, 1, 0, now));
+        assert!(
+            writes.try_acquire(&SessionId::random(), 1, BYTES, now),
+            "another one is not affected"
+        );
+        assert!(writes.try_acquire(&session, 1, BYTES, now + WINDOW));
+        assert!(!writes.try_acquire(&session, 1, 1, now + WINDOW));
     }
 
     #[test]
     fn quiet_sessions_are_forgotten() {
-        let (mut writes, now) = (Writes::default(), Instant::now());
+        let (mut writes, now) = (WriteLimiter::default(), Instant::now());
         for _ in 0..100 {
-            assert!(writes.admit(&SessionId::random(), 1, 1, now));
+            assert!(writes.try_acquire(&SessionId::random(), 1, 1, now));
         }
-        assert!(writes.admit(&SessionId::random(), 1, 1, now + WINDOW));
+        assert!(writes.try_acquire(&SessionId::random(), 1, 1, now + WINDOW));
         assert_eq!(writes.windows.len(), 1);
     }
 }

@@ -7,21 +7,21 @@ use stream_ams::AmsError;
 use stream_protocol::{SessionDocument, SessionId, Status};
 
 use crate::SessionsError;
+use crate::context::{AgentContext, locked, now};
 use crate::session;
-use crate::unit::{Unit, locked, now};
 
 /// How long one try to delete an instance may take; the sweep tries again.
-const DELETION: Duration = Duration::from_secs(15);
+const DELETION_TIMEOUT: Duration = Duration::from_secs(15);
 
-impl Unit {
+impl AgentContext {
     /// Writes down that the session ends, because somebody wants it. From then on the end is
     /// certain, whoever dies.
-    pub(crate) async fn begin_end_on_request(
+    pub(crate) async fn request_termination(
         &self,
         id: &SessionId,
         cause: &str,
     ) -> Result<(), SessionsError> {
-        let begun = self.neighbours.bridge.change_session::<SessionsError>(id, |document| {
+        let begun = self.dependencies.bridge.change_session::<SessionsError>(id, |document| {
             session::end_on_request(document, cause.to_owned(), now());
             Ok(())
         });
@@ -29,13 +29,13 @@ impl Unit {
     }
 
     /// The same for what nobody wanted.
-    pub(crate) async fn begin_end(
+    pub(crate) async fn begin_termination(
         &self,
         id: &SessionId,
         cause: &str,
         failed: bool,
     ) -> Result<(), SessionsError> {
-        let begun = self.neighbours.bridge.change_session::<SessionsError>(id, |document| {
+        let begun = self.dependencies.bridge.change_session::<SessionsError>(id, |document| {
             session::end(document, cause.to_owned(), failed, now());
             Ok(())
         });
@@ -65,7 +65,7 @@ impl Unit {
         document: &SessionDocument,
     ) -> Result<(), SessionsError> {
         let Some(instance) = session::instance(document) else { return Ok(()) };
-        let cluster = self.neighbours.ams.cluster().await?.id;
+        let cluster = self.dependencies.ams.cluster().await?.id;
         if cluster != document.cluster {
             // This AMS knows no such name, which would pass for a deletion.
             let elsewhere =
@@ -77,12 +77,13 @@ impl Unit {
 
     /// Deletes an instance, by its id or name. One that stays although AMS was there is counted.
     pub(crate) async fn delete(&self, instance: &str) -> Result<(), AmsError> {
-        let deletion = tokio::time::timeout(DELETION, self.neighbours.ams.delete(instance));
+        let deletion =
+            tokio::time::timeout(DELETION_TIMEOUT, self.dependencies.ams.delete(instance));
         let deleted = deletion.await.unwrap_or(Err(AmsError::TimedOut));
         match &deleted {
-            Ok(()) => locked(&self.alerts).gone(instance),
+            Ok(()) => locked(&self.alerts).deleted(instance),
             Err(AmsError::Away(_) | AmsError::Unavailable(_)) => {}
-            Err(error) => locked(&self.alerts).lingers(instance, error.to_string()),
+            Err(error) => locked(&self.alerts).deletion_failed(instance, error.to_string()),
         }
         deleted
     }
@@ -93,10 +94,10 @@ impl Unit {
         // Before the status, so that no end leaves a token behind. A session that nobody claimed
         // has given none away, and may be begun again under its id.
         if document.owner.is_some() {
-            self.neighbours.tokens.session_ended(id, document.is_kept()).await?;
+            self.dependencies.tokens.session_ended(id, document.is_kept()).await?;
         }
-        let closed = self.neighbours.bridge.change_session::<SessionsError>(id, |document| {
-            session::ended(document);
+        let closed = self.dependencies.bridge.change_session::<SessionsError>(id, |document| {
+            session::on_instance_gone(document);
             Ok(())
         });
         let document = closed.await?.value;

@@ -9,13 +9,13 @@ use stream_protocol::{
 use stream_supervisor::Recipient;
 
 use crate::SessionsError;
-use crate::session::{self, Misfit};
-use crate::unit::{Unit, locked, now};
+use crate::context::{AgentContext, locked, now};
+use crate::session::{self, InvalidTransition};
 
 /// How long a gateway may take to store a session.
-const GATEWAY: Duration = Duration::from_secs(10);
+const GATEWAY_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl Unit {
+impl AgentContext {
     /// Returns the session of an instance, and what the instance is to be told when it boots.
     /// Whichever unit is asked, and however often, it is the same session.
     pub(crate) async fn initiate(
@@ -27,20 +27,20 @@ impl Unit {
         if self.drain.is_draining() {
             return Err(draining());
         }
-        if self.free() == 0 && !locked(&self.instances).contains_key(&id) {
+        if self.free_capacity() == 0 && !locked(&self.instances).contains_key(&id) {
             return Err(full());
         }
-        let cluster = self.neighbours.ams.cluster().await?.id;
+        let cluster = self.dependencies.ams.cluster().await?.id;
         let region = self.config.region.clone();
         let initiate = Initiate { cluster: cluster.clone(), region, instance };
         let subject = subjects::GATEWAY_SESSIONS.to_owned();
-        let asked = self.neighbours.bridge.ask(subject, &initiate, GATEWAY);
+        let asked = self.dependencies.bridge.ask(subject, &initiate, GATEWAY_TIMEOUT);
         let Initiated { session, userdata } = asked.await.map_err(no_gateway)?;
 
-        let received = self.neighbours.bridge.change_session(&session, |document| {
+        let received = self.dependencies.bridge.change_session(&session, |document| {
             let deadline = now() + self.config.boot_timeout_s;
-            session::receive(document, self.agent(), &cluster, deadline)
-                .map_err(|Misfit(why)| SessionsError::Conflict(why))
+            session::claim_ams_initiated(document, self.agent(), &cluster, deadline)
+                .map_err(|InvalidTransition(why)| SessionsError::Conflict(why))
         });
         let document = received.await?.value;
         if self.answers_for(&document) {

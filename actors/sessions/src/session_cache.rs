@@ -1,0 +1,214 @@
+//! What the store holds of sessions, read once and then kept up: it holds the ended ones of an hour
+//! too, and nobody reads all of them for every look.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stream_bridge::{Continuity, Entry, MARKER_TTL};
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{Origin, SessionDocument, SessionId};
+use tokio::sync::MutexGuard;
+
+use crate::SessionsError;
+use crate::context::AgentContext;
+
+/// Everything is read anew after so long, whatever was missed; and when the last look was so long
+/// ago that a removal may be told no more.
+const FULL_RELOAD: Duration = Duration::from_secs(600);
+const MAX_GAP: Duration = MARKER_TTL.checked_div(2).unwrap();
+
+/// All sessions, as far as they matter once they have ended.
+#[derive(Default)]
+pub(crate) struct SessionCache {
+    sessions: BTreeMap<SessionId, CachedSession>,
+    /// The revision up to which the store was read.
+    revision: u64,
+    /// How it was at the last look.
+    last_read: Option<LastRead>,
+}
+
+#[derive(Debug)]
+pub(crate) enum CachedSession {
+    Live(Arc<SessionDocument>),
+    /// Ended, by whomever its instance was launched.
+    Ended(Origin),
+}
+
+struct LastRead {
+    continuity: Continuity,
+    at: Instant,
+    /// When all was read.
+    whole: Instant,
+}
+
+impl From<SessionDocument> for CachedSession {
+    fn from(document: SessionDocument) -> Self {
+        match document.status.is_final() {
+            true => Self::Ended(document.origin),
+            false => Self::Live(Arc::new(document)),
+        }
+    }
+}
+
+impl SessionCache {
+    /// The sessions that have not ended.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Arc<SessionDocument>> {
+        self.sessions.values().filter_map(|session| match session {
+            CachedSession::Live(document) => Some(document),
+            CachedSession::Ended(_) => None,
+        })
+    }
+
+    pub(crate) fn find(&self, id: &SessionId) -> Option<&CachedSession> {
+        self.sessions.get(id)
+    }
+
+    /// When the store was made, in Unix seconds.
+    pub(crate) fn store_born(&self) -> u64 {
+        self.last_read.as_ref().map_or(0, |last_read| last_read.continuity.created_at)
+    }
+
+    /// The revision after which to read on; 0 when all is to be read. What was lost and is there
+    /// again, from a copy perhaps, counts its revisions anew.
+    fn resume_from(&self, continuity: &Continuity, now: Instant) -> u64 {
+        let goes_on = self.last_read.as_ref().is_some_and(|last_read| {
+            last_read.continuity == *continuity
+                && now.duration_since(last_read.at) < MAX_GAP
+                && now.duration_since(last_read.whole) < FULL_RELOAD
+        });
+        if goes_on { self.revision } else { 0 }
+    }
+
+    /// Takes in what was read from revision `from` up to `revision`.
+    fn apply(
+        &mut self,
+        changes: Vec<(SessionId, Option<CachedSession>)>,
+        from: u64,
+        revision: u64,
+        continuity: Continuity,
+        now: Instant,
+    ) {
+        let whole = match &self.last_read {
+            Some(last_read) if from > 0 => last_read.whole,
+            _ => now,
+        };
+        if from == 0 {
+            self.sessions.clear();
+        }
+        for (id, session) in changes {
+            match session {
+                Some(session) => self.sessions.insert(id, session),
+                None => self.sessions.remove(&id),
+            };
+        }
+        self.revision = revision;
+        self.last_read = Some(LastRead { continuity, at: now, whole });
+    }
+}
+
+impl AgentContext {
+    /// Returns what the store holds now.
+    pub(crate) async fn refreshed_cache(
+        &self,
+    ) -> Result<MutexGuard<'_, SessionCache>, SessionsError> {
+        let mut cache = self.session_cache.lock().await;
+        let bridge = &self.dependencies.bridge;
+        let continuity = bridge.continuity(Bucket::Sessions).await?;
+        let now = Instant::now();
+        let from = cache.resume_from(&continuity, now);
+        let mut changes = Vec::new();
+        let read =
+            bridge.changes(Bucket::Sessions, from, |key, entry: Option<Entry<SessionDocument>>| {
+                if let Ok(id) = key.parse() {
+                    changes.push((id, entry.map(|entry| CachedSession::from(entry.value))));
+                }
+            });
+        let revision = read.await?;
+        cache.apply(changes, from, revision, continuity, now);
+        Ok(cache)
+    }
+
+    /// Returns the documents of all sessions that have not ended.
+    pub(crate) async fn live(&self) -> Result<Vec<Arc<SessionDocument>>, SessionsError> {
+        Ok(self.refreshed_cache().await?.live().cloned().collect())
+    }
+}
+
+#[cfg(test)]
+impl FromIterator<SessionDocument> for SessionCache {
+    fn from_iter<I: IntoIterator<Item = SessionDocument>>(documents: I) -> Self {
+        let sessions = documents.into_iter().map(|one| (one.id.clone(), one.into())).collect();
+        Self { sessions, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::{Request, Status};
+
+    use super::*;
+
+    fn document(status: Status) -> SessionDocument {
+        let request: Request = serde_json::from_str(
+            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
+                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
+        )
+        .unwrap();
+        let document = SessionDocument::new(SessionId::random(), request, 0, 30);
+        SessionDocument { status, ..document }
+    }
+
+    fn change(document: &SessionDocument) -> (SessionId, Option<CachedSession>) {
+        (document.id.clone(), Some(document.clone().into()))
+    }
+
+    fn live(cache: &SessionCache) -> Vec<SessionId> {
+        cache.live().map(|document| document.id.clone()).collect()
+    }
+
+    #[test]
+    fn changes_are_added_to_what_is_known_and_what_is_read_whole_replaces_it() {
+        let (mut cache, now) = (SessionCache::default(), Instant::now());
+        let continuity = Continuity { created_at: 7, connected_since: now };
+        assert_eq!(cache.resume_from(&continuity, now), 0);
+        let (mut first, second) = (document(Status::Created), document(Status::Active));
+        cache.apply(vec![change(&first), change(&second)], 0, 2, continuity, now);
+        assert_eq!((live(&cache).len(), cache.store_born()), (2, 7));
+
+        assert_eq!(cache.resume_from(&continuity, now), 2);
+        first.status = Status::Terminated;
+        cache.apply(vec![change(&first)], 2, 3, continuity, now);
+        assert_eq!(live(&cache), std::slice::from_ref(&second.id));
+        assert!(matches!(cache.find(&first.id), Some(CachedSession::Ended(Origin::Client))));
+        cache.apply(vec![(first.id.clone(), None)], 3, 4, continuity, now);
+        assert!(cache.find(&first.id).is_none(), "its hour is over");
+
+        let third = document(Status::Active);
+        cache.apply(vec![change(&third)], 0, 1, continuity, now);
+        assert_eq!(live(&cache), [third.id]);
+    }
+
+    #[test]
+    fn all_is_read_anew_when_changes_may_have_been_missed() {
+        let (mut cache, start) = (SessionCache::default(), Instant::now());
+        let continuity = Continuity { created_at: 7, connected_since: start };
+        cache.apply(Vec::new(), 0, 5, continuity, start);
+        assert_eq!(cache.resume_from(&continuity, start + MAX_GAP / 2), 5);
+        let cases = [
+            (continuity, start + MAX_GAP, "removals are told no more"),
+            (Continuity { created_at: 8, ..continuity }, start, "another store"),
+            (Continuity { connected_since: start + MAX_GAP, ..continuity }, start, "NATS was away"),
+        ];
+        for (continuity, now, why) in cases {
+            assert_eq!(cache.resume_from(&continuity, now), 0, "{why}");
+        }
+        let mut now = start;
+        while now - start + MAX_GAP / 2 < FULL_RELOAD {
+            now += MAX_GAP / 2;
+            assert_eq!(cache.resume_from(&continuity, now), 5);
+            cache.apply(Vec::new(), 5, 5, continuity, now);
+        }
+        assert_eq!(cache.resume_from(&continuity, now + MAX_GAP / 2), 0, "it was long ago");
+    }
+}
