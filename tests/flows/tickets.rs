@@ -11,7 +11,7 @@ use rustls::server::ProducesTickets;
 use rustls::{HandshakeKind, NamedGroup, ServerConfig};
 use serde_json::Value;
 use stream_agent::agent::Agent;
-use stream_bridge::{SealedError, change_sealed, load_sealed};
+use stream_bridge::{SealedError, SealedRecord};
 use stream_dev::in_process::{Options, Stack};
 use stream_dev::node_files::NodeFiles;
 use stream_pki::{
@@ -210,22 +210,21 @@ fn a_crowd_whose_agent_has_gone_resumes_on_the_other() {
 /// The keys of tickets of a service, as one of its units would read them.
 struct Vault<'a> {
     stack: &'a Stack,
-    record: &'static str,
-    seal: Seal,
-    state: tempfile::TempDir,
-    bridge: stream_bridge::Bridge,
+    record: SealedRecord<Value>,
+    _state: tempfile::TempDir,
     _supervisor: stream_supervisor::Supervisor,
 }
 
 impl<'a> Vault<'a> {
     async fn open(stack: &'a Stack, record: &'static str) -> anyhow::Result<Self> {
-        let seal = Seal::load(stack.nodes.agent_dir().join("sealing.key"))?;
+        let seal = Arc::new(Seal::load(stack.nodes.agent_dir().join("sealing.key"))?);
         let supervisor = stream_supervisor::Supervisor::default();
         let bridge = stream_bridge::Bridge::start(stack.nats.bridge(), "test", &supervisor)?;
         let connected = async || Ok(bridge.status().await.connected.then_some(()));
         eventually("connected", connected).await?;
         let state = tempfile::tempdir()?;
-        Ok(Self { stack, record, seal, state, bridge, _supervisor: supervisor })
+        let record = SealedRecord::new(bridge, seal, record, state.path());
+        Ok(Self { stack, record, _state: state, _supervisor: supervisor })
     }
 
     async fn read(&self) -> anyhow::Result<Vec<Value>> {
@@ -233,8 +232,7 @@ impl<'a> Vault<'a> {
             let path = self.stack.nodes.dir.clone();
             Err(SecretError::Missing { path })
         };
-        let state = self.state.path();
-        let keys: Value = load_sealed(&self.bridge, &self.seal, self.record, none, state).await?;
+        let keys = self.record.load(none).await?;
         Ok(keys["keys"].as_array().context("a list of keys")?.clone())
     }
 
@@ -246,8 +244,7 @@ impl<'a> Vault<'a> {
             }
             Ok::<_, SealedError>(())
         };
-        let state = self.state.path();
-        change_sealed(&self.bridge, &self.seal, self.record, state, age).await.map(drop)
+        self.record.update(age).await.map(drop)
     }
 }
 

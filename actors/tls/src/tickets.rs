@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use actix::Message;
-use stream_bridge::{Bridge, SealedError, change_sealed, follow_sealed};
+use stream_bridge::{Bridge, SealedError, SealedRecord};
 use stream_pki::{Seal, SecretError, SessionTicketer};
 use stream_supervisor::{Context, Handler, Limits, Mode, Reply, RestartPolicy, Supervisor, Worker};
 
@@ -39,10 +39,12 @@ pub fn share_ticket_keys(
     supervisor: &Supervisor,
 ) -> Result<(), SecretError> {
     let seal = Arc::new(Seal::load(&config.sealing_key)?);
+    let record = SealedRecord::new(bridge, seal, config.record, &config.state);
     let last_added = Arc::new(Mutex::new(None));
-    let factory = move || {
-        let (config, ticketer) = (config.clone(), ticketer.clone());
-        Actor::new(config, ticketer, bridge.clone(), Arc::clone(&seal), Arc::clone(&last_added))
+    let factory = move || Actor {
+        ticketer: ticketer.clone(),
+        record: record.clone(),
+        last_added: Arc::clone(&last_added),
     };
     supervisor.spawn(
         "tickets",
@@ -55,27 +57,13 @@ pub fn share_ticket_keys(
 }
 
 struct Actor {
-    config: TicketConfig,
     ticketer: SessionTicketer,
-    bridge: Bridge,
-    seal: Arc<Seal>,
+    record: SealedRecord<TicketKeyring>,
     /// When this unit last set out to add a key. Outlives a crash of the actor.
     last_added: Arc<Mutex<Option<Instant>>>,
-    /// Why the keys could not be read the last time.
-    error: Option<String>,
 }
 
 impl Actor {
-    fn new(
-        config: TicketConfig,
-        ticketer: SessionTicketer,
-        bridge: Bridge,
-        seal: Arc<Seal>,
-        last_added: Arc<Mutex<Option<Instant>>>,
-    ) -> Self {
-        Self { config, ticketer, bridge, seal, last_added, error: None }
-    }
-
     /// Whether this unit has added no key lately; it counts as adding one then.
     fn may_add(&self) -> bool {
         let mut last_added = self.last_added.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,9 +76,7 @@ impl Actor {
 
     /// Adds a key in the background. Followers, this unit among them, hear of it from NATS.
     fn add(&self, ctx: &Context<Self>) {
-        let (bridge, seal) = (self.bridge.clone(), Arc::clone(&self.seal));
-        let (record, state) = (self.config.record, self.config.state.clone());
-        let last_added = Arc::clone(&self.last_added);
+        let (record, last_added) = (self.record.clone(), Arc::clone(&self.last_added));
         ctx.spawn(async move {
             let now = SystemTime::now();
             let fresh = Key::fresh(now);
@@ -102,7 +88,7 @@ impl Actor {
                 keys.rotate(fresh.clone(), now);
                 Ok(())
             };
-            match change_sealed(&bridge, &seal, record, &state, edit).await {
+            match record.update(edit).await {
                 Ok(_) => log::info!("tickets: a new key makes them"),
                 Err(AddError::AnotherDid) => {}
                 Err(AddError::Sealed(error)) => {
@@ -129,42 +115,27 @@ impl From<SealedError> for AddError {
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
-        let (bridge, seal) = (self.bridge.clone(), Arc::clone(&self.seal));
-        let (record, state) = (self.config.record, self.config.state.clone());
-        let told = ctx.clone();
+        let (record, context) = (self.record.clone(), ctx.clone());
         ctx.spawn(async move {
             let first = || Ok(TicketKeyring::first(SystemTime::now()));
-            let tell = |keys: Result<TicketKeyring, SealedError>| {
-                told.tell(KeysRead(keys.map_err(|error| error.sentence())));
-            };
-            follow_sealed(&bridge, &seal, record, first, &state, tell).await;
+            // The record itself logs why it cannot be read; the servers go on with what they have.
+            let on_read = |keys: Result<_, _>| drop(keys.map(|keys| context.tell(KeysRead(keys))));
+            record.watch(first, on_read).await;
         });
     }
 }
 
-/// The keys were read, or could not be.
+/// The keys were read.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct KeysRead(Result<TicketKeyring, String>);
+struct KeysRead(TicketKeyring);
 
 impl Handler<KeysRead> for Actor {
     fn handle(&mut self, KeysRead(keys): &KeysRead, ctx: &Context<Self>) -> Reply<()> {
-        if let Ok(keys) = keys {
-            self.ticketer.set_shared_keys(keys.for_servers());
-            if keys.are_due(SystemTime::now()) && self.may_add() {
-                self.add(ctx);
-            }
+        self.ticketer.set_shared_keys(keys.for_servers());
+        if keys.are_due(SystemTime::now()) && self.may_add() {
+            self.add(ctx);
         }
-        let error = keys.as_ref().err().cloned();
-        // Said once, not at every attempt.
-        match &error {
-            Some(why) if self.error != error => {
-                log::warn!("tickets: the shared keys cannot be read: {why}")
-            }
-            None if self.error.is_some() => log::info!("tickets: the keys can be read again"),
-            _ => {}
-        }
-        self.error = error;
         ().into()
     }
 }

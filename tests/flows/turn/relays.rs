@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use serde_json::Value;
-use stream_bridge::{Bridge, SealedError, change_sealed};
+use stream_bridge::{Bridge, SealedError, SealedRecord};
 use stream_dev::coturn::Coturn;
 use stream_dev::keys::{KeyStore, Pair};
 use stream_dev::nats::Nats;
@@ -144,15 +145,13 @@ impl Shared {
     /// Puts the end of the last credential of the old secret into the past, as if that time had gone
     /// by.
     pub(crate) async fn age_old_secret(&self) -> anyhow::Result<()> {
-        let (seal, state) = (Seal::load(&self.sealing_key)?, tempfile::tempdir()?);
+        let (seal, state) = (Arc::new(Seal::load(&self.sealing_key)?), tempfile::tempdir()?);
+        let record = SealedRecord::new(self.bridge.clone(), seal, "agent.turn", state.path());
         let age = |shared: &mut Value| {
             shared["previous"]["until"] = (now() - 1).into();
             Ok::<_, SealedError>(())
         };
-        let aged = async || {
-            let changed = change_sealed(&self.bridge, &seal, "agent.turn", state.path(), age);
-            Ok(changed.await.ok())
-        };
+        let aged = async || Ok(record.update(age).await.ok());
         eventually("old", aged).await.map(drop)
     }
 }

@@ -3,7 +3,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,95 +18,182 @@ use zeroize::Zeroizing;
 use crate::{Bridge, BridgeError};
 
 /// The generation of the record that the first unit writes.
-const FIRST: u64 = 1;
+const FIRST_GENERATION: u64 = 1;
+
+/// Where sealed records lie.
+const BUCKET: Bucket = Bucket::Keys;
 
 /// How often a change is repeated on what another unit wrote meanwhile.
 const MAX_CAS_ATTEMPTS: usize = 8;
 
-/// Returns the keys in the sealed record `name`; writes the record with `first` when there is none.
+/// One sealed record of the bucket of keys: its key there, what opens it, and the highest
+/// generation that this node has seen. Clones are cheap and share all of it.
 ///
-/// Of several units that start at once one writes it, and all get what that one wrote. Remembers
-/// the record's generation in the directory `state` and refuses any that is lower, also after a
-/// restart.
-pub async fn load_sealed<T: Serialize + DeserializeOwned>(
-    bridge: &Bridge,
-    seal: &Seal,
-    name: &str,
-    first: impl FnOnce() -> Result<T, SecretError>,
-    state: &Path,
-) -> Result<T, SealedError> {
-    let guard = RollbackGuard::new(state, name);
-    let record = match bridge.read::<Record>(Bucket::Keys, name).await? {
-        Some(entry) => entry.value,
-        None => {
-            // A record that was counted further and is gone is not begun anew.
-            guard.check(FIRST)?;
-            let record = Record::seal(seal, name, FIRST, &first()?);
-            match bridge.create(Bucket::Keys, name, &record).await {
-                Ok(_) => record,
-                Err(BridgeError::Conflict) => match bridge.read(Bucket::Keys, name).await? {
-                    Some(entry) => entry.value,
-                    None => return Err(BridgeError::Conflict.into()),
-                },
-                Err(error) => return Err(error.into()),
-            }
-        }
-    };
-    accept(seal, name, &record, &guard)
+/// A record is sealed for its key and its generation, so that neither another record nor an older
+/// one can stand in. The generation grows by one with each write; the highest is remembered in a
+/// file, and a record below it is refused, also after a restart.
+///
+/// ```no_run
+/// # use std::path::Path;
+/// # use std::sync::Arc;
+/// # use stream_bridge::{Bridge, SealedError, SealedRecord};
+/// # use stream_pki::Seal;
+/// # async fn example(bridge: Bridge) -> Result<(), Box<dyn std::error::Error>> {
+/// let seal = Arc::new(Seal::load(Path::new("/etc/stream/sealing.key"))?);
+/// let state = Path::new("/var/lib/stream-agent");
+/// let record = SealedRecord::<Vec<String>>::new(bridge, seal, "agent.example", state);
+/// // Of several units that start at once one writes the first keys, and all get those.
+/// let keys = record.load(|| Ok(vec!["first".to_owned()])).await?;
+/// // Tried again when another unit was faster.
+/// let add = |keys: &mut Vec<String>| Ok::<_, SealedError>(keys.push("second".to_owned()));
+/// assert_eq!(record.update(add).await?.len(), keys.len() + 1);
+/// # Ok(())
+/// # }
+/// ```
+pub struct SealedRecord<T> {
+    inner: Arc<Inner>,
+    content: PhantomData<fn() -> T>,
 }
 
-/// Tells `tell` what [`load_sealed`] returns: at once, whenever another unit wrote the record, and
-/// every 20 s at the latest; more often while the keys cannot be had. Never ends.
+struct Inner {
+    bridge: Bridge,
+    seal: Arc<Seal>,
+    name: String,
+    guard: RollbackGuard,
+}
+
+impl<T> Clone for SealedRecord<T> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), content: PhantomData }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> SealedRecord<T> {
+    /// Returns the record under the key `name`, opened with `seal`. Its highest generation is kept
+    /// in the directory `state`. Nothing is read yet.
+    pub fn new(bridge: Bridge, seal: Arc<Seal>, name: impl Into<String>, state: &Path) -> Self {
+        let name = name.into();
+        let guard = RollbackGuard::new(state, &name);
+        Self { inner: Arc::new(Inner { bridge, seal, name, guard }), content: PhantomData }
+    }
+
+    /// Returns the keys; writes the record with `first` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`SealedError::NoFirst`] when there is no record and `first` has nothing to begin it with,
+    /// [`SealedError::RolledBack`] when a later generation was seen than the one that is there.
+    pub async fn load(
+        &self,
+        first: impl FnOnce() -> Result<T, SecretError>,
+    ) -> Result<T, SealedError> {
+        let Inner { bridge, seal, name, guard } = &*self.inner;
+        let read = async || bridge.read::<Sealed>(BUCKET, name).await;
+        let sealed = match read().await? {
+            Some(entry) => entry.value,
+            None => {
+                // A record that was counted further and is gone is not begun anew.
+                guard.check(FIRST_GENERATION)?;
+                let sealed = Sealed::seal(seal, name, FIRST_GENERATION, &first()?);
+                match bridge.create(BUCKET, name, &sealed).await {
+                    Ok(_) => sealed,
+                    // Another unit was faster: all take what that one wrote.
+                    Err(BridgeError::Conflict) => read().await?.ok_or(BridgeError::Conflict)?.value,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        };
+        sealed.accept(seal, name, guard)
+    }
+
+    /// Gives `on_read` what [`load`](Self::load) returns: at once, whenever a unit wrote the record,
+    /// and every 20 s at the latest; more often while the keys cannot be had. Logs why they cannot,
+    /// once for each reason, and when they can be had again. Never ends.
+    pub async fn watch(
+        &self,
+        first: impl Fn() -> Result<T, SecretError>,
+        on_read: impl Fn(Result<T, Arc<SealedError>>),
+    ) {
+        let name = &self.inner.name;
+        let mut reported: Option<String> = None;
+        let refresh = async || {
+            let read = self.load(&first).await.map_err(Arc::new);
+            let failure = read.as_ref().err().map(|error| error.sentence());
+            match &failure {
+                Some(cause) if reported != failure => {
+                    log::warn!("the keys {name} cannot be read: {cause}");
+                }
+                None if reported.is_some() => log::info!("the keys {name} can be read again"),
+                _ => {}
+            }
+            reported = failure;
+            let found = read.is_ok();
+            on_read(read);
+            found
+        };
+        self.inner.bridge.watch(BUCKET, name, refresh).await;
+    }
+
+    /// Applies `edit` to the keys, stores them as the next generation, and returns them; repeats
+    /// both when another unit was faster, so `edit` may run several times.
+    ///
+    /// # Errors
+    ///
+    /// What `edit` returns, with the record left as it is. Otherwise what [`load`](Self::load)
+    /// fails with, or [`BridgeError::NotFound`] when there is no record.
+    pub async fn update<E: From<SealedError>>(
+        &self,
+        edit: impl Fn(&mut T) -> Result<(), E>,
+    ) -> Result<T, E> {
+        let Inner { bridge, seal, name, guard } = &*self.inner;
+        for _ in 0..MAX_CAS_ATTEMPTS {
+            let read = bridge.read::<Sealed>(BUCKET, name).await.map_err(SealedError::from)?;
+            let entry = read.ok_or(SealedError::Bridge(BridgeError::NotFound))?;
+            let mut keys: T = entry.value.accept(seal, name, guard)?;
+            edit(&mut keys)?;
+            let generation = entry.value.generation + 1;
+            let sealed = Sealed::seal(seal, name, generation, &keys);
+            match bridge.update(BUCKET, name, &sealed, entry.revision).await {
+                Ok(_) => {
+                    guard.remember(generation)?;
+                    return Ok(keys);
+                }
+                Err(BridgeError::Conflict) => {}
+                Err(error) => return Err(SealedError::from(error).into()),
+            }
+        }
+        Err(SealedError::from(BridgeError::Conflict).into())
+    }
+}
+
+/// As [`SealedRecord::watch`], for callers that do not hold their record yet.
 pub async fn follow_sealed<T: Serialize + DeserializeOwned>(
     bridge: &Bridge,
-    seal: &Seal,
+    seal: &Arc<Seal>,
     name: &str,
     first: impl Fn() -> Result<T, SecretError>,
     state: &Path,
     tell: impl Fn(Result<T, SealedError>),
 ) {
-    let look = async || {
-        let keys = load_sealed(bridge, seal, name, &first, state).await;
+    let record = SealedRecord::<T>::new(bridge.clone(), Arc::clone(seal), name, state);
+    let refresh = async || {
+        let keys = record.load(&first).await;
         let found = keys.is_ok();
         tell(keys);
         found
     };
-    bridge.watch(Bucket::Keys, name, look).await;
+    bridge.watch(BUCKET, name, refresh).await;
 }
 
-/// Applies `edit` to the keys in the record `name`, stores them as the next generation, and returns
-/// them; repeats both when another unit was faster, so `edit` may run several times. An error of
-/// `edit` leaves the record as it is. Refuses a record that is not there, does not open or went
-/// back.
-pub async fn change_sealed<T, E>(
+/// As [`SealedRecord::update`], for callers that do not hold their record yet.
+pub async fn change_sealed<T: Serialize + DeserializeOwned, E: From<SealedError>>(
     bridge: &Bridge,
-    seal: &Seal,
+    seal: &Arc<Seal>,
     name: &str,
     state: &Path,
     edit: impl Fn(&mut T) -> Result<(), E>,
-) -> Result<T, E>
-where
-    T: Serialize + DeserializeOwned,
-    E: From<SealedError>,
-{
-    let guard = RollbackGuard::new(state, name);
-    for _ in 0..MAX_CAS_ATTEMPTS {
-        let read = bridge.read::<Record>(Bucket::Keys, name).await.map_err(SealedError::from)?;
-        let entry = read.ok_or(SealedError::Bridge(BridgeError::NotFound))?;
-        let mut keys: T = accept(seal, name, &entry.value, &guard)?;
-        edit(&mut keys)?;
-        let generation = entry.value.generation + 1;
-        let record = Record::seal(seal, name, generation, &keys);
-        match bridge.update(Bucket::Keys, name, &record, entry.revision).await {
-            Ok(_) => {
-                guard.remember(generation)?;
-                return Ok(keys);
-            }
-            Err(BridgeError::Conflict) => {}
-            Err(error) => return Err(SealedError::from(error).into()),
-        }
-    }
-    Err(SealedError::from(BridgeError::Conflict).into())
+) -> Result<T, E> {
+    SealedRecord::new(bridge.clone(), Arc::clone(seal), name, state).update(edit).await
 }
 
 /// Why the keys cannot be had.
@@ -147,12 +236,12 @@ impl SealedError {
 
 /// What the bucket holds. The generation is part of what the seal covers.
 #[derive(Deserialize, Serialize)]
-struct Record {
+struct Sealed {
     generation: u64,
     sealed: String,
 }
 
-impl Record {
+impl Sealed {
     fn seal<T: Serialize>(seal: &Seal, name: &str, generation: u64, keys: &T) -> Self {
         let plain = Zeroizing::new(serde_json::to_vec(keys).expect("keys serialize"));
         let sealed = STANDARD.encode(seal.seal(&associated_data(name, generation), &plain));
@@ -162,41 +251,42 @@ impl Record {
     fn open<T: DeserializeOwned>(&self, seal: &Seal, name: &str) -> Result<T, SealedError> {
         let broken = || SealedError::CannotUnseal { name: name.to_owned() };
         let sealed = STANDARD.decode(&self.sealed).map_err(|_| broken())?;
-        let plain =
-            seal.open(&associated_data(name, self.generation), &sealed).map_err(|_| broken())?;
+        let data = associated_data(name, self.generation);
+        let plain = seal.open(&data, &sealed).map_err(|_| broken())?;
         // The parser's error is dropped: it may quote what it read.
         serde_json::from_slice(&plain)
             .map_err(|_| SealedError::UnknownContent { name: name.to_owned() })
     }
+
+    /// Returns the keys. The generation counts only once they opened: before, anybody may have
+    /// written it.
+    fn accept<T: DeserializeOwned>(
+        &self,
+        seal: &Seal,
+        name: &str,
+        guard: &RollbackGuard,
+    ) -> Result<T, SealedError> {
+        let keys = self.open(seal, name)?;
+        guard.check(self.generation)?;
+        guard.remember(self.generation)?;
+        Ok(keys)
+    }
 }
 
-/// What a seal is bound to: neither another record nor another generation can stand in.
+/// Returns what a seal is bound to beside the keys themselves.
 fn associated_data(name: &str, generation: u64) -> Vec<u8> {
     format!("{name} {generation}").into_bytes()
 }
 
-/// Opens `record`. Its generation counts only then: before, anybody may have written it.
-fn accept<T: DeserializeOwned>(
-    seal: &Seal,
-    name: &str,
-    record: &Record,
-    guard: &RollbackGuard<'_>,
-) -> Result<T, SealedError> {
-    let keys = record.open(seal, name)?;
-    guard.check(record.generation)?;
-    guard.remember(record.generation)?;
-    Ok(keys)
-}
-
 /// The highest generation of one record that this node has seen, in a file of its own.
-struct RollbackGuard<'a> {
-    name: &'a str,
+struct RollbackGuard {
+    name: String,
     file: PathBuf,
 }
 
-impl<'a> RollbackGuard<'a> {
-    fn new(state: &Path, name: &'a str) -> Self {
-        Self { name, file: state.join(format!("{name}.generation")) }
+impl RollbackGuard {
+    fn new(state: &Path, name: &str) -> Self {
+        Self { name: name.to_owned(), file: state.join(format!("{name}.generation")) }
     }
 
     /// Refuses a generation below the highest.
@@ -205,7 +295,7 @@ impl<'a> RollbackGuard<'a> {
         if found >= remembered {
             return Ok(());
         }
-        let (name, file) = (self.name.to_owned(), self.file.clone());
+        let (name, file) = (self.name.clone(), self.file.clone());
         Err(SealedError::RolledBack { name, remembered, found, file })
     }
 
@@ -268,15 +358,15 @@ mod tests {
             Self { seal: Seal::load(file).unwrap(), directory }
         }
 
-        fn write(&self, name: &str, generation: u64) -> Record {
-            Record::seal(&self.seal, name, generation, &keys(generation))
+        fn write(&self, name: &str, generation: u64) -> Sealed {
+            Sealed::seal(&self.seal, name, generation, &keys(generation))
         }
 
-        fn accept(&self, name: &str, record: &Record) -> Result<Keys, SealedError> {
-            accept(&self.seal, name, record, &self.guard(name))
+        fn accept(&self, name: &str, record: &Sealed) -> Result<Keys, SealedError> {
+            record.accept(&self.seal, name, &self.guard(name))
         }
 
-        fn guard<'a>(&self, name: &'a str) -> RollbackGuard<'a> {
+        fn guard(&self, name: &str) -> RollbackGuard {
             RollbackGuard::new(&self.directory.path().join("state"), name)
         }
     }
@@ -307,9 +397,9 @@ mod tests {
         let node = Node::with_key("k");
         let record = node.write("gateway.root", 1);
         assert!(node.accept("agent.root", &record).is_err());
-        let counted = Record { generation: 2, ..record };
+        let counted = Sealed { generation: 2, ..record };
         assert!(node.accept("gateway.root", &counted).is_err());
-        let garbage = Record { generation: 1, sealed: "no base64!".into() };
+        let garbage = Sealed { generation: 1, sealed: "no base64!".into() };
         assert!(node.accept("gateway.root", &garbage).is_err());
     }
 
@@ -333,11 +423,14 @@ mod tests {
     fn a_lost_record_is_begun_anew_only_if_it_was_never_counted_on() {
         let node = Node::with_key("k");
         let guard = node.guard("agent.root");
-        assert!(guard.check(FIRST).is_ok());
+        assert!(guard.check(FIRST_GENERATION).is_ok());
         guard.remember(1).unwrap();
-        assert!(guard.check(FIRST).is_ok());
+        assert!(guard.check(FIRST_GENERATION).is_ok());
         guard.remember(2).unwrap();
-        assert!(matches!(guard.check(FIRST), Err(SealedError::RolledBack { found: 1, .. })));
+        assert!(matches!(
+            guard.check(FIRST_GENERATION),
+            Err(SealedError::RolledBack { found: 1, .. })
+        ));
     }
 
     #[test]
@@ -368,7 +461,7 @@ mod tests {
     #[test]
     fn keys_of_another_shape_are_refused_without_being_quoted() {
         let node = Node::with_key("k");
-        let record = Record::seal(&node.seal, "agent.root", 1, &("secret 1", 2, 3));
+        let record = Sealed::seal(&node.seal, "agent.root", 1, &("secret 1", 2, 3));
         let error = node.accept("agent.root", &record).unwrap_err();
         assert!(matches!(error, SealedError::UnknownContent { .. }), "{error}");
         assert!(!error.sentence().contains("secret"));
