@@ -46,7 +46,7 @@ pub fn tell(SessionExplanation { document, agent, at }: &SessionExplanation) -> 
 
 fn standing(document: &SessionDocument, now: u64) -> String {
     let status = document.status.to_string();
-    let status = match document.message() {
+    let status = match document.last_cause() {
         "" => status,
         cause => format!("{status}: {cause}"),
     };
@@ -125,7 +125,7 @@ mod tests {
         story.agent = Some(serde_json::from_str::<Presence>(presence).expect("a presence"));
         assert!(tell(&story).contains("agent       a, which is draining\n"));
         story.document.status = Status::Error;
-        story.document.note(1005, "the instance failed: no GPU");
+        story.document.push_cause(1005, "the instance failed: no GPU");
         let told = tell(&story);
         assert!(told.contains("status      error: the instance failed: no GPU"), "{told}");
         assert!(told.contains("1970-01-01T00:16:45Z the instance failed: no GPU\n"), "{told}");

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 use stream_admin::{Client, moment};
-use stream_protocol::Ask;
+use stream_protocol::Empty;
 use stream_tokens::{Created, Inspection, KeyInfo, KeyState, LEAD, Request, Revocation, attenuate};
 use zeroize::Zeroizing;
 
@@ -133,17 +133,17 @@ impl Token {
             }
             Self::Revoke { which, endpoint } => {
                 let request = Request::Revoke { what: which.try_into()?, until: None };
-                let Ask {} = answer(&client(endpoint)?, &request)?;
+                let Empty {} = answer(&client(endpoint)?, &request)?;
             }
             Self::Unrevoke { which, endpoint } => {
-                let Ask {} =
+                let Empty {} =
                     answer(&client(endpoint)?, &Request::Unrevoke { what: which.try_into()? })?;
             }
             Self::Rotate { lead, endpoint } => {
                 print_key(&answer(&client(endpoint)?, &Request::Rotate { lead_s: lead })?);
             }
             Self::Retire { kid, endpoint } => {
-                let Ask {} = answer(&client(endpoint)?, &Request::Retire { kid })?;
+                let Empty {} = answer(&client(endpoint)?, &Request::Retire { kid })?;
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 use stream_admin::{Client, moment};
-use stream_protocol::{Ask, IceServer, SessionId};
+use stream_protocol::{Empty, IceServer, SessionId};
 use stream_turn::{ProbeRow, Request, Rotated};
 
 use crate::operator::{AdminEndpoint, ask};
@@ -86,10 +86,11 @@ impl Turn {
                 print_table(&rows);
             }
             Self::Drain { relay: Relay { server, endpoint } } => {
-                let Ask {} = answer(&client(endpoint)?, &Request::Drain { server, drained: true })?;
+                let Empty {} =
+                    answer(&client(endpoint)?, &Request::Drain { server, drained: true })?;
             }
             Self::Undrain { relay: Relay { server, endpoint } } => {
-                let Ask {} =
+                let Empty {} =
                     answer(&client(endpoint)?, &Request::Drain { server, drained: false })?;
             }
             Self::Rotate { pool: Pool { pool, endpoint } } => {

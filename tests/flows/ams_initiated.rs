@@ -16,7 +16,7 @@ use stream_dev::node_files::NodeFiles;
 use stream_pki::{Identity, Trust, client_config};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{SessionDocument, TokenKind};
-use stream_simulators::ams::{Faults, nothing_boots};
+use stream_simulators::ams::{Faults, idle_instances};
 use stream_simulators::client::{Gateway, Session};
 use stream_supervisor::Supervisor;
 use stream_tokens::Mint;
@@ -32,7 +32,7 @@ struct InitiatingAms {
 
 impl InitiatingAms {
     async fn start() -> anyhow::Result<Self> {
-        let options = Options { launcher: nothing_boots(), ..Options::default() };
+        let options = Options { launcher: idle_instances(), ..Options::default() };
         let stack = Stack::start(options).await?;
         let token = token(&stack.agent, TokenKind::Ams).await?;
         let client = stack.client()?;

@@ -183,7 +183,8 @@ fn an_agent_that_dies_is_succeeded_within_twenty_seconds_and_nats_may_restart() 
         fleet.stack.nats.restart()?;
         fleet.all_present().await?;
         // A lease, and half as long again, in which somebody would be missed.
-        let taken_over = |document: &SessionDocument| document.message().starts_with("taken over");
+        let taken_over =
+            |document: &SessionDocument| document.last_cause().starts_with("taken over");
         let until = tokio::time::Instant::now() + Duration::from_secs(17);
         while tokio::time::Instant::now() < until {
             let hasty = fleet.documents().await.unwrap_or_default().into_iter().find(taken_over);

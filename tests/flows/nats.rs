@@ -20,7 +20,7 @@ use stream_dev::keys::KeyStore;
 use stream_dev::nats::{ClientAuth, Nats};
 use stream_pki::{Trust, client_config};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Cursor, Direction, Posted, SessionId, Signal};
+use stream_protocol::{Cursor, Direction, NewSignal, SessionId, Signal};
 use stream_supervisor::Supervisor;
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -68,8 +68,8 @@ impl Unit {
     }
 }
 
-fn posted(n: usize, last: bool) -> Posted {
-    Posted {
+fn posted(n: usize, last: bool) -> NewSignal {
+    NewSignal {
         id: format!("s{n}").parse().expect("an id"),
         generation: 0,
         signal: Signal::parse(format!(r#"{{"type":"candidate","last":{last}}}"#))
@@ -287,7 +287,7 @@ fn a_thread_has_a_connection_of_its_own_for_signals_and_loses_none_with_it() {
             while read.len() < EACH {
                 match reader.next().await {
                     Ok(page) => read.extend(page.signals.into_iter().map(|signal| signal.cursor)),
-                    Err(error) if error.is_passing() => tokio::task::yield_now().await,
+                    Err(error) if error.is_transient() => tokio::task::yield_now().await,
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -457,7 +457,7 @@ async fn passing<T>(mut ask: impl AsyncFnMut() -> Result<T, BridgeError>) -> any
         loop {
             match ask().await {
                 Ok(answer) => return Ok(answer),
-                Err(error) if error.is_passing() => {
+                Err(error) if error.is_transient() => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 Err(error) => return Err(error.into()),
@@ -481,7 +481,7 @@ async fn read(unit: &Unit, session: &SessionId) -> anyhow::Result<Vec<Cursor>> {
                     }
                 }
             }
-            Err(error) if error.is_passing() => {
+            Err(error) if error.is_transient() => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             Err(error) => return Err(error.into()),

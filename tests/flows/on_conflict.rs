@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use stream_bridge::Bridge;
 use stream_dev::in_process::Options;
 use stream_protocol::subjects::Bucket;
-use stream_simulators::client::Created;
+use stream_simulators::client::JoinedSession;
 use stream_supervisor::Supervisor;
 
 /// A session that runs and keeps the client it has, and the gateway as its account sees it.
 struct Exclusive {
     scripted: ScriptedStack,
-    created: Created,
+    created: JoinedSession,
     instance: Instance,
     http: Http,
 }

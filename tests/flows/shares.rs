@@ -10,13 +10,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use stream_dev::in_process::Stack;
 use stream_macaroon::Macaroon;
-use stream_simulators::client::Created;
+use stream_simulators::client::JoinedSession;
 use tokio::process::Command;
 
 /// A session that runs, and the gateway as its account sees it.
 struct Running {
     scripted: ScriptedStack,
-    session: Created,
+    session: JoinedSession,
     instance: Instance,
     http: Http,
 }

@@ -9,7 +9,7 @@ use stream_bridge::{Bridge, BridgeError, Entry, SignalReader};
 use stream_dev::keys::KeyStore;
 use stream_dev::nats::Nats;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Cursor, Direction, Posted, SessionId, Signal};
+use stream_protocol::{Cursor, Direction, NewSignal, SessionId, Signal};
 use stream_supervisor::Supervisor;
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -35,8 +35,8 @@ impl Store {
     }
 }
 
-fn posted(id: &str, generation: u64) -> Posted {
-    Posted {
+fn posted(id: &str, generation: u64) -> NewSignal {
+    NewSignal {
         id: id.parse().expect("an id"),
         generation,
         signal: Signal::parse(format!(r#"{{"type":"candidate","id":"{id}"}}"#)).expect("a signal"),
@@ -49,7 +49,7 @@ async fn read(reader: &mut SignalReader, count: usize) -> anyhow::Result<Vec<Cur
     while cursors.len() < count {
         match reader.next().await {
             Ok(page) => cursors.extend(page.signals.into_iter().map(|signal| signal.cursor)),
-            Err(error) if error.is_passing() => tokio::task::yield_now().await,
+            Err(error) if error.is_transient() => tokio::task::yield_now().await,
             Err(error) => return Err(error.into()),
         }
     }

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use stream_dev::in_process::{Options, Stack};
 use stream_pki::{Fingerprint, Trust, client_config};
 use stream_protocol::{Screen, Userdata};
-use stream_simulators::ams::{Boot, Launcher, played_instances};
-use stream_simulators::client::{Created, Gateway};
+use stream_simulators::ams::{Boot, Launcher, scripted_instances};
+use stream_simulators::client::{Gateway, JoinedSession};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) const APP: &str = stream_dev::in_process::APPLICATION;
@@ -53,14 +53,14 @@ impl ScriptedStack {
     /// Starts a stack as `options` say, but for what its instances run.
     pub(crate) async fn start_with(options: Options) -> anyhow::Result<Self> {
         let (told, boots) = mpsc::unbounded_channel();
-        let launcher = played_instances(told);
+        let launcher = scripted_instances(told);
         let stack = Stack::start(Options { launcher, ..options }).await?;
         let client = stack.client()?;
         Ok(Self { stack, client, boots })
     }
 
     /// Creates a session and returns it with its instance, which has said nothing yet.
-    pub(crate) async fn create(&mut self) -> anyhow::Result<(Created, Instance)> {
+    pub(crate) async fn create(&mut self) -> anyhow::Result<(JoinedSession, Instance)> {
         let created = self.client.create(APP, Screen::default()).await?;
         Ok((created, self.booted().await?))
     }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use stream_dev::in_process::Options;
 use stream_pki::{Trust, client_config};
 use stream_protocol::Userdata;
-use stream_simulators::ams::{Boot, played_instances};
+use stream_simulators::ams::{Boot, scripted_instances};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until, timeout};
 
@@ -345,7 +345,7 @@ struct Crowd {
 impl Crowd {
     async fn gather(count: usize, agents: usize, gateways: usize) -> anyhow::Result<Self> {
         let (told, mut boots) = mpsc::unbounded_channel();
-        let launcher = played_instances(told);
+        let launcher = scripted_instances(told);
         let options = Options { launcher, capacity: 1_000, ..Options::default() };
         let fleet = Fleet::start(options, agents, gateways).await?;
         let mut sessions = Vec::new();

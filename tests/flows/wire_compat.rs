@@ -19,10 +19,10 @@ use stream_dev::nats::Nats;
 use stream_gateway::admin::{AdminService, Request};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    AmsInstance, Ask, ClientIce, ClientReport, ClientState, Code, Commands, Cursor, DesiredState,
-    IceServer, Initiate, Initiated, Launch, LoggedSignal, Op, Page, Posted, Presence, Refusal,
-    Reply, Report, ReportedStatus, SessionDocument, SessionId, Signal, StoredSignal, Terminate,
-    Userdata, Versioned,
+    AmsInstance, AmsSessionCreated, ClientIce, ClientReport, ClientState, Commands,
+    CreateAmsSession, Cursor, DesiredState, Empty, IceServer, Launch, LoggedSignal, NewSignal, Op,
+    Presence, Refusal, RefusalCode, Reply, Report, ReportedStatus, SessionDocument, SessionId,
+    Signal, SignalPage, StoredSignal, Terminate, Userdata, Versioned,
 };
 use stream_supervisor::Supervisor;
 use stream_tokens::{Config, Service, Tokens};
@@ -97,9 +97,12 @@ fn messages() -> BTreeMap<&'static str, Value> {
         ice_renewal: 2,
         desired: DesiredState::Running,
     };
-    let initiate =
-        Initiate { cluster: "c".to_owned(), region: "r".to_owned(), instance: instance.clone() };
-    let initiated = Initiated { session: session.clone(), userdata: userdata.clone() };
+    let initiate = CreateAmsSession {
+        cluster: "c".to_owned(),
+        region: "r".to_owned(),
+        instance: instance.clone(),
+    };
+    let initiated = AmsSessionCreated { session: session.clone(), userdata: userdata.clone() };
     let presence: Presence = serde_json::from_value(json!({
         "agent": "a", "region": "r", "cluster": "c", "applications": [{ "name": "clock" }],
         "images": ["jammy"], "capacity": 9, "draining": true, "unavailable": "ams is away",
@@ -107,22 +110,22 @@ fn messages() -> BTreeMap<&'static str, Value> {
     }))
     .expect("a presence");
     let logged = LoggedSignal { cursor, generation: 1, signal: signal() };
-    let posted = Posted { id: "o-1".parse().expect("an id"), generation: 1, signal: signal() };
+    let posted = NewSignal { id: "o-1".parse().expect("an id"), generation: 1, signal: signal() };
     let client = ClientReport { client: ClientState::Connected, generation: 1 };
     let report = Report { status: ReportedStatus::Running, message: "up".to_owned() };
-    let refusal = Refusal::new(Code::Draining, "this agent is draining");
+    let refusal = Refusal::new(RefusalCode::Draining, "this agent is draining");
     BTreeMap::from([
-        ("ask", written(Ask {})),
+        ("ask", written(Empty {})),
         ("client_ice", answered(Ok(ClientIce { ice_servers: vec![ice] }))),
         ("client_report", bare(client)),
         ("commands", bare(commands)),
         ("initiate", written(initiate)),
         ("initiated", answered(Ok(initiated))),
         ("launch", written(Launch { session, placement: "the roomier of two".to_owned() })),
-        ("page", bare(Page { cursor, signals: vec![logged] })),
+        ("page", bare(SignalPage { cursor, signals: vec![logged] })),
         ("posted", bare(posted)),
         ("presence", written(presence)),
-        ("refused", answered::<Ask>(Err(refusal))),
+        ("refused", answered::<Empty>(Err(refusal))),
         ("report", bare(report)),
         ("stored_signal", written(StoredSignal { generation: 1, signal: signal() })),
         ("terminate", written(Terminate { cause: "asked".to_owned() })),
@@ -142,23 +145,23 @@ fn read_message(name: &str, message: &Value) -> anyhow::Result<Value> {
     fn answer<T: DeserializeOwned + Serialize>(text: &[u8]) -> anyhow::Result<Value> {
         let answer = Reply::<T>::decode(text);
         if let Err(refusal) = &answer {
-            ensure!(refusal.code != Code::UnknownVersion, "{refusal}");
+            ensure!(refusal.code != RefusalCode::UnknownVersion, "{refusal}");
         }
         Ok(serde_json::from_slice(&Reply::encode(answer))?)
     }
     let text = serde_json::to_vec(message)?;
     match name {
-        "ask" => versioned::<Ask>(&text),
+        "ask" => versioned::<Empty>(&text),
         "client_ice" => answer::<ClientIce>(&text),
         "client_report" => bare::<ClientReport>(&text),
         "commands" => bare::<Commands>(&text),
-        "initiate" => versioned::<Initiate>(&text),
-        "initiated" => answer::<Initiated>(&text),
+        "initiate" => versioned::<CreateAmsSession>(&text),
+        "initiated" => answer::<AmsSessionCreated>(&text),
         "launch" => versioned::<Launch>(&text),
-        "page" => bare::<Page>(&text),
-        "posted" => bare::<Posted>(&text),
+        "page" => bare::<SignalPage>(&text),
+        "posted" => bare::<NewSignal>(&text),
         "presence" => versioned::<Presence>(&text),
-        "refused" => answer::<Ask>(&text),
+        "refused" => answer::<Empty>(&text),
         "report" => bare::<Report>(&text),
         "stored_signal" => versioned::<StoredSignal>(&text),
         "terminate" => versioned::<Terminate>(&text),

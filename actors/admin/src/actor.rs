@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use stream_protocol::{Ask, Code, Refusal, Reply, Versioned};
+use stream_protocol::{Empty, Refusal, RefusalCode, Reply, Versioned};
 use stream_supervisor::{Context, Limits, Mode, RestartPolicy, Worker, spawn_detached};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
@@ -106,8 +106,8 @@ fn is_operator(peer: u32, uid: u32) -> bool {
 async fn serve(mut stream: UnixStream, respond: Respond) -> io::Result<()> {
     let line = timeout(REQUEST_TIMEOUT, read_line(&mut stream, MAX_REQUEST)).await??;
     let mut line = timeout(REQUEST_TIMEOUT, respond(line)).await.unwrap_or_else(|_| {
-        let refusal = Refusal::new(Code::Unavailable, "there was no answer in time");
-        Reply::<Ask>::encode(Err(refusal))
+        let refusal = Refusal::new(RefusalCode::Unavailable, "there was no answer in time");
+        Reply::<Empty>::encode(Err(refusal))
     });
     line.push(b'\n');
     timeout(REQUEST_TIMEOUT, stream.write_all(&line)).await??;
@@ -129,8 +129,8 @@ where
     };
     let answer = Reply::encode(answered.await);
     if answer.len() as u64 >= MAX_ANSWER {
-        let refusal = Refusal::new(Code::TooLarge, "the answer is too long for this socket");
-        return Reply::<Ask>::encode(Err(refusal));
+        let refusal = Refusal::new(RefusalCode::TooLarge, "the answer is too long for this socket");
+        return Reply::<Empty>::encode(Err(refusal));
     }
     answer
 }
@@ -184,7 +184,7 @@ mod tests {
         InjectFault { actor: actor.to_owned(), fault: Fault::Panic, times, no_backoff: false }
     }
 
-    fn code(answer: Result<impl Sized, ClientError>) -> Option<Code> {
+    fn code(answer: Result<impl Sized, ClientError>) -> Option<RefusalCode> {
         match answer.err()? {
             ClientError::Refused(refusal) => Some(refusal.code),
             other => panic!("{other}"),
@@ -213,30 +213,33 @@ mod tests {
         assert!(client.draining().await.unwrap().left_s.unwrap() <= 5, "the last one counts");
         client.cancel_drain().await.unwrap();
         assert!(!drain.is_draining());
-        assert_eq!(code(client.cancel_drain().await), Some(Code::Conflict));
+        assert_eq!(code(client.cancel_drain().await), Some(RefusalCode::Conflict));
     }
 
     #[actix::test]
     async fn what_is_no_request_is_refused_with_a_sentence() {
         let Fixture { client, .. } = &fixture(Debug::default());
         let ask = async |request: Value| client.ask::<Value>(&request).await;
-        assert_eq!(code(ask(json!({ "op": "halve" })).await), Some(Code::Malformed));
-        assert_eq!(code(ask(json!({ "number": 1 })).await), Some(Code::Malformed));
+        assert_eq!(code(ask(json!({ "op": "halve" })).await), Some(RefusalCode::Malformed));
+        assert_eq!(code(ask(json!({ "number": 1 })).await), Some(RefusalCode::Malformed));
         let text = json!({ "op": "double", "number": "one" });
-        assert_eq!(code(ask(text).await), Some(Code::Malformed));
-        assert_eq!(code(ask(json!({ "op": "much" })).await), Some(Code::TooLarge));
+        assert_eq!(code(ask(text).await), Some(RefusalCode::Malformed));
+        assert_eq!(code(ask(json!({ "op": "much" })).await), Some(RefusalCode::TooLarge));
     }
 
     #[actix::test]
     async fn actors_fail_on_request_only_where_that_is_configured() {
         let refused = fixture(Debug::default());
-        assert_eq!(code(refused.client.crash(crash("admin", 1)).await), Some(Code::Conflict));
+        assert_eq!(
+            code(refused.client.crash(crash("admin", 1)).await),
+            Some(RefusalCode::Conflict)
+        );
         assert_eq!(refused.supervisor.status()[0].restarts, 0);
 
         let allowed = Some(FaultInjection::YesForTestPurposesOnly);
         let Fixture { client, .. } = &fixture(Debug { fault_injection: allowed });
-        assert_eq!(code(client.crash(crash("nobody", 1)).await), Some(Code::NotFound));
-        assert_eq!(code(client.crash(crash("admin", 0)).await), Some(Code::Malformed));
+        assert_eq!(code(client.crash(crash("nobody", 1)).await), Some(RefusalCode::NotFound));
+        assert_eq!(code(client.crash(crash("admin", 0)).await), Some(RefusalCode::Malformed));
         // The answer comes from what outlives the failure, the next one from the next worker.
         client.crash(crash("admin", 2)).await.unwrap();
         while client.status().await.unwrap().actors[0].restarts < 2 {}

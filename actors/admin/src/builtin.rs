@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use stream_protocol::{Ask, Code, Refusal};
+use stream_protocol::{Empty, Refusal, RefusalCode};
 use stream_supervisor::Supervisor;
 
 use crate::{Debug, Drain, FaultInjection};
@@ -87,12 +87,12 @@ pub(crate) fn answer(request: BuiltinRequest, deps: &Dependencies) -> Result<Val
     let Dependencies { debug, drain_timeout, supervisor, drain } = deps;
     match request {
         BuiltinRequest::CancelDrain if !drain.cancel() => {
-            Err(Refusal::new(Code::Conflict, "the service is not draining"))
+            Err(Refusal::new(RefusalCode::Conflict, "the service is not draining"))
         }
-        BuiltinRequest::CancelDrain => Ok(json!(Ask {})),
+        BuiltinRequest::CancelDrain => Ok(json!(Empty {})),
         BuiltinRequest::Drain { deadline_s } => {
             drain.begin(deadline_s.map_or(*drain_timeout, Duration::from_secs));
-            Ok(json!(Ask {}))
+            Ok(json!(Empty {}))
         }
         BuiltinRequest::Draining => {
             let left_s = drain.time_left().map(|left| left.as_secs());
@@ -104,7 +104,7 @@ pub(crate) fn answer(request: BuiltinRequest, deps: &Dependencies) -> Result<Val
         }
         BuiltinRequest::Crash(crash) => {
             fail(&crash, *debug, supervisor)?;
-            Ok(json!(Ask {}))
+            Ok(json!(Empty {}))
         }
     }
 }
@@ -114,16 +114,16 @@ fn fail(crash: &InjectFault, debug: Debug, supervisor: &Supervisor) -> Result<()
     if debug.fault_injection != Some(FaultInjection::YesForTestPurposesOnly) {
         let sentence = "actors are made to fail only where the configuration has [debug] \
             fault_injection = \"yes_for_test_purposes_only\"";
-        return Err(Refusal::new(Code::Conflict, sentence));
+        return Err(Refusal::new(RefusalCode::Conflict, sentence));
     }
     if !(1..=MAX_TIMES).contains(times) {
         let sentence = format!("an actor is made to fail 1 to {MAX_TIMES} times");
-        return Err(Refusal::new(Code::Malformed, sentence));
+        return Err(Refusal::new(RefusalCode::Malformed, sentence));
     }
     if !supervisor.inject(actor, (*fault).into(), *times) {
         let names: Vec<_> = supervisor.status().iter().map(|it| it.name.to_owned()).collect();
         let sentence = format!("there is no actor {actor}: there are {}", names.join(", "));
-        return Err(Refusal::new(Code::NotFound, sentence));
+        return Err(Refusal::new(RefusalCode::NotFound, sentence));
     }
     if *no_backoff {
         supervisor.disable_backoff();

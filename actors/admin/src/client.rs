@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stream_protocol::{Ask, Refusal, Reply, Versioned};
+use stream_protocol::{Empty, Refusal, Reply, Versioned};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
@@ -34,13 +34,13 @@ impl Client {
     /// Has the service end in order, within `deadline_s` seconds or as long as it is configured to
     /// take.
     pub async fn drain(&self, deadline_s: Option<u64>) -> Result<(), ClientError> {
-        let Ask {} = self.ask(&BuiltinRequest::Drain { deadline_s }).await?;
+        let Empty {} = self.ask(&BuiltinRequest::Drain { deadline_s }).await?;
         Ok(())
     }
 
     /// Takes that back. Refused by a service that is not draining.
     pub async fn cancel_drain(&self) -> Result<(), ClientError> {
-        let Ask {} = self.ask(&BuiltinRequest::CancelDrain).await?;
+        let Empty {} = self.ask(&BuiltinRequest::CancelDrain).await?;
         Ok(())
     }
 
@@ -52,7 +52,7 @@ impl Client {
     /// Makes an actor fail. Refused by a service that is not configured for it, and for an actor
     /// that it has not.
     pub async fn crash(&self, crash: InjectFault) -> Result<(), ClientError> {
-        let Ask {} = self.ask(&BuiltinRequest::Crash(crash)).await?;
+        let Empty {} = self.ask(&BuiltinRequest::Crash(crash)).await?;
         Ok(())
     }
 

@@ -39,7 +39,7 @@ pub enum AmsError {
 
 impl AmsError {
     /// Whether the same call may succeed later without any change.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Away(_)
             | Self::Busy(_)
@@ -73,10 +73,10 @@ mod tests {
 
     #[test]
     fn only_what_time_can_heal_is_passing() {
-        assert!(AmsError::TimedOut.is_passing());
-        assert!(AmsError::Busy(String::new()).is_passing());
-        assert!(!AmsError::Refused { code: 400, text: String::new() }.is_passing());
-        assert!(!AmsError::NotFound.is_passing());
+        assert!(AmsError::TimedOut.is_transient());
+        assert!(AmsError::Busy(String::new()).is_transient());
+        assert!(!AmsError::Refused { code: 400, text: String::new() }.is_transient());
+        assert!(!AmsError::NotFound.is_transient());
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod harness;
 
 use harness::{DEADLINE, Files, connected, eventually, identity, run};
 use stream_ams::{Ams, AmsError, LaunchInstance, Registered, register};
-use stream_simulators::ams::{self as simulator, Faults, nothing_boots};
+use stream_simulators::ams::{self as simulator, Faults, idle_instances};
 use stream_supervisor::Supervisor;
 
 fn simulator(trusts_us: bool) -> simulator::Ams {
@@ -19,7 +19,7 @@ fn simulator(trusts_us: bool) -> simulator::Ams {
         capacity: 10,
         cluster_name: "test".to_owned(),
     };
-    simulator::Ams::start(config, nothing_boots()).expect("a simulator")
+    simulator::Ams::start(config, idle_instances()).expect("a simulator")
 }
 
 fn launch(name: &str, app: &str) -> LaunchInstance {

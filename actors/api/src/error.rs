@@ -2,7 +2,7 @@ use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
-use stream_protocol::{Code, Cursor, Refusal};
+use stream_protocol::{Cursor, Refusal, RefusalCode};
 use stream_sessions::SessionsError;
 use stream_supervisor::AskError;
 use stream_tokens::TokensError;
@@ -38,21 +38,21 @@ pub(crate) enum ApiError {
 
 impl ApiError {
     pub(crate) fn malformed(text: impl Into<String>) -> Self {
-        Refusal::new(Code::Malformed, text).into()
+        Refusal::new(RefusalCode::Malformed, text).into()
     }
 
     pub(crate) fn no_such_session() -> Self {
-        Refusal::new(Code::NotFound, "session not found").into()
+        Refusal::new(RefusalCode::NotFound, "session not found").into()
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
-        Refusal::new(Code::TooLarge, format!("the body is larger than {limit} bytes")).into()
+        Refusal::new(RefusalCode::TooLarge, format!("the body is larger than {limit} bytes")).into()
     }
 
-    fn is_passing(&self) -> bool {
+    fn is_transient(&self) -> bool {
         match self {
             Self::TooManyConnections | Self::RateLimited => true,
-            Self::Refused(refusal) => refusal.code.is_passing(),
+            Self::Refused(refusal) => refusal.code.is_transient(),
             _ => false,
         }
     }
@@ -85,7 +85,7 @@ impl ResponseError for ApiError {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
         let headers = response.headers_mut();
-        if self.is_passing() {
+        if self.is_transient() {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if matches!(self, Self::Unauthorized) {
@@ -110,10 +110,12 @@ impl From<TokensError> for ApiError {
             TokensError::Invalid => Self::Unauthorized,
             TokensError::Forbidden => Self::Forbidden,
             TokensError::Unavailable(AskError::Busy) => {
-                Refusal::new(Code::Busy, "too many requests are queued").into()
+                Refusal::new(RefusalCode::Busy, "too many requests are queued").into()
             }
             // Never 401: the token may well be good, it just cannot be checked now.
-            _ => Refusal::new(Code::Unavailable, "tokens cannot be checked at present").into(),
+            _ => {
+                Refusal::new(RefusalCode::Unavailable, "tokens cannot be checked at present").into()
+            }
         }
     }
 }
@@ -145,7 +147,9 @@ mod tests {
 
     #[actix::test]
     async fn what_passes_says_when_to_try_again() {
-        for (code, status) in [(Code::Unavailable, 503), (Code::Busy, 503), (Code::TooMany, 429)] {
+        for (code, status) in
+            [(RefusalCode::Unavailable, 503), (RefusalCode::Busy, 503), (RefusalCode::TooMany, 429)]
+        {
             let (found, retry, _) = answered(Refusal::new(code, "x").into()).await;
             assert_eq!((found, retry.as_deref()), (status, Some("1")));
         }

@@ -6,7 +6,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
 use actix_web::web::Bytes;
 use serde_json::{Value, json};
-use stream_protocol::openapi::{Description, Parameter, describe};
+use stream_protocol::openapi::{ApiInfo, Parameter, to_openapi};
 use stream_protocol::{MAX_SIGNAL_BYTES, SIGNALS_A_MINUTE};
 
 use crate::routes::{ENDPOINTS, MAX_KEY, MAX_MESSAGE, MAX_NAME, MAX_SIGNALS, MAX_WAIT_S};
@@ -50,18 +50,18 @@ pub(crate) const OPENING: &[Parameter] = &[Parameter::header(
     "One instance has one session, with or without a key",
 )];
 
-const API: Description = Description {
+const API: ApiInfo = ApiInfo {
     title: "stream-agent",
     text: "The agent's API for instances, AMS, probes and operators. A trailing slash is equal. \
         `x-op` is the operation that the token must allow.",
     version: env!("CARGO_PKG_VERSION"),
-    of_all: &[429],
-    of_bodies: &[408],
-    of_ids: &[],
+    common_errors: &[429],
+    body_errors: &[408],
+    id_errors: &[],
 };
 
 static DOCUMENT: LazyLock<Bytes> =
-    LazyLock::new(|| Bytes::from(describe(&API, ENDPOINTS, schemas()).to_string()));
+    LazyLock::new(|| Bytes::from(to_openapi(&API, ENDPOINTS, schemas()).to_string()));
 
 pub(crate) async fn serve() -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::json()).body(DOCUMENT.clone())

@@ -14,7 +14,7 @@ use std::time::Duration;
 use actix_web::web::{self, ServiceConfig};
 use stream_metrics::HttpMetrics;
 use stream_protocol::Op;
-use stream_protocol::openapi::{About, Endpoint};
+use stream_protocol::openapi::{Endpoint, EndpointDoc};
 use stream_sessions::Sessions;
 use stream_socket::CloseCause;
 use stream_supervisor::Supervisor;
@@ -99,45 +99,45 @@ macro_rules! endpoints {
 
 endpoints! {
     GET "/metrics" Some(Op::StatusRead) => metrics::scrape:
-        About::new("scrapeMetrics", "Tells Prometheus what is counted").answers_text(),
+        EndpointDoc::new("scrapeMetrics", "Tells Prometheus what is counted").answers_text(),
     GET "/1.0" None => health::version:
-        About::new("readVersion", "Tells the version").answers("Version"),
+        EndpointDoc::new("readVersion", "Tells the version").answers("Version"),
     GET "/1.0/openapi.json" None => openapi::serve:
-        About::new("readOpenApi", "Tells what this API is").answers_bare("OpenApi"),
+        EndpointDoc::new("readOpenApi", "Tells what this API is").answers_bare("OpenApi"),
     GET "/1.0/health/live" None => health::live:
-        About::new("checkLiveness", "Tells that the process answers").answers("Liveness"),
+        EndpointDoc::new("checkLiveness", "Tells that the process answers").answers("Liveness"),
     GET "/1.0/health/ready" None => health::ready:
-        About::new("checkReadiness", "Tells which dependency is away and why")
+        EndpointDoc::new("checkReadiness", "Tells which dependency is away and why")
             .answers("Readiness").refuses(&[503]),
     GET "/1.0/status" Some(Op::StatusRead) => health::status:
-        About::new("readStatus", "Shows every actor").answers("UnitStatus"),
+        EndpointDoc::new("readStatus", "Shows every actor").answers("UnitStatus"),
     POST "/1.0/sessions" Some(Op::SessionCreate) => ams_sessions::create:
-        About::new("openSession", "Opens the session of an instance that AMS launched; once only")
+        EndpointDoc::new("openSession", "Opens the session of an instance that AMS launched; once only")
             .takes(openapi::OPENING).body("LaunchedInstance").creates("OpenedSession"),
     GET "/1.0/sessions/{id}" Some(Op::SessionRead) => session::read:
-        About::new("readSession", "Shows a session").answers("Session"),
+        EndpointDoc::new("readSession", "Shows a session").answers("Session"),
     DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => session::end:
-        About::new("endSession", "Has a session end; answers before it has"),
+        EndpointDoc::new("endSession", "Has a session end; answers before it has"),
     PATCH "/1.0/sessions/{id}" Some(Op::SessionReport) => session::report:
-        About::new("reportOnSession", "Takes what an instance says of itself or its client")
+        EndpointDoc::new("reportOnSession", "Takes what an instance says of itself or its client")
             .body("Report"),
     GET "/1.0/sessions/{id}/commands" Some(Op::CommandRead) => session::commands:
-        About::new("readCommands", "Tells what the session wants of its instance; may wait")
+        EndpointDoc::new("readCommands", "Tells what the session wants of its instance; may wait")
             .takes(openapi::COMMANDS_POLL).answers("Commands"),
     POST "/1.0/sessions/{id}/signals" Some(Op::SignalWrite) => signals::write:
-        About::new("writeSignals", "Keeps signals for the client; again is harmless")
+        EndpointDoc::new("writeSignals", "Keeps signals for the client; again is harmless")
             .body("PostedSignals").answers("Cursors"),
     GET "/1.0/sessions/{id}/signals" Some(Op::SignalRead) => signals::read:
-        About::new("readSignals", "Returns signals of the client; may wait for some")
+        EndpointDoc::new("readSignals", "Returns signals of the client; may wait for some")
             .takes(openapi::SIGNALS_POLL).answers("SignalPage").refuses(&[409]),
     GET "/1.0/sessions/{id}/sockets/control" Some(Op::CommandRead) => sockets::control:
-        About::new("openControlSocket", "Tells commands and takes reports over a WebSocket")
+        EndpointDoc::new("openControlSocket", "Tells commands and takes reports over a WebSocket")
             .takes(openapi::CONTROL).opens_socket(),
     GET "/1.0/sessions/{id}/sockets/master" Some(Op::SignalWrite) => sockets::master:
-        About::new("openSignalingSocket", "Carries signals both ways over a WebSocket")
+        EndpointDoc::new("openSignalingSocket", "Carries signals both ways over a WebSocket")
             .takes(openapi::MASTER).opens_socket(),
     POST "/1.0/sessions/{id}/ice-servers" Some(Op::IceMint) => session::ice_servers:
-        About::new("mintIceServers", "Mints fresh STUN and TURN servers for the instance")
+        EndpointDoc::new("mintIceServers", "Mints fresh STUN and TURN servers for the instance")
             .takes(openapi::MINTING).answers("IceServers"),
 }
 

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use stream_protocol::{Code, Cursor, Refusal};
+use stream_protocol::{Cursor, Refusal, RefusalCode};
 use stream_supervisor::AskError;
 
 /// Why the bridge did not do what it was asked.
@@ -40,21 +40,21 @@ impl BridgeError {
     pub fn refusal(&self) -> Refusal {
         let code = match self {
             Self::Refused(refusal) => return refusal.clone(),
-            Self::Unavailable(AskError::Busy) => Code::Busy,
+            Self::Unavailable(AskError::Busy) => RefusalCode::Busy,
             Self::Disconnected(_) | Self::NoResponder | Self::TimedOut | Self::Unavailable(_) => {
-                Code::Unavailable
+                RefusalCode::Unavailable
             }
-            Self::Conflict => Code::Conflict,
-            Self::HistoryGone { .. } => Code::HistoryGone,
-            Self::Malformed(_) => Code::Failed,
-            Self::NotFound => Code::NotFound,
+            Self::Conflict => RefusalCode::Conflict,
+            Self::HistoryGone { .. } => RefusalCode::HistoryGone,
+            Self::Malformed(_) => RefusalCode::Failed,
+            Self::NotFound => RefusalCode::NotFound,
         };
         Refusal::new(code, self.to_string())
     }
 
     /// Whether the same may succeed later without any change.
-    pub fn is_passing(&self) -> bool {
-        self.refusal().code.is_passing()
+    pub fn is_transient(&self) -> bool {
+        self.refusal().code.is_transient()
     }
 }
 

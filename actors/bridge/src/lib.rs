@@ -31,7 +31,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Cursor, Direction, Posted, Reply, SessionId, Versioned};
+use stream_protocol::{Cursor, Direction, NewSignal, Reply, SessionId, Versioned};
 use stream_supervisor::{Limits, Mailbox, Mode, Recipient, RestartPolicy, Supervisor};
 
 pub use change_hints::ChangeHints;
@@ -196,7 +196,7 @@ impl Bridge {
         &self,
         session: &SessionId,
         direction: Direction,
-        posted: &Posted,
+        posted: &NewSignal,
     ) -> Result<Cursor, BridgeError> {
         SignalConnection::shared(self).writer(session, direction).append(posted).await
     }

@@ -6,7 +6,7 @@ use actix::Message;
 use async_nats::{Client, RequestErrorKind, Subject};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use stream_protocol::{Code, Refusal, Reply as Answer};
+use stream_protocol::{Refusal, RefusalCode, Reply as Answer};
 use stream_supervisor::{AskError, Context, Handler, Recipient, Reply};
 use tokio::sync::oneshot;
 
@@ -34,7 +34,7 @@ impl IncomingRequest {
         }
     }
 
-    async fn refuse(&self, code: Code, message: impl Into<String>) {
+    async fn refuse(&self, code: RefusalCode, message: impl Into<String>) {
         let refusal = Refusal::new(code, message);
         self.answer(Answer::<()>::encode(Err(refusal))).await;
     }
@@ -103,8 +103,8 @@ pub(crate) async fn listen(
         let Some(Route { to, .. }) = shared.route(&subject) else { return };
         match to.tell(incoming.clone()) {
             Ok(()) => {}
-            Err(AskError::Busy) => incoming.refuse(Code::Busy, "too much is queued").await,
-            Err(error) => incoming.refuse(Code::Unavailable, error.to_string()).await,
+            Err(AskError::Busy) => incoming.refuse(RefusalCode::Busy, "too much is queued").await,
+            Err(error) => incoming.refuse(RefusalCode::Unavailable, error.to_string()).await,
         }
     }
 }

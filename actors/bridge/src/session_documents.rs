@@ -18,7 +18,7 @@ impl Bridge {
     /// it was read at; repeats both when somebody else was faster, so `edit` may run several times.
     /// Returns what is stored now. An error of `edit` leaves the document as it is; so does an edit
     /// that changes nothing. A document in a final status goes away after an hour, unless it is
-    /// [kept](SessionDocument::is_kept).
+    /// [kept](SessionDocument::outlives_its_end).
     pub async fn change_session<E: From<BridgeError>>(
         &self,
         id: &SessionId,
@@ -51,7 +51,7 @@ impl Bridge {
 
 /// How long a document stays from now on; `None` until somebody removes it.
 fn ttl(document: &SessionDocument) -> Option<Duration> {
-    (document.status.is_final() && !document.is_kept()).then_some(TOMBSTONE_TTL)
+    (document.status.is_final() && !document.outlives_its_end()).then_some(TOMBSTONE_TTL)
 }
 
 #[cfg(test)]

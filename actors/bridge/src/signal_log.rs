@@ -7,7 +7,7 @@ use async_nats::connection::State;
 use async_nats::jetstream;
 use async_nats::jetstream::stream::LastRawMessageErrorKind as RawMessageErrorKind;
 use async_nats::{Client, Subscriber};
-use stream_protocol::{Cursor, LoggedSignal, Page, StoredSignal, Versioned, subjects};
+use stream_protocol::{Cursor, LoggedSignal, SignalPage, StoredSignal, Versioned, subjects};
 use tokio::sync::watch;
 
 use crate::actor::lock;
@@ -106,7 +106,7 @@ impl SignalLog {
         subject: &str,
         after: Option<Cursor>,
         generation: u64,
-    ) -> Result<Page, BridgeError> {
+    ) -> Result<SignalPage, BridgeError> {
         let mut from = after.map_or(1, |cursor| cursor.sequence.saturating_add(1));
         loop {
             let mut batch = batch::get(&self.client, subjects::SIGNALS, subject, from).await?;
@@ -129,7 +129,10 @@ impl SignalLog {
                 Some(sequence) if signals.is_empty() && !complete => from = sequence + 1,
                 _ => {
                     let sequence = read.unwrap_or(bounds.last);
-                    return Ok(Page { cursor: Cursor { epoch: bounds.epoch, sequence }, signals });
+                    return Ok(SignalPage {
+                        cursor: Cursor { epoch: bounds.epoch, sequence },
+                        signals,
+                    });
                 }
             }
         }

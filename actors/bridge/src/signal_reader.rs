@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::{Message, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use stream_protocol::{
-    Cursor, Direction, LoggedSignal, Page, SessionId, StoredSignal, Versioned, subjects,
+    Cursor, Direction, LoggedSignal, SessionId, SignalPage, StoredSignal, Versioned, subjects,
 };
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -83,7 +83,7 @@ impl SignalReader {
     /// Dropping the future loses nothing. After an error the next call tries again; after
     /// [`BridgeError::HistoryGone`] it fails again: what is gone has to be given up by whoever
     /// holds the cursor.
-    pub async fn next(&mut self) -> Result<Page, BridgeError> {
+    pub async fn next(&mut self) -> Result<SignalPage, BridgeError> {
         if let (Some(live), Some(after)) = (&mut self.live, self.after)
             && live.caught_up
             // Otherwise the log has to be read, or has not been looked at for long.
@@ -98,7 +98,7 @@ impl SignalReader {
     }
 
     /// Reads the log itself, having subscribed before.
-    async fn catch_up(&mut self) -> Result<Page, BridgeError> {
+    async fn catch_up(&mut self) -> Result<SignalPage, BridgeError> {
         let live = match self.live.take() {
             Some(live) => live,
             None => {
@@ -124,7 +124,7 @@ impl LiveSubscription {
     }
 
     /// Returns the signals published behind `after`; `None` when the log has to be read.
-    async fn wait(&mut self, after: Cursor) -> Option<Page> {
+    async fn wait(&mut self, after: Cursor) -> Option<SignalPage> {
         loop {
             let message = tokio::select! {
                 message = self.messages.next() => message,
@@ -146,8 +146,8 @@ impl LiveSubscription {
     }
 
     /// Puts together what has come already, without waiting.
-    fn page(&mut self, first: Message, after: Cursor) -> Option<Page> {
-        let mut page = Page { cursor: after, signals: Vec::new() };
+    fn page(&mut self, first: Message, after: Cursor) -> Option<SignalPage> {
+        let mut page = SignalPage { cursor: after, signals: Vec::new() };
         let mut next = Some(first);
         while let Some(message) = next.take() {
             match order(&message, page.cursor.sequence) {

@@ -5,7 +5,7 @@
 
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
-use stream_protocol::{Cursor, Direction, Posted, SessionId, StoredSignal, Versioned, subjects};
+use stream_protocol::{Cursor, Direction, NewSignal, SessionId, StoredSignal, Versioned, subjects};
 
 use crate::signal_log::SignalLog;
 use crate::{BridgeError, SignalConnection};
@@ -36,8 +36,8 @@ impl SignalWriter {
     /// Stores a signal and returns its cursor once the log has acknowledged it. The same id written
     /// again is stored once and answered with the first cursor. After an error the next call tries
     /// with the connection of then.
-    pub async fn append(&mut self, posted: &Posted) -> Result<Cursor, BridgeError> {
-        let Posted { id, generation, signal } = posted;
+    pub async fn append(&mut self, posted: &NewSignal) -> Result<Cursor, BridgeError> {
+        let NewSignal { id, generation, signal } = posted;
         let stored = StoredSignal { generation: *generation, signal: signal.clone() };
         let payload: Bytes = Versioned::encode(stored).into();
         let message_id = format!("{}.{generation}.{}", self.prefix, id.as_str());

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use stream_admin::Drain;
 use stream_agent::program::Service;
 use stream_pki::{Fingerprint, Identity, random_text};
-use stream_simulators::ams::{Ams, Config, Faults, Launcher, nothing_boots, simulated_instances};
+use stream_simulators::ams::{Ams, Config, Faults, Launcher, idle_instances, simulated_instances};
 
 use crate::keys::KeyStore;
 use crate::node_files::NodeFiles;
@@ -168,7 +168,7 @@ impl Options {
         };
         let launcher = match self.instances {
             Program::Stream => simulated_instances(),
-            Program::Nothing => nothing_boots(),
+            Program::Nothing => idle_instances(),
         };
         let ams = Ams::start(config, launcher).context("the AMS simulator cannot listen")?;
         ams.set_faults(self.mishaps.into());

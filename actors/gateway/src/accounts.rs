@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Code, Refusal, TokenKind};
+use stream_protocol::{Refusal, RefusalCode, TokenKind};
 use stream_tokens::{Mint, Revocation, Tokens};
 use zeroize::Zeroizing;
 
@@ -49,7 +49,7 @@ impl TryFrom<String> for AccountName {
         }
         let sentence =
             "an account name has 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '@', '-'";
-        Err(Refusal::new(Code::Malformed, sentence))
+        Err(Refusal::new(RefusalCode::Malformed, sentence))
     }
 }
 
@@ -87,7 +87,8 @@ pub(crate) async fn create(
         expires: expires.map(|life| UNIX_EPOCH + life),
     };
     let minted = tokens.mint(mint).await;
-    let minted = minted.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()))?;
+    let minted =
+        minted.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))?;
 
     let key = name.key();
     let account = Account { name, token_id: minted.id, created_at: now, expires_at };
@@ -95,7 +96,7 @@ pub(crate) async fn create(
         Ok(_) => Ok(minted.token),
         Err(BridgeError::Conflict) => {
             let sentence = format!("account {} exists already", account.name.as_str());
-            Err(Refusal::new(Code::Conflict, sentence))
+            Err(Refusal::new(RefusalCode::Conflict, sentence))
         }
         Err(error) => Err(error.into()),
     }
@@ -110,13 +111,13 @@ pub(crate) async fn delete(
 ) -> Result<(), Refusal> {
     let Some(account) = find(bridge, name.as_str()).await? else {
         let sentence = format!("there is no account {}", name.as_str());
-        return Err(Refusal::new(Code::NotFound, sentence));
+        return Err(Refusal::new(RefusalCode::NotFound, sentence));
     };
     bridge.remove(Bucket::Accounts, &name.key()).await?;
     // Without an account the token opens nothing any more; its sockets know only the token.
     let until = SystemTime::now() + MAX_SOCKET_TOKEN_LIFE;
     let revoked = tokens.revoke(Revocation::Token(account.token_id), Some(until)).await;
-    revoked.map_err(|error| Refusal::new(Code::Unavailable, error.to_string()))
+    revoked.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))
 }
 
 /// Returns all accounts, by name.
@@ -133,7 +134,7 @@ const MAX_SOCKET_TOKEN_LIFE: Duration = Duration::from_secs(3600);
 fn end_of_life(at: u64, now: u64) -> Result<Duration, Refusal> {
     if at <= now || at > END_OF_TIME {
         let sentence = "an account expires in the future, before the year 10000";
-        return Err(Refusal::new(Code::Malformed, sentence));
+        return Err(Refusal::new(RefusalCode::Malformed, sentence));
     }
     Ok(Duration::from_secs(at))
 }

@@ -9,7 +9,7 @@ mod service;
 
 use std::path::PathBuf;
 
-use stream_protocol::{Ask, Status};
+use stream_protocol::{Empty, Status};
 
 pub use request::{AccountInfo, CreatedShare, Request, SessionExplanation, SessionInfo, ShareInfo};
 pub use service::AdminService;
@@ -41,7 +41,7 @@ impl Client {
 
     /// Deletes an account; its token is refused from now on. Refuses a name that nobody has.
     pub async fn delete_account(&self, name: &str) -> Result<(), AdminError> {
-        let Ask {} = self.0.ask(&Request::DeleteAccount { name: name.to_owned() }).await?;
+        let Empty {} = self.0.ask(&Request::DeleteAccount { name: name.to_owned() }).await?;
         Ok(())
     }
 
@@ -85,7 +85,7 @@ impl Client {
 
     /// Ends a share and closes what it has opened.
     pub async fn delete_share(&self, id: &str) -> Result<(), AdminError> {
-        let Ask {} = self.0.ask(&Request::DeleteShare { id: id.to_owned() }).await?;
+        let Empty {} = self.0.ask(&Request::DeleteShare { id: id.to_owned() }).await?;
         Ok(())
     }
 

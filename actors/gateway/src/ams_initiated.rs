@@ -8,8 +8,8 @@ use std::time::Duration;
 use stream_bridge::{Bridge, BridgeError, IncomingRequest};
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
-    AmsInstance, Code, Initiate, Initiated, OnConflict, Refusal, Reply as Answer, Request,
-    SessionDocument, SessionId, Status, Userdata, Versioned,
+    AmsInstance, AmsSessionCreated, CreateAmsSession, OnConflict, Refusal, RefusalCode,
+    Reply as Answer, Request, SessionDocument, SessionId, Status, Userdata, Versioned,
 };
 use stream_supervisor::{
     Context, Handler, Limits, LocalBoxFuture, Mode, Reply, RestartPolicy, Supervisor, Worker,
@@ -86,8 +86,8 @@ impl Handler<IncomingRequest> for Actor {
 
 /// Stores the session of an instance, unless that is done already, and answers it. Refuses what the
 /// instance could not be told, and an instance whose session has ended.
-async fn create(bridge: &Bridge, initiate: Initiate) -> Result<Initiated, Refusal> {
-    let Initiate { cluster, region, instance } = initiate;
+async fn create(bridge: &Bridge, initiate: CreateAmsSession) -> Result<AmsSessionCreated, Refusal> {
+    let CreateAmsSession { cluster, region, instance } = initiate;
     let id = session_id(&cluster, &instance.id);
     let AmsInstance { id: instance, app, app_version, screen, extra_data } = instance;
     if extra_data.to_string().len() > MAX_EXTRA_DATA {
@@ -109,7 +109,7 @@ async fn create(bridge: &Bridge, initiate: Initiate) -> Result<Initiated, Refusa
     let fresh = SessionDocument::of_instance(id, (cluster, instance), request, now, now + CLAIM_S);
     let session = store(bridge, fresh).await?;
     let userdata = Userdata::draft(session.id.clone(), &session.request);
-    Ok(Initiated { session: session.id, userdata })
+    Ok(AmsSessionCreated { session: session.id, userdata })
 }
 
 /// Returns the document as it is stored: `fresh`, or what was there before.
@@ -135,7 +135,7 @@ async fn store(bridge: &Bridge, fresh: SessionDocument) -> Result<SessionDocumen
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Refusal::new(Code::Busy, "the session is just being created"))
+    Err(Refusal::new(RefusalCode::Busy, "the session is just being created"))
 }
 
 /// What there is of the session when an instance is asked for again.
@@ -152,9 +152,9 @@ fn existing(document: &SessionDocument) -> Result<Existing, Refusal> {
         (Status::Created | Status::Active, _) => Ok(Existing::Live),
         (_, None) => Ok(Existing::Unclaimed),
         (_, Some(_)) => {
-            let why = document.message();
+            let why = document.last_cause();
             let sentence = format!("the session of this instance has ended: {why}");
-            Err(Refusal::new(Code::Conflict, sentence))
+            Err(Refusal::new(RefusalCode::Conflict, sentence))
         }
     }
 }
@@ -201,7 +201,7 @@ mod tests {
         let owned = SessionDocument { owner: Some(owner), status: Status::Active, ..document() };
         assert_eq!(existing(&owned), Ok(Existing::Live));
         let ended = SessionDocument { status: Status::Terminated, ..owned };
-        assert_eq!(existing(&ended).unwrap_err().code, Code::Conflict);
+        assert_eq!(existing(&ended).unwrap_err().code, RefusalCode::Conflict);
     }
 
     #[test]

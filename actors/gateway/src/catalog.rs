@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use actix_web::HttpRequest;
 use actix_web::web::Data;
 use serde::Serialize;
-use stream_protocol::{Code, Op, Presence, Refusal};
+use stream_protocol::{Op, Presence, Refusal, RefusalCode};
 
 use crate::auth::{authorize, has_token};
 use crate::placement;
@@ -45,7 +45,7 @@ pub(crate) async fn status(request: HttpRequest, state: Data<State>) -> HandlerR
     }
     state.tokens.ready().await?;
     if state.drain.is_draining() {
-        return Err(Refusal::new(Code::Draining, "the gateway is draining").into());
+        return Err(Refusal::new(RefusalCode::Draining, "the gateway is draining").into());
     }
     let link = state.bridge.status().await;
     let status = if link.connected { "healthy" } else { "unhealthy" };

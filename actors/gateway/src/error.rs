@@ -1,7 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use stream_protocol::{Code, Refusal};
+use stream_protocol::{Refusal, RefusalCode};
 use stream_tokens::TokensError;
 
 /// Why the gateway did not start.
@@ -15,17 +15,17 @@ pub enum GatewayError {
 
 /// Returns a refusal of something the asker got wrong.
 pub(crate) fn bad_request(text: impl Into<String>) -> Refusal {
-    Refusal::new(Code::Malformed, text)
+    Refusal::new(RefusalCode::Malformed, text)
 }
 
 /// Returns what to tell whoever asked for something that needed a token made or revoked.
 pub(crate) fn tokens_refusal(error: TokensError) -> Refusal {
     match error {
-        TokensError::Unmintable(why) => Refusal::new(Code::Conflict, why),
+        TokensError::Unmintable(why) => Refusal::new(RefusalCode::Conflict, why),
         // The cause is for the operator: it names files and what is wrong with them.
         error => {
             log::warn!("tokens cannot be checked: {error}");
-            Refusal::new(Code::Unavailable, "tokens cannot be checked now")
+            Refusal::new(RefusalCode::Unavailable, "tokens cannot be checked now")
         }
     }
 }

@@ -6,7 +6,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, ContentType};
 use actix_web::web::Bytes;
 use serde_json::{Value, json};
-use stream_protocol::openapi::{Description, Parameter, describe};
+use stream_protocol::openapi::{ApiInfo, Parameter, to_openapi};
 
 use crate::routes::ENDPOINTS;
 use crate::sessions::idempotency::MAX_KEY;
@@ -68,19 +68,19 @@ pub(crate) const SHARE_DELETION: &[Parameter] = &[Parameter::query(
     "When it is false the answer is 202; it is done all the same",
 )];
 
-const API: Description = Description {
+const API: ApiInfo = ApiInfo {
     title: "stream-gateway",
     text: "The API for clients. A trailing slash is equal. `x-op` is the operation that the token \
         must allow. Where the operator lets it, `api_token=TOKEN` in the query counts like the \
         header.",
     version: env!("CARGO_PKG_VERSION"),
-    of_all: &[],
-    of_bodies: &[],
-    of_ids: &[400],
+    common_errors: &[],
+    body_errors: &[],
+    id_errors: &[400],
 };
 
 static DOCUMENT: LazyLock<Bytes> =
-    LazyLock::new(|| Bytes::from(describe(&API, ENDPOINTS, schemas()).to_string()));
+    LazyLock::new(|| Bytes::from(to_openapi(&API, ENDPOINTS, schemas()).to_string()));
 
 pub(crate) async fn serve() -> HttpResponse {
     HttpResponse::Ok()

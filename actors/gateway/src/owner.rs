@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError};
-use stream_protocol::{Ask, ClientIce, IceServer, Refusal, SessionId, Terminate, subjects};
+use stream_protocol::{ClientIce, Empty, IceServer, Refusal, SessionId, Terminate, subjects};
 
 /// How long the owner may take to answer.
 pub(crate) const OWNER_DEADLINE: Duration = Duration::from_secs(10);
@@ -22,13 +22,13 @@ pub(crate) async fn ice_servers(
     bridge: &Bridge,
     session: &SessionId,
 ) -> Result<Vec<IceServer>, Refusal> {
-    let answer: ClientIce = bridge.ask(subjects::ice(session), &Ask {}, OWNER_DEADLINE).await?;
+    let answer: ClientIce = bridge.ask(subjects::ice(session), &Empty {}, OWNER_DEADLINE).await?;
     Ok(answer.ice_servers)
 }
 
 /// Tells the owner that `session` has a new client, and returns ICE servers for it.
 pub(crate) async fn join(bridge: &Bridge, session: &SessionId) -> Result<Vec<IceServer>, Refusal> {
-    let answer: ClientIce = bridge.ask(subjects::join(session), &Ask {}, OWNER_DEADLINE).await?;
+    let answer: ClientIce = bridge.ask(subjects::join(session), &Empty {}, OWNER_DEADLINE).await?;
     Ok(answer.ice_servers)
 }
 
@@ -40,7 +40,7 @@ pub(crate) async fn terminate(
     deadline: Duration,
 ) -> Result<Termination, Refusal> {
     match bridge.ask(subjects::terminate(session), &Terminate { cause }, deadline).await {
-        Ok(Ask {}) => Ok(Termination::Begun),
+        Ok(Empty {}) => Ok(Termination::Begun),
         Err(BridgeError::NoResponder | BridgeError::TimedOut) => Ok(Termination::OwnerAway),
         Err(error) => Err(error.into()),
     }

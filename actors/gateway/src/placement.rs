@@ -2,7 +2,7 @@
 
 use stream_bridge::Bridge;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Code, Presence, Refusal, Request};
+use stream_protocol::{Presence, Refusal, RefusalCode, Request};
 
 /// Returns what the agents said of themselves lately.
 pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Presence>, Refusal> {
@@ -17,7 +17,7 @@ pub(crate) fn eligible(
     request: &Request,
 ) -> Result<Vec<Presence>, Refusal> {
     if agents.is_empty() {
-        return Err(Refusal::new(Code::Unavailable, "no agent is there"));
+        return Err(Refusal::new(RefusalCode::Unavailable, "no agent is there"));
     }
     agents.retain(|agent| {
         (request.region.is_empty() || agent.region == request.region)
@@ -31,11 +31,11 @@ pub(crate) fn eligible(
         return Ok(hosts);
     }
     if agents.is_empty() {
-        return Err(Refusal::new(Code::NotFound, "no agent can host this session"));
+        return Err(Refusal::new(RefusalCode::NotFound, "no agent can host this session"));
     }
     match agents.into_iter().find_map(|agent| agent.unavailable) {
-        Some(why) => Err(Refusal::new(Code::Unavailable, why)),
-        None => Err(Refusal::new(Code::Busy, "no agent has a free place")),
+        Some(why) => Err(Refusal::new(RefusalCode::Unavailable, why)),
+        None => Err(Refusal::new(RefusalCode::Busy, "no agent has a free place")),
     }
 }
 
@@ -134,13 +134,16 @@ mod tests {
         let refused = |agents: &[Presence], app: &str| {
             eligible(agents.to_vec(), &request(app, "")).unwrap_err()
         };
-        assert_eq!(refused(&[], "app").code, Code::Unavailable);
-        assert_eq!(refused(&[agent("a", "", 5)], "other").code, Code::NotFound);
+        assert_eq!(refused(&[], "app").code, RefusalCode::Unavailable);
+        assert_eq!(refused(&[agent("a", "", 5)], "other").code, RefusalCode::NotFound);
         let full = agent("full", "", 0);
-        assert_eq!(refused(std::slice::from_ref(&full), "app").code, Code::Busy);
+        assert_eq!(refused(std::slice::from_ref(&full), "app").code, RefusalCode::Busy);
         let away = Presence { unavailable: Some("ams is away".to_owned()), ..agent("a", "", 5) };
         let refusal = refused(&[full, away], "app");
-        assert_eq!((refusal.code, refusal.message.as_str()), (Code::Unavailable, "ams is away"));
+        assert_eq!(
+            (refusal.code, refusal.message.as_str()),
+            (RefusalCode::Unavailable, "ams is away")
+        );
     }
 
     #[test]

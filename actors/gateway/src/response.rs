@@ -7,7 +7,7 @@ use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
-use stream_protocol::{Code, Failure, Refusal, Success};
+use stream_protocol::{Failure, Refusal, RefusalCode, Success};
 use stream_tokens::TokensError;
 
 use crate::error::{bad_request, tokens_refusal};
@@ -50,7 +50,7 @@ impl ResponseError for HttpError {
         let mut response = HttpResponse::build(status);
         response.insert_header((CACHE_CONTROL, "no-store"));
         match self {
-            Self::Refusal(refusal) if refusal.code.is_passing() => {
+            Self::Refusal(refusal) if refusal.code.is_transient() => {
                 response.insert_header((RETRY_AFTER, "1"));
             }
             Self::Unauthorized => {
@@ -111,7 +111,9 @@ pub(crate) async fn body(payload: Payload) -> Result<Bytes, HttpError> {
     let refusal = match read.await {
         Ok(Ok(Ok(bytes))) => return Ok(bytes),
         Ok(Ok(Err(_))) => bad_request("the body broke off"),
-        Ok(Err(_)) => Refusal::new(Code::TooLarge, format!("a body has at most {MAX_BODY} bytes")),
+        Ok(Err(_)) => {
+            Refusal::new(RefusalCode::TooLarge, format!("a body has at most {MAX_BODY} bytes"))
+        }
         Err(_) => bad_request("the body did not arrive in time"),
     };
     Err(refusal.into())
@@ -123,10 +125,10 @@ mod tests {
 
     #[test]
     fn a_passing_refusal_says_when_to_try_again() {
-        let busy = HttpError::from(Refusal::new(Code::Busy, "later")).error_response();
+        let busy = HttpError::from(Refusal::new(RefusalCode::Busy, "later")).error_response();
         assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(busy.headers().get(RETRY_AFTER).unwrap(), "1");
-        let gone = HttpError::from(Refusal::new(Code::NotFound, "gone")).error_response();
+        let gone = HttpError::from(Refusal::new(RefusalCode::NotFound, "gone")).error_response();
         assert_eq!(gone.status(), StatusCode::NOT_FOUND);
         assert!(gone.headers().get(RETRY_AFTER).is_none());
     }

@@ -12,8 +12,8 @@ use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{Error, HttpResponse};
-use stream_protocol::openapi::{About, Endpoint};
-use stream_protocol::{Code, Failure, Op, Refusal};
+use stream_protocol::openapi::{Endpoint, EndpointDoc};
+use stream_protocol::{Failure, Op, Refusal, RefusalCode};
 
 use crate::response::HandlerResult;
 use crate::state::State;
@@ -41,53 +41,53 @@ macro_rules! endpoints {
 
 endpoints! {
     GET "/metrics" Some(Op::StatusRead) => metrics::scrape:
-        About::new("scrapeMetrics", "Tells Prometheus what is counted").answers_text(),
+        EndpointDoc::new("scrapeMetrics", "Tells Prometheus what is counted").answers_text(),
     GET "/1.0/openapi.json" None => openapi::serve:
-        About::new("readOpenApi", "Tells what this API is").answers_bare("OpenApi"),
+        EndpointDoc::new("readOpenApi", "Tells what this API is").answers_bare("OpenApi"),
     GET "/1.0/applications" Some(Op::ApplicationRead) => catalog::applications:
-        About::new("listApplications", "Lists what can be streamed").answers("Names"),
+        EndpointDoc::new("listApplications", "Lists what can be streamed").answers("Names"),
     GET "/1.0/regions" Some(Op::RegionRead) => catalog::regions:
-        About::new("listRegions", "Lists where there are agents").answers("Names"),
+        EndpointDoc::new("listRegions", "Lists where there are agents").answers("Names"),
     GET "/1.0/status" Some(Op::StatusRead) => catalog::status:
-        About::new("readStatus", "Tells whether the service is healthy; with a token, more")
+        EndpointDoc::new("readStatus", "Tells whether the service is healthy; with a token, more")
             .more_with_token().answers("ServiceStatus"),
     GET "/1.0/sessions" Some(Op::SessionRead) => sessions::endpoints::list_sessions:
-        About::new("listSessions", "Lists sessions").takes(openapi::LISTING).answers("Sessions"),
+        EndpointDoc::new("listSessions", "Lists sessions").takes(openapi::LISTING).answers("Sessions"),
     POST "/1.0/sessions" Some(Op::SessionCreate) => sessions::endpoints::create_session:
-        About::new("createSession", "Has an instance launched; answers before it has booted")
+        EndpointDoc::new("createSession", "Has an instance launched; answers before it has booted")
             .takes(openapi::CREATION).body("SessionPost").creates("CreatedSession").refuses(&[404]),
     GET "/1.0/sessions/{id}" Some(Op::SessionRead) => sessions::endpoints::read_session:
-        About::new("readSession", "Shows a session").answers("Session"),
+        EndpointDoc::new("readSession", "Shows a session").answers("Session"),
     DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => sessions::endpoints::delete_session:
-        About::new("deleteSession", "Has a session end").takes(openapi::DELETION),
+        EndpointDoc::new("deleteSession", "Has a session end").takes(openapi::DELETION),
     POST "/1.0/sessions/{id}/join" Some(Op::SessionJoin) => sessions::endpoints::join_session:
-        About::new("joinSession", "Makes the caller the client, instead of whoever was it")
+        EndpointDoc::new("joinSession", "Makes the caller the client, instead of whoever was it")
             .optional_body("SessionJoin").answers("JoinedSession"),
     POST "/1.0/sessions/{id}/share" Some(Op::ShareCreate) => shares::endpoints::create:
-        About::new("shareSession", "Makes a link that lets whoever has it join")
+        EndpointDoc::new("shareSession", "Makes a link that lets whoever has it join")
             .body("SharePost").answers("Share"),
     GET "/1.0/sessions/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect:
-        About::new("connectToSession", "Joins with the token of a share")
+        EndpointDoc::new("connectToSession", "Joins with the token of a share")
             .token_in_query().takes(openapi::CONNECTING).answers("JoinedSession"),
     GET "/1.0/session/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect:
-        About::new("connectToSessionByOldPath", "The same by the name of older releases")
+        EndpointDoc::new("connectToSessionByOldPath", "The same by the name of older releases")
             .token_in_query().takes(openapi::CONNECTING).answers("JoinedSession"),
     GET "/1.0/sessions/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open:
-        About::new("openSocket", "Relays signals between client and instance")
+        EndpointDoc::new("openSocket", "Relays signals between client and instance")
             .token_in_query().takes(openapi::OPENING).opens_socket(),
     GET "/1.0/session/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open:
-        About::new("openSocketByOldPath", "The same by the name of older releases")
+        EndpointDoc::new("openSocketByOldPath", "The same by the name of older releases")
             .token_in_query().takes(openapi::OPENING).opens_socket(),
     GET "/1.0/shares" Some(Op::ShareRead) => shares::endpoints::list:
-        About::new("listShares", "Lists the shares of live sessions")
+        EndpointDoc::new("listShares", "Lists the shares of live sessions")
             .takes(openapi::SHARES).answers("Shares"),
     GET "/1.0/shares/{id}" Some(Op::ShareRead) => shares::endpoints::read:
-        About::new("readShare", "Shows a share with its link").answers("Share"),
+        EndpointDoc::new("readShare", "Shows a share with its link").answers("Share"),
     PATCH "/1.0/shares/{id}" Some(Op::ShareUpdate) => shares::endpoints::change:
-        About::new("changeShare", "Changes a share; its link stays the same")
+        EndpointDoc::new("changeShare", "Changes a share; its link stays the same")
             .body("SharePatch").answers("Share"),
     DELETE "/1.0/shares/{id}" Some(Op::ShareDelete) => shares::endpoints::delete:
-        About::new("deleteShare", "Ends a share and cuts off whoever came through it")
+        EndpointDoc::new("deleteShare", "Ends a share and cuts off whoever came through it")
             .takes(openapi::SHARE_DELETION),
 }
 
@@ -98,7 +98,7 @@ pub(crate) fn configure(service: &mut ServiceConfig) {
 }
 
 async fn unknown() -> HandlerResult {
-    Err(Refusal::new(Code::NotFound, "there is nothing at this path").into())
+    Err(Refusal::new(RefusalCode::NotFound, "there is nothing at this path").into())
 }
 
 async fn wrong_method() -> HttpResponse {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError, Entry};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Code, DesiredState, Refusal, SessionDocument, SessionId, Status};
+use stream_protocol::{DesiredState, Refusal, RefusalCode, SessionDocument, SessionId, Status};
 use stream_tokens::{Revocation, Tokens};
 
 use crate::clock;
@@ -50,7 +50,7 @@ pub(crate) async fn change(
 
 /// Orders the end of a session in its document. A session that no agent has claimed ends at once,
 /// with status `unclaimed`: there is nothing to clean up. The document of a session that is
-/// [kept](SessionDocument::is_kept) after its end is removed.
+/// [kept](SessionDocument::outlives_its_end) after its end is removed.
 ///
 /// # Errors
 ///
@@ -62,7 +62,7 @@ pub(crate) async fn end(
     cause: &str,
 ) -> Result<SessionDocument, Refusal> {
     let document = read(bridge, id).await?.value;
-    if document.status.is_final() && document.is_kept() {
+    if document.status.is_final() && document.outlives_its_end() {
         bridge.remove(Bucket::Sessions, id.as_str()).await?;
         return Ok(document);
     }
@@ -95,7 +95,7 @@ pub(crate) async fn end_unclaimed(
 
 /// Lets a session of the same id begin, once the document of one that was kept is gone.
 pub(crate) async fn unrevoke_kept(tokens: &Tokens, document: &SessionDocument) {
-    if !(document.status.is_final() && document.is_kept()) {
+    if !(document.status.is_final() && document.outlives_its_end()) {
         return;
     }
     let id = &document.id;
@@ -112,7 +112,7 @@ fn request_termination(document: &mut SessionDocument, unclaimed: Status, cause:
     if document.owner.is_none() {
         document.status = unclaimed;
         document.deadline = None;
-        document.note(now, cause);
+        document.push_cause(now, cause);
     }
 }
 
@@ -138,7 +138,7 @@ async fn has_ended(bridge: &Bridge, id: &SessionId) -> Result<bool, Refusal> {
 }
 
 fn not_found() -> Refusal {
-    Refusal::new(Code::NotFound, "session not found")
+    Refusal::new(RefusalCode::NotFound, "session not found")
 }
 
 #[cfg(test)]
@@ -160,7 +160,7 @@ mod tests {
     fn a_session_that_nobody_claimed_ends_at_once_and_says_why() {
         let mut document = document();
         request_termination(&mut document, Status::Error, "no agent", 7);
-        assert_eq!((document.status, document.message()), (Status::Error, "no agent"));
+        assert_eq!((document.status, document.last_cause()), (Status::Error, "no agent"));
         assert_eq!(document.deadline, None);
     }
 

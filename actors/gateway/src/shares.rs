@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    Code, DesiredState, Refusal, Role, SessionDocument, SessionId, ShareId, TokenKind,
+    DesiredState, Refusal, RefusalCode, Role, SessionDocument, SessionId, ShareId, TokenKind,
 };
 use stream_tokens::{Mint, Revocation, Tokens};
 
@@ -53,7 +53,7 @@ impl From<ShareError> for Refusal {
     fn from(error: ShareError) -> Self {
         match error {
             ShareError::Refused(refusal) => refusal,
-            ShareError::TooMany => Self::new(Code::Failed, error.to_string()),
+            ShareError::TooMany => Self::new(RefusalCode::Failed, error.to_string()),
         }
     }
 }
@@ -172,7 +172,7 @@ pub(crate) async fn make(
         token_id: String::new(),
     };
     if !share.is_of(&document) {
-        return Err(Refusal::new(Code::Conflict, "session is ending").into());
+        return Err(Refusal::new(RefusalCode::Conflict, "session is ending").into());
     }
     let minted = tokens.mint(share.mint()).await.map_err(tokens_refusal)?;
     share.token_id = minted.id;
@@ -231,7 +231,7 @@ pub(crate) async fn end(bridge: &Bridge, tokens: &Tokens, id: &ShareId) -> Resul
 }
 
 fn not_found() -> Refusal {
-    Refusal::new(Code::NotFound, "share not found")
+    Refusal::new(RefusalCode::NotFound, "share not found")
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use stream_bridge::SignalConnection;
-use stream_protocol::{Client, Code, Direction, OnConflict, Op, Refusal, SessionId, TokenKind};
+use stream_protocol::{
+    Client, Direction, OnConflict, Op, Refusal, RefusalCode, SessionId, TokenKind,
+};
 use stream_socket::{FrameFormat, SignalRelay};
 use stream_supervisor::spawn_detached;
 
@@ -69,7 +71,7 @@ pub(crate) async fn open(
         .map_err(|_| bad_request("after is a cursor, or empty"))?;
     if state.drain.is_draining() && matches!(frames, FrameFormat::Enveloped { after: Some(_) }) {
         // It would be sent away in a moment.
-        return Err(Refusal::new(Code::Draining, "the gateway is draining").into());
+        return Err(Refusal::new(RefusalCode::Draining, "the gateway is draining").into());
     }
     let (response, sender, receiver) = stream_socket::open(&request, payload)
         .map_err(|_| bad_request("this path is for WebSocket connections"))?;

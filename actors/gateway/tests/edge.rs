@@ -16,7 +16,7 @@ use stream_bridge::Bridge;
 use stream_gateway::admin::{AdminError, AdminService, Client};
 use stream_gateway::{Config, Gateway, GatewayError};
 use stream_pki::{Identity, ServerIdentity, Trust, client_config, random_text, self_signed};
-use stream_protocol::Code;
+use stream_protocol::RefusalCode;
 use stream_supervisor::{ActorState, Supervisor};
 use stream_tokens::{Service, Tokens};
 use tempfile::TempDir;
@@ -194,7 +194,9 @@ async fn a_crash_of_either_actor_turns_nobody_away() {
     }
     edge.crash("admin").await;
     let refused = edge.operator().create_account("anna", None).await.unwrap_err();
-    assert!(matches!(refused, AdminError::Refused(refusal) if refusal.code == Code::Unavailable));
+    assert!(
+        matches!(refused, AdminError::Refused(refusal) if refusal.code == RefusalCode::Unavailable)
+    );
     edge.gateway.stop().await;
 }
 
@@ -202,7 +204,9 @@ async fn a_crash_of_either_actor_turns_nobody_away() {
 async fn a_stopped_gateway_leaves_nothing_behind() {
     let edge = Edge::start();
     let bad_name = edge.operator().create_account("a b", None).await.unwrap_err();
-    assert!(matches!(bad_name, AdminError::Refused(refusal) if refusal.code == Code::Malformed));
+    assert!(
+        matches!(bad_name, AdminError::Refused(refusal) if refusal.code == RefusalCode::Malformed)
+    );
 
     edge.gateway.stop().await;
     edge.admin.remove();

@@ -4,40 +4,42 @@
 //! public clients fix is taken from the published API of the stack (`contract.md`); what runs
 //! between our own programs carries `"v":1` and ignores members it does not know.
 
-mod agent;
-mod allowance;
 mod ams_instance;
 mod commands;
 mod http;
 mod ice;
 mod ids;
 pub mod openapi;
-mod ops;
+mod permissions;
+mod presence;
 mod refusal;
 mod requests;
 mod session;
 mod signal;
+mod signal_quota;
 pub mod subjects;
 mod userdata;
-mod version;
+mod versioned;
 
-pub use agent::{Application, Presence};
-pub use allowance::Allowance;
 pub use ams_instance::AmsInstance;
 pub use commands::{ClientReport, ClientState, Commands, Report, ReportedStatus, Signaling};
 pub use http::{Failure, Success};
 pub use ice::IceServer;
 pub use ids::{AgentId, IdError, InstanceName, SessionId, ShareId, SignalId};
-pub use ops::{Op, TokenKind};
-pub use refusal::{Code, Refusal};
-pub use requests::{Ask, ClientIce, Initiate, Initiated, Launch, Reply, Terminate};
+pub use permissions::{Op, TokenKind};
+pub use presence::{Application, Presence};
+pub use refusal::{Refusal, RefusalCode};
+pub use requests::{
+    AmsSessionCreated, ClientIce, CreateAmsSession, Empty, Launch, Reply, Terminate,
+};
 pub use session::{
     Cause, Client, Desired, DesiredState, Idle, OnConflict, Origin, Request, Role, Screen,
     ScreenError, SessionDocument, Status,
 };
 pub use signal::{
-    Cursor, CursorError, Direction, LoggedSignal, MAX_SIGNAL_BYTES, Page, Posted,
-    SIGNAL_BYTES_A_MINUTE, SIGNALS_A_MINUTE, Signal, SignalError, StoredSignal,
+    Cursor, CursorError, Direction, LoggedSignal, MAX_SIGNAL_BYTES, NewSignal,
+    SIGNAL_BYTES_A_MINUTE, SIGNALS_A_MINUTE, Signal, SignalError, SignalPage, StoredSignal,
 };
+pub use signal_quota::SignalQuota;
 pub use userdata::{MAX_USERDATA_BYTES, Userdata};
-pub use version::{VERSION, Versioned};
+pub use versioned::{VERSION, Versioned};

@@ -7,7 +7,7 @@ mod schemas;
 
 use crate::Op;
 
-pub use document::{Description, describe};
+pub use document::{ApiInfo, to_openapi};
 
 /// A path that a service serves with one method, and what a token must allow there.
 #[derive(Clone, Copy, Debug)]
@@ -17,12 +17,12 @@ pub struct Endpoint {
     pub path: &'static str,
     /// `None` is open to everybody.
     pub op: Option<Op>,
-    pub about: About,
+    pub about: EndpointDoc,
 }
 
 /// What is told of an endpoint beside its place. Schemas are given by their names.
 #[derive(Clone, Copy, Debug)]
-pub struct About {
+pub struct EndpointDoc {
     id: &'static str,
     summary: &'static str,
     token: Token,
@@ -68,7 +68,7 @@ enum Success {
     Text,
 }
 
-impl About {
+impl EndpointDoc {
     /// An endpoint that answers 200 with nothing in the envelope, unless something else is said.
     /// `id` is what generated clients call it: unique in its API.
     pub const fn new(id: &'static str, summary: &'static str) -> Self {

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 /// Why a request was refused, as far as the asker would act differently.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Code {
+pub enum RefusalCode {
     /// Too much is queued here; the same request may succeed in a moment.
     Busy,
     /// The state of the session does not allow it.
@@ -28,7 +28,7 @@ pub enum Code {
     UnknownVersion,
 }
 
-impl Code {
+impl RefusalCode {
     /// The HTTP status that says the same.
     pub fn http_status(self) -> u16 {
         match self {
@@ -43,7 +43,7 @@ impl Code {
     }
 
     /// Whether the same request may succeed later without any change.
-    pub fn is_passing(self) -> bool {
+    pub fn is_transient(self) -> bool {
         matches!(self, Self::Busy | Self::Draining | Self::TooMany | Self::Unavailable)
     }
 }
@@ -52,12 +52,12 @@ impl Code {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    pub code: Code,
+    pub code: RefusalCode,
     pub message: String,
 }
 
 impl Refusal {
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
+    pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
 }

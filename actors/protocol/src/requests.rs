@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AmsInstance, Code, IceServer, Refusal, SessionId, Userdata, Versioned};
+use crate::{AmsInstance, IceServer, Refusal, RefusalCode, SessionId, Userdata, Versioned};
 
 /// Asks an agent to claim and launch the session whose document is stored; answered with
 /// [`ClientIce`] when AMS has accepted the launch, without waiting for the boot.
@@ -15,10 +15,10 @@ pub struct Launch {
 }
 
 /// Asks the gateways, all of them under one name, for the session of an instance that AMS launched
-/// by itself; answered with [`Initiated`] by one of them. However often and whomever it is asked,
+/// by itself; answered with [`AmsSessionCreated`] by one of them. However often and whomever it is asked,
 /// one instance has one session.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Initiate {
+pub struct CreateAmsSession {
     /// The AMS cluster that the instance is of.
     pub cluster: String,
     /// The region of the agent that asks.
@@ -28,7 +28,7 @@ pub struct Initiate {
 
 /// The session of an instance that AMS launched by itself.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Initiated {
+pub struct AmsSessionCreated {
     pub session: SessionId,
     /// A [draft](Userdata::draft): the agent adds where it is, and the token.
     pub userdata: Userdata,
@@ -36,7 +36,7 @@ pub struct Initiated {
 
 /// A question without further words: its subject says everything. Answered with [`ClientIce`].
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct Ask {}
+pub struct Empty {}
 
 /// The ICE servers for the client of a session.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -44,7 +44,7 @@ pub struct ClientIce {
     pub ice_servers: Vec<IceServer>,
 }
 
-/// Asks the owner to end a session, when the document already says so. Answered with [`Ask`]
+/// Asks the owner to end a session, when the document already says so. Answered with [`Empty`]
 /// once the owner has begun.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Terminate {
@@ -73,12 +73,12 @@ impl<T: Serialize> Reply<T> {
 impl<T: serde::de::DeserializeOwned> Reply<T> {
     /// Reads an answer; what is none counts as a failure of the other side.
     pub fn decode(bytes: &[u8]) -> Result<T, Refusal> {
-        let failed = |message| Refusal::new(Code::Failed, message);
+        let failed = |message| Refusal::new(RefusalCode::Failed, message);
         match Versioned::<Self>::decode(bytes) {
             Ok(Self { refused: Some(refusal), .. }) => Err(refusal),
             Ok(Self { ok: Some(body), .. }) => Ok(body),
             Ok(_) => Err(failed("the answer is empty".into())),
-            Err(error) if error.code == Code::UnknownVersion => Err(error),
+            Err(error) if error.code == RefusalCode::UnknownVersion => Err(error),
             Err(error) => Err(failed(error.message)),
         }
     }
@@ -94,9 +94,9 @@ mod tests {
         assert_eq!(answer, br#"{"v":1,"ok":{"ice_servers":[]}}"#);
         assert!(Reply::<ClientIce>::decode(&answer).is_ok());
 
-        let refusal = Refusal::new(Code::Draining, "this unit is draining");
+        let refusal = Refusal::new(RefusalCode::Draining, "this unit is draining");
         let answer = Reply::<ClientIce>::encode(Err(refusal.clone()));
         assert_eq!(Reply::<ClientIce>::decode(&answer).unwrap_err(), refusal);
-        assert_eq!(Reply::<ClientIce>::decode(b"{}").unwrap_err().code, Code::Failed);
+        assert_eq!(Reply::<ClientIce>::decode(b"{}").unwrap_err().code, RefusalCode::Failed);
     }
 }

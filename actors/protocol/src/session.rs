@@ -103,12 +103,12 @@ impl SessionDocument {
 
     /// Whether the document stays once the session has ended, until a client deletes it
     /// (`contract.md` 3.5). What AMS launched by itself is never asked for by a client.
-    pub fn is_kept(&self) -> bool {
+    pub fn outlives_its_end(&self) -> bool {
         self.origin == Origin::Client && !self.request.ephemeral
     }
 
     /// Notes why something happened to the session; the oldest notes go.
-    pub fn note(&mut self, at: u64, text: impl Into<String>) {
+    pub fn push_cause(&mut self, at: u64, text: impl Into<String>) {
         if self.causes.len() == MAX_CAUSES {
             self.causes.remove(0);
         }
@@ -116,7 +116,7 @@ impl SessionDocument {
     }
 
     /// The latest cause, for `status_message`; empty when there is none.
-    pub fn message(&self) -> &str {
+    pub fn last_cause(&self) -> &str {
         self.causes.last().map_or("", |cause| &cause.text)
     }
 }
@@ -318,9 +318,9 @@ mod tests {
         .expect("a request");
         let mut document = SessionDocument::new(SessionId::random(), request, 0, 60);
         for n in 0..20 {
-            document.note(n, format!("cause {n}"));
+            document.push_cause(n, format!("cause {n}"));
         }
         assert_eq!(document.causes.len(), MAX_CAUSES);
-        assert_eq!(document.message(), "cause 19");
+        assert_eq!(document.last_cause(), "cause 19");
     }
 }

@@ -94,7 +94,7 @@ impl PartialEq for Signal {
 
 /// A signal as a writer hands it in: with an id of its own, so that writing it again is harmless.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Posted {
+pub struct NewSignal {
     pub id: SignalId,
     pub generation: u64,
     pub signal: Signal,
@@ -118,7 +118,7 @@ pub struct LoggedSignal {
 /// What a reader gets: the signals after its cursor, and the cursor to ask with next. The cursor
 /// moves forward even when there is nothing to read.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Page {
+pub struct SignalPage {
     pub cursor: Cursor,
     pub signals: Vec<LoggedSignal>,
 }

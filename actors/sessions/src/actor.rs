@@ -7,8 +7,8 @@ use actix::Message;
 use stream_bridge::{Entry, IncomingRequest};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    AmsInstance, Ask, ClientIce, ClientReport, Code, IceServer, Launch, Refusal, Reply as Answer,
-    Report, SessionDocument, SessionId, Terminate, Versioned, subjects,
+    AmsInstance, ClientIce, ClientReport, Empty, IceServer, Launch, Refusal, RefusalCode,
+    Reply as Answer, Report, SessionDocument, SessionId, Terminate, Versioned, subjects,
 };
 use stream_supervisor::{Context, Handler, Reply, Worker};
 use stream_turn::Peer;
@@ -197,17 +197,18 @@ impl AgentContext {
                 let begun = match Versioned::decode(&request.body) {
                     Ok(Terminate { cause }) => self.request_termination(id, &cause).await,
                     Err(refusal) => {
-                        request.answer(Answer::<Ask>::encode(Err(refusal))).await;
+                        request.answer(Answer::<Empty>::encode(Err(refusal))).await;
                         return false;
                     }
                 };
-                let answer = begun.as_ref().map(|_| Ask {}).map_err(SessionsError::refusal);
+                let answer = begun.as_ref().map(|_| Empty {}).map_err(SessionsError::refusal);
                 request.answer(Answer::encode(answer)).await;
                 begun.is_ok()
             }
             other => {
-                let refusal = Refusal::new(Code::Malformed, format!("no such request: {other}"));
-                request.answer(Answer::<Ask>::encode(Err(refusal))).await;
+                let refusal =
+                    Refusal::new(RefusalCode::Malformed, format!("no such request: {other}"));
+                request.answer(Answer::<Empty>::encode(Err(refusal))).await;
                 false
             }
         }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use stream_bridge::{BridgeError, IncomingRequest};
 use stream_protocol::{
-    AmsInstance, Code, Initiate, Initiated, Refusal, SessionId, Userdata, subjects,
+    AmsInstance, AmsSessionCreated, CreateAmsSession, Refusal, RefusalCode, SessionId, Userdata,
+    subjects,
 };
 use stream_supervisor::Recipient;
 
@@ -32,10 +33,10 @@ impl AgentContext {
         }
         let cluster = self.dependencies.ams.cluster().await?.id;
         let region = self.config.region.clone();
-        let initiate = Initiate { cluster: cluster.clone(), region, instance };
+        let initiate = CreateAmsSession { cluster: cluster.clone(), region, instance };
         let subject = subjects::GATEWAY_SESSIONS.to_owned();
         let asked = self.dependencies.bridge.ask(subject, &initiate, GATEWAY_TIMEOUT);
-        let Initiated { session, userdata } = asked.await.map_err(no_gateway)?;
+        let AmsSessionCreated { session, userdata } = asked.await.map_err(no_gateway)?;
 
         let received = self.dependencies.bridge.change_session(&session, |document| {
             let deadline = now() + self.config.boot_timeout_s;
@@ -55,20 +56,21 @@ impl AgentContext {
 
 /// This unit takes no more sessions.
 pub(crate) fn full() -> SessionsError {
-    let refusal = Refusal::new(Code::Busy, "this agent has no free capacity");
+    let refusal = Refusal::new(RefusalCode::Busy, "this agent has no free capacity");
     BridgeError::Refused(refusal).into()
 }
 
 /// This unit is to end.
 pub(crate) fn draining() -> SessionsError {
-    let refusal = Refusal::new(Code::Draining, "this agent is draining");
+    let refusal = Refusal::new(RefusalCode::Draining, "this agent is draining");
     BridgeError::Refused(refusal).into()
 }
 
 fn no_gateway(error: BridgeError) -> BridgeError {
     match error {
         BridgeError::NoResponder => {
-            Refusal::new(Code::Unavailable, "no gateway is there to store the session").into()
+            Refusal::new(RefusalCode::Unavailable, "no gateway is there to store the session")
+                .into()
         }
         error => error,
     }

@@ -1,6 +1,6 @@
 use stream_ams::AmsError;
 use stream_bridge::BridgeError;
-use stream_protocol::{Code, Cursor, Refusal};
+use stream_protocol::{Cursor, Refusal, RefusalCode};
 use stream_supervisor::AskError;
 use stream_tokens::TokensError;
 use stream_turn::TurnError;
@@ -36,27 +36,27 @@ impl SessionsError {
     pub fn refusal(&self) -> Refusal {
         let code = match self {
             Self::Bridge(BridgeError::NotFound) => {
-                return Refusal::new(Code::NotFound, "session not found");
+                return Refusal::new(RefusalCode::NotFound, "session not found");
             }
             Self::Bridge(error) => return error.refusal(),
-            Self::Conflict(_) => Code::Conflict,
-            Self::Malformed(_) => Code::Malformed,
-            Self::TooMany => Code::TooMany,
-            Self::Unavailable(AskError::Busy) => Code::Busy,
-            Self::Ams(AmsError::Refused { .. } | AmsError::NotFound) => Code::Failed,
+            Self::Conflict(_) => RefusalCode::Conflict,
+            Self::Malformed(_) => RefusalCode::Malformed,
+            Self::TooMany => RefusalCode::TooMany,
+            Self::Unavailable(AskError::Busy) => RefusalCode::Busy,
+            Self::Ams(AmsError::Refused { .. } | AmsError::NotFound) => RefusalCode::Failed,
             Self::Ams(_) | Self::Tokens(_) | Self::Turn(_) | Self::Unavailable(_) => {
-                Code::Unavailable
+                RefusalCode::Unavailable
             }
         };
         Refusal::new(code, self.sentence())
     }
 
     /// Whether the same may succeed later without any change.
-    pub fn is_passing(&self) -> bool {
-        self.refusal().code.is_passing()
+    pub fn is_transient(&self) -> bool {
+        self.refusal().code.is_transient()
     }
 
-    /// With [`Code::HistoryGone`]: where to go on reading.
+    /// With [`RefusalCode::HistoryGone`]: where to go on reading.
     pub fn fresh_cursor(&self) -> Option<Cursor> {
         match self {
             Self::Bridge(BridgeError::HistoryGone { fresh }) => Some(*fresh),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use stream_ams::{AmsError, LaunchInstance};
 use stream_bridge::IncomingRequest;
 use stream_protocol::{
-    ClientIce, Code, MAX_USERDATA_BYTES, Refusal, SessionDocument, SessionId, Status, TokenKind,
-    Userdata, subjects,
+    ClientIce, MAX_USERDATA_BYTES, Refusal, RefusalCode, SessionDocument, SessionId, Status,
+    TokenKind, Userdata, subjects,
 };
 use stream_supervisor::Recipient;
 use stream_tokens::Mint;
@@ -32,7 +32,10 @@ impl AgentContext {
         requests: Recipient<IncomingRequest>,
     ) -> Result<ClientIce, Refusal> {
         let Some(_under_way) = self.begin_launch(id) else {
-            return Err(Refusal::new(Code::Unavailable, "the session is just being launched"));
+            return Err(Refusal::new(
+                RefusalCode::Unavailable,
+                "the session is just being launched",
+            ));
         };
         let claimed = self.claim(id, placement).await.map_err(|error| error.refusal())?;
         let launched =

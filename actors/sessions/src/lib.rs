@@ -34,8 +34,8 @@ use stream_bridge::{Bridge, BridgeError, ChangeHints, SignalConnection, SignalRe
 use stream_pki::ServerIdentity;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    AgentId, AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, Page, Posted,
-    Report, SessionDocument, SessionId,
+    AgentId, AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, NewSignal, Report,
+    SessionDocument, SessionId, SignalPage,
 };
 use stream_socket::{FrameFormat, SignalRelay, retry_while};
 use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
@@ -220,7 +220,7 @@ impl Sessions {
         let mut hints = None;
         loop {
             let read = async || self.mailbox.ask(actor::Read(id.clone())).await?;
-            let entry = retry_while(left(until), SessionsError::is_passing, read).await?;
+            let entry = retry_while(left(until), SessionsError::is_transient, read).await?;
             let commands = Commands::of(&entry.value, entry.revision);
             if commands.revision > after || Instant::now() >= until {
                 return Ok(commands);
@@ -234,7 +234,7 @@ impl Sessions {
     pub async fn write_signals(
         &self,
         id: &SessionId,
-        signals: Vec<Posted>,
+        signals: Vec<NewSignal>,
     ) -> Result<Vec<Cursor>, SessionsError> {
         self.mailbox.ask(signals::Write { id: id.clone(), signals }).await?
     }
@@ -247,15 +247,16 @@ impl Sessions {
         id: &SessionId,
         after: Option<Cursor>,
         wait: Duration,
-    ) -> Result<Page, SessionsError> {
+    ) -> Result<SignalPage, SessionsError> {
         let until = Instant::now() + wait;
         let begin = async || self.tail_signals(id, after).await;
-        let mut reader = retry_while(left(until), SessionsError::is_passing, begin).await?;
+        let mut reader = retry_while(left(until), SessionsError::is_transient, begin).await?;
         let mut page =
-            retry_while(left(until), BridgeError::is_passing, async || reader.next().await).await?;
+            retry_while(left(until), BridgeError::is_transient, async || reader.next().await)
+                .await?;
         while page.signals.is_empty() {
             let next =
-                retry_while(left(until), BridgeError::is_passing, async || reader.next().await);
+                retry_while(left(until), BridgeError::is_transient, async || reader.next().await);
             match timeout_at(until, next).await {
                 Ok(next) => page = next?,
                 Err(_) => break,
@@ -351,7 +352,7 @@ async fn wait_for_change(
 ) -> Result<(), SessionsError> {
     let follow = async || bridge.subscribe_changes(Bucket::Sessions, id.as_str()).await;
     match hints {
-        None => *hints = Some(retry_while(left(until), BridgeError::is_passing, follow).await?),
+        None => *hints = Some(retry_while(left(until), BridgeError::is_transient, follow).await?),
         // At the deadline the caller looks a last time.
         Some(hints) => drop(timeout_at(until, hints.changed()).await),
     }

@@ -109,7 +109,7 @@ pub(crate) fn adopt(
     }
     let before = document.owner.replace(new_owner.clone());
     if let Some(before) = before {
-        document.note(now, format!("taken over from agent {before}"));
+        document.push_cause(now, format!("taken over from agent {before}"));
     }
     Ok(())
 }
@@ -158,7 +158,7 @@ pub(crate) fn on_report(
             document.status = Status::Active;
             document.deadline = None;
             idle::restart(document, now);
-            document.note(now, said("the instance is running"));
+            document.push_cause(now, said("the instance is running"));
         }
         ReportedStatus::Running => {}
         ReportedStatus::Stopped => end(document, said("the instance stopped"), false, now),
@@ -184,7 +184,7 @@ pub(crate) fn end(document: &mut SessionDocument, cause: String, failed: bool, n
     document.status = Status::Terminating;
     document.failed = failed;
     document.deadline = Some(now + TERMINATING_S);
-    document.note(now, cause);
+    document.push_cause(now, cause);
     if document.origin == Origin::Ams && !wanted {
         return on_instance_gone(document);
     }
@@ -363,7 +363,10 @@ mod tests {
         let mut document = claimed();
         adopt(&mut document, &agent("b"), &departed, "cluster", 1066).unwrap();
         let new_owner = Some(agent("b"));
-        assert_eq!((document.message(), &document.owner), ("taken over from agent a", &new_owner));
+        assert_eq!(
+            (document.last_cause(), &document.owner),
+            ("taken over from agent a", &new_owner)
+        );
         assert!(
             adopt(&mut document, &agent("c"), &departed, "cluster", 1067).is_err(),
             "one new owner"
@@ -419,7 +422,7 @@ mod tests {
         let mut document = claimed();
         end(&mut document, "first".into(), true, 1010);
         end(&mut document, "second".into(), false, 1020);
-        assert_eq!((document.message(), document.failed), ("first", true));
+        assert_eq!((document.last_cause(), document.failed), ("first", true));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix::Message;
-use stream_protocol::{Cursor, Direction, Posted, SessionId};
+use stream_protocol::{Cursor, Direction, NewSignal, SessionId};
 use stream_supervisor::{Context, Handler, Reply};
 
 use crate::SessionsError;
@@ -16,7 +16,7 @@ use crate::context::locked;
 #[rtype(result = "Result<Vec<Cursor>, SessionsError>")]
 pub(crate) struct Write {
     pub(crate) id: SessionId,
-    pub(crate) signals: Vec<Posted>,
+    pub(crate) signals: Vec<NewSignal>,
 }
 
 impl Handler<Write> for Actor {

@@ -94,14 +94,14 @@ impl AgentContext {
         // Before the status, so that no end leaves a token behind. A session that nobody claimed
         // has given none away, and may be begun again under its id.
         if document.owner.is_some() {
-            self.dependencies.tokens.session_ended(id, document.is_kept()).await?;
+            self.dependencies.tokens.session_ended(id, document.outlives_its_end()).await?;
         }
         let closed = self.dependencies.bridge.change_session::<SessionsError>(id, |document| {
             session::on_instance_gone(document);
             Ok(())
         });
         let document = closed.await?.value;
-        log::info!("session {id} is {}: {}", document.status, document.message());
+        log::info!("session {id} is {}: {}", document.status, document.last_cause());
         self.stop_serving(id).await
     }
 }

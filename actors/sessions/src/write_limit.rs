@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use stream_protocol::{Allowance, SessionId};
+use stream_protocol::{SessionId, SignalQuota};
 
 /// What each session may still write within its present minute.
 #[derive(Default)]
 pub(crate) struct WriteLimiter {
-    windows: HashMap<SessionId, Allowance>,
+    windows: HashMap<SessionId, SignalQuota>,
     cleaned: Option<Instant>,
 }
 
@@ -23,12 +23,12 @@ impl WriteLimiter {
     ) -> bool {
         self.clean(now);
         let window = self.windows.entry(session.clone());
-        window.or_insert_with(|| Allowance::new(now)).take(signals, bytes, now)
+        window.or_insert_with(|| SignalQuota::new(now)).take(signals, bytes, now)
     }
 
     /// Forgets the sessions that have been quiet, once a minute.
     fn clean(&mut self, now: Instant) {
-        let due = |cleaned: Instant| now.saturating_duration_since(cleaned) >= Allowance::WINDOW;
+        let due = |cleaned: Instant| now.saturating_duration_since(cleaned) >= SignalQuota::WINDOW;
         if self.cleaned.is_none_or(due) {
             self.cleaned = Some(now);
             self.windows.retain(|_, window| !window.is_over(now));
@@ -44,7 +44,7 @@ mod tests {
 
     use super::*;
 
-    const WINDOW: Duration = Allowance::WINDOW;
+    const WINDOW: Duration = SignalQuota::WINDOW;
 
     #[test]
     fn a_session_is_limited_by_count_and_by_bytes_and_admitted_again_later() {

@@ -36,7 +36,7 @@ pub use self::faults::Faults;
 use self::instances::NewInstance;
 pub use self::instances::{Instance, Status};
 pub use self::launcher::{
-    Boot, Ended, Launcher, nothing_boots, played_instances, simulated_instances,
+    Boot, Ended, Launcher, idle_instances, scripted_instances, simulated_instances,
 };
 use self::lifecycle::Done;
 use self::service::Service;

@@ -53,7 +53,7 @@ impl CallError {
     }
 
     /// Whether the same call may succeed later.
-    pub(crate) fn is_passing(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         !matches!(self.status(), Some(status) if status < 500 && status != 408 && status != 429)
     }
 }
@@ -177,12 +177,12 @@ mod tests {
     #[test]
     fn only_what_may_pass_is_tried_again() {
         for status in [408, 429, 500, 502, 503] {
-            assert!(refused(status).is_passing(), "{status}");
+            assert!(refused(status).is_transient(), "{status}");
         }
         for status in [400, 401, 403, 404, 409, 413] {
-            assert!(!refused(status).is_passing(), "{status}");
+            assert!(!refused(status).is_transient(), "{status}");
         }
-        assert!(CallError::NotPinned.is_passing(), "certificates change");
+        assert!(CallError::NotPinned.is_transient(), "certificates change");
     }
 
     #[test]

@@ -1,21 +1,21 @@
 //! AMS as a client meets it: real TLS, real HTTP, port 0.
 
-mod client;
+mod ams_client;
 
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use client::{Client, DEADLINE, assert_refused, config, identity, started};
+use ams_client::{Client, DEADLINE, assert_refused, config, identity, started};
 use reqwest::Method;
 use serde_json::{Value, json};
 use stream_simulators::ams::{
-    Ams, Config, Instance, Launcher, Status, nothing_boots, simulated_instances,
+    Ams, Config, Instance, Launcher, Status, idle_instances, simulated_instances,
 };
 
 #[actix_web::test]
 async fn what_is_open_to_all_needs_no_certificate() {
-    let (ams, _) = started(nothing_boots());
+    let (ams, _) = started(idle_instances());
     let nobody = Client::of(&ams, None);
     let (code, root) = nobody.get("/").await;
     assert_eq!((code, &root["type"]), (200, &json!("sync")));
@@ -29,7 +29,7 @@ async fn what_is_open_to_all_needs_no_certificate() {
 
 #[actix_web::test]
 async fn whoever_is_not_trusted_is_refused() {
-    let (ams, trusted) = started(nothing_boots());
+    let (ams, trusted) = started(idle_instances());
     let nobody = Client::of(&ams, None);
     let stranger = Client::of(&ams, Some(&identity("ams-stranger")));
     for client in [&nobody, &stranger] {
@@ -51,7 +51,7 @@ async fn whoever_is_not_trusted_is_refused() {
 async fn the_trust_password_lets_a_client_add_itself() {
     let password = Some("sesame".to_owned());
     let config = Config { trusted: Vec::new(), trust_password: password, ..config() };
-    let ams = Ams::start(config, nothing_boots()).expect("an AMS");
+    let ams = Ams::start(config, idle_instances()).expect("an AMS");
     let identity = identity("ams-client");
     let client = Client::of(&ams, Some(&identity));
     let certificate = STANDARD.encode(&identity.chain()[0]);
@@ -77,7 +77,7 @@ async fn the_trust_password_lets_a_client_add_itself() {
 
 #[actix_web::test]
 async fn an_instance_is_launched_runs_and_is_deleted() {
-    let (ams, client) = started(nothing_boots());
+    let (ams, client) = started(idle_instances());
     let body = json!({"name": "s-1", "app_id": "phone", "app_version": -1, "tags": ["session=1"]});
     let operation = client.launched(body).await;
     assert_eq!((&operation["status"], &operation["err"]), (&json!("Success"), &json!("")));
@@ -104,7 +104,7 @@ async fn an_instance_is_launched_runs_and_is_deleted() {
 
 #[actix_web::test]
 async fn an_answer_says_where_its_operation_is() {
-    let (_ams, client) = started(nothing_boots());
+    let (_ams, client) = started(idle_instances());
     let launch = client.http.post(format!("{}/1.0/instances?no_wait=true", client.base));
     let response = launch.body(r#"{"app_id":"phone"}"#).send().await.expect("an answer");
     let location = response.headers()["location"].to_str().expect("a URL").to_owned();
@@ -117,7 +117,7 @@ async fn an_answer_says_where_its_operation_is() {
 
 #[actix_web::test]
 async fn a_name_is_given_once() {
-    let (_ams, client) = started(nothing_boots());
+    let (_ams, client) = started(idle_instances());
     let body = json!({"name": "twin", "app_id": "phone"});
     assert_eq!(client.post("/1.0/instances", body.clone()).await.0, 202);
     assert_refused(client.post("/1.0/instances", body).await, 409, "instance already exists");
@@ -125,7 +125,7 @@ async fn a_name_is_given_once() {
 
 #[actix_web::test]
 async fn what_cannot_be_done_is_refused_in_the_words_of_ams() {
-    let (_ams, client) = started(nothing_boots());
+    let (_ams, client) = started(idle_instances());
     let launch = |body| client.post("/1.0/instances", body);
     assert_refused(launch(json!({"app_id": "no"})).await, 404, "application not found");
     assert_refused(launch(json!({})).await, 400, "argument app_id is invalid");
@@ -142,7 +142,7 @@ async fn what_cannot_be_done_is_refused_in_the_words_of_ams() {
 
 #[actix_web::test]
 async fn applications_are_found_by_id_and_by_name() {
-    let (_ams, client) = started(nothing_boots());
+    let (_ams, client) = started(idle_instances());
     let (_, list) = client.get("/1.0/applications?recursion=1&published=true").await;
     let app = list["metadata"][0].clone();
     assert_eq!((&app["name"], &app["status"]), (&json!("phone"), &json!("ready")));
@@ -213,7 +213,7 @@ async fn a_simulated_instance_that_cannot_read_its_user_data_fails() {
 
 #[actix_web::test]
 async fn an_instance_is_stopped_and_started_again() {
-    let (ams, client) = started(nothing_boots());
+    let (ams, client) = started(idle_instances());
     let body = json!({"name": "s-1", "app_id": "phone"});
     client.launched(body).await;
     for (wish, status) in [("stopped", Status::Stopped), ("running", Status::Running)] {
@@ -230,7 +230,7 @@ async fn an_instance_is_stopped_and_started_again() {
 #[actix_web::test]
 async fn a_cancelled_launch_stops_its_instance() {
     let config = Config { boot: 10 * DEADLINE, ..config() };
-    let ams = Ams::start(config, nothing_boots()).expect("an AMS");
+    let ams = Ams::start(config, idle_instances()).expect("an AMS");
     let client = Client::of(&ams, Some(&identity("ams-client")));
     let (_, launched) = client.post("/1.0/instances", json!({"app_id": "phone"})).await;
     let url = launched["operation"].as_str().expect("an operation");
@@ -251,7 +251,7 @@ async fn a_cancelled_launch_stops_its_instance() {
 
 #[actix_web::test]
 async fn stopping_ams_stops_its_instances() {
-    let (ams, client) = started(nothing_boots());
+    let (ams, client) = started(idle_instances());
     client.launched(json!({"app_id": "phone"})).await;
     ams.stop().await;
     assert_eq!(ams.instances()[0].status, Status::Stopped);
@@ -261,7 +261,7 @@ async fn stopping_ams_stops_its_instances() {
 
 #[actix_web::test]
 async fn a_client_with_another_pin_does_not_speak_to_it() {
-    let (ams, _) = started(nothing_boots());
+    let (ams, _) = started(idle_instances());
     let client = Client::pinned(&ams, identity("ams-client").fingerprint(), None);
     let error = client.http.get(&client.base).send().await.expect_err("a refusal");
     assert!(stream_pki::is_pin_mismatch(&error), "{error:?}");

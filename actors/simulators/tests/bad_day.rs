@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use stream_pki::{Identity, Trust};
-use stream_simulators::ams::{Ams, Config, Faults, nothing_boots};
+use stream_simulators::ams::{Ams, Config, Faults, idle_instances};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
@@ -46,7 +46,7 @@ impl Harness {
             capacity: 100,
             cluster_name: "test".to_owned(),
         };
-        let ams = Ams::start(config, nothing_boots()).expect("an AMS");
+        let ams = Ams::start(config, idle_instances()).expect("an AMS");
         let trust = Trust::Pins(vec![ams.fingerprint()]);
         let tls = stream_pki::client_config(&trust, Some(&client)).expect("a configuration");
         let http = reqwest::Client::builder().tls_backend_preconfigured(tls).http1_only();

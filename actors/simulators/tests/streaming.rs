@@ -1,6 +1,6 @@
 //! Instances that stream: AMS asks the agent for a session, and the launch stands or falls with it.
 
-mod client;
+mod ams_client;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
-use client::{Client, DEADLINE, assert_refused, config, identity};
+use ams_client::{Client, DEADLINE, assert_refused, config, identity};
 use reqwest::Method;
 use serde_json::{Value, json};
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
@@ -59,7 +59,7 @@ async fn harness(url: &str, pin: &str) -> (Ams, Client, Arc<Mutex<Vec<[String; 2
     let boots = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&boots);
     let launcher: Launcher = Arc::new(move |boot| {
-        log.lock().expect("no panic").push([boot.user_data, boot.passed]);
+        log.lock().expect("no panic").push([boot.user_data, boot.launch_user_data]);
         Box::pin(std::future::pending())
     });
     let ams = Ams::start(Config { boot: Duration::ZERO, ..config() }, launcher).expect("an AMS");

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use stream_protocol::{Cursor, CursorError, LoggedSignal, Posted, Signal, SignalError, SignalId};
+use stream_protocol::{
+    Cursor, CursorError, LoggedSignal, NewSignal, Signal, SignalError, SignalId,
+};
 
 use crate::{CloseCause, CloseCode};
 
@@ -61,11 +63,11 @@ impl FrameFormat {
 
     /// Reads a frame of the peer, a signal of client `generation` unless it says of which. Returns
     /// how the socket ends when it is none.
-    pub(crate) fn read(self, text: String, generation: u64) -> Result<Posted, CloseCause> {
+    pub(crate) fn read(self, text: String, generation: u64) -> Result<NewSignal, CloseCause> {
         match self {
             Self::Bare => {
                 let signal = Signal::parse(text).map_err(|error| refused(&error))?;
-                Ok(Posted { id: SignalId::random(), generation, signal })
+                Ok(NewSignal { id: SignalId::random(), generation, signal })
             }
             Self::Enveloped { .. } => {
                 let incoming = serde_json::from_str::<Incoming>(&text).map_err(|_| {
@@ -75,7 +77,7 @@ impl FrameFormat {
                 let Incoming { id, generation: said, signal } = incoming;
                 let signal = Signal::parse(signal.get().to_owned());
                 let signal = signal.map_err(|error| refused(&error))?;
-                Ok(Posted { id, generation: said.unwrap_or(generation), signal })
+                Ok(NewSignal { id, generation: said.unwrap_or(generation), signal })
             }
         }
     }
@@ -98,7 +100,7 @@ mod tests {
     const ENVELOPED: FrameFormat = FrameFormat::Enveloped { after: None };
     const CURSOR: Cursor = Cursor { epoch: 35, sequence: 7 };
 
-    fn closes(end: Result<Posted, CloseCause>) -> CloseCode {
+    fn closes(end: Result<NewSignal, CloseCause>) -> CloseCode {
         match end {
             Err(CloseCause::ByUs { close, .. }) => close,
             other => panic!("it should be refused: {other:?}"),

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use stream_bridge::{BridgeError, SignalConnection, SignalReader};
-use stream_protocol::{Cursor, Direction, LoggedSignal, Page, SessionId};
+use stream_protocol::{Cursor, Direction, LoggedSignal, SessionId, SignalPage};
 
 use crate::envelope::ControlFrame;
 use crate::{CloseCause, CloseCode, FrameFormat, SocketReceiver, SocketSender, retry_while};
@@ -52,7 +52,7 @@ impl SignalRelay {
                 }
                 // A repeat has the same id, so it is stored once.
                 let append = async || writer.append(&posted).await;
-                let stored = retry_while(APPEND_TIMEOUT, BridgeError::is_passing, append).await;
+                let stored = retry_while(APPEND_TIMEOUT, BridgeError::is_transient, append).await;
                 let cursor = stored.map_err(rejected)?;
                 if self.frames != FrameFormat::Bare {
                     sender.send(ControlFrame::Stored { id: &posted.id, cursor }.text()).await?;
@@ -80,7 +80,7 @@ impl SignalRelay {
         let mut reader = self.reader(after);
         let mut resumed = self.frames == FrameFormat::Bare;
         loop {
-            let page = match retry_while(Duration::MAX, BridgeError::is_passing, async || {
+            let page = match retry_while(Duration::MAX, BridgeError::is_transient, async || {
                 reader.next().await
             })
             .await
@@ -121,7 +121,7 @@ impl SignalRelay {
 }
 
 /// Where a reader that begins with `page` stands before it.
-fn initial_cursor(page: &Page, after: Option<Cursor>) -> Cursor {
+fn initial_cursor(page: &SignalPage, after: Option<Cursor>) -> Cursor {
     let before_first = page
         .signals
         .first()
@@ -142,12 +142,12 @@ mod tests {
     #[test]
     fn a_reader_without_a_cursor_learns_one_that_leaves_nothing_out() {
         let cursor = |sequence| Cursor { epoch: 7, sequence };
-        let empty = Page { cursor: cursor(9), signals: Vec::new() };
+        let empty = SignalPage { cursor: cursor(9), signals: Vec::new() };
         assert_eq!(initial_cursor(&empty, None), cursor(9));
         assert_eq!(initial_cursor(&empty, Some(cursor(5))), cursor(5));
         let signal = Signal::parse(r#"{"type":"x"}"#.to_owned()).expect("a signal");
         let first = LoggedSignal { cursor: cursor(4), generation: 0, signal };
-        let page = Page { cursor: cursor(4), signals: vec![first] };
+        let page = SignalPage { cursor: cursor(4), signals: vec![first] };
         assert_eq!(initial_cursor(&page, None), cursor(3));
     }
 }

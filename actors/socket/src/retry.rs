@@ -38,14 +38,14 @@ mod tests {
     #[actix_web::test]
     async fn a_passing_failure_is_tried_again_and_another_is_not() {
         let mut tries = 0;
-        let back = retry_while(Duration::MAX, BridgeError::is_passing, async || {
+        let back = retry_while(Duration::MAX, BridgeError::is_transient, async || {
             tries += 1;
             if tries == 1 { Err(BridgeError::Disconnected("nobody there".into())) } else { Ok(7) }
         });
         assert_eq!(back.await.expect("the second try"), 7);
         assert_eq!(tries, 2);
 
-        let broken = retry_while(Duration::MAX, BridgeError::is_passing, async || {
+        let broken = retry_while(Duration::MAX, BridgeError::is_transient, async || {
             tries += 1;
             Err::<(), _>(BridgeError::Conflict)
         });
@@ -57,7 +57,7 @@ mod tests {
     async fn a_timeout_ends_the_retries() {
         let away = async || Err::<(), _>(BridgeError::Disconnected("nobody there".into()));
         assert!(matches!(
-            retry_while(Duration::ZERO, BridgeError::is_passing, away).await,
+            retry_while(Duration::ZERO, BridgeError::is_transient, away).await,
             Err(BridgeError::Disconnected(_))
         ));
     }

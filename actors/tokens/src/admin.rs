@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use stream_protocol::{Code, Refusal, TokenKind};
+use stream_protocol::{Refusal, RefusalCode, TokenKind};
 
 use crate::{Mint, Revocation, Tokens, TokensError};
 
@@ -61,8 +61,8 @@ impl Tokens {
     pub async fn answer(self, request: Request) -> Result<Value, Refusal> {
         self.handle(request).await.map_err(|error| {
             let code = match error {
-                TokensError::Refused(_) | TokensError::Unmintable(_) => Code::Malformed,
-                _ => Code::Unavailable,
+                TokensError::Refused(_) | TokensError::Unmintable(_) => RefusalCode::Malformed,
+                _ => RefusalCode::Unavailable,
             };
             Refusal::new(code, error.to_string())
         })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use stream_protocol::{Code, SessionId};
+use stream_protocol::{RefusalCode, SessionId};
 
 use crate::{Peer, ProbeError, ProbeReport, ProbeTimings, RelayState, Rotation, Turn, TurnError};
 
@@ -63,8 +63,8 @@ impl Turn {
     pub async fn answer(self, request: Request) -> Result<Value, stream_protocol::Refusal> {
         self.handle(request).await.map_err(|error| {
             let code = match error {
-                TurnError::Refused(_) => Code::Malformed,
-                _ => Code::Unavailable,
+                TurnError::Refused(_) => RefusalCode::Malformed,
+                _ => RefusalCode::Unavailable,
             };
             stream_protocol::Refusal::new(code, error.to_string())
         })

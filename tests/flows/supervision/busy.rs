@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use futures_util::future::join_all;
 use stream_bridge::{Bridge, BridgeError};
-use stream_protocol::{Ask, ClientIce, Code, subjects};
+use stream_protocol::{ClientIce, Empty, RefusalCode, subjects};
 use stream_supervisor::{Fault, Supervisor};
 
 use super::load::{actor, watcher};
@@ -88,7 +88,7 @@ fn a_full_mailbox_refuses_over_nats_with_a_reason_that_the_client_is_told() {
         let stack = &scripted.stack;
         let bridge = Bridge::start(stack.nats.bridge(), "test", &Supervisor::default())?;
         let subject = subjects::ice(&created.id.parse()?);
-        let ask = async || bridge.ask::<_, ClientIce>(subject.clone(), &Ask {}, FULL).await;
+        let ask = async || bridge.ask::<_, ClientIce>(subject.clone(), &Empty {}, FULL).await;
         eventually("asked", async || Ok(ask().await.ok())).await?;
         let gateway =
             Http::new(&stack.nodes.gateway_url(), Some(&stack.token), stack.nodes.gateway_pin()?)?;
@@ -101,7 +101,7 @@ fn a_full_mailbox_refuses_over_nats_with_a_reason_that_the_client_is_told() {
         let client = gateway.create_with_key(APP, "one too many").await?;
         ensure!(filled.elapsed() < FULL, "too slow to tell: {:?}", filled.elapsed());
         let Err(BridgeError::Refused(refusal)) = refused else { panic!("{refused:?}") };
-        assert_eq!(refusal.code, Code::Busy);
+        assert_eq!(refusal.code, RefusalCode::Busy);
         assert!(is_told_to_come_back(&over_https), "{over_https:?}");
         assert!(is_told_to_come_back(&client), "{client:?}");
         assert!(actor(&stack.agent.supervisor, "sessions")?.refused >= 3);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use stream_dev::in_process::Stack;
 use stream_pki::{Fingerprint, Trust, client_config};
 use stream_protocol::Userdata;
-use stream_simulators::client::Created;
+use stream_simulators::client::JoinedSession;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -24,7 +24,7 @@ pub(crate) struct Socket(WebSocketStream<TlsStream<TcpStream>>);
 
 impl Socket {
     /// Opens the socket of a session that was created or joined.
-    pub(crate) async fn open(created: &Created, stack: &Stack) -> anyhow::Result<Self> {
+    pub(crate) async fn open(created: &JoinedSession, stack: &Stack) -> anyhow::Result<Self> {
         Self::open_url(&created.url, stack).await
     }
 

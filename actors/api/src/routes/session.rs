@@ -42,7 +42,7 @@ impl<'a> From<&'a SessionDocument> for SessionView<'a> {
             app: &document.request.app,
             region: &document.request.region,
             status: document.status,
-            status_message: document.message(),
+            status_message: document.last_cause(),
             joinable: document.request.joinable,
             generation: document.generation,
             instance_id: document.instance_id.as_deref().unwrap_or_default(),

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use stream_protocol::{Code, Op, Posted, Refusal, Signal, SignalError, SignalId};
+use stream_protocol::{NewSignal, Op, Refusal, RefusalCode, Signal, SignalError, SignalId};
 
 use super::AppState;
 use super::session::poll;
@@ -52,7 +52,7 @@ struct Incoming {
 }
 
 /// Reads one signal or several. All are good, or none is taken.
-fn parse(body: &[u8]) -> Result<Vec<Posted>, ApiError> {
+fn parse(body: &[u8]) -> Result<Vec<NewSignal>, ApiError> {
     let several = body.trim_ascii_start().starts_with(b"[");
     let incoming: Vec<Incoming> =
         if several { body::json(body, EXPECTED)? } else { vec![body::json(body, EXPECTED)?] };
@@ -61,20 +61,20 @@ fn parse(body: &[u8]) -> Result<Vec<Posted>, ApiError> {
         1..=MAX_SIGNALS => incoming.into_iter().map(check).collect(),
         _ => {
             let text = format!("a request brings at most {MAX_SIGNALS} signals");
-            Err(Refusal::new(Code::TooLarge, text).into())
+            Err(Refusal::new(RefusalCode::TooLarge, text).into())
         }
     }
 }
 
-fn check(Incoming { id, generation, signal }: Incoming) -> Result<Posted, ApiError> {
+fn check(Incoming { id, generation, signal }: Incoming) -> Result<NewSignal, ApiError> {
     let signal = Signal::parse(signal.get().to_owned()).map_err(|error| {
         let code = match error {
-            SignalError::NotASignal(_) => Code::Malformed,
-            SignalError::TooLarge => Code::TooLarge,
+            SignalError::NotASignal(_) => RefusalCode::Malformed,
+            SignalError::TooLarge => RefusalCode::TooLarge,
         };
         Refusal::new(code, error.to_string())
     })?;
-    Ok(Posted { id, generation, signal })
+    Ok(NewSignal { id, generation, signal })
 }
 
 #[cfg(test)]

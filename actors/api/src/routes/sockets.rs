@@ -205,7 +205,7 @@ async fn send_commands(
 
 async fn commands(state: &AppState, id: &SessionId, after: u64) -> Result<Commands, CloseCause> {
     let ask = async || state.sessions.commands(id, after, COMMANDS_WAIT).await;
-    let asked = retry_while(Duration::MAX, SessionsError::is_passing, ask).await;
+    let asked = retry_while(Duration::MAX, SessionsError::is_transient, ask).await;
     asked.map_err(|error| CloseCause::rejected(error.refusal()))
 }
 
@@ -232,7 +232,7 @@ async fn receive_reports(
                 Reported::Client(report) => state.sessions.report_client(id, report).await,
                 Reported::Instance(report) => state.sessions.report(id, report).await,
             };
-            let told = retry_while(REPORT_RETRY_FOR, SessionsError::is_passing, tell).await;
+            let told = retry_while(REPORT_RETRY_FOR, SessionsError::is_transient, tell).await;
             // What does not fit the session is no reason to cut off its instance.
             if let Err(error) = told {
                 let message = error.refusal().message;

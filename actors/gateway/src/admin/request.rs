@@ -86,7 +86,7 @@ pub struct SessionInfo {
 impl SessionInfo {
     pub(crate) fn of(document: SessionDocument) -> Self {
         Self {
-            message: document.message().to_owned(),
+            message: document.last_cause().to_owned(),
             id: document.id,
             app: document.request.app,
             status: document.status,

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stream_bridge::Bridge;
-use stream_protocol::{Ask, IdError, Presence, Refusal, SessionId, Status};
+use stream_protocol::{Empty, IdError, Presence, Refusal, SessionId, Status};
 use stream_tokens::Tokens;
 
 use super::request::{
@@ -46,7 +46,7 @@ impl AdminService {
             Request::DeleteShare { id } => {
                 shares::end(&self.bridge, &self.tokens, &parse(&id)?).await?;
                 log::info!("share {id} deleted by an operator");
-                json!(Ask {})
+                json!(Empty {})
             }
             Request::ListShares { session } => {
                 let session = session.as_deref().map(parse).transpose()?;
@@ -79,11 +79,11 @@ impl AdminService {
         Ok(CreatedAccount { token: token.to_string() })
     }
 
-    async fn delete_account(&self, name: String) -> Result<Ask, Refusal> {
+    async fn delete_account(&self, name: String) -> Result<Empty, Refusal> {
         let name = AccountName::try_from(name)?;
         accounts::delete(&self.bridge, &self.tokens, &name).await?;
         log::info!("account {} deleted", name.as_str());
-        Ok(Ask {})
+        Ok(Empty {})
     }
 
     async fn list_accounts(&self) -> Result<AccountList, Refusal> {

@@ -6,7 +6,7 @@ use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
 use serde::{Deserialize, Serialize};
 use stream_protocol::{
-    Code, IceServer, OnConflict, Op, Refusal, SessionDocument, SessionId, Status, TokenKind,
+    IceServer, OnConflict, Op, Refusal, RefusalCode, SessionDocument, SessionId, Status, TokenKind,
 };
 use stream_tokens::{Mint, socket_of_account};
 
@@ -45,7 +45,7 @@ impl<'a> SessionView<'a> {
             app: &document.request.app,
             region: &document.request.region,
             status: document.status,
-            status_message: document.message(),
+            status_message: document.last_cause(),
             joinable: document.request.joinable,
             container_id: document.instance_id.as_deref().unwrap_or_default(),
             cluster_id: &document.cluster,
@@ -175,12 +175,12 @@ pub(crate) async fn delete_session(
         Progress::Ended(_) => return Ok(ok(())),
         Progress::Ending(Termination::OwnerAway) if !force => {
             let sentence = "the agent is away; the session ends when it returns";
-            return Err(Refusal::new(Code::Unavailable, sentence).into());
+            return Err(Refusal::new(RefusalCode::Unavailable, sentence).into());
         }
         Progress::Ending(_) => {}
     }
     if sync && !session_documents::wait_for_end(bridge, &id, END_DEADLINE).await? {
-        return Err(Refusal::new(Code::Unavailable, "the session is still ending").into());
+        return Err(Refusal::new(RefusalCode::Unavailable, "the session is still ending").into());
     }
     Ok(ok(()))
 }

@@ -2,7 +2,8 @@
 
 use stream_bridge::Bridge;
 use stream_protocol::{
-    Client, Code, DesiredState, OnConflict, Refusal, Role, SessionDocument, SessionId, Status,
+    Client, DesiredState, OnConflict, Refusal, RefusalCode, Role, SessionDocument, SessionId,
+    Status,
 };
 
 use super::ClientSession;
@@ -55,7 +56,7 @@ async fn acquire_lease(bridge: &Bridge, id: &SessionId) -> Result<Option<u64>, R
 }
 
 fn conflict() -> Refusal {
-    Refusal::new(Code::Conflict, "session has a client, and does not replace it")
+    Refusal::new(RefusalCode::Conflict, "session has a client, and does not replace it")
 }
 
 fn may_join(document: &SessionDocument) -> Result<(), Refusal> {
@@ -65,5 +66,5 @@ fn may_join(document: &SessionDocument) -> Result<(), Refusal> {
         Status::Active | Status::Terminating => "session is ending",
         Status::Terminated | Status::Error => "session has ended",
     };
-    Err(Refusal::new(Code::Conflict, sentence))
+    Err(Refusal::new(RefusalCode::Conflict, sentence))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
-    Client, ClientIce, Code, DesiredState, Launch, Presence, Refusal, Request, Role,
+    Client, ClientIce, DesiredState, Launch, Presence, Refusal, RefusalCode, Request, Role,
     SessionDocument, SessionId, Status,
 };
 
@@ -94,7 +94,7 @@ async fn store(
     match stored {
         Ok(_) => Ok(document),
         Err(BridgeError::Conflict) => {
-            Err(Refusal::new(Code::Busy, "the session is just being created"))
+            Err(Refusal::new(RefusalCode::Busy, "the session is just being created"))
         }
         Err(error) => Err(error.into()),
     }
@@ -112,20 +112,20 @@ enum Existing {
 fn existing(document: &SessionDocument, request: &Request, now: u64) -> Result<Existing, Refusal> {
     if document.request != *request {
         let sentence = "the Idempotency-Key was used for another request";
-        return Err(Refusal::new(Code::Conflict, sentence));
+        return Err(Refusal::new(RefusalCode::Conflict, sentence));
     }
     let ending = document.status.is_final() || document.desired.state == DesiredState::Terminated;
     match &document.owner {
         Some(_) if ending || document.status == Status::Terminating => {
-            let why = document.message();
+            let why = document.last_cause();
             let sentence = format!("the session of this Idempotency-Key has ended: {why}");
-            Err(Refusal::new(Code::Conflict, sentence))
+            Err(Refusal::new(RefusalCode::Conflict, sentence))
         }
         Some(_) => Ok(Existing::Claimed),
         None if ending || document.deadline.is_none_or(|deadline| deadline < now) => {
             Ok(Existing::Unclaimed)
         }
-        None => Err(Refusal::new(Code::Busy, "the session is just being created")),
+        None => Err(Refusal::new(RefusalCode::Busy, "the session is just being created")),
     }
 }
 
@@ -158,7 +158,9 @@ async fn request_launch(
 fn another_may_take(error: &BridgeError) -> bool {
     match error {
         BridgeError::NoResponder => true,
-        BridgeError::Refused(refusal) => matches!(refusal.code, Code::Busy | Code::Draining),
+        BridgeError::Refused(refusal) => {
+            matches!(refusal.code, RefusalCode::Busy | RefusalCode::Draining)
+        }
         _ => false,
     }
 }
@@ -179,7 +181,7 @@ mod tests {
         SessionDocument { owner: Some("a".parse().unwrap()), ..document() }
     }
 
-    fn code(document: &SessionDocument, app: &str, now: u64) -> Code {
+    fn code(document: &SessionDocument, app: &str, now: u64) -> RefusalCode {
         existing(document, &request(app), now).unwrap_err().code
     }
 
@@ -190,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_repeated_request_waits_for_the_first_and_takes_over_when_that_failed() {
-        assert_eq!(code(&document(), "app", 110), Code::Busy);
+        assert_eq!(code(&document(), "app", 110), RefusalCode::Busy);
         assert_eq!(existing(&document(), &request("app"), 131).unwrap(), Existing::Unclaimed);
         let failed = SessionDocument { status: Status::Error, ..document() };
         assert_eq!(existing(&failed, &request("app"), 110).unwrap(), Existing::Unclaimed);
@@ -198,19 +200,19 @@ mod tests {
 
     #[test]
     fn a_key_is_good_for_one_request_and_one_life() {
-        assert_eq!(code(&claimed(), "other", 110), Code::Conflict);
+        assert_eq!(code(&claimed(), "other", 110), RefusalCode::Conflict);
         let ended = SessionDocument { status: Status::Terminated, ..claimed() };
-        assert_eq!(code(&ended, "app", 110), Code::Conflict);
+        assert_eq!(code(&ended, "app", 110), RefusalCode::Conflict);
     }
 
     #[test]
     fn another_agent_is_asked_only_when_the_first_surely_did_not_begin() {
         let refused = |code| BridgeError::Refused(Refusal::new(code, "no"));
         assert!(another_may_take(&BridgeError::NoResponder));
-        assert!(another_may_take(&refused(Code::Draining)));
-        assert!(another_may_take(&refused(Code::Busy)));
+        assert!(another_may_take(&refused(RefusalCode::Draining)));
+        assert!(another_may_take(&refused(RefusalCode::Busy)));
         assert!(!another_may_take(&BridgeError::TimedOut));
-        assert!(!another_may_take(&refused(Code::Unavailable)));
-        assert!(!another_may_take(&refused(Code::NotFound)));
+        assert!(!another_may_take(&refused(RefusalCode::Unavailable)));
+        assert!(!another_may_take(&refused(RefusalCode::NotFound)));
     }
 }

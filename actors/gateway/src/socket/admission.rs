@@ -13,7 +13,7 @@ pub(crate) fn close_cause(
         return Some(CloseCause::server_error(CloseCode::Normal, "session has ended"));
     };
     if document.status.is_final() {
-        let message = match document.message() {
+        let message = match document.last_cause() {
             "" => "session has ended".to_owned(),
             cause => format!("session has ended: {cause}"),
         };
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn the_end_of_the_session_is_told_with_its_cause() {
         let mut ended = SessionDocument { status: Status::Error, ..document() };
-        ended.note(1, "the instance \"x\" failed");
+        ended.push_cause(1, "the instance \"x\" failed");
         assert!(told(close_cause(Some(&ended), 2)).contains(r#"ended: the instance \"x\" failed"#));
         assert!(told(close_cause(None, 2)).contains("session has ended"));
         let mut ending = document();

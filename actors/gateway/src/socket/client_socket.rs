@@ -7,7 +7,7 @@ use serde::Serialize;
 use stream_admin::Drain;
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Allowance, Client, IceServer, SessionDocument, SessionId, ShareId};
+use stream_protocol::{Client, IceServer, SessionDocument, SessionId, ShareId, SignalQuota};
 use stream_socket::{
     CloseCause, CloseCode, FrameFormat, SignalRelay, SocketReceiver, SocketSender, close,
     keep_alive, retry_while,
@@ -64,8 +64,8 @@ impl ClientSocket {
     ) -> bool {
         let (session, generation) = (self.session().clone(), self.signal_relay.generation);
         log::info!("client socket opened, session {session}, client {generation}");
-        let mut allowance = Allowance::new(Instant::now().into_std());
-        let admits = |bytes| allowance.take(1, bytes, Instant::now().into_std());
+        let mut quota = SignalQuota::new(Instant::now().into_std());
+        let admits = |bytes| quota.take(1, bytes, Instant::now().into_std());
         let relay = &self.signal_relay;
         let end = match close_cause {
             Some(end) => end,
@@ -220,14 +220,14 @@ impl ClientSocket {
     async fn watch_session(&self, mut sender: SocketSender) -> CloseCause {
         let mut ice_renewal = self.ice_renewal;
         let start = async || DocumentWatch::start(&self.bridge, self.session()).await;
-        let mut watch = match retry_while(Duration::MAX, BridgeError::is_passing, start).await {
+        let mut watch = match retry_while(Duration::MAX, BridgeError::is_transient, start).await {
             Ok(watch) => watch,
             Err(error) => return CloseCause::rejected(error.refusal()),
         };
         loop {
             let key = self.session().as_str();
             let read = async || self.bridge.read::<SessionDocument>(Bucket::Sessions, key).await;
-            let entry = match retry_while(Duration::MAX, BridgeError::is_passing, read).await {
+            let entry = match retry_while(Duration::MAX, BridgeError::is_transient, read).await {
                 Ok(entry) => entry,
                 Err(error) => return CloseCause::rejected(error.refusal()),
             };

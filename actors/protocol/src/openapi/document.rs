@@ -5,25 +5,25 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::schemas::shared;
-use super::{About, Endpoint, Parameter, Success, Token};
+use super::{Endpoint, EndpointDoc, Parameter, Success, Token};
 
 /// What an API says of itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Description {
+pub struct ApiInfo {
     pub title: &'static str,
     pub text: &'static str,
     pub version: &'static str,
     /// Refusals that every endpoint may answer with.
-    pub of_all: &'static [u16],
+    pub common_errors: &'static [u16],
     /// Refusals of every endpoint that reads a body, beside 400 and 413.
-    pub of_bodies: &'static [u16],
+    pub body_errors: &'static [u16],
     /// Refusals of every endpoint with an `{id}`, beside 404.
-    pub of_ids: &'static [u16],
+    pub id_errors: &'static [u16],
 }
 
 /// Returns the document of the API that consists of `endpoints`; `schemas` are those it has beside
 /// the shared ones, by name.
-pub fn describe(api: &Description, endpoints: &[Endpoint], schemas: Value) -> Value {
+pub fn to_openapi(api: &ApiInfo, endpoints: &[Endpoint], schemas: Value) -> Value {
     let mut paths = Map::new();
     let mut statuses = BTreeSet::new();
     for endpoint in endpoints {
@@ -84,7 +84,7 @@ fn path(path: &str) -> Value {
 }
 
 fn operation(endpoint: &Endpoint, refusals: &BTreeSet<u16>) -> Value {
-    let About { id, summary, token, parameters, body, success, .. } = endpoint.about;
+    let EndpointDoc { id, summary, token, parameters, body, success, .. } = endpoint.about;
     let mut responses = Map::from_iter([answer(success)]);
     for status in refusals {
         let name = status.to_string();
@@ -139,22 +139,22 @@ fn answer(success: Success) -> (String, Value) {
 }
 
 /// Returns how `endpoint` may refuse.
-fn refusals(api: &Description, endpoint: &Endpoint) -> BTreeSet<u16> {
-    let About { parameters, body, refusals, .. } = endpoint.about;
-    let mut statuses = BTreeSet::from_iter(refusals.iter().chain(api.of_all).copied());
+fn refusals(api: &ApiInfo, endpoint: &Endpoint) -> BTreeSet<u16> {
+    let EndpointDoc { parameters, body, refusals, .. } = endpoint.about;
+    let mut statuses = BTreeSet::from_iter(refusals.iter().chain(api.common_errors).copied());
     if endpoint.op.is_some() {
         statuses.extend([401, 403, 503]);
     }
     if endpoint.path.contains('{') {
         statuses.insert(404);
-        statuses.extend(api.of_ids);
+        statuses.extend(api.id_errors);
     }
     if !parameters.is_empty() {
         statuses.insert(400);
     }
     if body.is_some() {
         statuses.extend([400, 413]);
-        statuses.extend(api.of_bodies);
+        statuses.extend(api.body_errors);
     }
     statuses
 }

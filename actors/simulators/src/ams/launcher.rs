@@ -25,7 +25,7 @@ pub struct Boot {
 }
 
 /// Returns a launcher of instances that run nothing, until they are stopped.
-pub fn nothing_boots() -> Launcher {
+pub fn idle_instances() -> Launcher {
     Arc::new(|boot| {
         Box::pin(async move {
             let mut stop = boot.stop;
@@ -37,7 +37,7 @@ pub fn nothing_boots() -> Launcher {
 
 /// Returns a launcher that hands every instance over to whoever plays it: it runs until it is told
 /// to stop, and fails when nobody is there to play it.
-pub fn played_instances(players: mpsc::UnboundedSender<Boot>) -> Launcher {
+pub fn scripted_instances(players: mpsc::UnboundedSender<Boot>) -> Launcher {
     Arc::new(move |boot| {
         let mut stop = boot.stop.clone();
         let taken = players.send(boot);

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use reqwest::Method;
 use stream_pki::Fingerprint;
-use stream_protocol::{ClientReport, Commands, Cursor, IceServer, Page, Posted, Report, Userdata};
+use stream_protocol::{
+    ClientReport, Commands, Cursor, IceServer, NewSignal, Report, SignalPage, Userdata,
+};
 
 use crate::https::{CallError, Https};
 
@@ -43,12 +45,12 @@ impl Agent {
 
     /// Returns the signals after `after`, as soon as there are any; without it, all of the present
     /// generation. Refused with 409 when some of them are no longer kept.
-    pub(super) async fn signals(&self, after: Option<Cursor>) -> Result<Page, CallError> {
+    pub(super) async fn signals(&self, after: Option<Cursor>) -> Result<SignalPage, CallError> {
         self.poll("signals", after.map(String::from)).await
     }
 
     /// Writes signals. Writing the same ones again is harmless.
-    pub(super) async fn post(&self, signals: &[Posted]) -> Result<(), CallError> {
+    pub(super) async fn post(&self, signals: &[NewSignal]) -> Result<(), CallError> {
         let path = format!("{}/signals", self.session);
         let request = self.https.request(Method::POST, &path).json(signals);
         self.https.tell(request, CALL_WITHIN).await

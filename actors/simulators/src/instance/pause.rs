@@ -57,7 +57,7 @@ where
     loop {
         match call().await {
             Ok(()) => return,
-            Err(error) if error.is_passing() => pause.after(name, &error).await,
+            Err(error) if error.is_transient() => pause.after(name, &error).await,
             Err(error) => {
                 log::error!("{name} was refused: {}", chain(&error));
                 return;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stream_protocol::{
-    ClientReport, ClientState, Cursor, LoggedSignal, Posted, Role, Signal, SignalId,
+    ClientReport, ClientState, Cursor, LoggedSignal, NewSignal, Role, Signal, SignalId,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time;
@@ -142,7 +142,7 @@ async fn write(agent: Arc<Agent>, generation: u64, mut from_peer: mpsc::Receiver
     while from_peer.recv_many(&mut texts, BATCH).await > 0 {
         let signals = texts.drain(..).filter_map(|text| match Signal::parse(text) {
             // The id is given once: a repeated write is recognised by it.
-            Ok(signal) => Some(Posted { id: SignalId::random(), generation, signal }),
+            Ok(signal) => Some(NewSignal { id: SignalId::random(), generation, signal }),
             Err(error) => {
                 log::error!("signal not sent: {error}");
                 None

@@ -13,10 +13,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use stream_pki::{ClientCertificates, Fingerprint, Identity, ServerIdentity, server_config};
 use stream_protocol::{
-    Commands, Cursor, DesiredState, LoggedSignal, Page, Posted, Report, ReportedStatus, Signal,
-    SignalId, Signaling, Success,
+    Commands, Cursor, DesiredState, LoggedSignal, NewSignal, Report, ReportedStatus, Signal,
+    SignalId, SignalPage, Signaling, Success,
 };
-use stream_simulators::client::Created;
+use stream_simulators::client::JoinedSession;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -115,8 +115,8 @@ impl Harness {
         Ok(Self { address, state })
     }
 
-    pub(crate) fn created(&self) -> Created {
-        Created {
+    pub(crate) fn created(&self) -> JoinedSession {
+        JoinedSession {
             id: SESSION.to_owned(),
             url: format!("wss://{}/1.0/sessions/{SESSION}/sockets/master?token=t", self.address),
             stun_servers: Vec::new(),
@@ -284,12 +284,12 @@ async fn read(shared: Data<Shared>, query: Query<After<String>>) -> HttpResponse
     });
     let signals = found.await.unwrap_or_default();
     let sequence = signals.last().map_or(after, |logged| logged.cursor.sequence);
-    ok(Page { cursor: Cursor { epoch: EPOCH, sequence }, signals })
+    ok(SignalPage { cursor: Cursor { epoch: EPOCH, sequence }, signals })
 }
 
-async fn write(shared: Data<Shared>, posted: Json<Vec<Posted>>) -> HttpResponse {
+async fn write(shared: Data<Shared>, posted: Json<Vec<NewSignal>>) -> HttpResponse {
     let mut refused = false;
-    for Posted { id, generation, signal } in posted.into_inner() {
+    for NewSignal { id, generation, signal } in posted.into_inner() {
         let is_new = {
             let mut state = shared.lock();
             let is_new = state.ids.insert(id.clone());

@@ -13,7 +13,7 @@ use serde_json::json;
 use stream_dev::ams::APPLICATION;
 use stream_dev::in_process::{Options, Stack};
 use stream_pki::{Identity, Trust, client_config};
-use stream_simulators::ams::{Launcher, nothing_boots, simulated_instances};
+use stream_simulators::ams::{Launcher, idle_instances, simulated_instances};
 use stream_simulators::client::Gateway;
 use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
@@ -91,7 +91,7 @@ pub(super) async fn run() -> anyhow::Result<Report> {
 /// Creations as fast as they go, of sessions whose instances boot at once and never attach; beside
 /// them launches.
 async fn burst() -> anyhow::Result<(Side, Side)> {
-    let stack = Stack::start(options(nothing_boots())).await?;
+    let stack = Stack::start(options(idle_instances())).await?;
     let gateways = (0..CLIENTS).map(|_| stack.client()).collect::<anyhow::Result<Vec<_>>>()?;
     let ams = (0..CLIENTS).map(|_| Ams::of(&stack)).collect::<anyhow::Result<Vec<_>>>()?;
     let (mut ours, mut launches) = (Side::default(), Side::default());

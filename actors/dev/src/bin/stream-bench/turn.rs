@@ -15,7 +15,7 @@ use stream_dev::coturn::Coturn;
 use stream_dev::in_process::{Options, Stack};
 use stream_pki::{Trust, client_config};
 use stream_protocol::{SessionId, Userdata};
-use stream_simulators::ams::played_instances;
+use stream_simulators::ams::scripted_instances;
 use stream_turn::{Peer, Signer};
 use tokio::sync::mpsc;
 
@@ -76,7 +76,7 @@ async fn request() -> anyhow::Result<Figure> {
     let (told, mut boots) = mpsc::unbounded_channel();
     let stack = Stack::start(Options {
         coturn: Coturn::find().is_some(),
-        launcher: played_instances(told),
+        launcher: scripted_instances(told),
         ..Options::default()
     });
     let stack = stack.await?;

@@ -6,7 +6,7 @@ use anyhow::Context;
 use stream_dev::ams::APPLICATION;
 use stream_dev::in_process::{Options, Stack};
 use stream_protocol::Userdata;
-use stream_simulators::ams::played_instances;
+use stream_simulators::ams::scripted_instances;
 use stream_supervisor::spawn_detached;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -24,7 +24,8 @@ impl Ours {
     pub(super) async fn start(sessions: usize) -> anyhow::Result<Self> {
         let (told, mut boots) = mpsc::unbounded_channel();
         let capacity = u32::try_from(sessions)?;
-        let options = Options { launcher: played_instances(told), capacity, ..Options::default() };
+        let options =
+            Options { launcher: scripted_instances(told), capacity, ..Options::default() };
         let stack = Stack::start(options).await?;
         let client = stack.client()?;
         let mut paths = Vec::with_capacity(sessions);

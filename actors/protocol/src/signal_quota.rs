@@ -6,13 +6,13 @@ use crate::{SIGNAL_BYTES_A_MINUTE as BYTES, SIGNALS_A_MINUTE as SIGNALS};
 
 /// What is left of the present minute of one writer: 1,000 signals and 2 MiB, so that nobody can
 /// push the history of others out of the log.
-pub struct Allowance {
+pub struct SignalQuota {
     since: Instant,
     signals: usize,
     bytes: usize,
 }
 
-impl Allowance {
+impl SignalQuota {
     /// For how long what was taken is missing.
     pub const WINDOW: Duration = Duration::from_secs(60);
 
@@ -44,15 +44,15 @@ impl Allowance {
 mod tests {
     use super::*;
 
-    const WINDOW: Duration = Allowance::WINDOW;
+    const WINDOW: Duration = SignalQuota::WINDOW;
 
     #[test]
     fn signals_and_bytes_are_both_counted_and_come_back_after_a_minute() {
         let start = Instant::now();
-        let mut allowance = Allowance::new(start);
-        assert!((0..SIGNALS).all(|_| allowance.take(1, 1, start)));
-        assert!(!allowance.take(1, 1, start + WINDOW - Duration::from_millis(1)));
-        assert!(allowance.take(1, BYTES, start + WINDOW));
-        assert!(!allowance.take(1, 1, start + WINDOW));
+        let mut quota = SignalQuota::new(start);
+        assert!((0..SIGNALS).all(|_| quota.take(1, 1, start)));
+        assert!(!quota.take(1, 1, start + WINDOW - Duration::from_millis(1)));
+        assert!(quota.take(1, BYTES, start + WINDOW));
+        assert!(!quota.take(1, 1, start + WINDOW));
     }
 }

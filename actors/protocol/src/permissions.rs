@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-macro_rules! words {
+macro_rules! string_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -33,7 +33,7 @@ macro_rules! words {
     };
 }
 
-words! {
+string_enum! {
     /// An operation, the word of an `allow` caveat.
     Op {
         ApplicationRead = "application.read",
@@ -55,7 +55,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// Whom a token was made for, part of its identifier.
     TokenKind {
         /// A service account of the gateway; the subject is its name.

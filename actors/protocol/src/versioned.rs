@@ -1,7 +1,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Code, Refusal};
+use crate::{Refusal, RefusalCode};
 
 /// The major version of every payload that our programs exchange.
 pub const VERSION: u32 = 1;
@@ -29,14 +29,16 @@ impl<T: Serialize> Versioned<T> {
 impl<T: DeserializeOwned> Versioned<T> {
     /// Reads a payload. Refuses text that is no such payload, and a newer major version.
     pub fn decode(bytes: &[u8]) -> Result<T, Refusal> {
-        let Major { v } = serde_json::from_slice(bytes)
-            .map_err(|error| Refusal::new(Code::Malformed, format!("not a payload: {error}")))?;
+        let Major { v } = serde_json::from_slice(bytes).map_err(|error| {
+            Refusal::new(RefusalCode::Malformed, format!("not a payload: {error}"))
+        })?;
         if v > VERSION {
             let text = format!("payload version {v} is newer than {VERSION}: upgrade this unit");
-            return Err(Refusal::new(Code::UnknownVersion, text));
+            return Err(Refusal::new(RefusalCode::UnknownVersion, text));
         }
-        serde_json::from_slice(bytes)
-            .map_err(|error| Refusal::new(Code::Malformed, format!("not such a payload: {error}")))
+        serde_json::from_slice(bytes).map_err(|error| {
+            Refusal::new(RefusalCode::Malformed, format!("not such a payload: {error}"))
+        })
     }
 }
 
@@ -57,8 +59,8 @@ mod tests {
     #[test]
     fn a_newer_major_version_is_refused_by_name() {
         let refusal = Versioned::<Terminate>::decode(br#"{"v":2,"cause":"x"}"#).unwrap_err();
-        assert_eq!(refusal.code, Code::UnknownVersion);
+        assert_eq!(refusal.code, RefusalCode::UnknownVersion);
         let refusal = Versioned::<Terminate>::decode(b"[").unwrap_err();
-        assert_eq!(refusal.code, Code::Malformed);
+        assert_eq!(refusal.code, RefusalCode::Malformed);
     }
 }
