@@ -7,31 +7,31 @@ use stream_supervisor::{
 };
 use tokio::sync::{broadcast, watch};
 
+use crate::circuit_breaker::jittered;
+use crate::client::AmsClient;
 use crate::error::AmsError;
-use crate::events::{self, Change};
-use crate::gate::jittered;
+use crate::events::{self, InstanceEvent};
 use crate::instance::{Instance, LaunchInstance};
-use crate::look::look;
-use crate::remote::Remote;
-use crate::wire::Cluster;
-use crate::{Config, Link};
+use crate::probe::probe;
+use crate::response::Cluster;
+use crate::{Config, ConnectionStatus};
 
-/// How long after a good look the next one follows.
-const RARELY: Duration = Duration::from_secs(30);
+/// How long after a good probe the next one follows.
+const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The longest pause between bad looks: so soon after its return AMS is used again.
+/// The longest pause between bad probes: so soon after its return AMS is used again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The shortest time between two looks, however much is doubted.
-const SPACING: Duration = Duration::from_millis(500);
+/// The shortest time between two probes, however many are requested.
+const MIN_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long after the first bad look the next one follows; the pauses then double.
+/// How long after the first bad probe the next one follows; the pauses then double.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What AMS tells by itself, for whoever listens.
 #[derive(Clone)]
-pub(crate) struct Told {
-    pub(crate) instances: broadcast::Sender<Change>,
+pub(crate) struct EventChannels {
+    pub(crate) instances: broadcast::Sender<InstanceEvent>,
     /// That there are other applications or images.
     pub(crate) catalogue: watch::Sender<()>,
 }
@@ -44,17 +44,17 @@ const MARGIN: Duration = Duration::from_secs(5);
 
 pub(crate) fn start(
     config: &Config,
-    told: &Told,
+    channels: &EventChannels,
     supervisor: &Supervisor,
 ) -> Result<Mailbox<Actor>, AmsError> {
-    let remote = Remote::new(config)?;
+    let client = AmsClient::new(config)?;
     let handler = Duration::from_secs(config.timeout_s) * MAX_CALLS + MARGIN;
     let limits =
         Limits { handler_timeout: handler, ask_timeout: handler + MARGIN, ..Limits::default() };
-    let (told, reload) = (told.clone(), Duration::from_secs(config.reload_s));
+    let (channels, reload) = (channels.clone(), Duration::from_secs(config.reload_s));
     // A host: a launch under way should end with its answer, whatever happens beside it.
     Ok(supervisor.spawn("ams", Mode::KeepInFlight, RestartPolicy::default(), limits, move || {
-        Actor::new(remote.clone(), told.clone(), reload)
+        Actor::new(client.clone(), channels.clone(), reload)
     }))
 }
 
@@ -85,44 +85,45 @@ pub(crate) struct ListImages;
 pub(crate) struct ReadCluster;
 
 #[derive(Message)]
-#[rtype(result = "Link")]
-pub(crate) struct ReadLink;
+#[rtype(result = "ConnectionStatus")]
+pub(crate) struct GetStatus;
 
-/// What a look at AMS found: its cluster, or why it is away.
+/// What a probe of AMS found: its cluster, or why it is away.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Looked(Result<Cluster, String>);
+struct ProbeFinished(Result<Cluster, String>);
 
 /// State: rebuilt after a crash, seen by nobody else.
 pub(crate) struct Actor {
-    remote: Remote,
-    link: Link,
-    /// What the last good look found; a cluster does not change its id.
+    client: AmsClient,
+    status: ConnectionStatus,
+    /// What the last good probe found; a cluster does not change its id.
     cluster: Option<Cluster>,
-    told: Told,
+    channels: EventChannels,
     /// How often the files are looked at.
     reload: Duration,
 }
 
 impl Actor {
-    fn new(remote: Remote, told: Told, reload: Duration) -> Self {
-        let link = Link { connected: false, error: Some("not reached yet".to_owned()) };
-        Self { remote, link, cluster: None, told, reload }
+    fn new(client: AmsClient, channels: EventChannels, reload: Duration) -> Self {
+        let status =
+            ConnectionStatus { connected: false, error: Some("not reached yet".to_owned()) };
+        Self { client, status, cluster: None, channels, reload }
     }
 
-    /// Answers with what `work` returns. When that does not fit what is known of the link, AMS is
-    /// looked at anew; the looks alone decide, so that the link has one opinion.
-    fn call<T, F>(&self, work: impl FnOnce(Remote) -> F) -> Reply<Result<T, AmsError>>
+    /// Answers with what `work` returns. When that does not fit what is known of the status, AMS is
+    /// probed anew; the probes alone decide, so that the status has one opinion.
+    fn call<T, F>(&self, work: impl FnOnce(AmsClient) -> F) -> Reply<Result<T, AmsError>>
     where
         F: Future<Output = Result<T, AmsError>> + 'static,
     {
-        let (work, remote) = (work(self.remote.clone()), self.remote.clone());
-        let connected = self.link.connected;
+        let (work, client) = (work(self.client.clone()), self.client.clone());
+        let connected = self.status.connected;
         Reply::later(async move {
             let answer = work.await;
-            let away = matches!(answer, Err(AmsError::Away(_) | AmsError::TimedOut));
+            let away = matches!(answer, Err(AmsError::Unreachable(_) | AmsError::TimedOut));
             if away == connected {
-                remote.gate().doubt();
+                client.breaker().request_probe();
             }
             answer
         })
@@ -131,39 +132,40 @@ impl Actor {
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
-        ctx.spawn(keep_looking(self.remote.clone(), ctx.clone()));
-        ctx.spawn(keep_fresh(self.remote.clone(), self.reload));
-        ctx.spawn(events::listen(self.remote.clone(), self.told.clone()));
+        ctx.spawn(probe_loop(self.client.clone(), ctx.clone()));
+        ctx.spawn(reload_loop(self.client.clone(), self.reload));
+        ctx.spawn(events::listen(self.client.clone(), self.channels.clone()));
     }
 }
 
-/// Looks at AMS for as long as the worker lives: often while it is away, seldom otherwise.
-async fn keep_looking(remote: Remote, ctx: Context<Actor>) {
+/// Probes AMS for as long as the worker lives: often while it is away, seldom otherwise.
+async fn probe_loop(client: AmsClient, ctx: Context<Actor>) {
     let mut failures = 0;
     loop {
-        let found = match look(&remote).await {
+        let found = match probe(&client).await {
             Ok(server) => Ok(Cluster::from(server)),
-            Err(AmsError::Away(cause)) => Err(cause),
+            Err(AmsError::Unreachable(cause)) => Err(cause),
             Err(error) => Err(error.to_string()),
         };
         failures = if found.is_ok() { 0 } else { failures + 1 };
-        ctx.tell(Looked(found));
-        tokio::time::sleep(SPACING).await;
-        let _ = tokio::time::timeout(jittered(pause(failures)), remote.gate().doubted()).await;
+        ctx.tell(ProbeFinished(found));
+        tokio::time::sleep(MIN_PROBE_INTERVAL).await;
+        let _ = tokio::time::timeout(jittered(pause(failures)), client.breaker().probe_requested())
+            .await;
     }
 }
 
 /// Takes up certificates and pins that were replaced, for as long as the worker lives. Reading them
 /// is no work for this thread, which is not the only one to have AMS waited for.
-async fn keep_fresh(remote: Remote, every: Duration) {
+async fn reload_loop(client: AmsClient, every: Duration) {
     let mut complaint = None;
     loop {
         tokio::time::sleep(every).await;
-        let connections = remote.connections().clone();
+        let connections = client.connections().clone();
         let refreshed = tokio::task::spawn_blocking(move || connections.refresh()).await;
         let refreshed = refreshed.unwrap_or(Ok(false)).map_err(|error| error.to_string());
         match &refreshed {
-            Ok(true) => remote.gate().doubt(),
+            Ok(true) => client.breaker().request_probe(),
             Ok(false) => {}
             // Once, not at every look.
             Err(error) if complaint.as_ref() == Some(error) => {}
@@ -175,7 +177,7 @@ async fn keep_fresh(remote: Remote, every: Duration) {
 
 fn pause(failures: u32) -> Duration {
     match failures {
-        0 => RARELY,
+        0 => PROBE_INTERVAL,
         n => FIRST_PAUSE.saturating_mul(2u32.saturating_pow(n - 1)).min(LONGEST_PAUSE),
     }
 }
@@ -185,13 +187,13 @@ fn is_alike(one: &str, other: &str) -> bool {
     one.split(':').next() == other.split(':').next()
 }
 
-impl Handler<Looked> for Actor {
-    fn handle(&mut self, Looked(found): &Looked, _: &Context<Self>) -> Reply<()> {
+impl Handler<ProbeFinished> for Actor {
+    fn handle(&mut self, ProbeFinished(found): &ProbeFinished, _: &Context<Self>) -> Reply<()> {
         match found {
-            Ok(cluster) if !self.link.connected => {
+            Ok(cluster) if !self.status.connected => {
                 log::info!(cluster = cluster.name.as_str(); "ams is reached and trusts us");
             }
-            Err(cause) if !self.link.error.as_ref().is_some_and(|old| is_alike(old, cause)) => {
+            Err(cause) if !self.status.error.as_ref().is_some_and(|old| is_alike(old, cause)) => {
                 log::warn!("ams is away: {cause}");
             }
             _ => {}
@@ -199,7 +201,8 @@ impl Handler<Looked> for Actor {
         if let Ok(cluster) = found {
             self.cluster = Some(cluster.clone());
         }
-        self.link = Link { connected: found.is_ok(), error: found.as_ref().err().cloned() };
+        self.status =
+            ConnectionStatus { connected: found.is_ok(), error: found.as_ref().err().cloned() };
         ().into()
     }
 }
@@ -211,7 +214,7 @@ impl Handler<LaunchInstance> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<String, AmsError>> {
         let launch = launch.clone();
-        self.call(|remote| async move { remote.launch(&launch).await })
+        self.call(|client| async move { client.launch(&launch).await })
     }
 }
 
@@ -222,7 +225,7 @@ impl Handler<DeleteInstance> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<(), AmsError>> {
         let id = delete.0.clone();
-        self.call(|remote| async move { remote.delete(&id).await })
+        self.call(|client| async move { client.delete(&id).await })
     }
 }
 
@@ -233,7 +236,7 @@ impl Handler<FindInstance> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<Option<Instance>, AmsError>> {
         let id = find.0.clone();
-        self.call(|remote| async move { remote.instance(&id).await })
+        self.call(|client| async move { client.instance(&id).await })
     }
 }
 
@@ -244,7 +247,7 @@ impl Handler<ListInstances> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<Vec<Instance>, AmsError>> {
         let tag = list.tag.clone();
-        self.call(|remote| async move { remote.instances(&tag).await })
+        self.call(|client| async move { client.instances(&tag).await })
     }
 }
 
@@ -254,7 +257,7 @@ impl Handler<ListApplications> for Actor {
         _: &ListApplications,
         _: &Context<Self>,
     ) -> Reply<Result<Vec<Application>, AmsError>> {
-        self.call(|remote| async move { remote.applications().await })
+        self.call(|client| async move { client.applications().await })
     }
 }
 
@@ -264,8 +267,8 @@ impl Handler<ListImages> for Actor {
         _: &ListImages,
         _: &Context<Self>,
     ) -> Reply<Result<Vec<String>, AmsError>> {
-        self.call(|remote| async move {
-            let images = remote.images().await?;
+        self.call(|client| async move {
+            let images = client.images().await?;
             Ok(images.into_iter().map(|image| image.name).collect())
         })
     }
@@ -274,17 +277,17 @@ impl Handler<ListImages> for Actor {
 impl Handler<ReadCluster> for Actor {
     fn handle(&mut self, _: &ReadCluster, _: &Context<Self>) -> Reply<Result<Cluster, AmsError>> {
         match &self.cluster {
-            Some(cluster) if self.link.connected => Ok(cluster.clone()).into(),
-            _ => self.call(|remote| async move {
-                remote.server(remote.timeout()).await.map(Cluster::from)
+            Some(cluster) if self.status.connected => Ok(cluster.clone()).into(),
+            _ => self.call(|client| async move {
+                client.server(client.timeout()).await.map(Cluster::from)
             }),
         }
     }
 }
 
-impl Handler<ReadLink> for Actor {
-    fn handle(&mut self, _: &ReadLink, _: &Context<Self>) -> Reply<Link> {
-        self.link.clone().into()
+impl Handler<GetStatus> for Actor {
+    fn handle(&mut self, _: &GetStatus, _: &Context<Self>) -> Reply<ConnectionStatus> {
+        self.status.clone().into()
     }
 }
 
@@ -293,10 +296,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_grow_rarer_while_ams_is_away_and_are_rare_when_it_is_there() {
+    fn probes_grow_rarer_while_ams_is_away_and_are_rare_when_it_is_there() {
         let seconds: Vec<_> = (1..8).map(|failures| pause(failures).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 2, 2, 2, 2, 2]);
-        assert_eq!(pause(0), RARELY);
+        assert_eq!(pause(0), PROBE_INTERVAL);
         assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::Config;
 use crate::error::{AmsError, chain};
-use crate::files::read;
+use crate::tls_files::read;
 
 /// Connections made with one certificate, and trusting what was to be trusted then.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ fn is_same(one: &Trust, other: &Trust) -> bool {
 #[derive(Clone)]
 pub(crate) struct Connections {
     config: Arc<Config>,
-    present: Arc<watch::Sender<Arc<Connection>>>,
+    current: Arc<watch::Sender<Arc<Connection>>>,
 }
 
 impl Connections {
@@ -67,24 +67,24 @@ impl Connections {
         let present = Arc::new(Connection::new(config)?);
         Ok(Self {
             config: Arc::new(config.clone()),
-            present: Arc::new(watch::Sender::new(present)),
+            current: Arc::new(watch::Sender::new(present)),
         })
     }
 
-    pub(crate) fn present(&self) -> Arc<Connection> {
-        Arc::clone(&self.present.borrow())
+    pub(crate) fn current(&self) -> Arc<Connection> {
+        Arc::clone(&self.current.borrow())
     }
 
     /// Follows the replacements.
     pub(crate) fn follow(&self) -> watch::Receiver<Arc<Connection>> {
-        self.present.subscribe()
+        self.current.subscribe()
     }
 
     /// Reads the files again, makes new connections when they have changed, and returns whether
     /// they have. Files that cannot be used leave everything as it is.
     pub(crate) fn refresh(&self) -> Result<bool, AmsError> {
         let (identity, trust) = read(&self.config)?;
-        let present = self.present();
+        let present = self.current();
         if present.is_as_in(&identity, &trust) {
             return Ok(false);
         }
@@ -95,7 +95,7 @@ impl Connections {
         if !is_same(&connection.trust, &present.trust) {
             log::info!("ams: other certificates of the server are trusted from now on");
         }
-        self.present.send_replace(Arc::new(connection));
+        self.current.send_replace(Arc::new(connection));
         Ok(true)
     }
 }

@@ -7,7 +7,7 @@ pub enum AmsError {
     /// ours; a sentence of the form `what: detail`. Whether a call under way took effect is not
     /// known.
     #[error("ams is away: {0}")]
-    Away(String),
+    Unreachable(String),
     /// AMS wants to be left alone for a while, and said so more than once.
     #[error("ams is busy: {0}")]
     Busy(String),
@@ -16,7 +16,7 @@ pub enum AmsError {
     Conflict,
     /// A deletion that ended well, and yet the instance is there.
     #[error("ams says the instance is deleted, yet it is still there")]
-    Lingers,
+    NotDeleted,
     #[error("ams knows no such application or instance")]
     NotFound,
     #[error("ams refused with code {code}: {text}")]
@@ -41,10 +41,10 @@ impl AmsError {
     /// Whether the same call may succeed later without any change.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Away(_)
+            Self::Unreachable(_)
             | Self::Busy(_)
             | Self::Conflict
-            | Self::Lingers
+            | Self::NotDeleted
             | Self::TimedOut
             | Self::Unavailable(_) => true,
             Self::Config(_) | Self::Malformed(_) | Self::NotFound | Self::Refused { .. } => false,

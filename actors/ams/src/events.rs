@@ -18,12 +18,12 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::actor::Told;
+use crate::actor::EventChannels;
+use crate::circuit_breaker::jittered;
+use crate::client::AmsClient;
 use crate::error::AmsError;
-use crate::exchange::failed;
-use crate::gate::jittered;
-use crate::remote::Remote;
-use crate::wire::{base_name, nullable};
+use crate::http::failed;
+use crate::response::{base_name, nullable};
 
 /// The largest event that is read, in bytes.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
@@ -40,7 +40,7 @@ pub(crate) const BACKLOG: usize = 1024;
 
 /// Something happened to an instance.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Change {
+pub struct InstanceEvent {
     /// Id of the instance.
     pub instance: String,
     pub action: Action,
@@ -59,16 +59,16 @@ pub enum Action {
 }
 
 /// What happens to instances from now on, as far as AMS tells.
-pub struct Changes(broadcast::Receiver<Change>);
+pub struct InstanceEvents(broadcast::Receiver<InstanceEvent>);
 
-impl Changes {
-    pub(crate) fn new(receiver: broadcast::Receiver<Change>) -> Self {
+impl InstanceEvents {
+    pub(crate) fn new(receiver: broadcast::Receiver<InstanceEvent>) -> Self {
         Self(receiver)
     }
 
     /// Returns the next change; `None` when there will be none any more. What came too fast is left
     /// out.
-    pub async fn next(&mut self) -> Option<Change> {
+    pub async fn next(&mut self) -> Option<InstanceEvent> {
         loop {
             match self.0.recv().await {
                 Ok(change) => return Some(change),
@@ -82,18 +82,18 @@ impl Changes {
 }
 
 /// Listens for as long as it is polled.
-pub(crate) async fn listen(remote: Remote, told: Told) {
+pub(crate) async fn listen(client: AmsClient, channels: EventChannels) {
     let mut pause = FIRST_PAUSE;
     loop {
         // Connections do not outlive the certificate they were made with.
-        let mut connections = remote.connections().follow();
+        let mut connections = client.connections().follow();
         connections.mark_unchanged();
-        match open(&remote).await {
+        match open(&client).await {
             Ok(socket) => {
                 log::debug!("ams: the events are heard");
                 pause = FIRST_PAUSE;
                 tokio::select! {
-                    () = hear(socket, &told) => log::debug!("ams: the events have ended"),
+                    () = read_events(socket, &channels) => log::debug!("ams: the events have ended"),
                     _ = connections.changed() => {}
                 }
             }
@@ -104,15 +104,15 @@ pub(crate) async fn listen(remote: Remote, told: Told) {
     }
 }
 
-async fn hear(mut socket: WebSocketStream<Upgraded>, told: &Told) {
+async fn read_events(mut socket: WebSocketStream<Upgraded>, channels: &EventChannels) {
     let mut asked = false;
     loop {
         match tokio::time::timeout(SILENCE, socket.next()).await {
             Ok(Some(Ok(Message::Text(text)))) => {
                 match read(&text) {
                     // Perhaps nobody listens yet.
-                    Some(News::Instance(change)) => drop(told.instances.send(change)),
-                    Some(News::Catalogue) => told.catalogue.send_replace(()),
+                    Some(AmsEvent::Instance(change)) => drop(channels.instances.send(change)),
+                    Some(AmsEvent::Catalogue) => channels.catalogue.send_replace(()),
                     None => {}
                 }
             }
@@ -132,17 +132,17 @@ async fn hear(mut socket: WebSocketStream<Upgraded>, told: &Told) {
     }
 }
 
-async fn open(remote: &Remote) -> Result<WebSocketStream<Upgraded>, AmsError> {
-    let mut url: Url = remote.url(&["events"]);
+async fn open(client: &AmsClient) -> Result<WebSocketStream<Upgraded>, AmsError> {
+    let mut url: Url = client.url(&["events"]);
     url.query_pairs_mut().append_pair("type", "lifecycle,operation");
     let key = generate_key();
-    let request = remote.connections().present().client.get(url);
+    let request = client.connections().current().client.get(url);
     let request = request
         .header(CONNECTION, "Upgrade")
         .header(UPGRADE, "websocket")
         .header(SEC_WEBSOCKET_VERSION, "13")
         .header(SEC_WEBSOCKET_KEY, &key);
-    let response = tokio::time::timeout(remote.timeout(), request.send());
+    let response = tokio::time::timeout(client.timeout(), request.send());
     let response = response.await.map_err(|_| AmsError::TimedOut)?.map_err(failed)?;
     let accept = response.headers().get(SEC_WEBSOCKET_ACCEPT).and_then(|v| v.to_str().ok());
     if response.status() != StatusCode::SWITCHING_PROTOCOLS
@@ -182,29 +182,29 @@ struct Metadata {
 }
 
 #[derive(Debug, Eq, PartialEq)]
-enum News {
+enum AmsEvent {
     /// Applications or images may be others than before.
     Catalogue,
-    Instance(Change),
+    Instance(InstanceEvent),
 }
 
 /// Reads what concerns us; anything else is none of our business.
-fn read(text: &str) -> Option<News> {
+fn read(text: &str) -> Option<AmsEvent> {
     let event: Event = serde_json::from_str(text).ok()?;
     let metadata = event.metadata?;
     match event.kind.as_str() {
-        "lifecycle" => life(&metadata.action, &metadata.source).map(News::Instance),
+        "lifecycle" => life(&metadata.action, &metadata.source).map(AmsEvent::Instance),
         "operation" => {
             let is_over = metadata.status_code >= 200;
             let lists = ["applications", "images"];
             let concerns_a_list = lists.iter().any(|list| metadata.resources.contains_key(*list));
-            (is_over && concerns_a_list).then_some(News::Catalogue)
+            (is_over && concerns_a_list).then_some(AmsEvent::Catalogue)
         }
         _ => None,
     }
 }
 
-fn life(action: &str, source: &str) -> Option<Change> {
+fn life(action: &str, source: &str) -> Option<InstanceEvent> {
     let action = action.strip_prefix("instance-").or_else(|| action.strip_prefix("container-"))?;
     let action = match action {
         "created" => Action::Created,
@@ -217,14 +217,14 @@ fn life(action: &str, source: &str) -> Option<Change> {
         _ => return None,
     };
     let instance = base_name(source).to_owned();
-    (!instance.is_empty()).then_some(Change { instance, action })
+    (!instance.is_empty()).then_some(InstanceEvent { instance, action })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lifecycle(action: &str, source: &str) -> Option<News> {
+    fn lifecycle(action: &str, source: &str) -> Option<AmsEvent> {
         read(&format!(
             r#"{{"type":"lifecycle","timestamp":"2024-01-02T03:04:05.6Z",
                 "metadata":{{"action":"{action}","source":"{source}"}}}}"#
@@ -233,8 +233,8 @@ mod tests {
 
     #[test]
     fn an_event_is_read_whatever_form_its_source_has() {
-        let change = Change { instance: "i1".to_owned(), action: Action::Failed };
-        let expected = Some(News::Instance(change));
+        let change = InstanceEvent { instance: "i1".to_owned(), action: Action::Failed };
+        let expected = Some(AmsEvent::Instance(change));
         for source in ["i1", "/1.0/instances/i1", "1.0/containers/i1/", "https://ams/1.0/i1"] {
             assert_eq!(lifecycle("instance-failed", source), expected, "{source}");
         }
@@ -249,9 +249,9 @@ mod tests {
         };
         assert_eq!(
             operation(200, r#"{"applications":["/1.0/applications/a"]}"#),
-            Some(News::Catalogue)
+            Some(AmsEvent::Catalogue)
         );
-        assert_eq!(operation(400, r#"{"images":["/1.0/images/a"]}"#), Some(News::Catalogue));
+        assert_eq!(operation(400, r#"{"images":["/1.0/images/a"]}"#), Some(AmsEvent::Catalogue));
         assert_eq!(operation(103, r#"{"applications":["/1.0/applications/a"]}"#), None);
         assert_eq!(operation(200, r#"{"instances":["/1.0/instances/a"]}"#), None);
         assert_eq!(operation(200, "null"), None);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use stream_protocol::InstanceName;
 
 use crate::error::AmsError;
-use crate::wire::nullable;
+use crate::response::nullable;
 
 /// Asks for a new instance of an application or of an image. No `Debug`: the user data holds a token.
 #[derive(Clone, Message)]

@@ -3,7 +3,7 @@
 //!
 //! Asked by `sessions`, which decides; asks AMS. It also keeps watching whether AMS is there and
 //! trusts us, so that readiness can name the cause, and listens to what AMS tells of instances. A
-//! restart loses nothing but that knowledge, which the next look brings back; a call under way
+//! restart loses nothing but that knowledge, which the next probe brings back; a call under way
 //! outlives it.
 //!
 //! A sick AMS is spared: calls are bounded, what it refuses for now is repeated when it wants, and
@@ -11,17 +11,17 @@
 //! mute and speaks again is asked again what it did not answer.
 
 mod actor;
+mod circuit_breaker;
+mod client;
 mod connection;
 mod error;
 mod events;
-mod exchange;
-mod files;
-mod gate;
+mod http;
 mod instance;
-mod look;
+mod probe;
 mod register;
-mod remote;
-mod wire;
+mod response;
+mod tls_files;
 
 use std::path::PathBuf;
 
@@ -32,13 +32,13 @@ use stream_supervisor::{Mailbox, Supervisor};
 use tokio::sync::{broadcast, watch};
 
 pub use error::AmsError;
-pub use events::{Action, Change, Changes};
+pub use events::{Action, InstanceEvent, InstanceEvents};
 pub use instance::{Instance, InstanceStatus, LaunchInstance};
 pub use register::{Registered, register};
-pub use wire::Cluster;
+pub use response::Cluster;
 
 use actor::{Actor, DeleteInstance, FindInstance, ListApplications, ListImages, ListInstances};
-use actor::{ReadCluster, ReadLink, Told};
+use actor::{EventChannels, GetStatus, ReadCluster};
 
 /// Which AMS to use, and who we are to it.
 #[derive(Clone, Debug, Deserialize)]
@@ -72,7 +72,7 @@ pub struct Config {
 impl Config {
     /// Refuses what cannot work, and certificates that cannot be used, without a connection.
     pub fn check(&self) -> Result<(), AmsError> {
-        remote::Remote::new(self).map(drop)
+        client::AmsClient::new(self).map(drop)
     }
 }
 
@@ -84,9 +84,9 @@ fn default_reload_s() -> u64 {
     5
 }
 
-/// Whether AMS was there, and trusted us, when it was last looked at.
+/// Whether AMS was there, and trusted us, when it was last probed.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Link {
+pub struct ConnectionStatus {
     pub connected: bool,
     /// Why not, as a sentence for the operator.
     pub error: Option<String>,
@@ -96,18 +96,18 @@ pub struct Link {
 #[derive(Clone)]
 pub struct Ams {
     mailbox: Mailbox<Actor>,
-    told: Told,
+    channels: EventChannels,
 }
 
 impl Ams {
     /// Starts the actor under `supervisor`. Reads the certificates now and refuses what cannot be
     /// used; whether AMS is there is not waited for.
     pub fn start(config: Config, supervisor: &Supervisor) -> Result<Self, AmsError> {
-        let told = Told {
+        let channels = EventChannels {
             instances: broadcast::Sender::new(events::BACKLOG),
             catalogue: watch::Sender::new(()),
         };
-        Ok(Self { mailbox: actor::start(&config, &told, supervisor)?, told })
+        Ok(Self { mailbox: actor::start(&config, &channels, supervisor)?, channels })
     }
 
     /// Has an instance launched and returns its id once AMS has accepted it, not once it runs.
@@ -119,7 +119,7 @@ impl Ams {
     }
 
     /// Has an instance removed by force, running or not, and makes sure that it is. One that does
-    /// not exist counts as removed; [`AmsError::Lingers`] when it is still there.
+    /// not exist counts as removed; [`AmsError::NotDeleted`] when it is still there.
     pub async fn delete(&self, id_or_name: &str) -> Result<(), AmsError> {
         self.mailbox.ask(DeleteInstance(id_or_name.to_owned())).await?
     }
@@ -148,22 +148,22 @@ impl Ams {
     /// Changes when AMS tells that there are other applications or images. Events get lost: list
     /// them from time to time, too.
     pub fn catalogue(&self) -> watch::Receiver<()> {
-        self.told.catalogue.subscribe()
+        self.channels.catalogue.subscribe()
     }
 
-    /// Returns which cluster this AMS manages, as it was at the last look.
+    /// Returns which cluster this AMS manages, as it was at the last probe.
     pub async fn cluster(&self) -> Result<Cluster, AmsError> {
         self.mailbox.ask(ReadCluster).await?
     }
 
     /// Returns what happens to instances from now on. Events get lost: look from time to time, too.
-    pub fn changes(&self) -> Changes {
-        Changes::new(self.told.instances.subscribe())
+    pub fn changes(&self) -> InstanceEvents {
+        InstanceEvents::new(self.channels.instances.subscribe())
     }
 
-    /// Returns how AMS was found at the last look; answers at once.
-    pub async fn link(&self) -> Link {
-        self.mailbox.ask(ReadLink).await.unwrap_or_else(|unavailable| Link {
+    /// Returns how AMS was found at the last probe; answers at once.
+    pub async fn status(&self) -> ConnectionStatus {
+        self.mailbox.ask(GetStatus).await.unwrap_or_else(|unavailable| ConnectionStatus {
             connected: false,
             error: Some(format!("the client of ams is unavailable: {unavailable}")),
         })

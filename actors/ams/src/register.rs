@@ -6,9 +6,9 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::Config;
+use crate::client::AmsClient;
 use crate::error::AmsError;
-use crate::look::look;
-use crate::remote::Remote;
+use crate::probe::probe;
 
 /// What became of a registration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,28 +23,28 @@ pub enum Registered {
 ///
 /// The password is shown only to a server whose certificate is the pinned one.
 pub async fn register(config: &Config, password: &str) -> Result<Registered, AmsError> {
-    let remote = Remote::new(config)?;
-    if remote.about(remote.timeout()).await?.trusts_us() {
+    let client = AmsClient::new(config)?;
+    if client.server_info(client.timeout()).await?.trusts_us() {
         return Ok(Registered::Already);
     }
-    let certificate = STANDARD.encode(&remote.connections().present().certificate);
+    let certificate = STANDARD.encode(&client.connections().current().certificate);
     let body = json!({ "certificate": certificate, "trust-password": password });
-    let answered = remote.call(Method::POST, remote.url(&["certificates"]), Some(body)).await?;
+    let answered = client.call(Method::POST, client.url(&["certificates"]), Some(body)).await?;
     let registered = match answered.open() {
         Ok(answer) => {
             if let Some(operation) = answer.operation() {
-                remote.wait(operation).await?;
+                client.wait(operation).await?;
             }
             Registered::Added
         }
         // Somebody else has just done it.
         Err(AmsError::Conflict) => Registered::Already,
-        Err(AmsError::Away(_)) if matches!(answered.status, 401 | 403) => {
+        Err(AmsError::Unreachable(_)) if matches!(answered.status, 401 | 403) => {
             let text = "the trust password is wrong, or ams has none (core.trust_password)";
             return Err(AmsError::Refused { code: answered.status, text: text.to_owned() });
         }
         Err(error) => return Err(error),
     };
-    look(&remote).await?;
+    probe(&client).await?;
     Ok(registered)
 }

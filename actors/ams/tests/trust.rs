@@ -97,7 +97,7 @@ fn a_server_with_another_certificate_gets_no_byte_of_a_request() {
         let config = files.config(server.address, vec![identity("ams-client").fingerprint()]);
         // A trust password would be worth having.
         let refused = register(&config, "sesame").await;
-        let Err(AmsError::Away(why)) = refused else { panic!("{refused:?}") };
+        let Err(AmsError::Unreachable(why)) = refused else { panic!("{refused:?}") };
         assert!(why.contains("none of the configured fingerprints"), "{why}");
         assert_eq!(server.next().await, Seen::Broken);
         let ams = start(config);
@@ -128,8 +128,8 @@ fn pins_are_followed_while_the_client_runs() {
         let pins = files.replace_pins(identity("ams-client").fingerprint());
         let ams = start(Config { pins: Some(pins), ..files.config(server.address, Vec::new()) });
         let refuses = async || {
-            let link = ams.link().await;
-            link.error.is_some_and(|why| why.contains("none of the configured fingerprints"))
+            let status = ams.status().await;
+            status.error.is_some_and(|why| why.contains("none of the configured fingerprints"))
         };
         eventually("refused", refuses).await;
         files.replace_pins(identity("ams-server").fingerprint());

@@ -374,7 +374,7 @@ impl Handler<AskReadiness> for Actor {
                 true => Ok(()),
                 false => Err(error.unwrap_or_default()),
             };
-            let (nats, ams) = (dependencies.bridge.status().await, dependencies.ams.link().await);
+            let (nats, ams) = (dependencies.bridge.status().await, dependencies.ams.status().await);
             let keys = dependencies.tokens.ready().await.map_err(|error| error.to_string());
             let relay_secret = dependencies.turn.ready().await.map_err(|error| error.to_string());
             let relays = dependencies.turn.relays().await.map_err(|error| error.to_string());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use stream_ams::{Action, Change, Instance};
+use stream_ams::{Action, Instance, InstanceEvent};
 use stream_bridge::{BridgeError, IncomingRequest};
 use stream_protocol::{SessionDocument, SessionId};
 use stream_supervisor::Recipient;
@@ -216,7 +216,7 @@ impl AgentContext {
     /// Acts on what AMS tells of our instances by itself. What it does not tell, the sweep finds.
     pub(crate) async fn follow_instances(&self) {
         let mut changes = self.dependencies.ams.changes();
-        while let Some(Change { instance, action }) = changes.next().await {
+        while let Some(InstanceEvent { instance, action }) = changes.next().await {
             if !matches!(action, Action::Failed | Action::Removed | Action::Stopped) {
                 continue;
             }

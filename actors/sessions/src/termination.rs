@@ -82,7 +82,7 @@ impl AgentContext {
         let deleted = deletion.await.unwrap_or(Err(AmsError::TimedOut));
         match &deleted {
             Ok(()) => locked(&self.alerts).deleted(instance),
-            Err(AmsError::Away(_) | AmsError::Unavailable(_)) => {}
+            Err(AmsError::Unreachable(_) | AmsError::Unavailable(_)) => {}
             Err(error) => locked(&self.alerts).deletion_failed(instance, error.to_string()),
         }
         deleted

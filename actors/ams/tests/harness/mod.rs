@@ -81,7 +81,7 @@ impl Files {
 
 /// Returns once AMS is reached and trusts us.
 pub(crate) async fn connected(ams: &Ams) {
-    eventually("connected", async || ams.link().await.connected).await;
+    eventually("connected", async || ams.status().await.connected).await;
 }
 
 /// Repeats `look` until it holds; the condition is somebody else's to bring about.

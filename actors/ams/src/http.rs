@@ -8,27 +8,30 @@ use reqwest::{RequestBuilder, Response};
 use stream_pki::is_pin_mismatch;
 
 use crate::error::{AmsError, chain};
-use crate::wire;
+use crate::response;
 
 /// The largest answer that is read, in bytes: some 3,000 instances in one list.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// An answer as it came.
-pub(crate) struct Answered {
+pub(crate) struct RawResponse {
     pub(crate) status: u16,
     /// How long AMS wants to be left alone.
     pub(crate) retry_after: Option<Duration>,
     body: Vec<u8>,
 }
 
-impl Answered {
-    pub(crate) fn open(&self) -> Result<wire::Answer<'_>, AmsError> {
-        wire::open(self.status, &self.body)
+impl RawResponse {
+    pub(crate) fn open(&self) -> Result<response::Response<'_>, AmsError> {
+        response::open(self.status, &self.body)
     }
 }
 
 /// Sends `request` and reads what comes back, all `within` the given time.
-pub(crate) async fn send(request: RequestBuilder, within: Duration) -> Result<Answered, AmsError> {
+pub(crate) async fn send(
+    request: RequestBuilder,
+    within: Duration,
+) -> Result<RawResponse, AmsError> {
     let mut response = request.timeout(within).send().await.map_err(failed)?;
     let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
     let mut body = Vec::new();
@@ -39,7 +42,7 @@ pub(crate) async fn send(request: RequestBuilder, within: Duration) -> Result<An
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answered { status, retry_after, body })
+    Ok(RawResponse { status, retry_after, body })
 }
 
 /// In seconds; the form with a date is not used by AMS.
@@ -54,12 +57,12 @@ pub(crate) fn failed(error: reqwest::Error) -> AmsError {
     if is_pin_mismatch(&error) {
         let text = "its server certificate has none of the configured fingerprints: \
                     check that it is the right server, then correct the fingerprints";
-        return AmsError::Away(text.to_owned());
+        return AmsError::Unreachable(text.to_owned());
     }
     if error.is_timeout() && !error.is_connect() {
         return AmsError::TimedOut;
     }
     // The outermost error only says that sending failed.
     let cause = error.source().map_or_else(|| chain(&error), chain);
-    AmsError::Away(format!("it cannot be reached: {cause}"))
+    AmsError::Unreachable(format!("it cannot be reached: {cause}"))
 }

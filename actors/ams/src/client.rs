@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use stream_protocol::Application;
 
 use crate::Config;
+use crate::circuit_breaker::{self, CircuitBreaker};
 use crate::connection::Connections;
 use crate::error::AmsError;
-use crate::exchange::{self, Answered};
-use crate::gate::{self, Gate};
+use crate::http::{self, RawResponse};
 use crate::instance::{Instance, LaunchInstance, Raw};
-use crate::wire::{self, Image, Listed, Operation, Server};
+use crate::response::{self, Image, ListedApplication, Operation, Server};
 
 /// How much longer we wait for an operation than we ask AMS to, so that AMS answers first.
 const WAIT_MARGIN: Duration = Duration::from_secs(1);
@@ -24,14 +24,14 @@ const REPEATS: u32 = 2;
 
 /// AMS as one can call it; cheap to clone, clones share their connections.
 #[derive(Clone)]
-pub(crate) struct Remote {
+pub(crate) struct AmsClient {
     connections: Connections,
-    gate: Arc<Gate>,
+    breaker: Arc<CircuitBreaker>,
     base: Url,
     timeout: Duration,
 }
 
-impl Remote {
+impl AmsClient {
     /// Reads the certificates. Refuses what cannot be used, as a sentence.
     pub(crate) fn new(config: &Config) -> Result<Self, AmsError> {
         let refused = |text: &str| AmsError::Config(format!("ams: {text}"));
@@ -51,15 +51,15 @@ impl Remote {
         }
         let timeout = Duration::from_secs(config.timeout_s);
         let connections = Connections::new(config)?;
-        Ok(Self { connections, gate: Arc::new(Gate::new()), base, timeout })
+        Ok(Self { connections, breaker: Arc::new(CircuitBreaker::new()), base, timeout })
     }
 
     pub(crate) fn connections(&self) -> &Connections {
         &self.connections
     }
 
-    pub(crate) fn gate(&self) -> &Gate {
-        &self.gate
+    pub(crate) fn breaker(&self) -> &CircuitBreaker {
+        &self.breaker
     }
 
     pub(crate) fn timeout(&self) -> Duration {
@@ -69,24 +69,24 @@ impl Remote {
     /// Returns what the server says of itself, also to somebody it does not trust.
     ///
     /// It is asked whatever happened before: what it answers tells how AMS is.
-    pub(crate) async fn about(&self, within: Duration) -> Result<Server, AmsError> {
+    pub(crate) async fn server_info(&self, within: Duration) -> Result<Server, AmsError> {
         let asked = self.exchange(Method::GET, self.url(&[]), None, within).await;
         match &asked {
-            Ok(_) => self.gate.answered(),
-            Err(error) => self.gate.failed(error),
+            Ok(_) => self.breaker.answered(),
+            Err(error) => self.breaker.failed(error),
         }
         asked?.open()?.read()
     }
 
     /// The same; refuses when it does not trust us.
     pub(crate) async fn server(&self, within: Duration) -> Result<Server, AmsError> {
-        let server = self.about(within).await?;
+        let server = self.server_info(within).await?;
         if server.trusts_us() {
             return Ok(server);
         }
-        Err(AmsError::Away(format!(
+        Err(AmsError::Unreachable(format!(
             "it does not trust our client certificate: add {} to its trust store",
-            self.connections.present().fingerprint
+            self.connections.current().fingerprint
         )))
     }
 
@@ -124,7 +124,7 @@ impl Remote {
     }
 
     pub(crate) async fn delete(&self, id_or_name: &str) -> Result<(), AmsError> {
-        let Some(segment) = segment(id_or_name) else { return Ok(()) };
+        let Some(segment) = path_segment(id_or_name) else { return Ok(()) };
         let url = self.url(&["instances", segment]);
         let body = self.call(Method::DELETE, url, Some(json!({ "force": true }))).await?;
         let ended = match body.open() {
@@ -142,12 +142,12 @@ impl Remote {
         // An operation that ended well and an instance that is gone are two things.
         match self.instance(segment).await? {
             None => Ok(()),
-            Some(_) => Err(AmsError::Lingers),
+            Some(_) => Err(AmsError::NotDeleted),
         }
     }
 
     pub(crate) async fn instance(&self, id_or_name: &str) -> Result<Option<Instance>, AmsError> {
-        let Some(segment) = segment(id_or_name) else { return Ok(None) };
+        let Some(segment) = path_segment(id_or_name) else { return Ok(None) };
         let body = self.call(Method::GET, self.url(&["instances", segment]), None).await?;
         match body.open().and_then(|answer| answer.read::<Raw>()) {
             Ok(raw) => Ok(Some(raw.into())),
@@ -171,7 +171,7 @@ impl Remote {
         let mut url = self.url(&["applications"]);
         url.query_pairs_mut().append_pair("recursion", "1");
         let body = self.call(Method::GET, url, None).await?;
-        Ok(wire::streamable(body.open()?.read::<Vec<Listed>>()?))
+        Ok(response::streamable(body.open()?.read::<Vec<ListedApplication>>()?))
     }
 
     /// Returns the images that can be launched; none from an AMS that has no such list.
@@ -191,7 +191,7 @@ impl Remote {
 
     /// Waits until an operation has ended, within the deadline of one call.
     pub(crate) async fn wait(&self, operation: &str) -> Result<(), AmsError> {
-        let segment = segment(operation)
+        let segment = path_segment(operation)
             .ok_or_else(|| AmsError::Malformed("an operation without a proper id".to_owned()))?;
         let seconds = self.timeout.saturating_sub(WAIT_MARGIN).as_secs().max(1).to_string();
         let mut url = self.url(&["operations", segment, "wait"]);
@@ -216,22 +216,22 @@ impl Remote {
         method: Method,
         url: Url,
         body: Option<Value>,
-    ) -> Result<Answered, AmsError> {
+    ) -> Result<RawResponse, AmsError> {
         let deadline = Instant::now() + self.timeout;
         let mut attempt = 0;
         loop {
-            let turn = self.gate.enter(deadline).await?;
-            let asked = self.insist(method.clone(), url.clone(), body.clone(), deadline).await;
+            let turn = self.breaker.acquire(deadline).await?;
+            let asked = self.call_hedged(method.clone(), url.clone(), body.clone(), deadline).await;
             drop(turn);
-            let answered = asked.inspect_err(|error| self.gate.failed(error))?;
-            self.gate.answered();
+            let answered = asked.inspect_err(|error| self.breaker.failed(error))?;
+            self.breaker.answered();
             if !matches!(answered.status, 429 | 503) {
                 return Ok(answered);
             }
             if let Some(asked) = answered.retry_after {
-                self.gate.hold(asked);
+                self.breaker.pause(asked);
             }
-            let pause = gate::pause(attempt, answered.retry_after);
+            let pause = circuit_breaker::retry_delay(attempt, answered.retry_after);
             if attempt == REPEATS || Instant::now() + pause >= deadline {
                 return Ok(answered);
             }
@@ -243,13 +243,13 @@ impl Remote {
     /// Makes a call once, and once more beside it when AMS answers what it was asked later: it may
     /// have been mute in between, and what it was asked then is never answered. Each call of ours
     /// may be made twice: a launch has a name that is given once.
-    async fn insist(
+    async fn call_hedged(
         &self,
         method: Method,
         url: Url,
         body: Option<Value>,
         deadline: Instant,
-    ) -> Result<Answered, AmsError> {
+    ) -> Result<RawResponse, AmsError> {
         let ask = || {
             let left = deadline.saturating_duration_since(Instant::now());
             Box::pin(self.exchange(method.clone(), url.clone(), body.clone(), left))
@@ -257,7 +257,7 @@ impl Remote {
         let mut first = ask();
         tokio::select! {
             answered = &mut first => return answered,
-            () = self.gate.overtaken() => {}
+            () = self.breaker.stalled() => {}
         }
         select_ok([first, ask()]).await.map(|(answered, _)| answered)
     }
@@ -268,20 +268,20 @@ impl Remote {
         url: Url,
         body: Option<Value>,
         within: Duration,
-    ) -> Result<Answered, AmsError> {
-        let connection = self.connections.present();
+    ) -> Result<RawResponse, AmsError> {
+        let connection = self.connections.current();
         let request = connection.client.request(method, url);
         let request = match &body {
             Some(body) => request.json(body),
             None => request,
         };
-        exchange::send(request, within).await
+        http::send(request, within).await
     }
 }
 
 /// Returns `text` if it can be an id or a name of AMS. Anything else would name another object:
 /// an empty text the whole collection.
-fn segment(text: &str) -> Option<&str> {
+fn path_segment(text: &str) -> Option<&str> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     (!text.is_empty() && text.len() <= 255 && text.bytes().all(plain)).then_some(text)
 }
@@ -322,7 +322,7 @@ mod tests {
     fn a_configuration_that_cannot_be_used_is_refused_with_a_sentence() {
         let directory = tempfile::tempdir().expect("a directory");
         let good = config(directory.path());
-        assert!(Remote::new(&good).is_ok());
+        assert!(AmsClient::new(&good).is_ok());
         let with_pins = |file: &str| Config {
             fingerprints: Vec::new(),
             pins: Some(directory.path().join(file)),
@@ -339,7 +339,9 @@ mod tests {
             (with_pins("pins.missing"), "pins.missing"),
             (Config { key: "missing.pem".into(), ..good.clone() }, "missing.pem"),
         ] {
-            let Err(AmsError::Config(text)) = Remote::new(&bad) else { panic!("{about} passed") };
+            let Err(AmsError::Config(text)) = AmsClient::new(&bad) else {
+                panic!("{about} passed")
+            };
             assert!(text.contains(about), "{text:?} does not speak of {about}");
         }
     }
@@ -347,19 +349,19 @@ mod tests {
     #[test]
     fn paths_are_built_under_the_base_and_what_is_no_id_never_becomes_one() {
         let directory = tempfile::tempdir().expect("a directory");
-        let remote = Remote::new(&config(directory.path())).expect("a good configuration");
-        let url = remote.url(&["instances", "s-abc-1"]);
+        let client = AmsClient::new(&config(directory.path())).expect("a good configuration");
+        let url = client.url(&["instances", "s-abc-1"]);
         assert_eq!(url.as_str(), "https://127.0.0.1:1/base/1.0/instances/s-abc-1");
         for text in ["", ".", "..", "a/b", "a?b", "a%2f", "é"] {
-            assert_eq!(segment(text), None, "{text}");
+            assert_eq!(path_segment(text), None, "{text}");
         }
     }
 
     #[tokio::test]
     async fn an_ams_that_does_not_listen_is_away() {
         let directory = tempfile::tempdir().expect("a directory");
-        let remote = Remote::new(&config(directory.path())).expect("a good configuration");
-        assert!(matches!(remote.server(remote.timeout()).await, Err(AmsError::Away(_))));
-        assert!(matches!(remote.delete("").await, Ok(())), "nothing was to be asked");
+        let client = AmsClient::new(&config(directory.path())).expect("a good configuration");
+        assert!(matches!(client.server(client.timeout()).await, Err(AmsError::Unreachable(_))));
+        assert!(matches!(client.delete("").await, Ok(())), "nothing was to be asked");
     }
 }

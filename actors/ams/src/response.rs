@@ -22,7 +22,7 @@ pub struct Cluster {
 
 /// An answer that is no error.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Answer<'a> {
+pub(crate) struct Response<'a> {
     /// Where to ask for the outcome, when it is not known yet.
     #[serde(default)]
     operation: Option<String>,
@@ -42,7 +42,7 @@ struct Envelope {
 
 /// Opens the envelope of an answer that came with HTTP status `status`. An error is recognised by
 /// what the body says, as AMS's own client does, and by the status when the body is none of AMS's.
-pub(crate) fn open(status: u16, body: &[u8]) -> Result<Answer<'_>, AmsError> {
+pub(crate) fn open(status: u16, body: &[u8]) -> Result<Response<'_>, AmsError> {
     match serde_json::from_slice::<Envelope>(body) {
         Ok(Envelope { kind, error, error_code }) if kind == "error" => {
             Err(refused(if error_code == 0 { status } else { error_code }, &error))
@@ -54,7 +54,7 @@ pub(crate) fn open(status: u16, body: &[u8]) -> Result<Answer<'_>, AmsError> {
     }
 }
 
-impl Answer<'_> {
+impl Response<'_> {
     /// Reads what was asked for.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, AmsError> {
         let metadata = self.metadata.map_or("null", RawValue::get);
@@ -70,9 +70,9 @@ impl Answer<'_> {
 fn refused(code: u16, text: &str) -> AmsError {
     let text = text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
     match code {
-        401 | 403 => {
-            AmsError::Away(format!("it does not allow our client certificate to do this: {text}"))
-        }
+        401 | 403 => AmsError::Unreachable(format!(
+            "it does not allow our client certificate to do this: {text}"
+        )),
         404 => AmsError::NotFound,
         409 => AmsError::Conflict,
         429 | 503 => AmsError::Busy(text),
@@ -144,7 +144,7 @@ impl Operation {
 
 /// An application as far as it matters whether it can be streamed.
 #[derive(Deserialize)]
-pub(crate) struct Listed {
+pub(crate) struct ListedApplication {
     #[serde(default, deserialize_with = "nullable")]
     name: String,
     #[serde(default, deserialize_with = "nullable")]
@@ -161,7 +161,7 @@ struct Version {
 
 /// Returns the applications of a list that can be streamed, by name. AMS has no attribute that
 /// says so: ready with a published version is the rule of `contract.md` 1.9.
-pub(crate) fn streamable(listed: Vec<Listed>) -> Vec<Application> {
+pub(crate) fn streamable(listed: Vec<ListedApplication>) -> Vec<Application> {
     let mut streamable: Vec<_> = listed
         .into_iter()
         .filter(|app| app.status == "ready" && app.versions.iter().any(|v| v.published))
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn what_is_forbidden_means_that_our_certificate_is_not_trusted() {
         let body = br#"{"type":"error","error":"not authorized","error_code":403}"#;
-        let Err(AmsError::Away(text)) = open(403, body) else { panic!("passed") };
+        let Err(AmsError::Unreachable(text)) = open(403, body) else { panic!("passed") };
         assert!(text.contains("not authorized"));
     }
 

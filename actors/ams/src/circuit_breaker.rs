@@ -1,0 +1,219 @@
+//! What keeps a sick AMS from being worn out, and our callers from waiting for it: a bound on calls
+//! at the same time, the pauses that AMS asks for, and a breaker that refuses at once what would
+//! fail anyway.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+
+use crate::error::AmsError;
+
+/// How many calls go on at the same time; further ones wait for their turn.
+const MAX_CONCURRENT_CALLS: usize = 64;
+
+/// So many failures in a row open the breaker.
+const FAILURE_THRESHOLD: u32 = 5;
+
+/// No pause that AMS asks for counts for longer.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// A call without an answer for so long is suspicious.
+const STALL_AFTER: Duration = Duration::from_secs(2);
+
+/// The first pause before a refused call is repeated; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// The way to AMS. Probes go past the breaker: they close it.
+pub(crate) struct CircuitBreaker {
+    slots: Semaphore,
+    state: Mutex<State>,
+    probe_request: Notify,
+    /// When the latest probe that was answered began.
+    last_probe: watch::Sender<Option<Instant>>,
+}
+
+impl CircuitBreaker {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: Semaphore::new(MAX_CONCURRENT_CALLS),
+            state: Mutex::default(),
+            probe_request: Notify::new(),
+            last_probe: watch::Sender::new(None),
+        }
+    }
+
+    /// Waits for the turn of a call. Refuses at once while the breaker is open, and when AMS wants
+    /// to be left alone beyond `deadline`.
+    pub(crate) async fn acquire(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, AmsError> {
+        let pause = self.state().check(Instant::now())?;
+        if !pause.is_zero() && Instant::now() + pause > deadline {
+            let text = "it asked to be left alone for a while".to_owned();
+            return Err(AmsError::Busy(text));
+        }
+        tokio::time::sleep(pause).await;
+        let turn = tokio::time::timeout_at(deadline.into(), self.slots.acquire());
+        let turn = turn.await.map_err(|_| AmsError::TimedOut)?;
+        Ok(turn.expect("the semaphore is never closed"))
+    }
+
+    /// AMS answered.
+    pub(crate) fn answered(&self) {
+        self.state().failures = 0;
+    }
+
+    /// AMS did not answer, because of `cause`.
+    pub(crate) fn failed(&self, cause: &AmsError) {
+        let mut state = self.state();
+        state.failures = state.failures.saturating_add(1);
+        state.cause = match cause {
+            AmsError::Unreachable(cause) => cause.clone(),
+            other => other.to_string(),
+        };
+    }
+
+    /// AMS wants to be left alone for a while, by everybody.
+    pub(crate) fn pause(&self, pause: Duration) {
+        let until = Instant::now() + pause.min(MAX_RETRY_AFTER);
+        let mut state = self.state();
+        state.paused_until = state.paused_until.max(Some(until));
+    }
+
+    /// Asks for a probe of AMS: what is known of it may be wrong.
+    pub(crate) fn request_probe(&self) {
+        self.probe_request.notify_one();
+    }
+
+    /// Waits until a probe is asked for.
+    pub(crate) async fn probe_requested(&self) {
+        self.probe_request.notified().await;
+    }
+
+    /// AMS answered a probe that began at `since`.
+    pub(crate) fn record_probe(&self, since: Instant) {
+        self.last_probe.send_replace(Some(since));
+    }
+
+    /// Returns when a call that began now, and still has no answer, will have none: AMS has
+    /// answered a probe that began a while after it. A call that takes so long requests one.
+    pub(crate) async fn stalled(&self) {
+        tokio::time::sleep(STALL_AFTER).await;
+        let stalled = Instant::now();
+        self.request_probe();
+        let mut probed = self.last_probe.subscribe();
+        let later = probed.wait_for(|since| since.is_some_and(|since| since >= stalled));
+        later.await.expect("the sender is in self");
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How AMS was lately.
+#[derive(Debug, Default)]
+struct State {
+    /// In a row.
+    failures: u32,
+    cause: String,
+    paused_until: Option<Instant>,
+}
+
+impl State {
+    /// Returns how long a call has to wait, or why it is not made.
+    fn check(&self, now: Instant) -> Result<Duration, AmsError> {
+        if self.failures >= FAILURE_THRESHOLD {
+            return Err(AmsError::Unreachable(self.cause.clone()));
+        }
+        Ok(self.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now)))
+    }
+}
+
+/// How long to wait before a call that AMS refused for now is made again, the `attempt`-th time.
+pub(crate) fn retry_delay(attempt: u32, asked: Option<Duration>) -> Duration {
+    let backoff = jittered(FIRST_PAUSE.saturating_mul(2u32.saturating_pow(attempt)));
+    // What AMS asks for is kept to; those who were refused together still come back apart.
+    asked.map_or(backoff, |asked| asked.min(MAX_RETRY_AFTER) + backoff / 4)
+}
+
+/// Returns a duration between half of `pause` and all of it.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    let mut byte = [0];
+    // Without randomness there is none; everybody else would have failed before.
+    let _ = SystemRandom::new().fill(&mut byte);
+    pause.mul_f64(0.5 + f64::from(byte[0]) / 510.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_breaker_opens_after_failures_in_a_row_and_closes_with_the_first_answer() {
+        let breaker = CircuitBreaker::new();
+        let is_open = || breaker.state().check(Instant::now()).is_err();
+        for _ in 1..FAILURE_THRESHOLD {
+            breaker.failed(&AmsError::TimedOut);
+        }
+        assert!(!is_open());
+        breaker.answered();
+        for _ in 0..FAILURE_THRESHOLD {
+            assert!(!is_open());
+            breaker.failed(&AmsError::Unreachable("it cannot be reached: refused".to_owned()));
+        }
+        let Err(AmsError::Unreachable(cause)) = breaker.state().check(Instant::now()) else {
+            panic!("it is closed")
+        };
+        assert_eq!(cause, "it cannot be reached: refused");
+        breaker.answered();
+        assert!(!is_open());
+    }
+
+    #[tokio::test]
+    async fn who_cannot_wait_as_long_as_ams_asks_is_refused_at_once() {
+        let breaker = CircuitBreaker::new();
+        breaker.pause(Duration::from_secs(20));
+        breaker.pause(Duration::from_secs(1));
+        let started = Instant::now();
+        let refused = breaker.acquire(started + Duration::from_secs(10)).await;
+        assert!(matches!(refused, Err(AmsError::Busy(_))));
+        assert!(started.elapsed() < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn no_more_calls_than_allowed_go_on_at_once() {
+        let breaker = CircuitBreaker::new();
+        let mut turns = Vec::new();
+        for _ in 0..MAX_CONCURRENT_CALLS {
+            turns.push(breaker.acquire(Instant::now() + MAX_RETRY_AFTER).await.expect("a turn"));
+        }
+        let late = breaker.acquire(Instant::now()).await;
+        assert!(matches!(late, Err(AmsError::TimedOut)));
+        drop(turns.pop());
+        assert!(breaker.acquire(Instant::now() + MAX_RETRY_AFTER).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_overtaken_by_a_probe_that_began_later_and_by_no_other() {
+        let breaker = CircuitBreaker::new();
+        let call = breaker.stalled();
+        tokio::pin!(call);
+        let before = Instant::now();
+        breaker.record_probe(before);
+        let waited = tokio::time::timeout(10 * STALL_AFTER, &mut call).await;
+        assert!(waited.is_err(), "an earlier probe says nothing of the call");
+        breaker.probe_requested().await;
+        breaker.record_probe(Instant::now());
+        call.await;
+    }
+
+    #[test]
+    fn pauses_grow_are_spread_and_never_shorter_than_ams_asks() {
+        assert!(retry_delay(0, None) <= FIRST_PAUSE && retry_delay(0, None) >= FIRST_PAUSE / 2);
+        assert!(retry_delay(3, None) > retry_delay(0, None));
+        let asked = Duration::from_secs(2);
+        assert!(retry_delay(0, Some(asked)) >= asked);
+        assert!(retry_delay(0, Some(Duration::MAX)) < MAX_RETRY_AFTER * 2);
+    }
+}
