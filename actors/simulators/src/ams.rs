@@ -14,7 +14,7 @@ mod instances;
 mod launcher;
 mod lifecycle;
 mod operations;
-mod pace;
+mod rate_limit;
 mod routes;
 mod service;
 mod settings;
@@ -36,9 +36,9 @@ pub use self::faults::Faults;
 use self::instances::NewInstance;
 pub use self::instances::{Instance, Status};
 pub use self::launcher::{
-    Boot, Ended, Launcher, idle_instances, scripted_instances, simulated_instances,
+    Boot, InstanceExit, Launcher, idle_instances, scripted_instances, simulated_instances,
 };
-use self::lifecycle::Done;
+use self::lifecycle::Completion;
 use self::service::Service;
 
 /// The largest request body, in bytes.
@@ -91,7 +91,7 @@ impl Ams {
                 .wrap(from_fn(routes::guard))
                 .wrap(NormalizePath::trim())
                 .configure(routes::configure)
-                .default_service(web::to(routes::nothing_here))
+                .default_service(web::to(routes::not_found))
         })
         .on_connect(routes::remember_peer)
         .workers(1)
@@ -139,14 +139,14 @@ impl Ams {
 
     /// Has things go wrong from now on, or with the default go well again.
     pub fn set_faults(&self, faults: Faults) {
-        self.service.change(|state| state.mishaps.faults = faults);
+        self.service.change(|state| state.fault_injector.faults = faults);
     }
 
     /// Has an instance run that somebody else launched; returns its id. For tests of what is left
     /// alone.
     pub fn plant(&self, name: &str, application: &str, tags: Vec<String>) -> Option<String> {
         let request = NewInstance::of(name, application, tags);
-        let operation = self.service.launch(request, Done::Scheduled).ok()?;
+        let operation = self.service.launch(request, Completion::Scheduled).ok()?;
         operation.instance()
     }
 
@@ -187,12 +187,12 @@ impl Ams {
 
     /// How many calls got no answer, because they were to hang.
     pub fn hung(&self) -> u32 {
-        self.service.read(|state| state.mishaps.hung)
+        self.service.read(|state| state.fault_injector.hung)
     }
 
     /// Returns as soon as so many calls hang; fails after `deadline`.
     pub async fn wait_until_hung(&self, count: u32, deadline: Duration) -> Result<(), Elapsed> {
-        let reached = self.service.until(|state| state.mishaps.hung >= count);
+        let reached = self.service.until(|state| state.fault_injector.hung >= count);
         tokio::time::timeout(deadline, reached).await
     }
 

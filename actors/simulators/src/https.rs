@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use stream_pki::{Fingerprint, PkiError, Trust, client_config, is_pin_mismatch};
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// More than a full page of the largest signals.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -90,7 +90,7 @@ impl Https {
             .https_only(true)
             .no_proxy()
             .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_WITHIN)
+            .connect_timeout(CONNECT_TIMEOUT)
             .build()?;
         Ok(Self { client, base: base.trim_end_matches('/').to_owned(), authorization })
     }
@@ -116,7 +116,7 @@ impl Https {
     }
 
     /// As [`Https::call`], for answers whose metadata says nothing.
-    pub(crate) async fn tell(
+    pub(crate) async fn send(
         &self,
         request: RequestBuilder,
         within: Duration,

@@ -27,7 +27,7 @@ pub use peer::{Peer, PeerState};
 use relay::Relay;
 
 /// Commands that say nothing new are asked for at most once in this time, whatever the agent does.
-const ASK_EVERY: Duration = Duration::from_secs(1);
+const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why an instance could not start. Once started, it ends only when it is told to.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ async fn ask(agent: &Agent, wanted: watch::Sender<Option<Commands>>) {
             Ok(commands) => {
                 pause.reset();
                 if after == Some(commands.revision) {
-                    time::sleep_until(asked + ASK_EVERY).await;
+                    time::sleep_until(asked + MIN_POLL_INTERVAL).await;
                 }
                 after = Some(commands.revision);
                 wanted.send_replace(Some(commands));

@@ -1,7 +1,7 @@
-//! What instance and viewer share: pictures, their coding, and the link that carries them.
+//! What instance and viewer share: pictures, their coding, and the connection that carries them.
 
+mod connection;
 mod h264;
-mod link;
 mod picture;
 mod scene;
 
@@ -9,8 +9,8 @@ use std::future::Future;
 use std::io;
 use std::thread;
 
+pub(crate) use connection::{Connection, PollResult, parse_candidate, payload_type};
 pub(crate) use h264::{Decoder, Encoder};
-pub(crate) use link::{Link, Polled, payload_type, trickled};
 pub use picture::Picture;
 pub(crate) use scene::Scene;
 

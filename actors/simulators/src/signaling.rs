@@ -20,7 +20,7 @@ pub(crate) enum ClientMessage {
     Answer {
         sdp: Base64,
     },
-    Candidate(Trickled),
+    Candidate(TrickledCandidate),
     Discover {},
     /// Protocol versions before 2 only.
     Offer {
@@ -34,7 +34,7 @@ pub(crate) enum ClientMessage {
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum InstanceMessage {
-    Candidate(Trickled),
+    Candidate(TrickledCandidate),
     Error {
         message: String,
         code: u32,
@@ -76,7 +76,7 @@ pub(crate) struct Settings {
 /// One ICE candidate, sent on its own.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Trickled {
+pub(crate) struct TrickledCandidate {
     pub(crate) candidate: Base64,
     pub(crate) sdp_mid: Option<String>,
     #[serde(rename = "sdpMLineIndex")]
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<ClientMessage>(text).unwrap(), answer);
         assert_eq!(serde_json::to_string(&answer).unwrap(), text);
 
-        let candidate = Trickled {
+        let candidate = TrickledCandidate {
             candidate: Base64("candidate:1".into()),
             sdp_mid: Some("0".into()),
             sdp_m_line_index: Some(0),

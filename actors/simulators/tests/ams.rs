@@ -4,9 +4,9 @@ mod ams_client;
 
 use std::sync::{Arc, Mutex};
 
+use ams_client::{Client, DEADLINE, assert_refused, config, identity, started};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ams_client::{Client, DEADLINE, assert_refused, config, identity, started};
 use reqwest::Method;
 use serde_json::{Value, json};
 use stream_simulators::ams::{

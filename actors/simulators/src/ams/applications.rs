@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stream_protocol::SessionId;
 
-use super::envelope::Refused;
+use super::envelope::ApiError;
 use super::images::Image;
 pub(crate) use package::Manifest;
 
@@ -178,10 +178,10 @@ impl Application {
     }
 
     /// Publishes a version or takes it back. Refuses one that is not made yet.
-    pub(crate) fn publish(&mut self, number: u64, published: bool) -> Result<(), Refused> {
+    pub(crate) fn publish(&mut self, number: u64, published: bool) -> Result<(), ApiError> {
         let version = self.find_version(number)?;
         if version.status != Progress::Done.of_version().0 {
-            return Err(Refused::NotAllowed("publishing a version that is not ready"));
+            return Err(ApiError::NotAllowed("publishing a version that is not ready"));
         }
         version.published = published;
         self.count_published();
@@ -189,10 +189,10 @@ impl Application {
     }
 
     /// Removes a version. Refuses the last one: that is to remove the application.
-    pub(crate) fn remove_version(&mut self, number: u64) -> Result<(), Refused> {
+    pub(crate) fn remove_version(&mut self, number: u64) -> Result<(), ApiError> {
         self.find_version(number)?;
         if self.versions.len() == 1 {
-            return Err(Refused::NotAllowed("removing the only version"));
+            return Err(ApiError::NotAllowed("removing the only version"));
         }
         self.versions.retain(|version| version.number != number);
         self.count_published();
@@ -209,15 +209,15 @@ impl Application {
 
     /// Returns the version to launch: the one asked for, or the latest published. A negative one
     /// counts as none.
-    pub(crate) fn version(&self, asked: Option<i64>) -> Result<u64, Refused> {
+    pub(crate) fn version(&self, asked: Option<i64>) -> Result<u64, ApiError> {
         let numbers = || self.versions.iter().map(|version| version.number);
         match asked.and_then(|asked| u64::try_from(asked).ok()) {
             Some(asked) => numbers()
                 .find(|number| *number == asked)
-                .ok_or(Refused::NotFound("application version")),
+                .ok_or(ApiError::NotFound("application version")),
             None => {
                 let published = self.versions.iter().filter(|version| version.published);
-                published.map(|version| version.number).max().ok_or(Refused::NotAllowed(
+                published.map(|version| version.number).max().ok_or(ApiError::NotAllowed(
                     "launch of an application without a published version",
                 ))
             }
@@ -228,9 +228,9 @@ impl Application {
         format!("/1.0/applications/{}", self.id)
     }
 
-    fn find_version(&mut self, number: u64) -> Result<&mut Version, Refused> {
+    fn find_version(&mut self, number: u64) -> Result<&mut Version, ApiError> {
         let found = self.versions.iter_mut().find(|version| version.number == number);
-        found.ok_or(Refused::NotFound("application version"))
+        found.ok_or(ApiError::NotFound("application version"))
     }
 
     fn count_published(&mut self) {
@@ -244,9 +244,9 @@ fn object(value: Value) -> Value {
 }
 
 /// Finds an application by its id or its name.
-pub(crate) fn find<'a>(all: &'a [Application], key: &str) -> Result<&'a Application, Refused> {
+pub(crate) fn find<'a>(all: &'a [Application], key: &str) -> Result<&'a Application, ApiError> {
     let found = all.iter().find(|app| app.id == key || app.name == key);
-    found.ok_or(Refused::NotFound("application"))
+    found.ok_or(ApiError::NotFound("application"))
 }
 
 impl Filter {
@@ -290,7 +290,7 @@ mod tests {
         for (asked, expected) in [(None, 1), (Some(-1), 1), (Some(1), 1), (Some(2), 2)] {
             assert_eq!(app.version(asked), Ok(expected), "{asked:?}");
         }
-        assert_eq!(app.version(Some(3)), Err(Refused::NotFound("application version")));
+        assert_eq!(app.version(Some(3)), Err(ApiError::NotFound("application version")));
         app.finish(2, true);
         assert_eq!(app.version(None), Ok(2));
         assert_eq!(app.publish(2, false), Ok(()));
@@ -301,7 +301,7 @@ mod tests {
     fn an_application_without_published_version_starts_only_by_its_number() {
         let mut app = unpublished();
         app.finish(1, false);
-        assert!(matches!(app.version(None), Err(Refused::NotAllowed(_))));
+        assert!(matches!(app.version(None), Err(ApiError::NotAllowed(_))));
         assert_eq!(app.version(Some(1)), Ok(1));
     }
 
@@ -309,18 +309,18 @@ mod tests {
     fn an_application_is_ready_and_can_be_published_once_a_version_is_made() {
         let mut app = unpublished();
         assert_eq!(json!(app)["status"], json!("initializing"));
-        assert!(matches!(app.publish(1, true), Err(Refused::NotAllowed(_))));
+        assert!(matches!(app.publish(1, true), Err(ApiError::NotAllowed(_))));
         app.finish(1, false);
         assert_eq!((&json!(app)["status"], app.published), (&json!("ready"), false));
         assert_eq!(app.publish(1, true), Ok(()));
         assert!(app.published);
-        assert_eq!(app.publish(2, true), Err(Refused::NotFound("application version")));
+        assert_eq!(app.publish(2, true), Err(ApiError::NotFound("application version")));
     }
 
     #[test]
     fn the_last_version_stays() {
         let mut app = Application::ready("a", 0);
-        assert!(matches!(app.remove_version(1), Err(Refused::NotAllowed(_))));
+        assert!(matches!(app.remove_version(1), Err(ApiError::NotAllowed(_))));
         app.add_version(Manifest::default(), 0);
         assert_eq!(app.remove_version(1), Ok(()));
         assert!(!app.published);

@@ -23,7 +23,7 @@ const UPLOAD_DEADLINE: Duration = Duration::from_secs(300);
 
 /// Why AMS does not do what it is asked, in its own words.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum Refused {
+pub(crate) enum ApiError {
     #[error("too busy")]
     Busy,
     #[error("internal error")]
@@ -50,7 +50,7 @@ pub(crate) enum Refused {
     Untrusted,
 }
 
-impl ResponseError for Refused {
+impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
@@ -138,15 +138,15 @@ fn success(metadata: Value) -> Value {
 pub(crate) struct Body<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequest for Body<T> {
-    type Error = Refused;
-    type Future = LocalBoxFuture<'static, Result<Self, Refused>>;
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let bytes = received(request, payload, BODY_DEADLINE);
         Box::pin(async move {
             let bytes = bytes.await?;
             let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-            serde_json::from_slice(text).map(Self).map_err(|_| Refused::Invalid("body"))
+            serde_json::from_slice(text).map(Self).map_err(|_| ApiError::Invalid("body"))
         })
     }
 }
@@ -155,8 +155,8 @@ impl<T: DeserializeOwned> FromRequest for Body<T> {
 pub(crate) struct Upload(pub(crate) Bytes);
 
 impl FromRequest for Upload {
-    type Error = Refused;
-    type Future = LocalBoxFuture<'static, Result<Self, Refused>>;
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let bytes = received(request, payload, UPLOAD_DEADLINE);
@@ -168,13 +168,13 @@ fn received(
     request: &HttpRequest,
     payload: &mut Payload,
     within: Duration,
-) -> impl Future<Output = Result<Bytes, Refused>> + use<> {
+) -> impl Future<Output = Result<Bytes, ApiError>> + use<> {
     let bytes = Bytes::from_request(request, payload);
     async move {
-        let bytes = timeout(within, bytes).await.map_err(|_| Refused::TimedOut("body"))?;
+        let bytes = timeout(within, bytes).await.map_err(|_| ApiError::TimedOut("body"))?;
         bytes.map_err(|error| match error.as_response_error().status_code() {
-            StatusCode::PAYLOAD_TOO_LARGE => Refused::TooLarge,
-            _ => Refused::Invalid("body"),
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
+            _ => ApiError::Invalid("body"),
         })
     }
 }

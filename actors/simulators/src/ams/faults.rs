@@ -36,7 +36,7 @@ pub struct Faults {
 
 /// What happens to one call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Mishap {
+pub(crate) enum CallFault {
     Busy,
     Error,
     Hang,
@@ -51,9 +51,9 @@ pub(crate) enum Copies {
     Two,
 }
 
-/// What happened so far, as far as the next mishap depends on it.
+/// What happened so far, as far as the next fault depends on it.
 #[derive(Debug, Default)]
-pub(crate) struct Mishaps {
+pub(crate) struct FaultInjector {
     pub(crate) faults: Faults,
     calls: u32,
     boots: u32,
@@ -62,21 +62,21 @@ pub(crate) struct Mishaps {
     pub(crate) hung: u32,
 }
 
-impl Mishaps {
+impl FaultInjector {
     /// Counts a call and returns what happens to it.
-    pub(crate) fn call(&mut self) -> Option<Mishap> {
+    pub(crate) fn call(&mut self) -> Option<CallFault> {
         let count = next(&mut self.calls);
         let Faults { error_every, busy_every, throttled_every, hang_every, .. } = self.faults;
-        let mishaps = [
-            (hang_every, Mishap::Hang),
-            (error_every, Mishap::Error),
-            (busy_every, Mishap::Busy),
-            (throttled_every, Mishap::Throttled),
+        let faults = [
+            (hang_every, CallFault::Hang),
+            (error_every, CallFault::Error),
+            (busy_every, CallFault::Busy),
+            (throttled_every, CallFault::Throttled),
         ];
-        let due = |(every, mishap): (u32, _)| is_due(count, every).then_some(mishap);
-        let mishap = mishaps.into_iter().find_map(due);
-        self.hung += u32::from(mishap == Some(Mishap::Hang));
-        mishap
+        let due = |(every, fault): (u32, _)| is_due(count, every).then_some(fault);
+        let fault = faults.into_iter().find_map(due);
+        self.hung += u32::from(fault == Some(CallFault::Hang));
+        fault
     }
 
     /// Counts a boot and returns whether it breaks.
@@ -130,11 +130,11 @@ mod tests {
     fn mishaps_come_as_often_as_asked() {
         let faults =
             Faults { error_every: 2, hang_every: 6, lying_deletes: 1, ..Faults::default() };
-        let mut mishaps = Mishaps { faults, ..Mishaps::default() };
-        let calls: Vec<_> = (0..6).map(|_| mishaps.call()).collect();
-        let (error, hang) = (Some(Mishap::Error), Some(Mishap::Hang));
+        let mut faults = FaultInjector { faults, ..FaultInjector::default() };
+        let calls: Vec<_> = (0..6).map(|_| faults.call()).collect();
+        let (error, hang) = (Some(CallFault::Error), Some(CallFault::Hang));
         assert_eq!(calls, [None, error, None, error, None, hang]);
-        assert!(mishaps.lies() && !mishaps.lies() && !mishaps.hangs() && !mishaps.breaks_boot());
-        assert_eq!(mishaps.copies(), Copies::One);
+        assert!(faults.lies() && !faults.lies() && !faults.hangs() && !faults.breaks_boot());
+        assert_eq!(faults.copies(), Copies::One);
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stream_protocol::SessionId;
 
-use super::envelope::Refused;
+use super::envelope::ApiError;
 
 /// The images of a new AMS: those of the public end-to-end tests.
 pub(crate) const DEFAULT_IMAGES: [&str; 2] = ["jammy:android15:amd64", "jammy:aaos15:amd64"];
@@ -57,9 +57,9 @@ impl Images {
     }
 
     /// Finds an image by its id or its name; an empty key is the default image.
-    pub(crate) fn find(&self, key: &str) -> Result<&Image, Refused> {
+    pub(crate) fn find(&self, key: &str) -> Result<&Image, ApiError> {
         let is_meant = |image: &&Image| key.is_empty() || image.id == key || image.name == key;
-        self.all().find(is_meant).ok_or(Refused::NotFound("image"))
+        self.all().find(is_meant).ok_or(ApiError::NotFound("image"))
     }
 
     /// Has an image, which the image server offers whatever it is called; returns it.
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(first.name, DEFAULT_IMAGES[0]);
         assert_eq!(images.find(&first.id).expect("by id").name, first.name);
         assert_eq!(images.find(DEFAULT_IMAGES[1]).expect("by name").variant, "aaos");
-        assert_eq!(images.find("none").map(drop), Err(Refused::NotFound("image")));
+        assert_eq!(images.find("none").map(drop), Err(ApiError::NotFound("image")));
         assert_eq!(images.fetch("jammy:android14:arm64", 0).architecture, "aarch64");
         images.fetch("jammy:android14:arm64", 0);
         assert_eq!(images.all().count(), 3, "an image is fetched once");

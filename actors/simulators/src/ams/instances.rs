@@ -10,7 +10,7 @@ use stream_protocol::{MAX_USERDATA_BYTES, SessionId};
 
 pub(crate) use self::request::{Filter, NewInstance, Resources};
 use super::applications::{self, Application};
-use super::envelope::Refused;
+use super::envelope::ApiError;
 use super::events::Event;
 use super::images::Images;
 
@@ -58,9 +58,9 @@ pub struct Instance {
 
 /// What an instance finds when it boots. It holds tokens and is never printed.
 #[derive(Clone, Default)]
-pub(crate) struct Luggage {
+pub(crate) struct UserData {
     /// What the launch handed over.
-    pub(crate) user_data: String,
+    pub(crate) from_launch: String,
     /// What the agent answered, if the instance streams.
     pub(crate) session: Option<String>,
 }
@@ -127,7 +127,7 @@ pub(crate) struct Instances {
 struct Entry {
     instance: Instance,
     // Beside the instance, because it is never shown.
-    luggage: Luggage,
+    user_data: UserData,
     delete_protected: bool,
 }
 
@@ -139,21 +139,21 @@ impl Instances {
         apps: &[Application],
         images: &Images,
         now: i64,
-    ) -> Result<Instance, Refused> {
+    ) -> Result<Instance, ApiError> {
         if request.user_data.len() > MAX_USERDATA_BYTES {
-            return Err(Refused::Invalid("user_data"));
+            return Err(ApiError::Invalid("user_data"));
         }
         if request.name.len() > MAX_NAME_BYTES || request.name.contains('/') {
-            return Err(Refused::Invalid("name"));
+            return Err(ApiError::Invalid("name"));
         }
         if request.source.is_some_and(|source| source.is_given()) {
-            return Err(Refused::NotSupported("copying an instance"));
+            return Err(ApiError::NotSupported("copying an instance"));
         }
         if !matches!(request.node.as_str(), "" | NODE) {
-            return Err(Refused::NotFound("node"));
+            return Err(ApiError::NotFound("node"));
         }
         let (app_id, app_name, app_version, image) = match request.app_id.as_str() {
-            "" if request.image_id.is_empty() => return Err(Refused::Invalid("app_id")),
+            "" if request.image_id.is_empty() => return Err(ApiError::Invalid("app_id")),
             "" => (String::new(), String::new(), 0, Some(images.find(&request.image_id)?)),
             key => {
                 let app = applications::find(apps, key)?;
@@ -163,13 +163,13 @@ impl Instances {
             }
         };
         if self.entries.len() >= MAX_INSTANCES {
-            return Err(Refused::Full);
+            return Err(ApiError::Full);
         }
         // The ids of AMS have the form of session ids.
         let id = SessionId::random().to_string();
         let name = if request.name.is_empty() { format!("ams-{id}") } else { request.name };
         if self.find(&name).is_ok() {
-            return Err(Refused::Exists("instance"));
+            return Err(ApiError::Exists("instance"));
         }
 
         let delete_protected = request.config["security"]["delete_protected"] == json!(true);
@@ -203,7 +203,7 @@ impl Instances {
         self.tell("created", &instance.id);
         self.entries.push(Entry {
             instance: instance.clone(),
-            luggage: Luggage { user_data: request.user_data, session: None },
+            user_data: UserData { from_launch: request.user_data, session: None },
             delete_protected,
         });
         Ok(instance)
@@ -214,29 +214,29 @@ impl Instances {
     }
 
     /// Finds an instance by its id or its name.
-    pub(crate) fn find(&self, key: &str) -> Result<&Instance, Refused> {
+    pub(crate) fn find(&self, key: &str) -> Result<&Instance, ApiError> {
         let found = self.all().find(|instance| instance.id == key || instance.name == key);
-        found.ok_or(Refused::NotFound("instance"))
+        found.ok_or(ApiError::NotFound("instance"))
     }
 
     /// Returns what the instance finds when it boots.
-    pub(crate) fn luggage(&self, id: &str) -> Luggage {
+    pub(crate) fn user_data(&self, id: &str) -> UserData {
         let entry = self.entries.iter().find(|entry| entry.instance.id == id);
-        entry.map(|entry| entry.luggage.clone()).unwrap_or_default()
+        entry.map(|entry| entry.user_data.clone()).unwrap_or_default()
     }
 
     /// Returns an instance that is to stream and has no session yet.
     pub(crate) fn without_session(&self, id: &str) -> Option<Instance> {
         let entry = self.entries.iter().find(|entry| entry.instance.id == id)?;
-        let waits = entry.instance.streams() && entry.luggage.session.is_none();
+        let waits = entry.instance.streams() && entry.user_data.session.is_none();
         waits.then(|| entry.instance.clone())
     }
 
-    /// Gives an instance its session: the tag by which all tools find it, and the luggage.
+    /// Gives an instance its session: the tag by which all tools find it, and its user data.
     pub(crate) fn give_session(&mut self, id: &str, session: &SessionId, userdata: String) {
         if let Some(entry) = self.entry(id) {
             entry.instance.tags.push(format!("session={session}"));
-            entry.luggage.session = Some(userdata);
+            entry.user_data.session = Some(userdata);
         }
     }
 
@@ -272,15 +272,15 @@ impl Instances {
     }
 
     /// Makes a stopped or failed instance ready for another boot. Refuses any other.
-    pub(crate) fn restart(&mut self, id: &str) -> Result<(), Refused> {
-        let entry = self.entry(id).ok_or(Refused::NotFound("instance"))?;
+    pub(crate) fn restart(&mut self, id: &str) -> Result<(), ApiError> {
+        let entry = self.entry(id).ok_or(ApiError::NotFound("instance"))?;
         match entry.instance.status {
             Status::Created | Status::Error | Status::Stopped => {
                 entry.instance.status = Status::Created;
                 entry.instance.error_message.clear();
                 Ok(())
             }
-            _ => Err(Refused::NotAllowed("starting an instance that is not stopped")),
+            _ => Err(ApiError::NotAllowed("starting an instance that is not stopped")),
         }
     }
 
@@ -303,10 +303,10 @@ impl Instances {
     }
 
     /// Returns the id of an instance that may be deleted. Refuses a protected one.
-    pub(crate) fn deletable(&self, key: &str) -> Result<String, Refused> {
+    pub(crate) fn deletable(&self, key: &str) -> Result<String, ApiError> {
         let id = self.find(key)?.id.clone();
         match self.entries.iter().any(|entry| entry.instance.id == id && entry.delete_protected) {
-            true => Err(Refused::NotAllowed("deleting a protected instance")),
+            true => Err(ApiError::NotAllowed("deleting a protected instance")),
             false => Ok(id),
         }
     }

@@ -5,11 +5,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 /// Runs the program of an instance once AMS has booted it.
-pub type Launcher = Arc<dyn Fn(Boot) -> Ended + Send + Sync>;
+pub type Launcher = Arc<dyn Fn(Boot) -> InstanceExit + Send + Sync>;
 
 /// Ends with the program, by itself or soon after [`Boot::stop`]; an error is told to the askers of
 /// AMS. Dropping it is all that AMS can do about a program that does not stop.
-pub type Ended = BoxFuture<'static, Result<(), String>>;
+pub type InstanceExit = BoxFuture<'static, Result<(), String>>;
 
 /// An instance about to run. Its user data holds a token, so it is never printed.
 pub struct Boot {
@@ -19,7 +19,7 @@ pub struct Boot {
     /// launch handed over, as it came.
     pub user_data: String,
     /// What the launch handed over, also beside the answer of the agent.
-    pub passed: String,
+    pub launch_user_data: String,
     /// Turns true when the instance is to stop.
     pub stop: watch::Receiver<bool>,
 }
@@ -29,7 +29,7 @@ pub fn idle_instances() -> Launcher {
     Arc::new(|boot| {
         Box::pin(async move {
             let mut stop = boot.stop;
-            asked_to_stop(&mut stop).await;
+            stop_requested(&mut stop).await;
             Ok(())
         })
     })
@@ -43,7 +43,7 @@ pub fn scripted_instances(players: mpsc::UnboundedSender<Boot>) -> Launcher {
         let taken = players.send(boot);
         Box::pin(async move {
             taken.map_err(|_| "nobody plays instances any more".to_owned())?;
-            asked_to_stop(&mut stop).await;
+            stop_requested(&mut stop).await;
             Ok(())
         })
     })
@@ -75,6 +75,6 @@ fn run_here(boot: Boot) -> Result<(), String> {
 }
 
 /// Waits until the instance is to stop. An AMS that is gone wants nothing of it either.
-pub(crate) async fn asked_to_stop(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn stop_requested(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|asked| *asked).await;
 }

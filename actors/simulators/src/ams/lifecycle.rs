@@ -10,9 +10,9 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::envelope::Refused;
-use super::instances::{self, Instance, Luggage, NewInstance, Status};
-use super::launcher::{Boot, asked_to_stop};
+use super::envelope::ApiError;
+use super::instances::{self, Instance, NewInstance, Status, UserData};
+use super::launcher::{Boot, stop_requested};
 use super::operations::{Operation, Resources};
 use super::service::{Run, Service, State};
 use super::streaming;
@@ -23,26 +23,26 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// What a `PATCH` wants of an instance.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Wish {
+pub(crate) struct InstancePatch {
     desired_status: Option<String>,
-    config: Option<WishedConfig>,
+    config: Option<ConfigPatch>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct WishedConfig {
-    security: Option<WishedSecurity>,
+struct ConfigPatch {
+    security: Option<SecurityPatch>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct WishedSecurity {
+struct SecurityPatch {
     delete_protected: Option<bool>,
 }
 
 /// When an operation counts as done: as soon as it is on its way, or when it got there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Done {
+pub(crate) enum Completion {
     Reached,
     Scheduled,
 }
@@ -52,8 +52,8 @@ impl Service {
     pub(crate) fn launch(
         self: &Arc<Self>,
         request: NewInstance,
-        done: Done,
-    ) -> Result<Operation, Refused> {
+        done: Completion,
+    ) -> Result<Operation, ApiError> {
         let now = OffsetDateTime::now_utc();
         let no_start = request.no_start;
         self.change(|state| {
@@ -74,19 +74,19 @@ impl Service {
 
     /// Stops the instances, by id or name, and removes them. Refuses all of them when one is
     /// unknown or protected.
-    pub(crate) fn delete(self: &Arc<Self>, keys: &[String]) -> Result<Operation, Refused> {
+    pub(crate) fn delete(self: &Arc<Self>, keys: &[String]) -> Result<Operation, ApiError> {
         let now = OffsetDateTime::now_utc();
-        let (operation, ids) = self.change(|state| -> Result<_, Refused> {
+        let (operation, ids) = self.change(|state| -> Result<_, ApiError> {
             let deletable = |key: &String| state.instances.deletable(key);
             let ids = keys.iter().map(deletable).collect::<Result<Vec<_>, _>>()?;
             let urls = ids.iter().map(|id| instances::url(id)).collect();
             let on = ("instances", urls);
             let operation = state.operations.open("Deleting instance", on, false, now);
-            if state.mishaps.lies() {
+            if state.fault_injector.lies() {
                 state.operations.finish(&operation.id, Ok(()), now);
                 return Ok((operation, Vec::new()));
             }
-            if state.mishaps.hangs() {
+            if state.fault_injector.hangs() {
                 return Ok((operation, Vec::new()));
             }
             for id in &ids {
@@ -115,21 +115,21 @@ impl Service {
     pub(crate) fn update(
         self: &Arc<Self>,
         key: &str,
-        wish: Wish,
-        done: Done,
-    ) -> Result<Operation, Refused> {
+        patch: InstancePatch,
+        done: Completion,
+    ) -> Result<Operation, ApiError> {
         let now = OffsetDateTime::now_utc();
-        let protect = wish.config.and_then(|config| config.security?.delete_protected);
+        let protect = patch.config.and_then(|config| config.security?.delete_protected);
         self.change(|state| {
             let id = state.instances.find(key)?.id.clone();
             let run = state.runs.get(&id);
-            let start = match wish.desired_status.as_deref().unwrap_or_default() {
+            let start = match patch.desired_status.as_deref().unwrap_or_default() {
                 "" | "stopped" => false,
                 "running" if run.is_some_and(Run::is_stopping) => {
-                    return Err(Refused::NotAllowed("starting an instance that is stopping"));
+                    return Err(ApiError::NotAllowed("starting an instance that is stopping"));
                 }
                 "running" => run.is_none(),
-                _ => return Err(Refused::Invalid("desired_status")),
+                _ => return Err(ApiError::Invalid("desired_status")),
             };
             if start {
                 state.instances.restart(&id)?;
@@ -137,7 +137,7 @@ impl Service {
             if let Some(protected) = protect {
                 state.instances.protect(&id, protected);
             }
-            let stop = wish.desired_status.as_deref() == Some("stopped");
+            let stop = patch.desired_status.as_deref() == Some("stopped");
             let operation = state.operations.open("Updating instance", one(&id), start, now);
             if start {
                 self.begin(state, &id, &operation, done);
@@ -152,7 +152,7 @@ impl Service {
     }
 
     /// Gives up a launch: its instance is stopped. Refuses any other operation.
-    pub(crate) fn cancel(&self, operation: &str) -> Result<(), Refused> {
+    pub(crate) fn cancel(&self, operation: &str) -> Result<(), ApiError> {
         self.change(|state| {
             state.operations.cancel(operation, OffsetDateTime::now_utc())?;
             state.runs.values().filter(|run| run.launch == operation).for_each(Run::stop);
@@ -161,7 +161,7 @@ impl Service {
     }
 
     /// Returns an operation once it is final, or as it is after `limit`.
-    pub(crate) async fn wait(&self, id: &str, limit: Duration) -> Result<Operation, Refused> {
+    pub(crate) async fn wait(&self, id: &str, limit: Duration) -> Result<Operation, ApiError> {
         let over = |state: &State| state.operations.get(id).map_or(true, Operation::is_final);
         // Out of time is an answer too: the operation tells that it still runs.
         let _ = timeout(limit, self.until(over)).await;
@@ -177,7 +177,7 @@ impl Service {
         }
     }
 
-    fn begin(self: &Arc<Self>, state: &mut State, id: &str, launch: &Operation, done: Done) {
+    fn begin(self: &Arc<Self>, state: &mut State, id: &str, launch: &Operation, done: Completion) {
         let (stop, stopping) = watch::channel(false);
         state.runs.insert(id.to_owned(), Run { stop, launch: launch.id.clone() });
         let (ams, id, launch) = (Arc::clone(self), id.to_owned(), launch.id.clone());
@@ -205,19 +205,19 @@ impl Service {
         &self,
         id: &str,
         launch: &str,
-        done: Done,
+        done: Completion,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), String> {
         if let Some(instance) = self.read(|state| state.instances.without_session(id)) {
             tokio::select! {
-                () = asked_to_stop(&mut stop) => return Ok(()),
+                () = stop_requested(&mut stop) => return Ok(()),
                 asked = self.join_session(&instance) => asked?,
             }
         }
         let step = self.boot / 3;
         for status in [Status::Prepared, Status::Started] {
             tokio::select! {
-                () = asked_to_stop(&mut stop) => return Ok(()),
+                () = stop_requested(&mut stop) => return Ok(()),
                 () = sleep(step) => {}
             }
             if status == Status::Prepared {
@@ -225,24 +225,30 @@ impl Service {
             }
             self.reached(id, launch, status, done);
         }
-        if self.change(|state| state.mishaps.breaks_boot()) {
+        if self.change(|state| state.fault_injector.breaks_boot()) {
             return Err("the boot broke off".to_owned());
         }
-        let (name, Luggage { user_data: passed, session }) = self.read(|state| {
+        let (name, UserData { from_launch, session }) = self.read(|state| {
             let name = state.instances.find(id).map(|instance| instance.name.clone());
-            (name.unwrap_or_default(), state.instances.luggage(id))
+            (name.unwrap_or_default(), state.instances.user_data(id))
         });
-        let user_data = session.unwrap_or_else(|| passed.clone());
-        let boot = Boot { id: id.to_owned(), name, user_data, passed, stop: stop.clone() };
+        let user_data = session.unwrap_or_else(|| from_launch.clone());
+        let boot = Boot {
+            id: id.to_owned(),
+            name,
+            user_data,
+            launch_user_data: from_launch,
+            stop: stop.clone(),
+        };
         let mut program = (self.launcher)(boot);
         tokio::select! {
             end = &mut program => return end,
-            () = asked_to_stop(&mut stop) => {}
+            () = stop_requested(&mut stop) => {}
             () = sleep(step) => self.reached(id, launch, Status::Running, done),
         }
         tokio::select! {
             end = &mut program => return end,
-            () = asked_to_stop(&mut stop) => {}
+            () = stop_requested(&mut stop) => {}
         }
         timeout(STOP_DEADLINE, program).await.unwrap_or_else(|_| {
             log::warn!("instance {id} does not stop, it is given up");
@@ -273,11 +279,11 @@ impl Service {
         })
     }
 
-    fn reached(&self, id: &str, launch: &str, status: Status, done: Done) {
+    fn reached(&self, id: &str, launch: &str, status: Status, done: Completion) {
         log::debug!("instance {id} is {status}");
         let enough = match done {
-            Done::Reached => Status::Running,
-            Done::Scheduled => Status::Prepared,
+            Completion::Reached => Status::Running,
+            Completion::Scheduled => Status::Prepared,
         };
         self.change(|state| {
             state.instances.advance(id, status);
@@ -292,9 +298,9 @@ impl Service {
         state: &mut State,
         id: &str,
         operation: &Operation,
-        done: Done,
+        done: Completion,
     ) {
-        if done == Done::Scheduled {
+        if done == Completion::Scheduled {
             state.operations.finish(&operation.id, Ok(()), OffsetDateTime::now_utc());
             return;
         }

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::envelope::Refused;
+use super::envelope::ApiError;
 use super::events::Event;
 
 /// How many finished operations stay readable; the oldest go first.
@@ -100,9 +100,9 @@ impl Operations {
     }
 
     /// Ends an operation as cancelled. Refuses one that is final or cannot be cancelled.
-    pub(crate) fn cancel(&mut self, id: &str, now: OffsetDateTime) -> Result<(), Refused> {
+    pub(crate) fn cancel(&mut self, id: &str, now: OffsetDateTime) -> Result<(), ApiError> {
         if !self.get(id)?.may_cancel {
-            return Err(Refused::NotAllowed("cancelling this operation"));
+            return Err(ApiError::NotAllowed("cancelling this operation"));
         }
         self.end(id, "Cancelled", 401, "cancelled".to_owned(), now);
         Ok(())
@@ -113,8 +113,8 @@ impl Operations {
         self.untold.drain(..)
     }
 
-    pub(crate) fn get(&self, id: &str) -> Result<&Operation, Refused> {
-        self.all.get(id).ok_or(Refused::NotFound("operation"))
+    pub(crate) fn get(&self, id: &str) -> Result<&Operation, ApiError> {
+        self.all.get(id).ok_or(ApiError::NotFound("operation"))
     }
 
     /// Returns all operations under their status in lower case.
@@ -172,10 +172,10 @@ mod tests {
     fn only_what_may_be_cancelled_is() {
         let mut operations = Operations::default();
         let (firm, loose) = (opened(&mut operations, false), opened(&mut operations, true));
-        assert!(matches!(operations.cancel(&firm, NOW), Err(Refused::NotAllowed(_))));
+        assert!(matches!(operations.cancel(&firm, NOW), Err(ApiError::NotAllowed(_))));
         assert_eq!(operations.cancel(&loose, NOW), Ok(()));
         assert_eq!(operations.get(&loose).expect("readable").status_code, 401);
-        assert_eq!(operations.cancel("none", NOW), Err(Refused::NotFound("operation")));
+        assert_eq!(operations.cancel("none", NOW), Err(ApiError::NotFound("operation")));
     }
 
     #[test]

@@ -25,9 +25,9 @@ use stream_pki::Fingerprint;
 use time::OffsetDateTime;
 
 pub(super) use self::applications::set_published;
-use super::envelope::{Refused, sync};
-use super::faults::Mishap;
-use super::lifecycle::Done;
+use super::envelope::{ApiError, sync};
+use super::faults::CallFault;
+use super::lifecycle::Completion;
 use super::operations::{Operation, Resources};
 use super::service::{Service, State};
 
@@ -44,7 +44,7 @@ const VERSION: &str = "1.30.1";
 
 pub(super) fn configure(app: &mut web::ServiceConfig) {
     app.route("/", web::get().to(root))
-        .route("/1.0", web::get().to(about))
+        .route("/1.0", web::get().to(server_info))
         .route("/1.0/version", web::get().to(version))
         .configure(applications::configure)
         .configure(catalogue::configure)
@@ -81,29 +81,29 @@ pub(super) async fn guard(
         std::future::pending::<()>().await;
     }
     if !is_open(request.method(), request.path()) && !is_trusted(request.request(), &ams) {
-        return Err(Refused::Untrusted.into());
+        return Err(ApiError::Untrusted.into());
     }
     if request.path() != "/" {
-        go_wrong(&ams).await?;
+        inject_fault(&ams).await?;
     }
     next.call(request).await
 }
 
 /// Has happen to a call what is to.
-async fn go_wrong(ams: &Service) -> Result<(), Refused> {
-    let (slow, mishap) = ams.change(|state| {
-        state.pace.take(state.settings.max_requests(), Instant::now())?;
-        Ok::<_, Refused>((state.mishaps.faults.slow, state.mishaps.call()))
+async fn inject_fault(ams: &Service) -> Result<(), ApiError> {
+    let (slow, fault) = ams.change(|state| {
+        state.rate_limiter.take(state.settings.max_requests(), Instant::now())?;
+        Ok::<_, ApiError>((state.fault_injector.faults.slow, state.fault_injector.call()))
     })?;
     if !slow.is_zero() {
         tokio::time::sleep(slow).await;
     }
-    match mishap {
+    match fault {
         None => Ok(()),
-        Some(Mishap::Busy) => Err(Refused::Busy),
-        Some(Mishap::Error) => Err(Refused::Broken),
-        Some(Mishap::Hang) => std::future::pending().await,
-        Some(Mishap::Throttled) => Err(Refused::Throttled),
+        Some(CallFault::Busy) => Err(ApiError::Busy),
+        Some(CallFault::Error) => Err(ApiError::Broken),
+        Some(CallFault::Hang) => std::future::pending().await,
+        Some(CallFault::Throttled) => Err(ApiError::Throttled),
     }
 }
 
@@ -117,7 +117,11 @@ fn is_open(method: &Method, path: &str) -> bool {
 }
 
 /// Returns an operation that is over as soon as it is opened.
-fn at_once(state: &mut State, what: &'static str, on: Resources) -> Result<Operation, Refused> {
+fn finished_operation(
+    state: &mut State,
+    what: &'static str,
+    on: Resources,
+) -> Result<Operation, ApiError> {
     let now = OffsetDateTime::now_utc();
     let id = state.operations.open(what, on, false, now).id;
     state.operations.finish(&id, Ok(()), now);
@@ -130,18 +134,18 @@ fn is_trusted(request: &HttpRequest, ams: &Service) -> bool {
 }
 
 pub(super) fn bad_query(_: QueryPayloadError, _: &HttpRequest) -> Error {
-    Refused::Invalid("query").into()
+    ApiError::Invalid("query").into()
 }
 
-pub(super) async fn nothing_here() -> Result<HttpResponse, Refused> {
-    Err(Refused::NotFound("page"))
+pub(super) async fn not_found() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::NotFound("page"))
 }
 
 async fn root() -> HttpResponse {
     sync(["/1.0"])
 }
 
-async fn about(ams: web::Data<Service>, request: HttpRequest) -> HttpResponse {
+async fn server_info(ams: web::Data<Service>, request: HttpRequest) -> HttpResponse {
     let trusted = is_trusted(&request, &ams);
     sync(json!({
         "api_extensions": EXTENSIONS,
@@ -161,13 +165,13 @@ async fn version() -> HttpResponse {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Waiting {
+struct WaitQuery {
     no_wait: bool,
 }
 
-impl Waiting {
-    fn done(&self) -> Done {
-        if self.no_wait { Done::Scheduled } else { Done::Reached }
+impl WaitQuery {
+    fn done(&self) -> Completion {
+        if self.no_wait { Completion::Scheduled } else { Completion::Reached }
     }
 }
 

@@ -11,12 +11,12 @@ use tokio::sync::{broadcast, watch};
 use super::Config;
 use super::applications::Application;
 use super::events::Event;
-use super::faults::{Copies, Mishaps};
+use super::faults::{Copies, FaultInjector};
 use super::images::{DEFAULT_IMAGES, Images};
 use super::instances::Instances;
 use super::launcher::Launcher;
 use super::operations::Operations;
-use super::pace::Pace;
+use super::rate_limit::RateLimiter;
 use super::settings::{Settings, TRUST_PASSWORD};
 use super::trust::Trust;
 
@@ -45,13 +45,13 @@ pub(crate) struct State {
     pub(crate) instances: Instances,
     pub(crate) operations: Operations,
     pub(crate) settings: Settings,
-    pub(crate) pace: Pace,
+    pub(crate) rate_limiter: RateLimiter,
     /// The instances that boot, run or are about to stop, by their ids.
     pub(crate) runs: HashMap<String, Run>,
     /// Whether the service is over and answers nobody.
     pub(crate) stopped: bool,
     /// What goes wrong.
-    pub(crate) mishaps: Mishaps,
+    pub(crate) fault_injector: FaultInjector,
 }
 
 /// The hold on an instance that lives.
@@ -88,10 +88,10 @@ impl Service {
             instances: Instances::default(),
             operations: Operations::default(),
             settings,
-            pace: Pace::default(),
+            rate_limiter: RateLimiter::default(),
             runs: HashMap::new(),
             stopped: false,
-            mishaps: Mishaps::default(),
+            fault_injector: FaultInjector::default(),
         };
         Self {
             // The ids of AMS have the form of session ids.
@@ -117,7 +117,7 @@ impl Service {
             // What an instance became is told before the operation that brought it there ends.
             let events = state.instances.events().chain(state.operations.events());
             for event in events.collect::<Vec<_>>() {
-                let copies = match state.mishaps.copies() {
+                let copies = match state.fault_injector.copies() {
                     Copies::None => 0,
                     Copies::One => 1,
                     Copies::Two => 2,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reqwest::Url;
 use stream_pki::Fingerprint;
 
-use super::envelope::Refused;
+use super::envelope::ApiError;
 
 pub(crate) const AGENT_FINGERPRINT: &str = "agent.api.fingerprint";
 pub(crate) const AGENT_TOKEN: &str = "agent.api.token";
@@ -48,7 +48,7 @@ pub(crate) struct Agent {
 
 impl Settings {
     /// Sets one value. Refuses a name that there is not, and a value that makes no sense.
-    pub(crate) fn set(&mut self, name: &str, value: String) -> Result<(), Refused> {
+    pub(crate) fn set(&mut self, name: &str, value: String) -> Result<(), ApiError> {
         let makes_sense = value.len() <= MAX_VALUE_BYTES
             && match name {
                 AGENT_FINGERPRINT => value.is_empty() || value.parse::<Fingerprint>().is_ok(),
@@ -57,9 +57,9 @@ impl Settings {
                 MAX_REQUESTS => value.parse::<u32>().is_ok(),
                 _ => true,
             };
-        let kept = self.0.get_mut(name).ok_or(Refused::NotFound("config item"))?;
+        let kept = self.0.get_mut(name).ok_or(ApiError::NotFound("config item"))?;
         if !makes_sense {
-            return Err(Refused::Invalid("value"));
+            return Err(ApiError::Invalid("value"));
         }
         *kept = value;
         Ok(())
@@ -127,11 +127,11 @@ mod tests {
             (AGENT_TOKEN, &"x".repeat(MAX_VALUE_BYTES + 1)),
         ] {
             let refused = settings.set(name, value.to_owned());
-            assert_eq!(refused, Err(Refused::Invalid("value")), "{name} = {value}");
+            assert_eq!(refused, Err(ApiError::Invalid("value")), "{name} = {value}");
         }
         assert_eq!(settings.all(), Settings::default().all());
         let unknown = settings.set("core.nonsense", String::new());
-        assert_eq!(unknown, Err(Refused::NotFound("config item")));
+        assert_eq!(unknown, Err(ApiError::NotFound("config item")));
     }
 
     #[test]

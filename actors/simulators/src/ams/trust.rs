@@ -9,7 +9,7 @@ use rustls::server::ParsedCertificate;
 use serde::Serialize;
 use stream_pki::Fingerprint;
 
-use super::envelope::Refused;
+use super::envelope::ApiError;
 
 /// A trusted certificate as AMS lists it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -46,26 +46,26 @@ impl Trust {
 
     /// Adds a certificate, given as base64 of its DER, and returns its fingerprint. Refuses what
     /// is no certificate and one that is there already.
-    pub(crate) fn add(&mut self, certificate: String) -> Result<String, Refused> {
-        let der = STANDARD.decode(&certificate).map_err(|_| Refused::Invalid("certificate"))?;
+    pub(crate) fn add(&mut self, certificate: String) -> Result<String, ApiError> {
+        let der = STANDARD.decode(&certificate).map_err(|_| ApiError::Invalid("certificate"))?;
         let der = CertificateDer::from(der);
-        ParsedCertificate::try_from(&der).map_err(|_| Refused::Invalid("certificate"))?;
+        ParsedCertificate::try_from(&der).map_err(|_| ApiError::Invalid("certificate"))?;
         let fingerprint = Fingerprint::of(&der).to_string();
         if self.certificates.contains_key(&fingerprint) {
-            return Err(Refused::Exists("certificate"));
+            return Err(ApiError::Exists("certificate"));
         }
         let entry = Certificate { certificate, fingerprint: fingerprint.clone() };
         self.certificates.insert(fingerprint.clone(), entry);
         Ok(fingerprint)
     }
 
-    pub(crate) fn get(&self, fingerprint: &str) -> Result<&Certificate, Refused> {
-        self.certificates.get(fingerprint).ok_or(Refused::NotFound("certificate"))
+    pub(crate) fn get(&self, fingerprint: &str) -> Result<&Certificate, ApiError> {
+        self.certificates.get(fingerprint).ok_or(ApiError::NotFound("certificate"))
     }
 
-    pub(crate) fn remove(&mut self, fingerprint: &str) -> Result<(), Refused> {
+    pub(crate) fn remove(&mut self, fingerprint: &str) -> Result<(), ApiError> {
         let removed = self.certificates.remove(fingerprint);
-        removed.map(drop).ok_or(Refused::NotFound("certificate"))
+        removed.map(drop).ok_or(ApiError::NotFound("certificate"))
     }
 
     pub(crate) fn all(&self) -> Vec<Certificate> {
@@ -81,7 +81,7 @@ mod tests {
     fn what_is_no_certificate_is_not_trusted() {
         let mut trust = Trust::new(&[]);
         for text in ["", "not base64!", "aGVsbG8="] {
-            assert_eq!(trust.add(text.to_owned()), Err(Refused::Invalid("certificate")));
+            assert_eq!(trust.add(text.to_owned()), Err(ApiError::Invalid("certificate")));
         }
         assert!(trust.all().is_empty());
     }
@@ -93,6 +93,6 @@ mod tests {
         assert!(trust.contains(&client));
         assert_eq!(trust.remove(&client.to_string()), Ok(()));
         assert!(!trust.contains(&client));
-        assert_eq!(trust.remove(&client.to_string()), Err(Refused::NotFound("certificate")));
+        assert_eq!(trust.remove(&client.to_string()), Err(ApiError::NotFound("certificate")));
     }
 }

@@ -9,7 +9,7 @@ use stream_protocol::{IceServer, Screen};
 
 use crate::https::{CallError, Https};
 
-const CALL_WITHIN: Duration = Duration::from_secs(30);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Minutes that a session waits for its next client.
 const IDLE_MINUTES: u64 = 30;
@@ -46,7 +46,7 @@ pub struct Gateway {
 
 /// A session to watch: what create and join answer.
 #[derive(Clone)]
-pub struct Created {
+pub struct JoinedSession {
     pub id: String,
     /// Address of the signaling socket. Holds a token.
     pub url: String,
@@ -55,9 +55,9 @@ pub struct Created {
     pub metadata: Value,
 }
 
-impl fmt::Debug for Created {
+impl fmt::Debug for JoinedSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Created").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("JoinedSession").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -83,7 +83,7 @@ impl Gateway {
     }
 
     /// Creates a session that waits for further clients when the first has left.
-    pub async fn create(&self, app: &str, screen: Screen) -> Result<Created, CallError> {
+    pub async fn create(&self, app: &str, screen: Screen) -> Result<JoinedSession, CallError> {
         self.create_from(&json!({
             "app": app,
             "screen": screen,
@@ -94,27 +94,27 @@ impl Gateway {
     }
 
     /// Creates a session from a request body of the caller's own.
-    pub async fn create_from(&self, body: &Value) -> Result<Created, CallError> {
+    pub async fn create_from(&self, body: &Value) -> Result<JoinedSession, CallError> {
         let request = self.https.request(Method::POST, "/1.0/sessions").json(body);
-        created(self.https.call(request, CALL_WITHIN).await?, None)
+        created(self.https.call(request, CALL_TIMEOUT).await?, None)
     }
 
     /// Joins a session in place of its present client.
-    pub async fn join(&self, id: &str) -> Result<Created, CallError> {
+    pub async fn join(&self, id: &str) -> Result<JoinedSession, CallError> {
         let request = self.https.request(Method::POST, &format!("/1.0/sessions/{id}/join"));
         let request = request.json(&json!({ "screen": self.screen }));
-        created(self.https.call(request, CALL_WITHIN).await?, Some(id))
+        created(self.https.call(request, CALL_TIMEOUT).await?, Some(id))
     }
 
     pub async fn get(&self, id: &str) -> Result<Session, CallError> {
         let request = self.https.request(Method::GET, &format!("/1.0/sessions/{id}"));
-        self.https.call(request, CALL_WITHIN).await
+        self.https.call(request, CALL_TIMEOUT).await
     }
 
     /// The ids of all sessions.
     pub async fn list(&self) -> Result<Vec<String>, CallError> {
         let request = self.https.request(Method::GET, "/1.0/sessions");
-        self.https.call(request, CALL_WITHIN).await
+        self.https.call(request, CALL_TIMEOUT).await
     }
 
     /// The names of what can be streamed: what at least one agent has.
@@ -124,24 +124,24 @@ impl Gateway {
             name: String,
         }
         let request = self.https.request(Method::GET, "/1.0/applications");
-        let applications: Vec<Named> = self.https.call(request, CALL_WITHIN).await?;
+        let applications: Vec<Named> = self.https.call(request, CALL_TIMEOUT).await?;
         Ok(applications.into_iter().map(|application| application.name).collect())
     }
 
     /// Whether the gateway can serve, in its own words.
     pub async fn status(&self) -> Result<Value, CallError> {
         let request = self.https.request(Method::GET, "/1.0/status");
-        self.https.call(request, CALL_WITHIN).await
+        self.https.call(request, CALL_TIMEOUT).await
     }
 
     pub async fn delete(&self, id: &str) -> Result<(), CallError> {
         let request = self.https.request(Method::DELETE, &format!("/1.0/sessions/{id}"));
-        self.https.tell(request, CALL_WITHIN).await
+        self.https.send(request, CALL_TIMEOUT).await
     }
 }
 
 /// Reads the answer to a create or to a join of `joined`.
-fn created(metadata: Value, joined: Option<&str>) -> Result<Created, CallError> {
+fn created(metadata: Value, joined: Option<&str>) -> Result<JoinedSession, CallError> {
     #[derive(Deserialize)]
     struct Answer {
         id: Option<String>,
@@ -151,7 +151,7 @@ fn created(metadata: Value, joined: Option<&str>) -> Result<Created, CallError> 
     let answer = Answer::deserialize(&metadata).map_err(CallError::Malformed)?;
     let id = answer.id.or_else(|| joined.map(str::to_owned));
     let id = id.ok_or_else(|| CallError::Malformed(serde::de::Error::missing_field("id")))?;
-    Ok(Created { id, url: answer.url, stun_servers: answer.stun_servers, metadata })
+    Ok(JoinedSession { id, url: answer.url, stun_servers: answer.stun_servers, metadata })
 }
 
 #[cfg(test)]

@@ -14,17 +14,17 @@ use tokio::sync::mpsc;
 
 use super::report::{Reporter, ViewerEvent};
 use crate::chain::chain;
-use crate::media::{Decoder, Link, MediaError, Polled, trickled};
+use crate::media::{Connection, Decoder, MediaError, PollResult, parse_candidate};
 use crate::signaling::{
     API_VERSION, Base64, CONTROL, ClientMessage, ControlMessage, InstanceMessage, Settings,
-    Trickled,
+    TrickledCandidate,
 };
 
 /// At most one key frame is asked for in this time.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+const KEY_FRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(500);
 
 /// More candidates than an instance has.
-const MAX_EARLY: usize = 64;
+const MAX_EARLY_CANDIDATES: usize = 64;
 
 pub(super) enum Command {
     /// Says goodbye and ends.
@@ -36,7 +36,7 @@ pub(super) enum Command {
 }
 
 pub(super) struct Peer {
-    link: Link,
+    connection: Connection,
     decoder: Decoder,
     reporter: Rc<Reporter>,
     inbox: Option<mpsc::Receiver<String>>,
@@ -44,9 +44,9 @@ pub(super) struct Peer {
     to_instance: Option<mpsc::Sender<String>>,
     commands: mpsc::Receiver<Command>,
     answered: bool,
-    early: Vec<Trickled>,
+    early_candidates: Vec<TrickledCandidate>,
     control: Option<ChannelId>,
-    key_asked: Option<Instant>,
+    key_frame_requested: Option<Instant>,
 }
 
 impl Peer {
@@ -57,16 +57,16 @@ impl Peer {
         reporter: Rc<Reporter>,
     ) -> Result<Self, MediaError> {
         Ok(Self {
-            link: Link::open().await?,
+            connection: Connection::open().await?,
             decoder: Decoder::new()?,
             reporter,
             inbox: Some(inbox),
             to_instance: Some(to_instance),
             commands,
             answered: false,
-            early: Vec::new(),
+            early_candidates: Vec::new(),
             control: None,
-            key_asked: None,
+            key_frame_requested: None,
         })
     }
 
@@ -76,7 +76,7 @@ impl Peer {
             Ok(reason) => reason.to_owned(),
             Err(error) => chain(&error),
         };
-        self.link.close().await;
+        self.connection.close().await;
         self.reporter.report(ViewerEvent::Closed(reason));
     }
 
@@ -86,7 +86,7 @@ impl Peer {
             let Some(wake) = self.settle().await? else { return Ok("the instance ended it") };
             tokio::select! {
                 text = receive(&mut self.inbox) => self.on_signal(&text).await?,
-                waited = self.link.wait(wake) => waited?,
+                waited = self.connection.wait(wake) => waited?,
                 command = self.commands.recv() => match command {
                     Some(Command::Tap { x, y }) => self.tap(x, y)?,
                     Some(Command::Disconnect) | None => {
@@ -103,10 +103,12 @@ impl Peer {
     /// when the stream is over.
     async fn settle(&mut self) -> Result<Option<Instant>, MediaError> {
         loop {
-            match self.link.poll().await? {
-                Polled::Event(event) if matches!(*event, Event::Closed) => return Ok(None),
-                Polled::Event(event) => self.on_event(*event),
-                Polled::Idle(wake) => return Ok(self.link.rtc().is_alive().then_some(wake)),
+            match self.connection.poll().await? {
+                PollResult::Event(event) if matches!(*event, Event::Closed) => return Ok(None),
+                PollResult::Event(event) => self.on_event(*event),
+                PollResult::Idle(wake) => {
+                    return Ok(self.connection.rtc().is_alive().then_some(wake));
+                }
             }
         }
     }
@@ -141,31 +143,31 @@ impl Peer {
         self.reporter.report(ViewerEvent::OfferReceived);
         let offer =
             SdpOffer::from_sdp_string(sdp).map_err(|error| MediaError::Peer(error.to_string()))?;
-        let answer = self.link.rtc().sdp_api().accept_offer(offer)?;
+        let answer = self.connection.rtc().sdp_api().accept_offer(offer)?;
         self.answered = true;
         self.settle().await?;
-        self.link.rtc().direct_api().create_data_channel(ChannelConfig {
+        self.connection.rtc().direct_api().create_data_channel(ChannelConfig {
             label: CONTROL.to_owned(),
             ..ChannelConfig::default()
         });
         self.send(&ClientMessage::Answer { sdp: Base64(answer.to_sdp_string()) });
         self.reporter.report(ViewerEvent::AnswerSent);
-        let candidate = self.link.candidate("0")?;
+        let candidate = self.connection.candidate("0")?;
         self.send(&ClientMessage::Candidate(candidate));
-        for early in std::mem::take(&mut self.early) {
+        for early in std::mem::take(&mut self.early_candidates) {
             self.settle().await?;
             self.candidate(early);
         }
         Ok(())
     }
 
-    fn candidate(&mut self, message: Trickled) {
+    fn candidate(&mut self, message: TrickledCandidate) {
         if !self.answered {
-            if self.early.len() < MAX_EARLY {
-                self.early.push(message);
+            if self.early_candidates.len() < MAX_EARLY_CANDIDATES {
+                self.early_candidates.push(message);
             }
-        } else if let Some(candidate) = trickled(&message) {
-            self.link.rtc().add_remote_candidate(candidate);
+        } else if let Some(candidate) = parse_candidate(&message) {
+            self.connection.rtc().add_remote_candidate(candidate);
         }
     }
 
@@ -174,7 +176,9 @@ impl Peer {
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 log::info!("viewer lost its connection");
             }
-            Event::IceConnectionStateChange(state) if state.is_connected() => self.hang_up(),
+            Event::IceConnectionStateChange(state) if state.is_connected() => {
+                self.close_signaling()
+            }
             Event::ChannelOpen(id, label) if label == CONTROL => {
                 self.control = Some(id);
                 self.reporter.report(ViewerEvent::ControlOpen);
@@ -185,7 +189,7 @@ impl Peer {
     }
 
     /// Published clients close the signaling socket once they are connected.
-    fn hang_up(&mut self) {
+    fn close_signaling(&mut self) {
         if self.to_instance.take().is_some() {
             self.inbox = None;
             self.reporter.report(ViewerEvent::IceConnected);
@@ -207,11 +211,11 @@ impl Peer {
 
     fn ask_for_key_frame(&mut self, data: &MediaData) {
         let now = Instant::now();
-        if self.key_asked.is_some_and(|at| now < at + ASK_AGAIN) {
+        if self.key_frame_requested.is_some_and(|at| now < at + KEY_FRAME_REQUEST_INTERVAL) {
             return;
         }
-        self.key_asked = Some(now);
-        if let Some(mut writer) = self.link.rtc().writer(data.mid)
+        self.key_frame_requested = Some(now);
+        if let Some(mut writer) = self.connection.rtc().writer(data.mid)
             && let Err(error) = writer.request_keyframe(None, KeyframeRequestKind::Pli)
         {
             log::debug!("cannot ask for a key frame: {error}");
@@ -226,7 +230,7 @@ impl Peer {
     fn control(&mut self, message: &ControlMessage) -> Result<(), MediaError> {
         let Some(id) = self.control else { return Ok(()) };
         let text = serde_json::to_vec(message).expect("messages serialize");
-        if let Some(mut channel) = self.link.rtc().channel(id)
+        if let Some(mut channel) = self.connection.rtc().channel(id)
             && !channel.write(false, &text)?
         {
             log::debug!("control message dropped: the instance does not read");

@@ -16,13 +16,13 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::viewer::PumpEnds;
+use super::viewer::RelayChannels;
 
 /// Connection, TLS and upgrade together.
-const OPEN_WITHIN: Duration = Duration::from_secs(30);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A frame that the other side does not take in this time means that it is gone.
-const SEND_WITHIN: Duration = Duration::from_secs(10);
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
@@ -45,18 +45,18 @@ pub enum SocketError {
 
 /// Opens the socket at `url`, whose server shows one of the certificates in `pins`.
 pub(super) async fn open(url: &str, pins: Vec<Fingerprint>) -> Result<Socket, SocketError> {
-    time::timeout(OPEN_WITHIN, open_unbounded(url, pins)).await.unwrap_or(Err(SocketError::Late))
+    time::timeout(OPEN_TIMEOUT, open_unbounded(url, pins)).await.unwrap_or(Err(SocketError::Late))
 }
 
 /// Carries signals both ways until the peer has no more need of them or the socket is closed.
-pub(super) async fn pump(socket: Socket, ends: PumpEnds) {
-    let PumpEnds { to_peer, mut from_peer } = ends;
+pub(super) async fn relay_signals(socket: Socket, channels: RelayChannels) {
+    let RelayChannels { to_peer, mut from_peer } = channels;
     let (mut sink, mut stream) = socket.split();
     loop {
         tokio::select! {
             text = from_peer.recv() => {
                 let Some(text) = text else { break };
-                let sent = time::timeout(SEND_WITHIN, sink.send(Message::text(text))).await;
+                let sent = time::timeout(SEND_TIMEOUT, sink.send(Message::text(text))).await;
                 if !matches!(sent, Ok(Ok(()))) {
                     log::warn!("the signaling socket takes nothing any more");
                     return;
@@ -84,7 +84,7 @@ pub(super) async fn pump(socket: Socket, ends: PumpEnds) {
         let _ = sink.close().await;
         while let Some(Ok(_)) = stream.next().await {}
     };
-    let _ = time::timeout(SEND_WITHIN, goodbye).await;
+    let _ = time::timeout(SEND_TIMEOUT, goodbye).await;
 }
 
 async fn open_unbounded(url: &str, pins: Vec<Fingerprint>) -> Result<Socket, SocketError> {

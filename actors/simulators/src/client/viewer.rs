@@ -6,7 +6,7 @@ use stream_pki::Fingerprint;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time;
 
-use super::Created;
+use super::JoinedSession;
 use super::peer::{Command, Peer};
 use super::report::{Milestone, Progress, Reporter, ViewerEvent};
 use super::socket::{self, SocketError};
@@ -17,7 +17,7 @@ use crate::media::{self, MediaError, Picture};
 const EVENTS: usize = 2048;
 
 /// Signals and commands under way; more means that somebody has stopped reading.
-const QUEUE: usize = 64;
+const QUEUE_LENGTH: usize = 64;
 
 /// Why a viewer has nothing to show.
 #[derive(Debug, thiserror::Error)]
@@ -43,15 +43,21 @@ pub struct Viewer {
 impl Viewer {
     /// Opens the signaling socket of a session and starts to watch. Refuses when the socket does
     /// not open or its server shows none of the certificates in `pins`.
-    pub async fn connect(created: &Created, pins: Vec<Fingerprint>) -> Result<Self, ViewerError> {
+    pub async fn connect(
+        created: &JoinedSession,
+        pins: Vec<Fingerprint>,
+    ) -> Result<Self, ViewerError> {
         let url = created.url.clone();
         let (opened_tx, opened) = oneshot::channel();
-        let viewer = Self::start(move |peer_ends, pump_ends| async move {
+        let viewer = Self::start(move |peer_channels, relay_channels| async move {
             // Opened where it is used, since a socket belongs to the loop that opened it.
             match socket::open(&url, pins).await {
                 Ok(socket) => {
                     let _ = opened_tx.send(Ok(()));
-                    tokio::join!(peer_ends.run(), socket::pump(socket, pump_ends));
+                    tokio::join!(
+                        peer_channels.run(),
+                        socket::relay_signals(socket, relay_channels)
+                    );
                 }
                 Err(error) => drop(opened_tx.send(Err(error))),
             }
@@ -67,8 +73,8 @@ impl Viewer {
         from_instance: mpsc::Receiver<String>,
         to_instance: mpsc::Sender<String>,
     ) -> Result<Self, ViewerError> {
-        Self::start(move |peer_ends, _| {
-            PeerEnds { inbox: from_instance, outbox: to_instance, ..peer_ends }.run()
+        Self::start(move |peer_channels, _| {
+            PeerChannels { inbox: from_instance, outbox: to_instance, ..peer_channels }.run()
         })
     }
 
@@ -140,18 +146,18 @@ impl Viewer {
 
     fn start<F, W>(work: F) -> Result<Self, ViewerError>
     where
-        F: FnOnce(PeerEnds, PumpEnds) -> W + Send + 'static,
+        F: FnOnce(PeerChannels, RelayChannels) -> W + Send + 'static,
         W: Future<Output = ()>,
     {
         let (progress_tx, progress) = watch::channel(Progress::default());
         let (events_tx, events) = mpsc::channel(EVENTS);
-        let (commands, commands_rx) = mpsc::channel(QUEUE);
-        let (to_peer, inbox) = mpsc::channel(QUEUE);
-        let (outbox, from_peer) = mpsc::channel(QUEUE);
+        let (commands, commands_rx) = mpsc::channel(QUEUE_LENGTH);
+        let (to_peer, inbox) = mpsc::channel(QUEUE_LENGTH);
+        let (outbox, from_peer) = mpsc::channel(QUEUE_LENGTH);
         let reporter = Reporter::new(progress_tx, events_tx);
-        let peer_ends = PeerEnds { inbox, outbox, commands: commands_rx, reporter };
-        let pump_ends = PumpEnds { to_peer, from_peer };
-        media::on_own_thread("viewer-media", move || work(peer_ends, pump_ends))
+        let peer_channels = PeerChannels { inbox, outbox, commands: commands_rx, reporter };
+        let relay_channels = RelayChannels { to_peer, from_peer };
+        media::on_own_thread("viewer-media", move || work(peer_channels, relay_channels))
             .map_err(MediaError::Socket)?;
         Ok(Self { commands, progress, events })
     }
@@ -188,14 +194,14 @@ impl Viewer {
 }
 
 /// What the peer holds of its channels.
-struct PeerEnds {
+struct PeerChannels {
     inbox: mpsc::Receiver<String>,
     outbox: mpsc::Sender<String>,
     commands: mpsc::Receiver<Command>,
     reporter: Reporter,
 }
 
-impl PeerEnds {
+impl PeerChannels {
     async fn run(self) {
         let reporter = Rc::new(self.reporter);
         match Peer::new(self.inbox, self.outbox, self.commands, Rc::clone(&reporter)).await {
@@ -206,7 +212,7 @@ impl PeerEnds {
 }
 
 /// The other ends, for whoever carries signals between peer and instance.
-pub(super) struct PumpEnds {
+pub(super) struct RelayChannels {
     pub(super) to_peer: mpsc::Sender<String>,
     pub(super) from_peer: mpsc::Receiver<String>,
 }

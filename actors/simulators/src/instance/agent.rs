@@ -14,7 +14,7 @@ use crate::https::{CallError, Https};
 const WAIT: Duration = Duration::from_secs(25);
 
 /// What a call costs apart from that.
-const CALL_WITHIN: Duration = Duration::from_secs(15);
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(super) struct Agent {
     https: Https,
@@ -29,13 +29,13 @@ impl Agent {
 
     pub(super) async fn report(&self, report: &Report) -> Result<(), CallError> {
         let request = self.https.request(Method::PATCH, &self.session).json(report);
-        self.https.tell(request, CALL_WITHIN).await
+        self.https.send(request, CALL_TIMEOUT).await
     }
 
     /// Says whether the client is there.
     pub(super) async fn report_client(&self, report: &ClientReport) -> Result<(), CallError> {
         let request = self.https.request(Method::PATCH, &self.session).json(report);
-        self.https.tell(request, CALL_WITHIN).await
+        self.https.send(request, CALL_TIMEOUT).await
     }
 
     /// Returns what is wanted, as soon as it differs from revision `after`.
@@ -53,19 +53,19 @@ impl Agent {
     pub(super) async fn post(&self, signals: &[NewSignal]) -> Result<(), CallError> {
         let path = format!("{}/signals", self.session);
         let request = self.https.request(Method::POST, &path).json(signals);
-        self.https.tell(request, CALL_WITHIN).await
+        self.https.send(request, CALL_TIMEOUT).await
     }
 
     /// Returns fresh ICE servers.
     pub(super) async fn ice_servers(&self) -> Result<Vec<IceServer>, CallError> {
         let path = format!("{}/ice-servers", self.session);
-        self.https.call(self.https.request(Method::POST, &path), CALL_WITHIN).await
+        self.https.call(self.https.request(Method::POST, &path), CALL_TIMEOUT).await
     }
 
     /// Has the agent give both sides fresh ICE servers, since the client is not heard any more.
     pub(super) async fn renew_ice(&self) -> Result<(), CallError> {
         let path = format!("{}/ice-servers?renew=true", self.session);
-        self.https.tell(self.https.request(Method::POST, &path), CALL_WITHIN).await
+        self.https.send(self.https.request(Method::POST, &path), CALL_TIMEOUT).await
     }
 
     async fn poll<T: serde::de::DeserializeOwned>(
@@ -77,6 +77,6 @@ impl Agent {
         // Numbers and cursors need no escaping.
         let after = after.map(|after| format!("after={after}&")).unwrap_or_default();
         let path = format!("{}/{what}?{after}wait={wait}", self.session);
-        self.https.call(self.https.request(Method::GET, &path), WAIT + CALL_WITHIN).await
+        self.https.call(self.https.request(Method::GET, &path), WAIT + CALL_TIMEOUT).await
     }
 }

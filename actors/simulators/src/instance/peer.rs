@@ -6,7 +6,7 @@ use std::future;
 use stream_protocol::Role;
 use tokio::sync::{mpsc, watch};
 
-use super::stream::{Due, Stream};
+use super::stream::{NextAction, Stream};
 use crate::chain::chain;
 use crate::media::{self, FPS, MediaError};
 use crate::signaling::{API_VERSION, BAD_REQUEST, ClientMessage, InstanceMessage};
@@ -84,11 +84,11 @@ struct Loop {
 impl Loop {
     async fn run(mut self) {
         loop {
-            if let Err(error) = self.turn().await {
+            if let Err(error) = self.step().await {
                 match error {
-                    End::Dropped => break,
+                    PeerEnd::Dropped => break,
                     // The next client may do better.
-                    End::Stream(error) => {
+                    PeerEnd::Stream(error) => {
                         log::warn!("stream ended: {}", chain(&error));
                         self.stream = None;
                     }
@@ -101,7 +101,7 @@ impl Loop {
     }
 
     /// Settles the last change, waits for the next one and makes it.
-    async fn turn(&mut self) -> Result<(), End> {
+    async fn step(&mut self) -> Result<(), PeerEnd> {
         if let Some(stream) = &mut self.stream
             && !stream.settle().await?
             && let Some(ended) = self.stream.take()
@@ -111,10 +111,10 @@ impl Loop {
         self.publish();
         tokio::select! {
             text = receive(&mut self.inbox) => self.on_signal(&text).await?,
-            due = due(&mut self.stream) => self.on_due(due?)?,
+            action = next_action(&mut self.stream) => self.on_action(action?)?,
             // A peer that nobody can have restart goes on as it is.
             Ok(()) = self.restart.changed() => self.on_restart()?,
-            _ = self.dropped.recv() => return Err(End::Dropped),
+            _ = self.dropped.recv() => return Err(PeerEnd::Dropped),
         }
         Ok(())
     }
@@ -138,10 +138,10 @@ impl Loop {
         Ok(())
     }
 
-    fn on_due(&mut self, due: Due) -> Result<(), MediaError> {
-        match (&mut self.stream, due) {
-            (Some(stream), Due::Picture) => stream.send_picture(),
-            (Some(stream), Due::Sound) => stream.send_sound(),
+    fn on_action(&mut self, action: NextAction) -> Result<(), MediaError> {
+        match (&mut self.stream, action) {
+            (Some(stream), NextAction::Picture) => stream.send_picture(),
+            (Some(stream), NextAction::Sound) => stream.send_sound(),
             _ => Ok(()),
         }
     }
@@ -199,12 +199,12 @@ impl Loop {
     }
 }
 
-enum End {
+enum PeerEnd {
     Dropped,
     Stream(MediaError),
 }
 
-impl From<MediaError> for End {
+impl From<MediaError> for PeerEnd {
     fn from(error: MediaError) -> Self {
         Self::Stream(error)
     }
@@ -220,9 +220,9 @@ async fn receive(inbox: &mut Option<mpsc::Receiver<String>>) -> String {
     future::pending().await
 }
 
-async fn due(stream: &mut Option<Stream>) -> Result<Due, MediaError> {
+async fn next_action(stream: &mut Option<Stream>) -> Result<NextAction, MediaError> {
     match stream {
-        Some(stream) => stream.due().await,
+        Some(stream) => stream.next_action().await,
         None => future::pending().await,
     }
 }

@@ -18,15 +18,15 @@ use crate::chain::chain;
 use crate::media::MediaError;
 
 /// Signals under way to or from the peer, which takes them at once.
-const QUEUE: usize = 64;
+const QUEUE_LENGTH: usize = 64;
 
 /// Signals that are written in one request.
 const BATCH: usize = 16;
 
 /// Between two renewals of the ways to a client that stays lost.
-const RENEW_EVERY: Duration = Duration::from_secs(4);
+const RENEW_INTERVAL: Duration = Duration::from_secs(4);
 
-/// The answer to a reader whose place is no longer kept.
+/// The answer to a reader whose position is no longer kept.
 const HISTORY_GONE: u16 = 409;
 
 /// Carries signals while [`work`] is polled; dropping it ends the stream.
@@ -45,18 +45,18 @@ impl Relay {
         generation: u64,
         role: Role,
     ) -> Result<Self, MediaError> {
-        let (to_peer, from_client) = mpsc::channel(QUEUE);
-        let (to_client, from_peer) = mpsc::channel(QUEUE);
+        let (to_peer, from_client) = mpsc::channel(QUEUE_LENGTH);
+        let (to_client, from_peer) = mpsc::channel(QUEUE_LENGTH);
         let peer = Peer::start_as(role, from_client, to_client)?;
         let (open, opened) = watch::channel(true);
         let (renewals, renewed) = watch::channel(0);
-        let told = tell(Arc::clone(&agent), peer.state(), generation);
+        let reported = report_client_state(Arc::clone(&agent), peer.state(), generation);
         let fetched = fetch_ice(Arc::clone(&agent), renewed, peer.restarts());
-        let recovered = recover(Arc::clone(&agent), peer.state());
+        let recovered = renew_while_lost(Arc::clone(&agent), peer.state());
         let written = write(Arc::clone(&agent), generation, from_peer);
         let read = Reader::new(agent, generation, opened, to_peer).run();
         let work = Box::pin(async move {
-            tokio::join!(told, fetched, recovered, written, read);
+            tokio::join!(reported, fetched, recovered, written, read);
         });
         Ok(Self { generation, open, renewals, work, _peer: peer })
     }
@@ -86,7 +86,11 @@ pub(super) async fn work(relay: &mut Option<Relay>) {
 }
 
 /// Says when the client comes and goes; one of which nothing is heard any more is not there.
-async fn tell(agent: Arc<Agent>, mut state: watch::Receiver<PeerState>, generation: u64) {
+async fn report_client_state(
+    agent: Arc<Agent>,
+    mut state: watch::Receiver<PeerState>,
+    generation: u64,
+) {
     let mut streaming = false;
     while state.changed().await.is_ok() {
         let now = *state.borrow_and_update() == PeerState::Streaming;
@@ -101,7 +105,7 @@ async fn tell(agent: Arc<Agent>, mut state: watch::Receiver<PeerState>, generati
 }
 
 /// Asks for new ways to the client whenever it is lost, until it is back or gone.
-async fn recover(agent: Arc<Agent>, mut state: watch::Receiver<PeerState>) {
+async fn renew_while_lost(agent: Arc<Agent>, mut state: watch::Receiver<PeerState>) {
     while state.wait_for(|state| *state == PeerState::Lost).await.is_ok() {
         log::info!("the client is not heard any more, its ways are renewed");
         if let Err(error) = agent.renew_ice().await {
@@ -109,7 +113,7 @@ async fn recover(agent: Arc<Agent>, mut state: watch::Receiver<PeerState>) {
         }
         let back = state.wait_for(|state| *state != PeerState::Lost);
         // Whichever it is: if it is still lost, it is tried again.
-        let _ = time::timeout(RENEW_EVERY, back).await.map(drop);
+        let _ = time::timeout(RENEW_INTERVAL, back).await.map(drop);
     }
 }
 
@@ -155,7 +159,7 @@ async fn write(agent: Arc<Agent>, generation: u64, mut from_peer: mpsc::Receiver
 
 struct Reader {
     agent: Arc<Agent>,
-    place: Place,
+    position: ReadPosition,
     open: watch::Receiver<bool>,
     to_peer: mpsc::Sender<String>,
 }
@@ -167,27 +171,32 @@ impl Reader {
         open: watch::Receiver<bool>,
         to_peer: mpsc::Sender<String>,
     ) -> Self {
-        Self { agent, place: Place { generation, after: None, passed_on: None }, open, to_peer }
+        Self {
+            agent,
+            position: ReadPosition { generation, after: None, last_accepted: None },
+            open,
+            to_peer,
+        }
     }
 
     /// Reads until the peer has ended.
     async fn run(mut self) {
         let mut pause = Pause::default();
         while self.open.wait_for(|open| *open).await.is_ok() {
-            match self.agent.signals(self.place.after).await {
+            match self.agent.signals(self.position.after).await {
                 Ok(page) => {
                     pause.reset();
                     for signal in page.signals {
-                        let Some(text) = self.place.pass_on(signal) else { continue };
+                        let Some(text) = self.position.accept(signal) else { continue };
                         if self.to_peer.send(text).await.is_err() {
                             return;
                         }
                     }
-                    self.place.after = Some(page.cursor);
+                    self.position.after = Some(page.cursor);
                 }
                 Err(error) => {
                     if error.status() == Some(HISTORY_GONE) {
-                        self.place.after = None;
+                        self.position.after = None;
                     }
                     pause.after("signal read", &error).await;
                 }
@@ -197,24 +206,24 @@ impl Reader {
 }
 
 /// Where a reader is in the log.
-struct Place {
+struct ReadPosition {
     generation: u64,
     after: Option<Cursor>,
     /// The last signal that went to the peer: reading from the start again repeats none.
-    passed_on: Option<Cursor>,
+    last_accepted: Option<Cursor>,
 }
 
-impl Place {
+impl ReadPosition {
     /// Returns the text of a signal that is for this generation and new.
-    fn pass_on(&mut self, signal: LoggedSignal) -> Option<String> {
+    fn accept(&mut self, signal: LoggedSignal) -> Option<String> {
         let LoggedSignal { cursor, generation, signal } = signal;
         let known = self
-            .passed_on
+            .last_accepted
             .is_some_and(|last| last.epoch == cursor.epoch && cursor.sequence <= last.sequence);
         if known || generation != self.generation {
             return None;
         }
-        self.passed_on = Some(cursor);
+        self.last_accepted = Some(cursor);
         Some(signal.as_str().to_owned())
     }
 }
@@ -230,12 +239,12 @@ mod tests {
 
     #[test]
     fn signals_of_other_generations_and_repeated_ones_are_dropped() {
-        let mut place = Place { generation: 2, after: None, passed_on: None };
-        assert!(place.pass_on(logged(7, 4, 1)).is_none(), "of the client before");
-        assert!(place.pass_on(logged(7, 5, 2)).is_some());
-        assert!(place.pass_on(logged(7, 6, 3)).is_none(), "of the client after");
-        assert!(place.pass_on(logged(7, 5, 2)).is_none(), "read again after a gap");
-        assert!(place.pass_on(logged(7, 8, 2)).is_some());
-        assert!(place.pass_on(logged(8, 1, 2)).is_some(), "a new log counts anew");
+        let mut position = ReadPosition { generation: 2, after: None, last_accepted: None };
+        assert!(position.accept(logged(7, 4, 1)).is_none(), "of the client before");
+        assert!(position.accept(logged(7, 5, 2)).is_some());
+        assert!(position.accept(logged(7, 6, 3)).is_none(), "of the client after");
+        assert!(position.accept(logged(7, 5, 2)).is_none(), "read again after a gap");
+        assert!(position.accept(logged(7, 8, 2)).is_some());
+        assert!(position.accept(logged(8, 1, 2)).is_some(), "a new log counts anew");
     }
 }

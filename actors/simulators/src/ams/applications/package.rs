@@ -6,7 +6,7 @@ use bzip2::read::MultiBzDecoder;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::envelope::{Refused, nullable};
+use super::super::envelope::{ApiError, nullable};
 
 const MANIFEST: &str = "manifest.yaml";
 
@@ -51,17 +51,17 @@ pub(crate) struct Manifest {
 impl Manifest {
     /// Finds the manifest in a package. Refuses what is no such archive, holds none, or one
     /// without a name.
-    pub(crate) fn of(package: &[u8]) -> Result<Self, Refused> {
+    pub(crate) fn of(package: &[u8]) -> Result<Self, ApiError> {
         let text = match package {
             [b'P', b'K', ..] => from_zip(package),
             [b'B', b'Z', b'h', ..] => from_tar(MultiBzDecoder::new(package)),
             _ => None,
         };
-        let text = text.ok_or(Refused::Invalid("package"))?;
+        let text = text.ok_or(ApiError::Invalid("package"))?;
         let manifest: Self =
-            serde_norway::from_str(&text).map_err(|_| Refused::Invalid("manifest"))?;
+            serde_norway::from_str(&text).map_err(|_| ApiError::Invalid("manifest"))?;
         if manifest.name.is_empty() || manifest.name.contains(['/', '\n']) {
-            return Err(Refused::Invalid("name"));
+            return Err(ApiError::Invalid("name"));
         }
         Ok(manifest)
     }
@@ -134,14 +134,14 @@ mod tests {
     fn what_is_no_package_is_refused_by_what_is_wrong() {
         let half = &zipped(MANIFEST, TEXT)[..40];
         for package in [b"".as_slice(), b"name: bare", b"PK", b"BZh9", half] {
-            assert_eq!(Manifest::of(package).map(drop), Err(Refused::Invalid("package")));
+            assert_eq!(Manifest::of(package).map(drop), Err(ApiError::Invalid("package")));
         }
         let refused = |package: Vec<u8>| Manifest::of(&package).map(drop).expect_err("refused");
-        assert_eq!(refused(zipped("other.yaml", TEXT)), Refused::Invalid("package"));
-        assert_eq!(refused(tarred("sub/manifest.yaml", TEXT)), Refused::Invalid("package"));
-        assert_eq!(refused(zipped(MANIFEST, "name: [")), Refused::Invalid("manifest"));
-        assert_eq!(refused(zipped(MANIFEST, "image: x")), Refused::Invalid("name"));
+        assert_eq!(refused(zipped("other.yaml", TEXT)), ApiError::Invalid("package"));
+        assert_eq!(refused(tarred("sub/manifest.yaml", TEXT)), ApiError::Invalid("package"));
+        assert_eq!(refused(zipped(MANIFEST, "name: [")), ApiError::Invalid("manifest"));
+        assert_eq!(refused(zipped(MANIFEST, "image: x")), ApiError::Invalid("name"));
         let bomb = "#".repeat(MAX_MANIFEST_BYTES as usize + 1);
-        assert_eq!(refused(tarred(MANIFEST, &bomb)), Refused::Invalid("package"));
+        assert_eq!(refused(tarred(MANIFEST, &bomb)), ApiError::Invalid("package"));
     }
 }

@@ -57,17 +57,17 @@ fn a_launch_that_cannot_be_is_refused_by_what_is_wrong() {
     let mut refusal = |body| {
         instances.create(request(body), &apps, &Images::default(), 0).expect_err("a refusal")
     };
-    assert_eq!(refusal(json!({})), Refused::Invalid("app_id"));
-    assert_eq!(refusal(json!({"app_id": "none"})), Refused::NotFound("application"));
-    assert_eq!(refusal(json!({"image_id": "none"})), Refused::NotFound("image"));
-    assert_eq!(refusal(json!({"app_id": "app", "node": "none"})), Refused::NotFound("node"));
-    assert!(matches!(refusal(json!({"app_id": "raw"})), Refused::NotAllowed(_)));
-    assert_eq!(refusal(json!({"app_id": "app", "name": "a/b"})), Refused::Invalid("name"));
+    assert_eq!(refusal(json!({})), ApiError::Invalid("app_id"));
+    assert_eq!(refusal(json!({"app_id": "none"})), ApiError::NotFound("application"));
+    assert_eq!(refusal(json!({"image_id": "none"})), ApiError::NotFound("image"));
+    assert_eq!(refusal(json!({"app_id": "app", "node": "none"})), ApiError::NotFound("node"));
+    assert!(matches!(refusal(json!({"app_id": "raw"})), ApiError::NotAllowed(_)));
+    assert_eq!(refusal(json!({"app_id": "app", "name": "a/b"})), ApiError::Invalid("name"));
     let user_data = "x".repeat(MAX_USERDATA_BYTES + 1);
     let body = json!({"app_id": "app", "user_data": user_data});
-    assert_eq!(refusal(body), Refused::Invalid("user_data"));
+    assert_eq!(refusal(body), ApiError::Invalid("user_data"));
     let body = json!({"app_id": "app", "source": {"type": "instance", "id": "x"}});
-    assert!(matches!(refusal(body), Refused::NotSupported(_)));
+    assert!(matches!(refusal(body), ApiError::NotSupported(_)));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_name_is_taken_until_its_instance_is_removed() {
     let first = instances.create(body(), &apps, &Images::default(), 0).expect("a launch");
     assert_eq!(
         instances.create(body(), &apps, &Images::default(), 0).err(),
-        Some(Refused::Exists("instance"))
+        Some(ApiError::Exists("instance"))
     );
     instances.remove(&first.id);
     assert!(instances.create(body(), &apps, &Images::default(), 0).is_ok());
@@ -135,7 +135,7 @@ fn a_protected_instance_is_not_deleted() {
     let body =
         json!({"image_id": "jammy:x:amd64", "config": {"security": {"delete_protected": true}}});
     let id = instances.create(request(body), &[], &images(), 0).expect("a launch").id;
-    assert!(matches!(instances.deletable(&id), Err(Refused::NotAllowed(_))));
+    assert!(matches!(instances.deletable(&id), Err(ApiError::NotAllowed(_))));
     instances.protect(&id, false);
     assert_eq!(instances.deletable(&id), Ok(id.clone()));
 }
@@ -144,7 +144,7 @@ fn a_protected_instance_is_not_deleted() {
 fn user_data_is_kept_and_not_shown() {
     let mut instances = Instances::default();
     let instance = launched(&mut instances, "one", &[]);
-    assert_eq!(instances.luggage(&instance.id).user_data, "secret");
+    assert_eq!(instances.user_data(&instance.id).from_launch, "secret");
     assert!(!json!(instance).to_string().contains("secret"));
     assert!(!format!("{instance:?}").contains("secret"));
 }
@@ -170,10 +170,13 @@ fn a_session_is_given_once_and_to_what_streams_only() {
     let id = instances.create(request(body), &[], &images(), 0).expect("a launch").id;
     assert!(instances.without_session(&id).is_some());
     let session: SessionId = "abcdefghij0123456789".parse().expect("an id");
-    instances.give_session(&id, &session, "luggage".to_owned());
+    instances.give_session(&id, &session, "user_data".to_owned());
     assert!(instances.without_session(&id).is_none());
-    let luggage = instances.luggage(&id);
-    assert_eq!((luggage.user_data.as_str(), luggage.session.as_deref()), ("own", Some("luggage")));
+    let user_data = instances.user_data(&id);
+    assert_eq!(
+        (user_data.from_launch.as_str(), user_data.session.as_deref()),
+        ("own", Some("user_data"))
+    );
     assert_eq!(instances.find(&id).expect("there").tags, ["session=abcdefghij0123456789"]);
 }
 

@@ -13,10 +13,10 @@ use stream_pki::Fingerprint;
 use time::OffsetDateTime;
 
 use super::super::applications::{self, Application, Change, Filter, Manifest};
-use super::super::envelope::{Body, Listing, Refused, Upload, accepted, list, sync};
+use super::super::envelope::{ApiError, Body, Listing, Upload, accepted, list, sync};
 use super::super::operations::{Operation, Resources};
 use super::super::service::{Service, State};
-use super::at_once;
+use super::finished_operation;
 
 /// The largest package, in bytes.
 const MAX_PACKAGE_BYTES: usize = 128 * 1024 * 1024;
@@ -40,7 +40,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Kind {
+struct KindQuery {
     vm: bool,
 }
 
@@ -64,21 +64,21 @@ async fn all(ams: Data<Service>, filter: Query<Filter>, listing: Query<Listing>)
     list(&admitted, *listing, Application::url)
 }
 
-async fn one(ams: Data<Service>, key: Path<String>) -> Result<HttpResponse, Refused> {
+async fn one(ams: Data<Service>, key: Path<String>) -> Result<HttpResponse, ApiError> {
     ams.read(|state| applications::find(&state.applications, &key).map(sync))
 }
 
 async fn create(
     ams: Data<Service>,
     request: HttpRequest,
-    kind: Query<Kind>,
+    kind: Query<KindQuery>,
     package: Upload,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, ApiError> {
     let manifest = unpacked(&request, package.0).await?;
     let ams = ams.into_inner();
     let operation = ams.change(|state| {
         if applications::find(&state.applications, &manifest.name).is_ok() {
-            return Err(Refused::Exists("application"));
+            return Err(ApiError::Exists("application"));
         }
         let now = OffsetDateTime::now_utc();
         let seconds = now.unix_timestamp();
@@ -102,22 +102,22 @@ async fn update(
     request: HttpRequest,
     key: Path<String>,
     body: Upload,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, ApiError> {
     let ams = ams.into_inner();
     let what = "Updating application";
     if body.0.trim_ascii_start().first() == Some(&b'{') {
         let change: Change =
-            serde_json::from_slice(&body.0).map_err(|_| Refused::Invalid("body"))?;
+            serde_json::from_slice(&body.0).map_err(|_| ApiError::Invalid("body"))?;
         let operation = ams.change(|state| {
             let application = find_mut(state, &key)?;
             application.change(change);
             let on = on(application);
-            at_once(state, what, on)
+            finished_operation(state, what, on)
         })?;
         return Ok(accepted(&operation));
     }
     let manifest = unpacked(&request, body.0).await?;
-    let operation = ams.change(|state| -> Result<_, Refused> {
+    let operation = ams.change(|state| -> Result<_, ApiError> {
         let now = OffsetDateTime::now_utc();
         let application = find_mut(state, &key)?;
         let number = application.add_version(manifest, now.unix_timestamp());
@@ -133,9 +133,9 @@ async fn publish(
     ams: Data<Service>,
     path: Path<(String, u64)>,
     body: Body<Publication>,
-) -> Result<HttpResponse, Refused> {
-    let ((key, number), Body(wish)) = (path.into_inner(), body);
-    Ok(accepted(&set_published(&ams, &key, number, wish.published)?))
+) -> Result<HttpResponse, ApiError> {
+    let ((key, number), Body(patch)) = (path.into_inner(), body);
+    Ok(accepted(&set_published(&ams, &key, number, patch.published)?))
 }
 
 /// Publishes a version, takes it back, or with `None` leaves it as it is.
@@ -144,32 +144,32 @@ pub(crate) fn set_published(
     key: &str,
     number: u64,
     published: Option<bool>,
-) -> Result<Operation, Refused> {
+) -> Result<Operation, ApiError> {
     ams.change(|state| {
         let application = find_mut(state, key)?;
         if let Some(published) = published {
             application.publish(number, published)?;
         }
         let on = on(application);
-        at_once(state, "Updating application version", on)
+        finished_operation(state, "Updating application version", on)
     })
 }
 
-async fn export(_: Path<(String, u64)>) -> Result<HttpResponse, Refused> {
-    Err(Refused::NotSupported("exporting an application"))
+async fn export(_: Path<(String, u64)>) -> Result<HttpResponse, ApiError> {
+    Err(ApiError::NotSupported("exporting an application"))
 }
 
 async fn remove_version(
     ams: Data<Service>,
     path: Path<(String, u64)>,
     _force: Body<Value>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, ApiError> {
     let (key, number) = path.into_inner();
     let operation = ams.change(|state| {
         let application = find_mut(state, &key)?;
         application.remove_version(number)?;
         let on = on(application);
-        at_once(state, "Deleting application version", on)
+        finished_operation(state, "Deleting application version", on)
     })?;
     Ok(accepted(&operation))
 }
@@ -179,42 +179,42 @@ async fn remove(
     ams: Data<Service>,
     key: Path<String>,
     _force: Body<Value>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, ApiError> {
     remove_all(&ams, &[key.into_inner()])
 }
 
-async fn remove_many(ams: Data<Service>, body: Body<Ids>) -> Result<HttpResponse, Refused> {
+async fn remove_many(ams: Data<Service>, body: Body<Ids>) -> Result<HttpResponse, ApiError> {
     remove_all(&ams, &body.0.ids)
 }
 
 /// Refuses all when one is unknown.
-fn remove_all(ams: &Service, keys: &[String]) -> Result<HttpResponse, Refused> {
+fn remove_all(ams: &Service, keys: &[String]) -> Result<HttpResponse, ApiError> {
     let operation = ams.change(|state| {
         let found = |key: &String| applications::find(&state.applications, key);
         let meant = keys.iter().map(found).collect::<Result<Vec<_>, _>>()?;
         let urls: Vec<_> = meant.into_iter().map(Application::url).collect();
         state.applications.retain(|application| !urls.contains(&application.url()));
-        at_once(state, "Deleting application", ("applications", urls))
+        finished_operation(state, "Deleting application", ("applications", urls))
     })?;
     Ok(accepted(&operation))
 }
 
 /// Checks what was uploaded and reads its manifest, beside what else goes on.
-async fn unpacked(request: &HttpRequest, package: Bytes) -> Result<Manifest, Refused> {
+async fn unpacked(request: &HttpRequest, package: Bytes) -> Result<Manifest, ApiError> {
     let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
     let fingerprint = header("X-AMS-Fingerprint").filter(|text| !text.is_empty());
     let fingerprint = fingerprint.map(str::to_ascii_lowercase);
     if let Some(details) = header("X-AMS-Request").filter(|text| !text.is_empty()) {
         // Nothing in it changes what the manifest says.
-        serde_json::from_str::<Value>(details).map_err(|_| Refused::Invalid("X-AMS-Request"))?;
+        serde_json::from_str::<Value>(details).map_err(|_| ApiError::Invalid("X-AMS-Request"))?;
     }
     let read = move || {
         if fingerprint.is_some_and(|expected| expected != sha256(&package)) {
-            return Err(Refused::Invalid("fingerprint"));
+            return Err(ApiError::Invalid("fingerprint"));
         }
         Manifest::of(&package)
     };
-    web::block(read).await.map_err(|_| Refused::Broken)?
+    web::block(read).await.map_err(|_| ApiError::Broken)?
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -237,9 +237,9 @@ fn make(ams: &Arc<Service>, application: String, version: u64, operation: &Opera
     });
 }
 
-fn find_mut<'a>(state: &'a mut State, key: &str) -> Result<&'a mut Application, Refused> {
+fn find_mut<'a>(state: &'a mut State, key: &str) -> Result<&'a mut Application, ApiError> {
     let found = state.applications.iter_mut().find(|app| app.id == key || app.name == key);
-    found.ok_or(Refused::NotFound("application"))
+    found.ok_or(ApiError::NotFound("application"))
 }
 
 fn on(application: &Application) -> Resources {

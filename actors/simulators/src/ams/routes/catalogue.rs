@@ -4,7 +4,7 @@ use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::super::envelope::{Listing, Refused, list, sync};
+use super::super::envelope::{ApiError, Listing, list, sync};
 use super::super::images::{Filter, Image};
 use super::super::instances::NODE;
 use super::super::service::Service;
@@ -28,7 +28,7 @@ async fn images(
     list(&admitted, *listing, Image::url)
 }
 
-async fn image(ams: Data<Service>, key: Path<String>) -> Result<HttpResponse, Refused> {
+async fn image(ams: Data<Service>, key: Path<String>) -> Result<HttpResponse, ApiError> {
     ams.read(|state| state.images.find(&key).map(sync))
 }
 
@@ -36,10 +36,10 @@ async fn nodes(listing: Query<Listing>) -> HttpResponse {
     list(&[the_node()], *listing, |_| format!("/1.0/nodes/{NODE}"))
 }
 
-async fn node(name: Path<String>) -> Result<HttpResponse, Refused> {
+async fn node(name: Path<String>) -> Result<HttpResponse, ApiError> {
     match name.as_str() {
         NODE => Ok(sync(the_node())),
-        _ => Err(Refused::NotFound("node")),
+        _ => Err(ApiError::NotFound("node")),
     }
 }
 

@@ -3,10 +3,10 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
-use super::super::envelope::{Body, Listing, Refused, accepted, list, nullable, sync};
+use super::super::envelope::{ApiError, Body, Listing, accepted, list, nullable, sync};
 use super::super::operations::Operation;
 use super::super::service::{Service, State};
-use super::{at_once, is_trusted};
+use super::{finished_operation, is_trusted};
 
 pub(super) fn configure(app: &mut web::ServiceConfig) {
     app.route("/1.0/certificates", web::get().to(all))
@@ -44,12 +44,12 @@ async fn add(
     ams: web::Data<Service>,
     request: HttpRequest,
     body: Body<NewCertificate>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, ApiError> {
     let trusted = is_trusted(&request, &ams);
     let Body(new) = body;
     let operation = ams.change(|state| {
         if !trusted && !state.settings.opens_to(&new.password) {
-            return Err(Refused::Untrusted);
+            return Err(ApiError::Untrusted);
         }
         let fingerprint = state.trust.add(new.certificate)?;
         log::info!("the AMS simulator trusts {fingerprint}");
@@ -62,10 +62,10 @@ async fn add(
 async fn identify(
     ams: web::Data<Service>,
     body: Body<NewIdentity>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, ApiError> {
     let Body(NewIdentity { method, certificate }) = body;
     if method != "tls" {
-        return Err(Refused::NotSupported("this authentication method"));
+        return Err(ApiError::NotSupported("this authentication method"));
     }
     let operation = ams.change(|state| {
         let fingerprint = state.trust.add(certificate)?;
@@ -77,14 +77,14 @@ async fn identify(
 async fn one(
     ams: web::Data<Service>,
     fingerprint: web::Path<String>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, ApiError> {
     ams.read(|state| state.trust.get(&fingerprint).map(sync))
 }
 
 async fn remove(
     ams: web::Data<Service>,
     fingerprint: web::Path<String>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, ApiError> {
     let operation = ams.change(|state| {
         state.trust.remove(&fingerprint)?;
         done(state, "Removing certificate", &fingerprint)
@@ -92,8 +92,8 @@ async fn remove(
     Ok(accepted(&operation))
 }
 
-fn done(state: &mut State, what: &'static str, fingerprint: &str) -> Result<Operation, Refused> {
-    at_once(state, what, ("certificates", vec![url(fingerprint)]))
+fn done(state: &mut State, what: &'static str, fingerprint: &str) -> Result<Operation, ApiError> {
+    finished_operation(state, what, ("certificates", vec![url(fingerprint)]))
 }
 
 fn url(fingerprint: &str) -> String {

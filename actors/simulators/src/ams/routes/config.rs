@@ -4,9 +4,9 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::super::envelope::{Body, Refused, accepted, nullable, sync};
+use super::super::envelope::{ApiError, Body, accepted, nullable, sync};
 use super::super::service::Service;
-use super::at_once;
+use super::finished_operation;
 
 pub(super) fn configure(app: &mut web::ServiceConfig) {
     app.route("/1.0/config", web::get().to(all)).route("/1.0/config", web::patch().to(set));
@@ -14,7 +14,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Item {
+struct ConfigItem {
     #[serde(deserialize_with = "nullable")]
     name: String,
     #[serde(deserialize_with = "nullable")]
@@ -25,11 +25,15 @@ async fn all(ams: web::Data<Service>) -> HttpResponse {
     ams.read(|state| sync(json!({ "config": state.settings.all() })))
 }
 
-async fn set(ams: web::Data<Service>, item: Body<Item>) -> Result<HttpResponse, Refused> {
-    let Body(Item { name, value }) = item;
+async fn set(ams: web::Data<Service>, item: Body<ConfigItem>) -> Result<HttpResponse, ApiError> {
+    let Body(ConfigItem { name, value }) = item;
     let operation = ams.change(|state| {
         state.settings.set(&name, value)?;
-        at_once(state, "Updating configuration", ("config", vec!["/1.0/config".to_owned()]))
+        finished_operation(
+            state,
+            "Updating configuration",
+            ("config", vec!["/1.0/config".to_owned()]),
+        )
     })?;
     log::info!("the AMS simulator has a new {name}");
     Ok(accepted(&operation))

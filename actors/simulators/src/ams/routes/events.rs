@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::super::envelope::Refused;
+use super::super::envelope::ApiError;
 use super::super::events;
 use super::super::service::Service;
 
@@ -21,21 +21,21 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
 }
 
 #[derive(Deserialize)]
-struct Wanted {
+struct EventsQuery {
     #[serde(rename = "type", default)]
     types: String,
 }
 
 /// Browsers would take one, since they cannot show a certificate.
-async fn token() -> Result<HttpResponse, Refused> {
-    Err(Refused::NotSupported("listening with a token"))
+async fn token() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::NotSupported("listening with a token"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a simulator has no supervisor")]
 async fn listen(
     ams: Data<Service>,
     request: HttpRequest,
-    wanted: Query<Wanted>,
+    wanted: Query<EventsQuery>,
     payload: Payload,
 ) -> Result<HttpResponse, Error> {
     let mut heard = ams.events.subscribe();

@@ -4,11 +4,11 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::envelope::{Body, Listing, Refused, accepted, list, sync};
+use super::super::envelope::{ApiError, Body, Listing, accepted, list, sync};
 use super::super::instances::{Filter, Instance, NewInstance};
-use super::super::lifecycle::Wish;
+use super::super::lifecycle::InstancePatch;
 use super::super::service::Service;
-use super::Waiting;
+use super::WaitQuery;
 
 pub(super) fn configure(app: &mut web::ServiceConfig) {
     app.route("/1.0/instances", web::get().to(all))
@@ -43,17 +43,17 @@ async fn all(
     list(&admitted, *listing, Instance::url)
 }
 
-async fn one(ams: web::Data<Service>, key: web::Path<String>) -> Result<HttpResponse, Refused> {
+async fn one(ams: web::Data<Service>, key: web::Path<String>) -> Result<HttpResponse, ApiError> {
     ams.read(|state| state.instances.find(&key).map(sync))
 }
 
 async fn launch(
     ams: web::Data<Service>,
-    waiting: web::Query<Waiting>,
+    query: web::Query<WaitQuery>,
     body: Body<NewInstance>,
-) -> Result<HttpResponse, Refused> {
-    let (Body(request), done) = (body, waiting.done());
-    let faults = ams.read(|state| state.mishaps.faults.clone());
+) -> Result<HttpResponse, ApiError> {
+    let (Body(request), done) = (body, query.done());
+    let faults = ams.read(|state| state.fault_injector.faults.clone());
     let (late, double) = (faults.late_launch, faults.double_launch);
     if late.is_zero() && faults.late_answer.is_zero() && !double {
         return Ok(accepted(&ams.launch(request, done)?));
@@ -71,17 +71,17 @@ async fn launch(
             log::warn!("a doubled launch made a twin");
         }
     });
-    Ok(accepted(&told.await.map_err(|_| Refused::Broken)??))
+    Ok(accepted(&told.await.map_err(|_| ApiError::Broken)??))
 }
 
 async fn update(
     ams: web::Data<Service>,
     key: web::Path<String>,
-    waiting: web::Query<Waiting>,
-    body: Body<Wish>,
-) -> Result<HttpResponse, Refused> {
-    let Body(wish) = body;
-    Ok(accepted(&ams.update(&key, wish, waiting.done())?))
+    query: web::Query<WaitQuery>,
+    body: Body<InstancePatch>,
+) -> Result<HttpResponse, ApiError> {
+    let Body(patch) = body;
+    Ok(accepted(&ams.update(&key, patch, query.done())?))
 }
 
 /// Takes the body that says `force` and does not need it: instances here always obey.
@@ -89,44 +89,47 @@ async fn remove(
     ams: web::Data<Service>,
     key: web::Path<String>,
     _force: Body<Value>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, ApiError> {
     Ok(accepted(&ams.delete(&[key.into_inner()])?))
 }
 
-async fn remove_many(ams: web::Data<Service>, body: Body<Ids>) -> Result<HttpResponse, Refused> {
+async fn remove_many(ams: web::Data<Service>, body: Body<Ids>) -> Result<HttpResponse, ApiError> {
     let Body(Ids { ids }) = body;
     Ok(accepted(&ams.delete(&ids)?))
 }
 
 /// There is no machine behind an instance that could run a command.
-async fn execute(ams: web::Data<Service>, key: web::Path<String>) -> Result<HttpResponse, Refused> {
+async fn execute(
+    ams: web::Data<Service>,
+    key: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
     ams.read(|state| state.instances.find(&key).map(drop))?;
-    Err(Refused::NotSupported("running a command"))
+    Err(ApiError::NotSupported("running a command"))
 }
 
 /// None are ever kept.
-async fn logs(ams: web::Data<Service>, key: web::Path<String>) -> Result<HttpResponse, Refused> {
+async fn logs(ams: web::Data<Service>, key: web::Path<String>) -> Result<HttpResponse, ApiError> {
     ams.read(|state| state.instances.find(&key).map(|_| sync(json!([]))))
 }
 
 async fn log(
     ams: web::Data<Service>,
     path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, ApiError> {
     ams.read(|state| state.instances.find(&path.0).map(drop))?;
-    Err(Refused::NotFound("log"))
+    Err(ApiError::NotFound("log"))
 }
 
 /// How AMS would reach the gateway for it is not known.
-async fn share(ams: web::Data<Service>, key: web::Path<String>) -> Result<HttpResponse, Refused> {
+async fn share(ams: web::Data<Service>, key: web::Path<String>) -> Result<HttpResponse, ApiError> {
     ams.read(|state| state.instances.find(&key).map(drop))?;
-    Err(Refused::NotSupported("sharing an instance"))
+    Err(ApiError::NotSupported("sharing an instance"))
 }
 
 async fn no_share(
     ams: web::Data<Service>,
     path: web::Path<(String, String)>,
-) -> Result<HttpResponse, Refused> {
+) -> Result<HttpResponse, ApiError> {
     ams.read(|state| state.instances.find(&path.0).map(drop))?;
-    Err(Refused::NotFound("share"))
+    Err(ApiError::NotFound("share"))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 
-use super::super::envelope::{Listing, Refused, sync, under_way};
+use super::super::envelope::{ApiError, Listing, sync, under_way};
 use super::super::operations::Operation;
 use super::super::service::Service;
 
@@ -21,13 +21,13 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
 }
 
 #[derive(Deserialize)]
-struct Patience {
+struct WaitQuery {
     /// Seconds; negative or missing is for ever.
-    #[serde(default = "for_ever")]
+    #[serde(default = "no_limit")]
     timeout: i64,
 }
 
-fn for_ever() -> i64 {
+fn no_limit() -> i64 {
     -1
 }
 
@@ -43,11 +43,11 @@ async fn all(ams: web::Data<Service>, listing: web::Query<Listing>) -> HttpRespo
     })
 }
 
-async fn one(ams: web::Data<Service>, id: web::Path<String>) -> Result<HttpResponse, Refused> {
+async fn one(ams: web::Data<Service>, id: web::Path<String>) -> Result<HttpResponse, ApiError> {
     ams.read(|state| state.operations.get(&id).map(sync))
 }
 
-async fn cancel(ams: web::Data<Service>, id: web::Path<String>) -> Result<HttpResponse, Refused> {
+async fn cancel(ams: web::Data<Service>, id: web::Path<String>) -> Result<HttpResponse, ApiError> {
     ams.cancel(&id)?;
     Ok(under_way())
 }
@@ -55,8 +55,8 @@ async fn cancel(ams: web::Data<Service>, id: web::Path<String>) -> Result<HttpRe
 async fn wait(
     ams: web::Data<Service>,
     id: web::Path<String>,
-    patience: web::Query<Patience>,
-) -> Result<HttpResponse, Refused> {
-    let asked = u64::try_from(patience.timeout).map_or(MAX_WAIT, Duration::from_secs);
+    query: web::Query<WaitQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let asked = u64::try_from(query.timeout).map_or(MAX_WAIT, Duration::from_secs);
     ams.wait(&id, asked.min(MAX_WAIT)).await.map(sync)
 }

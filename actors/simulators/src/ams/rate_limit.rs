@@ -1,24 +1,24 @@
 use std::time::{Duration, Instant};
 
-use super::envelope::Refused;
+use super::envelope::ApiError;
 
 /// Counts the requests of the present second.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct RateLimiter {
     since: Option<Instant>,
     count: u32,
 }
 
-impl Pace {
+impl RateLimiter {
     /// Counts a request; refuses it when there were `max` in this second already.
-    pub(crate) fn take(&mut self, max: Option<u32>, now: Instant) -> Result<(), Refused> {
+    pub(crate) fn take(&mut self, max: Option<u32>, now: Instant) -> Result<(), ApiError> {
         let Some(max) = max else { return Ok(()) };
         let is_over = |since| now.saturating_duration_since(since) >= Duration::from_secs(1);
         if self.since.is_none_or(is_over) {
             (self.since, self.count) = (Some(now), 0);
         }
         self.count = self.count.saturating_add(1);
-        if self.count > max { Err(Refused::Throttled) } else { Ok(()) }
+        if self.count > max { Err(ApiError::Throttled) } else { Ok(()) }
     }
 }
 
@@ -28,12 +28,12 @@ mod tests {
 
     #[test]
     fn a_second_takes_so_many_requests_and_the_next_one_as_many_again() {
-        let (mut pace, now) = (Pace::default(), Instant::now());
+        let (mut rate_limiter, now) = (RateLimiter::default(), Instant::now());
         for _ in 0..2 {
-            assert_eq!(pace.take(Some(2), now), Ok(()));
+            assert_eq!(rate_limiter.take(Some(2), now), Ok(()));
         }
-        assert_eq!(pace.take(Some(2), now), Err(Refused::Throttled));
-        assert_eq!(pace.take(None, now), Ok(()));
-        assert_eq!(pace.take(Some(2), now + Duration::from_secs(1)), Ok(()));
+        assert_eq!(rate_limiter.take(Some(2), now), Err(ApiError::Throttled));
+        assert_eq!(rate_limiter.take(None, now), Ok(()));
+        assert_eq!(rate_limiter.take(Some(2), now + Duration::from_secs(1)), Ok(()));
     }
 }

@@ -8,10 +8,10 @@ use tokio::net::UdpSocket;
 use tokio::time;
 
 use super::MediaError;
-use crate::signaling::{Base64, Trickled};
+use crate::signaling::{Base64, TrickledCandidate};
 
 /// How long saying the end may take.
-const CLOSE_WITHIN: Duration = Duration::from_millis(500);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Larger than any datagram of a path that carries WebRTC.
 const MAX_DATAGRAM: usize = 2000;
@@ -20,17 +20,17 @@ const MAX_DATAGRAM: usize = 2000;
 const H264_PROFILE: u32 = 0x42_e01f;
 
 /// One WebRTC connection and the UDP socket it owns. Whoever changes the connection calls
-/// [`Link::poll`] until it is idle, and then [`Link::wait`]s.
-pub(crate) struct Link {
+/// [`Connection::poll`] until it is idle, and then [`Connection::wait`]s.
+pub(crate) struct Connection {
     rtc: Rtc,
     socket: UdpSocket,
     address: SocketAddr,
     datagram: Vec<u8>,
-    heard: Instant,
+    last_received: Instant,
 }
 
 /// What the connection has to say.
-pub(crate) enum Polled {
+pub(crate) enum PollResult {
     Event(Box<Event>),
     /// Nothing, unless something arrives or this moment comes.
     Idle(Instant),
@@ -42,7 +42,7 @@ enum Arrival {
     Timeout,
 }
 
-impl Link {
+impl Connection {
     /// Opens a socket and a connection that knows no other side yet: H.264, Opus, data channels.
     pub(crate) async fn open() -> Result<Self, MediaError> {
         // Both ends and the relay between them run on one machine.
@@ -54,17 +54,23 @@ impl Link {
         let mut rtc = config.build(Instant::now());
         let candidate = host(address)?;
         rtc.add_local_candidate(candidate);
-        Ok(Self { rtc, socket, address, datagram: vec![0; MAX_DATAGRAM], heard: Instant::now() })
+        Ok(Self {
+            rtc,
+            socket,
+            address,
+            datagram: vec![0; MAX_DATAGRAM],
+            last_received: Instant::now(),
+        })
     }
 
-    /// The connection. A change wants a [`Link::poll`] until idle before the next one.
+    /// The connection. A change wants a [`Connection::poll`] until idle before the next one.
     pub(crate) fn rtc(&mut self) -> &mut Rtc {
         &mut self.rtc
     }
 
     /// The message that tells the other side where this one is reached.
-    pub(crate) fn candidate(&self, mid: &str) -> Result<Trickled, MediaError> {
-        Ok(Trickled {
+    pub(crate) fn candidate(&self, mid: &str) -> Result<TrickledCandidate, MediaError> {
+        Ok(TrickledCandidate {
             candidate: Base64(host(self.address)?.to_sdp_string()),
             sdp_mid: Some(mid.to_owned()),
             sdp_m_line_index: Some(0),
@@ -72,16 +78,16 @@ impl Link {
     }
 
     /// When the other side was heard last.
-    pub(crate) fn heard(&self) -> Instant {
-        self.heard
+    pub(crate) fn last_received(&self) -> Instant {
+        self.last_received
     }
 
     /// Sends what the connection wants sent, up to its next event or until it is idle.
-    pub(crate) async fn poll(&mut self) -> Result<Polled, MediaError> {
+    pub(crate) async fn poll(&mut self) -> Result<PollResult, MediaError> {
         loop {
             match self.rtc.poll_output()? {
-                Output::Event(event) => return Ok(Polled::Event(Box::new(event))),
-                Output::Timeout(until) => return Ok(Polled::Idle(until)),
+                Output::Event(event) => return Ok(PollResult::Event(Box::new(event))),
+                Output::Timeout(until) => return Ok(PollResult::Idle(until)),
                 Output::Transmit(datagram) => {
                     let sent = self.socket.send_to(&datagram.contents, datagram.destination).await;
                     // A network may lose any datagram; the connection knows how to live with it.
@@ -114,7 +120,7 @@ impl Link {
         };
         let input = Input::Receive(now, receive);
         if self.rtc.accepts(&input) {
-            self.heard = now;
+            self.last_received = now;
             self.rtc.handle_input(input)?;
         }
         Ok(())
@@ -124,13 +130,13 @@ impl Link {
     pub(crate) async fn close(mut self) {
         // A connection that is still being made cannot be closed: first it has to get that far. And
         // what is queued goes out before the end is said.
-        let until = Instant::now() + CLOSE_WITHIN;
+        let until = Instant::now() + CLOSE_TIMEOUT;
         let mut closing = false;
         while self.rtc.is_alive() && Instant::now() < until {
             closing = closing || self.rtc.close().is_ok();
             let gone_on = match self.poll().await {
-                Ok(Polled::Event(_)) => Ok(()),
-                Ok(Polled::Idle(wake)) => self.wait(wake.min(until)).await,
+                Ok(PollResult::Event(_)) => Ok(()),
+                Ok(PollResult::Idle(wake)) => self.wait(wake.min(until)).await,
                 Err(error) => Err(error),
             };
             if gone_on.is_err() {
@@ -142,7 +148,7 @@ impl Link {
 
 /// Reads a candidate of the other side; `None` for one that cannot be used here, such as a name
 /// only its own network resolves.
-pub(crate) fn trickled(message: &Trickled) -> Option<Candidate> {
+pub(crate) fn parse_candidate(message: &TrickledCandidate) -> Option<Candidate> {
     match Candidate::from_sdp_string(&message.candidate.0) {
         Ok(candidate) => Some(candidate),
         Err(error) => {
