@@ -6,6 +6,7 @@
 
 mod ams_instance;
 mod commands;
+mod error_chain;
 mod http;
 mod ice;
 mod ids;
@@ -18,11 +19,13 @@ mod session;
 mod signal;
 mod signal_quota;
 pub mod subjects;
+mod timestamp;
 mod userdata;
 mod versioned;
 
 pub use ams_instance::AmsInstance;
 pub use commands::{ClientReport, ClientState, Commands, Report, ReportedStatus, Signaling};
+pub use error_chain::error_chain;
 pub use http::{Failure, Success};
 pub use ice::IceServer;
 pub use ids::{AgentId, IdError, InstanceName, SessionId, ShareId, SignalId};
@@ -41,5 +44,6 @@ pub use signal::{
     SIGNAL_BYTES_A_MINUTE, SIGNALS_A_MINUTE, Signal, SignalError, SignalPage, StoredSignal,
 };
 pub use signal_quota::SignalQuota;
+pub use timestamp::Timestamp;
 pub use userdata::{MAX_USERDATA_BYTES, Userdata};
 pub use versioned::{VERSION, Versioned};
