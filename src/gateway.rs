@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde::Deserialize;
-use stream_admin::{Admin, Drain};
+use stream_admin::Admin;
 use stream_bridge::Bridge;
 use stream_gateway::admin::AdminService;
-use stream_supervisor::Supervisor;
+use stream_supervisor::{Drain, Supervisor};
 use stream_tls::{CertificateReloader, TicketConfig, share_ticket_keys};
 use stream_tokens::Tokens;
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use log::LevelFilter;
-use stream_admin::Drain;
+use stream_supervisor::Drain;
 
 use crate::config::ConfigError;
 use crate::init::File;

@@ -141,11 +141,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use stream_supervisor::Supervisor;
+    use stream_supervisor::{Drain, Supervisor};
 
     use crate::{
-        Admin, Client, ClientError, Config, Debug, Drain, DrainStatus, Fault, FaultInjection,
-        InjectFault,
+        Admin, Client, ClientError, Config, Debug, DrainStatus, Fault, FaultInjection, InjectFault,
     };
 
     #[derive(Deserialize)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stream_protocol::{Empty, Refusal, RefusalCode};
-use stream_supervisor::Supervisor;
+use stream_supervisor::{Drain, Supervisor};
 
-use crate::{Debug, Drain, FaultInjection};
+use crate::{Debug, FaultInjection};
 
 /// How often an actor may be made to fail with one request.
 const MAX_TIMES: u32 = 10_000;

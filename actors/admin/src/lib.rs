@@ -11,7 +11,6 @@
 mod actor;
 mod builtin;
 mod client;
-mod drain;
 mod error;
 mod listener;
 mod status_table;
@@ -24,11 +23,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stream_protocol::Refusal;
-use stream_supervisor::Supervisor;
+use stream_supervisor::{Drain, Supervisor};
 
 pub use builtin::{DrainStatus, Fault, InjectFault};
 pub use client::{Client, ClientError};
-pub use drain::Drain;
 pub use error::AdminError;
 pub use status_table::{ActorReport, FailureReport, StatusReport, moment};
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use stream_admin::Drain;
 use stream_agent::program::Service;
 use stream_pki::{Fingerprint, Identity, random_text};
 use stream_simulators::ams::{Ams, Config, Faults, Launcher, idle_instances, simulated_instances};
+use stream_supervisor::Drain;
 
 use crate::keys::KeyStore;
 use crate::node_files::NodeFiles;

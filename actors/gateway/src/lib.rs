@@ -40,11 +40,10 @@ mod web_ui;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use stream_admin::Drain;
 use stream_bridge::Bridge;
 use stream_metrics::HttpMetrics;
 use stream_pki::ServerIdentity;
-use stream_supervisor::Supervisor;
+use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
 use tokio::sync::watch;
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use stream_admin::Drain;
 use stream_bridge::Bridge;
 use stream_metrics::HttpMetrics;
-use stream_supervisor::Supervisor;
+use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
 use tokio::sync::watch;
 

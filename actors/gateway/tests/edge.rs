@@ -11,13 +11,13 @@ use reqwest::header::{
 };
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
-use stream_admin::{Admin, Drain};
+use stream_admin::Admin;
 use stream_bridge::Bridge;
 use stream_gateway::admin::{AdminError, AdminService, Client};
 use stream_gateway::{Config, Gateway, GatewayError};
 use stream_pki::{Identity, ServerIdentity, Trust, client_config, random_text, self_signed};
 use stream_protocol::RefusalCode;
-use stream_supervisor::{ActorState, Supervisor};
+use stream_supervisor::{ActorState, Drain, Supervisor};
 use stream_tokens::{Service, Tokens};
 use tempfile::TempDir;
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use stream_admin::Drain;
 use stream_pki::ServerIdentity;
 use stream_protocol::{AgentId, SessionId};
+use stream_supervisor::Drain;
 use tokio::sync::Notify;
 
 use crate::alerts::Alerts;

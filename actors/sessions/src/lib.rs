@@ -28,7 +28,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Deserialize;
-use stream_admin::Drain;
 use stream_ams::Ams;
 use stream_bridge::{Bridge, BridgeError, ChangeHints, SignalConnection, SignalReader};
 use stream_pki::ServerIdentity;
@@ -38,7 +37,7 @@ use stream_protocol::{
     SessionDocument, SessionId, SignalPage,
 };
 use stream_socket::{FrameFormat, SignalRelay, retry_while};
-use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
+use stream_supervisor::{Drain, Limits, Mailbox, Mode, RestartPolicy, Supervisor};
 use stream_tokens::Tokens;
 use stream_turn::Turn;
 use tokio::time::{Instant, timeout_at};

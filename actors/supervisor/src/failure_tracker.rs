@@ -59,7 +59,7 @@ impl FailureTracker {
         let TestHooks { always_restart, no_backoff } = &*self.parent.hooks;
         let decision = match always_restart.load(Relaxed) {
             true => Decision::Restart(Duration::ZERO),
-            false => self.history.borrow_mut().failed(Instant::now(), jitter),
+            false => self.history.borrow_mut().failed(Instant::now(), fastrand::f64()),
         };
         match decision {
             Decision::Restart(_) if no_backoff.load(Relaxed) => {
@@ -128,12 +128,4 @@ impl FailureTracker {
     pub(crate) fn is_over(&self) -> bool {
         self.over.get()
     }
-}
-
-/// Returns a number between 0 and 1 that neighbours do not share.
-fn jitter() -> f64 {
-    let mut byte = [0];
-    // Without randomness the pause is just not spread.
-    let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut byte);
-    f64::from(byte[0]) / 255.0
 }

@@ -43,10 +43,12 @@
 //! Asked by every actor crate; asks nobody. See also: `actix::Supervisor`, which restarts nothing
 //! that panics and is not used here.
 
+mod backoff;
 mod capacity;
 mod cell;
 mod deadline;
 mod dedicated;
+mod drain;
 mod failure;
 mod failure_tracker;
 mod fault;
@@ -65,6 +67,8 @@ mod tree;
 mod watchdog;
 mod worker;
 
+pub use backoff::{Backoff, jittered, retry_while};
+pub use drain::Drain;
 pub use failure::AskError;
 pub use fault::Fault;
 pub use futures_util::future::LocalBoxFuture;

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::backoff::Backoff;
+
 /// The restart policy of one actor.
 ///
 /// With the defaults, an actor that fails whenever it is rebuilt is restarted three times at once,
@@ -11,10 +13,8 @@ use std::time::{Duration, Instant};
 pub struct RestartPolicy {
     /// How many failures in a row are answered by a restart at once.
     pub max_immediate: u32,
-    /// The pause after the first failure beyond those; doubles with each further one.
-    pub first_pause: Duration,
-    /// The pauses grow no longer than this.
-    pub longest_pause: Duration,
+    /// The pauses after the failures beyond those.
+    pub backoff: Backoff,
     /// An actor that ran this long after a restart is healthy: its failures count from one again.
     pub reset_after: Duration,
     /// How many restarts within `window` are the actor's own affair; one more failure is the
@@ -28,8 +28,7 @@ impl Default for RestartPolicy {
     fn default() -> Self {
         Self {
             max_immediate: 3,
-            first_pause: Duration::from_millis(50),
-            longest_pause: Duration::from_secs(5),
+            backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(5)),
             reset_after: Duration::from_secs(10),
             intensity: 15,
             window: Duration::from_secs(60),
@@ -60,9 +59,8 @@ impl RestartHistory {
         Self { policy, consecutive: 0, rebuilt: None, recent: SlidingWindow::default() }
     }
 
-    /// Counts a failure at `now`. `jitter`, between 0 and 1, takes up to a fifth off a pause, so
-    /// that neighbours that failed together return apart.
-    pub(crate) fn failed(&mut self, now: Instant, jitter: impl FnOnce() -> f64) -> Decision {
+    /// Counts a failure at `now`; `random`, between 0 and 1, is the jitter of a pause.
+    pub(crate) fn failed(&mut self, now: Instant, random: f64) -> Decision {
         if !self.recent.try_record(now, self.policy.intensity, self.policy.window) {
             return Decision::Escalate;
         }
@@ -73,15 +71,8 @@ impl RestartHistory {
         }
         self.consecutive = self.consecutive.saturating_add(1);
 
-        let pause = match self.consecutive.saturating_sub(self.policy.max_immediate) {
-            0 => Duration::ZERO,
-            doublings => {
-                let factor = 2u32.saturating_pow(doublings - 1);
-                let longest = self.policy.longest_pause;
-                let pause = self.policy.first_pause.saturating_mul(factor).min(longest);
-                pause.mul_f64(1.0 - jitter().clamp(0.0, 1.0) / 5.0)
-            }
-        };
+        let failures = self.consecutive.saturating_sub(self.policy.max_immediate);
+        let pause = self.policy.backoff.pause(failures, random);
         self.rebuilt = Some(now + pause);
         Decision::Restart(pause)
     }
@@ -119,7 +110,7 @@ mod tests {
     use super::*;
 
     fn pause(history: &mut RestartHistory, now: Instant, jitter: f64) -> Duration {
-        match history.failed(now, || jitter) {
+        match history.failed(now, jitter) {
             Decision::Restart(pause) => pause,
             Decision::Escalate => panic!("escalated"),
         }
@@ -129,8 +120,7 @@ mod tests {
     fn the_first_restarts_are_immediate_and_then_pauses_double_up_to_the_longest() {
         let mut history = RestartHistory::new(RestartPolicy {
             max_immediate: 2,
-            first_pause: Duration::from_secs(1),
-            longest_pause: Duration::from_secs(5),
+            backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(5)),
             ..RestartPolicy::default()
         });
         let now = Instant::now();
@@ -150,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_shortens_by_a_fifth_at_most_and_never_overflows() {
+    fn jitter_shortens_by_a_half_at_most_and_never_overflows() {
         let policy =
             RestartPolicy { max_immediate: 0, intensity: u32::MAX, ..RestartPolicy::default() };
         let mut history = RestartHistory::new(policy);
@@ -158,7 +148,7 @@ mod tests {
             pause(&mut history, Instant::now(), 1.0);
         }
         let last = pause(&mut history, Instant::now(), 1.0);
-        assert_eq!(last, policy.longest_pause.mul_f64(0.8));
+        assert_eq!(last, policy.backoff.max / 2);
     }
 
     #[test]
@@ -166,13 +156,13 @@ mod tests {
         let policy = RestartPolicy { intensity: 2, ..RestartPolicy::default() };
         let mut history = RestartHistory::new(policy);
         let start = Instant::now();
-        assert_ne!(history.failed(start, || 0.0), Decision::Escalate);
+        assert_ne!(history.failed(start, 0.0), Decision::Escalate);
         let later = start + policy.window / 2;
-        assert_ne!(history.failed(later, || 0.0), Decision::Escalate);
-        assert_eq!(history.failed(later, || 0.0), Decision::Escalate);
-        assert_ne!(history.failed(start + policy.window, || 0.0), Decision::Escalate);
+        assert_ne!(history.failed(later, 0.0), Decision::Escalate);
+        assert_eq!(history.failed(later, 0.0), Decision::Escalate);
+        assert_ne!(history.failed(start + policy.window, 0.0), Decision::Escalate);
         history.reset();
-        assert_ne!(history.failed(start + policy.window, || 0.0), Decision::Escalate);
+        assert_ne!(history.failed(start + policy.window, 0.0), Decision::Escalate);
     }
 
     #[test]
@@ -180,7 +170,7 @@ mod tests {
         let mut history = RestartHistory::new(RestartPolicy::default());
         let start = Instant::now();
         let mut now = start;
-        while let Decision::Restart(pause) = history.failed(now, || 0.0) {
+        while let Decision::Restart(pause) = history.failed(now, 0.0) {
             now += pause;
             assert!(now - start < Duration::from_secs(60));
         }

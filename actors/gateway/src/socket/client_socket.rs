@@ -4,7 +4,6 @@ use std::future::pending;
 use std::time::Duration;
 
 use serde::Serialize;
-use stream_admin::Drain;
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Client, IceServer, SessionDocument, SessionId, ShareId, SignalQuota};
@@ -12,6 +11,7 @@ use stream_socket::{
     CloseCause, CloseCode, FrameFormat, SignalRelay, SocketReceiver, SocketSender, close,
     keep_alive, retry_while,
 };
+use stream_supervisor::Drain;
 use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};

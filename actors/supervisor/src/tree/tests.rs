@@ -99,7 +99,7 @@ impl Real {
     fn failed(&mut self, actor: usize, now: u32) -> Outcome {
         let now = self.start + UNIT * now;
         let (_, node, history) = &mut self.histories[actor];
-        if history.failed(now, || 0.0) != Decision::Escalate {
+        if history.failed(now, 0.0) != Decision::Escalate {
             return Outcome::ByItself;
         }
         let actions = self.tree.escalated(*node, now);

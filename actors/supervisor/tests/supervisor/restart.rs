@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use stream_supervisor::{ActorState, AskError, RestartPolicy, Supervisor};
+use stream_supervisor::{ActorState, AskError, Backoff, RestartPolicy, Supervisor};
 use tokio::sync::Notify;
 
 use crate::counter::{
@@ -108,9 +108,8 @@ fn a_full_mailbox_refuses_at_once_and_serves_again_when_there_is_room() {
 fn a_paused_actor_keeps_its_queue() {
     for shape in SHAPES {
         on(async {
-            let first_pause = Duration::from_millis(50);
-            let restart =
-                RestartPolicy { max_immediate: 0, first_pause, ..RestartPolicy::default() };
+            let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+            let restart = RestartPolicy { max_immediate: 0, backoff, ..RestartPolicy::default() };
             let Fixture { counter, built, supervisor, .. } = shape.fixture(restart);
             assert_eq!(counter.ask(Fail::Panic).await, Err(AskError::Crashed));
             let (answer, ()) = join(
