@@ -8,7 +8,9 @@ use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 use stream_admin::{Client, moment};
 use stream_protocol::Empty;
-use stream_tokens::{Created, Inspection, KeyInfo, KeyState, LEAD, Request, Revocation, attenuate};
+use stream_tokens::{
+    Created, GRAMMAR, Inspection, KeyInfo, KeyState, LEAD, Request, Revocation, attenuate,
+};
 use zeroize::Zeroizing;
 
 use crate::operator::{AdminEndpoint, ask, days_from_now};
@@ -32,8 +34,7 @@ pub enum Token {
     },
     /// Read a token from standard input and print it with caveats added. Asks nobody.
     Attenuate {
-        /// `allow OP…`, `declared session ID`, `declared role view`, `time-before TIME`.
-        #[arg(required = true, value_name = "CAVEAT")]
+        #[arg(required = true, value_name = "CAVEAT", help = GRAMMAR)]
         caveats: Vec<String>,
     },
     /// Read a token from standard input and print what it says, whether it is valid and why not.

@@ -109,10 +109,8 @@ impl InitiatingAms {
 }
 
 async fn token(agent: &Agent, kind: TokenKind) -> anyhow::Result<String> {
-    let expires = Some(SystemTime::now() + Duration::from_secs(600));
-    let subject = "test".to_owned();
-    let mint = Mint { kind, subject, session: None, role: None, generation: None, expires };
-    Ok(agent.tokens.mint(mint).await?.token.to_string())
+    let expires = SystemTime::now() + Duration::from_secs(600);
+    Ok(agent.tokens.mint(Mint::new(kind, "test").expires(expires)).await?.token.to_string())
 }
 
 /// Somebody who has AMS launch and delete instances.

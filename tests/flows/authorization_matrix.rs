@@ -67,14 +67,12 @@ impl Target {
     /// Returns a fresh token and its id.
     async fn mint(&self, kind: TokenKind) -> anyhow::Result<(String, String)> {
         let socket = kind == TokenKind::Socket;
-        let minted = self.tokens.mint(Mint {
-            kind,
-            subject: "matrix".to_owned(),
-            session: is_bound(kind).then(|| self.session.clone()),
-            role: socket.then_some(Role::Control),
-            generation: socket.then_some(0),
-            expires: Some(SystemTime::now() + Duration::from_secs(300)),
-        });
+        let mint = Mint::new(kind, "matrix")
+            .session(is_bound(kind).then(|| self.session.clone()))
+            .role(socket.then_some(Role::Control))
+            .generation(socket.then_some(0))
+            .expires(SystemTime::now() + Duration::from_secs(300));
+        let minted = self.tokens.mint(mint);
         let minted = minted.await?;
         Ok((minted.token.to_string(), minted.id))
     }

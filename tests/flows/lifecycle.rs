@@ -138,14 +138,9 @@ fn a_session_that_is_deleted_while_it_is_launched_leaves_no_instance_behind() {
 /// What the agent tells of alerts: the numbers of those named `name`, and the sentences.
 async fn alerts(scripted: &ScriptedStack, name: &str) -> anyhow::Result<(u64, Vec<String>)> {
     let nodes = &scripted.stack.nodes;
-    let minted = scripted.stack.agent.tokens.mint(Mint {
-        kind: TokenKind::Monitor,
-        subject: "test".to_owned(),
-        session: None,
-        role: None,
-        generation: None,
-        expires: Some(SystemTime::now() + Duration::from_secs(60)),
-    });
+    let mint =
+        Mint::new(TokenKind::Monitor, "test").expires(SystemTime::now() + Duration::from_secs(60));
+    let minted = scripted.stack.agent.tokens.mint(mint);
     let token = minted.await?.token.to_string();
     let agent = Http::new(&nodes.agent_url(), Some(&token), nodes.agent_pin()?)?;
     let page = agent.get("/metrics").await?;

@@ -105,9 +105,7 @@ async fn validate(document: &Value, exchanges: &[Value]) -> anyhow::Result<Strin
 }
 
 async fn token(tokens: &Tokens, kind: TokenKind) -> anyhow::Result<String> {
-    let subject = "witness".to_owned();
-    let mint = Mint { kind, subject, session: None, role: None, generation: None, expires: None };
-    Ok(tokens.mint(mint).await?.token.to_string())
+    Ok(tokens.mint(Mint::new(kind, "witness")).await?.token.to_string())
 }
 
 /// Asks the agent for everything it has, in the life of one session.

@@ -252,14 +252,7 @@ fn a_scrape_tells_how_the_services_are_and_names_no_session() {
             assert!(text.lines().any(|found| found == start), "{start} is not in\n{text}");
         }
 
-        let watcher = Mint {
-            kind: TokenKind::Monitor,
-            subject: "watcher".to_owned(),
-            session: None,
-            role: None,
-            generation: None,
-            expires: None,
-        };
+        let watcher = Mint::new(TokenKind::Monitor, "watcher");
         let minted = stack.agent.tokens.mint(watcher).await?;
         let text = scrape(&agent, &minted.token).await?;
         assert!(!text.contains(&created.id), "{text}");

@@ -135,14 +135,7 @@ impl Counted {
 
 /// Somebody who may read the metrics of an agent.
 async fn watcher(nodes: &NodeFiles, agent: &Agent) -> anyhow::Result<Http> {
-    let watcher = Mint {
-        kind: TokenKind::Monitor,
-        subject: "watcher".to_owned(),
-        session: None,
-        role: None,
-        generation: None,
-        expires: None,
-    };
+    let watcher = Mint::new(TokenKind::Monitor, "watcher");
     let minted = eventually("minted", async || Ok(agent.tokens.mint(watcher.clone()).await.ok()));
     Http::new(&nodes.agent_url(), Some(&minted.await?.token), nodes.agent_pin()?)
 }

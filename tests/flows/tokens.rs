@@ -90,10 +90,7 @@ impl Unit {
     }
 
     async fn mint(&self) -> Result<Minted, TokensError> {
-        let (kind, subject) = (TokenKind::Account, "my-client".to_owned());
-        let mint =
-            Mint { kind, subject, session: None, role: None, generation: None, expires: None };
-        self.tokens.mint(mint).await
+        self.tokens.mint(Mint::new(TokenKind::Account, "my-client")).await
     }
 
     async fn verify(&self, token: &str) -> Result<Claims, TokensError> {

@@ -78,14 +78,8 @@ pub(crate) async fn create(
 ) -> Result<Zeroizing<String>, Refusal> {
     let now = clock::now();
     let expires = expires_at.map(|at| end_of_life(at, now)).transpose()?;
-    let mint = Mint {
-        kind: TokenKind::Account,
-        subject: name.as_str().to_owned(),
-        session: None,
-        role: None,
-        generation: None,
-        expires: expires.map(|life| UNIX_EPOCH + life),
-    };
+    let mint = Mint::new(TokenKind::Account, name.as_str());
+    let mint = mint.expires(expires.map(|life| UNIX_EPOCH + life));
     let minted = tokens.mint(mint).await;
     let minted =
         minted.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))?;

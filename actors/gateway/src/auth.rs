@@ -27,7 +27,7 @@ pub(crate) struct Caller {
 impl Caller {
     /// Returns as what the caller may be the client of a session.
     pub(crate) fn role(&self) -> Result<Role, Refusal> {
-        match self.claims.role {
+        match self.claims.restrictions.role {
             Some(Role::Adb) => Err(bad_request("adb is not served here")),
             Some(role) => Ok(role),
             None => Ok(Role::Control),
@@ -36,7 +36,7 @@ impl Caller {
 
     /// Whether the caller may give `role` away: nobody gives more than they have.
     pub(crate) fn may_grant(&self, role: Role) -> bool {
-        match self.claims.role {
+        match self.claims.restrictions.role {
             None | Some(Role::Control) => true,
             Some(own) => own == role,
         }
@@ -44,7 +44,7 @@ impl Caller {
 
     /// The last moment that anything given to the caller may be good for; Unix seconds.
     pub(crate) fn end(&self) -> u64 {
-        let token = self.claims.expires.map_or(u64::MAX, clock::seconds);
+        let token = self.claims.restrictions.expires.map_or(u64::MAX, clock::seconds);
         let share = self.share.as_ref().map_or(u64::MAX, |share| share.expiry_at);
         token.min(share)
     }

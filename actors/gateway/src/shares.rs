@@ -92,14 +92,10 @@ impl Share {
     }
 
     fn mint(&self) -> Mint {
-        Mint {
-            kind: TokenKind::Share,
-            subject: self.id.to_string(),
-            session: Some(self.session_id.clone()),
-            role: Some(self.role),
-            generation: None,
-            expires: Some(UNIX_EPOCH + Duration::from_secs(self.created_at + MAX_LIFETIME_S)),
-        }
+        Mint::new(TokenKind::Share, self.id.to_string())
+            .session(self.session_id.clone())
+            .role(self.role)
+            .expires(UNIX_EPOCH + Duration::from_secs(self.created_at + MAX_LIFETIME_S))
     }
 
     /// Returns the address that the page opens. The token is in the part that browsers keep to

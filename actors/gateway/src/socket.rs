@@ -51,7 +51,7 @@ pub(crate) async fn open(
     let query = parsed.map_err(|_| HttpError::Unauthorized)?.into_inner();
     let session = id.parse::<SessionId>().map_err(|_| HttpError::Unauthorized)?;
     let claims = state.tokens.verify(&query.token, Op::SignalWrite, Some(&session)).await?;
-    let generation = match claims.generation {
+    let generation = match claims.restrictions.generation {
         Some(generation) if claims.kind == TokenKind::Socket => generation,
         _ => return Err(HttpError::Unauthorized),
     };
@@ -63,7 +63,7 @@ pub(crate) async fn open(
     let document = session_documents::read(&state.bridge, &session).await?.value;
     let close_cause = close_cause(Some(&document), generation);
     // A socket's token always has a role.
-    let role = claims.role.ok_or(HttpError::Unauthorized)?;
+    let role = claims.restrictions.role.ok_or(HttpError::Unauthorized)?;
     let screen = document.request.screen;
     let client = document.desired.client.unwrap_or(Client { screen, role });
     let ice_renewal = query.ice_renewal.unwrap_or(document.ice_renewal);

@@ -144,15 +144,11 @@ impl AgentContext {
 
     /// Adds to a draft where this unit is, and a fresh token. Refuses what AMS would not take.
     pub(crate) async fn userdata(&self, draft: Userdata) -> Result<String, SessionsError> {
-        let token = self.dependencies.tokens.mint(Mint {
-            kind: TokenKind::Instance,
-            subject: draft.session_id.to_string(),
-            session: Some(draft.session_id.clone()),
-            role: None,
-            generation: None,
+        let token = self.dependencies.tokens.mint(
             // It lives as long as its session.
-            expires: None,
-        });
+            Mint::new(TokenKind::Instance, draft.session_id.to_string())
+                .session(draft.session_id.clone()),
+        );
         let fingerprint = self.config.pin.then(|| self.served.current().fingerprint().to_string());
         let userdata = Userdata {
             agent_url: self.config.url.clone(),

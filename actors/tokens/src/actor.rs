@@ -306,14 +306,7 @@ mod tests {
     }
 
     fn account() -> Mint {
-        Mint {
-            kind: TokenKind::Account,
-            subject: "my-client".into(),
-            session: None,
-            role: None,
-            generation: None,
-            expires: None,
-        }
+        Mint::new(TokenKind::Account, "my-client")
     }
 
     #[test]

@@ -77,9 +77,7 @@ impl Tokens {
                     _ => return Err(TokensError::Unmintable("the scope is ams or monitor")),
                 };
                 let expires = expires_at.and_then(at);
-                let (session, role, generation) = (None, None, None);
-                let mint = Mint { kind, subject, session, role, generation, expires };
-                let minted = self.mint(mint).await?;
+                let minted = self.mint(Mint::new(kind, subject).expires(expires)).await?;
                 json!(Created { token: minted.token.to_string(), id: minted.id })
             }
             Request::Inspect { token } => json!(self.inspect(&token).await?),

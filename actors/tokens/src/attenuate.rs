@@ -3,7 +3,7 @@
 use stream_macaroon::{Macaroon, MacaroonError};
 use zeroize::Zeroizing;
 
-use crate::caveats;
+use crate::caveats::{self, GRAMMAR};
 
 /// Returns `text`, a token, narrowed by `caveats`. Refuses what is no token, a caveat that no
 /// verifier would understand (the token would open nothing), and what grows beyond the bounds.
@@ -29,10 +29,7 @@ pub fn attenuate<C: AsRef<str>>(
 pub enum AttenuateError {
     #[error("this is no token")]
     NoToken(#[source] MacaroonError),
-    #[error(
-        "the caveat {0:?} is not understood: there are `allow OP…`, `declared session ID`, \
-         `declared role view|control|adb`, `declared generation N` and `time-before TIME`"
-    )]
+    #[error("the caveat {0:?} is not understood: there are {GRAMMAR}")]
     NotUnderstood(String),
     #[error("no verifier would take the result")]
     TooMuch(#[source] MacaroonError),

@@ -1,54 +1,88 @@
-//! What caveats mean. Pure: text in, limits out.
+//! What caveats mean. Pure: text in, restrictions out.
 //!
 //! The words are those of the macaroon bakery's checkers: `time-before <RFC 3339>`, `allow <op> …`,
 //! `declared <name> <value>`. A bare RFC 3339 time is an expiry too. Every caveat can only take
 //! away; one that is not understood takes everything.
+//!
+//! A new caveat changes [`GRAMMAR`], [`Restrictions`] with its `declare` and `to_caveats`, and, if
+//! the services mint it, a method of [`Mint`](crate::Mint).
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use stream_protocol::{Op, Role, SessionId};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+macro_rules! grammar {
+    () => {
+        "`allow OP…`, `declared session ID`, `declared role view|control|adb`, \
+         `declared generation N`, `time-before TIME`"
+    };
+}
+
+#[doc = concat!("The caveats that are understood: ", grammar!(), ".")]
+pub const GRAMMAR: &str = grammar!();
+
 /// The last second that RFC 3339 can write: 9999-12-31T23:59:59Z.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// What is left to the bearer after all caveats.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Restrictions<'a> {
+/// What all caveats together leave to the bearer. `S` is how a session's id is held: borrowed while
+/// a token is verified, which allocates nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Restrictions<S = SessionId> {
     /// What every `allow` allows; nothing without one.
     pub(crate) ops: Ops,
-    /// Checked to be a session id.
-    pub(crate) session: Option<&'a str>,
-    pub(crate) role: Option<Role>,
-    pub(crate) generation: Option<u64>,
-    /// The first moment at which the token is no longer good.
-    pub(crate) expires: Option<SystemTime>,
+    /// The one session that the token opens; `None` when it is not bound to one.
+    pub session: Option<S>,
+    /// The one role the bearer may take; `None` when it is not bound to one.
+    pub role: Option<Role>,
+    /// The one generation the token is good for; `None` when it is not bound to one.
+    pub generation: Option<u64>,
+    /// The first moment at which the token is no longer good; `None` is never.
+    pub expires: Option<SystemTime>,
 }
 
-impl<'a> Restrictions<'a> {
-    /// Reads all caveats of a token; the first that is not understood is the error.
+impl<S> Default for Restrictions<S> {
+    fn default() -> Self {
+        Self { ops: Ops::default(), session: None, role: None, generation: None, expires: None }
+    }
+}
+
+impl Restrictions {
+    /// Returns the restrictions with the session's id borrowed.
+    pub(crate) fn borrowed(&self) -> Restrictions<&str> {
+        let session = self.session.as_ref().map(SessionId::as_str);
+        let Self { ops, role, generation, expires, .. } = *self;
+        Restrictions { ops, session, role, generation, expires }
+    }
+}
+
+impl<'a> Restrictions<&'a str> {
+    /// Reads all caveats of a token.
     ///
     /// Values that contradict each other leave no operation.
+    ///
+    /// # Errors
+    ///
+    /// Returns the first caveat that is not understood.
     pub(crate) fn parse(caveats: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
         let mut restrictions = Self::default();
         let mut allowed: Option<Ops> = None;
         let mut contradiction = false;
         for caveat in caveats {
-            match Caveat::parse(caveat).ok_or(caveat)? {
-                Caveat::Allow(ops) => {
+            let (word, rest) = caveat.split_once(' ').unwrap_or((caveat, ""));
+            match word {
+                "allow" => {
+                    let ops = Ops::parse(rest);
                     allowed = Some(allowed.map_or(ops, |before| before.intersect(ops)));
                 }
-                Caveat::Generation(value) => {
-                    contradiction |= declare(&mut restrictions.generation, value)
-                }
-                Caveat::Role(value) => contradiction |= declare(&mut restrictions.role, value),
-                Caveat::Session(value) => {
-                    contradiction |= declare(&mut restrictions.session, value)
-                }
-                Caveat::TimeBefore(end) => {
-                    restrictions.expires =
-                        Some(restrictions.expires.map_or(end, |before| before.min(end)));
+                "declared" => contradiction |= !restrictions.declare(rest).ok_or(caveat)?,
+                word => {
+                    let time = if word == "time-before" { rest } else { caveat };
+                    let end = parse_time(time).ok_or(caveat)?;
+                    let before = restrictions.expires.unwrap_or(end);
+                    restrictions.expires = Some(before.min(end));
                 }
             }
         }
@@ -58,6 +92,27 @@ impl<'a> Restrictions<'a> {
         Ok(restrictions)
     }
 
+    /// Notes a declared name and value; returns whether it agrees with what was declared before,
+    /// and `None` when it is not understood.
+    fn declare(&mut self, text: &'a str) -> Option<bool> {
+        let (name, value) = text.split_once(' ')?;
+        Some(match name {
+            "generation" => set_once(&mut self.generation, parse_number(value)?),
+            "role" => set_once(&mut self.role, parse_role(value)?),
+            "session" => set_once(&mut self.session, SessionId::is(value).then_some(value)?),
+            _ => return None,
+        })
+    }
+
+    /// Returns the restrictions with a session's id of their own.
+    pub(crate) fn into_owned(self) -> Restrictions {
+        let Self { ops, session, role, generation, expires } = self;
+        let session = session.map(|id| id.parse().expect("checked when it was read"));
+        Restrictions { ops, session, role, generation, expires }
+    }
+}
+
+impl<S: fmt::Display> Restrictions<S> {
     /// Returns the caveats that say the same.
     pub(crate) fn to_caveats(&self) -> Vec<String> {
         let mut caveats = vec![];
@@ -65,10 +120,9 @@ impl<'a> Restrictions<'a> {
         if !ops.is_empty() {
             caveats.push(format!("allow {}", ops.join(" ")));
         }
-        let declared = |name: &str, value: String| format!("declared {name} {value}");
-        caveats.extend(self.session.map(|id| declared("session", id.to_owned())));
-        caveats.extend(self.role.map(|role| declared("role", role.to_string())));
-        caveats.extend(self.generation.map(|count| declared("generation", count.to_string())));
+        caveats.extend(self.session.as_ref().map(|id| format!("declared session {id}")));
+        caveats.extend(self.role.map(|role| format!("declared role {role}")));
+        caveats.extend(self.generation.map(|count| format!("declared generation {count}")));
         caveats.extend(self.expires.map(|end| format!("time-before {}", print_time(end))));
         caveats
     }
@@ -89,6 +143,12 @@ impl Ops {
         Op::ALL.iter().copied().filter(move |op| self.contains(*op))
     }
 
+    /// Reads operations with a space between. One that is not known here is one that nobody asks
+    /// for.
+    fn parse(text: &str) -> Self {
+        text.split(' ').filter_map(|op| op.parse::<Op>().ok()).collect()
+    }
+
     fn intersect(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
@@ -105,51 +165,17 @@ pub(crate) fn is_understood(text: &str) -> bool {
     let known = |ops: &str| ops.split(' ').all(|op| op.parse::<Op>().is_ok());
     match text.strip_prefix("allow") {
         Some(ops) => ops.strip_prefix(' ').is_some_and(known),
-        None => Caveat::parse(text).is_some(),
+        None => Restrictions::parse([text]).is_ok(),
     }
 }
 
-/// One caveat by itself.
-enum Caveat<'a> {
-    Allow(Ops),
-    Generation(u64),
-    Role(Role),
-    Session(&'a str),
-    TimeBefore(SystemTime),
-}
-
-impl<'a> Caveat<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
-        match word {
-            // An operation that is not known here is one that nobody asks for.
-            "allow" => {
-                Some(Self::Allow(rest.split(' ').filter_map(|op| op.parse().ok()).collect()))
-            }
-            "declared" => Self::parse_declared(rest),
-            "time-before" => parse_time(rest).map(Self::TimeBefore),
-            _ => parse_time(text).map(Self::TimeBefore),
-        }
-    }
-
-    fn parse_declared(text: &'a str) -> Option<Self> {
-        let (name, value) = text.split_once(' ')?;
-        match name {
-            "generation" => parse_number(value).map(Self::Generation),
-            "role" => parse_role(value).map(Self::Role),
-            "session" => SessionId::is(value).then_some(Self::Session(value)),
-            _ => None,
-        }
-    }
-}
-
-/// Notes a declared value; returns whether another one was declared before.
-fn declare<T: PartialEq>(declared: &mut Option<T>, value: T) -> bool {
+/// Sets a value that may be declared once; returns whether it agrees with an earlier one.
+fn set_once<T: PartialEq>(declared: &mut Option<T>, value: T) -> bool {
     match declared {
-        Some(before) => *before != value,
+        Some(before) => *before == value,
         None => {
             *declared = Some(value);
-            false
+            true
         }
     }
 }
@@ -188,7 +214,7 @@ mod tests {
 
     use super::*;
 
-    fn read<'a>(caveats: &[&'a str]) -> Option<Restrictions<'a>> {
+    fn read<'a>(caveats: &[&'a str]) -> Option<Restrictions<&'a str>> {
         Restrictions::parse(caveats.iter().copied()).ok()
     }
 
@@ -299,9 +325,33 @@ mod tests {
     }
 
     #[test]
+    fn the_grammar_names_every_caveat_that_is_written_and_no_other() {
+        let forms: Vec<_> = GRAMMAR.split('`').skip(1).step_by(2).collect();
+        for form in &forms {
+            for role in ["view", "control", "adb"] {
+                let caveat = form
+                    .replace("OP…", "session.read")
+                    .replace("ID", "0123456789abcdefghij")
+                    .replace("view|control|adb", role)
+                    .replace("N", "7")
+                    .replace("TIME", "2030-01-01T00:00:00Z");
+                assert!(is_understood(&caveat), "{caveat}");
+            }
+        }
+        let all = Restrictions {
+            ops: Ops::parse("ice.mint"),
+            session: Some("0123456789abcdefghij"),
+            role: Some(Role::View),
+            generation: Some(7),
+            expires: at(7),
+        };
+        assert_eq!(all.to_caveats().len(), forms.len());
+    }
+
+    #[test]
     fn an_expiry_that_cannot_be_written_is_brought_within_bounds() {
         let written = |expires| {
-            Restrictions { expires: Some(expires), ..Restrictions::default() }.to_caveats()
+            Restrictions { expires: Some(expires), ..Restrictions::<&str>::default() }.to_caveats()
         };
         let early = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
         assert_eq!(written(early), ["time-before 1970-01-01T00:00:00Z"]);

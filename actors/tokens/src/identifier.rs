@@ -13,6 +13,9 @@ const VERSION: &str = "1";
 /// Room for the name of an account and a word before it.
 const MAX_SUBJECT: usize = 80;
 
+/// What [`is_subject`] accepts, in words.
+pub(crate) const SUBJECT_RULE: &str = "a subject is 1 to 80 characters of A-Za-z0-9_.:@-";
+
 /// Whose token it is and which key signed it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Identifier<'a> {
@@ -86,7 +89,7 @@ mod tests {
             kid in "[A-Za-z0-9_-]{8}",
             id in "[A-Za-z0-9_-]{16}",
             kind in prop::sample::select(TokenKind::ALL),
-            subject in "[A-Za-z0-9_.:@-]{1,64}",
+            subject in "[A-Za-z0-9_.:@-]{1,80}",
         ) {
             let identifier = Identifier { kid: &kid, id: &id, kind, subject: &subject };
             let text = identifier.print();

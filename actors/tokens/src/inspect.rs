@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use stream_macaroon::{Macaroon, MacaroonError};
+use stream_macaroon::Macaroon;
 
 use crate::caveats::Restrictions;
 use crate::identifier::Identifier;
@@ -26,27 +26,6 @@ pub struct Inspection {
     pub expires_at: Option<u64>,
     /// Why it opens nothing; `None` for a valid token.
     pub flaw: Option<String>,
-}
-
-/// Why a token is not valid. The bearer is never told.
-#[derive(Debug, PartialEq, thiserror::Error)]
-pub(crate) enum InvalidToken<'a> {
-    #[error(transparent)]
-    NoMacaroon(#[from] MacaroonError),
-    #[error("it is for {0:?}, not for this service")]
-    Location(&'a str),
-    #[error("its identifier is none of ours")]
-    Identifier,
-    #[error("the key {0} is not here, or was retired")]
-    UnknownKey(&'a str),
-    #[error("its signature is wrong")]
-    Signature,
-    #[error("the caveat {0:?} is not understood")]
-    Caveat(&'a str),
-    #[error("it has expired")]
-    Expired,
-    #[error("it is revoked")]
-    Revoked,
 }
 
 /// Returns what the text of a token says, without looking at its signature.

@@ -35,13 +35,13 @@ use zeroize::Zeroizing;
 
 pub use admin::{Created, Request};
 pub use attenuate::{AttenuateError, attenuate};
+pub use caveats::{GRAMMAR, Restrictions};
 pub use error::TokensError;
 pub use inspect::{Inspection, explain};
 pub use revocation_list::{Revocation, socket_of_account};
 
 use actor::{Actor, MintWithId, Renew, SharedState};
 use admin_handlers::{Inspect, Keys, Retire, Revoke, Rotate, Unrevoke};
-use caveats::Ops;
 use identifier::Identifier;
 
 /// How long before a new root key signs: longer than any unit goes on without reading the keys, and
@@ -98,20 +98,49 @@ impl Service {
     }
 }
 
-/// Makes a token that allows what its kind allows.
+/// A token to be made: it allows what its kind allows, as far as the rest leaves that.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<Minted, TokensError>")]
 pub struct Mint {
-    pub kind: TokenKind,
-    /// 1 to 64 characters of `A-Za-z0-9_.:@-`.
-    pub subject: String,
-    /// The one session that the token opens. Tokens of instances and sockets must have one.
-    pub session: Option<SessionId>,
-    pub role: Option<Role>,
-    pub generation: Option<u64>,
-    /// When the token ends, to the second; `None` for an instance, whose token ends with its
-    /// session.
-    pub expires: Option<SystemTime>,
+    kind: TokenKind,
+    subject: String,
+    restrictions: Restrictions,
+}
+
+impl Mint {
+    /// Begins a token of this kind that is bound to nothing and never ends.
+    ///
+    /// A subject is 1 to 80 characters of `A-Za-z0-9_.:@-`. Tokens of instances, shares and sockets
+    /// must be bound to a session.
+    pub fn new(kind: TokenKind, subject: impl Into<String>) -> Self {
+        let ops = kind.ops().iter().copied().collect();
+        let restrictions = Restrictions { ops, ..Restrictions::default() };
+        Self { kind, subject: subject.into(), restrictions }
+    }
+
+    /// Binds it to one session.
+    pub fn session(mut self, session: impl Into<Option<SessionId>>) -> Self {
+        self.restrictions.session = session.into();
+        self
+    }
+
+    /// Binds it to one role.
+    pub fn role(mut self, role: impl Into<Option<Role>>) -> Self {
+        self.restrictions.role = role.into();
+        self
+    }
+
+    /// Binds it to one generation of its session.
+    pub fn generation(mut self, generation: impl Into<Option<u64>>) -> Self {
+        self.restrictions.generation = generation.into();
+        self
+    }
+
+    /// Ends it at `expires`, to the second.
+    pub fn expires(mut self, expires: impl Into<Option<SystemTime>>) -> Self {
+        self.restrictions.expires = expires.into();
+        self
+    }
 }
 
 /// A fresh token.
@@ -134,15 +163,7 @@ pub struct Claims {
     pub id: String,
     pub kind: TokenKind,
     pub subject: String,
-    /// The one session that the token opens; `None` when it is not bound to one.
-    pub session: Option<SessionId>,
-    /// The one role the bearer may take; `None` when it is not bound to one.
-    pub role: Option<Role>,
-    /// The one generation the token is good for; `None` when it is not bound to one.
-    pub generation: Option<u64>,
-    pub expires: Option<SystemTime>,
-    /// What is left after all caveats.
-    ops: Ops,
+    pub restrictions: Restrictions,
 }
 
 /// A root key, as far as it may be shown.
@@ -246,9 +267,9 @@ impl Tokens {
 
     /// Returns once the token of `claims` is revoked: what it has opened is to be closed then.
     pub async fn revoked(&self, claims: &Claims) {
-        let Claims { id, kind, subject, session, .. } = claims;
+        let Claims { id, kind, subject, restrictions } = claims;
         let identifier = Identifier { kid: "", id, kind: *kind, subject };
-        let session = session.as_ref().map(SessionId::as_str);
+        let session = restrictions.session.as_ref().map(SessionId::as_str);
         self.shared.revoked.wait_for(|revoked| revoked.covers(&identifier, session)).await;
     }
 

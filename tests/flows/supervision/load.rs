@@ -36,14 +36,7 @@ impl Tally {
 
 /// Somebody who may read the agent's page for Prometheus.
 pub(crate) async fn watcher(stack: &Stack) -> anyhow::Result<Http> {
-    let mint = Mint {
-        kind: TokenKind::Monitor,
-        subject: "watcher".to_owned(),
-        session: None,
-        role: None,
-        generation: None,
-        expires: None,
-    };
+    let mint = Mint::new(TokenKind::Monitor, "watcher");
     let token = stack.agent.tokens.mint(mint).await?.token;
     Http::new(&stack.nodes.agent_url(), Some(&token), stack.nodes.agent_pin()?)
 }

@@ -198,14 +198,11 @@ async fn socket_url(
         Some(share) => (share.id.to_string(), &share.token_id),
         None => (socket_of_account(&caller.name), &caller.claims.id),
     };
-    let mint = Mint {
-        kind: TokenKind::Socket,
-        subject,
-        session: Some(document.id.clone()),
-        role: Some(caller.role()?),
-        generation: Some(document.generation),
-        expires: Some(state.reconnect_tokens.expiry().min(clock::moment(caller.end()))),
-    };
+    let mint = Mint::new(TokenKind::Socket, subject)
+        .session(document.id.clone())
+        .role(caller.role()?)
+        .generation(document.generation)
+        .expires(state.reconnect_tokens.expiry().min(clock::moment(caller.end())));
     let minted = state.tokens.mint_with_id(came_with, mint).await?;
     let (id, token) = (&document.id, minted.token.as_str());
     Ok(format!("{base}/1.0/sessions/{id}/sockets/slave?token={token}"))
