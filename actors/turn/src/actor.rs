@@ -1,7 +1,7 @@
 //! The actor: keeps the secrets up to date, and the probes going.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use actix::Message;
 use futures_util::future::join_all;
@@ -12,6 +12,7 @@ use stream_supervisor::{Context, Handler, Reply, Worker};
 use tokio::time::sleep;
 
 use crate::config::DEFAULT_POOL;
+use crate::credential::now;
 use crate::health::Change;
 use crate::probe::probe;
 use crate::probe_target::ProbeTargets;
@@ -342,9 +343,4 @@ impl Handler<Drain> for Actor {
             Ok(())
         })
     }
-}
-
-/// Unix seconds.
-pub(crate) fn now() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs())
 }

@@ -1,6 +1,7 @@
 //! A TURN credential as coturn's `use-auth-secret` takes it. Pure.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -59,6 +60,11 @@ impl Signer {
         mac.update(username.as_bytes());
         Credential { password: STANDARD.encode(mac.finalize().into_bytes()), username }
     }
+}
+
+/// Returns the time by which relays judge an expiry, in Unix seconds.
+pub(crate) fn now() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs())
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use std::io;
+
 use stream_bridge::SealedError;
 use stream_pki::SecretError;
 use stream_supervisor::AskError;
@@ -39,5 +41,31 @@ impl From<&SealedError> for TurnError {
 impl From<SealedError> for TurnError {
     fn from(error: SealedError) -> Self {
         Self::from(&error)
+    }
+}
+
+/// Why a relay does not do what it should.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ProbeError {
+    #[error("it answers what is not STUN")]
+    Malformed,
+    /// It refuses the credential, or to relay.
+    #[error("it refuses: {code} {reason}")]
+    Refused { code: u16, reason: String },
+    #[error("it does not answer in time")]
+    TimedOut,
+    /// Its certificate is not accepted, or it does not speak TLS.
+    #[error("TLS with it fails: {0}")]
+    Tls(String),
+    #[error("it cannot be reached: {0}")]
+    Unreachable(String),
+    /// Whoever answered does not know the secret.
+    #[error("its answer is not signed with the secret")]
+    Unsigned,
+}
+
+impl From<io::Error> for ProbeError {
+    fn from(error: io::Error) -> Self {
+        Self::Unreachable(error.kind().to_string())
     }
 }

@@ -35,8 +35,8 @@ use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
 pub use admin::{ProbeRow, Request, Rotated};
 pub use config::{Config, Pool, Server};
 pub use credential::{Credential, Signer};
-pub use error::TurnError;
-pub use probe::{ProbeError, ProbeTimings, probe_relay};
+pub use error::{ProbeError, TurnError};
+pub use probe::{ProbeTimings, probe_relay};
 pub use rotation::{NewSecret, RejectedBy, Rotation};
 
 use actor::Actor;

@@ -1,12 +1,12 @@
 //! Asks a relay what a client would ask it: where am I seen, and relay for me.
 
-use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::credential::Credential;
+use crate::error::ProbeError;
 use crate::probe_target::ProbeTarget;
 use crate::relay_connection::RelayConnection;
 use crate::stun::{ALLOCATE, Answer, BINDING, Challenge, Key, REFRESH, Request};
@@ -25,32 +25,6 @@ pub struct ProbeTimings {
     pub binding: Result<Duration, ProbeError>,
     /// From the first request for an allocation to the allocation, the challenge between included.
     pub allocate: Result<Duration, ProbeError>,
-}
-
-/// Why a relay does not do what it should.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum ProbeError {
-    #[error("it answers what is not STUN")]
-    Malformed,
-    /// It refuses the credential, or to relay.
-    #[error("it refuses: {code} {reason}")]
-    Refused { code: u16, reason: String },
-    #[error("it does not answer in time")]
-    TimedOut,
-    /// Its certificate is not accepted, or it does not speak TLS.
-    #[error("TLS with it fails: {0}")]
-    Tls(String),
-    #[error("it cannot be reached: {0}")]
-    Unreachable(String),
-    /// Whoever answered does not know the secret.
-    #[error("its answer is not signed with the secret")]
-    Unsigned,
-}
-
-impl From<io::Error> for ProbeError {
-    fn from(error: io::Error) -> Self {
-        Self::Unreachable(error.kind().to_string())
-    }
 }
 
 /// Asks `target` for a binding, and then with `credential` for an allocation, which is given back.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, UdpSocket, lookup_host};
 use tokio::time::timeout;
 
-use crate::probe::ProbeError;
+use crate::error::ProbeError;
 use crate::probe_target::ProbeTarget;
 use crate::stun::{self, Answer, Key, Request, Response};
 

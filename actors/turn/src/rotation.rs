@@ -11,9 +11,9 @@ use stream_bridge::{Bridge, change_sealed};
 use stream_pki::Seal;
 use zeroize::Zeroizing;
 
-use crate::actor::now;
-use crate::credential::Signer;
-use crate::probe::{self, ProbeError};
+use crate::credential::{Signer, now};
+use crate::error::ProbeError;
+use crate::probe;
 use crate::probe_target::ProbeTarget;
 use crate::secret::Secret;
 use crate::secrets::Secrets;
