@@ -3,7 +3,8 @@ use std::str::FromStr;
 
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize, Serializer};
-use sha2::{Digest, Sha256};
+
+use crate::digest::sha256;
 
 /// The SHA-256 of a certificate's DER: what a pin is, and how a client is recognised.
 ///
@@ -14,7 +15,7 @@ pub struct Fingerprint(pub [u8; 32]);
 
 impl Fingerprint {
     pub fn of(certificate: &CertificateDer<'_>) -> Self {
-        Self(Sha256::digest(certificate).into())
+        Self(sha256(certificate))
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod client;
 mod client_certificates;
+mod digest;
 mod error;
 mod files;
 mod fingerprint;
@@ -21,6 +22,7 @@ mod seal;
 mod secret;
 mod server;
 mod session_tickets;
+mod signatures;
 mod trust;
 
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 pub use client::client_config;
+pub use digest::{hmac_sha256, sha256};
 pub use error::PkiError;
 pub use files::{create_private_dir, write_new};
 pub use fingerprint::{Fingerprint, FingerprintError};

@@ -4,15 +4,14 @@ use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls13_signature};
-use rustls::{
-    CertificateError, DigitallySignedStruct, Error, OtherError, PeerIncompatible, SignatureScheme,
-};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::{CertificateError, Error, OtherError, PeerIncompatible};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::fingerprint::Fingerprint;
+use crate::signatures::tls13_signatures;
 
 /// The server proved to be somebody, but nobody we pinned.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -69,28 +68,7 @@ impl ServerCertVerifier for PinVerifier {
         Err(Error::InvalidCertificate(CertificateError::Other(mismatch)))
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(PeerIncompatible::ServerDoesNotSupportTls12Or13.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    tls13_signatures!(PeerIncompatible::ServerDoesNotSupportTls12Or13);
 }
 
 /// What a verifier of ours put into `error`; rustls does not show it as a source.

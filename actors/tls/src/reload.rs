@@ -1,21 +1,20 @@
-//! The actor `pki`: keeps what the servers present in step with the files it was read from.
+//! The actor `pki`: keeps the certificate that servers present in step with its files.
 //!
-//! Looked at every few seconds by content, so that no way of replacing a file goes unseen. Key and
-//! certificate are read together: a pair that does not match, which is what a replacement looks
-//! like half way, changes nothing. A restart loses nothing; the present identity stays in use.
+//! It compares the files by content every few seconds, so that no way of replacing a file goes
+//! unseen. Key and certificate are read together: a pair that does not match, which is what a
+//! replacement looks like half way, changes nothing.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use actix::Message;
-use ring::digest;
 use serde::Deserialize;
-use stream_pki::{Identity, PkiError, ServerIdentity};
+use stream_pki::{Identity, PkiError, ServerIdentity, sha256};
 use stream_supervisor::{
     AskError, Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
 };
 
-/// Where the certificate of a server lies.
+/// Where the certificate of a server is.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -23,13 +22,17 @@ pub struct Config {
     pub certificate: PathBuf,
     /// PEM file with its RSA-4096 key.
     pub key: PathBuf,
-    /// Seconds between two looks at the files.
+    /// Seconds between two reads of the files. Defaults to 5.
     #[serde(default = "reload_s")]
     pub reload_s: u64,
 }
 
 impl Config {
-    /// Refuses a pair of files that cannot be served.
+    /// Reads both files once.
+    ///
+    /// # Errors
+    ///
+    /// Names the file that is missing, malformed, or does not belong to the other.
     pub fn check(&self) -> Result<(), PkiError> {
         Identity::load(&self.certificate, &self.key).map(drop)
     }
@@ -39,7 +42,7 @@ fn reload_s() -> u64 {
     5
 }
 
-/// The address of the reloader.
+/// The address of the actor.
 #[derive(Clone)]
 pub struct CertificateReloader {
     mailbox: Mailbox<Actor>,
@@ -47,7 +50,11 @@ pub struct CertificateReloader {
 }
 
 impl CertificateReloader {
-    /// Reads the files and starts to watch them. Refuses a pair that cannot be served.
+    /// Reads the files and starts to follow them.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a pair that cannot be served, as [`Config::check`] does.
     pub fn start(config: Config, supervisor: &Supervisor) -> Result<Self, PkiError> {
         let identity = ServerIdentity::new(Identity::load(&config.certificate, &config.key)?);
         let shared = identity.clone();
@@ -63,18 +70,22 @@ impl CertificateReloader {
         Ok(Self { mailbox, identity })
     }
 
-    /// Returns what servers present; it follows the files.
+    /// Returns what servers present; every clone of it follows the files.
     pub fn identity(&self) -> ServerIdentity {
         self.identity.clone()
     }
 
-    /// Looks at the files now and returns whether another identity is presented from here on.
+    /// Reads the files now and returns whether another identity is presented from here on.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the actor does not answer; it may have swapped the identity all the same.
     pub async fn reload(&self) -> Result<bool, AskError> {
         self.mailbox.ask(Reload).await
     }
 }
 
-/// Looks at the files; answers whether the identity was swapped.
+/// Reads the files; answers whether the identity was swapped.
 #[derive(Clone, Message)]
 #[rtype(result = "bool")]
 struct Reload;
@@ -82,8 +93,8 @@ struct Reload;
 struct Actor {
     config: Config,
     identity: ServerIdentity,
-    /// What the files held at the last look, so that a bad pair is reported once.
-    seen: Option<[Vec<u8>; 2]>,
+    /// Digests of the files at the last read, so that a bad pair is reported once.
+    seen: Option<[Option<[u8; 32]>; 2]>,
 }
 
 impl Worker for Actor {
@@ -95,10 +106,7 @@ impl Worker for Actor {
 impl Handler<Reload> for Actor {
     fn handle(&mut self, _: &Reload, _: &Context<Self>) -> Reply<bool> {
         let Config { certificate, key, .. } = &self.config;
-        let files = [certificate, key].map(|path| match std::fs::read(path) {
-            Ok(bytes) => digest::digest(&digest::SHA256, &bytes).as_ref().to_vec(),
-            Err(_) => Vec::new(),
-        });
+        let files = [certificate, key].map(|path| Some(sha256(&std::fs::read(path).ok()?)));
         if self.seen.as_ref() == Some(&files) {
             return false.into();
         }
@@ -108,12 +116,12 @@ impl Handler<Reload> for Actor {
                 false.into()
             }
             Ok(identity) => {
-                log::info!("certificate replaced, sha-256 {}", identity.fingerprint());
+                log::info!(fingerprint:% = identity.fingerprint(); "certificate replaced");
                 self.identity.swap(identity);
                 true.into()
             }
             Err(error) => {
-                log::error!("the new certificate is not taken, the old one stays: {error}");
+                log::error!(cause:% = error; "the new certificate is not taken, the old one stays");
                 false.into()
             }
         }

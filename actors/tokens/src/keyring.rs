@@ -10,11 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ring::hmac;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use stream_macaroon::Key;
-use stream_pki::{SecretError, random_bytes, read_secret};
+use stream_pki::{SecretError, hmac_sha256, random_bytes, read_secret};
 use zeroize::Zeroizing;
 
 use crate::identifier::KID_LENGTH;
@@ -123,8 +122,8 @@ impl RootKey {
     fn new(key: Zeroizing<Vec<u8>>, created_at: u64, active_from: u64) -> Self {
         // Derived, so that a record that was lost and begun anew from the same file verifies the
         // tokens of the old one.
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), b"stream root key id");
-        let kid = URL_SAFE_NO_PAD.encode(&tag.as_ref()[..KID_LENGTH / 4 * 3]);
+        let tag = hmac_sha256(&key, b"stream root key id");
+        let kid = URL_SAFE_NO_PAD.encode(&tag[..KID_LENGTH / 4 * 3]);
         Self { kid, key, created_at, active_from, derived: OnceLock::new() }
     }
 

@@ -1,8 +1,7 @@
 //! The `Idempotency-Key` header: a request that is repeated with its key finds its first session.
 
 use actix_web::HttpRequest;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use stream_pki::hmac_sha256;
 use stream_protocol::{Refusal, SessionId};
 
 use crate::error::bad_request;
@@ -22,10 +21,7 @@ pub(crate) fn key(request: &HttpRequest) -> Result<Option<String>, Refusal> {
 /// Returns the session id that belongs to `key` of `account`. Nobody can aim at a session of
 /// another account: the accounts' ids are apart whatever the keys are.
 pub(crate) fn id(account: &str, key: &str) -> SessionId {
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(account.as_bytes()).expect("HMAC takes a key of any length");
-    mac.update(key.as_bytes());
-    let code = mac.finalize().into_bytes();
+    let code = hmac_sha256(account.as_bytes(), key.as_bytes());
     let mut bytes = [0; 13];
     bytes.copy_from_slice(&code[..13]);
     SessionId::from_bytes(bytes)
