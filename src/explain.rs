@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use stream_admin::moment;
 use stream_gateway::admin::SessionExplanation;
-use stream_protocol::{Cause, Origin, SessionDocument};
+use stream_protocol::{Cause, Origin, SessionDocument, Timestamp};
 
 /// Tells the story of a session, a line for each fact: first how it stands, then what happened.
 pub fn tell(SessionExplanation { document, agent, at }: &SessionExplanation) -> String {
@@ -37,14 +36,14 @@ pub fn tell(SessionExplanation { document, agent, at }: &SessionExplanation) -> 
     );
     line("instance", instance(document));
     line("client", client(document, *at));
-    line(&moment(document.created_at), "created".to_owned());
+    line(&document.created_at.to_string(), "created".to_owned());
     for Cause { at, text } in &document.causes {
-        line(&moment(*at), text.clone());
+        line(&at.to_string(), text.clone());
     }
     told
 }
 
-fn standing(document: &SessionDocument, now: u64) -> String {
+fn standing(document: &SessionDocument, now: Timestamp) -> String {
     let status = document.status.to_string();
     let status = match document.last_cause() {
         "" => status,
@@ -53,7 +52,7 @@ fn standing(document: &SessionDocument, now: u64) -> String {
     match document.deadline {
         None => status,
         Some(deadline) if deadline > now => {
-            format!("{status}; it may take {} s more", deadline - now)
+            format!("{status}; it may take {} s more", deadline.secs_since(now))
         }
         Some(_) => format!("{status}; its time is up"),
     }
@@ -79,32 +78,28 @@ fn instance(document: &SessionDocument) -> String {
     }
 }
 
-fn client(document: &SessionDocument, now: u64) -> String {
+fn client(document: &SessionDocument, now: Timestamp) -> String {
     let number = document.generation;
     let role = match document.desired.client {
         Some(client) => format!("number {number}, for {}", client.role),
         None => format!("number {number} has left, or never came"),
     };
     match &document.idle {
-        Some(idle) => format!("{role}; nobody watches for {} s", now.saturating_sub(idle.since)),
+        Some(idle) => format!("{role}; nobody watches for {} s", now.secs_since(idle.since)),
         None => role,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Presence, SessionId, Status};
+    use stream_protocol::{Presence, Status};
 
     use super::*;
 
     fn story() -> SessionExplanation {
-        let request = serde_json::from_str(
-            r#"{"app":"clock","app_version":null,"region":"","screen":{},"joinable":false,
-                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
-        );
-        let request = request.expect("a request");
-        let document = SessionDocument::new(SessionId::random(), request, 1000, 1030);
-        SessionExplanation { document, agent: None, at: 1010 }
+        let (created_at, deadline) = (1000.into(), Some(1030.into()));
+        let document = SessionDocument { created_at, deadline, ..SessionDocument::sample() };
+        SessionExplanation { document, agent: None, at: 1010.into() }
     }
 
     #[test]
@@ -125,7 +120,7 @@ mod tests {
         story.agent = Some(serde_json::from_str::<Presence>(presence).expect("a presence"));
         assert!(tell(&story).contains("agent       a, which is draining\n"));
         story.document.status = Status::Error;
-        story.document.push_cause(1005, "the instance failed: no GPU");
+        story.document.push_cause(1005.into(), "the instance failed: no GPU");
         let told = tell(&story);
         assert!(told.contains("status      error: the instance failed: no GPU"), "{told}");
         assert!(told.contains("1970-01-01T00:16:45Z the instance failed: no GPU\n"), "{told}");

@@ -7,7 +7,7 @@ use actix_web::http::header::ContentType;
 use actix_web::web::Bytes;
 use serde_json::{Value, json};
 use stream_protocol::openapi::{ApiInfo, Parameter, to_openapi};
-use stream_protocol::{MAX_SIGNAL_BYTES, SIGNALS_A_MINUTE};
+use stream_protocol::{MAX_SIGNAL_BYTES, SignalQuota};
 
 use crate::routes::{ENDPOINTS, MAX_KEY, MAX_MESSAGE, MAX_NAME, MAX_SIGNALS, MAX_WAIT_S};
 
@@ -203,7 +203,7 @@ fn schemas() -> Value {
             "signal": named("Signal"),
         })),
         "PostedSignals": {
-            "description": format!("At most {SIGNALS_A_MINUTE} a minute"),
+            "description": format!("At most {}", SignalQuota::limits()),
             "oneOf": [named("PostedSignal"), {
                 "type": "array", "minItems": 1, "maxItems": MAX_SIGNALS,
                 "items": named("PostedSignal"),

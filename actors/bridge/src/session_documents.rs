@@ -61,14 +61,8 @@ mod tests {
     use super::*;
 
     fn document(status: Status, ephemeral: bool) -> SessionDocument {
-        let request: Request = serde_json::from_str(
-            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
-                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
-        )
-        .unwrap();
-        let request = Request { ephemeral, ..request };
-        let document = SessionDocument::new(SessionId::random(), request, 0, 30);
-        SessionDocument { status, ..document }
+        let request = Request { ephemeral, ..Request::for_app("a") };
+        SessionDocument { status, request, ..SessionDocument::sample() }
     }
 
     #[test]

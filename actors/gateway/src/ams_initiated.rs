@@ -9,13 +9,12 @@ use stream_bridge::{Bridge, BridgeError, IncomingRequest};
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
     AmsInstance, AmsSessionCreated, CreateAmsSession, OnConflict, Refusal, RefusalCode,
-    Reply as Answer, Request, SessionDocument, SessionId, Status, Userdata, Versioned,
+    Reply as Answer, Request, SessionDocument, SessionId, Status, Timestamp, Userdata, Versioned,
 };
 use stream_supervisor::{
     Context, Handler, Limits, LocalBoxFuture, Mode, Reply, RestartPolicy, Supervisor, Worker,
 };
 
-use crate::clock;
 use crate::error::bad_request;
 use crate::sessions::idempotency;
 use crate::sessions::launch::CLAIM_S;
@@ -105,8 +104,9 @@ async fn create(bridge: &Bridge, initiate: CreateAmsSession) -> Result<AmsSessio
         on_conflict: OnConflict::default(),
         extra_data,
     };
-    let now = clock::now();
-    let fresh = SessionDocument::of_instance(id, (cluster, instance), request, now, now + CLAIM_S);
+    let now = Timestamp::now();
+    let deadline = now.plus_secs(CLAIM_S);
+    let fresh = SessionDocument::of_instance(id, (cluster, instance), request, now, deadline);
     let session = store(bridge, fresh).await?;
     let userdata = Userdata::draft(session.id.clone(), &session.request);
     Ok(AmsSessionCreated { session: session.id, userdata })
@@ -167,24 +167,18 @@ fn session_id(cluster: &str, instance: &str) -> SessionId {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::Screen;
-
     use super::*;
 
     fn document() -> SessionDocument {
-        let request = Request {
-            app: "clock".to_owned(),
-            app_version: None,
-            region: String::new(),
-            screen: Screen::default(),
-            joinable: true,
-            ephemeral: false,
-            idle_time_min: 0,
-            on_conflict: OnConflict::default(),
-            extra_data: serde_json::Value::Null,
-        };
+        let request = Request { joinable: true, ephemeral: false, ..Request::for_app("clock") };
         let instance = ("c".to_owned(), "i".to_owned());
-        SessionDocument::of_instance(session_id("c", "i"), instance, request, 0, CLAIM_S)
+        SessionDocument::of_instance(
+            session_id("c", "i"),
+            instance,
+            request,
+            0.into(),
+            CLAIM_S.into(),
+        )
     }
 
     #[test]

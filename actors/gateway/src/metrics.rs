@@ -133,19 +133,11 @@ pub(crate) fn size(body: &impl MessageBody) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Request, SessionId};
-
     use super::*;
 
     fn document(status: Status, owner: &str) -> SessionDocument {
-        let request: Request = serde_json::from_str(
-            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
-                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
-        )
-        .unwrap();
         let owner = owner.parse().unwrap();
-        let document = SessionDocument::new(SessionId::random(), request, 0, 30);
-        SessionDocument { status, owner: Some(owner), ..document }
+        SessionDocument { status, owner: Some(owner), ..SessionDocument::sample() }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError};
-use stream_protocol::{ClientIce, Empty, IceServer, Refusal, SessionId, Terminate, subjects};
+use stream_protocol::subjects::{self, SessionOp};
+use stream_protocol::{ClientIce, Empty, IceServer, Refusal, SessionId, Terminate};
 
 /// How long the owner may take to answer.
 pub(crate) const OWNER_DEADLINE: Duration = Duration::from_secs(10);
@@ -22,13 +23,15 @@ pub(crate) async fn ice_servers(
     bridge: &Bridge,
     session: &SessionId,
 ) -> Result<Vec<IceServer>, Refusal> {
-    let answer: ClientIce = bridge.ask(subjects::ice(session), &Empty {}, OWNER_DEADLINE).await?;
+    let subject = subjects::session(session, SessionOp::Ice);
+    let answer: ClientIce = bridge.ask(subject, &Empty {}, OWNER_DEADLINE).await?;
     Ok(answer.ice_servers)
 }
 
 /// Tells the owner that `session` has a new client, and returns ICE servers for it.
 pub(crate) async fn join(bridge: &Bridge, session: &SessionId) -> Result<Vec<IceServer>, Refusal> {
-    let answer: ClientIce = bridge.ask(subjects::join(session), &Empty {}, OWNER_DEADLINE).await?;
+    let subject = subjects::session(session, SessionOp::Join);
+    let answer: ClientIce = bridge.ask(subject, &Empty {}, OWNER_DEADLINE).await?;
     Ok(answer.ice_servers)
 }
 
@@ -39,7 +42,8 @@ pub(crate) async fn terminate(
     cause: String,
     deadline: Duration,
 ) -> Result<Termination, Refusal> {
-    match bridge.ask(subjects::terminate(session), &Terminate { cause }, deadline).await {
+    let subject = subjects::session(session, SessionOp::Terminate);
+    match bridge.ask(subject, &Terminate { cause }, deadline).await {
         Ok(Empty {}) => Ok(Termination::Begun),
         Err(BridgeError::NoResponder | BridgeError::TimedOut) => Ok(Termination::OwnerAway),
         Err(error) => Err(error.into()),

@@ -81,7 +81,7 @@ pub(crate) fn random(count: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Application, OnConflict, Screen};
+    use stream_protocol::Application;
 
     use super::*;
 
@@ -100,17 +100,7 @@ mod tests {
     }
 
     fn request(app: &str, region: &str) -> Request {
-        Request {
-            app: app.to_owned(),
-            app_version: None,
-            region: region.to_owned(),
-            screen: Screen::default(),
-            joinable: false,
-            ephemeral: true,
-            idle_time_min: 0,
-            on_conflict: OnConflict::default(),
-            extra_data: serde_json::Value::Null,
-        }
+        Request { region: region.to_owned(), ..Request::for_app(app) }
     }
 
     #[test]

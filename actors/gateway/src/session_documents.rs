@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError, Entry};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{DesiredState, Refusal, RefusalCode, SessionDocument, SessionId, Status};
+use stream_protocol::{
+    DesiredState, Refusal, RefusalCode, SessionDocument, SessionId, Status, Timestamp,
+};
 use stream_tokens::{Revocation, Tokens};
 
-use crate::clock;
 use crate::document_watch::DocumentWatch;
 
 /// Returns the document of a session and its revision.
@@ -67,7 +68,7 @@ pub(crate) async fn end(
         return Ok(document);
     }
     change(bridge, id, |document| {
-        request_termination(document, unclaimed, cause, clock::now());
+        request_termination(document, unclaimed, cause, Timestamp::now());
         Ok(())
     })
     .await
@@ -86,7 +87,7 @@ pub(crate) async fn end_unclaimed(
 ) -> Result<SessionDocument, Refusal> {
     change(bridge, id, |document| {
         if document.owner.is_none() {
-            request_termination(document, status, cause, clock::now());
+            request_termination(document, status, cause, Timestamp::now());
         }
         Ok(())
     })
@@ -104,7 +105,12 @@ pub(crate) async fn unrevoke_kept(tokens: &Tokens, document: &SessionDocument) {
     }
 }
 
-fn request_termination(document: &mut SessionDocument, unclaimed: Status, cause: &str, now: u64) {
+fn request_termination(
+    document: &mut SessionDocument,
+    unclaimed: Status,
+    cause: &str,
+    now: Timestamp,
+) {
     if document.status.is_final() {
         return;
     }
@@ -143,23 +149,16 @@ fn not_found() -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::Request;
-
     use super::*;
 
     fn document() -> SessionDocument {
-        let request: Request = serde_json::from_str(
-            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
-                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
-        )
-        .unwrap();
-        SessionDocument::new(SessionId::random(), request, 0, 30)
+        SessionDocument::sample()
     }
 
     #[test]
     fn a_session_that_nobody_claimed_ends_at_once_and_says_why() {
         let mut document = document();
-        request_termination(&mut document, Status::Error, "no agent", 7);
+        request_termination(&mut document, Status::Error, "no agent", 7.into());
         assert_eq!((document.status, document.last_cause()), (Status::Error, "no agent"));
         assert_eq!(document.deadline, None);
     }
@@ -168,13 +167,13 @@ mod tests {
     fn the_status_of_a_claimed_session_stays_its_owners() {
         let owner = "a".parse().unwrap();
         let mut document = SessionDocument { owner: Some(owner), ..document() };
-        request_termination(&mut document, Status::Error, "no agent", 7);
+        request_termination(&mut document, Status::Error, "no agent", 7.into());
         assert_eq!(document.status, Status::Created);
         assert_eq!(document.desired.state, DesiredState::Terminated);
 
         let ended = SessionDocument { status: Status::Terminated, ..self::document() };
         let mut again = ended.clone();
-        request_termination(&mut again, Status::Error, "no agent", 7);
+        request_termination(&mut again, Status::Error, "no agent", 7.into());
         assert_eq!(again, ended, "an end is not ended again");
     }
 }

@@ -83,7 +83,7 @@ impl Share {
     fn is_of(&self, document: &SessionDocument) -> bool {
         let running = document.desired.state == DesiredState::Running;
         let live = running && !document.status.is_final();
-        self.session_id == document.id && live && document.created_at <= self.created_at
+        self.session_id == document.id && live && document.created_at <= self.created_at.into()
     }
 
     /// How long its record is to stay.
@@ -232,17 +232,12 @@ fn not_found() -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Request, Status};
+    use stream_protocol::Status;
 
     use super::*;
 
     fn document() -> SessionDocument {
-        let request: Request = serde_json::from_str(
-            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
-                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
-        )
-        .unwrap();
-        SessionDocument::new(SessionId::random(), request, 100, 130)
+        SessionDocument::sample()
     }
 
     fn share(document: &SessionDocument) -> Share {
@@ -263,7 +258,7 @@ mod tests {
         let share = share(&document);
         assert!(share.is_of(&document));
         assert!(!share.is_of(&self::document()), "another session");
-        let later = SessionDocument { created_at: 101, ..document.clone() };
+        let later = SessionDocument { created_at: 101.into(), ..document.clone() };
         let ended = SessionDocument { status: Status::Terminated, ..document.clone() };
         let mut ending = document;
         ending.desired.state = DesiredState::Terminated;

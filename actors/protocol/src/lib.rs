@@ -7,6 +7,8 @@
 mod ams_instance;
 mod commands;
 mod error_chain;
+#[cfg(any(test, feature = "test-util"))]
+mod fixtures;
 mod http;
 mod ice;
 mod ids;
@@ -40,8 +42,8 @@ pub use session::{
     ScreenError, SessionDocument, Status,
 };
 pub use signal::{
-    Cursor, CursorError, Direction, LoggedSignal, MAX_SIGNAL_BYTES, NewSignal,
-    SIGNAL_BYTES_A_MINUTE, SIGNALS_A_MINUTE, Signal, SignalError, SignalPage, StoredSignal,
+    Cursor, CursorError, Direction, LoggedSignal, MAX_SIGNAL_BYTES, NewSignal, Signal, SignalError,
+    SignalPage, StoredSignal,
 };
 pub use signal_quota::SignalQuota;
 pub use timestamp::Timestamp;

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, InstanceName, SessionId};
+use crate::{AgentId, InstanceName, SessionId, Timestamp};
 
 /// How many causes a document keeps; the oldest go first.
 const MAX_CAUSES: usize = 8;
@@ -36,30 +36,29 @@ pub struct SessionDocument {
     pub instance_name: Option<InstanceName>,
     /// The id AMS gave, once it answered.
     pub instance_id: Option<String>,
-    /// When the present status ends in `error` unless something happens; Unix seconds.
-    pub deadline: Option<u64>,
+    /// When the present status ends in `error` unless something happens.
+    pub deadline: Option<Timestamp>,
     /// Whether it ends, or has ended, because something failed.
     #[serde(default)]
     pub failed: bool,
     /// Grows when client and instance are to get new TURN credentials.
     #[serde(default)]
     pub ice_renewal: u64,
-    /// When it grew last, Unix seconds.
+    /// When `ice_renewal` grew last; [`Timestamp::EPOCH`] before the first time.
     #[serde(default)]
-    pub ice_renewed_at: u64,
+    pub ice_renewed_at: Timestamp,
     /// Since when there is no client; `None` while there is one, and before the instance runs.
     #[serde(default)]
     pub idle: Option<Idle>,
     /// Why the status changed, the latest last.
     pub causes: Vec<Cause>,
     pub request: Request,
-    /// Unix seconds.
-    pub created_at: u64,
+    pub created_at: Timestamp,
 }
 
 impl SessionDocument {
     /// A session whose instance is still to be launched, for the client that asks for it.
-    pub fn new(id: SessionId, request: Request, now: u64, deadline: u64) -> Self {
+    pub fn new(id: SessionId, request: Request, now: Timestamp, deadline: Timestamp) -> Self {
         let client = Client { screen: request.screen, role: Role::Control };
         Self {
             id,
@@ -75,7 +74,7 @@ impl SessionDocument {
             deadline: Some(deadline),
             failed: false,
             ice_renewal: 0,
-            ice_renewed_at: 0,
+            ice_renewed_at: Timestamp::EPOCH,
             idle: None,
             causes: Vec::new(),
             request,
@@ -88,8 +87,8 @@ impl SessionDocument {
         id: SessionId,
         (cluster, instance): (String, String),
         request: Request,
-        now: u64,
-        deadline: u64,
+        now: Timestamp,
+        deadline: Timestamp,
     ) -> Self {
         let desired = Desired { state: DesiredState::Running, client: None };
         Self {
@@ -108,7 +107,7 @@ impl SessionDocument {
     }
 
     /// Notes why something happened to the session; the oldest notes go.
-    pub fn push_cause(&mut self, at: u64, text: impl Into<String>) {
+    pub fn push_cause(&mut self, at: Timestamp, text: impl Into<String>) {
         if self.causes.len() == MAX_CAUSES {
             self.causes.remove(0);
         }
@@ -146,8 +145,7 @@ pub enum Origin {
 /// A session that runs without a client.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Idle {
-    /// Unix seconds.
-    pub since: u64,
+    pub since: Timestamp,
     /// The generation then: a join after that begins the time anew.
     pub generation: u64,
     /// Whether there was a client before.
@@ -225,8 +223,7 @@ impl fmt::Display for Status {
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Cause {
-    /// Unix seconds.
-    pub at: u64,
+    pub at: Timestamp,
     pub text: String,
 }
 
@@ -311,14 +308,9 @@ mod tests {
 
     #[test]
     fn only_the_latest_causes_are_kept() {
-        let request: Request = serde_json::from_str(
-            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
-                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
-        )
-        .expect("a request");
-        let mut document = SessionDocument::new(SessionId::random(), request, 0, 60);
+        let mut document = SessionDocument::sample();
         for n in 0..20 {
-            document.push_cause(n, format!("cause {n}"));
+            document.push_cause(n.into(), format!("cause {n}"));
         }
         assert_eq!(document.causes.len(), MAX_CAUSES);
         assert_eq!(document.last_cause(), "cause 19");

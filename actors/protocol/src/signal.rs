@@ -11,11 +11,6 @@ use crate::SignalId;
 /// The largest signal that is relayed, in bytes of JSON text.
 pub const MAX_SIGNAL_BYTES: usize = 256 * 1024;
 
-/// How many signals one writer may hand in within a minute, and how many bytes of them: so nobody
-/// pushes the signals of others out of the log. Both ends hold their writer to it.
-pub const SIGNALS_A_MINUTE: usize = 1_000;
-pub const SIGNAL_BYTES_A_MINUTE: usize = 2 * 1024 * 1024;
-
 /// Which way a signal travels.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

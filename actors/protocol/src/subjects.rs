@@ -1,20 +1,27 @@
 //! Where things are found on NATS: subjects, buckets and the signal stream.
+//!
+//! What is asked of agents has a type, [`AgentRequest`], that prints its subject and parses it
+//! back. The names are part of the [wire contract](crate::manual::wire#nats).
+
+use std::fmt;
+use std::str::FromStr;
 
 use crate::{AgentId, Direction, SessionId};
 
-/// Launch requests of AMS arrive here on behalf of an agent; the name is public (`contract.md` 2.2).
+/// Agents ask here for the session of an instance that AMS launched by itself. The name is public:
+/// see [the wire contract](crate::manual::wire#sessions-that-ams-starts).
 pub const GATEWAY_SESSIONS: &str = "gateway.sessions";
 
-/// The queue group in which the gateways share that.
+/// The queue group in which the gateways share [`GATEWAY_SESSIONS`].
 pub const GATEWAYS: &str = "gateways";
 
 /// The stream that keeps signals.
 pub const SIGNALS: &str = "signals";
 
-/// What the signal stream takes in.
+/// The subjects of [`SIGNALS`]: every session, both directions.
 pub const ALL_SIGNALS: &str = "stream.v1.signal.*.*";
 
-/// What the server puts before the subject of a stored message when it republishes it.
+/// The server puts this word before the subject of a stored message when it republishes it.
 pub const LIVE: &str = "live";
 
 /// A key-value bucket.
@@ -22,16 +29,19 @@ pub const LIVE: &str = "live";
 pub enum Bucket {
     /// Service accounts, by name.
     Accounts,
-    /// Presence of agents, by agent id; in memory, gone after 15 s of silence.
+    /// Presence of agents, by agent id; in memory. An entry expires `lease_s` (10 s by default)
+    /// after its agent wrote it last.
     Agents,
+    /// The lease of the client of each session that refuses a second one
+    /// ([`OnConflict::Reject`](crate::OnConflict::Reject)), by session id; in memory.
     Clients,
     /// Sealed keys, by role.
     Keys,
     /// Revoked token ids.
     Revoked,
-    /// One document per session.
+    /// One document per session, by id.
     Sessions,
-    /// Share links.
+    /// Share links, by id.
     Shares,
 }
 
@@ -59,32 +69,146 @@ impl Bucket {
     }
 }
 
-/// Requests to one agent to launch a session.
-pub fn launch(agent: &AgentId) -> String {
-    format!("stream.v1.agent.{agent}.launch")
+/// A request to an agent, named by its subject.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum AgentRequest {
+    /// To claim and launch a session that a gateway has stored.
+    Launch { agent: AgentId },
+    /// To do something with a session; the agent that owns it listens.
+    Session { session: SessionId, op: SessionOp },
 }
 
-/// Everything that is asked of the owner of `session`.
+/// What the owner of a session is asked to do.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum SessionOp {
+    /// Mint fresh ICE servers for the client.
+    Ice,
+    /// Take notice of a client that joined, and mint its ICE servers.
+    Join,
+    /// End the session.
+    Terminate,
+}
+
+impl SessionOp {
+    pub const ALL: [Self; 3] = [Self::Ice, Self::Join, Self::Terminate];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ice => "ice",
+            Self::Join => "join",
+            Self::Terminate => "terminate",
+        }
+    }
+}
+
+impl fmt::Display for AgentRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Launch { agent } => write!(f, "stream.v1.agent.{agent}.launch"),
+            Self::Session { session, op } => {
+                write!(f, "stream.v1.session.{session}.{}", op.as_str())
+            }
+        }
+    }
+}
+
+impl FromStr for AgentRequest {
+    type Err = SubjectError;
+
+    fn from_str(subject: &str) -> Result<Self, SubjectError> {
+        let unknown = || SubjectError(subject.chars().take(128).collect());
+        let parts: Vec<_> = subject.split('.').collect();
+        match parts[..] {
+            ["stream", "v1", "agent", agent, "launch"] => {
+                Ok(Self::Launch { agent: agent.parse().map_err(|_| unknown())? })
+            }
+            ["stream", "v1", "session", session, op] => {
+                let op = SessionOp::ALL.into_iter().find(|known| known.as_str() == op);
+                let session = session.parse().map_err(|_| unknown())?;
+                Ok(Self::Session { session, op: op.ok_or_else(unknown)? })
+            }
+            _ => Err(unknown()),
+        }
+    }
+}
+
+/// A subject names no request to an agent.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("no such request: {0}")]
+pub struct SubjectError(String);
+
+/// Returns the subject of launch requests to `agent`.
+pub fn launch(agent: &AgentId) -> String {
+    AgentRequest::Launch { agent: agent.clone() }.to_string()
+}
+
+/// Returns the subject on which the owner of `session` is asked for `op`.
+pub fn session(session: &SessionId, op: SessionOp) -> String {
+    AgentRequest::Session { session: session.clone(), op }.to_string()
+}
+
+/// Returns the wildcard that covers every request to the owner of `session`.
 pub fn session_requests(session: &SessionId) -> String {
     format!("stream.v1.session.{session}.*")
 }
 
-/// Requests to the owner of `session` for fresh ICE servers.
-pub fn ice(session: &SessionId) -> String {
-    format!("stream.v1.session.{session}.ice")
-}
-
-/// Tells the owner of `session` that a client joined and asks for its ICE servers.
-pub fn join(session: &SessionId) -> String {
-    format!("stream.v1.session.{session}.join")
-}
-
-/// Asks the owner of `session` to end it.
-pub fn terminate(session: &SessionId) -> String {
-    format!("stream.v1.session.{session}.terminate")
-}
-
-/// The signals of `session` in one direction.
+/// Returns the subject of the signals of `session` in one direction.
 pub fn signal(session: &SessionId, direction: Direction) -> String {
     format!("stream.v1.signal.{session}.{direction}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request() -> impl Strategy<Value = AgentRequest> {
+        let launch = "[a-z0-9-]{1,64}"
+            .prop_map(|agent| AgentRequest::Launch { agent: agent.parse().expect("an agent") });
+        let op = prop::sample::select(SessionOp::ALL.to_vec());
+        let session = ("[a-z0-9]{20}", op).prop_map(|(session, op)| AgentRequest::Session {
+            session: session.parse().expect("a session"),
+            op,
+        });
+        prop_oneof![launch, session]
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_survives_its_subject(request in request()) {
+            prop_assert_eq!(request.to_string().parse(), Ok(request));
+        }
+
+        #[test]
+        fn the_owner_hears_every_request_to_its_session(
+            session in "[a-z0-9]{20}",
+            op in prop::sample::select(SessionOp::ALL.to_vec()),
+        ) {
+            let id: SessionId = session.parse().expect("a session");
+            let wildcard = session_requests(&id);
+            let heard = wildcard.strip_suffix('*').expect("a wildcard");
+            prop_assert!(super::session(&id, op).starts_with(heard));
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text: String) {
+            let _ = text.parse::<AgentRequest>();
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_by_name() {
+        for subject in [
+            "",
+            "stream.v1.agent.a.launch.now",
+            "stream.v1.agent.A.launch",
+            "stream.v1.session.short.join",
+            "stream.v1.session.abcdefghij0123456789.dance",
+            "stream.v2.session.abcdefghij0123456789.join",
+        ] {
+            let error = subject.parse::<AgentRequest>().expect_err("it is none");
+            assert_eq!(error.to_string(), format!("no such request: {subject}"));
+        }
+    }
 }

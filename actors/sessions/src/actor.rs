@@ -8,12 +8,12 @@ use stream_bridge::{Entry, IncomingRequest};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
     AmsInstance, ClientIce, ClientReport, Empty, IceServer, Launch, Refusal, RefusalCode,
-    Reply as Answer, Report, SessionDocument, SessionId, Terminate, Versioned, subjects,
+    Reply as Answer, Report, SessionDocument, SessionId, Terminate, Timestamp, Versioned, subjects,
 };
 use stream_supervisor::{Context, Handler, Reply, Worker};
 use stream_turn::Peer;
 
-use crate::context::{AgentContext, locked, now};
+use crate::context::{AgentContext, locked};
 use crate::idle;
 use crate::session::{self, InvalidTransition};
 use crate::sweep::SWEEP_RETRY;
@@ -275,7 +275,7 @@ impl Handler<TakeReport> for Actor {
         let (id, report) = (id.clone(), report.clone());
         Reply::later(async move {
             let changed = context.dependencies.bridge.change_session(&id, |document| {
-                session::on_report(document, &report, now())
+                session::on_report(document, &report, Timestamp::now())
                     .map_err(|InvalidTransition(why)| SessionsError::Conflict(why))
             });
             let status = changed.await?.value.status;
@@ -298,7 +298,7 @@ impl Handler<TakeClientReport> for Actor {
         let (id, report) = (take.id.clone(), take.report.clone());
         Reply::later(async move {
             let changed = context.dependencies.bridge.change_session(&id, |document| {
-                idle::on_report(document, &report, now())
+                idle::on_report(document, &report, Timestamp::now())
                     .map_err(|InvalidTransition(why)| SessionsError::Conflict(why))
             });
             changed.await.map(drop)

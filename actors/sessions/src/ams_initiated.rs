@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use stream_bridge::{BridgeError, IncomingRequest};
 use stream_protocol::{
-    AmsInstance, AmsSessionCreated, CreateAmsSession, Refusal, RefusalCode, SessionId, Userdata,
-    subjects,
+    AmsInstance, AmsSessionCreated, CreateAmsSession, Refusal, RefusalCode, SessionId, Timestamp,
+    Userdata, subjects,
 };
 use stream_supervisor::Recipient;
 
 use crate::SessionsError;
-use crate::context::{AgentContext, locked, now};
+use crate::context::{AgentContext, locked};
 use crate::session::{self, InvalidTransition};
 
 /// How long a gateway may take to store a session.
@@ -39,7 +39,7 @@ impl AgentContext {
         let AmsSessionCreated { session, userdata } = asked.await.map_err(no_gateway)?;
 
         let received = self.dependencies.bridge.change_session(&session, |document| {
-            let deadline = now() + self.config.boot_timeout_s;
+            let deadline = Timestamp::now().plus_secs(self.config.boot_timeout_s);
             session::claim_ams_initiated(document, self.agent(), &cluster, deadline)
                 .map_err(|InvalidTransition(why)| SessionsError::Conflict(why))
         });

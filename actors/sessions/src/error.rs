@@ -1,6 +1,6 @@
 use stream_ams::AmsError;
 use stream_bridge::BridgeError;
-use stream_protocol::{Cursor, Refusal, RefusalCode};
+use stream_protocol::{Cursor, Refusal, RefusalCode, SignalQuota};
 use stream_supervisor::AskError;
 use stream_tokens::TokensError;
 use stream_turn::TurnError;
@@ -15,7 +15,7 @@ pub enum SessionsError {
     #[error("{0}")]
     Malformed(String),
     /// The session writes more signals than a minute allows.
-    #[error("too many signals: at most 1,000 and 2 MiB a minute for one session")]
+    #[error("too many signals: at most {} for one session", SignalQuota::limits())]
     TooMany,
 
     #[error("AMS did not do it")]

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
-use stream_protocol::{AgentId, DesiredState, IceServer, SessionDocument, SessionId, Status};
+use stream_protocol::{
+    AgentId, DesiredState, IceServer, SessionDocument, SessionId, Status, Timestamp,
+};
 use stream_turn::Peer;
 
 use crate::SessionsError;
-use crate::context::{AgentContext, now};
+use crate::context::AgentContext;
 
 /// How often the life of a credential is looked at.
 const CHECKS_PER_LIFETIME: u32 = 60;
@@ -48,13 +50,13 @@ impl AgentContext {
     async fn renew_due(&self, lifetime_s: u64) -> Result<(), SessionsError> {
         let bridge = &self.dependencies.bridge;
         for document in self.live().await? {
-            if !is_due(&document, self.agent(), lifetime_s, now()) {
+            if !is_due(&document, self.agent(), lifetime_s, Timestamp::now()) {
                 continue;
             }
             let id = &document.id;
             let renewed = bridge.change_session::<SessionsError>(id, |document| {
-                if is_due(document, self.agent(), lifetime_s, now()) {
-                    renew(document, now());
+                if is_due(document, self.agent(), lifetime_s, Timestamp::now()) {
+                    renew(document, Timestamp::now());
                 }
                 Ok(())
             });
@@ -74,8 +76,8 @@ impl AgentContext {
                 let why = format!("session is {}", document.status);
                 return Err(SessionsError::Conflict(why));
             }
-            if now() >= document.ice_renewed_at + DEBOUNCE_S {
-                renew(document, now());
+            if Timestamp::now() >= document.ice_renewed_at.plus_secs(DEBOUNCE_S) {
+                renew(document, Timestamp::now());
             }
             Ok(())
         });
@@ -93,38 +95,34 @@ fn region<'a>(document: &'a SessionDocument, agent: &'a str) -> &'a str {
 }
 
 /// Whether two thirds of the life of the oldest credentials of a live session of ours are over.
-fn is_due(document: &SessionDocument, agent: &AgentId, lifetime_s: u64, now: u64) -> bool {
+fn is_due(document: &SessionDocument, agent: &AgentId, lifetime_s: u64, now: Timestamp) -> bool {
     let mine = document.owner.as_ref() == Some(agent);
     let live = matches!(document.status, Status::Created | Status::Active)
         && document.desired.state == DesiredState::Running
         && document.desired.client.is_some();
     // None was made before the session; one made since, for a client that joined, ends later.
     let made = document.created_at.max(document.ice_renewed_at);
-    mine && live && now >= made.saturating_add(lifetime_s.saturating_mul(2) / 3)
+    mine && live && now >= made.plus_secs(lifetime_s.saturating_mul(2) / 3)
 }
 
-fn renew(document: &mut SessionDocument, now: u64) {
+fn renew(document: &mut SessionDocument, now: Timestamp) {
     document.ice_renewal += 1;
     document.ice_renewed_at = now;
 }
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Commands, Request};
+    use stream_protocol::Commands;
 
     use super::*;
 
     fn live() -> SessionDocument {
-        let request: Request = serde_json::from_str(
-            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
-                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
-        )
-        .unwrap();
         let owner = agent("a");
         SessionDocument {
             owner: Some(owner),
             status: Status::Active,
-            ..SessionDocument::new(SessionId::random(), request, 1000, 1030)
+            created_at: 1000.into(),
+            ..SessionDocument::sample()
         }
     }
 
@@ -143,17 +141,17 @@ mod tests {
     #[test]
     fn credentials_are_renewed_after_two_thirds_of_their_life_each_time() {
         let (mut document, me) = (live(), agent("a"));
-        assert!(!is_due(&document, &me, 20, 1012));
-        assert!(is_due(&document, &me, 20, 1013));
-        renew(&mut document, 1014);
+        assert!(!is_due(&document, &me, 20, 1012.into()));
+        assert!(is_due(&document, &me, 20, 1013.into()));
+        renew(&mut document, 1014.into());
         assert_eq!(Commands::of(&document, 7).ice_renewal, 1);
-        assert!(!is_due(&document, &me, 20, 1026));
-        assert!(is_due(&document, &me, 20, 1027));
+        assert!(!is_due(&document, &me, 20, 1026.into()));
+        assert!(is_due(&document, &me, 20, 1027.into()));
     }
 
     #[test]
     fn only_the_owner_renews_and_only_what_lives_and_is_watched() {
-        assert!(!is_due(&live(), &agent("b"), 20, 2000), "of another agent");
+        assert!(!is_due(&live(), &agent("b"), 20, 2000.into()), "of another agent");
         let mut ending = live();
         ending.desired.state = DesiredState::Terminated;
         let unwatched = SessionDocument {
@@ -162,7 +160,7 @@ mod tests {
         };
         let ended = SessionDocument { status: Status::Terminated, ..live() };
         for document in [ending, unwatched, ended] {
-            assert!(!is_due(&document, &agent("a"), 20, 2000), "{document:?}");
+            assert!(!is_due(&document, &agent("a"), 20, 2000.into()), "{document:?}");
         }
     }
 }

@@ -4,7 +4,7 @@
 //! stream is connected. Time without a client is counted from the start, from every departure, and
 //! anew from a join, since whoever joins needs a while to connect.
 
-use stream_protocol::{ClientReport, ClientState, Idle, SessionDocument, Status};
+use stream_protocol::{ClientReport, ClientState, Idle, SessionDocument, Status, Timestamp};
 
 use crate::session::{InvalidTransition, NextAction};
 
@@ -13,7 +13,7 @@ use crate::session::{InvalidTransition, NextAction};
 const RECONNECT_GRACE_S: u64 = 30;
 
 /// Begins to count: the instance runs and has no client yet.
-pub(crate) fn restart(document: &mut SessionDocument, now: u64) {
+pub(crate) fn restart(document: &mut SessionDocument, now: Timestamp) {
     document.idle = Some(Idle { since: now, generation: document.generation, left: false });
 }
 
@@ -21,7 +21,7 @@ pub(crate) fn restart(document: &mut SessionDocument, now: u64) {
 pub(crate) fn on_report(
     document: &mut SessionDocument,
     report: &ClientReport,
-    now: u64,
+    now: Timestamp,
 ) -> Result<(), InvalidTransition> {
     if document.status != Status::Active {
         return Err(InvalidTransition(format!("session is {}", document.status)));
@@ -42,11 +42,11 @@ pub(crate) fn on_report(
 }
 
 /// What is due because nobody is there.
-pub(crate) fn next_action(document: &SessionDocument, now: u64) -> NextAction {
+pub(crate) fn next_action(document: &SessionDocument, now: Timestamp) -> NextAction {
     let Some(idle) = document.idle.as_ref().filter(|_| document.status == Status::Active) else {
         return NextAction::None;
     };
-    let away = now.saturating_sub(idle.since);
+    let away = now.secs_since(idle.since);
     let request = &document.request;
     if idle.generation != document.generation {
         return NextAction::RestartIdleTimer;
@@ -64,34 +64,24 @@ pub(crate) fn next_action(document: &SessionDocument, now: u64) -> NextAction {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{OnConflict, Request, Screen, SessionId};
+    use stream_protocol::{Request, SessionId};
 
     use super::*;
 
     fn active(joinable: bool, idle_time_min: u64) -> SessionDocument {
-        let request = Request {
-            app: "clock".into(),
-            app_version: None,
-            region: String::new(),
-            screen: Screen::default(),
-            joinable,
-            ephemeral: true,
-            idle_time_min,
-            on_conflict: OnConflict::default(),
-            extra_data: serde_json::Value::Null,
-        };
-        let mut document = SessionDocument::new(SessionId::random(), request, 0, 60);
+        let request = Request { joinable, idle_time_min, ..Request::for_app("clock") };
+        let mut document = SessionDocument::new(SessionId::random(), request, 0.into(), 60.into());
         document.status = Status::Active;
-        restart(&mut document, 1000);
+        restart(&mut document, 1000.into());
         document
     }
 
     fn report(document: &mut SessionDocument, client: ClientState, generation: u64, now: u64) {
-        on_report(document, &ClientReport { client, generation }, now).unwrap();
+        on_report(document, &ClientReport { client, generation }, now.into()).unwrap();
     }
 
     fn ends(document: &SessionDocument, now: u64) -> bool {
-        matches!(next_action(document, now), NextAction::BeginEnd { failed: false, .. })
+        matches!(next_action(document, now.into()), NextAction::BeginEnd { failed: false, .. })
     }
 
     #[test]
@@ -136,8 +126,8 @@ mod tests {
         assert_eq!(document.idle, None);
         report(&mut document, ClientState::Disconnected, 1, 1030);
         document.generation = 2;
-        assert_eq!(next_action(&document, 9999), NextAction::RestartIdleTimer);
-        restart(&mut document, 9999);
+        assert_eq!(next_action(&document, 9999.into()), NextAction::RestartIdleTimer);
+        restart(&mut document, 9999.into());
         assert!(!ends(&document, 10_058) && ends(&document, 10_059));
     }
 
@@ -146,7 +136,7 @@ mod tests {
         let mut document = active(true, 1);
         document.status = Status::Terminating;
         let report = ClientReport { client: ClientState::Connected, generation: 0 };
-        assert!(on_report(&mut document, &report, 1001).is_err());
-        assert_eq!(next_action(&document, u64::MAX), NextAction::None);
+        assert!(on_report(&mut document, &report, 1001.into()).is_err());
+        assert_eq!(next_action(&document, u64::MAX.into()), NextAction::None);
     }
 }

@@ -6,14 +6,14 @@ use stream_ams::{AmsError, LaunchInstance};
 use stream_bridge::IncomingRequest;
 use stream_protocol::{
     ClientIce, MAX_USERDATA_BYTES, Refusal, RefusalCode, SessionDocument, SessionId, Status,
-    TokenKind, Userdata, subjects,
+    Timestamp, TokenKind, Userdata, subjects,
 };
 use stream_supervisor::Recipient;
 use stream_tokens::Mint;
 
 use crate::SessionsError;
 use crate::ams_initiated::{draining, full};
-use crate::context::{AgentContext, locked, now};
+use crate::context::{AgentContext, locked};
 use crate::session::{self, InvalidTransition};
 
 /// How long a launch may take; whoever asks for one waits a little longer.
@@ -51,7 +51,7 @@ impl AgentContext {
             if !session::is_owned_by(document, self.agent()) {
                 return Err(SessionsError::Conflict("session was taken over".to_owned()));
             }
-            session::end(document, cause.clone(), true, now());
+            session::end(document, cause.clone(), true, Timestamp::now());
             Ok(())
         });
         if let Err(error) = ended.await {
@@ -91,7 +91,7 @@ impl AgentContext {
         }
         let cluster = self.dependencies.ams.cluster().await?.id;
         let changed = self.dependencies.bridge.change_session::<SessionsError>(id, |document| {
-            let deadline = now() + self.config.boot_timeout_s;
+            let deadline = Timestamp::now().plus_secs(self.config.boot_timeout_s);
             session::claim(document, self.agent(), &cluster, deadline)
                 .map_err(|InvalidTransition(why)| SessionsError::Conflict(why))?;
             // The words of a gateway: they are bounded.

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 
 use stream_protocol::{
     AgentId, DesiredState, InstanceName, Origin, Report, ReportedStatus, SessionDocument, Status,
+    Timestamp,
 };
 
 use crate::idle;
@@ -33,7 +34,7 @@ pub(crate) fn claim(
     document: &mut SessionDocument,
     claimant: &AgentId,
     cluster: &str,
-    deadline: u64,
+    deadline: Timestamp,
 ) -> Result<(), InvalidTransition> {
     if document.status != Status::Created || document.desired.state == DesiredState::Terminated {
         return Err(InvalidTransition(format!("session is {}", document.status)));
@@ -58,7 +59,7 @@ pub(crate) fn claim_ams_initiated(
     document: &mut SessionDocument,
     claimant: &AgentId,
     cluster: &str,
-    deadline: u64,
+    deadline: Timestamp,
 ) -> Result<(), InvalidTransition> {
     if document.cluster != cluster {
         return Err(InvalidTransition(format!("session is of cluster {}", document.cluster)));
@@ -102,7 +103,7 @@ pub(crate) fn adopt(
     new_owner: &AgentId,
     departed: &BTreeSet<AgentId>,
     cluster: &str,
-    now: u64,
+    now: Timestamp,
 ) -> Result<(), InvalidTransition> {
     if !is_abandoned(document, departed, cluster) {
         return Err(InvalidTransition("session has an owner".to_owned()));
@@ -143,7 +144,7 @@ pub(crate) fn needs_relaunch(document: &SessionDocument, agent: &AgentId) -> boo
 pub(crate) fn on_report(
     document: &mut SessionDocument,
     report: &Report,
-    now: u64,
+    now: Timestamp,
 ) -> Result<(), InvalidTransition> {
     if document.status.is_final() {
         return Err(InvalidTransition(format!("session is {}", document.status)));
@@ -168,7 +169,7 @@ pub(crate) fn on_report(
 }
 
 /// Begins the end that somebody wants: whose-ever the instance is, it is to go.
-pub(crate) fn end_on_request(document: &mut SessionDocument, cause: String, now: u64) {
+pub(crate) fn end_on_request(document: &mut SessionDocument, cause: String, now: Timestamp) {
     if !document.status.is_final() {
         document.desired.state = DesiredState::Terminated;
         end(document, cause, false, now);
@@ -176,14 +177,14 @@ pub(crate) fn end_on_request(document: &mut SessionDocument, cause: String, now:
 }
 
 /// Begins the end: from here on our instance is to go. The first cause stays the cause.
-pub(crate) fn end(document: &mut SessionDocument, cause: String, failed: bool, now: u64) {
+pub(crate) fn end(document: &mut SessionDocument, cause: String, failed: bool, now: Timestamp) {
     if document.status.is_final() || document.status == Status::Terminating {
         return;
     }
     let wanted = document.desired.state == DesiredState::Terminated;
     document.status = Status::Terminating;
     document.failed = failed;
-    document.deadline = Some(now + TERMINATING_S);
+    document.deadline = Some(now.plus_secs(TERMINATING_S));
     document.push_cause(now, cause);
     if document.origin == Origin::Ams && !wanted {
         return on_instance_gone(document);
@@ -217,7 +218,11 @@ pub(crate) enum NextAction {
 }
 
 /// Looks at a document that `agent` may have to act on.
-pub(crate) fn next_action(document: &SessionDocument, agent: &AgentId, now: u64) -> NextAction {
+pub(crate) fn next_action(
+    document: &SessionDocument,
+    agent: &AgentId,
+    now: Timestamp,
+) -> NextAction {
     let overdue = document.deadline.is_some_and(|deadline| now >= deadline);
     let mine = document.owner.as_ref().filter(|owner| *owner == agent);
     match (document.status, mine) {
@@ -246,23 +251,13 @@ pub(crate) fn next_action(document: &SessionDocument, agent: &AgentId, now: u64)
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use stream_protocol::{OnConflict, Request, Screen, SessionId};
+    use stream_protocol::{Request, SessionId};
 
     use super::*;
 
     fn created() -> SessionDocument {
-        let request = Request {
-            app: "clock".into(),
-            app_version: None,
-            region: String::new(),
-            screen: Screen::default(),
-            joinable: false,
-            ephemeral: true,
-            idle_time_min: 0,
-            on_conflict: OnConflict::default(),
-            extra_data: serde_json::Value::Null,
-        };
-        SessionDocument::new(SessionId::random(), request, 1000, 1030)
+        let request = Request::for_app("clock");
+        SessionDocument::new(SessionId::random(), request, 1000.into(), 1030.into())
     }
 
     fn agent(name: &str) -> AgentId {
@@ -271,7 +266,7 @@ mod tests {
 
     fn claimed() -> SessionDocument {
         let mut document = created();
-        claim(&mut document, &agent("a"), "cluster", 1300).unwrap();
+        claim(&mut document, &agent("a"), "cluster", 1300.into()).unwrap();
         document
     }
 
@@ -284,17 +279,17 @@ mod tests {
         let mut document = claimed();
         let name = document.instance_name.clone();
         assert_eq!(name, Some(InstanceName::of(&document.id, 1)));
-        claim(&mut document, &agent("a"), "cluster", 1310).unwrap();
+        claim(&mut document, &agent("a"), "cluster", 1310.into()).unwrap();
         assert_eq!(document.instance_name, name);
     }
 
     #[test]
     fn what_another_agent_owns_or_what_is_ending_is_not_claimed() {
-        let refused = claim(&mut claimed(), &agent("b"), "cluster", 1300);
+        let refused = claim(&mut claimed(), &agent("b"), "cluster", 1300.into());
         assert_eq!(refused, Err(InvalidTransition("session is owned by agent a".into())));
         let mut unwanted = created();
         unwanted.desired.state = DesiredState::Terminated;
-        assert!(claim(&mut unwanted, &agent("a"), "cluster", 1300).is_err());
+        assert!(claim(&mut unwanted, &agent("a"), "cluster", 1300.into()).is_err());
         assert_eq!(unwanted.owner, None);
     }
 
@@ -302,9 +297,14 @@ mod tests {
     fn received() -> SessionDocument {
         let request = created().request;
         let instance = ("cluster".to_owned(), "i".to_owned());
-        let mut document =
-            SessionDocument::of_instance(SessionId::random(), instance, request, 1000, 1030);
-        claim_ams_initiated(&mut document, &agent("a"), "cluster", 1300).unwrap();
+        let mut document = SessionDocument::of_instance(
+            SessionId::random(),
+            instance,
+            request,
+            1000.into(),
+            1030.into(),
+        );
+        claim_ams_initiated(&mut document, &agent("a"), "cluster", 1300.into()).unwrap();
         document
     }
 
@@ -314,12 +314,12 @@ mod tests {
         assert_eq!((document.instance_name.as_ref(), instance(&document)), (None, Some("i")));
         assert!(!needs_relaunch(&document, &agent("a")), "it is not launched by us");
         let before = document.clone();
-        claim_ams_initiated(&mut document, &agent("b"), "cluster", 1310).unwrap();
+        claim_ams_initiated(&mut document, &agent("b"), "cluster", 1310.into()).unwrap();
         assert_eq!(document, before, "it has its owner");
-        assert!(claim_ams_initiated(&mut document, &agent("b"), "elsewhere", 1310).is_err());
-        end_on_request(&mut document, "asked".into(), 1020);
+        assert!(claim_ams_initiated(&mut document, &agent("b"), "elsewhere", 1310.into()).is_err());
+        end_on_request(&mut document, "asked".into(), 1020.into());
         assert!(
-            claim_ams_initiated(&mut document, &agent("a"), "cluster", 1310).is_err(),
+            claim_ams_initiated(&mut document, &agent("a"), "cluster", 1310.into()).is_err(),
             "it ends"
         );
     }
@@ -327,9 +327,9 @@ mod tests {
     #[test]
     fn what_ams_launched_goes_only_when_somebody_wants_the_end() {
         let ends: [fn(&mut SessionDocument); 3] = [
-            |document| end(document, "overdue".into(), true, 1300),
-            |document| on_report(document, &report(ReportedStatus::Error), 1010).unwrap(),
-            |document| on_report(document, &report(ReportedStatus::Stopped), 1010).unwrap(),
+            |document| end(document, "overdue".into(), true, 1300.into()),
+            |document| on_report(document, &report(ReportedStatus::Error), 1010.into()).unwrap(),
+            |document| on_report(document, &report(ReportedStatus::Stopped), 1010.into()).unwrap(),
         ];
         for (end, status) in
             ends.into_iter().zip([Status::Error, Status::Error, Status::Terminated])
@@ -337,17 +337,17 @@ mod tests {
             let mut document = received();
             end(&mut document);
             assert_eq!((document.status, document.deadline), (status, None));
-            end_on_request(&mut document, "too late".into(), 1400);
+            end_on_request(&mut document, "too late".into(), 1400.into());
             assert_eq!(document.desired.state, DesiredState::Running, "nobody wanted it");
         }
         let mut document = received();
-        end_on_request(&mut document, "asked".into(), 1010);
+        end_on_request(&mut document, "asked".into(), 1010.into());
         assert_eq!(document.status, Status::Terminating);
-        on_report(&mut document, &report(ReportedStatus::Stopped), 1020).unwrap();
+        on_report(&mut document, &report(ReportedStatus::Stopped), 1020.into()).unwrap();
         assert_eq!(document.status, Status::Terminating, "it is still to go");
         let me = agent("a");
         assert_eq!(
-            next_action(&document, &me, 1010 + TERMINATING_S),
+            next_action(&document, &me, Timestamp::from_unix(1010 + TERMINATING_S)),
             NextAction::FinishEnd,
             "never given up"
         );
@@ -361,14 +361,14 @@ mod tests {
         assert!(!is_abandoned(&claimed(), &departed, "elsewhere"), "its instance is not here");
         assert!(!is_abandoned(&created(), &departed, "cluster"), "nobody had it");
         let mut document = claimed();
-        adopt(&mut document, &agent("b"), &departed, "cluster", 1066).unwrap();
+        adopt(&mut document, &agent("b"), &departed, "cluster", 1066.into()).unwrap();
         let new_owner = Some(agent("b"));
         assert_eq!(
             (document.last_cause(), &document.owner),
             ("taken over from agent a", &new_owner)
         );
         assert!(
-            adopt(&mut document, &agent("c"), &departed, "cluster", 1067).is_err(),
+            adopt(&mut document, &agent("c"), &departed, "cluster", 1067.into()).is_err(),
             "one new owner"
         );
         assert!(
@@ -391,7 +391,7 @@ mod tests {
         unwanted.desired.state = DesiredState::Terminated;
         assert!(!needs_relaunch(&unwanted, &me));
         let mut unknown = claimed();
-        on_report(&mut unknown, &report(ReportedStatus::Running), 1010).unwrap();
+        on_report(&mut unknown, &report(ReportedStatus::Running), 1010.into()).unwrap();
         assert!(needs_relaunch(&unknown, &me), "which instance it is, nobody has noted");
     }
 
@@ -399,7 +399,7 @@ mod tests {
     fn only_the_instance_itself_makes_a_session_active() {
         let mut document = claimed();
         assert_eq!(document.status, Status::Created);
-        on_report(&mut document, &report(ReportedStatus::Running), 1010).unwrap();
+        on_report(&mut document, &report(ReportedStatus::Running), 1010.into()).unwrap();
         assert_eq!((document.status, document.deadline), (Status::Active, None));
     }
 
@@ -409,47 +409,52 @@ mod tests {
             [(ReportedStatus::Stopped, Status::Terminated), (ReportedStatus::Error, Status::Error)]
         {
             let mut document = claimed();
-            on_report(&mut document, &report(status), 1010).unwrap();
+            on_report(&mut document, &report(status), 1010.into()).unwrap();
             assert_eq!(document.status, Status::Terminating);
             on_instance_gone(&mut document);
             assert_eq!(document.status, expected);
-            assert!(on_report(&mut document, &report(ReportedStatus::Running), 1020).is_err());
+            assert!(
+                on_report(&mut document, &report(ReportedStatus::Running), 1020.into()).is_err()
+            );
         }
     }
 
     #[test]
     fn the_first_cause_of_an_end_stays() {
         let mut document = claimed();
-        end(&mut document, "first".into(), true, 1010);
-        end(&mut document, "second".into(), false, 1020);
+        end(&mut document, "first".into(), true, 1010.into());
+        end(&mut document, "second".into(), false, 1020.into());
         assert_eq!((document.last_cause(), document.failed), ("first", true));
     }
 
     #[test]
     fn what_is_due_depends_on_owner_and_time() {
         let me = agent("a");
-        assert_eq!(next_action(&claimed(), &me, 1001), NextAction::None);
-        assert_eq!(next_action(&claimed(), &agent("b"), 9999), NextAction::None, "not ours");
+        assert_eq!(next_action(&claimed(), &me, 1001.into()), NextAction::None);
+        assert_eq!(next_action(&claimed(), &agent("b"), 9999.into()), NextAction::None, "not ours");
         assert!(matches!(
-            next_action(&claimed(), &me, 1300),
+            next_action(&claimed(), &me, 1300.into()),
             NextAction::BeginEnd { failed: true, .. }
         ));
-        assert_eq!(next_action(&created(), &me, 1029), NextAction::None);
+        assert_eq!(next_action(&created(), &me, 1029.into()), NextAction::None);
         assert!(matches!(
-            next_action(&created(), &me, 1030),
+            next_action(&created(), &me, 1030.into()),
             NextAction::BeginEnd { failed: true, .. }
         ));
         let mut unwanted = claimed();
         unwanted.desired.state = DesiredState::Terminated;
         assert!(matches!(
-            next_action(&unwanted, &me, 1001),
+            next_action(&unwanted, &me, 1001.into()),
             NextAction::BeginEnd { failed: false, .. }
         ));
-        end(&mut unwanted, "x".into(), false, 1001);
-        assert_eq!(next_action(&unwanted, &me, 1002), NextAction::FinishEnd);
-        assert_eq!(next_action(&unwanted, &me, 1001 + TERMINATING_S), NextAction::Abandon);
+        end(&mut unwanted, "x".into(), false, 1001.into());
+        assert_eq!(next_action(&unwanted, &me, 1002.into()), NextAction::FinishEnd);
+        assert_eq!(
+            next_action(&unwanted, &me, Timestamp::from_unix(1001 + TERMINATING_S)),
+            NextAction::Abandon
+        );
         on_instance_gone(&mut unwanted);
-        assert_eq!(next_action(&unwanted, &me, 9999), NextAction::None);
+        assert_eq!(next_action(&unwanted, &me, 9999.into()), NextAction::None);
     }
 
     #[derive(Clone, Debug)]
@@ -481,9 +486,9 @@ mod tests {
         ) {
             let mut document = if by_ams { received() } else { created() };
             for (n, event) in events.into_iter().enumerate() {
-                let (now, before) = (1000 + n as u64, document.status);
+                let (now, before) = (Timestamp::from_unix(1000 + n as u64), document.status);
                 match event {
-                    Event::Claim => drop(claim(&mut document, &agent("a"), "c", now + 300)),
+                    Event::Claim => drop(claim(&mut document, &agent("a"), "c", now.plus_secs(300))),
                     Event::Report(status) => drop(on_report(&mut document, &report(status), now)),
                     Event::End(failed) => end(&mut document, "due".into(), failed, now),
                     Event::EndOnRequest => end_on_request(&mut document, "asked".into(), now),

@@ -145,18 +145,12 @@ impl FromIterator<SessionDocument> for SessionCache {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Request, Status};
+    use stream_protocol::Status;
 
     use super::*;
 
     fn document(status: Status) -> SessionDocument {
-        let request: Request = serde_json::from_str(
-            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
-                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
-        )
-        .unwrap();
-        let document = SessionDocument::new(SessionId::random(), request, 0, 30);
-        SessionDocument { status, ..document }
+        SessionDocument { status, ..SessionDocument::sample() }
     }
 
     fn change(document: &SessionDocument) -> (SessionId, Option<CachedSession>) {

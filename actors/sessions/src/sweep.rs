@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use stream_ams::{Action, Instance, InstanceEvent};
 use stream_bridge::{BridgeError, IncomingRequest};
-use stream_protocol::{SessionDocument, SessionId};
+use stream_protocol::{SessionDocument, SessionId, Timestamp};
 use stream_supervisor::Recipient;
 
 use crate::SessionsError;
-use crate::context::{AgentContext, locked, now};
+use crate::context::{AgentContext, locked};
 use crate::idle;
 use crate::reconcile::{self, LostInstance, OrphanInstance, Scope, Snapshot};
 use crate::session::{self, NextAction};
@@ -97,14 +97,14 @@ impl AgentContext {
         if self.answers_for(document) {
             self.serve(id, requests.clone()).await?;
         }
-        match session::next_action(document, self.agent(), now()) {
+        match session::next_action(document, self.agent(), Timestamp::now()) {
             NextAction::BeginEnd { cause, failed } => {
                 self.begin_termination(id, &cause, failed).await?;
                 self.finish_end(id).await;
             }
             NextAction::RestartIdleTimer => {
                 let counted = self.dependencies.bridge.change_session(id, |document| {
-                    idle::restart(document, now());
+                    idle::restart(document, Timestamp::now());
                     Ok::<_, SessionsError>(())
                 });
                 counted.await?;
@@ -161,7 +161,8 @@ impl AgentContext {
         // written down.
         let plan = {
             let sessions = &*self.refreshed_cache().await?;
-            let (store_born, now, at) = (sessions.store_born(), now(), Instant::now());
+            let (store_born, now, at) =
+                (sessions.store_born(), Timestamp::now().as_unix(), Instant::now());
             let snapshot = Snapshot { instances, sessions, store_born, now, at };
             locked(&self.sighting_history).observe(&snapshot, scope)
         };

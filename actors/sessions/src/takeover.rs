@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use stream_bridge::{Entry, IncomingRequest};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{AgentId, Presence, SessionDocument};
+use stream_protocol::{AgentId, Presence, SessionDocument, Timestamp};
 use stream_supervisor::Recipient;
 
 use crate::SessionsError;
-use crate::context::{AgentContext, locked, now};
+use crate::context::{AgentContext, locked};
 use crate::session::{self, InvalidTransition};
 use crate::sweep::for_each_concurrent;
 
@@ -70,7 +70,7 @@ impl AgentContext {
         abandoned.rotate_left(begin);
         for_each_concurrent(&abandoned, |document| async move {
             let adopted = bridge.change_session(&document.id, |document| {
-                session::adopt(document, self.agent(), departed, cluster, now())
+                session::adopt(document, self.agent(), departed, cluster, Timestamp::now())
                     .map_err(|InvalidTransition(why)| SessionsError::Conflict(why))
             });
             let adopted = match adopted.await {

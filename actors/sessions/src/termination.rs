@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use stream_ams::AmsError;
-use stream_protocol::{SessionDocument, SessionId, Status};
+use stream_protocol::{SessionDocument, SessionId, Status, Timestamp};
 
 use crate::SessionsError;
-use crate::context::{AgentContext, locked, now};
+use crate::context::{AgentContext, locked};
 use crate::session;
 
 /// How long one try to delete an instance may take; the sweep tries again.
@@ -22,7 +22,7 @@ impl AgentContext {
         cause: &str,
     ) -> Result<(), SessionsError> {
         let begun = self.dependencies.bridge.change_session::<SessionsError>(id, |document| {
-            session::end_on_request(document, cause.to_owned(), now());
+            session::end_on_request(document, cause.to_owned(), Timestamp::now());
             Ok(())
         });
         begun.await.map(drop)
@@ -36,7 +36,7 @@ impl AgentContext {
         failed: bool,
     ) -> Result<(), SessionsError> {
         let begun = self.dependencies.bridge.change_session::<SessionsError>(id, |document| {
-            session::end(document, cause.to_owned(), failed, now());
+            session::end(document, cause.to_owned(), failed, Timestamp::now());
             Ok(())
         });
         begun.await.map(drop)

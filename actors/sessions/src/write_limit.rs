@@ -40,11 +40,11 @@ impl WriteLimiter {
 mod tests {
     use std::time::Duration;
 
-    use stream_protocol::{SIGNAL_BYTES_A_MINUTE as BYTES, SIGNALS_A_MINUTE as SIGNALS};
-
     use super::*;
 
     const WINDOW: Duration = SignalQuota::WINDOW;
+    const SIGNALS: usize = SignalQuota::SIGNALS;
+    const BYTES: usize = SignalQuota::BYTES;
 
     #[test]
     fn a_session_is_limited_by_count_and_by_bytes_and_admitted_again_later() {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use stream_bridge::{BridgeError, SignalConnection, SignalReader};
-use stream_protocol::{Cursor, Direction, LoggedSignal, SessionId, SignalPage};
+use stream_protocol::{Cursor, Direction, LoggedSignal, SessionId, SignalPage, SignalQuota};
 
 use crate::envelope::ControlFrame;
 use crate::{CloseCause, CloseCode, FrameFormat, SocketReceiver, SocketSender, retry_while};
@@ -40,10 +40,8 @@ impl SignalRelay {
             let heard = async {
                 let text = receiver.recv().await?;
                 if !admits(text.len()) {
-                    return Err(CloseCause::client_error(
-                        CloseCode::Policy,
-                        "too many signals in a minute",
-                    ));
+                    let sentence = format!("too many signals: at most {}", SignalQuota::limits());
+                    return Err(CloseCause::client_error(CloseCode::Policy, sentence));
                 }
                 let posted = self.frames.read(text, self.generation)?;
                 if self.own_generation_only && posted.generation != self.generation {

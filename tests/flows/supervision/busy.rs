@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use futures_util::future::join_all;
 use stream_bridge::{Bridge, BridgeError};
-use stream_protocol::{ClientIce, Empty, RefusalCode, subjects};
+use stream_protocol::subjects::{self, SessionOp};
+use stream_protocol::{ClientIce, Empty, RefusalCode};
 use stream_supervisor::{Fault, Supervisor};
 
 use super::load::{actor, watcher};
@@ -87,7 +88,7 @@ fn a_full_mailbox_refuses_over_nats_with_a_reason_that_the_client_is_told() {
         let (created, instance) = scripted.create().await?;
         let stack = &scripted.stack;
         let bridge = Bridge::start(stack.nats.bridge(), "test", &Supervisor::default())?;
-        let subject = subjects::ice(&created.id.parse()?);
+        let subject = subjects::session(&created.id.parse()?, SessionOp::Ice);
         let ask = async || bridge.ask::<_, ClientIce>(subject.clone(), &Empty {}, FULL).await;
         eventually("asked", async || Ok(ask().await.ok())).await?;
         let gateway =

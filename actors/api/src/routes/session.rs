@@ -6,7 +6,7 @@ use actix_web::web::{Data, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use stream_protocol::{ClientReport, Op, Report, SessionDocument, SessionId, Status};
+use stream_protocol::{ClientReport, Op, Report, SessionDocument, SessionId, Status, Timestamp};
 
 use super::AppState;
 use crate::error::ApiError;
@@ -31,8 +31,7 @@ struct SessionView<'a> {
     /// Empty while there is none.
     instance_id: &'a str,
     cluster_id: &'a str,
-    /// Unix seconds.
-    created_at: u64,
+    created_at: Timestamp,
 }
 
 impl<'a> From<&'a SessionDocument> for SessionView<'a> {

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use stream_protocol::{AgentId, Presence, Role, SessionDocument, SessionId, ShareId, Status};
+use stream_protocol::{
+    AgentId, Presence, Role, SessionDocument, SessionId, ShareId, Status, Timestamp,
+};
 
 use crate::shares::Share;
 
@@ -80,7 +82,7 @@ pub struct SessionInfo {
     pub message: String,
     /// `None` until an agent has claimed it.
     pub agent: Option<AgentId>,
-    pub created_at: u64,
+    pub created_at: Timestamp,
 }
 
 impl SessionInfo {
@@ -104,7 +106,7 @@ pub struct SessionExplanation {
     /// Whether the agent that answers for it gives signs of life, and what it says of itself.
     pub agent: Option<Presence>,
     /// Now, by the clock of the gateway.
-    pub at: u64,
+    pub at: Timestamp,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

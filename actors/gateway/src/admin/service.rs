@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stream_bridge::Bridge;
-use stream_protocol::{Empty, IdError, Presence, Refusal, SessionId, Status};
+use stream_protocol::{Empty, IdError, Presence, Refusal, SessionId, Status, Timestamp};
 use stream_tokens::Tokens;
 
 use super::request::{
@@ -14,7 +14,7 @@ use crate::accounts::{self, Account, AccountName};
 use crate::error::bad_request;
 use crate::owner::Termination;
 use crate::sessions::termination::{Progress, end_session};
-use crate::{clock, placement, session_documents, shares};
+use crate::{placement, session_documents, shares};
 
 /// How long the owner of a session may take to answer; less than an operator waits.
 const OWNER_DEADLINE: Duration = Duration::from_secs(5);
@@ -108,7 +108,7 @@ impl AdminService {
         let present = placement::list(&self.bridge).await?;
         let owns = |presence: &Presence| document.owner.as_ref() == Some(&presence.agent);
         let agent = present.into_iter().find(owns);
-        Ok(SessionExplanation { document, agent, at: clock::now() })
+        Ok(SessionExplanation { document, agent, at: Timestamp::now() })
     }
 
     async fn create_share(

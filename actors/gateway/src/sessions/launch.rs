@@ -6,11 +6,11 @@ use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
     Client, ClientIce, DesiredState, Launch, Presence, Refusal, RefusalCode, Request, Role,
-    SessionDocument, SessionId, Status,
+    SessionDocument, SessionId, Status, Timestamp,
 };
 
 use super::ClientSession;
-use crate::{clock, owner, placement, session_documents};
+use crate::{owner, placement, session_documents};
 
 /// A session that no agent has claimed by then ends; in seconds.
 pub(crate) const CLAIM_S: u64 = 30;
@@ -43,7 +43,7 @@ pub(crate) async fn place_session(
     };
     let unclaimed = match earlier {
         None => None,
-        Some(entry) => match existing(&entry.value, &request, clock::now())? {
+        Some(entry) => match existing(&entry.value, &request, Timestamp::now())? {
             Existing::Claimed => {
                 let ice_servers = owner::ice_servers(bridge, &entry.value.id).await?;
                 return Ok(ClientSession { document: entry.value, ice_servers });
@@ -74,8 +74,8 @@ pub(crate) async fn place_session(
 }
 
 fn new_document(id: SessionId, request: Request, role: Role) -> SessionDocument {
-    let now = clock::now();
-    let mut document = SessionDocument::new(id, request, now, now + CLAIM_S);
+    let now = Timestamp::now();
+    let mut document = SessionDocument::new(id, request, now, now.plus_secs(CLAIM_S));
     document.desired.client = Some(Client { screen: document.request.screen, role });
     document
 }
@@ -109,7 +109,11 @@ enum Existing {
     Unclaimed,
 }
 
-fn existing(document: &SessionDocument, request: &Request, now: u64) -> Result<Existing, Refusal> {
+fn existing(
+    document: &SessionDocument,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Existing, Refusal> {
     if document.request != *request {
         let sentence = "the Idempotency-Key was used for another request";
         return Err(Refusal::new(RefusalCode::Conflict, sentence));
@@ -174,7 +178,7 @@ mod tests {
     }
 
     fn document() -> SessionDocument {
-        SessionDocument::new(SessionId::random(), request("app"), 100, 130)
+        SessionDocument { request: request("app"), ..SessionDocument::sample() }
     }
 
     fn claimed() -> SessionDocument {
@@ -182,20 +186,23 @@ mod tests {
     }
 
     fn code(document: &SessionDocument, app: &str, now: u64) -> RefusalCode {
-        existing(document, &request(app), now).unwrap_err().code
+        existing(document, &request(app), now.into()).unwrap_err().code
     }
 
     #[test]
     fn a_repeated_request_finds_its_claimed_session() {
-        assert_eq!(existing(&claimed(), &request("app"), 999).unwrap(), Existing::Claimed);
+        assert_eq!(existing(&claimed(), &request("app"), 999.into()).unwrap(), Existing::Claimed);
     }
 
     #[test]
     fn a_repeated_request_waits_for_the_first_and_takes_over_when_that_failed() {
         assert_eq!(code(&document(), "app", 110), RefusalCode::Busy);
-        assert_eq!(existing(&document(), &request("app"), 131).unwrap(), Existing::Unclaimed);
+        assert_eq!(
+            existing(&document(), &request("app"), 131.into()).unwrap(),
+            Existing::Unclaimed
+        );
         let failed = SessionDocument { status: Status::Error, ..document() };
-        assert_eq!(existing(&failed, &request("app"), 110).unwrap(), Existing::Unclaimed);
+        assert_eq!(existing(&failed, &request("app"), 110.into()).unwrap(), Existing::Unclaimed);
     }
 
     #[test]

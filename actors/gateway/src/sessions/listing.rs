@@ -83,7 +83,8 @@ mod tests {
         let request = super::super::request::session(br#"{"app":"a"}"#).unwrap();
         let made = |n: u8, status| {
             let id = SessionId::from_bytes([n; 13]);
-            let document = SessionDocument::new(id, request.clone(), u64::from(n / 2), 0);
+            let document =
+                SessionDocument::new(id, request.clone(), u64::from(n / 2).into(), 0.into());
             SessionDocument { status, ..document }
         };
         vec![

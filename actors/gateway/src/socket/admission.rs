@@ -33,20 +33,12 @@ pub(crate) fn close_cause(
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Request, SessionId, Status};
+    use stream_protocol::Status;
 
     use super::*;
 
     fn document() -> SessionDocument {
-        let request: Request = serde_json::from_str(
-            r#"{"app":"a","app_version":null,"region":"","screen":{},"joinable":false,
-                "ephemeral":true,"idle_time_min":0,"extra_data":null}"#,
-        )
-        .unwrap();
-        SessionDocument {
-            generation: 2,
-            ..SessionDocument::new(SessionId::random(), request, 0, 9)
-        }
+        SessionDocument { generation: 2, ..SessionDocument::sample() }
     }
 
     fn told(end: Option<CloseCause>) -> String {
@@ -69,7 +61,7 @@ mod tests {
     #[test]
     fn the_end_of_the_session_is_told_with_its_cause() {
         let mut ended = SessionDocument { status: Status::Error, ..document() };
-        ended.push_cause(1, "the instance \"x\" failed");
+        ended.push_cause(1.into(), "the instance \"x\" failed");
         assert!(told(close_cause(Some(&ended), 2)).contains(r#"ended: the instance \"x\" failed"#));
         assert!(told(close_cause(None, 2)).contains("session has ended"));
         let mut ending = document();

@@ -1,6 +1,6 @@
 //! For each guard, a case in which reconciliation without it would destroy what is not ours.
 
-use stream_protocol::{InstanceName, OnConflict, Request, Screen};
+use stream_protocol::{InstanceName, Request};
 
 use super::*;
 
@@ -30,24 +30,14 @@ fn instance(session: &SessionId) -> Instance {
 }
 
 fn document(session: &SessionId, status: Status) -> SessionDocument {
-    let request = Request {
-        app: "clock".into(),
-        app_version: None,
-        region: String::new(),
-        screen: Screen::default(),
-        joinable: false,
-        ephemeral: true,
-        idle_time_min: 0,
-        on_conflict: OnConflict::default(),
-        extra_data: serde_json::Value::Null,
-    };
+    let request = Request::for_app("clock");
     SessionDocument {
         status,
         owner: Some(scope().agent),
         cluster: scope().cluster,
         instance_name: Some(InstanceName::of(session, 1)),
         instance_id: Some(format!("i-{session}")),
-        ..SessionDocument::new(session.clone(), request, CREATED, CREATED)
+        ..SessionDocument::new(session.clone(), request, CREATED.into(), CREATED.into())
     }
 }
 
