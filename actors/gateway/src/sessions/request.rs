@@ -1,8 +1,9 @@
 //! The bodies that clients send, read as tolerantly as their variety asks for. Pure.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use stream_protocol::{OnConflict, Refusal, Request, Screen};
+use stream_protocol::{Refusal, Request, Screen};
 
 use crate::error::bad_request;
 
@@ -32,7 +33,7 @@ pub(crate) fn session(body: &[u8]) -> Result<Request, Refusal> {
         joinable,
         ephemeral: members.flag("ephemeral")?.unwrap_or(true),
         idle_time_min: members.number("idle_time_min")?.unwrap_or(idle_by_default),
-        on_conflict: members.on_conflict()?,
+        on_conflict: members.take("on_conflict", "\"replace\" or \"reject\"")?.unwrap_or_default(),
         extra_data: members.extra_data()?,
     })
 }
@@ -56,11 +57,7 @@ pub(crate) struct ScreenRequest {
 
 impl ScreenRequest {
     fn of(members: &mut JsonObject) -> Result<Self, Refusal> {
-        let mut screen = match members.take("screen") {
-            None => return Ok(Self::default()),
-            Some(Value::Object(members)) => JsonObject(members),
-            Some(_) => return Err(bad_request("screen is an object")),
-        };
+        let mut screen = JsonObject(members.take("screen", "an object")?.unwrap_or_default());
         let mut size = |name| {
             let number = screen.number(name)?.map(u32::try_from).transpose();
             number.map_err(|_| bad_request(format!("screen.{name} is too large")))
@@ -88,7 +85,7 @@ fn checked(screen: Screen) -> Result<Screen, Refusal> {
     screen.checked().map_err(|error| bad_request(error.to_string()))
 }
 
-/// The members of a JSON object; one that is null counts as absent.
+/// The members of a JSON object; one that is null counts as absent. Errors never repeat a value.
 struct JsonObject(Map<String, Value>);
 
 impl JsonObject {
@@ -104,43 +101,37 @@ impl JsonObject {
         }
     }
 
-    fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name).filter(|value| !value.is_null())
+    /// Takes the member `name` out, which must be what `expected` says in words.
+    fn take<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        expected: &str,
+    ) -> Result<Option<T>, Refusal> {
+        let value = self.0.remove(name).unwrap_or_default();
+        Option::deserialize(value).map_err(|_| bad_request(format!("{name} is {expected}")))
     }
 
     fn name(&mut self, name: &str) -> Result<Option<String>, Refusal> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::String(text)) if text.len() <= MAX_NAME => Ok(Some(text)),
-            Some(_) => Err(bad_request(format!("{name} is a text of at most {MAX_NAME} bytes"))),
+        let expected = format!("a text of at most {MAX_NAME} bytes");
+        match self.take::<String>(name, &expected)? {
+            Some(text) if text.len() > MAX_NAME => {
+                Err(bad_request(format!("{name} is {expected}")))
+            }
+            text => Ok(text),
         }
     }
 
     fn flag(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::Bool(flag)) => Ok(Some(flag)),
-            Some(_) => Err(bad_request(format!("{name} is true or false"))),
-        }
+        self.take(name, "true or false")
     }
 
     fn number(&mut self, name: &str) -> Result<Option<u64>, Refusal> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        let number = value.as_u64();
-        number.map(Some).ok_or_else(|| bad_request(format!("{name} is a number, 0 or more")))
-    }
-
-    fn on_conflict(&mut self) -> Result<OnConflict, Refusal> {
-        match self.take("on_conflict") {
-            None => Ok(OnConflict::default()),
-            Some(value) => OnConflict::deserialize(value)
-                .map_err(|_| bad_request("on_conflict is \"replace\" or \"reject\"")),
-        }
+        self.take(name, "a number, 0 or more")
     }
 
     /// A number, also as a form sends it; a negative one or an empty text is no version.
     fn version(&mut self) -> Result<Option<u64>, Refusal> {
-        let number = match self.take("app_version") {
+        let number = match self.take("app_version", "a whole number")? {
             None => return Ok(None),
             Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
             Some(Value::String(text)) => text.trim().parse::<i64>().ok(),
@@ -151,7 +142,7 @@ impl JsonObject {
     }
 
     fn extra_data(&mut self) -> Result<Value, Refusal> {
-        let value = self.take("extra_data").unwrap_or(Value::Null);
+        let value: Value = self.take("extra_data", "any JSON")?.unwrap_or_default();
         if value.to_string().len() > MAX_EXTRA_DATA {
             return Err(bad_request(format!("extra_data has at most {MAX_EXTRA_DATA} bytes")));
         }
