@@ -1,4 +1,4 @@
-//! Service accounts: whom a token of the API belongs to.
+//! Service accounts, to which the tokens of the API belong.
 
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::{self, END_OF_TIME};
 
-/// What is kept of an account. The token is not: only the id that it must have.
+/// The record of an account. It holds the id of the token, never the token.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Account {
     pub(crate) name: AccountName,
@@ -33,7 +33,7 @@ impl AccountName {
         &self.0
     }
 
-    /// The name as a key of the store, which knows no '@' and no '.' at the ends.
+    /// Returns the name as a key of the store, whose keys have no '@' and no '.' at the ends.
     fn key(&self) -> String {
         self.0.replace('@', "=40").replace('.', "=2E")
     }
@@ -68,8 +68,11 @@ pub(crate) async fn find(bridge: &Bridge, name: &str) -> Result<Option<Account>,
     Ok(entry.map(|entry| entry.value))
 }
 
-/// Creates an account and returns its token, which cannot be had again. Refuses a name that is
-/// taken and an end that has passed.
+/// Creates an account and returns its token, which is shown this once.
+///
+/// # Errors
+///
+/// Refuses a name that is taken and an expiry that has passed.
 pub(crate) async fn create(
     bridge: &Bridge,
     tokens: &Tokens,
@@ -96,8 +99,11 @@ pub(crate) async fn create(
     }
 }
 
-/// Deletes an account: its token is refused from now on, and what was opened with it is closed.
-/// Refuses a name that nobody has.
+/// Deletes an account: its token is refused from now on, and the sockets it opened are closed.
+///
+/// # Errors
+///
+/// Refuses a name without an account.
 pub(crate) async fn delete(
     bridge: &Bridge,
     tokens: &Tokens,
@@ -108,7 +114,7 @@ pub(crate) async fn delete(
         return Err(Refusal::new(RefusalCode::NotFound, sentence));
     };
     bridge.remove(Bucket::Accounts, &name.key()).await?;
-    // Without an account the token opens nothing any more; its sockets know only the token.
+    // Without an account the token opens nothing any more; open sockets watch the revocation.
     let until = SystemTime::now() + MAX_SOCKET_TOKEN_LIFE;
     let revoked = tokens.revoke(Revocation::Token(account.token_id), Some(until)).await;
     revoked.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))
@@ -122,7 +128,7 @@ pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Account>, Refusal> {
     Ok(accounts)
 }
 
-/// Longer than the token of a socket may live.
+/// Longer than the token of any socket lives.
 const MAX_SOCKET_TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
 fn end_of_life(at: u64, now: u64) -> Result<Duration, Refusal> {

@@ -1,5 +1,5 @@
-//! What operators ask of the gateway: service accounts are made and deleted here and nowhere else,
-//! and sessions can be ended and shared without one.
+//! What operators ask of the gateway over its UNIX socket: service accounts, sessions and shares.
+//! Accounts are created and deleted here and nowhere else.
 //!
 //! `stream-admin` brings the socket; [`AdminService`] answers what is asked there, [`Client`] asks
 //! it.
@@ -17,7 +17,7 @@ pub use stream_admin::ClientError as AdminError;
 
 use request::{AccountList, CreatedAccount, DeletedSession, SessionList, ShareList};
 
-/// Talks to the gateway on this machine.
+/// The client of the gateway's admin socket on this machine.
 #[derive(Clone, Debug)]
 pub struct Client(stream_admin::Client);
 
@@ -26,8 +26,12 @@ impl Client {
         Self(stream_admin::Client::new(path))
     }
 
-    /// Creates an account and returns its token, which cannot be had again. The token ends at
-    /// `expires` (Unix seconds), if given. Refuses a name that is taken.
+    /// Creates an account and returns its token, which is shown this once. The token expires at
+    /// `expires` (Unix seconds), if given.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a name that is taken.
     pub async fn create_account(
         &self,
         name: &str,
@@ -39,7 +43,11 @@ impl Client {
         Ok(created.token)
     }
 
-    /// Deletes an account; its token is refused from now on. Refuses a name that nobody has.
+    /// Deletes an account; its token is refused from now on.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a name without an account.
     pub async fn delete_account(&self, name: &str) -> Result<(), AdminError> {
         let Empty {} = self.0.ask(&Request::DeleteAccount { name: name.to_owned() }).await?;
         Ok(())
@@ -51,26 +59,36 @@ impl Client {
         Ok(list.accounts)
     }
 
-    /// Has a session ended and returns its status then: the end takes until its agent has deleted
-    /// the instance. Refuses a session there is none of.
+    /// Ends a session and returns its status: `terminating` until the agent has deleted the instance.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a session that does not exist.
     pub async fn delete_session(&self, id: &str) -> Result<Status, AdminError> {
         let end: DeletedSession = self.0.ask(&Request::DeleteSession { id: id.to_owned() }).await?;
         Ok(end.status)
     }
 
-    /// Returns all sessions, those that ended lately included, the oldest first.
+    /// Returns all sessions, also those that ended within the last hour, the oldest first.
     pub async fn sessions(&self) -> Result<Vec<SessionInfo>, AdminError> {
         let list: SessionList = self.0.ask(&Request::ListSessions).await?;
         Ok(list.sessions)
     }
 
-    /// Returns all that is known of a session. Refuses a session there is none of.
+    /// Returns all that is known of a session.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a session that does not exist.
     pub async fn explain_session(&self, id: &str) -> Result<SessionExplanation, AdminError> {
         self.0.ask(&Request::ExplainSession { id: id.to_owned() }).await
     }
 
-    /// Makes a share of a session, for `role` and until `expiry_at` (Unix seconds). Refuses a
-    /// session that ends and a gateway that does not know the address of its page.
+    /// Makes a share of a session, for `role` and until `expiry_at` (Unix seconds).
+    ///
+    /// # Errors
+    ///
+    /// Refuses a session that is ending, and a gateway without `gateway.public_url`.
     pub async fn create_share(
         &self,
         session: &str,
@@ -83,7 +101,7 @@ impl Client {
         self.0.ask(&Request::CreateShare { session, role, description, expiry_at }).await
     }
 
-    /// Ends a share and closes what it has opened.
+    /// Ends a share and closes the sockets that it opened.
     pub async fn delete_share(&self, id: &str) -> Result<(), AdminError> {
         let Empty {} = self.0.ask(&Request::DeleteShare { id: id.to_owned() }).await?;
         Ok(())
@@ -95,7 +113,7 @@ impl Client {
         Ok(list.shares)
     }
 
-    /// Changes what is given of a share and returns it as it is then; its link stays the same.
+    /// Changes what is given of a share and returns the result; its link stays the same.
     pub async fn update_share(
         &self,
         id: &str,

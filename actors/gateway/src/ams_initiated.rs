@@ -1,7 +1,7 @@
-//! Sessions of instances that AMS launched by itself. An agent asks for them over NATS under a
-//! public name that all gateways share: whichever is asked stores the session.
+//! The actor `initiated`: creates the sessions of instances that AMS launched by itself.
 //!
-//! Asks `bridge`. Keeps nothing; a restart loses the request in hand, which its asker repeats.
+//! Asked by agents over NATS, on a subject that all gateways share: one of them gets each request.
+//! Asks `bridge`. A restart loses the request in hand, which the agent repeats.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ use crate::sessions::idempotency;
 use crate::sessions::launch::CLAIM_S;
 use crate::sessions::request::MAX_EXTRA_DATA;
 
-/// The pause after a failed try to register for requests.
+/// The pause after a failed try to subscribe to requests.
 const SUBSCRIBE_RETRY: Duration = Duration::from_millis(500);
 
-/// How often a session is looked up that others are just storing.
+/// How often a session is read again that another gateway stores at the same time.
 const MAX_CAS_ATTEMPTS: usize = 3;
 
-/// Starts the actor; it takes requests from now on.
+/// Starts the actor under `supervisor`; it subscribes to requests in the background.
 pub(crate) fn start(bridge: &Bridge, supervisor: &Supervisor) {
     let actor = Actor { bridge: bridge.clone() };
     supervisor.spawn(
@@ -59,12 +59,12 @@ impl Worker for Actor {
         });
     }
 
-    /// The others of the group take what comes from now on.
+    /// Leaves the group: the other gateways get the requests from now on.
     fn stopping(&mut self, _: &Context<Self>) -> Option<LocalBoxFuture<'static, ()>> {
         let bridge = self.bridge.clone();
         Some(Box::pin(async move {
             if let Err(error) = bridge.stop_serving(subjects::GATEWAY_SESSIONS).await {
-                log::debug!("requests of agents are not withdrawn: {error}");
+                log::debug!(error:%; "requests of agents are not withdrawn");
             }
         }))
     }
@@ -83,8 +83,11 @@ impl Handler<IncomingRequest> for Actor {
     }
 }
 
-/// Stores the session of an instance, unless that is done already, and answers it. Refuses what the
-/// instance could not be told, and an instance whose session has ended.
+/// Creates the session of an instance, or finds the one that exists, and returns its userdata.
+///
+/// # Errors
+///
+/// Refuses `extra_data` that does not fit into userdata, and an instance whose session has ended.
 async fn create(bridge: &Bridge, initiate: CreateAmsSession) -> Result<AmsSessionCreated, Refusal> {
     let CreateAmsSession { cluster, region, instance } = initiate;
     let id = session_id(&cluster, &instance.id);
@@ -97,7 +100,7 @@ async fn create(bridge: &Bridge, initiate: CreateAmsSession) -> Result<AmsSessio
         app_version,
         region,
         screen,
-        // Whoever launched the instance wants it until he deletes it, however often it is watched.
+        // Whoever launched the instance through AMS keeps it until they delete it.
         joinable: true,
         ephemeral: false,
         idle_time_min: 0,
@@ -112,7 +115,7 @@ async fn create(bridge: &Bridge, initiate: CreateAmsSession) -> Result<AmsSessio
     Ok(AmsSessionCreated { session: session.id, userdata })
 }
 
-/// Returns the document as it is stored: `fresh`, or what was there before.
+/// Stores `fresh` unless the session exists, and returns the document that is stored then.
 async fn store(bridge: &Bridge, fresh: SessionDocument) -> Result<SessionDocument, Refusal> {
     let (bucket, key) = (Bucket::Sessions, fresh.id.as_str());
     for _ in 0..MAX_CAS_ATTEMPTS {
@@ -127,7 +130,7 @@ async fn store(bridge: &Bridge, fresh: SessionDocument) -> Result<SessionDocumen
         match stored {
             Ok(_) => {
                 let (id, instance) = (&fresh.id, fresh.instance_id.as_deref().unwrap_or_default());
-                log::info!("session {id} created for instance {instance} of AMS");
+                log::info!(session:% = id, instance; "session created for an instance of AMS");
                 return Ok(fresh);
             }
             // Another gateway was faster, for another agent or for the same that asked again.
@@ -138,12 +141,12 @@ async fn store(bridge: &Bridge, fresh: SessionDocument) -> Result<SessionDocumen
     Err(Refusal::new(RefusalCode::Busy, "the session is just being created"))
 }
 
-/// What there is of the session when an instance is asked for again.
+/// The document of an earlier request for the same instance.
 #[derive(Debug, PartialEq)]
 enum Existing {
-    /// It waits for an agent, or has one.
+    /// The session waits for an agent, or has one.
     Live,
-    /// It waited for an agent in vain, so that AMS was never answered.
+    /// No agent claimed the session in time, so AMS was never answered.
     Unclaimed,
 }
 
@@ -159,8 +162,8 @@ fn existing(document: &SessionDocument) -> Result<Existing, Refusal> {
     }
 }
 
-/// Returns the id of the session of an instance. No name of an account has a space: nobody gets
-/// there with a key of their own.
+/// Returns the id of the session of an instance. Names of accounts have no space, so no account
+/// can reach the id with an idempotency key of its own.
 fn session_id(cluster: &str, instance: &str) -> SessionId {
     idempotency::id(&format!("ams {cluster}"), instance)
 }

@@ -1,4 +1,4 @@
-//! What can be streamed, where, and whether the gateway can serve at all.
+//! The endpoints about applications, regions and the state of the service.
 
 use std::collections::BTreeSet;
 
@@ -24,20 +24,23 @@ struct Status {
     agents: Option<usize>,
 }
 
-/// GET `/1.0/applications`: what at least one agent has.
+/// GET `/1.0/applications`: the applications that at least one agent has.
 pub(crate) async fn applications(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::ApplicationRead, None).await?;
     Ok(ok(application_names(placement::list(&state.bridge).await?)))
 }
 
-/// GET `/1.0/regions`: where at least one agent is.
+/// GET `/1.0/regions`: the regions with at least one agent.
 pub(crate) async fn regions(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::RegionRead, None).await?;
     Ok(ok(region_names(placement::list(&state.bridge).await?)))
 }
 
-/// GET `/1.0/status`: whether requests can be served; with a token also how many agents there are.
-/// Refuses until the keys are loaded for the first time, and while the gateway drains.
+/// GET `/1.0/status`: whether NATS is connected; with a token also the number of agents.
+///
+/// # Errors
+///
+/// Refuses until the token keys are loaded for the first time, and while the gateway drains.
 pub(crate) async fn status(request: HttpRequest, state: Data<State>) -> HandlerResult {
     let caller = has_token(&request, &state);
     if caller {

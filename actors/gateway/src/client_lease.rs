@@ -1,8 +1,8 @@
-//! The one lease that a session has for a client, and who holds it.
+//! The lease on being the client of a session, for sessions with `on_conflict: reject`.
 //!
-//! A client holds it while its socket is open, which the gateway that has the socket says every few
-//! seconds, and while its stream is connected, which only the instance knows. Between the two there
-//! is a moment, for clients close their socket when the stream is connected.
+//! While the client's socket is open, its gateway renews the lease every [`RENEWAL_INTERVAL`]. While
+//! the client's stream is connected, the instance reports it, and the session document says so.
+//! Clients close their socket when the stream is connected: [`HANDOVER`] bridges the time between.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::session_documents;
 
-/// How long a lease is held by a socket of which nothing is heard: its gateway may have died.
+/// How long a lease lasts that is not renewed: its gateway may have died.
 const LEASE_TTL: Duration = Duration::from_secs(12);
 
-/// How often an open socket is spoken for.
+/// Between two renewals of the lease of an open socket.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(4);
 
-/// From the end of a socket until the instance says that its client is connected.
+/// The time between the end of a socket and the report of the instance that its client is connected.
 const HANDOVER: Duration = Duration::from_secs(5);
 
-/// Whose socket is open.
+/// The record of a lease: whose socket is open.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 struct LeaseHolder {
     generation: u64,
 }
 
-/// Whether the session has a client, which somebody who joins would have to wait for.
+/// Whether the session has a client, by its lease or by a report of the instance.
 pub(crate) async fn is_taken(bridge: &Bridge, document: &SessionDocument) -> Result<bool, Refusal> {
     let is_connected = document.status == Status::Active && document.idle.is_none();
     let holder = bridge.read::<LeaseHolder>(Bucket::Clients, document.id.as_str()).await?;
@@ -37,7 +37,7 @@ pub(crate) async fn is_taken(bridge: &Bridge, document: &SessionDocument) -> Res
     Ok(is_connected || holds)
 }
 
-/// Holds the lease for the client of `generation`, for ever; only where somebody asks who does.
+/// Renews the lease of the client of `generation` until the future is dropped.
 pub(crate) async fn keep(bridge: &Bridge, session: &SessionId, generation: u64) {
     let mut ticks = interval(RENEWAL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -47,17 +47,18 @@ pub(crate) async fn keep(bridge: &Bridge, session: &SessionId, generation: u64) 
     }
 }
 
-/// Holds the lease for a client that is about to open its socket.
+/// Takes the lease for a client that is about to open its socket.
 pub(crate) async fn reserve(bridge: &Bridge, session: &SessionId, generation: u64) {
     put(bridge, session, generation, LEASE_TTL).await;
 }
 
-/// The client has closed its socket: by now its stream may be connected.
+/// Releases the lease after [`HANDOVER`]: the client has closed its socket, and the instance may be
+/// about to report its stream.
 pub(crate) async fn release_after_handover(bridge: &Bridge, session: &SessionId, generation: u64) {
     put(bridge, session, generation, HANDOVER).await;
 }
 
-/// The client does not answer any more. If another one has the lease by now, it keeps it.
+/// Releases the lease of a client that does not answer any more, unless another client has taken it.
 pub(crate) async fn release(bridge: &Bridge, session: &SessionId, generation: u64) {
     let released = async {
         let holder = bridge.read::<LeaseHolder>(Bucket::Clients, session.as_str()).await?;
@@ -67,7 +68,7 @@ pub(crate) async fn release(bridge: &Bridge, session: &SessionId, generation: u6
         }
     };
     if let Err(error) = released.await {
-        log::debug!("the client lease of session {session} becomes free by itself: {error}");
+        log::debug!(session:%, error:%; "the client lease is left to expire");
     }
 }
 
@@ -75,12 +76,12 @@ async fn put(bridge: &Bridge, session: &SessionId, generation: u64, ttl: Duratio
     let holder = LeaseHolder { generation };
     let put = bridge.put_with_ttl(Bucket::Clients, session.as_str(), &holder, ttl).await;
     if let Err(error) = put {
-        log::debug!("the client lease of session {session} is not held: {error}");
+        log::debug!(session:%, error:%; "the client lease is not renewed");
     }
 }
 
-/// Tells the instance that its client has left, if it has: another one has not come, and the
-/// instance does not say itself that its stream goes on.
+/// Removes the client of `generation` from the document, which tells the instance that it has left.
+/// Changes nothing when another client has come or the instance reports a connected stream.
 pub(crate) async fn remove_client(
     bridge: &Bridge,
     session: &SessionId,
@@ -96,7 +97,7 @@ pub(crate) async fn remove_client(
     .map(drop)
 }
 
-/// Names `client` as the one of `generation` again, if it was taken for gone.
+/// Names `client` as the one of `generation` again, if the document names none.
 pub(crate) async fn restore_client(
     bridge: &Bridge,
     session: &SessionId,

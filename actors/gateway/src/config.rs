@@ -5,29 +5,29 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
-use crate::GatewayError;
+use crate::error::GatewayError;
 use crate::urls::Urls;
 
 const MAX_WORKERS: usize = 64;
 
-/// Addresses end up in logs: what opens a socket there is good for minutes.
+/// URLs end up in logs: a token in one is good for minutes.
 const MAX_SOCKET_TOKEN_S: u64 = 300;
 
-/// What the operator decides about the gateway.
+/// The section `[gateway]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where HTTPS is served. Default `0.0.0.0:4000`.
     pub listen: SocketAddr,
-    /// The address that clients use, such as `https://stream.example.com`: the base of socket
-    /// addresses. Default: the host that the client's own request names.
+    /// The URL that clients use, such as `https://stream.example.com`: the base of the URLs in
+    /// answers. Default: the host that the request names.
     pub public_url: Option<String>,
     /// Threads that serve requests. Default 2.
     pub workers: usize,
-    /// How long the token in a socket address is valid, in seconds; at most 300. Default 300.
+    /// How long the token in a socket's URL is valid, in seconds; at most 300. Default 300.
     pub socket_token_s: u64,
-    /// How often the page gets a fresh one over its open socket, in seconds; at least twice in the
-    /// life of one. Default 60.
+    /// Between two reconnect tokens that the page gets over its open socket, in seconds; never
+    /// more than half of `socket_token_s`. Default 60.
     #[serde(alias = "ticket_s")]
     pub reconnect_token_s: u64,
     /// How long a client whose socket has ended may take to return or to be connected, in seconds,
@@ -36,8 +36,8 @@ pub struct Config {
     /// Origins of web pages elsewhere that may call the API, such as `https://app.example.com`;
     /// `*` is any. Default: none.
     pub allowed_origins: Vec<String>,
-    /// Whether `api_token=` in the query is taken like the header. Off by default, since addresses
-    /// end up in the logs of whatever stands between.
+    /// Whether `api_token=` in the query is taken like the header. Off by default: URLs end up in
+    /// the logs of proxies.
     pub allow_token_in_query: bool,
 }
 
@@ -57,13 +57,17 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Returns what the page's address begins with, as far as the configuration says.
+    /// Returns what the URL of the page begins with, if a public URL is configured.
     pub fn page_base(&self) -> Option<String> {
         let urls = Urls::new(self.public_url.as_deref()).ok()?;
         urls.public_page_base()
     }
 
-    /// Refuses what cannot work.
+    /// Checks the values.
+    ///
+    /// # Errors
+    ///
+    /// Refuses values outside their limits and a public URL that is none.
     pub fn check(&self) -> Result<(), GatewayError> {
         if !(1..=MAX_WORKERS).contains(&self.workers) {
             let sentence = format!("gateway.workers is between 1 and {MAX_WORKERS}");
@@ -79,12 +83,12 @@ impl Config {
     }
 }
 
-/// The tokens that open sockets again.
+/// How the tokens are made with which clients open their sockets again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ReconnectTokens {
-    /// Between two of them.
+    /// Between two tokens.
     pub(crate) interval: Duration,
-    /// How long one is good.
+    /// How long a token is valid.
     pub(crate) ttl: Duration,
 }
 
@@ -94,7 +98,7 @@ impl ReconnectTokens {
         Self { interval: Duration::from_secs(config.reconnect_token_s).min(ttl / 2), ttl }
     }
 
-    /// Returns when a token ends that is made now.
+    /// Returns when a token expires that is made now.
     pub(crate) fn expiry(&self) -> SystemTime {
         SystemTime::now() + self.ttl
     }

@@ -1,4 +1,4 @@
-//! Which web pages elsewhere may call the API (CORS).
+//! CORS: the web pages elsewhere that may call the API.
 
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -13,8 +13,8 @@ impl CorsPolicy {
         Self(allowed)
     }
 
-    /// Says in `answer` whether the page that sent `request` may read it. A token is never sent by
-    /// a browser on its own, so that no answer needs to allow credentials.
+    /// Says in the headers `answer` whether a page of origin `request` may read the answer. Browsers
+    /// never send a token by themselves, so credentials need no permission.
     pub(crate) fn apply(&self, request: Option<&HeaderValue>, answer: &mut HeaderMap) {
         if self.0.is_empty() {
             return;
@@ -25,7 +25,7 @@ impl CorsPolicy {
         }
     }
 
-    /// Answers a preflight: [`CorsPolicy::apply`], and what a request may look like.
+    /// Answers a preflight: [`CorsPolicy::apply`] and what a request may look like.
     pub(crate) fn apply_preflight(&self, request: Option<&HeaderValue>, answer: &mut HeaderMap) {
         self.apply(request, answer);
         if !answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {

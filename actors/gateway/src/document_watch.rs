@@ -1,4 +1,4 @@
-//! Watches the document of a session for changes, as long as anybody waits for them.
+//! Waiting for a change of a session document.
 
 use std::time::Duration;
 
@@ -6,15 +6,17 @@ use stream_bridge::{Bridge, BridgeError, ChangeHints};
 use stream_protocol::SessionId;
 use stream_protocol::subjects::Bucket;
 
-/// What stays unsaid this long is looked up, and the hints subscribed anew: it may be of a connection
-/// that is gone.
+/// A watch without a hint for this long has its holder read the document, and subscribes again: the
+/// subscription may belong to a connection that is gone.
 const RESUBSCRIBE_AFTER: Duration = Duration::from_secs(5);
 
-/// So many spurious hints in a row are not hints.
+/// After this many hints in a row that led to no change, the watch slows down and subscribes again.
 const MAX_SPURIOUS: u32 = 4;
 
+/// The pause before each further hint then.
 const SPURIOUS_PAUSE: Duration = Duration::from_millis(200);
 
+/// A subscription to changes of one session document.
 pub(crate) struct DocumentWatch<'a> {
     bridge: &'a Bridge,
     session: &'a SessionId,
@@ -23,8 +25,8 @@ pub(crate) struct DocumentWatch<'a> {
 }
 
 impl<'a> DocumentWatch<'a> {
-    /// Follows the document of `session` from now on: what is read after this and before
-    /// [`DocumentWatch::next`] cannot change unnoticed.
+    /// Subscribes to changes of the document of `session`. A change between this call and
+    /// [`DocumentWatch::next`] is not missed.
     pub(crate) async fn start(
         bridge: &'a Bridge,
         session: &'a SessionId,
@@ -33,8 +35,12 @@ impl<'a> DocumentWatch<'a> {
         Ok(Self { bridge, session, changes, spurious: 0 })
     }
 
-    /// Returns when it is time to look again, after a few seconds at most. `fruitful` says whether
-    /// the last look found something.
+    /// Returns when the document may have changed, after [`RESUBSCRIBE_AFTER`] at the latest.
+    /// `fruitful` says whether the last reading of the document led to anything.
+    ///
+    /// # Cancel safety
+    ///
+    /// A call that is dropped may take a hint with it: read the document before the next one.
     pub(crate) async fn next(&mut self, fruitful: bool) {
         self.spurious = if fruitful { 0 } else { self.spurious.saturating_add(1) };
         let suspect = self.spurious > MAX_SPURIOUS;

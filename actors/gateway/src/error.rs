@@ -24,7 +24,7 @@ pub(crate) fn tokens_refusal(error: TokensError) -> Refusal {
         TokensError::Unmintable(why) => Refusal::new(RefusalCode::Conflict, why),
         // The cause is for the operator: it names files and what is wrong with them.
         error => {
-            log::warn!("tokens cannot be checked: {error}");
+            log::warn!(error:%; "tokens cannot be checked");
             Refusal::new(RefusalCode::Unavailable, "tokens cannot be checked now")
         }
     }

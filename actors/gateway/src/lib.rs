@@ -2,12 +2,26 @@
 //! shares and the page at `/`.
 //!
 //! Asked by browsers and other clients over HTTPS and WSS, by operators through [`admin`], and by
-//! agents for the sessions of instances that AMS launched by itself. Asks
-//! `bridge` for documents, signals and the agents, and `tokens` for what a token allows. It keeps
-//! nothing of its own: every unit serves every session.
+//! agents for the sessions of instances that AMS launched by itself. Asks `bridge` for documents,
+//! signals and the presence of agents, and `tokens` for what a token allows. Every unit serves every
+//! session: all that must outlive the process is in NATS.
 //!
-//! The actor `gateway` keeps the HTTPS server running: a failure of the actor leaves the server
-//! alone, and after a failure of the server the next one takes the clients that wait meanwhile.
+//! The actor `gateway` keeps the HTTPS server running; the actor `initiated` serves the requests of
+//! agents.
+//!
+//! | part | on restart | why |
+//! |---|---|---|
+//! | listening socket, running server | kept | a failure of the actor cuts off no client |
+//! | server that ended by itself | rebuilt | the next one accepts on the kept socket |
+//! | client sockets | kept | each runs in a task of its own, until its session or the server ends |
+//! | count of open sockets, HTTP metrics, order to drain | kept | they describe the process |
+//! | subscription of `initiated` | rebuilt | the other gateways of the group serve meanwhile |
+//!
+//! What is kept is shared state: the state of all requests and the handle of the server. Requests
+//! change nothing in it but counts.
+//!
+//! The way of a new session: `create_session` (HTTP) → `place_session` (stores the document) →
+//! `request_launch` (asks an agent).
 
 mod accounts;
 pub mod admin;
@@ -52,17 +66,18 @@ pub use error::GatewayError;
 
 use open_sockets::OpenSockets;
 
-/// How long a gateway that drains stays at least.
+/// The shortest drain: connected clients have this long for a request whose answer sends them
+/// elsewhere.
 const MIN_DRAIN: Duration = Duration::from_secs(2);
 
-/// How long it stays, when it takes no more connections, after each TLS handshake: for the next one
-/// of those that were taken, over a slow line, and for the request that follows it.
+/// After accepting stops, the gateway waits until no TLS handshake has completed for this long:
+/// connections that are already accepted may still be in their handshake.
 const HANDSHAKE_QUIET: Duration = Duration::from_secs(2);
 
-/// And how long at most, if the drain has that much time left.
+/// The longest wait for handshakes, within the deadline of the drain.
 const MAX_HANDSHAKE_WAIT: Duration = Duration::from_secs(6);
 
-/// How often a gateway that drains looks whether its clients have gone.
+/// Between two looks of a draining gateway at its number of open sockets.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
 /// The running gateway; cheap to clone.
@@ -77,9 +92,11 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Binds the address and serves on it under `supervisor`. On an order to `drain` it says that it
-    /// is not healthy, sends those away who can go on elsewhere, and serves all others until it is
-    /// stopped.
+    /// Binds the address and serves on it under `supervisor`. On an order to `drain`, the gateway
+    /// reports that it is not healthy, closes the sockets of clients that can go on elsewhere, and
+    /// serves all others until it is stopped.
+    ///
+    /// # Errors
     ///
     /// Refuses a configuration that makes no sense, and an address that is taken.
     pub fn start(
@@ -115,8 +132,7 @@ impl Gateway {
         Ok(Self { address, server, closing, drain: drain.clone(), open_sockets, requests })
     }
 
-    /// Returns when no client has a socket here any more, and those that are connected had the time
-    /// for a request, whose answer sends them elsewhere: who asks in the moment of the end is cut off.
+    /// Returns when no client has a socket here any more, after [`MIN_DRAIN`] at least.
     pub async fn drained(&self) {
         tokio::time::sleep(MIN_DRAIN).await;
         while let left @ 1.. = self.open_sockets.count() {
@@ -125,17 +141,17 @@ impl Gateway {
         }
     }
 
-    /// Where HTTPS is served, the port included that the system chose for port 0.
+    /// Returns where HTTPS is served, with the port that the system chose for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Takes no more clients, tells open sockets so, and returns when requests in hand are
-    /// answered, after a few seconds at most.
+    /// Stops accepting clients, closes open sockets with the reason, and returns when requests in
+    /// hand are answered, after a few seconds at most.
     pub async fn stop(&self) {
         if let Some(left) = self.drain.time_left() {
-            // Clients are still coming: a server that stops closes a connection whose request is
-            // just on its way. From here on they go elsewhere; the last one gets its answer.
+            // A server that stops closes a connection whose request is on its way. Clients that
+            // come from here on go elsewhere; those that are connected get their answer.
             self.server.stop_accepting().await;
             let _ = tokio::time::timeout(
                 MAX_HANDSHAKE_WAIT.min(left),
@@ -148,7 +164,7 @@ impl Gateway {
     }
 }
 
-/// Returns when there was no handshake for a while.
+/// Returns when no TLS handshake has completed for [`HANDSHAKE_QUIET`].
 async fn wait_until_quiet(requests: &HttpMetrics) {
     loop {
         let before = requests.handshakes();

@@ -1,4 +1,4 @@
-//! GET `/metrics`: what Prometheus is told.
+//! GET `/metrics`: the text that Prometheus scrapes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::{placement, session_documents};
 
 const PREFIX: &str = "anbox_stream_gateway";
 
-/// A scrape does not wait longer for the store; the rest is told without it.
+/// How long a scrape waits for the store; without it, the other metrics are answered alone.
 const STORE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A status that no session has is told as well: a series must not vanish at zero.
+/// The statuses in the text, also those of no session: a series must not vanish at zero.
 const STATUSES: [Status; 5] =
     [Status::Created, Status::Active, Status::Terminating, Status::Terminated, Status::Error];
 
@@ -38,7 +38,7 @@ pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> HandlerR
     page.count("nats_up", "Whether NATS is connected", connected.into());
     match tokio::time::timeout(STORE_DEADLINE, StoreStats::read(&state.bridge)).await {
         Ok(Ok(stats)) => stats.export(&mut page),
-        Ok(Err(error)) => log::debug!("a scrape went without the store: {error}"),
+        Ok(Err(error)) => log::debug!(error:%; "a scrape went without the store"),
         Err(_) => log::debug!("a scrape went without the store: it gave no answer in time"),
     }
     let mut response = HttpResponse::Ok();
@@ -52,7 +52,7 @@ struct StoreStats {
     sessions: BTreeMap<String, u64>,
     accounts: u64,
     agents: u64,
-    /// Agents that own live sessions and have not said anything lately.
+    /// Agents that own live sessions and have no presence.
     unresponsive: u64,
 }
 

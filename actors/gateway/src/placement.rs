@@ -1,17 +1,21 @@
-//! The agents that are there, and which of them is asked to host a session.
+//! Which agent is asked to host a session: power of two choices.
 
 use stream_bridge::Bridge;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Presence, Refusal, RefusalCode, Request};
 
-/// Returns what the agents said of themselves lately.
+/// Returns the presence of every agent whose lease has not run out.
 pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Presence>, Refusal> {
     let entries = bridge.list::<Presence>(Bucket::Agents).await?;
     Ok(entries.into_iter().map(|(_, entry)| entry.value).collect())
 }
 
-/// Returns those of `agents` that could host `request`; refuses when there is none, with what
-/// keeps those from it that have the application.
+/// Returns those of `agents` that could host `request` now.
+///
+/// # Errors
+///
+/// Refuses with the reason: no agent is there, none has the application in the region, or those
+/// that have it are full or cannot launch.
 pub(crate) fn eligible(
     mut agents: Vec<Presence>,
     request: &Request,
@@ -39,10 +43,11 @@ pub(crate) fn eligible(
     }
 }
 
-/// Takes the roomier of two random agents out of `hosts`, and returns it with why it was picked.
+/// Draws two random agents, takes the one with more free places out of `hosts`, and returns it with
+/// the reason in words.
 ///
-/// Two draws spread load almost as well as asking for the best of all, and gateways that know the
-/// same presences do not all run to the same agent. `draw` returns a number below its argument.
+/// Two draws spread load almost as well as picking the best of all, and gateways that know the same
+/// presences do not all pick the same agent. `draw` returns a number below its argument.
 pub(crate) fn pick(
     hosts: &mut Vec<Presence>,
     mut draw: impl FnMut(usize) -> usize,

@@ -1,4 +1,4 @@
-//! Session documents: how gateways read and change them.
+//! Session documents, as gateways read and change them.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<SessionDocument>, Refusa
     Ok(entries.into_iter().map(|(_, entry)| entry.value).collect())
 }
 
-/// Changes a document by `edit`, which sees the latest version, perhaps several times, and may
-/// refuse. Returns the document as it is stored then.
+/// Changes a document by `edit` and returns what is stored. `edit` sees the latest version; it runs
+/// again when somebody else was faster.
 ///
 /// # Errors
 ///
@@ -94,17 +94,19 @@ pub(crate) async fn end_unclaimed(
     .await
 }
 
-/// Lets a session of the same id begin, once the document of one that was kept is gone.
+/// Takes the revocation of a kept session back once its document is gone, so that a session with
+/// the same id can begin. Does nothing for other sessions.
 pub(crate) async fn unrevoke_kept(tokens: &Tokens, document: &SessionDocument) {
     if !(document.status.is_final() && document.outlives_its_end()) {
         return;
     }
     let id = &document.id;
     if let Err(error) = tokens.unrevoke(Revocation::Session(id.clone())).await {
-        log::warn!("the tokens of session {id} stay revoked, also for another of its id: {error}");
+        log::warn!(session:% = id, error:%; "the tokens of a session stay revoked, also for another with its id");
     }
 }
 
+/// Orders the end in `document`; without an owner, nobody would carry it out, and the end is now.
 fn request_termination(
     document: &mut SessionDocument,
     unclaimed: Status,
@@ -122,7 +124,8 @@ fn request_termination(
     }
 }
 
-/// Whether the session has ended, or ends within `timeout`.
+/// Waits up to `timeout` for the end of a session; returns whether it has ended. A session that
+/// does not exist has.
 pub(crate) async fn wait_for_end(
     bridge: &Bridge,
     id: &SessionId,

@@ -1,4 +1,4 @@
-//! Sessions, as clients create, watch, join and end them.
+//! Sessions, as clients create, list, join and end them.
 
 pub(crate) mod endpoints;
 pub(crate) mod idempotency;

@@ -1,9 +1,9 @@
-//! Shares: links that let whoever has them join one session, for a while and in one role.
+//! Shares: links whose holder may join one session, for a while and in one role.
 //!
-//! A record in the store is all there is of a share, and its token is not in it, only the id that
-//! the token must have: the link is made anew for whoever asks for it. So a token is good as long as
-//! its record says, which may change, and never beyond [`MAX_LIFETIME_S`]. Sockets that are opened
-//! through a share have tokens of the same id, so that its end is theirs.
+//! The record of a share holds the id of its token, never the token: the gateway mints the link again
+//! for whoever may see it. A token is good as long as its record says, which may change, and never
+//! beyond [`MAX_LIFETIME_S`]. Sockets that are opened through a share have tokens with the same id,
+//! so they end with it.
 
 pub(crate) mod endpoints;
 mod request;
@@ -25,13 +25,13 @@ pub(crate) use request::{MAX_DESCRIPTION, NewShare, SharePatch, role};
 
 use request::MAX_LIFETIME_S;
 
-/// As many as a session has at most; `contract.md` 3.4.
+/// The most shares of a session.
 const MAX_SHARES: usize = 5;
 
-/// How much longer the record stays, in seconds: clocks differ.
+/// How much longer than the share its record stays, in seconds: clocks differ.
 const CLOCK_SKEW_S: u64 = 60;
 
-/// How often an edit is repeated on what somebody else wrote meanwhile.
+/// How often a change is repeated when somebody else was faster.
 const MAX_CAS_ATTEMPTS: usize = 8;
 
 /// Why a share was not made.
@@ -58,12 +58,12 @@ impl From<ShareError> for Refusal {
     }
 }
 
-/// What is kept of a share.
+/// The record of a share.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Share {
     pub(crate) id: ShareId,
     pub(crate) session_id: SessionId,
-    /// As what its link joins: `control` or `view`.
+    /// The role in which its link joins: `control` or `view`.
     pub(crate) role: Role,
     pub(crate) description: String,
     /// Unix seconds.
@@ -78,15 +78,15 @@ impl Share {
         now >= self.expiry_at
     }
 
-    /// Whether it is of this session, which is live. One that begins later under the same id is
-    /// another.
+    /// Whether the share opens the session of `document` and the session is live. A session that
+    /// begins later under the same id is another one.
     fn is_of(&self, document: &SessionDocument) -> bool {
         let running = document.desired.state == DesiredState::Running;
         let live = running && !document.status.is_final();
         self.session_id == document.id && live && document.created_at <= self.created_at.into()
     }
 
-    /// How long its record is to stay.
+    /// Returns how long the record is to stay from `now` on.
     fn ttl(&self, now: u64) -> Duration {
         Duration::from_secs(self.expiry_at.saturating_sub(now) + CLOCK_SKEW_S)
     }
@@ -98,8 +98,8 @@ impl Share {
             .expires(UNIX_EPOCH + Duration::from_secs(self.created_at + MAX_LIFETIME_S))
     }
 
-    /// Returns the address that the page opens. The token is in the part that browsers keep to
-    /// themselves, and nothing happens when something else follows the link.
+    /// Mints the link that the page opens. The token is in the fragment, which browsers do not send,
+    /// so a link preview that follows the link joins nothing.
     pub(crate) async fn link(&self, tokens: &Tokens, base: &str) -> Result<String, Refusal> {
         let minted = tokens.mint_with_id(&self.token_id, self.mint()).await;
         let minted = minted.map_err(tokens_refusal)?;
@@ -111,7 +111,7 @@ fn link(base: &str, session: &SessionId, token: &str) -> String {
     format!("{base}/#session={session}&share={token}")
 }
 
-/// Returns the share `id` unless it is over; whether its session is, is not looked at.
+/// Returns the share `id` unless it has expired, whatever the state of its session.
 pub(crate) async fn find(bridge: &Bridge, id: &str) -> Result<Option<Share>, Refusal> {
     if !ShareId::is(id) {
         return Ok(None);
@@ -120,7 +120,7 @@ pub(crate) async fn find(bridge: &Bridge, id: &str) -> Result<Option<Share>, Ref
     Ok(entry.map(|entry| entry.value).filter(|share| !share.is_over(clock::now())))
 }
 
-/// Returns the share `id` if it opens its session now.
+/// Returns the share `id` if it has not expired and its session is live.
 pub(crate) async fn find_open(bridge: &Bridge, id: &str) -> Result<Option<Share>, Refusal> {
     let Some(share) = find(bridge, id).await? else { return Ok(None) };
     let session = share.session_id.as_str();
@@ -128,7 +128,7 @@ pub(crate) async fn find_open(bridge: &Bridge, id: &str) -> Result<Option<Share>
     Ok(entry.filter(|entry| share.is_of(&entry.value)).map(|_| share))
 }
 
-/// Returns the shares of live sessions, or of one of them, in the order in which they were made.
+/// Returns the shares of all live sessions, or of `session`, the oldest first.
 pub(crate) async fn all(
     bridge: &Bridge,
     session: Option<&SessionId>,
@@ -146,8 +146,12 @@ pub(crate) async fn all(
     Ok(shares)
 }
 
-/// Makes a share of the session and returns it with its link, which begins with `base`. It ends at
-/// `end` at the latest. Refuses a session that ends, and more shares than a session may have.
+/// Makes a share of the session and returns it with its link, which begins with `base`. The share
+/// ends at `end` at the latest, in Unix seconds.
+///
+/// # Errors
+///
+/// Refuses a session that is ending, and more shares than a session may have.
 pub(crate) async fn make(
     bridge: &Bridge,
     tokens: &Tokens,
@@ -186,8 +190,12 @@ pub(crate) async fn make(
     Ok((share, link))
 }
 
-/// Changes a share and returns it as it is then. It ends at `end` at the latest. Refuses one that
-/// does not open its session any more, and an end that no share may have.
+/// Changes a share and returns it as it is stored then. The share ends at `end` at the latest, in
+/// Unix seconds.
+///
+/// # Errors
+///
+/// Refuses a share that has expired or whose session has ended, and an expiry that no share may have.
 pub(crate) async fn edit(
     bridge: &Bridge,
     id: &ShareId,
@@ -215,8 +223,11 @@ pub(crate) async fn edit(
     Err(BridgeError::Conflict.into())
 }
 
-/// Ends a share: its link opens nothing any more, and what it has opened is closed. Refuses one
-/// that there is not.
+/// Ends a share: its link opens nothing any more, and the sockets it opened are closed.
+///
+/// # Errors
+///
+/// Refuses a share that does not exist.
 pub(crate) async fn end(bridge: &Bridge, tokens: &Tokens, id: &ShareId) -> Result<(), Refusal> {
     let entry = bridge.read::<Share>(Bucket::Shares, id.as_str()).await?.ok_or_else(not_found)?;
     let Share { token_id, created_at, .. } = entry.value;

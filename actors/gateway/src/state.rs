@@ -1,4 +1,4 @@
-//! What every request may use.
+//! Shared state: what every request may use.
 
 use std::time::Duration;
 
@@ -14,23 +14,23 @@ use crate::error::GatewayError;
 use crate::open_sockets::OpenSockets;
 use crate::urls::Urls;
 
-/// Shared by all threads that serve requests.
+/// The state that all threads share which serve requests. It outlives a failure of the actor.
 pub(crate) struct State {
     pub(crate) bridge: Bridge,
     pub(crate) tokens: Tokens,
     pub(crate) supervisor: Supervisor,
-    /// Counts what is asked of all threads.
+    /// Counts the requests of all threads.
     pub(crate) requests: HttpMetrics,
     pub(crate) cors: CorsPolicy,
     pub(crate) token_in_query: bool,
     /// Turns true when the gateway stops.
     pub(crate) closing: watch::Receiver<bool>,
-    /// Whether it is about to.
+    /// The order to drain, if there is one.
     pub(crate) drain: Drain,
     /// The open sockets of clients.
     pub(crate) open_sockets: OpenSockets,
     pub(crate) reconnect_tokens: ReconnectTokens,
-    /// How long a client without a socket may take to return.
+    /// How long a client without a socket may take to return before it counts as gone.
     pub(crate) client_grace: Duration,
     pub(crate) urls: Urls,
 }

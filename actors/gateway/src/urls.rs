@@ -5,8 +5,7 @@ use actix_web::http::header::HOST;
 use actix_web::http::uri::Authority;
 use stream_protocol::Refusal;
 
-use crate::GatewayError;
-use crate::error::bad_request;
+use crate::error::{GatewayError, bad_request};
 
 /// What URLs of the gateway begin with: the configured public address, or else the host that a
 /// request names.

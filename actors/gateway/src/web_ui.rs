@@ -1,4 +1,4 @@
-//! The page at `/`, built in.
+//! The web page at `/`, built into the program.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};

@@ -1,4 +1,4 @@
-//! What operators and the gateway say to each other.
+//! Requests of operators and the answers to them.
 
 use std::fmt;
 
@@ -33,10 +33,10 @@ pub enum Request {
     DeleteShare { id: String },
     #[serde(rename = "share.list")]
     ListShares { session: Option<String> },
-    /// Answers the [`ShareInfo`] of then.
+    /// Answers [`ShareInfo`] after the change.
     #[serde(rename = "share.update")]
     UpdateShare { id: String, description: Option<String>, expiry_at: Option<u64> },
-    /// What every service answers about its tokens.
+    /// The requests about tokens that every service answers.
     #[serde(untagged)]
     Token(stream_tokens::Request),
 }
@@ -58,7 +58,7 @@ pub(crate) struct AccountList {
     pub(crate) accounts: Vec<AccountInfo>,
 }
 
-/// What the operator sees of an account; times in Unix seconds.
+/// An account as operators see it; times in Unix seconds.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct AccountInfo {
     pub name: String,
@@ -72,7 +72,7 @@ pub(crate) struct SessionList {
     pub(crate) sessions: Vec<SessionInfo>,
 }
 
-/// What the operator sees of a session; times in Unix seconds.
+/// A session as operators see it; times in Unix seconds.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct SessionInfo {
     pub id: SessionId,
@@ -103,9 +103,9 @@ impl SessionInfo {
 pub struct SessionExplanation {
     /// The document of the session.
     pub document: SessionDocument,
-    /// Whether the agent that answers for it gives signs of life, and what it says of itself.
+    /// The presence of the agent that owns the session, if there is one.
     pub agent: Option<Presence>,
-    /// Now, by the clock of the gateway.
+    /// The time of the answer, by the clock of the gateway.
     pub at: Timestamp,
 }
 
@@ -119,12 +119,12 @@ pub(crate) struct ShareList {
     pub(crate) shares: Vec<ShareInfo>,
 }
 
-/// What the operator sees of a share; times in Unix seconds.
+/// A share as operators see it; times in Unix seconds.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ShareInfo {
     pub id: ShareId,
     pub session: SessionId,
-    /// As what its link joins.
+    /// The role in which its link joins.
     pub role: Role,
     pub description: String,
     pub created_at: u64,

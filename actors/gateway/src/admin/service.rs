@@ -16,20 +16,20 @@ use crate::owner::Termination;
 use crate::sessions::termination::{Progress, end_session};
 use crate::{placement, session_documents, shares};
 
-/// How long the owner of a session may take to answer; less than an operator waits.
+/// How long the owner of a session may take to answer; less than the admin socket's client waits.
 const OWNER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What is needed to do what operators ask.
+/// Carries out the requests of operators.
 #[derive(Clone)]
 pub struct AdminService {
     pub bridge: Bridge,
     pub tokens: Tokens,
-    /// What the page's address begins with, if the configuration says.
+    /// What the URL of the page begins with, if a public URL is configured.
     pub page_base: Option<String>,
 }
 
 impl AdminService {
-    /// Does what is asked, or says why not.
+    /// Carries out `request` and returns its answer.
     pub async fn handle(self, request: Request) -> Result<Value, Refusal> {
         Ok(match request {
             Request::CreateAccount { name, expires_at } => {
@@ -45,7 +45,7 @@ impl AdminService {
             }
             Request::DeleteShare { id } => {
                 shares::end(&self.bridge, &self.tokens, &parse(&id)?).await?;
-                log::info!("share {id} deleted by an operator");
+                log::info!(share:% = id; "share deleted by an operator");
                 json!(Empty {})
             }
             Request::ListShares { session } => {
@@ -56,7 +56,7 @@ impl AdminService {
             Request::UpdateShare { id, description, expiry_at } => {
                 let patch = shares::SharePatch { expiry_at, description }.checked()?;
                 let share = shares::edit(&self.bridge, &parse(&id)?, &patch, u64::MAX).await?;
-                log::info!("share {id} changed by an operator");
+                log::info!(share:% = id; "share changed by an operator");
                 json!(ShareInfo::of(share))
             }
             // A token for AMS opens the agents.
@@ -73,16 +73,16 @@ impl AdminService {
         expires_at: Option<u64>,
     ) -> Result<CreatedAccount, Refusal> {
         let name = AccountName::try_from(name)?;
-        let sentence = format!("account {} created", name.as_str());
+        let account = name.as_str().to_owned();
         let token = accounts::create(&self.bridge, &self.tokens, name, expires_at).await?;
-        log::info!("{sentence}");
+        log::info!(account; "account created");
         Ok(CreatedAccount { token: token.to_string() })
     }
 
     async fn delete_account(&self, name: String) -> Result<Empty, Refusal> {
         let name = AccountName::try_from(name)?;
         accounts::delete(&self.bridge, &self.tokens, &name).await?;
-        log::info!("account {} deleted", name.as_str());
+        log::info!(account = name.as_str(); "account deleted");
         Ok(Empty {})
     }
 
@@ -125,7 +125,7 @@ impl AdminService {
         let new = shares::NewShare { role, description, expiry_at }.checked()?;
         let (bridge, tokens) = (&self.bridge, &self.tokens);
         let (share, url) = shares::make(bridge, tokens, &session, new, u64::MAX, base).await?;
-        log::info!("share {} of session {session} created by an operator", share.id);
+        log::info!(share:% = share.id, session:%; "share created by an operator");
         Ok(CreatedShare { id: share.id, url })
     }
 

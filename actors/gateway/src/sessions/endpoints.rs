@@ -87,7 +87,7 @@ pub(crate) async fn create_session(
         client_lease::reserve(&state.bridge, &document.id, document.generation).await;
     }
     let url = socket_url(&state, &base, &document, &caller).await?;
-    log::info!("session {} created by {caller}", document.id);
+    log::info!(session:% = document.id, caller:%; "session created");
     Ok(created(CreatedSession {
         id: &document.id,
         region: &document.request.region,
@@ -146,7 +146,8 @@ pub(crate) async fn join_as(
     let joined = join::join_session(&state.bridge, id, screen, role).await?;
     let ClientSession { document, ice_servers: stun_servers } = joined;
     let url = socket_url(state, base, &document, caller).await?;
-    log::info!("session {id} joined by {caller} for {role}, client {}", document.generation);
+    let generation = document.generation;
+    log::info!(session:% = id, caller:%, role:%, generation; "session joined");
     Ok(ok(JoinedSession { id, url, stun_servers }))
 }
 

@@ -1,4 +1,4 @@
-//! The `Idempotency-Key` header: a request that is repeated with its key finds its first session.
+//! Idempotency keys: a creation that is repeated with its key finds the first session.
 
 use actix_web::HttpRequest;
 use stream_pki::hmac_sha256;
@@ -18,8 +18,8 @@ pub(crate) fn key(request: &HttpRequest) -> Result<Option<String>, Refusal> {
     }
 }
 
-/// Returns the session id that belongs to `key` of `account`. Nobody can aim at a session of
-/// another account: the accounts' ids are apart whatever the keys are.
+/// Returns the session id that belongs to `key` of `account`: the first 100 bits of an HMAC-SHA-256
+/// keyed with the account. No key of one account leads to a session of another.
 pub(crate) fn id(account: &str, key: &str) -> SessionId {
     let code = hmac_sha256(account.as_bytes(), key.as_bytes());
     let mut bytes = [0; 13];

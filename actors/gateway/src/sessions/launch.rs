@@ -68,7 +68,7 @@ pub(crate) async fn place_session(
     };
     if let Err(error) = given_up {
         // Its deadline ends it.
-        log::warn!("session {id} could not be given up: {error}");
+        log::warn!(session:% = id, error:%; "a session that failed could not be ended");
     }
     Err(failure)
 }
@@ -100,12 +100,12 @@ async fn store(
     }
 }
 
-/// What there is of the session when a request is repeated.
+/// The session of an earlier request with the same key.
 #[derive(Debug, PartialEq)]
 enum Existing {
-    /// An agent has it.
+    /// An agent owns the session.
     Claimed,
-    /// No agent ever had it, and none will.
+    /// No agent has claimed the session, and none will.
     Unclaimed,
 }
 
@@ -146,7 +146,7 @@ async fn request_launch(
         match bridge.ask(subjects::launch(&host.agent), &launch, LAUNCH_DEADLINE).await {
             Ok(ice) => return Ok(ice),
             Err(error) => {
-                log::info!("agent {} did not take session {session}: {error}", host.agent);
+                log::info!(session:%, agent:% = host.agent, error:%; "agent did not take the session");
                 let next = another_may_take(&error);
                 failure = error;
                 if !next {
@@ -158,7 +158,7 @@ async fn request_launch(
     Err(failure)
 }
 
-/// Whether it is certain that the agent did not begin, and likely that another would.
+/// Whether the agent has certainly begun nothing, and another one may take the session.
 fn another_may_take(error: &BridgeError) -> bool {
     match error {
         BridgeError::NoResponder => true,

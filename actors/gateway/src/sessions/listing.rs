@@ -7,7 +7,7 @@ use stream_protocol::{Refusal, SessionDocument, Status};
 use crate::error::bad_request;
 use crate::query::{flag, number};
 
-/// Which sessions are wanted, and how.
+/// Which sessions a list holds, in which order and form.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Listing {
     /// Whole sessions rather than their ids.
@@ -31,7 +31,11 @@ struct ListQuery {
 }
 
 impl Listing {
-    /// Reads a query string. Refuses values that mean nothing; ignores unknown names.
+    /// Reads a query string and ignores names it does not know.
+    ///
+    /// # Errors
+    ///
+    /// Refuses values that mean nothing.
     pub(crate) fn parse(query: &str) -> Result<Self, Refusal> {
         let query = Query::<ListQuery>::from_query(query);
         let query = query.map_err(|_| bad_request("the query is malformed"))?.into_inner();
@@ -46,14 +50,14 @@ impl Listing {
         Ok(Self {
             recursion: flag("recursion", query.recursion.or(query.recursive).as_deref())?,
             status: query.status.filter(|word| !word.is_empty()).map(status).transpose()?,
-            // Zero is how clients say that they have no limit.
+            // Clients send 0 when they want no limit.
             limit: number("limit", query.limit)?.filter(|&limit| limit > 0),
             offset: number("offset", query.offset)?.unwrap_or(0),
             newest_first,
         })
     }
 
-    /// Returns the wanted part, and how many sessions there are without `limit` and `offset`.
+    /// Returns one page of the matching sessions, and how many match in all.
     pub(crate) fn select(&self, documents: Vec<SessionDocument>) -> (Vec<SessionDocument>, usize) {
         let mut chosen = documents;
         chosen.retain(|document| self.status.is_none_or(|status| document.status == status));

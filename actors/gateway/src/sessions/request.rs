@@ -1,4 +1,4 @@
-//! The bodies that clients send, read as tolerantly as their variety asks for. Pure.
+//! Reads the bodies of requests about sessions, as tolerantly as the known clients need. Pure.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -7,18 +7,21 @@ use stream_protocol::{Refusal, Request, Screen};
 
 use crate::error::bad_request;
 
-/// The most that `extra_data` may have, in bytes of JSON text, so that all that an instance is
-/// told fits into what AMS hands over.
+/// The largest `extra_data`, in bytes of JSON text, so that the userdata of an instance fits into the
+/// 10 KiB that AMS hands over.
 pub(crate) const MAX_EXTRA_DATA: usize = 8 * 1024;
 
-/// Names of applications and regions are no longer, in bytes.
+/// The longest name of an application or a region, in bytes.
 pub(crate) const MAX_NAME: usize = 256;
 
-/// How long a joinable session waits for clients when the request does not say; in minutes.
+/// How long a joinable session waits for clients unless the request says, in minutes.
 const JOINABLE_IDLE_MIN: u64 = 30;
 
-/// Reads the body of a creation. Refuses one without `app`, members of the wrong type, and values
-/// outside their limits; ignores members it does not know.
+/// Reads the body of a creation and ignores members it does not know.
+///
+/// # Errors
+///
+/// Refuses a body without `app`, members of the wrong type, and values outside their limits.
 pub(crate) fn session(body: &[u8]) -> Result<Request, Refusal> {
     let mut members = JsonObject::parse(body)?;
     let app = members.name("app")?;
@@ -46,7 +49,7 @@ pub(crate) fn join(body: &[u8]) -> Result<ScreenRequest, Refusal> {
     ScreenRequest::of(&mut JsonObject::parse(body)?)
 }
 
-/// What a client says of the screen it wants.
+/// The screen that a client asks for; what is `None` it leaves to others.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct ScreenRequest {
     width: Option<u32>,
@@ -70,7 +73,7 @@ impl ScreenRequest {
         })
     }
 
-    /// Returns `screen` with all that the client says put in; limits are not looked at.
+    /// Returns `screen` with what the client asks for put in, unchecked.
     pub(crate) fn over(self, screen: Screen) -> Screen {
         Screen {
             width: self.width.unwrap_or(screen.width),
@@ -129,7 +132,8 @@ impl JsonObject {
         self.take(name, "a number, 0 or more")
     }
 
-    /// A number, also as a form sends it; a negative one or an empty text is no version.
+    /// Takes `app_version`: a number or, as forms send it, a text. A negative number and an empty
+    /// text mean no version.
     fn version(&mut self) -> Result<Option<u64>, Refusal> {
         let number = match self.take("app_version", "a whole number")? {
             None => return Ok(None),

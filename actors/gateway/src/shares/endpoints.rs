@@ -1,4 +1,4 @@
-//! The HTTP skin over shares, `contract.md` 3.4.
+//! The HTTP endpoints of shares.
 
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
@@ -16,7 +16,7 @@ use crate::sessions::request::ScreenRequest;
 use crate::state::State;
 use crate::{clock, response};
 
-/// A share as clients see it; `url` holds its token.
+/// A share as clients see it. The link in `url` holds its token.
 #[derive(Serialize)]
 struct ShareView<'a> {
     id: &'a ShareId,
@@ -25,7 +25,7 @@ struct ShareView<'a> {
     description: &'a str,
     created_at: u64,
     expiry_at: u64,
-    /// What is left, rounded up; the older way to say it.
+    /// The minutes that are left, rounded up; older clients read it.
     expiry_min: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<&'a str>,
@@ -46,8 +46,8 @@ impl<'a> ShareView<'a> {
     }
 }
 
-/// POST `/1.0/sessions/{id}/share`: makes a link to the session. It lasts no longer than the token
-/// of whoever makes it.
+/// POST `/1.0/sessions/{id}/share`: makes a share of the session, which lasts no longer than the
+/// caller's token.
 pub(crate) async fn create(
     request: HttpRequest,
     id: Path<String>,
@@ -60,7 +60,7 @@ pub(crate) async fn create(
     check_grant(&caller, new.role)?;
     let made = super::make(&state.bridge, &state.tokens, &id, new, caller.end(), &base).await;
     let (share, url) = made?;
-    log::info!("share {} of session {id} created by {caller}", share.id);
+    log::info!(share:% = share.id, session:% = id, caller:%; "share created");
     Ok(ok(ShareView::of(&share, Some(&url))))
 }
 
@@ -79,7 +79,7 @@ pub(crate) async fn list(request: HttpRequest, state: Data<State>) -> HandlerRes
     })
 }
 
-/// GET `/1.0/shares/{id}`: a share and its link.
+/// GET `/1.0/shares/{id}`: a share with its link.
 pub(crate) async fn read(
     request: HttpRequest,
     id: Path<String>,
@@ -91,7 +91,7 @@ pub(crate) async fn read(
     show(&caller, &share.ok_or_else(super::not_found)?, &state, &base).await
 }
 
-/// PATCH `/1.0/shares/{id}`: its link stays the same, also with another end.
+/// PATCH `/1.0/shares/{id}`: changes a share; its link stays the same, also with another expiry.
 pub(crate) async fn change(
     request: HttpRequest,
     id: Path<String>,
@@ -102,7 +102,7 @@ pub(crate) async fn change(
     let (id, base) = (parse(&id)?, state.urls.page_base(&request)?);
     let patch = SharePatch::parse(&body(payload).await?)?;
     let share = super::edit(&state.bridge, &id, &patch, caller.end()).await?;
-    log::info!("share {id} changed by {caller}");
+    log::info!(share:% = id, caller:%; "share changed");
     show(&caller, &share, &state, &base).await
 }
 
@@ -111,8 +111,8 @@ struct DeleteQuery {
     sync: Option<String>,
 }
 
-/// DELETE `/1.0/shares/{id}`: whoever came through the share is cut off at once. It is done when
-/// the answer comes, also for those who do not ask for that.
+/// DELETE `/1.0/shares/{id}`: ends a share and closes the sockets that it opened. The share has
+/// ended when the answer comes; with `sync=false` the status is 202 all the same.
 pub(crate) async fn delete(
     request: HttpRequest,
     id: Path<String>,
@@ -124,7 +124,7 @@ pub(crate) async fn delete(
     let sync = sync.as_deref().map(|sync| flag("sync", Some(sync))).transpose()?;
     let id = parse(&id)?;
     super::end(&state.bridge, &state.tokens, &id).await?;
-    log::info!("share {id} deleted by {caller}");
+    log::info!(share:% = id, caller:%; "share deleted");
     Ok(if sync == Some(false) { accepted() } else { ok(()) })
 }
 
@@ -161,7 +161,7 @@ async fn show(caller: &Caller, share: &Share, state: &State, base: &str) -> Hand
     Ok(ok(ShareView::of(share, Some(&url))))
 }
 
-/// Refuses to let a caller whose own token is for one role give away another.
+/// Refuses a caller whose token is bound to another role than the one to be given away.
 fn check_grant(caller: &Caller, role: Role) -> Result<(), HttpError> {
     if caller.may_grant(role) { Ok(()) } else { Err(HttpError::Forbidden) }
 }

@@ -1,4 +1,4 @@
-//! What clients say of shares, read. Pure: time comes in.
+//! Reads what clients say of shares. Pure: time comes in.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -7,16 +7,16 @@ use stream_protocol::{Refusal, Role, SessionId};
 use crate::error::bad_request;
 use crate::query::{flag, number};
 
-/// No share lasts longer, in seconds; `contract.md` 3.4.
+/// The longest life of a share, in seconds.
 pub(super) const MAX_LIFETIME_S: u64 = 30 * 24 * 3600;
 
-/// How long a share lasts when nobody says, in seconds; `contract.md` 3.4.
+/// The life of a share whose request says nothing of it, in seconds.
 const DEFAULT_LIFETIME_S: u64 = 12 * 3600;
 
-/// A description is no longer, in bytes.
+/// The longest description, in bytes.
 pub(crate) const MAX_DESCRIPTION: usize = 256;
 
-/// The share that somebody wants.
+/// The share that a request asks for.
 #[derive(Debug, PartialEq)]
 pub(crate) struct NewShare {
     pub(crate) role: Role,
@@ -26,14 +26,18 @@ pub(crate) struct NewShare {
 }
 
 impl NewShare {
-    /// Reads the body of a share. Refuses a type that is not served.
+    /// Reads the body of a request; `now` is in Unix seconds.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a type that is not served, and a description that is too long.
     pub(crate) fn parse(body: &[u8], now: u64) -> Result<Self, Refusal> {
         #[derive(Deserialize)]
         struct Body {
             r#type: Option<String>,
             description: Option<String>,
             expiry_at: Option<u64>,
-            /// The older way to say it; minutes from now.
+            /// The older member for the expiry, in minutes from now.
             expiry_min: Option<u64>,
         }
         let Body { r#type, description, expiry_at, expiry_min } = read(body)?;
@@ -47,7 +51,7 @@ impl NewShare {
     }
 }
 
-/// Reads the type of a share: as what its link joins.
+/// Reads the type of a share, which is the role in which its link joins.
 pub(crate) fn role(word: Option<&str>) -> Result<Role, Refusal> {
     match word {
         Some("control") => Ok(Role::Control),
@@ -57,7 +61,7 @@ pub(crate) fn role(word: Option<&str>) -> Result<Role, Refusal> {
     }
 }
 
-/// What is to be another way in a share.
+/// The changes of a share that a request asks for.
 #[derive(Debug, Default, Deserialize, PartialEq)]
 pub(crate) struct SharePatch {
     /// Unix seconds.
@@ -77,7 +81,10 @@ impl SharePatch {
 }
 
 /// Returns when a share of `created_at` ends that is to end at `wanted`; all in Unix seconds.
-/// Refuses what has passed and what is too far away.
+///
+/// # Errors
+///
+/// Refuses an expiry that has passed, and one more than [`MAX_LIFETIME_S`] after the creation.
 pub(super) fn expiry(wanted: Option<u64>, created_at: u64, now: u64) -> Result<u64, Refusal> {
     let at = wanted.unwrap_or(now + DEFAULT_LIFETIME_S);
     if at <= now {
@@ -89,7 +96,7 @@ pub(super) fn expiry(wanted: Option<u64>, created_at: u64, now: u64) -> Result<u
     Ok(at)
 }
 
-/// Which shares are wanted, and how.
+/// Which shares a list holds, and in which form.
 #[derive(Debug, PartialEq)]
 pub(super) struct Listing {
     /// Whole shares rather than their ids.
@@ -100,7 +107,11 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// Reads a query string. Refuses values that mean nothing; ignores unknown names.
+    /// Reads a query string and ignores names it does not know.
+    ///
+    /// # Errors
+    ///
+    /// Refuses values that mean nothing.
     pub(super) fn parse(query: &str) -> Result<Self, Refusal> {
         #[derive(Deserialize)]
         struct ListQuery {
@@ -120,7 +131,7 @@ impl Listing {
         })
     }
 
-    /// Returns the wanted part of `all`.
+    /// Returns the page of `all` between `offset` and `limit`.
     pub(super) fn part<T>(&self, all: Vec<T>) -> Vec<T> {
         let limit = self.limit.unwrap_or(usize::MAX);
         all.into_iter().skip(self.offset).take(limit).collect()
@@ -136,7 +147,7 @@ fn check_description(text: String) -> Result<String, Refusal> {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    // The query of the reader would repeat what is in the body.
+    // The text of the error would repeat what is in the body.
     serde_json::from_slice(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         bad_request(format!("the body is not what a share takes: line {line}, column {column}"))
