@@ -75,7 +75,7 @@ impl AdminService {
         let name = AccountName::try_from(name)?;
         let account = name.as_str().to_owned();
         let token = accounts::create(&self.bridge, &self.tokens, name, expires_at).await?;
-        log::info!(account; "account created");
+        log::info!(account:%; "account created");
         Ok(CreatedAccount { token: token.to_string() })
     }
 

@@ -158,6 +158,7 @@ impl JsonObject {
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
+    use stream_protocol::OnConflict;
 
     use super::*;
 

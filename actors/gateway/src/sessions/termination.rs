@@ -32,7 +32,7 @@ pub(crate) async fn end_session(
 ) -> Result<Progress, Refusal> {
     let document = session_documents::end(bridge, id, Status::Terminated, &cause).await?;
     session_documents::unrevoke_kept(tokens, &document).await;
-    log::info!(session:% = id, cause; "session is ended");
+    log::info!(session:% = id, cause:%; "session is ended");
     if document.status.is_final() {
         return Ok(Progress::Ended(document.status));
     }

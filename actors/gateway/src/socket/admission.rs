@@ -1,7 +1,103 @@
-//! Whether a client's socket has a place in its session. Pure.
+//! Whether a client may have a socket in its session, and what the socket does. Pure.
 
-use stream_protocol::{DesiredState, SessionDocument};
-use stream_socket::{CloseCause, CloseCode};
+use serde::Deserialize;
+use stream_protocol::{
+    Client, DesiredState, OnConflict, Refusal, Role, SessionDocument, SessionId, ShareId, TokenKind,
+};
+use stream_socket::{CloseCause, CloseCode, FrameFormat};
+use stream_tokens::Claims;
+
+use crate::error::bad_request;
+use crate::query::flag;
+
+/// The query of a socket's URL.
+#[derive(Default, Deserialize)]
+pub(crate) struct SocketQuery {
+    pub(crate) token: String,
+    /// The last renewal of ICE servers that the client has heard of; without it, the present one.
+    pub(crate) ice_renewal: Option<u64>,
+    /// With it, signals come in envelopes, from this cursor on or, when it is empty, from the
+    /// beginning.
+    pub(crate) after: Option<String>,
+    /// Whether the client wants reconnect tokens, with which it can open the socket again.
+    pub(crate) tickets: Option<String>,
+}
+
+/// What a token says that opens a socket.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct SocketToken {
+    pub(crate) generation: u64,
+    pub(crate) role: Role,
+    /// The share that the client came through; an account otherwise.
+    pub(crate) share: Option<ShareId>,
+}
+
+impl SocketToken {
+    /// Returns what verified `claims` say of a socket, or `None` when they are of another kind of
+    /// token.
+    pub(crate) fn of(claims: &Claims) -> Option<Self> {
+        let (TokenKind::Socket, Some(generation), Some(role)) =
+            (claims.kind, claims.restrictions.generation, claims.restrictions.role)
+        else {
+            return None;
+        };
+        Some(Self { generation, role, share: claims.subject.parse().ok() })
+    }
+}
+
+/// A client's socket that may be opened.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) session: SessionId,
+    pub(crate) generation: u64,
+    pub(crate) frames: FrameFormat,
+    /// The last renewal of ICE servers that the client knows of.
+    pub(crate) ice_renewal: u64,
+    pub(crate) wants_reconnect_tokens: bool,
+    /// The share that the client came through, with which its socket ends.
+    pub(crate) share: Option<ShareId>,
+    /// Whether a client that joins has to wait until this one has left.
+    pub(crate) keeps_lease: bool,
+    /// What is to be streamed, in case that the document names no client any more.
+    pub(crate) client: Client,
+    /// Why the socket closes as soon as it is open.
+    pub(crate) close_cause: Option<CloseCause>,
+}
+
+impl Admission {
+    /// Decides about a socket of the session of `document`.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a query that means nothing. A client that has no place in the session any more is
+    /// admitted, so that it can be told [why](Admission::close_cause).
+    pub(crate) fn check(
+        query: &SocketQuery,
+        token: SocketToken,
+        document: &SessionDocument,
+    ) -> Result<Self, Refusal> {
+        let SocketToken { generation, role, share } = token;
+        let frames = FrameFormat::from_query(query.after.as_deref())
+            .map_err(|_| bad_request("after is a cursor, or empty"))?;
+        let screen = document.request.screen;
+        Ok(Self {
+            session: document.id.clone(),
+            generation,
+            frames,
+            ice_renewal: query.ice_renewal.unwrap_or(document.ice_renewal),
+            wants_reconnect_tokens: flag("tickets", query.tickets.as_deref())?,
+            share,
+            keeps_lease: document.request.on_conflict == OnConflict::Reject,
+            client: document.desired.client.unwrap_or(Client { screen, role }),
+            close_cause: close_cause(Some(document), generation),
+        })
+    }
+
+    /// Whether the client was at a gateway before and can go on at any other.
+    pub(crate) fn can_resume_elsewhere(&self) -> bool {
+        matches!(self.frames, FrameFormat::Enveloped { after: Some(_) })
+    }
+}
 
 /// Returns why a socket of `generation` has no place in the session, if it has none; without a
 /// document the session is long over.
@@ -33,7 +129,7 @@ pub(crate) fn close_cause(
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::Status;
+    use stream_protocol::{RefusalCode, Screen, Status};
 
     use super::*;
 
@@ -43,6 +139,61 @@ mod tests {
 
     fn told(end: Option<CloseCause>) -> String {
         end.expect("an end").close_frame().0.expect("a message")
+    }
+
+    fn token(generation: u64) -> SocketToken {
+        SocketToken { generation, role: Role::View, share: None }
+    }
+
+    fn check(query: SocketQuery, document: &SessionDocument) -> Result<Admission, Refusal> {
+        Admission::check(&query, token(2), document)
+    }
+
+    #[test]
+    fn a_socket_is_for_the_client_that_the_document_or_else_the_token_names() {
+        let plain = check(SocketQuery::default(), &document()).unwrap();
+        let screen = document().request.screen;
+        assert_eq!(plain.client, Client { screen, role: Role::View });
+        assert_eq!((plain.frames, plain.wants_reconnect_tokens), (FrameFormat::Bare, false));
+        assert!(!plain.keeps_lease && plain.close_cause.is_none());
+
+        let mut document = document();
+        document.request.on_conflict = OnConflict::Reject;
+        let client = Client { screen: Screen { width: 2, ..screen }, role: Role::Control };
+        document.desired.client = Some(client);
+        let named = check(SocketQuery::default(), &document).unwrap();
+        assert_eq!((named.client, named.keeps_lease), (client, true));
+    }
+
+    #[test]
+    fn a_client_says_what_it_knows_already() {
+        let document = SessionDocument { ice_renewal: 7, ..document() };
+        let query = SocketQuery { tickets: Some(String::new()), ..SocketQuery::default() };
+        let fresh = check(query, &document).unwrap();
+        assert!(fresh.wants_reconnect_tokens && !fresh.can_resume_elsewhere());
+        assert_eq!(fresh.ice_renewal, 7);
+
+        let after = Some("z-7".to_owned());
+        let query = SocketQuery { after, ice_renewal: Some(3), ..SocketQuery::default() };
+        let back = check(query, &document).unwrap();
+        assert!(back.can_resume_elsewhere());
+        assert_eq!(back.ice_renewal, 3);
+    }
+
+    #[test]
+    fn a_query_that_means_nothing_is_refused() {
+        let after = SocketQuery { after: Some("x".to_owned()), ..SocketQuery::default() };
+        let tickets = SocketQuery { tickets: Some("maybe".to_owned()), ..SocketQuery::default() };
+        for query in [after, tickets] {
+            assert_eq!(check(query, &document()).unwrap_err().code, RefusalCode::Malformed);
+        }
+    }
+
+    #[test]
+    fn a_client_without_a_place_is_admitted_to_be_told_why() {
+        let replaced = SessionDocument { generation: 3, ..document() };
+        let admission = check(SocketQuery::default(), &replaced).unwrap();
+        assert!(told(admission.close_cause).contains("another client has joined"));
     }
 
     #[test]
