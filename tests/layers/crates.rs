@@ -7,8 +7,8 @@ use toml::Table;
 
 /// A crate may use crates of lower rows only, never of its own.
 const ROWS: &[&[&str]] = &[
-    &["protocol", "macaroon", "supervisor", "pki"],
-    &["bridge", "ams", "admin", "metrics"],
+    &["protocol", "macaroon", "supervisor", "pki", "metrics"],
+    &["bridge", "ams", "admin", "http"],
     &["socket", "tls", "tokens", "turn"],
     &["sessions"],
     &["api", "gateway"],

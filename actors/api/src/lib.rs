@@ -1,35 +1,34 @@
-//! The agent's HTTPS API: for instances, for AMS, for probes and operators. A skin: it checks who
-//! asks and what is asked, and `sessions` decides.
+//! The agent's HTTPS API: for instances, for AMS, for probes and operators. It checks who asks and
+//! what is asked; `sessions` decides.
 //!
-//! Asked from the network, by anybody; asks `tokens` and `sessions`. A restart of the actor loses
-//! nothing: the listening socket is kept outside of it, so that nobody is refused, and the server
-//! of before finishes what it has begun.
+//! Asked from the network, by anybody; asks `tokens` and `sessions`.
+//!
+//! | part | on restart | why |
+//! |---|---|---|
+//! | listening socket, server, open connections | kept, shared state of [`stream_http::Server`] | a restart refuses nobody and cuts off nothing |
+//! | request rates, connections per address, counts | kept | they are the clients', not the actor's |
+//! | watch over the server | rebuilt | it is all that the actor does |
 
-mod actor;
 mod auth;
-mod body;
-mod connection_limit;
 mod error;
 mod openapi;
-mod rate_limit;
-mod response;
 mod routes;
-mod server;
+mod state;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use actix_web::web::ServiceConfig;
 use serde::Deserialize;
+use stream_http::{ConnectionLimiter, Limits, RateLimiter, Server, Service};
 use stream_metrics::HttpMetrics;
-use stream_pki::ServerIdentity;
+use stream_pki::{ClientCertificates, ServerIdentity, server_config};
 use stream_sessions::Sessions;
-use stream_supervisor::{Mailbox, Supervisor};
+use stream_supervisor::Supervisor;
 use stream_tokens::Tokens;
 use tokio::sync::watch;
 
-use actor::Actor;
-use rate_limit::RateLimiter;
-use routes::AppState;
+use state::AppState;
 
 /// Where the API listens.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,7 +38,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Threads that serve connections, 1 to 64; defaults to 2.
     pub workers: usize,
-    /// Requests a second that one token may make on the average, at least 1; defaults to 50. Ten
+    /// HttpMetrics a second that one token may make on the average, at least 1; defaults to 50. Ten
     /// times as many may come at once.
     pub requests_per_second: u32,
     /// Connections that one address may have at a time, at least 1; defaults to 1000.
@@ -51,7 +50,11 @@ pub struct Config {
 const MAX_WORKERS: usize = 64;
 
 impl Config {
-    /// Refuses what cannot work.
+    /// Checks that the values make sense.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput`, with the key that is out of its range.
     pub fn check(&self) -> io::Result<()> {
         let text = if !(1..=MAX_WORKERS).contains(&self.workers) {
             format!("api.workers is between 1 and {MAX_WORKERS}")
@@ -76,17 +79,19 @@ impl Default for Config {
     }
 }
 
-/// The running API.
+/// The running API; clones are the same one.
 #[derive(Clone)]
 pub struct Api {
-    mailbox: Mailbox<Actor>,
-    address: SocketAddr,
+    server: Server,
     closing: watch::Sender<bool>,
 }
 
 impl Api {
-    /// Listens and starts the actor under `supervisor`, which rebuilds the server when it fails.
-    /// Refuses when the address is taken. Needs a running actix system.
+    /// Listens and starts the actor under `supervisor`. Needs a running actix system.
+    ///
+    /// # Errors
+    ///
+    /// The configuration makes no sense, or the address is taken.
     pub fn start(
         config: Config,
         served: ServerIdentity,
@@ -94,34 +99,41 @@ impl Api {
         tokens: Tokens,
         supervisor: Supervisor,
     ) -> io::Result<Self> {
+        config.check()?;
         let (closing, closed) = watch::channel(false);
-        let rate_limiter = RateLimiter::new(config.requests_per_second);
-        let requests = HttpMetrics::default();
-        let state = AppState::new(
+        let state = AppState {
             sessions,
             tokens,
-            supervisor.clone(),
-            requests.clone(),
-            rate_limiter,
-            closed,
-        );
-        let routes = move |app: &mut _| routes::configure(app, &state);
-        let (mailbox, address) = actor::start(config, &served, requests, routes, &supervisor)?;
-        log::info!("the api listens on https://{address}");
-        Ok(Self { mailbox, address, closing })
+            supervisor: supervisor.clone(),
+            metrics: HttpMetrics::default(),
+            rate_limiter: RateLimiter::per_second(config.requests_per_second),
+            closing: closed,
+        };
+        let metrics = state.metrics.clone();
+        let document = openapi::document(routes::ENDPOINTS);
+        let routes = move |app: &mut ServiceConfig| routes::configure(app, &state, &document);
+        let service = Service { name: "api", endpoints: routes::ENDPOINTS, metrics, routes };
+        let connections =
+            ConnectionLimiter::new(config.connections_per_address, &config.trusted_proxies);
+        let limits = Limits { connections: Some(connections), ..Limits::default() };
+        let Config { listen, workers, .. } = config;
+        let tls = server_config(&served, ClientCertificates::Ignored);
+        let config = stream_http::Config { listen, workers, limits };
+        let server = Server::start(config, tls, service, &supervisor)?;
+        log::info!("the api listens on https://{}", server.address());
+        Ok(Self { server, closing })
     }
 
-    /// Where it listens, the port chosen if the configuration left that open.
+    /// Where it listens, with the port that the system chose for port 0.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
     }
 
-    /// Takes no more connections, lets requests under way finish for a few seconds, and ends.
+    /// Accepts no more connections, answers long-polls, tells open sockets so, and returns when
+    /// requests in hand are answered, after a few seconds at most.
     pub async fn stop(&self) {
         self.closing.send_replace(true);
-        if let Err(unavailable) = self.mailbox.ask(actor::Close).await {
-            log::warn!("the api could not be stopped in order: {unavailable}");
-        }
+        self.server.stop().await;
     }
 }
 

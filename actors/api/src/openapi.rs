@@ -1,54 +1,10 @@
-//! `GET /1.0/openapi.json`: the API described, from the table that it is served by.
+//! What the OpenAPI document of this API says beside its table of endpoints.
 
-use std::sync::LazyLock;
-
-use actix_web::HttpResponse;
-use actix_web::http::header::ContentType;
-use actix_web::web::Bytes;
 use serde_json::{Value, json};
-use stream_protocol::openapi::{ApiInfo, Parameter, to_openapi};
+use stream_http::openapi::{ApiInfo, Document, Endpoint};
 use stream_protocol::{MAX_SIGNAL_BYTES, SignalQuota};
 
-use crate::routes::{ENDPOINTS, MAX_KEY, MAX_MESSAGE, MAX_NAME, MAX_SIGNALS, MAX_WAIT_S};
-
-const WAIT: Parameter = Parameter::query(
-    "wait",
-    "Wait",
-    "Seconds to wait for something new; more than the maximum counts as the maximum",
-);
-
-pub(crate) const COMMANDS_POLL: &[Parameter] =
-    &[Parameter::query("after", "Count", "The revision of the last answer"), WAIT];
-
-pub(crate) const SIGNALS_POLL: &[Parameter] = &[
-    Parameter::query(
-        "after",
-        "Cursor",
-        "The cursor of the last answer; without it, all of this generation",
-    ),
-    WAIT,
-];
-
-pub(crate) const CONTROL: &[Parameter] = &[Parameter::query(
-    "after",
-    "Count",
-    "The revision of the last commands that are known; the first frame repeats it",
-)];
-
-pub(crate) const MASTER: &[Parameter] = &[Parameter::query(
-    "after",
-    "Place",
-    "A cursor to go on from, or empty; with it, signals come and go in envelopes",
-)];
-
-pub(crate) const MINTING: &[Parameter] =
-    &[Parameter::query("renew", "Flag", "Whether the client is to get fresh servers too")];
-
-pub(crate) const OPENING: &[Parameter] = &[Parameter::header(
-    "Idempotency-Key",
-    "IdempotencyKey",
-    "One instance has one session, with or without a key",
-)];
+use crate::routes::{MAX_MESSAGE, MAX_NAME, MAX_SIGNALS, MAX_WAIT_S};
 
 const API: ApiInfo = ApiInfo {
     title: "stream-agent",
@@ -60,11 +16,9 @@ const API: ApiInfo = ApiInfo {
     id_errors: &[],
 };
 
-static DOCUMENT: LazyLock<Bytes> =
-    LazyLock::new(|| Bytes::from(to_openapi(&API, ENDPOINTS, schemas()).to_string()));
-
-pub(crate) async fn serve() -> HttpResponse {
-    HttpResponse::Ok().content_type(ContentType::json()).body(DOCUMENT.clone())
+/// Describes the API that consists of `endpoints`.
+pub(crate) fn document(endpoints: &[Endpoint]) -> Document {
+    Document::new(&API, endpoints, schemas())
 }
 
 fn schemas() -> Value {
@@ -73,13 +27,7 @@ fn schemas() -> Value {
     let named = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
     let signal = object(&["type"], json!({"type": {"type": "string"}}));
     json!({
-        "Count": count(),
-        "Place": {"type": "string", "pattern": "^([0-9A-Za-z]+-[0-9]+)?$"},
-        "Flag": {"type": "boolean", "default": false},
         "Wait": {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_S, "default": 0},
-        "IdempotencyKey": {
-            "type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[ -~]+$",
-        },
         "LaunchedInstance": object(&["instance_id"], json!({
             "instance_id": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
             "app": {"type": ["string", "null"], "maxLength": MAX_NAME},

@@ -35,6 +35,7 @@ mod cors;
 mod document_watch;
 mod error;
 mod metrics;
+mod middleware;
 mod open_sockets;
 mod openapi;
 mod owner;
@@ -42,7 +43,6 @@ mod placement;
 mod query;
 mod response;
 mod routes;
-mod server;
 mod session_documents;
 mod sessions;
 mod shares;
@@ -51,12 +51,14 @@ mod state;
 mod urls;
 mod web_ui;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use actix_web::web::{Data, ServiceConfig};
 use stream_bridge::Bridge;
+use stream_http::{Limits, Server, Service};
 use stream_metrics::HttpMetrics;
-use stream_pki::ServerIdentity;
+use stream_pki::{ClientCertificates, ServerIdentity, server_config};
 use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
 use tokio::sync::watch;
@@ -83,8 +85,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// The running gateway; cheap to clone.
 #[derive(Clone)]
 pub struct Gateway {
-    address: SocketAddr,
-    server: server::ServerHandle,
+    server: Server,
     closing: watch::Sender<bool>,
     drain: Drain,
     open_sockets: OpenSockets,
@@ -121,15 +122,23 @@ impl Gateway {
             open_sockets.clone(),
         )?;
 
-        let requests = state.requests.clone();
-        let bind = |source| GatewayError::Bind { address: listen, source };
-        let listener = TcpListener::bind(listen).map_err(bind)?;
-        let address = listener.local_addr().map_err(bind)?;
-
+        let state = Data::new(state);
+        let metrics = state.requests.clone();
+        let document = openapi::document(routes::ENDPOINTS);
+        let routes = move |app: &mut ServiceConfig| routes::configure(app, &state, &document);
+        let service = Service {
+            name: "gateway",
+            endpoints: routes::ENDPOINTS,
+            metrics: metrics.clone(),
+            routes,
+        };
+        let tls = server_config(&served, ClientCertificates::Ignored);
+        let config = stream_http::Config { listen, workers, limits: Limits::default() };
+        let server = Server::start(config, tls, service, supervisor)
+            .map_err(|source| GatewayError::Bind { address: listen, source })?;
         ams_initiated::start(&bridge, supervisor);
-        let server = server::start(listener, workers, served, state, supervisor);
-        log::info!("serving clients on {address}");
-        Ok(Self { address, server, closing, drain: drain.clone(), open_sockets, requests })
+        log::info!("serving clients on {}", server.address());
+        Ok(Self { server, closing, drain: drain.clone(), open_sockets, requests: metrics })
     }
 
     /// Returns when no client has a socket here any more, after [`MIN_DRAIN`] at least.
@@ -143,7 +152,7 @@ impl Gateway {
 
     /// Returns where HTTPS is served, with the port that the system chose for port 0.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
     }
 
     /// Stops accepting clients, closes open sockets with the reason, and returns when requests in

@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use actix_web::body::{BodySize, MessageBody};
-use actix_web::dev::ServiceRequest;
-use actix_web::http::Method;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_LENGTH};
+use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 use stream_bridge::Bridge;
+use stream_http::export_actors;
 use stream_metrics::{CONTENT_TYPE, Exposition};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{AgentId, Op, Refusal, SessionDocument, Status};
@@ -32,7 +30,7 @@ const STATUSES: [Status; 5] =
 pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::StatusRead, None).await?;
     let mut page = Exposition::new(PREFIX);
-    page.actors(&state.supervisor.status());
+    export_actors(&mut page, &state.supervisor.status());
     page.requests(&state.requests);
     let connected = state.bridge.status().await.connected;
     page.count("nats_up", "Whether NATS is connected", connected.into());
@@ -89,48 +87,6 @@ impl StoreStats {
     }
 }
 
-/// Names what answers `method` on the resource with `pattern`; the words are those of the
-/// documented metrics where these have one.
-pub(crate) fn handler(method: &Method, pattern: Option<&str>) -> &'static str {
-    match (method.as_str(), pattern.unwrap_or_default()) {
-        ("GET", "/1.0/applications") => "get_applications",
-        ("GET", "/1.0/openapi.json") => "get_openapi",
-        ("GET", "/1.0/regions") => "get_regions",
-        ("GET", "/1.0/status") => "get_service_status",
-        ("GET", "/1.0/sessions") => "get_sessions",
-        ("POST", "/1.0/sessions") => "create_new_session",
-        ("GET", "/1.0/sessions/{id}") => "get_session",
-        ("DELETE", "/1.0/sessions/{id}") => "delete_session",
-        ("POST", "/1.0/sessions/{id}/join") => "join_session",
-        ("GET", "/1.0/sessions/{id}/sockets/slave" | "/1.0/session/{id}/sockets/slave") => {
-            "streaming_websocket_slave"
-        }
-        ("POST", "/1.0/sessions/{id}/share") => "share_session",
-        ("GET", "/1.0/sessions/{id}/connect" | "/1.0/session/{id}/connect") => "connect_session",
-        ("GET", "/1.0/shares") => "get_shares",
-        ("GET", "/1.0/shares/{id}") => "get_share",
-        ("PATCH", "/1.0/shares/{id}") => "update_share",
-        ("DELETE", "/1.0/shares/{id}") => "delete_share",
-        ("GET", "/metrics") => "get_metrics",
-        ("GET", pattern) if pattern.starts_with('/') && !pattern.starts_with("/1.0") => "page",
-        _ => "other",
-    }
-}
-
-/// The length of the body as the request states it.
-pub(crate) fn length(request: &ServiceRequest) -> Option<u64> {
-    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// The length of the body of an answer, where it is known beforehand.
-pub(crate) fn size(body: &impl MessageBody) -> Option<u64> {
-    match body.size() {
-        BodySize::None => Some(0),
-        BodySize::Sized(bytes) => Some(bytes),
-        BodySize::Stream => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,13 +117,5 @@ mod tests {
         StoreStats::of(&[], 0, &BTreeSet::new()).export(&mut page);
         let line = r#"anbox_stream_gateway_sessions_total{status="active"} 0"#;
         assert!(page.text().lines().any(|found| found == line));
-    }
-
-    #[test]
-    fn what_is_not_served_has_one_name_whatever_it_is() {
-        assert_eq!(handler(&Method::GET, Some("/1.0/sessions/{id}")), "get_session");
-        assert_eq!(handler(&Method::PUT, Some("/1.0/sessions/{id}")), "other");
-        assert_eq!(handler(&Method::GET, Some("/style.css")), "page");
-        assert_eq!(handler(&Method::GET, None), "other");
     }
 }

@@ -1,15 +1,8 @@
-//! `GET /1.0/openapi.json`: the API described, from the table that it is served by.
+//! What the OpenAPI document of this API says beside its table of endpoints.
 
-use std::sync::LazyLock;
-
-use actix_web::HttpResponse;
-use actix_web::http::header::{CACHE_CONTROL, ContentType};
-use actix_web::web::Bytes;
 use serde_json::{Value, json};
-use stream_protocol::openapi::{ApiInfo, Parameter, to_openapi};
+use stream_http::openapi::{ApiInfo, Document, Endpoint, Parameter};
 
-use crate::routes::ENDPOINTS;
-use crate::sessions::idempotency::MAX_KEY;
 use crate::sessions::request::{MAX_EXTRA_DATA, MAX_NAME};
 use crate::shares::MAX_DESCRIPTION;
 
@@ -79,14 +72,9 @@ const API: ApiInfo = ApiInfo {
     id_errors: &[400],
 };
 
-static DOCUMENT: LazyLock<Bytes> =
-    LazyLock::new(|| Bytes::from(to_openapi(&API, ENDPOINTS, schemas()).to_string()));
-
-pub(crate) async fn serve() -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type(ContentType::json())
-        .insert_header((CACHE_CONTROL, "no-cache"))
-        .body(DOCUMENT.clone())
+/// Describes the API that consists of `endpoints`.
+pub(crate) fn document(endpoints: &[Endpoint]) -> Document {
+    Document::new(&API, endpoints, schemas())
 }
 
 fn schemas() -> Value {
@@ -110,14 +98,8 @@ fn schemas() -> Value {
         })
     };
     json!({
-        "Count": {"type": "integer", "minimum": 0},
-        "Place": {"type": "string", "pattern": "^([0-9A-Za-z]+-[0-9]+)?$"},
-        "Flag": {"type": "boolean", "default": false},
         "SortBy": {"enum": ["created_at"]},
         "SortOrder": {"enum": ["asc", "desc"], "default": "asc"},
-        "IdempotencyKey": {
-            "type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[ -~]+$",
-        },
         "Names": {"type": "array", "items": object(&["name"], json!({"name": text()}))},
         "ServiceStatus": object(&["status"], json!({
             "status": {"enum": ["healthy", "unhealthy"]},

@@ -34,10 +34,10 @@ const ASSETS: &[Asset] = &[
     asset!("/style.css", "style.css", STYLE),
 ];
 
-/// Adds a route for every file of the page.
+/// Adds a route for every file of the page; metrics call all of them `page`.
 pub(crate) fn configure(service: &mut ServiceConfig) {
     for asset in ASSETS {
-        service.service(web::resource(asset.path).get(|| async { serve(asset) }));
+        service.service(web::resource(asset.path).name("page").get(|| async { serve(asset) }));
     }
 }
 

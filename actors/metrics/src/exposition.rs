@@ -7,7 +7,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use stream_supervisor::{ActorStatus, Failures};
 
 use crate::{HttpMetrics, Labels};
 
@@ -21,38 +20,6 @@ impl Exposition {
     /// An empty page; all names on it begin with `prefix` and an underscore.
     pub fn new(prefix: &str) -> Self {
         Self(Registry::with_prefix(prefix))
-    }
-
-    /// Tells how the actors are.
-    pub fn actors(&mut self, actors: &[ActorStatus]) {
-        let label = |actor: &ActorStatus| vec![("actor", path(actor))];
-        let state = |actor: &ActorStatus| {
-            let state = format!("{:?}", actor.state).to_lowercase();
-            (vec![("actor", path(actor)), ("state", state)], 1)
-        };
-        self.gauges("actor_state", "The state an actor is in", actors.iter().map(state));
-        let mut gauges = |name, help, value: fn(&ActorStatus) -> u64| {
-            self.gauges(name, help, actors.iter().map(|actor| (label(actor), value(actor))));
-        };
-        gauges("actor_depth", "Messages queued or in work", |actor| actor.depth as u64);
-        gauges("actor_depth_high_water", "The most messages there ever were", |actor| {
-            actor.high_water as u64
-        });
-        gauges("actor_capacity", "Messages an actor takes before it refuses", |actor| {
-            actor.capacity as u64
-        });
-        gauges("actor_uptime_seconds", "Since the state was last built", |actor| actor.uptime);
-        let failures = actors.iter().flat_map(|actor| {
-            let Failures { panics, deadlines, errors } = actor.failures;
-            let kinds = [("panic", panics), ("deadline", deadlines), ("error", errors)];
-            kinds.map(|(kind, n)| (vec![("actor", path(actor)), ("kind", kind.to_owned())], n))
-        });
-        self.counters("actor_failures", "How often an actor failed", failures);
-        let mut counters = |name, help, value: fn(&ActorStatus) -> u64| {
-            self.counters(name, help, actors.iter().map(|actor| (label(actor), value(actor))));
-        };
-        counters("actor_restarts", "How often the state was rebuilt", |actor| actor.restarts);
-        counters("actor_refused", "Messages refused as one too many", |actor| actor.refused);
     }
 
     /// Tells what was asked of us over HTTPS.
@@ -85,7 +52,8 @@ impl Exposition {
         text
     }
 
-    fn gauges(
+    /// Adds a gauge with a value per set of labels.
+    pub fn gauges(
         &mut self,
         name: &'static str,
         help: &'static str,
@@ -98,7 +66,8 @@ impl Exposition {
         self.0.register(name, help, family);
     }
 
-    fn counters(
+    /// Adds a counter with a value per set of labels.
+    pub fn counters(
         &mut self,
         name: &'static str,
         help: &'static str,
@@ -109,14 +78,6 @@ impl Exposition {
             family.get_or_create_owned(&labels).inc_by(value);
         }
         self.0.register(name, help, family);
-    }
-}
-
-/// The name of an actor with the groups it is in.
-fn path(actor: &ActorStatus) -> String {
-    match actor.group.as_str() {
-        "" => actor.name.to_owned(),
-        group => format!("{group}/{}", actor.name),
     }
 }
 

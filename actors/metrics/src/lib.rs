@@ -12,4 +12,4 @@ pub use exposition::{CONTENT_TYPE, Exposition};
 pub use http::{HttpMetrics, RequestTimer};
 
 /// Labels and their values.
-type Labels = Vec<(&'static str, String)>;
+pub type Labels = Vec<(&'static str, String)>;

@@ -12,7 +12,6 @@ mod fixtures;
 mod http;
 mod ice;
 mod ids;
-pub mod openapi;
 mod permissions;
 mod presence;
 mod refusal;

@@ -6,17 +6,23 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use stream_http::openapi::Parameter;
+use stream_http::{ScreenRequest, idempotency_key, parse_json, read_body, response};
 use stream_protocol::{AmsInstance, Op, Screen, SessionId};
 
-use super::AppState;
+use super::MAX_SMALL_BODY;
+use crate::auth;
 use crate::error::ApiError;
-use crate::{auth, body, response};
+use crate::state::AppState;
 
 /// The longest name of an application, in bytes.
 pub(crate) const MAX_NAME: usize = 256;
 
-/// The longest `Idempotency-Key`, in bytes.
-pub(crate) const MAX_KEY: usize = 128;
+pub(super) const OPENING: &[Parameter] = &[Parameter::header(
+    "Idempotency-Key",
+    "IdempotencyKey",
+    "One instance has one session, with or without a key",
+)];
 
 /// The body. What is `null`, 0 or empty counts as not given: the clients of AMS write it so.
 #[derive(Deserialize)]
@@ -30,14 +36,6 @@ struct LaunchedInstance {
     screen: Option<ScreenRequest>,
     #[serde(default)]
     extra_data: Value,
-}
-
-#[derive(Default, Deserialize)]
-struct ScreenRequest {
-    width: Option<u32>,
-    height: Option<u32>,
-    fps: Option<u32>,
-    density: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -55,64 +53,37 @@ pub(super) async fn create(
     payload: Payload,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    auth::plain(&request, &state.tokens, Op::SessionCreate).await?;
-    check_key(&request)?;
-    let instance = parse(&body::read(&request, payload, body::MAX_SMALL_BODY).await?)?;
+    auth::plain(&request, &state, Op::SessionCreate).await?;
+    idempotency_key(request.headers())?;
+    let instance = parse(&read_body(&request, payload, MAX_SMALL_BODY).await?)?;
     let (id, userdata) = state.sessions.initiate(instance).await?;
-    Ok(response::created_no_store(OpenedSession { id: &id, userdata: &userdata }))
-}
-
-fn check_key(request: &HttpRequest) -> Result<(), ApiError> {
-    let Some(key) = request.headers().get("Idempotency-Key") else { return Ok(()) };
-    match key.to_str() {
-        Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(()),
-        _ => {
-            let text = format!("Idempotency-Key has 1 to {MAX_KEY} plain characters");
-            Err(ApiError::malformed(text))
-        }
-    }
+    Ok(response::created(OpenedSession { id: &id, userdata: &userdata }))
 }
 
 fn parse(bytes: &[u8]) -> Result<AmsInstance, ApiError> {
     let expected = r#"{"instance_id","app","app_version","screen":{..},"extra_data"}"#;
     let LaunchedInstance { instance_id, app, app_version, screen, extra_data } =
-        body::json(bytes, expected)?;
+        parse_json(bytes, expected)?;
     if !AmsInstance::is_id(&instance_id) {
-        return Err(ApiError::malformed("instance_id is the id of an instance"));
+        return Err(ApiError::bad_request("instance_id is the id of an instance"));
     }
     let app = app.unwrap_or_default();
     if app.len() > MAX_NAME {
-        return Err(ApiError::malformed(format!("app is a text of at most {MAX_NAME} bytes")));
+        return Err(ApiError::bad_request(format!("app is a text of at most {MAX_NAME} bytes")));
     }
     let app_version = app_version.and_then(|version| u64::try_from(version).ok());
     Ok(AmsInstance {
         id: instance_id,
         app,
         app_version: app_version.filter(|version| *version > 0),
-        screen: screen.unwrap_or_default().checked()?,
+        screen: screen.unwrap_or_default().zero_is_absent().over(Screen::default())?,
         extra_data,
     })
-}
-
-impl ScreenRequest {
-    /// Fills in what is not given. Refuses what no screen can be.
-    fn checked(self) -> Result<Screen, ApiError> {
-        let given = |size: Option<u32>, default| size.filter(|size| *size > 0).unwrap_or(default);
-        let Screen { width, height, fps, density } = Screen::default();
-        let screen = Screen {
-            width: given(self.width, width),
-            height: given(self.height, height),
-            fps: given(self.fps, fps),
-            density: given(self.density, density),
-        };
-        screen.checked().map_err(|error| ApiError::malformed(error.to_string()))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use actix_web::ResponseError;
-    use actix_web::test::TestRequest;
     use serde_json::json;
 
     use super::*;
@@ -165,16 +136,5 @@ mod tests {
         ] {
             assert_eq!(read(body.clone()), Err(400), "{body}");
         }
-    }
-
-    #[test]
-    fn a_wild_key_is_refused() {
-        let with = |value: &str| {
-            let request = TestRequest::default().insert_header(("Idempotency-Key", value));
-            check_key(&request.to_http_request()).is_ok()
-        };
-        assert!(check_key(&TestRequest::default().to_http_request()).is_ok());
-        assert!(with("bvpg7vbmend4td6moir0"));
-        assert!(!with("") && !with(&"k".repeat(129)) && !with("é"));
     }
 }

@@ -7,11 +7,12 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
+use stream_http::response;
 use stream_protocol::Op;
 
-use super::AppState;
+use crate::auth;
 use crate::error::ApiError;
-use crate::{auth, response};
+use crate::state::AppState;
 
 /// A probe gets an answer within this time, even when a part of the state is stuck.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,7 +54,7 @@ fn readiness(dependencies: BTreeMap<&'static str, Result<(), String>>) -> HttpRe
     if dependencies.values().all(Result::is_ok) {
         return response::ok(states);
     }
-    response::detailed(StatusCode::SERVICE_UNAVAILABLE, "not ready", states)
+    response::failure(StatusCode::SERVICE_UNAVAILABLE, "not ready", Some(states))
 }
 
 /// `GET /1.0/status`: how the actors are, and what only an operator can settle.
@@ -61,7 +62,7 @@ pub(super) async fn status(
     request: HttpRequest,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    auth::plain(&request, &state.tokens, Op::StatusRead).await?;
+    auth::plain(&request, &state, Op::StatusRead).await?;
     let version = env!("CARGO_PKG_VERSION");
     let alerts = tokio::time::timeout(PROBE_TIMEOUT, state.sessions.alerts()).await;
     // What they are is told by the actors then.
@@ -85,13 +86,13 @@ mod tests {
         (status, serde_json::from_slice(&body).expect("json"))
     }
 
-    #[actix::test]
+    #[actix_web::test]
     async fn ready_means_that_every_dependency_is_there() {
         let (status, body) = answered(&[("nats", Ok(())), ("ams", Ok(()))]).await;
         assert_eq!((status, &body["metadata"]["nats"]), (200, &json!("ok")));
     }
 
-    #[actix::test]
+    #[actix_web::test]
     async fn what_is_away_is_named_with_its_cause() {
         let away = Err("connection refused".to_owned());
         let (status, body) = answered(&[("nats", Ok(())), ("ams", away)]).await;

@@ -2,14 +2,15 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
+use stream_http::export_actors;
 use stream_metrics::{CONTENT_TYPE, Exposition};
 use stream_protocol::Op;
 use stream_sessions::Alert;
 
-use super::AppState;
 use super::health::{PROBE_TIMEOUT, dependencies};
 use crate::auth;
 use crate::error::ApiError;
+use crate::state::AppState;
 
 const PREFIX: &str = "anbox_stream_agent";
 
@@ -18,26 +19,26 @@ pub(super) async fn scrape(
     request: HttpRequest,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    auth::plain(&request, &state.tokens, Op::StatusRead).await?;
-    let mut page = Exposition::new(PREFIX);
-    page.actors(&state.supervisor.status());
-    page.requests(&state.requests);
+    auth::plain(&request, &state, Op::StatusRead).await?;
+    let mut exposition = Exposition::new(PREFIX);
+    export_actors(&mut exposition, &state.supervisor.status());
+    exposition.requests(&state.metrics);
     let sessions = &state.sessions;
     let found =
         async { tokio::join!(dependencies(&state), sessions.served_count(), sessions.alerts()) };
     if let Ok((dependencies, open, alerts)) = tokio::time::timeout(PROBE_TIMEOUT, found).await {
         let up = |(name, state): (&str, Result<_, _>)| (name.to_owned(), u64::from(state.is_ok()));
         let (help, dependencies) = ("Whether it is there", dependencies.into_iter().map(up));
-        page.counts("dependency_up", help, "dependency", dependencies);
+        exposition.counts("dependency_up", help, "dependency", dependencies);
         if let Ok(open) = open {
-            page.count("sessions_open", "Sessions that this agent serves", open as u64);
+            exposition.count("sessions_open", "Sessions that this agent serves", open as u64);
         }
         if let Ok(alerts) = alerts {
             let (help, counts) = ("What only an operator can settle", count(&alerts));
-            page.counts("alerts", help, "alert", counts);
+            exposition.counts("alerts", help, "alert", counts);
         }
     }
-    Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(page.text()))
+    Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(exposition.text()))
 }
 
 /// How many there are of each kind. A kind of which there is none is told as well: a series must not

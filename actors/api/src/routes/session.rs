@@ -6,17 +6,32 @@ use actix_web::web::{Data, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use stream_http::openapi::Parameter;
+use stream_http::{parse_json, read_body, response};
 use stream_protocol::{ClientReport, Op, Report, SessionDocument, SessionId, Status, Timestamp};
 
-use super::AppState;
+use super::MAX_SMALL_BODY;
+use crate::auth;
 use crate::error::ApiError;
-use crate::{auth, body, response};
+use crate::state::AppState;
 
 /// The longest a long-poll stays open, in seconds; who asks for more gets this.
 pub(crate) const MAX_WAIT_S: u64 = 60;
 
 /// How much of a message is kept, in characters: the session's document holds several.
 pub(crate) const MAX_MESSAGE: usize = 1024;
+
+pub(super) const WAIT: Parameter = Parameter::query(
+    "wait",
+    "Wait",
+    "Seconds to wait for something new; more than the maximum counts as the maximum",
+);
+
+pub(super) const COMMANDS_POLL: &[Parameter] =
+    &[Parameter::query("after", "Count", "The revision of the last answer"), WAIT];
+
+pub(super) const MINTING: &[Parameter] =
+    &[Parameter::query("renew", "Flag", "Whether the client is to get fresh servers too")];
 
 /// A session as it is shown.
 #[derive(Serialize)]
@@ -56,7 +71,7 @@ pub(super) async fn read(
     request: HttpRequest,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, _) = auth::session(&request, &state.tokens, Op::SessionRead).await?;
+    let (id, _) = auth::session(&request, &state, Op::SessionRead).await?;
     let document = state.sessions.read(&id).await?;
     Ok(response::ok(SessionView::from(&document)))
 }
@@ -66,7 +81,7 @@ pub(super) async fn end(
     request: HttpRequest,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, claims) = auth::session(&request, &state.tokens, Op::SessionDelete).await?;
+    let (id, claims) = auth::session(&request, &state, Op::SessionDelete).await?;
     let cause = format!("ended by {} {}", claims.kind, claims.subject);
     state.sessions.end(&id, &cause).await?;
     Ok(response::ok(json!({})))
@@ -78,8 +93,8 @@ pub(super) async fn report(
     payload: Payload,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, _) = auth::session(&request, &state.tokens, Op::SessionReport).await?;
-    let bytes = body::read(&request, payload, body::MAX_SMALL_BODY).await?;
+    let (id, _) = auth::session(&request, &state, Op::SessionReport).await?;
+    let bytes = read_body(&request, payload, MAX_SMALL_BODY).await?;
     match parse_report(&bytes)? {
         Reported::Client(report) => state.sessions.report_client(&id, report).await?,
         Reported::Instance(report) => state.sessions.report(&id, report).await?,
@@ -98,7 +113,7 @@ pub(super) enum Reported {
 pub(super) fn parse_report(bytes: &[u8]) -> Result<Reported, ApiError> {
     let expected = r#"{"status":"running"|"error"|"stopped","message":".."} or
         {"client":"connected"|"disconnected","generation":n}"#;
-    Ok(match body::json(bytes, expected)? {
+    Ok(match parse_json(bytes, expected)? {
         Reported::Instance(Report { status, message }) => {
             // It may end up on a terminal.
             let message = message.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
@@ -121,7 +136,7 @@ pub(super) fn poll<T: for<'de> Deserialize<'de>>(
     query: &str,
 ) -> Result<(Option<T>, Duration), ApiError> {
     let Query(PollQuery { after, wait }) = Query::from_query(query).map_err(|_| {
-        ApiError::malformed("after is what the last answer gave, wait is a number of seconds")
+        ApiError::bad_request("after is what the last answer gave, wait is a number of seconds")
     })?;
     Ok((after, Duration::from_secs(wait.min(MAX_WAIT_S))))
 }
@@ -131,7 +146,7 @@ pub(super) async fn commands(
     request: HttpRequest,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, claims) = auth::session(&request, &state.tokens, Op::CommandRead).await?;
+    let (id, claims) = auth::session(&request, &state, Op::CommandRead).await?;
     let (after, wait) = poll(request.query_string())?;
     // No revision is 0: without one, the present state is the answer.
     let after = after.unwrap_or(0);
@@ -152,9 +167,9 @@ pub(super) async fn ice_servers(
     request: HttpRequest,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, _) = auth::session(&request, &state.tokens, Op::IceMint).await?;
+    let (id, _) = auth::session(&request, &state, Op::IceMint).await?;
     let Query(IceQuery { renew }) = Query::from_query(request.query_string())
-        .map_err(|_| ApiError::malformed("renew is true or false"))?;
+        .map_err(|_| ApiError::bad_request("renew is true or false"))?;
     Ok(response::ok(match renew {
         true => state.sessions.renew_ice(&id).await?,
         false => state.sessions.instance_ice(&id).await?,

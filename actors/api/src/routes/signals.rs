@@ -5,18 +5,29 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use stream_http::openapi::Parameter;
+use stream_http::{parse_json, read_body, response};
 use stream_protocol::{NewSignal, Op, Refusal, RefusalCode, Signal, SignalError, SignalId};
 
-use super::AppState;
-use super::session::poll;
+use super::session::{WAIT, poll};
+use crate::auth;
 use crate::error::ApiError;
-use crate::{auth, body, response};
+use crate::state::AppState;
 
 /// The bound of a request's body, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
 
 /// How many signals one request may bring.
 pub(crate) const MAX_SIGNALS: usize = 100;
+
+pub(super) const SIGNALS_POLL: &[Parameter] = &[
+    Parameter::query(
+        "after",
+        "Cursor",
+        "The cursor of the last answer; without it, all of this generation",
+    ),
+    WAIT,
+];
 
 const EXPECTED: &str = r#"{"id","generation","signal":{..}} or an array of them"#;
 
@@ -26,8 +37,8 @@ pub(super) async fn write(
     payload: Payload,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, _) = auth::session(&request, &state.tokens, Op::SignalWrite).await?;
-    let signals = parse(&body::read(&request, payload, MAX_BODY).await?)?;
+    let (id, _) = auth::session(&request, &state, Op::SignalWrite).await?;
+    let signals = parse(&read_body(&request, payload, MAX_BODY).await?)?;
     let cursors = state.sessions.write_signals(&id, signals).await?;
     Ok(response::ok(json!({ "cursors": cursors })))
 }
@@ -37,7 +48,7 @@ pub(super) async fn read(
     request: HttpRequest,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, claims) = auth::session(&request, &state.tokens, Op::SignalRead).await?;
+    let (id, claims) = auth::session(&request, &state, Op::SignalRead).await?;
     let (after, wait) = poll(request.query_string())?;
     let poll = async |wait| state.sessions.read_signals(&id, after, wait).await;
     Ok(response::ok(state.poll(&claims, wait, poll).await?))
@@ -55,9 +66,9 @@ struct Incoming {
 fn parse(body: &[u8]) -> Result<Vec<NewSignal>, ApiError> {
     let several = body.trim_ascii_start().starts_with(b"[");
     let incoming: Vec<Incoming> =
-        if several { body::json(body, EXPECTED)? } else { vec![body::json(body, EXPECTED)?] };
+        if several { parse_json(body, EXPECTED)? } else { vec![parse_json(body, EXPECTED)?] };
     match incoming.len() {
-        0 => Err(ApiError::malformed("there is no signal in the body")),
+        0 => Err(ApiError::bad_request("there is no signal in the body")),
         1..=MAX_SIGNALS => incoming.into_iter().map(check).collect(),
         _ => {
             let text = format!("a request brings at most {MAX_SIGNALS} signals");

@@ -6,6 +6,7 @@ use actix_web::web::{Data, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
+use stream_http::openapi::Parameter;
 use stream_protocol::{Commands, DesiredState, Op, SessionId};
 use stream_sessions::SessionsError;
 use stream_socket::{
@@ -15,10 +16,11 @@ use stream_socket::{
 use stream_supervisor::spawn_detached;
 use stream_tokens::Claims;
 
-use super::AppState;
+use super::MAX_SMALL_BODY;
 use super::session::{Reported, parse_report};
+use crate::auth;
 use crate::error::ApiError;
-use crate::{auth, body};
+use crate::state::AppState;
 
 /// How long one read of the commands may wait for a change.
 const COMMANDS_WAIT: Duration = Duration::from_secs(60);
@@ -28,6 +30,18 @@ const REPORT_RETRY_FOR: Duration = Duration::from_secs(30);
 
 const NO_SOCKET: &str = "this path is for WebSocket connections";
 
+pub(super) const CONTROL: &[Parameter] = &[Parameter::query(
+    "after",
+    "Count",
+    "The revision of the last commands that are known; the first frame repeats it",
+)];
+
+pub(super) const MASTER: &[Parameter] = &[Parameter::query(
+    "after",
+    "Place",
+    "A cursor to go on from, or empty; with it, signals come and go in envelopes",
+)];
+
 /// With it, signals come in envelopes, from this cursor on or, when it is empty, from the
 /// beginning of the present client.
 #[derive(Deserialize)]
@@ -36,7 +50,7 @@ struct ResumeQuery {
 }
 
 fn frames(query: &str) -> Result<FrameFormat, ApiError> {
-    let wrong = || ApiError::malformed("after is a cursor, or empty");
+    let wrong = || ApiError::bad_request("after is a cursor, or empty");
     let Query(ResumeQuery { after }) = Query::from_query(query).map_err(|_| wrong())?;
     FrameFormat::from_query(after.as_deref()).map_err(|_| wrong())
 }
@@ -49,14 +63,14 @@ pub(super) async fn master(
     state: Data<AppState>,
     signal_connection: Data<SignalConnection>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, claims) = auth::session(&request, &state.tokens, Op::SignalWrite).await?;
-    let reads = auth::session(&request, &state.tokens, Op::SignalRead).await.is_ok();
+    let (id, claims) = auth::session(&request, &state, Op::SignalWrite).await?;
+    let reads = auth::session(&request, &state, Op::SignalRead).await.is_ok();
     let signal_relay = state
         .sessions
         .signal_relay(&id, frames(request.query_string())?, &signal_connection)
         .await?;
     let (response, sender, receiver) =
-        open(&request, payload).map_err(|_| ApiError::malformed(NO_SOCKET))?;
+        open(&request, payload).map_err(|_| ApiError::bad_request(NO_SOCKET))?;
     spawn_detached("an instance's socket", async move {
         serve_signals(&state, signal_relay, reads, claims, sender, receiver).await;
     });
@@ -95,13 +109,13 @@ pub(super) async fn control(
     payload: Payload,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, claims) = auth::session(&request, &state.tokens, Op::CommandRead).await?;
-    let reports = auth::session(&request, &state.tokens, Op::SessionReport).await.is_ok();
+    let (id, claims) = auth::session(&request, &state, Op::CommandRead).await?;
+    let reports = auth::session(&request, &state, Op::SessionReport).await.is_ok();
     let (after, _) = super::session::poll::<u64>(request.query_string())?;
     // Known before the upgrade, so that a session there is none of is a 404.
     state.sessions.read(&id).await?;
-    let (response, sender, receiver) = open_for(&request, payload, body::MAX_SMALL_BODY)
-        .map_err(|_| ApiError::malformed(NO_SOCKET))?;
+    let (response, sender, receiver) = open_for(&request, payload, MAX_SMALL_BODY)
+        .map_err(|_| ApiError::bad_request(NO_SOCKET))?;
     spawn_detached("an instance's socket", async move {
         serve_control(&state, id, after, reports, claims, sender, receiver).await;
     });

@@ -6,7 +6,7 @@ use stream_protocol::{Refusal, SessionId};
 
 use crate::error::bad_request;
 
-pub(crate) const MAX_KEY: usize = 128;
+const MAX_KEY: usize = 128;
 
 /// Returns the key that a request brings, if any. Refuses one that is no plain text of 1 to 128
 /// characters.

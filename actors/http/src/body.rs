@@ -4,52 +4,67 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::error::PayloadError;
-use actix_web::http::header::CONTENT_LENGTH;
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
 use actix_web::web::{Bytes, Payload};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
+use stream_protocol::{Refusal, RefusalCode};
 
-use crate::error::ApiError;
-
-/// The bound of an ordinary body, in bytes.
-pub(crate) const MAX_SMALL_BODY: usize = 16 * 1024;
+use crate::error::HttpError;
 
 /// The time a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads the body of `request`. Refuses one of more than `limit` bytes, before reading it when it
-/// says so itself.
-pub(crate) async fn read(
+/// Reads the body of `request`, at most `limit` bytes.
+///
+/// # Errors
+///
+/// 413 when it is larger, before it is read if the request says so itself; 408 when it has not
+/// arrived after 10 seconds; 400 when it breaks off.
+///
+/// # Cancel safety
+///
+/// Not cancel safe: what was read is lost.
+pub async fn read_body(
     request: &HttpRequest,
     payload: Payload,
     limit: usize,
-) -> Result<Vec<u8>, ApiError> {
-    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if announced.and_then(|text| text.parse().ok()).is_some_and(|length: usize| length > limit) {
-        return Err(ApiError::too_large(limit));
+) -> Result<Vec<u8>, HttpError> {
+    if content_length(request.headers()).is_some_and(|length| length > limit as u64) {
+        return Err(HttpError::too_large(limit));
     }
     collect(payload, limit, BODY_TIMEOUT).await
+}
+
+/// Returns the length of the body as the request states it, in bytes.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 async fn collect(
     chunks: impl Stream<Item = Result<Bytes, PayloadError>>,
     limit: usize,
-    within: Duration,
-) -> Result<Vec<u8>, ApiError> {
+    timeout: Duration,
+) -> Result<Vec<u8>, HttpError> {
     let body = chunks
-        .map(|chunk| chunk.map_err(|_| ApiError::malformed("the body is cut off")))
+        .map(|chunk| chunk.map_err(|_| HttpError::bad_request("the body is cut off")))
         .try_fold(Vec::new(), async |mut body, chunk| {
             if body.len() + chunk.len() > limit {
-                return Err(ApiError::too_large(limit));
+                return Err(HttpError::too_large(limit));
             }
             body.extend_from_slice(&chunk);
             Ok(body)
         });
-    tokio::time::timeout(within, body).await.unwrap_or(Err(ApiError::BodyTimeout))
+    tokio::time::timeout(timeout, body).await.unwrap_or(Err(HttpError::BodyTimeout))
 }
 
-/// Reads JSON. What is wrong is told by its place and by `expected`, never by quoting the body.
-pub(crate) fn json<T: DeserializeOwned>(body: &[u8], expected: &str) -> Result<T, ApiError> {
+/// Reads JSON.
+///
+/// # Errors
+///
+/// 400, with the place of the error and `expected`. The body is never quoted: it may hold secrets,
+/// and messages end up in logs.
+pub fn parse_json<T: DeserializeOwned>(body: &[u8], expected: &str) -> Result<T, HttpError> {
     serde_json::from_slice(body).map_err(|error| {
         let what = match error.classify() {
             serde_json::error::Category::Data => "not what is expected",
@@ -57,7 +72,7 @@ pub(crate) fn json<T: DeserializeOwned>(body: &[u8], expected: &str) -> Result<T
         };
         let (line, column) = (error.line(), error.column());
         let text = format!("the body is {what} at {line}:{column}; expected {expected}");
-        ApiError::malformed(text)
+        Refusal::new(RefusalCode::Malformed, text).into()
     })
 }
 
@@ -75,7 +90,7 @@ mod tests {
         body.map(|body| body.len()).map_err(|error| error.status_code().as_u16())
     }
 
-    #[actix::test]
+    #[actix_web::test]
     async fn a_body_is_read_up_to_its_bound() {
         assert_eq!(collected(&[], 8).await, Ok(0));
         assert_eq!(collected(&[4, 4], 8).await, Ok(8));
@@ -83,7 +98,7 @@ mod tests {
         assert_eq!(collected(&[usize::from(u16::MAX)], 8).await, Err(413));
     }
 
-    #[actix::test]
+    #[actix_web::test]
     async fn a_body_that_breaks_off_is_malformed() {
         let chunks =
             stream::iter([Ok(Bytes::from_static(b"{")), Err(PayloadError::Incomplete(None))]);
@@ -91,7 +106,7 @@ mod tests {
         assert_eq!(error.status_code().as_u16(), 400);
     }
 
-    #[actix::test]
+    #[actix_web::test]
     async fn a_body_that_never_comes_is_given_up() {
         let error = collect(stream::pending(), 8, Duration::ZERO).await.expect_err("nothing came");
         assert_eq!(error.status_code().as_u16(), 408);
@@ -99,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_in_a_body_is_told_without_quoting_it() {
-        let read = |body: &str| json::<Report>(body.as_bytes(), "a report");
+        let read = |body: &str| parse_json::<Report>(body.as_bytes(), "a report");
         assert!(read(r#"{"status":"running"}"#).is_ok());
         for body in [r#"{"status":"secret"}"#, r#"{"status":"running" secret"#, "secret", ""] {
             let error = read(body).expect_err("it is no report");

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::idempotency::MAX_IDEMPOTENCY_KEY;
+
 /// Returns schemas by name.
 pub(super) fn shared() -> Map<String, Value> {
     let schemas = json!({
@@ -37,6 +39,13 @@ pub(super) fn shared() -> Map<String, Value> {
             "type": "object",
             "required": ["openapi", "info", "paths"],
             "properties": {"openapi": {"type": "string", "pattern": "^3\\.1\\."}},
+        },
+        "Count": {"type": "integer", "minimum": 0},
+        "Flag": {"type": "boolean", "default": false},
+        "Place": {"type": "string", "pattern": "^([0-9A-Za-z]+-[0-9]+)?$"},
+        "IdempotencyKey": {
+            "type": "string", "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY,
+            "pattern": "^[ -~]+$",
         },
         "SessionId": {"type": "string", "pattern": "^[a-z0-9]{20}$"},
         "Status": {"enum": ["created", "active", "terminating", "terminated", "error"]},

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// The open connections of all addresses; clones share it.
 #[derive(Clone)]
-pub(crate) struct ConnectionLimiter {
+pub struct ConnectionLimiter {
     limit: usize,
     trusted: Arc<[IpAddr]>,
     open: Arc<Mutex<HashMap<IpAddr, usize>>>,
@@ -21,7 +23,7 @@ pub(crate) struct ConnectionPermit {
 
 impl ConnectionLimiter {
     /// Allows each address `limit` connections, those of `trusted` any number.
-    pub(crate) fn new(limit: usize, trusted: &[IpAddr]) -> Self {
+    pub fn new(limit: usize, trusted: &[IpAddr]) -> Self {
         let trusted = trusted.iter().map(IpAddr::to_canonical).collect();
         Self { limit, trusted, open: Arc::default() }
     }
@@ -32,21 +34,17 @@ impl ConnectionLimiter {
             return ConnectionPermit { allowed: true, counted: None };
         }
         let host = host(address);
-        let mut open = self.open();
+        let mut open = self.open.lock();
         let count = open.entry(host).or_insert(0);
         *count += 1;
         ConnectionPermit { allowed: *count <= self.limit, counted: Some((self.clone(), host)) }
-    }
-
-    fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let Some((limiter, host)) = &self.counted else { return };
-        let mut open = limiter.open();
+        let mut open = limiter.open.lock();
         if let Some(count) = open.get_mut(host) {
             *count -= 1;
             if *count == 0 {
@@ -83,7 +81,7 @@ mod tests {
         drop(first);
         assert!(limiter.register(address("::ffff:10.0.0.1")).allowed, "however it is written");
         drop(second);
-        assert!(limiter.open().is_empty(), "nobody is remembered who has left");
+        assert!(limiter.open.lock().is_empty(), "nobody is remembered who has left");
     }
 
     #[test]

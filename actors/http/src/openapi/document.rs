@@ -23,7 +23,7 @@ pub struct ApiInfo {
 
 /// Returns the document of the API that consists of `endpoints`; `schemas` are those it has beside
 /// the shared ones, by name.
-pub fn to_openapi(api: &ApiInfo, endpoints: &[Endpoint], schemas: Value) -> Value {
+pub(super) fn to_openapi(api: &ApiInfo, endpoints: &[Endpoint], schemas: Value) -> Value {
     let mut paths = Map::new();
     let mut statuses = BTreeSet::new();
     for endpoint in endpoints {
@@ -84,7 +84,7 @@ fn path(path: &str) -> Value {
 }
 
 fn operation(endpoint: &Endpoint, refusals: &BTreeSet<u16>) -> Value {
-    let EndpointDoc { id, summary, token, parameters, body, success, .. } = endpoint.about;
+    let EndpointDoc { id, summary, token, parameters, body, success, .. } = endpoint.doc;
     let mut responses = Map::from_iter([answer(success)]);
     for status in refusals {
         let name = status.to_string();
@@ -140,7 +140,7 @@ fn answer(success: Success) -> (String, Value) {
 
 /// Returns how `endpoint` may refuse.
 fn refusals(api: &ApiInfo, endpoint: &Endpoint) -> BTreeSet<u16> {
-    let EndpointDoc { parameters, body, refusals, .. } = endpoint.about;
+    let EndpointDoc { parameters, body, refusals, .. } = endpoint.doc;
     let mut statuses = BTreeSet::from_iter(refusals.iter().chain(api.common_errors).copied());
     if endpoint.op.is_some() {
         statuses.extend([401, 403, 503]);

@@ -5,9 +5,14 @@
 mod document;
 mod schemas;
 
-use crate::Op;
+use actix_web::HttpResponse;
+use actix_web::http::header::{CACHE_CONTROL, ContentType};
+use actix_web::web::{Bytes, Data};
+use serde_json::Value;
+use stream_protocol::Op;
 
-pub use document::{ApiInfo, to_openapi};
+pub use document::ApiInfo;
+use document::to_openapi;
 
 /// A path that a service serves with one method, and what a token must allow there.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +22,9 @@ pub struct Endpoint {
     pub path: &'static str,
     /// `None` is open to everybody.
     pub op: Option<Op>,
-    pub about: EndpointDoc,
+    /// What metrics call it.
+    pub metric: &'static str,
+    pub doc: EndpointDoc,
 }
 
 /// What is told of an endpoint beside its place. Schemas are given by their names.
@@ -143,4 +150,31 @@ impl Parameter {
     pub const fn header(name: &'static str, schema: &'static str, summary: &'static str) -> Self {
         Self { place: "header", name, schema, summary }
     }
+}
+
+impl Endpoint {
+    /// Returns whether requests with `method` at the resource with this pattern come here.
+    pub(crate) fn serves(&self, method: &str, pattern: &str) -> bool {
+        self.method == method && self.path == pattern
+    }
+}
+
+/// The document of an API as it is served.
+#[derive(Clone)]
+pub struct Document(Bytes);
+
+impl Document {
+    /// Describes the API that consists of `endpoints`; `schemas` are those it has beside the shared
+    /// ones, by name.
+    pub fn new(api: &ApiInfo, endpoints: &[Endpoint], schemas: Value) -> Self {
+        Self(Bytes::from(to_openapi(api, endpoints, schemas).to_string()))
+    }
+}
+
+/// `GET /1.0/openapi.json`: answers with the [`Document`] in the application data.
+pub async fn serve(document: Data<Document>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        .body(document.0.clone())
 }

@@ -1,0 +1,83 @@
+//! What the handlers share, and how they wait.
+
+use std::time::Duration;
+
+use stream_http::{HttpError, RateLimiter};
+use stream_metrics::HttpMetrics;
+use stream_sessions::Sessions;
+use stream_socket::CloseCause;
+use stream_supervisor::Supervisor;
+use stream_tokens::{Claims, Tokens};
+use tokio::sync::watch;
+
+use crate::error::ApiError;
+
+/// What the handlers of all endpoints share.
+#[derive(Clone)]
+pub(crate) struct AppState {
+    pub(crate) sessions: Sessions,
+    pub(crate) tokens: Tokens,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) metrics: HttpMetrics,
+    pub(crate) rate_limiter: RateLimiter,
+    /// Turns true when the unit stops.
+    pub(crate) closing: watch::Receiver<bool>,
+}
+
+impl AppState {
+    /// Ends when the unit stops.
+    pub(crate) async fn stopped(&self) -> CloseCause {
+        let mut closing = self.closing.clone();
+        // Without a sender there is no unit any more.
+        let _ = closing.wait_for(|closing| *closing).await;
+        CloseCause::restarting("the agent is restarting")
+    }
+
+    /// Runs a long-poll that may take as long as `wait`; a unit that stops has it answer at once,
+    /// so that its client goes on elsewhere. Refuses as soon as the token of `claims` is revoked.
+    pub(crate) async fn poll<T, E: Into<ApiError>>(
+        &self,
+        claims: &Claims,
+        wait: Duration,
+        poll: impl AsyncFn(Duration) -> Result<T, E>,
+    ) -> Result<T, ApiError> {
+        tokio::select! {
+            biased;
+            () = self.tokens.revoked(claims) => Err(HttpError::Unauthorized.into()),
+            answer = long_poll(self.closing.clone(), wait, poll) => answer.map_err(Into::into),
+        }
+    }
+}
+
+async fn long_poll<T, E>(
+    mut closing: watch::Receiver<bool>,
+    wait: Duration,
+    poll: impl AsyncFn(Duration) -> Result<T, E>,
+) -> Result<T, E> {
+    tokio::select! {
+        answer = poll(wait) => answer,
+        _ = closing.wait_for(|closing| *closing) => poll(Duration::ZERO).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_poll_that_waits_is_answered_when_the_unit_stops() {
+        let (stop, closing) = watch::channel(false);
+        let poll = async |wait: Duration| {
+            if !wait.is_zero() {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, ()>("nothing new")
+        };
+        let polled = long_poll(closing, Duration::from_secs(60), poll);
+        let stops = async {
+            stop.send_replace(true);
+        };
+        let (answer, ()) = tokio::join!(polled, stops);
+        assert_eq!(answer, Ok("nothing new"));
+    }
+}

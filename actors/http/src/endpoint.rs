@@ -1,0 +1,62 @@
+//! The table of endpoints, and the names that metrics have for them.
+
+use actix_web::http::Method;
+
+use crate::openapi::Endpoint;
+
+/// What [`endpoints!`](crate::endpoints) expands to.
+#[doc(hidden)]
+pub mod macro_support {
+    pub use actix_web::http::Method;
+    pub use actix_web::web;
+
+    use crate::error::HttpError;
+
+    /// Answers the methods that a path has no endpoint for.
+    pub async fn method_not_allowed() -> Result<actix_web::HttpResponse, HttpError> {
+        Err(HttpError::MethodNotAllowed)
+    }
+}
+
+/// Makes the constant `ENDPOINTS` and the function `add_endpoints` from one table: no endpoint is
+/// served without its description, its operation and its name in metrics, and none of these stands
+/// for an endpoint that is not served.
+///
+/// A row is `METHOD "/path" op => handler: doc,`, or `=> handler as "metric": doc,` where metrics
+/// name it by something else than its path.
+#[macro_export]
+macro_rules! endpoints {
+    ($($method:ident $path:literal $op:expr => $handler:path $(as $metric:literal)?: $doc:expr,)*) => {
+        /// What the API serves, and the operation that a token must allow for it.
+        pub(crate) const ENDPOINTS: &[$crate::openapi::Endpoint] = &[$(
+            $crate::openapi::Endpoint {
+                method: stringify!($method),
+                path: $path,
+                op: $op,
+                metric: $crate::endpoints!(@metric $path $($metric)?),
+                doc: $doc,
+            },
+        )*];
+
+        /// Adds every endpoint of the table to a server.
+        fn add_endpoints(app: &mut $crate::macro_support::web::ServiceConfig) {
+            use $crate::macro_support::{Method, method_not_allowed, web};
+
+            $(app.route($path, web::method(Method::$method).to($handler));)*
+            // Reached by the methods that are left.
+            $(app.service(web::resource($path).default_service(web::to(method_not_allowed)));)*
+        }
+    };
+    (@metric $path:literal $metric:literal) => { $metric };
+    (@metric $path:literal) => { $path };
+}
+
+/// Returns what metrics call the endpoint for `method` at the resource with `pattern`.
+pub(crate) fn metric_name(
+    endpoints: &'static [Endpoint],
+    method: &Method,
+    pattern: &str,
+) -> Option<&'static str> {
+    let found = endpoints.iter().find(|endpoint| endpoint.serves(method.as_str(), pattern));
+    found.map(|endpoint| endpoint.metric)
+}

@@ -1,0 +1,123 @@
+//! Rate limit per key, such as the id of a token. Pure, but for the lock.
+//!
+//! It is the generic cell rate algorithm: per key one moment, until which the requests so far use
+//! up its time.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// How many seconds' worth of requests a quiet key may make at once.
+const BURST_S: u32 = 10;
+
+/// How many keys are watched at a time.
+const MAX_KEYS: usize = 100_000;
+
+/// Between two removals of the keys that are quiet again.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The request rates of all keys; clones share them.
+#[derive(Clone)]
+pub struct RateLimiter<K = String> {
+    /// What one request costs of a key's time.
+    cost: Duration,
+    /// How much of its time a key may use up in advance.
+    tolerance: Duration,
+    state: Arc<Mutex<State<K>>>,
+}
+
+struct State<K> {
+    /// Until when the requests made so far use up a key's time. In the past, or absent, all of its
+    /// burst is left.
+    until: HashMap<K, Instant>,
+    cleaned: Option<Instant>,
+}
+
+impl<K: Eq + Hash> RateLimiter<K> {
+    /// Allows each key `rate` requests a second on the average, at least one, and ten times as
+    /// many at once.
+    pub fn per_second(rate: u32) -> Self {
+        let cost = Duration::from_secs(1) / rate.max(1);
+        let tolerance = Duration::from_secs(BURST_S.into());
+        let state = State { until: HashMap::new(), cleaned: None };
+        Self { cost, tolerance, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Counts a request of `key` and returns whether it may be made. A refused one is not counted:
+    /// the next may be made within a second.
+    pub fn check<Q>(&self, key: &Q, now: Instant) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let mut state = self.state.lock();
+        state.clean(now);
+        let begun = state.until.get(key).map_or(now, |until| now.max(*until));
+        let until = begun + self.cost;
+        if until > now + self.tolerance {
+            return false;
+        }
+        // More keys than are watched go unlimited: nobody pays for the number of others.
+        if state.until.len() < MAX_KEYS || state.until.contains_key(key) {
+            state.until.insert(key.to_owned(), until);
+        }
+        true
+    }
+}
+
+impl<K: Eq + Hash> State<K> {
+    fn clean(&mut self, now: Instant) {
+        let due = |cleaned: Instant| now.saturating_duration_since(cleaned) >= CLEANUP_INTERVAL;
+        if self.cleaned.is_none_or(due) {
+            self.cleaned = Some(now);
+            self.until.retain(|_, until| *until > now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limiter(rate: u32) -> RateLimiter {
+        RateLimiter::per_second(rate)
+    }
+
+    fn admitted(limiter: &RateLimiter, token: &str, now: Instant) -> usize {
+        (0..1000).take_while(|_| limiter.check(token, now)).count()
+    }
+
+    #[test]
+    fn a_token_has_its_burst_and_then_its_rate() {
+        let (limiter, now) = (limiter(4), Instant::now());
+        assert_eq!(admitted(&limiter, "a", now), 40);
+        assert_eq!(admitted(&limiter, "b", now), 40, "another token is not affected");
+        let soon = now + Duration::from_secs(1);
+        assert_eq!(admitted(&limiter, "a", soon), 4, "what was refused has cost nothing");
+        assert_eq!(admitted(&limiter, "a", soon + Duration::from_secs(3600)), 40);
+    }
+
+    #[test]
+    fn quiet_tokens_are_forgotten() {
+        let (limiter, now) = (limiter(4), Instant::now());
+        for n in 0..100 {
+            assert!(limiter.check(n.to_string().as_str(), now));
+        }
+        assert!(limiter.check("late", now + CLEANUP_INTERVAL));
+        assert_eq!(limiter.state.lock().until.len(), 1);
+    }
+
+    #[test]
+    fn the_number_of_watched_tokens_is_bounded_and_refuses_nobody() {
+        let (limiter, now) = (limiter(1), Instant::now());
+        for n in 0..MAX_KEYS + 10 {
+            assert!(limiter.check(n.to_string().as_str(), now));
+        }
+        assert_eq!(limiter.state.lock().until.len(), MAX_KEYS);
+        assert_eq!(admitted(&limiter, "0", now), 9, "those that are watched still are");
+    }
+}

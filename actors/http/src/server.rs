@@ -1,0 +1,274 @@
+//! The server of a service, and the actor that keeps one running.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_web::dev::{self, ServerHandle};
+use actix_web::middleware::{NormalizePath, from_fn};
+use actix_web::rt::net::TcpStream;
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{App, HttpResponse, HttpServer};
+use parking_lot::Mutex;
+use rustix::net::{Shutdown, shutdown};
+use rustls::{HandshakeKind, ServerConfig};
+use stream_metrics::HttpMetrics;
+use stream_supervisor::{
+    Context, Limits as ActorLimits, Mode, RestartPolicy, Supervisor, Worker, spawn_detached,
+};
+use tokio::net::TcpSocket;
+use tokio::sync::watch;
+
+use crate::error::HttpError;
+use crate::limits::Limits;
+use crate::middleware::{Observer, observe};
+use crate::openapi::Endpoint;
+
+/// Connections that wait to be accepted; the kernel refuses more.
+const BACKLOG: u32 = 1024;
+
+/// Where and how a server listens.
+#[derive(Clone)]
+pub struct Config {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Threads that serve connections.
+    pub workers: usize,
+    pub limits: Limits,
+}
+
+/// What a server serves. A path with a slash at its end is equal to the one without.
+#[derive(Clone)]
+pub struct Service<R> {
+    /// The name of the actor.
+    pub name: &'static str,
+    /// The table that `routes` adds, for the names in metrics.
+    pub endpoints: &'static [Endpoint],
+    pub metrics: HttpMetrics,
+    /// Adds the endpoints; called once per worker thread.
+    pub routes: R,
+}
+
+/// What adds the endpoints of a [`Service`] to a server.
+pub trait Routes: Fn(&mut ServiceConfig) + Clone + Send + Unpin + 'static {}
+
+impl<R: Fn(&mut ServiceConfig) + Clone + Send + Unpin + 'static> Routes for R {}
+
+/// A running HTTPS server; clones are the same one.
+///
+/// ```no_run
+/// # fn start(tls: std::sync::Arc<rustls::ServerConfig>) -> std::io::Result<()> {
+/// use actix_web::{HttpResponse, web};
+/// use stream_http::{Config, Limits, Server, Service};
+///
+/// let service = Service {
+///     name: "pings",
+///     endpoints: &[],
+///     metrics: Default::default(),
+///     routes: |app: &mut web::ServiceConfig| {
+///         app.route("/ping", web::get().to(async || HttpResponse::Ok()));
+///     },
+/// };
+/// let listen = ([127, 0, 0, 1], 0).into();
+/// let config = Config { listen, workers: 1, limits: Limits::default() };
+/// let supervisor = stream_supervisor::Supervisor::default();
+/// let server = Server::start(config, tls, service, &supervisor)?;
+/// println!("https://{}/ping", server.address());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Server {
+    address: SocketAddr,
+    state: Arc<Mutex<SharedState>>,
+}
+
+/// Outlives a failure of the actor.
+struct SharedState {
+    /// Bound once: clients that arrive while there is no server wait in its queue. `None` when the
+    /// server has stopped for good, so that nobody waits there for ever.
+    listener: Option<TcpListener>,
+    server: Option<ActiveServer>,
+}
+
+struct ActiveServer {
+    handle: ServerHandle,
+    /// Carries no value: its sender is dropped when the server ends.
+    ended: watch::Receiver<()>,
+}
+
+impl Server {
+    /// Listens and serves under `supervisor`, with the certificate and the tickets of `tls`. Needs
+    /// a running actix system.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be bound.
+    pub fn start<R: Routes>(
+        config: Config,
+        tls: Arc<ServerConfig>,
+        service: Service<R>,
+        supervisor: &Supervisor,
+    ) -> io::Result<Self> {
+        let listener = listen(config.listen)?;
+        let address = listener.local_addr()?;
+        let state = SharedState { listener: Some(listener), server: None };
+        let state = Arc::new(Mutex::new(state));
+        let name = service.name;
+        let actor = Actor { state: Arc::clone(&state), config, tls, service };
+        supervisor.spawn(
+            name,
+            Mode::KeepInFlight,
+            RestartPolicy::default(),
+            ActorLimits::default(),
+            move || actor.clone(),
+        );
+        Ok(Self { address, state })
+    }
+
+    /// Where the server listens, with the port that the system chose for port 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts no more connections, for good: new ones are refused at once. Open ones stay, and
+    /// their requests are answered.
+    pub async fn stop_accepting(&self) {
+        let (listener, pausing) = {
+            let mut state = self.state.lock();
+            let pausing = state.server.as_ref().map(|server| server.handle.pause());
+            (state.listener.take(), pausing)
+        };
+        if let Some(pausing) = pausing {
+            pausing.await;
+        }
+        // A paused server leaves its socket open, and who connects would wait for nobody.
+        let closed = listener.map(|listener| shutdown(listener, Shutdown::Read));
+        if let Some(Err(error)) = closed {
+            log::warn!(error:%; "the listening socket stays open for a moment");
+        }
+    }
+
+    /// Stops for good. Returns when requests in hand are answered, or when
+    /// [`Limits::shutdown_timeout`] has passed.
+    pub async fn stop(&self) {
+        let server = {
+            let mut state = self.state.lock();
+            state.listener = None;
+            state.server.take()
+        };
+        if let Some(server) = server {
+            server.handle.stop(true).await;
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+async fn not_found() -> Result<HttpResponse, HttpError> {
+    Err(HttpError::NoSuchEndpoint)
+}
+
+/// State: rebuilt after a crash, seen by nobody else.
+#[derive(Clone)]
+struct Actor<R> {
+    state: Arc<Mutex<SharedState>>,
+    config: Config,
+    tls: Arc<ServerConfig>,
+    service: Service<R>,
+}
+
+impl<R: Routes> Worker for Actor<R> {
+    /// A server that cannot be started, or that ends by itself, is a failure like any other: the
+    /// next attempt follows after a pause.
+    fn started(&mut self, ctx: &Context<Self>) {
+        let Some(mut ended) = self.serve() else { return };
+        let state = Arc::clone(&self.state);
+        ctx.spawn(async move {
+            let _ = ended.changed().await;
+            if state.lock().listener.is_some() {
+                panic!("the https server ended by itself");
+            }
+        });
+    }
+}
+
+impl<R: Routes> Actor<R> {
+    /// Starts a server, unless one is running. Returns what tells its end, or `None` when the
+    /// server has stopped for good.
+    fn serve(&self) -> Option<watch::Receiver<()>> {
+        // Held throughout: a stop comes either before, or finds the new server.
+        let mut state = self.state.lock();
+        let listener = state.listener.as_ref()?;
+        // One that outlived the last actor is kept: to replace it would cut its connections.
+        if let Some(ActiveServer { ended, .. }) = &state.server
+            && ended.has_changed().is_ok()
+        {
+            return Some(ended.clone());
+        }
+        let server = listener.try_clone().and_then(|listener| self.build(listener));
+        let server = server.expect("the listening socket can be shared");
+        let (running, ended) = watch::channel(());
+        state.server = Some(ActiveServer { handle: server.handle(), ended: ended.clone() });
+        // Not among the actor's own tasks, which are cancelled with it: requests in hand are
+        // answered also when this state is gone.
+        spawn_detached("the https server", async move {
+            if let Err(error) = server.await {
+                log::error!(error:%; "the https server failed");
+            }
+            drop(running);
+        });
+        Some(ended)
+    }
+
+    fn build(&self, listener: TcpListener) -> io::Result<dev::Server> {
+        let Self { config, tls, service, .. } = self;
+        let (limits, metrics) = (&config.limits, service.metrics.clone());
+        let observer = Observer { metrics: metrics.clone(), endpoints: service.endpoints };
+        let (observer, routes) = (Data::new(observer), service.routes.clone());
+        let app = move || {
+            App::new()
+                .app_data(observer.clone())
+                .wrap(NormalizePath::trim())
+                .wrap(from_fn(observe))
+                .configure(&routes)
+                .default_service(web::to(not_found))
+        };
+        let connections = limits.connections.clone();
+        let server = HttpServer::new(app)
+            .workers(config.workers)
+            .on_connect(move |connection, data| {
+                let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() else {
+                    return;
+                };
+                let (stream, tls) = stream.get_ref();
+                metrics.handshake(tls.handshake_kind() == Some(HandshakeKind::Resumed));
+                if let (Some(connections), Ok(peer)) = (&connections, stream.peer_addr()) {
+                    data.insert(connections.register(peer.ip()));
+                }
+            })
+            .disable_signals()
+            .tls_handshake_timeout(limits.handshake_timeout)
+            .client_request_timeout(limits.head_timeout)
+            .client_disconnect_timeout(limits.disconnect_timeout)
+            .keep_alive(limits.keep_alive)
+            .max_connections(limits.max_connections)
+            .max_connection_rate(limits.max_handshakes)
+            .shutdown_timeout(limits.shutdown_timeout.as_secs())
+            // Signals are small and one follows the other: none waits for an acknowledgement.
+            .tcp_nodelay(true)
+            // A client that hung up waits for nothing any more.
+            .h1_allow_half_closed(false)
+            .listen_rustls_0_23(listener, ServerConfig::clone(tls))?;
+        Ok(server.run())
+    }
+}
+
+#[cfg(test)]
+mod tests;

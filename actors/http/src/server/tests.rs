@@ -1,0 +1,283 @@
+use std::net::Ipv4Addr;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use rustls::pki_types::ServerName;
+use stream_pki::{
+    ClientCertificates, Identity, KeyPairPem, ServerIdentity, Trust, client_config, self_signed,
+    server_config,
+};
+use tokio::sync::Notify;
+use tokio_rustls::TlsConnector;
+
+use super::*;
+use crate::connection_limit::ConnectionLimiter;
+
+/// Longer than anything here takes.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+crate::endpoints! {
+    GET "/ping" None => ping as "get_ping": crate::openapi::EndpointDoc::new("ping", "Answers"),
+}
+
+async fn ping() -> HttpResponse {
+    HttpResponse::Ok().body("pong")
+}
+
+/// What a request for `/slow` waits for.
+#[derive(Clone, Default)]
+struct Slow {
+    begun: Arc<Notify>,
+    go_on: Arc<Notify>,
+}
+
+async fn slow(slow: Data<Slow>) -> HttpResponse {
+    slow.begun.notify_one();
+    slow.go_on.notified().await;
+    HttpResponse::Ok().body("done")
+}
+
+struct Fixture {
+    server: Server,
+    supervisor: Supervisor,
+    metrics: HttpMetrics,
+    slow: Slow,
+}
+
+impl Fixture {
+    fn start(limits: Limits) -> Self {
+        let (supervisor, slow) = (Supervisor::default(), Slow::default());
+        let metrics = HttpMetrics::default();
+        let server = start(address(0), limits, &metrics, &slow, &supervisor).expect("started");
+        Self { server, supervisor, metrics, slow }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.server.address())
+    }
+
+    async fn get(&self, client: &reqwest::Client, path: &str) -> reqwest::Result<String> {
+        client.get(self.url(path)).send().await?.text().await
+    }
+
+    /// Makes the actor fail; returns when it has been rebuilt.
+    async fn crash(&self) {
+        let restarts = || self.supervisor.status()[0].restarts;
+        let before = restarts();
+        assert!(self.supervisor.crash("test"));
+        self.rebuilt(before).await;
+    }
+
+    async fn rebuilt(&self, before: u64) {
+        let rebuilt = async {
+            while self.supervisor.status()[0].restarts == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(TIMEOUT, rebuilt).await.expect("rebuilt in time");
+    }
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn served() -> ServerIdentity {
+    static PAIR: OnceLock<KeyPairPem> = OnceLock::new();
+    let pair = PAIR.get_or_init(|| self_signed("http", &[]).expect("a key pair"));
+    let identity = Identity::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes());
+    ServerIdentity::new(identity.expect("our own key pair"))
+}
+
+fn start(
+    listen: SocketAddr,
+    limits: Limits,
+    metrics: &HttpMetrics,
+    slow: &Slow,
+    supervisor: &Supervisor,
+) -> io::Result<Server> {
+    let data = Data::new(slow.clone());
+    let routes = move |app: &mut ServiceConfig| {
+        add_endpoints(app);
+        app.app_data(data.clone()).route("/slow", web::get().to(self::slow));
+    };
+    let service = Service { name: "test", endpoints: ENDPOINTS, metrics: metrics.clone(), routes };
+    let tls = server_config(&served(), ClientCertificates::Ignored);
+    Server::start(Config { listen, workers: 1, limits }, tls, service, supervisor)
+}
+
+fn tls() -> rustls::ClientConfig {
+    let trust = Trust::Pins(vec![served().current().fingerprint()]);
+    client_config(&trust, None).expect("a configuration")
+}
+
+/// Without a pool, so that every request connects anew.
+fn client() -> reqwest::Client {
+    build_client(|client| client.pool_max_idle_per_host(0))
+}
+
+fn pooled() -> reqwest::Client {
+    build_client(|client| client)
+}
+
+fn build_client(
+    pool: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+) -> reqwest::Client {
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls()).no_proxy();
+    pool(client).timeout(TIMEOUT).build().expect("a client")
+}
+
+#[actix_web::test]
+async fn a_restart_refuses_nobody() {
+    let fixture = Fixture::start(Limits::default());
+    let client = client();
+    while fixture.supervisor.status()[0].restarts < 3 {
+        assert_eq!(fixture.get(&client, "/ping").await.expect("an answer"), "pong");
+        assert!(fixture.supervisor.crash("test"));
+    }
+    assert!(fixture.get(&client, "/ping").await.is_ok(), "after the last restart");
+}
+
+#[actix_web::test]
+async fn a_restart_leaves_requests_in_hand_and_connections_alone() {
+    let fixture = Fixture::start(Limits::default());
+    let client = pooled();
+    assert!(fixture.get(&client, "/ping").await.is_ok());
+    let crash = async {
+        fixture.slow.begun.notified().await;
+        fixture.crash().await;
+        fixture.slow.go_on.notify_one();
+    };
+    let (answer, ()) = tokio::join!(fixture.get(&client, "/slow"), crash);
+    assert_eq!(answer.expect("an answer"), "done");
+    assert!(fixture.get(&client, "/ping").await.is_ok());
+    assert_eq!(fixture.metrics.handshakes(), 1, "the connection was kept");
+}
+
+#[actix_web::test]
+async fn a_server_that_ends_by_itself_is_replaced_behind_the_same_socket() {
+    let fixture = Fixture::start(Limits::default());
+    assert!(fixture.get(&client(), "/ping").await.is_ok());
+    let handle = fixture.server.state.lock().server.as_ref().map(|s| s.handle.clone());
+    handle.expect("a server").stop(false).await;
+    fixture.rebuilt(0).await;
+    assert_eq!(fixture.get(&client(), "/ping").await.expect("an answer"), "pong");
+}
+
+#[actix_web::test]
+async fn a_server_that_accepts_no_more_serves_those_who_are_connected() {
+    let fixture = Fixture::start(Limits::default());
+    let connected = pooled();
+    assert!(fixture.get(&connected, "/ping").await.is_ok());
+    fixture.server.stop_accepting().await;
+    let error = fixture.get(&client(), "/ping").await.expect_err("it accepts nobody");
+    assert!(error.is_connect(), "{error:?}");
+    assert_eq!(fixture.get(&connected, "/ping").await.expect("an answer"), "pong");
+}
+
+#[actix_web::test]
+async fn after_a_stop_nobody_is_served_even_if_the_actor_crashes_then() {
+    let fixture = Fixture::start(Limits::default());
+    let client = client();
+    assert!(fixture.get(&client, "/ping").await.is_ok());
+    fixture.server.stop().await;
+    fixture.crash().await;
+    fixture.server.stop().await;
+    let error = fixture.get(&client, "/ping").await.expect_err("it is closed");
+    assert!(error.is_connect(), "{error:?}");
+}
+
+#[actix_web::test]
+async fn a_stop_waits_for_requests_in_hand() {
+    let fixture = Fixture::start(Limits::default());
+    let client = client();
+    let stop = async {
+        fixture.slow.begun.notified().await;
+        let go_on = async { fixture.slow.go_on.notify_one() };
+        tokio::join!(fixture.server.stop(), go_on);
+    };
+    let (answer, ()) = tokio::join!(fixture.get(&client, "/slow"), stop);
+    assert_eq!(answer.expect("an answer"), "done");
+}
+
+#[actix_web::test]
+async fn a_trailing_slash_is_equal_and_what_is_not_served_is_told_in_the_envelope() {
+    let fixture = Fixture::start(Limits::default());
+    let client = client();
+    assert_eq!(fixture.get(&client, "/ping/").await.expect("an answer"), "pong");
+    for (answer, status) in [
+        (client.get(fixture.url("/nothing?token=secret")).send().await, 404),
+        (client.put(fixture.url("/ping")).send().await, 405),
+    ] {
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status().as_u16(), status);
+        let body: serde_json::Value = answer.json().await.expect("json");
+        assert_eq!((&body["type"], &body["status_code"]), (&"error".into(), &status.into()));
+    }
+}
+
+#[actix_web::test]
+async fn a_request_is_counted_by_the_name_in_the_table() {
+    let fixture = Fixture::start(Limits::default());
+    let client = client();
+    for path in ["/ping", "/nothing"] {
+        fixture.get(&client, path).await.expect("an answer");
+    }
+    client.put(fixture.url("/ping")).send().await.expect("an answer");
+    let mut exposition = stream_metrics::Exposition::new("p");
+    exposition.requests(&fixture.metrics);
+    let text = exposition.text();
+    for labels in [
+        r#"handler="get_ping",method="GET",code="2xx""#,
+        r#"handler="other",method="GET",code="4xx""#,
+        r#"handler="other",method="PUT",code="4xx""#,
+    ] {
+        let line = format!("p_http_requests_total{{{labels}}} 1");
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
+
+#[actix_web::test]
+async fn more_connections_than_an_address_may_have_are_told_so_until_one_is_given_up() {
+    let connections = Some(ConnectionLimiter::new(2, &[]));
+    let fixture = Fixture::start(Limits { connections, ..Limits::default() });
+    let url = fixture.url("/ping");
+    let ask = async |client: &reqwest::Client| {
+        let answer = client.get(&url).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+    };
+    // Each keeps its connection.
+    let clients = [(); 2].map(|()| pooled());
+    for client in &clients {
+        assert_eq!(ask(client).await, (200, false));
+        assert_eq!(ask(client).await, (200, false), "on the same connection");
+    }
+    let late = client();
+    assert_eq!(ask(&late).await, (429, true));
+    assert_eq!(ask(&clients[0]).await, (200, false), "who is connected goes on");
+    drop(clients);
+    let again = async { while ask(&late).await.0 == 429 {} };
+    tokio::time::timeout(TIMEOUT, again).await.expect("there is a place");
+}
+
+#[actix_web::test]
+async fn an_address_in_use_is_refused() {
+    let fixture = Fixture::start(Limits::default());
+    let taken = fixture.server.address();
+    let (metrics, slow) = (HttpMetrics::default(), Slow::default());
+    let error = start(taken, Limits::default(), &metrics, &slow, &fixture.supervisor).err();
+    assert_eq!(error.expect("refused").kind(), io::ErrorKind::AddrInUse);
+}
+
+#[actix_web::test]
+async fn http_2_is_not_offered() {
+    let fixture = Fixture::start(Limits::default());
+    let mut tls = tls();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let stream = tokio::net::TcpStream::connect(fixture.server.address()).await;
+    let name = ServerName::from(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let connector = TlsConnector::from(Arc::new(tls));
+    let stream = connector.connect(name, stream.expect("a connection")).await.expect("TLS");
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+}
