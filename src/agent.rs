@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stream_admin::Admin;
 use stream_ams::Ams;
@@ -24,7 +24,7 @@ use crate::program::Service;
 const SHUT_DOWN: Duration = Duration::from_secs(10);
 
 /// The configuration of the agent, a section for each actor.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentConfig {
     pub agent: stream_sessions::Config,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use stream_admin::Admin;
 use stream_bridge::Bridge;
 use stream_gateway::admin::AdminService;
@@ -19,7 +19,7 @@ use crate::program::Service;
 const SHUT_DOWN: Duration = Duration::from_secs(10);
 
 /// The configuration of the gateway, a section for each actor.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewayConfig {
     #[serde(default)]

@@ -21,6 +21,7 @@ use stream_simulators::client::{Gateway, Session};
 use stream_supervisor::Supervisor;
 use stream_tokens::Mint;
 use tokio::sync::watch;
+use toml::toml;
 
 /// A stack, and AMS as far as it asks for sessions.
 struct InitiatingAms {
@@ -298,7 +299,7 @@ fn an_instance_whose_session_ends_by_itself_stays_with_ams_and_so_do_those_of_st
 fn an_instance_that_never_comes_up_costs_its_session_and_nothing_else() {
     run_flow(async || {
         let mut initiating = InitiatingAms::start().await?;
-        initiating.stack.stack_config.boot_timeout_s = 1;
+        initiating.stack.config.override_agent(toml! { agent.boot_timeout_s = 1 });
         let (nodes, impatient) = initiating.stack.another_agent("impatient")?;
         let agent = initiating.asks(&nodes)?;
         let instance = initiating.launch("phone")?;

@@ -13,6 +13,7 @@ use serde_json::json;
 use stream_dev::in_process::{Options, Stack};
 use stream_protocol::Userdata;
 use stream_simulators::ams::{Boot, Faults, Launcher};
+use toml::toml;
 
 /// From the return of AMS until a session can be created again.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
@@ -204,7 +205,8 @@ fn nothing_is_left_and_nothing_is_double_after_a_bad_day_at_twenty_sessions_a_se
     run_flow(async || {
         let boots = Arc::new(Boots::default());
         let launcher = boots.counted(light_instances());
-        let options = Options { launcher, capacity: 2_000, ..Options::default() };
+        let agent = toml! { agent.capacity = 2_000 };
+        let options = Options { launcher, agent, ..Options::default() };
         let stack = Stack::start(options).await?;
         stack.ams.set_faults(Faults {
             slow: Duration::from_millis(2),

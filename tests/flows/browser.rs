@@ -11,6 +11,7 @@ use stream_dev::in_process::{Options, Stack};
 use stream_protocol::Screen;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use toml::toml;
 
 /// Longer than the script's own deadline.
 const SCRIPT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(90);
@@ -70,7 +71,8 @@ async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> anyhow::Result<Value
 #[test]
 fn a_page_whose_socket_is_cut_after_its_first_token_has_ended_opens_another() {
     run_flow(async || {
-        let options = Options { socket_token_s: 15, reconnect_token_s: 1, ..Options::default() };
+        let gateway = toml! { gateway.socket_token_s = 15 gateway.reconnect_token_s = 1 };
+        let options = Options { gateway, ..Options::default() };
         let mut stack = Stack::start(options).await?;
         let fragment = format!("token={}&app={APP}&start=1", stack.token);
         let mut page = Losing::start(&stack, &fragment).await?;

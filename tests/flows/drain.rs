@@ -22,12 +22,14 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use toml::toml;
 
 const AGENT: &str = env!("CARGO_BIN_EXE_stream-agent");
 const GATEWAY: &str = env!("CARGO_BIN_EXE_stream-gateway");
 
 async fn fleet(agents: usize, gateways: usize) -> anyhow::Result<Fleet> {
-    let options = Options { launcher: light_instances(), capacity: 1_000, ..Options::default() };
+    let agent = toml! { agent.capacity = 1_000 };
+    let options = Options { launcher: light_instances(), agent, ..Options::default() };
     Fleet::start(options, agents, gateways).await
 }
 

@@ -11,6 +11,7 @@ use stream_simulators::ams::Faults;
 use stream_supervisor::spawn_detached;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use toml::toml;
 
 /// More than a lease, the time that somebody is missed, and what an agent waits after it has
 /// reached NATS.
@@ -23,7 +24,8 @@ struct Agents(Fleet);
 
 impl Agents {
     async fn start() -> anyhow::Result<Self> {
-        let options = Options { launcher: light_instances(), lease_s: 3, ..Options::default() };
+        let agent = toml! { agent.lease_s = 3 };
+        let options = Options { launcher: light_instances(), agent, ..Options::default() };
         Ok(Self(Fleet::start(options, 3, 1).await?))
     }
 

@@ -14,6 +14,7 @@ use stream_dev::in_process::Options;
 use stream_protocol::subjects::Bucket;
 use stream_simulators::client::JoinedSession;
 use stream_supervisor::Supervisor;
+use toml::toml;
 
 /// A session that runs and keeps the client it has, and the gateway as its account sees it.
 struct Exclusive {
@@ -129,8 +130,9 @@ fn of_many_that_join_at_once_one_gets_the_slot() {
 #[test]
 fn an_instance_hears_that_its_client_has_left_only_when_it_has() {
     run_flow(async || {
-        let mut scripted =
-            ScriptedStack::start_with(Options { client_grace_s: 1, ..Options::default() }).await?;
+        let gateway = toml! { gateway.client_grace_s = 1 };
+        let options = Options { gateway, ..Options::default() };
+        let mut scripted = ScriptedStack::start_with(options).await?;
         let (created, instance) = scripted.create().await?;
         instance.report("running").await?.success()?;
         let client = async || anyhow::Ok(instance.commands(0, 0).await?["client"].clone());

@@ -24,6 +24,7 @@ use stream_tokens::{
 };
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use toml::toml;
 
 /// A store, and the secrets that the units share.
 struct Units {
@@ -297,9 +298,9 @@ fn the_open_socket_of_a_revoked_token_is_closed_with_a_reason() {
 #[test]
 fn a_client_that_asks_gets_tickets_that_open_its_socket_again_and_nothing_else() {
     run_flow(async || {
-        let mut scripted =
-            ScriptedStack::start_with(Options { reconnect_token_s: 1, ..Options::default() })
-                .await?;
+        let gateway = toml! { gateway.reconnect_token_s = 1 };
+        let options = Options { gateway, ..Options::default() };
+        let mut scripted = ScriptedStack::start_with(options).await?;
         let (created, instance) = scripted.create().await?;
         let (other, _neighbour) = scripted.create().await?;
         let (base, first) = created.url.split_once("?token=").context("a token")?;

@@ -19,6 +19,7 @@ use stream_protocol::Userdata;
 use stream_simulators::ams::{Boot, scripted_instances};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until, timeout};
+use toml::toml;
 
 /// What each end of each session says.
 const SIGNALS: usize = 50;
@@ -346,7 +347,8 @@ impl Crowd {
     async fn gather(count: usize, agents: usize, gateways: usize) -> anyhow::Result<Self> {
         let (told, mut boots) = mpsc::unbounded_channel();
         let launcher = scripted_instances(told);
-        let options = Options { launcher, capacity: 1_000, ..Options::default() };
+        let agent = toml! { agent.capacity = 1_000 };
+        let options = Options { launcher, agent, ..Options::default() };
         let fleet = Fleet::start(options, agents, gateways).await?;
         let mut sessions = Vec::new();
         for batch in 0..count / 20 {

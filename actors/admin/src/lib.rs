@@ -19,8 +19,8 @@ mod wire;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stream_protocol::Refusal;
 use stream_supervisor::{Drain, Supervisor};
@@ -34,7 +34,7 @@ use builtin::Dependencies;
 use listener::AdminSocket;
 
 /// Where operators find the service.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The UNIX socket. Its directory is made when it is missing and must be closed to others
@@ -58,7 +58,7 @@ impl Config {
 }
 
 /// What only a service under test does.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Debug {
     /// Whether `crash` is done, which makes an actor fail. Default: it is refused.
@@ -66,7 +66,7 @@ pub struct Debug {
 }
 
 /// The one value that allows it, spelled out so that nobody sets it by accident.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum FaultInjection {
     #[serde(rename = "yes_for_test_purposes_only")]
     YesForTestPurposesOnly,

@@ -25,7 +25,7 @@ mod tls_files;
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use stream_pki::Fingerprint;
 use stream_protocol::Application;
 use stream_supervisor::{Mailbox, Supervisor};
@@ -41,7 +41,7 @@ use actor::{Actor, DeleteInstance, FindInstance, ListApplications, ListImages, L
 use actor::{EventChannels, GetStatus, ReadCluster};
 
 /// Which AMS to use, and who we are to it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where AMS listens, `https://HOST:PORT`; AMS's own default port is 8444.

@@ -19,7 +19,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use actix_web::web::ServiceConfig;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use stream_http::{ConnectionLimiter, Limits, RateLimiter, Server, Service};
 use stream_metrics::HttpMetrics;
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use state::AppState;
 
 /// Where the API listens.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Address and port; defaults to `0.0.0.0:9033`. Port 0 takes a free one.

@@ -52,7 +52,7 @@ use requests::Route;
 ///
 /// A token is full trust: the server gives a token client every permission of its account. Where
 /// that is too much, use a credentials file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Addresses, `tls://host:port`; any of them will do.

@@ -8,6 +8,7 @@ use stream_agent::gateway::{Gateway, GatewayConfig};
 use stream_gateway::admin;
 use stream_simulators::ams::{Ams, Launcher, simulated_instances};
 use stream_simulators::client::{self, ClientConfig};
+use toml::{Table, toml};
 
 pub use crate::ams::APPLICATION;
 use crate::coturn::Coturn;
@@ -26,42 +27,30 @@ const READY_POLL: Duration = Duration::from_millis(20);
 pub struct Options {
     /// Whether there is a relay; it must be installed then.
     pub coturn: bool,
-    /// What a TURN credential is good for.
-    pub credential_s: u64,
-    /// What the token in a socket's address is good for.
-    pub socket_token_s: u64,
-    /// Between two of the page's fresh ones.
-    pub reconnect_token_s: u64,
-    /// How long a client without a socket may take to return.
-    pub client_grace_s: u64,
     /// From the creation of an instance until it runs.
     pub boot: Duration,
     /// What an instance runs.
     pub launcher: Launcher,
-    /// Sessions that an agent takes at the same time.
-    pub capacity: u32,
     /// Whether the agent reaches AMS through a proxy that can cut it off.
     pub ams_proxy: bool,
     /// Whether operators can make actors fail.
     pub faults: bool,
-    /// How long an agent that gives no sign of life counts as being there.
-    pub lease_s: u64,
+    /// Keys of every `agent.toml`, by section.
+    pub agent: Table,
+    /// Keys of every `gateway.toml`, by section.
+    pub gateway: Table,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             coturn: false,
-            credential_s: 3600,
-            socket_token_s: 300,
-            reconnect_token_s: 60,
-            client_grace_s: 30,
             boot: Duration::ZERO,
             launcher: simulated_instances(),
-            capacity: 100,
             ams_proxy: false,
             faults: false,
-            lease_s: 10,
+            agent: Table::new(),
+            gateway: Table::new(),
         }
     }
 }
@@ -77,7 +66,7 @@ pub struct Stack {
     pub coturn: Option<Coturn>,
     pub nats: Nats,
     pub nodes: NodeFiles,
-    pub stack_config: StackConfig,
+    pub config: StackConfig,
     /// The token of the account `test`.
     pub token: String,
     _dir: tempfile::TempDir,
@@ -97,45 +86,32 @@ impl Stack {
         let ams = super::ams::start(&nodes, options.boot, options.launcher)?;
         let ams_proxy =
             if options.ams_proxy { Some(FaultyProxy::to(nodes.ams_port).await?) } else { None };
-        let stack_config = StackConfig {
-            nats: nats.url(),
-            nats_ca: nats.ca(),
-            nats_token: nats.token(),
+        let mut config = StackConfig {
+            nats: nats.bridge(),
             ams: match &ams_proxy {
                 Some(proxy) => format!("https://127.0.0.1:{}", proxy.port()),
                 None => nodes.ams_url(),
             },
             ams_pin: ams.fingerprint(),
             turn: coturn.iter().map(Coturn::url).collect(),
-            credential_s: options.credential_s,
-            socket_token_s: options.socket_token_s,
-            reconnect_token_s: options.reconnect_token_s,
-            client_grace_s: options.client_grace_s,
-            boot_timeout_s: 60,
-            sweep_s: 2,
-            sighting_s: 1,
-            lease_s: options.lease_s,
-            capacity: options.capacity,
             faults: options.faults,
             agents: None,
             gateways: None,
+            // A test does not wait for what is not its matter.
+            agent: toml! {
+                agent.boot_timeout_s = 60
+                agent.sweep_s = 2
+                agent.sighting_s = 1
+            },
+            gateway: options.gateway,
         };
-        let agent = Agent::start(AgentConfig::read(&nodes.write_agent(&stack_config)?)?)?;
-        let gateway = GatewayConfig::read(&nodes.write_gateway(&stack_config)?)?;
+        config.override_agent(options.agent);
+        let agent = Agent::start(AgentConfig::read(&nodes.write_agent(&config)?)?)?;
+        let gateway = GatewayConfig::read(&nodes.write_gateway(&config)?)?;
         let gateway = Gateway::start(gateway)?;
         let token = account(&nodes, "test").await?;
-        let stack = Self {
-            agent,
-            gateway,
-            ams,
-            ams_proxy,
-            coturn,
-            nats,
-            nodes,
-            stack_config,
-            token,
-            _dir: dir,
-        };
+        let stack =
+            Self { agent, gateway, ams, ams_proxy, coturn, nats, nodes, config, token, _dir: dir };
         wait_for_agent(&stack.client()?).await?;
         Ok(stack)
     }
@@ -148,14 +124,14 @@ impl Stack {
     /// Starts one more agent, called `name`.
     pub fn another_agent(&self, name: &str) -> anyhow::Result<(NodeFiles, Agent)> {
         let nodes = self.nodes.join(name, &KeyStore::shared()?)?;
-        let agent = Agent::start(AgentConfig::read(&nodes.write_agent(&self.stack_config)?)?)?;
+        let agent = Agent::start(AgentConfig::read(&nodes.write_agent(&self.config)?)?)?;
         Ok((nodes, agent))
     }
 
     /// Starts one more gateway, in the directory `name`.
     pub fn another_gateway(&self, name: &str) -> anyhow::Result<(NodeFiles, Gateway)> {
         let nodes = self.nodes.join_gateway(name, &KeyStore::shared()?)?;
-        let gateway = GatewayConfig::read(&nodes.write_gateway(&self.stack_config)?)?;
+        let gateway = GatewayConfig::read(&nodes.write_gateway(&self.config)?)?;
         Ok((nodes, Gateway::start(gateway)?))
     }
 

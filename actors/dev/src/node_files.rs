@@ -3,9 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use stream_admin::FaultInjection;
+use stream_agent::agent::AgentConfig;
+use stream_agent::gateway::GatewayConfig;
 use stream_agent::init;
 use stream_pki::{Fingerprint, create_private_dir};
-use toml::Value;
+use toml::Table;
 
 use crate::keys::{KeyStore, Pair};
 use crate::ports;
@@ -24,37 +30,38 @@ pub struct NodeFiles {
     pub ams: Pair,
 }
 
-/// What the nodes are connected to, and how patient they are.
+/// What the nodes are connected to, and how their configurations differ from the defaults.
 #[derive(Clone, Debug)]
 pub struct StackConfig {
-    /// `tls://host:port`
-    pub nats: String,
-    pub nats_ca: PathBuf,
-    pub nats_token: PathBuf,
+    pub nats: stream_bridge::Config,
     /// `https://host:port`
     pub ams: String,
     pub ams_pin: Fingerprint,
     /// The URL of each relay; without one, streams are direct only.
     pub turn: Vec<String>,
-    /// What a TURN credential is good for.
-    pub credential_s: u64,
-    /// What the token in a socket's address is good for.
-    pub socket_token_s: u64,
-    /// Between two of the page's fresh ones.
-    pub reconnect_token_s: u64,
-    /// How long a client without a socket may take to return.
-    pub client_grace_s: u64,
-    pub boot_timeout_s: u64,
-    pub sweep_s: u64,
-    pub sighting_s: u64,
-    pub lease_s: u64,
-    /// Sessions that an agent takes at the same time.
-    pub capacity: u32,
     /// Whether operators can make actors fail.
     pub faults: bool,
     /// The URLs of balancers before the units, when there are such.
     pub agents: Option<String>,
     pub gateways: Option<String>,
+    /// Keys of every `agent.toml`, by section.
+    pub agent: Table,
+    /// Keys of every `gateway.toml`, by section.
+    pub gateway: Table,
+}
+
+impl StackConfig {
+    /// Has every `agent.toml` that is written from now on say what `keys` say.
+    pub fn override_agent(&mut self, keys: Table) {
+        merge(&mut self.agent, keys);
+    }
+
+    fn debug(&self) -> Value {
+        match self.faults {
+            true => json!({ "fault_injection": FaultInjection::YesForTestPurposesOnly }),
+            false => json!({}),
+        }
+    }
 }
 
 impl NodeFiles {
@@ -158,148 +165,83 @@ impl NodeFiles {
         pin(&self.gateway_dir(), "server")
     }
 
-    /// Writes `agent.toml` and returns its path.
-    pub fn write_agent(&self, stack_config: &StackConfig) -> anyhow::Result<PathBuf> {
+    /// Writes `agent.toml`, with every key that it may have, and returns its path. Refuses keys that
+    /// an agent does not know.
+    pub fn write_agent(&self, stack: &StackConfig) -> anyhow::Result<PathBuf> {
         let dir = self.agent_dir();
-        let file = |name: &str| quoted(&dir.join(name));
-        let relay = |url: &String| format!("{{ urls = [{}] }}", Value::from(url.clone()));
-        let turn = stack_config.turn.iter().map(relay).collect::<Vec<_>>().join(", ");
-        let text = format!(
-            r#"[agent]
-name = "{name}"
-deployment = "dev"
-url = "{url}"
-capacity = {capacity}
-boot_timeout_s = {boot_timeout_s}
-sweep_s = {sweep_s}
-sighting_s = {sighting_s}
-lease_s = {lease_s}
-
-[api]
-listen = "127.0.0.1:{port}"
-requests_per_second = 100000
-connections_per_address = 100000
-
-[admin]
-socket = {socket}
-
-{debug}
-
-[tls]
-certificate = {certificate}
-key = {key}
-
-{nats}
-[ams]
-url = "{ams}"
-certificate = {client}
-key = {client_key}
-fingerprints = ["{ams_pin}"]
-
-[tokens]
-sealing_key = {sealing}
-first_root_key = {root}
-state = {state}
-
-[turn]
-servers = [{turn}]
-lifetime_s = {credential_s}
-sealing_key = {sealing}
-first_secret = {secret}
-state = {state}
-"#,
-            name = self.agent,
-            url = stack_config.agents.clone().unwrap_or_else(|| self.agent_url()),
-            capacity = stack_config.capacity,
-            boot_timeout_s = stack_config.boot_timeout_s,
-            sweep_s = stack_config.sweep_s,
-            sighting_s = stack_config.sighting_s,
-            lease_s = stack_config.lease_s,
-            port = self.agent_port,
-            socket = quoted(&self.agent_socket()),
-            debug = stack_config.debug_section(),
-            certificate = file("server.crt"),
-            key = file("server.key"),
-            nats = stack_config.nats_section(),
-            ams = stack_config.ams,
-            client = file("ams-client.crt"),
-            client_key = file("ams-client.key"),
-            ams_pin = stack_config.ams_pin,
-            sealing = file("sealing.key"),
-            root = file("root.key"),
-            credential_s = stack_config.credential_s,
-            secret = file("turn.secret"),
-            state = file("state"),
-        );
-        write(self.dir.join("agent.toml"), &text)
+        let servers: Vec<_> = stack.turn.iter().map(|url| json!({ "urls": [url] })).collect();
+        let keys = json!({
+            "agent": {
+                "name": self.agent,
+                "deployment": "dev",
+                "url": stack.agents.clone().unwrap_or_else(|| self.agent_url()),
+            },
+            "api": {
+                "listen": format!("127.0.0.1:{}", self.agent_port),
+                "requests_per_second": 100_000,
+                "connections_per_address": 100_000,
+            },
+            "admin": { "socket": self.agent_socket() },
+            "debug": stack.debug(),
+            "tls": { "certificate": dir.join("server.crt"), "key": dir.join("server.key") },
+            "nats": Table::try_from(&stack.nats)?,
+            "ams": {
+                "url": stack.ams,
+                "certificate": dir.join("ams-client.crt"),
+                "key": dir.join("ams-client.key"),
+                "fingerprints": [stack.ams_pin],
+            },
+            "tokens": {
+                "sealing_key": dir.join("sealing.key"),
+                "first_root_key": dir.join("root.key"),
+                "state": dir.join("state"),
+            },
+            "turn": {
+                "servers": servers,
+                "sealing_key": dir.join("sealing.key"),
+                "first_secret": dir.join("turn.secret"),
+                "state": dir.join("state"),
+            },
+        });
+        write::<AgentConfig>(self.dir.join("agent.toml"), keys, &stack.agent)
     }
 
-    /// Writes `gateway.toml` and returns its path.
-    pub fn write_gateway(&self, stack_config: &StackConfig) -> anyhow::Result<PathBuf> {
+    /// Writes `gateway.toml`, with every key that it may have, and returns its path. Refuses keys
+    /// that a gateway does not know.
+    pub fn write_gateway(&self, stack: &StackConfig) -> anyhow::Result<PathBuf> {
         let dir = self.gateway_dir();
-        let file = |name: &str| quoted(&dir.join(name));
-        let text = format!(
-            r#"[gateway]
-listen = "127.0.0.1:{port}"
-public_url = "{url}"
-socket_token_s = {socket_token_s}
-reconnect_token_s = {reconnect_token_s}
-client_grace_s = {client_grace_s}
-
-[admin]
-socket = {socket}
-
-{debug}
-
-[tls]
-certificate = {certificate}
-key = {key}
-
-{nats}
-[tokens]
-sealing_key = {sealing}
-first_root_key = {root}
-state = {state}
-"#,
-            port = self.gateway_port,
-            url = stack_config.gateways.clone().unwrap_or_else(|| self.gateway_url()),
-            socket_token_s = stack_config.socket_token_s,
-            reconnect_token_s = stack_config.reconnect_token_s,
-            client_grace_s = stack_config.client_grace_s,
-            socket = quoted(&self.admin_socket()),
-            debug = stack_config.debug_section(),
-            certificate = file("server.crt"),
-            key = file("server.key"),
-            nats = stack_config.nats_section(),
-            sealing = file("sealing.key"),
-            root = file("root.key"),
-            state = file("state"),
-        );
-        write(self.dir.join("gateway.toml"), &text)
+        let keys = json!({
+            "gateway": {
+                "listen": format!("127.0.0.1:{}", self.gateway_port),
+                "public_url": stack.gateways.clone().unwrap_or_else(|| self.gateway_url()),
+            },
+            "admin": { "socket": self.admin_socket() },
+            "debug": stack.debug(),
+            "tls": { "certificate": dir.join("server.crt"), "key": dir.join("server.key") },
+            "nats": Table::try_from(&stack.nats)?,
+            "tokens": {
+                "sealing_key": dir.join("sealing.key"),
+                "first_root_key": dir.join("root.key"),
+                "state": dir.join("state"),
+            },
+        });
+        write::<GatewayConfig>(self.dir.join("gateway.toml"), keys, &stack.gateway)
     }
 }
 
-impl StackConfig {
-    fn debug_section(&self) -> &'static str {
-        match self.faults {
-            true => "[debug]\nfault_injection = \"yes_for_test_purposes_only\"\n",
-            false => "",
+/// Has `keys` say what `others` say, section by section.
+pub fn merge(keys: &mut Table, others: Table) {
+    for (name, value) in others {
+        match (keys.get_mut(&name), value) {
+            (Some(toml::Value::Table(section)), toml::Value::Table(value)) => merge(section, value),
+            (_, value) => drop(keys.insert(name, value)),
         }
-    }
-
-    fn nats_section(&self) -> String {
-        format!(
-            "[nats]\nservers = [\"{}\"]\nca = {}\ntoken = {}\n",
-            self.nats,
-            quoted(&self.nats_ca),
-            quoted(&self.nats_token)
-        )
     }
 }
 
 /// A path as TOML writes it; nats-server reads it too.
 pub(super) fn quoted(path: &Path) -> String {
-    Value::from(path.display().to_string()).to_string()
+    toml::Value::from(path.display().to_string()).to_string()
 }
 
 fn pin(dir: &Path, stem: &str) -> anyhow::Result<Fingerprint> {
@@ -307,8 +249,41 @@ fn pin(dir: &Path, stem: &str) -> anyhow::Result<Fingerprint> {
     Ok(stream_pki::Identity::load(file("crt"), file("key"))?.fingerprint())
 }
 
-/// Configurations are written anew for every start: ports change.
-fn write(path: PathBuf, text: &str) -> anyhow::Result<PathBuf> {
-    std::fs::write(&path, text).with_context(|| format!("file {}", path.display()))?;
+/// Writes the configuration that `keys` and `others` make, anew for every start: ports change.
+fn write<C: DeserializeOwned + Serialize>(
+    path: PathBuf,
+    keys: Value,
+    others: &Table,
+) -> anyhow::Result<PathBuf> {
+    let mut keys = Table::try_from(keys)?;
+    merge(&mut keys, others.clone());
+    let config: C = keys.try_into().with_context(|| path.display().to_string())?;
+    std::fs::write(&path, toml::to_string(&config)?)
+        .with_context(|| format!("file {}", path.display()))?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use toml::toml;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_merged_section_by_section_and_the_later_ones_hold() {
+        let mut keys = toml! { agent.name = "a" agent.sweep_s = 2 api.workers = 1 };
+        merge(&mut keys, toml! { agent.sweep_s = 3 turn.probe_s = 1 });
+        let both = toml! { agent.name = "a" agent.sweep_s = 3 api.workers = 1 turn.probe_s = 1 };
+        assert_eq!(keys, both);
+    }
+
+    #[test]
+    fn a_key_that_a_service_does_not_know_is_refused_when_it_is_written() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("agent.toml");
+        let keys = json!({ "agent": { "name": "a" } });
+        let error = write::<AgentConfig>(file, keys, &toml! { agent.swep_s = 3 });
+        let sentence = format!("{:#}", error.expect_err("refused"));
+        assert!(sentence.contains("swep_s"), "{sentence}");
+    }
 }

@@ -8,6 +8,7 @@ use anyhow::Context;
 use stream_simulators::client::Gateway;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
+use toml::{Table, toml};
 
 use crate::ams::APPLICATION;
 use crate::coturn::Coturn;
@@ -64,30 +65,21 @@ impl Services {
         let mut running = Running::default();
         say.line("nats: starting");
         let nats = running.nats.insert(Nats::start(&dir.join("nats"), &keys)?);
-        let mut stack_config = StackConfig {
-            nats: nats.url(),
-            nats_ca: nats.ca(),
-            nats_token: nats.token(),
+        let mut config = StackConfig {
+            nats: nats.bridge(),
             ams: nodes.ams_url(),
             ams_pin: nodes.ams.identity()?.fingerprint(),
             turn: Vec::new(),
-            credential_s: 3600,
-            socket_token_s: 300,
-            reconnect_token_s: 60,
-            client_grace_s: 30,
-            boot_timeout_s: 300,
-            sweep_s: 5,
-            sighting_s: 60,
-            lease_s: 10,
-            capacity: 100,
             faults: false,
             agents: None,
             gateways: None,
+            agent: toml! { agent.sweep_s = 5 },
+            gateway: Table::new(),
         };
         if Coturn::find().is_some() {
             say.line("coturn: starting");
             let coturn = Coturn::start(&dir.join("coturn"), &nodes.turn_secret()?)?;
-            stack_config.turn.push(running.coturn.insert(coturn).url());
+            config.turn.push(running.coturn.insert(coturn).url());
         } else {
             say.line("coturn: relaying is off, install coturn to have it");
         }
@@ -98,11 +90,10 @@ impl Services {
             Process::start("ams", &program, &ams_arguments(&nodes, boot)?, &dir.join("ams.log"))?;
         running.ams.insert(ams).wait_for_port(nodes.ams_port, START_WITHIN)?;
         say.line("agent: starting");
-        let agent =
-            service("stream-agent", &nodes.write_agent(&stack_config)?, &dir.join("agent.log"))?;
+        let agent = service("stream-agent", &nodes.write_agent(&config)?, &dir.join("agent.log"))?;
         running.agent.insert(agent).wait_for_port(nodes.agent_port, START_WITHIN)?;
         say.line("gateway: starting");
-        let gateway = nodes.write_gateway(&stack_config)?;
+        let gateway = nodes.write_gateway(&config)?;
         let gateway = service("stream-gateway", &gateway, &dir.join("gateway.log"))?;
         running.gateway.insert(gateway).wait_for_port(nodes.gateway_port, START_WITHIN)?;
 

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::GatewayError;
 use crate::urls::Urls;
@@ -14,7 +14,7 @@ const MAX_WORKERS: usize = 64;
 const MAX_SOCKET_TOKEN_S: u64 = 300;
 
 /// The section `[gateway]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where HTTPS is served. Default `0.0.0.0:4000`.

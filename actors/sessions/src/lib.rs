@@ -27,7 +27,7 @@ mod write_limit;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use stream_ams::Ams;
 use stream_bridge::{Bridge, BridgeError, ChangeHints, SignalConnection, SignalReader};
 use stream_pki::ServerIdentity;
@@ -50,7 +50,7 @@ use context::{AgentContext, locked};
 use write_limit::WriteLimiter;
 
 /// Who this unit is and how much it takes on.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name of this unit, unique among the agents of one NATS; keep it across restarts.

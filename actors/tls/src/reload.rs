@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use actix::Message;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use stream_pki::{Identity, PkiError, ServerIdentity, sha256};
 use stream_supervisor::{
     AskError, Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
 };
 
 /// Where the certificate of a server is.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// PEM file with the certificate, and those that lead to its CA if there is one.

@@ -52,7 +52,7 @@ pub const LEAD: Duration = Duration::from_secs(120);
 const LEARN: Duration = Duration::from_secs(5);
 
 /// Where the secrets of the authority are.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// File with the key under which the units of this service seal the root keys in NATS, and those

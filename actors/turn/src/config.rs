@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use stream_pki::Seal;
 
 use crate::url::{self, RelayUrl};
@@ -14,7 +14,7 @@ pub(crate) const DEFAULT_POOL: &str = "default";
 const MIN_LIFETIME_S: u64 = 10;
 
 /// The STUN and TURN servers that clients and instances are given.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Relays that share `first_secret`, for sessions of any region. Defaults to none: without
@@ -47,7 +47,7 @@ pub struct Config {
 }
 
 /// Relays that share a secret.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
     /// Names the pool to operators and in NATS: 1 to 32 of `a-z0-9-`, not `default`.
@@ -62,7 +62,7 @@ pub struct Pool {
 }
 
 /// One relay; its URLs all lead to the same one.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
     /// `turn:host:port?transport=udp`, `turns:host:port?transport=tcp` and the like; at least one.

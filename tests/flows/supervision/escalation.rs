@@ -35,17 +35,17 @@ struct Service {
 impl Service {
     async fn agent(scripted: &mut ScriptedStack) -> anyhow::Result<Self> {
         let stack = &mut scripted.stack;
-        stack.stack_config.faults = true;
+        stack.config.faults = true;
         stack.agent.stop().await;
-        let config = stack.nodes.write_agent(&stack.stack_config)?;
+        let config = stack.nodes.write_agent(&stack.config)?;
         Self::start(AGENT, &config, stack.nodes.agent_socket(), stack.nodes.agent_port)
     }
 
     async fn gateway(scripted: &mut ScriptedStack) -> anyhow::Result<Self> {
         let stack = &mut scripted.stack;
-        stack.stack_config.faults = true;
+        stack.config.faults = true;
         stack.gateway.stop().await;
-        let config = stack.nodes.write_gateway(&stack.stack_config)?;
+        let config = stack.nodes.write_gateway(&stack.config)?;
         let (socket, port) = (stack.nodes.admin_socket(), stack.nodes.gateway_port);
         let service = Self::start(GATEWAY, &config, socket, port);
         wait_for_agent(&scripted.client).await?;

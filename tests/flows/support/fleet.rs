@@ -118,16 +118,16 @@ impl Fleet {
         let ports: Vec<_> = gateways.iter().map(|nodes| nodes.gateway_port).collect();
         let gateways_balancer = FaultyProxy::among(&ports).await?;
         let behind = |balancer: &FaultyProxy| format!("https://127.0.0.1:{}", balancer.port());
-        stack.stack_config.agents = Some(behind(&agents_balancer));
-        stack.stack_config.gateways = Some(behind(&gateways_balancer));
+        stack.config.agents = Some(behind(&agents_balancer));
+        stack.config.gateways = Some(behind(&gateways_balancer));
 
         let mut units = [Vec::new(), Vec::new()];
         for nodes in agents {
-            nodes.write_agent(&stack.stack_config)?;
+            nodes.write_agent(&stack.config)?;
             units[0].push(Unit::start(nodes, Kind::Agent).await?);
         }
         for nodes in gateways {
-            nodes.write_gateway(&stack.stack_config)?;
+            nodes.write_gateway(&stack.config)?;
             units[1].push(Unit::start(nodes, Kind::Gateway).await?);
         }
         let [agents, gateways] = units;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use stream_dev::in_process::{Options, Stack};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use toml::toml;
 
 use super::relays::refusals;
 use crate::support::{APP, run_flow};
@@ -65,7 +66,8 @@ fn a_stream_outlives_its_credentials_without_a_gap() {
     run_flow(async || {
         let long = std::env::var_os("STREAM_TEST_LONG").is_some();
         let time = Duration::from_secs(if long { 180 } else { 60 });
-        let options = Options { coturn: true, credential_s: 20, ..Options::default() };
+        let agent = toml! { turn.lifetime_s = 20 };
+        let options = Options { coturn: true, agent, ..Options::default() };
         let stack = Stack::start(options).await?;
         let seen = Watching::start(&stack, time).await?.end().await?;
         assert_eq!((&seen["candidate"], &seen["state"]), (&"relay".into(), &"streaming".into()));

@@ -17,6 +17,7 @@ use stream_simulators::ams::{Launcher, idle_instances, simulated_instances};
 use stream_simulators::client::Gateway;
 use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
+use toml::toml;
 
 use super::report::{Figure, Report, Samples};
 
@@ -126,7 +127,7 @@ async fn burst() -> anyhow::Result<(Side, Side)> {
 
 fn options(launcher: Launcher) -> Options {
     // No session waits for a place.
-    Options { launcher, capacity: 10_000, ..Options::default() }
+    Options { launcher, agent: toml! { agent.capacity = 10_000 }, ..Options::default() }
 }
 
 /// What this process holds in memory, in MiB (`proc(5)`).

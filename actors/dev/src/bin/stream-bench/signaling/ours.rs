@@ -23,9 +23,8 @@ pub(super) struct Ours {
 impl Ours {
     pub(super) async fn start(sessions: usize) -> anyhow::Result<Self> {
         let (told, mut boots) = mpsc::unbounded_channel();
-        let capacity = u32::try_from(sessions)?;
-        let options =
-            Options { launcher: scripted_instances(told), capacity, ..Options::default() };
+        let agent = format!("agent.capacity = {sessions}").parse()?;
+        let options = Options { launcher: scripted_instances(told), agent, ..Options::default() };
         let stack = Stack::start(options).await?;
         let client = stack.client()?;
         let mut paths = Vec::with_capacity(sessions);
