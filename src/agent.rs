@@ -9,19 +9,18 @@ use serde_json::Value;
 use stream_admin::Admin;
 use stream_ams::Ams;
 use stream_api::Api;
-use stream_bridge::Bridge;
 use stream_protocol::Refusal;
 use stream_sessions::{Dependencies, Sessions};
 use stream_supervisor::{Drain, Supervisor};
-use stream_tls::{CertificateReloader, TicketConfig, share_ticket_keys};
 use stream_tokens::Tokens;
 use stream_turn::Turn;
 
+use crate::base::{Base, shut_down};
 use crate::config::{self, ConfigError};
 use crate::program::Service;
 
-/// How long the actors have to finish, after the last request was answered.
-const SHUT_DOWN: Duration = Duration::from_secs(10);
+/// Whose tokens an agent mints and takes.
+const TOKENS: stream_tokens::Service = stream_tokens::Service::Agent;
 
 /// The configuration of the agent, a section for each actor.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -72,32 +71,13 @@ impl Agent {
     /// Starts all actors. What cannot be started is an error here; what is away, such as NATS or
     /// AMS, is waited for in the background. Needs a running actix system.
     pub fn start(config: AgentConfig) -> anyhow::Result<Self> {
-        let supervisor = Supervisor::default();
         let unit = format!("stream-agent {}", config.agent.name);
-
-        let certificates = CertificateReloader::start(config.tls, &supervisor)?;
-        let bridge = Bridge::start(config.nats, &unit, &supervisor)?;
-        let tickets = TicketConfig {
-            record: "agent.tickets",
-            sealing_key: config.tokens.sealing_key.clone(),
-            state: config.tokens.state.clone(),
-        };
-        share_ticket_keys(
-            tickets,
-            certificates.identity().ticketer().clone(),
-            bridge.clone(),
-            &supervisor,
-        )?;
+        let base = Base::start(TOKENS, &unit, config.tls, config.nats, &config.tokens)?;
+        let Base { supervisor, certificates, bridge, drain } = base;
         let ams = Ams::start(config.ams, &supervisor)?;
-        let tokens = Tokens::start(
-            config.tokens,
-            stream_tokens::Service::Agent,
-            bridge.clone(),
-            &supervisor,
-        )?;
+        let tokens = Tokens::start(config.tokens, TOKENS, bridge.clone(), &supervisor)?;
         let turn = Turn::start(config.turn, bridge.clone(), &supervisor)?;
         let dependencies = Dependencies { ams, bridge, tokens: tokens.clone(), turn: turn.clone() };
-        let drain = Drain::default();
         let sessions = Sessions::start(
             config.agent,
             certificates.identity(),
@@ -125,7 +105,7 @@ impl Agent {
         self.api.stop().await;
         self.sessions.withdraw_presence().await;
         self.admin.remove();
-        self.supervisor.shut_down(SHUT_DOWN).await;
+        shut_down(&self.supervisor).await;
     }
 }
 

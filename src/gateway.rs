@@ -6,17 +6,16 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use stream_admin::Admin;
-use stream_bridge::Bridge;
 use stream_gateway::admin::AdminService;
 use stream_supervisor::{Drain, Supervisor};
-use stream_tls::{CertificateReloader, TicketConfig, share_ticket_keys};
 use stream_tokens::Tokens;
 
+use crate::base::{Base, shut_down};
 use crate::config::{self, ConfigError};
 use crate::program::Service;
 
-/// How long the actors have to finish, after the last request was answered.
-const SHUT_DOWN: Duration = Duration::from_secs(10);
+/// Whose tokens a gateway mints and takes.
+const TOKENS: stream_tokens::Service = stream_tokens::Service::Gateway;
 
 /// The configuration of the gateway, a section for each actor.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -60,30 +59,13 @@ impl Gateway {
     /// Starts all actors. What cannot be started is an error here; NATS is waited for in the
     /// background. Needs a running actix system.
     pub fn start(config: GatewayConfig) -> anyhow::Result<Self> {
-        let supervisor = Supervisor::default();
-        let certificates = CertificateReloader::start(config.tls, &supervisor)?;
-        let bridge = Bridge::start(config.nats, "stream-gateway", &supervisor)?;
-        let tickets = TicketConfig {
-            record: "gateway.tickets",
-            sealing_key: config.tokens.sealing_key.clone(),
-            state: config.tokens.state.clone(),
-        };
-        share_ticket_keys(
-            tickets,
-            certificates.identity().ticketer().clone(),
-            bridge.clone(),
-            &supervisor,
-        )?;
-        let tokens = Tokens::start(
-            config.tokens,
-            stream_tokens::Service::Gateway,
-            bridge.clone(),
-            &supervisor,
-        )?;
+        let base = Base::start(TOKENS, "stream-gateway", config.tls, config.nats, &config.tokens)?;
+        let Base { supervisor, certificates, bridge, drain } = base;
+        let tokens = Tokens::start(config.tokens, TOKENS, bridge.clone(), &supervisor)?;
         let page_base = config.gateway.page_base();
         let service = AdminService { bridge: bridge.clone(), tokens: tokens.clone(), page_base };
         let handler = move |request| service.clone().handle(request);
-        let (drain, patience) = (Drain::default(), config.admin.drain());
+        let patience = config.admin.drain();
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
         let gateway = stream_gateway::Gateway::start(
             config.gateway,
@@ -100,7 +82,7 @@ impl Gateway {
     pub async fn stop(&self) {
         self.gateway.stop().await;
         self.admin.remove();
-        self.supervisor.shut_down(SHUT_DOWN).await;
+        shut_down(&self.supervisor).await;
     }
 }
 

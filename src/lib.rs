@@ -20,12 +20,9 @@
 //! [`agent`] and [`gateway`] start the actors of the two services in that order.
 
 pub mod agent;
-pub mod ams;
+mod base;
+pub mod cli;
 pub mod config;
-pub mod explain;
 pub mod gateway;
 pub mod init;
-pub mod operator;
 pub mod program;
-pub mod token;
-pub mod turn;

@@ -1,17 +1,16 @@
-//! The node service: arguments, configuration, logging, run, exit code.
+//! The node service: its own part of the command line.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stream_agent::agent::{Agent, AgentConfig};
-use stream_agent::ams::Ams;
-use stream_agent::token::Token;
-use stream_agent::turn::Turn;
-use stream_agent::{init, operator, program};
-use stream_pki::Identity;
-
-const CONFIG: &str = "/etc/stream-agent/agent.toml";
+use stream_agent::cli::ams::Ams;
+use stream_agent::cli::token::Token;
+use stream_agent::cli::turn::Turn;
+use stream_agent::cli::{Command, Program};
+use stream_agent::config::ConfigError;
+use stream_agent::init::{self, File};
 
 /// Launches instances through AMS for clients of the gateway, gives them tokens and TURN
 /// credentials, and relays their signals.
@@ -22,33 +21,11 @@ const CONFIG: &str = "/etc/stream-agent/agent.toml";
 #[command(version)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Command<StreamAgent>,
 }
 
 #[derive(Subcommand)]
-enum Command {
-    /// Make the secrets, keys and certificates of this node; what exists is left as it is.
-    Init {
-        /// Directory to make them in; it gets mode 0700.
-        #[arg(long, default_value = "/etc/stream-agent")]
-        dir: PathBuf,
-        /// Name or address by which instances and AMS reach this node; may be repeated.
-        #[arg(long = "host", default_value = "localhost")]
-        hosts: Vec<String>,
-        /// Join the agents that exist: the file `sealing.key` of the first node.
-        #[arg(long, value_name = "FILE")]
-        join: Option<PathBuf>,
-    },
-    /// Look at a configuration file and everything it names, and start nothing.
-    CheckConfig {
-        #[arg(long, value_name = "FILE", default_value = CONFIG)]
-        config: PathBuf,
-    },
-    /// Run the service until SIGTERM or SIGINT.
-    Run {
-        #[arg(long, value_name = "FILE", default_value = CONFIG)]
-        config: PathBuf,
-    },
+enum Own {
     /// Have AMS trust this node.
     #[command(subcommand)]
     Ams(Ams),
@@ -58,41 +35,44 @@ enum Command {
     /// Try the relays, take one out, and change the secret that they share with the agents.
     #[command(subcommand)]
     Turn(Turn),
-    #[command(flatten)]
-    Operate(operator::Command),
+}
+
+struct StreamAgent;
+
+impl Program for StreamAgent {
+    const DIR: &'static str = "/etc/stream-agent";
+    const CONFIG: &'static str = "/etc/stream-agent/agent.toml";
+    const HOSTS: &'static str =
+        "Name or address by which instances and AMS reach this node; may be repeated";
+    const CERTIFICATES: &'static [(&'static str, &'static str)] =
+        &[("server", "the server certificate"), ("ams-client", "the AMS client")];
+
+    type Command = Own;
+    type Config = AgentConfig;
+    type Service = Agent;
+
+    fn init(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Result<Vec<File>> {
+        init::agent(dir, hosts, join)
+    }
+
+    fn read(path: &Path) -> Result<AgentConfig, ConfigError> {
+        AgentConfig::read(path)
+    }
+
+    fn start(config: AgentConfig) -> anyhow::Result<Agent> {
+        Agent::start(config)
+    }
+
+    fn operate(command: Own) -> anyhow::Result<()> {
+        let config = Path::new(Self::CONFIG);
+        match command {
+            Own::Ams(command) => command.run(config),
+            Own::Token(command) => command.run(config),
+            Own::Turn(command) => command.run(config),
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    program::exit(match Arguments::parse().command {
-        Command::Init { dir, hosts, join } => make(dir, &hosts, join),
-        Command::CheckConfig { config } => check(config),
-        Command::Run { config } => run(config),
-        Command::Ams(command) => command.run(Path::new(CONFIG)),
-        Command::Token(command) => command.run(Path::new(CONFIG)),
-        Command::Turn(command) => command.run(Path::new(CONFIG)),
-        Command::Operate(command) => command.run(Path::new(CONFIG)),
-    })
-}
-
-fn make(dir: PathBuf, hosts: &[String], join: Option<PathBuf>) -> anyhow::Result<()> {
-    eprintln!("making secrets and RSA-4096 keys in {}, a few seconds", dir.display());
-    program::print_files(&init::agent(&dir, hosts, join.as_deref())?);
-    for (stem, what) in [("server", "the server certificate"), ("ams-client", "the AMS client")] {
-        let file = |end: &str| dir.join(format!("{stem}.{end}"));
-        let identity = Identity::load(file("crt"), file("key"))?;
-        println!("SHA-256 fingerprint of {what}: {}", identity.fingerprint());
-    }
-    Ok(())
-}
-
-fn check(path: PathBuf) -> anyhow::Result<()> {
-    AgentConfig::read(&path)?;
-    println!("{}: good", path.display());
-    Ok(())
-}
-
-fn run(path: PathBuf) -> anyhow::Result<()> {
-    program::start_logging();
-    let config = AgentConfig::read(&path)?;
-    program::run(|| Agent::start(config))
+    Arguments::parse().command.run()
 }

@@ -8,7 +8,7 @@ use stream_admin::{Client, moment};
 use stream_protocol::{Empty, IceServer, SessionId};
 use stream_turn::{ProbeRow, Request, Rotated};
 
-use crate::operator::{AdminEndpoint, ask};
+use super::operate::{AdminEndpoint, ask};
 
 #[derive(Debug, Subcommand)]
 pub enum Turn {

@@ -1,14 +1,13 @@
 //! What operators do with a running service, on the command line of both programs.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use stream_admin::{Client, ClientError, DrainStatus, Fault, InjectFault};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+use super::span::parse_duration;
 use crate::config::{self, ConfigError};
 
 /// Where a running service is found.
@@ -162,77 +161,7 @@ async fn drain(client: &Client, deadline_s: Option<u64>) -> Result<(), ClientErr
     }
 }
 
-/// Reads a length of time, such as `90`, `90s` or `5m`, in seconds.
-fn parse_duration(text: &str) -> Result<u64, String> {
-    let (count, unit) = match text.strip_suffix('m') {
-        Some(minutes) => (minutes, 60),
-        None => (text.strip_suffix('s').unwrap_or(text), 1),
-    };
-    let seconds = count.parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
-    seconds.ok_or_else(|| "such as 90, 90s or 5m".to_owned())
-}
-
 /// Runs one request to the end.
 pub fn ask<T>(request: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
     actix::System::new().block_on(request)
-}
-
-/// The moment `days` from now, in Unix seconds.
-pub fn days_from_now(days: u64) -> u64 {
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or(Duration::ZERO).as_secs();
-    now.saturating_add(days.saturating_mul(24 * 3600))
-}
-
-/// Reads a time from now, `24h`, `30m` or `7d`, or a moment of UTC, `2030-01-31` or
-/// `2030-01-31 18:00:00`; returns it in Unix seconds.
-pub fn parse_expiry(text: &str) -> Result<u64, String> {
-    from_now(text)
-        .or_else(|| at(text))
-        .ok_or_else(|| "such as 24h, 30m, 7d, 2030-01-31 or \"2030-01-31 18:00:00\"".to_owned())
-}
-
-fn from_now(text: &str) -> Option<u64> {
-    let (count, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let seconds: u64 = match unit {
-        "m" => 60,
-        "h" => 3600,
-        "d" => 24 * 3600,
-        _ => return None,
-    };
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or(Duration::ZERO).as_secs();
-    Some(now.saturating_add(count.parse::<u64>().ok()?.saturating_mul(seconds)))
-}
-
-fn at(text: &str) -> Option<u64> {
-    let (date, clock) = text.split_once(' ').unwrap_or((text, "00:00:00"));
-    let moment = OffsetDateTime::parse(&format!("{date}T{clock}Z"), &Rfc3339).ok()?;
-    u64::try_from(moment.unix_timestamp()).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_length_of_time_is_seconds_or_minutes() {
-        assert_eq!(
-            (parse_duration("90"), parse_duration("90s"), parse_duration("5m")),
-            (Ok(90), Ok(90), Ok(300))
-        );
-        for text in ["", "s", "m", "-1", "1h", "1.5", "18446744073709551615m"] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_moment_is_a_time_from_now_or_a_date() {
-        let left = |text| parse_expiry(text).expect("a time") - parse_expiry("0m").expect("now");
-        assert!((1800..1802).contains(&left("30m")) && (86_400..86_402).contains(&left("24h")));
-        assert!((604_800..604_802).contains(&left("7d")));
-        assert_eq!(parse_expiry("2030-01-31"), Ok(1_896_048_000));
-        assert_eq!(parse_expiry("2030-01-31 18:00:01"), Ok(1_896_112_801));
-        for text in ["", "h", "24", "24s", "-1h", "1é", "1 h", "2030-02-30", "2030-01-31 18:00"] {
-            assert!(parse_expiry(text).is_err(), "{text}");
-        }
-    }
 }

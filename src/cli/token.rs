@@ -13,7 +13,8 @@ use stream_tokens::{
 };
 use zeroize::Zeroizing;
 
-use crate::operator::{AdminEndpoint, ask, days_from_now};
+use super::operate::{AdminEndpoint, ask};
+use super::span::days_from_now;
 
 #[derive(Debug, Subcommand)]
 pub enum Token {

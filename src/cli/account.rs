@@ -1,0 +1,60 @@
+//! What operators do with service accounts, on the command line of the gateway.
+
+use std::path::Path;
+
+use clap::Subcommand;
+use stream_admin::moment;
+
+use super::gateway_client as client;
+use super::operate::{AdminEndpoint, ask};
+use super::span::days_from_now;
+
+#[derive(Debug, Subcommand)]
+pub enum Account {
+    /// Make an account and print its token, which is shown this once.
+    Create {
+        name: String,
+        /// Days until the token ends.
+        #[arg(long, value_name = "DAYS", default_value_t = 365)]
+        expiration: u64,
+        #[command(flatten)]
+        endpoint: AdminEndpoint,
+    },
+    /// Delete an account; its token is refused from now on.
+    Delete {
+        name: String,
+        #[command(flatten)]
+        endpoint: AdminEndpoint,
+    },
+    /// List all accounts: name, when it was made and when its token ends.
+    List {
+        #[command(flatten)]
+        endpoint: AdminEndpoint,
+    },
+}
+
+impl Account {
+    /// Does it and prints what there is to say.
+    pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
+        match self {
+            Self::Create { name, expiration, endpoint } => {
+                let expires = days_from_now(expiration);
+                println!(
+                    "{}",
+                    ask(client(endpoint, default_config)?.create_account(&name, Some(expires)))?
+                );
+            }
+            Self::Delete { name, endpoint } => {
+                ask(client(endpoint, default_config)?.delete_account(&name))?
+            }
+            Self::List { endpoint } => {
+                for account in ask(client(endpoint, default_config)?.accounts())? {
+                    let made = moment(account.created_at);
+                    let ends = account.expires_at.map_or("never".to_owned(), moment);
+                    println!("{}  {made}  {ends}", account.name);
+                }
+            }
+        }
+        Ok(())
+    }
+}

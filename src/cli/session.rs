@@ -1,0 +1,60 @@
+//! What operators do with sessions, on the command line of the gateway.
+
+use std::path::Path;
+
+use clap::Subcommand;
+use stream_gateway::admin::SessionInfo;
+
+use super::operate::{AdminEndpoint, ask};
+use super::{explain, gateway_client as client};
+
+#[derive(Debug, Subcommand)]
+pub enum Session {
+    /// End a session and have its instance deleted.
+    Delete {
+        id: String,
+        #[command(flatten)]
+        endpoint: AdminEndpoint,
+    },
+    /// Tell what became of a session: how it stands, why its agent was chosen, what happened.
+    Explain {
+        id: String,
+        /// Print JSON instead of lines.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        endpoint: AdminEndpoint,
+    },
+    /// List all sessions, those that ended within the last hour included: id, status, application,
+    /// agent and why it has this status.
+    List {
+        #[command(flatten)]
+        endpoint: AdminEndpoint,
+    },
+}
+
+impl Session {
+    /// Does it and prints what there is to say.
+    pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
+        match self {
+            Self::Delete { id, endpoint } => {
+                println!("{}", ask(client(endpoint, default_config)?.delete_session(&id))?);
+            }
+            Self::Explain { id, json, endpoint } => {
+                let story = ask(client(endpoint, default_config)?.explain_session(&id))?;
+                match json {
+                    true => println!("{}", serde_json::to_string_pretty(&story)?),
+                    false => print!("{}", explain::tell(&story)),
+                }
+            }
+            Self::List { endpoint } => {
+                for session in ask(client(endpoint, default_config)?.sessions())? {
+                    let agent = session.agent.as_ref().map_or("-", |agent| agent.as_str());
+                    let SessionInfo { id, status, app, message, .. } = &session;
+                    println!("{}", format!("{id}  {status}  {app}  {agent}  {message}").trim_end());
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! What operators do with the links to sessions, on the command line of the gateway.
+
+use std::path::Path;
+
+use clap::Subcommand;
+use stream_admin::moment;
+use stream_gateway::admin::ShareInfo;
+
+use super::gateway_client as client;
+use super::operate::{AdminEndpoint, ask};
+use super::span::parse_expiry;
+
+#[derive(Debug, Subcommand)]
+pub enum Share {
+    /// Make a link that lets whoever has it join a session, and print it; its id goes to standard
+    /// error.
+    Create {
+        session: String,
+        /// As what the link joins.
+        #[arg(long = "type", value_parser = ["control", "view"])]
+        role: String,
+        #[arg(long, default_value = "")]
+        description: String,
+        /// When the link ends: 24h, 30m or 7d from now, or a date of UTC, "2030-01-31 18:00:00";
+        /// 30 days from now at most.
+        #[arg(long, default_value = "12h", value_parser = parse_expiry)]
+        expiry: u64,
+        #[command(flatten)]
+        endpoint: AdminEndpoint,
+    },
+    /// End a share; whoever came through its link is cut off.
+    Delete {
+        id: String,
+        #[command(flatten)]
+        endpoint: AdminEndpoint,
+    },
+    /// List the shares of live sessions: id, session, type, when it ends, description.
+    List {
+        /// Those of one session.
+        #[arg(long, value_name = "ID")]
+        session_id: Option<String>,
+        #[command(flatten)]
+        endpoint: AdminEndpoint,
+    },
+    /// Change a share and print it; its link stays the same.
+    Update {
+        id: String,
+        #[arg(long)]
+        description: Option<String>,
+        /// When the link ends, as for `create`; 30 days after it was made at most.
+        #[arg(long, value_parser = parse_expiry)]
+        expiry: Option<u64>,
+        #[command(flatten)]
+        endpoint: AdminEndpoint,
+    },
+}
+
+impl Share {
+    /// Does it and prints what there is to say.
+    pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
+        match self {
+            Self::Create { session, role, description, expiry, endpoint } => {
+                let client = client(endpoint, default_config)?;
+                let made = client.create_share(&session, &role, &description, Some(expiry));
+                let made = ask(made)?;
+                eprintln!("id {}", made.id);
+                println!("{}", made.url);
+            }
+            Self::Delete { id, endpoint } => {
+                ask(client(endpoint, default_config)?.delete_share(&id))?
+            }
+            Self::List { session_id, endpoint } => {
+                ask(client(endpoint, default_config)?.shares(session_id))?
+                    .iter()
+                    .for_each(print_share);
+            }
+            Self::Update { id, description, expiry, endpoint } => {
+                print_share(&ask(client(endpoint, default_config)?.update_share(
+                    &id,
+                    description,
+                    expiry,
+                ))?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn print_share(share: &ShareInfo) {
+    let ShareInfo { id, session, role, expiry_at, description, .. } = share;
+    let end = moment(*expiry_at);
+    println!("{}", format!("{id}  {session}  {role}  {end}  {description}").trim_end());
+}

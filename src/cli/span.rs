@@ -1,0 +1,79 @@
+//! Lengths of time and moments, as they are written on a command line.
+
+use std::time::{Duration, SystemTime};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Reads a length of time, such as `90`, `90s` or `5m`, in seconds.
+pub fn parse_duration(text: &str) -> Result<u64, String> {
+    let seconds = text.parse().ok().or_else(|| span(text, "sm"));
+    seconds.ok_or_else(|| "such as 90, 90s or 5m".to_owned())
+}
+
+/// Reads a time from now, `24h`, `30m` or `7d`, or a moment of UTC, `2030-01-31` or
+/// `2030-01-31 18:00:00`; returns it in Unix seconds.
+pub fn parse_expiry(text: &str) -> Result<u64, String> {
+    span(text, "mhd")
+        .map(from_now)
+        .or_else(|| moment(text))
+        .ok_or_else(|| "such as 24h, 30m, 7d, 2030-01-31 or \"2030-01-31 18:00:00\"".to_owned())
+}
+
+/// Returns the moment `days` from now, in Unix seconds.
+pub fn days_from_now(days: u64) -> u64 {
+    from_now(days.saturating_mul(24 * 3600))
+}
+
+fn from_now(seconds: u64) -> u64 {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or(Duration::ZERO).as_secs();
+    now.saturating_add(seconds)
+}
+
+/// A number with one of `units`, in seconds.
+fn span(text: &str, units: &str) -> Option<u64> {
+    let (count, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds: u64 = match unit {
+        _ if !units.contains(unit) => return None,
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return None,
+    };
+    count.parse::<u64>().ok()?.checked_mul(seconds)
+}
+
+fn moment(text: &str) -> Option<u64> {
+    let (date, clock) = text.split_once(' ').unwrap_or((text, "00:00:00"));
+    let moment = OffsetDateTime::parse(&format!("{date}T{clock}Z"), &Rfc3339).ok()?;
+    u64::try_from(moment.unix_timestamp()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_of_time_is_seconds_or_minutes() {
+        assert_eq!(
+            (parse_duration("90"), parse_duration("90s"), parse_duration("5m")),
+            (Ok(90), Ok(90), Ok(300))
+        );
+        for text in ["", "s", "m", "-1", "1h", "1.5", "18446744073709551615m"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_a_time_from_now_or_a_date() {
+        let left = |text| parse_expiry(text).expect("a time") - parse_expiry("0m").expect("now");
+        assert!((1800..1802).contains(&left("30m")) && (86_400..86_402).contains(&left("24h")));
+        assert!((604_800..604_802).contains(&left("7d")));
+        assert_eq!(parse_expiry("2030-01-31"), Ok(1_896_048_000));
+        assert_eq!(parse_expiry("2030-01-31 18:00:01"), Ok(1_896_112_801));
+        for text in ["", "h", "24", "24s", "-1h", "1é", "1 h", "2030-02-30", "2030-01-31 18:00"] {
+            assert!(parse_expiry(text).is_err(), "{text}");
+        }
+    }
+}
