@@ -3,10 +3,10 @@
 //!
 //! Asked by operators through [`Client`]: one connection carries one request, a line of JSON, and
 //! its answer, another line. The directory of the socket is closed to others, and the peer must run
-//! as the same user or as root. Every service answers `status`, `drain` and `crash`; what else there
-//! is, it says itself when it starts ([`Admin::start`]). Asks the supervisor, and whoever the service asks
-//! on its part. A restart loses nothing: operators that connect meanwhile wait in the queue of the
-//! socket, and what is in hand is answered.
+//! as the same user or as root. Every service answers `status`, `drain` and `crash`; what else
+//! there is, it says itself when it starts ([`Admin::start`]). Asks the supervisor, and whoever the
+//! service asks on its part. A restart loses nothing: operators that connect meanwhile wait in the
+//! queue of the socket, and what is in hand is answered.
 
 mod actor;
 mod builtin;
@@ -77,9 +77,9 @@ pub enum FaultInjection {
 pub struct Admin(AdminSocket);
 
 impl Admin {
-    /// Binds the socket and answers on it under `supervisor`. An order to drain is given to `drain`.
-    /// A request that not every service takes is read as an `R`, by its member `op`, and answered by
-    /// `handler`.
+    /// Binds the socket and answers on it under `supervisor`. An order to drain is given to
+    /// `drain`. A request that not every service takes is read as an `R`, by its member `op`, and
+    /// answered by `handler`.
     ///
     /// Refuses a directory that is open to others and a socket on which somebody answers already.
     /// Needs a running actix system.

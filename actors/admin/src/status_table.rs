@@ -20,9 +20,6 @@ pub struct StatusReport {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ActorReport {
     pub name: String,
-    /// The groups it is in, outermost first, joined by `/`; may be empty.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub group: String,
     /// `running`, `backoff`, `escalated` or `stopped`.
     pub state: String,
     pub restarts: u64,
@@ -77,16 +74,9 @@ impl fmt::Display for StatusReport {
 }
 
 impl ActorReport {
-    fn path(&self) -> String {
-        match self.group.as_str() {
-            "" => self.name.clone(),
-            group => format!("{group}/{}", self.name),
-        }
-    }
-
     fn cells(&self) -> [String; 6] {
         [
-            self.path(),
+            self.name.clone(),
             self.state.clone(),
             self.restarts.to_string(),
             format!("{}/{}/{}", self.depth, self.high_water, self.capacity),
@@ -129,7 +119,6 @@ mod tests {
     fn an_actor_is_a_line_and_its_columns_stand_below_each_other() {
         let healthy = ActorReport {
             name: "pki".into(),
-            group: String::new(),
             state: "running".into(),
             restarts: 0,
             last_failure: None,

@@ -5,10 +5,10 @@ use stream_supervisor::{ActorStatus, Failures};
 
 /// Adds the state of every actor to a scrape.
 pub fn export_actors(exposition: &mut Exposition, actors: &[ActorStatus]) {
-    let label = |actor: &ActorStatus| vec![("actor", path(actor))];
+    let label = |actor: &ActorStatus| vec![("actor", actor.name.to_owned())];
     let state = |actor: &ActorStatus| {
         let state = format!("{:?}", actor.state).to_lowercase();
-        (vec![("actor", path(actor)), ("state", state)], 1)
+        (vec![("actor", actor.name.to_owned()), ("state", state)], 1)
     };
     exposition.gauges("actor_state", "The state an actor is in", actors.iter().map(state));
     let mut gauges = |name, help, value: fn(&ActorStatus) -> u64| {
@@ -25,7 +25,8 @@ pub fn export_actors(exposition: &mut Exposition, actors: &[ActorStatus]) {
     let failures = actors.iter().flat_map(|actor| {
         let Failures { panics, deadlines, errors } = actor.failures;
         let kinds = [("panic", panics), ("deadline", deadlines), ("error", errors)];
-        kinds.map(|(kind, n)| (vec![("actor", path(actor)), ("kind", kind.to_owned())], n))
+        kinds
+            .map(|(kind, n)| (vec![("actor", actor.name.to_owned()), ("kind", kind.to_owned())], n))
     });
     exposition.counters("actor_failures", "How often an actor failed", failures);
     let mut counters = |name, help, value: fn(&ActorStatus) -> u64| {
@@ -33,12 +34,4 @@ pub fn export_actors(exposition: &mut Exposition, actors: &[ActorStatus]) {
     };
     counters("actor_restarts", "How often the state was rebuilt", |actor| actor.restarts);
     counters("actor_refused", "Messages refused as one too many", |actor| actor.refused);
-}
-
-/// The name of an actor with the groups it is in.
-fn path(actor: &ActorStatus) -> String {
-    match actor.group.as_str() {
-        "" => actor.name.to_owned(),
-        group => format!("{group}/{}", actor.name),
-    }
 }

@@ -1,15 +1,16 @@
-//! The depth of a mailbox: a permit is taken for each message and given back when it is dealt with.
+//! The depth of a mailbox and its bound. A permit is taken for each message and given back when it
+//! is dealt with.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::failure::AskError;
 
-/// Counts what is queued or in work at one actor.
+/// Counts the messages queued or in work at one actor.
 pub(crate) struct Capacity {
     bound: usize,
-    /// Every permit is a clone of this: their number costs one atomic operation to keep, and lies
-    /// apart from what senders only read.
+    /// Every permit is a clone of this: counting them costs one atomic operation, on another cache
+    /// line than what senders only read.
     permits: Arc<()>,
     high_water: AtomicUsize,
     refused: AtomicU64,
@@ -43,7 +44,7 @@ impl Capacity {
         self.refused.load(Relaxed)
     }
 
-    /// From now on every message is refused: the actor is stopping.
+    /// Refuses every message from now on: the actor is stopping.
     pub(crate) fn close(&self) {
         self.closed.store(true, Relaxed);
     }
@@ -53,7 +54,7 @@ impl Capacity {
     }
 
     fn reached(&self, depth: usize) {
-        // Nearly always an old mark: a load is cheaper than an exchange.
+        // The mark is nearly always higher, and a load is cheaper than an exchange.
         if depth > self.high_water.load(Relaxed) {
             self.high_water.fetch_max(depth, Relaxed);
         }
@@ -66,12 +67,13 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
+    /// Takes a place, unless the mailbox is full or closed.
     pub(crate) fn acquire(capacity: &Capacity) -> Result<Self, AskError> {
         if capacity.is_closed() {
             return Err(AskError::Stopped);
         }
         let permit = Self { _place: Arc::clone(&capacity.permits) };
-        // Senders at the same moment may each count the other, and both be refused.
+        // Senders at the same moment may count each other, and both be refused.
         let depth = capacity.depth();
         if depth > capacity.bound {
             capacity.refused.fetch_add(1, Relaxed);
@@ -81,6 +83,7 @@ impl Permit {
         Ok(permit)
     }
 
+    /// Takes a place even if the mailbox is full or closed.
     pub(crate) fn acquire_unbounded(capacity: &Capacity) -> Self {
         let permit = Self { _place: Arc::clone(&capacity.permits) };
         capacity.reached(capacity.depth());

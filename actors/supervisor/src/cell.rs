@@ -1,61 +1,34 @@
-//! The actix actor around a worker: it owns the mailbox, the worker comes and goes.
+//! The actix actor around a worker: the cell keeps the mailbox while workers come and go.
+//!
+//! `cell`, `mailbox` and `worker` import one another, by necessity: a worker's context holds its
+//! mailbox, the mailbox holds the actix address of the cell, and the cell holds the worker. All
+//! other files of this crate depend in one direction.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Message, Supervised, WrapFuture};
+use actix::{Actor, AsyncContext, Message, Supervised, WrapFuture};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
-use crate::dedicated::{DedicatedThread, LeakedThreads, within};
+use crate::deadline::timeout;
 use crate::failure::{AskError, Failure};
 use crate::failure_tracker::FailureTracker;
 use crate::in_flight::InFlight;
-use crate::limits::Limits;
 use crate::mailbox::{Envelope, Mailbox, ReplyContext};
 use crate::worker::{Context, Handler, Reply, Worker};
 
-/// How many messages are handled before other work on the same thread has its turn: a flood must
-/// starve neither answers in progress nor the heartbeat.
+/// How many messages are handled before other work on this thread has its turn: a flood must starve
+/// neither answers in progress nor the heartbeat.
 const YIELD_EVERY: u32 = 1024;
 
-/// Where the worker lives, and how it is made.
-pub(crate) enum Placement<W: Worker> {
-    /// On the thread of its actor cell.
-    Local(LocalWorker<W>),
-    /// On a thread of its own, which it may block.
-    Dedicated(DedicatedThread<W>),
-}
-
-pub(crate) struct LocalWorker<W: Worker> {
-    factory: Box<dyn Fn() -> W>,
-    /// `None` only while the mailbox is not read.
-    alive: Option<(W, Context<W>)>,
-    /// Whether answers in progress outlive the worker.
-    keeps_in_flight: bool,
-}
-
-impl<W: Worker> Placement<W> {
-    pub(crate) fn local(factory: impl Fn() -> W + 'static, keeps_in_flight: bool) -> Self {
-        Self::Local(LocalWorker { factory: Box::new(factory), alive: None, keeps_in_flight })
-    }
-
-    pub(crate) fn dedicated(
-        factory: impl Fn() -> W + Send + Sync + 'static,
-        leaked: LeakedThreads,
-    ) -> Self {
-        Self::Dedicated(DedicatedThread::new(factory, leaked))
-    }
-}
-
 /// A message that a worker has failed with, to be given to the next one.
-pub(crate) type Retry<W> =
-    Box<dyn FnOnce(&mut ActorCell<W>, &mut actix::Context<ActorCell<W>>) + Send>;
+type Retry<W> = Box<dyn FnOnce(&mut ActorCell<W>, &mut actix::Context<ActorCell<W>>) + Send>;
 
-/// Something that a worker started has failed.
+/// Tells the cell that something its worker started has failed.
 pub(crate) struct WorkerFailed<W: Worker> {
     incarnation: u64,
     failure: Failure,
@@ -66,70 +39,83 @@ impl<W: Worker> WorkerFailed<W> {
     pub(crate) fn new(incarnation: u64, failure: Failure) -> Self {
         Self { incarnation, failure, retry: None }
     }
-
-    pub(crate) fn with(self, retry: Retry<W>) -> Self {
-        Self { retry: Some(retry), ..self }
-    }
 }
 
 impl<W: Worker> Message for WorkerFailed<W> {
     type Result = ();
 }
 
-/// Ends the worker; what is queued before it is dealt with first.
+/// Stops the worker; what is queued before is dealt with first.
 pub(crate) struct Shutdown(pub(crate) oneshot::Sender<()>);
 
 impl Message for Shutdown {
     type Result = ();
 }
 
+/// Keeps an actor's mailbox and gives its messages to the worker of the moment.
 pub(crate) struct ActorCell<W: Worker> {
-    placement: Placement<W>,
-    limits: Limits,
+    factory: Box<dyn Fn() -> W>,
+    /// `None` only while the mailbox is not read.
+    worker: Option<(W, Context<W>)>,
+    /// Numbers the workers, so that what an old one started cannot fail a new one.
+    incarnation: u64,
     mailbox: Mailbox<W>,
     tracker: Rc<FailureTracker>,
-    incarnation: u64,
     in_flight: Rc<InFlight>,
+    keeps_in_flight: bool,
+    handler_timeout: Duration,
     retries: VecDeque<Retry<W>>,
-    /// Messages handled without a break.
+    /// How many messages were handled, for [`YIELD_EVERY`].
     handled: u32,
 }
 
 impl<W: Worker> ActorCell<W> {
+    /// Makes the cell of an actor without a worker; the first one is built when it starts. Futures
+    /// that a worker has begun outlive it if `keeps_in_flight`.
     pub(crate) fn new(
-        placement: Placement<W>,
-        limits: Limits,
+        factory: Box<dyn Fn() -> W>,
         mailbox: Mailbox<W>,
         tracker: Rc<FailureTracker>,
         in_flight: Rc<InFlight>,
+        keeps_in_flight: bool,
+        handler_timeout: Duration,
     ) -> Self {
-        let retries = VecDeque::new();
-        Self { placement, limits, mailbox, tracker, incarnation: 0, in_flight, retries, handled: 0 }
+        Self {
+            factory,
+            worker: None,
+            incarnation: 0,
+            mailbox,
+            tracker,
+            in_flight,
+            keeps_in_flight,
+            handler_timeout,
+            retries: VecDeque::new(),
+            handled: 0,
+        }
     }
 
-    /// Builds a fresh worker and, when it is ready, lets it read.
+    /// Builds a fresh worker and gives it what the last one failed with. A factory that panics is a
+    /// failure like any other.
     fn build(&mut self, ctx: &mut actix::Context<Self>) {
         self.incarnation += 1;
-        let (mailbox, incarnation) = (self.mailbox.clone(), self.incarnation);
-        let ready = match &mut self.placement {
-            Placement::Local(local) => match local.build(mailbox, incarnation) {
-                Ok(None) => return self.serve(ctx),
-                Ok(Some(ready)) => within(self.limits.start_timeout, ready).left_future(),
-                Err(failure) => return self.fail(&failure, ctx),
-            },
-            Placement::Dedicated(thread) => {
-                thread.build(mailbox, incarnation, self.limits.start_timeout).right_future()
-            }
-        };
-        ctx.wait(ready.into_actor(self).map(|ready, cell, ctx| match ready {
-            Ok(()) => cell.serve(ctx),
-            Err(failure) => cell.fail(&failure, ctx),
+        let context = Context::new(self.mailbox.clone(), self.incarnation);
+        let built = catch_unwind(AssertUnwindSafe(|| {
+            let mut worker = (self.factory)();
+            worker.started(&context);
+            worker
         }));
-    }
-
-    /// Begins to read, with what the last worker failed with.
-    fn serve(&mut self, ctx: &mut actix::Context<Self>) {
-        self.tracker.ready();
+        let fatal_error = context.fatal_error();
+        match built {
+            Ok(worker) => self.worker = Some((worker, context)),
+            Err(payload) => {
+                context.abort();
+                return self.fail(&Failure::panic(&*payload), ctx);
+            }
+        }
+        if let Some(failure) = fatal_error {
+            return self.fail(&failure, ctx);
+        }
+        self.tracker.running();
         self.retry(ctx);
     }
 
@@ -144,33 +130,26 @@ impl<W: Worker> ActorCell<W> {
     /// Throws the worker away and leaves it to the runner to start this context again. Until then
     /// the context waits and reads no mailbox: what is queued stays queued.
     fn fail(&mut self, failure: &Failure, ctx: &mut actix::Context<Self>) {
-        match &mut self.placement {
-            Placement::Dedicated(thread) if matches!(failure, Failure::Deadline(_)) => {
-                match thread.abandon() {
-                    true => self.tracker.failed(failure),
-                    false => self.tracker.escalate(failure),
-                }
-            }
-            _ => self.tracker.failed(failure),
-        }
+        self.tracker.failed(failure);
         self.discard();
         ctx.wait(std::future::pending().into_actor(self));
     }
 
     fn discard(&mut self) {
-        match &mut self.placement {
-            Placement::Local(local) => {
-                if !local.keeps_in_flight {
-                    self.in_flight.cancel();
-                }
-                local.discard(self.tracker.record.name);
-            }
-            Placement::Dedicated(thread) => thread.leave(),
+        if !self.keeps_in_flight {
+            self.in_flight.cancel();
+        }
+        let Some((worker, context)) = self.worker.take() else { return };
+        context.abort();
+        // The state is torn: dropping it may panic as well, and that must change nothing.
+        if catch_unwind(AssertUnwindSafe(|| drop(worker))).is_err() {
+            let actor = self.tracker.record.name;
+            log::error!(actor:% = actor; "actor {actor} panicked again while it was dropped");
         }
     }
 
     /// Gives a message to the worker.
-    pub(crate) fn deliver<M>(&mut self, envelope: Envelope<M>, ctx: &mut actix::Context<Self>)
+    fn deliver<M>(&mut self, envelope: Envelope<M>, ctx: &mut actix::Context<Self>)
     where
         W: Handler<M>,
         M: Message + Send + Sync + 'static,
@@ -179,33 +158,18 @@ impl<W: Worker> ActorCell<W> {
         if envelope.reply.is_abandoned() {
             return;
         }
-        let (worker, context) = match &mut self.placement {
-            Placement::Local(LocalWorker { alive: Some((worker, context)), .. }) => {
-                (worker, context)
-            }
-            Placement::Local(_) => return envelope.reply.answer(Err(AskError::Stopped)),
-            Placement::Dedicated(_) => {
-                return self.hand_over(Arc::new(envelope.message), envelope.reply, ctx);
-            }
+        let Some((worker, context)) = &mut self.worker else {
+            return envelope.reply.answer(Err(AskError::Stopped));
         };
         let reply = catch_unwind(AssertUnwindSafe(|| worker.handle(&envelope.message, context)));
         let fatal_error = context.fatal_error();
         match reply {
             Ok(Reply::Now(answer)) if fatal_error.is_none() => envelope.reply.answer(Ok(answer)),
-            Ok(Reply::Now(answer)) => match into_retry(envelope) {
-                Ok(retry) => self.retries.push_back(retry),
-                Err(reply) => reply.answer(Ok(answer)),
-            },
-            Ok(Reply::Later(answer)) => {
-                let mailbox = self.mailbox.clone();
-                self.in_flight.begin(envelope, answer, mailbox, self.incarnation);
-            }
+            Ok(Reply::Now(answer)) => self.retry_or_answer(envelope, Ok(answer)),
+            Ok(Reply::Later(answer)) => self.begin(envelope, answer),
             Err(payload) => {
                 let failure = Failure::panic(&*payload);
-                match into_retry(envelope) {
-                    Ok(retry) => self.retries.push_back(retry),
-                    Err(reply) => reply.answer(Err(failure.as_ask_error())),
-                }
+                self.retry_or_answer(envelope, Err(failure.as_ask_error()));
                 return self.fail(&failure, ctx);
             }
         }
@@ -214,79 +178,56 @@ impl<W: Worker> ActorCell<W> {
         }
     }
 
-    /// Gives a message to the worker on the other thread and waits for it.
-    fn hand_over<M>(
-        &mut self,
-        message: Arc<M>,
-        reply: ReplyContext<M::Result>,
-        ctx: &mut actix::Context<Self>,
-    ) where
+    /// Keeps a message for the next worker if it may be tried again, and answers it otherwise.
+    fn retry_or_answer<M>(&mut self, envelope: Envelope<M>, answer: Result<M::Result, AskError>)
+    where
         W: Handler<M>,
         M: Message + Send + Sync + 'static,
         M::Result: Send,
     {
-        let Placement::Dedicated(thread) = &self.placement else { return };
-        let limit = W::timeout(&message).unwrap_or(self.limits.handler_timeout);
-        let outcome = thread.submit_message(Arc::clone(&message), limit);
-        ctx.wait(outcome.into_actor(self).map(move |(answer, fatal_error), cell, ctx| {
-            let failure = answer.as_ref().err().cloned().or(fatal_error);
-            let Some(failure) = failure else {
-                return reply.answer(answer.map_err(|f| f.as_ask_error()));
-            };
-            let mut reply = reply;
-            if W::IDEMPOTENT && reply.first_failure() {
-                cell.retries
-                    .push_back(Box::new(move |cell, ctx| cell.hand_over(message, reply, ctx)));
-            } else {
-                reply.answer(answer.map_err(|failure| failure.as_ask_error()));
-            }
-            cell.fail(&failure, ctx);
-        }));
-    }
-}
-
-impl<W: Worker> LocalWorker<W> {
-    /// A factory that panics is a failure like any other.
-    fn build(
-        &mut self,
-        mailbox: Mailbox<W>,
-        incarnation: u64,
-    ) -> Result<Option<LocalBoxFuture<'static, Result<(), String>>>, Failure> {
-        let context = Context::new(mailbox, incarnation, false);
-        let built = catch_unwind(AssertUnwindSafe(|| {
-            let mut worker = (self.factory)();
-            worker.started(&context);
-            let ready = worker.ready(&context);
-            (worker, ready)
-        }));
-        let (worker, ready) = built.map_err(|payload| {
-            context.abort();
-            Failure::panic(&*payload)
-        })?;
-        let fatal_error = context.fatal_error();
-        self.alive = Some((worker, context));
-        fatal_error.map_or(Ok(ready), Err)
-    }
-
-    fn discard(&mut self, name: &str) {
-        let Some((worker, context)) = self.alive.take() else { return };
-        context.abort();
-        // The state is torn: dropping it may panic as well, and that must change nothing.
-        if catch_unwind(AssertUnwindSafe(|| drop(worker))).is_err() {
-            log::error!("actor {name} panicked again while it was dropped");
+        match into_retry(envelope) {
+            Ok(retry) => self.retries.push_back(retry),
+            Err(reply) => reply.answer(answer),
         }
     }
 
+    /// Runs the future of an answer beside other messages, until its deadline.
+    fn begin<M>(&self, envelope: Envelope<M>, answer: LocalBoxFuture<'static, M::Result>)
+    where
+        W: Handler<M>,
+        M: Message + Send + Sync + 'static,
+        M::Result: Send,
+    {
+        let limit = W::timeout(&envelope.message).unwrap_or(self.handler_timeout);
+        let (mailbox, incarnation) = (self.mailbox.clone(), self.incarnation);
+        self.in_flight.begin(Box::pin(async move {
+            let failure = match timeout(limit, AssertUnwindSafe(answer).catch_unwind()).await {
+                Some(Ok(answer)) => return envelope.reply.answer(Ok(answer)),
+                Some(Err(payload)) => Failure::panic(&*payload),
+                None => Failure::Deadline(limit),
+            };
+            // The cell is told before the asker, whose next message is then for the next worker.
+            let error = failure.as_ask_error();
+            match into_retry(envelope) {
+                Ok(retry) => {
+                    mailbox.report(WorkerFailed { incarnation, failure, retry: Some(retry) });
+                }
+                Err(reply) => {
+                    mailbox.report(WorkerFailed::new(incarnation, failure));
+                    reply.answer(Err(error));
+                }
+            }
+        }));
+    }
+
     fn stopping(&mut self) -> Option<LocalBoxFuture<'static, ()>> {
-        let (worker, context) = self.alive.as_mut()?;
+        let (worker, context) = self.worker.as_mut()?;
         catch_unwind(AssertUnwindSafe(|| worker.stopping(context))).unwrap_or_default()
     }
 }
 
 /// Returns a message as one to be tried again, or just its reply context if it must not be.
-pub(crate) fn into_retry<W, M>(
-    mut envelope: Envelope<M>,
-) -> Result<Retry<W>, ReplyContext<M::Result>>
+fn into_retry<W, M>(mut envelope: Envelope<M>) -> Result<Retry<W>, ReplyContext<M::Result>>
 where
     W: Handler<M>,
     M: Message + Send + Sync + 'static,
@@ -302,14 +243,14 @@ impl<W: Worker> Actor for ActorCell<W> {
     type Context = actix::Context<Self>;
 
     fn started(&mut self, ctx: &mut actix::Context<Self>) {
-        if !self.tracker.is_over() {
+        if !self.tracker.is_stopped() {
             self.build(ctx);
         }
     }
 }
 
 impl<W: Worker> Supervised for ActorCell<W> {
-    /// called by the runner; `started` follows when it polls this context again.
+    /// Called by the runner; `started` follows when it polls this context again.
     fn restarting(&mut self, _: &mut actix::Context<Self>) {
         self.discard();
     }
@@ -350,18 +291,14 @@ impl<W: Worker> actix::Handler<Shutdown> for ActorCell<W> {
     type Result = ();
 
     fn handle(&mut self, Shutdown(done): Shutdown, ctx: &mut actix::Context<Self>) {
-        let stopping = match &mut self.placement {
-            Placement::Local(local) => local.stopping(),
-            Placement::Dedicated(thread) => Some(thread.stopping()),
-        };
-        let in_flight = self.in_flight.finished();
+        let (stopping, in_flight) = (self.stopping(), self.in_flight.finished());
         let finish = async move {
             if let Some(stopping) = stopping {
                 // Whatever it panics about, it stops.
                 let _ = AssertUnwindSafe(stopping).catch_unwind().await;
             }
             in_flight.await;
-            // Whoever asked for it may have run out of patience.
+            // Whoever asked for it may have stopped waiting.
             let _ = done.send(());
         };
         ctx.wait(finish.into_actor(self));

@@ -1,5 +1,5 @@
-//! The order to end: what the service had it leaves to others, and goes when that is done, or when
-//! its time is up.
+//! The order to drain: the service hands its work to others and ends, when that is done or when its
+//! time is up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// Whether the service is to end. Everybody who has to act on it holds a clone.
+/// Whether the service is to drain and end. Everybody who acts on it holds a clone.
 #[derive(Clone)]
 pub struct Drain {
     until: Arc<watch::Sender<Option<Instant>>>,
@@ -22,16 +22,16 @@ impl Default for Drain {
 }
 
 impl Drain {
-    /// Gives the order; the service ends within `deadline`. Given again, the last one counts.
+    /// Orders the service to end within `deadline`. A later order replaces an earlier one.
     pub fn begin(&self, deadline: Duration) {
-        // A deadline beyond what can be counted is none that anybody waits for.
+        // Nobody waits for a deadline beyond what can be counted.
         let now = Instant::now();
         let until = now.checked_add(deadline).unwrap_or(now);
         log::info!("draining, for {} s at most", deadline.as_secs());
         self.until.send_replace(Some(until));
     }
 
-    /// Takes the order back: the service goes on as before. Returns whether there was one.
+    /// Withdraws the order: the service goes on as before. Returns whether there was one.
     pub fn cancel(&self) -> bool {
         let given = self.until.send_replace(None).is_some();
         if given {
@@ -40,33 +40,33 @@ impl Drain {
         given
     }
 
-    /// By when the service ends, now and as it changes; none while it serves.
+    /// Follows when the service ends; `None` while it serves.
     pub fn watch(&self) -> watch::Receiver<Option<Instant>> {
         self.until.subscribe()
     }
 
-    /// Whether the service is to end.
+    /// Whether the service is draining.
     pub fn is_draining(&self) -> bool {
         self.until.borrow().is_some()
     }
 
-    /// How much time is left; none while the service serves.
+    /// How much time is left to drain; `None` while the service serves.
     pub fn time_left(&self) -> Option<Duration> {
         self.until.borrow().map(|until| until.saturating_duration_since(Instant::now()))
     }
 
-    /// Says how much is still to be left to others, for operators who wait.
+    /// Records how many items are still to be handed over, for operators who wait.
     pub fn set_remaining(&self, left: usize) {
         self.left.store(left, Relaxed);
     }
 
-    /// How much was said to be left, last.
+    /// How many items are still to be handed over, as recorded last.
     pub fn remaining(&self) -> usize {
         self.left.load(Relaxed)
     }
 
     /// Returns when an order was given and carried out: `drained` has returned, or the time is up.
-    /// An order that is taken back counts for nothing.
+    /// An order that is withdrawn meanwhile does not count.
     pub async fn completed(&self, drained: impl AsyncFn()) {
         let mut orders = self.watch();
         loop {
@@ -75,7 +75,7 @@ impl Drain {
             let Some(until) = given else { return };
             tokio::select! {
                 biased;
-                // Another deadline, or none.
+                // There is another deadline, or none.
                 _ = orders.changed() => {}
                 () = drained() => return log::info!("drained"),
                 () = sleep_until(until) => {

@@ -1,3 +1,5 @@
+//! What goes wrong with an actor, as its askers and as its supervisor see it.
+
 use std::any::Any;
 use std::time::Duration;
 
@@ -9,13 +11,13 @@ pub enum AskError {
     /// The mailbox is full; the message was not queued.
     #[error("too much is queued")]
     Busy,
-    /// The actor failed while it had the message in hand.
+    /// The actor failed while it held the message.
     #[error("it failed while it held the request")]
     Crashed,
     /// The actor has been stopped for good.
     #[error("it has been stopped")]
     Stopped,
-    /// No answer within the deadline.
+    /// There was no answer within the deadline.
     #[error("it gave no answer in time")]
     TimedOut,
 }
@@ -24,14 +26,14 @@ pub enum AskError {
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
     Panic(String),
-    /// An answer, or becoming ready, took longer than this.
+    /// An answer took longer than this.
     Deadline(Duration),
-    /// The worker itself says that it cannot go on.
+    /// The worker itself declared that it cannot go on.
     Error(String),
 }
 
 impl Failure {
-    /// Reads the message out of a panic caught on this thread, and where it was.
+    /// Reads the text of a panic caught on this thread, and where it was.
     pub(crate) fn panic(payload: &(dyn Any + Send)) -> Self {
         let text = payload
             .downcast_ref::<&str>()
@@ -39,7 +41,7 @@ impl Failure {
             .or_else(|| payload.downcast_ref::<String>().cloned());
         let text = text.unwrap_or_else(|| "without a message".to_owned());
         Self::Panic(match panic_hook::take_last_panic_location() {
-            Some(place) => format!("{text} ({place})"),
+            Some(location) => format!("{text} ({location})"),
             None => text,
         })
     }

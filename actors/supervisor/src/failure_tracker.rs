@@ -1,88 +1,76 @@
-//! What an actor's failures come to: counted, logged, judged.
+//! What follows from an actor's failures: each is counted, logged and judged.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use crate::command::{Command, Event};
 use crate::failure::Failure;
 use crate::restart::{Decision, RestartHistory, RestartPolicy};
-use crate::runner::Command;
 use crate::status::{ActorState, Record};
+use crate::test_hooks::TestHooks;
 use crate::tree::Node;
-use crate::watchdog::Event;
 
-/// The way from an actor to the supervisor above it.
+/// How an actor reaches the supervisor above it.
 pub(crate) struct ParentLink {
     pub(crate) node: Node,
     pub(crate) events: Sender<Event>,
     pub(crate) hooks: Arc<TestHooks>,
 }
 
-/// What tests want otherwise than the policies say.
-#[derive(Default)]
-pub(crate) struct TestHooks {
-    /// Every failure is answered by a restart at once, for ever.
-    pub(crate) always_restart: AtomicBool,
-    /// There is no pause before a restart; all else is as ever.
-    pub(crate) no_backoff: AtomicBool,
-}
-
-/// Shared by an actor cell and the runner around it.
+/// Shared by an actor's cell, which reports failures, and its runner, which acts on the decisions.
 pub(crate) struct FailureTracker {
     pub(crate) record: Arc<Record>,
     history: RefCell<RestartHistory>,
     parent: ParentLink,
     /// What the runner has yet to act on.
     decision: Cell<Option<Decision>>,
-    /// Whether the supervisor waits to hear that this actor is ready.
+    /// Whether the supervisor waits to hear that this actor runs again.
     awaited: Cell<bool>,
-    over: Cell<bool>,
+    stopped: Cell<bool>,
 }
 
 impl FailureTracker {
-    pub(crate) fn new(record: Arc<Record>, restart: RestartPolicy, parent: ParentLink) -> Rc<Self> {
+    pub(crate) fn new(record: Arc<Record>, policy: RestartPolicy, parent: ParentLink) -> Rc<Self> {
         Rc::new(Self {
             record,
-            history: RefCell::new(RestartHistory::new(restart)),
+            history: RefCell::new(RestartHistory::new(policy)),
             parent,
             decision: Cell::new(None),
             awaited: Cell::new(false),
-            over: Cell::new(false),
+            stopped: Cell::new(false),
         })
     }
 
-    /// Notes a failure, logs it, and leaves a decision for the runner.
+    /// Records and logs a failure, and leaves a decision for the runner.
     pub(crate) fn failed(&self, failure: &Failure) {
         let TestHooks { always_restart, no_backoff } = &*self.parent.hooks;
-        let decision = match always_restart.load(Relaxed) {
-            true => Decision::Restart(Duration::ZERO),
-            false => self.history.borrow_mut().failed(Instant::now(), fastrand::f64()),
+        let decision = if always_restart.load(Relaxed) {
+            Decision::Restart(Duration::ZERO)
+        } else {
+            self.history.borrow_mut().failed(Instant::now(), fastrand::f64())
         };
+        let decision = match decision {
+            Decision::Restart(_) if no_backoff.load(Relaxed) => Decision::Restart(Duration::ZERO),
+            decision => decision,
+        };
+        self.decision.set(Some(decision));
+        let actor = self.record.name;
         match decision {
-            Decision::Restart(_) if no_backoff.load(Relaxed) => {
-                self.restarting(failure, Duration::ZERO)
+            Decision::Restart(pause) => {
+                self.record.failed(failure, ActorState::Backoff);
+                log::error!(actor; "actor {actor} failed, restarting in {pause:?}: {failure}");
             }
-            Decision::Restart(pause) => self.restarting(failure, pause),
-            Decision::Escalate => self.escalate(failure),
+            Decision::Escalate => {
+                self.record.failed(failure, ActorState::Escalated);
+                log::error!(actor; "actor {actor} failed too often, its parent decides: {failure}");
+                // Without a supervisor nobody restarts it: it stays suspended.
+                self.tell(Event::Escalated(self.parent.node, failure.to_string()));
+            }
         }
-    }
-
-    fn restarting(&self, failure: &Failure, pause: Duration) {
-        self.record.failed(failure, ActorState::Backoff);
-        log::error!("actor {} failed, restarting in {pause:?}: {failure}", self.record.name);
-        self.decision.set(Some(Decision::Restart(pause)));
-    }
-
-    /// Notes a failure that is the parent's to deal with.
-    pub(crate) fn escalate(&self, failure: &Failure) {
-        self.record.failed(failure, ActorState::Escalated);
-        log::error!("actor {} failed too often, its parent decides: {failure}", self.record.name);
-        self.decision.set(Some(Decision::Escalate));
-        // Without a supervisor there is nobody to restart it; it stays parked.
-        let _ = self.parent.events.send(Event::Escalated(self.parent.node, failure.to_string()));
     }
 
     pub(crate) fn has_decision(&self) -> bool {
@@ -93,39 +81,40 @@ impl FailureTracker {
         self.decision.take()
     }
 
-    /// Notes that the parent has thrown the state away.
+    /// Records that the state was thrown away on the supervisor's command.
     pub(crate) fn suspended(&self) {
         self.decision.set(None);
         self.record.set(ActorState::Escalated);
-        self.done(Command::Suspend);
+        self.tell(Event::Done(self.parent.node, Command::Suspend));
     }
 
-    /// Notes that the parent wants the state rebuilt and waits for it.
+    /// Records that the supervisor restarts this actor and waits until it runs.
     pub(crate) fn restarted_by_parent(&self) {
         self.history.borrow_mut().reset();
         self.awaited.set(true);
         self.record.restarted_by_parent();
     }
 
-    /// Notes that the worker reads its messages.
-    pub(crate) fn ready(&self) {
+    /// Records that the worker is built and reads its messages.
+    pub(crate) fn running(&self) {
         self.record.built();
         if self.awaited.take() {
-            self.done(Command::Restart);
+            self.tell(Event::Done(self.parent.node, Command::Restart));
         }
     }
 
-    fn done(&self, command: Command) {
-        let _ = self.parent.events.send(Event::Done(self.parent.node, command));
-    }
-
-    /// Notes that the thread of this actor ends.
-    pub(crate) fn end(&self) {
-        self.over.set(true);
+    /// Records that the thread of this actor ends.
+    pub(crate) fn stop(&self) {
+        self.stopped.set(true);
         self.record.set(ActorState::Stopped);
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.over.get()
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
+    fn tell(&self, event: Event) {
+        // A supervisor that is gone decides nothing any more.
+        let _ = self.parent.events.send(event);
     }
 }

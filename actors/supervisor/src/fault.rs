@@ -1,32 +1,29 @@
+//! Failures made on purpose, to see what the users of an actor see then.
+
 use std::time::Duration;
 
 use actix::Message;
 
 use crate::worker::{Context, Handler, Reply, Worker};
 
-/// A failure made on purpose, to see what the users of an actor see then.
+/// A failure made on purpose: every worker handles this message by failing so.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
     /// A handler panics.
     Panic,
     /// A handler declares that the worker cannot go on.
     Error,
-    /// An answer never comes; on a thread of its own, the handler blocks it for a minute.
+    /// An answer takes longer than [`Limits::handler_timeout`](crate::Limits::handler_timeout).
     Hang,
-    /// The same, with this deadline instead of
-    /// [`Limits::handler_timeout`](crate::Limits::handler_timeout).
+    /// An answer never comes; its deadline is this one.
     HangFor(Duration),
-    /// A handler blocks its thread and never returns: nothing but the end of the process helps an
-    /// actor that has none of its own.
+    /// A handler blocks its thread for ever: nothing but the end of the process helps.
     Wedge,
 }
 
 impl Message for Fault {
     type Result = ();
 }
-
-/// How long an injected hang blocks a thread: longer than any test waits, and not for ever.
-const BLOCKED: Duration = Duration::from_secs(60);
 
 impl<W: Worker> Handler<Fault> for W {
     fn timeout(fault: &Fault) -> Option<Duration> {
@@ -40,8 +37,6 @@ impl<W: Worker> Handler<Fault> for W {
         match fault {
             Fault::Panic => panic!("crashed on request"),
             Fault::Error => ctx.fail("failed on request"),
-            Fault::Hang if ctx.may_block() => std::thread::sleep(BLOCKED),
-            Fault::HangFor(limit) if ctx.may_block() => std::thread::sleep(2 * *limit),
             Fault::Hang | Fault::HangFor(_) => return Reply::later(std::future::pending()),
             Fault::Wedge => loop {
                 std::thread::park();

@@ -1,92 +1,50 @@
-//! Answers in progress: each under a deadline, some number at a time. The runner polls them beside
-//! the context, so that they outlive the worker they came from.
+//! Handler futures in progress: a bounded number at a time, the others in the order they came. The
+//! runner polls them beside the context, so that they can outlive the worker they came from.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::task::{Context as Task, Poll, Waker};
-use std::time::Duration;
 
-use actix::Message;
+use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
 
-use crate::cell::{WorkerFailed, into_retry};
-use crate::deadline::timeout;
-use crate::failure::Failure;
-use crate::limits::Limits;
-use crate::mailbox::{Envelope, Mailbox};
-use crate::worker::Handler;
-
+/// Shared by an actor's cell, which adds futures, and its runner, which polls them.
 pub(crate) struct InFlight {
     state: RefCell<State>,
-    limit: Duration,
     max_concurrent: usize,
 }
 
 #[derive(Default)]
 struct State {
     running: FuturesUnordered<LocalBoxFuture<'static, ()>>,
-    /// What waits for its turn.
-    later: VecDeque<LocalBoxFuture<'static, ()>>,
-    /// Who waits for the end of all.
+    queued: VecDeque<LocalBoxFuture<'static, ()>>,
+    /// Who waits until all have finished.
     finished: Option<Waker>,
 }
 
 impl InFlight {
-    pub(crate) fn new(limits: &Limits) -> Rc<Self> {
-        let state = RefCell::default();
-        Rc::new(Self {
-            state,
-            limit: limits.handler_timeout,
-            max_concurrent: limits.max_concurrent.max(1),
-        })
+    pub(crate) fn new(max_concurrent: usize) -> Rc<Self> {
+        Rc::new(Self { state: RefCell::default(), max_concurrent: max_concurrent.max(1) })
     }
 
-    /// Finishes `answer` beside other messages.
-    pub(crate) fn begin<W, M>(
-        &self,
-        envelope: Envelope<M>,
-        answer: LocalBoxFuture<'static, M::Result>,
-        mailbox: Mailbox<W>,
-        incarnation: u64,
-    ) where
-        W: Handler<M>,
-        M: Message + Send + Sync + 'static,
-        M::Result: Send,
-    {
-        let limit = W::timeout(&envelope.message).unwrap_or(self.limit);
-        let answer = Box::pin(async move {
-            let failure = match timeout(limit, AssertUnwindSafe(answer).catch_unwind()).await {
-                Some(Ok(answer)) => return envelope.reply.answer(Ok(answer)),
-                Some(Err(payload)) => Failure::panic(&*payload),
-                None => Failure::Deadline(limit),
-            };
-            // The worker first: what the asker sends next is for the one after it.
-            let error = failure.as_ask_error();
-            match into_retry(envelope) {
-                Ok(retry) => mailbox.report(WorkerFailed::new(incarnation, failure).with(retry)),
-                Err(reply) => {
-                    mailbox.report(WorkerFailed::new(incarnation, failure));
-                    reply.answer(Err(error));
-                }
-            }
-        });
+    /// Runs `answer` beside the others, or queues it when as many as allowed are running.
+    pub(crate) fn begin(&self, answer: LocalBoxFuture<'static, ()>) {
         let mut state = self.state.borrow_mut();
-        match state.running.len() < self.max_concurrent {
-            true => state.running.push(answer),
-            false => state.later.push_back(answer),
+        if state.running.len() < self.max_concurrent {
+            state.running.push(answer);
+        } else {
+            state.queued.push_back(answer);
         }
     }
 
-    /// Makes progress with all; the task is woken when there is more to make.
+    /// Polls all that are running; `task` is woken when one of them can go on.
     pub(crate) fn poll(&self, task: &mut Task<'_>) {
         let mut state = self.state.borrow_mut();
         while let Poll::Ready(Some(())) = state.running.poll_next_unpin(task) {
-            if let Some(next) = state.later.pop_front() {
+            if let Some(next) = state.queued.pop_front() {
                 state.running.push(next);
             }
         }
@@ -97,13 +55,14 @@ impl InFlight {
         }
     }
 
-    /// Cancels all; their askers are told that the actor has crashed.
+    /// Drops all of them: their askers are told that the actor has crashed.
     pub(crate) fn cancel(&self) {
+        // Dropped when the state is not borrowed any more: dropping runs code of the worker.
         let cancelled = self.state.take();
         drop(cancelled);
     }
 
-    /// Ends when none is in progress.
+    /// Ends when none is left.
     pub(crate) fn finished(self: &Rc<Self>) -> impl Future<Output = ()> + use<> {
         let in_flight = Rc::clone(self);
         poll_fn(move |task| {

@@ -1,53 +1,52 @@
-//! Actors whose mailbox outlives a crash of their state.
+//! Supervised actors: the mailbox outlives a crash of the state.
 //!
 //! An actor author writes a [`Worker`] (the state), one [`Handler`] per message, and a handle that
-//! wraps a [`Mailbox`]. A [`Supervisor`] runs it on a thread of its own and rebuilds the state from
-//! its factory whenever it fails. What is a failure:
+//! wraps a [`Mailbox`]. A [`Supervisor`] runs the worker on a thread of its own and rebuilds it
+//! from its factory whenever it fails; [`Supervisor`] has an example. An actor fails by
 //!
 //! - a panic: in a handler, at once or after an await, on a timer, in background work, in the
 //!   factory itself;
 //! - an error that the worker declares fatal ([`Context::fail`]);
-//! - an answer that takes longer than [`Limits::handler_timeout`];
-//! - a worker that does not get [ready](Worker::ready), or not within [`Limits::start_timeout`].
+//! - an answer that takes longer than [`Limits::handler_timeout`].
 //!
-//! What a restart keeps and loses:
-//!
-//! - what is queued stays queued and is answered by the new state;
-//! - the asker of the message in hand gets [`AskError::Crashed`], or
-//!   [`AskError::TimedOut`] if the answer took too long. If doing the message twice is as good
-//!   as once ([`Handler::IDEMPOTENT`]), it is given to the new state instead, once;
-//! - timers and background work of the old state end with it;
-//! - other answers in progress depend on the mode.
-//!
-//! | mode | other answers in progress | a handler that blocks |
+//! | part | on restart | why |
 //! |---|---|---|
-//! | [`Mode::CancelOnRestart`] | are cancelled: their askers get `Crashed` | ends the process |
-//! | [`Mode::KeepInFlight`] | run on, for they own what they need | ends the process |
-//! | [`spawn_blocking`](Supervisor::spawn_blocking) | none: one message at a time | leaves its thread behind |
+//! | state ([`Worker`]) | rebuilt by the factory | it may be torn |
+//! | timers, background work ([`Context`]) | ended | they belong to the state |
+//! | mailbox and its messages | kept | the new state answers them |
+//! | message in hand | answered with an [`AskError`], or retried once | it may be the cause |
+//! | other answers in progress | as [`Mode`] says | they own all they need |
 //!
-//! Keep answers in flight where a half-done one matters, spawn blocking only what blocks and may be
-//! done twice, cancel elsewhere.
+//! A message in hand is retried if [`Handler::IDEMPOTENT`]; else its asker gets
+//! [`AskError::Crashed`], or [`AskError::TimedOut`] if the answer took too long.
+//! [`Mode::KeepInFlight`] is for actors where a half-done answer matters,
+//! [`Mode::CancelOnRestart`] for all others.
 //!
-//! The first restarts are immediate, then the pauses grow ([`RestartPolicy`]); an actor that fails
-//! still more often is suspended, its mailbox kept, and its parent decides ([`Policy`]): it
-//! restarts that actor, or also those started after it, in order. A [group](Supervisor::group) that
-//! has to do so too often escalates in turn. At the root the program is told to stop
-//! ([`Supervisor::fatal`]); if it has not within [`WatchdogConfig::drain`], the supervisor's own
-//! thread ends the process with [`EX_SOFTWARE`]. So it does when the thread of an actor is stuck,
-//! which nothing else can end.
+//! # Escalation
 //!
-//! Mailboxes are bounded here, by a count of our own: actix bounds each clone of an address
-//! separately and `do_send` not at all. A full mailbox refuses at once with [`AskError::Busy`].
-//! Messages are `Sync` as well as `Send`: one that a stuck thread holds is given to the next.
+//! The first restarts are immediate, then the pauses grow ([`RestartPolicy`], [`Backoff`]). An
+//! actor that fails more often than its policy allows is suspended with its mailbox, and the
+//! supervisor restarts it together with the actors started after it, in order ([`Policy`]). A
+//! supervisor that has to do so too often gives up and tells the program to drain
+//! ([`Supervisor::fatal`], [`Drain`]). If the program has not ended after
+//! [`WatchdogConfig::drain`], the supervisor's own thread ends it with [`EX_SOFTWARE`], so that
+//! systemd starts it anew. A handler that blocks its thread for longer than
+//! [`WatchdogConfig::heartbeat`] leads there too: nothing else frees a stuck thread.
 //!
-//! Asked by every actor crate; asks nobody. See also: `actix::Supervisor`, which restarts nothing
-//! that panics and is not used here.
+//! # Mailboxes
+//!
+//! A full mailbox refuses at once with [`AskError::Busy`]. This crate counts messages itself: actix
+//! bounds each clone of an address separately, and `do_send` not at all. Messages are lent to
+//! handlers, so that one which makes a worker fail can be given to the next.
+//!
+//! Every actor crate asks this one; it asks nobody. `actix::Supervisor`, which restarts nothing
+//! that panics, is not used.
 
 mod backoff;
 mod capacity;
 mod cell;
+mod command;
 mod deadline;
-mod dedicated;
 mod drain;
 mod failure;
 mod failure_tracker;
@@ -63,6 +62,7 @@ mod runner;
 mod status;
 mod supervisor;
 mod tasks;
+mod test_hooks;
 mod tree;
 mod watchdog;
 mod worker;
@@ -73,11 +73,11 @@ pub use failure::AskError;
 pub use fault::Fault;
 pub use futures_util::future::LocalBoxFuture;
 pub use limits::Limits;
-pub use mailbox::{Mailbox, Recipient, test_mailbox};
+pub use mailbox::{Mailbox, Recipient};
 pub use restart::RestartPolicy;
 pub use status::{ActorState, ActorStatus, Failures, LastFailure};
 pub use supervisor::{Mode, Supervisor, spawn_detached};
 pub use tasks::live_tasks;
-pub use tree::{Policy, Strategy};
+pub use tree::Policy;
 pub use watchdog::{EX_SOFTWARE, WatchdogConfig};
 pub use worker::{Context, Handler, Reply, Worker};

@@ -1,20 +1,20 @@
+//! How much an actor takes on.
+
 use std::time::Duration;
 
-/// How much an actor takes on, and how long anything may take. What exceeds a limit of an answer is
-/// told so within an eighth of that limit more.
+/// How many messages an actor takes, and how long each may take. Timeouts are coarse: they fire up
+/// to 12.5 % late.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Messages queued or in work; one more is refused as busy.
+    /// Messages queued or in work; further ones are refused as busy. Default 1,024.
     pub mailbox_capacity: usize,
-    /// Answers in progress at the same time; further ones wait for a slot. On a thread of its own
-    /// a worker has one at a time, whatever this says.
+    /// Answers in progress at the same time; further ones wait for a slot. Default 256.
     pub max_concurrent: usize,
-    /// An answer that takes longer is cancelled and counts as a failure.
+    /// How long an answer may be in progress; one that takes longer is cancelled and is a failure
+    /// of the worker. Default 20 s.
     pub handler_timeout: Duration,
-    /// An asker waits no longer than this, queueing included.
+    /// How long an asker waits, queueing included. Default 25 s.
     pub ask_timeout: Duration,
-    /// A worker that takes longer to become ready has failed.
-    pub start_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -24,7 +24,6 @@ impl Default for Limits {
             max_concurrent: 256,
             handler_timeout: Duration::from_secs(20),
             ask_timeout: Duration::from_secs(25),
-            start_timeout: Duration::from_secs(30),
         }
     }
 }

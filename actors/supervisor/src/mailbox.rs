@@ -1,19 +1,18 @@
-//! The addresses that askers hold, and messages on their way.
+//! The addresses that askers hold, and the envelopes of messages on their way.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Addr, Message};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::capacity::{Capacity, Permit};
 use crate::cell::{ActorCell, Shutdown, WorkerFailed};
 use crate::failure::AskError;
-use crate::fault::Fault;
 use crate::reply::{ReplySender, reply_channel};
 use crate::worker::{Handler, Worker};
 
-/// The address of an actor; cheap to clone. It stays good across restarts.
+/// The address of an actor; cheap to clone, and good across restarts.
 pub struct Mailbox<W: Worker> {
     addr: Addr<ActorCell<W>>,
     capacity: Arc<Capacity>,
@@ -39,8 +38,18 @@ impl<W: Worker> Mailbox<W> {
 
     /// Queues `message` and returns its answer.
     ///
-    /// Refuses at once when the mailbox is full, and when no answer came within
-    /// [`Limits::ask_timeout`](crate::Limits::ask_timeout).
+    /// # Errors
+    ///
+    /// - [`AskError::Busy`] at once when the mailbox is full;
+    /// - [`AskError::Stopped`] when the actor has been stopped;
+    /// - [`AskError::Crashed`] when the actor failed while it held the message;
+    /// - [`AskError::TimedOut`] when the answer takes longer than
+    ///   [`Limits::ask_timeout`](crate::Limits::ask_timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// A message whose asker is dropped before its turn is skipped; one in hand is dealt with, and
+    /// its answer is lost.
     pub async fn ask<M>(&self, message: M) -> Result<M::Result, AskError>
     where
         W: Handler<M>,
@@ -56,18 +65,19 @@ impl<W: Worker> Mailbox<W> {
         })
     }
 
-    /// Queues `message` and does not wait. Refuses when the mailbox is full.
+    /// Queues `message` and does not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError::Busy`] when the mailbox is full, [`AskError::Stopped`] when the actor has been
+    /// stopped.
     pub fn tell<M>(&self, message: M) -> Result<(), AskError>
     where
         W: Handler<M>,
         M: Message + Send + Sync + 'static,
         M::Result: Send,
     {
-        let permit = Permit::acquire(&self.capacity)?;
-        self.send(Envelope {
-            message,
-            reply: ReplyContext { sender: ReplySender::detached(), permit, tried: false },
-        })
+        self.send(Envelope::told(message, Permit::acquire(&self.capacity)?))
     }
 
     /// Returns the address of this actor for one kind of message, its type forgotten.
@@ -81,38 +91,30 @@ impl<W: Worker> Mailbox<W> {
         Recipient(Arc::new(move |message| mailbox.tell(message)))
     }
 
+    /// Queues `message` even if the mailbox is full.
     pub(crate) fn tell_unbounded<M>(&self, message: M)
     where
         W: Handler<M>,
         M: Message + Send + Sync + 'static,
         M::Result: Send,
     {
-        let permit = Permit::acquire_unbounded(&self.capacity);
         // A stopped actor needs no results any more.
-        let _ = self.send(Envelope {
-            message,
-            reply: ReplyContext { sender: ReplySender::detached(), permit, tried: false },
-        });
+        let _ = self.send(Envelope::told(message, Permit::acquire_unbounded(&self.capacity)));
     }
 
-    /// Tells the cell that work it did not see failed.
-    #[expect(clippy::disallowed_methods, reason = "as many as what failed")]
+    /// Tells the cell that work it did not see has failed.
+    #[expect(clippy::disallowed_methods, reason = "at most one for each piece of failed work")]
     pub(crate) fn report(&self, failed: WorkerFailed<W>) {
         self.addr.do_send(failed);
     }
 
-    /// Has the worker finish behind all that is queued.
-    #[expect(clippy::disallowed_methods, reason = "once in a life")]
-    pub(crate) fn finish(&self, done: oneshot::Sender<()>) {
+    /// Has the worker stop behind all that is queued.
+    #[expect(clippy::disallowed_methods, reason = "sent once")]
+    pub(crate) fn shut_down(&self, done: oneshot::Sender<()>) {
         self.addr.do_send(Shutdown(done));
     }
 
-    /// Makes the worker fail, for tests of what its users see then.
-    pub(crate) fn inject(&self, fault: Fault) {
-        self.tell_unbounded(fault);
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "the one place that counts what it sends")]
+    #[expect(clippy::disallowed_methods, reason = "the permit bounds what is sent")]
     fn send<M>(&self, envelope: Envelope<M>) -> Result<(), AskError>
     where
         W: Handler<M>,
@@ -127,7 +129,7 @@ impl<W: Worker> Mailbox<W> {
     }
 }
 
-/// Somebody who takes messages of one kind; who it is, the sender need not know.
+/// The address of an actor that takes messages `M`, whatever its type.
 pub struct Recipient<M>(Arc<dyn Fn(M) -> Result<(), AskError> + Send + Sync>);
 
 impl<M> Clone for Recipient<M> {
@@ -137,28 +139,28 @@ impl<M> Clone for Recipient<M> {
 }
 
 impl<M> Recipient<M> {
-    /// Queues `message` and does not wait. Refuses when the mailbox behind is full.
+    /// Queues `message` and does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mailbox::tell`].
     pub fn tell(&self, message: M) -> Result<(), AskError> {
         (self.0)(message)
     }
-}
-
-/// Returns a mailbox without an actor, whose far end the caller plays.
-pub fn test_mailbox<M: Send + 'static>(capacity: usize) -> (Recipient<M>, mpsc::Receiver<M>) {
-    let (sender, receiver) = mpsc::channel(capacity);
-    let tell = move |message| {
-        sender.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => AskError::Busy,
-            mpsc::error::TrySendError::Closed(_) => AskError::Stopped,
-        })
-    };
-    (Recipient(Arc::new(tell)), receiver)
 }
 
 /// A message on its way.
 pub(crate) struct Envelope<M: Message> {
     pub(crate) message: M,
     pub(crate) reply: ReplyContext<M::Result>,
+}
+
+impl<M: Message> Envelope<M> {
+    /// A message whose answer nobody waits for.
+    fn told(message: M, permit: Permit) -> Self {
+        let sender = ReplySender::detached();
+        Self { message, reply: ReplyContext { sender, permit, tried: false } }
+    }
 }
 
 impl<M: Message> Message for Envelope<M> {
@@ -174,7 +176,7 @@ pub(crate) struct ReplyContext<T> {
 }
 
 impl<T> ReplyContext<T> {
-    /// Whether there was an asker and it has gone: its answer would be for nobody.
+    /// Whether there was an asker that does not wait any more.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.sender.is_abandoned()
     }

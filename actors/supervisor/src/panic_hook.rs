@@ -1,4 +1,4 @@
-//! Panics of supervised threads, told once: by the log line of the restart.
+//! Panics of supervised threads are told once: by the log line of the restart.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{set_hook, take_hook};
@@ -6,10 +6,10 @@ use std::sync::Once;
 
 thread_local! {
     static SUPERVISED: Cell<bool> = const { Cell::new(false) };
-    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Marks this thread as one whose panics are caught and logged, each with its place. Until a
+/// Marks this thread as one whose panics are caught and logged, each with its location. Until a
 /// logger takes errors they are printed as everywhere else, so that none goes unseen.
 pub(crate) fn install_on_this_thread() {
     static INSTALLED: Once = Once::new();
@@ -17,7 +17,7 @@ pub(crate) fn install_on_this_thread() {
         let before = take_hook();
         set_hook(Box::new(move |info| {
             if SUPERVISED.get() {
-                PLACE.set(info.location().map(|at| format!("{}:{}", at.file(), at.line())));
+                LOCATION.set(info.location().map(|at| format!("{}:{}", at.file(), at.line())));
             }
             if !SUPERVISED.get() || !log::log_enabled!(log::Level::Error) {
                 before(info);
@@ -29,5 +29,5 @@ pub(crate) fn install_on_this_thread() {
 
 /// Returns where this thread panicked last, once.
 pub(crate) fn take_last_panic_location() -> Option<String> {
-    PLACE.take()
+    LOCATION.take()
 }

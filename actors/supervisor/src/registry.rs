@@ -1,34 +1,35 @@
 //! What all handles of one supervisor share: the tree and the actors in it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use actix::{Arbiter, ArbiterHandle};
+use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use crate::capacity::Capacity;
-use crate::failure_tracker::TestHooks;
+use crate::command::{Command, Event};
 use crate::fault::Fault;
-use crate::runner::Command;
 use crate::status::{ActorState, ActorStatus, Record};
+use crate::test_hooks::TestHooks;
 use crate::tree::{Action, Node, Policy, Tree};
-use crate::watchdog::{Event, Watchdog, WatchdogConfig};
 
 pub(crate) struct Registry {
     inner: Mutex<Inner>,
     pub(crate) events: Sender<Event>,
     pub(crate) hooks: Arc<TestHooks>,
     fatal: watch::Sender<Option<String>>,
-    watchdog: WatchdogConfig,
+    /// How long the program has to stop after the supervisor gave up.
+    drain: Duration,
 }
 
 struct Inner {
     tree: Tree,
     children: BTreeMap<Node, Child>,
-    /// What the watchdog reads, until there is one.
+    /// What the watchdog is to read, until it is started.
     events: Option<Receiver<Event>>,
 }
 
@@ -40,85 +41,71 @@ pub(crate) struct Child {
     pub(crate) arbiter: Option<Arbiter>,
     pub(crate) commands: UnboundedSender<Command>,
     pub(crate) inject: Box<dyn Fn(Fault) + Send>,
-    pub(crate) finish: Box<dyn Fn(oneshot::Sender<()>) + Send>,
+    pub(crate) shut_down: Box<dyn Fn(oneshot::Sender<()>) + Send>,
 }
 
 impl Registry {
-    pub(crate) fn new(policy: Policy, watchdog: WatchdogConfig) -> Arc<Self> {
+    pub(crate) fn new(policy: Policy, drain: Duration) -> Arc<Self> {
         let (events, receiver) = mpsc::channel();
         let tree = Tree::new(policy);
         let inner = Inner { tree, children: BTreeMap::new(), events: Some(receiver) };
-        Arc::new(Self {
-            inner: Mutex::new(inner),
-            events,
-            hooks: Arc::default(),
-            fatal: watch::Sender::new(None),
-            watchdog,
-        })
-    }
-
-    pub(crate) fn add_group(&self, parent: Node, policy: Policy) -> Node {
-        self.inner().tree.add_group(parent, policy)
+        let (inner, fatal) = (Mutex::new(inner), watch::Sender::new(None));
+        Arc::new(Self { inner, events, hooks: Arc::default(), fatal, drain })
     }
 
     /// Adds the actor that `start` makes of its place in the tree.
-    pub(crate) fn add(self: &Arc<Self>, parent: Node, start: impl FnOnce(Node) -> Child) {
-        let node = self.inner().tree.add_actor(parent);
+    pub(crate) fn add(&self, start: impl FnOnce(Node) -> Child) {
+        let node = self.inner.lock().tree.add_actor();
         let child = start(node);
-        let mut inner = self.inner();
-        inner.children.insert(node, child);
-        if let Some(events) = inner.events.take() {
-            let (registry, watchdog) = (Arc::downgrade(self), self.watchdog);
-            let thread = std::thread::Builder::new().name("supervisor".to_owned());
-            thread
-                .spawn(move || Watchdog::run(watchdog, &registry, &events))
-                .expect("the system has a thread for the supervisor when the program starts");
-        }
+        self.inner.lock().children.insert(node, child);
     }
 
-    pub(crate) fn status(&self, group: Node) -> Vec<ActorStatus> {
-        let mut inner = self.inner();
-        let mut nodes = inner.tree.actors(group);
-        nodes.sort_unstable();
-        let children = nodes.iter().filter_map(|node| inner.children.get(node));
-        children.map(|child| child.record.status(&child.capacity)).collect()
+    /// Returns what actors tell the supervisor's thread; nothing when somebody reads it already.
+    pub(crate) fn take_events(&self) -> Option<Receiver<Event>> {
+        self.inner.lock().events.take()
     }
 
-    /// Makes the first actor called `name` fail `times` in a row.
+    /// Returns the status of all actors in the order of their start.
+    pub(crate) fn status(&self) -> Vec<ActorStatus> {
+        let inner = self.inner.lock();
+        inner.children.values().map(|child| child.record.status(&child.capacity)).collect()
+    }
+
+    /// Makes the actor called `name` fail `times` in a row; returns whether there is one.
     pub(crate) fn inject(&self, name: &str, fault: Fault, times: u32) -> bool {
-        let inner = self.inner();
-        let child = inner.children.values().find(|child| child.record.is_called(name));
+        let inner = self.inner.lock();
+        let child = inner.children.values().find(|child| child.record.name == name);
         let Some(child) = child else { return false };
         (0..times).for_each(|_| (child.inject)(fault));
         true
     }
 
+    /// Returns what to do about an actor that has failed too often.
     pub(crate) fn escalated(&self, node: Node) -> Vec<Action> {
-        self.inner().tree.escalated(node, Instant::now())
+        self.inner.lock().tree.escalated(node, Instant::now())
     }
 
-    /// Returns whether there was somebody to give the command to.
+    /// Sends an actor a command; returns whether it can take one.
     pub(crate) fn command(&self, node: Node, command: Command) -> bool {
-        let inner = self.inner();
+        let inner = self.inner.lock();
         let child = inner.children.get(&node).filter(|child| child.arbiter.is_some());
         child.is_some_and(|child| child.commands.send(command).is_ok())
     }
 
+    /// Returns the threads of the actors that run.
     pub(crate) fn arbiters(&self) -> Vec<(Node, ArbiterHandle)> {
-        let inner = self.inner();
+        let inner = self.inner.lock();
         let alive = |(node, child): (&Node, &Child)| {
             Some((*node, child.arbiter.as_ref().filter(|arbiter| arbiter.alive())?.handle()))
         };
         inner.children.iter().filter_map(alive).collect()
     }
 
-    /// Notes that the thread of an actor is stuck. What blocks it cannot be ended but with the
-    /// process.
+    /// Gives up because the thread of an actor is stuck: nothing but the end of the process frees
+    /// it.
     pub(crate) fn wedged(&self, node: Node, heartbeat: Duration) {
-        let Some(record) = self.inner().children.get(&node).map(|child| Arc::clone(&child.record))
-        else {
-            return;
-        };
+        let record = self.inner.lock().children.get(&node).map(|child| Arc::clone(&child.record));
+        let Some(record) = record else { return };
         let cause = format!("the thread of actor {} is stuck for {heartbeat:?}", record.name);
         record.wedged(cause.clone());
         self.give_up(&cause);
@@ -129,7 +116,7 @@ impl Registry {
         self.fatal.send_if_modified(|fatal| {
             let first = fatal.is_none();
             if first {
-                let drain = self.watchdog.drain;
+                let drain = self.drain;
                 log::error!("giving up, the program has {drain:?} to stop: {cause}");
                 *fatal = Some(cause.to_owned());
             }
@@ -145,38 +132,32 @@ impl Registry {
         self.fatal.subscribe()
     }
 
-    /// Returns the actors of `group` that are not stopped, in the order of their start.
-    pub(crate) fn started(&self, group: Node) -> Vec<Node> {
-        let mut inner = self.inner();
-        let mut nodes = inner.tree.actors(group);
-        nodes.retain(|node| inner.children.get(node).is_some_and(|child| child.arbiter.is_some()));
-        nodes.sort_unstable();
-        nodes
+    /// Returns the actors that are not stopped, in the order of their start.
+    pub(crate) fn running(&self) -> Vec<Node> {
+        let inner = self.inner.lock();
+        let running = inner.children.iter().filter(|(_, child)| child.arbiter.is_some());
+        running.map(|(node, _)| *node).collect()
     }
 
     /// Closes the mailbox of an actor and has it finish what is queued; returns its name, and what
     /// ends when it has.
-    pub(crate) fn finish(&self, node: Node) -> Option<(&'static str, oneshot::Receiver<()>)> {
+    pub(crate) fn shut_down(&self, node: Node) -> Option<(&'static str, oneshot::Receiver<()>)> {
         let (done, finished) = oneshot::channel();
-        let inner = self.inner();
+        let inner = self.inner.lock();
         let child = inner.children.get(&node)?;
         child.capacity.close();
-        (child.finish)(done);
+        (child.shut_down)(done);
         Some((child.record.name, finished))
     }
 
     /// Ends the thread of an actor.
-    pub(crate) fn end(&self, node: Node) {
-        if let Some(child) = self.inner().children.get_mut(&node)
+    pub(crate) fn stop(&self, node: Node) {
+        if let Some(child) = self.inner.lock().children.get_mut(&node)
             && let Some(arbiter) = child.arbiter.take()
         {
             child.capacity.close();
             arbiter.stop();
             child.record.set(ActorState::Stopped);
         }
-    }
-
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

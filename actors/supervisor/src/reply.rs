@@ -1,53 +1,60 @@
-//! The answer on its way back: one allocation for the answer, for who waits for it, and for how
-//! long.
+//! The answer on its way back: a oneshot channel whose receiver has a deadline. One allocation
+//! holds the answer, the waker of the asker and the entry in the [deadline queue](crate::deadline).
+//!
+//! Why not `tokio::sync::oneshot`: an `ask` answered at once takes 560 ns with this channel and
+//! 710 ns with tokio's under the same deadline queue; an answer after an await takes the same with
+//! both. Measured as [`deadline`](crate::deadline) says.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::deadline::{self, OnDeadline};
 use crate::failure::AskError;
 
-/// Returns the two ends of a slot.
+/// Makes a channel for one answer.
 pub(crate) fn reply_channel<T: Send + 'static>() -> (ReplySender<T>, ReplyReceiver<T>) {
     let slot = Slot { state: Mutex::new(State::Unsent), is_abandoned: AtomicBool::new(false) };
     let slot = Arc::new(slot);
     (ReplySender(Some(Arc::clone(&slot))), ReplyReceiver(Some(slot)))
 }
 
-/// Who is to answer, until it has. Dropped before, it says so. Empty if nobody asked.
+/// The sending half. Dropping it unanswered wakes the receiver, which gets nothing. `None` for a
+/// `tell`, which has no receiver, and after sending.
 pub(crate) struct ReplySender<T>(Option<Arc<Slot<T>>>);
 
-/// Who waits for the answer, until the wait is over.
+/// The receiving half; `None` when the wait is over.
 pub(crate) struct ReplyReceiver<T: Send + 'static>(Option<Arc<Slot<T>>>);
 
 struct Slot<T> {
     state: Mutex<State<T>>,
-    /// Whether the wait is over; beside the stage, for whoever answers looks before it begins.
+    /// Whether the wait is over. Read without the lock, before work on the answer begins.
     is_abandoned: AtomicBool,
 }
 
 type Answer<T> = Result<T, AskError>;
 
 enum State<T> {
-    /// Not sent, and nobody has looked.
+    /// Not sent, and not polled.
     Unsent,
     Awaited(Waker),
     Sent(Answer<T>),
-    /// It will not be sent.
+    /// The sender was dropped.
     Dropped,
-    /// It was not sent in time, or whoever waited has gone.
+    /// Not sent in time, or the receiver was dropped.
     TimedOut,
 }
 
 impl<T> Slot<T> {
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock()
     }
 
-    /// Ends the wait so, unless it has ended.
+    /// Ends the wait in the state `end`, unless it has ended.
     fn end(&self, end: State<T>) {
         let mut state = self.state();
         if !matches!(*state, State::Unsent | State::Awaited(_)) {
@@ -62,18 +69,19 @@ impl<T> Slot<T> {
 }
 
 impl<T> ReplySender<T> {
-    /// The sender of an answer that nobody asked for.
+    /// Makes the sender of an answer that nobody waits for.
     pub(crate) fn detached() -> Self {
         Self(None)
     }
 
+    /// Answers the asker.
     pub(crate) fn send(mut self, answer: Answer<T>) {
         if let Some(slot) = self.0.take() {
             slot.end(State::Sent(answer));
         }
     }
 
-    /// Whether there was an asker and it does not wait any more.
+    /// Whether there was an asker that does not wait any more.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.0.as_ref().is_some_and(|slot| slot.is_abandoned.load(Relaxed))
     }
@@ -88,9 +96,10 @@ impl<T> Drop for ReplySender<T> {
 }
 
 impl<T: Send + 'static> ReplyReceiver<T> {
-    /// Waits for the answer, `limit` at most; returns nothing if it will not come.
+    /// Waits for the answer, [`AskError::TimedOut`] after `limit`. Returns nothing if the sender
+    /// was dropped.
     pub(crate) async fn wait(mut self, limit: Duration) -> Option<Answer<T>> {
-        let mut is_watched = false;
+        let mut is_scheduled = false;
         poll_fn(|task| {
             let Some(slot) = &self.0 else { return Poll::Ready(None) };
             let mut state = slot.state();
@@ -109,7 +118,7 @@ impl<T: Send + 'static> ReplyReceiver<T> {
                 }
             }
             drop(state);
-            if !std::mem::replace(&mut is_watched, true) {
+            if !std::mem::replace(&mut is_scheduled, true) {
                 deadline::schedule(limit, Arc::clone(slot) as Arc<dyn OnDeadline>);
             }
             Poll::Pending

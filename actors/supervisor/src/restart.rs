@@ -1,26 +1,27 @@
-//! When a failed actor is rebuilt. Pure: time comes in, verdicts come out.
+//! When a failed actor is restarted. Pure: failures and the time come in, decisions come out.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 
-/// The restart policy of one actor.
+/// When an actor is restarted after a failure, and when its parent decides instead.
 ///
 /// With the defaults, an actor that fails whenever it is rebuilt is restarted three times at once,
-/// then after 50 ms, 100 ms … up to 5 s, and is escalated after about half a minute.
+/// then after at most 50 ms, 100 ms and so on up to 5 s, and is escalated within half a minute.
 #[derive(Clone, Copy, Debug)]
 pub struct RestartPolicy {
-    /// How many failures in a row are answered by a restart at once.
+    /// How many failures in a row are answered by an immediate restart.
     pub max_immediate: u32,
-    /// The pauses after the failures beyond those.
+    /// The pauses before the restarts after further failures in a row.
     pub backoff: Backoff,
-    /// An actor that ran this long after a restart is healthy: its failures count from one again.
+    /// An actor that ran this long after a restart is healthy: its next failure is the first in a
+    /// row.
     pub reset_after: Duration,
-    /// How many restarts within `window` are the actor's own affair; one more failure is the
-    /// parent's.
+    /// How many restarts there may be within [`window`](Self::window). The next failure is
+    /// escalated to the parent.
     pub intensity: u32,
-    /// Over how long the restarts are counted.
+    /// The period over which restarts are counted.
     pub window: Duration,
 }
 
@@ -36,12 +37,12 @@ impl Default for RestartPolicy {
     }
 }
 
-/// What is to be done about a failure.
+/// What to do about a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Decision {
-    /// Rebuild after this long.
+    /// Build fresh state after this long.
     Restart(Duration),
-    /// Wait for what the parent decides.
+    /// Wait until the parent restarts this actor.
     Escalate,
 }
 
@@ -77,18 +78,19 @@ impl RestartHistory {
         Decision::Restart(pause)
     }
 
-    /// Begins anew: the parent has taken the matter over.
+    /// Forgets all failures: the parent restarts the actor.
     pub(crate) fn reset(&mut self) {
         *self = Self::new(self.policy);
     }
 }
 
-/// What happened within the last while.
+/// Counts events within a sliding window of time.
 #[derive(Default)]
 pub(crate) struct SlidingWindow(VecDeque<Instant>);
 
 impl SlidingWindow {
-    /// Counts one more at `now`, unless there were `most` within `window` already.
+    /// Counts an event at `now`, unless there were `most` within `window` already; returns whether
+    /// it was counted.
     pub(crate) fn try_record(&mut self, now: Instant, most: u32, window: Duration) -> bool {
         while self.0.front().is_some_and(|then| now.saturating_duration_since(*then) >= window) {
             self.0.pop_front();
@@ -98,10 +100,6 @@ impl SlidingWindow {
             self.0.push_back(now);
         }
         admitted
-    }
-
-    pub(crate) fn reset(&mut self) {
-        self.0.clear();
     }
 }
 

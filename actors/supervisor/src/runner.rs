@@ -1,4 +1,4 @@
-//! The runner: polls an actor's context where a panic cannot end it, and restarts it.
+//! The task of an actor: it polls the context where a panic cannot end it, and restarts it.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,32 +7,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll, ready};
 
-use actix::Context;
 use actix::dev::ContextFut;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Sleep;
 
 use crate::capacity::Capacity;
 use crate::cell::ActorCell;
+use crate::command::Command;
 use crate::failure::Failure;
 use crate::failure_tracker::FailureTracker;
 use crate::in_flight::InFlight;
 use crate::restart::Decision;
 use crate::worker::Worker;
 
-/// What the supervisor above wants of an actor.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Command {
-    /// Throw the state away and read no message.
-    Suspend,
-    /// Build fresh state and go on.
-    Restart,
-}
-
-/// Runs the context of an actor cell. `ContextFut::restart` keeps the mailbox, so every address
-/// stays good; a pause is simply not polling it for a while.
+/// Runs the context of an actor's cell. `ContextFut::restart` keeps the mailbox, so every address
+/// stays good; an actor in backoff is simply not polled.
 pub(crate) struct Runner<W: Worker> {
-    context: ContextFut<ActorCell<W>, Context<ActorCell<W>>>,
+    context: ContextFut<ActorCell<W>, actix::Context<ActorCell<W>>>,
     in_flight: Rc<InFlight>,
     phase: Phase,
     commands: UnboundedReceiver<Command>,
@@ -43,12 +34,13 @@ pub(crate) struct Runner<W: Worker> {
 enum Phase {
     Running,
     Backoff(Pin<Box<Sleep>>),
+    /// Until the supervisor restarts it.
     Suspended,
 }
 
 impl<W: Worker> Runner<W> {
     pub(crate) fn new(
-        context: Context<ActorCell<W>>,
+        context: actix::Context<ActorCell<W>>,
         cell: ActorCell<W>,
         in_flight: Rc<InFlight>,
         commands: UnboundedReceiver<Command>,
@@ -60,25 +52,25 @@ impl<W: Worker> Runner<W> {
     }
 
     fn on_command(&mut self, command: Command) {
+        self.reset();
         match command {
             Command::Suspend => {
-                self.reset();
                 self.tracker.suspended();
                 self.phase = Phase::Suspended;
             }
             Command::Restart => {
-                self.reset();
                 self.tracker.restarted_by_parent();
                 self.phase = Phase::Running;
             }
         }
     }
 
-    /// Throws away the state and, with it, what is in progress; the next poll builds anew.
+    /// Throws the worker away and, with it, what it began; the next poll builds a fresh one.
     fn reset(&mut self) {
         // What is thrown away is torn and may panic once more; a part less is left each time.
         while catch_unwind(AssertUnwindSafe(|| self.context.restart())).is_err() {
-            log::error!("actor {} panicked again while it was dropped", self.tracker.record.name);
+            let actor = self.tracker.record.name;
+            log::error!(actor:% = actor; "actor {actor} panicked again while it was dropped");
         }
     }
 
@@ -137,6 +129,6 @@ impl<W: Worker> Drop for Runner<W> {
     fn drop(&mut self) {
         self.capacity.close();
         // Dropping a context polls it once more; nothing is to be built then.
-        self.tracker.end();
+        self.tracker.stop();
     }
 }

@@ -1,48 +1,49 @@
 //! What an operator sees of an actor.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Instant, SystemTime};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::capacity::Capacity;
-use crate::dedicated::LeakedThreads;
 use crate::failure::Failure;
 
+/// What an actor is doing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActorState {
+    /// It reads its messages.
     Running,
-    /// Failed, or not ready yet; messages queue meanwhile.
+    /// It has failed and is restarted soon; messages queue meanwhile.
     Backoff,
-    /// Failed too often: its parent restarts it. Messages queue meanwhile.
+    /// It has failed too often, and its parent restarts it; messages queue meanwhile.
     Escalated,
+    /// It has been stopped for good.
     Stopped,
 }
 
 /// One actor at one moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct ActorStatus {
+    /// The name it was started with.
     pub name: &'static str,
-    /// The groups it is in, outermost first, joined by `/`; empty directly under the root.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub group: String,
+    /// What it is doing.
     pub state: ActorState,
     /// How often the state was rebuilt, or is being rebuilt, since the process started.
     pub restarts: u64,
+    /// Its failures since the process started.
     pub failures: Failures,
+    /// Its last failure, if there was one.
     pub last_failure: Option<LastFailure>,
     /// Messages queued or in work now.
     pub depth: usize,
-    /// The most there ever were.
+    /// The highest [`depth`](Self::depth) since the process started.
     pub high_water: usize,
-    /// How many there may be.
+    /// The highest depth there may be.
     pub capacity: usize,
-    /// How many messages were refused because there were as many.
+    /// How many messages were refused because the mailbox was full.
     pub refused: u64,
-    /// Threads given up by an actor on a thread of its own that have not ended since.
-    pub abandoned: usize,
     /// Seconds since the state was last built.
     pub uptime: u64,
 }
@@ -50,26 +51,27 @@ pub struct ActorStatus {
 /// How often an actor failed, by kind, since the process started.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Failures {
+    /// Panics, in handlers, factories, timers and background work.
     pub panics: u64,
-    /// Answers, or starts, that took too long.
+    /// Answers that took too long.
     pub deadlines: u64,
-    /// Errors that the worker itself declared fatal, and starts that failed.
+    /// Errors that the worker itself declared fatal.
     pub errors: u64,
 }
 
+/// When and why an actor failed last.
 #[derive(Clone, Debug, Serialize)]
 pub struct LastFailure {
     /// Unix seconds.
     pub at: u64,
+    /// One sentence, for operators.
     pub cause: String,
 }
 
-/// The record that cell, runner and supervisor share about one actor.
+/// What cell, runner and supervisor record about one actor.
 pub(crate) struct Record {
     pub(crate) name: &'static str,
-    group: String,
     restarts: AtomicU64,
-    pub(crate) abandoned: LeakedThreads,
     latest: Mutex<Latest>,
 }
 
@@ -81,27 +83,19 @@ struct Latest {
 }
 
 impl Record {
-    pub(crate) fn new(name: &'static str, group: String) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         let latest = Latest {
             state: ActorState::Running,
             failures: Failures::default(),
             failure: None,
             built: Instant::now(),
         };
-        let (restarts, abandoned) = (AtomicU64::new(0), LeakedThreads::default());
-        Self { name, group, restarts, abandoned, latest: Mutex::new(latest) }
+        Self { name, restarts: AtomicU64::new(0), latest: Mutex::new(latest) }
     }
 
-    /// Whether `name` means this actor: its own name, or that with its groups before it.
-    pub(crate) fn is_called(&self, name: &str) -> bool {
-        match name.rsplit_once('/') {
-            Some((group, name)) => self.group == group && self.name == name,
-            None => self.name == name,
-        }
-    }
-
+    /// Records a failure, after which the actor is in `state`.
     pub(crate) fn failed(&self, failure: &Failure, state: ActorState) {
-        let mut latest = self.latest();
+        let mut latest = self.latest.lock();
         latest.state = state;
         latest.failure = Some(LastFailure::now(failure.to_string()));
         match failure {
@@ -115,34 +109,34 @@ impl Record {
         }
     }
 
-    /// Notes that the parent restarts this actor.
+    /// Records that the parent restarts this actor.
     pub(crate) fn restarted_by_parent(&self) {
         self.restarts.fetch_add(1, Relaxed);
         self.set(ActorState::Backoff);
     }
 
-    /// Notes that the actor's thread answers no more.
+    /// Records that the actor's thread is stuck.
     pub(crate) fn wedged(&self, cause: String) {
-        let mut latest = self.latest();
+        let mut latest = self.latest.lock();
         latest.state = ActorState::Escalated;
         latest.failure = Some(LastFailure::now(cause));
     }
 
+    /// Records that the state was built.
     pub(crate) fn built(&self) {
-        let mut latest = self.latest();
+        let mut latest = self.latest.lock();
         latest.state = ActorState::Running;
         latest.built = Instant::now();
     }
 
     pub(crate) fn set(&self, state: ActorState) {
-        self.latest().state = state;
+        self.latest.lock().state = state;
     }
 
     pub(crate) fn status(&self, capacity: &Capacity) -> ActorStatus {
-        let latest = self.latest();
+        let latest = self.latest.lock();
         ActorStatus {
             name: self.name,
-            group: self.group.clone(),
             state: latest.state,
             restarts: self.restarts.load(Relaxed),
             failures: latest.failures,
@@ -151,13 +145,8 @@ impl Record {
             high_water: capacity.high_water(),
             capacity: capacity.bound(),
             refused: capacity.refused(),
-            abandoned: self.abandoned.number(),
             uptime: latest.built.elapsed().as_secs(),
         }
-    }
-
-    fn latest(&self) -> std::sync::MutexGuard<'_, Latest> {
-        self.latest.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use actix::dev::channel;
-use actix::{Addr, Arbiter, Context};
+use actix::{Addr, Arbiter};
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use crate::capacity::Capacity;
-use crate::cell::{ActorCell, Placement};
+use crate::cell::ActorCell;
 use crate::failure::Failure;
 use crate::failure_tracker::{FailureTracker, ParentLink};
 use crate::fault::Fault;
@@ -24,27 +24,62 @@ use crate::restart::RestartPolicy;
 use crate::runner::Runner;
 use crate::status::{ActorStatus, Record};
 use crate::tasks::counted;
-use crate::tree::{Node, Policy, Tree};
-use crate::watchdog::WatchdogConfig;
+use crate::tree::Policy;
+use crate::watchdog::{Watchdog, WatchdogConfig};
 use crate::worker::Worker;
 
-/// What becomes of the other answers in progress when an actor fails.
+/// What becomes of the futures of other answers when an actor fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {
     /// They are cancelled: their askers get [`AskError::Crashed`](crate::AskError::Crashed).
     CancelOnRestart,
-    /// They run on, for they own what they need.
+    /// They run on, and their askers are answered: they own all they need.
     KeepInFlight,
 }
 
-/// Starts actors, rebuilds what fails, and tells how they are. Cheap to clone; when the last clone
-/// is gone, nobody decides about escalations any more.
+/// Starts actors, restarts those that fail, and reports how they are. Cheap to clone; once the last
+/// clone is dropped, escalations are not decided any more.
+///
+/// A counter that panics is restarted and answers again:
+///
+/// ```
+/// use actix::Message;
+/// use stream_supervisor::{
+///     AskError, Context, Handler, Limits, Mode, Reply, RestartPolicy, Supervisor, Worker,
+/// };
+///
+/// #[derive(Default)]
+/// struct Counter(u32);
+///
+/// impl Worker for Counter {}
+///
+/// /// Adds to the count and answers it.
+/// #[derive(Message)]
+/// #[rtype(result = "u32")]
+/// struct Add(u32);
+///
+/// impl Handler<Add> for Counter {
+///     fn handle(&mut self, add: &Add, _: &Context<Self>) -> Reply<u32> {
+///         self.0 = self.0.checked_add(add.0).expect("too much");
+///         self.0.into()
+///     }
+/// }
+///
+/// actix::System::new().block_on(async {
+///     let supervisor = Supervisor::default();
+///     let (policy, limits) = (RestartPolicy::default(), Limits::default());
+///     let counter =
+///         supervisor.spawn("counter", Mode::CancelOnRestart, policy, limits, Counter::default);
+///     assert_eq!(counter.ask(Add(2)).await, Ok(2));
+///     assert_eq!(counter.ask(Add(u32::MAX)).await, Err(AskError::Crashed));
+///     assert_eq!(counter.ask(Add(3)).await, Ok(3), "by a fresh counter");
+///     assert_eq!(supervisor.status()[0].restarts, 1);
+/// });
+/// ```
 #[derive(Clone)]
 pub struct Supervisor {
     registry: Arc<Registry>,
-    group: Node,
-    /// The names from the root to this group, joined by `/`.
-    path: Arc<str>,
+    watchdog: WatchdogConfig,
 }
 
 impl Default for Supervisor {
@@ -54,66 +89,80 @@ impl Default for Supervisor {
 }
 
 impl Supervisor {
-    /// Makes the root of a tree.
+    /// Makes a supervisor that deals with escalations by `policy`.
     pub fn new(policy: Policy) -> Self {
         Self::with_watchdog(policy, WatchdogConfig::default())
     }
 
-    /// Makes the root of a tree whose own thread is as patient as `watchdog` says.
+    /// Makes a supervisor whose watchdog has other limits than the default ones.
     pub fn with_watchdog(policy: Policy, watchdog: WatchdogConfig) -> Self {
-        Self { registry: Registry::new(policy, watchdog), group: Tree::ROOT, path: "".into() }
+        Self { registry: Registry::new(policy, watchdog.drain), watchdog }
     }
 
-    /// Makes a group under this one, itself a supervisor: it deals with its own actors by `policy`,
-    /// and escalates as they do.
-    pub fn group(&self, name: &str, policy: Policy) -> Self {
-        let group = self.registry.add_group(self.group, policy);
-        let path = match &*self.path {
-            "" => name.into(),
-            above => format!("{above}/{name}").into(),
-        };
-        Self { registry: Arc::clone(&self.registry), group, path }
-    }
-
-    /// Starts an actor; `mode` says what a failure does to its other answers in progress. Needs a
-    /// running actix system.
+    /// Starts an actor on a thread of its own. Its state is built by `factory`, now and after every
+    /// failure; `policy` says how soon, `mode` what a failure does to other answers in progress.
+    ///
+    /// Needs a running actix system.
     pub fn spawn<W: Worker>(
         &self,
         name: &'static str,
         mode: Mode,
-        restart: RestartPolicy,
+        policy: RestartPolicy,
         limits: Limits,
         factory: impl Fn() -> W + Send + 'static,
     ) -> Mailbox<W> {
-        let keeps_in_flight = mode == Mode::KeepInFlight;
-        self.start(name, restart, limits, move |_| Placement::local(factory, keeps_in_flight))
+        let record = Arc::new(Record::new(name));
+        let capacity = Arc::new(Capacity::new(limits.mailbox_capacity));
+        // The bound of this channel is not what bounds the mailbox: see the crate doc.
+        let (sender, receiver) = channel::channel(1);
+        let mailbox = Mailbox::new(Addr::new(sender), Arc::clone(&capacity), limits.ask_timeout);
+        let (commands, received) = mpsc::unbounded_channel();
+
+        self.registry.add(|node| {
+            let arbiter = Arbiter::new();
+            let (own, record_of_cell) = (mailbox.clone(), Arc::clone(&record));
+            let counted = Arc::clone(&capacity);
+            let (events, hooks) = (self.registry.events.clone(), Arc::clone(&self.registry.hooks));
+            arbiter.spawn_fn(move || {
+                panic_hook::install_on_this_thread();
+                let parent = ParentLink { node, events, hooks };
+                let tracker = FailureTracker::new(record_of_cell, policy, parent);
+                let in_flight = InFlight::new(limits.max_concurrent);
+                let cell = ActorCell::new(
+                    Box::new(factory),
+                    own,
+                    Rc::clone(&tracker),
+                    Rc::clone(&in_flight),
+                    mode == Mode::KeepInFlight,
+                    limits.handler_timeout,
+                );
+                let context = actix::Context::with_receiver(receiver);
+                run(Runner::new(context, cell, in_flight, received, tracker, counted));
+            });
+            let (injected, stopped) = (mailbox.clone(), mailbox.clone());
+            Child {
+                record,
+                capacity,
+                arbiter: Some(arbiter),
+                commands,
+                inject: Box::new(move |fault| injected.tell_unbounded(fault)),
+                shut_down: Box::new(move |done| stopped.shut_down(done)),
+            }
+        });
+        if let Some(events) = self.registry.take_events() {
+            Watchdog::start(self.watchdog, Arc::downgrade(&self.registry), events);
+        }
+        mailbox
     }
 
-    /// Starts an actor whose handlers may block: the worker has a thread of its own and deals with
-    /// one message at a time. A handler past [`Limits::handler_timeout`] cannot be cancelled: its
-    /// thread is left behind and a new one takes over, so what it still does happens late, perhaps
-    /// beside what the next worker does. Only for work that may be done twice. Needs a running
-    /// actix system.
-    pub fn spawn_blocking<W: Worker>(
-        &self,
-        name: &'static str,
-        restart: RestartPolicy,
-        limits: Limits,
-        factory: impl Fn() -> W + Send + Sync + 'static,
-    ) -> Mailbox<W> {
-        self.start(name, restart, limits, move |record| {
-            Placement::dedicated(factory, record.abandoned.clone())
-        })
-    }
-
-    /// Returns how every actor here and in the groups below is, in the order they were started.
+    /// Returns the status of every actor, in the order of their start.
     pub fn status(&self) -> Vec<ActorStatus> {
-        self.registry.status(self.group)
+        self.registry.status()
     }
 
-    /// Ends, with the cause, when the supervisor can do no more: the program is then to stop in
-    /// order and to exit with [`EX_SOFTWARE`](crate::EX_SOFTWARE). If it has not after
-    /// [`WatchdogConfig::drain`], the supervisor's own thread ends it.
+    /// Ends, with the cause, when the supervisor gives up. The program is then to drain and to exit
+    /// with [`EX_SOFTWARE`](crate::EX_SOFTWARE); if it has not after [`WatchdogConfig::drain`], the
+    /// supervisor's own thread ends it.
     pub fn fatal(&self) -> impl Future<Output = String> + use<> {
         let mut fatal = self.registry.fatal();
         async move {
@@ -125,104 +174,57 @@ impl Supervisor {
         }
     }
 
-    /// Makes the actor called `name` (or `group/name`) panic; returns whether there is one. For
-    /// tests of what its users see.
+    /// Makes the actor called `name` panic; returns whether there is one. For tests of what its
+    /// users see.
     pub fn crash(&self, name: &str) -> bool {
         self.inject(name, Fault::Panic, 1)
     }
 
-    /// Makes the actor called `name` (or `group/name`) fail `times` in a row, as if by messages
-    /// queued now; returns whether there is one. For tests of what its users see.
+    /// Makes the actor called `name` fail `times` in a row, as if by messages queued now; returns
+    /// whether there is one. For tests of what its users see.
     pub fn inject(&self, name: &str, fault: Fault, times: u32) -> bool {
         self.registry.inject(name, fault, times)
     }
 
-    /// From now on every failure is answered by a restart at once and none is escalated: for tests
-    /// that crash an actor more often than any real one should.
+    /// Answers every failure from now on by an immediate restart and escalates none. For tests that
+    /// crash an actor more often than a real one should.
     pub fn disable_escalation(&self) {
         self.registry.hooks.always_restart.store(true, Relaxed);
     }
 
-    /// From now on no restart waits for a pause, and all else is as the policies say: for tests of
-    /// what follows when an actor fails too often.
+    /// Restarts without backoff from now on; escalations follow as the policies say. For tests of
+    /// what happens when an actor fails too often.
     pub fn disable_backoff(&self) {
         self.registry.hooks.no_backoff.store(true, Relaxed);
     }
 
     /// Stops all actors in order, the last one started first. Each is refused further messages,
     /// deals with what is queued, does what [`Worker::stopping`] returns and finishes its answers
-    /// in progress. One that is late is cut short: each but the last has half of what is left of
-    /// `deadline`.
+    /// in progress. An actor that is late is cut short: each but the last has half of what is left
+    /// of `deadline`.
     pub async fn shut_down(&self, deadline: Duration) {
         let until = Instant::now() + deadline;
-        let mut nodes = self.registry.started(self.group);
+        let mut nodes = self.registry.running();
         while let Some(node) = nodes.pop() {
             let left = until.saturating_duration_since(Instant::now());
             let share = if nodes.is_empty() { left } else { left / 2 };
-            if let Some((name, finished)) = self.registry.finish(node)
+            if let Some((actor, finished)) = self.registry.shut_down(node)
                 && tokio::time::timeout(share, finished).await.is_err()
             {
-                log::warn!("actor {name} did not finish within {share:?}");
+                log::warn!(actor:% = actor; "actor {actor} did not finish within {share:?}");
             }
-            self.registry.end(node);
+            self.registry.stop(node);
         }
     }
 
     /// Stops all actors at once, the last one started first.
     pub fn stop(&self) {
-        self.registry
-            .started(self.group)
-            .into_iter()
-            .rev()
-            .for_each(|node| self.registry.end(node));
-    }
-
-    fn start<W: Worker>(
-        &self,
-        name: &'static str,
-        restart: RestartPolicy,
-        limits: Limits,
-        placement: impl FnOnce(&Record) -> Placement<W> + Send + 'static,
-    ) -> Mailbox<W> {
-        let record = Arc::new(Record::new(name, self.path.to_string()));
-        let capacity = Arc::new(Capacity::new(limits.mailbox_capacity));
-        // The bound of this channel is not what bounds us: see the crate doc.
-        let (sender, receiver) = channel::channel(1);
-        let mailbox = Mailbox::new(Addr::new(sender), Arc::clone(&capacity), limits.ask_timeout);
-        let (commands, received) = mpsc::unbounded_channel();
-
-        self.registry.add(self.group, |node| {
-            let arbiter = Arbiter::new();
-            let (own, noted, counted) =
-                (mailbox.clone(), Arc::clone(&record), Arc::clone(&capacity));
-            let (events, hooks) = (self.registry.events.clone(), Arc::clone(&self.registry.hooks));
-            arbiter.spawn_fn(move || {
-                panic_hook::install_on_this_thread();
-                let placement = placement(&noted);
-                let tracker =
-                    FailureTracker::new(noted, restart, ParentLink { node, events, hooks });
-                let in_flight = InFlight::new(&limits);
-                let (noted, running) = (Rc::clone(&tracker), Rc::clone(&in_flight));
-                let cell = ActorCell::new(placement, limits, own, noted, running);
-                let context = Context::with_receiver(receiver);
-                run(Runner::new(context, cell, in_flight, received, tracker, counted));
-            });
-            let (injected, finished) = (mailbox.clone(), mailbox.clone());
-            Child {
-                record,
-                capacity,
-                arbiter: Some(arbiter),
-                commands,
-                inject: Box::new(move |fault| injected.inject(fault)),
-                finish: Box::new(move |done| finished.finish(done)),
-            }
-        });
-        mailbox
+        self.registry.running().into_iter().rev().for_each(|node| self.registry.stop(node));
     }
 }
 
-/// Runs `work` on this thread for as long as it takes, outside of any actor: a connection, say. A
-/// panic in it is logged with `what` and ends only it.
+/// Runs `work` on this thread until it ends, outside of any actor: a connection, say. A panic in it
+/// is logged with `what` and ends nothing else.
 pub fn spawn_detached(what: &'static str, work: impl Future<Output = ()> + 'static) {
     run(async move {
         if let Err(payload) = AssertUnwindSafe(work).catch_unwind().await {

@@ -1,4 +1,4 @@
-//! The number of tasks, for whoever looks for those that failures leave behind.
+//! The number of tasks, for tests that look for those that failures leave behind.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 static TASKS: AtomicUsize = AtomicUsize::new(0);
 
 /// Returns how many tasks of this process were begun through this crate and have not ended: actors,
-/// their timers and background work, and what is [detached](crate::detached).
+/// their timers and background work, and [detached](crate::spawn_detached) work.
 pub fn live_tasks() -> usize {
     TASKS.load(Relaxed)
 }
 
-/// Counts `work` as a task until it ends, or is dropped.
+/// Counts `work` as a task until it ends or is dropped.
 pub(crate) fn counted(work: impl Future<Output = ()>) -> impl Future<Output = ()> {
     struct Counted;
 

@@ -1,5 +1,5 @@
-//! The supervisor's own thread: it carries out what the tree decides, feels every heartbeat, and
-//! ends the process when nothing else is left.
+//! The supervisor's own thread: it carries out what the tree decides, checks the heartbeat of every
+//! actor's thread, and ends the process when nothing else is left.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,26 +8,19 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::command::{Command, Event};
 use crate::registry::Registry;
-use crate::runner::Command;
 use crate::tree::{Action, Node};
 
-/// What actors tell the supervisor's thread.
-pub(crate) enum Event {
-    /// The actor has failed too often, the last time of this.
-    Escalated(Node, String),
-    /// The actor has done what it was received to.
-    Done(Node, Command),
-}
-
-/// When a thread is taken for stuck, and what follows when nothing helps.
+/// When the thread of an actor counts as stuck, and when the process is ended.
 #[derive(Clone, Copy, Debug)]
 pub struct WatchdogConfig {
-    /// A thread of an actor that runs nothing for this long is stuck.
+    /// The thread of an actor that runs nothing for this long is stuck. Default 10 s.
     pub heartbeat: Duration,
-    /// The program has this long to stop in order after [`Supervisor::fatal`](crate::Supervisor).
+    /// How long the program has to stop in order after
+    /// [`Supervisor::fatal`](crate::Supervisor::fatal). Default 30 s.
     pub drain: Duration,
-    /// Ends the process with an exit code, after that; something else only in tests.
+    /// Ends the process with an exit code when that time is over; replaced only in tests.
     pub exit: fn(i32),
 }
 
@@ -44,36 +37,44 @@ impl Default for WatchdogConfig {
 /// The exit code of a program whose supervisor gave up (`EX_SOFTWARE` of sysexits.h).
 pub const EX_SOFTWARE: i32 = 70;
 
-/// A thread is stuck after this many beats missed: counted, so that a machine that slept does not
-/// wake up to threads declared dead.
+/// A thread is stuck after so many missed heartbeats. They are counted, not timed, so that a
+/// machine that was suspended does not find all its threads stuck when it resumes.
 const MAX_MISSED: u32 = 4;
 
 pub(crate) struct Watchdog {
     config: WatchdogConfig,
     heartbeats: BTreeMap<Node, Heartbeat>,
-    /// What is to be done, one after the other.
+    /// The commands to be issued, one after the other.
     commands: VecDeque<(Node, Command)>,
-    /// What the next one waits for, and until when.
+    /// The command that was issued last and is not carried out, and until when that is awaited.
     awaited: Option<(Node, Command, Instant)>,
-    /// When the process ends, if it has come to that.
-    end: Option<Instant>,
+    /// When the process is ended; set when the supervisor has given up.
+    exit_at: Option<Instant>,
 }
 
 #[derive(Default)]
 struct Heartbeat {
+    /// Set by the actor's thread.
     beat: Arc<AtomicBool>,
     missed: u32,
 }
 
 impl Watchdog {
-    /// Watches until the supervisor is gone.
-    pub(crate) fn run(config: WatchdogConfig, registry: &Weak<Registry>, events: &Receiver<Event>) {
+    /// Starts the supervisor's thread, which ends when all handles of the supervisor are gone.
+    pub(crate) fn start(config: WatchdogConfig, registry: Weak<Registry>, events: Receiver<Event>) {
+        let thread = std::thread::Builder::new().name("supervisor".to_owned());
+        thread
+            .spawn(move || Self::run(config, &registry, &events))
+            .expect("the system has a thread for the supervisor when the program starts");
+    }
+
+    fn run(config: WatchdogConfig, registry: &Weak<Registry>, events: &Receiver<Event>) {
         let mut watchdog = Self {
             config,
             heartbeats: BTreeMap::new(),
             commands: VecDeque::new(),
             awaited: None,
-            end: None,
+            exit_at: None,
         };
         let between = config.heartbeat / MAX_MISSED;
         let mut next_beat = Instant::now();
@@ -116,7 +117,7 @@ impl Watchdog {
     fn apply(&mut self, action: Action, cause: &str, registry: &Registry) {
         match action {
             Action::Suspend(node) => {
-                // It may be in the middle of an earlier restart, which this one replaces.
+                // An earlier restart of this actor may be under way: this one replaces it.
                 self.commands.retain(|(waiting, _)| *waiting != node);
                 if self.awaited.is_some_and(|(awaited, ..)| awaited == node) {
                     self.awaited = None;
@@ -128,7 +129,7 @@ impl Watchdog {
         }
     }
 
-    /// Gives one order after the other, each when the last one is carried out or takes too long.
+    /// Issues one command after the other, each when the last one is carried out or is overdue.
     fn issue_next(&mut self, registry: &Registry) {
         let now = Instant::now();
         if self.awaited.is_some_and(|(.., until)| now >= until) {
@@ -146,7 +147,7 @@ impl Watchdog {
     fn check_heartbeats(&mut self, registry: &Registry) {
         for (node, arbiter) in registry.arbiters() {
             let heartbeat = self.heartbeats.entry(node).or_default();
-            // Set at first, as if an earlier beat had been answered.
+            // At first there is no beat to miss.
             if heartbeat.missed == 0 || heartbeat.beat.swap(false, Relaxed) {
                 heartbeat.missed = 1;
                 let beat = Arc::clone(&heartbeat.beat);
@@ -160,17 +161,17 @@ impl Watchdog {
         }
     }
 
-    /// Ends the process when the time to stop in order is over.
+    /// Ends the process when the program had its time to stop in order.
     fn enforce_exit(&mut self, registry: &Registry) {
         if !registry.has_given_up() {
             return;
         }
         let now = Instant::now();
-        let end = *self.end.get_or_insert(now + self.config.drain);
-        if now >= end {
+        let exit_at = *self.exit_at.get_or_insert(now + self.config.drain);
+        if now >= exit_at {
             log::error!("the program did not stop within {:?}: ending it", self.config.drain);
             (self.config.exit)(EX_SOFTWARE);
-            self.end = Some(now + self.config.drain);
+            self.exit_at = Some(now + self.config.drain);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What an actor author writes.
+//! What an actor author writes, and what a worker can do beside answering.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -19,21 +19,11 @@ use crate::tasks::counted;
 
 /// The state of an actor: built by its factory, thrown away when it fails, seen by nobody else.
 pub trait Worker: Sized + Unpin + 'static {
-    /// Called on fresh state, at the start and after every restart, before its next message.
+    /// Called on fresh state, at the start and after every restart, before its first message.
     fn started(&mut self, _ctx: &Context<Self>) {}
 
-    /// Returns what has to succeed before the first message is read, if anything. The mailbox fills
-    /// meanwhile. An error, or more time than
-    /// [`Limits::start_timeout`](crate::Limits::start_timeout), is a failure like any other.
-    fn ready(
-        &mut self,
-        _ctx: &Context<Self>,
-    ) -> Option<LocalBoxFuture<'static, Result<(), String>>> {
-        None
-    }
-
-    /// Called when the program ends, after the last message; returns what is left to do, if
-    /// anything. It is cut short at the deadline of the shutdown.
+    /// Called when the program ends, after the last message. The future it returns, if any, is
+    /// awaited until the deadline of the shutdown.
     fn stopping(&mut self, _ctx: &Context<Self>) -> Option<LocalBoxFuture<'static, ()>> {
         None
     }
@@ -41,8 +31,8 @@ pub trait Worker: Sized + Unpin + 'static {
 
 /// Answers one kind of message.
 pub trait Handler<M: Message>: Worker {
-    /// Whether doing it twice is as good as doing it once. If so, a message in hand when the worker
-    /// fails is given to the next worker, once, and its asker notices nothing but the time.
+    /// Whether doing it twice is as good as doing it once. A message in hand when the worker fails
+    /// is then given to the next worker, once, and its asker notices nothing but the time.
     const IDEMPOTENT: bool = false;
 
     /// Returns how long the answer to `message` may take, if that is not
@@ -56,17 +46,20 @@ pub trait Handler<M: Message>: Worker {
     fn handle(&mut self, message: &M, ctx: &Context<Self>) -> Reply<M::Result>;
 }
 
-/// An answer: at once, or later.
+/// An answer, at once or later.
 ///
-/// A later answer runs beside other messages, under the deadline of
-/// [`Limits::handler_timeout`](crate::Limits::handler_timeout); what it wants changed in the state
-/// it tells the actor in a message.
+/// The future of a later answer runs beside other messages, for as long as
+/// [`Limits::handler_timeout`](crate::Limits::handler_timeout) allows. It has no access to the
+/// state: what it wants changed there it sends to the actor as a message.
 pub enum Reply<T> {
+    /// The answer.
     Now(T),
+    /// What becomes the answer.
     Later(LocalBoxFuture<'static, T>),
 }
 
 impl<T> Reply<T> {
+    /// Makes a reply of a future.
     pub fn later(answer: impl Future<Output = T> + 'static) -> Self {
         Self::Later(Box::pin(answer))
     }
@@ -78,11 +71,11 @@ impl<T> From<T> for Reply<T> {
     }
 }
 
-/// What a worker can do beside answering: timers and background work that end with this state.
+/// A worker's access to its own actor: its mailbox, timers and background work. Timers and
+/// background work end with the worker.
 pub struct Context<W: Worker> {
     mailbox: Mailbox<W>,
     incarnation: u64,
-    may_block: bool,
     inner: Rc<Inner>,
 }
 
@@ -94,24 +87,23 @@ struct Inner {
 
 impl<W: Worker> Clone for Context<W> {
     fn clone(&self) -> Self {
-        let Self { mailbox, incarnation, may_block, inner } = self;
-        let (mailbox, inner) = (mailbox.clone(), Rc::clone(inner));
-        Self { mailbox, incarnation: *incarnation, may_block: *may_block, inner }
+        let Self { mailbox, incarnation, inner } = self;
+        Self { mailbox: mailbox.clone(), incarnation: *incarnation, inner: Rc::clone(inner) }
     }
 }
 
 impl<W: Worker> Context<W> {
-    pub(crate) fn new(mailbox: Mailbox<W>, incarnation: u64, may_block: bool) -> Self {
-        Self { mailbox, incarnation, may_block, inner: Rc::default() }
+    pub(crate) fn new(mailbox: Mailbox<W>, incarnation: u64) -> Self {
+        Self { mailbox, incarnation, inner: Rc::default() }
     }
 
-    /// The worker's own mailbox, to hand a [`Recipient`](crate::Recipient) of it to others.
+    /// Returns the worker's own mailbox, to hand a [`Recipient`](crate::Recipient) of it to others.
     pub fn mailbox(&self) -> &Mailbox<W> {
         &self.mailbox
     }
 
-    /// Queues a message to the worker itself. Never refused: the result of work that is done must
-    /// not be lost, and such messages are as many as the work they report.
+    /// Queues a message to the worker itself, even if the mailbox is full: the result of finished
+    /// work must not be lost, and there are no more such messages than work.
     pub fn tell<M>(&self, message: M)
     where
         W: Handler<M>,
@@ -121,22 +113,8 @@ impl<W: Worker> Context<W> {
         self.mailbox.tell_unbounded(message);
     }
 
-    /// Tells the worker `message` once, `delay` from now, unless it is rebuilt before.
-    pub fn after<M>(&self, delay: Duration, message: M)
-    where
-        W: Handler<M>,
-        M: Message + Send + Sync + 'static,
-        M::Result: Send,
-    {
-        let ctx = self.clone();
-        self.spawn(async move {
-            tokio::time::sleep(delay).await;
-            ctx.tell(message);
-        });
-    }
-
-    /// Tells the worker `message` every `period`, the first time one period from now. A tick that
-    /// finds the mailbox full is left out.
+    /// Tells the worker `message` every `period`, first one period from now. A tick that finds the
+    /// mailbox full is left out.
     pub fn every<M>(&self, period: Duration, message: M)
     where
         W: Handler<M>,
@@ -156,8 +134,8 @@ impl<W: Worker> Context<W> {
         });
     }
 
-    /// Runs `work` in the background until it ends or the worker is rebuilt. A panic in it counts
-    /// as a failure of the worker.
+    /// Runs `work` in the background until it ends or the worker is thrown away. A panic in it is a
+    /// failure of the worker.
     pub fn spawn(&self, work: impl Future<Output = ()> + 'static) {
         let (mailbox, incarnation) = (self.mailbox.clone(), self.incarnation);
         let mut tasks = self.inner.tasks.borrow_mut();
@@ -170,26 +148,22 @@ impl<W: Worker> Context<W> {
         }));
     }
 
-    /// Declares that this worker cannot go on: it is rebuilt as after a panic. A message whose
+    /// Declares that this worker cannot go on: it is restarted as after a panic. A message whose
     /// handler does so is answered first, unless it is idempotent and tried again.
     pub fn fail(&self, cause: impl Into<String>) {
         let cause = cause.into();
         self.inner.fatal_error.set(Some(cause.clone()));
-        // Outside a handler nobody looks at the above; inside, this comes too late and is ignored.
+        // The cell looks at the above only after a handler; there, this comes too late and is
+        // ignored.
         self.mailbox.report(WorkerFailed::new(self.incarnation, Failure::Error(cause)));
     }
 
-    /// Returns the cause if the worker has declared that it cannot go on.
+    /// Takes the cause if the worker has declared that it cannot go on.
     pub(crate) fn fatal_error(&self) -> Option<Failure> {
         self.inner.fatal_error.take().map(Failure::Error)
     }
 
-    /// Whether handlers may block the thread they run on.
-    pub(crate) fn may_block(&self) -> bool {
-        self.may_block
-    }
-
-    /// Ends all timers and background work of this incarnation.
+    /// Ends all timers and background work of this worker.
     pub(crate) fn abort(&self) {
         self.inner.tasks.borrow_mut().abort_all();
     }

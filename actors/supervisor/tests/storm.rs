@@ -49,10 +49,7 @@ impl Handler<Tasks> for Echo {
     }
 }
 
-const NAMES: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
-
-/// Those of them on threads of their own.
-const THREADS: [&str; 2] = ["three", "six"];
+const NAMES: [&str; 4] = ["one", "two", "three", "four"];
 
 /// How soon all must be well again, and the most that may be left over.
 const HEALTHY: Duration = Duration::from_secs(5);
@@ -90,20 +87,14 @@ fn after_a_storm_all_is_as_before() {
     });
 }
 
-/// Two actors of each shape, which any failure rebuilds at once or escalates.
+/// Two actors of each mode, which any failure rebuilds at once or escalates.
 fn start(supervisor: &Supervisor) -> Vec<Mailbox<Echo>> {
     let restart =
         RestartPolicy { max_immediate: u32::MAX, intensity: 100, ..RestartPolicy::default() };
     let limits = Limits { handler_timeout: Duration::from_millis(200), ..Limits::default() };
-    let [one, two, three, four, five, six] = NAMES;
-    vec![
-        supervisor.spawn(one, Mode::CancelOnRestart, restart, limits, || Echo),
-        supervisor.spawn(two, Mode::KeepInFlight, restart, limits, || Echo),
-        supervisor.spawn_blocking(three, restart, limits, || Echo),
-        supervisor.spawn(four, Mode::CancelOnRestart, restart, limits, || Echo),
-        supervisor.spawn(five, Mode::KeepInFlight, restart, limits, || Echo),
-        supervisor.spawn_blocking(six, restart, limits, || Echo),
-    ]
+    let modes = [Mode::CancelOnRestart, Mode::KeepInFlight].into_iter().cycle();
+    let actors = NAMES.into_iter().zip(modes);
+    actors.map(|(name, mode)| supervisor.spawn(name, mode, restart, limits, || Echo)).collect()
 }
 
 /// Fails the actors at random while they are asked; returns how often they failed.
@@ -117,11 +108,6 @@ async fn rage(supervisor: &Supervisor, actors: &[Mailbox<Echo>], storm: Duration
     while started.elapsed() < storm {
         let draw = (0..NAMES.len(), fault.clone(), 1..4u32, ask.clone()).new_tree(&mut random);
         let (victim, fault, times, ask) = draw.expect("a draw").current();
-        // A thread would stay blocked for longer than the calm after the storm may take.
-        let fault = match fault {
-            Fault::Hang if THREADS.contains(&NAMES[victim]) => Fault::Error,
-            fault => fault,
-        };
         assert!(supervisor.inject(NAMES[victim], fault, times));
         let (Ask::Now(number) | Ask::Later(number)) = ask;
         for actor in actors {
@@ -140,9 +126,8 @@ async fn calm(supervisor: &Supervisor, actors: &[Mailbox<Echo>]) {
         for actor in actors {
             while actor.ask(Ask::Now(1)).await.is_err() {}
         }
-        let busy = |supervisor: &Supervisor| {
-            supervisor.status().iter().any(|actor| actor.depth > 0 || actor.abandoned > 0)
-        };
+        let busy =
+            |supervisor: &Supervisor| supervisor.status().iter().any(|actor| actor.depth > 0);
         while busy(supervisor) {
             tokio::task::yield_now().await;
         }

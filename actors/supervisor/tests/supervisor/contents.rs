@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use proptest::prelude::*;
 use stream_supervisor::AskError;
 
-use crate::counter::{Count, Fail, Fixture, SHAPES, limits, on, tireless, until};
+use crate::counter::{Count, Fail, Fixture, MODES, limits, on, tireless, until};
 
 /// One of many messages that are sent without waiting for the answers.
 #[derive(Clone, Copy, Debug)]
@@ -62,10 +62,10 @@ proptest! {
         // Thousands of backtraces would be most of what this does.
         std::panic::set_hook(Box::new(|_| {}));
         let failures = sent.iter().filter(|sent| !matches!(sent, Sent::Count)).count();
-        for shape in SHAPES {
+        for mode in MODES {
             on(async {
-                let fixture = shape.fixture(tireless());
-                assert_eq!(played(&fixture, &sent).await, model(&sent), "{shape:?}");
+                let fixture = Fixture::new(mode, tireless());
+                assert_eq!(played(&fixture, &sent).await, model(&sent), "{mode:?}");
                 let as_many = |restarts: u64| restarts == failures as u64;
                 until(&fixture.supervisor, "counter", |actor| as_many(actor.restarts)).await;
                 let status = &fixture.supervisor.status()[0];

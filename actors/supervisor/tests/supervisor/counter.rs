@@ -1,4 +1,4 @@
-//! The worker that these tests fail, under each shape.
+//! The worker that these tests fail, in each mode.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use actix::{Message, System};
 use stream_supervisor::{
-    ActorStatus, Context, Handler, Limits, Mailbox, Mode, Policy, Reply, RestartPolicy, Strategy,
-    Supervisor, WatchdogConfig, Worker,
+    ActorStatus, Context, Handler, Limits, Mailbox, Mode, Policy, Reply, RestartPolicy, Supervisor,
+    WatchdogConfig, Worker,
 };
 use tokio::sync::Notify;
 
@@ -55,7 +55,7 @@ impl Handler<Fail> for Counter {
             Fail::Panic => panic!("on purpose"),
             Fail::PanicLater => return Reply::later(async { panic!("on purpose") }),
             Fail::PanicInBackground => ctx.spawn(async { panic!("on purpose") }),
-            Fail::PanicOnTimer => ctx.after(Duration::from_millis(1), Fail::Panic),
+            Fail::PanicOnTimer => ctx.every(Duration::from_millis(50), Fail::Panic),
             Fail::Error => ctx.fail("on purpose"),
             Fail::Hang => return Reply::later(std::future::pending()),
         }
@@ -73,51 +73,23 @@ impl Handler<Wait> for Counter {
     }
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Shape {
-    CancelOnRestart,
-    KeepInFlight,
-    Blocking,
+pub(crate) const MODES: [Mode; 2] = [Mode::CancelOnRestart, Mode::KeepInFlight];
+
+pub(crate) struct Fixture {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) counter: Mailbox<Counter>,
+    pub(crate) built: Arc<AtomicUsize>,
 }
 
-pub(crate) const SHAPES: [Shape; 3] =
-    [Shape::CancelOnRestart, Shape::KeepInFlight, Shape::Blocking];
-
-impl Shape {
-    pub(crate) fn start<W: Worker>(
-        self,
-        supervisor: &Supervisor,
-        name: &'static str,
-        restart: RestartPolicy,
-        limits: Limits,
-        factory: impl Fn() -> W + Send + Sync + 'static,
-    ) -> Mailbox<W> {
-        match self {
-            Self::CancelOnRestart => {
-                supervisor.spawn(name, Mode::CancelOnRestart, restart, limits, factory)
-            }
-            Self::KeepInFlight => {
-                supervisor.spawn(name, Mode::KeepInFlight, restart, limits, factory)
-            }
-            Self::Blocking => supervisor.spawn_blocking(name, restart, limits, factory),
-        }
-    }
-
-    pub(crate) fn fixture(self, restart: RestartPolicy) -> Fixture {
+impl Fixture {
+    pub(crate) fn new(mode: Mode, policy: RestartPolicy) -> Self {
         let supervisor = Supervisor::default();
         let built = Arc::new(AtomicUsize::new(0));
         let seen = Arc::clone(&built);
         let factory = move || Counter { count: 0, built: Arc::clone(&seen) };
-        let counter = self.start(&supervisor, "counter", restart, limits(), factory);
-        Fixture { shape: self, supervisor, counter, built }
+        let counter = supervisor.spawn("counter", mode, policy, limits(), factory);
+        Self { supervisor, counter, built }
     }
-}
-
-pub(crate) struct Fixture {
-    pub(crate) shape: Shape,
-    pub(crate) supervisor: Supervisor,
-    pub(crate) counter: Mailbox<Counter>,
-    pub(crate) built: Arc<AtomicUsize>,
 }
 
 pub(crate) fn counter() -> Counter {
@@ -128,7 +100,6 @@ pub(crate) fn limits() -> Limits {
     Limits {
         mailbox_capacity: 64,
         handler_timeout: Duration::from_millis(200),
-        start_timeout: Duration::from_millis(500),
         ..Limits::default()
     }
 }
@@ -143,19 +114,19 @@ pub(crate) fn helpless() -> RestartPolicy {
     RestartPolicy { intensity: 0, ..RestartPolicy::default() }
 }
 
-pub(crate) fn policy(strategy: Strategy, intensity: u32) -> Policy {
-    Policy { strategy, intensity, ..Policy::default() }
+pub(crate) fn policy(intensity: u32) -> Policy {
+    Policy { intensity, ..Policy::default() }
 }
 
-/// A watch that never ends the process of the tests.
+/// A watchdog that never ends the process of the tests.
 pub(crate) fn harmless() -> WatchdogConfig {
     WatchdogConfig { exit: |_| {}, ..WatchdogConfig::default() }
 }
 
-/// Runs `test` once for each shape, in an actix system.
-pub(crate) fn each_shape(test: impl AsyncFn(Fixture)) {
-    for shape in SHAPES {
-        System::new().block_on(test(shape.fixture(tireless())));
+/// Runs `test` once for each mode, in an actix system.
+pub(crate) fn each_mode(test: impl AsyncFn(Fixture)) {
+    for mode in MODES {
+        System::new().block_on(test(Fixture::new(mode, tireless())));
     }
 }
 

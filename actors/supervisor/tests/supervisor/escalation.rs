@@ -1,14 +1,14 @@
-//! Failing too often: the parent restarts, then its parent, then the program is told to stop.
+//! Failing too often: the parent restarts, then the program is told to stop.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::Message;
-use futures_util::future::{join, join_all};
+use futures_util::future::join_all;
 use futures_util::{FutureExt, poll};
 use stream_supervisor::{
-    ActorState, AskError, Context, Fault, Handler, Mailbox, Mode, Reply, RestartPolicy, Strategy,
-    Supervisor, Worker,
+    ActorState, AskError, Context, Fault, Handler, Mailbox, Mode, Reply, RestartPolicy, Supervisor,
+    Worker,
 };
 
 use crate::counter::{harmless, helpless, limits, on, policy, tireless, until};
@@ -82,26 +82,14 @@ fn restarts(supervisor: &Supervisor) -> Vec<u64> {
 }
 
 #[test]
-fn one_for_one_restarts_the_actor_alone_and_keeps_its_mailbox() {
+fn those_started_after_a_failed_actor_are_restarted_too_in_order_and_keep_their_mailboxes() {
     on(async {
         let log = Log::default();
-        let supervisor = Supervisor::with_watchdog(policy(Strategy::OneForOne, 5), harmless());
-        let [_, second, _] = three(&supervisor, &log).await;
+        let supervisor = Supervisor::with_watchdog(policy(5), harmless());
+        let [first, second, third] = three(&supervisor, &log).await;
         supervisor.inject("second", Fault::Panic, 1);
         let queued = join_all((0..50).map(|n| second.ask(Echo(n)))).await;
         assert_eq!(queued, (0..50).map(Ok).collect::<Vec<_>>());
-        assert_eq!(*log.lock().expect("not poisoned"), ["-second", "+second"]);
-        assert_eq!(restarts(&supervisor), [0, 1, 0]);
-    });
-}
-
-#[test]
-fn rest_for_one_restarts_those_started_after_it_too_in_order() {
-    on(async {
-        let log = Log::default();
-        let supervisor = Supervisor::with_watchdog(policy(Strategy::RestForOne, 5), harmless());
-        let [first, second, third] = three(&supervisor, &log).await;
-        supervisor.inject("second", Fault::Panic, 1);
         until(&supervisor, "third", |actor| actor.restarts == 1).await;
         let asked = join_all([&first, &second, &third].map(|actor| actor.ask(Echo(2))));
         assert_eq!(asked.await, [Ok(2); 3]);
@@ -114,7 +102,7 @@ fn rest_for_one_restarts_those_started_after_it_too_in_order() {
 fn an_escalated_actor_is_parked_with_its_mailbox_until_somebody_decides() {
     on(async {
         let log = Log::default();
-        let supervisor = Supervisor::with_watchdog(policy(Strategy::RestForOne, 0), harmless());
+        let supervisor = Supervisor::with_watchdog(policy(0), harmless());
         let [first, second, _] = three(&supervisor, &log).await;
         let mut fatal = Box::pin(supervisor.fatal());
         assert!(poll!(&mut fatal).is_pending());
@@ -133,42 +121,10 @@ fn an_escalated_actor_is_parked_with_its_mailbox_until_somebody_decides() {
 }
 
 #[test]
-fn a_group_that_fails_too_often_is_restarted_by_its_parent() {
-    on(async {
-        let log = Log::default();
-        let root = Supervisor::with_watchdog(policy(Strategy::RestForOne, 1), harmless());
-        let before = start(&root, "before", tireless(), &log);
-        let group = root.group("group", policy(Strategy::OneForOne, 1));
-        let actors = three(&group, &log).await;
-        let after = start(&root, "after", tireless(), &log);
-        assert_eq!(join(before.ask(Echo(0)), after.ask(Echo(0))).await, (Ok(0), Ok(0)));
-        log.lock().expect("not poisoned").clear();
-
-        root.inject("group/second", Fault::Panic, 1);
-        until(&root, "second", |actor| actor.restarts == 1).await;
-        assert_eq!(actors[1].ask(Echo(1)).await, Ok(1));
-        assert_eq!(restarts(&root), [0, 0, 1, 0, 0], "the group's own affair");
-
-        log.lock().expect("not poisoned").clear();
-        root.inject("second", Fault::Panic, 1);
-        until(&root, "after", |actor| actor.restarts == 1).await;
-        assert_eq!(after.ask(Echo(1)).await, Ok(1));
-        let log = log.lock().expect("not poisoned");
-        assert_eq!(log.iter().filter(|line| line.starts_with('+')).count(), 4);
-        assert_eq!(log[log.len() - 4..], ["+first", "+second", "+third", "+after"]);
-        assert_eq!(restarts(&root), [0, 1, 2, 1, 1]);
-
-        let groups: Vec<_> = root.status().into_iter().map(|actor| actor.group).collect();
-        assert_eq!(groups, ["", "group", "group", "group", ""]);
-        assert_eq!(group.status().len(), 3, "a group tells of its own");
-    });
-}
-
-#[test]
 fn panics_while_an_escalation_is_handled_change_nothing_about_it() {
     on(async {
         let log = Log::default();
-        let supervisor = Supervisor::with_watchdog(policy(Strategy::RestForOne, 5), harmless());
+        let supervisor = Supervisor::with_watchdog(policy(5), harmless());
         let second = start(&supervisor, "second", helpless(), &log);
         let built = Arc::new(Mutex::new(0));
         let (noted, times) = (Arc::clone(&log), Arc::clone(&built));
@@ -195,7 +151,7 @@ fn panics_while_an_escalation_is_handled_change_nothing_about_it() {
 fn a_supervisor_that_never_tires_escalates_nothing() {
     on(async {
         let log = Log::default();
-        let supervisor = Supervisor::with_watchdog(policy(Strategy::RestForOne, 0), harmless());
+        let supervisor = Supervisor::with_watchdog(policy(0), harmless());
         supervisor.disable_escalation();
         let [_, second, _] = three(&supervisor, &log).await;
         supervisor.inject("second", Fault::Panic, 60);

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use stream_supervisor::{ActorState, AskError, Backoff, RestartPolicy, Supervisor};
+use stream_supervisor::{ActorState, AskError, Backoff, Mode, RestartPolicy, Supervisor};
 use tokio::sync::Notify;
 
 use crate::counter::{
-    Count, Fail, Fixture, SHAPES, Shape, Wait, counter, each_shape, limits, on, tireless, until,
+    Count, Fail, Fixture, MODES, Wait, counter, each_mode, limits, on, tireless, until,
 };
 
 #[test]
 fn a_panic_costs_the_state_and_the_message_in_hand_and_nothing_else() {
-    each_shape(async |Fixture { supervisor, counter, built, .. }| {
+    each_mode(async |Fixture { supervisor, counter, built, .. }| {
         assert_eq!(counter.ask(Count).await, Ok(1));
         assert_eq!(counter.ask(Count).await, Ok(2));
         assert_eq!(counter.ask(Fail::Panic).await, Err(AskError::Crashed));
@@ -31,7 +31,7 @@ fn a_panic_costs_the_state_and_the_message_in_hand_and_nothing_else() {
 
 #[test]
 fn what_is_queued_behind_a_panic_is_answered() {
-    each_shape(async |Fixture { counter, .. }| {
+    each_mode(async |Fixture { counter, .. }| {
         let panic = counter.ask(Fail::Panic);
         let queued = join_all((0..50).map(|_| counter.ask(Count)));
         let (panic, queued) = join(panic, queued).await;
@@ -43,7 +43,7 @@ fn what_is_queued_behind_a_panic_is_answered() {
 
 #[test]
 fn hundreds_of_panics_under_load_lose_nothing_that_is_queued() {
-    each_shape(async |Fixture { counter, supervisor, .. }| {
+    each_mode(async |Fixture { counter, supervisor, .. }| {
         for _ in 0..300 {
             let before = join_all((0..5).map(|_| counter.ask(Count)));
             let after = join_all((0..5).map(|_| counter.ask(Count)));
@@ -61,10 +61,10 @@ fn hundreds_of_panics_under_load_lose_nothing_that_is_queued() {
 #[test]
 fn answers_in_progress_outlive_a_panic_of_a_host_and_are_cancelled_by_a_guard() {
     let expected =
-        [(Shape::KeepInFlight, Ok("done")), (Shape::CancelOnRestart, Err(AskError::Crashed))];
-    for (shape, expected) in expected {
+        [(Mode::KeepInFlight, Ok("done")), (Mode::CancelOnRestart, Err(AskError::Crashed))];
+    for (mode, expected) in expected {
         on(async {
-            let Fixture { counter, supervisor: _supervisor, .. } = shape.fixture(tireless());
+            let Fixture { counter, supervisor: _supervisor, .. } = Fixture::new(mode, tireless());
             let permission = Arc::new(Notify::new());
             let waiting = counter.ask(Wait(Arc::clone(&permission)));
             let disturb = async {
@@ -80,7 +80,7 @@ fn answers_in_progress_outlive_a_panic_of_a_host_and_are_cancelled_by_a_guard() 
 
 #[test]
 fn a_full_mailbox_refuses_at_once_and_serves_again_when_there_is_room() {
-    each_shape(async |Fixture { counter, supervisor, .. }| {
+    each_mode(async |Fixture { counter, supervisor, .. }| {
         let permission = Arc::new(Notify::new());
         let mut waiting = Vec::new();
         for _ in 0..64 {
@@ -106,11 +106,11 @@ fn a_full_mailbox_refuses_at_once_and_serves_again_when_there_is_room() {
 
 #[test]
 fn a_paused_actor_keeps_its_queue() {
-    for shape in SHAPES {
+    for mode in MODES {
         on(async {
             let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
             let restart = RestartPolicy { max_immediate: 0, backoff, ..RestartPolicy::default() };
-            let Fixture { counter, built, supervisor, .. } = shape.fixture(restart);
+            let Fixture { counter, built, supervisor, .. } = Fixture::new(mode, restart);
             assert_eq!(counter.ask(Fail::Panic).await, Err(AskError::Crashed));
             let (answer, ()) = join(
                 counter.ask(Count),
@@ -125,7 +125,7 @@ fn a_paused_actor_keeps_its_queue() {
 
 #[test]
 fn a_factory_that_panics_is_tried_again() {
-    for shape in SHAPES {
+    for mode in MODES {
         on(async {
             let tries = Arc::new(AtomicUsize::new(0));
             let seen = Arc::clone(&tries);
@@ -136,7 +136,7 @@ fn a_factory_that_panics_is_tried_again() {
                 counter()
             };
             let supervisor = Supervisor::default();
-            let counter = shape.start(&supervisor, "counter", tireless(), limits(), factory);
+            let counter = supervisor.spawn("counter", mode, tireless(), limits(), factory);
             assert_eq!(counter.ask(Fail::Panic).await, Err(AskError::Crashed));
             assert_eq!(counter.ask(Count).await, Ok(1));
             assert_eq!(tries.load(SeqCst), 3);
@@ -146,7 +146,7 @@ fn a_factory_that_panics_is_tried_again() {
 
 #[test]
 fn a_stopped_actor_says_so() {
-    each_shape(async |Fixture { counter, supervisor, .. }| {
+    each_mode(async |Fixture { counter, supervisor, .. }| {
         counter.ask(Count).await.expect("running");
         supervisor.stop();
         assert_eq!(counter.ask(Count).await, Err(AskError::Stopped));

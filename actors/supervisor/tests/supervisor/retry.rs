@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use actix::Message;
 use futures_util::future::join_all;
-use stream_supervisor::{AskError, Context, Handler, Mailbox, Reply, Supervisor, Worker};
+use stream_supervisor::{AskError, Context, Handler, Mailbox, Mode, Reply, Supervisor, Worker};
 
-use crate::counter::{Fail, SHAPES, Shape, limits, on, tireless};
+use crate::counter::{Fail, MODES, limits, on, tireless};
 
 struct Clumsy;
 
@@ -63,9 +63,9 @@ const FAILS: [(Fail, AskError); 3] = [
     (Fail::Hang, AskError::TimedOut),
 ];
 
-fn start(shape: Shape) -> (Supervisor, Mailbox<Clumsy>) {
+fn start(mode: Mode) -> (Supervisor, Mailbox<Clumsy>) {
     let supervisor = Supervisor::default();
-    let clumsy = shape.start(&supervisor, "clumsy", tireless(), limits(), || Clumsy);
+    let clumsy = supervisor.spawn("clumsy", mode, tireless(), limits(), || Clumsy);
     (supervisor, clumsy)
 }
 
@@ -76,11 +76,11 @@ fn fails(fail: Fail, times: u32) -> (Try, Arc<AtomicU32>) {
 
 #[test]
 fn an_asker_does_not_notice_one_failure() {
-    for shape in SHAPES {
+    for mode in MODES {
         on(async {
-            let (supervisor, clumsy) = start(shape);
+            let (supervisor, clumsy) = start(mode);
             for (fail, _) in FAILS.into_iter().chain([(Fail::Error, AskError::Crashed)]) {
-                assert_eq!(clumsy.ask(fails(fail, 1).0).await, Ok(2), "{shape:?} {fail:?}");
+                assert_eq!(clumsy.ask(fails(fail, 1).0).await, Ok(2), "{mode:?} {fail:?}");
             }
             assert_eq!(supervisor.status()[0].restarts, 4);
             assert_eq!(supervisor.status()[0].depth, 0);
@@ -90,12 +90,12 @@ fn an_asker_does_not_notice_one_failure() {
 
 #[test]
 fn a_message_is_tried_twice_at_most() {
-    for shape in SHAPES {
+    for mode in MODES {
         on(async {
-            let (_supervisor, clumsy) = start(shape);
+            let (_supervisor, clumsy) = start(mode);
             for (fail, error) in FAILS {
                 let (ask, tried) = fails(fail, u32::MAX);
-                assert_eq!(clumsy.ask(ask).await, Err(error), "{shape:?} {fail:?}");
+                assert_eq!(clumsy.ask(ask).await, Err(error), "{mode:?} {fail:?}");
                 assert_eq!(tried.load(SeqCst), 2);
             }
         });
@@ -104,12 +104,12 @@ fn a_message_is_tried_twice_at_most() {
 
 #[test]
 fn a_message_that_is_not_idempotent_is_tried_once() {
-    for shape in SHAPES {
+    for mode in MODES {
         on(async {
-            let (_supervisor, clumsy) = start(shape);
+            let (_supervisor, clumsy) = start(mode);
             for (fail, error) in FAILS {
                 let (ask, tried) = fails(fail, u32::MAX);
-                assert_eq!(clumsy.ask(Once(ask)).await, Err(error), "{shape:?} {fail:?}");
+                assert_eq!(clumsy.ask(Once(ask)).await, Err(error), "{mode:?} {fail:?}");
                 assert_eq!(tried.load(SeqCst), 1);
             }
         });
@@ -118,9 +118,9 @@ fn a_message_that_is_not_idempotent_is_tried_once() {
 
 #[test]
 fn every_third_message_may_fail_once_and_all_are_answered() {
-    for shape in SHAPES {
+    for mode in MODES {
         on(async {
-            let (_supervisor, clumsy) = start(shape);
+            let (_supervisor, clumsy) = start(mode);
             for _ in 0..20 {
                 let asks = (0..60).map(|n| clumsy.ask(fails(Fail::Panic, u32::from(n % 3 == 0)).0));
                 let expected: Vec<_> = (0..60).map(|n| Ok(1 + u32::from(n % 3 == 0))).collect();

@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::Message;
-use futures_util::future::{join, join3};
+use futures_util::future::join3;
 use stream_supervisor::{
     ActorState, AskError, Context, Handler, Limits, LocalBoxFuture, Mailbox, Mode, Reply,
     Supervisor, Worker,
 };
 use tokio::sync::Notify;
 
-use crate::counter::{Count, SHAPES, Shape, Wait, counter, limits, on, tireless};
+use crate::counter::{Count, MODES, Wait, counter, limits, on, tireless};
 
 /// Notes its end, if it comes to it.
 struct Last {
@@ -54,10 +54,10 @@ impl Row {
         Self { supervisor: Supervisor::default(), log: Arc::default() }
     }
 
-    fn add(&self, shape: Shape, name: &'static str, stops: bool) -> Mailbox<Last> {
+    fn add(&self, mode: Mode, name: &'static str, stops: bool) -> Mailbox<Last> {
         let log = Arc::clone(&self.log);
         let factory = move || Last { name, log: Arc::clone(&log), stops };
-        shape.start(&self.supervisor, name, tireless(), limits(), factory)
+        self.supervisor.spawn(name, mode, tireless(), limits(), factory)
     }
 
     fn log(&self) -> Vec<&'static str> {
@@ -69,12 +69,12 @@ const PLENTY: Duration = Duration::from_secs(20);
 
 #[test]
 fn the_last_one_started_stops_first_and_after_what_was_queued() {
-    for shape in SHAPES {
+    for mode in MODES {
         on(async {
             let row = Row::new();
-            let first = row.add(shape, "first", true);
-            let _second = row.add(shape, "second", true);
-            let third = row.add(shape, "third", true);
+            let first = row.add(mode, "first", true);
+            let _second = row.add(mode, "second", true);
+            let third = row.add(mode, "third", true);
             third.tell(Note("queued at third")).expect("room");
             first.tell(Note("queued at first")).expect("room");
             first.ask(Note("done")).await.expect("running");
@@ -94,12 +94,12 @@ fn the_last_one_started_stops_first_and_after_what_was_queued() {
 
 #[test]
 fn one_that_does_not_stop_is_cut_short_and_the_others_still_stop() {
-    for shape in SHAPES {
+    for mode in MODES {
         on(async {
             let row = Row::new();
-            row.add(shape, "first", true);
-            row.add(shape, "second", false);
-            row.add(shape, "third", true);
+            row.add(mode, "first", true);
+            row.add(mode, "second", false);
+            row.add(mode, "third", true);
             let asked = Instant::now();
             row.supervisor.shut_down(Duration::from_millis(400)).await;
             assert!(asked.elapsed() < Duration::from_secs(5));
@@ -110,11 +110,11 @@ fn one_that_does_not_stop_is_cut_short_and_the_others_still_stop() {
 
 #[test]
 fn answers_in_progress_are_finished() {
-    for shape in SHAPES {
+    for mode in MODES {
         on(async {
             let supervisor = Supervisor::default();
             let limits = Limits { handler_timeout: PLENTY, ..limits() };
-            let counter = shape.start(&supervisor, "counter", tireless(), limits, counter);
+            let counter = supervisor.spawn("counter", mode, tireless(), limits, counter);
             let permission = Arc::new(Notify::new());
             let waiting = counter.ask(Wait(Arc::clone(&permission)));
             let refused = async {
@@ -128,17 +128,4 @@ fn answers_in_progress_are_finished() {
             assert_eq!(waited, Ok("done"));
         });
     }
-}
-
-#[test]
-fn a_group_stops_alone() {
-    on(async {
-        let row = Row::new();
-        let outside = row.add(Shape::KeepInFlight, "outside", true);
-        let group = row.supervisor.group("group", Default::default());
-        let inside = group.spawn("inside", Mode::CancelOnRestart, tireless(), limits(), counter);
-        group.shut_down(PLENTY).await;
-        let (inside, outside) = join(inside.ask(Count), outside.ask(Note("there"))).await;
-        assert_eq!((inside, outside), (Err(AskError::Stopped), Ok(())));
-    });
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use actix::Message;
 use stream_supervisor::{
-    ActorState, AskError, Context, EX_SOFTWARE, Handler, Mode, Reply, Strategy, Supervisor,
-    WatchdogConfig, Worker,
+    ActorState, AskError, Context, EX_SOFTWARE, Handler, Mode, Reply, Supervisor, WatchdogConfig,
+    Worker,
 };
 
 use crate::counter::{Count, counter, limits, on, policy, tireless};
@@ -39,7 +39,7 @@ fn a_stuck_thread_is_named_and_the_program_told_to_stop() {
             exit: |_| {},
             ..WatchdogConfig::default()
         };
-        let supervisor = Supervisor::with_watchdog(policy(Strategy::RestForOne, 1), watch);
+        let supervisor = Supervisor::with_watchdog(policy(1), watch);
         let counter =
             supervisor.spawn("counter", Mode::KeepInFlight, tireless(), limits(), counter);
         let stuck = supervisor.spawn("stuck", Mode::KeepInFlight, tireless(), limits(), || Stuck);
@@ -67,7 +67,7 @@ fn a_busy_actor_is_not_taken_for_a_stuck_one() {
             exit: |_| {},
             ..WatchdogConfig::default()
         };
-        let supervisor = Supervisor::with_watchdog(policy(Strategy::RestForOne, 1), watch);
+        let supervisor = Supervisor::with_watchdog(policy(1), watch);
         let counter =
             supervisor.spawn("counter", Mode::KeepInFlight, tireless(), limits(), counter);
         let flood = async {
@@ -101,7 +101,7 @@ fn a_program_that_does_not_stop_in_time_is_ended_with_70() {
         let drain = Duration::from_millis(50);
         let exit = |code| CODE.store(code, SeqCst);
         let watch = WatchdogConfig { heartbeat: Duration::from_millis(100), drain, exit };
-        let supervisor = Supervisor::with_watchdog(policy(Strategy::RestForOne, 0), watch);
+        let supervisor = Supervisor::with_watchdog(policy(0), watch);
         let counter = supervisor.spawn(
             "counter",
             Mode::KeepInFlight,

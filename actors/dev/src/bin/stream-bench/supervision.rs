@@ -46,7 +46,7 @@ struct Measure(mpsc::Sender<anyhow::Result<Samples>>);
 
 const ROUNDS: usize = 7;
 
-/// Restarts a round, of each shape and of OTP.
+/// Restarts a round, of each mode and of OTP.
 const RESTARTS: usize = 2_000;
 
 /// Messages one way a round.
@@ -63,9 +63,6 @@ const AROUND: u64 = 20;
 /// Four times as fast as OTP.
 const RESTART: f64 = 0.25;
 
-/// A thread of its own is started each time, which OTP need not do.
-const THREAD: f64 = 3.0;
-
 /// Of the rate of plain actix.
 const MESSAGES: f64 = 0.8;
 
@@ -78,8 +75,7 @@ const OTP: &str = "tests/interop/otp_restart.escript";
 struct Restarts {
     guard: Samples,
     host: Samples,
-    thread: Samples,
-    /// Of a host, asked from another thread, which the system has to wake up.
+    /// With answers kept in flight, asked from another thread, which the system has to wake up.
     far: Samples,
     otp: Otp,
 }
@@ -176,8 +172,6 @@ fn figures(restarts: &Restarts, messages: &Messages, [guard, host]: [f64; 2]) ->
         restart("restart far p99, bound", &restarts.far, apart, 0.99, RESTART),
         restart("restart far p50, free", &restarts.far, two, 0.5, RESTART),
         restart("restart far p99, free", &restarts.far, two, 0.99, RESTART),
-        restart("restart thread p50", &restarts.thread, two, 0.5, THREAD),
-        restart("restart thread p99", &restarts.thread, two, 0.99, THREAD),
         rate("tell sync", &messages.told_now),
         rate("tell async", &messages.told_later),
         rate("ask sync", &messages.asked_now),
@@ -214,7 +208,6 @@ async fn restart_all(ours: &Ours, restarts: &mut Restarts) -> anyhow::Result<()>
     restarts.guard.append(restart_near(&ours.guard).await?);
     restarts.host.append(restart_near(&ours.host).await?);
     restarts.far.append(restart(&ours.host).await?);
-    restarts.thread.append(restart(&ours.thread).await?);
     restart_otp(&mut restarts.otp.one, "+S 1:1", "free")?;
     restart_otp(&mut restarts.otp.two, "+S 2:2", "free")?;
     restart_otp(&mut restarts.otp.apart, "+S 2:2", "apart")

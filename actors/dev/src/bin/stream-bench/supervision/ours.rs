@@ -58,13 +58,12 @@ impl Handler<Measure> for Echo {
     }
 }
 
-/// One actor of each shape, which never tire of being restarted.
+/// One actor of each mode, restarted however often it fails.
 pub(super) struct Ours {
     pub(super) supervisor: Supervisor,
     pub(super) guard: Mailbox<Echo>,
     pub(super) host: Mailbox<Echo>,
-    pub(super) thread: Mailbox<Echo>,
-    /// A host again, which nobody makes fail.
+    /// One that nobody makes fail.
     pub(super) messages: Mailbox<Echo>,
 }
 
@@ -78,9 +77,8 @@ impl Ours {
         let guard =
             supervisor.spawn("guard", Mode::CancelOnRestart, restart, limits, Echo::default);
         let host = supervisor.spawn("host", Mode::KeepInFlight, restart, limits, Echo::default);
-        let thread = supervisor.spawn_blocking("thread", restart, limits, Echo::default);
         let messages =
             supervisor.spawn("messages", Mode::KeepInFlight, restart, limits, Echo::default);
-        Self { supervisor, guard, host, thread, messages }
+        Self { supervisor, guard, host, messages }
     }
 }
