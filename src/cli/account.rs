@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use clap::Subcommand;
-use stream_admin::moment;
 
 use super::gateway_client as client;
 use super::operate::{AdminEndpoint, ask};
@@ -39,18 +38,16 @@ impl Account {
         match self {
             Self::Create { name, expiration, endpoint } => {
                 let expires = days_from_now(expiration);
-                println!(
-                    "{}",
-                    ask(client(endpoint, default_config)?.create_account(&name, Some(expires)))?
-                );
+                let client = client(endpoint, default_config)?;
+                println!("{}", ask(client.create_account(&name, Some(expires.into())))?);
             }
             Self::Delete { name, endpoint } => {
                 ask(client(endpoint, default_config)?.delete_account(&name))?
             }
             Self::List { endpoint } => {
                 for account in ask(client(endpoint, default_config)?.accounts())? {
-                    let made = moment(account.created_at);
-                    let ends = account.expires_at.map_or("never".to_owned(), moment);
+                    let made = account.created_at;
+                    let ends = account.expires_at.map_or("never".to_owned(), |at| at.to_string());
                     println!("{}  {made}  {ends}", account.name);
                 }
             }

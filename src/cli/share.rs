@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use clap::Subcommand;
-use stream_admin::moment;
 use stream_gateway::admin::ShareInfo;
+use stream_protocol::Timestamp;
 
 use super::gateway_client as client;
 use super::operate::{AdminEndpoint, ask};
@@ -61,7 +61,7 @@ impl Share {
         match self {
             Self::Create { session, role, description, expiry, endpoint } => {
                 let client = client(endpoint, default_config)?;
-                let made = client.create_share(&session, &role, &description, Some(expiry));
+                let made = client.create_share(&session, &role, &description, Some(expiry.into()));
                 let made = ask(made)?;
                 eprintln!("id {}", made.id);
                 println!("{}", made.url);
@@ -78,7 +78,7 @@ impl Share {
                 print_share(&ask(client(endpoint, default_config)?.update_share(
                     &id,
                     description,
-                    expiry,
+                    expiry.map(Timestamp::from),
                 ))?);
             }
         }
@@ -88,6 +88,5 @@ impl Share {
 
 fn print_share(share: &ShareInfo) {
     let ShareInfo { id, session, role, expiry_at, description, .. } = share;
-    let end = moment(*expiry_at);
-    println!("{}", format!("{id}  {session}  {role}  {end}  {description}").trim_end());
+    println!("{}", format!("{id}  {session}  {role}  {expiry_at}  {description}").trim_end());
 }

@@ -1,26 +1,25 @@
 //! Service accounts, to which the tokens of the API belong.
 
 use std::str::FromStr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Refusal, RefusalCode, TokenKind};
+use stream_protocol::{Refusal, RefusalCode, Timestamp, TokenKind};
 use stream_tokens::{Mint, Revocation, Tokens};
 use zeroize::Zeroizing;
 
-use crate::clock::{self, END_OF_TIME};
+use crate::error::bad_request;
 
 /// The record of an account. It holds the id of the token, never the token.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Account {
     pub(crate) name: AccountName,
     pub(crate) token_id: String,
-    /// Unix seconds.
-    pub(crate) created_at: u64,
-    /// Unix seconds; `None` is never.
-    pub(crate) expires_at: Option<u64>,
+    pub(crate) created_at: Timestamp,
+    /// `None` is never.
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 /// A name of 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '@' and '-'.
@@ -49,7 +48,7 @@ impl TryFrom<String> for AccountName {
         }
         let sentence =
             "an account name has 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '@', '-'";
-        Err(Refusal::new(RefusalCode::Malformed, sentence))
+        Err(bad_request(sentence))
     }
 }
 
@@ -77,12 +76,14 @@ pub(crate) async fn create(
     bridge: &Bridge,
     tokens: &Tokens,
     name: AccountName,
-    expires_at: Option<u64>,
+    expires_at: Option<Timestamp>,
 ) -> Result<Zeroizing<String>, Refusal> {
-    let now = clock::now();
-    let expires = expires_at.map(|at| end_of_life(at, now)).transpose()?;
+    let now = Timestamp::now();
+    if let Some(at) = expires_at {
+        check_expiry(at, now)?;
+    }
     let mint = Mint::new(TokenKind::Account, name.as_str());
-    let mint = mint.expires(expires.map(|life| UNIX_EPOCH + life));
+    let mint = mint.expires(expires_at.map(SystemTime::from));
     let minted = tokens.mint(mint).await;
     let minted =
         minted.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))?;
@@ -131,12 +132,14 @@ pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Account>, Refusal> {
 /// Longer than the token of any socket lives.
 const MAX_SOCKET_TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
-fn end_of_life(at: u64, now: u64) -> Result<Duration, Refusal> {
-    if at <= now || at > END_OF_TIME {
-        let sentence = "an account expires in the future, before the year 10000";
-        return Err(Refusal::new(RefusalCode::Malformed, sentence));
+/// The last second that a token can name: the end of the year 9999.
+const LAST_EXPIRY: Timestamp = Timestamp::from_unix(253_402_300_799);
+
+fn check_expiry(at: Timestamp, now: Timestamp) -> Result<(), Refusal> {
+    if at <= now || at > LAST_EXPIRY {
+        return Err(bad_request("an account expires in the future, before the year 10000"));
     }
-    Ok(Duration::from_secs(at))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -163,8 +166,9 @@ mod tests {
 
     #[test]
     fn an_account_cannot_expire_in_the_past_or_beyond_what_a_token_can_say() {
-        assert_eq!(end_of_life(11, 10).unwrap(), Duration::from_secs(11));
-        assert!(end_of_life(10, 10).is_err());
-        assert!(end_of_life(u64::MAX, 10).is_err());
+        let check = |at: u64| check_expiry(at.into(), 10.into());
+        assert!(check(11).is_ok() && check(253_402_300_799).is_ok());
+        assert!(check(10).is_err() && check(253_402_300_800).is_err());
+        assert!(check(u64::MAX).is_err());
     }
 }

@@ -9,7 +9,7 @@ mod service;
 
 use std::path::PathBuf;
 
-use stream_protocol::{Empty, Status};
+use stream_protocol::{Empty, Status, Timestamp};
 
 pub use request::{AccountInfo, CreatedShare, Request, SessionExplanation, SessionInfo, ShareInfo};
 pub use service::AdminService;
@@ -27,7 +27,7 @@ impl Client {
     }
 
     /// Creates an account and returns its token, which is shown this once. The token expires at
-    /// `expires` (Unix seconds), if given.
+    /// `expires`, if given.
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ impl Client {
     pub async fn create_account(
         &self,
         name: &str,
-        expires: Option<u64>,
+        expires: Option<Timestamp>,
     ) -> Result<String, AdminError> {
         let name = name.to_owned();
         let request = Request::CreateAccount { name, expires_at: expires };
@@ -84,7 +84,7 @@ impl Client {
         self.0.ask(&Request::ExplainSession { id: id.to_owned() }).await
     }
 
-    /// Makes a share of a session, for `role` and until `expiry_at` (Unix seconds).
+    /// Makes a share of a session, for `role` and until `expiry_at`.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl Client {
         session: &str,
         role: &str,
         description: &str,
-        expiry_at: Option<u64>,
+        expiry_at: Option<Timestamp>,
     ) -> Result<CreatedShare, AdminError> {
         let (session, role) = (session.to_owned(), role.to_owned());
         let description = description.to_owned();
@@ -118,7 +118,7 @@ impl Client {
         &self,
         id: &str,
         description: Option<String>,
-        expiry_at: Option<u64>,
+        expiry_at: Option<Timestamp>,
     ) -> Result<ShareInfo, AdminError> {
         self.0.ask(&Request::UpdateShare { id: id.to_owned(), description, expiry_at }).await
     }

@@ -6,14 +6,14 @@ use actix_web::HttpRequest;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::Query;
 use serde::Deserialize;
-use stream_protocol::{Op, Refusal, Role, SessionId, TokenKind};
+use stream_protocol::{Op, Refusal, Role, SessionId, Timestamp, TokenKind};
 use stream_tokens::Claims;
 
+use crate::accounts;
 use crate::error::bad_request;
 use crate::response::HttpError;
 use crate::shares::{self, Share};
 use crate::state::State;
-use crate::{accounts, clock};
 
 /// An account, or somebody with the link of a share, whose token allows what was asked.
 pub(crate) struct Caller {
@@ -42,11 +42,11 @@ impl Caller {
         }
     }
 
-    /// The last moment that anything given to the caller may be good for; Unix seconds.
-    pub(crate) fn end(&self) -> u64 {
-        let token = self.claims.restrictions.expires.map_or(u64::MAX, clock::seconds);
-        let share = self.share.as_ref().map_or(u64::MAX, |share| share.expiry_at);
-        token.min(share)
+    /// Returns when everything ends that is given to the caller; `None` is never.
+    pub(crate) fn end(&self) -> Option<Timestamp> {
+        let token = self.claims.restrictions.expires.map(Timestamp::from);
+        let share = self.share.as_ref().map(|share| share.expiry_at);
+        token.into_iter().chain(share).min()
     }
 }
 

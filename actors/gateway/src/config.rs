@@ -1,9 +1,10 @@
 //! The configuration of the gateway.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use stream_protocol::Timestamp;
 
 use crate::error::GatewayError;
 use crate::urls::Urls;
@@ -99,8 +100,8 @@ impl ReconnectTokens {
     }
 
     /// Returns when a token expires that is made now.
-    pub(crate) fn expiry(&self) -> SystemTime {
-        SystemTime::now() + self.ttl
+    pub(crate) fn expiry(&self) -> Timestamp {
+        Timestamp::now() + self.ttl
     }
 }
 

@@ -29,7 +29,6 @@ mod ams_initiated;
 mod auth;
 mod catalog;
 mod client_lease;
-mod clock;
 mod config;
 mod cors;
 mod document_watch;

@@ -2,34 +2,35 @@
 //!
 //! The record of a share holds the id of its token, never the token: the gateway mints the link again
 //! for whoever may see it. A token is good as long as its record says, which may change, and never
-//! beyond [`MAX_LIFETIME_S`]. Sockets that are opened through a share have tokens with the same id,
+//! beyond [`MAX_LIFETIME`]. Sockets that are opened through a share have tokens with the same id,
 //! so they end with it.
 
 pub(crate) mod endpoints;
 mod request;
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    DesiredState, Refusal, RefusalCode, Role, SessionDocument, SessionId, ShareId, TokenKind,
+    DesiredState, Refusal, RefusalCode, Role, SessionDocument, SessionId, ShareId, Timestamp,
+    TokenKind,
 };
 use stream_tokens::{Mint, Revocation, Tokens};
 
 use crate::error::tokens_refusal;
-use crate::{clock, session_documents};
+use crate::session_documents;
 
 pub(crate) use request::{MAX_DESCRIPTION, NewShare, SharePatch, role};
 
-use request::MAX_LIFETIME_S;
+use request::MAX_LIFETIME;
 
 /// The most shares of a session.
 const MAX_SHARES: usize = 5;
 
-/// How much longer than the share its record stays, in seconds: clocks differ.
-const CLOCK_SKEW_S: u64 = 60;
+/// How much longer than the share its record stays: clocks differ.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// How often a change is repeated when somebody else was faster.
 const MAX_CAS_ATTEMPTS: usize = 8;
@@ -66,15 +67,13 @@ pub(crate) struct Share {
     /// The role in which its link joins: `control` or `view`.
     pub(crate) role: Role,
     pub(crate) description: String,
-    /// Unix seconds.
-    pub(crate) created_at: u64,
-    /// Unix seconds.
-    pub(crate) expiry_at: u64,
+    pub(crate) created_at: Timestamp,
+    pub(crate) expiry_at: Timestamp,
     pub(crate) token_id: String,
 }
 
 impl Share {
-    fn is_over(&self, now: u64) -> bool {
+    fn is_over(&self, now: Timestamp) -> bool {
         now >= self.expiry_at
     }
 
@@ -87,15 +86,15 @@ impl Share {
     }
 
     /// Returns how long the record is to stay from `now` on.
-    fn ttl(&self, now: u64) -> Duration {
-        Duration::from_secs(self.expiry_at.saturating_sub(now) + CLOCK_SKEW_S)
+    fn ttl(&self, now: Timestamp) -> Duration {
+        (self.expiry_at - now) + CLOCK_SKEW
     }
 
     fn mint(&self) -> Mint {
         Mint::new(TokenKind::Share, self.id.to_string())
             .session(self.session_id.clone())
             .role(self.role)
-            .expires(UNIX_EPOCH + Duration::from_secs(self.created_at + MAX_LIFETIME_S))
+            .expires(SystemTime::from(self.created_at + MAX_LIFETIME))
     }
 
     /// Mints the link that the page opens. The token is in the fragment, which browsers do not send,
@@ -117,7 +116,7 @@ pub(crate) async fn find(bridge: &Bridge, id: &str) -> Result<Option<Share>, Ref
         return Ok(None);
     }
     let entry = bridge.read::<Share>(Bucket::Shares, id).await?;
-    Ok(entry.map(|entry| entry.value).filter(|share| !share.is_over(clock::now())))
+    Ok(entry.map(|entry| entry.value).filter(|share| !share.is_over(Timestamp::now())))
 }
 
 /// Returns the share `id` if it has not expired and its session is live.
@@ -136,7 +135,7 @@ pub(crate) async fn all(
     let documents = bridge.list::<SessionDocument>(Bucket::Sessions).await?;
     let entries = bridge.list::<Share>(Bucket::Shares).await?;
     let mut shares: Vec<_> = entries.into_iter().map(|(_, entry)| entry.value).collect();
-    let now = clock::now();
+    let now = Timestamp::now();
     shares.retain(|share| {
         !share.is_over(now)
             && session.is_none_or(|session| share.session_id == *session)
@@ -147,7 +146,7 @@ pub(crate) async fn all(
 }
 
 /// Makes a share of the session and returns it with its link, which begins with `base`. The share
-/// ends at `end` at the latest, in Unix seconds.
+/// ends at `end` at the latest.
 ///
 /// # Errors
 ///
@@ -157,18 +156,18 @@ pub(crate) async fn make(
     tokens: &Tokens,
     session: &SessionId,
     new: NewShare,
-    end: u64,
+    end: Option<Timestamp>,
     base: &str,
 ) -> Result<(Share, String), ShareError> {
     let document = session_documents::read(bridge, session).await?.value;
-    let now = clock::now();
+    let now = Timestamp::now();
     let mut share = Share {
         id: ShareId::random(),
         session_id: document.id.clone(),
         role: new.role,
         description: new.description,
         created_at: now,
-        expiry_at: request::expiry(new.expiry_at, now, now)?.min(end),
+        expiry_at: request::expiry(new.expiry_at, now, end, now)?,
         token_id: String::new(),
     };
     if !share.is_of(&document) {
@@ -190,8 +189,7 @@ pub(crate) async fn make(
     Ok((share, link))
 }
 
-/// Changes a share and returns it as it is stored then. The share ends at `end` at the latest, in
-/// Unix seconds.
+/// Changes a share and returns it as it is stored then. The share ends at `end` at the latest.
 ///
 /// # Errors
 ///
@@ -200,15 +198,15 @@ pub(crate) async fn edit(
     bridge: &Bridge,
     id: &ShareId,
     patch: &SharePatch,
-    end: u64,
+    end: Option<Timestamp>,
 ) -> Result<Share, Refusal> {
     find_open(bridge, id.as_str()).await?.ok_or_else(not_found)?;
     for _ in 0..MAX_CAS_ATTEMPTS {
         let entry =
             bridge.read::<Share>(Bucket::Shares, id.as_str()).await?.ok_or_else(not_found)?;
-        let (mut share, now) = (entry.value, clock::now());
+        let (mut share, now) = (entry.value, Timestamp::now());
         if let Some(expiry_at) = patch.expiry_at {
-            share.expiry_at = request::expiry(Some(expiry_at), share.created_at, now)?.min(end);
+            share.expiry_at = request::expiry(Some(expiry_at), share.created_at, end, now)?;
         }
         if let Some(description) = &patch.description {
             share.description.clone_from(description);
@@ -231,7 +229,7 @@ pub(crate) async fn edit(
 pub(crate) async fn end(bridge: &Bridge, tokens: &Tokens, id: &ShareId) -> Result<(), Refusal> {
     let entry = bridge.read::<Share>(Bucket::Shares, id.as_str()).await?.ok_or_else(not_found)?;
     let Share { token_id, created_at, .. } = entry.value;
-    let until = UNIX_EPOCH + Duration::from_secs(created_at + MAX_LIFETIME_S);
+    let until = SystemTime::from(created_at + MAX_LIFETIME);
     let revoked = tokens.revoke(Revocation::Token(token_id), Some(until)).await;
     revoked.map_err(tokens_refusal)?;
     Ok(bridge.remove(Bucket::Shares, id.as_str()).await?)
@@ -257,8 +255,8 @@ mod tests {
             session_id: document.id.clone(),
             role: Role::View,
             description: String::new(),
-            created_at: 100,
-            expiry_at: 200,
+            created_at: 100.into(),
+            expiry_at: 200.into(),
             token_id: "0123456789abcdef".into(),
         }
     }
@@ -281,8 +279,8 @@ mod tests {
     #[test]
     fn a_share_ends_to_the_second_and_its_record_stays_a_little_longer() {
         let share = share(&document());
-        assert!(!share.is_over(199) && share.is_over(200));
-        assert_eq!(share.ttl(150), Duration::from_secs(110));
-        assert_eq!(share.ttl(999), Duration::from_secs(60));
+        assert!(!share.is_over(199.into()) && share.is_over(200.into()));
+        assert_eq!(share.ttl(150.into()), Duration::from_secs(110));
+        assert_eq!(share.ttl(999.into()), Duration::from_secs(60));
     }
 }

@@ -14,7 +14,7 @@ use crate::shares::Share;
 #[serde(tag = "op")]
 pub enum Request {
     #[serde(rename = "account.create")]
-    CreateAccount { name: String, expires_at: Option<u64> },
+    CreateAccount { name: String, expires_at: Option<Timestamp> },
     #[serde(rename = "account.delete")]
     DeleteAccount { name: String },
     #[serde(rename = "session.delete")]
@@ -28,14 +28,14 @@ pub enum Request {
     ListSessions,
     /// Answers [`CreatedShare`].
     #[serde(rename = "share.create")]
-    CreateShare { session: String, role: String, description: String, expiry_at: Option<u64> },
+    CreateShare { session: String, role: String, description: String, expiry_at: Option<Timestamp> },
     #[serde(rename = "share.delete")]
     DeleteShare { id: String },
     #[serde(rename = "share.list")]
     ListShares { session: Option<String> },
     /// Answers [`ShareInfo`] after the change.
     #[serde(rename = "share.update")]
-    UpdateShare { id: String, description: Option<String>, expiry_at: Option<u64> },
+    UpdateShare { id: String, description: Option<String>, expiry_at: Option<Timestamp> },
     /// The requests about tokens that every service answers.
     #[serde(untagged)]
     Token(stream_tokens::Request),
@@ -58,13 +58,13 @@ pub(crate) struct AccountList {
     pub(crate) accounts: Vec<AccountInfo>,
 }
 
-/// An account as operators see it; times in Unix seconds.
+/// An account as operators see it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct AccountInfo {
     pub name: String,
-    pub created_at: u64,
+    pub created_at: Timestamp,
     /// `None` is never.
-    pub expires_at: Option<u64>,
+    pub expires_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -72,7 +72,7 @@ pub(crate) struct SessionList {
     pub(crate) sessions: Vec<SessionInfo>,
 }
 
-/// A session as operators see it; times in Unix seconds.
+/// A session as operators see it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct SessionInfo {
     pub id: SessionId,
@@ -119,7 +119,7 @@ pub(crate) struct ShareList {
     pub(crate) shares: Vec<ShareInfo>,
 }
 
-/// A share as operators see it; times in Unix seconds.
+/// A share as operators see it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ShareInfo {
     pub id: ShareId,
@@ -127,8 +127,8 @@ pub struct ShareInfo {
     /// The role in which its link joins.
     pub role: Role,
     pub description: String,
-    pub created_at: u64,
-    pub expiry_at: u64,
+    pub created_at: Timestamp,
+    pub expiry_at: Timestamp,
 }
 
 impl ShareInfo {

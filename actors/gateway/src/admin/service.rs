@@ -55,7 +55,7 @@ impl AdminService {
             }
             Request::UpdateShare { id, description, expiry_at } => {
                 let patch = shares::SharePatch { expiry_at, description }.checked()?;
-                let share = shares::edit(&self.bridge, &parse(&id)?, &patch, u64::MAX).await?;
+                let share = shares::edit(&self.bridge, &parse(&id)?, &patch, None).await?;
                 log::info!(share:% = id; "share changed by an operator");
                 json!(ShareInfo::of(share))
             }
@@ -70,7 +70,7 @@ impl AdminService {
     async fn create_account(
         &self,
         name: String,
-        expires_at: Option<u64>,
+        expires_at: Option<Timestamp>,
     ) -> Result<CreatedAccount, Refusal> {
         let name = AccountName::try_from(name)?;
         let account = name.as_str().to_owned();
@@ -116,7 +116,7 @@ impl AdminService {
         session: &str,
         role: &str,
         description: String,
-        expiry_at: Option<u64>,
+        expiry_at: Option<Timestamp>,
     ) -> Result<CreatedShare, Refusal> {
         let Some(base) = &self.page_base else {
             return Err(bad_request("links need gateway.public_url"));
@@ -124,7 +124,7 @@ impl AdminService {
         let (session, role) = (parse(session)?, shares::role(Some(role))?);
         let new = shares::NewShare { role, description, expiry_at }.checked()?;
         let (bridge, tokens) = (&self.bridge, &self.tokens);
-        let (share, url) = shares::make(bridge, tokens, &session, new, u64::MAX, base).await?;
+        let (share, url) = shares::make(bridge, tokens, &session, new, None, base).await?;
         log::info!(share:% = share.id, session:%; "share created by an operator");
         Ok(CreatedShare { id: share.id, url })
     }

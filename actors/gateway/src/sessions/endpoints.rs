@@ -1,6 +1,6 @@
 //! The HTTP endpoints of sessions.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
@@ -20,7 +20,7 @@ use crate::owner::{OWNER_DEADLINE, Termination};
 use crate::query::flag;
 use crate::response::{self, HandlerResult, HttpError, body, created, ok};
 use crate::state::State;
-use crate::{client_lease, clock, session_documents};
+use crate::{client_lease, session_documents};
 
 /// How long a deletion with `sync` waits for the end.
 const END_DEADLINE: Duration = Duration::from_secs(30);
@@ -199,11 +199,13 @@ async fn socket_url(
         Some(share) => (share.id.to_string(), &share.token_id),
         None => (socket_of_account(&caller.name), &caller.claims.id),
     };
+    let soon = state.reconnect_tokens.expiry();
+    let expires = caller.end().map_or(soon, |end| soon.min(end));
     let mint = Mint::new(TokenKind::Socket, subject)
         .session(document.id.clone())
         .role(caller.role()?)
         .generation(document.generation)
-        .expires(state.reconnect_tokens.expiry().min(clock::moment(caller.end())));
+        .expires(SystemTime::from(expires));
     let minted = state.tokens.mint_with_id(came_with, mint).await?;
     let (id, token) = (&document.id, minted.token.as_str());
     Ok(format!("{base}/1.0/sessions/{id}/sockets/slave?token={token}"))

@@ -3,18 +3,18 @@
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
 use serde::{Deserialize, Serialize};
-use stream_protocol::{Op, Role, SessionId, ShareId};
+use stream_protocol::{Op, Role, SessionId, ShareId, Timestamp};
 
 use super::request::{Listing, role};
 use super::{NewShare, Share, SharePatch};
 use crate::auth::{Caller, authorize, authorize_for, authorize_token};
 use crate::error::bad_request;
 use crate::query::flag;
+use crate::response;
 use crate::response::{HandlerResult, HttpError, accepted, body, ok};
 use crate::sessions::endpoints::join_as;
 use crate::sessions::request::ScreenRequest;
 use crate::state::State;
-use crate::{clock, response};
 
 /// A share as clients see it. The link in `url` holds its token.
 #[derive(Serialize)]
@@ -23,8 +23,8 @@ struct ShareView<'a> {
     session_id: &'a SessionId,
     r#type: Role,
     description: &'a str,
-    created_at: u64,
-    expiry_at: u64,
+    created_at: Timestamp,
+    expiry_at: Timestamp,
     /// The minutes that are left, rounded up; older clients read it.
     expiry_min: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,7 +40,7 @@ impl<'a> ShareView<'a> {
             description: &share.description,
             created_at: share.created_at,
             expiry_at: share.expiry_at,
-            expiry_min: share.expiry_at.saturating_sub(clock::now()).div_ceil(60),
+            expiry_min: share.expiry_at.secs_since(Timestamp::now()).div_ceil(60),
             url,
         }
     }
@@ -56,7 +56,7 @@ pub(crate) async fn create(
 ) -> HandlerResult {
     let (caller, id) = authorize_for(&id, &request, &state, Op::ShareCreate).await?;
     let base = state.urls.page_base(&request)?;
-    let new = NewShare::parse(&body(payload).await?, clock::now())?;
+    let new = NewShare::parse(&body(payload).await?, Timestamp::now())?;
     check_grant(&caller, new.role)?;
     let made = super::make(&state.bridge, &state.tokens, &id, new, caller.end(), &base).await;
     let (share, url) = made?;

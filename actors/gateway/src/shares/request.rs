@@ -1,17 +1,19 @@
 //! Reads what clients say of shares. Pure: time comes in.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use stream_protocol::{Refusal, Role, SessionId};
+use stream_protocol::{Refusal, Role, SessionId, Timestamp};
 
 use crate::error::bad_request;
 use crate::query::{flag, number};
 
-/// The longest life of a share, in seconds.
-pub(super) const MAX_LIFETIME_S: u64 = 30 * 24 * 3600;
+/// The longest life of a share.
+pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The life of a share whose request says nothing of it, in seconds.
-const DEFAULT_LIFETIME_S: u64 = 12 * 3600;
+/// The life of a share whose request says nothing of it.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// The longest description, in bytes.
 pub(crate) const MAX_DESCRIPTION: usize = 256;
@@ -21,27 +23,26 @@ pub(crate) const MAX_DESCRIPTION: usize = 256;
 pub(crate) struct NewShare {
     pub(crate) role: Role,
     pub(crate) description: String,
-    /// Unix seconds.
-    pub(crate) expiry_at: Option<u64>,
+    pub(crate) expiry_at: Option<Timestamp>,
 }
 
 impl NewShare {
-    /// Reads the body of a request; `now` is in Unix seconds.
+    /// Reads the body of a request.
     ///
     /// # Errors
     ///
     /// Refuses a type that is not served, and a description that is too long.
-    pub(crate) fn parse(body: &[u8], now: u64) -> Result<Self, Refusal> {
+    pub(crate) fn parse(body: &[u8], now: Timestamp) -> Result<Self, Refusal> {
         #[derive(Deserialize)]
         struct Body {
             r#type: Option<String>,
             description: Option<String>,
-            expiry_at: Option<u64>,
+            expiry_at: Option<Timestamp>,
             /// The older member for the expiry, in minutes from now.
             expiry_min: Option<u64>,
         }
         let Body { r#type, description, expiry_at, expiry_min } = read(body)?;
-        let after = |minutes: u64| now.saturating_add(minutes.saturating_mul(60));
+        let after = |minutes: u64| now.plus_secs(minutes.saturating_mul(60));
         let (role, description) = (role(r#type.as_deref())?, description.unwrap_or_default());
         Self { role, description, expiry_at: expiry_at.or(expiry_min.map(after)) }.checked()
     }
@@ -64,8 +65,7 @@ pub(crate) fn role(word: Option<&str>) -> Result<Role, Refusal> {
 /// The changes of a share that a request asks for.
 #[derive(Debug, Default, Deserialize, PartialEq)]
 pub(crate) struct SharePatch {
-    /// Unix seconds.
-    pub(crate) expiry_at: Option<u64>,
+    pub(crate) expiry_at: Option<Timestamp>,
     pub(crate) description: Option<String>,
 }
 
@@ -80,20 +80,25 @@ impl SharePatch {
     }
 }
 
-/// Returns when a share of `created_at` ends that is to end at `wanted`; all in Unix seconds.
+/// Returns when a share of `created_at` ends that is to end at `wanted`, but at `end` at the latest.
 ///
 /// # Errors
 ///
-/// Refuses an expiry that has passed, and one more than [`MAX_LIFETIME_S`] after the creation.
-pub(super) fn expiry(wanted: Option<u64>, created_at: u64, now: u64) -> Result<u64, Refusal> {
-    let at = wanted.unwrap_or(now + DEFAULT_LIFETIME_S);
+/// Refuses an expiry that has passed, and one more than [`MAX_LIFETIME`] after the creation.
+pub(super) fn expiry(
+    wanted: Option<Timestamp>,
+    created_at: Timestamp,
+    end: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Timestamp, Refusal> {
+    let at = wanted.unwrap_or(now + DEFAULT_LIFETIME);
     if at <= now {
         return Err(bad_request("a share ends in the future"));
     }
-    if at > created_at + MAX_LIFETIME_S {
+    if at > created_at + MAX_LIFETIME {
         return Err(bad_request("a share lasts at most 30 days"));
     }
-    Ok(at)
+    Ok(end.map_or(at, |end| at.min(end)))
 }
 
 /// Which shares a list holds, and in which form.
@@ -160,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    const NOW: u64 = 1_000_000;
+    const NOW: Timestamp = Timestamp::from_unix(1_000_000);
 
     fn new(body: &str) -> Result<NewShare, Refusal> {
         NewShare::parse(body.as_bytes(), NOW)
@@ -173,9 +178,13 @@ mod tests {
         assert_eq!(plain, expected);
         let whole = r#"{"type":"control","description":"d","expiry_at":7,"expiry_min":3}"#;
         let whole = new(whole).unwrap();
-        assert_eq!((whole.role, whole.expiry_at), (Role::Control, Some(7)), "expiry_at wins");
+        assert_eq!(
+            (whole.role, whole.expiry_at),
+            (Role::Control, Some(7.into())),
+            "expiry_at wins"
+        );
         let minutes = new(r#"{"type":"view","expiry_min":3}"#).unwrap();
-        assert_eq!(minutes.expiry_at, Some(NOW + 180));
+        assert_eq!(minutes.expiry_at, Some(NOW.plus_secs(180)));
         assert!(new(r#"{"type":"adb"}"#).unwrap_err().message.starts_with("adb is not served"));
         for body in ["", "{}", "[]", r#"{"type":7}"#, r#"{"type":"view","expiry_at":-1}"#] {
             assert!(new(body).is_err(), "{body}");
@@ -191,13 +200,24 @@ mod tests {
 
     #[test]
     fn a_share_lasts_twelve_hours_or_as_wished_up_to_thirty_days_from_its_beginning() {
-        assert_eq!(expiry(None, NOW, NOW).unwrap(), NOW + 43_200);
-        assert_eq!(expiry(Some(NOW + 1), NOW, NOW).unwrap(), NOW + 1);
-        let last = NOW + MAX_LIFETIME_S;
-        assert_eq!(expiry(Some(last), NOW, last - 1).unwrap(), last);
-        for (wanted, now) in [(NOW, NOW), (0, NOW), (last + 1, NOW), (u64::MAX, last)] {
-            assert!(expiry(Some(wanted), NOW, now).is_err(), "{wanted}");
+        let until = |wanted, now| expiry(wanted, NOW, None, now);
+        let later = |seconds| NOW.plus_secs(seconds);
+        assert_eq!(until(None, NOW).unwrap(), later(43_200));
+        assert_eq!(until(Some(later(1)), NOW).unwrap(), later(1));
+        let (last, end) = (NOW + MAX_LIFETIME, Timestamp::from_unix(u64::MAX));
+        let just_before = Timestamp::from_unix(last.as_unix() - 1);
+        assert_eq!(until(Some(last), just_before).unwrap(), last);
+        for (wanted, now) in [(NOW, NOW), (0.into(), NOW), (last.plus_secs(1), NOW), (end, last)] {
+            assert!(until(Some(wanted), now).is_err(), "{wanted}");
         }
+    }
+
+    #[test]
+    fn a_share_ends_with_the_token_of_whoever_made_it() {
+        let end = Some(NOW.plus_secs(60));
+        assert_eq!(expiry(None, NOW, end, NOW).unwrap(), NOW.plus_secs(60));
+        let sooner = Some(NOW.plus_secs(30));
+        assert_eq!(expiry(sooner, NOW, end, NOW).unwrap(), NOW.plus_secs(30));
     }
 
     #[test]
@@ -224,7 +244,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_makes_the_reader_panic(body: Vec<u8>) {
-            let _ = NewShare::parse(&body, u64::MAX);
+            let _ = NewShare::parse(&body, u64::MAX.into());
             let _ = SharePatch::parse(&body);
         }
     }

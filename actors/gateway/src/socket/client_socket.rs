@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError, SignalConnection};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Direction, SessionDocument, SessionId, SignalQuota};
+use stream_protocol::{Direction, SessionDocument, SessionId, SignalQuota, Timestamp};
 use stream_socket::{
     CloseCause, CloseCode, FrameFormat, SignalRelay, SocketReceiver, SocketSender, close,
     keep_alive, retry_while,
@@ -20,7 +20,7 @@ use super::messages::{IceServersMessage, ReconnectTokenMessage, text};
 use crate::config::ReconnectTokens;
 use crate::document_watch::DocumentWatch;
 use crate::open_sockets::OpenSockets;
-use crate::{client_lease, clock, owner, shares};
+use crate::{client_lease, owner, shares};
 
 /// How often a share is looked at that is not due: its end may have been brought forward.
 const SHARE_POLL: Duration = Duration::from_secs(10);
@@ -237,10 +237,7 @@ impl ClientSocket {
         let Some(share) = &self.admission.share else { return pending().await };
         loop {
             let pause = match shares::find(&self.dependencies.bridge, share.as_str()).await {
-                Ok(Some(found)) => {
-                    let left = found.expiry_at.saturating_sub(clock::now());
-                    Duration::from_secs(left).min(SHARE_POLL)
-                }
+                Ok(Some(found)) => (found.expiry_at - Timestamp::now()).min(SHARE_POLL),
                 Ok(None) => {
                     return CloseCause::client_error(CloseCode::Policy, "the share has ended");
                 }
@@ -263,7 +260,7 @@ impl ClientSocket {
         loop {
             ticks.tick().await;
             let expires = reconnect_tokens.expiry();
-            let minted = match self.dependencies.tokens.renew(&self.claims, expires).await {
+            let minted = match self.dependencies.tokens.renew(&self.claims, expires.into()).await {
                 Ok(minted) => minted,
                 Err(error) => {
                     let session = self.session();
@@ -271,7 +268,7 @@ impl ClientSocket {
                     continue;
                 }
             };
-            let message = ReconnectTokenMessage::new(&minted.token, clock::seconds(expires));
+            let message = ReconnectTokenMessage::new(&minted.token, expires);
             if let Err(cause) = sender.send(text(&message)).await {
                 return cause;
             }

@@ -2,7 +2,7 @@
 //! ignores a `type` that it does not know.
 
 use serde::Serialize;
-use stream_protocol::IceServer;
+use stream_protocol::{IceServer, Timestamp};
 
 /// Servers that the client uses from now on.
 #[derive(Serialize)]
@@ -23,12 +23,11 @@ impl IceServersMessage {
 pub(crate) struct ReconnectTokenMessage<'a> {
     r#type: &'static str,
     token: &'a str,
-    /// Unix seconds.
-    expires_at: u64,
+    expires_at: Timestamp,
 }
 
 impl<'a> ReconnectTokenMessage<'a> {
-    pub(crate) fn new(token: &'a str, expires_at: u64) -> Self {
+    pub(crate) fn new(token: &'a str, expires_at: Timestamp) -> Self {
         Self { r#type: "ticket", token, expires_at }
     }
 }
@@ -44,7 +43,7 @@ mod tests {
 
     #[test]
     fn messages_have_the_form_that_clients_know() {
-        let ticket = text(&ReconnectTokenMessage::new("t", 9));
+        let ticket = text(&ReconnectTokenMessage::new("t", 9.into()));
         assert_eq!(ticket, r#"{"type":"ticket","token":"t","expires_at":9}"#);
         let servers = text(&IceServersMessage::new(3, Vec::new()));
         assert_eq!(servers, r#"{"type":"ice_servers","ice_renewal":3,"ice_servers":[]}"#);
