@@ -3,15 +3,15 @@
 use std::fmt;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::Query;
 use serde::Deserialize;
+use stream_http::authorization;
 use stream_protocol::{Op, Refusal, Role, SessionId, Timestamp, TokenKind};
 use stream_tokens::Claims;
 
 use crate::accounts;
 use crate::error::bad_request;
-use crate::response::HttpError;
+use crate::response::{HttpError, token_error};
 use crate::shares::{self, Share};
 use crate::state::State;
 
@@ -71,7 +71,7 @@ pub(crate) async fn authorize(
     op: Op,
     session: Option<&SessionId>,
 ) -> Result<Caller, HttpError> {
-    let token = token(request, state.token_in_query).ok_or(HttpError::Unauthorized)?;
+    let token = token(request, state.token_in_query)?;
     authorize_token(&token, state, op, session).await
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn authorize_token(
     op: Op,
     session: Option<&SessionId>,
 ) -> Result<Caller, HttpError> {
-    let claims = state.tokens.verify(token, op, session).await?;
+    let claims = state.tokens.verify(token, op, session).await.map_err(token_error)?;
     let share = match claims.kind {
         // Deleting an account is how its token is revoked.
         TokenKind::Account => match accounts::find(&state.bridge, &claims.subject).await? {
@@ -93,7 +93,7 @@ pub(crate) async fn authorize_token(
             Some(share) if share.token_id == claims.id => Some(share),
             _ => return Err(HttpError::Unauthorized),
         },
-        _ => return Err(HttpError::Forbidden),
+        _ => return Err(HttpError::token_forbids()),
     };
     Ok(Caller { name: claims.subject.clone(), claims, share })
 }
@@ -113,55 +113,34 @@ pub(crate) async fn authorize_for(
 
 /// Whether the request brings a token, good or bad.
 pub(crate) fn has_token(request: &HttpRequest, state: &State) -> bool {
-    token(request, state.token_in_query).is_some()
+    token(request, state.token_in_query).is_ok()
 }
 
-fn token(request: &HttpRequest, in_query: bool) -> Option<String> {
-    if let Some(header) = request.headers().get(AUTHORIZATION) {
-        return header.to_str().ok().and_then(token_in).map(str::to_owned);
+/// Finds the token of `request` in its header or, if the operator lets it, in its query.
+fn token(request: &HttpRequest, in_query: bool) -> Result<String, HttpError> {
+    if let Some(token) = authorization(request.headers())? {
+        return Ok(token.to_owned());
     }
-    if !in_query {
-        return None;
-    }
-    Query::<TokenInQuery>::from_query(request.query_string()).ok()?.into_inner().api_token
-}
-
-/// Finds the token in `Macaroon root=<token>`, as the different clients write it.
-fn token_in(header: &str) -> Option<&str> {
-    let (scheme, rest) = header.trim().split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("macaroon") {
-        return None;
-    }
-    let token = rest.trim().strip_prefix("root=")?;
-    let quoted = token.strip_prefix('"').and_then(|token| token.strip_suffix('"'));
-    Some(quoted.unwrap_or(token)).filter(|token| !token.is_empty())
+    let query = Query::<TokenInQuery>::from_query(request.query_string());
+    let token = query.ok().filter(|_| in_query).and_then(|query| query.into_inner().api_token);
+    token.ok_or(HttpError::Unauthorized)
 }
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::AUTHORIZATION;
     use actix_web::test::TestRequest;
 
     use super::*;
 
     #[test]
-    fn the_scheme_may_be_written_in_any_case_and_the_token_quoted() {
-        for header in ["Macaroon root=abc", "macaroon root=abc", "MACAROON  root=\"abc\" "] {
-            assert_eq!(token_in(header), Some("abc"), "{header}");
-        }
-        for header in ["", "abc", "Bearer abc", "Macaroon abc", "Macaroon root=", "Macaroonroot=a"]
-        {
-            assert_eq!(token_in(header), None, "{header}");
-        }
-    }
-
-    #[test]
     fn a_token_in_the_query_counts_only_when_allowed_and_never_beside_a_header() {
         let request = TestRequest::with_uri("/1.0/sessions?api_token=q").to_http_request();
-        assert_eq!(token(&request, false), None);
-        assert_eq!(token(&request, true).as_deref(), Some("q"));
+        assert!(token(&request, false).is_err());
+        assert_eq!(token(&request, true).unwrap(), "q");
         let both = TestRequest::with_uri("/1.0/sessions?api_token=q")
             .insert_header((AUTHORIZATION, "Bearer x"))
             .to_http_request();
-        assert_eq!(token(&both, true), None);
+        assert!(token(&both, true).is_err());
     }
 }

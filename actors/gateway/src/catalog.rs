@@ -9,7 +9,7 @@ use stream_protocol::{Op, Presence, Refusal, RefusalCode};
 
 use crate::auth::{authorize, has_token};
 use crate::placement;
-use crate::response::{HandlerResult, ok};
+use crate::response::{HandlerResult, ok, token_error};
 use crate::state::State;
 
 #[derive(Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -46,7 +46,7 @@ pub(crate) async fn status(request: HttpRequest, state: Data<State>) -> HandlerR
     if caller {
         authorize(&request, &state, Op::StatusRead, None).await?;
     }
-    state.tokens.ready().await?;
+    state.tokens.ready().await.map_err(token_error)?;
     if state.drain.is_draining() {
         return Err(Refusal::new(RefusalCode::Draining, "the gateway is draining").into());
     }

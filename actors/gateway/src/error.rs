@@ -2,6 +2,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use stream_protocol::{Refusal, RefusalCode};
+use stream_supervisor::AskError;
 use stream_tokens::TokensError;
 
 /// Why the gateway did not start.
@@ -22,10 +23,13 @@ pub(crate) fn bad_request(text: impl Into<String>) -> Refusal {
 pub(crate) fn tokens_refusal(error: TokensError) -> Refusal {
     match error {
         TokensError::Unmintable(why) => Refusal::new(RefusalCode::Conflict, why),
+        TokensError::Unavailable(AskError::Busy) => {
+            Refusal::new(RefusalCode::Busy, "too many requests are queued")
+        }
         // The cause is for the operator: it names files and what is wrong with them.
         error => {
             log::warn!(error:%; "tokens cannot be checked");
-            Refusal::new(RefusalCode::Unavailable, "tokens cannot be checked now")
+            Refusal::new(RefusalCode::Unavailable, "tokens cannot be checked at present")
         }
     }
 }

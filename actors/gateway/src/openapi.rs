@@ -68,7 +68,7 @@ const API: ApiInfo = ApiInfo {
         header.",
     version: env!("CARGO_PKG_VERSION"),
     common_errors: &[],
-    body_errors: &[],
+    body_errors: &[408],
     id_errors: &[400],
 };
 

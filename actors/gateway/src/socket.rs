@@ -10,7 +10,7 @@ use stream_bridge::SignalConnection;
 use stream_protocol::{Op, Refusal, RefusalCode, SessionId};
 
 use crate::error::bad_request;
-use crate::response::{HandlerResult, HttpError};
+use crate::response::{HandlerResult, HttpError, token_error};
 use crate::session_documents;
 use crate::state::State;
 
@@ -33,7 +33,11 @@ pub(crate) async fn open(
     let query = Query::<SocketQuery>::from_query(request.query_string());
     let query = query.map_err(|_| HttpError::Unauthorized)?.into_inner();
     let session = id.parse::<SessionId>().map_err(|_| HttpError::Unauthorized)?;
-    let claims = state.tokens.verify(&query.token, Op::SignalWrite, Some(&session)).await?;
+    let claims = state
+        .tokens
+        .verify(&query.token, Op::SignalWrite, Some(&session))
+        .await
+        .map_err(token_error)?;
     let token = SocketToken::of(&claims).ok_or(HttpError::Unauthorized)?;
 
     let document = session_documents::read(&state.bridge, &session).await?.value;

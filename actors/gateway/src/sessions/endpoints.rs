@@ -5,20 +5,20 @@ use std::time::{Duration, SystemTime};
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
 use serde::{Deserialize, Serialize};
+use stream_http::{ScreenRequest, idempotency_key};
 use stream_protocol::{
     IceServer, OnConflict, Op, Refusal, RefusalCode, SessionDocument, SessionId, Status, TokenKind,
 };
 use stream_tokens::{Mint, socket_of_account};
 
 use super::listing::Listing;
-use super::request::ScreenRequest;
 use super::termination::{Progress, end_session};
 use super::{ClientSession, idempotency, join, launch, request};
 use crate::auth::{Caller, authorize, authorize_for};
 use crate::error::bad_request;
 use crate::owner::{OWNER_DEADLINE, Termination};
 use crate::query::flag;
-use crate::response::{self, HandlerResult, HttpError, body, created, ok};
+use crate::response::{self, HandlerResult, HttpError, body, created, ok, token_error};
 use crate::state::State;
 use crate::{client_lease, session_documents};
 
@@ -77,10 +77,10 @@ pub(crate) async fn create_session(
     state: Data<State>,
 ) -> HandlerResult {
     let caller = authorize(&request, &state, Op::SessionCreate, None).await?;
-    let (key, base) = (idempotency::key(&request)?, state.urls.socket_base(&request)?);
-    let (wanted, role) = (request::session(&body(payload).await?)?, caller.role()?);
+    let (key, base) = (idempotency_key(request.headers())?, state.urls.socket_base(&request)?);
+    let (wanted, role) = (request::session(&body(&request, payload).await?)?, caller.role()?);
 
-    let id = key.map(|key| idempotency::id(&caller.name, &key));
+    let id = key.map(|key| idempotency::id(&caller.name, key));
     let placed = launch::place_session(&state.bridge, id, wanted, role).await?;
     let ClientSession { document, ice_servers: stun_servers } = placed;
     if document.request.on_conflict == OnConflict::Reject {
@@ -129,7 +129,7 @@ pub(crate) async fn join_session(
 ) -> HandlerResult {
     let (caller, id) = authorize_for(&id, &request, &state, Op::SessionJoin).await?;
     let base = state.urls.socket_base(&request)?;
-    let screen = request::join(&body(payload).await?)?;
+    let screen = request::join(&body(&request, payload).await?)?;
     join_as(&state, &caller, &id, screen, &base).await
 }
 
@@ -206,7 +206,7 @@ async fn socket_url(
         .role(caller.role()?)
         .generation(document.generation)
         .expires(SystemTime::from(expires));
-    let minted = state.tokens.mint_with_id(came_with, mint).await?;
+    let minted = state.tokens.mint_with_id(came_with, mint).await.map_err(token_error)?;
     let (id, token) = (&document.id, minted.token.as_str());
     Ok(format!("{base}/1.0/sessions/{id}/sockets/slave?token={token}"))
 }

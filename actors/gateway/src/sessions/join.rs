@@ -1,14 +1,13 @@
 //! Becoming the client of a session, instead of whoever was it.
 
 use stream_bridge::Bridge;
+use stream_http::ScreenRequest;
 use stream_protocol::{
     Client, DesiredState, OnConflict, Refusal, RefusalCode, Role, SessionDocument, SessionId,
     Status,
 };
 
 use super::ClientSession;
-use super::request::ScreenRequest;
-use crate::error::bad_request;
 use crate::{client_lease, owner, session_documents};
 
 /// Makes the caller the client of session `id` in `role`, with the screen it asks for.
@@ -28,8 +27,7 @@ pub(crate) async fn join_session(
         if leased.is_some_and(|generation| generation != document.generation) {
             return Err(conflict());
         }
-        let wanted = screen.over(document.request.screen).checked();
-        let screen = wanted.map_err(|error| bad_request(error.to_string()))?;
+        let screen = screen.over(document.request.screen)?;
         document.generation += 1;
         document.desired.client = Some(Client { screen, role });
         Ok(())

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use stream_http::ScreenRequest;
 use stream_protocol::{Refusal, Request, Screen};
 
 use crate::error::bad_request;
@@ -32,7 +33,7 @@ pub(crate) fn session(body: &[u8]) -> Result<Request, Refusal> {
         app,
         app_version: members.version()?,
         region: members.name("region")?.unwrap_or_default(),
-        screen: checked(ScreenRequest::of(&mut members)?.over(Screen::default()))?,
+        screen: screen(&mut members)?.over(Screen::default())?,
         joinable,
         ephemeral: members.flag("ephemeral")?.unwrap_or(true),
         idle_time_min: members.number("idle_time_min")?.unwrap_or(idle_by_default),
@@ -46,46 +47,22 @@ pub(crate) fn join(body: &[u8]) -> Result<ScreenRequest, Refusal> {
     if body.trim_ascii().is_empty() {
         return Ok(ScreenRequest::default());
     }
-    ScreenRequest::of(&mut JsonObject::parse(body)?)
+    screen(&mut JsonObject::parse(body)?)
 }
 
-/// The screen that a client asks for; what is `None` it leaves to others.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct ScreenRequest {
-    width: Option<u32>,
-    height: Option<u32>,
-    fps: Option<u32>,
-    density: Option<u32>,
-}
-
-impl ScreenRequest {
-    fn of(members: &mut JsonObject) -> Result<Self, Refusal> {
-        let mut screen = JsonObject(members.take("screen", "an object")?.unwrap_or_default());
-        let mut size = |name| {
-            let number = screen.number(name)?.map(u32::try_from).transpose();
-            number.map_err(|_| bad_request(format!("screen.{name} is too large")))
-        };
-        Ok(Self {
-            width: size("width")?,
-            height: size("height")?,
-            fps: size("fps")?,
-            density: size("density")?,
-        })
-    }
-
-    /// Returns `screen` with what the client asks for put in, unchecked.
-    pub(crate) fn over(self, screen: Screen) -> Screen {
-        Screen {
-            width: self.width.unwrap_or(screen.width),
-            height: self.height.unwrap_or(screen.height),
-            fps: self.fps.unwrap_or(screen.fps),
-            density: self.density.unwrap_or(screen.density),
-        }
-    }
-}
-
-fn checked(screen: Screen) -> Result<Screen, Refusal> {
-    screen.checked().map_err(|error| bad_request(error.to_string()))
+/// Reads the screen that a client asks for.
+fn screen(members: &mut JsonObject) -> Result<ScreenRequest, Refusal> {
+    let mut screen = JsonObject(members.take("screen", "an object")?.unwrap_or_default());
+    let mut size = |name| {
+        let number = screen.number(name)?.map(u32::try_from).transpose();
+        number.map_err(|_| bad_request(format!("screen.{name} is too large")))
+    };
+    Ok(ScreenRequest {
+        width: size("width")?,
+        height: size("height")?,
+        fps: size("fps")?,
+        density: size("density")?,
+    })
 }
 
 /// The members of a JSON object; one that is null counts as absent. Errors never repeat a value.
@@ -244,9 +221,10 @@ mod tests {
     fn a_join_may_say_nothing_or_a_part() {
         let asked = Screen { width: 100, height: 200, fps: 30, density: 160 };
         for body in ["", "  \n", "{}", r#"{"disconnect_clients":true}"#, r#"{"screen":null}"#] {
-            assert_eq!(join(body.as_bytes()).unwrap().over(asked), asked, "{body}");
+            assert_eq!(join(body.as_bytes()).unwrap().over(asked).unwrap(), asked, "{body}");
         }
-        let turned = join(br#"{"screen":{"width":200,"height":100}}"#).unwrap().over(asked);
+        let turned =
+            join(br#"{"screen":{"width":200,"height":100}}"#).unwrap().over(asked).unwrap();
         assert_eq!(turned, Screen { width: 200, height: 100, ..asked });
         assert!(join(b"[]").is_err() && join(b"{").is_err());
     }

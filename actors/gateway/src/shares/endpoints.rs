@@ -3,6 +3,7 @@
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
 use serde::{Deserialize, Serialize};
+use stream_http::ScreenRequest;
 use stream_protocol::{Op, Role, SessionId, ShareId, Timestamp};
 
 use super::request::{Listing, role};
@@ -13,7 +14,6 @@ use crate::query::flag;
 use crate::response;
 use crate::response::{HandlerResult, HttpError, accepted, body, ok};
 use crate::sessions::endpoints::join_as;
-use crate::sessions::request::ScreenRequest;
 use crate::state::State;
 
 /// A share as clients see it. The link in `url` holds its token.
@@ -56,7 +56,7 @@ pub(crate) async fn create(
 ) -> HandlerResult {
     let (caller, id) = authorize_for(&id, &request, &state, Op::ShareCreate).await?;
     let base = state.urls.page_base(&request)?;
-    let new = NewShare::parse(&body(payload).await?, Timestamp::now())?;
+    let new = NewShare::parse(&body(&request, payload).await?, Timestamp::now())?;
     check_grant(&caller, new.role)?;
     let made = super::make(&state.bridge, &state.tokens, &id, new, caller.end(), &base).await;
     let (share, url) = made?;
@@ -100,7 +100,7 @@ pub(crate) async fn change(
 ) -> HandlerResult {
     let caller = authorize(&request, &state, Op::ShareUpdate, None).await?;
     let (id, base) = (parse(&id)?, state.urls.page_base(&request)?);
-    let patch = SharePatch::parse(&body(payload).await?)?;
+    let patch = SharePatch::parse(&body(&request, payload).await?)?;
     let share = super::edit(&state.bridge, &id, &patch, caller.end()).await?;
     log::info!(share:% = id, caller:%; "share changed");
     show(&caller, &share, &state, &base).await
@@ -163,7 +163,7 @@ async fn show(caller: &Caller, share: &Share, state: &State, base: &str) -> Hand
 
 /// Refuses a caller whose token is bound to another role than the one to be given away.
 fn check_grant(caller: &Caller, role: Role) -> Result<(), HttpError> {
-    if caller.may_grant(role) { Ok(()) } else { Err(HttpError::Forbidden) }
+    if caller.may_grant(role) { Ok(()) } else { Err(HttpError::token_forbids()) }
 }
 
 fn parse(id: &str) -> Result<ShareId, HttpError> {
