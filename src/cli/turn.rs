@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
-use stream_admin::{Client, moment};
+use stream_admin::{Client, moment, table};
 use stream_protocol::{Empty, IceServer, SessionId};
 use stream_turn::{ProbeRow, Request, Rotated};
 
@@ -127,18 +127,13 @@ fn print_table(rows: &[ProbeRow]) {
         Ok(micros) => format!("{}.{:03} ms", micros / 1000, micros % 1000),
         Err(why) => why.clone(),
     };
-    let heads = ["POOL", "SERVER", "VERDICT", "OVER", "BINDING", "ALLOCATE"].map(str::to_owned);
+    let heads = ["POOL", "SERVER", "VERDICT", "OVER", "BINDING", "ALLOCATE"];
     let cells = rows.iter().map(|row| {
         let ProbeRow { pool, server, transport, binding, allocate, state } = row;
         let [binding, allocate] = [binding, allocate].map(time);
         [pool.clone(), server.clone(), state.clone(), transport.clone(), binding, allocate]
     });
-    let lines: Vec<_> = std::iter::once(heads).chain(cells).collect();
-    let width = |at: usize| lines.iter().map(|line| line[at].len()).max().unwrap_or(0);
-    for line in &lines {
-        let cells = line.iter().enumerate().map(|(at, cell)| format!("{cell:<0$}", width(at)));
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
+    println!("{}", table(heads, cells));
 }
 
 /// Prints the secret on standard output, and on standard error what is to be done.

@@ -1,4 +1,4 @@
-//! The actor `admin`: answers operators.
+//! The actor `admin`: it accepts operators and answers their requests.
 
 use std::io;
 use std::pin::Pin;
@@ -19,14 +19,14 @@ use crate::builtin::{self, BuiltinRequest, Dependencies};
 use crate::listener::AdminSocket;
 use crate::wire::{MAX_ANSWER, MAX_REQUEST, OpName, read_line};
 
-/// A request that takes longer to be answered is refused; one that takes longer to arrive, and an
-/// operator that takes longer to read, are given up.
+/// How long a request may take to arrive, to be answered, and its answer to be read. A slow answer
+/// becomes a refusal; a slow operator is disconnected.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Operators served at the same time; further ones wait.
+/// How many operators are served at the same time; further ones wait.
 const MAX_CONCURRENT: usize = 16;
 
-/// How long to wait when the system has no room for another connection.
+/// The pause after a connection could not be accepted.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 pub(crate) fn start<R, F>(
@@ -55,7 +55,7 @@ pub(crate) fn start<R, F>(
     );
 }
 
-/// Makes the answer to a line.
+/// Returns the answer to a line.
 type Respond = Rc<dyn Fn(Vec<u8>) -> Pin<Box<dyn Future<Output = Vec<u8>>>>>;
 
 struct Actor {
@@ -88,7 +88,7 @@ async fn accept(listener: UnixListener, uid: u32, respond: Respond) {
             continue;
         }
         let respond = Rc::clone(&respond);
-        // Not with the worker: what is in hand is answered also when this state is gone.
+        // Outside of the worker: a request in hand is answered also after a restart.
         spawn_detached("an operator's request", async move {
             if let Err(error) = serve(stream, respond).await {
                 log::debug!("an operator left without an answer: {error}");
@@ -114,7 +114,7 @@ async fn serve(mut stream: UnixStream, respond: Respond) -> io::Result<()> {
     stream.shutdown().await
 }
 
-/// Answers one line; never with a longer one than the other end reads.
+/// Answers one line, never with a longer one than the client reads.
 async fn answer<R, F>(line: &[u8], deps: &Dependencies, handler: impl Fn(R) -> F) -> Vec<u8>
 where
     R: DeserializeOwned,

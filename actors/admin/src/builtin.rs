@@ -1,4 +1,4 @@
-//! What operators ask of every service.
+//! The requests that every service answers.
 
 use std::time::Duration;
 
@@ -23,15 +23,15 @@ pub(crate) enum BuiltinRequest {
 }
 
 impl BuiltinRequest {
-    /// The names of these operations; no service has others that are called so.
+    /// The names of these requests; no handler of a service gets them.
     pub(crate) const OPS: [&str; 5] = ["cancel_drain", "crash", "drain", "draining", "status"];
 }
 
-/// What these operations are about.
+/// What these requests act on.
 #[derive(Clone)]
 pub(crate) struct Dependencies {
     pub(crate) debug: Debug,
-    /// How long a drain takes at most when the order does not say.
+    /// How long a drain may take when the order does not say.
     pub(crate) drain_timeout: Duration,
     pub(crate) supervisor: Supervisor,
     pub(crate) drain: Drain,
@@ -40,20 +40,22 @@ pub(crate) struct Dependencies {
 /// How far a service has come with its drain.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct DrainStatus {
-    /// Seconds until it ends at the latest; none when it is not to end.
+    /// Seconds until it ends at the latest; `None` while it serves.
     pub left_s: Option<u64>,
-    /// What it has still to leave to others.
+    /// How many items it has still to hand over to others.
     pub left: usize,
 }
 
-/// Which actor is to fail, how, and how often.
+/// Makes an actor fail on purpose.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct InjectFault {
+    /// The name of the actor.
     pub actor: String,
+    /// How it fails.
     pub fault: Fault,
-    /// 1 to 10,000.
+    /// How often in a row it fails, 1 to 10,000.
     pub times: u32,
-    /// Whether no actor pauses before a restart from now on.
+    /// Whether all restarts of the service are immediate from now on.
     #[serde(default, rename = "at_once")]
     pub no_backoff: bool,
 }
@@ -62,10 +64,11 @@ pub struct InjectFault {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// It says itself that it cannot go on.
+    /// It declares that it cannot go on.
     Error,
     /// It gives no answer until its deadline.
     Hang,
+    /// It panics.
     Panic,
     /// It blocks its thread, which ends the service.
     Wedge,
@@ -82,7 +85,7 @@ impl From<Fault> for stream_supervisor::Fault {
     }
 }
 
-/// Answers for `deps`.
+/// Answers one of these requests.
 pub(crate) fn answer(request: BuiltinRequest, deps: &Dependencies) -> Result<Value, Refusal> {
     let Dependencies { debug, drain_timeout, supervisor, drain } = deps;
     match request {
@@ -128,6 +131,9 @@ fn fail(crash: &InjectFault, debug: Debug, supervisor: &Supervisor) -> Result<()
     if *no_backoff {
         supervisor.disable_backoff();
     }
-    log::warn!("actor {actor} is made to fail {times} times on request of an operator");
+    log::warn!(
+        actor:% = actor;
+        "actor {actor} is made to fail {times} times on request of an operator"
+    );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The other end of the socket, for the command line.
+//! The client of the socket, for the command line.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,55 +15,119 @@ use crate::builtin::{BuiltinRequest, DrainStatus, InjectFault};
 use crate::status_table::StatusReport;
 use crate::wire::{MAX_ANSWER, read_line};
 
-/// Talks to the service on this machine.
+/// Asks the service on this machine that answers on a socket.
+///
+/// ```
+/// use serde::Deserialize;
+/// use serde_json::{Value, json};
+/// use stream_admin::{Admin, Client, Config, Debug};
+/// use stream_protocol::Refusal;
+/// use stream_supervisor::{Drain, Supervisor};
+///
+/// /// What only this service is asked.
+/// #[derive(Deserialize)]
+/// #[serde(tag = "op", rename_all = "snake_case")]
+/// enum Request {
+///     Double { number: u64 },
+/// }
+///
+/// async fn handler(Request::Double { number }: Request) -> Result<Value, Refusal> {
+///     Ok(json!(2 * number))
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let socket = folder.path().join("private/socket");
+/// actix::System::new().block_on(async {
+///     let (supervisor, drain) = (Supervisor::default(), Drain::default());
+///     let config = Config { socket: socket.clone(), drain_s: 60 };
+///     Admin::start(config, Debug::default(), &supervisor, &drain, handler)?;
+///
+///     let client = Client::new(socket);
+///     let doubled: u64 = client.ask(&json!({ "op": "double", "number": 21 })).await?;
+///     assert_eq!(doubled, 42);
+///     assert_eq!(client.status().await?.actors[0].name, "admin");
+///     client.drain(None).await?;
+///     assert!(drain.is_draining());
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     path: PathBuf,
 }
 
 impl Client {
+    /// Makes a client of the socket at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Returns how every actor is.
+    /// Returns the status of every actor.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask).
     pub async fn status(&self) -> Result<StatusReport, ClientError> {
         self.ask(&BuiltinRequest::Status).await
     }
 
-    /// Has the service end in order, within `deadline_s` seconds or as long as it is configured to
-    /// take.
+    /// Orders the service to drain and end within `deadline_s` seconds, or within
+    /// [`Config::drain_s`](crate::Config::drain_s).
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask).
     pub async fn drain(&self, deadline_s: Option<u64>) -> Result<(), ClientError> {
         let Empty {} = self.ask(&BuiltinRequest::Drain { deadline_s }).await?;
         Ok(())
     }
 
-    /// Takes that back. Refused by a service that is not draining.
+    /// Withdraws the order to drain.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask); refused as a conflict if the service is not draining.
     pub async fn cancel_drain(&self) -> Result<(), ClientError> {
         let Empty {} = self.ask(&BuiltinRequest::CancelDrain).await?;
         Ok(())
     }
 
-    /// Returns how far the service has come with it.
+    /// Returns how far the service has come with its drain.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask).
     pub async fn draining(&self) -> Result<DrainStatus, ClientError> {
         self.ask(&BuiltinRequest::Draining).await
     }
 
-    /// Makes an actor fail. Refused by a service that is not configured for it, and for an actor
-    /// that it has not.
+    /// Makes an actor fail.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask); refused if the configuration does not allow it, and if there is no
+    /// such actor.
     pub async fn crash(&self, crash: InjectFault) -> Result<(), ClientError> {
         let Empty {} = self.ask(&BuiltinRequest::Crash(crash)).await?;
         Ok(())
     }
 
-    /// Asks anything; `request` carries the name of the operation as its member `op`.
+    /// Sends `request`, which names its operation in the member `op`, and returns the answer.
+    ///
+    /// # Errors
+    ///
+    /// - [`ClientError::Unreachable`] if no service answers on the socket;
+    /// - [`ClientError::Refused`] if the service refuses the request;
+    /// - [`ClientError::TimedOut`] if it gives no answer within 12 s.
     pub async fn ask<A: DeserializeOwned>(
         &self,
         request: &impl Serialize,
     ) -> Result<A, ClientError> {
         let mut line = Versioned::encode(request);
         line.push(b'\n');
-        // Longer than the other side takes, so that its own sentence comes first.
+        // Longer than the service takes, so that its own refusal comes first.
         let timeout = REQUEST_TIMEOUT + Duration::from_secs(2);
         let answer = tokio::time::timeout(timeout, exchange(&self.path, line)).await;
         let answer = answer.map_err(|_| ClientError::TimedOut)?;
@@ -73,13 +137,16 @@ impl Client {
     }
 }
 
-/// Why the operator's request was not done.
+/// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// No service answers on the socket.
     #[error("the service does not answer on {}", path.display())]
     Unreachable { path: PathBuf, source: io::Error },
+    /// The service refused the request.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The service gave no answer within the deadline.
     #[error("the service gave no answer in time")]
     TimedOut,
 }

@@ -1,12 +1,17 @@
-//! The operator's side of a running service: a UNIX socket on which the command line asks how the
-//! actors are and has done what no client may.
+//! The operator's side of a running service: the command line reads the status of the actors from a
+//! UNIX socket and orders there what no client may.
 //!
-//! Asked by operators through [`Client`]: one connection carries one request, a line of JSON, and
-//! its answer, another line. The directory of the socket is closed to others, and the peer must run
-//! as the same user or as root. Every service answers `status`, `drain` and `crash`; what else
-//! there is, it says itself when it starts ([`Admin::start`]). Asks the supervisor, and whoever the
-//! service asks on its part. A restart loses nothing: operators that connect meanwhile wait in the
-//! queue of the socket, and what is in hand is answered.
+//! Operators ask through [`Client`]. A connection carries one request, a line of JSON, and its
+//! answer, another line. The directory of the socket is closed to others (mode 0700), and the peer
+//! must run as the same user or as root. Every service answers `status`, `drain`, `draining`,
+//! `cancel_drain` and `crash`; the handler given to [`Admin::start`] answers the others. The actor
+//! asks the supervisor, and whoever that handler asks.
+//!
+//! | part | on restart | why |
+//! |---|---|---|
+//! | listening socket | kept | operators that connect meanwhile wait in its queue |
+//! | requests in hand | kept | their answers own all they need |
+//! | task that accepts connections | rebuilt | it is all the state there is |
 
 mod actor;
 mod builtin;
@@ -14,6 +19,7 @@ mod client;
 mod error;
 mod listener;
 mod status_table;
+mod table;
 mod wire;
 
 use std::path::PathBuf;
@@ -29,6 +35,7 @@ pub use builtin::{DrainStatus, Fault, InjectFault};
 pub use client::{Client, ClientError};
 pub use error::AdminError;
 pub use status_table::{ActorReport, FailureReport, StatusReport, moment};
+pub use table::table;
 
 use builtin::Dependencies;
 use listener::AdminSocket;
@@ -37,11 +44,11 @@ use listener::AdminSocket;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The UNIX socket. Its directory is made when it is missing and must be closed to others
-    /// (mode 0700).
+    /// The path of the UNIX socket. Its directory is made when it is missing and must be closed to
+    /// others (mode 0700).
     pub socket: PathBuf,
-    /// How long the service may take to end in order when it is told to, by a signal or with
-    /// `drain` and no other deadline, in seconds. Default 60.
+    /// How long a drain may take, in seconds, when it is ordered by a signal or without a deadline
+    /// of its own. Default 60.
     #[serde(default = "drain_s")]
     pub drain_s: u64,
 }
@@ -51,17 +58,17 @@ fn drain_s() -> u64 {
 }
 
 impl Config {
-    /// How long the service may take to end in order.
+    /// Returns [`drain_s`](Self::drain_s) as a duration.
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_s)
     }
 }
 
-/// What only a service under test does.
+/// What only a service under test allows.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Debug {
-    /// Whether `crash` is done, which makes an actor fail. Default: it is refused.
+    /// Whether `crash`, which makes an actor fail, is allowed. By default it is refused.
     pub fault_injection: Option<FaultInjection>,
 }
 
@@ -77,12 +84,14 @@ pub enum FaultInjection {
 pub struct Admin(AdminSocket);
 
 impl Admin {
-    /// Binds the socket and answers on it under `supervisor`. An order to drain is given to
-    /// `drain`. A request that not every service takes is read as an `R`, by its member `op`, and
-    /// answered by `handler`.
+    /// Binds the socket and starts the actor that answers on it. An order to drain goes to `drain`.
+    /// A request that not every service takes is read as an `R`, by its member `op`, and goes to
+    /// `handler`. Needs a running actix system.
     ///
-    /// Refuses a directory that is open to others and a socket on which somebody answers already.
-    /// Needs a running actix system.
+    /// # Errors
+    ///
+    /// [`AdminError::InUse`] if a service answers on the socket already; [`AdminError::Socket`] if
+    /// the directory is open to others or the socket cannot be made.
     pub fn start<R, F>(
         config: Config,
         debug: Debug,
@@ -105,7 +114,7 @@ impl Admin {
         Ok(Self(socket))
     }
 
-    /// Takes the socket out of the file system: nobody finds the service any more.
+    /// Removes the socket from the file system: no operator finds the service any more.
     pub fn remove(&self) {
         self.0.remove();
     }

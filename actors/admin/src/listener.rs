@@ -1,4 +1,4 @@
-//! The socket in the file system: one owner at a time, closed to others.
+//! The socket in the file system: it has one owner at a time and is closed to others.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -13,15 +13,19 @@ use crate::AdminError;
 #[derive(Clone)]
 pub(crate) struct AdminSocket {
     path: PathBuf,
-    /// Bound once: operators that connect during a restart wait in its queue.
+    /// Shared by all workers: operators that connect during a restart wait in its queue.
     pub(crate) listener: Arc<UnixListener>,
-    /// Our own user, as the system saw it when it made the socket.
+    /// The user of this process, as the system recorded it on the socket.
     pub(crate) uid: u32,
 }
 
 impl AdminSocket {
-    /// Binds `path`, over a socket that nobody answers on any more. Refuses a directory that is
-    /// open to others, a file of another kind, and a socket somebody answers on.
+    /// Binds `path`, replacing a socket that nobody answers on any more.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a directory that is open to others, a file of another kind, and a socket on which
+    /// somebody answers.
     pub(crate) fn bind(path: &Path) -> Result<Self, AdminError> {
         let failed = |source| AdminError::Socket { path: path.to_owned(), source };
         if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -33,7 +37,7 @@ impl AdminSocket {
         Self::listen(path).map_err(failed)
     }
 
-    /// Takes the socket out of the file system.
+    /// Removes the socket from the file system.
     pub(crate) fn remove(&self) {
         if let Err(error) = fs::remove_file(&self.path) {
             log::warn!("the operator's socket {} stays: {error}", self.path.display());
@@ -48,7 +52,7 @@ impl AdminSocket {
     }
 }
 
-/// Whether somebody answers on the socket at `path`; removes one that is only left over.
+/// Returns whether somebody answers on the socket at `path`; removes one that nobody answers on.
 fn is_answered(path: &Path) -> io::Result<bool> {
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),

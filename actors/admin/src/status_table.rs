@@ -1,51 +1,60 @@
-//! How an operator reads the state of the actors.
+//! The status of a service, as operators read it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use stream_protocol::Timestamp;
 
-/// A service at one moment.
+use crate::table::table;
+
+/// The status of a service at one moment.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct StatusReport {
+    /// The version of the program.
     pub version: String,
-    /// In the order they were started.
+    /// The actors, in the order of their start.
     pub actors: Vec<ActorReport>,
 }
 
-/// One actor of it.
+/// The status of one actor.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct ActorReport {
+    /// The name it was started with.
     pub name: String,
     /// `running`, `backoff`, `escalated` or `stopped`.
     pub state: String,
+    /// How often its state was rebuilt since the process started.
     pub restarts: u64,
+    /// Its last failure, if there was one.
     pub last_failure: Option<FailureReport>,
-    /// Messages queued or in work now, the most there ever were, and how many there may be.
+    /// Messages queued or in work now.
     pub depth: u64,
+    /// The highest depth since the process started.
     pub high_water: u64,
+    /// The highest depth there may be.
     pub capacity: u64,
-    /// Messages refused because there were as many.
+    /// Messages refused because the mailbox was full.
     pub refused: u64,
     /// Seconds since the state was last built.
     pub uptime: u64,
-    /// What else a service of another version tells.
+    /// Members that another version of the program reports.
     #[serde(flatten)]
     pub more: BTreeMap<String, Value>,
 }
 
+/// When and why an actor failed last.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct FailureReport {
-    /// Unix seconds.
-    pub at: u64,
+    /// When it failed.
+    pub at: Timestamp,
+    /// Why, in one sentence.
     pub cause: String,
 }
 
 impl StatusReport {
-    /// The report as one JSON object, on several lines.
+    /// Returns the report as one JSON object, on several lines.
     pub fn json(&self) -> String {
         serde_json::to_string_pretty(self).expect("numbers and strings serialize")
     }
@@ -55,21 +64,7 @@ impl fmt::Display for StatusReport {
     /// Writes a table with a line for each actor.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let heads = ["ACTOR", "STATE", "RESTARTS", "DEPTH/MOST/LIMIT", "UPTIME", "LAST FAILURE"];
-        let mut lines = vec![heads.map(str::to_owned)];
-        lines.extend(self.actors.iter().map(ActorReport::cells));
-        let mut widths = [0; 6];
-        for line in &lines {
-            for (width, cell) in widths.iter_mut().zip(line) {
-                *width = cell.chars().count().max(*width);
-            }
-        }
-        for (at, line) in lines.iter().enumerate() {
-            let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-            let line = cells.collect::<Vec<_>>().join("  ");
-            let end = if at + 1 < lines.len() { "\n" } else { "" };
-            write!(f, "{}{end}", line.trim_end())?;
-        }
-        Ok(())
+        f.write_str(&table(heads, self.actors.iter().map(ActorReport::cells)))
     }
 }
 
@@ -88,19 +83,18 @@ impl ActorReport {
 
 impl FailureReport {
     fn cell(&self) -> String {
-        // What an actor said may have several lines; a table has one for each.
+        // A cause may have several lines; a table has one for each actor.
         let cause = self.cause.split_whitespace().collect::<Vec<_>>().join(" ");
         format!("{} {cause}", moment(self.at))
     }
 }
 
-/// A moment in Unix seconds, as people read it.
-pub fn moment(at: u64) -> String {
-    let at = i64::try_from(at).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
-    at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| "?".to_owned())
+/// Returns a point in time as people read it (RFC 3339, UTC).
+pub fn moment(at: impl Into<Timestamp>) -> String {
+    at.into().to_string()
 }
 
-/// A span of time in its two largest units.
+/// Returns a span of time in its two largest units.
 fn span(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
@@ -134,7 +128,7 @@ mod tests {
             name: "sessions".into(),
             state: "backoff".into(),
             restarts: 12,
-            last_failure: Some(FailureReport { at: 0, cause }),
+            last_failure: Some(FailureReport { at: Timestamp::from_unix(0), cause }),
             uptime: 61,
             ..healthy.clone()
         };

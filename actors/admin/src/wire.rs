@@ -1,4 +1,4 @@
-//! Lines on the socket: how they are read, and how long they may be.
+//! Lines on the socket: how they are read and how long they may be.
 
 use std::io;
 
@@ -11,13 +11,17 @@ pub(crate) const MAX_REQUEST: u64 = 64 * 1024;
 /// The longest answer, in bytes: some thousand sessions or accounts.
 pub(crate) const MAX_ANSWER: u64 = 4 * 1024 * 1024;
 
-/// What every request names.
+/// The operation that every request names.
 #[derive(Deserialize)]
 pub(crate) struct OpName {
     pub(crate) op: String,
 }
 
-/// Reads one line. Refuses one of more than `limit` bytes, its end included, and none.
+/// Reads one line of at most `limit` bytes, its end included.
+///
+/// # Errors
+///
+/// Refuses a longer line, and an end of the stream before the end of the line.
 pub(crate) async fn read_line(stream: impl AsyncRead + Unpin, limit: u64) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     BufReader::new(stream.take(limit)).read_until(b'\n', &mut line).await?;

@@ -1,4 +1,4 @@
-//! The text of one scrape: made anew each time, so that what has gone is not told any more.
+//! The text of one scrape: made anew each time, so that what is gone is not reported any more.
 
 use std::sync::atomic::AtomicU64;
 
@@ -13,28 +13,28 @@ use crate::{HttpMetrics, Labels};
 /// The content type of [`Exposition::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What is told in one scrape.
+/// The metrics of one scrape.
 pub struct Exposition(Registry);
 
 impl Exposition {
-    /// An empty page; all names on it begin with `prefix` and an underscore.
+    /// Makes an empty exposition; all its names begin with `prefix` and an underscore.
     pub fn new(prefix: &str) -> Self {
         Self(Registry::with_prefix(prefix))
     }
 
-    /// Tells what was asked of us over HTTPS.
+    /// Adds the metrics of HTTP requests and TLS handshakes.
     pub fn requests(&mut self, requests: &HttpMetrics) {
         requests.register(&mut self.0);
     }
 
-    /// Tells how many there are of something.
+    /// Adds a gauge without labels.
     pub fn count(&mut self, name: &'static str, help: &'static str, count: u64) {
         let gauge = Gauge::<u64, AtomicU64>::default();
         gauge.set(count);
         self.0.register(name, help, gauge);
     }
 
-    /// Tells how many there are of something, by the values of one label.
+    /// Adds a gauge with a value for each value of one label.
     pub fn counts(
         &mut self,
         name: &'static str,
@@ -45,7 +45,7 @@ impl Exposition {
         self.gauges(name, help, counts.into_iter().map(|(value, n)| (vec![(label, value)], n)));
     }
 
-    /// The page as Prometheus reads it.
+    /// Returns the text as Prometheus reads it (OpenMetrics 1.0).
     pub fn text(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.0).expect("a string takes all text");

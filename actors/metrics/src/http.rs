@@ -1,4 +1,4 @@
-//! Counts of requests, and of the handshakes that come before them.
+//! Metrics of HTTP requests, and of the TLS handshakes that come before them.
 
 use std::time::Instant;
 
@@ -10,19 +10,19 @@ use prometheus_client::registry::Registry;
 
 use crate::Labels;
 
-/// Upper bounds in seconds; the last ones are for long-polls.
+/// Upper bounds of request durations in seconds; the last ones are for long polls.
 const DURATIONS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
 
-/// Upper bounds in bytes.
+/// Upper bounds of body sizes in bytes.
 const SIZES: [f64; 7] = [0.0, 256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0];
 
-/// The methods told by name; any word may stand in a request.
+/// The methods reported by name: a client may send any word.
 const METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
 
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
-/// The counters of one service; clones count together.
+/// The metrics of one service; clones count together.
 #[derive(Clone)]
 pub struct HttpMetrics {
     full_handshakes: Counter,
@@ -60,7 +60,7 @@ impl HttpMetrics {
         self.full_handshakes.get() + self.resumed_handshakes.get()
     }
 
-    /// Counts a request as in flight until what is returned is gone.
+    /// Counts a request as in flight until the timer is finished or dropped.
     pub fn start(&self) -> RequestTimer {
         self.in_flight.inc();
         RequestTimer { counts: self.clone(), begun: Instant::now() }
@@ -85,15 +85,15 @@ impl HttpMetrics {
     }
 }
 
-/// A request in flight.
+/// Measures a request in flight.
 pub struct RequestTimer {
     counts: HttpMetrics,
     begun: Instant,
 }
 
 impl RequestTimer {
-    /// Counts the answer. `handler` is one of few words, never what the client wrote; sizes are in
-    /// bytes, where they are known.
+    /// Counts the answer. `handler` is a word of ours, never what the client sent; `sizes` are
+    /// those of the bodies of request and answer in bytes, where they are known.
     pub fn finish(
         self,
         handler: &str,

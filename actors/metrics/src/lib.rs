@@ -1,9 +1,8 @@
-//! What both services count, and the page on which Prometheus finds it.
+//! The metrics that both services keep, and the text in which Prometheus reads them.
 //!
-//! Asked by `api` and `gateway` on every request ([`HttpMetrics`]) and on every scrape
-//! ([`Exposition`]); asks nobody. There is no actor and no state but counters, which live as long
-//! as the process. No label ever holds what a client sent: neither a session, nor an address, nor
-//! a path.
+//! Both HTTPS services count every request ([`HttpMetrics`]) and make the text anew on every scrape
+//! ([`Exposition`]). There is no actor and no state but counters, which live as long as the
+//! process. No label ever holds what a client sent: neither a session, nor an address, nor a path.
 
 mod exposition;
 mod http;
@@ -11,5 +10,5 @@ mod http;
 pub use exposition::{CONTENT_TYPE, Exposition};
 pub use http::{HttpMetrics, RequestTimer};
 
-/// Labels and their values.
+/// The labels of a metric, each with its value.
 pub type Labels = Vec<(&'static str, String)>;
