@@ -6,18 +6,22 @@
 //! signal   instance -> api -> sessions -> bridge ~NATS~ gateway -> client, and back
 //! ```
 //!
-//! This crate only wires; decisions are taken in `actors/`, one crate each, from the ground up:
+//! This crate only wires. Decisions are taken in the crates of `actors/`, most of them actors, each
+//! of which uses lower rows only:
 //!
 //! ```text
 //! 0  protocol  macaroon  supervisor  pki     words, tokens, mailboxes, certificates
+//! 0  metrics                                 what is counted
 //! 1  bridge  ams                             each touches one outside thing: NATS, AMS
-//! 1  admin  metrics                          what operators ask, and what is counted
-//! 2  tickets  tokens  turn                   each holds one secret
+//! 1  admin  http                             the operator's socket, what both HTTPS services share
+//! 2  tokens  turn  tls                       each holds one kind of secret
+//! 2  socket                                  WebSockets that carry signals
 //! 3  sessions                                decides
 //! 4  api  gateway                            accept: the agent's HTTPS, the clients' HTTPS and WSS
 //! ```
 //!
-//! [`agent`] and [`gateway`] start the actors of the two services in that order.
+//! [`agent`] and [`gateway`] start the actors of the two services in that order; [`cli`] is the
+//! command line of both programs.
 
 pub mod agent;
 mod base;

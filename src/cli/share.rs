@@ -36,7 +36,7 @@ pub enum Share {
     },
     /// List the shares of live sessions: id, session, type, when it ends, description.
     List {
-        /// Those of one session.
+        /// Only the shares of one session.
         #[arg(long, value_name = "ID")]
         session_id: Option<String>,
         #[command(flatten)]

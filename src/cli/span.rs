@@ -1,7 +1,6 @@
 //! Lengths of time and moments, as they are written on a command line.
 
-use std::time::{Duration, SystemTime};
-
+use stream_protocol::Timestamp;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -26,8 +25,7 @@ pub fn days_from_now(days: u64) -> u64 {
 }
 
 fn from_now(seconds: u64) -> u64 {
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or(Duration::ZERO).as_secs();
-    now.saturating_add(seconds)
+    Timestamp::now().plus_secs(seconds).as_unix()
 }
 
 /// A number with one of `units`, in seconds.

@@ -1,5 +1,5 @@
-//! The agent and its AMS: trust, certificates, what can be launched, and AMS away. And the simulated
-//! AMS as the public Go client finds it.
+//! The agent and its AMS: trust, certificates, what can be launched, and AMS away. And the
+//! simulated AMS as the public Go client finds it.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -17,7 +17,7 @@ use toml::toml;
 /// reached NATS.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(40);
 
-const POLL: Duration = Duration::from_millis(20);
+const SESSION_POLL: Duration = Duration::from_millis(20);
 
 /// Three agents behind one gateway.
 struct Agents(Fleet);
@@ -49,7 +49,7 @@ impl Agents {
                 if let Some(found) = documents.filter(new).find(&wanted) {
                     return found;
                 }
-                tokio::time::sleep(POLL).await;
+                tokio::time::sleep(SESSION_POLL).await;
             }
         };
         let found = tokio::time::timeout(TAKEN_OVER_WITHIN, search).await;
@@ -97,7 +97,8 @@ enum Moment {
     Claimed,
     /// The token is minted and AMS is asked; it carries that out, twice, while nobody owns it.
     Minted,
-    /// The same; AMS carries it out when the next owner has long made the launch again.
+    /// The token is minted and AMS is asked; it carries that out when the next owner has long made
+    /// the launch again.
     Late,
     /// AMS has launched, and the owner does not know.
     Launched,

@@ -190,7 +190,7 @@ impl Http {
         Ok(Self { base: base.to_owned(), token: token.map(str::to_owned), key: None, client })
     }
 
-    /// The same with another token.
+    /// Returns this client with another token.
     pub(crate) fn with(&self, token: Option<&str>) -> Self {
         Self { token: token.map(str::to_owned), ..self.clone() }
     }
@@ -199,7 +199,7 @@ impl Http {
         self.send(Method::GET, path, None).await
     }
 
-    /// The same, of a client that repeats itself under `key`.
+    /// Returns this client as one that repeats itself under `key`.
     pub(crate) fn keyed(&self, key: &str) -> Self {
         Self { key: Some(key.to_owned()), ..self.clone() }
     }

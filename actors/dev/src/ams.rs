@@ -215,7 +215,7 @@ impl Service for Running {
     }
 }
 
-/// Starts the AMS of `nodes`, which trusts the agent of `nodes`, in this process. `boot` is from the
+/// Starts the AMS of `nodes`, which trusts their agent, in this process. `boot` is from the
 /// creation of an instance until it runs `launcher`. Needs a running actix system.
 pub fn start(nodes: &NodeFiles, boot: Duration, launcher: Launcher) -> anyhow::Result<Ams> {
     let config = Config {

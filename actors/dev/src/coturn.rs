@@ -48,7 +48,8 @@ impl Coturn {
         Self::listen(dir, secret, None)
     }
 
-    /// The same, and it shows the certificate of `pair` on a port for TLS.
+    /// Starts a relay as [`Coturn::start`] does, with a port for TLS on which it shows the
+    /// certificate of `pair`.
     pub fn start_with_tls(dir: &Path, secret: &str, pair: Pair) -> anyhow::Result<Self> {
         Self::listen(dir, secret, Some(Tls { port: ports::free(), pair }))
     }

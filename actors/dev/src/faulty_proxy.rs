@@ -12,9 +12,9 @@ use tokio::sync::watch;
 
 use crate::ports;
 
-/// Passes on what comes to [`FaultyProxy::port`], until it is severed: then what is connected breaks,
-/// and who connects is refused. With several servers behind it, each connection goes to the next one
-/// that takes it.
+/// Passes on what comes to [`FaultyProxy::port`], until it is severed: then what is connected
+/// breaks, and who connects is refused. With several servers behind it, each connection goes to the
+/// next one that takes it.
 pub struct FaultyProxy {
     port: u16,
     to: Servers,

@@ -144,7 +144,8 @@ impl Stack {
         wait_for_agent(&self.client()?).await
     }
 
-    /// The same with the gateway, whose clients' sockets are closed.
+    /// Ends the gateway, which closes its clients' sockets, and starts another in its place, with
+    /// the same configuration.
     pub async fn restart_gateway(&mut self) -> anyhow::Result<()> {
         self.gateway.stop().await;
         let config = GatewayConfig::read(&self.nodes.dir.join("gateway.toml"))?;

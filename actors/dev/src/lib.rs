@@ -26,8 +26,8 @@ pub fn checkout() -> &'static Path {
     own.ancestors().nth(2).unwrap_or(own)
 }
 
-/// Logs warnings, or what `RUST_LOG` says: the services log to files of their own, and what they say
-/// at length is not for a terminal.
+/// Logs warnings, or what `RUST_LOG` says: the services log to files of their own, and what they
+/// say at length is not for a terminal.
 pub fn log_warnings() {
     let default = env_logger::Env::default().default_filter_or("warn");
     env_logger::Builder::from_env(default).format_target(false).init();

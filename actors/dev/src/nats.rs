@@ -53,7 +53,7 @@ impl Nats {
         Self::start_with(dir, keys, &ClientAuth::default())
     }
 
-    /// The same, with another way of letting clients in.
+    /// Starts a server that lets clients in as `auth` says, and waits until it accepts connections.
     pub fn start_with(dir: &Path, keys: &KeyStore, auth: &ClientAuth) -> anyhow::Result<Self> {
         Self::open(dir, keys, auth, &random_text(43), None)
     }

@@ -165,8 +165,8 @@ impl NodeFiles {
         pin(&self.gateway_dir(), "server")
     }
 
-    /// Writes `agent.toml`, with every key that it may have, and returns its path. Refuses keys that
-    /// an agent does not know.
+    /// Writes `agent.toml`, with every key that it may have, and returns its path. Refuses keys
+    /// that an agent does not know.
     pub fn write_agent(&self, stack: &StackConfig) -> anyhow::Result<PathBuf> {
         let dir = self.agent_dir();
         let servers: Vec<_> = stack.turn.iter().map(|url| json!({ "urls": [url] })).collect();

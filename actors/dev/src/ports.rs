@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use stream_pki::random_bytes;
 
 /// Below those that the system gives to connections, so that a port is still free a moment later,
@@ -27,7 +27,7 @@ pub fn free() -> u16 {
             && TcpListener::bind(address).is_ok()
             && UdpSocket::bind(address).is_ok()
         {
-            TAKEN.lock().unwrap_or_else(PoisonError::into_inner).push(taken);
+            TAKEN.lock().push(taken);
             return port;
         }
     }

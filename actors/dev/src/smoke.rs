@@ -17,13 +17,13 @@ use crate::node_files::NodeFiles;
 const RUN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Between two looks at what tells nobody that it has changed.
-const POLL: Duration = Duration::from_millis(10);
+const STATUS_POLL: Duration = Duration::from_millis(10);
 
 /// Where the tap goes, in pixels of the stream: nothing else is drawn there.
 const TAP: (usize, usize) = (96, 328);
 
-/// Drives one session through all milestones and prints when each was reached. Fails at the first hop
-/// that is not, or at the end of a minute since `started`, naming the hop.
+/// Drives one session through all milestones and prints when each was reached. Fails at the first
+/// hop that is not, or at the end of a minute since `started`, naming the hop.
 pub async fn run(nodes: NodeFiles, gateway: Gateway, started: Instant) -> anyhow::Result<()> {
     let milestones = Milestones {
         asked: Instant::now(),
@@ -80,7 +80,7 @@ async fn drive(
 /// Returns once the number of instances with `tag` is as `wanted`.
 async fn instances(ams: &Ams, tag: &str, wanted: fn(usize) -> bool) -> anyhow::Result<()> {
     while !wanted(ams.instances(tag).await?.len()) {
-        sleep(POLL).await;
+        sleep(STATUS_POLL).await;
     }
     Ok(())
 }
@@ -91,7 +91,7 @@ async fn active(gateway: &Gateway, id: &str) -> anyhow::Result<()> {
         let session = gateway.get(id).await?;
         match session.status.as_str() {
             "active" => return Ok(()),
-            "created" => sleep(POLL).await,
+            "created" => sleep(STATUS_POLL).await,
             other => anyhow::bail!("the session is {other}: {}", session.status_message),
         }
     }

@@ -22,7 +22,7 @@ use super::{Http, eventually};
 /// How long a unit may take to serve, and to end.
 const UNIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-const POLL: Duration = Duration::from_millis(20);
+const UNIT_POLL: Duration = Duration::from_millis(20);
 
 /// The stack of a test whose own agent and gateway have made the keys and then given way.
 pub(crate) struct Fleet {
@@ -66,7 +66,7 @@ impl Unit {
             let ended = process.ended();
             anyhow::ensure!(ended.is_none(), "{ended:?}: {}", process.last_words());
             anyhow::ensure!(begun.elapsed() < UNIT_TIMEOUT, "not ready: {}", process.last_words());
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(UNIT_POLL).await;
         }
         Ok(Self { nodes, process, kind })
     }
@@ -160,7 +160,7 @@ impl Fleet {
                 if names == expected {
                     return;
                 }
-                tokio::time::sleep(POLL).await;
+                tokio::time::sleep(UNIT_POLL).await;
             }
         };
         tokio::time::timeout(UNIT_TIMEOUT, all).await.context("not all agents are present in time")

@@ -142,8 +142,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Puts the end of the last credential of the old secret into the past, as if that time had gone
-    /// by.
+    /// Puts the end of the last credential of the old secret into the past, as if that time had
+    /// gone by.
     pub(crate) async fn age_old_secret(&self) -> anyhow::Result<()> {
         let (seal, state) = (Arc::new(Seal::load(&self.sealing_key)?), tempfile::tempdir()?);
         let record = SealedRecord::new(self.bridge.clone(), seal, "agent.turn", state.path());

@@ -116,7 +116,7 @@ async fn ended(gateway: &Gateway, id: &str) -> anyhow::Result<()> {
     }
 }
 
-/// The same two peers with nothing between them.
+/// Measures the same two peers with nothing between them.
 async fn direct(times: &mut Times) -> anyhow::Result<()> {
     let asked = Instant::now();
     let (to_instance, from_client) = mpsc::channel(QUEUE);

@@ -33,8 +33,8 @@ const CREATIONS: usize = 50;
 const RATE: f64 = 500.0;
 const SLOWEST: f64 = 50.0;
 
-/// Of the rate of launches alone: around each are two writes, a claim among them, a request over NATS
-/// and a token.
+/// Of the rate of launches alone: around each are two writes, a claim among them, a request over
+/// NATS and a token.
 const LAUNCHES: f64 = 0.1;
 
 /// What is kept of sessions that have ended is their document for an hour, and in NATS: nothing

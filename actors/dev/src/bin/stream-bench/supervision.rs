@@ -186,7 +186,7 @@ fn figures(restarts: &Restarts, messages: &Messages, [guard, host]: [f64; 2]) ->
 struct Cores {
     all: CpuSet,
     first: CpuSet,
-    /// The same where there is but one.
+    /// Equals `first` where there is but one core.
     second: CpuSet,
 }
 
@@ -249,8 +249,8 @@ async fn restart_near(actor: &Mailbox<Echo>) -> anyhow::Result<Samples> {
     times.recv().await.context("the measuring was broken off")?
 }
 
-/// The same in Erlang, by a supervisor and a server of OTP. `flags` are those of the emulator;
-/// `place` says whether asker and server are bound to schedulers.
+/// Measures restarts in Erlang, by a supervisor and a server of OTP. `flags` are those of the
+/// emulator; `place` says whether asker and server are bound to schedulers.
 fn restart_otp(times: &mut Samples, flags: &str, place: &str) -> anyhow::Result<()> {
     let mut escript = Command::new("escript");
     escript.current_dir(stream_dev::checkout());

@@ -1,4 +1,4 @@
-//! The same actor on plain actix, on a thread of its own as ours are.
+//! The actor of the bench on plain actix, on a thread of its own as ours are.
 
 use std::sync::atomic::Ordering::Relaxed;
 
