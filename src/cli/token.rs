@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
-use stream_admin::{Client, moment};
+use stream_admin::Client;
 use stream_protocol::Empty;
 use stream_tokens::{
     Created, GRAMMAR, Inspection, KeyInfo, KeyState, LEAD, Request, Revocation, attenuate,
@@ -114,7 +114,7 @@ impl Token {
             |endpoint: AdminEndpoint| anyhow::Ok(Client::new(endpoint.path(default_config)?));
         match self {
             Self::Create { scope, name, expiration, endpoint } => {
-                let expires_at = Some(days_from_now(expiration));
+                let expires_at = Some(days_from_now(expiration).into());
                 let request = Request::Create { scope, subject: name, expires_at };
                 let created: Created = answer(&client(endpoint)?, &request)?;
                 eprintln!("id {}", created.id);
@@ -173,7 +173,7 @@ fn print(inspection: &Inspection) {
     for caveat in caveats {
         println!("caveat    {caveat:?}");
     }
-    println!("expires   {}", expires_at.map_or("never".to_owned(), moment));
+    println!("expires   {}", expires_at.map_or("never".to_owned(), |end| end.to_string()));
     println!("valid     {}", flaw.as_ref().map_or("yes".to_owned(), |flaw| format!("no: {flaw}")));
 }
 
@@ -184,5 +184,5 @@ fn print_key(key: &KeyInfo) {
         KeyState::Pending => "pending",
     };
     let since = key.active_from.max(key.created_at);
-    println!("{}  {state:<7}  {}", key.kid, moment(since));
+    println!("{}  {state:<7}  {since}", key.kid);
 }

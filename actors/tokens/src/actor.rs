@@ -1,28 +1,28 @@
 //! The actor: what is known now of root keys and revocations, and the loops that keep it so.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix::Message;
-use stream_bridge::{Bridge, BridgeError, SealedError, follow_sealed};
-use stream_pki::Seal;
+use stream_bridge::{Bridge, BridgeError, SealedError, SealedRecord};
 use stream_supervisor::{Context, Handler, Reply, Worker};
 use tokio::time::timeout_at;
 
 use crate::keyring::Keyring;
 use crate::leased::Leased;
-use crate::revocation_list::{self, RevocationList};
-use crate::{Claims, Config, Mint, Minted, Ready, Service, TokensError, Verify, authority};
+use crate::revocation_list::{self, ReadState, RevocationList};
+use crate::{Claims, Mint, Minted, Ready, Service, TokensError, Verify, authority};
 
-/// How long after the start whoever asks waits for what is read first.
+/// How long after the start a caller waits for the first read before it is refused.
 const FIRST_READ: Duration = Duration::from_secs(5);
 
-/// What was read last. Outlives a crash of the actor.
+/// What was read last. Every rebuilt actor and the handle share it.
 #[derive(Clone)]
 pub(crate) struct SharedState {
     pub(crate) keys: Leased<Keyring>,
     pub(crate) revoked: Leased<RevocationList>,
-    read_state: revocation_list::ReadState,
+    read_state: ReadState,
     started: Instant,
 }
 
@@ -31,14 +31,15 @@ impl Default for SharedState {
         Self {
             keys: Leased::default(),
             revoked: Leased::default(),
-            read_state: revocation_list::ReadState::default(),
+            read_state: ReadState::default(),
             started: Instant::now(),
         }
     }
 }
 
 impl SharedState {
-    /// Returns when keys and revocations have been read once, or some seconds after the start.
+    /// Waits until keys and revocations have been read once, but not beyond some seconds after the
+    /// start.
     pub(crate) async fn first_read(&self) {
         if self.keys.is_some() && self.revoked.is_some() {
             return;
@@ -47,17 +48,17 @@ impl SharedState {
             self.keys.wait_for(|_| true).await;
             self.revoked.wait_for(|_| true).await;
         };
-        // Later they are refused with the reason.
+        // The actor refuses with the reason then.
         let _ = timeout_at((self.started + FIRST_READ).into(), read).await;
     }
 }
 
 pub(crate) struct Actor {
-    pub(crate) config: Config,
     pub(crate) service: Service,
     pub(crate) bridge: Bridge,
-    pub(crate) seal: Arc<Seal>,
-    shared: SharedState,
+    pub(crate) record: SealedRecord<Keyring>,
+    first_root_key: PathBuf,
+    pub(crate) shared: SharedState,
     /// Why the keys could not be read the last time.
     keys_error: Option<Arc<SealedError>>,
     /// Why the revocations could not be read the last time.
@@ -66,16 +67,24 @@ pub(crate) struct Actor {
 
 impl Actor {
     pub(crate) fn new(
-        config: Config,
         service: Service,
         bridge: Bridge,
-        seal: Arc<Seal>,
+        record: SealedRecord<Keyring>,
+        first_root_key: PathBuf,
         shared: SharedState,
     ) -> Self {
-        Self { config, service, bridge, seal, shared, keys_error: None, revocations_error: None }
+        let (keys_error, revocations_error) = (None, None);
+        Self { service, bridge, record, first_root_key, shared, keys_error, revocations_error }
     }
 
-    /// What is known, unless it is missing or too old to count.
+    /// Returns the actor that takes over when this one fails.
+    pub(crate) fn rebuilt(&self) -> Self {
+        let (bridge, record) = (self.bridge.clone(), self.record.clone());
+        let (first_root_key, shared) = (self.first_root_key.clone(), self.shared.clone());
+        Self::new(self.service, bridge, record, first_root_key, shared)
+    }
+
+    /// Returns keys and revocations, unless one is missing or too old to count.
     pub(crate) fn known(&self) -> Result<(Arc<Keyring>, Arc<RevocationList>), TokensError> {
         let now = Instant::now();
         let unread = |what: &str| TokensError::NotReady(format!("{what} not been read yet"));
@@ -94,20 +103,17 @@ impl Actor {
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
-        let (config, bridge) = (self.config.clone(), self.bridge.clone());
-        let (seal, name) = (Arc::clone(&self.seal), self.service.record());
+        let (record, first_root_key) = (self.record.clone(), self.first_root_key.clone());
         let told = ctx.clone();
         ctx.spawn(async move {
-            let first = || Keyring::first(&config.first_root_key);
-            let tell =
-                |keys: Result<_, _>| told.tell(KeysRead(keys.map(Arc::new).map_err(Arc::new)));
-            follow_sealed(&bridge, &seal, name, first, &config.state, tell).await;
+            let first = || Keyring::first(&first_root_key);
+            record.watch(first, |keys| told.tell(KeysRead(keys.map(Arc::new)))).await;
         });
-        let (bridge, read_state, told) =
-            (self.bridge.clone(), self.shared.read_state.clone(), ctx.clone());
+        let (bridge, read_state) = (self.bridge.clone(), self.shared.read_state.clone());
+        let told = ctx.clone();
         ctx.spawn(async move {
-            revocation_list::follow(&bridge, &read_state, |read| told.tell(RevocationsRead(read)))
-                .await;
+            let on_read = |read| told.tell(RevocationsRead(read));
+            revocation_list::follow(&bridge, &read_state, on_read).await;
         });
     }
 }
@@ -124,38 +130,32 @@ struct RevocationsRead(Result<Arc<RevocationList>, BridgeError>);
 
 impl Handler<KeysRead> for Actor {
     fn handle(&mut self, KeysRead(keys): &KeysRead, _: &Context<Self>) -> Reply<()> {
-        let error = keys.as_ref().err().cloned();
+        self.keys_error = keys.as_ref().err().cloned();
         if let Ok(keys) = keys {
             self.shared.keys.set(Arc::clone(keys), Instant::now());
         }
-        let sentence = |error: &Option<Arc<SealedError>>| error.as_ref().map(|e| e.sentence());
-        report("the root keys", sentence(&self.keys_error), sentence(&error));
-        self.keys_error = error;
         ().into()
     }
 }
 
 impl Handler<RevocationsRead> for Actor {
     fn handle(&mut self, RevocationsRead(read): &RevocationsRead, _: &Context<Self>) -> Reply<()> {
-        let error = read.as_ref().err().cloned();
+        let error = read.as_ref().err();
+        let sentence = |error: &BridgeError| error.to_string();
+        let (before, now) = (self.revocations_error.as_ref().map(sentence), error.map(sentence));
+        // Said once, not at every attempt.
+        match now {
+            Some(now) if before.as_ref() != Some(&now) => {
+                log::warn!(cause:% = now; "tokens: what is revoked cannot be read")
+            }
+            None if before.is_some() => log::info!("tokens: what is revoked can be read again"),
+            _ => {}
+        }
+        self.revocations_error = error.cloned();
         if let Ok(revoked) = read {
             self.shared.revoked.set(Arc::clone(revoked), Instant::now());
         }
-        let sentence = |error: &Option<BridgeError>| error.as_ref().map(|e| e.to_string());
-        report("what is revoked", sentence(&self.revocations_error), sentence(&error));
-        self.revocations_error = error;
         ().into()
-    }
-}
-
-/// Says once, not at every attempt, that something cannot be read.
-fn report(what: &str, before: Option<String>, now: Option<String>) {
-    match now {
-        Some(now) if before.as_ref() != Some(&now) => {
-            log::warn!("tokens: {what} cannot be read: {now}")
-        }
-        None if before.is_some() => log::info!("tokens: {what} can be read again"),
-        _ => {}
     }
 }
 
@@ -234,13 +234,13 @@ mod tests {
 
     use actix::System;
     use futures_util::FutureExt;
-    use stream_pki::Authority;
+    use stream_pki::{Authority, Seal};
     use stream_protocol::{Op, TokenKind};
     use stream_supervisor::Supervisor;
 
     use super::*;
     use crate::keyring::tests::of;
-    use crate::{Revocation, Tokens};
+    use crate::{Config, Revocation, Tokens};
 
     /// A node whose NATS is away: nothing listens on port 1.
     struct Node {
@@ -284,9 +284,11 @@ mod tests {
 
         /// Starts the authority with what it had read before, if anything.
         fn start_with(&self, shared: SharedState) -> Tokens {
-            let (config, bridge) = (self.config(), self.bridge.clone());
+            let (config, bridge, service) = (self.config(), self.bridge.clone(), Service::Agent);
             let seal = Arc::new(Seal::load(&config.sealing_key).unwrap());
-            Tokens::start_with(shared, seal, config, Service::Agent, bridge, &self.supervisor)
+            let record = SealedRecord::new(bridge.clone(), seal, service.record(), &config.state);
+            let actor = Actor::new(service, bridge, record, config.first_root_key, shared);
+            Tokens::start_actor(actor, &self.supervisor)
         }
     }
 

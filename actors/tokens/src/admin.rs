@@ -1,11 +1,11 @@
-//! What operators say to a running service about tokens, and its answers.
+//! The requests that operators send to a running service about tokens, and the answers.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use stream_protocol::{Refusal, RefusalCode, TokenKind};
+use stream_protocol::{Refusal, RefusalCode, Timestamp, TokenKind};
 
 use crate::{Mint, Revocation, Tokens, TokensError};
 
@@ -15,7 +15,7 @@ use crate::{Mint, Revocation, Tokens, TokensError};
 pub enum Request {
     /// Makes a token of the kind `scope`, `ams` or `monitor`; answers [`Created`].
     #[serde(rename = "token.create")]
-    Create { scope: String, subject: String, expires_at: Option<u64> },
+    Create { scope: String, subject: String, expires_at: Option<Timestamp> },
     /// Answers an [`Inspection`](crate::Inspection).
     #[serde(rename = "token.inspect")]
     Inspect { token: String },
@@ -27,13 +27,13 @@ pub enum Request {
     #[serde(rename = "token.retire")]
     Retire { kid: String },
     #[serde(rename = "token.revoke")]
-    Revoke { what: Revocation, until: Option<u64> },
+    Revoke { what: Revocation, until: Option<Timestamp> },
     /// Answers the [`KeyInfo`](crate::KeyInfo) of the new key.
     #[serde(rename = "token.rotate")]
     Rotate { lead_s: u64 },
 }
 
-/// Says the operation alone: a token may be in the rest.
+/// Prints the operation alone: a token may be in the rest.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -52,12 +52,16 @@ impl fmt::Debug for Request {
 #[derive(Deserialize, Serialize)]
 pub struct Created {
     pub token: String,
-    /// By which it can be revoked.
+    /// What it is revoked by.
     pub id: String,
 }
 
 impl Tokens {
-    /// Does what an operator asks, or says why not.
+    /// Carries out what an operator asks.
+    ///
+    /// # Errors
+    ///
+    /// The refusal is `malformed` for what cannot be, `unavailable` for what cannot be now.
     pub async fn answer(self, request: Request) -> Result<Value, Refusal> {
         self.handle(request).await.map_err(|error| {
             let code = match error {
@@ -69,14 +73,13 @@ impl Tokens {
     }
 
     async fn handle(&self, request: Request) -> Result<Value, TokensError> {
-        let at = |second| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(second));
         Ok(match request {
             Request::Create { scope, subject, expires_at } => {
                 let kind = match scope.parse() {
                     Ok(kind @ (TokenKind::Ams | TokenKind::Monitor)) => kind,
                     _ => return Err(TokensError::Unmintable("the scope is ams or monitor")),
                 };
-                let expires = expires_at.and_then(at);
+                let expires = expires_at.map(SystemTime::from);
                 let minted = self.mint(Mint::new(kind, subject).expires(expires)).await?;
                 json!(Created { token: minted.token.to_string(), id: minted.id })
             }
@@ -91,7 +94,7 @@ impl Tokens {
                 json!({})
             }
             Request::Revoke { what, until } => {
-                self.revoke(what, until.and_then(at)).await?;
+                self.revoke(what, until.map(SystemTime::from)).await?;
                 json!({})
             }
             Request::Rotate { lead_s } => json!(self.rotate(Duration::from_secs(lead_s)).await?),

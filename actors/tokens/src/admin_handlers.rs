@@ -1,10 +1,10 @@
-//! What operators ask of the authority: all of it holds for all units.
+//! What operators and services change: every change holds for all units.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use actix::Message;
-use stream_bridge::change_sealed;
+use stream_protocol::Timestamp;
 use stream_protocol::subjects::Bucket;
 use stream_supervisor::{Context, Handler, Reply};
 use zeroize::Zeroizing;
@@ -20,8 +20,8 @@ use crate::{Inspection, KeyInfo, Revocation, TokensError};
 #[rtype(result = "Result<(), TokensError>")]
 pub(crate) struct Revoke {
     pub(crate) revocation: Revocation,
-    /// How long that is remembered; `None` is for ever.
-    pub(crate) life: Option<Duration>,
+    /// How long the record stays; `None` is for ever.
+    pub(crate) ttl: Option<Duration>,
 }
 
 /// Takes a revocation back.
@@ -56,16 +56,15 @@ pub(crate) struct Inspect {
 }
 
 impl Actor {
-    /// Applies `edit` to the root keys and returns them.
+    /// Applies `edit` to the root keys of all units, and returns them.
     fn change(
         &self,
         ctx: &Context<Self>,
         edit: impl Fn(&mut Keyring) -> Result<(), TokensError> + 'static,
     ) -> impl Future<Output = Result<Arc<Keyring>, TokensError>> + 'static {
-        let (bridge, seal, ctx) = (self.bridge.clone(), Arc::clone(&self.seal), ctx.clone());
-        let (name, state) = (self.service.record(), self.config.state.clone());
+        let (record, ctx) = (self.record.clone(), ctx.clone());
         async move {
-            let keys = Arc::new(change_sealed(&bridge, &seal, name, &state, edit).await?);
+            let keys = Arc::new(record.update(edit).await?);
             ctx.tell(KeysRead(Ok(Arc::clone(&keys))));
             Ok(keys)
         }
@@ -74,17 +73,15 @@ impl Actor {
 
 impl Handler<Revoke> for Actor {
     fn handle(&mut self, ask: &Revoke, _: &Context<Self>) -> Reply<Result<(), TokensError>> {
-        let (bridge, revocation, life) = (self.bridge.clone(), ask.revocation.clone(), ask.life);
+        let (bridge, revocation, ttl) = (self.bridge.clone(), ask.revocation.clone(), ask.ttl);
         Reply::later(async move {
             let key = key(&revocation)?;
-            let now = SystemTime::now();
-            let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let record = Record { revoked_at: since.as_secs() };
-            match life {
-                Some(life) => bridge.put_with_ttl(Bucket::Revoked, &key, &record, life).await?,
+            let record = Record { revoked_at: Timestamp::now() };
+            match ttl {
+                Some(ttl) => bridge.put_with_ttl(Bucket::Revoked, &key, &record, ttl).await?,
                 None => bridge.put(Bucket::Revoked, &key, &record).await?,
             };
-            log::info!("tokens: revoked {revocation}");
+            log::info!(revocation:%; "tokens: revoked");
             Ok(())
         })
     }
@@ -99,7 +96,7 @@ impl Handler<Unrevoke> for Actor {
         let (bridge, revocation) = (self.bridge.clone(), revocation.clone());
         Reply::later(async move {
             bridge.remove(Bucket::Revoked, &key(&revocation)?).await?;
-            log::info!("tokens: unrevoked {revocation}");
+            log::info!(revocation:%; "tokens: unrevoked");
             Ok(())
         })
     }
@@ -112,13 +109,13 @@ fn key(revocation: &Revocation) -> Result<String, TokensError> {
 
 impl Handler<Rotate> for Actor {
     fn handle(&mut self, ask: &Rotate, ctx: &Context<Self>) -> Reply<Result<KeyInfo, TokensError>> {
-        let now = SystemTime::now();
+        let now = Timestamp::now();
         let key = RootKey::fresh(now, ask.lead);
         let kid = key.kid.clone();
         let change = self.change(ctx, move |keys| keys.add(key.clone(), now));
         Reply::later(async move {
             let list = change.await?.list(now);
-            log::info!("tokens: rotated, the new root key is {kid}");
+            log::info!(kid:%; "tokens: a new root key");
             let added = list.into_iter().find(|key| key.kid == kid);
             Ok(added.expect("it was added"))
         })
@@ -127,12 +124,12 @@ impl Handler<Rotate> for Actor {
 
 impl Handler<Retire> for Actor {
     fn handle(&mut self, ask: &Retire, ctx: &Context<Self>) -> Reply<Result<(), TokensError>> {
-        let (kid, now) = (ask.kid.clone(), SystemTime::now());
+        let (kid, now) = (ask.kid.clone(), Timestamp::now());
         let change = self.change(ctx, move |keys| keys.retire(&kid, now));
         let kid = ask.kid.clone();
         Reply::later(async move {
             change.await?;
-            log::info!("tokens: retired the root key {kid}");
+            log::info!(kid:%; "tokens: retired a root key");
             Ok(())
         })
     }
@@ -140,7 +137,7 @@ impl Handler<Retire> for Actor {
 
 impl Handler<Keys> for Actor {
     fn handle(&mut self, _: &Keys, _: &Context<Self>) -> Reply<Result<Vec<KeyInfo>, TokensError>> {
-        self.known().map(|(keys, _)| keys.list(SystemTime::now())).into()
+        self.known().map(|(keys, _)| keys.list(Timestamp::now())).into()
     }
 }
 

@@ -1,12 +1,16 @@
-//! Narrowing a token, which needs no key and nobody's leave. Pure.
+//! Narrowing a token, for which no key is needed. Pure.
 
 use stream_macaroon::{Macaroon, MacaroonError};
 use zeroize::Zeroizing;
 
 use crate::caveats::{self, GRAMMAR};
 
-/// Returns `text`, a token, narrowed by `caveats`. Refuses what is no token, a caveat that no
-/// verifier would understand (the token would open nothing), and what grows beyond the bounds.
+/// Returns the token `text` narrowed by `caveats`.
+///
+/// # Errors
+///
+/// Refuses what is no token, a caveat that no verifier would understand (the token would open
+/// nothing), and a result beyond the bounds of [`stream_macaroon`].
 pub fn attenuate<C: AsRef<str>>(
     text: &str,
     caveats: &[C],

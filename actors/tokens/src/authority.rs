@@ -1,4 +1,4 @@
-//! The decisions of the authority. Pure but for the randomness of a fresh token's id.
+//! What the authority decides. Pure but for the randomness of a fresh token's id.
 
 use std::time::SystemTime;
 
@@ -24,7 +24,7 @@ pub(crate) fn mint(
     mint_with_id(keys, revoked, service, &random_text(ID_LENGTH), mint, now)
 }
 
-/// The same for a token with the id of an earlier one.
+/// Makes a token with the id of an earlier one.
 pub(crate) fn mint_with_id(
     keys: &Keyring,
     revoked: &RevocationList,
@@ -39,7 +39,8 @@ pub(crate) fn mint_with_id(
     if !is_subject(&mint.subject) {
         return Err(TokensError::Unmintable(SUBJECT_RULE));
     }
-    // One without a session opens none: its holder could bind it to any.
+    // A token of these kinds that is bound to no session must not exist: its holder could bind it
+    // to any.
     if !opens_all_sessions(mint.kind) && mint.restrictions.session.is_none() {
         return Err(TokensError::Unmintable("one of this kind is bound to a session"));
     }
@@ -70,19 +71,19 @@ fn sign(
     restrictions: &Restrictions<&str>,
     now: SystemTime,
 ) -> Result<Minted, TokensError> {
-    let key = keys.active(now);
+    let key = keys.active(now.into());
     let identifier = Identifier { kid: &key.kid, id, kind, subject };
     if revoked.covers(&identifier, restrictions.session) {
         return Err(TokensError::Unmintable("what it is for is revoked"));
     }
-    let mut macaroon = Macaroon::new(key.signer(), service.location(), &identifier.print());
+    let mut macaroon = Macaroon::new(key.signer(), service.location(), &identifier.to_string());
     for caveat in restrictions.to_caveats() {
         macaroon.add_first_party(&caveat);
     }
     Ok(Minted { token: Zeroizing::new(macaroon.encode()), id: id.to_owned() })
 }
 
-/// Why a token is not valid. The bearer is never told.
+/// Why a token is not valid. The bearer never learns it.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(crate) enum InvalidToken<'a> {
     #[error("it is for {0:?}, not for this service")]
@@ -101,8 +102,8 @@ pub(crate) enum InvalidToken<'a> {
     Revoked,
 }
 
-/// Checks that `macaroon` is a token of this service, signed by one of `keys`, not revoked, and good at
-/// `now`. Allocates nothing.
+/// Checks that `macaroon` is a token of this service, signed by one of `keys`, not revoked, and
+/// good at `now`. Allocates nothing.
 pub(crate) fn verify<'a>(
     keys: &Keyring,
     revoked: &RevocationList,
@@ -111,7 +112,7 @@ pub(crate) fn verify<'a>(
     now: SystemTime,
 ) -> Result<Verified<'a>, InvalidToken<'a>> {
     // The signature does not cover the location, and the keys of the services differ anyway: this
-    // only tells early that a token was taken to the wrong door.
+    // check only names the mistake of a token that was sent to the wrong service.
     if macaroon.location() != service.location() {
         return Err(InvalidToken::Location(macaroon.location()));
     }
@@ -130,7 +131,7 @@ pub(crate) fn verify<'a>(
     Ok(Verified { identifier, restrictions })
 }
 
-/// A token that is valid; what it is valid for is still to be asked.
+/// A token that is valid; `authorize` says for what.
 #[derive(Debug)]
 pub(crate) struct Verified<'a> {
     identifier: Identifier<'a>,
@@ -138,7 +139,7 @@ pub(crate) struct Verified<'a> {
 }
 
 impl Verified<'_> {
-    /// Returns the claims, if they allow `op`, on `session` if one is given.
+    /// Returns the claims of the token, if it allows `op`, on `session` if one is given.
     pub(crate) fn authorize(
         &self,
         op: Op,
@@ -159,7 +160,7 @@ impl Verified<'_> {
     }
 }
 
-/// Whether a token of this kind that is bound to no session opens all of them.
+/// Returns whether a token of this kind that is bound to no session opens all of them.
 fn opens_all_sessions(kind: TokenKind) -> bool {
     match kind {
         TokenKind::Account | TokenKind::Ams | TokenKind::Monitor => true,

@@ -160,7 +160,7 @@ impl FromIterator<Op> for Ops {
     }
 }
 
-/// Whether a verifier would understand `text` and every operation in it.
+/// Returns whether a verifier would understand `text` and every operation in it.
 pub(crate) fn is_understood(text: &str) -> bool {
     let known = |ops: &str| ops.split(' ').all(|op| op.parse::<Op>().is_ok());
     match text.strip_prefix("allow") {
@@ -372,7 +372,8 @@ mod tests {
             let expires = expires.and_then(at);
             let restrictions = Restrictions { ops, session, role, generation, expires };
             let caveats = restrictions.to_caveats();
-            prop_assert_eq!(Restrictions::parse(caveats.iter().map(String::as_str)), Ok(restrictions));
+            let read = Restrictions::parse(caveats.iter().map(String::as_str));
+            prop_assert_eq!(read, Ok(restrictions));
         }
 
         #[test]

@@ -2,31 +2,29 @@ use stream_bridge::{BridgeError, SealedError};
 use stream_pki::SecretError;
 use stream_supervisor::AskError;
 
-/// Why there is no token, or why it does not open the door.
+/// Why there is no token, or why a token does not open what was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum TokensError {
-    /// The bearer shows no valid token: malformed, badly signed, expired, from elsewhere. Which of
-    /// them is not for the bearer to know.
+    /// The bearer has no valid token: it is malformed, badly signed, expired, revoked, or of
+    /// another service. The bearer never learns which.
     #[error("the token is not valid")]
     Invalid,
     /// The token is valid, but not for this operation or this session.
     #[error("the token does not allow this")]
     Forbidden,
 
-    /// The caller asked for a token that there cannot be.
+    /// The caller asked for a token that there cannot be; says why.
     #[error("no such token: {0}")]
     Unmintable(&'static str),
 
-    /// The operator asked for what cannot be; says why.
+    /// An operator asked for what does not fit the keys or tokens; says why.
     #[error("{0}")]
     Refused(String),
 
-    /// The root keys, or what is revoked, are not known or were read too long ago; says why.
+    /// The root keys or the revocations are unknown, or were read too long ago; says why. A wrong
+    /// sealing key is among the reasons, and the only one that no waiting helps.
     #[error("the token authority is not ready: {0}")]
     NotReady(String),
-    /// This node has another sealing key than those that share the keys; the program should end.
-    #[error("{0}")]
-    CannotUnseal(String),
     /// The service cannot start.
     #[error(transparent)]
     Config(#[from] SecretError),
@@ -36,10 +34,7 @@ pub enum TokensError {
 
 impl From<&SealedError> for TokensError {
     fn from(error: &SealedError) -> Self {
-        match error {
-            SealedError::CannotUnseal { .. } => Self::CannotUnseal(error.sentence()),
-            _ => Self::NotReady(error.sentence()),
-        }
+        Self::NotReady(error.sentence())
     }
 }
 
@@ -60,15 +55,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_wrong_sealing_key_is_told_apart() {
+    fn the_cause_is_in_the_sentence() {
         let wrong_key = SealedError::CannotUnseal { name: "agent.root".into() };
-        let error = TokensError::from(&wrong_key);
-        assert!(matches!(error, TokensError::CannotUnseal(_)), "{error}");
-        assert!(error.to_string().contains("agent.root"), "{error}");
+        let error = TokensError::from(&wrong_key).to_string();
+        assert!(error.contains("agent.root") && error.contains("copy the sealing key"), "{error}");
 
         let away = SealedError::from(BridgeError::Disconnected("connection refused".into()));
-        let error = TokensError::from(&away);
-        assert!(matches!(error, TokensError::NotReady(_)), "{error}");
-        assert!(error.to_string().ends_with("connection refused"), "{error}");
+        let error = TokensError::from(&away).to_string();
+        assert!(error.ends_with("connection refused"), "{error}");
     }
 }

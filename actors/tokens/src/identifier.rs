@@ -1,5 +1,7 @@
 //! The identifier of a token: `1.<kid>.<id>.<kind>.<subject>`. Pure.
 
+use std::fmt;
+
 use stream_protocol::TokenKind;
 
 /// Characters of a key id: 48 bits in URL-safe base64.
@@ -10,24 +12,24 @@ pub(crate) const ID_LENGTH: usize = 16;
 
 const VERSION: &str = "1";
 
-/// Room for the name of an account and a word before it.
+/// The longest subject: the name of an account, 64 characters, and a word before it.
 const MAX_SUBJECT: usize = 80;
 
 /// What [`is_subject`] accepts, in words.
 pub(crate) const SUBJECT_RULE: &str = "a subject is 1 to 80 characters of A-Za-z0-9_.:@-";
 
-/// Whose token it is and which key signed it.
+/// Whose token it is, and which key signed it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Identifier<'a> {
     pub(crate) kid: &'a str,
-    /// What a token is revoked by.
+    /// What the token is revoked by.
     pub(crate) id: &'a str,
     pub(crate) kind: TokenKind,
     pub(crate) subject: &'a str,
 }
 
 impl<'a> Identifier<'a> {
-    /// Reads an identifier; `None` when it is none of ours.
+    /// Reads an identifier; `None` for a text that is none of ours.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         // The subject comes last since it alone may hold dots.
         let mut parts = text.splitn(5, '.');
@@ -40,14 +42,16 @@ impl<'a> Identifier<'a> {
         let kind = kind.parse().ok()?;
         (shaped && is_subject(subject)).then_some(Self { kid, id, kind, subject })
     }
+}
 
-    pub(crate) fn print(&self) -> String {
+impl fmt::Display for Identifier<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kid, id, kind, subject } = self;
-        format!("{VERSION}.{kid}.{id}.{kind}.{subject}")
+        write!(f, "{VERSION}.{kid}.{id}.{kind}.{subject}")
     }
 }
 
-/// Whether `text` may be the subject of a token.
+/// Returns whether `text` may be the subject of a token.
 pub(crate) fn is_subject(text: &str) -> bool {
     (1..=MAX_SUBJECT).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:@-".contains(&b))
@@ -92,14 +96,14 @@ mod tests {
             subject in "[A-Za-z0-9_.:@-]{1,80}",
         ) {
             let identifier = Identifier { kid: &kid, id: &id, kind, subject: &subject };
-            let text = identifier.print();
+            let text = identifier.to_string();
             prop_assert_eq!(Identifier::parse(&text), Some(identifier));
         }
 
         #[test]
         fn no_text_has_two_readings(text in "1\\.[A-Za-z0-9_.-]{0,60}") {
             if let Some(identifier) = Identifier::parse(&text) {
-                prop_assert_eq!(identifier.print(), text);
+                prop_assert_eq!(identifier.to_string(), text);
             }
         }
     }

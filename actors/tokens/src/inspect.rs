@@ -1,9 +1,10 @@
-//! What a token says and why it is not good: for the operator, never for the bearer. Pure.
+//! What a token says and why it is not valid: for operators, never for the bearer. Pure.
 
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use stream_macaroon::Macaroon;
+use stream_protocol::Timestamp;
 
 use crate::caveats::Restrictions;
 use crate::identifier::Identifier;
@@ -11,19 +12,19 @@ use crate::keyring::Keyring;
 use crate::revocation_list::RevocationList;
 use crate::{Service, authority};
 
-/// All that can be read in a token; what cannot is absent.
+/// What can be read in a token; what cannot is absent.
 #[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Inspection {
     pub location: Option<String>,
     /// The root key that signed it, as the token says.
     pub kid: Option<String>,
-    /// By which it can be revoked.
+    /// What it is revoked by.
     pub id: Option<String>,
     pub kind: Option<String>,
     pub subject: Option<String>,
     pub caveats: Vec<String>,
-    /// Unix seconds; `None` is never.
-    pub expires_at: Option<u64>,
+    /// `None` is never.
+    pub expires_at: Option<Timestamp>,
     /// Why it opens nothing; `None` for a valid token.
     pub flaw: Option<String>,
 }
@@ -53,7 +54,6 @@ fn read(macaroon: &Macaroon) -> Inspection {
     let identifier = Identifier::parse(macaroon.identifier());
     let caveats = macaroon.caveats();
     let restrictions = Restrictions::parse(caveats.iter().map(String::as_str)).unwrap_or_default();
-    let since = |end: SystemTime| end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Inspection {
         location: Some(macaroon.location().to_owned()),
         kid: identifier.map(|parts| parts.kid.to_owned()),
@@ -61,7 +61,7 @@ fn read(macaroon: &Macaroon) -> Inspection {
         kind: identifier.map(|parts| parts.kind.to_string()),
         subject: identifier.map(|parts| parts.subject.to_owned()),
         caveats: caveats.to_vec(),
-        expires_at: restrictions.expires.map(|end| since(end).as_secs()),
+        expires_at: restrictions.expires.map(Timestamp::from),
         flaw: None,
     }
 }

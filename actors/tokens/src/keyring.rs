@@ -1,12 +1,12 @@
 //! The root keys of one service: the newest that is in force signs, all of them verify.
 //!
-//! A key that a unit has not read yet must not sign what that unit verifies. So a new one comes into
-//! force a while after it is written, longer than any unit goes on without having read the record.
+//! A key that a unit has not read yet must not sign what that unit verifies. A new key comes into
+//! force a while after it is written, longer than any unit goes on without reading the record.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -14,15 +14,16 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use stream_macaroon::Key;
 use stream_pki::{SecretError, hmac_sha256, random_bytes, read_secret};
+use stream_protocol::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::identifier::KID_LENGTH;
 use crate::{KeyInfo, KeyState, TokensError};
 
-/// The fewest bytes of a root key.
+/// The shortest root key, in bytes.
 const MIN_KEY_BYTES: usize = 64;
 
-/// More keys than this are a sign that nobody retires them.
+/// Root keys that a service may have at once. More would mean that nobody retires them.
 const MAX_KEYS: usize = 8;
 
 /// Root keys, the newest last; never empty.
@@ -37,11 +38,10 @@ pub(crate) struct RootKey {
     pub(crate) kid: String,
     #[serde(serialize_with = "print_key", deserialize_with = "read_key")]
     key: Zeroizing<Vec<u8>>,
-    /// Unix seconds.
-    created_at: u64,
-    /// Unix seconds; it signs nothing before.
+    created_at: Timestamp,
+    /// It signs nothing before.
     #[serde(default)]
-    active_from: u64,
+    active_from: Timestamp,
     #[serde(skip)]
     derived: OnceLock<Key>,
 }
@@ -49,26 +49,26 @@ pub(crate) struct RootKey {
 impl Keyring {
     /// Returns the keyring that the first unit begins with: the key in the file `path`.
     pub(crate) fn first(path: &Path) -> Result<Self, SecretError> {
-        let created_at = unix(SystemTime::now());
-        Ok(Self { keys: vec![RootKey::new(read_secret(path, MIN_KEY_BYTES)?, created_at, 0)] })
+        let key = read_secret(path, MIN_KEY_BYTES)?;
+        Ok(Self { keys: vec![RootKey::new(key, Timestamp::now(), Timestamp::EPOCH)] })
     }
 
-    /// The key that signs at `now`.
-    pub(crate) fn active(&self, now: SystemTime) -> &RootKey {
-        let now = unix(now);
+    /// Returns the key that signs at `now`: the newest in force. On a clock that is behind all of
+    /// them it is the first.
+    pub(crate) fn active(&self, now: Timestamp) -> &RootKey {
         let in_force = self.keys.iter().rfind(|key| key.active_from <= now);
         in_force.or(self.keys.first()).expect("a keyring is never empty")
     }
 
-    /// The key that signed what names `kid`.
+    /// Returns the key `kid`.
     pub(crate) fn find(&self, kid: &str) -> Option<&RootKey> {
         self.keys.iter().find(|key| key.kid == kid)
     }
 
-    /// Adds `key`. Refuses while another new key is not in force yet, and too many of them.
-    pub(crate) fn add(&mut self, key: RootKey, now: SystemTime) -> Result<(), TokensError> {
-        if let Some(pending) = self.keys.iter().find(|key| key.active_from > unix(now)) {
-            let seconds = pending.active_from - unix(now);
+    /// Adds `key`. Refuses while another new key is not in force yet, and more than [`MAX_KEYS`].
+    pub(crate) fn add(&mut self, key: RootKey, now: Timestamp) -> Result<(), TokensError> {
+        if let Some(pending) = self.keys.iter().find(|key| key.active_from > now) {
+            let seconds = pending.active_from.secs_since(now);
             let (kid, text) = (&pending.kid, "is not in force yet: wait");
             return Err(TokensError::Refused(format!("the new key {kid} {text} {seconds} s")));
         }
@@ -80,9 +80,9 @@ impl Keyring {
         Ok(())
     }
 
-    /// Removes the key `kid`; what it signed is invalid from then on. Refuses the key that signs
-    /// and one that is to.
-    pub(crate) fn retire(&mut self, kid: &str, now: SystemTime) -> Result<(), TokensError> {
+    /// Removes the key `kid`, which invalidates what it signed. Refuses the key that signs and one
+    /// that will.
+    pub(crate) fn retire(&mut self, kid: &str, now: Timestamp) -> Result<(), TokensError> {
         let refused = |text: &str| Err(TokensError::Refused(format!("the key {kid} {text}")));
         match self.list(now).into_iter().find(|key| key.kid == kid).map(|key| key.state) {
             None => refused("does not exist"),
@@ -95,14 +95,14 @@ impl Keyring {
         }
     }
 
-    /// What may be shown of the keys, the newest last.
-    pub(crate) fn list(&self, now: SystemTime) -> Vec<KeyInfo> {
+    /// Returns what may be shown of the keys, the newest last.
+    pub(crate) fn list(&self, now: Timestamp) -> Vec<KeyInfo> {
         let active = &self.active(now).kid;
         let info = |key: &RootKey| KeyInfo {
             kid: key.kid.clone(),
             created_at: key.created_at,
             active_from: key.active_from,
-            state: match key.active_from > unix(now) {
+            state: match key.active_from > now {
                 _ if key.kid == *active => KeyState::Active,
                 true => KeyState::Pending,
                 false => KeyState::Old,
@@ -113,28 +113,24 @@ impl Keyring {
 }
 
 impl RootKey {
-    /// Makes a key that signs `lead` from `now` on.
-    pub(crate) fn fresh(now: SystemTime, lead: Duration) -> Self {
+    /// Makes a key that begins to sign `lead` after `now`.
+    pub(crate) fn fresh(now: Timestamp, lead: Duration) -> Self {
         let key = Zeroizing::new(random_bytes::<MIN_KEY_BYTES>().to_vec());
-        Self::new(key, unix(now), unix(now + lead))
+        Self::new(key, now, now + lead)
     }
 
-    fn new(key: Zeroizing<Vec<u8>>, created_at: u64, active_from: u64) -> Self {
-        // Derived, so that a record that was lost and begun anew from the same file verifies the
-        // tokens of the old one.
+    fn new(key: Zeroizing<Vec<u8>>, created_at: Timestamp, active_from: Timestamp) -> Self {
+        // Derived from the key, so that a record that was lost and begun again from the file of the
+        // first key verifies the tokens of the lost one.
         let tag = hmac_sha256(&key, b"stream root key id");
         let kid = URL_SAFE_NO_PAD.encode(&tag[..KID_LENGTH / 4 * 3]);
         Self { kid, key, created_at, active_from, derived: OnceLock::new() }
     }
 
-    /// What signs and verifies; derived once.
+    /// Returns what signs and verifies; derived once.
     pub(crate) fn signer(&self) -> &Key {
         self.derived.get_or_init(|| Key::derive(&self.key))
     }
-}
-
-fn unix(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl fmt::Debug for RootKey {
@@ -148,8 +144,8 @@ impl fmt::Debug for RootKey {
     }
 }
 
-/// Refuses a file for the first root key that cannot hold one. That there is none is fine: the
-/// root keys may have been begun on another node.
+/// Refuses a file for the first root key that cannot hold one. A missing file is fine: another node
+/// may have written the record.
 pub(crate) fn check_first(path: &Path) -> Result<(), SecretError> {
     match read_secret(path, MIN_KEY_BYTES) {
         Ok(_) | Err(SecretError::Missing { .. }) => Ok(()),
@@ -193,15 +189,15 @@ pub(crate) mod tests {
 
     /// The key that signs in [`of`].
     pub(crate) fn newest(keyring: &Keyring) -> &RootKey {
-        keyring.active(SystemTime::now())
+        keyring.active(Timestamp::now())
     }
 
     fn key(letter: u8, active_from: u64) -> RootKey {
-        RootKey::new(Zeroizing::new(vec![letter; MIN_KEY_BYTES]), 0, active_from)
+        RootKey::new(Zeroizing::new(vec![letter; MIN_KEY_BYTES]), at(0), at(active_from))
     }
 
-    fn at(second: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(second)
+    fn at(second: u64) -> Timestamp {
+        Timestamp::from_unix(second)
     }
 
     fn states(keyring: &Keyring, now: u64) -> Vec<KeyState> {
@@ -256,7 +252,7 @@ pub(crate) mod tests {
     fn fresh_keys_differ() {
         let fresh = || RootKey::fresh(at(7), Duration::from_secs(120));
         assert_ne!(fresh().kid, fresh().kid);
-        assert_eq!((fresh().created_at, fresh().active_from), (7, 127));
+        assert_eq!((fresh().created_at, fresh().active_from), (at(7), at(127)));
     }
 
     #[test]

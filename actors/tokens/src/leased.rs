@@ -1,15 +1,15 @@
-//! What was read last, and whether that still counts.
+//! A value that counts for a while after it was read.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// How long a unit goes on with what it has read once it reads nothing new: a minute, less the
-/// time that a read may take. Who is revoked later, or which keys are retired, it cannot know.
+/// How long a value counts that is not read again: a minute, less the time that a read may take.
+/// After that the unit cannot know who was revoked meanwhile, or which keys were retired.
 const LEASE: Duration = Duration::from_secs(50);
 
-/// The value that was read last. Outlives a crash of the actor, which so needs no NATS.
+/// The value that was read last. Clones share it, so that it survives a failure of the actor.
 #[derive(Debug)]
 pub(crate) struct Leased<T>(Arc<watch::Sender<Option<Value<T>>>>);
 
@@ -20,7 +20,7 @@ struct Value<T> {
 }
 
 impl<T> Leased<T> {
-    /// The value, unless there is none or it is too old at `now`.
+    /// Returns the value, unless none was read or the last one is too old at `now`.
     pub(crate) fn get(&self, now: Instant) -> Option<Arc<T>> {
         let read = self.0.borrow();
         let Value { value, at } = read.as_ref()?;
@@ -35,10 +35,10 @@ impl<T> Leased<T> {
         self.0.send_replace(Some(Value { value, at }));
     }
 
-    /// Returns as soon as there is a value for which `found` holds.
+    /// Waits for a value for which `found` holds, whatever its age.
     pub(crate) async fn wait_for(&self, found: impl Fn(&T) -> bool) {
         let holds = |read: &Option<Value<T>>| read.as_ref().is_some_and(|read| found(&read.value));
-        // The sender lives as long as this.
+        // It cannot fail: the sender lives as long as `self`.
         let _ = self.0.subscribe().wait_for(holds).await;
     }
 }

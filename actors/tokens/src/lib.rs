@@ -1,10 +1,17 @@
 //! The token authority: mints and verifies macaroons; the root keys never leave this crate.
 //!
-//! Owns the root keys of one service, agent or gateway, which all its units share, and what is
-//! revoked on both. Asked by `sessions`, `api` and `gateway`; asks the bridge for the sealed keys
-//! and the revocations. Until it has them, and again when it has read neither for a minute, every
-//! question is answered [`TokensError::NotReady`], never that a token is bad. A restart loses
-//! nothing: what was read outlives it.
+//! Owns the root keys of one service, agent or gateway, which all its units share, and the list of
+//! what is revoked on both. Asked by `sessions`, `api` and `gateway`; asks the bridge for the
+//! sealed keys and the revocations. Until both have been read, and again when one of them was read
+//! last more than 50 s ago, every question is answered [`TokensError::NotReady`], never that a
+//! token is bad.
+//!
+//! | part | on restart | why |
+//! |---|---|---|
+//! | keys and revocations, as read last | kept | tokens are verified while NATS is away |
+//! | how far the revocations were read | kept | a read of all may outlast the actor |
+//! | when the authority was started | kept | early askers wait for the first read |
+//! | why something could not be read | rebuilt | the next read finds it out again |
 
 mod actor;
 mod admin;
@@ -26,10 +33,10 @@ use std::time::{Duration, SystemTime};
 
 use actix::Message;
 use serde::{Deserialize, Serialize};
-use stream_bridge::Bridge;
+use stream_bridge::{Bridge, SealedRecord};
 use stream_macaroon::Macaroon;
 use stream_pki::Seal;
-use stream_protocol::{Op, Role, SessionId, TokenKind};
+use stream_protocol::{Op, Role, SessionId, Timestamp, TokenKind};
 use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
 use zeroize::Zeroizing;
 
@@ -44,19 +51,19 @@ use actor::{Actor, MintWithId, Renew, SharedState};
 use admin_handlers::{Inspect, Keys, Retire, Revoke, Rotate, Unrevoke};
 use identifier::Identifier;
 
-/// How long before a new root key signs: longer than any unit goes on without reading the keys, and
-/// as long again for clocks that differ.
+/// How long a new root key waits before it signs: longer than any unit goes on without reading the
+/// keys, and as long again for clocks that differ.
 pub const LEAD: Duration = Duration::from_secs(120);
 
-/// How long a unit may take to learn what it has revoked itself.
-const LEARN: Duration = Duration::from_secs(5);
+/// How long a unit waits until it has read what it has revoked itself.
+const OWN_REVOCATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the secrets of the authority are.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// File with the key under which the units of this service seal the root keys in NATS, and those
-    /// of TLS session tickets; text of at least 32 bytes, the same on all nodes.
+    /// File with the key under which the units of this service seal the root keys in NATS, and
+    /// those of TLS session tickets; text of at least 32 bytes, the same on all nodes.
     pub sealing_key: PathBuf,
     /// File with the first root key, text of at least 64 bytes. Used once, by the first unit that
     /// finds no root keys in NATS; need not exist on the others.
@@ -66,14 +73,18 @@ pub struct Config {
 }
 
 impl Config {
-    /// Refuses a secret file that is empty, short or unreadable, and a missing sealing key.
+    /// Reads the secret files once.
+    ///
+    /// # Errors
+    ///
+    /// Names a file that is empty, short or unreadable, or a sealing key that is missing.
     pub fn check(&self) -> Result<(), TokensError> {
         Seal::load(&self.sealing_key)?;
         Ok(keyring::check_first(&self.first_root_key)?)
     }
 }
 
-/// Which of the two services this is: tokens of one mean nothing to the other.
+/// A service with root keys of its own: tokens of one mean nothing to the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Service {
     Agent,
@@ -81,7 +92,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// The location in every token of this service.
+    /// Returns the location in every token of this service.
     pub fn location(self) -> &'static str {
         match self {
             Self::Agent => "anbox-stream-agent",
@@ -89,7 +100,7 @@ impl Service {
         }
     }
 
-    /// The record that holds the root keys of this service.
+    /// Returns the key of the sealed record with the root keys of this service.
     fn record(self) -> &'static str {
         match self {
             Self::Agent => "agent.root",
@@ -145,9 +156,9 @@ impl Mint {
 
 /// A fresh token.
 pub struct Minted {
-    /// The token itself: who has it may use it.
+    /// The token itself: whoever has it may use it.
     pub token: Zeroizing<String>,
-    /// By which it can be revoked; no secret.
+    /// What it is revoked by; no secret.
     pub id: String,
 }
 
@@ -160,9 +171,13 @@ impl fmt::Debug for Minted {
 /// What a verified token says of its bearer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Claims {
+    /// What the token is revoked by.
     pub id: String,
     pub kind: TokenKind,
+    /// Whose token it is: the name of an account, the id of a session or share, or a name that an
+    /// operator gave.
     pub subject: String,
+    /// What is left after all caveats.
     pub restrictions: Restrictions,
 }
 
@@ -170,14 +185,13 @@ pub struct Claims {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct KeyInfo {
     pub kid: String,
-    /// Unix seconds.
-    pub created_at: u64,
-    /// Unix seconds; it signs nothing before.
-    pub active_from: u64,
+    pub created_at: Timestamp,
+    /// When it begins to sign.
+    pub active_from: Timestamp,
     pub state: KeyState,
 }
 
-/// What a root key does beside verifying.
+/// What a root key does. All of them verify.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyState {
@@ -185,7 +199,7 @@ pub enum KeyState {
     Active,
     /// Signs nothing any more.
     Old,
-    /// Is to sign new tokens once all units know it.
+    /// Will sign new tokens once all units know it.
     Pending,
 }
 
@@ -197,8 +211,11 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Starts the actor; it gets the root keys in the background. Refuses when a secret file is
-    /// empty, short or unreadable, or the sealing key is missing.
+    /// Starts the actor, which reads the root keys in the background.
+    ///
+    /// # Errors
+    ///
+    /// Names a secret file that is empty, short or unreadable, or a sealing key that is missing.
     pub fn start(
         config: Config,
         service: Service,
@@ -207,52 +224,66 @@ impl Tokens {
     ) -> Result<Self, TokensError> {
         config.check()?;
         let seal = Arc::new(Seal::load(&config.sealing_key)?);
-        Ok(Self::start_with(SharedState::default(), seal, config, service, bridge, supervisor))
+        let record = SealedRecord::new(bridge.clone(), seal, service.record(), &config.state);
+        let first_root_key = config.first_root_key;
+        let actor = Actor::new(service, bridge, record, first_root_key, SharedState::default());
+        Ok(Self::start_actor(actor, supervisor))
     }
 
-    fn start_with(
-        shared: SharedState,
-        seal: Arc<Seal>,
-        config: Config,
-        service: Service,
-        bridge: Bridge,
-        supervisor: &Supervisor,
-    ) -> Self {
-        let known = shared.clone();
-        let factory = move || {
-            let (config, bridge) = (config.clone(), bridge.clone());
-            Actor::new(config, service, bridge, Arc::clone(&seal), known.clone())
-        };
+    /// Starts `actor`, and a copy of it whenever one fails.
+    fn start_actor(actor: Actor, supervisor: &Supervisor) -> Self {
+        let shared = actor.shared.clone();
         let (restart, limits) = (RestartPolicy::default(), Limits::default());
-        Self {
-            mailbox: supervisor.spawn("tokens", Mode::CancelOnRestart, restart, limits, factory),
-            shared,
-        }
+        let factory = move || actor.rebuilt();
+        let mailbox = supervisor.spawn("tokens", Mode::CancelOnRestart, restart, limits, factory);
+        Self { mailbox, shared }
     }
 
-    /// Returns a fresh token. Refuses a subject that is none, an account that is revoked, and an
-    /// instance or socket without a session.
+    /// Returns a fresh token.
+    ///
+    /// # Errors
+    ///
+    /// [`TokensError::Unmintable`] for a subject that is none, an account or session that is
+    /// revoked, and a kind that needs a session and has none.
     pub async fn mint(&self, mint: Mint) -> Result<Minted, TokensError> {
         self.mailbox.ask(mint).await?
     }
 
-    /// Returns another token with the id of an earlier one: what revokes one revokes both.
+    /// Returns another token with the `id` of an earlier one: what revokes one revokes both.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what [`mint`](Self::mint) refuses, and an id that is none.
     pub async fn mint_with_id(&self, id: &str, mint: Mint) -> Result<Minted, TokensError> {
         self.mailbox.ask(MintWithId { id: id.to_owned(), mint }).await?
     }
 
-    /// Returns a token that allows what the one of `claims` does, but until `expires`, and that is
-    /// revoked with it.
+    /// Returns a token that allows what the one of `claims` does until `expires`, and is revoked
+    /// with it.
+    ///
+    /// # Errors
+    ///
+    /// [`TokensError::Unmintable`] once the token of `claims` is revoked.
     pub async fn renew(&self, claims: &Claims, expires: SystemTime) -> Result<Minted, TokensError> {
         self.mailbox.ask(Renew { claims: claims.clone(), expires }).await?
     }
 
-    /// Returns what `token` says, if it allows `op`, on `session` if one is given.
+    /// Returns the claims of `token`, if it allows `op`, on `session` if one is given.
     ///
-    /// A token that is bound to a session opens only that one, and nothing outside of sessions; one
-    /// of an account or of AMS that is bound to none opens all. Whether the account still exists,
-    /// and what `role` and `generation` mean, is for the caller. A unit that has just been started
-    /// waits a few seconds for what it needs, rather than refuse who was sent to it.
+    /// A token that is bound to a session opens only that one, and nothing outside of sessions. The
+    /// token of an account, of AMS or of a monitor that is bound to none opens all. Whether the
+    /// account still exists, and what role and generation mean, the caller decides. A unit that was
+    /// started a moment ago waits up to 5 s for its first read before it refuses.
+    ///
+    /// # Errors
+    ///
+    /// [`TokensError::Invalid`] for what is no token of this service or no longer one,
+    /// [`TokensError::Forbidden`] for a token that does not allow this, [`TokensError::NotReady`]
+    /// while keys or revocations are unknown.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
     pub async fn verify(
         &self,
         token: &str,
@@ -260,12 +291,16 @@ impl Tokens {
         session: Option<&SessionId>,
     ) -> Result<Claims, TokensError> {
         self.shared.first_read().await;
-        // Read here, so that a text of any length goes no further.
+        // Decoded here, so that a text of any length goes no further.
         let macaroon = Macaroon::decode(token).ok();
         self.mailbox.ask(Verify { macaroon, op, session: session.cloned() }).await?
     }
 
-    /// Returns once the token of `claims` is revoked: what it has opened is to be closed then.
+    /// Waits until the token of `claims` is revoked; the caller then closes what it opened.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: a later call returns at once if the token is revoked.
     pub async fn revoked(&self, claims: &Claims) {
         let Claims { id, kind, subject, restrictions } = claims;
         let identifier = Identifier { kid: "", id, kind: *kind, subject };
@@ -274,59 +309,93 @@ impl Tokens {
     }
 
     /// Revokes tokens on all units, within a second where NATS is connected. `until` is when the
-    /// last of them ends by itself, if that is known: the record is kept a little longer. Refuses
-    /// what names no token and no account. An error may leave them revoked all the same.
+    /// last of them expires, if that is known: the record stays an hour longer, for clocks that
+    /// differ.
+    ///
+    /// # Errors
+    ///
+    /// [`TokensError::Refused`] for what names no token and no account. After any other error the
+    /// tokens may be revoked all the same.
     pub async fn revoke(
         &self,
         revocation: Revocation,
         until: Option<SystemTime>,
     ) -> Result<(), TokensError> {
-        let life = revocation_list::record_ttl(until, SystemTime::now());
-        self.mailbox.ask(Revoke { revocation: revocation.clone(), life }).await??;
-        // So that who has revoked a token does not meet it here again. Units that cannot learn it
-        // refuse every token soon.
+        let ttl = revocation_list::record_ttl(until, SystemTime::now());
+        self.mailbox.ask(Revoke { revocation: revocation.clone(), ttl }).await??;
+        // So that whoever has revoked a token does not meet it here again. Units that cannot read
+        // the list refuse every token soon.
         let learnt = self.shared.revoked.wait_for(|revoked| revoked.has(&revocation));
-        let _ = tokio::time::timeout(LEARN, learnt).await;
+        let _ = tokio::time::timeout(OWN_REVOCATION_TIMEOUT, learnt).await;
         Ok(())
     }
 
-    /// Revokes all tokens bound to a session that has ended. It is remembered nearly as long as the
-    /// session's document stays, which is an hour, or, if it is `kept`, until it is unrevoked; what the
-    /// tokens opened is gone with that.
+    /// Revokes all tokens bound to a session that has ended. The record stays nearly as long as
+    /// the session's document, which is an hour, or until [`unrevoke`](Self::unrevoke) if the
+    /// document is `kept`. After that nothing is left that the tokens could open.
+    ///
+    /// # Errors
+    ///
+    /// Fails while NATS is away.
     pub async fn session_ended(&self, id: &SessionId, kept: bool) -> Result<(), TokensError> {
         let revocation = Revocation::Session(id.clone());
-        let life = (!kept).then_some(revocation_list::ENDED_SESSION_TTL);
-        self.mailbox.ask(Revoke { revocation, life }).await?
+        let ttl = (!kept).then_some(revocation_list::ENDED_SESSION_TTL);
+        self.mailbox.ask(Revoke { revocation, ttl }).await?
     }
 
     /// Takes a revocation back, on all units within about a minute.
+    ///
+    /// # Errors
+    ///
+    /// [`TokensError::Refused`] for what names no token and no account.
     pub async fn unrevoke(&self, revocation: Revocation) -> Result<(), TokensError> {
         self.mailbox.ask(Unrevoke(revocation)).await?
     }
 
-    /// Adds a root key that signs all new tokens from `lead` on; the others go on verifying.
-    /// Returns it. With less than [`LEAD`] a unit may refuse new tokens until it has read the key,
-    /// within a second where NATS is connected. Refuses while another new key is not in force yet.
+    /// Adds a root key that signs all new tokens from `lead` on, and returns it; the other keys go
+    /// on verifying. With a `lead` below [`LEAD`] a unit may refuse new tokens until it has read
+    /// the key, within a second where NATS is connected.
+    ///
+    /// # Errors
+    ///
+    /// [`TokensError::Refused`] while another new key does not sign yet, or when there are 8 keys.
     pub async fn rotate(&self, lead: Duration) -> Result<KeyInfo, TokensError> {
         self.mailbox.ask(Rotate { lead }).await?
     }
 
-    /// Forgets the root key `kid`, and so ends all tokens it has signed. Refuses the one that signs.
+    /// Forgets the root key `kid`, and so ends all tokens it has signed.
+    ///
+    /// # Errors
+    ///
+    /// [`TokensError::Refused`] for a key that is unknown, signs, or will sign.
     pub async fn retire(&self, kid: &str) -> Result<(), TokensError> {
         self.mailbox.ask(Retire { kid: kid.to_owned() }).await?
     }
 
     /// Returns what may be shown of the root keys, the newest last.
+    ///
+    /// # Errors
+    ///
+    /// [`TokensError::NotReady`] while they are unknown.
     pub async fn keys(&self) -> Result<Vec<KeyInfo>, TokensError> {
         self.mailbox.ask(Keys).await?
     }
 
-    /// Returns all about the text of a token: whether it is valid, and why not. For operators only.
+    /// Returns what the text of a token says, whether it is valid, and why not. For operators only:
+    /// a bearer never learns the reason.
+    ///
+    /// # Errors
+    ///
+    /// [`TokensError::NotReady`] while keys or revocations are unknown.
     pub async fn inspect(&self, token: &str) -> Result<Inspection, TokensError> {
         self.mailbox.ask(Inspect { token: Zeroizing::new(token.to_owned()) }).await?
     }
 
-    /// Returns whether root keys and revocations are here, and if not, why.
+    /// Succeeds when root keys and revocations are known.
+    ///
+    /// # Errors
+    ///
+    /// [`TokensError::NotReady`] says why they are not.
     pub async fn ready(&self) -> Result<(), TokensError> {
         self.mailbox.ask(Ready).await?
     }
@@ -336,13 +405,13 @@ impl Tokens {
 #[derive(Message)]
 #[rtype(result = "Result<Claims, TokensError>")]
 struct Verify {
-    /// `None` when the text was none: said only once the keys are here, like all that is wrong.
+    /// `None` for a text that is none; that, too, is refused only once the keys are known.
     macaroon: Option<Macaroon>,
     op: Op,
     session: Option<SessionId>,
 }
 
-/// Asks whether root keys and revocations are here.
+/// Asks whether root keys and revocations are known.
 #[derive(Message)]
 #[rtype(result = "Result<(), TokensError>")]
 struct Ready;

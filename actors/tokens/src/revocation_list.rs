@@ -1,28 +1,30 @@
-//! What is revoked: a key of the bucket for each, and what all of them together refuse.
+//! What is revoked: one key of the bucket each, and the list that all of them make.
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError, Continuity};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{SessionId, TokenKind};
+use stream_protocol::{SessionId, Timestamp, TokenKind};
 
 use crate::identifier::{ID_LENGTH, Identifier, is_base64url, is_subject};
 
-/// How often all is read anew: what was unrevoked or has outlived its tokens is dropped then.
+/// How often all records are read again: only then does the list lose what was unrevoked or has
+/// outlived its tokens.
 const FULL_RELOAD: Duration = Duration::from_secs(60);
 
-/// How far clocks may be apart: a record stays so much longer than the tokens it is about.
+/// How far clocks may be apart: a record stays that much longer than the tokens it is about.
 const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 
-/// A record that would stay for so long may as well stay for ever.
+/// A record that would stay longer than this stays for ever.
 const MAX_TTL: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 
 /// How long the tokens of a session that has ended stay revoked. Its document stays for an hour;
-/// after that a session of the same id may begin, which every unit must know to be another by then.
+/// then another session may begin with the same id, and no unit may still list it.
 pub(crate) const ENDED_SESSION_TTL: Duration =
     Duration::from_secs(3600 - 2 * FULL_RELOAD.as_secs());
 
@@ -39,7 +41,8 @@ pub enum Revocation {
 }
 
 impl Revocation {
-    /// The key of its record. Refuses what is no id of a token and no name of an account.
+    /// Returns the key of its record; `None` for what is no id of a token and no name of an
+    /// account.
     pub(crate) fn key(&self) -> Option<String> {
         match self {
             Self::Account(name) => is_subject(name).then(|| format!("account.{}", escape(name))),
@@ -59,29 +62,29 @@ impl fmt::Display for Revocation {
     }
 }
 
-/// What the subject of a socket's token begins with when its client came with an account's.
+/// The beginning of the subject of a socket's token whose client came with an account's token.
 const OF_ACCOUNT: &str = "account:";
 
-/// Returns the subject of the token of a socket whose client came with that of account `name`: it
-/// is revoked with the account.
+/// Returns the subject of a socket's token whose client came with the token of account `name`.
+/// Revoking the account revokes it too.
 pub fn socket_of_account(name: &str) -> String {
     format!("{OF_ACCOUNT}{name}")
 }
 
-/// A record, for whoever looks at the bucket: its key says all that counts.
+/// The value of a record, for people who inspect the bucket: the key says all that counts.
 #[derive(Serialize)]
 pub(crate) struct Record {
-    /// Unix seconds.
-    pub(crate) revoked_at: u64,
+    pub(crate) revoked_at: Timestamp,
 }
 
-/// How long the record of tokens that end at `until` must stay; `None` is for ever.
+/// Returns how long the record of tokens that expire at `until` must stay; `None` is for ever.
 pub(crate) fn record_ttl(until: Option<SystemTime>, now: SystemTime) -> Option<Duration> {
     let left = until?.duration_since(now).unwrap_or_default();
     Some(left + CLOCK_SKEW).filter(|life| *life < MAX_TTL)
 }
 
-/// All that is revoked. Copied whenever there is more, so what it holds thousands of is flat.
+/// All that is revoked. It is copied whenever a record is added, so ids are held without a heap
+/// block each.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RevocationList {
     accounts: HashSet<String>,
@@ -97,7 +100,7 @@ fn holds<const N: usize>(ids: &HashSet<[u8; N]>, id: &str) -> bool {
 }
 
 impl RevocationList {
-    /// Whether a token with this identifier, bound to this session, is revoked.
+    /// Returns whether a token with this identifier, bound to this session, is revoked.
     pub(crate) fn covers(&self, identifier: &Identifier<'_>, session: Option<&str>) -> bool {
         let account = match identifier.kind {
             TokenKind::Account => Some(identifier.subject),
@@ -121,7 +124,7 @@ impl RevocationList {
         }
     }
 
-    /// Notes what the record `key` revokes. One of a kind that is not known here is left out.
+    /// Adds what the record `key` revokes. A kind that this version does not know is left out.
     fn add(&mut self, key: &str) {
         let understood = match key.split_once('.') {
             Some(("account", name)) => Some(self.accounts.insert(unescape(name))),
@@ -137,23 +140,24 @@ impl RevocationList {
     }
 }
 
-/// How far the bucket has been read. Outlives a crash of the actor, which so reads on: all anew may
-/// take longer than an actor lives that fails again and again.
+/// How far the bucket has been read. Shared state: an actor that fails again and again reads on
+/// where the one before it stopped, else a long read would never complete.
 #[derive(Clone, Default)]
 pub(crate) struct ReadState(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    /// Of the store that was read.
+    /// The store that was read, and since when it is connected.
     continuity: Option<Continuity>,
-    known: Snapshot,
-    /// When all of it was read.
-    whole: Option<Instant>,
-    /// All anew, as far as that has been read.
-    anew: Option<Snapshot>,
+    /// What the last complete read found, and what was added since.
+    complete: Snapshot,
+    /// When `complete` was last read from the beginning.
+    completed_at: Option<Instant>,
+    /// A read from the beginning that has not come to the end yet.
+    reload: Option<Snapshot>,
 }
 
-/// What the records up to a revision revoke.
+/// What the records up to the revision `last` revoke.
 #[derive(Default)]
 struct Snapshot {
     revoked: RevocationList,
@@ -161,67 +165,64 @@ struct Snapshot {
 }
 
 impl Inner {
-    /// The revision after which to read on; 0 for all, as when it may be another store.
+    /// Returns the revision after which to read on; 0 to read all, as when it may be another store.
     fn begin(&mut self, continuity: Continuity, now: Instant) -> u64 {
         if self.continuity != Some(continuity) {
             *self = Self { continuity: Some(continuity), ..Self::default() };
         }
         let is_fresh = |at| now.saturating_duration_since(at) < FULL_RELOAD;
-        if !self.whole.is_some_and(is_fresh) {
-            self.anew.get_or_insert_default();
+        if !self.completed_at.is_some_and(is_fresh) {
+            self.reload.get_or_insert_default();
         }
-        self.part().last
+        self.current().last
     }
 
-    fn part(&mut self) -> &mut Snapshot {
-        self.anew.as_mut().unwrap_or(&mut self.known)
+    /// Returns the snapshot that is being read.
+    fn current(&mut self) -> &mut Snapshot {
+        self.reload.as_mut().unwrap_or(&mut self.complete)
     }
 
     /// Adds the next record.
     fn add(&mut self, key: &str, revision: u64) {
-        let part = self.part();
-        part.revoked.add(key);
-        part.last = part.last.max(revision);
+        let current = self.current();
+        current.revoked.add(key);
+        current.last = current.last.max(revision);
     }
 
-    /// Notes that there are no more records now.
+    /// Completes the read, and returns the list.
     fn end(&mut self, now: Instant) -> Arc<RevocationList> {
-        if let Some(anew) = self.anew.take() {
-            (self.known, self.whole) = (anew, Some(now));
+        if let Some(reload) = self.reload.take() {
+            (self.complete, self.completed_at) = (reload, Some(now));
         }
-        Arc::new(self.known.revoked.clone())
+        Arc::new(self.complete.revoked.clone())
     }
 }
 
-/// Tells `tell` all that is revoked: at once, whenever there is more, and every 20 s at the latest.
-/// Never ends.
+/// Reads the list and gives it to `on_read`: at once, whenever a record is added, and every 20 s at
+/// the latest. Never ends.
 pub(crate) async fn follow(
     bridge: &Bridge,
     read_state: &ReadState,
-    tell: impl Fn(Result<Arc<RevocationList>, BridgeError>),
+    on_read: impl Fn(Result<Arc<RevocationList>, BridgeError>),
 ) {
-    let progress = || locked(&read_state.0);
+    let state = || read_state.0.lock();
     let read = async || {
         let continuity = bridge.continuity(Bucket::Revoked).await?;
-        let after = progress().begin(continuity, Instant::now());
-        let add = |key: &str, revision| progress().add(key, revision);
+        let after = state().begin(continuity, Instant::now());
+        let add = |key: &str, revision| state().add(key, revision);
         bridge.keys(Bucket::Revoked, after, add).await?;
-        Ok(progress().end(Instant::now()))
+        Ok(state().end(Instant::now()))
     };
-    let look = async || {
+    let refresh = async || {
         let read = read().await;
         let found = read.is_ok();
-        tell(read);
+        on_read(read);
         found
     };
-    bridge.watch(Bucket::Revoked, ">", look).await;
+    bridge.watch(Bucket::Revoked, ">", refresh).await;
 }
 
-fn locked(progress: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
-    progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-/// Writes a name in letters that a key may have.
+/// Writes a name in the characters that a key may have.
 fn escape(name: &str) -> String {
     let escaped = |c: char| match c {
         '.' | ':' | '@' => format!("={:02X}", u32::from(c)),
@@ -255,53 +256,53 @@ pub(crate) mod tests {
     }
 
     fn add(read_state: &ReadState, numbers: &[u64]) {
-        let mut progress = locked(&read_state.0);
-        numbers.iter().for_each(|n| progress.add(&number(*n).key().unwrap(), *n));
+        let mut state = read_state.0.lock();
+        numbers.iter().for_each(|n| state.add(&number(*n).key().unwrap(), *n));
     }
 
     #[test]
     fn who_follows_after_a_crash_reads_on_and_all_anew_when_that_is_due() {
         let (read_state, now) = (ReadState::default(), Instant::now());
         let continuity = Continuity { created_at: 7, connected_since: now };
-        assert_eq!(locked(&read_state.0).begin(continuity, now), 0);
+        assert_eq!(read_state.0.lock().begin(continuity, now), 0);
         add(&read_state, &[7, 9]);
-        locked(&read_state.0).end(now);
+        read_state.0.lock().end(now);
         let rebuilt = read_state.clone();
-        assert_eq!(locked(&rebuilt.0).begin(continuity, now), 9);
+        assert_eq!(rebuilt.0.lock().begin(continuity, now), 9);
         add(&rebuilt, &[12]);
-        let revoked = locked(&rebuilt.0).end(now);
+        let revoked = rebuilt.0.lock().end(now);
         assert!([7, 9, 12].iter().all(|n| revoked.has(&number(*n))));
-        assert_eq!(locked(&read_state.0).begin(continuity, now), 12);
+        assert_eq!(read_state.0.lock().begin(continuity, now), 12);
 
         let due = now + FULL_RELOAD;
-        assert_eq!(locked(&read_state.0).begin(continuity, due), 0);
+        assert_eq!(read_state.0.lock().begin(continuity, due), 0);
         add(&read_state, &[12]);
-        let revoked = locked(&read_state.0).end(due);
+        let revoked = read_state.0.lock().end(due);
         assert!(
             !revoked.has(&number(7)) && revoked.has(&number(12)),
             "what was unrevoked is dropped"
         );
-        assert_eq!(locked(&read_state.0).begin(continuity, due), 12);
+        assert_eq!(read_state.0.lock().begin(continuity, due), 12);
     }
 
     #[test]
     fn a_long_read_goes_on_after_failures_but_not_in_what_may_be_another_store() {
         let (read_state, now) = (ReadState::default(), Instant::now());
         let continuity = Continuity { created_at: 7, connected_since: now };
-        locked(&read_state.0).begin(continuity, now);
+        read_state.0.lock().begin(continuity, now);
         add(&read_state, &[1, 2]);
-        assert_eq!(locked(&read_state.0).begin(continuity, now), 2, "it had not come to the end");
+        assert_eq!(read_state.0.lock().begin(continuity, now), 2, "it had not come to the end");
         add(&read_state, &[3]);
-        let revoked = locked(&read_state.0).end(now);
+        let revoked = read_state.0.lock().end(now);
         assert!([1, 2, 3].iter().all(|n| revoked.has(&number(*n))));
 
         let another = Continuity { created_at: 8, ..continuity };
         let again = Continuity { connected_since: now + FULL_RELOAD, ..another };
         for continuity in [another, again] {
-            assert_eq!(locked(&read_state.0).begin(continuity, now), 0);
+            assert_eq!(read_state.0.lock().begin(continuity, now), 0);
             add(&read_state, &[1]);
         }
-        let revoked = locked(&read_state.0).end(now);
+        let revoked = read_state.0.lock().end(now);
         assert!(revoked.has(&number(1)) && !revoked.has(&number(2)));
     }
 
