@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
-use stream_admin::{Client, moment, table};
+use stream_admin::{Client, table};
 use stream_protocol::{Empty, IceServer, SessionId};
 use stream_turn::{ProbeRow, Request, Rotated};
 
@@ -140,8 +140,7 @@ fn print_table(rows: &[ProbeRow]) {
 fn rotated(rotated: Rotated) -> anyhow::Result<()> {
     match rotated {
         Rotated::Switched { old_until } => {
-            let until = moment(old_until);
-            eprintln!("the new secret is in use; the old one may be removed from {until} on");
+            eprintln!("the new secret is in use; the old one may be removed from {old_until} on");
             Ok(())
         }
         Rotated::Waiting { secret, refusals } => {

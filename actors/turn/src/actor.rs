@@ -1,47 +1,47 @@
 //! The actor: keeps the secrets up to date, and the probes going.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
 use futures_util::future::join_all;
-use stream_bridge::{Bridge, SealedError, follow_sealed};
-use stream_pki::{Seal, random_bytes};
-use stream_protocol::IceServer;
+use stream_bridge::{Bridge, SealedError, SealedRecord};
+use stream_pki::Seal;
+use stream_protocol::{IceServer, Timestamp};
 use stream_supervisor::{Context, Handler, Reply, Worker};
 use tokio::time::sleep;
 
 use crate::config::DEFAULT_POOL;
-use crate::credential::now;
 use crate::health::Change;
 use crate::probe::probe;
 use crate::probe_target::ProbeTargets;
 use crate::relays::{PoolSecrets, SharedState};
-use crate::rotation::{self, SealedRecord};
+use crate::rotation;
 use crate::secrets::Secrets;
 use crate::{
     Config, Drain, GetRelays, IssueIceServers, Pool, Probe, ProbeReport, Ready, Retire, Rotate,
     Rotation, TurnError, ice,
 };
 
-/// The record that holds the secrets of the default pool; those of others stand behind it.
+/// The sealed record with the secrets of the default pool; other pools append their name.
 const RECORD: &str = "agent.turn";
 
-/// What the credential of a probe is good for, seconds.
+/// How long the credential of a probe is valid, in seconds.
 const PROBE_LIFE_S: u64 = 60;
 
-/// The longest that a probe may take.
+/// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The pause of probes as long as there is no secret.
+/// The pause between looks for a secret, as long as there is none.
 const NO_SECRET_PAUSE: Duration = Duration::from_millis(500);
 
 pub(crate) struct Actor {
     config: Config,
     pools: Arc<[Pool]>,
     targets: ProbeTargets,
-    /// One for each pool.
-    records: Vec<SealedRecord>,
+    /// The secrets of each pool.
+    records: Vec<SealedRecord<Secrets>>,
     shared: SharedState,
     /// Why the secrets of a pool could not be read the last time.
     load_errors: Vec<Option<Arc<SealedError>>>,
@@ -56,11 +56,8 @@ impl Actor {
         shared: SharedState,
     ) -> Self {
         let pools: Arc<[Pool]> = config.all_pools().into();
-        let sealed = |(pool, seal): (&Pool, &Arc<Seal>)| SealedRecord {
-            bridge: bridge.clone(),
-            seal: Arc::clone(seal),
-            record: record_name(pool),
-            state: config.state.clone(),
+        let sealed = |(pool, seal): (&Pool, &Arc<Seal>)| {
+            SealedRecord::new(bridge.clone(), Arc::clone(seal), record_name(pool), &config.state)
         };
         // Without a seal there are no pools.
         let records = pools.iter().zip(std::iter::repeat(seal).flatten()).map(sealed).collect();
@@ -68,12 +65,12 @@ impl Actor {
         Self { config, pools, targets, records, shared, load_errors }
     }
 
-    /// Why the secrets of a pool are not known, if they are not.
+    /// Returns why the secrets of a pool are not known, if they are not.
     fn error(&self, pool: usize) -> Option<TurnError> {
         self.secrets(pool).err()
     }
 
-    /// What is known of the secrets of a pool.
+    /// Returns the secrets of a pool.
     fn secrets(&self, pool: usize) -> Result<Arc<PoolSecrets>, TurnError> {
         self.shared.lock().secrets(pool).ok_or_else(|| match &self.load_errors[pool] {
             None => TurnError::NotReady("it has not been read yet".to_owned()),
@@ -81,7 +78,7 @@ impl Actor {
         })
     }
 
-    /// The pool called `name`, and what is known of its secrets.
+    /// Returns the pool called `name` and its secrets.
     fn pool(&self, name: &str) -> Result<(usize, Arc<PoolSecrets>), TurnError> {
         let at = self.pools.iter().position(|pool| pool.name == name);
         let at = at.ok_or_else(|| TurnError::Refused(format!("there is no pool {name:?}")))?;
@@ -89,15 +86,13 @@ impl Actor {
     }
 
     async fn follow(
-        record: SealedRecord,
+        record: SealedRecord<Secrets>,
         pool: usize,
-        first: std::path::PathBuf,
+        first: PathBuf,
         ctx: Context<Self>,
     ) {
-        let tell = |secrets: Result<_, _>| ctx.tell(SecretsRead(pool, secrets.map_err(Arc::new)));
         let first = || Secrets::first(&first);
-        let SealedRecord { bridge, seal, record, state } = record;
-        follow_sealed(&bridge, &seal, &record, first, &state, tell).await;
+        record.watch(first, |secrets| ctx.tell(SecretsRead(pool, secrets))).await;
     }
 
     async fn run_probes(
@@ -110,21 +105,20 @@ impl Actor {
         // Two probes and the time they take are done within two periods.
         let within = PROBE_TIMEOUT.min(period / 4);
         loop {
-            let chance = f64::from(random_bytes::<1>()[0]) / 255.0;
             let begun = tokio::time::Instant::now();
             let secrets = shared.lock().secrets(pool);
             let Some(secrets) = secrets else {
                 sleep(NO_SECRET_PAUSE).await;
                 continue;
             };
-            let credential = secrets.signer.probe(now() + PROBE_LIFE_S);
+            let credential = secrets.signer.probe(Timestamp::now().plus_secs(PROBE_LIFE_S));
             let probes = targets[pool][at].iter().map(async |target| {
                 let end = probe(target, &credential, within).await.result();
                 end.map_err(|why| format!("over {}: {why}", target.name()))
             });
             let end = join_all(probes).await.into_iter().collect();
             ctx.tell(ProbeFinished(pool, at, end));
-            tokio::time::sleep_until(begun + period.mul_f64(0.65 + 0.15 * chance)).await;
+            tokio::time::sleep_until(begun + period.mul_f64(0.65 + 0.15 * fastrand::f64())).await;
         }
     }
 }
@@ -161,25 +155,13 @@ struct ProbeFinished(usize, usize, Result<(), String>);
 
 impl Handler<SecretsRead> for Actor {
     fn handle(&mut self, SecretsRead(pool, secrets): &SecretsRead, _: &Context<Self>) -> Reply<()> {
-        let error = match secrets {
+        self.load_errors[*pool] = match secrets {
             Ok(secrets) => {
                 self.shared.lock().secrets_read(*pool, Arc::new(PoolSecrets::new(secrets.clone())));
                 None
             }
             Err(error) => Some(Arc::clone(error)),
         };
-        // Said once, not at every attempt.
-        let sentence = |error: &Option<Arc<SealedError>>| error.as_ref().map(|e| e.sentence());
-        let (before, now) = (sentence(&self.load_errors[*pool]), sentence(&error));
-        let name = &self.pools[*pool].name;
-        match now {
-            Some(now) if before.as_ref() != Some(&now) => {
-                log::warn!("TURN secret of pool {name} cannot be read: {now}")
-            }
-            None if before.is_some() => log::info!("TURN secret of pool {name} can be read again"),
-            _ => {}
-        }
-        self.load_errors[*pool] = error;
         ().into()
     }
 }
@@ -193,7 +175,9 @@ impl Handler<ProbeFinished> for Actor {
         let change = self.shared.lock().probed(*pool, *server, end.is_ok());
         let name = self.pools[*pool].servers[*server].name();
         match (change, end) {
-            (Some(Change::Withheld), Err(why)) => log::warn!("relay {name} is withheld: {why}"),
+            (Some(Change::Withheld), Err(why)) => {
+                log::warn!(cause:% = why; "relay {name} is withheld")
+            }
             (Some(Change::Restored), _) => log::info!("relay {name} is handed out again"),
             _ => {}
         }
@@ -214,7 +198,7 @@ impl Handler<IssueIceServers> for Actor {
         {
             return Err(error).into();
         }
-        let expiry = now().saturating_add(self.config.lifetime_s);
+        let expiry = Timestamp::now().plus_secs(self.config.lifetime_s);
         Ok(ice::servers(&self.config.stun, &self.shared.lock(), ask, expiry)).into()
     }
 }
@@ -257,7 +241,7 @@ impl Handler<Probe> for Actor {
                 }
             }
             let probes = probes.into_iter().map(async |(pool, at, target, secrets)| {
-                let credential = secrets.signer.probe(now() + PROBE_LIFE_S);
+                let credential = secrets.signer.probe(Timestamp::now().plus_secs(PROBE_LIFE_S));
                 let timings = probe(target, &credential, PROBE_TIMEOUT).await;
                 let Pool { name, servers, .. } = &pools[pool];
                 ProbeReport {
@@ -331,14 +315,14 @@ impl Handler<Drain> for Actor {
         let (record, ctx) = (self.records[at].clone(), ctx.clone());
         let (server, drained) = (server.clone(), *drained);
         Reply::later(async move {
-            let secrets = record.change(|secrets| {
+            let edit = |secrets: &mut Secrets| {
                 match drained {
                     true => secrets.drained.insert(server.clone()),
                     false => secrets.drained.remove(&server),
                 };
-                Ok(())
-            });
-            ctx.tell(SecretsRead(at, Ok(secrets.await?)));
+                Ok::<_, TurnError>(())
+            };
+            ctx.tell(SecretsRead(at, Ok(record.update(edit).await?)));
             log::info!("relay {server} is {}", if drained { "drained" } else { "in use again" });
             Ok(())
         })

@@ -1,10 +1,10 @@
-//! What operators say to a running service about relays, and its answers.
+//! The requests that operators send to a running service about relays, and the answers.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use stream_protocol::{RefusalCode, SessionId};
+use stream_protocol::{RefusalCode, SessionId, Timestamp};
 
 use crate::{Peer, ProbeError, ProbeReport, ProbeTimings, RelayState, Rotation, Turn, TurnError};
 
@@ -48,18 +48,22 @@ pub struct ProbeRow {
     pub state: String,
 }
 
-/// What came of a rotation.
+/// How a rotation ended.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rotated {
-    /// The old secret may go then, Unix seconds.
-    Switched { old_until: u64 },
+    /// When the old secret may be removed.
+    Switched { old_until: Timestamp },
     /// Nothing has changed; these relays do not accept `secret` yet, and why.
     Waiting { secret: String, refusals: Vec<(String, String)> },
 }
 
 impl Turn {
-    /// Does what an operator asks, or says why not.
+    /// Carries out what an operator asks.
+    ///
+    /// # Errors
+    ///
+    /// The refusal is `malformed` for what cannot be, `unavailable` for what cannot be now.
     pub async fn answer(self, request: Request) -> Result<Value, stream_protocol::Refusal> {
         self.handle(request).await.map_err(|error| {
             let code = match error {

@@ -67,8 +67,8 @@ pub struct Pool {
 pub struct Server {
     /// `turn:host:port?transport=udp`, `turns:host:port?transport=tcp` and the like; at least one.
     pub urls: Vec<String>,
-    /// Authorities that its certificate may come from, PEM, for a `turns:` URL. Defaults to those of
-    /// the system.
+    /// Authorities that its certificate may come from, PEM, for a `turns:` URL. Defaults to those
+    /// of the system.
     #[serde(default)]
     pub ca: Option<PathBuf>,
 }

@@ -1,17 +1,16 @@
 //! A TURN credential as coturn's `use-auth-secret` takes it. Pure.
 
 use std::fmt;
-use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
-use stream_protocol::SessionId;
+use stream_protocol::{SessionId, Timestamp};
 
 use crate::Peer;
 
-/// A user name and its password.
+/// A user name and its password, for one relay pool.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Credential {
     pub username: String,
@@ -27,8 +26,8 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Makes credentials with one relay secret. The secret is taken in once: half the work of every
-/// signature is done then.
+/// Makes credentials with one relay secret. Half the work of every signature is done once, when the
+/// secret is taken in.
 #[derive(Clone)]
 pub struct Signer(Hmac<Sha1>);
 
@@ -38,33 +37,33 @@ impl Signer {
         Self(keyed.expect("HMAC takes keys of any length"))
     }
 
-    /// Makes the credential of one side of `session`, good until `expiry` in Unix seconds.
-    pub fn session(&self, session: &SessionId, peer: Peer, expiry: u64) -> Credential {
+    /// Makes the credential of one side of `session`, valid until `expiry`.
+    pub fn session(
+        &self,
+        session: &SessionId,
+        peer: Peer,
+        expiry: impl Into<Timestamp>,
+    ) -> Credential {
         let peer = match peer {
             Peer::Client => "-client",
             Peer::Instance => "-instance",
         };
-        self.sign(expiry, session.as_str(), peer)
+        self.sign(expiry.into(), session.as_str(), peer)
     }
 
-    /// Makes the credential of a probe of ours.
-    pub(crate) fn probe(&self, expiry: u64) -> Credential {
+    /// Makes the credential of a probe, valid until `expiry`.
+    pub(crate) fn probe(&self, expiry: Timestamp) -> Credential {
         self.sign(expiry, "probe", "")
     }
 
-    /// The relay itself knows no users: it reads the expiry from the name and checks the password
-    /// with the secret that it shares with us.
-    fn sign(&self, expiry: u64, id: &str, side: &str) -> Credential {
-        let username = [itoa::Buffer::new().format(expiry), ":", id, side].concat();
+    /// Signs a user name. The relay knows no users: it reads the expiry from the name and checks
+    /// the password with the secret that it shares with us.
+    fn sign(&self, expiry: Timestamp, id: &str, side: &str) -> Credential {
+        let username = [itoa::Buffer::new().format(expiry.as_unix()), ":", id, side].concat();
         let mut mac = self.0.clone();
         mac.update(username.as_bytes());
         Credential { password: STANDARD.encode(mac.finalize().into_bytes()), username }
     }
-}
-
-/// Returns the time by which relays judge an expiry, in Unix seconds.
-pub(crate) fn now() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs())
 }
 
 #[cfg(test)]
@@ -89,7 +88,7 @@ mod tests {
     #[test]
     fn no_two_sides_times_or_secrets_share_a_password() {
         let credential =
-            |secret: &str, peer, expiry| Signer::new(secret).session(&session(), peer, expiry);
+            |secret: &str, peer, expiry: u64| Signer::new(secret).session(&session(), peer, expiry);
         let one = credential("a", Peer::Client, 1);
         assert_ne!(one, credential("a", Peer::Instance, 1));
         assert_ne!(one, credential("a", Peer::Client, 2));

@@ -4,15 +4,13 @@ use stream_bridge::SealedError;
 use stream_pki::SecretError;
 use stream_supervisor::AskError;
 
-/// Why there are no ICE servers, or why an operator's wish was not carried out.
+/// Why there are no ICE servers, or why what an operator asked for was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum TurnError {
-    /// The relay secret is not here; says why.
+    /// No relay secret is known; says why. A wrong sealing key is among the reasons, and the only
+    /// one that no waiting helps.
     #[error("the TURN secret is not here: {0}")]
     NotReady(String),
-    /// This node has another sealing key than those that share the secret: the program should end.
-    #[error("{0}")]
-    CannotUnseal(String),
     /// No relay passes its probes; names the one that is handed out all the same.
     #[error("no relay passes its probes; {0} is handed out as the least bad")]
     NoGoodRelay(String),
@@ -31,10 +29,7 @@ pub enum TurnError {
 
 impl From<&SealedError> for TurnError {
     fn from(error: &SealedError) -> Self {
-        match error {
-            SealedError::CannotUnseal { .. } => Self::CannotUnseal(error.sentence()),
-            _ => Self::NotReady(error.sentence()),
-        }
+        Self::NotReady(error.sentence())
     }
 }
 

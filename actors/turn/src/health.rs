@@ -1,7 +1,9 @@
-//! Whether a relay is handed out, by how its probes end. Pure.
+//! Whether a relay is handed out, judged by its last probes. Pure.
 
-/// Probes in a row that withhold a relay, and that bring it back.
+/// Failed probes in a row after which a relay is withheld.
 const WITHHOLD_AFTER: u32 = 2;
+
+/// Good probes in a row after which it is handed out again.
 const RESTORE_AFTER: u32 = 3;
 
 /// What the probes of one relay have shown.
@@ -22,8 +24,7 @@ pub(crate) enum Change {
 }
 
 impl Health {
-    /// Takes the end of a probe. Two bad ones in a row withhold the relay, three good ones in a row
-    /// bring it back.
+    /// Records the end of a probe; returns what it changed.
     pub(crate) fn record(&mut self, good: bool) -> Option<Change> {
         self.failures = if good { 0 } else { self.failures.saturating_add(1) };
         if good != self.withheld {
@@ -42,8 +43,8 @@ impl Health {
         self.withheld
     }
 
-    /// How bad it is; the least is the one to hand out when all are withheld. One whose last probes
-    /// were good comes before all others.
+    /// Returns the failures since the last good probe: when all relays are withheld, the one with
+    /// the fewest is handed out.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }

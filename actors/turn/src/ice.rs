@@ -1,18 +1,18 @@
-//! What a client or an instance is given to connect with. Pure.
+//! The ICE servers that a client or an instance is given. Pure.
 
-use stream_protocol::IceServer;
+use stream_protocol::{IceServer, Timestamp};
 
 use crate::IssueIceServers;
 use crate::relays::Relays;
 
-/// Returns the STUN servers, then the relays to hand out, with a credential that ends at `expiry`,
-/// in Unix seconds. A relay without a secret is left out: browsers throw at one that has no
+/// Returns the STUN servers, then the relays to hand out, each with a credential that is valid
+/// until `expiry`. A relay without a secret is left out: browsers throw at one that has no
 /// credential.
 pub(crate) fn servers(
     stun: &[String],
     relays: &Relays,
     ask: &IssueIceServers,
-    expiry: u64,
+    expiry: Timestamp,
 ) -> Vec<IceServer> {
     let stun = (!stun.is_empty()).then(|| stun.to_vec());
     let stun = stun.map(|urls| IceServer { urls, username: None, password: None });
@@ -55,7 +55,7 @@ mod tests {
         let session = "abcdefghij0123456789".parse().unwrap();
         let ask = IssueIceServers { session, peer: Peer::Client, region: "eu".into() };
         let stun: Vec<_> = stun.iter().map(|&url| url.to_owned()).collect();
-        servers(&stun, relays, &ask, 1_700_003_600)
+        servers(&stun, relays, &ask, 1_700_003_600.into())
     }
 
     #[test]

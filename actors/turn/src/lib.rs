@@ -1,10 +1,16 @@
-//! Issues short-lived TURN credentials, and knows which relays are worth them; the relay secrets
-//! never leave this crate but for an operator.
+//! Issues short-lived TURN credentials, and probes the relays they are for. The relay secrets leave
+//! this crate only for an operator.
 //!
-//! Owns the secrets that all agents share with the relays. Asked by `sessions`, and by operators;
-//! asks the bridge for the sealed secrets, and the relays how they are. Until a secret is here
-//! every question is answered [`TurnError::NotReady`]. A restart loses nothing: secrets and health
-//! outlive it.
+//! Owns the secrets that all agents share with the relays. Asked by `sessions` and by operators;
+//! asks the bridge for the sealed secrets, and probes the relays. Until a secret has been read
+//! every question is answered [`TurnError::NotReady`].
+//!
+//! | part | on restart | why |
+//! |---|---|---|
+//! | the secrets, as read last | kept | credentials are issued while NATS is away |
+//! | the health of each relay | kept | a restart must not hand out relays that are withheld |
+//! | why secrets could not be read | rebuilt | the next read finds it out again |
+//! | the probes in progress | rebuilt | the next probe is due within a period |
 
 mod actor;
 mod admin;
@@ -49,17 +55,17 @@ pub enum Peer {
     Instance,
 }
 
-/// Whether a relay is handed out.
+/// Whether a relay is handed out to clients and instances.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RelayState {
     Healthy,
     /// Its probes failed.
     Withheld,
-    /// An operator has taken it out.
+    /// An operator took it out.
     Drained,
 }
 
-/// One relay over one transport, probed just now, and what the probes of the relay so far have led to.
+/// The probe of one relay over one transport, and the state of the relay.
 #[derive(Debug)]
 pub struct ProbeReport {
     pub pool: String,
@@ -78,8 +84,12 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Starts the actor; it gets the relay secrets in the background. Refuses a configuration that
-    /// cannot work and, when there are relays, secret files that cannot be used.
+    /// Starts the actor, which reads the relay secrets in the background.
+    ///
+    /// # Errors
+    ///
+    /// Names a configuration key that cannot work or, when there are relays, a secret file that
+    /// cannot be used.
     pub fn start(
         config: Config,
         bridge: Bridge,
@@ -107,15 +117,19 @@ impl Turn {
         Ok(Self { mailbox, lifetime })
     }
 
-    /// How long a credential is good for; `None` when no relay needs one.
+    /// Returns how long a credential is valid; `None` when no relay needs one.
     pub fn lifetime(&self) -> Option<Duration> {
         self.lifetime
     }
 
-    /// Returns the ICE servers for one side of `session`: STUN first, then the relays, those of
-    /// `region` before others, each with a credential that is good for [`Config::lifetime_s`] from
-    /// now. Relays that do not work or are drained are left out, unless that would leave none.
-    /// Empty when none is configured.
+    /// Returns the ICE servers for one `peer` of `session`: STUN first, then the relays, those of
+    /// `region` before others, each with a credential that is valid for [`Config::lifetime_s`] from
+    /// now. Leaves out relays that are withheld or drained, unless that would leave none. Empty
+    /// when none is configured.
+    ///
+    /// # Errors
+    ///
+    /// [`TurnError::NotReady`] while no pool has a secret.
     pub async fn issue(
         &self,
         session: &SessionId,
@@ -126,36 +140,58 @@ impl Turn {
         self.mailbox.ask(IssueIceServers { session: session.clone(), peer, region }).await?
     }
 
-    /// Returns whether the relay secrets are here or none is needed, and if not, why.
+    /// Succeeds when the secrets of all pools are known, or none is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`TurnError::NotReady`] says why one is not.
     pub async fn ready(&self) -> Result<(), TurnError> {
         self.mailbox.ask(Ready).await?
     }
 
-    /// Returns whether some relay passes its probes or none is configured, and if not, which one is
-    /// handed out all the same.
+    /// Succeeds when some relay passes its probes, or none is configured.
+    ///
+    /// # Errors
+    ///
+    /// [`TurnError::NoGoodRelay`] names the relay that is handed out all the same.
     pub async fn relays(&self) -> Result<(), TurnError> {
         self.mailbox.ask(GetRelays).await?
     }
 
     /// Probes every relay now, over each of its transports.
+    ///
+    /// # Errors
+    ///
+    /// [`TurnError::NotReady`] while the secret of a pool is unknown.
     pub async fn probe(&self) -> Result<Vec<ProbeReport>, TurnError> {
         self.mailbox.ask(Probe).await?
     }
 
-    /// Makes credentials with a new secret, once each relay of `pool` that is not drained has shown
-    /// that it accepts it; until then nothing changes. Refuses while two secrets are live.
+    /// Makes a new secret the one that signs, once each relay of `pool` that is not drained accepts
+    /// it; until then nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// [`TurnError::Refused`] for a pool that is not configured, and while two secrets are valid.
     pub async fn rotate(&self, pool: &str) -> Result<Rotation, TurnError> {
         self.mailbox.ask(Rotate(pool.to_owned())).await?
     }
 
-    /// Forgets the old secret of `pool`, unless relays still accept it: returns those. Refuses while
-    /// credentials made with it are good.
+    /// Forgets the old secret of `pool`, unless relays still accept it; returns those.
+    ///
+    /// # Errors
+    ///
+    /// [`TurnError::Refused`] when there is none, and while credentials made with it are valid.
     pub async fn retire(&self, pool: &str) -> Result<Vec<String>, TurnError> {
         self.mailbox.ask(Retire(pool.to_owned())).await?
     }
 
     /// Takes the relay whose first URL is `server` out of all new lists, on all agents, or puts it
-    /// back. Refuses to take out the last one.
+    /// back.
+    ///
+    /// # Errors
+    ///
+    /// [`TurnError::Refused`] for a relay that is not configured, and for the last one left.
     pub async fn drain(&self, server: &str, drained: bool) -> Result<(), TurnError> {
         self.mailbox.ask(Drain { server: server.to_owned(), drained }).await?
     }
@@ -170,7 +206,7 @@ struct IssueIceServers {
     region: String,
 }
 
-/// Asks whether the relay secrets are here.
+/// Asks whether the relay secrets are known.
 #[derive(Message)]
 #[rtype(result = "Result<(), TurnError>")]
 struct Ready;

@@ -1,13 +1,15 @@
-//! All relays, as they are known now: their secrets, their health, and which to hand out. Pure.
+//! What is known of all relays: their secrets, their health, and which to hand out. Pure.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::credential::Signer;
 use crate::health::{Change, Health};
 use crate::secrets::Secrets;
 use crate::{Pool, RelayState, Server};
 
-/// The secrets of a pool, and the current one ready to sign with.
+/// The secrets of a pool, with the current one ready to sign.
 pub(crate) struct PoolSecrets {
     pub(crate) secrets: Secrets,
     pub(crate) signer: Signer,
@@ -60,23 +62,24 @@ impl Relays {
         self.pools[pool].health[server].record(good)
     }
 
-    /// Returns the relays to hand out to a session of `region`: those of its region first, then
-    /// those of none. Without those withheld, but never none: then the least bad one stays. Empty
-    /// as long as no secret is known.
+    /// Returns the relays to hand out to a session of `region`: its own region first, then pools
+    /// without a region, then other regions. Leaves out relays that are withheld or drained, unless
+    /// that leaves none: then the one with the fewest failures stays. Empty as long as no secret is
+    /// known.
     pub(crate) fn choose(&self, region: &str) -> Vec<Candidate<'_>> {
-        let mut good: Vec<_> = self.all(region).collect();
-        if good.iter().any(|relay| relay.state == RelayState::Healthy) {
-            good.retain(|relay| relay.state == RelayState::Healthy);
+        let mut candidates: Vec<_> = self.all(region).collect();
+        if candidates.iter().any(|relay| relay.state == RelayState::Healthy) {
+            candidates.retain(|relay| relay.state == RelayState::Healthy);
         } else {
-            let treated = |relay: &Candidate| (relay.state == RelayState::Drained, relay.failures);
-            good = good.into_iter().min_by_key(treated).into_iter().collect();
+            let order = |relay: &Candidate| (relay.state == RelayState::Drained, relay.failures);
+            candidates = candidates.into_iter().min_by_key(order).into_iter().collect();
         }
-        good.sort_by_key(|relay| relay.rank);
-        good
+        candidates.sort_by_key(|relay| relay.rank);
+        candidates
     }
 
-    /// Returns the name of the relay that is handed out although it is withheld, for want of a
-    /// better one.
+    /// Returns the name of the relay that is handed out although it is not healthy, because none
+    /// is.
     pub(crate) fn fallback(&self) -> Option<&str> {
         let chosen = self.choose("");
         let only = chosen.first().filter(|relay| relay.state != RelayState::Healthy)?;
@@ -95,7 +98,7 @@ impl Relays {
         }
     }
 
-    /// Whether a relay other than the one called `name` is not drained.
+    /// Returns whether a relay other than the one called `name` is not drained.
     pub(crate) fn has_another(&self, name: &str) -> bool {
         self.all("").any(|it| it.server.name() != name && it.state != RelayState::Drained)
     }
@@ -117,8 +120,8 @@ impl Relays {
     }
 }
 
-/// The relays, outside the actor: a crash of it forgets neither secrets nor health, and so it needs
-/// no NATS to go on.
+/// The relays, shared by every rebuilt actor: a restart forgets neither secrets nor health, so it
+/// needs no NATS.
 #[derive(Clone)]
 pub(crate) struct SharedState(Arc<Mutex<Relays>>);
 
@@ -128,7 +131,7 @@ impl SharedState {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Relays> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

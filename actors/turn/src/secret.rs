@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use stream_pki::{SecretError, random_text, read_secret};
 use zeroize::Zeroizing;
 
-/// The fewest bytes of a relay secret.
+/// The shortest relay secret, in bytes.
 const MIN_BYTES: usize = 64;
 
 /// A relay secret: text, as it stands in the relays' configuration.
@@ -28,7 +28,7 @@ impl Secret {
         }
     }
 
-    /// Returns a secret nobody has seen.
+    /// Returns a secret that nobody has seen.
     pub(crate) fn random() -> Self {
         Self(random_text(MIN_BYTES))
     }
@@ -44,8 +44,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Refuses a file for the first secret that cannot hold one. That there is none is fine: the
-/// secret may have been begun on another node.
+/// Refuses a file for the first secret that cannot hold one. A missing file is fine: another node
+/// may have written the record.
 pub(crate) fn check_first(path: &Path) -> Result<(), SecretError> {
     match Secret::first(path) {
         Ok(_) | Err(SecretError::Missing { .. }) => Ok(()),
@@ -53,7 +53,7 @@ pub(crate) fn check_first(path: &Path) -> Result<(), SecretError> {
     }
 }
 
-/// Whether `text` is long enough, and can stand in a line of the relay's configuration.
+/// Returns whether `text` is long enough, and can stand in a line of the relay's configuration.
 fn is_secret(text: &str) -> bool {
     text.len() >= MIN_BYTES && text.bytes().all(|b| b.is_ascii_graphic())
 }

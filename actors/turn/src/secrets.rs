@@ -6,18 +6,19 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use stream_pki::SecretError;
+use stream_protocol::Timestamp;
 
 use crate::TurnError;
 use crate::secret::Secret;
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Secrets {
-    /// Credentials are made with it.
+    /// Signs new credentials.
     pub(crate) current: Secret,
-    /// Proven on no relay yet, or not on all.
+    /// Waits until all relays accept it.
     #[serde(default)]
     pub(crate) pending: Option<Secret>,
-    /// Credentials made with it are still about.
+    /// Signed credentials that are still valid.
     #[serde(default)]
     pub(crate) previous: Option<Previous>,
     /// Relays that an operator has taken out, by their first URL.
@@ -28,19 +29,19 @@ pub(crate) struct Secrets {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Previous {
     pub(crate) secret: Secret,
-    /// When the last credential made with it ends, Unix seconds.
-    pub(crate) until: u64,
+    /// When the last credential made with it expires.
+    pub(crate) until: Timestamp,
 }
 
 impl Secrets {
-    /// What the first agent begins with: the secret in the file `path`.
+    /// Returns what the first agent begins with: the secret in the file `path`.
     pub(crate) fn first(path: &Path) -> Result<Self, SecretError> {
         let current = Secret::first(path)?;
         Ok(Self { current, pending: None, previous: None, drained: BTreeSet::new() })
     }
 
-    /// Makes `fresh` the pending secret, unless there is one: that may be on some relays already.
-    /// Refuses while two secrets are live.
+    /// Makes `fresh` the pending secret, unless there is one, which may be on some relays already.
+    /// Refuses while two secrets are valid.
     pub(crate) fn begin(&mut self, fresh: &Secret) -> Result<(), TurnError> {
         if self.previous.is_some() {
             return Err(TurnError::Refused(
@@ -51,9 +52,9 @@ impl Secrets {
         Ok(())
     }
 
-    /// Makes the pending secret, which was proven, the one that credentials are made with; those of
-    /// the old one end at `until`. Refuses when another agent changed it meanwhile.
-    pub(crate) fn switch(&mut self, proven: &Secret, until: u64) -> Result<(), TurnError> {
+    /// Makes the pending secret, which all relays accept, the current one. Credentials of the old
+    /// one expire by `until`. Refuses when another agent changed it meanwhile.
+    pub(crate) fn switch(&mut self, proven: &Secret, until: Timestamp) -> Result<(), TurnError> {
         let Some(pending) = self.pending.take_if(|pending| pending == proven) else {
             return Err(TurnError::Refused("another agent has changed the secret".to_owned()));
         };
@@ -62,19 +63,19 @@ impl Secrets {
         Ok(())
     }
 
-    /// Forgets the old secret. Refuses when there is none, and while credentials of it are good.
-    pub(crate) fn retire(&mut self, now: u64) -> Result<(), TurnError> {
+    /// Forgets the old secret. Refuses when there is none, and while its credentials are valid.
+    pub(crate) fn retire(&mut self, now: Timestamp) -> Result<(), TurnError> {
         self.old(now)?;
         self.previous = None;
         Ok(())
     }
 
     /// Returns the old secret when it can be retired.
-    pub(crate) fn old(&self, now: u64) -> Result<&Secret, TurnError> {
+    pub(crate) fn old(&self, now: Timestamp) -> Result<&Secret, TurnError> {
         match &self.previous {
             None => Err(TurnError::Refused("there is no old secret".to_owned())),
             Some(Previous { until, .. }) if now < *until => {
-                let rest = until - now;
+                let rest = until.secs_since(now);
                 let why = format!("credentials of the old secret are good for another {rest} s");
                 Err(TurnError::Refused(why))
             }
@@ -86,6 +87,10 @@ impl Secrets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn at(second: u64) -> Timestamp {
+        Timestamp::from_unix(second)
+    }
 
     fn secrets() -> Secrets {
         let current = Secret::random();
@@ -101,9 +106,9 @@ mod tests {
         secrets.begin(&Secret::random()).unwrap();
         assert_eq!((&secrets.current, &secrets.pending), (&current, &Some(fresh.clone())));
 
-        assert!(secrets.switch(&Secret::random(), 100).is_err());
+        assert!(secrets.switch(&Secret::random(), at(100)).is_err());
         assert_eq!(secrets.current, current);
-        secrets.switch(&fresh, 100).unwrap();
+        secrets.switch(&fresh, at(100)).unwrap();
         assert_eq!((&secrets.current, &secrets.pending), (&fresh, &None));
         assert_eq!(secrets.previous.as_ref().unwrap().secret, current);
     }
@@ -111,13 +116,13 @@ mod tests {
     #[test]
     fn never_are_more_than_two_secrets_live() {
         let (mut secrets, fresh) = (secrets(), Secret::random());
-        assert!(secrets.retire(0).is_err(), "there is only one");
+        assert!(secrets.retire(at(0)).is_err(), "there is only one");
         secrets.begin(&fresh).unwrap();
-        secrets.switch(&fresh, 100).unwrap();
+        secrets.switch(&fresh, at(100)).unwrap();
         assert!(secrets.begin(&Secret::random()).is_err());
-        let error = secrets.retire(40).unwrap_err().to_string();
+        let error = secrets.retire(at(40)).unwrap_err().to_string();
         assert!(error.contains("another 60 s"), "{error}");
-        secrets.retire(100).unwrap();
+        secrets.retire(at(100)).unwrap();
         secrets.begin(&Secret::random()).unwrap();
     }
 

@@ -69,7 +69,7 @@ fn is_signed_by(
     servers: &[IceServer],
 ) -> anyhow::Result<bool> {
     let (username, password) = credential(&servers[0])?;
-    let expiry = username.split(':').next().context("an expiry")?.parse()?;
+    let expiry = username.split(':').next().context("an expiry")?.parse::<u64>()?;
     Ok(signer.session(session, Peer::Client, expiry).password == password)
 }
 
