@@ -2,18 +2,18 @@
 //! tickets.
 //!
 //! Two actors, which nobody asks during a handshake. `pki` ([`CertificateReloader`]) follows the
-//! certificate files; `tickets` ([`share_ticket_keys`]) follows the ticket keys, which lie sealed in
-//! NATS and are shared by the units of one service, so that a client that comes back to another
+//! certificate files; `tickets` ([`share_ticket_keys`]) follows the ticket keys, which lie sealed
+//! in NATS and are shared by the units of one service, so that a client that comes back to another
 //! unit, or to one that was restarted, resumes instead of paying for a full handshake. Both write
 //! into one [`ServerIdentity`](stream_pki::ServerIdentity), which every server reads.
 //!
 //! | part | on restart | why |
 //! |---|---|---|
-//! | the identity that is presented | kept | a failure must not close the listener; the files say what is right |
-//! | digests of the files last read | rebuilt | the next reload reads the files again |
-//! | the ticket keys in use | kept | tickets go on resuming while NATS is away |
-//! | when this unit last added a ticket key | kept | an actor that fails again and again must not add keys each time |
-//! | why the keys could not be read | rebuilt | at worst it is logged once more |
+//! | the identity that is presented | kept | a failure must not close the listener |
+//! | digests of the certificate files | rebuilt | the next read computes them again |
+//! | the ticket keys in use | kept | clients resume while NATS is away |
+//! | when this unit last added a ticket key | kept | a failing actor must not add one each time |
+//! | why the ticket keys could not be read | rebuilt | at worst it is logged once more |
 
 mod reload;
 mod ticket_keyring;

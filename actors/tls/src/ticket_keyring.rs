@@ -1,33 +1,35 @@
-//! When a key of tickets is old, and what becomes of it. Pure; kept sealed in NATS.
+//! The ticket keys that the units of a service share, and when one replaces another. Pure; stored
+//! sealed in NATS.
 //!
 //! The order of the keys says which one makes tickets; their times only say when it is to be
 //! replaced. So a clock that is wrong, here or on another unit, may replace a key too early, but
 //! takes away none that made tickets a moment ago.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use stream_pki::{TICKET_LIFETIME, TicketKey, random_bytes, random_text};
+use stream_protocol::Timestamp;
 use zeroize::Zeroizing;
 
-/// How long one key makes tickets.
+/// How long one key makes tickets, in seconds.
 const PERIOD_S: u64 = 6 * 60 * 60;
 
-/// How far the clock of the unit that made a key may be ahead of ours.
+/// How far the clock of the unit that made a key may be ahead of ours, in seconds.
 const SLACK_S: u64 = 10 * 60;
 
-/// From the making of a key until the last ticket made with it has ended.
+/// How long a key is kept, in seconds: until the last ticket made with it has ended.
 const KEPT_S: u64 = PERIOD_S + TICKET_LIFETIME.as_secs() + SLACK_S;
 
-/// Two or three are usual; more come of clocks that disagree.
+/// Keys in the record at most. Two or three are usual; clocks that disagree make more.
 const MAX_KEYS: usize = 8;
 
-/// A unit adds no other key for so long, whatever its clock says: otherwise two that disagree would
-/// push out each other's keys before their tickets have ended.
+/// How long a unit that added a key adds no other, whatever its clock says: otherwise two units
+/// that disagree would push out each other's keys before their tickets have ended.
 pub(crate) const ADD_AT_MOST_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// Keys of tickets, the newest last; never empty.
@@ -44,46 +46,44 @@ pub(crate) struct Key {
     name: String,
     #[serde(serialize_with = "print_key", deserialize_with = "read_key")]
     key: Zeroizing<[u8; 32]>,
-    /// Unix seconds.
-    created_at: u64,
+    created_at: Timestamp,
 }
 
 impl TicketKeyring {
-    /// What the first unit begins with.
-    pub(crate) fn first(now: SystemTime) -> Self {
+    /// Returns the keyring that the first unit writes.
+    pub(crate) fn first(now: Timestamp) -> Self {
         Self { keys: vec![Key::fresh(now)] }
     }
 
-    /// Whether a new key is due: the newest is old, or of a time that has not come yet.
-    pub(crate) fn are_due(&self, now: SystemTime) -> bool {
-        let now = unix(now);
+    /// Returns whether a new key is due: the newest is old, or of a time that has not come yet.
+    pub(crate) fn are_due(&self, now: Timestamp) -> bool {
         self.keys.last().is_none_or(|newest| {
-            now >= newest.created_at.saturating_add(PERIOD_S)
-                || newest.created_at > now.saturating_add(SLACK_S)
+            now >= newest.created_at.plus_secs(PERIOD_S)
+                || newest.created_at > now.plus_secs(SLACK_S)
         })
     }
 
-    /// Has `fresh` make the tickets from now on, and drops the keys whose tickets have all ended.
-    /// The one that made them so far stays in any case.
-    pub(crate) fn rotate(&mut self, fresh: Key, now: SystemTime) {
+    /// Makes `fresh` the key that makes tickets, and drops the keys whose tickets have all ended.
+    /// The key that made them so far stays in any case.
+    pub(crate) fn rotate(&mut self, fresh: Key, now: Timestamp) {
         let newest = self.keys.pop();
-        self.keys.retain(|key| unix(now) < key.created_at.saturating_add(KEPT_S));
+        self.keys.retain(|key| now < key.created_at.plus_secs(KEPT_S));
         self.keys.extend(newest);
         self.keys.push(fresh);
         let surplus = self.keys.len().saturating_sub(MAX_KEYS);
         self.keys.drain(..surplus);
     }
 
-    /// The keys as servers use them, the newest last.
+    /// Returns the keys as servers use them, the newest last.
     pub(crate) fn for_servers(&self) -> Vec<TicketKey> {
         self.keys.iter().map(Key::for_servers).collect()
     }
 }
 
 impl Key {
-    pub(crate) fn fresh(now: SystemTime) -> Self {
+    pub(crate) fn fresh(now: Timestamp) -> Self {
         let name = random_text(TicketKey::NAME_LEN).to_string();
-        Self { name, key: random_bytes(), created_at: unix(now) }
+        Self { name, key: random_bytes(), created_at: now }
     }
 
     fn for_servers(&self) -> TicketKey {
@@ -100,10 +100,6 @@ impl fmt::Debug for Key {
             .field("created_at", &self.created_at)
             .finish()
     }
-}
-
-fn unix(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Key>, D::Error> {
@@ -143,17 +139,17 @@ mod tests {
     const HOUR: u64 = 60 * 60;
     const NOW: u64 = 1_000 * HOUR;
 
-    fn at(second: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(second)
+    fn at(second: u64) -> Timestamp {
+        Timestamp::from_unix(second)
     }
 
     fn created(seconds: &[u64]) -> TicketKeyring {
-        let key = |created_at| Key { created_at, ..Key::fresh(at(0)) };
+        let key = |second| Key { created_at: at(second), ..Key::fresh(at(0)) };
         TicketKeyring { keys: seconds.iter().copied().map(key).collect() }
     }
 
     fn times(keys: &TicketKeyring) -> Vec<u64> {
-        keys.keys.iter().map(|key| key.created_at).collect()
+        keys.keys.iter().map(|key| key.created_at.as_unix()).collect()
     }
 
     fn rotated(seconds: &[u64], now: u64) -> Vec<u64> {

@@ -6,12 +6,14 @@
 //! has the sealing key.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::sync::Arc;
+use std::time::Instant;
 
 use actix::Message;
+use parking_lot::Mutex;
 use stream_bridge::{Bridge, SealedError, SealedRecord};
 use stream_pki::{Seal, SecretError, SessionTicketer};
+use stream_protocol::Timestamp;
 use stream_supervisor::{Context, Handler, Limits, Mode, Reply, RestartPolicy, Supervisor, Worker};
 
 use crate::ticket_keyring::{ADD_AT_MOST_EVERY, Key, TicketKeyring};
@@ -59,14 +61,14 @@ pub fn share_ticket_keys(
 struct Actor {
     ticketer: SessionTicketer,
     record: SealedRecord<TicketKeyring>,
-    /// When this unit last set out to add a key. Outlives a crash of the actor.
+    /// When this unit last set out to add a key. Every rebuilt actor shares it.
     last_added: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Actor {
-    /// Whether this unit has added no key lately; it counts as adding one then.
+    /// Returns whether this unit may add a key; if so, it counts as having added one.
     fn may_add(&self) -> bool {
-        let mut last_added = self.last_added.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last_added = self.last_added.lock();
         let may = last_added.is_none_or(|added| added.elapsed() >= ADD_AT_MOST_EVERY);
         if may {
             *last_added = Some(Instant::now());
@@ -74,14 +76,14 @@ impl Actor {
         may
     }
 
-    /// Adds a key in the background. Followers, this unit among them, hear of it from NATS.
+    /// Adds a key in the background. All units read it from NATS, this one too.
     fn add(&self, ctx: &Context<Self>) {
         let (record, last_added) = (self.record.clone(), Arc::clone(&self.last_added));
         ctx.spawn(async move {
-            let now = SystemTime::now();
+            let now = Timestamp::now();
             let fresh = Key::fresh(now);
             let edit = |keys: &mut TicketKeyring| {
-                // Several units see it at the same time, and one of them is first.
+                // Several units find it due at the same time, and one of them is first.
                 if !keys.are_due(now) {
                     return Err(AddError::AnotherDid);
                 }
@@ -92,9 +94,9 @@ impl Actor {
                 Ok(_) => log::info!("tickets: a new key makes them"),
                 Err(AddError::AnotherDid) => {}
                 Err(AddError::Sealed(error)) => {
-                    log::warn!("tickets: no new key can be stored: {}", error.sentence());
-                    // The next look tries again.
-                    *last_added.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    log::warn!(cause:% = error.sentence(); "tickets: no new key can be stored");
+                    // The next read tries again.
+                    *last_added.lock() = None;
                 }
             }
         });
@@ -117,7 +119,7 @@ impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
         let (record, context) = (self.record.clone(), ctx.clone());
         ctx.spawn(async move {
-            let first = || Ok(TicketKeyring::first(SystemTime::now()));
+            let first = || Ok(TicketKeyring::first(Timestamp::now()));
             // The record itself logs why it cannot be read; the servers go on with what they have.
             let on_read = |keys: Result<_, _>| drop(keys.map(|keys| context.tell(KeysRead(keys))));
             record.watch(first, on_read).await;
@@ -133,7 +135,7 @@ struct KeysRead(TicketKeyring);
 impl Handler<KeysRead> for Actor {
     fn handle(&mut self, KeysRead(keys): &KeysRead, ctx: &Context<Self>) -> Reply<()> {
         self.ticketer.set_shared_keys(keys.for_servers());
-        if keys.are_due(SystemTime::now()) && self.may_add() {
+        if keys.are_due(Timestamp::now()) && self.may_add() {
             self.add(ctx);
         }
         ().into()
