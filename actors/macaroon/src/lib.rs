@@ -1,8 +1,8 @@
 //! Macaroons, byte-compatible with `gopkg.in/macaroon.v2`: the binary format, version 2, in base64.
 //!
 //! Asked by `tokens`, which knows what a caveat means; here a caveat is text. Asks nobody, and does
-//! no I/O. We accept a subset of what the Go library does: strict base64, one way to write each
-//! macaroon in bytes, UTF-8 throughout, first-party caveats only, bounded in size.
+//! no I/O. The crate accepts a subset of what the Go library does: strict base64, one way to write
+//! each macaroon in bytes, UTF-8 throughout, first-party caveats only, bounded in size.
 
 mod base64;
 mod binary;
@@ -23,6 +23,25 @@ pub const MAX_CAVEATS: usize = 32;
 ///
 /// Its signature is the whole secret: it is wiped when dropped and never printed, except by
 /// [`Macaroon::encode`].
+///
+/// A service mints a token, a holder narrows it without the key, and the service verifies it:
+///
+/// ```
+/// use stream_macaroon::{Key, Macaroon, MacaroonError};
+///
+/// let key = Key::derive(b"a root key; 64 random bytes in production");
+/// let mut minted = Macaroon::new(&key, "example-service", "token-1");
+/// minted.add_first_party("allow session.read session.delete");
+///
+/// let mut narrowed = Macaroon::decode(&minted.encode())?;
+/// narrowed.add_first_party("allow session.read");
+///
+/// let shown = Macaroon::decode(&narrowed.encode())?;
+/// shown.verify(&key)?;
+/// assert_eq!(shown.caveats(), ["allow session.read session.delete", "allow session.read"]);
+/// assert_eq!(shown.verify(&Key::derive(b"another key")), Err(MacaroonError::Signature));
+/// # Ok::<(), MacaroonError>(())
+/// ```
 #[derive(Clone)]
 pub struct Macaroon {
     location: String,
@@ -66,8 +85,8 @@ impl Macaroon {
 
     /// Narrows the macaroon by `caveat`, for which no key is needed.
     ///
-    /// The bounds are the reader's: more than [`MAX_CAVEATS`] caveats or [`MAX_TEXT`] characters
-    /// are refused by [`Macaroon::decode`].
+    /// It checks no bounds: [`Macaroon::decode`] refuses more than [`MAX_CAVEATS`] caveats or
+    /// [`MAX_TEXT`] characters.
     pub fn add_first_party(&mut self, caveat: &str) {
         self.signature = signature::extend(&self.signature, caveat);
         self.caveats.push(caveat.to_owned());
@@ -91,13 +110,22 @@ impl Macaroon {
         base64::encode(&binary::encode(self))
     }
 
-    /// Reads a token from either base64 alphabet, padded or not. It is not verified yet.
+    /// Reads a token from either base64 alphabet, padded or not, without verifying it.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what is no macaroon of binary format 2, exceeds [`MAX_TEXT`] or [`MAX_CAVEATS`], or
+    /// has a third-party caveat.
     pub fn decode(text: &str) -> Result<Self, MacaroonError> {
         binary::decode(&base64::decode(text)?)
     }
 
-    /// Checks that identifier and caveats were signed with `key`, in constant time; whether the
-    /// caveats hold is for the caller to say.
+    /// Checks in constant time that identifier and caveats were signed with `key`. Whether the
+    /// caveats hold, the caller decides.
+    ///
+    /// # Errors
+    ///
+    /// [`MacaroonError::Signature`] when they were not.
     pub fn verify(&self, key: &Key) -> Result<(), MacaroonError> {
         let signature =
             self.caveats.iter().fold(signature::start(key, &self.identifier), |s, caveat| {
@@ -121,7 +149,7 @@ impl fmt::Debug for Macaroon {
     }
 }
 
-/// Why a text is no macaroon, or not one of ours. None of this is for the bearer to know.
+/// Why a text is no macaroon, or not one of ours. The bearer never learns which.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum MacaroonError {
     #[error("the token is not base64")]

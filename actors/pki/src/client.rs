@@ -16,9 +16,12 @@ use crate::{VERSIONS, provider};
 /// Returns a TLS 1.3 client that accepts the servers of `trust` and presents `identity` to those
 /// that ask.
 ///
-/// Refuses when `trust` names nobody or holds a certificate that is no authority. A resumed
-/// connection does not show the server's certificate again: to change whom it trusts, or who it
-/// is, a client needs a new configuration.
+/// A resumed connection does not show the server's certificate again: a client that changes whom it
+/// trusts, or its identity, needs a new configuration.
+///
+/// # Errors
+///
+/// [`PkiError::NoTrust`] when `trust` names nobody; also for a certificate that is no authority.
 pub fn client_config(trust: &Trust, identity: Option<&Identity>) -> Result<ClientConfig, PkiError> {
     let provider = provider();
     let verifier: Arc<dyn ServerCertVerifier> = match trust {

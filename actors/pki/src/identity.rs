@@ -25,8 +25,10 @@ pub struct Identity {
 impl Identity {
     /// Reads a certificate chain, end entity first, and its key from PEM files.
     ///
-    /// Refuses, naming the file: one that cannot be read or holds nothing of its kind, a key that
-    /// is not RSA-4096, a key of another certificate.
+    /// # Errors
+    ///
+    /// Names the file that cannot be read or holds nothing of its kind, a key that is not RSA-4096,
+    /// or a key of another certificate.
     pub fn load(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, PkiError> {
         let (certificate, key) = (certificate.as_ref(), key.as_ref());
         // Both are read before either is judged, so that a swap of the files has the least time to

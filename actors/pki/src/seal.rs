@@ -1,4 +1,5 @@
-//! Sealing: what is stored where others can read or replace it, unreadable and bound to its place.
+//! Sealing: makes what is stored where others can read and replace it unreadable, and binds it to
+//! its place.
 
 use std::fmt;
 use std::path::Path;
@@ -10,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::random::random_bytes;
 use crate::secret::{SecretError, read_secret};
 
-/// The fewest bytes a sealing key file holds.
+/// The shortest sealing key, in bytes.
 const MIN_KEY_BYTES: usize = 32;
 
 /// Separates this use of a key file, and this way of sealing, from any other.
@@ -22,8 +23,11 @@ pub struct Seal(LessSafeKey);
 impl Seal {
     /// Reads the key from the file `path`.
     ///
-    /// Like every secret it is text: the key is derived from all of it. Refuses a file that is
-    /// missing, unreadable, empty or shorter than 32 bytes.
+    /// Like every secret it is text: the key is derived from all of it.
+    ///
+    /// # Errors
+    ///
+    /// Names a file that is missing, unreadable, empty or shorter than 32 bytes.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, SecretError> {
         Ok(Self::derive(&read_secret(path, MIN_KEY_BYTES)?))
     }
@@ -46,8 +50,12 @@ impl Seal {
         [nonce.as_slice(), &text].concat()
     }
 
-    /// Returns what was sealed. Refuses what was sealed under another key or with another
-    /// `associated`, and what was changed since.
+    /// Returns what was sealed.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what was sealed under another key or with other `associated` data, and what was
+    /// changed since.
     pub fn open(
         &self,
         associated: &[u8],

@@ -1,4 +1,4 @@
-//! The accepting end: an identity, and keys of tickets, that can be replaced while they are in use.
+//! The accepting end: an identity and ticket keys that are replaced while servers use them.
 
 use std::sync::Arc;
 
@@ -12,10 +12,8 @@ use crate::identity::Identity;
 use crate::session_tickets::SessionTicketer;
 use crate::{VERSIONS, provider};
 
-/// What a server presents now, and what returning clients resume with; every clone sees a swap at
-/// once.
-///
-/// A handshake under way keeps the identity it began with.
+/// The certificate that servers present, and the tickets that returning clients resume with. Every
+/// clone sees a swap at once; a handshake in progress keeps the identity it began with.
 #[derive(Clone, Debug)]
 pub struct ServerIdentity {
     identity: Arc<ArcSwap<Identity>>,
@@ -39,7 +37,7 @@ impl ServerIdentity {
         self.identity.load_full()
     }
 
-    /// What makes and reads the tickets of all servers that present this.
+    /// Returns what makes and reads the tickets of all servers that present this identity.
     pub fn ticketer(&self) -> &SessionTicketer {
         &self.ticketer
     }
@@ -51,11 +49,11 @@ impl ResolvesServerCert for ServerIdentity {
     }
 }
 
-/// What a server does about client certificates in the handshake.
+/// How a server treats client certificates in the handshake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ClientCertificates {
-    /// Asks for one, and goes on with any or none, self-signed ones included. The client has proven
-    /// to hold the key; whether it may do anything is decided on each request by its fingerprint.
+    /// Asks for one, and accepts any or none, self-signed ones included. The client has proven that
+    /// it holds the key; each request is then authorized by the fingerprint.
     AnyOrNone,
     /// Asks for none.
     Ignored,
@@ -63,7 +61,7 @@ pub enum ClientCertificates {
 
 /// Returns a TLS 1.3 server that presents what `identity` holds at each handshake.
 ///
-/// Returning clients resume with a ticket of `identity`. Protocols (ALPN) are the caller's to add.
+/// Returning clients resume with a ticket of `identity`. The caller adds protocols (ALPN).
 pub fn server_config(identity: &ServerIdentity, clients: ClientCertificates) -> Arc<ServerConfig> {
     let provider = provider();
     let builder = ServerConfig::builder_with_provider(provider.clone())

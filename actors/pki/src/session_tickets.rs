@@ -12,16 +12,16 @@ use zeroize::Zeroizing;
 
 use crate::random::random_bytes;
 
-/// How long a client may resume with a ticket. Longer would keep the keys of old connections about
-/// for longer.
+/// How long a client may resume with a ticket. The keys of old connections stay in use that long.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// A session holds the certificates that a client has shown, if any; these are far below.
+/// The largest session that becomes a ticket, in bytes. It holds the certificates that a client has
+/// shown, which are far smaller.
 const MAX_SESSION: usize = 16 * 1024;
 
 const NAME_LEN: usize = 16;
 
-/// A key of tickets. Its name stands in them, so that the right one is found.
+/// A key that encrypts tickets. Each ticket begins with the name of its key.
 #[derive(Clone)]
 pub struct TicketKey {
     name: [u8; NAME_LEN],
@@ -32,7 +32,7 @@ impl TicketKey {
     /// The length of a name, bytes.
     pub const NAME_LEN: usize = NAME_LEN;
 
-    /// Makes the key called `name`, which is no secret, of 32 secret bytes.
+    /// Makes the key called `name`, which is no secret, from 32 secret bytes.
     pub fn new(name: [u8; NAME_LEN], key: &[u8; 32]) -> Self {
         let key = UnboundKey::new(&AES_256_GCM, key).expect("32 bytes are a key of AES-256");
         Self { name, key: LessSafeKey::new(key) }
@@ -67,18 +67,18 @@ impl fmt::Debug for TicketKey {
     }
 }
 
-/// The keys of the tickets of a server; every clone sees a change at once.
+/// Makes and reads the session tickets of servers; every clone sees a change of keys at once.
 ///
-/// Begins with a random key that nobody else has.
+/// It begins with a random key of its own, which no other process has.
 #[derive(Clone, Debug)]
 pub struct SessionTicketer(Arc<ArcSwap<Keys>>);
 
 #[derive(Debug)]
 struct Keys {
-    /// The last one makes tickets.
+    /// The last one encrypts.
     shared: Vec<TicketKey>,
     own: Arc<TicketKey>,
-    /// Until when tickets of our own key are good; they are made as long as nothing is shared.
+    /// Until when tickets under the own key are valid; unlimited as long as nothing is shared.
     own_until: Option<Instant>,
 }
 
@@ -90,9 +90,9 @@ impl Default for SessionTicketer {
 }
 
 impl SessionTicketer {
-    /// Makes tickets with the last of `keys` from now on, and accepts those of all of them; for
-    /// [`TICKET_LIFETIME`] after the first call also those that were made before. Without a key
-    /// nothing changes.
+    /// Encrypts with the last of `keys` from now on, and accepts tickets of all of them. Tickets
+    /// under this process's own key stay valid for [`TICKET_LIFETIME`] after the first call. Does
+    /// nothing for an empty list.
     pub fn set_shared_keys(&self, keys: Vec<TicketKey>) {
         self.set_shared_keys_at(keys, Instant::now());
     }
