@@ -329,7 +329,8 @@ fn the_end_does_not_wait_for_a_server_that_hangs_or_has_gone() {
                 let (session, to) = (SessionId::random(), Direction::ToClient);
                 let signal = posted(0, false);
                 let ask = async || {
-                    let answer = unit.bridge.append(&session, to, &signal);
+                    let mut writer = unit.bridge.signals().writer(&session, to);
+                    let answer = writer.append(&signal);
                     tokio::time::timeout(Duration::from_millis(200), answer).await.err()
                 };
                 eventually("hanging", async || Ok(ask().await)).await?;
@@ -421,7 +422,9 @@ impl Load {
         loop {
             let last = self.over.get();
             let next = posted(self.written.get(), last);
-            let append = async || unit.bridge.append(session, Direction::ToClient, &next).await;
+            let append = async || {
+                unit.bridge.signals().writer(session, Direction::ToClient).append(&next).await
+            };
             cursors.push(passing(append).await?);
             self.written.set(cursors.len());
             self.signals.set(self.signals.get().max(before.elapsed()));
@@ -469,7 +472,7 @@ async fn passing<T>(mut ask: impl AsyncFnMut() -> Result<T, BridgeError>) -> any
 
 /// Reads to the last signal of a load.
 async fn read(unit: &Unit, session: &SessionId) -> anyhow::Result<Vec<Cursor>> {
-    let mut reader = unit.bridge.signal_reader(session, Direction::ToClient, None, 0);
+    let mut reader = unit.bridge.signals().reader(session, Direction::ToClient, None, 0);
     let mut cursors = Vec::new();
     loop {
         match tokio::time::timeout(STEP_TIMEOUT * 2, reader.next()).await.context("a silent log")? {

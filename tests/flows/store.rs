@@ -1,7 +1,7 @@
 //! The bridge against a real nats-server: records, the signal log, and the loss of the server.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{eventually, run_flow};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,9 @@ use stream_dev::nats::Nats;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, NewSignal, SessionId, Signal};
 use stream_supervisor::Supervisor;
+
+/// How soon a change must be told.
+const HINT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 struct Record {
@@ -63,12 +66,12 @@ fn a_reader_gets_what_several_writers_write_once_and_in_the_order_of_the_log() {
     run_flow(async || {
         let store = Store::start().await?;
         let (session, to) = (SessionId::random(), Direction::ToInstance);
-        let mut reader = store.bridge.signal_reader(&session, to, None, 0);
+        let mut reader = store.bridge.signals().reader(&session, to, None, 0);
         let writing = (0..WRITERS).map(async |writer| {
             let mut cursors = Vec::new();
             for n in 0..EACH {
                 let signal = posted(&format!("w{writer}-{n}"), 0);
-                cursors.push(store.bridge.append(&session, to, &signal).await?);
+                cursors.push(store.bridge.signals().writer(&session, to).append(&signal).await?);
             }
             anyhow::Ok(cursors)
         });
@@ -86,14 +89,14 @@ fn a_reader_ahead_of_the_log_is_told_and_can_go_on_from_where_it_is_sent() {
     run_flow(async || {
         let store = Store::start().await?;
         let (session, to) = (SessionId::random(), Direction::ToInstance);
-        let first = store.bridge.append(&session, to, &posted("a", 0)).await?;
+        let first = store.bridge.signals().writer(&session, to).append(&posted("a", 0)).await?;
         let ahead = Cursor { sequence: first.sequence + 7, ..first };
-        let mut reader = store.bridge.signal_reader(&session, to, Some(ahead), 0);
+        let mut reader = store.bridge.signals().reader(&session, to, Some(ahead), 0);
         let Err(BridgeError::HistoryGone { fresh }) = reader.next().await else {
             panic!("it should not be read")
         };
-        let mut reader = store.bridge.signal_reader(&session, to, Some(fresh), 0);
-        let second = store.bridge.append(&session, to, &posted("b", 0)).await?;
+        let mut reader = store.bridge.signals().reader(&session, to, Some(fresh), 0);
+        let second = store.bridge.signals().writer(&session, to).append(&posted("b", 0)).await?;
         assert_eq!(read(&mut reader, 1).await?, [second]);
         Ok(())
     });
@@ -196,7 +199,9 @@ fn a_record_that_expires_goes_away_and_its_followers_hear_of_changes() {
         let mut hints = bridge.subscribe_changes(Bucket::Sessions, "b").await?;
         let ttl = Duration::from_secs(1);
         bridge.update_with_ttl(Bucket::Sessions, "b", &Record { n: 2 }, revision, ttl).await?;
-        tokio::time::timeout(Duration::from_secs(5), hints.changed()).await?;
+        let begun = Instant::now();
+        hints.changed(HINT_TIMEOUT).await;
+        assert!(begun.elapsed() < HINT_TIMEOUT, "nobody told");
         assert_eq!(
             bridge.read::<Record>(Bucket::Sessions, "b").await?.map(|entry| entry.value.n),
             Some(2)
@@ -215,19 +220,23 @@ fn the_log_numbers_signals_and_stores_a_repeated_one_once() {
         let bridge = &store.bridge;
         let (session, other) = (SessionId::random(), SessionId::random());
         let to = Direction::ToClient;
-        let first = bridge.append(&session, to, &posted("one", 0)).await?;
-        bridge.append(&other, to, &posted("one", 0)).await?;
-        assert_eq!(bridge.append(&session, to, &posted("one", 0)).await?, first, "a repeat");
-        let second = bridge.append(&session, to, &posted("two", 1)).await?;
+        let first = bridge.signals().writer(&session, to).append(&posted("one", 0)).await?;
+        bridge.signals().writer(&other, to).append(&posted("one", 0)).await?;
+        assert_eq!(
+            bridge.signals().writer(&session, to).append(&posted("one", 0)).await?,
+            first,
+            "a repeat"
+        );
+        let second = bridge.signals().writer(&session, to).append(&posted("two", 1)).await?;
         assert!(second.sequence > first.sequence + 1, "the other session lies between");
 
-        let all = bridge.signal_reader(&session, to, None, 0).next().await?;
+        let all = bridge.signals().reader(&session, to, None, 0).next().await?;
         assert_eq!(all.signals.len(), 1, "only the generation asked for");
         assert_eq!(all.cursor, second, "but read to the end");
-        let page = bridge.signal_reader(&session, to, Some(first), 0).next().await?;
+        let page = bridge.signals().reader(&session, to, Some(first), 0).next().await?;
         assert_eq!(page.signals.iter().map(|s| s.generation).collect::<Vec<_>>(), [1]);
         assert_eq!(
-            bridge.signal_reader(&session, Direction::ToInstance, None, 0).next().await?.signals,
+            bridge.signals().reader(&session, Direction::ToInstance, None, 0).next().await?.signals,
             [],
             "the other direction is another log"
         );
@@ -242,10 +251,10 @@ fn the_present_generation_is_found_behind_many_signals_of_those_before() {
         let bridge = &store.bridge;
         let (session, to) = (SessionId::random(), Direction::ToInstance);
         for n in 0..700 {
-            bridge.append(&session, to, &posted(&format!("old-{n}"), 0)).await?;
+            bridge.signals().writer(&session, to).append(&posted(&format!("old-{n}"), 0)).await?;
         }
-        let new = bridge.append(&session, to, &posted("new", 1)).await?;
-        let page = bridge.signal_reader(&session, to, None, 1).next().await?;
+        let new = bridge.signals().writer(&session, to).append(&posted("new", 1)).await?;
+        let page = bridge.signals().reader(&session, to, None, 1).next().await?;
         assert_eq!(page.signals.iter().map(|s| s.cursor).collect::<Vec<_>>(), [new]);
         Ok(())
     });
@@ -258,19 +267,19 @@ fn an_empty_read_moves_the_cursor_past_what_others_wrote() {
         let bridge = &store.bridge;
         let (session, other) = (SessionId::random(), SessionId::random());
         let to = Direction::ToInstance;
-        let start = bridge.append(&session, to, &posted("x", 0)).await?;
+        let start = bridge.signals().writer(&session, to).append(&posted("x", 0)).await?;
         let mut last = start;
         for n in 0..10 {
-            last = bridge.append(&other, to, &posted(&format!("n{n}"), 0)).await?;
+            last = bridge.signals().writer(&other, to).append(&posted(&format!("n{n}"), 0)).await?;
         }
-        let page = bridge.signal_reader(&session, to, Some(start), 0).next().await?;
+        let page = bridge.signals().reader(&session, to, Some(start), 0).next().await?;
         assert_eq!((page.signals.len(), page.cursor), (0, last));
 
         let foreign = Cursor { epoch: start.epoch + 1, ..start };
-        let gone = bridge.signal_reader(&session, to, Some(foreign), 0).next().await;
+        let gone = bridge.signals().reader(&session, to, Some(foreign), 0).next().await;
         assert!(matches!(gone, Err(BridgeError::HistoryGone { fresh }) if fresh == last));
         let ahead = Cursor { sequence: last.sequence + 1, ..last };
-        assert!(bridge.signal_reader(&session, to, Some(ahead), 0).next().await.is_err());
+        assert!(bridge.signals().reader(&session, to, Some(ahead), 0).next().await.is_err());
         Ok(())
     });
 }
@@ -284,12 +293,15 @@ fn what_was_acknowledged_outlives_the_server_and_the_actor() {
         let to = Direction::ToClient;
         let mut cursors = Vec::new();
         for n in 0..20 {
-            cursors.push(bridge.append(&session, to, &posted(&format!("n{n}"), 0)).await?);
+            cursors.push(
+                bridge.signals().writer(&session, to).append(&posted(&format!("n{n}"), 0)).await?,
+            );
         }
         bridge.create(Bucket::Sessions, "c", &Record { n: 7 }).await?;
-        let mut reader = bridge.signal_reader(&session, to, None, 0);
+        let mut reader = bridge.signals().reader(&session, to, None, 0);
         assert_eq!(reader.next().await?.signals.len(), 20);
 
+        let mut hints = bridge.subscribe_changes(Bucket::Sessions, "d").await?;
         store.nats.kill();
         eventually("away", async || {
             let away = bridge.read::<Record>(Bucket::Sessions, "c").await;
@@ -299,11 +311,18 @@ fn what_was_acknowledged_outlives_the_server_and_the_actor() {
         store.nats.restart()?;
         eventually("back", async || Ok(bridge.status().await.connected.then_some(()))).await?;
         // A reader that was there before goes on.
-        cursors.push(bridge.append(&session, to, &posted("after", 0)).await?);
+        cursors.push(bridge.signals().writer(&session, to).append(&posted("after", 0)).await?);
         let next = tokio::time::timeout(Duration::from_secs(10), read(&mut reader, 1)).await??;
         assert_eq!(next, cursors[20..]);
-        let page = bridge.signal_reader(&session, to, None, 0).next().await?;
+        let page = bridge.signals().reader(&session, to, None, 0).next().await?;
         assert_eq!(page.signals.iter().map(|s| s.cursor).collect::<Vec<_>>(), cursors);
+        // So do hints: they say at once that something may have been missed, and then what comes.
+        for n in 0..2 {
+            let begun = Instant::now();
+            hints.changed(HINT_TIMEOUT).await;
+            assert!(begun.elapsed() < HINT_TIMEOUT, "nobody told");
+            bridge.put(Bucket::Sessions, "d", &Record { n }).await?;
+        }
         // Presence lies in memory and its bucket has to be made again.
         bridge.put(Bucket::Agents, "agent", &Record { n: 1 }).await?;
 
@@ -314,9 +333,9 @@ fn what_was_acknowledged_outlives_the_server_and_the_actor() {
         })
         .await?;
         assert_eq!(bridge.read::<Record>(Bucket::Sessions, "c").await?.map(|e| e.value.n), Some(7));
-        let repeated = bridge.append(&session, to, &posted("after", 0)).await?;
+        let repeated = bridge.signals().writer(&session, to).append(&posted("after", 0)).await?;
         assert_eq!(Some(&repeated), cursors.last(), "the window of ids outlives both");
-        cursors.push(bridge.append(&session, to, &posted("last", 0)).await?);
+        cursors.push(bridge.signals().writer(&session, to).append(&posted("last", 0)).await?);
         assert_eq!(read(&mut reader, 1).await?, cursors[21..]);
         Ok(())
     });

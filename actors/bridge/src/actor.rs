@@ -1,236 +1,156 @@
-//! The state: one connection, or the reason why there is none.
+//! The actor: makes the connection to NATS and keeps it, and lends it to whoever asks.
 
-use std::collections::{BTreeMap, HashMap};
-use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Message;
-use async_nats::connection::State;
-use async_nats::{Client, Event, jetstream};
-use stream_protocol::subjects::Bucket;
-use stream_supervisor::{Context, Handler, Reply, Worker, spawn_detached};
-use tokio::sync::{oneshot, watch};
+use async_nats::Event;
+use parking_lot::Mutex;
+use stream_supervisor::{Context, Handler, Reply, Worker};
 
-use crate::connect::{self, ConnectionStatus, GetStatus};
-use crate::requests::{self, Route};
-use crate::signal_connection::{GetConnectConfig, GetConnection};
-use crate::signal_log::SignalLog;
-use crate::store;
+use crate::buckets::Store;
+use crate::connect::{self, RECONNECT};
+use crate::connection::Connection;
+use crate::connection_state::{ConnectionState, FIRST_CONNECT, Ready};
+use crate::subscriptions::{Route, Subscriptions};
 use crate::{BridgeError, Config};
 
-/// How often the connection is looked at.
+/// How often the connection is checked, beside each event that the client tells.
 const CONNECTION_CHECK: Duration = Duration::from_secs(1);
 
-/// What outlives a crash of the actor: the subjects to serve, and a connection that still stands.
-/// So a restart is not noticed by anybody who asks or is asked over NATS.
+/// What a restart of the actor keeps, so that nobody who asks or is asked over NATS notices it.
 #[derive(Clone, Default)]
 pub(crate) struct SharedState {
-    subscriptions: Arc<Mutex<Subscriptions>>,
-    saved: Arc<Mutex<Option<SavedConnection>>>,
-}
-
-impl SharedState {
-    /// Returns who takes the requests on `subject` now.
-    pub(crate) fn route(&self, subject: &str) -> Option<Route> {
-        lock(&self.subscriptions).routes.get(subject).cloned()
-    }
-}
-
-#[derive(Default)]
-pub(crate) struct Subscriptions {
-    pub(crate) routes: BTreeMap<String, Route>,
-    /// One entry for every subject served on this connection; dropping it ends the subscription.
-    active: HashMap<String, oneshot::Sender<()>>,
-}
-
-/// A connection as the actor left it when it failed.
-#[derive(Clone)]
-struct SavedConnection {
-    connection: Connection,
-    connects: Arc<watch::Sender<u64>>,
-    connected_since: Instant,
-}
-
-/// A working connection; cheap to clone into an answer that takes time.
-#[derive(Clone)]
-pub(crate) struct Connection {
-    pub(crate) log: SignalLog,
-    pub(crate) stores: Arc<HashMap<Bucket, jetstream::kv::Store>>,
-    /// How many servers of a cluster hold each record.
-    pub(crate) replicas: usize,
+    subscriptions: Subscriptions,
+    /// The connection as it was ready last.
+    saved: Arc<Mutex<Option<Ready<Store>>>>,
 }
 
 pub(crate) struct Actor {
     config: Config,
+    /// The name of this unit, as the server shows it.
     unit: String,
     shared: SharedState,
-    current: Result<Connection, String>,
-    /// The connection before this one. Once it is up again it does for what is asked while the store is
-    /// looked at: in a cluster that lost a server a part of it may be without a leader for a while.
-    previous: Option<Connection>,
-    /// Since when NATS is connected; means nothing while it is not.
-    pub(crate) connected_since: Instant,
-    /// The client, which makes a lost connection again by itself.
-    client: Option<Client>,
-    /// How often it has connected; counted by the client's own task.
-    connects: Arc<watch::Sender<u64>>,
-    /// The connect for which the store was looked at last, and whether that is still going on.
-    prepared_for: u64,
-    preparing: bool,
+    connection: ConnectionState<Connection, Store>,
 }
 
-/// The first connection stands; the store behind it is not looked at yet.
+/// The first connection was made.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct ClientConnected(Client);
+struct ClientConnected(Connection);
 
-/// Looks whether the connection still stands, or stands again.
+/// Has the actor find out whether the connection was lost, or made again.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 struct CheckConnection;
 
-/// The connection stands and the store is as we need it.
+/// The store was checked.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct StoreReady(Arc<Connection>);
+struct StoreReady {
+    store: Store,
+    checked: u64,
+}
 
 /// The server says that it is about to end.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct LameDuck;
 
-/// An attempt failed.
+/// An attempt to connect, or to check the store, failed; the next one follows.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct ConnectFailed(String);
 
 impl Actor {
-    /// Goes on with the connection that was kept, if it stands.
+    /// Goes on with the saved connection if it is still there.
     pub(crate) fn new(config: Config, unit: String, shared: SharedState) -> Self {
-        let saved = lock(&shared.saved).clone();
-        let saved = saved.filter(|saved| saved.connection.log.is_connected());
-        let fresh = Self {
-            config,
-            unit,
-            shared,
-            current: Err("not connected yet".to_owned()),
-            previous: None,
-            connected_since: Instant::now(),
-            client: None,
-            connects: Arc::new(watch::channel(0).0),
-            prepared_for: 0,
-            preparing: false,
-        };
-        let Some(SavedConnection { connection, connects, connected_since }) = saved else {
-            return fresh;
-        };
-        let (client, prepared_for) = (Some(connection.log.client.clone()), *connects.borrow());
-        let previous = Some(connection.clone());
-        Self {
-            current: Ok(connection),
-            previous,
-            connected_since,
-            client,
-            connects,
-            prepared_for,
-            ..fresh
-        }
+        let saved = shared.saved.lock().clone();
+        let saved = saved.filter(|ready| ready.store.connection().is_connected());
+        let connection = saved.map_or_else(ConnectionState::new, ConnectionState::Ready);
+        Self { config, unit, shared, connection }
     }
 
-    /// Answers with what `work` makes of the connection, or that there is none.
-    pub(crate) fn with<T, F>(
+    /// Returns the store to ask, or why there is none.
+    pub(crate) fn store(&self) -> Result<&Store, BridgeError> {
+        self.connection.store(|store| store.connection().is_connected())
+    }
+
+    /// Returns the store that was checked, or why there is none.
+    pub(crate) fn ready(&self) -> Result<&Ready<Store>, String> {
+        self.connection.ready()
+    }
+
+    /// Returns the configuration and name to connect with once more.
+    pub(crate) fn connect_config(&self) -> (Config, String) {
+        (self.config.clone(), self.unit.clone())
+    }
+
+    /// Answers with what `work` makes of the store, or why there is none.
+    pub(crate) fn with<T: 'static>(
         &self,
-        work: impl FnOnce(Connection) -> F,
-    ) -> Reply<Result<T, BridgeError>>
-    where
-        F: Future<Output = Result<T, BridgeError>> + 'static,
-    {
-        match self.connection() {
-            Ok(connection) => Reply::later(work(connection)),
-            Err(away) => Err(away).into(),
+        work: impl AsyncFnOnce(&Store) -> Result<T, BridgeError> + 'static,
+    ) -> Reply<Result<T, BridgeError>> {
+        match self.store().cloned() {
+            Ok(store) => Reply::later(async move { work(&store).await }),
+            Err(error) => Err(error).into(),
         }
     }
 
-    /// The connection as it stands, or why there is none.
-    fn connection(&self) -> Result<Connection, BridgeError> {
-        match (&self.current, self.previous.as_ref().filter(|previous| previous.log.is_connected()))
-        {
-            (Ok(connection), _) | (_, Some(connection)) => Ok(connection.clone()),
-            (Err(why), None) => Err(BridgeError::Disconnected(why.clone())),
-        }
-    }
-
-    /// The same for questions to the store: [`BridgeError::TimedOut`] as well when the connection was
-    /// lost meanwhile and made again, since what was asked before is not answered then.
-    pub(crate) fn with_store<T, F>(
+    /// Answers as [`Actor::with`] does, with [`BridgeError::TimedOut`] as soon as the connection
+    /// was lost and made again: the server does not answer then what it was asked before.
+    pub(crate) fn with_store<T: 'static>(
         &self,
-        work: impl FnOnce(Connection) -> F,
-    ) -> Reply<Result<T, BridgeError>>
-    where
-        T: 'static,
-        F: Future<Output = Result<T, BridgeError>> + 'static,
-    {
-        self.with(|connection| {
-            let log = connection.log.clone();
-            let work = work(connection);
-            async move { log.fail_on_reconnect(work).await }
-        })
+        work: impl AsyncFnOnce(&Store) -> Result<T, BridgeError> + 'static,
+    ) -> Reply<Result<T, BridgeError>> {
+        self.with(async move |store| store.connection().fail_on_reconnect(work(store)).await)
     }
 
-    /// The connection with a store that was looked at, or why there is none.
-    pub(crate) fn checked_connection(&self) -> Result<&Connection, &String> {
-        self.current.as_ref()
-    }
-
-    /// Subscribes to `subject` unless that is done already.
-    pub(crate) fn listen(&self, subject: &str) {
-        let Ok(connection) = &self.current else { return };
-        let mut subscriptions = self.subscriptions();
-        if subscriptions.active.get(subject).is_some_and(|end| !end.is_closed()) {
-            return;
+    /// Has requests on `subject` told to `route`, now or once NATS is connected.
+    pub(crate) fn serve(&self, subject: String, route: Route) {
+        self.shared.subscriptions.add(subject.clone(), route);
+        if let Ok(ready) = self.ready() {
+            let client = &ready.store.connection().client;
+            self.shared.subscriptions.subscribe(client, &subject);
         }
-        let (end, ended) = oneshot::channel();
-        subscriptions.active.insert(subject.to_owned(), end);
-        let (client, shared) = (connection.log.client.clone(), self.shared.clone());
-        let listen = requests::listen(client, subject.to_owned(), shared, ended);
-        // Not work of this state: requests come in while it is rebuilt.
-        spawn_detached("a subscription", listen);
     }
 
-    pub(crate) fn unlisten(&self, subject: &str) {
-        self.subscriptions().active.remove(subject);
+    pub(crate) fn stop_serving(&self, subject: &str) {
+        self.shared.subscriptions.remove(subject);
     }
 
-    pub(crate) fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
-        lock(&self.shared.subscriptions)
+    /// The client, if there is one.
+    fn client(&self) -> Option<&Connection> {
+        match &self.connection {
+            ConnectionState::Connecting { .. } => None,
+            ConnectionState::Preparing { client, .. } => Some(client),
+            ConnectionState::Ready(Ready { store, .. }) | ConnectionState::Stale { store, .. } => {
+                Some(store.connection())
+            }
+        }
     }
 
-    /// Has this state thrown away, and the connection with it, when the client's own task has ended:
-    /// nothing else would make a connection then.
-    fn watch_client_task(&self, client: Client, ctx: &Context<Self>) {
+    /// Has the actor fail, and forget the connection, when the client's task has ended: nothing
+    /// else would make a connection then.
+    fn watch_client_task(&self, client: Connection, ctx: &Context<Self>) {
         let (shared, context) = (self.shared.clone(), ctx.clone());
         ctx.spawn(async move {
-            connect::client_ended(&client).await;
-            *lock(&shared.saved) = None;
+            client.ended().await;
+            *shared.saved.lock() = None;
             context.fail("the task of the nats connection has ended");
         });
     }
 
-    /// Makes sure of the store, as often as it takes. A server that came back may have lost what it
-    /// kept in memory.
-    fn prepare(&mut self, client: Client, connects: u64, ctx: &Context<Self>) {
-        self.preparing = true;
-        self.prepared_for = connects;
-        let (reconnects, replicas, context) =
-            (self.connects.subscribe(), self.config.replicas, ctx.clone());
+    /// Has the store checked for the connect `checked`, as often as it takes.
+    fn prepare(&self, client: Connection, checked: u64, ctx: &Context<Self>) {
+        let (replicas, context) = (self.config.replicas, ctx.clone());
         ctx.spawn(async move {
             for attempt in 1.. {
-                match store::prepare(client.clone(), replicas, reconnects.clone()).await {
-                    Ok(connection) => return context.tell(StoreReady(Arc::new(connection))),
-                    Err(why) => context.tell(ConnectFailed(why)),
+                match Store::prepare(client.clone(), replicas).await {
+                    Ok(store) => return context.tell(StoreReady { store, checked }),
+                    Err(cause) => context.tell(ConnectFailed(cause)),
                 }
-                tokio::time::sleep(connect::backoff(attempt)).await;
+                tokio::time::sleep(RECONNECT.after(attempt)).await;
             }
         });
     }
@@ -239,31 +159,29 @@ impl Actor {
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
         ctx.every(CONNECTION_CHECK, CheckConnection);
-        if let Some(client) = self.client.clone() {
+        if let Some(client) = self.client().cloned() {
             return self.watch_client_task(client, ctx);
         }
-        let (config, unit, context) = (self.config.clone(), self.unit.clone(), ctx.clone());
-        let connects = Arc::clone(&self.connects);
+        let ((config, unit), context) = (self.connect_config(), ctx.clone());
         ctx.spawn(async move {
             for attempt in 1.. {
-                let (mailbox, connects) = (context.mailbox().clone(), Arc::clone(&connects));
+                let mailbox = context.mailbox().clone();
                 let on_event = move |event| {
                     if matches!(event, Event::LameDuckMode) {
                         let _ = mailbox.tell(LameDuck);
                     }
                     match event {
-                        Event::Connected => connects.send_modify(|connects| *connects += 1),
-                        Event::Disconnected => {}
+                        Event::Connected | Event::Disconnected => {}
                         other => log::info!("nats: {other}"),
                     }
-                    // Only makes it prompt: the timer looks as well.
+                    // Only makes it prompt: the timer checks as well.
                     let _ = mailbox.tell(CheckConnection);
                 };
                 match connect::connect(&config, &unit, on_event).await {
                     Ok(client) => return context.tell(ClientConnected(client)),
-                    Err(why) => context.tell(ConnectFailed(why)),
+                    Err(cause) => context.tell(ConnectFailed(cause)),
                 }
-                tokio::time::sleep(connect::backoff(attempt)).await;
+                tokio::time::sleep(RECONNECT.after(attempt)).await;
             }
         });
     }
@@ -275,12 +193,12 @@ impl Handler<ClientConnected> for Actor {
         ClientConnected(client): &ClientConnected,
         ctx: &Context<Self>,
     ) -> Reply<()> {
-        self.client = Some(client.clone());
+        self.connection.on_client(client.clone());
         self.watch_client_task(client.clone(), ctx);
         // What was served on another connection is not served on this one.
-        self.subscriptions().active.clear();
-        // The client counts its first connect only now and then a little later.
-        self.prepare(client.clone(), 1, ctx);
+        self.shared.subscriptions.clear_active();
+        // The client counts its first connect a little late.
+        self.prepare(client.clone(), FIRST_CONNECT, ctx);
         ().into()
     }
 }
@@ -288,9 +206,10 @@ impl Handler<ClientConnected> for Actor {
 impl Handler<LameDuck> for Actor {
     fn handle(&mut self, _: &LameDuck, ctx: &Context<Self>) -> Reply<()> {
         // With nowhere else to go it is better to stay as long as the server does.
-        if let Some(client) = self.client.clone().filter(|_| self.config.servers.len() > 1) {
+        let client = self.client().filter(|_| self.config.servers.len() > 1);
+        if let Some(client) = client.map(|connection| connection.client.clone()) {
             ctx.spawn(async move {
-                // It accepts nobody any more, so that this is another one.
+                // The server accepts nobody any more, so that the next one is another.
                 if let Err(error) = client.force_reconnect().await {
                     log::warn!("nats: the server ends, and it cannot be left: {error}");
                 }
@@ -302,77 +221,39 @@ impl Handler<LameDuck> for Actor {
 
 impl Handler<CheckConnection> for Actor {
     fn handle(&mut self, _: &CheckConnection, ctx: &Context<Self>) -> Reply<()> {
-        let Some(client) = self.client.clone() else { return ().into() };
-        let stands = client.connection_state() == State::Connected;
-        let connects = *self.connects.borrow();
-        let again = connects > self.prepared_for;
-        if (!stands || again) && self.current.is_ok() {
+        let Some(client) = self.client().cloned() else { return ().into() };
+        let was_ready = self.connection.error().is_none();
+        let connect = self.connection.on_check(client.is_connected(), client.connects());
+        if was_ready && self.connection.error().is_some() {
             log::warn!("nats is away: the connection is lost, trying again");
-            self.current = Err("the connection is lost".to_owned());
         }
-        if stands && again && !self.preparing {
-            self.connected_since = Instant::now();
-            self.prepare(client, connects, ctx);
+        if let Some(connect) = connect {
+            self.prepare(client, connect, ctx);
         }
         ().into()
     }
 }
 
 impl Handler<StoreReady> for Actor {
-    fn handle(&mut self, StoreReady(connection): &StoreReady, _: &Context<Self>) -> Reply<()> {
-        log::info!("nats is connected: {}", connection.log.client.server_info().server_name);
-        self.preparing = false;
-        self.current = Ok(connection.as_ref().clone());
-        self.previous = Some(connection.as_ref().clone());
-        self.connected_since = Instant::now();
-        *lock(&self.shared.saved) = Some(SavedConnection {
-            connection: connection.as_ref().clone(),
-            connects: Arc::clone(&self.connects),
-            connected_since: self.connected_since,
-        });
-        let subjects: Vec<_> = self.subscriptions().routes.keys().cloned().collect();
-        subjects.iter().for_each(|subject| self.listen(subject));
+    fn handle(
+        &mut self,
+        StoreReady { store, checked }: &StoreReady,
+        _: &Context<Self>,
+    ) -> Reply<()> {
+        let client = &store.connection().client;
+        log::info!("nats is connected: {}", client.server_info().server_name);
+        let ready = Ready { store: store.clone(), since: Instant::now(), checked: *checked };
+        *self.shared.saved.lock() = Some(ready.clone());
+        self.connection.on_ready(ready);
+        self.shared.subscriptions.subscribe_all(client);
         ().into()
     }
 }
 
 impl Handler<ConnectFailed> for Actor {
-    fn handle(&mut self, ConnectFailed(why): &ConnectFailed, _: &Context<Self>) -> Reply<()> {
-        log::warn!("nats is away: {why}");
-        self.current = Err(why.clone());
+    fn handle(&mut self, ConnectFailed(cause): &ConnectFailed, _: &Context<Self>) -> Reply<()> {
+        log::warn!("nats is away: {cause}");
+        self.connection.on_failure(cause.clone());
         ().into()
     }
-}
-
-impl Handler<GetStatus> for Actor {
-    fn handle(&mut self, _: &GetStatus, _: &Context<Self>) -> Reply<ConnectionStatus> {
-        let error = self.current.as_ref().err().cloned();
-        let server =
-            self.current.as_ref().ok().map(|nats| nats.log.client.server_info().server_name);
-        ConnectionStatus { connected: error.is_none(), server, error }.into()
-    }
-}
-
-impl Handler<GetConnection> for Actor {
-    fn handle(
-        &mut self,
-        _: &GetConnection,
-        _: &Context<Self>,
-    ) -> Reply<Result<SignalLog, BridgeError>> {
-        self.connection().map(|connection| connection.log).into()
-    }
-}
-
-impl Handler<GetConnectConfig> for Actor {
-    fn handle(
-        &mut self,
-        _: &GetConnectConfig,
-        _: &Context<Self>,
-    ) -> Reply<Result<(Config, String), BridgeError>> {
-        self.connection().map(|_| (self.config.clone(), self.unit.clone())).into()
-    }
-}
-
-pub(crate) fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
-    kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -7,12 +7,11 @@ use futures_util::StreamExt;
 use serde::Serialize;
 
 use crate::BridgeError;
-use crate::connect::error_chain;
-use crate::store::with_timeout;
+use crate::connection::with_timeout;
 
 /// How many messages one request fetches.
 const MAX_MESSAGES: usize = 256;
-/// And how many bytes, so that large signals do not pile up in memory.
+/// How many bytes one request fetches, so that large signals do not pile up in memory.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Status 204, which the client library has no name for.
@@ -50,16 +49,13 @@ pub(crate) async fn get(
     from: u64,
 ) -> Result<Batch, BridgeError> {
     let inbox = client.new_inbox();
-    let disconnected =
-        |error: &dyn std::error::Error| BridgeError::Disconnected(error_chain(error));
-    let mut replies =
-        client.subscribe(inbox.clone()).await.map_err(|error| disconnected(&error))?;
+    let mut replies = client.subscribe(inbox.clone()).await.map_err(BridgeError::disconnected)?;
     let request =
         BatchRequest { seq: from, next_by_subj: filter, batch: MAX_MESSAGES, max_bytes: MAX_BYTES };
     let request = serde_json::to_vec(&request).expect("a request serializes");
     let subject = format!("$JS.API.DIRECT.GET.{stream}");
     let asked = client.publish_with_reply(subject, inbox, request.into()).await;
-    asked.map_err(|error| disconnected(&error))?;
+    asked.map_err(BridgeError::disconnected)?;
 
     let mut messages = Vec::new();
     loop {

@@ -1,47 +1,119 @@
-//! Hearing that something may have changed, without being told what.
+//! Learning that a record may have changed, without being told what: the one way to wait for it.
 
 use std::time::Duration;
 
 use actix::Message;
-use async_nats::Subscriber;
-use futures_util::{FutureExt, StreamExt};
-use stream_supervisor::{Context, Handler, Reply};
-use tokio::sync::watch;
+use stream_protocol::subjects::Bucket;
+use stream_supervisor::{Backoff, Context, Handler, Reply};
+use tokio::time::{sleep, timeout};
 
-use crate::BridgeError;
 use crate::actor::Actor;
+use crate::buckets::live_subject;
+use crate::connection::{Heard, Subscription};
+use crate::{Bridge, BridgeError};
 
-/// Subscribes to what is published live on a subject.
-#[derive(Message)]
-#[rtype(result = "Result<ChangeHints, BridgeError>")]
-pub(crate) struct SubscribeChanges {
-    pub(crate) subject: String,
+/// How often to read, and to try to subscribe, while NATS cannot be subscribed to.
+const UNSUBSCRIBED_POLL: Duration = Duration::from_secs(1);
+
+/// How long a change may stay unnoticed by [`Bridge::watch`] when its hint is lost.
+const REFRESH: Duration = Duration::from_secs(20);
+
+/// The pauses of [`Bridge::watch`] after failed reads.
+const READ_AGAIN: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+
+/// Tells when a record may have changed. A hint may come for nothing; none is left out as long as
+/// the holder reads the record after each [`ChangeHints::changed`].
+///
+/// Only the buckets of sessions, of keys and of what is revoked are published live.
+pub struct ChangeHints {
+    bridge: Bridge,
+    subject: String,
+    subscription: Option<Subscription>,
 }
 
-/// How often the hints of a connection that is gone for good have their holder look.
-const CLOSED_POLL: Duration = Duration::from_secs(1);
+impl Bridge {
+    /// Returns hints for the record under `key`, or with the key `>` for all of the bucket. Nothing
+    /// is subscribed to before the first [`ChangeHints::changed`].
+    pub fn change_hints(&self, bucket: Bucket, key: &str) -> ChangeHints {
+        let subject = live_subject(bucket, key);
+        ChangeHints { bridge: self.clone(), subject, subscription: None }
+    }
 
-/// Tells when there may be something new. Subscribe first, then read, then wait: so nothing falls
-/// into the gap between. A hint may come for nothing; none is left out.
-pub struct ChangeHints {
-    pub(crate) messages: Subscriber,
-    pub(crate) reconnects: watch::Receiver<u64>,
+    /// Returns hints that are subscribed already: a record that is read after this and before
+    /// [`ChangeHints::changed`] cannot change unnoticed.
+    ///
+    /// # Errors
+    ///
+    /// [`BridgeError::Disconnected`] while NATS is away.
+    pub async fn subscribe_changes(
+        &self,
+        bucket: Bucket,
+        key: &str,
+    ) -> Result<ChangeHints, BridgeError> {
+        let mut hints = self.change_hints(bucket, key);
+        hints.subscribe().await?;
+        Ok(hints)
+    }
+
+    /// Calls `refresh` at once, again whenever the record under `key` may have changed (with the
+    /// key `>`, any record of the bucket), and every 20 s at the latest. When it answers false, for
+    /// a read that failed, the next call follows a short pause. Never ends.
+    pub async fn watch(&self, bucket: Bucket, key: &str, mut refresh: impl AsyncFnMut() -> bool) {
+        let mut hints = self.change_hints(bucket, key);
+        let mut failures = 0;
+        loop {
+            // Before the read, which would miss otherwise what changes right after it. Without a
+            // subscription it is the read itself that is frequent.
+            let _ = hints.subscribe().await;
+            if refresh().await {
+                failures = 0;
+                hints.changed(REFRESH).await;
+            } else {
+                hints.subscription = None;
+                failures += 1;
+                sleep(READ_AGAIN.after(failures)).await;
+            }
+        }
+    }
 }
 
 impl ChangeHints {
-    /// Returns when something may have changed since the last call; several changes count as one.
-    /// Hints that outlive their bridge tell so once a second: subscribe anew when convenient.
-    pub async fn changed(&mut self) {
-        let alive = tokio::select! {
-            message = self.messages.next() => message.is_some(),
-            // After a loss of the connection nobody knows what was missed.
-            reconnect = self.reconnects.changed() => reconnect.is_ok(),
+    /// Returns when the record may have changed since the last call, after `at_most` otherwise.
+    /// Several changes count as one. Returns at once when it has only now subscribed: the first
+    /// time, and after a silence, since the subscription may be of a connection that is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no hint.
+    pub async fn changed(&mut self, at_most: Duration) {
+        let Some(subscription) = &mut self.subscription else {
+            if self.subscribe().await.is_err() {
+                sleep(at_most.min(UNSUBSCRIBED_POLL)).await;
+            }
+            return;
         };
-        if !alive {
-            tokio::time::sleep(CLOSED_POLL).await;
+        match timeout(at_most, subscription.next()).await {
+            Ok(Heard::Message(_) | Heard::Reconnected) => {
+                while subscription.try_next().is_some() {}
+            }
+            Ok(Heard::Closed) | Err(_) => self.subscription = None,
         }
-        while let Some(Some(_)) = self.messages.next().now_or_never() {}
     }
+
+    async fn subscribe(&mut self) -> Result<(), BridgeError> {
+        if self.subscription.is_none() {
+            let ask = SubscribeChanges { subject: self.subject.clone() };
+            self.subscription = Some(self.bridge.0.ask(ask).await??);
+        }
+        Ok(())
+    }
+}
+
+/// Subscribes to what is published live on a subject.
+#[derive(Message)]
+#[rtype(result = "Result<Subscription, BridgeError>")]
+pub(crate) struct SubscribeChanges {
+    subject: String,
 }
 
 impl Handler<SubscribeChanges> for Actor {
@@ -49,11 +121,8 @@ impl Handler<SubscribeChanges> for Actor {
         &mut self,
         subscribe: &SubscribeChanges,
         _: &Context<Self>,
-    ) -> Reply<Result<ChangeHints, BridgeError>> {
+    ) -> Reply<Result<Subscription, BridgeError>> {
         let subject = subscribe.subject.clone();
-        self.with(async move |nats| {
-            let (messages, reconnects) = nats.log.subscribe(subject).await?;
-            Ok(ChangeHints { messages, reconnects })
-        })
+        self.with(async move |store| store.connection().subscribe(subject).await)
     }
 }

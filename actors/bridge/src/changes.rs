@@ -8,10 +8,11 @@ use serde::de::DeserializeOwned;
 use stream_protocol::subjects::Bucket;
 use stream_supervisor::{Context, Handler, Reply};
 
-use crate::actor::{Actor, Connection};
+use crate::actor::Actor;
 use crate::batch::{self, StoredMessage};
-use crate::connect::error_chain;
-use crate::store::{RawEntry, with_timeout};
+use crate::buckets::{Store, record_subject};
+use crate::connection::with_timeout;
+use crate::records::RawEntry;
 use crate::{Bridge, BridgeError, Entry};
 
 /// Whoever reads on asks for so many messages one by one before asking for many at once. There is
@@ -38,11 +39,13 @@ impl Bridge {
         Ok(found.into_iter().collect())
     }
 
-    /// Hands to `on_entry` what changed in a bucket after revision `after`; after 0 all there is. A key
-    /// comes up at its latest, and once more when it changes meanwhile. One without an entry was
-    /// removed, which is told for [`MARKER_TTL`](crate::MARKER_TTL) after it happened, or cannot be read,
-    /// which is logged. Returns the revision after which to go on. Revisions count anew in a bucket
-    /// that was made anew: see [`Bridge::continuity`].
+    /// Hands to `on_entry` what changed in a bucket after revision `after`; after 0 all there is.
+    /// Returns the revision after which to go on.
+    ///
+    /// A key comes up with its latest value, and once more when it changes meanwhile. A key without
+    /// an entry was removed, which is told for [`MARKER_TTL`](crate::MARKER_TTL), or its value
+    /// cannot be read, which is logged. Revisions count anew in a bucket that was made anew: see
+    /// [`Bridge::continuity`].
     pub async fn changes<T: DeserializeOwned>(
         &self,
         bucket: Bucket,
@@ -51,7 +54,8 @@ impl Bridge {
     ) -> Result<u64, BridgeError> {
         let decode = |key: &str, raw: RawEntry| {
             let broken = |error: &BridgeError| {
-                log::error!("record {key} of bucket {} left out: {error}", bucket.name());
+                let bucket = bucket.name();
+                log::error!(bucket, key, cause:% = error; "a record that cannot be read is left out");
             };
             raw.decode().inspect_err(broken).ok()
         };
@@ -62,10 +66,13 @@ impl Bridge {
         .await
     }
 
-    /// Hands to `on_entry` the keys written after revision `after`, with the revisions they have now
-    /// and in the order of these; after 0 all keys of the bucket. What is stored under them is not
-    /// looked at. Whoever reads on after an error, or after this was dropped, need not read again
-    /// what was handed over.
+    /// Hands to `on_entry` the keys written after revision `after`, in the order of the revisions
+    /// they have now; after 0 all keys of the bucket. Their values are not looked at.
+    ///
+    /// # Cancel safety
+    ///
+    /// After an error, or when the future was dropped, the last revision that was handed over is
+    /// where to go on.
     pub async fn keys(
         &self,
         bucket: Bucket,
@@ -98,15 +105,15 @@ impl Bridge {
     }
 }
 
-/// Reads some of the records of a bucket that were written after a revision, 0 being before all. A
-/// large bucket is read with several questions: so nobody holds all of it as it lies in the store,
-/// and what somebody reads who has gone meanwhile is not read to the end.
+/// Reads some of the records of a bucket that were written after a revision, 0 being before all.
+/// A large bucket takes several questions, so that nobody holds all of it as it lies in the store,
+/// and nothing is read for somebody who has gone.
 #[derive(Message)]
 #[rtype(result = "Result<EntryPage, BridgeError>")]
 pub(crate) struct ReadPage {
     pub(crate) bucket: Bucket,
     pub(crate) after: u64,
-    /// As the answer before said.
+    /// What the answer before said.
     pub(crate) until: Option<u64>,
 }
 
@@ -129,28 +136,28 @@ impl Handler<ReadPage> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<EntryPage, BridgeError>> {
         let ReadPage { bucket, after, until } = *read;
-        self.with_store(async move |nats| {
+        self.with_store(async move |store: &Store| {
             let first = until.is_none();
             let until = match until {
-                None if nats.replicas > 1 => end(&nats, bucket).await?,
+                None if store.is_replicated() => end(store, bucket).await?,
                 until => until.unwrap_or(0),
             };
             let mut page = EntryPage { entries: Vec::new(), last: after, until, complete: false };
             if first && after > 0 {
                 for _ in 0..MAX_SINGLE_READS {
-                    let Some(message) = next(&nats, bucket, page.last).await? else {
+                    let Some(message) = next(store, bucket, page.last).await? else {
                         return Ok(EntryPage { complete: true, ..page });
                     };
                     page.add(bucket, message);
                 }
             }
             let stream = format!("KV_{}", bucket.name());
-            let batch = batch::get(&nats.log.client, &stream, ALL, page.last + 1).await?;
+            let batch = batch::get(&store.connection().client, &stream, ALL, page.last + 1).await?;
             batch.messages.into_iter().for_each(|message| page.add(bucket, message));
             page.complete = batch.complete;
             // Any server answers that, and of several it may be one that lags.
             while page.complete && page.last < until {
-                let Some(message) = next(&nats, bucket, page.last).await? else { break };
+                let Some(message) = next(store, bucket, page.last).await? else { break };
                 page.add(bucket, message);
             }
             Ok(page)
@@ -160,7 +167,7 @@ impl Handler<ReadPage> for Actor {
 
 impl EntryPage {
     fn add(&mut self, bucket: Bucket, message: StoredMessage) {
-        let prefix = format!("$KV.{}.", bucket.name());
+        let prefix = record_subject(bucket, "");
         let key = message.subject.strip_prefix(&prefix).unwrap_or(&message.subject);
         let raw = RawEntry { value: message.payload, revision: message.sequence };
         self.last = message.sequence;
@@ -169,32 +176,29 @@ impl EntryPage {
 }
 
 /// Returns the latest revision that the server knows which leads.
-async fn end(nats: &Connection, bucket: Bucket) -> Result<u64, BridgeError> {
-    let info = with_timeout(nats.stores[&bucket].stream.get_info()).await?;
-    Ok(info.map_err(|error| BridgeError::Disconnected(error_chain(&error)))?.state.last_sequence)
+async fn end(store: &Store, bucket: Bucket) -> Result<u64, BridgeError> {
+    Ok(store.info(bucket).await?.state.last_sequence)
 }
 
 /// Returns what comes first after revision `after`. Where several servers hold the bucket, the one
 /// that leads is asked: another may lag.
 async fn next(
-    nats: &Connection,
+    store: &Store,
     bucket: Bucket,
     after: u64,
 ) -> Result<Option<StoredMessage>, BridgeError> {
-    let (stream, sequence) = (&nats.stores[&bucket].stream, after + 1);
-    let disconnected =
-        |error: &dyn std::error::Error| Err(BridgeError::Disconnected(error_chain(error)));
-    let message = if nats.replicas > 1 {
+    let (stream, sequence) = (&store.bucket(bucket).stream, after + 1);
+    let message = if store.is_replicated() {
         let ask = stream.raw_message_builder().sequence(sequence).next_by_subject(ALL);
         match with_timeout(ask.send()).await? {
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(None),
-            Err(error) => return disconnected(&error),
+            Err(error) => return Err(BridgeError::disconnected(error)),
             Ok(message) => message,
         }
     } else {
         match with_timeout(stream.direct_get_next_for_subject(ALL, Some(sequence))).await? {
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
-            Err(error) => return disconnected(&error),
+            Err(error) => return Err(BridgeError::disconnected(error)),
             Ok(message) => message,
         }
     };

@@ -1,5 +1,5 @@
-//! How far the store can be believed: since when it exists, and for how long it has been reached
-//! without a break. Whoever concludes from what is *not* there has to know.
+//! How long the store exists and NATS is connected. Whoever concludes something from a *missing*
+//! record has to know.
 
 use std::time::{Duration, Instant};
 
@@ -9,20 +9,19 @@ use stream_supervisor::{Context, Handler, Reply};
 
 use crate::BridgeError;
 use crate::actor::Actor;
-use crate::connect::error_chain;
-use crate::store::with_timeout;
+use crate::buckets::Store;
 
-/// How far the store can be believed.
+/// How long a bucket exists, and NATS is connected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Continuity {
-    /// When the bucket was made, in Unix seconds by the clock of NATS.
+    /// When the bucket was created, in Unix seconds by the clock of NATS.
     pub created_at: u64,
-    /// Since when NATS has been reached without a break.
+    /// Since when NATS is connected without a break.
     pub connected_since: Instant,
 }
 
 impl Continuity {
-    /// For how long NATS has been reached without a break.
+    /// Returns for how long NATS is connected without a break.
     pub fn connected_for(&self) -> Duration {
         self.connected_since.elapsed()
     }
@@ -39,19 +38,16 @@ impl Handler<GetContinuity> for Actor {
         GetContinuity(bucket): &GetContinuity,
         _: &Context<Self>,
     ) -> Reply<Result<Continuity, BridgeError>> {
-        // Since when it is reached is known only then.
-        if let Err(why) = self.checked_connection() {
-            return Err(BridgeError::Disconnected(why.clone())).into();
-        }
-        let (bucket, connected_since) = (*bucket, self.connected_since);
-        self.with_store(async move |nats| {
-            let info = with_timeout(nats.stores[&bucket].stream.get_info()).await?;
-            let created =
-                info.map_err(|error| BridgeError::Disconnected(error_chain(&error)))?.created;
-            Ok(Continuity {
-                created_at: u64::try_from(created.unix_timestamp()).unwrap_or(0),
-                connected_since,
-            })
+        // A store that is not checked again yet may have been lost and come back since.
+        let connected_since = match self.ready() {
+            Ok(ready) => ready.since,
+            Err(cause) => return Err(BridgeError::Disconnected(cause)).into(),
+        };
+        let bucket = *bucket;
+        self.with_store(async move |store: &Store| {
+            let created = store.info(bucket).await?.created;
+            let created_at = u64::try_from(created.unix_timestamp()).unwrap_or(0);
+            Ok(Continuity { created_at, connected_since })
         })
     }
 }

@@ -1,4 +1,4 @@
-//! How we show a server who we are. The file is read at each connect, so that one that was replaced
+//! How a unit shows a server who it is. The file is read at each connect, so that a replaced one
 //! counts without a restart.
 
 use std::io::{Error, ErrorKind};
@@ -97,7 +97,7 @@ mod tests {
         let swapped = file("SUSECRET").replace("USER NKEY SEED", "SOMETHING");
         for text in ["", "a-token-of-sixteen", &file("SUSECRET"), &swapped, "-----BEGIN USER JWT"] {
             let error = answer(text).err().expect("refused");
-            assert!(!crate::connect::error_chain(&error).contains("SECRET"), "{error}");
+            assert!(!stream_protocol::error_chain(&error).contains("SECRET"), "{error}");
         }
     }
 

@@ -1,6 +1,8 @@
+//! Why the bridge refuses, and why it cannot start.
+
 use std::path::PathBuf;
 
-use stream_protocol::{Cursor, Refusal, RefusalCode};
+use stream_protocol::{Cursor, Refusal, RefusalCode, error_chain};
 use stream_supervisor::AskError;
 
 /// Why the bridge did not do what it was asked.
@@ -36,6 +38,11 @@ pub enum BridgeError {
 }
 
 impl BridgeError {
+    /// Takes what the client says of a connection or a server that does not serve.
+    pub(crate) fn disconnected(error: impl std::error::Error) -> Self {
+        Self::Disconnected(error_chain(&error))
+    }
+
     /// Returns what to tell whoever asked for something that needed NATS.
     pub fn refusal(&self) -> Refusal {
         let code = match self {

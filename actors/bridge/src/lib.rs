@@ -1,20 +1,35 @@
 //! NATS: requests, the key-value store and the signal log. The only crate that knows async-nats.
 //!
-//! Owns the connection of this process; threads that carry signals have one more each ([`SignalConnection`]).
-//! Everybody of a higher row asks it; upward it only tells: a request that arrives goes to the
-//! [`Recipient`] that serves its subject. A restart of the actor goes on with the connection if it
-//! still stands, else makes another, and serves the same subjects; nothing that NATS acknowledged
-//! is lost. While NATS is away every question is answered
-//! [`BridgeError::Disconnected`] at once, and the connection is tried again with growing pauses.
+//! Owns the connection of this process; threads that carry signals have one more each
+//! ([`SignalConnection`]). Everybody of a higher row asks it; upward it only tells: a request that
+//! arrives goes to the [`Recipient`] that serves its subject. While NATS is away every question is
+//! answered [`BridgeError::Disconnected`] at once, and the connection is tried again with growing
+//! pauses. Nothing that NATS acknowledged is lost, whatever fails here.
+//!
+//! | part | on restart | why |
+//! |---|---|---|
+//! | state of the connection | rebuilt, from the saved one while that is up | nobody notices |
+//! | saved connection | kept | a new one takes seconds, and loses the subscriptions |
+//! | routes and subscriptions | kept | what arrives meanwhile would be lost |
+//! | connection of a thread | kept | it belongs to the thread |
+//! | reads and writes under way | kept | each holds the connection it began with |
+//!
+//! The files, from the ground up: `connection`, `batch`, `signal_log` and `buckets` use NATS;
+//! `connection_state` decides; `subscriptions` is shared state; `actor` holds it together; all
+//! others are what it is asked.
 
 mod actor;
 mod batch;
+mod buckets;
 mod change_hints;
 mod changes;
 mod connect;
+mod connection;
+mod connection_state;
 mod continuity;
 mod credentials;
 mod error;
+mod records;
 mod requests;
 mod sealed_record;
 mod session_documents;
@@ -22,8 +37,8 @@ mod signal_connection;
 mod signal_log;
 mod signal_reader;
 mod signal_writer;
-mod store;
-mod watch;
+mod status;
+mod subscriptions;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,22 +46,22 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Cursor, Direction, NewSignal, Reply, SessionId, Versioned};
+use stream_protocol::{Reply, Versioned};
 use stream_supervisor::{Limits, Mailbox, Mode, Recipient, RestartPolicy, Supervisor};
 
+pub use buckets::MARKER_TTL;
 pub use change_hints::ChangeHints;
-pub use connect::ConnectionStatus;
 pub use continuity::Continuity;
 pub use error::{BridgeError, ConfigError};
-pub use requests::IncomingRequest;
 pub use sealed_record::{SealedError, SealedRecord, change_sealed, follow_sealed};
 pub use signal_connection::SignalConnection;
 pub use signal_reader::SignalReader;
 pub use signal_writer::SignalWriter;
-pub use store::MARKER_TTL;
+pub use status::ConnectionStatus;
+pub use subscriptions::IncomingRequest;
 
 use actor::{Actor, SharedState};
-use requests::Route;
+use subscriptions::Route;
 
 /// How to reach NATS.
 ///
@@ -83,13 +98,40 @@ pub struct Entry<T> {
     pub revision: u64,
 }
 
-/// The address of the bridge.
+/// The address of the bridge: one method for each thing that is asked of NATS. Cheap to clone.
+///
+/// Every method answers within seconds, [`BridgeError::Disconnected`] at once while NATS is away.
+/// A method whose answer did not come ([`BridgeError::TimedOut`]) may have acted all the same.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use stream_bridge::{Bridge, BridgeError};
+/// # use stream_protocol::subjects::Bucket;
+/// # async fn example(bridge: Bridge) -> Result<(), BridgeError> {
+/// // Create, read and update check what is there, so that of several writers one is right.
+/// let revision = bridge.create(Bucket::Accounts, "alice", &vec!["session.read"]).await?;
+/// match bridge.update(Bucket::Accounts, "alice", &vec!["session.read"], revision - 1).await {
+///     Err(BridgeError::Conflict) => {} // Somebody else was faster: read, and try again.
+///     other => drop(other?),
+/// }
+/// // Calls back whenever the record may have changed.
+/// let watch = bridge.watch(Bucket::Sessions, "d1k5u8k2qj3v4l7m9n0p", async || {
+///     let key = "d1k5u8k2qj3v4l7m9n0p";
+///     bridge.read::<serde_json::Value>(Bucket::Sessions, key).await.is_ok()
+/// });
+/// # watch.await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Bridge(Mailbox<Actor>);
 
 impl Bridge {
-    /// Starts the actor; it connects in the background, as `unit`. Refuses a configuration whose
-    /// files cannot be read, before anything is started.
+    /// Starts the actor, which connects in the background, as `unit`.
+    ///
+    /// # Errors
+    ///
+    /// A configuration that cannot work, before anything is started.
     pub fn start(config: Config, unit: &str, supervisor: &Supervisor) -> Result<Self, ConfigError> {
         config.check()?;
         let shared = SharedState::default();
@@ -105,30 +147,41 @@ impl Bridge {
         )))
     }
 
-    /// Returns the value under `key`, or `None`.
+    /// Returns the value under `key`, or `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`BridgeError::Malformed`] when it is not a `T`.
     pub async fn read<T: DeserializeOwned>(
         &self,
         bucket: Bucket,
         key: &str,
     ) -> Result<Option<Entry<T>>, BridgeError> {
-        match self.0.ask(store::Read { bucket, key: key.to_owned() }).await?? {
+        match self.0.ask(records::Read { bucket, key: key.to_owned() }).await?? {
             Some(entry) => entry.decode().map(Some),
             None => Ok(None),
         }
     }
 
-    /// Stores a value under a new key and returns its revision; [`BridgeError::Conflict`] when the
-    /// key exists.
+    /// Stores a value under a new key and returns its revision.
+    ///
+    /// # Errors
+    ///
+    /// [`BridgeError::Conflict`] when the key exists.
     pub async fn create<T: Serialize>(
         &self,
         bucket: Bucket,
         key: &str,
         value: &T,
     ) -> Result<u64, BridgeError> {
-        self.write(bucket, key, value, store::WriteMode::Create).await
+        self.write(bucket, key, value, records::WriteMode::Create).await
     }
 
-    /// Replaces the value read at `revision`; [`BridgeError::Conflict`] when it changed since.
+    /// Replaces the value read at `revision`, and returns the new revision.
+    ///
+    /// # Errors
+    ///
+    /// [`BridgeError::Conflict`] when the value changed since.
     pub async fn update<T: Serialize>(
         &self,
         bucket: Bucket,
@@ -136,10 +189,15 @@ impl Bridge {
         value: &T,
         revision: u64,
     ) -> Result<u64, BridgeError> {
-        self.write(bucket, key, value, store::WriteMode::Update { revision, ttl: None }).await
+        self.write(bucket, key, value, records::WriteMode::Update { revision, ttl: None }).await
     }
 
-    /// Replaces the value read at `revision` by one that goes away after `ttl`.
+    /// Replaces the value read at `revision` by one that goes away after `ttl`, and returns the new
+    /// revision.
+    ///
+    /// # Errors
+    ///
+    /// [`BridgeError::Conflict`] when the value changed since.
     pub async fn update_with_ttl<T: Serialize>(
         &self,
         bucket: Bucket,
@@ -148,20 +206,21 @@ impl Bridge {
         revision: u64,
         ttl: Duration,
     ) -> Result<u64, BridgeError> {
-        self.write(bucket, key, value, store::WriteMode::Update { revision, ttl: Some(ttl) }).await
+        let mode = records::WriteMode::Update { revision, ttl: Some(ttl) };
+        self.write(bucket, key, value, mode).await
     }
 
-    /// Stores a value, whatever was there.
+    /// Stores a value, whatever was there, and returns its revision.
     pub async fn put<T: Serialize>(
         &self,
         bucket: Bucket,
         key: &str,
         value: &T,
     ) -> Result<u64, BridgeError> {
-        self.write(bucket, key, value, store::WriteMode::Put { ttl: None }).await
+        self.write(bucket, key, value, records::WriteMode::Put { ttl: None }).await
     }
 
-    /// Stores a value that goes away after `ttl`, whatever was there.
+    /// Stores a value that goes away after `ttl`, whatever was there, and returns its revision.
     pub async fn put_with_ttl<T: Serialize>(
         &self,
         bucket: Bucket,
@@ -169,50 +228,20 @@ impl Bridge {
         value: &T,
         ttl: Duration,
     ) -> Result<u64, BridgeError> {
-        self.write(bucket, key, value, store::WriteMode::Put { ttl: Some(ttl) }).await
+        self.write(bucket, key, value, records::WriteMode::Put { ttl: Some(ttl) }).await
     }
 
-    /// Removes a key; one that is not there is fine.
+    /// Removes a key. One that is not there is fine.
     pub async fn remove(&self, bucket: Bucket, key: &str) -> Result<(), BridgeError> {
-        self.0.ask(store::Remove { bucket, key: key.to_owned() }).await?
+        self.0.ask(records::Remove { bucket, key: key.to_owned() }).await?
     }
 
-    /// Returns hints that tell when the value under `key` may have changed; with the key `>`,
-    /// when any value of the bucket may have. Only the buckets of sessions, of keys and of what is
-    /// revoked are published live.
-    pub async fn subscribe_changes(
-        &self,
-        bucket: Bucket,
-        key: &str,
-    ) -> Result<ChangeHints, BridgeError> {
-        self.0
-            .ask(change_hints::SubscribeChanges { subject: store::live_subject(bucket, key) })
-            .await?
-    }
-
-    /// Stores a signal and returns its cursor once the log has acknowledged it. The same id written
-    /// again is stored once and answered with the first cursor.
-    pub async fn append(
-        &self,
-        session: &SessionId,
-        direction: Direction,
-        posted: &NewSignal,
-    ) -> Result<Cursor, BridgeError> {
-        SignalConnection::shared(self).writer(session, direction).append(posted).await
-    }
-
-    /// Reads as [`SignalConnection::reader`] does, over the connection of the bridge.
-    pub fn signal_reader(
-        &self,
-        session: &SessionId,
-        direction: Direction,
-        after: Option<Cursor>,
-        generation: u64,
-    ) -> SignalReader {
-        SignalConnection::shared(self).reader(session, direction, after, generation)
-    }
-
-    /// Asks whoever serves `subject`. A typed refusal of theirs is [`BridgeError::Refused`].
+    /// Sends a request to whoever serves `subject`, and returns the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`BridgeError::NoResponder`] when nobody serves it, [`BridgeError::TimedOut`] when no answer
+    /// came within `deadline`, [`BridgeError::Refused`] with the refusal of whoever serves it.
     pub async fn ask<Q: Serialize, A: DeserializeOwned>(
         &self,
         subject: String,
@@ -224,8 +253,8 @@ impl Bridge {
         Reply::decode(&answer).map_err(BridgeError::Refused)
     }
 
-    /// Has requests on `subject`, which may hold wildcards, told to `to`; now and after every
-    /// restart and reconnect, until withdrawn.
+    /// Has requests on `subject`, which may hold wildcards, told to `to`, until
+    /// [`Bridge::stop_serving`]. Restarts and reconnects end nothing.
     pub async fn serve(
         &self,
         subject: String,
@@ -235,8 +264,8 @@ impl Bridge {
         Ok(())
     }
 
-    /// The same, sharing `subject` with all units that serve it in `group`: a request is told to
-    /// one of them.
+    /// Serves as [`Bridge::serve`] does, and shares `subject` with all units that serve it in
+    /// `group`: each request is told to one of them.
     pub async fn serve_in_group(
         &self,
         subject: String,
@@ -249,22 +278,26 @@ impl Bridge {
         Ok(())
     }
 
-    /// Ends [`Bridge::serve`] or [`Bridge::serve_in_group`] for `subject`.
+    /// Ends [`Bridge::serve`] and [`Bridge::serve_in_group`] for `subject`.
     pub async fn stop_serving(&self, subject: &str) -> Result<(), BridgeError> {
         self.0.ask(requests::Unsubscribe { subject: subject.to_owned() }).await?;
         Ok(())
     }
 
-    /// Returns how far what is not in `bucket` can be believed not to be: how old it is, and for
-    /// how long NATS has been reached.
+    /// Returns how long the bucket exists and NATS is connected. Ask before concluding anything
+    /// from a *missing* key.
+    ///
+    /// # Errors
+    ///
+    /// [`BridgeError::Disconnected`] also while a store that was lost is not checked again.
     pub async fn continuity(&self, bucket: Bucket) -> Result<Continuity, BridgeError> {
         self.0.ask(continuity::GetContinuity(bucket)).await?
     }
 
     /// Returns whether NATS is connected, and if not, why.
     pub async fn status(&self) -> ConnectionStatus {
-        match self.0.ask(connect::GetStatus).await {
-            Ok(link) => link,
+        match self.0.ask(status::GetStatus).await {
+            Ok(status) => status,
             Err(error) => {
                 ConnectionStatus { connected: false, server: None, error: Some(error.to_string()) }
             }
@@ -276,9 +309,9 @@ impl Bridge {
         bucket: Bucket,
         key: &str,
         value: &T,
-        mode: store::WriteMode,
+        mode: records::WriteMode,
     ) -> Result<u64, BridgeError> {
         let value = Versioned::encode(value).into();
-        self.0.ask(store::Write { bucket, key: key.to_owned(), value, mode }).await?
+        self.0.ask(records::Write { bucket, key: key.to_owned(), value, mode }).await?
     }
 }

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use stream_pki::{Seal, SecretError, write_new};
+use stream_protocol::error_chain;
 use stream_protocol::subjects::Bucket;
 use zeroize::Zeroizing;
 
@@ -106,9 +107,9 @@ impl<T: Serialize + DeserializeOwned> SealedRecord<T> {
         sealed.accept(seal, name, guard)
     }
 
-    /// Gives `on_read` what [`load`](Self::load) returns: at once, whenever a unit wrote the record,
-    /// and every 20 s at the latest; more often while the keys cannot be had. Logs why they cannot,
-    /// once for each reason, and when they can be had again. Never ends.
+    /// Gives `on_read` what [`load`](Self::load) returns: at once, whenever a unit wrote the
+    /// record, and every 20 s at the latest; more often while the keys cannot be had. Logs why they
+    /// cannot, once for each reason, and when they can be had again. Never ends.
     pub async fn watch(
         &self,
         first: impl Fn() -> Result<T, SecretError>,
@@ -121,9 +122,11 @@ impl<T: Serialize + DeserializeOwned> SealedRecord<T> {
             let failure = read.as_ref().err().map(|error| error.sentence());
             match &failure {
                 Some(cause) if reported != failure => {
-                    log::warn!("the keys {name} cannot be read: {cause}");
+                    log::warn!(record:% = name, cause:%; "sealed keys cannot be read");
                 }
-                None if reported.is_some() => log::info!("the keys {name} can be read again"),
+                None if reported.is_some() => {
+                    log::info!(record:% = name; "sealed keys can be read again");
+                }
                 _ => {}
             }
             reported = failure;
@@ -224,13 +227,7 @@ pub enum SealedError {
 impl SealedError {
     /// Returns the error and its causes in one sentence.
     pub fn sentence(&self) -> String {
-        let mut sentence = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            sentence = format!("{sentence}: {error}");
-            cause = error.source();
-        }
-        sentence
+        error_chain(self)
     }
 }
 

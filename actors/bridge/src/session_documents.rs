@@ -14,11 +14,15 @@ const MAX_CAS_ATTEMPTS: usize = 16;
 const TOMBSTONE_TTL: Duration = Duration::from_secs(3600);
 
 impl Bridge {
-    /// Applies `edit` to the document of session `id` and stores it, checked against the revision
-    /// it was read at; repeats both when somebody else was faster, so `edit` may run several times.
-    /// Returns what is stored now. An error of `edit` leaves the document as it is; so does an edit
-    /// that changes nothing. A document in a final status goes away after an hour, unless it is
-    /// [kept](SessionDocument::outlives_its_end).
+    /// Applies `edit` to the document of session `id`, stores it, checked against the revision it
+    /// was read at, and returns what is stored now. Repeats both when somebody else was faster, so
+    /// `edit` may run several times. An edit that changes nothing is not stored. A document in a
+    /// final status goes away after an hour, unless it
+    /// [outlives its end](SessionDocument::outlives_its_end).
+    ///
+    /// # Errors
+    ///
+    /// What `edit` returns, with the document left as it is, or [`BridgeError::NotFound`].
     pub async fn change_session<E: From<BridgeError>>(
         &self,
         id: &SessionId,

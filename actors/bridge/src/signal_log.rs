@@ -1,35 +1,31 @@
 //! The signal log: numbered by the stream that keeps it, written idempotently, read by cursor.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::connection::State;
 use async_nats::jetstream;
 use async_nats::jetstream::stream::LastRawMessageErrorKind as RawMessageErrorKind;
-use async_nats::{Client, Subscriber};
-use stream_protocol::{Cursor, LoggedSignal, SignalPage, StoredSignal, Versioned, subjects};
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use stream_protocol::{
+    Cursor, LoggedSignal, SignalPage, StoredSignal, Versioned, error_chain, subjects,
+};
 
-use crate::actor::lock;
-use crate::connect::error_chain;
-use crate::store::with_timeout;
-use crate::{BridgeError, batch, store};
+use crate::connection::{Connection, with_timeout};
+use crate::{BridgeError, batch};
 
-/// For how long the epoch is taken to be what it was.
+/// How long an epoch that was read is taken to be the present one.
 const EPOCH_TTL: Duration = Duration::from_secs(5);
 
 /// The log of signals over one connection; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct SignalLog {
-    pub(crate) client: Client,
+    pub(crate) connection: Connection,
     pub(crate) jetstream: jetstream::Context,
     stream: Arc<jetstream::stream::Stream<()>>,
     epoch: Arc<Mutex<Option<Epoch>>>,
-    /// Changes with every loss and return: what was published meanwhile was not heard.
-    reconnects: watch::Receiver<u64>,
 }
 
-/// What the log was when it was looked at.
+/// The epoch of the log when it was read.
 #[derive(Clone, Copy)]
 struct Epoch {
     number: u64,
@@ -39,64 +35,17 @@ struct Epoch {
 }
 
 impl SignalLog {
-    /// Takes the stream to exist; `reconnects` counts the connects of `client`.
-    pub(crate) async fn open(
-        client: Client,
-        reconnects: watch::Receiver<u64>,
-    ) -> Result<Self, String> {
-        let jetstream = store::jetstream(&client);
+    /// Opens the log, whose stream exists.
+    pub(crate) async fn open(connection: Connection) -> Result<Self, String> {
+        let jetstream = connection.jetstream();
         let stream = jetstream.get_stream_no_info(subjects::SIGNALS).await;
         let stream =
             stream.map_err(|error| format!("the stream of signals: {}", error_chain(&error)))?;
-        Ok(Self { client, jetstream, stream: Arc::new(stream), epoch: Arc::default(), reconnects })
+        Ok(Self { connection, jetstream, stream: Arc::new(stream), epoch: Arc::default() })
     }
 
-    /// Whether it is connected now.
     pub(crate) fn is_connected(&self) -> bool {
-        self.client.connection_state() == State::Connected
-    }
-
-    /// Subscribes, and tells as well when something may have been missed from now on.
-    pub(crate) async fn subscribe(
-        &self,
-        subject: String,
-    ) -> Result<(Subscriber, watch::Receiver<u64>), BridgeError> {
-        let messages = self.client.subscribe(subject).await;
-        let messages = messages.map_err(|error| BridgeError::Disconnected(error_chain(&error)))?;
-        let mut reconnects = self.reconnects.clone();
-        reconnects.mark_unchanged();
-        Ok((messages, reconnects))
-    }
-
-    /// Returns what `work` does; [`BridgeError::TimedOut`] as soon as the connection was lost and
-    /// made again.
-    pub(crate) async fn fail_on_reconnect<T>(
-        &self,
-        work: impl Future<Output = Result<T, BridgeError>>,
-    ) -> Result<T, BridgeError> {
-        let mut reconnects = self.reconnects.clone();
-        // The first connect is counted a little late and is no loss.
-        let before = (*reconnects.borrow_and_update()).max(1);
-        tokio::select! {
-            biased;
-            done = work => done,
-            Ok(_) = reconnects.wait_for(|connects| *connects > before) => Err(BridgeError::TimedOut),
-        }
-    }
-
-    /// Stores a message and returns its sequence.
-    pub(crate) async fn write(
-        &self,
-        subject: &str,
-        message: jetstream::message::PublishMessage,
-    ) -> Result<u64, BridgeError> {
-        let sent = with_timeout(self.jetstream.send_publish(subject.to_owned(), message)).await?;
-        let acknowledged =
-            sent.map_err(|error| BridgeError::Disconnected(error_chain(&error)))?.await;
-        acknowledged.map(|ack| ack.sequence).map_err(|error| match error.kind() {
-            jetstream::context::PublishErrorKind::TimedOut => BridgeError::TimedOut,
-            _ => BridgeError::Disconnected(error_chain(&error)),
-        })
+        self.connection.is_connected()
     }
 
     /// Reads signals of one subject: those after `after`, or those of `generation` from the
@@ -109,7 +58,8 @@ impl SignalLog {
     ) -> Result<SignalPage, BridgeError> {
         let mut from = after.map_or(1, |cursor| cursor.sequence.saturating_add(1));
         loop {
-            let mut batch = batch::get(&self.client, subjects::SIGNALS, subject, from).await?;
+            let mut batch =
+                batch::get(&self.connection.client, subjects::SIGNALS, subject, from).await?;
             // Looked at after the read: what the read could miss is missing here, too.
             let bounds = self.bounds().await?;
             if let Some(after) = after {
@@ -138,18 +88,18 @@ impl SignalLog {
         }
     }
 
-    /// Returns the epoch of the log, which is looked at only now and then: for as long as somebody
-    /// who makes the log anew meanwhile goes unnoticed, cursors lead to a history that is gone.
+    /// Returns the epoch of the log, read anew every few seconds. A log that is made anew in
+    /// between is noticed late: cursors given out until then lead to a history that is gone.
     pub(crate) async fn epoch(&self) -> Result<u64, BridgeError> {
-        let connects = *self.reconnects.borrow();
-        if let Some(Epoch { number, read_at, connects: then }) = *lock(&self.epoch)
+        let connects = self.connection.connects();
+        if let Some(Epoch { number, read_at, connects: then }) = *self.epoch.lock()
             && read_at.elapsed() < EPOCH_TTL
             && then == connects
         {
             return Ok(number);
         }
         let number = self.bounds().await?.epoch;
-        *lock(&self.epoch) = Some(Epoch { number, read_at: Instant::now(), connects });
+        *self.epoch.lock() = Some(Epoch { number, read_at: Instant::now(), connects });
         Ok(number)
     }
 
@@ -169,7 +119,7 @@ impl SignalLog {
                 is_delete_marker: false,
             }],
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Vec::new(),
-            Err(error) => return Err(BridgeError::Disconnected(error_chain(&error))),
+            Err(error) => return Err(BridgeError::disconnected(error)),
         };
         // What comes behind it is for the next read.
         Ok(batch::Batch { complete: messages.is_empty(), messages })
@@ -177,7 +127,7 @@ impl SignalLog {
 
     async fn bounds(&self) -> Result<Bounds, BridgeError> {
         let info = with_timeout(self.stream.get_info()).await?;
-        let info = info.map_err(|error| BridgeError::Disconnected(error_chain(&error)))?;
+        let info = info.map_err(BridgeError::disconnected)?;
         let epoch = u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0);
         Ok(Bounds { epoch, first: info.state.first_sequence, last: info.state.last_sequence })
     }

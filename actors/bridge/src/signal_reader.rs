@@ -6,15 +6,14 @@
 
 use std::time::Duration;
 
-use async_nats::{Message, Subscriber};
-use futures_util::{FutureExt, StreamExt};
+use async_nats::Message;
 use stream_protocol::{
     Cursor, Direction, LoggedSignal, SessionId, SignalPage, StoredSignal, Versioned, subjects,
 };
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::batch::header_u64;
+use crate::connection::{Heard, Subscription};
 use crate::signal_log::SignalLog;
 use crate::{BridgeError, SignalConnection};
 
@@ -27,7 +26,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many signals are handed on at once.
 const MAX_PAGE: usize = 256;
 
-/// A reader of the signal log that goes on from its own cursor; made by [`SignalConnection::reader`].
+/// A reader of the signal log that goes on from its own cursor; made by
+/// [`SignalConnection::reader`].
 ///
 /// Nothing is lost, repeated or swapped between two calls, whatever happens to the server, to the
 /// connection or to the bridge in between.
@@ -42,8 +42,7 @@ pub struct SignalReader {
 /// The subscription, and how far the log was read after it was made.
 struct LiveSubscription {
     log: SignalLog,
-    messages: Subscriber,
-    reconnects: watch::Receiver<u64>,
+    subscription: Subscription,
     /// Whether the log held nothing more when it was last read.
     caught_up: bool,
     /// Whether there is still a connection behind it.
@@ -60,19 +59,24 @@ enum Order {
     Gap,
 }
 
-impl SignalReader {
-    pub(crate) fn new(
-        connection: SignalConnection,
+impl SignalConnection {
+    /// Returns a reader of the signals after `after`, of all generations; without a cursor of those
+    /// of `generation` from the beginning. Nothing is asked before its first call.
+    pub fn reader(
+        &self,
         session: &SessionId,
         direction: Direction,
         after: Option<Cursor>,
         generation: u64,
-    ) -> Self {
+    ) -> SignalReader {
         let subject = subjects::signal(session, direction);
-        Self { connection, subject, after, generation, live: None }
+        SignalReader { connection: self.clone(), subject, after, generation, live: None }
     }
+}
 
-    /// Where the next signal is looked for; `None` until something was read.
+impl SignalReader {
+    /// Returns the cursor after which the next signal is looked for; `None` until something was
+    /// read.
     pub fn cursor(&self) -> Option<Cursor> {
         self.after
     }
@@ -80,9 +84,15 @@ impl SignalReader {
     /// Returns the next signals, with the cursor behind them. The first call answers at once, also
     /// with none; later ones wait until there is one, or for a few seconds.
     ///
-    /// Dropping the future loses nothing. After an error the next call tries again; after
-    /// [`BridgeError::HistoryGone`] it fails again: what is gone has to be given up by whoever
-    /// holds the cursor.
+    /// # Errors
+    ///
+    /// [`BridgeError::HistoryGone`] when signals up to the cursor are no longer kept, again with
+    /// each call: whoever holds the cursor has to give it up. After any other error the next call
+    /// tries again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<SignalPage, BridgeError> {
         if let (Some(live), Some(after)) = (&mut self.live, self.after)
             && live.caught_up
@@ -108,7 +118,7 @@ impl SignalReader {
         };
         let live = self.live.insert(live);
         let read = live.log.page(&self.subject, self.after, self.generation);
-        let read = timeout(READ_TIMEOUT, live.log.fail_on_reconnect(read)).await;
+        let read = timeout(READ_TIMEOUT, live.log.connection.fail_on_reconnect(read)).await;
         let page = read.map_err(|_| BridgeError::TimedOut)??;
         self.after = Some(page.cursor);
         // A page with signals may have been full.
@@ -119,24 +129,23 @@ impl SignalReader {
 
 impl LiveSubscription {
     async fn start(log: SignalLog, subject: String) -> Result<Self, BridgeError> {
-        let (messages, reconnects) = log.subscribe(subject).await?;
-        Ok(Self { log, messages, reconnects, caught_up: false, open: true })
+        let subscription = log.connection.subscribe(subject).await?;
+        Ok(Self { log, subscription, caught_up: false, open: true })
     }
 
     /// Returns the signals published behind `after`; `None` when the log has to be read.
     async fn wait(&mut self, after: Cursor) -> Option<SignalPage> {
         loop {
-            let message = tokio::select! {
-                message = self.messages.next() => message,
-                // After a loss of the connection nobody knows what was missed.
-                _ = self.reconnects.changed() => {
+            let message = match self.subscription.next().await {
+                Heard::Message(message) => message,
+                Heard::Reconnected => {
                     self.caught_up = false;
                     return None;
                 }
-            };
-            let Some(message) = message else {
-                self.open = false;
-                return None;
+                Heard::Closed => {
+                    self.open = false;
+                    return None;
+                }
             };
             let page = self.page(message, after)?;
             if !page.signals.is_empty() {
@@ -166,7 +175,7 @@ impl LiveSubscription {
                 }
             }
             if page.signals.len() < MAX_PAGE {
-                next = self.messages.next().now_or_never().flatten();
+                next = self.subscription.try_next();
             }
         }
         Some(page)

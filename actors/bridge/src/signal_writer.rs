@@ -1,12 +1,13 @@
 //! Writing one direction of a session's signals.
 //!
-//! A writer keeps the connection it was given, so that a signal need not pass through the mailbox of
-//! the actor, which was measured to cost a tenth of its way to the other end and back.
+//! A writer keeps the connection it was given, so that a signal need not pass through the mailbox
+//! of the actor, which was measured to cost a tenth of its way to the other end and back.
 
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use stream_protocol::{Cursor, Direction, NewSignal, SessionId, StoredSignal, Versioned, subjects};
 
+use crate::connection::publish;
 use crate::signal_log::SignalLog;
 use crate::{BridgeError, SignalConnection};
 
@@ -22,20 +23,27 @@ pub struct SignalWriter {
     log: Option<SignalLog>,
 }
 
-impl SignalWriter {
-    pub(crate) fn new(
-        connection: SignalConnection,
-        session: &SessionId,
-        direction: Direction,
-    ) -> Self {
-        // The window of ids is the stream's, not the subject's.
-        let prefix = format!("{session}.{direction}");
-        Self { connection, subject: subjects::signal(session, direction), prefix, log: None }
+impl SignalConnection {
+    /// Returns a writer for the signals of one session. Nothing is asked before its first call.
+    pub fn writer(&self, session: &SessionId, direction: Direction) -> SignalWriter {
+        SignalWriter {
+            connection: self.clone(),
+            subject: subjects::signal(session, direction),
+            // The window of ids is the stream's, not the subject's.
+            prefix: format!("{session}.{direction}"),
+            log: None,
+        }
     }
+}
 
-    /// Stores a signal and returns its cursor once the log has acknowledged it. The same id written
-    /// again is stored once and answered with the first cursor. After an error the next call tries
-    /// with the connection of then.
+impl SignalWriter {
+    /// Stores a signal and returns its cursor once the log has acknowledged it. An id that was
+    /// written before is not stored again, and answered with the first cursor.
+    ///
+    /// # Errors
+    ///
+    /// Why the log has not acknowledged it; it may be stored all the same. The next call takes the
+    /// connection of then.
     pub async fn append(&mut self, posted: &NewSignal) -> Result<Cursor, BridgeError> {
         let NewSignal { id, generation, signal } = posted;
         let stored = StoredSignal { generation: *generation, signal: signal.clone() };
@@ -45,8 +53,8 @@ impl SignalWriter {
         let mut attempts = 1;
         let written = loop {
             let message = PublishMessage::build().payload(payload.clone()).message_id(&message_id);
-            let write = log.write(&self.subject, message);
-            match log.fail_on_reconnect(write).await {
+            let write = publish(&log.jetstream, self.subject.clone(), message);
+            match log.connection.fail_on_reconnect(write).await {
                 Err(BridgeError::TimedOut) if attempts < MAX_ATTEMPTS => attempts += 1,
                 written => break written,
             }
@@ -61,7 +69,7 @@ impl SignalWriter {
         cursor
     }
 
-    /// Takes the connection it was given, or another one if it does not stand.
+    /// Takes the connection it was given, or another one if that is lost.
     async fn log(&mut self) -> Result<SignalLog, BridgeError> {
         match self.log.take().filter(SignalLog::is_connected) {
             Some(log) => Ok(log),

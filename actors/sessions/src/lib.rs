@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stream_ams::Ams;
-use stream_bridge::{Bridge, BridgeError, ChangeHints, SignalConnection, SignalReader};
+use stream_bridge::{Bridge, BridgeError, SignalConnection, SignalReader};
 use stream_pki::ServerIdentity;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
@@ -216,7 +216,7 @@ impl Sessions {
         wait: Duration,
     ) -> Result<Commands, SessionsError> {
         let until = Instant::now() + wait;
-        let mut hints = None;
+        let mut hints = self.bridge.change_hints(Bucket::Sessions, id.as_str());
         loop {
             let read = async || self.mailbox.ask(actor::Read(id.clone())).await?;
             let entry = retry_while(left(until), SessionsError::is_transient, read).await?;
@@ -224,7 +224,7 @@ impl Sessions {
             if commands.revision > after || Instant::now() >= until {
                 return Ok(commands);
             }
-            wait_for_change(&mut hints, &self.bridge, id, until).await?;
+            hints.changed(left(until)).await;
         }
     }
 
@@ -309,7 +309,7 @@ impl Sessions {
             Some(_) => 0,
             None => self.read(id).await?.generation,
         };
-        Ok(self.bridge.signal_reader(id, Direction::ToInstance, after, generation))
+        Ok(self.bridge.signals().reader(id, Direction::ToInstance, after, generation))
     }
 
     /// Returns fresh ICE servers for the instance of a session.
@@ -339,23 +339,6 @@ impl Sessions {
             Err(error) => vec![("sessions", Err(error.to_string()))],
         }
     }
-}
-
-/// Returns when there may be something new, or at `until`. The first time it only begins to follow
-/// and returns at once: what came before that must be read again.
-async fn wait_for_change(
-    hints: &mut Option<ChangeHints>,
-    bridge: &Bridge,
-    id: &SessionId,
-    until: Instant,
-) -> Result<(), SessionsError> {
-    let follow = async || bridge.subscribe_changes(Bucket::Sessions, id.as_str()).await;
-    match hints {
-        None => *hints = Some(retry_while(left(until), BridgeError::is_transient, follow).await?),
-        // At the deadline the caller looks a last time.
-        Some(hints) => drop(timeout_at(until, hints.changed()).await),
-    }
-    Ok(())
 }
 
 fn left(until: Instant) -> Duration {

@@ -37,9 +37,10 @@ impl Handler<Write> for Actor {
                 return Err(SessionsError::Conflict(format!("session is {}", document.status)));
             }
             let mut cursors = Vec::with_capacity(signals.len());
+            let signal_connection = context.dependencies.bridge.signals();
+            let mut writer = signal_connection.writer(&id, Direction::ToClient);
             for posted in &signals {
-                let written = context.dependencies.bridge.append(&id, Direction::ToClient, posted);
-                cursors.push(written.await?);
+                cursors.push(writer.append(posted).await?);
             }
             Ok(cursors)
         })

@@ -1,0 +1,159 @@
+//! What the buckets and the stream of signals look like, and making sure that they exist.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use async_nats::jetstream::kv;
+use async_nats::jetstream::stream::{
+    Config as StreamConfig, DiscardPolicy, Republish, StorageType,
+};
+use stream_protocol::subjects::{self, Bucket};
+use stream_protocol::{MAX_SIGNAL_BYTES, error_chain};
+
+use crate::BridgeError;
+use crate::connection::{Connection, with_timeout};
+use crate::signal_log::SignalLog;
+
+/// How long the store tells that a record was removed, or went away by itself.
+pub const MARKER_TTL: Duration = Duration::from_secs(60);
+
+/// A stored signal is the signal itself and what we write around it.
+const MAX_MESSAGE_BYTES: i32 = (MAX_SIGNAL_BYTES + 4096) as i32;
+
+/// The subjects of stored signals, in the words of a republish rule.
+const SIGNAL_SUBJECTS: &str = "stream.v1.signal.>";
+
+/// Buckets and signal log behind a connection, which were made sure to exist; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Store {
+    pub(crate) log: SignalLog,
+    buckets: Arc<HashMap<Bucket, kv::Store>>,
+    /// How many servers of a cluster hold each record.
+    replicas: usize,
+}
+
+impl Store {
+    /// Creates the buckets and the stream that are missing.
+    ///
+    /// # Errors
+    ///
+    /// One sentence why the store cannot be used.
+    pub(crate) async fn prepare(connection: Connection, replicas: usize) -> Result<Self, String> {
+        let jetstream = connection.jetstream();
+        let mut buckets = HashMap::new();
+        for bucket in Bucket::ALL {
+            buckets.insert(bucket, open(&jetstream, bucket, replicas).await?);
+        }
+        let stream = jetstream.get_or_create_stream(signals_config(replicas)).await;
+        stream.map_err(|error| format!("the stream of signals: {}", error_chain(&error)))?;
+        let log = SignalLog::open(connection).await?;
+        Ok(Self { log, buckets: Arc::new(buckets), replicas })
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.log.connection
+    }
+
+    pub(crate) fn bucket(&self, bucket: Bucket) -> &kv::Store {
+        &self.buckets[&bucket]
+    }
+
+    /// Whether several servers hold the records: any of them answers an ordinary read, and may lag
+    /// behind the one that leads.
+    pub(crate) fn is_replicated(&self) -> bool {
+        self.replicas > 1
+    }
+
+    /// Returns what the leading server says of the stream behind `bucket`.
+    pub(crate) async fn info(
+        &self,
+        bucket: Bucket,
+    ) -> Result<jetstream::stream::Info, BridgeError> {
+        let info = with_timeout(self.bucket(bucket).stream.get_info()).await?;
+        info.map_err(BridgeError::disconnected)
+    }
+}
+
+/// Returns the subject of the messages that hold the record under `key`.
+pub(crate) fn record_subject(bucket: Bucket, key: &str) -> String {
+    format!("$KV.{}.{key}", bucket.name())
+}
+
+/// Returns where the changes of a record are published once they are stored.
+pub(crate) fn live_subject(bucket: Bucket, key: &str) -> String {
+    format!("{}.kv.{}.{key}", subjects::LIVE, bucket.name())
+}
+
+async fn open(
+    jetstream: &jetstream::Context,
+    bucket: Bucket,
+    replicas: usize,
+) -> Result<kv::Store, String> {
+    // An operator may have changed the settings of a bucket that exists: leave it as it is.
+    if let Ok(store) = jetstream.get_key_value(bucket.name()).await {
+        return Ok(store);
+    }
+    match jetstream.create_key_value(bucket_config(bucket, replicas)).await {
+        Ok(store) => Ok(store),
+        // Another unit may have been faster.
+        Err(error) => jetstream
+            .get_key_value(bucket.name())
+            .await
+            .map_err(|_| format!("bucket {}: {}", bucket.name(), error_chain(&error))),
+    }
+}
+
+fn bucket_config(bucket: Bucket, replicas: usize) -> kv::Config {
+    let common = kv::Config {
+        bucket: bucket.name().to_owned(),
+        history: 1,
+        max_value_size: 64 * 1024,
+        storage: StorageType::File,
+        num_replicas: replicas,
+        // Needed for records that go away by themselves, and for hearing of it.
+        limit_markers: Some(MARKER_TTL),
+        ..Default::default()
+    };
+    match bucket {
+        Bucket::Agents | Bucket::Clients => {
+            // Each record says itself how long it is good.
+            kv::Config { storage: StorageType::Memory, max_age: Duration::from_secs(60), ..common }
+        }
+        // What others wait for is published: an end, a revocation, a rotation.
+        Bucket::Keys | Bucket::Revoked | Bucket::Sessions => kv::Config {
+            republish: Some(Republish {
+                source: record_subject(bucket, ">"),
+                destination: live_subject(bucket, ">"),
+                headers_only: true,
+            }),
+            ..common
+        },
+        _ => common,
+    }
+}
+
+fn signals_config(replicas: usize) -> StreamConfig {
+    StreamConfig {
+        name: subjects::SIGNALS.to_owned(),
+        subjects: vec![subjects::ALL_SIGNALS.to_owned()],
+        storage: StorageType::File,
+        num_replicas: replicas,
+        max_age: Duration::from_secs(600),
+        max_bytes: 1 << 30,
+        max_message_size: MAX_MESSAGE_BYTES,
+        // More than the write limit of a session lets in within `max_age`.
+        max_messages_per_subject: 20_000,
+        discard: DiscardPolicy::Old,
+        duplicate_window: Duration::from_secs(120),
+        allow_direct: true,
+        deny_delete: true,
+        republish: Some(Republish {
+            source: SIGNAL_SUBJECTS.to_owned(),
+            destination: format!("{}.{SIGNAL_SUBJECTS}", subjects::LIVE),
+            headers_only: false,
+        }),
+        ..Default::default()
+    }
+}
