@@ -4,4 +4,5 @@
 #![allow(clippy::unwrap_used, reason = "a test may end here")]
 
 mod crates;
+mod manual;
 mod scripts;

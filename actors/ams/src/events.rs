@@ -1,5 +1,7 @@
-//! What AMS tells by itself of the lives of instances and of what can be launched, `contract.md` 1.8. Events get lost: whoever
-//! goes by them looks from time to time as well.
+//! The [events] that AMS sends: lives of instances, and changes
+//! of the catalogue. Events get lost, so whoever follows them polls as well.
+//!
+//! [events]: stream_protocol::manual::wire#operations-and-events
 
 use std::collections::BTreeMap;
 use std::time::Duration;

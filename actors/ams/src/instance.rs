@@ -1,4 +1,6 @@
-//! Instances, `contract.md` 1.6 and 1.7: what is asked for, and what AMS says of one.
+//! [Instances]: what a launch asks for, and what AMS says of one.
+//!
+//! [Instances]: stream_protocol::manual::wire#instances
 
 use actix::Message;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,7 @@
-//! Puts our certificate into the trust store of AMS, `contract.md` 1.5; the work of an operator, once.
+//! Puts our certificate into the [trust store] of AMS, which an
+//! operator does once.
+//!
+//! [trust store]: stream_protocol::manual::wire#trust-store
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

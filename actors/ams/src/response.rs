@@ -1,4 +1,4 @@
-//! What AMS answers, `contract.md` 1.3 to 1.9: its envelope and what can be in it. Pure.
+//! What [AMS](stream_protocol::manual::wire#ams) answers: its envelope and what can be in it. Pure.
 
 use std::collections::BTreeMap;
 
@@ -160,7 +160,7 @@ struct Version {
 }
 
 /// Returns the applications of a list that can be streamed, by name. AMS has no attribute that
-/// says so: ready with a published version is the rule of `contract.md` 1.9.
+/// says so: see [applications](stream_protocol::manual::wire#applications-and-images).
 pub(crate) fn streamable(listed: Vec<ListedApplication>) -> Vec<Application> {
     let mut streamable: Vec<_> = listed
         .into_iter()

@@ -1,4 +1,4 @@
-//! The envelope of both HTTPS APIs, `contract.md` 3.2.
+//! The [envelope](crate::manual::wire#envelope-and-refusals) of both HTTPS APIs.
 
 use serde::Serialize;
 

@@ -2,8 +2,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A STUN or TURN server as clients get it (`contract.md` 3.4). A `turn:` URL never comes without
-/// user name and password: browsers throw at it.
+/// A STUN or TURN server as clients get it. A `turn:` URL always comes with user name and password,
+/// because browsers throw at one without.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 pub struct IceServer {
     pub urls: Vec<String>,

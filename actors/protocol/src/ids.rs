@@ -62,7 +62,7 @@ macro_rules! id {
 }
 
 id! {
-    /// A session: 20 characters of `a-z0-9` (`contract.md` 3.3), 100 bits.
+    /// A session: 20 characters of `a-z0-9`, 100 bits.
     SessionId, "a session id: 20 characters of a-z and 0-9",
     |text| text.len() == 20
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())

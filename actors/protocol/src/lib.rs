@@ -1,8 +1,7 @@
 //! The words on the wire: ids, subjects, documents and bodies that the programs exchange.
 //!
-//! No I/O and no decisions: every other crate may use this one, it uses none of them. What the
-//! public clients fix is taken from the published API of the stack (`contract.md`); what runs
-//! between our own programs carries `"v":1` and ignores members it does not know.
+//! No I/O and no decisions: every other crate may use this one, it uses none of them. The
+//! [`manual`] says what the words mean and how the units that exchange them work together.
 
 mod ams_instance;
 mod commands;
@@ -12,6 +11,7 @@ mod fixtures;
 mod http;
 mod ice;
 mod ids;
+pub mod manual;
 mod permissions;
 mod presence;
 mod refusal;

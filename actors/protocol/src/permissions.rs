@@ -69,7 +69,7 @@ string_enum! {
         Monitor = "monitor",
         /// Whoever has the link of a share; the subject is its id.
         Share = "share",
-        /// One socket of a client; the subject is its session, or the share it came through.
+        /// One socket of a client; the subject is `account:<name>`, or the share it came through.
         Socket = "socket",
     }
 }

@@ -100,8 +100,8 @@ impl SessionDocument {
         }
     }
 
-    /// Whether the document stays once the session has ended, until a client deletes it
-    /// (`contract.md` 3.5). What AMS launched by itself is never asked for by a client.
+    /// Returns whether the document stays after the end until a client deletes it. No client asks
+    /// for the session of an instance that AMS launched, so that one never stays.
     pub fn outlives_its_end(&self) -> bool {
         self.origin == Origin::Client && !self.request.ephemeral
     }
@@ -126,7 +126,7 @@ impl SessionDocument {
 pub enum OnConflict {
     /// It stays, and the other one is refused.
     Reject,
-    /// It has to go, as clients know it (`contract.md` 3.5).
+    /// The present client is replaced; published clients rely on that.
     #[default]
     Replace,
 }
@@ -191,7 +191,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// `contract.md` 3.5, in the order a session goes through.
+/// Where a session is in its [life](crate::manual::wire#session-life), in order.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -227,7 +227,7 @@ pub struct Cause {
     pub text: String,
 }
 
-/// What the client asked for, with the defaults of `contract.md` 3.4 filled in.
+/// What the client asked for, with the [defaults](crate::manual::wire#sessions) filled in.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Request {
     pub app: String,
@@ -244,7 +244,7 @@ pub struct Request {
     pub extra_data: serde_json::Value,
 }
 
-/// The picture a client wants, `contract.md` 3.4.
+/// The [screen](crate::manual::wire#screens) that a client wants.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Screen {
@@ -260,7 +260,7 @@ impl Default for Screen {
     }
 }
 
-/// A screen is outside the limits of `contract.md` 3.4.
+/// A screen is outside its [limits](crate::manual::wire#screens).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ScreenError {
     #[error("screen.density is at least 72")]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Request, SessionId};
 
-/// The most that AMS hands to an instance, in bytes (`contract.md` 1.6).
+/// The most user data that AMS hands to an instance, in bytes.
 pub const MAX_USERDATA_BYTES: usize = 10 * 1024;
 
 /// What an instance finds when it boots: where its agent is, and what it may say there.

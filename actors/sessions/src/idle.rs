@@ -1,4 +1,6 @@
-//! Sessions without a client, `contract.md` 3.5: how long they may be. Pure.
+//! How long a session may be without a client, see [session life][life]. Pure.
+//!
+//! [life]: stream_protocol::manual::wire#session-life
 //!
 //! Only the instance knows whether its client is there: clients close their socket as soon as the
 //! stream is connected. Time without a client is counted from the start, from every departure, and

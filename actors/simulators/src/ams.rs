@@ -1,9 +1,11 @@
-//! The management service (AMS) as far as a stream agent needs it, `contract.md` 1: HTTPS with
-//! optional client certificates, a trust store, applications, one node, instances, operations.
+//! The management service ([AMS]) as far as a stream agent needs it: HTTPS
+//! with optional client certificates, a trust store, applications, one node, instances, operations.
 //!
 //! Asked by the crate `stream-ams` and by whoever speaks to AMS. Asks its [`Launcher`] to run the
 //! program of an instance. Everything is in memory: a restart loses all of it, instances included.
 //! [`Ams::set_faults`] makes it as bad as a real one can be.
+//!
+//! [AMS]: stream_protocol::manual::wire#ams
 
 mod applications;
 mod envelope;

@@ -1,5 +1,7 @@
-//! The messages between client and instance, as public clients speak them (`contract.md` 4.1 to
-//! 4.4 and 4.6). Unknown types are ignored, as they ignore them.
+//! The [messages] between client and instance, as published clients
+//! speak them. Unknown types are ignored, as they ignore them.
+//!
+//! [messages]: stream_protocol::manual::wire#signaling
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

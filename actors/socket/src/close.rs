@@ -6,7 +6,9 @@ use actix_ws::{CloseCode, CloseReason, ProtocolError};
 use serde::Serialize;
 use stream_protocol::Refusal;
 
-/// Error codes as clients know them (`contract.md` 4.3).
+/// Error codes as published clients know them, see [sockets].
+///
+/// [sockets]: stream_protocol::manual::wire#sockets
 const BAD_REQUEST: u8 = 5;
 const INTERNAL: u8 = 6;
 

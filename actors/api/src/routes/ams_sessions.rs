@@ -1,5 +1,6 @@
 //! `POST /1.0/sessions`: AMS has launched an instance that is to stream, and asks for its session
-//! (`contract.md` 2.2). Nothing public says how the two write to each other; the words are those
+//! ([sessions that AMS starts](stream_protocol::manual::wire#sessions-that-ams-starts)).
+//! Nothing public says how the two write to each other; the words are those
 //! that AMS and the gateway's API have for the same things.
 
 use actix_web::web::{Data, Payload};

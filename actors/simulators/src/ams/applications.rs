@@ -1,4 +1,6 @@
-//! Applications, `contract.md` 1.9: what can be launched, by id or by name.
+//! [Applications]: what can be launched, by id or name.
+//!
+//! [Applications]: stream_protocol::manual::wire#applications-and-images
 
 mod package;
 

@@ -1,4 +1,4 @@
-//! What every request and answer of AMS is wrapped in, `contract.md` 1.3.
+//! The [envelope](stream_protocol::manual::wire#ams-envelope) of requests and answers of AMS.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What AMS tells of by itself, `contract.md` 1.8: operations, and the lives of instances.
+//! The [events](stream_protocol::manual::wire#operations-and-events) that AMS sends.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl Event {
         Self::new(OPERATION, &json!(operation))
     }
 
-    /// `action` is one of `contract.md` 1.8, `source` the URL of the instance.
+    /// `action` is one of those that the manual lists, `source` the URL of the instance.
     pub(crate) fn lifecycle(action: &str, source: String) -> Self {
         Self::new(LIFECYCLE, &json!({ "action": action, "source": source }))
     }

@@ -1,4 +1,6 @@
-//! Instances, `contract.md` 1.6 and 1.7: their records, and which status may follow which.
+//! [Instances]: their records, and which status follows which.
+//!
+//! [Instances]: stream_protocol::manual::wire#instances
 
 mod request;
 
@@ -65,7 +67,9 @@ pub(crate) struct UserData {
     pub(crate) session: Option<String>,
 }
 
-/// Where an instance is in its life; the codes are those of `contract.md` 1.7.
+/// Where an instance is in its life; the manual lists the [codes].
+///
+/// [codes]: stream_protocol::manual::wire#instances
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Status {
     Error = -1,

@@ -1,4 +1,6 @@
-//! Operations, `contract.md` 1.8: the record of what was asked for and how it went.
+//! [Operations]: what was asked for and how it went.
+//!
+//! [Operations]: stream_protocol::manual::wire#operations-and-events
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 

@@ -1,4 +1,6 @@
-//! The configuration of AMS, `contract.md` 1.10: names and values, all of them text.
+//! The [configuration] of AMS: names and values, all text.
+//!
+//! [configuration]: stream_protocol::manual::wire#ams-configuration
 
 use std::collections::BTreeMap;
 

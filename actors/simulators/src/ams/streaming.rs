@@ -1,5 +1,5 @@
-//! Instances that stream, `contract.md` 2.2: AMS asks the agent for a session first, and the
-//! instance gets what the agent answers.
+//! [Instances that stream]: AMS asks the agent for a
+//! session first, and the instance gets what the agent answers.
 //!
 //! Nothing public says how the two sides are written. This is our form of it:
 //!
@@ -12,6 +12,8 @@
 //! `app` is the name of the application, or of the image of an instance without one; of the screen
 //! only what the launch gives is there. The answer's `metadata` is `{"id","userdata"}`, where
 //! `userdata` is text or an object.
+//!
+//! [Instances that stream]: stream_protocol::manual::wire#sessions-that-ams-starts
 
 use std::time::Duration;
 

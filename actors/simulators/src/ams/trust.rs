@@ -1,4 +1,6 @@
-//! The trust store: which client certificates may do everything, `contract.md` 1.5.
+//! The [trust store]: which client certificates AMS obeys.
+//!
+//! [trust store]: stream_protocol::manual::wire#trust-store
 
 use std::collections::BTreeMap;
 

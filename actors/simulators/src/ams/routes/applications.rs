@@ -1,4 +1,4 @@
-//! Applications, `contract.md` 1.9: uploaded as a package, made while an operation runs, published
+//! The endpoints of applications: uploaded as a package, made while an operation runs, published
 //! by version.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What instances are made of, and where they run, `contract.md` 1.9 and 1.10.
+//! The endpoints of images and nodes: what instances are made of, and where they run.
 
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, web};

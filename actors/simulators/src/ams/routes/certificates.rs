@@ -1,4 +1,4 @@
-//! The trust store, `contract.md` 1.5.
+//! The endpoints of the [trust store](stream_protocol::manual::wire#trust-store).
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! The configuration, `contract.md` 1.10.
+//! The endpoints of the [configuration](stream_protocol::manual::wire#ams-configuration).
 
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;

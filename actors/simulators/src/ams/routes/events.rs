@@ -1,4 +1,4 @@
-//! The socket on which AMS tells what happens, `contract.md` 1.8.
+//! The socket of [events](stream_protocol::manual::wire#operations-and-events).
 
 use std::time::Duration;
 

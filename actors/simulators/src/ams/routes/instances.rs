@@ -1,4 +1,4 @@
-//! Instances, `contract.md` 1.6 and 1.7.
+//! The endpoints of [instances](stream_protocol::manual::wire#instances).
 
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;

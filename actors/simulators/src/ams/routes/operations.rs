@@ -1,4 +1,4 @@
-//! Operations, `contract.md` 1.8.
+//! The endpoints of [operations](stream_protocol::manual::wire#operations-and-events).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
