@@ -3,43 +3,31 @@ use std::time::Duration;
 use actix::Message;
 use stream_protocol::Application;
 use stream_supervisor::{
-    Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
+    Backoff, Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
+    jittered,
 };
-use tokio::sync::{broadcast, watch};
 
-use crate::circuit_breaker::jittered;
 use crate::client::AmsClient;
 use crate::error::AmsError;
-use crate::events::{self, InstanceEvent};
+use crate::events::{self, EventChannels};
 use crate::instance::{Instance, LaunchInstance};
 use crate::probe::probe;
 use crate::response::Cluster;
 use crate::{Config, ConnectionStatus};
 
-/// How long after a good probe the next one follows.
+/// From a good probe to the next one.
 const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The longest pause between bad probes: so soon after its return AMS is used again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// From a bad probe to the next one: AMS is used again soon after its return.
+const PROBE_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(2));
 
 /// The shortest time between two probes, however many are requested.
 const MIN_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long after the first bad probe the next one follows; the pauses then double.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
-/// What AMS tells by itself, for whoever listens.
-#[derive(Clone)]
-pub(crate) struct EventChannels {
-    pub(crate) instances: broadcast::Sender<InstanceEvent>,
-    /// That there are other applications or images.
-    pub(crate) catalogue: watch::Sender<()>,
-}
-
-/// No message takes more than this many calls.
+/// The most requests that one message takes.
 const MAX_CALLS: u32 = 3;
 
-/// Time to spare, so that a call's own deadline is always the first to strike.
+/// Time to spare, so that the deadline of a request strikes before that of its message.
 const MARGIN: Duration = Duration::from_secs(5);
 
 pub(crate) fn start(
@@ -88,7 +76,7 @@ pub(crate) struct ReadCluster;
 #[rtype(result = "ConnectionStatus")]
 pub(crate) struct GetStatus;
 
-/// What a probe of AMS found: its cluster, or why it is away.
+/// A probe has found the cluster, or why AMS is away.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct ProbeFinished(Result<Cluster, String>);
@@ -97,10 +85,10 @@ struct ProbeFinished(Result<Cluster, String>);
 pub(crate) struct Actor {
     client: AmsClient,
     status: ConnectionStatus,
-    /// What the last good probe found; a cluster does not change its id.
+    /// The cluster of the last good probe; its id does not change.
     cluster: Option<Cluster>,
     channels: EventChannels,
-    /// How often the files are looked at.
+    /// Between two reads of the certificate files.
     reload: Duration,
 }
 
@@ -111,8 +99,8 @@ impl Actor {
         Self { client, status, cluster: None, channels, reload }
     }
 
-    /// Answers with what `work` returns. When that does not fit what is known of the status, AMS is
-    /// probed anew; the probes alone decide, so that the status has one opinion.
+    /// Answers with what `work` returns. A result that contradicts the status requests a probe, which
+    /// alone changes the status.
     fn call<T, F>(&self, work: impl FnOnce(AmsClient) -> F) -> Reply<Result<T, AmsError>>
     where
         F: Future<Output = Result<T, AmsError>> + 'static,
@@ -138,7 +126,7 @@ impl Worker for Actor {
     }
 }
 
-/// Probes AMS for as long as the worker lives: often while it is away, seldom otherwise.
+/// Probes AMS for as long as the actor lives: often while AMS is away, seldom otherwise.
 async fn probe_loop(client: AmsClient, ctx: Context<Actor>) {
     let mut failures = 0;
     loop {
@@ -150,13 +138,12 @@ async fn probe_loop(client: AmsClient, ctx: Context<Actor>) {
         failures = if found.is_ok() { 0 } else { failures + 1 };
         ctx.tell(ProbeFinished(found));
         tokio::time::sleep(MIN_PROBE_INTERVAL).await;
-        let _ = tokio::time::timeout(jittered(pause(failures)), client.breaker().probe_requested())
-            .await;
+        let _ = tokio::time::timeout(pause(failures), client.breaker().probe_requested()).await;
     }
 }
 
-/// Takes up certificates and pins that were replaced, for as long as the worker lives. Reading them
-/// is no work for this thread, which is not the only one to have AMS waited for.
+/// Takes up replaced certificates and pins, for as long as the actor lives. A blocking thread reads
+/// them, since this one serves others.
 async fn reload_loop(client: AmsClient, every: Duration) {
     let mut complaint = None;
     loop {
@@ -167,7 +154,7 @@ async fn reload_loop(client: AmsClient, every: Duration) {
         match &refreshed {
             Ok(true) => client.breaker().request_probe(),
             Ok(false) => {}
-            // Once, not at every look.
+            // Said once.
             Err(error) if complaint.as_ref() == Some(error) => {}
             Err(error) => log::warn!("the certificates in use stay: {error}"),
         }
@@ -177,12 +164,13 @@ async fn reload_loop(client: AmsClient, every: Duration) {
 
 fn pause(failures: u32) -> Duration {
     match failures {
-        0 => PROBE_INTERVAL,
-        n => FIRST_PAUSE.saturating_mul(2u32.saturating_pow(n - 1)).min(LONGEST_PAUSE),
+        0 => jittered(PROBE_INTERVAL),
+        failures => PROBE_RETRY.after(failures),
     }
 }
 
-/// Whether two causes, each `what: detail`, tell the same. A new detail alone is no news.
+/// Returns whether two causes, each `what: detail`, are of one kind. A new detail alone is not
+/// logged.
 fn is_alike(one: &str, other: &str) -> bool {
     one.split(':').next() == other.split(':').next()
 }
@@ -191,7 +179,7 @@ impl Handler<ProbeFinished> for Actor {
     fn handle(&mut self, ProbeFinished(found): &ProbeFinished, _: &Context<Self>) -> Reply<()> {
         match found {
             Ok(cluster) if !self.status.connected => {
-                log::info!(cluster = cluster.name.as_str(); "ams is reached and trusts us");
+                log::info!(cluster:% = cluster.name; "ams is reached and trusts us");
             }
             Err(cause) if !self.status.error.as_ref().is_some_and(|old| is_alike(old, cause)) => {
                 log::warn!("ams is away: {cause}");
@@ -296,11 +284,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn probes_grow_rarer_while_ams_is_away_and_are_rare_when_it_is_there() {
-        let seconds: Vec<_> = (1..8).map(|failures| pause(failures).as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 2, 2, 2, 2, 2]);
-        assert_eq!(pause(0), PROBE_INTERVAL);
-        assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
+    fn probes_are_frequent_while_ams_is_away_and_rare_when_it_is_there() {
+        for failures in 1..8 {
+            assert!(pause(failures) <= PROBE_RETRY.max, "{failures}");
+        }
+        assert!((PROBE_INTERVAL / 2..=PROBE_INTERVAL).contains(&pause(0)));
     }
 
     #[test]

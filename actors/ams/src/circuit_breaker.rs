@@ -1,31 +1,30 @@
-//! What keeps a sick AMS from being worn out, and our callers from waiting for it: a bound on calls
-//! at the same time, the pauses that AMS asks for, and a breaker that refuses at once what would
-//! fail anyway.
+//! Spares a sick AMS, and spares our callers from waiting for it: a bound on concurrent requests, the
+//! pauses that AMS asks for, and a breaker that refuses at once what would fail anyway.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ring::rand::{SecureRandom, SystemRandom};
+use parking_lot::Mutex;
+use stream_supervisor::Backoff;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
 use crate::error::AmsError;
 
-/// How many calls go on at the same time; further ones wait for their turn.
+/// Requests at the same time; further ones wait.
 const MAX_CONCURRENT_CALLS: usize = 64;
 
-/// So many failures in a row open the breaker.
+/// Failures in a row that open the breaker.
 const FAILURE_THRESHOLD: u32 = 5;
 
-/// No pause that AMS asks for counts for longer.
+/// The longest pause that AMS may ask for; longer ones count as this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// A call without an answer for so long is suspicious.
+/// A request without an answer for so long has AMS probed.
 const STALL_AFTER: Duration = Duration::from_secs(2);
 
-/// The first pause before a refused call is repeated; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Pauses before a refused request is repeated.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(200), MAX_RETRY_AFTER);
 
-/// The way to AMS. Probes go past the breaker: they close it.
+/// Admits requests to AMS. Probes pass it, and the first good one closes it.
 pub(crate) struct CircuitBreaker {
     slots: Semaphore,
     state: Mutex<State>,
@@ -44,10 +43,14 @@ impl CircuitBreaker {
         }
     }
 
-    /// Waits for the turn of a call. Refuses at once while the breaker is open, and when AMS wants
-    /// to be left alone beyond `deadline`.
+    /// Waits for the permit of a request.
+    ///
+    /// # Errors
+    ///
+    /// Refuses at once while the breaker is open, and when AMS asked to be left alone beyond
+    /// `deadline`. [`AmsError::TimedOut`] when no permit is free until then.
     pub(crate) async fn acquire(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, AmsError> {
-        let pause = self.state().check(Instant::now())?;
+        let pause = self.state.lock().check(Instant::now())?;
         if !pause.is_zero() && Instant::now() + pause > deadline {
             let text = "it asked to be left alone for a while".to_owned();
             return Err(AmsError::Busy(text));
@@ -58,14 +61,14 @@ impl CircuitBreaker {
         Ok(turn.expect("the semaphore is never closed"))
     }
 
-    /// AMS answered.
+    /// Notes that AMS answered, which closes the breaker.
     pub(crate) fn answered(&self) {
-        self.state().failures = 0;
+        self.state.lock().failures = 0;
     }
 
-    /// AMS did not answer, because of `cause`.
+    /// Notes that AMS did not answer, because of `cause`.
     pub(crate) fn failed(&self, cause: &AmsError) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.failures = state.failures.saturating_add(1);
         state.cause = match cause {
             AmsError::Unreachable(cause) => cause.clone(),
@@ -73,30 +76,30 @@ impl CircuitBreaker {
         };
     }
 
-    /// AMS wants to be left alone for a while, by everybody.
+    /// Has all requests wait for `pause`, as AMS asks.
     pub(crate) fn pause(&self, pause: Duration) {
         let until = Instant::now() + pause.min(MAX_RETRY_AFTER);
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.paused_until = state.paused_until.max(Some(until));
     }
 
-    /// Asks for a probe of AMS: what is known of it may be wrong.
+    /// Requests a probe, because what is known of AMS may be wrong.
     pub(crate) fn request_probe(&self) {
         self.probe_request.notify_one();
     }
 
-    /// Waits until a probe is asked for.
+    /// Waits until a probe is requested.
     pub(crate) async fn probe_requested(&self) {
         self.probe_request.notified().await;
     }
 
-    /// AMS answered a probe that began at `since`.
+    /// Notes that AMS answered a probe that began at `since`.
     pub(crate) fn record_probe(&self, since: Instant) {
         self.last_probe.send_replace(Some(since));
     }
 
-    /// Returns when a call that began now, and still has no answer, will have none: AMS has
-    /// answered a probe that began a while after it. A call that takes so long requests one.
+    /// Returns when a request that began now, and still has no answer, will have none: AMS has
+    /// answered a probe that began [`STALL_AFTER`] later. Requests that probe.
     pub(crate) async fn stalled(&self) {
         tokio::time::sleep(STALL_AFTER).await;
         let stalled = Instant::now();
@@ -105,13 +108,9 @@ impl CircuitBreaker {
         let later = probed.wait_for(|since| since.is_some_and(|since| since >= stalled));
         later.await.expect("the sender is in self");
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// How AMS was lately.
+/// How AMS behaved lately.
 #[derive(Debug, Default)]
 struct State {
     /// In a row.
@@ -121,7 +120,7 @@ struct State {
 }
 
 impl State {
-    /// Returns how long a call has to wait, or why it is not made.
+    /// Returns how long a request has to wait, or why it is refused.
     fn check(&self, now: Instant) -> Result<Duration, AmsError> {
         if self.failures >= FAILURE_THRESHOLD {
             return Err(AmsError::Unreachable(self.cause.clone()));
@@ -130,19 +129,12 @@ impl State {
     }
 }
 
-/// How long to wait before a call that AMS refused for now is made again, the `attempt`-th time.
+/// Returns how long to wait before a request is repeated that AMS refused for now, for the
+/// `attempt`-th time; `asked` is what AMS asks for.
 pub(crate) fn retry_delay(attempt: u32, asked: Option<Duration>) -> Duration {
-    let backoff = jittered(FIRST_PAUSE.saturating_mul(2u32.saturating_pow(attempt)));
+    let backoff = RETRY.after(attempt.saturating_add(1));
     // What AMS asks for is kept to; those who were refused together still come back apart.
     asked.map_or(backoff, |asked| asked.min(MAX_RETRY_AFTER) + backoff / 4)
-}
-
-/// Returns a duration between half of `pause` and all of it.
-pub(crate) fn jittered(pause: Duration) -> Duration {
-    let mut byte = [0];
-    // Without randomness there is none; everybody else would have failed before.
-    let _ = SystemRandom::new().fill(&mut byte);
-    pause.mul_f64(0.5 + f64::from(byte[0]) / 510.0)
 }
 
 #[cfg(test)]
@@ -152,7 +144,7 @@ mod tests {
     #[test]
     fn the_breaker_opens_after_failures_in_a_row_and_closes_with_the_first_answer() {
         let breaker = CircuitBreaker::new();
-        let is_open = || breaker.state().check(Instant::now()).is_err();
+        let is_open = || breaker.state.lock().check(Instant::now()).is_err();
         for _ in 1..FAILURE_THRESHOLD {
             breaker.failed(&AmsError::TimedOut);
         }
@@ -162,7 +154,7 @@ mod tests {
             assert!(!is_open());
             breaker.failed(&AmsError::Unreachable("it cannot be reached: refused".to_owned()));
         }
-        let Err(AmsError::Unreachable(cause)) = breaker.state().check(Instant::now()) else {
+        let Err(AmsError::Unreachable(cause)) = breaker.state.lock().check(Instant::now()) else {
             panic!("it is closed")
         };
         assert_eq!(cause, "it cannot be reached: refused");
@@ -210,7 +202,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_are_spread_and_never_shorter_than_ams_asks() {
-        assert!(retry_delay(0, None) <= FIRST_PAUSE && retry_delay(0, None) >= FIRST_PAUSE / 2);
+        assert!(retry_delay(0, None) <= RETRY.first && retry_delay(0, None) >= RETRY.first / 2);
         assert!(retry_delay(3, None) > retry_delay(0, None));
         let asked = Duration::from_secs(2);
         assert!(retry_delay(0, Some(asked)) >= asked);

@@ -1,17 +1,18 @@
-//! What AMS is asked, call by call; each waits for its turn and has a deadline.
+//! The calls to AMS: each waits for a permit of the circuit breaker and has a deadline.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::select_ok;
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
-use stream_protocol::Application;
+use stream_protocol::{Application, InstanceName};
 
 use crate::Config;
 use crate::circuit_breaker::{self, CircuitBreaker};
 use crate::connection::Connections;
 use crate::error::AmsError;
+use crate::hedge::hedged;
 use crate::http::{self, RawResponse};
 use crate::instance::{Instance, LaunchInstance, Raw};
 use crate::response::{self, Image, ListedApplication, Operation, Server};
@@ -19,7 +20,7 @@ use crate::response::{self, Image, ListedApplication, Operation, Server};
 /// How much longer we wait for an operation than we ask AMS to, so that AMS answers first.
 const WAIT_MARGIN: Duration = Duration::from_secs(1);
 
-/// How often a call that AMS refuses for now is made again.
+/// How often a request that AMS refuses for now is repeated.
 const REPEATS: u32 = 2;
 
 /// AMS as one can call it; cheap to clone, clones share their connections.
@@ -69,8 +70,8 @@ impl AmsClient {
     /// Returns what the server says of itself, also to somebody it does not trust.
     ///
     /// It is asked whatever happened before: what it answers tells how AMS is.
-    pub(crate) async fn server_info(&self, within: Duration) -> Result<Server, AmsError> {
-        let asked = self.exchange(Method::GET, self.url(&[]), None, within).await;
+    pub(crate) async fn server_info(&self, timeout: Duration) -> Result<Server, AmsError> {
+        let asked = self.send(Method::GET, self.url(&[]), None, timeout).await;
         match &asked {
             Ok(_) => self.breaker.answered(),
             Err(error) => self.breaker.failed(error),
@@ -78,9 +79,13 @@ impl AmsClient {
         asked?.open()?.read()
     }
 
-    /// The same; refuses when it does not trust us.
-    pub(crate) async fn server(&self, within: Duration) -> Result<Server, AmsError> {
-        let server = self.server_info(within).await?;
+    /// Returns what the server says of itself to somebody it trusts.
+    ///
+    /// # Errors
+    ///
+    /// [`AmsError::Unreachable`] when it does not trust us.
+    pub(crate) async fn server(&self, timeout: Duration) -> Result<Server, AmsError> {
+        let server = self.server_info(timeout).await?;
         if server.trusts_us() {
             return Ok(server);
         }
@@ -92,21 +97,23 @@ impl AmsClient {
 
     /// Launches an application, or an image when there is no application of that name.
     pub(crate) async fn launch(&self, launch: &LaunchInstance) -> Result<String, AmsError> {
-        match self.launch_as(launch, launch.body()).await {
+        match self.create(&launch.name, launch.body()).await {
             Err(AmsError::NotFound) if launch.app_version.is_none() => {
                 let images = self.images().await?;
                 let meant = |image: &&Image| image.name == launch.app || image.id == launch.app;
                 let image = images.iter().find(meant).ok_or(AmsError::NotFound)?;
-                self.launch_as(launch, launch.body_of_image(&image.id)).await
+                self.create(&launch.name, launch.body_of_image(&image.id)).await
             }
             launched => launched,
         }
     }
 
-    async fn launch_as(&self, launch: &LaunchInstance, body: Value) -> Result<String, AmsError> {
+    /// Creates the instance `name` and returns its id. An instance that has the name already is the
+    /// one meant.
+    async fn create(&self, name: &InstanceName, body: Value) -> Result<String, AmsError> {
         let mut url = self.url(&["instances"]);
         url.query_pairs_mut().append_pair("no_wait", "true");
-        let body = self.call(Method::POST, url, Some(body)).await?;
+        let body = self.request(Method::POST, url, Some(body)).await?;
         let id = match body.open() {
             Ok(answer) => answer.read::<Operation>()?.instance().map(str::to_owned),
             Err(AmsError::Conflict) => None,
@@ -116,7 +123,7 @@ impl AmsClient {
             Some(id) => Ok(id),
             // The name is ours alone: whoever has it is the instance meant. Also when AMS accepted
             // and did not say which one it made.
-            None => match self.instance(launch.name.as_str()).await? {
+            None => match self.instance(name.as_str()).await? {
                 Some(instance) => Ok(instance.id),
                 None => Err(AmsError::Conflict),
             },
@@ -126,7 +133,7 @@ impl AmsClient {
     pub(crate) async fn delete(&self, id_or_name: &str) -> Result<(), AmsError> {
         let Some(segment) = path_segment(id_or_name) else { return Ok(()) };
         let url = self.url(&["instances", segment]);
-        let body = self.call(Method::DELETE, url, Some(json!({ "force": true }))).await?;
+        let body = self.request(Method::DELETE, url, Some(json!({ "force": true }))).await?;
         let ended = match body.open() {
             Ok(answer) => match answer.operation() {
                 Some(operation) => self.wait(operation).await,
@@ -148,7 +155,7 @@ impl AmsClient {
 
     pub(crate) async fn instance(&self, id_or_name: &str) -> Result<Option<Instance>, AmsError> {
         let Some(segment) = path_segment(id_or_name) else { return Ok(None) };
-        let body = self.call(Method::GET, self.url(&["instances", segment]), None).await?;
+        let body = self.request(Method::GET, self.url(&["instances", segment]), None).await?;
         match body.open().and_then(|answer| answer.read::<Raw>()) {
             Ok(raw) => Ok(Some(raw.into())),
             Err(AmsError::NotFound) => Ok(None),
@@ -159,7 +166,7 @@ impl AmsClient {
     pub(crate) async fn instances(&self, tag: &str) -> Result<Vec<Instance>, AmsError> {
         let mut url = self.url(&["instances"]);
         url.query_pairs_mut().append_pair("recursion", "1").append_pair("tags", tag);
-        let body = self.call(Method::GET, url, None).await?;
+        let body = self.request(Method::GET, url, None).await?;
         let all: Vec<Raw> = body.open()?.read()?;
         // Checked here as well: an AMS that does not filter must not have others' instances
         // taken for ours.
@@ -170,7 +177,7 @@ impl AmsClient {
     pub(crate) async fn applications(&self) -> Result<Vec<Application>, AmsError> {
         let mut url = self.url(&["applications"]);
         url.query_pairs_mut().append_pair("recursion", "1");
-        let body = self.call(Method::GET, url, None).await?;
+        let body = self.request(Method::GET, url, None).await?;
         Ok(response::streamable(body.open()?.read::<Vec<ListedApplication>>()?))
     }
 
@@ -178,7 +185,7 @@ impl AmsClient {
     pub(crate) async fn images(&self) -> Result<Vec<Image>, AmsError> {
         let mut url = self.url(&["images"]);
         url.query_pairs_mut().append_pair("recursion", "1");
-        let body = self.call(Method::GET, url, None).await?;
+        let body = self.request(Method::GET, url, None).await?;
         let mut images: Vec<Image> = match body.open() {
             Ok(answer) => answer.read()?,
             Err(AmsError::NotFound) => Vec::new(),
@@ -196,7 +203,7 @@ impl AmsClient {
         let seconds = self.timeout.saturating_sub(WAIT_MARGIN).as_secs().max(1).to_string();
         let mut url = self.url(&["operations", segment, "wait"]);
         url.query_pairs_mut().append_pair("timeout", &seconds);
-        let body = self.call(Method::GET, url, None).await?;
+        let body = self.request(Method::GET, url, None).await?;
         body.open()?.read::<Operation>()?.outcome()
     }
 
@@ -210,8 +217,13 @@ impl AmsClient {
         url
     }
 
-    /// Makes a call, and makes it again when AMS refuses it for now, all within one deadline.
-    pub(crate) async fn call(
+    /// Sends a request and repeats it while AMS refuses it for now, all within one deadline.
+    ///
+    /// # Errors
+    ///
+    /// Refuses at once while the circuit breaker is open. An answer of AMS is no error here, whatever
+    /// it says.
+    pub(crate) async fn request(
         &self,
         method: Method,
         url: Url,
@@ -220,10 +232,10 @@ impl AmsClient {
         let deadline = Instant::now() + self.timeout;
         let mut attempt = 0;
         loop {
-            let turn = self.breaker.acquire(deadline).await?;
-            let asked = self.call_hedged(method.clone(), url.clone(), body.clone(), deadline).await;
-            drop(turn);
-            let answered = asked.inspect_err(|error| self.breaker.failed(error))?;
+            let permit = self.breaker.acquire(deadline).await?;
+            let answered = self.request_hedged(&method, &url, body.as_ref(), deadline).await;
+            drop(permit);
+            let answered = answered.inspect_err(|error| self.breaker.failed(error))?;
             self.breaker.answered();
             if !matches!(answered.status, 429 | 503) {
                 return Ok(answered);
@@ -231,51 +243,54 @@ impl AmsClient {
             if let Some(asked) = answered.retry_after {
                 self.breaker.pause(asked);
             }
-            let pause = circuit_breaker::retry_delay(attempt, answered.retry_after);
-            if attempt == REPEATS || Instant::now() + pause >= deadline {
+            let delay = circuit_breaker::retry_delay(attempt, answered.retry_after);
+            if attempt == REPEATS || Instant::now() + delay >= deadline {
                 return Ok(answered);
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(delay).await;
             attempt += 1;
         }
     }
 
-    /// Makes a call once, and once more beside it when AMS answers what it was asked later: it may
-    /// have been mute in between, and what it was asked then is never answered. Each call of ours
-    /// may be made twice: a launch has a name that is given once.
-    async fn call_hedged(
+    /// Sends a request once, and once more when a *later* probe is answered first: AMS was mute in
+    /// between and never answers the first one. Safe, because a launch carries a unique name and
+    /// every other call is idempotent.
+    async fn request_hedged(
         &self,
-        method: Method,
-        url: Url,
-        body: Option<Value>,
+        method: &Method,
+        url: &Url,
+        body: Option<&Value>,
         deadline: Instant,
     ) -> Result<RawResponse, AmsError> {
-        let ask = || {
+        let attempt = || {
             let left = deadline.saturating_duration_since(Instant::now());
-            Box::pin(self.exchange(method.clone(), url.clone(), body.clone(), left))
+            self.send(method.clone(), url.clone(), body, left)
         };
-        let mut first = ask();
-        tokio::select! {
-            answered = &mut first => return answered,
-            () = self.breaker.stalled() => {}
-        }
-        select_ok([first, ask()]).await.map(|(answered, _)| answered)
+        let mut is_hedged = false;
+        let again = async || {
+            if is_hedged {
+                pending::<()>().await;
+            }
+            self.breaker.stalled().await;
+            is_hedged = true;
+        };
+        hedged(attempt, again).await
     }
 
-    async fn exchange(
+    async fn send(
         &self,
         method: Method,
         url: Url,
-        body: Option<Value>,
-        within: Duration,
+        body: Option<&Value>,
+        timeout: Duration,
     ) -> Result<RawResponse, AmsError> {
         let connection = self.connections.current();
         let request = connection.client.request(method, url);
-        let request = match &body {
+        let request = match body {
             Some(body) => request.json(body),
             None => request,
         };
-        http::send(request, within).await
+        http::send(request, timeout).await
     }
 }
 

@@ -1,5 +1,5 @@
-//! How AMS is spoken to: TLS with our certificate and their pins, made anew when the files change.
-//! What is idle then is closed; a call under way ends on the connection it began on.
+//! TLS connections to AMS with our certificate and their pins, replaced when the files change. An idle
+//! connection is closed then; a request under way ends on the connection it began on.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use reqwest::{Client, redirect};
 use stream_pki::{Fingerprint, Identity, Trust, client_config};
+use stream_protocol::error_chain;
 use tokio::sync::watch;
 
 use crate::Config;
-use crate::error::{AmsError, chain};
+use crate::error::AmsError;
 use crate::tls_files::read;
 
 /// Connections made with one certificate, and trusting what was to be trusted then.
@@ -27,7 +28,7 @@ impl Connection {
     /// Reads the certificates. Refuses what cannot be used, as a sentence.
     pub(crate) fn new(config: &Config) -> Result<Self, AmsError> {
         let (identity, trust) = read(config)?;
-        let unusable = |error: &dyn Error| AmsError::Config(format!("ams: {}", chain(error)));
+        let unusable = |error: &dyn Error| AmsError::Config(format!("ams: {}", error_chain(error)));
         let tls = client_config(&trust, Some(&identity)).map_err(|error| unusable(&error))?;
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
@@ -90,10 +91,10 @@ impl Connections {
         }
         let connection = Connection::new(&self.config)?;
         if connection.fingerprint != present.fingerprint {
-            log::info!("ams: our certificate is {} from now on", connection.fingerprint);
+            log::info!(fingerprint:% = connection.fingerprint; "ams: our certificate was replaced");
         }
         if !is_same(&connection.trust, &present.trust) {
-            log::info!("ams: other certificates of the server are trusted from now on");
+            log::info!("ams: the trusted certificates of the server were replaced");
         }
         self.current.send_replace(Arc::new(connection));
         Ok(true)

@@ -52,21 +52,6 @@ impl AmsError {
     }
 }
 
-/// Returns `error` and all that caused it in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        // Some errors repeat their source; once is enough.
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,19 +62,5 @@ mod tests {
         assert!(AmsError::Busy(String::new()).is_transient());
         assert!(!AmsError::Refused { code: 400, text: String::new() }.is_transient());
         assert!(!AmsError::NotFound.is_transient());
-    }
-
-    #[test]
-    fn a_chain_names_every_cause_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("{text}")]
-        struct Layer {
-            text: &'static str,
-            source: Option<Box<Layer>>,
-        }
-        let layer = |text, source: Option<Layer>| Layer { text, source: source.map(Box::new) };
-        let root = layer("no route", None);
-        let middle = layer("dial: no route", Some(root));
-        assert_eq!(chain(&layer("call", Some(middle))), "call: dial: no route");
     }
 }

@@ -13,15 +13,14 @@ use reqwest::header::{
 use reqwest::{StatusCode, Upgraded, Url};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::broadcast;
+use stream_supervisor::Backoff;
+use tokio::sync::{broadcast, watch};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::actor::EventChannels;
-use crate::circuit_breaker::jittered;
 use crate::client::AmsClient;
 use crate::error::AmsError;
 use crate::http::failed;
@@ -30,15 +29,28 @@ use crate::response::{base_name, nullable};
 /// The largest event that is read, in bytes.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
-/// A socket on which nothing comes for so long is asked for a sign of life, and given up when none
-/// comes.
-const SILENCE: Duration = Duration::from_secs(30);
+/// A socket that is silent for so long gets a ping, and is given up when it stays silent.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Pauses before the events are listened to again.
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
 
 /// How many events a slow listener may be behind.
-pub(crate) const BACKLOG: usize = 1024;
+const BACKLOG: usize = 1024;
+
+/// Passes on what AMS tells by itself to whoever listens.
+#[derive(Clone)]
+pub(crate) struct EventChannels {
+    pub(crate) instances: broadcast::Sender<InstanceEvent>,
+    /// Changes when there are other applications or images.
+    pub(crate) catalogue: watch::Sender<()>,
+}
+
+impl Default for EventChannels {
+    fn default() -> Self {
+        Self { instances: broadcast::Sender::new(BACKLOG), catalogue: watch::Sender::new(()) }
+    }
+}
 
 /// Something happened to an instance.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -60,7 +72,7 @@ pub enum Action {
     Stopped,
 }
 
-/// What happens to instances from now on, as far as AMS tells.
+/// What happens to instances, as far as AMS tells; made by [`Ams::changes`](crate::Ams::changes).
 pub struct InstanceEvents(broadcast::Receiver<InstanceEvent>);
 
 impl InstanceEvents {
@@ -68,14 +80,18 @@ impl InstanceEvents {
         Self(receiver)
     }
 
-    /// Returns the next change; `None` when there will be none any more. What came too fast is left
-    /// out.
+    /// Returns the next event, or `None` when the client has stopped. A listener that is too slow
+    /// misses events.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no event.
     pub async fn next(&mut self) -> Option<InstanceEvent> {
         loop {
             match self.0.recv().await {
                 Ok(change) => return Some(change),
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    log::debug!("ams: {missed} events were missed");
+                    log::debug!(missed; "ams: events were missed");
                 }
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
@@ -83,9 +99,9 @@ impl InstanceEvents {
     }
 }
 
-/// Listens for as long as it is polled.
+/// Listens to the events of AMS and passes them on to `channels`, for as long as it is polled.
 pub(crate) async fn listen(client: AmsClient, channels: EventChannels) {
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0u32;
     loop {
         // Connections do not outlive the certificate they were made with.
         let mut connections = client.connections().follow();
@@ -93,23 +109,23 @@ pub(crate) async fn listen(client: AmsClient, channels: EventChannels) {
         match open(&client).await {
             Ok(socket) => {
                 log::debug!("ams: the events are heard");
-                pause = FIRST_PAUSE;
+                failures = 0;
                 tokio::select! {
                     () = read_events(socket, &channels) => log::debug!("ams: the events have ended"),
                     _ = connections.changed() => {}
                 }
             }
-            Err(error) => log::debug!("ams: the events are not heard: {error}"),
+            Err(error) => log::debug!(error:% = error; "ams: the events are not heard"),
         }
-        tokio::time::sleep(jittered(pause)).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        failures = failures.saturating_add(1);
+        tokio::time::sleep(RECONNECT.after(failures)).await;
     }
 }
 
 async fn read_events(mut socket: WebSocketStream<Upgraded>, channels: &EventChannels) {
     let mut asked = false;
     loop {
-        match tokio::time::timeout(SILENCE, socket.next()).await {
+        match tokio::time::timeout(IDLE_TIMEOUT, socket.next()).await {
             Ok(Some(Ok(Message::Text(text)))) => {
                 match read(&text) {
                     // Perhaps nobody listens yet.
@@ -123,7 +139,7 @@ async fn read_events(mut socket: WebSocketStream<Upgraded>, channels: &EventChan
             Err(_) if asked => return,
             Err(_) => {
                 let ping = socket.send(Message::Ping(Default::default()));
-                if !matches!(tokio::time::timeout(SILENCE, ping).await, Ok(Ok(()))) {
+                if !matches!(tokio::time::timeout(IDLE_TIMEOUT, ping).await, Ok(Ok(()))) {
                     return;
                 }
                 asked = true;

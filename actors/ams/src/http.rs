@@ -6,8 +6,9 @@ use std::time::Duration;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, Response};
 use stream_pki::is_pin_mismatch;
+use stream_protocol::error_chain;
 
-use crate::error::{AmsError, chain};
+use crate::error::AmsError;
 use crate::response;
 
 /// The largest answer that is read, in bytes: some 3,000 instances in one list.
@@ -63,6 +64,6 @@ pub(crate) fn failed(error: reqwest::Error) -> AmsError {
         return AmsError::TimedOut;
     }
     // The outermost error only says that sending failed.
-    let cause = error.source().map_or_else(|| chain(&error), chain);
+    let cause = error.source().map_or_else(|| error_chain(&error), error_chain);
     AmsError::Unreachable(format!("it cannot be reached: {cause}"))
 }

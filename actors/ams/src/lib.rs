@@ -1,14 +1,20 @@
-//! The one client of AMS, the management service that launches instances: mutual TLS, the server
-//! known by its pinned certificate or by an authority.
+//! The only client of AMS, the management service that launches instances: mutual TLS, and the
+//! server known by its pinned certificate or by an authority.
 //!
-//! Asked by `sessions`, which decides; asks AMS. It also keeps watching whether AMS is there and
-//! trusts us, so that readiness can name the cause, and listens to what AMS tells of instances. A
-//! restart loses nothing but that knowledge, which the next probe brings back; a call under way
-//! outlives it.
+//! `sessions` asks and decides; this crate asks AMS. It probes AMS, so that readiness can name the
+//! cause when AMS is away or does not trust us, and it passes on the events of AMS.
 //!
-//! A sick AMS is spared: calls are bounded, what it refuses for now is repeated when it wants, and
-//! what it does not answer several times in a row is refused at once until it is back. One that was
-//! mute and speaks again is asked again what it did not answer.
+//! A [circuit breaker](stream_protocol::manual::failures#a-mute-ams) spares a sick AMS: requests are
+//! bounded, refused ones are repeated when AMS wants them, and after five failures in a row they are
+//! refused at once. A request to an AMS that was mute is hedged once AMS speaks again.
+//!
+//! | Part | On a restart | Why |
+//! |---|---|---|
+//! | connection status, cluster | rebuilt | the first probe tells them again |
+//! | probe loop, reload loop, event loop | rebuilt | they belong to the actor |
+//! | requests under way | kept | a launch should end with its answer |
+//! | circuit breaker, connections | kept: shared state | AMS is no healthier after our failure |
+//! | event channels | kept: shared state | listeners outlive the actor |
 
 mod actor;
 mod circuit_breaker;
@@ -16,6 +22,7 @@ mod client;
 mod connection;
 mod error;
 mod events;
+mod hedge;
 mod http;
 mod instance;
 mod probe;
@@ -29,7 +36,7 @@ use serde::{Deserialize, Serialize};
 use stream_pki::Fingerprint;
 use stream_protocol::Application;
 use stream_supervisor::{Mailbox, Supervisor};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 pub use error::AmsError;
 pub use events::{Action, InstanceEvent, InstanceEvents};
@@ -38,7 +45,8 @@ pub use register::{Registered, register};
 pub use response::Cluster;
 
 use actor::{Actor, DeleteInstance, FindInstance, ListApplications, ListImages, ListInstances};
-use actor::{EventChannels, GetStatus, ReadCluster};
+use actor::{GetStatus, ReadCluster};
+use events::EventChannels;
 
 /// Which AMS to use, and who we are to it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -70,7 +78,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Refuses what cannot work, and certificates that cannot be used, without a connection.
+    /// Checks the values and reads the certificates, without a connection.
+    ///
+    /// # Errors
+    ///
+    /// [`AmsError::Config`] with a sentence.
     pub fn check(&self) -> Result<(), AmsError> {
         client::AmsClient::new(self).map(drop)
     }
@@ -84,7 +96,7 @@ fn default_reload_s() -> u64 {
     5
 }
 
-/// Whether AMS was there, and trusted us, when it was last probed.
+/// What the last probe of AMS found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ConnectionStatus {
     pub connected: bool,
@@ -92,7 +104,7 @@ pub struct ConnectionStatus {
     pub error: Option<String>,
 }
 
-/// The address that callers hold: one method per message.
+/// The handle of the client: one method per message, cheap to clone.
 #[derive(Clone)]
 pub struct Ams {
     mailbox: Mailbox<Actor>,
@@ -100,26 +112,34 @@ pub struct Ams {
 }
 
 impl Ams {
-    /// Starts the actor under `supervisor`. Reads the certificates now and refuses what cannot be
-    /// used; whether AMS is there is not waited for.
+    /// Starts the actor under `supervisor`. Reads the certificates now and does not wait for AMS.
+    ///
+    /// # Errors
+    ///
+    /// [`AmsError::Config`] when the configuration or a certificate cannot be used.
     pub fn start(config: Config, supervisor: &Supervisor) -> Result<Self, AmsError> {
-        let channels = EventChannels {
-            instances: broadcast::Sender::new(events::BACKLOG),
-            catalogue: watch::Sender::new(()),
-        };
+        let channels = EventChannels::default();
         Ok(Self { mailbox: actor::start(&config, &channels, supervisor)?, channels })
     }
 
-    /// Has an instance launched and returns its id once AMS has accepted it, not once it runs.
+    /// Launches an instance and returns its id once AMS has accepted it, not once it runs.
     ///
-    /// When an instance has the name already, that is the one meant: its id is returned. So a
-    /// launch whose answer was lost can just be repeated.
+    /// An instance that has the name already is the one meant, so a launch whose answer was lost is
+    /// simply repeated.
+    ///
+    /// # Errors
+    ///
+    /// [`AmsError::NotFound`] when there is no such application or image.
     pub async fn launch(&self, launch: LaunchInstance) -> Result<String, AmsError> {
         self.mailbox.ask(launch).await?
     }
 
-    /// Has an instance removed by force, running or not, and makes sure that it is. One that does
-    /// not exist counts as removed; [`AmsError::NotDeleted`] when it is still there.
+    /// Removes an instance by force, running or not, and checks that it is gone. One that does not
+    /// exist counts as removed.
+    ///
+    /// # Errors
+    ///
+    /// [`AmsError::NotDeleted`] when AMS reports success and the instance is still there.
     pub async fn delete(&self, id_or_name: &str) -> Result<(), AmsError> {
         self.mailbox.ask(DeleteInstance(id_or_name.to_owned())).await?
     }
@@ -145,23 +165,24 @@ impl Ams {
         self.mailbox.ask(ListImages).await?
     }
 
-    /// Changes when AMS tells that there are other applications or images. Events get lost: list
-    /// them from time to time, too.
+    /// Returns a receiver that changes when AMS reports other applications or images. Events get
+    /// lost, so list them from time to time, too.
     pub fn catalogue(&self) -> watch::Receiver<()> {
         self.channels.catalogue.subscribe()
     }
 
-    /// Returns which cluster this AMS manages, as it was at the last probe.
+    /// Returns which cluster this AMS manages, as the last probe found it.
     pub async fn cluster(&self) -> Result<Cluster, AmsError> {
         self.mailbox.ask(ReadCluster).await?
     }
 
-    /// Returns what happens to instances from now on. Events get lost: look from time to time, too.
+    /// Returns what happens to instances from now on. Events get lost, so list instances from time to
+    /// time, too.
     pub fn changes(&self) -> InstanceEvents {
         InstanceEvents::new(self.channels.instances.subscribe())
     }
 
-    /// Returns how AMS was found at the last probe; answers at once.
+    /// Returns what the last probe found; answers at once.
     pub async fn status(&self) -> ConnectionStatus {
         self.mailbox.ask(GetStatus).await.unwrap_or_else(|unavailable| ConnectionStatus {
             connected: false,

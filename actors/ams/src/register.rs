@@ -32,7 +32,7 @@ pub async fn register(config: &Config, password: &str) -> Result<Registered, Ams
     }
     let certificate = STANDARD.encode(&client.connections().current().certificate);
     let body = json!({ "certificate": certificate, "trust-password": password });
-    let answered = client.call(Method::POST, client.url(&["certificates"]), Some(body)).await?;
+    let answered = client.request(Method::POST, client.url(&["certificates"]), Some(body)).await?;
     let registered = match answered.open() {
         Ok(answer) => {
             if let Some(operation) = answer.operation() {

@@ -3,16 +3,17 @@
 use std::path::Path;
 
 use stream_pki::{Fingerprint, Identity, PkiError, Trust};
+use stream_protocol::error_chain;
 
 use crate::Config;
-use crate::error::{AmsError, chain};
+use crate::error::AmsError;
 
 /// No list of pins comes near it; what is larger is the wrong file. In bytes.
 const MAX_PINS_BYTES: u64 = 64 * 1024;
 
 /// Reads the certificates and pins. Refuses what cannot be used, as a sentence.
 pub(crate) fn read(config: &Config) -> Result<(Identity, Trust), AmsError> {
-    let unusable = |error: PkiError| refused(&chain(&error));
+    let unusable = |error: PkiError| refused(&error_chain(&error));
     let trust = match (&config.fingerprints[..], &config.pins, &config.ca) {
         ([], Some(path), None) => Trust::Pins(pins(path)?),
         ([], None, Some(ca)) => Trust::from_ca_file(ca).map_err(unusable)?,
