@@ -9,6 +9,7 @@
 
 mod applications;
 mod envelope;
+mod error;
 mod events;
 mod faults;
 mod images;

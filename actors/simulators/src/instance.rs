@@ -6,25 +6,26 @@
 //! goes on meanwhile.
 
 mod agent;
-mod pause;
 mod peer;
 mod relay;
+mod retry;
 mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use stream_pki::Fingerprint;
-use stream_protocol::{Commands, DesiredState, Report, ReportedStatus, Role, Signaling, Userdata};
+use stream_protocol::{
+    Commands, DesiredState, Report, ReportedStatus, Role, Signaling, Userdata, error_chain,
+};
 use tokio::sync::watch;
 use tokio::time::{self, Instant};
 
-use crate::chain::chain;
 use crate::https::CallError;
 use agent::Agent;
-use pause::Pause;
 pub use peer::{Peer, PeerState};
 use relay::Relay;
+use retry::Retry;
 
 /// Commands that say nothing new are asked for at most once in this time, whatever the agent does.
 const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -69,7 +70,7 @@ fn pin(text: &str) -> Result<Fingerprint, InstanceError> {
 /// Lives until the session is over.
 async fn live(agent: Arc<Agent>) {
     let running = Report { status: ReportedStatus::Running, message: String::new() };
-    pause::until_answered("report", || agent.report(&running)).await;
+    retry::until_answered("report", || agent.report(&running)).await;
 
     let (wanted, wants) = watch::channel(None);
     tokio::select! {
@@ -81,20 +82,20 @@ async fn live(agent: Arc<Agent>) {
 /// Keeps `wanted` up to date with what the agent says, until it says that the session is over.
 async fn ask(agent: &Agent, wanted: watch::Sender<Option<Commands>>) {
     let mut after = None;
-    let mut pause = Pause::default();
+    let mut retry = Retry::default();
     loop {
         let asked = Instant::now();
         match agent.commands(after).await {
             Ok(commands) if commands.desired == DesiredState::Terminated => return,
             Ok(commands) => {
-                pause.reset();
+                retry.reset();
                 if after == Some(commands.revision) {
                     time::sleep_until(asked + MIN_POLL_INTERVAL).await;
                 }
                 after = Some(commands.revision);
                 wanted.send_replace(Some(commands));
             }
-            Err(error) => pause.after("commands", &error).await,
+            Err(error) => retry.wait_after("commands", &error).await,
         }
     }
 }
@@ -125,7 +126,7 @@ async fn serve(agent: &Arc<Agent>, mut wants: watch::Receiver<Option<Commands>>)
                 match Relay::start(Arc::clone(agent), generation, role) {
                     Ok(started) => relay = Some(started),
                     Err(error) => {
-                        log::error!("generation {generation} has no peer: {}", chain(&error));
+                        log::error!("generation {generation} has no peer: {}", error_chain(&error));
                     }
                 }
             }

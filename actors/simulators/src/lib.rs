@@ -4,7 +4,6 @@
 //! Seen by tests and `stream-dev` only; nothing of it enters the two services.
 
 pub mod ams;
-mod chain;
 pub mod client;
 mod https;
 pub mod instance;

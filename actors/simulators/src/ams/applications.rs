@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stream_protocol::SessionId;
 
-use super::envelope::ApiError;
+use super::error::ApiError;
 use super::images::Image;
 pub(crate) use package::Manifest;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stream_protocol::SessionId;
 
-use super::envelope::ApiError;
+use super::error::ApiError;
 
 /// The images of a new AMS: those of the public end-to-end tests.
 pub(crate) const DEFAULT_IMAGES: [&str; 2] = ["jammy:android15:amd64", "jammy:aaos15:amd64"];

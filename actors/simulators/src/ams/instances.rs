@@ -12,7 +12,7 @@ use stream_protocol::{MAX_USERDATA_BYTES, SessionId};
 
 pub(crate) use self::request::{Filter, NewInstance, Resources};
 use super::applications::{self, Application};
-use super::envelope::ApiError;
+use super::error::ApiError;
 use super::events::Event;
 use super::images::Images;
 

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::envelope::ApiError;
+use super::error::ApiError;
 use super::instances::{self, Instance, NewInstance, Status, UserData};
 use super::launcher::{Boot, stop_requested};
 use super::operations::{Operation, Resources};

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::envelope::ApiError;
+use super::error::ApiError;
 use super::events::Event;
 
 /// How many finished operations stay readable; the oldest go first.

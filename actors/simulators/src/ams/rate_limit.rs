@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::envelope::ApiError;
+use super::error::ApiError;
 
 /// Counts the requests of the present second.
 #[derive(Debug, Default)]

@@ -25,7 +25,8 @@ use stream_pki::Fingerprint;
 use time::OffsetDateTime;
 
 pub(super) use self::applications::set_published;
-use super::envelope::{ApiError, sync};
+use super::envelope::sync;
+use super::error::ApiError;
 use super::faults::CallFault;
 use super::lifecycle::Completion;
 use super::operations::{Operation, Resources};

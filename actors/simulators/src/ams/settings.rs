@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use reqwest::Url;
 use stream_pki::Fingerprint;
 
-use super::envelope::ApiError;
+use super::error::ApiError;
 
 pub(crate) const AGENT_FINGERPRINT: &str = "agent.api.fingerprint";
 pub(crate) const AGENT_TOKEN: &str = "agent.api.token";

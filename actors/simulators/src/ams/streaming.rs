@@ -20,11 +20,10 @@ use std::time::Duration;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use stream_protocol::SessionId;
+use stream_protocol::{SessionId, error_chain};
 
 use super::instances::Instance;
 use super::settings::Agent;
-use crate::chain::chain;
 use crate::https::Https;
 
 /// How long the agent may take.
@@ -61,7 +60,7 @@ pub(super) async fn session(agent: &Agent, instance: &Instance) -> Result<Sessio
         let request = request.header("Idempotency-Key", &instance.id).json(&body(instance));
         https.call::<Answer>(request, DEADLINE).await
     };
-    asked.await.map(Session::from).map_err(|error| format!("stream agent: {}", chain(&error)))
+    asked.await.map(Session::from).map_err(|error| format!("stream agent: {}", error_chain(&error)))
 }
 
 fn body(instance: &Instance) -> Value {

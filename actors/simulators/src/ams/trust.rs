@@ -11,7 +11,7 @@ use rustls::server::ParsedCertificate;
 use serde::Serialize;
 use stream_pki::Fingerprint;
 
-use super::envelope::ApiError;
+use super::error::ApiError;
 
 /// A trusted certificate as AMS lists it.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -10,10 +10,10 @@ use str0m::channel::{ChannelConfig, ChannelId};
 use str0m::format::Codec;
 use str0m::media::{KeyframeRequestKind, MediaData};
 use str0m::{Event, IceConnectionState};
+use stream_protocol::error_chain;
 use tokio::sync::mpsc;
 
 use super::report::{Reporter, ViewerEvent};
-use crate::chain::chain;
 use crate::media::{Connection, Decoder, MediaError, PollResult, parse_candidate};
 use crate::signaling::{
     API_VERSION, Base64, CONTROL, ClientMessage, ControlMessage, InstanceMessage, Settings,
@@ -74,7 +74,7 @@ impl Peer {
     pub(super) async fn run(mut self) {
         let reason = match self.watch().await {
             Ok(reason) => reason.to_owned(),
-            Err(error) => chain(&error),
+            Err(error) => error_chain(&error),
         };
         self.connection.close().await;
         self.reporter.report(ViewerEvent::Closed(reason));

@@ -9,14 +9,13 @@ use rustls::pki_types::ServerName;
 use stream_pki::{Fingerprint, Trust, client_config};
 use stream_protocol::MAX_SIGNAL_BYTES;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
-
-use super::viewer::RelayChannels;
 
 /// Connection, TLS and upgrade together.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,6 +40,12 @@ pub enum SocketError {
     Refused(u16),
     #[error("the upgrade failed")]
     Upgrade(#[source] Box<tungstenite::Error>),
+}
+
+/// The channels of [`relay_signals`] to and from the peer.
+pub(super) struct RelayChannels {
+    pub(super) to_peer: mpsc::Sender<String>,
+    pub(super) from_peer: mpsc::Receiver<String>,
 }
 
 /// Opens the socket at `url`, whose server shows one of the certificates in `pins`.

@@ -3,14 +3,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stream_pki::Fingerprint;
+use stream_protocol::error_chain;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time;
 
 use super::JoinedSession;
 use super::peer::{Command, Peer};
 use super::report::{Milestone, Progress, Reporter, ViewerEvent};
-use super::socket::{self, SocketError};
-use crate::chain::chain;
+use super::socket::{self, RelayChannels, SocketError};
 use crate::media::{self, MediaError, Picture};
 
 /// About half a minute of events.
@@ -206,13 +206,7 @@ impl PeerChannels {
         let reporter = Rc::new(self.reporter);
         match Peer::new(self.inbox, self.outbox, self.commands, Rc::clone(&reporter)).await {
             Ok(peer) => peer.run().await,
-            Err(error) => reporter.report(ViewerEvent::Closed(chain(&error))),
+            Err(error) => reporter.report(ViewerEvent::Closed(error_chain(&error))),
         }
     }
-}
-
-/// The other ends, for whoever carries signals between peer and instance.
-pub(super) struct RelayChannels {
-    pub(super) to_peer: mpsc::Sender<String>,
-    pub(super) from_peer: mpsc::Receiver<String>,
 }

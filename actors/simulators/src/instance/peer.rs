@@ -3,11 +3,10 @@
 use std::convert::Infallible;
 use std::future;
 
-use stream_protocol::Role;
+use stream_protocol::{Role, error_chain};
 use tokio::sync::{mpsc, watch};
 
 use super::stream::{NextAction, Stream};
-use crate::chain::chain;
 use crate::media::{self, FPS, MediaError};
 use crate::signaling::{API_VERSION, BAD_REQUEST, ClientMessage, InstanceMessage};
 
@@ -89,7 +88,7 @@ impl Loop {
                     PeerEnd::Dropped => break,
                     // The next client may do better.
                     PeerEnd::Stream(error) => {
-                        log::warn!("stream ended: {}", chain(&error));
+                        log::warn!("stream ended: {}", error_chain(&error));
                         self.stream = None;
                     }
                 }

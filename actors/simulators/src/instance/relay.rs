@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stream_protocol::{
-    ClientReport, ClientState, Cursor, LoggedSignal, NewSignal, Role, Signal, SignalId,
+    ClientReport, ClientState, Cursor, LoggedSignal, NewSignal, Role, Signal, SignalId, error_chain,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time;
 
 use super::agent::Agent;
-use super::pause::{self, Pause};
 use super::peer::{Peer, PeerState};
-use crate::chain::chain;
+use super::retry::{self, Retry};
 use crate::media::MediaError;
 
 /// Signals under way to or from the peer, which takes them at once.
@@ -99,7 +98,7 @@ async fn report_client_state(
             log::info!("client of generation {generation} {what}");
             let client = if now { ClientState::Connected } else { ClientState::Disconnected };
             let report = ClientReport { client, generation };
-            pause::until_answered("client report", || agent.report_client(&report)).await;
+            retry::until_answered("client report", || agent.report_client(&report)).await;
         }
     }
 }
@@ -109,7 +108,7 @@ async fn renew_while_lost(agent: Arc<Agent>, mut state: watch::Receiver<PeerStat
     while state.wait_for(|state| *state == PeerState::Lost).await.is_ok() {
         log::info!("the client is not heard any more, its ways are renewed");
         if let Err(error) = agent.renew_ice().await {
-            log::warn!("the ways to the client are not renewed: {}", chain(&error));
+            log::warn!("the ways to the client are not renewed: {}", error_chain(&error));
         }
         let back = state.wait_for(|state| *state != PeerState::Lost);
         // Whichever it is: if it is still lost, it is tried again.
@@ -127,7 +126,7 @@ async fn fetch_ice(
     loop {
         match agent.ice_servers().await {
             Ok(servers) => log::info!("got {} ice servers", servers.len()),
-            Err(error) => log::warn!("got no ice servers: {}", chain(&error)),
+            Err(error) => log::warn!("got no ice servers: {}", error_chain(&error)),
         }
         // What is renewed is made anew even if nothing could be fetched: the client has its own.
         let renewal = *renewals.borrow_and_update();
@@ -153,7 +152,7 @@ async fn write(agent: Arc<Agent>, generation: u64, mut from_peer: mpsc::Receiver
             }
         });
         let signals: Vec<_> = signals.collect();
-        pause::until_answered("signal write", || agent.post(&signals)).await;
+        retry::until_answered("signal write", || agent.post(&signals)).await;
     }
 }
 
@@ -181,11 +180,11 @@ impl Reader {
 
     /// Reads until the peer has ended.
     async fn run(mut self) {
-        let mut pause = Pause::default();
+        let mut retry = Retry::default();
         while self.open.wait_for(|open| *open).await.is_ok() {
             match self.agent.signals(self.position.after).await {
                 Ok(page) => {
-                    pause.reset();
+                    retry.reset();
                     for signal in page.signals {
                         let Some(text) = self.position.accept(signal) else { continue };
                         if self.to_peer.send(text).await.is_err() {
@@ -198,7 +197,7 @@ impl Reader {
                     if error.status() == Some(HISTORY_GONE) {
                         self.position.after = None;
                     }
-                    pause.after("signal read", &error).await;
+                    retry.wait_after("signal read", &error).await;
                 }
             }
         }

@@ -6,7 +6,8 @@ use bzip2::read::MultiBzDecoder;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::envelope::{ApiError, nullable};
+use super::super::envelope::nullable;
+use super::super::error::ApiError;
 
 const MANIFEST: &str = "manifest.yaml";
 

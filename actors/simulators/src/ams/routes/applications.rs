@@ -6,14 +6,14 @@ use std::sync::Arc;
 use actix_web::http::Method;
 use actix_web::web::{Bytes, Data, Path, PayloadConfig, Query};
 use actix_web::{HttpRequest, HttpResponse, guard, web};
-use ring::digest;
 use serde::Deserialize;
 use serde_json::Value;
 use stream_pki::Fingerprint;
 use time::OffsetDateTime;
 
 use super::super::applications::{self, Application, Change, Filter, Manifest};
-use super::super::envelope::{ApiError, Body, Listing, Upload, accepted, list, sync};
+use super::super::envelope::{Body, Listing, Upload, accepted, list, sync};
+use super::super::error::ApiError;
 use super::super::operations::{Operation, Resources};
 use super::super::service::{Service, State};
 use super::finished_operation;
@@ -218,9 +218,7 @@ async fn unpacked(request: &HttpRequest, package: Bytes) -> Result<Manifest, Api
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    let digest = digest::digest(&digest::SHA256, bytes);
-    let digest = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
-    Fingerprint(digest).to_string()
+    Fingerprint(stream_pki::sha256(bytes)).to_string()
 }
 
 /// Makes a version, which takes as long as a boot.

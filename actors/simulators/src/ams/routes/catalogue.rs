@@ -4,7 +4,8 @@ use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::super::envelope::{ApiError, Listing, list, sync};
+use super::super::envelope::{Listing, list, sync};
+use super::super::error::ApiError;
 use super::super::images::{Filter, Image};
 use super::super::instances::NODE;
 use super::super::service::Service;

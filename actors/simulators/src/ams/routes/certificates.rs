@@ -3,7 +3,8 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
-use super::super::envelope::{ApiError, Body, Listing, accepted, list, nullable, sync};
+use super::super::envelope::{Body, Listing, accepted, list, nullable, sync};
+use super::super::error::ApiError;
 use super::super::operations::Operation;
 use super::super::service::{Service, State};
 use super::{finished_operation, is_trusted};

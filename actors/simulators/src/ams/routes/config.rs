@@ -4,7 +4,8 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::super::envelope::{ApiError, Body, accepted, nullable, sync};
+use super::super::envelope::{Body, accepted, nullable, sync};
+use super::super::error::ApiError;
 use super::super::service::Service;
 use super::finished_operation;
 

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::super::envelope::ApiError;
+use super::super::error::ApiError;
 use super::super::events;
 use super::super::service::Service;
 

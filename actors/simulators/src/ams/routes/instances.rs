@@ -4,7 +4,8 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::envelope::{ApiError, Body, Listing, accepted, list, sync};
+use super::super::envelope::{Body, Listing, accepted, list, sync};
+use super::super::error::ApiError;
 use super::super::instances::{Filter, Instance, NewInstance};
 use super::super::lifecycle::InstancePatch;
 use super::super::service::Service;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 
-use super::super::envelope::{ApiError, Listing, sync, under_way};
+use super::super::envelope::{Listing, sync, under_way};
+use super::super::error::ApiError;
 use super::super::operations::Operation;
 use super::super::service::Service;
 
