@@ -99,8 +99,8 @@ impl Actor {
         Self { client, status, cluster: None, channels, reload }
     }
 
-    /// Answers with what `work` returns. A result that contradicts the status requests a probe, which
-    /// alone changes the status.
+    /// Answers with what `work` returns. A result that contradicts the status requests a probe,
+    /// which alone changes the status.
     fn call<T, F>(&self, work: impl FnOnce(AmsClient) -> F) -> Reply<Result<T, AmsError>>
     where
         F: Future<Output = Result<T, AmsError>> + 'static,

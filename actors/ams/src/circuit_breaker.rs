@@ -1,5 +1,5 @@
-//! Spares a sick AMS, and spares our callers from waiting for it: a bound on concurrent requests, the
-//! pauses that AMS asks for, and a breaker that refuses at once what would fail anyway.
+//! Spares a sick AMS, and spares our callers from waiting for it: a bound on concurrent requests,
+//! the pauses that AMS asks for, and a breaker that refuses at once what would fail anyway.
 
 use std::time::{Duration, Instant};
 

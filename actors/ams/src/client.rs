@@ -17,7 +17,7 @@ use crate::http::{self, RawResponse};
 use crate::instance::{Instance, LaunchInstance, Raw};
 use crate::response::{self, Image, ListedApplication, Operation, Server};
 
-/// How much longer we wait for an operation than we ask AMS to, so that AMS answers first.
+/// AMS is asked to wait for an operation for this much less than the request may take.
 const WAIT_MARGIN: Duration = Duration::from_secs(1);
 
 /// How often a request that AMS refuses for now is repeated.
@@ -221,8 +221,8 @@ impl AmsClient {
     ///
     /// # Errors
     ///
-    /// Refuses at once while the circuit breaker is open. An answer of AMS is no error here, whatever
-    /// it says.
+    /// Refuses at once while the circuit breaker is open. An answer of AMS is no error here,
+    /// whatever it says.
     pub(crate) async fn request(
         &self,
         method: Method,

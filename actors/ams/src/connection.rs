@@ -1,5 +1,5 @@
-//! TLS connections to AMS with our certificate and their pins, replaced when the files change. An idle
-//! connection is closed then; a request under way ends on the connection it began on.
+//! TLS connections to AMS with our certificate and their pins, replaced when the files change. An
+//! idle connection is closed then; a request under way ends on the connection it began on.
 
 use std::error::Error;
 use std::sync::Arc;

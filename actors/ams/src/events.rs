@@ -111,7 +111,9 @@ pub(crate) async fn listen(client: AmsClient, channels: EventChannels) {
                 log::debug!("ams: the events are heard");
                 failures = 0;
                 tokio::select! {
-                    () = read_events(socket, &channels) => log::debug!("ams: the events have ended"),
+                    () = read_events(socket, &channels) => {
+                        log::debug!("ams: the events have ended");
+                    }
                     _ = connections.changed() => {}
                 }
             }

@@ -10,17 +10,18 @@ use stream_protocol::InstanceName;
 use crate::error::AmsError;
 use crate::response::nullable;
 
-/// Asks for a new instance of an application or of an image. No `Debug`: the user data holds a token.
+/// Asks for a new instance of an application or of an image. No `Debug`: the user data holds a
+/// token.
 #[derive(Clone, Message)]
 #[rtype(result = "Result<String, AmsError>")]
 pub struct LaunchInstance {
     /// Unique among all instances of the cluster.
     pub name: InstanceName,
-    /// Id or name of the application; what AMS knows as none, of an image.
+    /// Id or name of an application, or of an image if there is no such application.
     pub app: String,
     /// `None` is the latest published version.
     pub app_version: Option<u64>,
-    /// Handed to the instance as it is; AMS takes 10 KiB.
+    /// Passed to the instance unchanged; AMS takes 10 KiB.
     pub user_data: String,
     pub tags: Vec<String>,
 }
@@ -34,7 +35,7 @@ impl LaunchInstance {
         body
     }
 
-    /// The same for an instance of the image with this id.
+    /// Returns the request body for an instance of the image `id`.
     pub(crate) fn body_of_image(&self, id: &str) -> Value {
         let mut body = self.body_without_origin();
         body["image_id"] = json!(id);
@@ -51,7 +52,7 @@ impl LaunchInstance {
     }
 }
 
-/// What AMS says of an instance.
+/// An instance as AMS reports it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Instance {
     pub id: String,
@@ -149,7 +150,8 @@ mod tests {
     fn an_instance_is_read_from_what_ams_says_of_it() {
         let read = |text| serde_json::from_str::<Raw>(text).map(Instance::from);
         let full = r#"{"id":"i1","name":"s-1","status":"error","status_code":-1,"node":"lxd0",
-            "status_message":"Error","error_message":"no boot","tags":["session=1"],"created_at":1700000000}"#;
+            "status_message":"Error","error_message":"no boot","tags":["session=1"],
+            "created_at":1700000000}"#;
         let instance = read(full).expect("an instance");
         assert_eq!((instance.id.as_str(), instance.name.as_str()), ("i1", "s-1"));
         assert_eq!(instance.status, InstanceStatus::Error);

@@ -4,9 +4,9 @@
 //! `sessions` asks and decides; this crate asks AMS. It probes AMS, so that readiness can name the
 //! cause when AMS is away or does not trust us, and it passes on the events of AMS.
 //!
-//! A [circuit breaker](stream_protocol::manual::failures#a-mute-ams) spares a sick AMS: requests are
-//! bounded, refused ones are repeated when AMS wants them, and after five failures in a row they are
-//! refused at once. A request to an AMS that was mute is hedged once AMS speaks again.
+//! A [circuit breaker](stream_protocol::manual::failures#a-mute-ams) spares a sick AMS: requests
+//! are bounded, refused ones are repeated when AMS wants them, and after five failures in a row
+//! they are refused at once. A request to an AMS that was mute is hedged once AMS speaks again.
 //!
 //! | Part | On a restart | Why |
 //! |---|---|---|
@@ -68,8 +68,8 @@ pub struct Config {
     /// Authorities that AMS's certificate may come from, PEM; followed while the service runs.
     #[serde(default)]
     pub ca: Option<PathBuf>,
-    /// How long one HTTP call may take, in seconds, 1 to 300; defaults to 10. What takes three
-    /// calls takes three times as long at most.
+    /// Seconds that one HTTP request may take, 1 to 300; defaults to 10. An operation of three
+    /// requests takes three times as long at most.
     #[serde(default = "default_timeout_s")]
     pub timeout_s: u64,
     /// Seconds between two looks at the certificates and pins, 1 to 3600; defaults to 5.
@@ -176,8 +176,8 @@ impl Ams {
         self.mailbox.ask(ReadCluster).await?
     }
 
-    /// Returns what happens to instances from now on. Events get lost, so list instances from time to
-    /// time, too.
+    /// Returns what happens to instances from now on. Events get lost, so list instances from time
+    /// to time, too.
     pub fn changes(&self) -> InstanceEvents {
         InstanceEvents::new(self.channels.instances.subscribe())
     }

@@ -21,10 +21,12 @@ pub enum Registered {
     Already,
 }
 
-/// Has AMS trust our certificate, by the trust password that is set there. Refuses when AMS does
-/// not take the password, and when it does not trust us in spite of it.
+/// Has AMS trust our certificate, by the trust password that is set there. Only a server whose
+/// certificate is trusted sees the password.
 ///
-/// The password is shown only to a server whose certificate is the pinned one.
+/// # Errors
+///
+/// Refuses when AMS does not take the password, and when it does not trust us in spite of it.
 pub async fn register(config: &Config, password: &str) -> Result<Registered, AmsError> {
     let client = AmsClient::new(config)?;
     if client.server_info(client.timeout()).await?.trusts_us() {

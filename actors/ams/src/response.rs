@@ -10,7 +10,7 @@ use stream_protocol::Application;
 
 use crate::error::AmsError;
 
-/// How much of a text of AMS goes into an error, in characters.
+/// The longest text of AMS in an error, in characters.
 const MAX_TEXT: usize = 300;
 
 /// The set of machines that one AMS manages.
@@ -91,7 +91,7 @@ pub(crate) fn base_name(url: &str) -> &str {
     url.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
 }
 
-/// What `GET /1.0` tells of the server, and of us.
+/// The answer to `GET /1.0`: the server, and whether it trusts us.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Server {
     #[serde(default, deserialize_with = "nullable")]

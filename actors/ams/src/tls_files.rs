@@ -1,4 +1,4 @@
-//! What is read from files: who we are, and whom we trust.
+//! Reads the certificate files: our identity, and whom we trust.
 
 use std::path::Path;
 
@@ -11,7 +11,11 @@ use crate::error::AmsError;
 /// No list of pins comes near it; what is larger is the wrong file. In bytes.
 const MAX_PINS_BYTES: u64 = 64 * 1024;
 
-/// Reads the certificates and pins. Refuses what cannot be used, as a sentence.
+/// Reads the certificates and pins.
+///
+/// # Errors
+///
+/// [`AmsError::Config`] with a sentence when a file cannot be used.
 pub(crate) fn read(config: &Config) -> Result<(Identity, Trust), AmsError> {
     let unusable = |error: PkiError| refused(&error_chain(&error));
     let trust = match (&config.fingerprints[..], &config.pins, &config.ca) {

@@ -12,13 +12,13 @@ pub struct AmsInstance {
     pub app: String,
     pub app_version: Option<u64>,
     pub screen: Screen,
-    /// Handed to the instance as it came.
+    /// Passed to the instance unchanged.
     pub extra_data: Value,
 }
 
 impl AmsInstance {
-    /// Whether `text` can be the id of an instance. The ids of AMS have 20 characters; nothing is
-    /// lost with a little more.
+    /// Returns whether `text` can be the id of an instance: 1 to 64 characters of `A-Za-z0-9_-`.
+    /// The ids of AMS have 20.
     pub fn is_id(text: &str) -> bool {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         (1..=64).contains(&text.len()) && text.bytes().all(plain)

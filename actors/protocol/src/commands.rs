@@ -4,16 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Client, DesiredState, SessionDocument};
 
-/// What the session wants of its instance now. Level-triggered: an instance that missed states in
-/// between acts on the present one.
+/// What the session wants of its instance now. Level-triggered, so that an instance which missed
+/// states in between acts on the present one.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Commands {
-    /// Grows with every change; asked back as `after`.
+    /// Grows with every change; the instance repeats it as `after`.
     pub revision: u64,
     pub generation: u64,
     pub signaling: Signaling,
     pub client: Option<Client>,
-    /// Grows when fresh ICE servers are to be fetched.
+    /// Grows when the instance is to fetch fresh ICE servers.
     pub ice_renewal: u64,
     pub desired: DesiredState,
 }
@@ -41,8 +41,8 @@ pub enum Signaling {
     Open,
 }
 
-/// What an instance reports of the client of one generation: clients close their socket when the
-/// stream is connected, so only the instance knows.
+/// What an instance reports of the client of one generation. Only the instance knows, because
+/// clients close their socket when the stream connects.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ClientReport {
     pub client: ClientState,

@@ -22,7 +22,7 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
-            /// Whether `text` is one.
+            /// Returns whether `text` is one.
             pub fn is(text: &str) -> bool {
                 let check: fn(&str) -> bool = $check;
                 check(text)
@@ -69,7 +69,7 @@ id! {
 }
 
 id! {
-    /// A share of a session, 100 bits as well.
+    /// A share of a session: 20 characters of `a-z0-9`, 100 bits.
     ShareId, "a share id: 20 characters of a-z and 0-9",
     SessionId::is
 }
@@ -82,7 +82,7 @@ id! {
 }
 
 id! {
-    /// A writer's own id of a signal: what makes a repeated write harmless.
+    /// A signal, named by its writer, so that a repeated write is harmless.
     SignalId, "a signal id: 1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'",
     |text| (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
@@ -103,7 +103,7 @@ impl SessionId {
         Self::from_bytes(bytes)
     }
 
-    /// Returns the id made of the first 100 bits of `bytes`, in lower-case base32hex.
+    /// Returns the first 100 bits of `bytes` in lower-case base32hex.
     pub fn from_bytes(bytes: [u8; 13]) -> Self {
         Self(base32hex(&bytes, 20))
     }
@@ -126,7 +126,7 @@ impl SignalId {
 }
 
 impl InstanceName {
-    /// The name of the `attempt`-th launch for `session`: `s-<session>-<attempt>`.
+    /// Returns the name of the `attempt`-th launch for `session`: `s-<session>-<attempt>`.
     pub fn of(session: &SessionId, attempt: u32) -> Self {
         Self(format!("s-{session}-{attempt}"))
     }

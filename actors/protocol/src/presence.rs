@@ -2,7 +2,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::AgentId;
 
-/// What an agent says of itself every few seconds; it counts as away when it stops saying so.
+/// What an agent says of itself every few seconds. An agent that stops counts as gone; see
+/// [presence](crate::manual::state#presence-and-lease).
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Presence {
     pub agent: AgentId,
@@ -13,10 +14,10 @@ pub struct Presence {
     /// Names of the images that can be launched without an application.
     #[serde(default)]
     pub images: Vec<String>,
-    /// How many more sessions this agent would take.
+    /// How many more sessions this agent takes.
     pub capacity: u32,
     pub draining: bool,
-    /// Why it can launch nothing at the moment, if it cannot.
+    /// Why this agent can launch nothing now; `None` if it can.
     #[serde(default)]
     pub unavailable: Option<String>,
     /// Version of the program.

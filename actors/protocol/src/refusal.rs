@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-/// Why a request was refused, as far as the asker would act differently.
+/// Why a request was refused, as far as the asker acts on it; the manual has a
+/// [table](crate::manual::wire#envelope-and-refusals).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalCode {
@@ -29,7 +30,7 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
-    /// The HTTP status that says the same.
+    /// Returns the HTTP status that says the same.
     pub fn http_status(self) -> u16 {
         match self {
             Self::Conflict | Self::Malformed | Self::UnknownVersion => 400,
@@ -42,13 +43,13 @@ impl RefusalCode {
         }
     }
 
-    /// Whether the same request may succeed later without any change.
+    /// Returns whether the same request may succeed later without any change.
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Busy | Self::Draining | Self::TooMany | Self::Unavailable)
     }
 }
 
-/// A typed "no": what the asker can act on, and a sentence for people.
+/// A refusal: a code that the asker acts on, and a sentence for people.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {

@@ -4,19 +4,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AmsInstance, IceServer, Refusal, RefusalCode, SessionId, Userdata, Versioned};
 
-/// Asks an agent to claim and launch the session whose document is stored; answered with
-/// [`ClientIce`] when AMS has accepted the launch, without waiting for the boot.
+/// Asks an agent to claim a stored session and launch its instance. The agent answers with
+/// [`ClientIce`] once AMS has accepted the launch, without waiting for the boot.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Launch {
     pub session: SessionId,
-    /// Why this agent is asked and no other, for whoever wants to know later.
+    /// Why the gateway chose this agent, for the document.
     #[serde(default)]
     pub placement: String,
 }
 
-/// Asks the gateways, all of them under one name, for the session of an instance that AMS launched
-/// by itself; answered with [`AmsSessionCreated`] by one of them. However often and whomever it is asked,
-/// one instance has one session.
+/// Asks any gateway for the session of an instance that AMS launched by itself; one of them answers
+/// with [`AmsSessionCreated`]. One instance has one session, however often and whoever is asked.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct CreateAmsSession {
     /// The AMS cluster that the instance is of.
@@ -30,11 +29,11 @@ pub struct CreateAmsSession {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct AmsSessionCreated {
     pub session: SessionId,
-    /// A [draft](Userdata::draft): the agent adds where it is, and the token.
+    /// A [draft](Userdata::draft), to which the agent adds its address and the token.
     pub userdata: Userdata,
 }
 
-/// A question without further words: its subject says everything. Answered with [`ClientIce`].
+/// An empty body, for requests whose subject says everything and for answers that say no more.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Empty {}
 
@@ -44,14 +43,14 @@ pub struct ClientIce {
     pub ice_servers: Vec<IceServer>,
 }
 
-/// Asks the owner to end a session, when the document already says so. Answered with [`Empty`]
-/// once the owner has begun.
+/// Asks the owner to end a session whose document already says so. The owner answers with [`Empty`]
+/// once it has begun.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Terminate {
     pub cause: String,
 }
 
-/// The answer to a request: a body under `ok`, or why not under `refused`.
+/// The answer to a request: a body under `ok`, or a [`Refusal`] under `refused`.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Reply<T> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +70,11 @@ impl<T: Serialize> Reply<T> {
 }
 
 impl<T: serde::de::DeserializeOwned> Reply<T> {
-    /// Reads an answer; what is none counts as a failure of the other side.
+    /// Reads an answer.
+    ///
+    /// # Errors
+    ///
+    /// Returns the refusal. An answer that cannot be read counts as [`RefusalCode::Failed`].
     pub fn decode(bytes: &[u8]) -> Result<T, Refusal> {
         let failed = |message| Refusal::new(RefusalCode::Failed, message);
         match Versioned::<Self>::decode(bytes) {

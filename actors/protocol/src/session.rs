@@ -1,8 +1,8 @@
 //! The session document: the one record of a session, and who may write which part of it.
 //!
-//! The gateway creates it. The agent that claims it writes everything but `desired` and
-//! `generation`, which belong to the gateways, though whoever ends a session says so there. Every write is checked against the revision read
-//! before. No token, no TURN password and no candidate is ever in it.
+//! A gateway creates it. The agent that claims it writes everything but `desired` and `generation`,
+//! which belong to the gateways; whoever ends a session sets `desired.state`. Every write names the
+//! revision that was read before. See [state](crate::manual::state#session-document).
 
 use std::fmt;
 
@@ -13,35 +13,37 @@ use crate::{AgentId, InstanceName, SessionId, Timestamp};
 /// How many causes a document keeps; the oldest go first.
 const MAX_CAUSES: usize = 8;
 
+/// The record of one session. It never holds a token, a TURN password or a candidate.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct SessionDocument {
     pub id: SessionId,
     /// Who had the instance launched, and so whose it is.
     #[serde(default)]
     pub origin: Origin,
-    /// Counts the clients that joined; every signal belongs to one generation.
+    /// Counts the clients that joined; see [generation](crate::manual::state#generation).
     pub generation: u64,
-    /// The agent that answers for it. It does as long as it gives signs of life: when its presence
-    /// runs out, another agent of the cluster may take over.
+    /// The agent that owns the session. Another one of the cluster
+    /// [adopts](crate::manual::state#adoption) it when the owner falls silent.
     pub owner: Option<AgentId>,
-    /// Why the agent was asked that claimed it first; empty when AMS launched the instance.
+    /// Why the gateway asked the agent that claimed the session first; empty when AMS launched the
+    /// instance.
     #[serde(default)]
     pub placement: String,
     /// The AMS cluster the instance runs in; empty until claimed, unless AMS launched it.
     pub cluster: String,
     pub desired: Desired,
     pub status: Status,
-    /// Name of the present launch, set before AMS is asked, so that a crash leaves a trace. None for
-    /// an instance that AMS launched by itself.
+    /// Name of the present launch, written before AMS is asked, so that a crash leaves a trace.
+    /// `None` for an instance that AMS launched by itself.
     pub instance_name: Option<InstanceName>,
     /// The id AMS gave, once it answered.
     pub instance_id: Option<String>,
-    /// When the present status ends in `error` unless something happens.
+    /// When the present status ends in `error` unless it changes before.
     pub deadline: Option<Timestamp>,
-    /// Whether it ends, or has ended, because something failed.
+    /// Whether the session ends, or has ended, because of a failure.
     #[serde(default)]
     pub failed: bool,
-    /// Grows when client and instance are to get new TURN credentials.
+    /// Grows when client and instance are to fetch new TURN credentials.
     #[serde(default)]
     pub ice_renewal: u64,
     /// When `ice_renewal` grew last; [`Timestamp::EPOCH`] before the first time.
@@ -57,7 +59,7 @@ pub struct SessionDocument {
 }
 
 impl SessionDocument {
-    /// A session whose instance is still to be launched, for the client that asks for it.
+    /// Returns the document of a session that a client asks for and no agent has claimed yet.
     pub fn new(id: SessionId, request: Request, now: Timestamp, deadline: Timestamp) -> Self {
         let client = Client { screen: request.screen, role: Role::Control };
         Self {
@@ -82,7 +84,8 @@ impl SessionDocument {
         }
     }
 
-    /// The session of an instance that AMS launched by itself; nobody watches it yet.
+    /// Returns the document of a session whose instance AMS launched by itself. It has no client
+    /// yet.
     pub fn of_instance(
         id: SessionId,
         (cluster, instance): (String, String),
@@ -106,7 +109,7 @@ impl SessionDocument {
         self.origin == Origin::Client && !self.request.ephemeral
     }
 
-    /// Notes why something happened to the session; the oldest notes go.
+    /// Adds a cause; the oldest one goes when there are too many.
     pub fn push_cause(&mut self, at: Timestamp, text: impl Into<String>) {
         if self.causes.len() == MAX_CAUSES {
             self.causes.remove(0);
@@ -114,7 +117,7 @@ impl SessionDocument {
         self.causes.push(Cause { at, text: text.into() });
     }
 
-    /// The latest cause, for `status_message`; empty when there is none.
+    /// Returns the latest cause, for `status_message`; empty when there is none.
     pub fn last_cause(&self) -> &str {
         self.causes.last().map_or("", |cause| &cause.text)
     }
@@ -124,7 +127,7 @@ impl SessionDocument {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnConflict {
-    /// It stays, and the other one is refused.
+    /// The present client stays and the newcomer is refused.
     Reject,
     /// The present client is replaced; published clients rely on that.
     #[default]
@@ -146,9 +149,9 @@ pub enum Origin {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Idle {
     pub since: Timestamp,
-    /// The generation then: a join after that begins the time anew.
+    /// The generation at that time; a later join restarts the idle time.
     pub generation: u64,
-    /// Whether there was a client before.
+    /// Whether a client was there before.
     pub left: bool,
 }
 
@@ -159,6 +162,7 @@ pub struct Desired {
     pub client: Option<Client>,
 }
 
+/// Whether the session is to run.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DesiredState {
@@ -173,6 +177,7 @@ pub struct Client {
     pub role: Role,
 }
 
+/// What a client may do: control the instance, only view it, or use ADB.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -203,7 +208,8 @@ pub enum Status {
 }
 
 impl Status {
-    /// Whether the session has ended and its document only stays as a tombstone.
+    /// Returns whether the session has ended and its document is a
+    /// [tombstone](crate::manual::state#tombstones).
     pub fn is_final(self) -> bool {
         matches!(self, Self::Terminated | Self::Error)
     }
@@ -221,6 +227,7 @@ impl fmt::Display for Status {
     }
 }
 
+/// Why something happened to a session, and when.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Cause {
     pub at: Timestamp,
@@ -240,7 +247,7 @@ pub struct Request {
     pub idle_time_min: u64,
     #[serde(default)]
     pub on_conflict: OnConflict,
-    /// Handed to the instance as it came.
+    /// Passed to the instance unchanged.
     pub extra_data: serde_json::Value,
 }
 
@@ -272,8 +279,11 @@ pub enum ScreenError {
 }
 
 impl Screen {
-    /// Returns the screen with odd sizes rounded up by one, which encoders need; refuses one
-    /// outside the limits.
+    /// Returns the screen with odd sizes rounded up by one, because encoders need even ones.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a screen outside the limits.
     pub fn checked(self) -> Result<Self, ScreenError> {
         // Portrait screens turn the limit by 90 degrees.
         let (long, short) = (self.width.max(self.height), self.width.min(self.height));

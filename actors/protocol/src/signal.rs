@@ -1,4 +1,4 @@
-//! Signals: opaque JSON objects between client and instance, numbered by the log that keeps them.
+//! Signals: opaque JSON objects between client and instance, numbered by the log that stores them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,7 +28,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// A text is not a signal.
+/// Why a text is not a signal.
 #[derive(Debug, thiserror::Error)]
 pub enum SignalError {
     #[error("a signal is a JSON object with a string member \"type\"")]
@@ -44,8 +44,12 @@ pub enum SignalError {
 pub struct Signal(Box<RawValue>);
 
 impl Signal {
-    /// Reads a signal. Refuses what is no JSON object with a string member `type`, and what is
-    /// larger than [`MAX_SIGNAL_BYTES`].
+    /// Reads a signal and keeps its bytes.
+    ///
+    /// # Errors
+    ///
+    /// Refuses anything but a JSON object with a string member `type`, and more than
+    /// [`MAX_SIGNAL_BYTES`].
     pub fn parse(text: String) -> Result<Self, SignalError> {
         let raw = RawValue::from_string(text).map_err(SignalError::NotASignal)?;
         Self::check(raw)
@@ -87,7 +91,7 @@ impl PartialEq for Signal {
     }
 }
 
-/// A signal as a writer hands it in: with an id of its own, so that writing it again is harmless.
+/// A signal as a writer hands it in. The writer's id makes a repeated write harmless.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct NewSignal {
     pub id: SignalId,
@@ -95,7 +99,7 @@ pub struct NewSignal {
     pub signal: Signal,
 }
 
-/// A signal as the log keeps it.
+/// A signal as the log stores it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct StoredSignal {
     pub generation: u64,
@@ -110,16 +114,17 @@ pub struct LoggedSignal {
     pub signal: Signal,
 }
 
-/// What a reader gets: the signals after its cursor, and the cursor to ask with next. The cursor
-/// moves forward even when there is nothing to read.
+/// The signals after a reader's cursor, and the cursor to ask with next. The cursor moves forward
+/// even when there is nothing to read.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct SignalPage {
     pub cursor: Cursor,
     pub signals: Vec<LoggedSignal>,
 }
 
-/// A place in the log: `<epoch>-<sequence>`, the epoch being the log's creation time in
-/// nanoseconds, base 36. Opaque to its holder, who alone keeps it.
+/// A position in the log, `<epoch>-<sequence>`: the epoch is the log's creation time in
+/// nanoseconds, base 36. Opaque to its holder; see
+/// [cursors](crate::manual::state#cursor-and-epoch).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cursor {
@@ -164,7 +169,7 @@ impl TryFrom<String> for Cursor {
     }
 }
 
-/// A text is not a cursor of ours.
+/// A text is not a cursor.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a cursor that this service gave out")]
 pub struct CursorError;

@@ -7,14 +7,14 @@ use crate::{Request, SessionId};
 /// The most user data that AMS hands to an instance, in bytes.
 pub const MAX_USERDATA_BYTES: usize = 10 * 1024;
 
-/// What an instance finds when it boots: where its agent is, and what it may say there.
+/// What an instance finds when it boots: the address of its agent and its token.
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
 pub struct Userdata {
     pub session_id: SessionId,
     pub agent_url: String,
     pub token: String,
-    /// SHA-256 of the DER certificates the agent may show, in hex: the present one and the next.
-    /// Empty when a balancer with a certificate of its own stands in front.
+    /// SHA-256 of the DER certificates that the agent may show, in hex. Empty when a balancer with
+    /// a certificate of its own stands in front.
     pub fingerprints: Vec<String>,
     pub display_width: u32,
     pub display_height: u32,
@@ -24,8 +24,8 @@ pub struct Userdata {
 }
 
 impl Userdata {
-    /// What the request for a session says. Where the agent is, what it shows and the token are
-    /// empty: they are the agent's to add.
+    /// Returns what the request for a session says. The agent adds its address, its fingerprints
+    /// and the token, which are empty here.
     pub fn draft(session_id: SessionId, request: &Request) -> Self {
         let Request { screen, extra_data, .. } = request;
         Self {

@@ -27,7 +27,11 @@ impl<T: Serialize> Versioned<T> {
 }
 
 impl<T: DeserializeOwned> Versioned<T> {
-    /// Reads a payload. Refuses text that is no such payload, and a newer major version.
+    /// Reads a payload and ignores members that it does not know.
+    ///
+    /// # Errors
+    ///
+    /// Refuses text that is no such payload, and a newer major version by name.
     pub fn decode(bytes: &[u8]) -> Result<T, Refusal> {
         let Major { v } = serde_json::from_slice(bytes).map_err(|error| {
             Refusal::new(RefusalCode::Malformed, format!("not a payload: {error}"))

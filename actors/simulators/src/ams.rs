@@ -199,8 +199,8 @@ impl Ams {
         tokio::time::timeout(deadline, reached).await
     }
 
-    /// Publishes a version of an application or takes it back, and tells so. Refuses, as a sentence,
-    /// what there is not.
+    /// Publishes a version of an application or takes it back, and tells so. Refuses, as a
+    /// sentence, what there is not.
     pub fn publish(&self, app: &str, version: u64, published: bool) -> Result<(), String> {
         let set = routes::set_published(&self.service, app, version, Some(published));
         set.map(drop).map_err(|refused| refused.to_string())

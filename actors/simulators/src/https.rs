@@ -115,7 +115,7 @@ impl Https {
         Ok(envelope.map_err(CallError::Malformed)?.metadata)
     }
 
-    /// As [`Https::call`], for answers whose metadata says nothing.
+    /// Sends `request` and drops the answer, all `within` the given time.
     pub(crate) async fn send(
         &self,
         request: RequestBuilder,

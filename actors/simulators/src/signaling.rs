@@ -43,8 +43,8 @@ pub(crate) enum InstanceMessage {
     },
     Offer {
         sdp: Base64,
-        /// With the offer of an ICE restart: the renewal that led to it. Wait for the ICE servers of
-        /// this renewal before you answer.
+        /// With the offer of an ICE restart: the renewal that led to it. Wait for the ICE servers
+        /// of this renewal before you answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ice_renewal: Option<u64>,
     },

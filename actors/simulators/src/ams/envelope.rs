@@ -18,7 +18,7 @@ use super::operations::Operation;
 /// How long a client may take to send the body of its request.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The same for the body of an upload; the Go client gives up at the same time.
+/// How long a client may take to send an upload; the Go client gives up at the same time.
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(300);
 
 /// Answers 200 with `metadata`.

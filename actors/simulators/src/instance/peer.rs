@@ -32,8 +32,11 @@ pub enum PeerState {
 }
 
 impl Peer {
-    /// Starts a peer that reads `from_client` and writes `to_client`. Refuses when the system has
-    /// no thread for it.
+    /// Starts a peer that reads `from_client` and writes `to_client`.
+    ///
+    /// # Errors
+    ///
+    /// Refuses when the system has no thread for it.
     pub fn start(
         from_client: mpsc::Receiver<String>,
         to_client: mpsc::Sender<String>,
@@ -41,7 +44,11 @@ impl Peer {
         Self::start_as(Role::Control, from_client, to_client)
     }
 
-    /// The same for a client in `role`: who may only view cannot act.
+    /// Starts a peer for a client in `role`; a viewer's input has no effect.
+    ///
+    /// # Errors
+    ///
+    /// Refuses when the system has no thread for it.
     pub fn start_as(
         role: Role,
         from_client: mpsc::Receiver<String>,

@@ -116,8 +116,9 @@ async fn renew_while_lost(agent: Arc<Agent>, mut state: watch::Receiver<PeerStat
     }
 }
 
-/// Fetches ICE servers now and at every renewal, which then has the peer connect anew. The instance is reached at its own address and
-/// by what the client learns of it, so it has no use for them beyond knowing that it gets them.
+/// Fetches ICE servers now and at every renewal, which then has the peer connect anew. The instance
+/// is reached at its own address and by what the client learns of it, so it has no use for them
+/// beyond knowing that it gets them.
 async fn fetch_ice(
     agent: Arc<Agent>,
     mut renewals: watch::Receiver<u64>,
