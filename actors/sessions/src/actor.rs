@@ -1,73 +1,177 @@
-//! The actor: takes requests of gateways and of `api`, and keeps the sweep and presence going.
+//! The actor: owns the parts that a restart rebuilds, hands each loop the parts it uses, and
+//! answers the messages of the handle.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
 use stream_bridge::{Entry, IncomingRequest};
-use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    AmsInstance, ClientIce, ClientReport, Empty, IceServer, Launch, Refusal, RefusalCode,
-    Reply as Answer, Report, SessionDocument, SessionId, Terminate, Timestamp, Versioned, subjects,
+    AmsInstance, ClientReport, IceServer, Report, SessionDocument, SessionId, Status, Timestamp,
+    subjects,
 };
-use stream_supervisor::{Context, Handler, Reply, Worker};
+use stream_supervisor::{AskError, Context, Handler, Reply, Worker};
 use stream_turn::Peer;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
-use crate::context::{AgentContext, locked};
-use crate::idle;
-use crate::session::{self, InvalidTransition};
-use crate::sweep::SWEEP_RETRY;
-use crate::{Alert, SessionsError};
+use crate::context::AgentContext;
+use crate::failure_detector::FailureDetector;
+use crate::handover::Handover;
+use crate::ice_renewal::{IceRenewal, issue_ice, renew_now};
+use crate::launch::Launcher;
+use crate::lost_instances::LostInstances;
+use crate::presence::{self, PresencePublisher};
+use crate::processing::Processor;
+use crate::reconciler::Reconciler;
+use crate::session_cache::SessionCache;
+use crate::shared::SharedState;
+use crate::sweep::{SWEEP_RETRY, Sweep};
+use crate::takeover::Takeover;
+use crate::termination::Terminator;
+use crate::{Alert, SessionsError, idle, session};
 
-/// How long work may take that nobody waits for; what AMS is asked in it has deadlines of its own.
+/// How long work may take that nobody waits for; each call to AMS in it has a deadline of its own.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// The pause after a failed try to register for requests.
-const SERVE_RETRY: Duration = Duration::from_millis(500);
+/// The pause after a failed try to subscribe to launch requests.
+const SUBSCRIBE_RETRY: Duration = Duration::from_millis(500);
+
+/// How long one look may take at what is still to be handed over.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(crate) struct Actor {
     pub(crate) context: Arc<AgentContext>,
+    pub(crate) shared: SharedState,
+    cache: Rc<SessionCache>,
+    reconciler: Rc<Reconciler>,
+    failure_detector: Rc<RefCell<FailureDetector>>,
 }
 
 impl Actor {
-    pub(crate) fn new(context: Arc<AgentContext>) -> Self {
-        Self { context }
+    /// Builds the actor for its first start or a restart.
+    pub(crate) fn new(context: Arc<AgentContext>, shared: SharedState) -> Self {
+        shared.served.distrust();
+        Self {
+            context,
+            shared,
+            cache: Rc::default(),
+            reconciler: Rc::default(),
+            failure_detector: Rc::default(),
+        }
+    }
+
+    pub(crate) fn terminator(&self) -> Rc<Terminator> {
+        Rc::new(Terminator {
+            context: Arc::clone(&self.context),
+            served: self.shared.served.clone(),
+            reconciler: Rc::clone(&self.reconciler),
+        })
+    }
+
+    pub(crate) fn launcher(&self, ctx: &Context<Self>) -> Launcher {
+        Launcher {
+            context: Arc::clone(&self.context),
+            served: self.shared.served.clone(),
+            terminator: self.terminator(),
+            requests: ctx.mailbox().recipient::<IncomingRequest>(),
+        }
+    }
+
+    fn processor(&self, ctx: &Context<Self>) -> Processor {
+        Processor {
+            context: Arc::clone(&self.context),
+            launcher: self.launcher(ctx),
+            terminator: self.terminator(),
+        }
+    }
+
+    fn handover(&self) -> Handover {
+        Handover {
+            context: Arc::clone(&self.context),
+            cache: Rc::clone(&self.cache),
+            served: self.shared.served.clone(),
+        }
+    }
+
+    fn lost_instances(&self) -> LostInstances {
+        LostInstances {
+            context: Arc::clone(&self.context),
+            served: self.shared.served.clone(),
+            terminator: self.terminator(),
+        }
+    }
+
+    fn sweep(&self, ctx: &Context<Self>) -> Sweep {
+        Sweep {
+            context: Arc::clone(&self.context),
+            turn: Arc::clone(&self.shared.sweep_turn),
+            cache: Rc::clone(&self.cache),
+            failure_detector: Rc::clone(&self.failure_detector),
+            reconciler: Rc::clone(&self.reconciler),
+            handover: self.handover(),
+            processor: self.processor(ctx),
+            lost_instances: self.lost_instances(),
+        }
+    }
+
+    fn takeover(&self, ctx: &Context<Self>) -> Takeover {
+        Takeover {
+            context: Arc::clone(&self.context),
+            cache: Rc::clone(&self.cache),
+            failure_detector: Rc::clone(&self.failure_detector),
+            processor: self.processor(ctx),
+        }
+    }
+
+    fn publisher(&self, lease_expired: Rc<Notify>) -> PresencePublisher {
+        PresencePublisher {
+            context: Arc::clone(&self.context),
+            served: self.shared.served.clone(),
+            tracker: Arc::clone(&self.shared.presence),
+            lease_expired,
+        }
+    }
+
+    fn ice_renewal(&self) -> IceRenewal {
+        IceRenewal { context: Arc::clone(&self.context), cache: Rc::clone(&self.cache) }
     }
 }
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
-        let (context, requests) =
-            (Arc::clone(&self.context), ctx.mailbox().recipient::<IncomingRequest>());
+        let context = Arc::clone(&self.context);
+        let requests = ctx.mailbox().recipient::<IncomingRequest>();
         ctx.spawn(async move {
             let launch = subjects::launch(context.agent());
-            while context.dependencies.bridge.serve(launch.clone(), requests.clone()).await.is_err()
-            {
-                tokio::time::sleep(SERVE_RETRY).await;
+            while context.deps.bridge.serve(launch.clone(), requests.clone()).await.is_err() {
+                tokio::time::sleep(SUBSCRIBE_RETRY).await;
             }
         });
-        let (context, me_too) = (Arc::clone(&self.context), ctx.mailbox().clone());
+        let lease_expired = Rc::new(Notify::new());
+        let publisher = self.publisher(Rc::clone(&lease_expired));
+        ctx.spawn(async move { publisher.run().await });
+        let mailbox = ctx.mailbox().clone();
         ctx.spawn(async move {
             loop {
-                let pause = me_too.ask(Sweep).await.unwrap_or(SWEEP_RETRY);
-                // Earlier when others may have taken over what this unit had.
-                let _ = tokio::time::timeout(pause, context.lease_expired.notified()).await;
+                let pause = mailbox.ask(RunSweep).await.unwrap_or(SWEEP_RETRY);
+                // Earlier when others may have taken over what this agent had.
+                let _ = timeout(pause, lease_expired.notified()).await;
             }
         });
-        let (context, requests) =
-            (Arc::clone(&self.context), ctx.mailbox().recipient::<IncomingRequest>());
-        ctx.spawn(async move { context.run_takeover(requests).await });
-        let context = Arc::clone(&self.context);
-        ctx.spawn(async move { context.follow_instances().await });
-        let context = Arc::clone(&self.context);
-        ctx.spawn(async move { context.run_presence().await });
-        let context = Arc::clone(&self.context);
-        ctx.spawn(async move { context.run_renewal().await });
+        let takeover = self.takeover(ctx);
+        ctx.spawn(async move { takeover.run().await });
+        let lost_instances = self.lost_instances();
+        ctx.spawn(async move { lost_instances.follow_events().await });
+        let ice_renewal = self.ice_renewal();
+        ctx.spawn(async move { ice_renewal.run().await });
     }
 }
 
-/// Opens the session of an instance that AMS launched by itself, and returns it with what the
-/// instance is to be told.
+/// Opens the session of an instance that AMS launched by itself. Answered with the session and the
+/// userdata of the instance.
 #[derive(Message)]
 #[rtype(result = "Result<(SessionId, String), SessionsError>")]
 pub(crate) struct InitiateSession(pub(crate) AmsInstance);
@@ -85,7 +189,7 @@ pub(crate) struct End {
     pub(crate) cause: String,
 }
 
-/// Takes what an instance says of itself.
+/// Takes what an instance reports of itself.
 #[derive(Message)]
 #[rtype(result = "Result<(), SessionsError>")]
 pub(crate) struct TakeReport {
@@ -93,7 +197,7 @@ pub(crate) struct TakeReport {
     pub(crate) report: Report,
 }
 
-/// Takes what an instance says of its client.
+/// Takes what an instance reports of its client.
 #[derive(Message)]
 #[rtype(result = "Result<(), SessionsError>")]
 pub(crate) struct TakeClientReport {
@@ -101,7 +205,7 @@ pub(crate) struct TakeClientReport {
     pub(crate) report: ClientReport,
 }
 
-/// Mints ICE servers for the instance of a session, and for its client too if so wished.
+/// Mints ICE servers for the instance of a session. With `renew` the client gets fresh ones too.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<IceServer>, SessionsError>")]
 pub(crate) struct MintInstanceIce {
@@ -114,117 +218,43 @@ pub(crate) struct MintInstanceIce {
 #[rtype(result = "()")]
 struct FinishEnd(SessionId);
 
-/// Looks at all sessions and instances and does what is due; answered with how long to wait until
-/// the next time. As a message it is finished also when this state fails meanwhile: one that fails
-/// again and again would never get through it.
+/// Looks at all sessions and instances and does what is due; answered with the pause until the next
+/// time. Sent as a message so that a sweep in progress survives a restart of the actor: otherwise
+/// an actor that keeps failing would never complete one.
 #[derive(Message)]
 #[rtype(result = "Duration")]
-struct Sweep;
+struct RunSweep;
 
-/// Asks how many sessions this unit serves.
+/// Lets go of what others have taken; answered with how many sessions they are still to take.
+#[derive(Message)]
+#[rtype(result = "Result<usize, SessionsError>")]
+pub(crate) struct HandOver;
+
+/// Says that this agent is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct WithdrawPresence;
+
+/// Counts the sessions that this agent serves.
 #[derive(Message)]
 #[rtype(result = "usize")]
-pub(crate) struct CountOpen;
+pub(crate) struct CountServed;
 
-/// Asks what only an operator can settle.
+/// Reads the alerts that are active.
 #[derive(Message)]
 #[rtype(result = "Vec<Alert>")]
 pub(crate) struct ReadAlerts;
 
-/// Asks how everything is that this unit depends on.
+/// Asks every dependency of this agent how it is.
 #[derive(Message)]
 #[rtype(result = "Vec<(&'static str, Result<(), String>)>")]
 pub(crate) struct AskReadiness;
 
-impl Handler<IncomingRequest> for Actor {
-    fn handle(&mut self, request: &IncomingRequest, ctx: &Context<Self>) -> Reply<()> {
-        let (context, request) = (Arc::clone(&self.context), request.clone());
-        let (requests, ctx) = (ctx.mailbox().recipient::<IncomingRequest>(), ctx.clone());
-        Reply::later(async move {
-            // `stream.v1.agent.<agent>.launch` or `stream.v1.session.<id>.<what>`
-            let words: Vec<_> = request.subject.split('.').collect();
-            match words.as_slice() {
-                ["stream", "v1", "agent", _, "launch"] => {
-                    let launched = match Versioned::decode(&request.body) {
-                        Ok(Launch { session, placement }) => {
-                            let launched =
-                                context.handle_launch(&session, &placement, requests).await;
-                            if launched.is_err() {
-                                finish(&ctx, session);
-                            }
-                            launched
-                        }
-                        Err(refusal) => Err(refusal),
-                    };
-                    request.answer(Answer::encode(launched)).await;
-                }
-                ["stream", "v1", "session", id, what] => {
-                    let Ok(id) = id.parse() else { return };
-                    if context.on_session_request(&id, what, &request).await {
-                        finish(&ctx, id);
-                    }
-                }
-                _ => log::warn!("a request on subject {} is not ours", request.subject),
-            }
-        })
-    }
-}
-
-/// Has an end finished that has begun, if one has. Whoever asked does not wait for AMS. As a message
-/// of its own it is done also when this state fails meanwhile.
-fn finish(ctx: &Context<Actor>, id: SessionId) {
+/// Queues the end of a session that has begun to end. Whoever asked does not wait for AMS, and the
+/// message survives a restart of the actor.
+pub(crate) fn queue_end(ctx: &Context<Actor>, id: SessionId) {
     if let Err(error) = ctx.mailbox().tell(FinishEnd(id)) {
         log::debug!("an end is left to the next sweep: {error}");
-    }
-}
-
-impl AgentContext {
-    /// Answers a request for a session, and returns whether the session has begun to end.
-    async fn on_session_request(
-        &self,
-        id: &SessionId,
-        what: &str,
-        request: &IncomingRequest,
-    ) -> bool {
-        match what {
-            "ice" | "join" => {
-                let minted = self.client_ice(id).await;
-                let answer = minted.map_err(|error| error.refusal());
-                request.answer(Answer::encode(answer)).await;
-                false
-            }
-            "terminate" => {
-                let begun = match Versioned::decode(&request.body) {
-                    Ok(Terminate { cause }) => self.request_termination(id, &cause).await,
-                    Err(refusal) => {
-                        request.answer(Answer::<Empty>::encode(Err(refusal))).await;
-                        return false;
-                    }
-                };
-                let answer = begun.as_ref().map(|_| Empty {}).map_err(SessionsError::refusal);
-                request.answer(Answer::encode(answer)).await;
-                begun.is_ok()
-            }
-            other => {
-                let refusal =
-                    Refusal::new(RefusalCode::Malformed, format!("no such request: {other}"));
-                request.answer(Answer::<Empty>::encode(Err(refusal))).await;
-                false
-            }
-        }
-    }
-
-    async fn client_ice(&self, id: &SessionId) -> Result<ClientIce, SessionsError> {
-        let document = self.read(id).await?.value;
-        Ok(ClientIce { ice_servers: self.ice(&document, Peer::Client).await? })
-    }
-
-    pub(crate) async fn read(
-        &self,
-        id: &SessionId,
-    ) -> Result<Entry<SessionDocument>, SessionsError> {
-        let read = self.dependencies.bridge.read(Bucket::Sessions, id.as_str()).await?;
-        read.ok_or(SessionsError::Bridge(stream_bridge::BridgeError::NotFound))
     }
 }
 
@@ -234,9 +264,8 @@ impl Handler<InitiateSession> for Actor {
         InitiateSession(instance): &InitiateSession,
         ctx: &Context<Self>,
     ) -> Reply<Result<(SessionId, String), SessionsError>> {
-        let (context, instance) = (Arc::clone(&self.context), instance.clone());
-        let requests = ctx.mailbox().recipient::<IncomingRequest>();
-        Reply::later(async move { context.initiate(instance, requests).await })
+        let (launcher, instance) = (self.launcher(ctx), instance.clone());
+        Reply::later(async move { launcher.initiate(instance).await })
     }
 }
 
@@ -253,12 +282,12 @@ impl Handler<Read> for Actor {
 
 impl Handler<End> for Actor {
     fn handle(&mut self, end: &End, ctx: &Context<Self>) -> Reply<Result<(), SessionsError>> {
-        let (context, ctx) = (Arc::clone(&self.context), ctx.clone());
+        let (terminator, ctx) = (self.terminator(), ctx.clone());
         let End { id, cause } = end;
         let (id, cause) = (id.clone(), cause.clone());
         Reply::later(async move {
-            context.request_termination(&id, &cause).await?;
-            finish(&ctx, id);
+            terminator.request_termination(&id, &cause).await?;
+            queue_end(&ctx, id);
             Ok(())
         })
     }
@@ -274,14 +303,12 @@ impl Handler<TakeReport> for Actor {
         let TakeReport { id, report } = take;
         let (id, report) = (id.clone(), report.clone());
         Reply::later(async move {
-            let changed = context.dependencies.bridge.change_session(&id, |document| {
-                session::on_report(document, &report, Timestamp::now())
-                    .map_err(|InvalidTransition(why)| SessionsError::Conflict(why))
-            });
-            let status = changed.await?.value.status;
+            let changed = context
+                .change(&id, |document| session::on_report(document, &report, Timestamp::now()));
+            let status = changed.await?.status;
             log::info!("session {id} is {status}: its instance reports {:?}", report.status);
-            if status != stream_protocol::Status::Active {
-                finish(&ctx, id);
+            if status != Status::Active {
+                queue_end(&ctx, id);
             }
             Ok(())
         })
@@ -297,10 +324,8 @@ impl Handler<TakeClientReport> for Actor {
         let context = Arc::clone(&self.context);
         let (id, report) = (take.id.clone(), take.report.clone());
         Reply::later(async move {
-            let changed = context.dependencies.bridge.change_session(&id, |document| {
-                idle::on_report(document, &report, Timestamp::now())
-                    .map_err(|InvalidTransition(why)| SessionsError::Conflict(why))
-            });
+            let changed = context
+                .change(&id, |document| idle::on_report(document, &report, Timestamp::now()));
             changed.await.map(drop)
         })
     }
@@ -315,10 +340,10 @@ impl Handler<MintInstanceIce> for Actor {
         let (context, id, renew) = (Arc::clone(&self.context), id.clone(), *renew);
         Reply::later(async move {
             if renew {
-                context.renew_now(&id).await?;
+                renew_now(&context, &id).await?;
             }
             let document = context.read(&id).await?.value;
-            context.ice(&document, Peer::Instance).await
+            issue_ice(&context, &document, Peer::Instance).await
         })
     }
 }
@@ -331,32 +356,50 @@ impl Handler<FinishEnd> for Actor {
     }
 
     fn handle(&mut self, FinishEnd(id): &FinishEnd, _: &Context<Self>) -> Reply<()> {
-        let (context, id) = (Arc::clone(&self.context), id.clone());
-        Reply::later(async move { context.finish_end(&id).await })
+        let (terminator, id) = (self.terminator(), id.clone());
+        Reply::later(async move { terminator.finish_end(&id).await })
     }
 }
 
-impl Handler<Sweep> for Actor {
-    fn timeout(_: &Sweep) -> Option<Duration> {
+impl Handler<RunSweep> for Actor {
+    fn timeout(_: &RunSweep) -> Option<Duration> {
         Some(BACKGROUND_TIMEOUT)
     }
 
-    fn handle(&mut self, _: &Sweep, ctx: &Context<Self>) -> Reply<Duration> {
-        let (context, requests) =
-            (Arc::clone(&self.context), ctx.mailbox().recipient::<IncomingRequest>());
-        Reply::later(async move { context.try_sweep(&requests).await })
+    fn handle(&mut self, _: &RunSweep, ctx: &Context<Self>) -> Reply<Duration> {
+        let sweep = self.sweep(ctx);
+        Reply::later(async move { sweep.try_sweep().await })
     }
 }
 
-impl Handler<CountOpen> for Actor {
-    fn handle(&mut self, _: &CountOpen, _: &Context<Self>) -> Reply<usize> {
-        self.context.serving().len().into()
+impl Handler<HandOver> for Actor {
+    fn handle(&mut self, _: &HandOver, _: &Context<Self>) -> Reply<Result<usize, SessionsError>> {
+        let handover = self.handover();
+        Reply::later(async move {
+            let looked = timeout(HANDOVER_TIMEOUT, handover.hand_over()).await;
+            looked.unwrap_or(Err(AskError::TimedOut.into()))
+        })
+    }
+}
+
+impl Handler<WithdrawPresence> for Actor {
+    const IDEMPOTENT: bool = true;
+
+    fn handle(&mut self, _: &WithdrawPresence, _: &Context<Self>) -> Reply<()> {
+        let (context, tracker) = (Arc::clone(&self.context), Arc::clone(&self.shared.presence));
+        Reply::later(async move { presence::withdraw(&context, &tracker).await })
+    }
+}
+
+impl Handler<CountServed> for Actor {
+    fn handle(&mut self, _: &CountServed, _: &Context<Self>) -> Reply<usize> {
+        self.shared.served.count().into()
     }
 }
 
 impl Handler<ReadAlerts> for Actor {
     fn handle(&mut self, _: &ReadAlerts, _: &Context<Self>) -> Reply<Vec<Alert>> {
-        locked(&self.context.alerts).active().into()
+        self.reconciler.alerts().into()
     }
 }
 
@@ -366,21 +409,23 @@ impl Handler<AskReadiness> for Actor {
         _: &AskReadiness,
         _: &Context<Self>,
     ) -> Reply<Vec<(&'static str, Result<(), String>)>> {
-        let dependencies = self.context.dependencies.clone();
-        let serves =
-            if self.context.drain.is_draining() { Err("draining".to_owned()) } else { Ok(()) };
+        let deps = self.context.deps.clone();
+        let serves = match self.context.drain.is_draining() {
+            true => Err("draining".to_owned()),
+            false => Ok(()),
+        };
         Reply::later(async move {
-            let said = |connected: bool, error: Option<String>| match connected {
+            let state = |connected: bool, error: Option<String>| match connected {
                 true => Ok(()),
                 false => Err(error.unwrap_or_default()),
             };
-            let (nats, ams) = (dependencies.bridge.status().await, dependencies.ams.status().await);
-            let keys = dependencies.tokens.ready().await.map_err(|error| error.to_string());
-            let relay_secret = dependencies.turn.ready().await.map_err(|error| error.to_string());
-            let relays = dependencies.turn.relays().await.map_err(|error| error.to_string());
+            let (nats, ams) = (deps.bridge.status().await, deps.ams.status().await);
+            let keys = deps.tokens.ready().await.map_err(|error| error.to_string());
+            let relay_secret = deps.turn.ready().await.map_err(|error| error.to_string());
+            let relays = deps.turn.relays().await.map_err(|error| error.to_string());
             vec![
-                ("nats", said(nats.connected, nats.error)),
-                ("ams", said(ams.connected, ams.error)),
+                ("nats", state(nats.connected, nats.error)),
+                ("ams", state(ams.connected, ams.error)),
                 ("keys", keys),
                 ("relay_secret", relay_secret),
                 ("relays", relays),
@@ -389,3 +434,6 @@ impl Handler<AskReadiness> for Actor {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

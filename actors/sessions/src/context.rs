@@ -1,99 +1,58 @@
-//! What this unit has and is: owned by every answer that takes time.
+//! What every part of this agent may use: its configuration and the actors it asks.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use stream_ams::Ams;
+use stream_bridge::{Bridge, BridgeError, Entry};
 use stream_pki::ServerIdentity;
-use stream_protocol::{AgentId, SessionId};
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{AgentId, Presence, SessionDocument, SessionId};
 use stream_supervisor::Drain;
-use tokio::sync::Notify;
+use stream_tokens::Tokens;
+use stream_turn::Turn;
 
-use crate::alerts::Alerts;
-use crate::failure_detector::FailureDetector;
-use crate::reconcile::{Scope, SightingHistory};
-use crate::session_cache::SessionCache;
-use crate::write_limit::WriteLimiter;
-use crate::{Config, Dependencies};
+use crate::reconcile::Scope;
+use crate::session;
+use crate::transition::InvalidTransition;
+use crate::{Config, SessionsError};
 
-/// Presence is kept no longer, whatever is configured.
+/// The longest lease, whatever is configured: the bucket of presence keeps no entry longer.
 const MAX_LEASE_S: u64 = 60;
 
+/// The actors that this one asks.
+#[derive(Clone)]
+pub struct Dependencies {
+    pub ams: Ams,
+    pub bridge: Bridge,
+    pub tokens: Tokens,
+    pub turn: Turn,
+}
+
+/// Configuration and neighbours. Holds no state: nothing in it changes while the agent runs.
 pub(crate) struct AgentContext {
     pub(crate) config: Config,
+    pub(crate) deps: Dependencies,
     pub(crate) served: ServerIdentity,
-    pub(crate) dependencies: Dependencies,
-    /// The sessions whose requests this unit serves; found again by the sweep after a restart.
-    open: Mutex<BTreeSet<SessionId>>,
-    /// The sessions whose launch is under way here.
-    launching: Mutex<BTreeSet<SessionId>>,
-    /// The sessions of our instances, by the ids of the instances.
-    pub(crate) instances: Mutex<HashMap<String, SessionId>>,
-    /// What each session wrote lately.
-    pub(crate) writes: Arc<Mutex<WriteLimiter>>,
-    /// What the store holds of sessions, as far as it was read.
-    pub(crate) session_cache: tokio::sync::Mutex<SessionCache>,
-    /// What reconciliation has seen so far.
-    pub(crate) sighting_history: Mutex<SightingHistory>,
-    /// What only an operator can settle.
-    pub(crate) alerts: Mutex<Alerts>,
-    /// Held by a sweep.
-    pub(crate) sweep_lock: tokio::sync::Mutex<()>,
-    /// When the last one began.
-    pub(crate) last_sweep: Mutex<Option<Instant>>,
-    /// The other agents, as far as they were seen.
-    pub(crate) failure_detector: Mutex<FailureDetector>,
-    /// Told when this unit gave no sign of life for so long that others may have taken over.
-    pub(crate) lease_expired: Notify,
-    /// Whether this unit is to leave all it has to others.
+    /// Whether this agent is to hand its sessions over.
     pub(crate) drain: Drain,
 }
 
 impl AgentContext {
-    pub(crate) fn new(
-        config: Config,
-        served: ServerIdentity,
-        dependencies: Dependencies,
-        drain: Drain,
-    ) -> Self {
-        Self {
-            config,
-            served,
-            dependencies,
-            open: Mutex::default(),
-            launching: Mutex::default(),
-            instances: Mutex::default(),
-            writes: Arc::default(),
-            session_cache: tokio::sync::Mutex::default(),
-            sighting_history: Mutex::default(),
-            alerts: Mutex::default(),
-            sweep_lock: tokio::sync::Mutex::default(),
-            last_sweep: Mutex::default(),
-            failure_detector: Mutex::default(),
-            lease_expired: Notify::new(),
-            drain,
-        }
-    }
-
     pub(crate) fn agent(&self) -> &AgentId {
         &self.config.name
     }
 
-    pub(crate) fn serving(&self) -> MutexGuard<'_, BTreeSet<SessionId>> {
-        locked(&self.open)
-    }
-
-    /// How long a unit that gives no sign of life counts as being there.
+    /// How long an agent without a sign of life counts as being there.
     pub(crate) fn lease(&self) -> Duration {
         Duration::from_secs(self.config.lease_s.clamp(2, MAX_LEASE_S))
     }
 
-    /// How many launches are under way here.
-    pub(crate) fn launching(&self) -> usize {
-        locked(&self.launching).len()
+    /// Returns the id of the cluster that AMS manages.
+    pub(crate) async fn cluster(&self) -> Result<String, SessionsError> {
+        Ok(self.deps.ams.cluster().await?.id)
     }
 
-    /// Whose instances are ours in `cluster`.
+    /// Returns which instances of `cluster` this deployment owns.
     pub(crate) fn scope(&self, cluster: &str) -> Scope {
         Scope {
             agent: self.agent().clone(),
@@ -103,32 +62,36 @@ impl AgentContext {
         }
     }
 
-    /// Marks the launch of a session as under way, until the mark is dropped; `None` when one is.
-    pub(crate) fn begin_launch(&self, id: &SessionId) -> Option<LaunchGuard<'_>> {
-        let new = locked(&self.launching).insert(id.clone());
-        new.then(|| LaunchGuard { context: self, id: id.clone() })
+    /// Whether this agent answers requests for the session.
+    pub(crate) fn answers_for(&self, document: &SessionDocument) -> bool {
+        session::is_owned_by(document, self.agent()) && !document.status.is_final()
     }
 
-    /// How many more sessions this unit takes.
-    pub(crate) fn free_capacity(&self) -> u32 {
-        let open = u32::try_from(self.serving().len()).unwrap_or(u32::MAX);
-        self.config.capacity.saturating_sub(open)
+    /// Lists the agents that give signs of life.
+    pub(crate) async fn present_agents(&self) -> Result<Vec<Presence>, SessionsError> {
+        let present = self.deps.bridge.list::<Presence>(Bucket::Agents).await?;
+        Ok(present.into_iter().map(|(_, entry)| entry.value).collect())
     }
-}
 
-/// A launch that is under way.
-pub(crate) struct LaunchGuard<'a> {
-    context: &'a AgentContext,
-    id: SessionId,
-}
-
-impl Drop for LaunchGuard<'_> {
-    fn drop(&mut self) {
-        locked(&self.context.launching).remove(&self.id);
+    /// Reads the document of a session.
+    pub(crate) async fn read(
+        &self,
+        id: &SessionId,
+    ) -> Result<Entry<SessionDocument>, SessionsError> {
+        let read = self.deps.bridge.read(Bucket::Sessions, id.as_str()).await?;
+        read.ok_or(SessionsError::Bridge(BridgeError::NotFound))
     }
-}
 
-/// What is behind the locks is whole after every single change, so a panic spoils nothing.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    /// Applies `transition` to the document of a session and returns what is stored then. The
+    /// transition runs again when another writer was faster.
+    pub(crate) async fn change(
+        &self,
+        id: &SessionId,
+        transition: impl Fn(&mut SessionDocument) -> Result<(), InvalidTransition>,
+    ) -> Result<SessionDocument, SessionsError> {
+        let changed = self.deps.bridge.change_session(id, |document| {
+            transition(document).map_err(|InvalidTransition(why)| SessionsError::Conflict(why))
+        });
+        Ok(changed.await?.value)
+    }
 }

@@ -32,6 +32,18 @@ pub enum SessionsError {
 }
 
 impl SessionsError {
+    /// This agent takes no more sessions.
+    pub(crate) fn full() -> Self {
+        let refusal = Refusal::new(RefusalCode::Busy, "this agent has no free capacity");
+        BridgeError::Refused(refusal).into()
+    }
+
+    /// This agent hands its sessions over and takes no new ones.
+    pub(crate) fn draining() -> Self {
+        let refusal = Refusal::new(RefusalCode::Draining, "this agent is draining");
+        BridgeError::Refused(refusal).into()
+    }
+
     /// Returns what to tell whoever asked.
     pub fn refusal(&self) -> Refusal {
         let code = match self {

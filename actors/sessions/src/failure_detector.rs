@@ -23,6 +23,11 @@ impl FailureDetector {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn knows(&self, agent: &AgentId) -> bool {
+        self.known.contains(agent)
+    }
+
     /// Takes a look at who is `present`, and returns who has left. To be missed at one look means
     /// little: the store may have come back empty, and everybody is about to announce themselves.
     /// So whoever drains has left at once, and who is missed has after a `gap`.

@@ -1,6 +1,8 @@
 //! Renewal: client and instance of a live session get new TURN credentials before theirs end, and
 //! when the relay between them is lost.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use stream_protocol::{
@@ -10,6 +12,8 @@ use stream_turn::Peer;
 
 use crate::SessionsError;
 use crate::context::AgentContext;
+use crate::session_cache::SessionCache;
+use crate::transition::InvalidTransition;
 
 /// How often the life of a credential is looked at.
 const CHECKS_PER_LIFETIME: u32 = 60;
@@ -21,23 +25,43 @@ const MAX_CHECK_PAUSE: Duration = Duration::from_secs(30);
 /// A renewal that is asked for so soon after the last one is still under way, seconds.
 const DEBOUNCE_S: u64 = 2;
 
-impl AgentContext {
-    /// Mints ICE servers for one side of a session that has not ended.
-    pub(crate) async fn ice(
-        &self,
-        document: &SessionDocument,
-        peer: Peer,
-    ) -> Result<Vec<IceServer>, SessionsError> {
-        if document.status.is_final() {
-            return Err(SessionsError::Conflict(format!("session is {}", document.status)));
-        }
-        let region = region(document, &self.config.region);
-        Ok(self.dependencies.turn.issue(&document.id, peer, region).await?)
+/// Mints ICE servers for one peer of a session that has not ended.
+pub(crate) async fn issue_ice(
+    context: &AgentContext,
+    document: &SessionDocument,
+    peer: Peer,
+) -> Result<Vec<IceServer>, SessionsError> {
+    if document.status.is_final() {
+        return Err(SessionsError::Conflict(format!("session is {}", document.status)));
     }
+    let region = region(document, &context.config.region);
+    Ok(context.deps.turn.issue(&document.id, peer, region).await?)
+}
 
-    /// Renews what is due, for ever. Without relays nothing ever is.
-    pub(crate) async fn run_renewal(&self) {
-        let Some(lifetime) = self.dependencies.turn.lifetime() else { return };
+/// Renews the credentials of a session at once, for an instance that has lost its client.
+pub(crate) async fn renew_now(context: &AgentContext, id: &SessionId) -> Result<(), SessionsError> {
+    let renewed = context.change(id, |document| {
+        if document.status.is_final() {
+            return Err(InvalidTransition(format!("session is {}", document.status)));
+        }
+        if Timestamp::now() >= document.ice_renewed_at.plus_secs(DEBOUNCE_S) {
+            renew(document, Timestamp::now());
+        }
+        Ok(())
+    });
+    renewed.await.map(drop)
+}
+
+/// Renews the credentials of all live sessions of this agent in time.
+pub(crate) struct IceRenewal {
+    pub(crate) context: Arc<AgentContext>,
+    pub(crate) cache: Rc<SessionCache>,
+}
+
+impl IceRenewal {
+    /// Renews what is due, again and again. Returns at once when no relay is configured.
+    pub(crate) async fn run(&self) {
+        let Some(lifetime) = self.context.deps.turn.lifetime() else { return };
         let pause = (lifetime / CHECKS_PER_LIFETIME).clamp(MIN_CHECK_PAUSE, MAX_CHECK_PAUSE);
         loop {
             tokio::time::sleep(pause).await;
@@ -48,14 +72,14 @@ impl AgentContext {
     }
 
     async fn renew_due(&self, lifetime_s: u64) -> Result<(), SessionsError> {
-        let bridge = &self.dependencies.bridge;
-        for document in self.live().await? {
-            if !is_due(&document, self.agent(), lifetime_s, Timestamp::now()) {
+        let agent = self.context.agent();
+        for document in self.cache.live(&self.context.deps.bridge).await? {
+            if !is_due(&document, agent, lifetime_s, Timestamp::now()) {
                 continue;
             }
             let id = &document.id;
-            let renewed = bridge.change_session::<SessionsError>(id, |document| {
-                if is_due(document, self.agent(), lifetime_s, Timestamp::now()) {
+            let renewed = self.context.change(id, |document| {
+                if is_due(document, agent, lifetime_s, Timestamp::now()) {
                     renew(document, Timestamp::now());
                 }
                 Ok(())
@@ -67,21 +91,6 @@ impl AgentContext {
             }
         }
         Ok(())
-    }
-
-    /// Renews at once, for an instance that hears nothing of its client any more.
-    pub(crate) async fn renew_now(&self, id: &SessionId) -> Result<(), SessionsError> {
-        let renewed = self.dependencies.bridge.change_session(id, |document| {
-            if document.status.is_final() {
-                let why = format!("session is {}", document.status);
-                return Err(SessionsError::Conflict(why));
-            }
-            if Timestamp::now() >= document.ice_renewed_at.plus_secs(DEBOUNCE_S) {
-                renew(document, Timestamp::now());
-            }
-            Ok(())
-        });
-        renewed.await.map(drop)
     }
 }
 

@@ -8,7 +8,7 @@
 
 use stream_protocol::{ClientReport, ClientState, Idle, SessionDocument, Status, Timestamp};
 
-use crate::session::{InvalidTransition, NextAction};
+use crate::transition::{InvalidTransition, NextAction};
 
 /// How long the client of a session that is not joinable may be away until it counts as having
 /// left: a broken network may heal.

@@ -1,55 +1,72 @@
 //! From a stored document to an instance that AMS has accepted.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use stream_ams::{AmsError, LaunchInstance};
 use stream_bridge::IncomingRequest;
 use stream_protocol::{
     ClientIce, MAX_USERDATA_BYTES, Refusal, RefusalCode, SessionDocument, SessionId, Status,
-    Timestamp, TokenKind, Userdata, subjects,
+    Timestamp, TokenKind, Userdata,
 };
 use stream_supervisor::Recipient;
 use stream_tokens::Mint;
 
 use crate::SessionsError;
-use crate::ams_initiated::{draining, full};
-use crate::context::{AgentContext, locked};
-use crate::session::{self, InvalidTransition};
+use crate::context::AgentContext;
+use crate::ice_renewal::issue_ice;
+use crate::served_sessions::ServedSessions;
+use crate::session;
+use crate::termination::Terminator;
+use crate::transition::InvalidTransition;
 
 /// How long a launch may take; whoever asks for one waits a little longer.
 const LAUNCH_TIMEOUT: Duration = Duration::from_secs(13);
 
-/// The most that is kept of why this unit was asked, in characters.
+/// The most characters kept of a gateway's words on why it chose this agent.
 const MAX_PLACEMENT_CHARS: usize = 300;
 
-impl AgentContext {
-    /// Claims the session, launches its instance and returns the ICE servers of its client, without
-    /// waiting for the boot. A launch that fails begins the end of the session, with the cause.
+/// Claims sessions and launches their instances.
+#[derive(Clone)]
+pub(crate) struct Launcher {
+    pub(crate) context: Arc<AgentContext>,
+    pub(crate) served: ServedSessions,
+    pub(crate) terminator: Rc<Terminator>,
+    /// Where the requests for a served session go.
+    pub(crate) requests: Recipient<IncomingRequest>,
+}
+
+impl Launcher {
+    /// Claims the session, launches its instance and returns the ICE servers of its client. Returns
+    /// as soon as AMS has accepted, before the instance boots.
+    ///
+    /// # Errors
+    /// Refuses what cannot be claimed here. A launch that fails begins the end of the session, with
+    /// the cause.
     pub(crate) async fn handle_launch(
         &self,
         id: &SessionId,
         placement: &str,
-        requests: Recipient<IncomingRequest>,
     ) -> Result<ClientIce, Refusal> {
-        let Some(_under_way) = self.begin_launch(id) else {
+        let Some(_under_way) = self.served.begin_launch(id) else {
             return Err(Refusal::new(
                 RefusalCode::Unavailable,
                 "the session is just being launched",
             ));
         };
         let claimed = self.claim(id, placement).await.map_err(|error| error.refusal())?;
-        let launched =
-            tokio::time::timeout(LAUNCH_TIMEOUT, self.launch_instance(&claimed, requests)).await;
+        let launched = tokio::time::timeout(LAUNCH_TIMEOUT, self.launch_instance(&claimed)).await;
         let error = match launched.unwrap_or(Err(AmsError::TimedOut.into())) {
             Ok(ice) => return Ok(ice),
             Err(error) => error,
         };
         let cause = format!("the launch failed: {}", error.sentence());
         log::warn!("session {id} ends: {cause}");
-        let ended = self.dependencies.bridge.change_session(id, |document| {
-            // Who was held up for longer than it counts as there has no say any more.
-            if !session::is_owned_by(document, self.agent()) {
-                return Err(SessionsError::Conflict("session was taken over".to_owned()));
+        let ended = self.context.change(id, |document| {
+            // An agent held up for longer than its lease has no say any more.
+            if !session::is_owned_by(document, self.context.agent()) {
+                return Err(InvalidTransition("session was taken over".to_owned()));
             }
             session::end(document, cause.clone(), true, Timestamp::now());
             Ok(())
@@ -61,21 +78,25 @@ impl AgentContext {
         Err(error.refusal())
     }
 
-    /// Makes a launch again that was cut off between the claim and the answer of AMS. Its name is the
-    /// same: what the first try may have launched is found, not doubled.
+    /// Repeats a launch that was cut off between the claim and the answer of AMS. The name stays,
+    /// so AMS returns what the first try may have launched.
     pub(crate) async fn resume_launch(
         &self,
         document: &SessionDocument,
-        requests: Recipient<IncomingRequest>,
     ) -> Result<(), SessionsError> {
-        let Some(_under_way) = self.begin_launch(&document.id) else { return Ok(()) };
-        // It may have ended while others were attended to.
-        let present = self.read(&document.id).await?.value;
-        if session::needs_relaunch(&present, self.agent()) {
+        let Some(_under_way) = self.served.begin_launch(&document.id) else { return Ok(()) };
+        // The session may have ended while others were processed.
+        let present = self.context.read(&document.id).await?.value;
+        if session::needs_relaunch(&present, self.context.agent()) {
             log::info!("the launch of session {} is resumed", document.id);
-            self.launch_instance(&present, requests).await?;
+            self.launch_instance(&present).await?;
         }
         Ok(())
+    }
+
+    /// Subscribes to the requests for a session.
+    pub(crate) async fn serve(&self, id: &SessionId) -> Result<(), SessionsError> {
+        self.served.serve(id, &self.context.deps.bridge, self.requests.clone()).await
     }
 
     async fn claim(
@@ -83,32 +104,30 @@ impl AgentContext {
         id: &SessionId,
         placement: &str,
     ) -> Result<SessionDocument, SessionsError> {
-        if self.drain.is_draining() {
-            return Err(draining());
+        if self.context.drain.is_draining() {
+            return Err(SessionsError::draining());
         }
-        if self.free_capacity() == 0 {
-            return Err(full());
+        if self.served.free_capacity(self.context.config.capacity) == 0 {
+            return Err(SessionsError::full());
         }
-        let cluster = self.dependencies.ams.cluster().await?.id;
-        let changed = self.dependencies.bridge.change_session::<SessionsError>(id, |document| {
-            let deadline = Timestamp::now().plus_secs(self.config.boot_timeout_s);
-            session::claim(document, self.agent(), &cluster, deadline)
-                .map_err(|InvalidTransition(why)| SessionsError::Conflict(why))?;
-            // The words of a gateway: they are bounded.
+        let cluster = self.context.cluster().await?;
+        let claimed = self.context.change(id, |document| {
+            let deadline = Timestamp::now().plus_secs(self.context.config.boot_timeout_s);
+            session::claim(document, self.context.agent(), &cluster, deadline)?;
+            // A gateway's words are bounded here.
             document.placement = placement.chars().take(MAX_PLACEMENT_CHARS).collect();
             Ok(())
         });
-        Ok(changed.await?.value)
+        claimed.await
     }
 
     async fn launch_instance(
         &self,
         document: &SessionDocument,
-        requests: Recipient<IncomingRequest>,
     ) -> Result<ClientIce, SessionsError> {
         let id = &document.id;
-        // From now on the session may be asked for, also to end while it is launched.
-        self.serve(id, requests).await?;
+        // The session may be asked for from now on, also to end while it is launched.
+        self.serve(id).await?;
         let Some(name) = document.instance_name.clone() else {
             let why = "the session was claimed without a launch".to_owned();
             return Err(SessionsError::Conflict(why));
@@ -118,76 +137,55 @@ impl AgentContext {
             name: name.clone(),
             app: document.request.app.clone(),
             app_version: document.request.app_version,
-            user_data: self.userdata(draft).await?,
-            tags: self.scope(&document.cluster).tags(id),
+            user_data: userdata(&self.context, draft).await?,
+            tags: self.context.scope(&document.cluster).tags(id),
         };
         log::info!("session {id} is launched as {name}");
-        let instance = self.dependencies.ams.launch(launch).await?;
+        let instance = self.context.deps.ams.launch(launch).await?;
         log::info!("session {id} is served by instance {instance}");
-        let noted = self.dependencies.bridge.change_session(id, |document| {
-            session::on_launched(document, self.agent(), &instance)
-                .map_err(|InvalidTransition(why)| SessionsError::Conflict(why))
-        });
+        let noted = self
+            .context
+            .change(id, |document| session::on_launched(document, self.context.agent(), &instance));
         let noted = noted.await;
-        locked(&self.instances).insert(instance.clone(), id.clone());
-        // It may have ended meanwhile, perhaps before AMS knew the name.
-        let present = self.read(id).await?.value;
+        self.served.add_instance(instance.clone(), id.clone());
+        // The session may have ended meanwhile, perhaps before AMS knew the name.
+        let present = self.context.read(id).await?.value;
         if present.status.is_final() {
-            self.delete_instance(&present).await?;
+            self.terminator.delete_instance(&present).await?;
         } else if present.status == Status::Terminating {
-            self.finish_end(id).await;
+            self.terminator.finish_end(id).await;
         }
         noted?;
-        let ice_servers = self.ice(&present, stream_turn::Peer::Client).await?;
+        let ice_servers = issue_ice(&self.context, &present, stream_turn::Peer::Client).await?;
         Ok(ClientIce { ice_servers })
     }
+}
 
-    /// Adds to a draft where this unit is, and a fresh token. Refuses what AMS would not take.
-    pub(crate) async fn userdata(&self, draft: Userdata) -> Result<String, SessionsError> {
-        let token = self.dependencies.tokens.mint(
-            // It lives as long as its session.
-            Mint::new(TokenKind::Instance, draft.session_id.to_string())
-                .session(draft.session_id.clone()),
-        );
-        let fingerprint = self.config.pin.then(|| self.served.current().fingerprint().to_string());
-        let userdata = Userdata {
-            agent_url: self.config.url.clone(),
-            token: token.await?.token.to_string(),
-            fingerprints: fingerprint.into_iter().collect(),
-            ..draft
-        };
-        let text = serde_json::to_string(&userdata).expect("userdata serializes");
-        if text.len() > MAX_USERDATA_BYTES {
-            let over = text.len() - MAX_USERDATA_BYTES;
-            let why = format!("extra_data is {over} bytes too long for the instance's userdata");
-            return Err(SessionsError::Malformed(why));
-        }
-        Ok(text)
+/// Adds the address of this agent and a fresh token to a draft.
+///
+/// # Errors
+/// Refuses userdata that is larger than AMS takes.
+pub(crate) async fn userdata(
+    context: &AgentContext,
+    draft: Userdata,
+) -> Result<String, SessionsError> {
+    // It lives as long as its session.
+    let mint = Mint::new(TokenKind::Instance, draft.session_id.to_string())
+        .session(draft.session_id.clone());
+    let token = context.deps.tokens.mint(mint);
+    let fingerprint =
+        context.config.pin.then(|| context.served.current().fingerprint().to_string());
+    let userdata = Userdata {
+        agent_url: context.config.url.clone(),
+        token: token.await?.token.to_string(),
+        fingerprints: fingerprint.into_iter().collect(),
+        ..draft
+    };
+    let text = serde_json::to_string(&userdata).expect("userdata serializes");
+    if text.len() > MAX_USERDATA_BYTES {
+        let over = text.len() - MAX_USERDATA_BYTES;
+        let why = format!("extra_data is {over} bytes too long for the instance's userdata");
+        return Err(SessionsError::Malformed(why));
     }
-
-    /// Takes no requests for a session any more. What fails is done by the sweep, which finds the
-    /// session still open.
-    pub(crate) async fn stop_serving(&self, id: &SessionId) -> Result<(), SessionsError> {
-        if self.serving().contains(id) {
-            self.dependencies.bridge.stop_serving(&subjects::session_requests(id)).await?;
-            self.serving().remove(id);
-        }
-        Ok(())
-    }
-
-    /// Takes the requests for a session; doing so twice is fine.
-    pub(crate) async fn serve(
-        &self,
-        id: &SessionId,
-        requests: Recipient<IncomingRequest>,
-    ) -> Result<(), SessionsError> {
-        if self.serving().insert(id.clone()) {
-            let serve = self.dependencies.bridge.serve(subjects::session_requests(id), requests);
-            if let Err(error) = serve.await {
-                self.serving().remove(id);
-                return Err(error.into());
-            }
-        }
-        Ok(())
-    }
+    Ok(text)
 }

@@ -1,346 +1,54 @@
 //! The sessions of this agent: claimed, launched, attached, ended.
 //!
 //! Asked by `api` on behalf of instances, and by gateways through `bridge`. Asks `tokens`, `turn`,
-//! `ams` and `bridge`. The truth about a session is its document in NATS; what happens to it is
-//! decided by the pure functions of `session.rs`. So a restart loses nothing: what this unit owns is
-//! found again in the store, and what was under way is finished by the next sweep.
+//! `ams` and `bridge`. The truth about a session is its document in NATS, and the pure functions of
+//! `session.rs` decide what happens to it. The actor holds what it has read and seen on the way:
+//!
+//! | part | on restart | why |
+//! |---|---|---|
+//! | `SessionCache` | rebuilt | all documents are read again; a wrong one is gone |
+//! | `Reconciler` (sightings, alerts) | rebuilt | a deletion is only delayed; alerts come back with the next sweeps |
+//! | `FailureDetector` | rebuilt | a takeover is only delayed, until an agent is missed for half a lease again |
+//! | loops, timers, the mark of an expired lease | rebuilt | a restart begins with a sweep |
+//! | `ServedSessions` | kept, confirmed again | the bridge holds the subscriptions and launches run on; each session is subscribed again at its next look, the index of instances is made anew by the next sweep, and what this agent does not own is let go |
+//! | `WriteLimiter` | kept, shared with the handle | a crash must not grant every session another minute's signals; a wrong count lasts a minute |
+//! | `PresenceTracker` | kept | while AMS is away a restart must not silence the agent, which would cost it its sessions; each good presence replaces it |
+//! | `SweepTurn` | kept | a sweep outlives the actor that began it; an actor that keeps failing must not read the whole store each time |
+//!
+//! Answers in progress outlive a failure and keep the parts that they were given. The handle
+//! [`Sessions`] holds the mailbox, the bridge and the `WriteLimiter`, and nothing else.
 
 mod actor;
 mod alerts;
 mod ams_initiated;
+mod config;
 mod context;
 mod error;
 mod failure_detector;
+mod handle;
+mod handover;
 mod ice_renewal;
 mod idle;
 mod launch;
+mod lost_instances;
 mod presence;
+mod processing;
 mod reconcile;
+mod reconciler;
+mod requests;
+mod served_sessions;
 mod session;
 mod session_cache;
+mod shared;
 mod signals;
 mod sweep;
 mod takeover;
 mod termination;
+mod transition;
 mod write_limit;
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-use stream_ams::Ams;
-use stream_bridge::{Bridge, BridgeError, SignalConnection, SignalReader};
-use stream_pki::ServerIdentity;
-use stream_protocol::subjects::Bucket;
-use stream_protocol::{
-    AgentId, AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, NewSignal, Report,
-    SessionDocument, SessionId, SignalPage,
-};
-use stream_socket::{FrameFormat, SignalRelay, retry_while};
-use stream_supervisor::{Drain, Limits, Mailbox, Mode, RestartPolicy, Supervisor};
-use stream_tokens::Tokens;
-use stream_turn::Turn;
-use tokio::time::{Instant, timeout_at};
-
 pub use alerts::Alert;
+pub use config::Config;
+pub use context::Dependencies;
 pub use error::SessionsError;
-
-use actor::Actor;
-use context::{AgentContext, locked};
-use write_limit::WriteLimiter;
-
-/// Who this unit is and how much it takes on.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// Name of this unit, unique among the agents of one NATS; keep it across restarts.
-    pub name: AgentId,
-    /// Region that clients may ask for.
-    #[serde(default = "region")]
-    pub region: String,
-    /// Name of the deployment, put on every instance as a tag: only instances that carry it are
-    /// ours to delete.
-    #[serde(default = "deployment")]
-    pub deployment: String,
-    /// URL under which instances reach this unit, or the balancer before it.
-    pub url: String,
-    /// Whether instances get the fingerprint of our certificate to check. Switch it off when a
-    /// balancer with a certificate of its own stands in front.
-    #[serde(default = "pin")]
-    pub pin: bool,
-    /// Sessions this unit takes at most.
-    #[serde(default = "capacity")]
-    pub capacity: u32,
-    /// Seconds an instance may take from its launch until it says that it runs.
-    #[serde(default = "boot_timeout_s")]
-    pub boot_timeout_s: u64,
-    /// Seconds between two sweeps over sessions and instances, 1 to 3600.
-    #[serde(default = "sweep_s")]
-    pub sweep_s: u64,
-    /// Seconds between the two sightings of an instance without a session, or of a session without
-    /// an instance, that condemn it.
-    #[serde(default = "sighting_s")]
-    pub sighting_s: u64,
-    /// Seconds after which a unit that gives no sign of life counts as gone, 2 to 60. Half as long
-    /// after that its sessions are taken over by other units of its cluster. The same for all units.
-    #[serde(default = "lease_s")]
-    pub lease_s: u64,
-}
-
-fn region() -> String {
-    "cloud-0".to_owned()
-}
-
-fn deployment() -> String {
-    "default".to_owned()
-}
-
-fn pin() -> bool {
-    true
-}
-
-fn capacity() -> u32 {
-    100
-}
-
-fn boot_timeout_s() -> u64 {
-    300
-}
-
-fn sweep_s() -> u64 {
-    30
-}
-
-fn sighting_s() -> u64 {
-    60
-}
-
-fn lease_s() -> u64 {
-    10
-}
-
-/// The actors that this one asks.
-#[derive(Clone)]
-pub struct Dependencies {
-    pub ams: Ams,
-    pub bridge: Bridge,
-    pub tokens: Tokens,
-    pub turn: Turn,
-}
-
-/// The address of the registry of sessions.
-#[derive(Clone)]
-pub struct Sessions {
-    mailbox: Mailbox<Actor>,
-    bridge: Bridge,
-    writes: Arc<Mutex<WriteLimiter>>,
-    context: Arc<AgentContext>,
-}
-
-impl Sessions {
-    /// Starts the actor. It takes up what this unit owns as soon as NATS is reached, and leaves it
-    /// to others when an order is given to `drain`.
-    pub fn start(
-        config: Config,
-        served: ServerIdentity,
-        dependencies: Dependencies,
-        drain: &Drain,
-        supervisor: &Supervisor,
-    ) -> Self {
-        let bridge = dependencies.bridge.clone();
-        let context = Arc::new(AgentContext::new(config, served, dependencies, drain.clone()));
-        let writes = Arc::clone(&context.writes);
-        let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
-        let shared = Arc::clone(&context);
-        let factory = move || Actor::new(Arc::clone(&context));
-        let mailbox = supervisor.spawn(
-            "sessions",
-            Mode::KeepInFlight,
-            RestartPolicy::default(),
-            limits,
-            factory,
-        );
-        Self { mailbox, bridge, writes, context: shared }
-    }
-
-    /// Returns when this unit, which drains, has left all its sessions to others, or nobody is
-    /// there to take them. Without others they wait for the unit to return.
-    pub async fn drained(&self) {
-        self.context.drained().await;
-    }
-
-    /// Says that this unit is gone, so that nobody has to wait until it is missed.
-    pub async fn withdraw_presence(&self) {
-        self.context.withdraw_presence().await;
-    }
-
-    /// Returns the session of an instance that AMS launched by itself, and what the instance is to
-    /// be told; for one instance always the same session. Refuses when it has ended.
-    pub async fn initiate(
-        &self,
-        instance: AmsInstance,
-    ) -> Result<(SessionId, String), SessionsError> {
-        self.mailbox.ask(actor::InitiateSession(instance)).await?
-    }
-
-    /// Returns the document of a session.
-    pub async fn read(&self, id: &SessionId) -> Result<SessionDocument, SessionsError> {
-        Ok(self.mailbox.ask(actor::Read(id.clone())).await??.value)
-    }
-
-    /// Ends a session: its instance is deleted. One that has ended already is fine.
-    pub async fn end(&self, id: &SessionId, cause: &str) -> Result<(), SessionsError> {
-        self.mailbox.ask(actor::End { id: id.clone(), cause: cause.to_owned() }).await?
-    }
-
-    /// Takes what an instance says of itself.
-    pub async fn report(&self, id: &SessionId, report: Report) -> Result<(), SessionsError> {
-        self.mailbox.ask(actor::TakeReport { id: id.clone(), report }).await?
-    }
-
-    /// Takes what an instance says of its client.
-    pub async fn report_client(
-        &self,
-        id: &SessionId,
-        report: ClientReport,
-    ) -> Result<(), SessionsError> {
-        self.mailbox.ask(actor::TakeClientReport { id: id.clone(), report }).await?
-    }
-
-    /// Returns what the session wants of its instance, as soon as its revision is above `after`,
-    /// otherwise after `wait`. While NATS is away it waits as well, and refuses only then.
-    pub async fn commands(
-        &self,
-        id: &SessionId,
-        after: u64,
-        wait: Duration,
-    ) -> Result<Commands, SessionsError> {
-        let until = Instant::now() + wait;
-        let mut hints = self.bridge.change_hints(Bucket::Sessions, id.as_str());
-        loop {
-            let read = async || self.mailbox.ask(actor::Read(id.clone())).await?;
-            let entry = retry_while(left(until), SessionsError::is_transient, read).await?;
-            let commands = Commands::of(&entry.value, entry.revision);
-            if commands.revision > after || Instant::now() >= until {
-                return Ok(commands);
-            }
-            hints.changed(left(until)).await;
-        }
-    }
-
-    /// Stores signals of the instance, in order, and returns their cursors. Refuses what exceeds
-    /// the limit of writes of the session.
-    pub async fn write_signals(
-        &self,
-        id: &SessionId,
-        signals: Vec<NewSignal>,
-    ) -> Result<Vec<Cursor>, SessionsError> {
-        self.mailbox.ask(signals::Write { id: id.clone(), signals }).await?
-    }
-
-    /// Returns the signals for the instance after `after`, as soon as there are any, otherwise none
-    /// after `wait`. Without a cursor, those of the present generation from the beginning. While NATS
-    /// is away it waits as well, and refuses only then.
-    pub async fn read_signals(
-        &self,
-        id: &SessionId,
-        after: Option<Cursor>,
-        wait: Duration,
-    ) -> Result<SignalPage, SessionsError> {
-        let until = Instant::now() + wait;
-        let begin = async || self.tail_signals(id, after).await;
-        let mut reader = retry_while(left(until), SessionsError::is_transient, begin).await?;
-        let mut page =
-            retry_while(left(until), BridgeError::is_transient, async || reader.next().await)
-                .await?;
-        while page.signals.is_empty() {
-            let next =
-                retry_while(left(until), BridgeError::is_transient, async || reader.next().await);
-            match timeout_at(until, next).await {
-                Ok(next) => page = next?,
-                Err(_) => break,
-            }
-        }
-        Ok(page)
-    }
-
-    /// Has the calling thread carry signals over a connection of its own.
-    pub fn signal_connection(&self) -> SignalConnection {
-        SignalConnection::start(&self.bridge)
-    }
-
-    /// Returns what carries signals between the log and a socket of the instance: those of its
-    /// present client, or, in envelopes, those of all. Refuses a session that has ended.
-    pub async fn signal_relay(
-        &self,
-        id: &SessionId,
-        frames: FrameFormat,
-        signal_connection: &SignalConnection,
-    ) -> Result<SignalRelay, SessionsError> {
-        let document = self.read(id).await?;
-        if document.status.is_final() {
-            return Err(SessionsError::Conflict(format!("session is {}", document.status)));
-        }
-        Ok(SignalRelay {
-            signal_connection: signal_connection.clone(),
-            session: id.clone(),
-            direction: Direction::ToClient,
-            frames,
-            generation: document.generation,
-            own_generation_only: frames == FrameFormat::Bare,
-        })
-    }
-
-    /// Counts a signal that a socket of the instance brings, and returns whether the session may
-    /// write it.
-    pub fn try_acquire_signal(&self, id: &SessionId, bytes: usize) -> bool {
-        locked(&self.writes).try_acquire(id, 1, bytes, std::time::Instant::now())
-    }
-
-    /// Returns a reader of the signals for the instance after `after`; without a cursor, of those of
-    /// the present generation from the beginning.
-    async fn tail_signals(
-        &self,
-        id: &SessionId,
-        after: Option<Cursor>,
-    ) -> Result<SignalReader, SessionsError> {
-        let generation = match after {
-            // The reader tells the generations apart itself.
-            Some(_) => 0,
-            None => self.read(id).await?.generation,
-        };
-        Ok(self.bridge.signals().reader(id, Direction::ToInstance, after, generation))
-    }
-
-    /// Returns fresh ICE servers for the instance of a session.
-    pub async fn instance_ice(&self, id: &SessionId) -> Result<Vec<IceServer>, SessionsError> {
-        self.mailbox.ask(actor::MintInstanceIce { id: id.clone(), renew: false }).await?
-    }
-
-    /// The same, and has the client get fresh ones too: for an instance that has lost it.
-    pub async fn renew_ice(&self, id: &SessionId) -> Result<Vec<IceServer>, SessionsError> {
-        self.mailbox.ask(actor::MintInstanceIce { id: id.clone(), renew: true }).await?
-    }
-
-    /// Returns how many sessions this unit serves.
-    pub async fn served_count(&self) -> Result<usize, SessionsError> {
-        Ok(self.mailbox.ask(actor::CountOpen).await?)
-    }
-
-    /// Returns what only an operator can settle.
-    pub async fn alerts(&self) -> Result<Vec<Alert>, SessionsError> {
-        Ok(self.mailbox.ask(actor::ReadAlerts).await?)
-    }
-
-    /// Returns, for everything this unit depends on, whether it is there, and if not, why.
-    pub async fn readiness(&self) -> Vec<(&'static str, Result<(), String>)> {
-        match self.mailbox.ask(actor::AskReadiness).await {
-            Ok(dependencies) => dependencies,
-            Err(error) => vec![("sessions", Err(error.to_string()))],
-        }
-    }
-}
-
-fn left(until: Instant) -> Duration {
-    until.saturating_duration_since(Instant::now())
-}
+pub use handle::Sessions;

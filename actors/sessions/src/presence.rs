@@ -1,102 +1,211 @@
-//! Presence: what this unit says of itself every few seconds, and what the gateways go by.
+//! Presence: what this agent says of itself every few seconds, and what the gateways go by.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Application, Presence};
+use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
 use crate::context::AgentContext;
+use crate::served_sessions::ServedSessions;
 
-/// What fails for so long is more than a bad moment. What was said before still counts then.
+/// How long this agent keeps publishing its last good presence while it can launch nothing. From
+/// then on it publishes why it is unavailable.
 const UNAVAILABLE_AFTER: Duration = Duration::from_secs(10);
 
-/// The pause while NATS or AMS are not reached yet.
+/// The pause while NATS or AMS are not reached.
 const RETRY: Duration = Duration::from_millis(500);
 
-impl AgentContext {
-    /// A unit that never could launch anything stays silent. One that cannot any more says why: so
-    /// clients learn the cause, and not that there is no such application; and its sessions stay
-    /// its own.
-    pub(crate) async fn run_presence(&self) {
-        let mut last_good: Option<(Presence, Instant)> = None;
-        let mut last_published: Option<Instant> = None;
-        let mut catalogue = self.dependencies.ams.catalogue();
-        let mut orders = self.drain.watch();
+/// Decides what this agent publishes of itself. Pure: time comes in.
+///
+/// An agent that never could launch anything stays silent. One that cannot any more says why, so
+/// that clients learn the cause and its sessions stay its own.
+#[derive(Default)]
+pub(crate) struct PresenceTracker {
+    /// What was published when all was well, and when.
+    last_good: Option<(Presence, Instant)>,
+    last_published: Option<Instant>,
+    /// Whether this agent has said that it is gone.
+    withdrawn: bool,
+}
+
+impl PresenceTracker {
+    /// Takes in what there is to say, or why this agent can launch nothing. Returns what to publish.
+    fn observe(
+        &mut self,
+        checked: Result<Presence, String>,
+        draining: bool,
+        now: Instant,
+    ) -> Option<Presence> {
+        if self.withdrawn {
+            return None;
+        }
+        let why = match checked {
+            Ok(presence) => {
+                self.last_good = Some((presence.clone(), now));
+                return Some(presence);
+            }
+            Err(why) => why,
+        };
+        let (last, since) = self.last_good.as_ref()?;
+        let unavailable = (now.duration_since(*since) >= UNAVAILABLE_AFTER).then_some(why);
+        Some(Presence { unavailable, draining, ..last.clone() })
+    }
+
+    /// Notes that presence was published. Returns whether the one before was older than `lease`, so
+    /// that others may have taken over.
+    fn on_published(&mut self, lease: Duration, now: Instant) -> bool {
+        let before = self.last_published.replace(now);
+        before.is_some_and(|before| now.duration_since(before) >= lease)
+    }
+}
+
+/// Publishes the presence of this agent.
+pub(crate) struct PresencePublisher {
+    pub(crate) context: Arc<AgentContext>,
+    pub(crate) served: ServedSessions,
+    pub(crate) tracker: Arc<Mutex<PresenceTracker>>,
+    /// Told when others may have taken over.
+    pub(crate) lease_expired: Rc<Notify>,
+}
+
+impl PresencePublisher {
+    /// Publishes four times per lease, and at once when the catalogue or a drain changes.
+    pub(crate) async fn run(&self) {
+        let lease = self.context.lease();
+        let mut catalogue = self.context.deps.ams.catalogue();
+        let mut orders = self.context.drain.watch();
         loop {
             orders.borrow_and_update();
-            // However long AMS takes: a unit that stays silent loses its sessions.
-            let presence = timeout(self.lease() / 4, self.presence()).await;
-            let slow = |_| Err("its parts take too long to answer".to_owned());
-            let (now, ready) = match presence.unwrap_or_else(slow) {
-                Ok(presence) => {
-                    last_good = Some((presence.clone(), Instant::now()));
-                    (Some(presence), true)
-                }
-                Err(why) => {
-                    log::debug!("this agent can launch nothing: {why}");
-                    let last = last_good.as_ref().map(|(last, since)| {
-                        let unavailable = (since.elapsed() >= UNAVAILABLE_AFTER).then_some(why);
-                        let draining = self.drain.is_draining();
-                        Presence { unavailable, draining, ..last.clone() }
-                    });
-                    (last, false)
-                }
-            };
-            let published = match &now {
-                Some(presence) => self.announce(presence).await,
-                None => false,
-            };
-            if published
-                && last_published
-                    .replace(Instant::now())
-                    .is_some_and(|last| last.elapsed() >= self.lease())
-            {
-                self.lease_expired.notify_one();
-            }
-            let pause = if ready && published { self.lease() / 4 } else { RETRY };
+            // However long AMS takes: an agent that stays silent loses its sessions.
+            let checked = timeout(lease / 4, self.check()).await;
+            let checked =
+                checked.unwrap_or_else(|_| Err("its parts take too long to answer".to_owned()));
+            let pause = if self.publish(checked).await { lease / 4 } else { RETRY };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                // Earlier when there is something new to say.
                 _ = catalogue.changed() => {}
                 Ok(()) = orders.changed() => {}
             }
         }
     }
 
-    async fn announce(&self, presence: &Presence) -> bool {
-        let (bucket, key) = (Bucket::Agents, self.agent().as_str());
-        let put = self.dependencies.bridge.put_with_ttl(bucket, key, presence, self.lease());
-        put.await.inspect_err(|error| log::debug!("no presence: {error}")).is_ok()
-    }
-
-    /// Says that this unit is gone, as far as that can be said now.
-    pub(crate) async fn withdraw_presence(&self) {
-        let left = self.dependencies.bridge.remove(Bucket::Agents, self.agent().as_str());
-        if let Err(error) = left.await {
-            log::debug!("others notice by themselves that this unit is gone: {error}");
+    /// Returns whether a good presence was published.
+    async fn publish(&self, checked: Result<Presence, String>) -> bool {
+        let (context, lease) = (&self.context, self.context.lease());
+        if let Err(why) = &checked {
+            log::debug!("this agent can launch nothing: {why}");
         }
+        let good = checked.is_ok();
+        // Held until it is published, so that nothing is published after a withdrawal.
+        let mut tracker = self.tracker.lock().await;
+        let draining = context.drain.is_draining();
+        let Some(presence) = tracker.observe(checked, draining, Instant::now()) else {
+            return false;
+        };
+        let (bucket, key) = (Bucket::Agents, context.agent().as_str());
+        let put = context.deps.bridge.put_with_ttl(bucket, key, &presence, lease);
+        if let Err(error) = put.await {
+            log::debug!("no presence: {error}");
+            return false;
+        }
+        if tracker.on_published(lease, Instant::now()) {
+            self.lease_expired.notify_one();
+        }
+        good
     }
 
-    /// What there is to say, or why this unit can launch nothing.
-    async fn presence(&self) -> Result<Presence, String> {
-        self.dependencies.tokens.ready().await.map_err(|error| error.to_string())?;
-        self.dependencies.turn.ready().await.map_err(|error| error.to_string())?;
-        let ams = &self.dependencies.ams;
-        let cluster = ams.cluster().await.map_err(|error| error.to_string())?;
-        let applications = ams.applications().await.map_err(|error| error.to_string())?;
+    /// Returns what there is to say, or why this agent can launch nothing.
+    async fn check(&self) -> Result<Presence, String> {
+        let (config, deps) = (&self.context.config, &self.context.deps);
+        deps.tokens.ready().await.map_err(|error| error.to_string())?;
+        deps.turn.ready().await.map_err(|error| error.to_string())?;
+        let cluster = deps.ams.cluster().await.map_err(|error| error.to_string())?;
+        let applications = deps.ams.applications().await.map_err(|error| error.to_string())?;
         let names =
             applications.into_iter().map(|application| Application { name: application.name });
         Ok(Presence {
-            agent: self.agent().clone(),
-            region: self.config.region.clone(),
+            agent: config.name.clone(),
+            region: config.region.clone(),
             cluster: cluster.id,
             applications: names.collect(),
-            images: ams.images().await.map_err(|error| error.to_string())?,
-            capacity: self.free_capacity(),
-            draining: self.drain.is_draining(),
+            images: deps.ams.images().await.map_err(|error| error.to_string())?,
+            capacity: self.served.free_capacity(config.capacity),
+            draining: self.context.drain.is_draining(),
             unavailable: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
+    }
+}
+
+/// Says that this agent is gone, as far as that can be said now. Nothing is published after it.
+pub(crate) async fn withdraw(context: &AgentContext, tracker: &Mutex<PresenceTracker>) {
+    let mut tracker = tracker.lock().await;
+    tracker.withdrawn = true;
+    let removed = context.deps.bridge.remove(Bucket::Agents, context.agent().as_str());
+    if let Err(error) = removed.await {
+        log::debug!("others notice by themselves that this agent is gone: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(10);
+
+    fn presence() -> Presence {
+        Presence {
+            agent: "a".parse().unwrap(),
+            region: String::new(),
+            cluster: "c".to_owned(),
+            applications: Vec::new(),
+            images: Vec::new(),
+            capacity: 3,
+            draining: false,
+            unavailable: None,
+            version: "1".to_owned(),
+        }
+    }
+
+    fn failed() -> Result<Presence, String> {
+        Err("AMS is away".to_owned())
+    }
+
+    #[test]
+    fn an_agent_that_never_could_launch_stays_silent() {
+        let (mut tracker, now) = (PresenceTracker::default(), Instant::now());
+        assert!(tracker.observe(failed(), false, now).is_none());
+        assert!(tracker.observe(failed(), false, now + 2 * UNAVAILABLE_AFTER).is_none());
+    }
+
+    #[test]
+    fn the_last_good_presence_is_published_for_a_while_and_then_with_the_cause() {
+        let (mut tracker, start) = (PresenceTracker::default(), Instant::now());
+        tracker.observe(Ok(presence()), false, start);
+        let soon = tracker.observe(failed(), true, start + UNAVAILABLE_AFTER / 2).unwrap();
+        assert_eq!((soon.capacity, soon.unavailable, soon.draining), (3, None, true));
+        let late = tracker.observe(failed(), false, start + UNAVAILABLE_AFTER).unwrap();
+        assert_eq!(late.unavailable.as_deref(), Some("AMS is away"));
+        let back = tracker.observe(Ok(presence()), false, start + 2 * UNAVAILABLE_AFTER).unwrap();
+        assert_eq!(back.unavailable, None);
+    }
+
+    #[test]
+    fn a_silence_of_a_lease_is_noticed_and_a_shorter_one_is_not() {
+        let (mut tracker, start) = (PresenceTracker::default(), Instant::now());
+        assert!(!tracker.on_published(LEASE, start), "the first one");
+        assert!(!tracker.on_published(LEASE, start + LEASE / 2));
+        assert!(tracker.on_published(LEASE, start + LEASE * 3 / 2));
+    }
+
+    #[test]
+    fn nothing_is_published_after_a_withdrawal() {
+        let (mut tracker, now) = (PresenceTracker::default(), Instant::now());
+        tracker.withdrawn = true;
+        assert!(tracker.observe(Ok(presence()), false, now).is_none());
     }
 }

@@ -20,7 +20,7 @@ use stream_ams::{Instance, InstanceStatus};
 use stream_protocol::{AgentId, Origin, SessionDocument, SessionId, Status};
 
 use crate::session;
-use crate::session_cache::{CachedSession, SessionCache};
+use crate::session_cache::{CachedSession, CachedSessions};
 
 /// When instances that no session is known of are more than one in this many, none is deleted.
 const MAX_UNKNOWN_RATIO: usize = 5;
@@ -63,7 +63,7 @@ const SESSION: &str = "session=";
 /// always written down before its instance is launched.
 pub(crate) struct Snapshot<'a> {
     pub(crate) instances: &'a [Instance],
-    pub(crate) sessions: &'a SessionCache,
+    pub(crate) sessions: &'a CachedSessions,
     /// When the store was made, in Unix seconds.
     pub(crate) store_born: u64,
     /// The time of the look, in Unix seconds and as what cannot be set back.

@@ -20,13 +20,10 @@ use stream_protocol::{
 };
 
 use crate::idle;
+use crate::transition::{InvalidTransition, NextAction};
 
 /// How long the deletion of an instance may take until the session is given up.
 const TERMINATING_S: u64 = 600;
-
-/// Why a change does not fit the state of a session.
-#[derive(Debug, Eq, PartialEq)]
-pub(crate) struct InvalidTransition(pub(crate) String);
 
 /// Makes `claimant` the owner and notes the name of the launch that follows. Only a session that
 /// nobody has launched can be claimed; by its owner again, so that a repeated request is harmless.
@@ -198,23 +195,6 @@ pub(crate) fn on_instance_gone(document: &mut SessionDocument) {
         document.status = if document.failed { Status::Error } else { Status::Terminated };
         document.deadline = None;
     }
-}
-
-/// What the owner, or for an unclaimed session anybody, has to do about it now.
-#[derive(Debug, Eq, PartialEq)]
-pub(crate) enum NextAction {
-    /// Begin the end, with this cause.
-    BeginEnd {
-        cause: String,
-        failed: bool,
-    },
-    /// Somebody has joined: the time without a client begins anew.
-    RestartIdleTimer,
-    /// Finish an end that has begun.
-    FinishEnd,
-    /// Its instance could not be deleted for so long that it is given up.
-    Abandon,
-    None,
 }
 
 /// Looks at a document that `agent` may have to act on.

@@ -1,26 +1,65 @@
-//! What the store holds of sessions, read once and then kept up: it holds the ended ones of an hour
-//! too, and nobody reads all of them for every look.
+//! The documents of all sessions, read once and then kept up to date. Ended sessions stay in the
+//! bucket for an hour, too many to read again on every sweep.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stream_bridge::{Continuity, Entry, MARKER_TTL};
+use stream_bridge::{Bridge, Continuity, Entry, MARKER_TTL};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Origin, SessionDocument, SessionId};
-use tokio::sync::MutexGuard;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::SessionsError;
-use crate::context::AgentContext;
 
-/// Everything is read anew after so long, whatever was missed; and when the last look was so long
-/// ago that a removal may be told no more.
+/// How long changes are added to what was read before everything is read again.
 const FULL_RELOAD: Duration = Duration::from_secs(600);
+
+/// The longest time between two reads after which removals are still told as changes.
 const MAX_GAP: Duration = MARKER_TTL.checked_div(2).unwrap();
 
-/// All sessions, as far as they matter once they have ended.
+/// Reads the documents of sessions through, one reader at a time.
 #[derive(Default)]
-pub(crate) struct SessionCache {
+pub(crate) struct SessionCache(Mutex<CachedSessions>);
+
+impl SessionCache {
+    /// Reads what has changed in the store and returns all sessions.
+    pub(crate) async fn refresh(
+        &self,
+        bridge: &Bridge,
+    ) -> Result<MutexGuard<'_, CachedSessions>, SessionsError> {
+        let mut cached = self.0.lock().await;
+        let continuity = bridge.continuity(Bucket::Sessions).await?;
+        let now = Instant::now();
+        let from = cached.resume_from(&continuity, now);
+        let mut changes = Vec::new();
+        let on_entry = |key: String, entry: Option<Entry<SessionDocument>>| {
+            if let Ok(id) = key.parse() {
+                changes.push((id, entry.map(|entry| CachedSession::from(entry.value))));
+            }
+        };
+        let revision = bridge.changes(Bucket::Sessions, from, on_entry).await?;
+        cached.apply(changes, from, revision, continuity, now);
+        Ok(cached)
+    }
+
+    /// Reads what has changed in the store and returns the sessions that have not ended.
+    pub(crate) async fn live(
+        &self,
+        bridge: &Bridge,
+    ) -> Result<Vec<Arc<SessionDocument>>, SessionsError> {
+        Ok(self.refresh(bridge).await?.live().cloned().collect())
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn lock(&self) -> MutexGuard<'_, CachedSessions> {
+        self.0.lock().await
+    }
+}
+
+/// All sessions: whole documents while they live, the origin alone once they have ended.
+#[derive(Default)]
+pub(crate) struct CachedSessions {
     sessions: BTreeMap<SessionId, CachedSession>,
     /// The revision up to which the store was read.
     revision: u64,
@@ -51,13 +90,18 @@ impl From<SessionDocument> for CachedSession {
     }
 }
 
-impl SessionCache {
+impl CachedSessions {
     /// The sessions that have not ended.
     pub(crate) fn live(&self) -> impl Iterator<Item = &Arc<SessionDocument>> {
         self.sessions.values().filter_map(|session| match session {
             CachedSession::Live(document) => Some(document),
             CachedSession::Ended(_) => None,
         })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn insert(&mut self, document: SessionDocument) {
+        self.sessions.insert(document.id.clone(), document.into());
     }
 
     pub(crate) fn find(&self, id: &SessionId) -> Option<&CachedSession> {
@@ -107,36 +151,8 @@ impl SessionCache {
     }
 }
 
-impl AgentContext {
-    /// Returns what the store holds now.
-    pub(crate) async fn refreshed_cache(
-        &self,
-    ) -> Result<MutexGuard<'_, SessionCache>, SessionsError> {
-        let mut cache = self.session_cache.lock().await;
-        let bridge = &self.dependencies.bridge;
-        let continuity = bridge.continuity(Bucket::Sessions).await?;
-        let now = Instant::now();
-        let from = cache.resume_from(&continuity, now);
-        let mut changes = Vec::new();
-        let read =
-            bridge.changes(Bucket::Sessions, from, |key, entry: Option<Entry<SessionDocument>>| {
-                if let Ok(id) = key.parse() {
-                    changes.push((id, entry.map(|entry| CachedSession::from(entry.value))));
-                }
-            });
-        let revision = read.await?;
-        cache.apply(changes, from, revision, continuity, now);
-        Ok(cache)
-    }
-
-    /// Returns the documents of all sessions that have not ended.
-    pub(crate) async fn live(&self) -> Result<Vec<Arc<SessionDocument>>, SessionsError> {
-        Ok(self.refreshed_cache().await?.live().cloned().collect())
-    }
-}
-
 #[cfg(test)]
-impl FromIterator<SessionDocument> for SessionCache {
+impl FromIterator<SessionDocument> for CachedSessions {
     fn from_iter<I: IntoIterator<Item = SessionDocument>>(documents: I) -> Self {
         let sessions = documents.into_iter().map(|one| (one.id.clone(), one.into())).collect();
         Self { sessions, ..Self::default() }
@@ -157,13 +173,13 @@ mod tests {
         (document.id.clone(), Some(document.clone().into()))
     }
 
-    fn live(cache: &SessionCache) -> Vec<SessionId> {
+    fn live(cache: &CachedSessions) -> Vec<SessionId> {
         cache.live().map(|document| document.id.clone()).collect()
     }
 
     #[test]
     fn changes_are_added_to_what_is_known_and_what_is_read_whole_replaces_it() {
-        let (mut cache, now) = (SessionCache::default(), Instant::now());
+        let (mut cache, now) = (CachedSessions::default(), Instant::now());
         let continuity = Continuity { created_at: 7, connected_since: now };
         assert_eq!(cache.resume_from(&continuity, now), 0);
         let (mut first, second) = (document(Status::Created), document(Status::Active));
@@ -185,7 +201,7 @@ mod tests {
 
     #[test]
     fn all_is_read_anew_when_changes_may_have_been_missed() {
-        let (mut cache, start) = (SessionCache::default(), Instant::now());
+        let (mut cache, start) = (CachedSessions::default(), Instant::now());
         let continuity = Continuity { created_at: 7, connected_since: start };
         cache.apply(Vec::new(), 0, 5, continuity, start);
         assert_eq!(cache.resume_from(&continuity, start + MAX_GAP / 2), 5);

@@ -9,7 +9,6 @@ use stream_supervisor::{Context, Handler, Reply};
 
 use crate::SessionsError;
 use crate::actor::Actor;
-use crate::context::locked;
 
 /// Stores signals of the instance.
 #[derive(Message)]
@@ -27,7 +26,7 @@ impl Handler<Write> for Actor {
     ) -> Reply<Result<Vec<Cursor>, SessionsError>> {
         let Write { id, signals } = write;
         let bytes = signals.iter().map(|posted| posted.signal.as_str().len()).sum();
-        if !locked(&self.context.writes).try_acquire(id, signals.len(), bytes, Instant::now()) {
+        if !self.shared.writes.lock().try_acquire(id, signals.len(), bytes, Instant::now()) {
             return Err(SessionsError::TooMany).into();
         }
         let (context, id, signals) = (Arc::clone(&self.context), id.clone(), signals.clone());
@@ -37,7 +36,7 @@ impl Handler<Write> for Actor {
                 return Err(SessionsError::Conflict(format!("session is {}", document.status)));
             }
             let mut cursors = Vec::with_capacity(signals.len());
-            let signal_connection = context.dependencies.bridge.signals();
+            let signal_connection = context.deps.bridge.signals();
             let mut writer = signal_connection.writer(&id, Direction::ToClient);
             for posted in &signals {
                 cursors.push(writer.append(posted).await?);

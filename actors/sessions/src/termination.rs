@@ -1,49 +1,61 @@
-//! The end of a session: first it is written down, then the instance goes, then it is over. What
-//! AMS launched by itself goes only when somebody wanted the end.
+//! The end of a session: the document says so first, then the instance is deleted, then the
+//! document gets its final status.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use stream_ams::AmsError;
 use stream_protocol::{SessionDocument, SessionId, Status, Timestamp};
 
 use crate::SessionsError;
-use crate::context::{AgentContext, locked};
+use crate::context::AgentContext;
+use crate::reconciler::Reconciler;
+use crate::served_sessions::ServedSessions;
 use crate::session;
 
 /// How long one try to delete an instance may take; the sweep tries again.
 const DELETION_TIMEOUT: Duration = Duration::from_secs(15);
 
-impl AgentContext {
-    /// Writes down that the session ends, because somebody wants it. From then on the end is
-    /// certain, whoever dies.
+/// Ends sessions and deletes their instances.
+pub(crate) struct Terminator {
+    pub(crate) context: Arc<AgentContext>,
+    pub(crate) served: ServedSessions,
+    /// Counts the deletions that fail.
+    pub(crate) reconciler: Rc<Reconciler>,
+}
+
+impl Terminator {
+    /// Writes down that somebody wants the session to end. The end is certain from then on,
+    /// whichever agent dies.
     pub(crate) async fn request_termination(
         &self,
         id: &SessionId,
         cause: &str,
     ) -> Result<(), SessionsError> {
-        let begun = self.dependencies.bridge.change_session::<SessionsError>(id, |document| {
+        let begun = self.context.change(id, |document| {
             session::end_on_request(document, cause.to_owned(), Timestamp::now());
             Ok(())
         });
         begun.await.map(drop)
     }
 
-    /// The same for what nobody wanted.
+    /// Begins termination for a failure or timeout rather than a request.
     pub(crate) async fn begin_termination(
         &self,
         id: &SessionId,
         cause: &str,
         failed: bool,
     ) -> Result<(), SessionsError> {
-        let begun = self.dependencies.bridge.change_session::<SessionsError>(id, |document| {
+        let begun = self.context.change(id, |document| {
             session::end(document, cause.to_owned(), failed, Timestamp::now());
             Ok(())
         });
         begun.await.map(drop)
     }
 
-    /// Deletes the instance of a session that ends and closes its document. What fails is left to
-    /// the next sweep.
+    /// Deletes the instance of a terminating session and closes its document. A failure is logged
+    /// and left to the next sweep.
     pub(crate) async fn finish_end(&self, id: &SessionId) {
         if let Err(error) = self.try_finish_end(id).await {
             log::warn!("session {id} has not ended yet: {}", error.sentence());
@@ -51,7 +63,7 @@ impl AgentContext {
     }
 
     async fn try_finish_end(&self, id: &SessionId) -> Result<(), SessionsError> {
-        let document = self.read(id).await?.value;
+        let document = self.context.read(id).await?.value;
         match document.status {
             Status::Created | Status::Active => return Ok(()),
             Status::Terminating => self.delete_instance(&document).await?,
@@ -60,12 +72,16 @@ impl AgentContext {
         self.close(&document).await
     }
 
+    /// Deletes the instance of a session, if it has one.
+    ///
+    /// # Errors
+    /// Refuses an instance of another cluster than the one that AMS manages.
     pub(crate) async fn delete_instance(
         &self,
         document: &SessionDocument,
     ) -> Result<(), SessionsError> {
         let Some(instance) = session::instance(document) else { return Ok(()) };
-        let cluster = self.dependencies.ams.cluster().await?.id;
+        let cluster = self.context.cluster().await?;
         if cluster != document.cluster {
             // This AMS knows no such name, which would pass for a deletion.
             let elsewhere =
@@ -75,33 +91,34 @@ impl AgentContext {
         Ok(self.delete(instance).await?)
     }
 
-    /// Deletes an instance, by its id or name. One that stays although AMS was there is counted.
+    /// Deletes an instance by its id or name. Counts the failure when AMS was there and the
+    /// instance stays.
     pub(crate) async fn delete(&self, instance: &str) -> Result<(), AmsError> {
-        let deletion =
-            tokio::time::timeout(DELETION_TIMEOUT, self.dependencies.ams.delete(instance));
-        let deleted = deletion.await.unwrap_or(Err(AmsError::TimedOut));
+        let deletion = self.context.deps.ams.delete(instance);
+        let deleted = tokio::time::timeout(DELETION_TIMEOUT, deletion).await;
+        let deleted = deleted.unwrap_or(Err(AmsError::TimedOut));
         match &deleted {
-            Ok(()) => locked(&self.alerts).deleted(instance),
+            Ok(()) => self.reconciler.deleted(instance),
             Err(AmsError::Unreachable(_) | AmsError::Unavailable(_)) => {}
-            Err(error) => locked(&self.alerts).deletion_failed(instance, error.to_string()),
+            Err(error) => self.reconciler.deletion_failed(instance, error.to_string()),
         }
         deleted
     }
 
-    /// Revokes the session's tokens, writes its last status and takes no more requests for it.
+    /// Revokes the tokens of the session, writes its final status and stops serving it.
     pub(crate) async fn close(&self, document: &SessionDocument) -> Result<(), SessionsError> {
         let id = &document.id;
         // Before the status, so that no end leaves a token behind. A session that nobody claimed
         // has given none away, and may be begun again under its id.
         if document.owner.is_some() {
-            self.dependencies.tokens.session_ended(id, document.outlives_its_end()).await?;
+            self.context.deps.tokens.session_ended(id, document.outlives_its_end()).await?;
         }
-        let closed = self.dependencies.bridge.change_session::<SessionsError>(id, |document| {
+        let closed = self.context.change(id, |document| {
             session::on_instance_gone(document);
             Ok(())
         });
-        let document = closed.await?.value;
+        let document = closed.await?;
         log::info!("session {id} is {}: {}", document.status, document.last_cause());
-        self.stop_serving(id).await
+        self.served.stop_serving(id, &self.context.deps.bridge).await
     }
 }

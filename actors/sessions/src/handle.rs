@@ -1,0 +1,256 @@
+//! The handle of the actor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use stream_bridge::{Bridge, BridgeError, SignalConnection, SignalReader};
+use stream_pki::ServerIdentity;
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{
+    AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, NewSignal, Report,
+    SessionDocument, SessionId, SignalPage,
+};
+use stream_socket::{FrameFormat, SignalRelay, retry_while};
+use stream_supervisor::Drain;
+use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::actor::{self, Actor};
+use crate::context::AgentContext;
+use crate::shared::SharedState;
+use crate::write_limit::WriteLimiter;
+use crate::{Alert, Config, Dependencies, SessionsError, signals};
+
+/// How often an agent that drains looks what others have taken.
+const DRAIN_POLL: Duration = Duration::from_millis(200);
+
+/// The address of the registry of sessions.
+#[derive(Clone)]
+pub struct Sessions {
+    mailbox: Mailbox<Actor>,
+    bridge: Bridge,
+    writes: Arc<Mutex<WriteLimiter>>,
+    drain: Drain,
+}
+
+impl Sessions {
+    /// Starts the actor. It takes up what this unit owns as soon as NATS is reached, and leaves it
+    /// to others when an order is given to `drain`.
+    pub fn start(
+        config: Config,
+        served: ServerIdentity,
+        dependencies: Dependencies,
+        drain: &Drain,
+        supervisor: &Supervisor,
+    ) -> Self {
+        let (bridge, shared) = (dependencies.bridge.clone(), SharedState::default());
+        let writes = Arc::clone(&shared.writes);
+        let context =
+            Arc::new(AgentContext { config, deps: dependencies, served, drain: drain.clone() });
+        let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
+        let factory = move || Actor::new(Arc::clone(&context), shared.clone());
+        let mailbox = supervisor.spawn(
+            "sessions",
+            Mode::KeepInFlight,
+            RestartPolicy::default(),
+            limits,
+            factory,
+        );
+        Self { mailbox, bridge, writes, drain: drain.clone() }
+    }
+
+    /// Returns when this agent, which drains, has left all its sessions to others, or nobody is
+    /// there to take them. Without others they wait for the agent to return.
+    pub async fn drained(&self) {
+        loop {
+            match self.hand_over().await {
+                Ok(0) => return,
+                Ok(left) => self.drain.set_remaining(left),
+                Err(error) => log::debug!("what is left to others is not known: {error}"),
+            }
+            sleep(DRAIN_POLL).await;
+        }
+    }
+
+    async fn hand_over(&self) -> Result<usize, SessionsError> {
+        self.mailbox.ask(actor::HandOver).await?
+    }
+
+    /// Says that this agent is gone, so that nobody has to wait until it is missed.
+    pub async fn withdraw_presence(&self) {
+        if let Err(error) = self.mailbox.ask(actor::WithdrawPresence).await {
+            log::debug!("others notice by themselves that this agent is gone: {error}");
+        }
+    }
+
+    /// Returns the session of an instance that AMS launched by itself, and what the instance is to
+    /// be told; for one instance always the same session. Refuses when it has ended.
+    pub async fn initiate(
+        &self,
+        instance: AmsInstance,
+    ) -> Result<(SessionId, String), SessionsError> {
+        self.mailbox.ask(actor::InitiateSession(instance)).await?
+    }
+
+    /// Returns the document of a session.
+    pub async fn read(&self, id: &SessionId) -> Result<SessionDocument, SessionsError> {
+        Ok(self.mailbox.ask(actor::Read(id.clone())).await??.value)
+    }
+
+    /// Ends a session: its instance is deleted. One that has ended already is fine.
+    pub async fn end(&self, id: &SessionId, cause: &str) -> Result<(), SessionsError> {
+        self.mailbox.ask(actor::End { id: id.clone(), cause: cause.to_owned() }).await?
+    }
+
+    /// Takes what an instance says of itself.
+    pub async fn report(&self, id: &SessionId, report: Report) -> Result<(), SessionsError> {
+        self.mailbox.ask(actor::TakeReport { id: id.clone(), report }).await?
+    }
+
+    /// Takes what an instance says of its client.
+    pub async fn report_client(
+        &self,
+        id: &SessionId,
+        report: ClientReport,
+    ) -> Result<(), SessionsError> {
+        self.mailbox.ask(actor::TakeClientReport { id: id.clone(), report }).await?
+    }
+
+    /// Returns what the session wants of its instance, as soon as its revision is above `after`,
+    /// otherwise after `wait`. While NATS is away it waits as well, and refuses only then.
+    pub async fn commands(
+        &self,
+        id: &SessionId,
+        after: u64,
+        wait: Duration,
+    ) -> Result<Commands, SessionsError> {
+        let until = Instant::now() + wait;
+        let mut hints = self.bridge.change_hints(Bucket::Sessions, id.as_str());
+        loop {
+            let read = async || self.mailbox.ask(actor::Read(id.clone())).await?;
+            let entry = retry_while(left(until), SessionsError::is_transient, read).await?;
+            let commands = Commands::of(&entry.value, entry.revision);
+            if commands.revision > after || Instant::now() >= until {
+                return Ok(commands);
+            }
+            hints.changed(left(until)).await;
+        }
+    }
+
+    /// Stores signals of the instance, in order, and returns their cursors. Refuses what exceeds
+    /// the limit of writes of the session.
+    pub async fn write_signals(
+        &self,
+        id: &SessionId,
+        signals: Vec<NewSignal>,
+    ) -> Result<Vec<Cursor>, SessionsError> {
+        self.mailbox.ask(signals::Write { id: id.clone(), signals }).await?
+    }
+
+    /// Returns the signals for the instance after `after`, as soon as there are any, otherwise none
+    /// after `wait`. Without a cursor, those of the present generation from the beginning. While NATS
+    /// is away it waits as well, and refuses only then.
+    pub async fn read_signals(
+        &self,
+        id: &SessionId,
+        after: Option<Cursor>,
+        wait: Duration,
+    ) -> Result<SignalPage, SessionsError> {
+        let until = Instant::now() + wait;
+        let begin = async || self.tail_signals(id, after).await;
+        let mut reader = retry_while(left(until), SessionsError::is_transient, begin).await?;
+        let mut page =
+            retry_while(left(until), BridgeError::is_transient, async || reader.next().await)
+                .await?;
+        while page.signals.is_empty() {
+            let next =
+                retry_while(left(until), BridgeError::is_transient, async || reader.next().await);
+            match timeout_at(until, next).await {
+                Ok(next) => page = next?,
+                Err(_) => break,
+            }
+        }
+        Ok(page)
+    }
+
+    /// Has the calling thread carry signals over a connection of its own.
+    pub fn signal_connection(&self) -> SignalConnection {
+        SignalConnection::start(&self.bridge)
+    }
+
+    /// Returns what carries signals between the log and a socket of the instance: those of its
+    /// present client, or, in envelopes, those of all. Refuses a session that has ended.
+    pub async fn signal_relay(
+        &self,
+        id: &SessionId,
+        frames: FrameFormat,
+        signal_connection: &SignalConnection,
+    ) -> Result<SignalRelay, SessionsError> {
+        let document = self.read(id).await?;
+        if document.status.is_final() {
+            return Err(SessionsError::Conflict(format!("session is {}", document.status)));
+        }
+        Ok(SignalRelay {
+            signal_connection: signal_connection.clone(),
+            session: id.clone(),
+            direction: Direction::ToClient,
+            frames,
+            generation: document.generation,
+            own_generation_only: frames == FrameFormat::Bare,
+        })
+    }
+
+    /// Counts a signal that a socket of the instance brings, and returns whether the session may
+    /// write it.
+    pub fn try_acquire_signal(&self, id: &SessionId, bytes: usize) -> bool {
+        self.writes.lock().try_acquire(id, 1, bytes, std::time::Instant::now())
+    }
+
+    /// Returns a reader of the signals for the instance after `after`; without a cursor, of those of
+    /// the present generation from the beginning.
+    async fn tail_signals(
+        &self,
+        id: &SessionId,
+        after: Option<Cursor>,
+    ) -> Result<SignalReader, SessionsError> {
+        let generation = match after {
+            // The reader tells the generations apart itself.
+            Some(_) => 0,
+            None => self.read(id).await?.generation,
+        };
+        Ok(self.bridge.signals().reader(id, Direction::ToInstance, after, generation))
+    }
+
+    /// Returns fresh ICE servers for the instance of a session.
+    pub async fn instance_ice(&self, id: &SessionId) -> Result<Vec<IceServer>, SessionsError> {
+        self.mailbox.ask(actor::MintInstanceIce { id: id.clone(), renew: false }).await?
+    }
+
+    /// The same, and has the client get fresh ones too: for an instance that has lost it.
+    pub async fn renew_ice(&self, id: &SessionId) -> Result<Vec<IceServer>, SessionsError> {
+        self.mailbox.ask(actor::MintInstanceIce { id: id.clone(), renew: true }).await?
+    }
+
+    /// Returns how many sessions this unit serves.
+    pub async fn served_count(&self) -> Result<usize, SessionsError> {
+        Ok(self.mailbox.ask(actor::CountServed).await?)
+    }
+
+    /// Returns what only an operator can settle.
+    pub async fn alerts(&self) -> Result<Vec<Alert>, SessionsError> {
+        Ok(self.mailbox.ask(actor::ReadAlerts).await?)
+    }
+
+    /// Returns, for everything this unit depends on, whether it is there, and if not, why.
+    pub async fn readiness(&self) -> Vec<(&'static str, Result<(), String>)> {
+        match self.mailbox.ask(actor::AskReadiness).await {
+            Ok(dependencies) => dependencies,
+            Err(error) => vec![("sessions", Err(error.to_string()))],
+        }
+    }
+}
+
+fn left(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now())
+}

@@ -1,0 +1,82 @@
+//! What an agent does about one session that it has looked at.
+
+use std::fmt::Display;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use stream_protocol::{SessionDocument, Timestamp};
+
+use crate::SessionsError;
+use crate::context::AgentContext;
+use crate::launch::Launcher;
+use crate::termination::Terminator;
+use crate::transition::NextAction;
+use crate::{idle, session};
+
+/// How many sessions are processed at the same time, so that a slow AMS holds up few.
+pub(crate) const MAX_CONCURRENT: usize = 32;
+
+/// Takes the next step in the life of a session.
+#[derive(Clone)]
+pub(crate) struct Processor {
+    pub(crate) context: Arc<AgentContext>,
+    pub(crate) launcher: Launcher,
+    pub(crate) terminator: Rc<Terminator>,
+}
+
+impl Processor {
+    /// Serves the session if this agent owns it, and does what is due.
+    pub(crate) async fn process_session(
+        &self,
+        document: &SessionDocument,
+    ) -> Result<(), SessionsError> {
+        let (id, agent) = (&document.id, self.context.agent());
+        if self.context.answers_for(document) {
+            self.launcher.serve(id).await?;
+        }
+        match session::next_action(document, agent, Timestamp::now()) {
+            NextAction::BeginEnd { cause, failed } => {
+                self.terminator.begin_termination(id, &cause, failed).await?;
+                self.terminator.finish_end(id).await;
+            }
+            NextAction::RestartIdleTimer => {
+                let restarted = self.context.change(id, |document| {
+                    idle::restart(document, Timestamp::now());
+                    Ok(())
+                });
+                restarted.await?;
+            }
+            NextAction::FinishEnd => self.terminator.finish_end(id).await,
+            NextAction::Abandon => {
+                // Its instance is an orphan from here on, deleted as often as it is seen.
+                log::error!("the instance of session {id} could not be deleted in time");
+                self.terminator.close(document).await?;
+            }
+            NextAction::None if session::needs_relaunch(document, agent) => {
+                self.launcher.resume_launch(document).await?;
+            }
+            NextAction::None => {}
+        }
+        Ok(())
+    }
+}
+
+/// Does `work` on each of `items`, several at a time. A failure is logged under the item's `label`,
+/// left to the next sweep, and holds up no other item.
+pub(crate) async fn for_each_concurrent<'a, T: 'a, L: Display, F>(
+    items: &'a [T],
+    label: impl Fn(&'a T) -> L,
+    work: impl Fn(&'a T) -> F,
+) where
+    F: Future<Output = Result<(), SessionsError>>,
+{
+    let (label, work) = (&label, &work);
+    stream::iter(items)
+        .for_each_concurrent(MAX_CONCURRENT, |item| async move {
+            if let Err(error) = work(item).await {
+                log::warn!("{} is left to the next sweep: {}", label(item), error.sentence());
+            }
+        })
+        .await;
+}

@@ -1,0 +1,93 @@
+//! Requests of gateways, which arrive through the bridge.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use stream_bridge::IncomingRequest;
+use stream_protocol::subjects::{AgentRequest, SessionOp};
+use stream_protocol::{
+    ClientIce, Empty, Launch, Refusal, RefusalCode, Reply as Answer, SessionId, Terminate,
+    Versioned,
+};
+use stream_supervisor::{Context, Handler, Reply};
+use stream_turn::Peer;
+
+use crate::SessionsError;
+use crate::actor::{Actor, queue_end};
+use crate::context::AgentContext;
+use crate::ice_renewal::issue_ice;
+use crate::launch::Launcher;
+use crate::termination::Terminator;
+
+/// Answers the requests of gateways.
+struct GatewayRequests {
+    context: Arc<AgentContext>,
+    launcher: Launcher,
+    terminator: Rc<Terminator>,
+}
+
+impl Handler<IncomingRequest> for Actor {
+    fn handle(&mut self, request: &IncomingRequest, ctx: &Context<Self>) -> Reply<()> {
+        let requests = GatewayRequests {
+            context: Arc::clone(&self.context),
+            launcher: self.launcher(ctx),
+            terminator: self.terminator(),
+        };
+        let (request, ctx) = (request.clone(), ctx.clone());
+        Reply::later(async move {
+            if let Some(ending) = requests.answer(&request).await {
+                queue_end(&ctx, ending);
+            }
+        })
+    }
+}
+
+impl GatewayRequests {
+    /// Answers a request. Returns the session that has begun to end by it, if one has.
+    async fn answer(&self, request: &IncomingRequest) -> Option<SessionId> {
+        match request.subject.parse() {
+            Ok(AgentRequest::Launch { .. }) => self.launch(request).await,
+            Ok(AgentRequest::Session { session, op: SessionOp::Ice | SessionOp::Join }) => {
+                let minted = self.client_ice(&session).await.map_err(|error| error.refusal());
+                request.answer(Answer::encode(minted)).await;
+                None
+            }
+            Ok(AgentRequest::Session { session, op: SessionOp::Terminate }) => {
+                let begun = self.terminate(&session, request).await;
+                let begins = begun.is_ok();
+                request.answer(Answer::encode(begun.map(|()| Empty {}))).await;
+                begins.then_some(session)
+            }
+            Err(error) => {
+                log::warn!("a request is not ours: {error}");
+                let refusal = Refusal::new(RefusalCode::Malformed, error.to_string());
+                request.answer(Answer::<Empty>::encode(Err(refusal))).await;
+                None
+            }
+        }
+    }
+
+    async fn launch(&self, request: &IncomingRequest) -> Option<SessionId> {
+        let (launched, ending) = match Versioned::decode(&request.body) {
+            Ok(Launch { session, placement }) => {
+                let launched = self.launcher.handle_launch(&session, &placement).await;
+                let ending = launched.is_err().then_some(session);
+                (launched, ending)
+            }
+            Err(refusal) => (Err(refusal), None),
+        };
+        request.answer(Answer::encode(launched)).await;
+        ending
+    }
+
+    async fn terminate(&self, id: &SessionId, request: &IncomingRequest) -> Result<(), Refusal> {
+        let Terminate { cause } = Versioned::decode(&request.body)?;
+        let begun = self.terminator.request_termination(id, &cause).await;
+        begun.map_err(|error| error.refusal())
+    }
+
+    async fn client_ice(&self, id: &SessionId) -> Result<ClientIce, SessionsError> {
+        let document = self.context.read(id).await?.value;
+        Ok(ClientIce { ice_servers: issue_ice(&self.context, &document, Peer::Client).await? })
+    }
+}
