@@ -13,15 +13,13 @@ use stream_protocol::{
 };
 use stream_supervisor::{
     Context, Handler, Limits, LocalBoxFuture, Mode, Reply, RestartPolicy, Supervisor, Worker,
+    retry_while,
 };
 
 use crate::error::bad_request;
 use crate::sessions::idempotency;
 use crate::sessions::launch::CLAIM_S;
 use crate::sessions::request::MAX_EXTRA_DATA;
-
-/// The pause after a failed try to subscribe to requests.
-const SUBSCRIBE_RETRY: Duration = Duration::from_millis(500);
 
 /// How often a session is read again that another gateway stores at the same time.
 const MAX_CAS_ATTEMPTS: usize = 3;
@@ -48,14 +46,12 @@ impl Worker for Actor {
         let (bridge, requests) =
             (self.bridge.clone(), ctx.mailbox().recipient::<IncomingRequest>());
         ctx.spawn(async move {
-            let subject = || subjects::GATEWAY_SESSIONS.to_owned();
-            while bridge
-                .serve_in_group(subject(), subjects::GATEWAYS, requests.clone())
-                .await
-                .is_err()
-            {
-                tokio::time::sleep(SUBSCRIBE_RETRY).await;
-            }
+            let subscribe = async || {
+                let subject = subjects::GATEWAY_SESSIONS.to_owned();
+                bridge.serve_in_group(subject, subjects::GATEWAYS, requests.clone()).await
+            };
+            // The bridge may be restarting; without a limit, no error ends this.
+            let _ = retry_while(Duration::MAX, |_| true, subscribe).await;
         });
     }
 

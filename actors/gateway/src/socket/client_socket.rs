@@ -8,9 +8,9 @@ use stream_protocol::subjects::Bucket;
 use stream_protocol::{Direction, SessionDocument, SessionId, SignalQuota, Timestamp};
 use stream_socket::{
     CloseCause, CloseCode, FrameFormat, SignalRelay, SocketReceiver, SocketSender, close,
-    keep_alive, retry_while,
+    keep_alive,
 };
-use stream_supervisor::{Drain, spawn_detached};
+use stream_supervisor::{Drain, retry_while, spawn_detached};
 use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -129,9 +129,8 @@ impl ClientSocket {
         }
     }
 
-    /// Relays signals both ways. What the client sends counts against the
-    /// [`SignalQuota`] of this socket; the agent has one for each session, which the
-    /// signals of instances count against.
+    /// Relays signals both ways. What the client sends counts against a [`SignalQuota`] of this
+    /// socket; what the instance sends counts against one that its agent keeps for the session.
     async fn relay_signals(
         &self,
         sender: &SocketSender,
