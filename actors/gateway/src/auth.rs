@@ -15,9 +15,9 @@ use crate::response::{HttpError, token_error};
 use crate::shares::{self, Share};
 use crate::state::State;
 
-/// An account, or somebody with the link of a share, whose token allows what was asked.
+/// The bearer of a token that allows what was asked: an account, or the holder of a share's link.
 pub(crate) struct Caller {
-    /// Of the account; of a share the id.
+    /// The name of the account, or the id of the share.
     pub(crate) name: String,
     pub(crate) claims: Claims,
     /// The share that let the caller in.
@@ -25,7 +25,11 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Returns as what the caller may be the client of a session.
+    /// Returns the role in which the caller may be the client of a session.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a token that is bound to a role that is not served.
     pub(crate) fn role(&self) -> Result<Role, Refusal> {
         match self.claims.restrictions.role {
             Some(Role::Adb) => Err(bad_request("adb is not served here")),
@@ -34,7 +38,7 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may give `role` away: nobody gives more than they have.
+    /// Whether the caller may give `role` away: nobody gives away more than they have.
     pub(crate) fn may_grant(&self, role: Role) -> bool {
         match self.claims.restrictions.role {
             None | Some(Role::Control) => true,
@@ -50,7 +54,7 @@ impl Caller {
     }
 }
 
-/// As logs name the caller.
+/// Writes the caller as logs name it.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = if self.share.is_some() { "share" } else { "account" };
@@ -63,8 +67,12 @@ struct TokenInQuery {
     api_token: Option<String>,
 }
 
-/// Returns who calls. Refuses when the token is missing, is not valid, does not allow `op` on
-/// `session`, or belongs to an account or a share that is gone.
+/// Returns who sent `request`.
+///
+/// # Errors
+///
+/// Refuses when the token is missing, is not valid, does not allow `op` on `session`, or belongs to
+/// an account or a share that is gone.
 pub(crate) async fn authorize(
     request: &HttpRequest,
     state: &State,
@@ -75,7 +83,11 @@ pub(crate) async fn authorize(
     authorize_token(&token, state, op, session).await
 }
 
-/// [`authorize`] with a token that was found already.
+/// Returns the bearer of `token`.
+///
+/// # Errors
+///
+/// Refuses like [`authorize`].
 pub(crate) async fn authorize_token(
     token: &str,
     state: &State,
@@ -98,8 +110,11 @@ pub(crate) async fn authorize_token(
     Ok(Caller { name: claims.subject.clone(), claims, share })
 }
 
-/// [`authorize`] for a request about the session that `id` names. Whether it is a session id at
-/// all is told only to those with a token.
+/// Returns who sent `request`, which is about the session that `id` names, and the session's id.
+///
+/// # Errors
+///
+/// Refuses like [`authorize`], and with a valid token a text that is no session id.
 pub(crate) async fn authorize_for(
     id: &str,
     request: &HttpRequest,
@@ -111,7 +126,7 @@ pub(crate) async fn authorize_for(
     Ok((caller, id.map_err(|error| bad_request(error.to_string()))?))
 }
 
-/// Whether the request brings a token, good or bad.
+/// Whether the request has a token, whether valid or not.
 pub(crate) fn has_token(request: &HttpRequest, state: &State) -> bool {
     token(request, state.token_in_query).is_ok()
 }
