@@ -1,5 +1,6 @@
 //! What must stay between those who hold it: nothing of it is in a log, in a metric or in an error.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Mutex;
@@ -7,6 +8,7 @@ use std::sync::Mutex;
 use crate::support::socket::Socket;
 use crate::support::{Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
 use anyhow::Context;
+use log::kv::{Key, Value, VisitSource};
 use log::{Log, Metadata, Record};
 use reqwest::Method;
 use serde_json::json;
@@ -37,11 +39,23 @@ impl Log for Everything {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let line = format!("{} {} {}\n", record.level(), record.target(), record.args());
-        self.0.lock().expect("nobody panics with it").push_str(&line);
+        let mut line = format!("{} {} {}", record.level(), record.target(), record.args());
+        record.key_values().visit(&mut Fields(&mut line)).expect("a string takes all text");
+        let mut text = self.0.lock().expect("nobody panics with it");
+        text.push_str(&line);
+        text.push('\n');
     }
 
     fn flush(&self) {}
+}
+
+/// Writes the fields of a log line behind its text.
+struct Fields<'a>(&'a mut String);
+
+impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+        Ok(write!(self.0, " {key}={value}")?)
+    }
 }
 
 /// Carries the sockets of the clients, which the test plays, and tells all that passes.
@@ -134,7 +148,7 @@ fn no_secret_is_in_the_finest_log_nor_in_a_metric_or_an_error() {
     log::set_max_level(FINEST);
     let (secrets, told) = actix::System::new().block_on(drive()).expect("the flow completes");
     let logged = LOGGED.text();
-    for expected in ["client socket opened", "tokens: rotated", "/connect 200 in", "DEBUG"] {
+    for expected in ["client socket opened", "tokens: rotated", "/connect status=200", "DEBUG"] {
         assert!(logged.contains(expected), "{expected} is missing: is this the log?");
     }
     assert!(told.contains("http_requests_total"), "the metrics are missing");

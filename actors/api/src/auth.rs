@@ -11,7 +11,11 @@ use crate::error::ApiError;
 use crate::state::AppState;
 
 /// Checks that the token of `request` allows `op` on the session in its path, and returns both.
-/// Only those who could see the session are told that there is none.
+///
+/// # Errors
+///
+/// 401, 403, 429 and 503 as [`plain`]; 404 for a path that names no session, only if the token
+/// could see one.
 pub(crate) async fn session(
     request: &HttpRequest,
     state: &AppState,
@@ -23,6 +27,11 @@ pub(crate) async fn session(
 }
 
 /// Checks that the token of `request` allows `op`, which belongs to no session.
+///
+/// # Errors
+///
+/// 401 without a valid token, 403 for another operation, 429 for too many requests, 503 while
+/// tokens cannot be checked.
 pub(crate) async fn plain(
     request: &HttpRequest,
     state: &AppState,
@@ -31,8 +40,7 @@ pub(crate) async fn plain(
     authorize(request, state, op, None).await
 }
 
-/// Checks the token, and that it is not used too often: all that is derived from one counts
-/// together.
+/// Checks the token and its rate. A token and all that is derived from it share one rate.
 async fn authorize(
     request: &HttpRequest,
     state: &AppState,

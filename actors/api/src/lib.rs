@@ -5,8 +5,8 @@
 //!
 //! | part | on restart | why |
 //! |---|---|---|
-//! | listening socket, server, open connections | kept, shared state of [`stream_http::Server`] | a restart refuses nobody and cuts off nothing |
-//! | request rates, connections per address, counts | kept | they are the clients', not the actor's |
+//! | socket, server, connections | kept by [`stream_http::Server`] | nobody is refused or cut off |
+//! | rates, connections per address, metrics | kept | they belong to clients |
 //! | watch over the server | rebuilt | it is all that the actor does |
 
 mod auth;
@@ -120,7 +120,7 @@ impl Api {
         let tls = server_config(&served, ClientCertificates::Ignored);
         let config = stream_http::Config { listen, workers, limits };
         let server = Server::start(config, tls, service, &supervisor)?;
-        log::info!("the api listens on https://{}", server.address());
+        log::info!(address:% = server.address(); "the api listens");
         Ok(Self { server, closing })
     }
 

@@ -25,7 +25,7 @@ pub(crate) struct AppState {
 }
 
 impl AppState {
-    /// Ends when the unit stops.
+    /// Returns what to close sockets with, when the unit stops.
     pub(crate) async fn stopped(&self) -> CloseCause {
         let mut closing = self.closing.clone();
         // Without a sender there is no unit any more.
@@ -33,8 +33,12 @@ impl AppState {
         CloseCause::restarting("the agent is restarting")
     }
 
-    /// Runs a long-poll that may take as long as `wait`; a unit that stops has it answer at once,
-    /// so that its client goes on elsewhere. Refuses as soon as the token of `claims` is revoked.
+    /// Runs a long-poll for up to `wait`. A unit that stops answers it at once, so that its client
+    /// goes on elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// 401 as soon as the token of `claims` is revoked, and what `poll` fails with.
     pub(crate) async fn poll<T, E: Into<ApiError>>(
         &self,
         claims: &Claims,

@@ -26,7 +26,9 @@ pub mod macro_support {
 /// name it by something else than its path.
 #[macro_export]
 macro_rules! endpoints {
-    ($($method:ident $path:literal $op:expr => $handler:path $(as $metric:literal)?: $doc:expr,)*) => {
+    ($(
+        $method:ident $path:literal $op:expr => $handler:path $(as $metric:literal)?: $doc:expr,
+    )*) => {
         /// What the API serves, and the operation that a token must allow for it.
         pub(crate) const ENDPOINTS: &[$crate::openapi::Endpoint] = &[$(
             $crate::openapi::Endpoint {

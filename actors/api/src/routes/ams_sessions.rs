@@ -1,7 +1,7 @@
-//! `POST /1.0/sessions`: AMS has launched an instance that is to stream, and asks for its session
-//! ([sessions that AMS starts](stream_protocol::manual::wire#sessions-that-ams-starts)).
-//! Nothing public says how the two write to each other; the words are those
-//! that AMS and the gateway's API have for the same things.
+//! `POST /1.0/sessions`: AMS has launched an instance by itself and asks for its session
+//! ([sessions that AMS starts](stream_protocol::manual::wire#sessions-that-ams-starts)). No public
+//! document says how AMS writes to an agent; the members are named as in the APIs of AMS and of the
+//! gateway.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -25,13 +25,14 @@ pub(super) const OPENING: &[Parameter] = &[Parameter::header(
     "One instance has one session, with or without a key",
 )];
 
-/// The body. What is `null`, 0 or empty counts as not given: the clients of AMS write it so.
+/// The body of the request. Members that are `null`, 0 or empty count as absent, as the clients of
+/// AMS write them.
 #[derive(Deserialize)]
 struct LaunchedInstance {
     instance_id: String,
     #[serde(alias = "app_name")]
     app: Option<String>,
-    /// Below 0 is the latest one.
+    /// A version below 1 is the latest one.
     app_version: Option<i64>,
     #[serde(alias = "display")]
     screen: Option<ScreenRequest>,
@@ -43,12 +44,12 @@ struct LaunchedInstance {
 struct OpenedSession<'a> {
     /// AMS puts it on the instance, as the tag `session=<id>`.
     id: &'a SessionId,
-    /// What the instance has to find when it boots: JSON, as text. Holds a token.
+    /// The userdata that AMS hands to the instance at boot: JSON, as text. Holds a token.
     userdata: &'a str,
 }
 
-/// One instance has one session: asked again, by any unit of AMS and at any agent, the answer is the
-/// same session. So a key needs no memory: who repeats a request with it repeats the instance.
+/// Creates the session of an instance. A repeated request, from any unit of AMS and at any agent,
+/// gets the same session: its id is derived from the instance. An idempotency key is only checked.
 pub(super) async fn create(
     request: HttpRequest,
     payload: Payload,

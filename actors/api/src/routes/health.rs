@@ -1,4 +1,4 @@
-//! What belongs to no session: version, health, the state of the actors.
+//! Endpoints that belong to no session: version, health, the state of the actors.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::auth;
 use crate::error::ApiError;
 use crate::state::AppState;
 
-/// A probe gets an answer within this time, even when a part of the state is stuck.
+/// A probe is answered within this time, even when an actor is stuck.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `GET /1.0`
@@ -27,8 +27,8 @@ pub(super) async fn version() -> HttpResponse {
     }))
 }
 
-/// `GET /1.0/health/live`: that this is answered at all is the answer. What the process depends on
-/// is no matter of its own life.
+/// `GET /1.0/health/live`: succeeds whenever the process answers. NATS and AMS are not asked: their
+/// absence is no reason to restart the agent.
 pub(super) async fn live(state: Data<AppState>) -> HttpResponse {
     response::ok(json!({ "actors": state.supervisor.status().len() }))
 }
@@ -47,7 +47,7 @@ pub(super) async fn dependencies(state: &AppState) -> BTreeMap<&'static str, Res
     sessions.into_iter().chain([tokens]).collect()
 }
 
-/// Answers 200 when everything is there, else 503 and what is not.
+/// Answers 200 when every dependency is there, else 503 with the cause per dependency.
 fn readiness(dependencies: BTreeMap<&'static str, Result<(), String>>) -> HttpResponse {
     let state = |state: &Result<(), String>| state.as_ref().err().cloned().unwrap_or("ok".into());
     let states: BTreeMap<_, _> = dependencies.iter().map(|(name, s)| (*name, state(s))).collect();
@@ -57,7 +57,7 @@ fn readiness(dependencies: BTreeMap<&'static str, Result<(), String>>) -> HttpRe
     response::failure(StatusCode::SERVICE_UNAVAILABLE, "not ready", Some(states))
 }
 
-/// `GET /1.0/status`: how the actors are, and what only an operator can settle.
+/// `GET /1.0/status`: the state of every actor, and the alerts that only an operator can settle.
 pub(super) async fn status(
     request: HttpRequest,
     state: Data<AppState>,
@@ -65,7 +65,7 @@ pub(super) async fn status(
     auth::plain(&request, &state, Op::StatusRead).await?;
     let version = env!("CARGO_PKG_VERSION");
     let alerts = tokio::time::timeout(PROBE_TIMEOUT, state.sessions.alerts()).await;
-    // What they are is told by the actors then.
+    // The status of `sessions` shows why there are none then.
     let alerts = alerts.ok().and_then(Result::ok).unwrap_or_default();
     let alerts: Vec<_> = alerts.into_iter().map(|alert| alert.text).collect();
     let actors = state.supervisor.status();

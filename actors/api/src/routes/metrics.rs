@@ -1,4 +1,4 @@
-//! `GET /metrics`: what Prometheus is told.
+//! `GET /metrics`: the scrape of Prometheus.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -14,7 +14,8 @@ use crate::state::AppState;
 
 const PREFIX: &str = "anbox_stream_agent";
 
-/// What cannot be found out within the time of a probe is left out.
+/// Answers with all metrics; those that need another actor are left out when it does not answer
+/// in time.
 pub(super) async fn scrape(
     request: HttpRequest,
     state: Data<AppState>,
@@ -41,8 +42,7 @@ pub(super) async fn scrape(
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(exposition.text()))
 }
 
-/// How many there are of each kind. A kind of which there is none is told as well: a series must not
-/// vanish at zero.
+/// Counts the alerts of each kind. A kind without alerts counts 0: a series must not vanish.
 fn count(alerts: &[Alert]) -> impl Iterator<Item = (String, u64)> {
     Alert::NAMES.into_iter().map(|name| {
         let count = alerts.iter().filter(|alert| alert.name == name).count();

@@ -1,4 +1,4 @@
-//! One session: read and ended by whoever may, reported on and followed by its instance.
+//! Endpoints of one session: read, delete, report, commands, ICE servers.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::auth;
 use crate::error::ApiError;
 use crate::state::AppState;
 
-/// The longest a long-poll stays open, in seconds; who asks for more gets this.
+/// The longest time that a long-poll stays open, in seconds. A larger `wait` counts as this.
 pub(crate) const MAX_WAIT_S: u64 = 60;
 
-/// How much of a message is kept, in characters: the session's document holds several.
+/// The part of a message that is kept, in characters: the session's document holds several.
 pub(crate) const MAX_MESSAGE: usize = 1024;
 
 pub(super) const WAIT: Parameter = Parameter::query(
@@ -102,7 +102,7 @@ pub(super) async fn report(
     Ok(response::ok(json!({})))
 }
 
-/// What an instance says: of its client, or of itself.
+/// A report of an instance, on its client or on itself.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Reported {
@@ -131,7 +131,11 @@ struct PollQuery<T> {
     wait: u64,
 }
 
-/// Reads what a long-poll starts after, and how long it may stay open.
+/// Parses the query of a long-poll: the cursor or revision it starts after, and how long it waits.
+///
+/// # Errors
+///
+/// 400 when a value does not parse.
 pub(super) fn poll<T: for<'de> Deserialize<'de>>(
     query: &str,
 ) -> Result<(Option<T>, Duration), ApiError> {
@@ -154,7 +158,7 @@ pub(super) async fn commands(
     Ok(response::ok(state.poll(&claims, wait, poll).await?))
 }
 
-/// What is minted beside the servers of the instance.
+/// The query of a request for ICE servers.
 #[derive(Deserialize)]
 struct IceQuery {
     /// Whether the client is to get fresh servers too.

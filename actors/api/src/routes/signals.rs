@@ -1,4 +1,4 @@
-//! The instance's end of the signal log.
+//! Endpoints that read and write the signal log for the instance.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -31,7 +31,7 @@ pub(super) const SIGNALS_POLL: &[Parameter] = &[
 
 const EXPECTED: &str = r#"{"id","generation","signal":{..}} or an array of them"#;
 
-/// `POST /1.0/sessions/{id}/signals`: answered when the log has acknowledged all of them.
+/// `POST /1.0/sessions/{id}/signals`: answers when the log has acknowledged every signal.
 pub(super) async fn write(
     request: HttpRequest,
     payload: Payload,
@@ -54,7 +54,7 @@ pub(super) async fn read(
     Ok(response::ok(state.poll(&claims, wait, poll).await?))
 }
 
-/// A signal on its way in: what it is, is looked at after its size.
+/// A signal as it is written. Its content is parsed after its size was checked.
 #[derive(Deserialize)]
 struct Incoming {
     id: SignalId,
@@ -62,7 +62,11 @@ struct Incoming {
     signal: Box<RawValue>,
 }
 
-/// Reads one signal or several. All are good, or none is taken.
+/// Parses one signal or an array of them.
+///
+/// # Errors
+///
+/// 400 or 413 when one of them is invalid or too large; none is taken then.
 fn parse(body: &[u8]) -> Result<Vec<NewSignal>, ApiError> {
     let several = body.trim_ascii_start().starts_with(b"[");
     let incoming: Vec<Incoming> =

@@ -1,4 +1,4 @@
-//! The instance's sockets: what the REST endpoints do, without asking again and again.
+//! The WebSockets of the instance: signals, commands and reports without polling.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::state::AppState;
 /// How long one read of the commands may wait for a change.
 const COMMANDS_WAIT: Duration = Duration::from_secs(60);
 
-/// How long a report is kept while NATS is away, before the instance is told that it is lost.
+/// How long a report is retried while NATS is away; then the instance is told that it is lost.
 const REPORT_RETRY_FOR: Duration = Duration::from_secs(30);
 
 const NO_SOCKET: &str = "this path is for WebSocket connections";
@@ -42,8 +42,8 @@ pub(super) const MASTER: &[Parameter] = &[Parameter::query(
     "A cursor to go on from, or empty; with it, signals come and go in envelopes",
 )];
 
-/// With it, signals come in envelopes, from this cursor on or, when it is empty, from the
-/// beginning of the present client.
+/// The query of a socket. With `after`, signals come in envelopes: from this cursor on or, when it
+/// is empty, from the beginning of the present client.
 #[derive(Deserialize)]
 struct ResumeQuery {
     after: Option<String>,
@@ -77,7 +77,8 @@ pub(super) async fn master(
     Ok(response)
 }
 
-/// Carries signals until the end; the instance is told those for it if it `reads`.
+/// Relays signals until the socket closes. The instance gets those for it only if its token may
+/// read them (`reads`).
 async fn serve_signals(
     state: &AppState,
     signal_relay: SignalRelay,
@@ -87,7 +88,7 @@ async fn serve_signals(
     mut receiver: SocketReceiver,
 ) {
     let id = &signal_relay.session;
-    log::info!("signaling socket opened by the instance of session {id}");
+    log::info!(session:% = id; "signaling socket opened by the instance");
     let only = signal_relay.own_generation_only.then_some(signal_relay.generation);
     let admits = |bytes| state.sessions.try_acquire_signal(id, bytes);
     let end = tokio::select! {
@@ -112,7 +113,7 @@ pub(super) async fn control(
     let (id, claims) = auth::session(&request, &state, Op::CommandRead).await?;
     let reports = auth::session(&request, &state, Op::SessionReport).await.is_ok();
     let (after, _) = super::session::poll::<u64>(request.query_string())?;
-    // Known before the upgrade, so that a session there is none of is a 404.
+    // Read before the upgrade, so that an unknown session is a 404.
     state.sessions.read(&id).await?;
     let (response, sender, receiver) = open_for(&request, payload, MAX_SMALL_BODY)
         .map_err(|_| ApiError::bad_request(NO_SOCKET))?;
@@ -131,7 +132,7 @@ async fn serve_control(
     sender: SocketSender,
     mut receiver: SocketReceiver,
 ) {
-    log::info!("control socket opened by the instance of session {id}");
+    log::info!(session:% = id; "control socket opened by the instance");
     let end = tokio::select! {
         biased;
         end = state.stopped() => end,
@@ -152,11 +153,11 @@ async fn close_socket(
 ) {
     match &end {
         CloseCause::PeerClosed => {
-            log::info!("{which} socket closed by the instance of session {id}")
+            log::info!(session:% = id; "{which} socket closed by the instance")
         }
-        CloseCause::PeerTimedOut => log::info!("{which} socket lost, session {id}"),
+        CloseCause::PeerTimedOut => log::info!(session:% = id; "{which} socket lost"),
         CloseCause::ByUs { message, .. } => {
-            log::info!("{which} socket closed, session {id}: {message}")
+            log::info!(session:% = id, cause:% = message; "{which} socket closed")
         }
     }
     close(sender, receiver, end).await;
@@ -167,7 +168,7 @@ async fn revoked(state: &AppState, claims: &Claims) -> CloseCause {
     CloseCause::client_error(CloseCode::Policy, "token revoked")
 }
 
-/// Ends when the session does, and when its client is not that of `only` any more.
+/// Returns when the session ends, or when the generation of its client is not `only` any more.
 async fn watch_session(state: &AppState, id: &SessionId, only: Option<u64>) -> CloseCause {
     let mut after = 0;
     loop {
@@ -223,7 +224,7 @@ async fn commands(state: &AppState, id: &SessionId, after: u64) -> Result<Comman
     asked.map_err(|error| CloseCause::rejected(error.refusal()))
 }
 
-/// Takes what the instance says of itself and its client, if its token `allows` that.
+/// Takes the reports of the instance, if its token `allows` them.
 async fn receive_reports(
     state: &AppState,
     id: &SessionId,
