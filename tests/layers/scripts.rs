@@ -41,7 +41,8 @@ fn an_older_toolchain_is_refused() {
 fn a_build_says_how_many_crates_are_done_else_what_cargo_said_last() {
     let how_far = |log: &str| bash(&format!("how_far <(printf '{log}')"));
     let bar = r"   Compiling str0m v1\n    Building [=====>    ] 210/433: str0m, tokio      \r";
-    assert_eq!(how_far(bar), "210 of 433 crates\n");
+    assert_eq!(how_far(bar), "210 of 433 crates, \n");
+    assert_eq!(how_far(""), "");
     let blocked = r"   Compiling str0m v1\n    Blocking waiting for file lock\n";
-    assert_eq!(how_far(blocked), "Blocking waiting for file lock\n");
+    assert_eq!(how_far(blocked), "Blocking waiting for file lock, \n");
 }
