@@ -64,7 +64,7 @@ pub struct Agent {
     pub api: Api,
     sessions: Sessions,
     drain: Drain,
-    patience: Duration,
+    drain_timeout: Duration,
 }
 
 impl Agent {
@@ -86,9 +86,9 @@ impl Agent {
             &supervisor,
         );
         let asked = (tokens.clone(), turn);
-        let desk = move |request| answer(asked.clone(), request);
-        let patience = config.admin.drain();
-        let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, desk)?;
+        let handler = move |request| answer(asked.clone(), request);
+        let drain_timeout = config.admin.drain();
+        let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
         let api = Api::start(
             config.api,
             certificates.identity(),
@@ -97,7 +97,7 @@ impl Agent {
             supervisor.clone(),
         )
         .context("the api cannot listen")?;
-        Ok(Self { supervisor, tokens, admin, api, sessions, drain, patience })
+        Ok(Self { supervisor, tokens, admin, api, sessions, drain, drain_timeout })
     }
 
     /// Lets requests under way finish, then stops the actors, the last one started first.
@@ -118,8 +118,8 @@ impl Service for Agent {
         &self.drain
     }
 
-    fn patience(&self) -> Duration {
-        self.patience
+    fn drain_timeout(&self) -> Duration {
+        self.drain_timeout
     }
 
     async fn drained(&self) {

@@ -52,7 +52,7 @@ pub struct Gateway {
     pub admin: Admin,
     pub gateway: stream_gateway::Gateway,
     drain: Drain,
-    patience: Duration,
+    drain_timeout: Duration,
 }
 
 impl Gateway {
@@ -65,7 +65,7 @@ impl Gateway {
         let page_base = config.gateway.page_base();
         let service = AdminService { bridge: bridge.clone(), tokens: tokens.clone(), page_base };
         let handler = move |request| service.clone().handle(request);
-        let patience = config.admin.drain();
+        let drain_timeout = config.admin.drain();
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
         let gateway = stream_gateway::Gateway::start(
             config.gateway,
@@ -75,7 +75,7 @@ impl Gateway {
             &drain,
             &supervisor,
         )?;
-        Ok(Self { supervisor, admin, gateway, drain, patience })
+        Ok(Self { supervisor, admin, gateway, drain, drain_timeout })
     }
 
     /// Lets requests under way finish, then stops the actors, the last one started first.
@@ -95,8 +95,8 @@ impl Service for Gateway {
         &self.drain
     }
 
-    fn patience(&self) -> Duration {
-        self.patience
+    fn drain_timeout(&self) -> Duration {
+        self.drain_timeout
     }
 
     async fn drained(&self) {

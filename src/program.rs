@@ -60,7 +60,7 @@ pub trait Service {
     fn drain(&self) -> &Drain;
 
     /// How long carrying that out may take when the order does not say.
-    fn patience(&self) -> Duration;
+    fn drain_timeout(&self) -> Duration;
 
     /// Returns when nothing is left that others could take over, or that ends by itself.
     fn drained(&self) -> impl Future<Output = ()>;
@@ -75,7 +75,7 @@ pub trait Service {
 pub fn run<S: Service>(start: impl FnOnce() -> anyhow::Result<S>) -> anyhow::Result<()> {
     actix::System::new().block_on(async {
         let service = start()?;
-        let signals = shutdown_signal(service.drain(), service.patience());
+        let signals = shutdown_signal(service.drain(), service.drain_timeout());
         let given_up = tokio::select! {
             signal = signals => {
                 log::info!("stopping at once on another {}", signal?);
@@ -95,7 +95,7 @@ pub fn run<S: Service>(start: impl FnOnce() -> anyhow::Result<S>) -> anyhow::Res
 
 /// Gives the order to drain on a first signal, and returns on one that comes while it is carried
 /// out.
-async fn shutdown_signal(drain: &Drain, patience: Duration) -> std::io::Result<&'static str> {
+async fn shutdown_signal(drain: &Drain, drain_timeout: Duration) -> std::io::Result<&'static str> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -108,7 +108,7 @@ async fn shutdown_signal(drain: &Drain, patience: Duration) -> std::io::Result<&
             return Ok(name);
         }
         log::info!("stopping on {name}");
-        drain.begin(patience);
+        drain.begin(drain_timeout);
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
             &self.drain
         }
 
-        fn patience(&self) -> Duration {
+        fn drain_timeout(&self) -> Duration {
             Duration::from_secs(60)
         }
 

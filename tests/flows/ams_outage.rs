@@ -73,13 +73,13 @@ impl Boots {
     }
 }
 
-struct Crowd {
+struct Clients {
     http: Http,
     /// How often a request was put off.
     put_off: AtomicUsize,
 }
 
-impl Crowd {
+impl Clients {
     fn of(stack: &Stack) -> anyhow::Result<Self> {
         let nodes = &stack.nodes;
         let http = Http::new(&nodes.gateway_url(), Some(&stack.token), nodes.gateway_pin()?)?;
@@ -132,7 +132,7 @@ impl Crowd {
 }
 
 async fn eventually_within<T>(
-    patience: Duration,
+    give_up_after: Duration,
     what: &str,
     mut look: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
@@ -140,7 +140,7 @@ async fn eventually_within<T>(
     loop {
         match eventually(what, &mut look).await {
             Ok(found) => return Ok(found),
-            Err(error) if started.elapsed() >= patience => return Err(error),
+            Err(error) if started.elapsed() >= give_up_after => return Err(error),
             Err(_) => {}
         }
     }
@@ -159,13 +159,13 @@ fn sessions_wait_for_an_ams_that_is_away_and_go_on_when_it_is_back() {
         let options = Options { launcher, ams_proxy: true, ..Options::default() };
         let stack = Stack::start(options).await?;
         let proxy = stack.ams_proxy.as_ref().context("a proxy")?;
-        let crowd = Crowd::of(&stack)?;
+        let clients = Clients::of(&stack)?;
         let away = Duration::from_secs(if long() { 300 } else { 20 });
         let over = AtomicUsize::new(0);
         let client = async |n: usize| {
             let mut lived = 0;
             while over.load(Relaxed) == 0 {
-                crowd.live(&format!("away-{n}-{lived}"), &[]).await?;
+                clients.live(&format!("away-{n}-{lived}"), &[]).await?;
                 lived += 1;
             }
             anyhow::Ok(lived)
@@ -189,7 +189,7 @@ fn sessions_wait_for_an_ams_that_is_away_and_go_on_when_it_is_back() {
             anyhow::Ok(())
         };
         let (lived, ()) = futures_util::try_join!(try_join_all((0..4).map(client)), outage)?;
-        anyhow::ensure!(crowd.put_off.load(Relaxed) > 0, "nobody noticed");
+        anyhow::ensure!(clients.put_off.load(Relaxed) > 0, "nobody noticed");
         anyhow::ensure!(lived.iter().all(|lived| *lived > 0), "{lived:?}");
         stack.ams.wait_until(|instances| instances.is_empty(), STEP_TIMEOUT).await?;
         for (session, booted) in boots.of_all() {
@@ -223,12 +223,12 @@ fn nothing_is_left_and_nothing_is_double_after_a_bad_day_at_twenty_sessions_a_se
             lost_event_every: 7,
             doubled_event_every: 5,
         });
-        let crowd = Crowd::of(&stack)?;
+        let clients = Clients::of(&stack)?;
         let count = if long() { 1_000 } else { 100 };
         let fine = [StatusCode::INTERNAL_SERVER_ERROR];
         let sessions = (0..count).map(async |n| {
             tokio::time::sleep(EVERY * n).await;
-            crowd.live(&format!("bad-{n}"), &fine).await.with_context(|| format!("session {n}"))
+            clients.live(&format!("bad-{n}"), &fine).await.with_context(|| format!("session {n}"))
         });
         try_join_all(sessions).await?;
         stack.ams.wait_until(|instances| instances.is_empty(), TRY_FOR).await?;
@@ -239,7 +239,7 @@ fn nothing_is_left_and_nothing_is_double_after_a_bad_day_at_twenty_sessions_a_se
         }
         anyhow::ensure!(restarts(&stack) == 0, "an actor failed");
         let ended = async || {
-            let left = crowd.http.get("/1.0/sessions?status=active").await?.success()?;
+            let left = clients.http.get("/1.0/sessions?status=active").await?.success()?;
             Ok((left == json!([])).then_some(()))
         };
         eventually("ended", ended).await

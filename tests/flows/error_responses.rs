@@ -304,13 +304,13 @@ fn no_endpoint_speaks_tls_1_2() {
 }
 
 /// A second agent as a process of its own, with something wrong in its configuration.
-struct Misfit {
+struct Misconfigured {
     child: Child,
     lines: Lines<BufReader<ChildStderr>>,
     _dir: tempfile::TempDir,
 }
 
-impl Misfit {
+impl Misconfigured {
     /// Starts an agent like that of `stack`, after `change` was made to its configuration; the
     /// directory is for files the change needs.
     fn start(
@@ -321,7 +321,7 @@ impl Misfit {
         let socket = |path: std::path::PathBuf| path.display().to_string();
         let own_socket = socket(dir.path().join("run/admin.socket"));
         let text = std::fs::read_to_string(stack.nodes.dir.join("agent.toml"))?
-            .replace("name = \"dev\"", "name = \"misfit\"")
+            .replace("name = \"dev\"", "name = \"misconfigured\"")
             .replace(
                 &format!("listen = \"127.0.0.1:{}\"", stack.nodes.agent_port),
                 &format!("listen = \"127.0.0.1:{}\"", ports::free()),
@@ -369,15 +369,17 @@ fn an_agent_with_the_wrong_nats_authority_says_so_and_keeps_trying() {
     run_flow(async || {
         let scripted = ScriptedStack::start().await?;
         let other = KeyStore::shared()?.pair("server")?;
-        let mut misfit = Misfit::start(&scripted.stack, |text, _| {
+        let mut misconfigured = Misconfigured::start(&scripted.stack, |text, _| {
             let right = scripted.stack.nats.ca();
             let wrong = other.certificate.to_str().context("a path")?.to_owned();
             Ok(text.replace(right.to_str().context("a path")?, &wrong))
         })?;
         for _ in 0..3 {
-            misfit.says("nats is away: the server's certificate is refused, check nats.ca").await?;
+            misconfigured
+                .says("nats is away: the server's certificate is refused, check nats.ca")
+                .await?;
         }
-        misfit.lives()?;
+        misconfigured.lives()?;
         Ok(())
     });
 }
@@ -388,7 +390,7 @@ fn an_agent_with_the_wrong_nats_token_says_so_and_gets_in_once_it_is_right() {
         let scripted = ScriptedStack::start().await?;
         let right = std::fs::read(scripted.stack.nats.token())?;
         let mut file = None;
-        let mut misfit = Misfit::start(&scripted.stack, |text, dir| {
+        let mut misconfigured = Misconfigured::start(&scripted.stack, |text, dir| {
             let wrong = dir.join("wrong.token");
             std::fs::write(&wrong, "not-the-token-of-this-server")?;
             let token = scripted.stack.nats.token();
@@ -398,11 +400,11 @@ fn an_agent_with_the_wrong_nats_token_says_so_and_gets_in_once_it_is_right() {
             Ok(text)
         })?;
         for _ in 0..2 {
-            misfit.says("nats is away: the server refuses our token").await?;
+            misconfigured.says("nats is away: the server refuses our token").await?;
         }
-        misfit.lives()?;
+        misconfigured.lives()?;
         std::fs::write(file.context("the file")?, right)?;
-        misfit.says("nats is connected").await?;
+        misconfigured.says("nats is connected").await?;
         Ok(())
     });
 }
@@ -412,12 +414,13 @@ fn an_agent_with_the_wrong_pin_of_ams_says_so_and_stays_up() {
     run_flow(async || {
         let scripted = ScriptedStack::start().await?;
         let right = scripted.stack.ams.fingerprint().to_string();
-        let mut misfit =
-            Misfit::start(&scripted.stack, |text, _| Ok(text.replace(&right, &"ab".repeat(32))))?;
-        misfit.says("ams is away: ").await.map(|line| {
+        let mut misconfigured = Misconfigured::start(&scripted.stack, |text, _| {
+            Ok(text.replace(&right, &"ab".repeat(32)))
+        })?;
+        misconfigured.says("ams is away: ").await.map(|line| {
             assert!(line.contains("none of the configured fingerprints"), "{line}");
         })?;
-        misfit.lives()?;
+        misconfigured.lives()?;
         Ok(())
     });
 }
@@ -427,7 +430,7 @@ fn an_agent_that_ams_does_not_trust_says_so_and_is_taken_once_it_does() {
     run_flow(async || {
         let scripted = ScriptedStack::start().await?;
         let other = KeyStore::shared()?.pair("server")?;
-        let mut misfit = Misfit::start(&scripted.stack, |text, dir| {
+        let mut misconfigured = Misconfigured::start(&scripted.stack, |text, dir| {
             other.copy(dir, "stranger")?;
             let client = |end: &str| {
                 scripted
@@ -443,12 +446,12 @@ fn an_agent_that_ams_does_not_trust_says_so_and_is_taken_once_it_does() {
                 .replace(&client("crt"), &stranger("crt"))
                 .replace(&client("key"), &stranger("key")))
         })?;
-        misfit.says("ams is away: ").await.map(|line| {
+        misconfigured.says("ams is away: ").await.map(|line| {
             assert!(line.contains("trust"), "{line}");
         })?;
-        misfit.lives()?;
+        misconfigured.lives()?;
         scripted.stack.ams.trust(other.identity()?.fingerprint());
-        misfit.says("ams is reached").await?;
+        misconfigured.says("ams is reached").await?;
         Ok(())
     });
 }

@@ -27,8 +27,8 @@ struct Exclusive {
 impl Exclusive {
     async fn start() -> anyhow::Result<Self> {
         let mut scripted = ScriptedStack::start().await?;
-        let wish = json!({ "app": APP, "joinable": true, "on_conflict": "reject" });
-        let created = scripted.client.create_from(&wish).await?;
+        let request = json!({ "app": APP, "joinable": true, "on_conflict": "reject" });
+        let created = scripted.client.create_from(&request).await?;
         let instance = scripted.booted().await?;
         instance.report("running").await?.success()?;
         let (nodes, token) = (&scripted.stack.nodes, &scripted.stack.token);

@@ -1,4 +1,5 @@
-//! Clients that come back to the services: to another unit, to one that was restarted, in a crowd.
+//! Clients that come back to the services: to another unit, to one that was restarted, many at
+//! once.
 
 use std::sync::{Arc, Mutex};
 
@@ -172,30 +173,30 @@ fn a_client_of_one_unit_resumes_on_another_and_on_one_that_was_restarted() {
 }
 
 #[test]
-fn a_crowd_whose_agent_has_gone_resumes_on_the_other() {
-    const CROWD: usize = 100;
+fn many_clients_whose_agent_has_gone_resume_on_the_other() {
+    const CLIENTS: usize = 100;
     run_flow(async || {
         let stack = Stack::start(Options::default()).await?;
         let (another, agent) = stack.another_agent("two")?;
         let (one, two) = (stack.nodes.agent_port, another.agent_port);
         share(&stack.nodes, one, two).await?;
-        let mut crowd = Vec::new();
-        for _ in 0..CROWD {
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
             let client = Client::ordinary(&stack.nodes)?;
             assert!(!client.resumes(one).await?, "its first visit");
-            crowd.push(client);
+            clients.push(client);
         }
         let watcher = watcher(&another, &agent).await?;
         let before = Counted::by(&watcher, "agent").await?;
         stack.agent.stop().await;
 
-        let returning = crowd.iter().map(|client| client.resumes(two));
+        let returning = clients.iter().map(|client| client.resumes(two));
         let resumed = futures_util::future::try_join_all(returning).await?;
         let resumed = resumed.into_iter().filter(|resumed| *resumed).count();
-        println!("{resumed} of {CROWD} clients resumed on the other agent");
+        println!("{resumed} of {CLIENTS} clients resumed on the other agent");
         let after = Counted::by(&watcher, "agent").await?;
-        assert_eq!(resumed, CROWD);
-        assert_eq!(after, Counted { resumed: before.resumed + CROWD as u64, ..before });
+        assert_eq!(resumed, CLIENTS);
+        assert_eq!(after, Counted { resumed: before.resumed + CLIENTS as u64, ..before });
         Ok(())
     });
 }

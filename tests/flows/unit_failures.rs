@@ -338,12 +338,12 @@ async fn kill(fleet: &mut Fleet) -> anyhow::Result<usize> {
 }
 
 /// Sessions that were created and whose instances have booted.
-struct Crowd {
+struct Population {
     fleet: Fleet,
     sessions: Vec<(Value, Instance, Boot)>,
 }
 
-impl Crowd {
+impl Population {
     async fn gather(count: usize, agents: usize, gateways: usize) -> anyhow::Result<Self> {
         let (told, mut boots) = mpsc::unbounded_channel();
         let launcher = scripted_instances(told);
@@ -364,11 +364,11 @@ impl Crowd {
         Ok(Self { fleet, sessions })
     }
 
-    /// Has both ends of every session say all they have to say while there is `trouble`, and looks
-    /// at what the other end heard.
+    /// Has both ends of every session say all they have to say while there is `disturbance`, and
+    /// looks at what the other end heard.
     async fn live<T>(
         &mut self,
-        trouble: impl AsyncFnOnce(&mut Fleet) -> anyhow::Result<T>,
+        disturbance: impl AsyncFnOnce(&mut Fleet) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let Self { fleet, sessions } = self;
         let (gateway, agent) = (fleet.stack.nodes.gateway_pin()?, fleet.stack.nodes.agent_pin()?);
@@ -405,7 +405,7 @@ impl Crowd {
             ensure!(failed.is_empty(), "{} of {}: {:#}", failed.len(), lives.len(), failed[0]);
             anyhow::Ok(())
         };
-        let (told, ()) = try_join(trouble(fleet), lives).await?;
+        let (told, ()) = try_join(disturbance(fleet), lives).await?;
         tally.report();
         ensure!(tally.gone.load(Relaxed) == 0, "somebody was told that history is gone");
         Ok(told)
@@ -415,8 +415,8 @@ impl Crowd {
 #[test]
 fn nothing_is_lost_repeated_or_swapped_while_units_die_and_nats_restarts() {
     run_flow(async || {
-        let mut crowd = Crowd::gather(300, 3, 2).await?;
-        let deaths = crowd.live(kill).await?;
+        let mut population = Population::gather(300, 3, 2).await?;
+        let deaths = population.live(kill).await?;
         println!("{deaths} deaths of units, two of NATS");
         Ok(())
     });
@@ -425,8 +425,8 @@ fn nothing_is_lost_repeated_or_swapped_while_units_die_and_nats_restarts() {
 #[test]
 fn nothing_is_lost_and_nobody_dies_while_nats_is_away() {
     run_flow(async || {
-        let mut crowd = Crowd::gather(60, 2, 2).await?;
-        let back = crowd.live(async |fleet| {
+        let mut population = Population::gather(60, 2, 2).await?;
+        let back = population.live(async |fleet| {
             let away = Duration::from_secs(if long() { 180 } else { 20 });
             sleep(DEATH).await;
             fleet.stack.nats.kill();
@@ -462,12 +462,12 @@ fn nothing_is_lost_and_nobody_dies_while_nats_is_away() {
 #[test]
 fn an_upgrade_of_all_units_one_after_the_other_fails_no_join_and_loses_nothing() {
     run_flow(async || {
-        let mut crowd = Crowd::gather(200, 3, 2).await?;
+        let mut population = Population::gather(200, 3, 2).await?;
         let over = AtomicUsize::new(0);
         let (joined, upgraded) = (AtomicUsize::new(0), AtomicUsize::new(0));
         // Those that are joined have a client after the other; the others go on talking.
-        let joinable: Vec<_> = crowd.sessions.drain(..20).collect();
-        let http = crowd.fleet.http.clone();
+        let joinable: Vec<_> = population.sessions.drain(..20).collect();
+        let http = population.fleet.http.clone();
         let join = async |instance: &Instance| {
             instance.report_running().await;
             let path = format!("/1.0/sessions/{}/join", instance.userdata.session_id);
@@ -492,7 +492,7 @@ fn an_upgrade_of_all_units_one_after_the_other_fails_no_join_and_loses_nothing()
         let joins = async {
             try_join_all(joinable.iter().map(|(_, instance, _)| join(instance))).await.map(drop)
         };
-        try_join(crowd.live(upgrade), joins).await?;
+        try_join(population.live(upgrade), joins).await?;
         let joined = joined.load(Relaxed);
         println!("{} units upgraded, {joined} joins, none failed", upgraded.load(Relaxed));
         ensure!(joined > 100, "hardly any: {joined} joins");

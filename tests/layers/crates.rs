@@ -5,6 +5,8 @@ use std::path::Path;
 
 use toml::Table;
 
+use crate::sources;
+
 /// A crate may use crates of lower rows only, never of its own.
 const ROWS: &[&[&str]] = &[
     &["protocol", "macaroon", "supervisor", "pki", "metrics"],
@@ -124,4 +126,43 @@ fn the_top_level_holds_what_it_should_and_nothing_else() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(name.starts_with('.') || known.contains(&name.as_str()), "{name} at the top level");
     }
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let mut found = Vec::new();
+    let mut seen = 0;
+    let root = sources::root();
+    let packages = sources::crates().into_iter().map(|(_, src)| src.parent().unwrap().to_owned());
+    for package in packages {
+        let manifest = manifest(package.join("Cargo.toml"));
+        let text = |folders: &[&str]| -> String {
+            let folders = folders.iter().map(|folder| package.join(folder));
+            let files = folders.filter(|folder| folder.is_dir());
+            files
+                .flat_map(|folder| sources::files(&folder, "rs"))
+                .map(|file| std::fs::read_to_string(file).unwrap())
+                .collect()
+        };
+        let (own, all) = (text(&["src"]), text(&["src", "tests", "examples"]));
+        for (section, text) in [("dependencies", &own), ("dev-dependencies", &all)] {
+            let Some(dependencies) = manifest.get(section).and_then(|table| table.as_table())
+            else {
+                continue;
+            };
+            for name in dependencies.keys() {
+                seen += 1;
+                let called = name.replace('-', "_");
+                let used = text
+                    .split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .any(|word| word == called);
+                if !used {
+                    let package = package.strip_prefix(root).unwrap().display();
+                    found.push(format!("{package}: {name} among its {section}"));
+                }
+            }
+        }
+    }
+    assert!(seen > 100, "the manifests were not understood");
+    assert!(found.is_empty(), "never used:\n{}", found.join("\n"));
 }

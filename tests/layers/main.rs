@@ -1,8 +1,9 @@
-//! The rules of the house that a compiler does not know: which crate may use which, and what stands
-//! where.
+//! The rules of the house that a compiler does not know: which crate may use which, which files may
+//! use each other, which words are retired, and what stands where.
 
 #![allow(clippy::unwrap_used, reason = "a test may end here")]
 
 mod crates;
-mod manual;
-mod scripts;
+mod imports;
+mod sources;
+mod words;

@@ -152,8 +152,8 @@ fn connections_end_with_the_certificate_they_were_made_with() {
 
         files.replace_identity("ams-next");
         seen.extend(server.until(&Seen::Asked(new)).await);
-        // Every connection of the old certificate is closed, also one that a call under way was just
-        // opening.
+        // Every connection of the old certificate is closed, also one that a call under way was
+        // just opening.
         let open = |seen: &[Seen]| {
             let count = |wanted| seen.iter().filter(|one| **one == wanted).count();
             count(Seen::Opened(old)) - count(Seen::Closed(old))

@@ -59,7 +59,8 @@ impl Client {
         Ok(list.accounts)
     }
 
-    /// Ends a session and returns its status: `terminating` until the agent has deleted the instance.
+    /// Ends a session and returns its status: `terminating` until the agent has deleted the
+    /// instance.
     ///
     /// # Errors
     ///

@@ -1,8 +1,9 @@
 //! The lease on being the client of a session, for sessions with `on_conflict: reject`.
 //!
-//! While the client's socket is open, its gateway renews the lease every [`RENEWAL_INTERVAL`]. While
-//! the client's stream is connected, the instance reports it, and the session document says so.
-//! Clients close their socket when the stream is connected: [`HANDOVER`] bridges the time between.
+//! While the client's socket is open, its gateway renews the lease every [`RENEWAL_INTERVAL`].
+//! While the client's stream is connected, the instance reports it, and the session document says
+//! so. Clients close their socket when the stream is connected: [`HANDOVER`] bridges the time
+//! between.
 
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ const LEASE_TTL: Duration = Duration::from_secs(12);
 /// Between two renewals of the lease of an open socket.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(4);
 
-/// The time between the end of a socket and the report of the instance that its client is connected.
+/// The time between the end of a socket and the report of the instance that its client is
+/// connected.
 const HANDOVER: Duration = Duration::from_secs(5);
 
 /// The record of a lease: whose socket is open.
@@ -58,7 +60,8 @@ pub(crate) async fn release_after_handover(bridge: &Bridge, session: &SessionId,
     put(bridge, session, generation, HANDOVER).await;
 }
 
-/// Releases the lease of a client that does not answer any more, unless another client has taken it.
+/// Releases the lease of a client that does not answer any more, unless another client has taken
+/// it.
 pub(crate) async fn release(bridge: &Bridge, session: &SessionId, generation: u64) {
     let released = async {
         let holder = bridge.read::<LeaseHolder>(Bucket::Clients, session.as_str()).await?;

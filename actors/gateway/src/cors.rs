@@ -13,8 +13,8 @@ impl CorsPolicy {
         Self(allowed)
     }
 
-    /// Says in the headers `answer` whether a page of origin `request` may read the answer. Browsers
-    /// never send a token by themselves, so credentials need no permission.
+    /// Says in the headers `answer` whether a page of origin `request` may read the answer.
+    /// Browsers never send a token by themselves, so credentials need no permission.
     pub(crate) fn apply(&self, request: Option<&HeaderValue>, answer: &mut HeaderMap) {
         if self.0.is_empty() {
             return;

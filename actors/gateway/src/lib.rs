@@ -3,8 +3,8 @@
 //!
 //! Asked by browsers and other clients over HTTPS and WSS, by operators through [`admin`], and by
 //! agents for the sessions of instances that AMS launched by itself. Asks `bridge` for documents,
-//! signals and the presence of agents, and `tokens` for what a token allows. Every unit serves every
-//! session: all that must outlive the process is in NATS.
+//! signals and the presence of agents, and `tokens` for what a token allows. Every unit serves
+//! every session: all that must outlive the process is in NATS.
 //!
 //! The actor `gateway` keeps the HTTPS server running; the actor `initiated` serves the requests of
 //! agents.
@@ -190,13 +190,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_end_waits_for_a_request_after_each_handshake() {
         let (requests, begun) = (HttpMetrics::default(), tokio::time::Instant::now());
-        let crowd = async {
+        let clients = async {
             for _ in 0..3 {
                 tokio::time::sleep(HANDSHAKE_QUIET * 3 / 4).await;
                 requests.handshake(false);
             }
         };
-        tokio::join!(wait_until_quiet(&requests), crowd);
+        tokio::join!(wait_until_quiet(&requests), clients);
         assert_eq!(begun.elapsed(), 4 * HANDSHAKE_QUIET);
         wait_until_quiet(&requests).await;
         assert_eq!(begun.elapsed(), 5 * HANDSHAKE_QUIET);

@@ -1,9 +1,9 @@
 //! Shares: links whose holder may join one session, for a while and in one role.
 //!
-//! The record of a share holds the id of its token, never the token: the gateway mints the link again
-//! for whoever may see it. A token is good as long as its record says, which may change, and never
-//! beyond [`MAX_LIFETIME`]. Sockets that are opened through a share have tokens with the same id,
-//! so they end with it.
+//! The record of a share holds the id of its token, never the token: the gateway mints the link
+//! again for whoever may see it. A token is good as long as its record says, which may change, and
+//! never beyond [`MAX_LIFETIME`]. Sockets that are opened through a share have tokens with the same
+//! id, so they end with it.
 
 pub(crate) mod endpoints;
 mod request;
@@ -97,8 +97,8 @@ impl Share {
             .expires(SystemTime::from(self.created_at + MAX_LIFETIME))
     }
 
-    /// Mints the link that the page opens. The token is in the fragment, which browsers do not send,
-    /// so a link preview that follows the link joins nothing.
+    /// Mints the link that the page opens. The token is in the fragment, which browsers do not
+    /// send, so a link preview that follows the link joins nothing.
     pub(crate) async fn link(&self, tokens: &Tokens, base: &str) -> Result<String, Refusal> {
         let minted = tokens.mint_with_id(&self.token_id, self.mint()).await;
         let minted = minted.map_err(tokens_refusal)?;
@@ -193,7 +193,8 @@ pub(crate) async fn make(
 ///
 /// # Errors
 ///
-/// Refuses a share that has expired or whose session has ended, and an expiry that no share may have.
+/// Refuses a share that has expired or whose session has ended, and an expiry that no share may
+/// have.
 pub(crate) async fn edit(
     bridge: &Bridge,
     id: &ShareId,

@@ -36,7 +36,8 @@ pub struct Config {
     #[serde(default = "sighting_s")]
     pub sighting_s: u64,
     /// Seconds after which a unit that gives no sign of life counts as gone, 2 to 60. Half as long
-    /// after that its sessions are taken over by other units of its cluster. The same for all units.
+    /// after that its sessions are taken over by other units of its cluster. The same for all
+    /// units.
     #[serde(default = "lease_s")]
     pub lease_s: u64,
 }

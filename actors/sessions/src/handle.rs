@@ -149,8 +149,8 @@ impl Sessions {
     }
 
     /// Returns the signals for the instance after `after`, as soon as there are any, otherwise none
-    /// after `wait`. Without a cursor, those of the present generation from the beginning. While NATS
-    /// is away it waits as well, and refuses only then.
+    /// after `wait`. Without a cursor, those of the present generation from the beginning. While
+    /// NATS is away it waits as well, and refuses only then.
     pub async fn read_signals(
         &self,
         id: &SessionId,
@@ -207,8 +207,8 @@ impl Sessions {
         self.writes.lock().try_acquire(id, 1, bytes, std::time::Instant::now())
     }
 
-    /// Returns a reader of the signals for the instance after `after`; without a cursor, of those of
-    /// the present generation from the beginning.
+    /// Returns a reader of the signals for the instance after `after`; without a cursor, of those
+    /// of the present generation from the beginning.
     async fn tail_signals(
         &self,
         id: &SessionId,
@@ -227,7 +227,8 @@ impl Sessions {
         self.mailbox.ask(actor::MintInstanceIce { id: id.clone(), renew: false }).await?
     }
 
-    /// The same, and has the client get fresh ones too: for an instance that has lost it.
+    /// Returns fresh ICE servers for the instance, which has lost its client, and has the client
+    /// get fresh ones too.
     pub async fn renew_ice(&self, id: &SessionId) -> Result<Vec<IceServer>, SessionsError> {
         self.mailbox.ask(actor::MintInstanceIce { id: id.clone(), renew: true }).await?
     }

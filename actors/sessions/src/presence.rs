@@ -33,7 +33,8 @@ pub(crate) struct PresenceTracker {
 }
 
 impl PresenceTracker {
-    /// Takes in what there is to say, or why this agent can launch nothing. Returns what to publish.
+    /// Takes in what there is to say, or why this agent can launch nothing. Returns what to
+    /// publish.
     fn observe(
         &mut self,
         checked: Result<Presence, String>,

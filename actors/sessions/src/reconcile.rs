@@ -8,10 +8,9 @@
 //!
 //! - Its session has ended, or is served by another instance: the store says so itself, and the
 //!   deletion only finishes what was decided before.
-//! - The store knows no such session. That may as well mean that the store is not the one it was, so
-//!   it counts for nothing while the store is new, never for an instance older than the store, and
-//!   when it would hit more than a fifth of all instances at once, nothing is deleted and an
-//!   operator is asked instead.
+//! - The store knows no such session. The store may be another than it was. So an instance is not
+//!   deleted while the store is new, or when the instance is older than the store. If it would hit
+//!   more than a fifth of all instances at once, nothing is deleted and an operator is asked.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};

@@ -216,8 +216,8 @@ async fn an_instance_is_stopped_and_started_again() {
     let (ams, client) = started(idle_instances());
     let body = json!({"name": "s-1", "app_id": "phone"});
     client.launched(body).await;
-    for (wish, status) in [("stopped", Status::Stopped), ("running", Status::Running)] {
-        let body = Some(json!({"desired_status": wish}));
+    for (desired, status) in [("stopped", Status::Stopped), ("running", Status::Running)] {
+        let body = Some(json!({"desired_status": desired}));
         let asked = client.ask(Method::PATCH, "/1.0/instances/s-1", body).await;
         assert_eq!(client.finished(asked).await["status"], json!("Success"));
         assert_eq!(ams.instances()[0].status, status);

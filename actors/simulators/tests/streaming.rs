@@ -113,10 +113,10 @@ async fn a_stopped_instance_keeps_its_session_when_it_is_started_again() {
     let (ams, client, boots) = harness(&url, &pin()).await;
     client.launched(launch()).await;
     let path = format!("/1.0/instances/{}", ams.instances()[0].id);
-    for wish in ["stopped", "running"] {
-        let body = json!({ "desired_status": wish });
+    for desired in ["stopped", "running"] {
+        let body = json!({ "desired_status": desired });
         let asked = client.ask(Method::PATCH, &path, Some(body)).await;
-        assert_eq!(client.finished(asked).await["status"], json!("Success"), "{wish}");
+        assert_eq!(client.finished(asked).await["status"], json!("Success"), "{desired}");
     }
     assert_eq!(asked.lock().expect("no panic").len(), 1);
     assert_eq!(boots.lock().expect("no panic").len(), 2);

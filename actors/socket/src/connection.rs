@@ -33,7 +33,7 @@ pub fn open(
     open_for(request, payload, MAX_SIGNAL_BYTES + ENVELOPE_OVERHEAD)
 }
 
-/// The same, for messages of at most `limit` bytes.
+/// Upgrades `request` to a WebSocket that takes messages of at most `limit` bytes.
 pub fn open_for(
     request: &HttpRequest,
     payload: Payload,

@@ -204,8 +204,8 @@ mod tests {
         mint.role(Role::View).generation(7).expires(moment(1000))
     }
 
-    fn mint(keys: &Keyring, wish: &Mint) -> Result<Minted, TokensError> {
-        super::mint(keys, &RevocationList::default(), Service::Agent, wish, SystemTime::now())
+    fn mint(keys: &Keyring, order: &Mint) -> Result<Minted, TokensError> {
+        super::mint(keys, &RevocationList::default(), Service::Agent, order, SystemTime::now())
     }
 
     fn verify<'a>(
@@ -216,8 +216,8 @@ mod tests {
         super::verify(keys, &RevocationList::default(), Service::Agent, macaroon, now)
     }
 
-    fn made(keys: &Keyring, wish: &Mint) -> Macaroon {
-        let minted = mint(keys, wish).expect("minted");
+    fn made(keys: &Keyring, order: &Mint) -> Macaroon {
+        let minted = mint(keys, order).expect("minted");
         Macaroon::decode(&minted.token).expect("a macaroon")
     }
 
@@ -236,8 +236,8 @@ mod tests {
     #[test]
     fn a_fresh_token_says_what_was_wished() {
         let keys = of(b"ab");
-        let wish = socket();
-        let minted = mint(&keys, &wish).unwrap();
+        let order = socket();
+        let minted = mint(&keys, &order).unwrap();
         assert_eq!(minted.id.len(), ID_LENGTH);
         assert!(!format!("{minted:?}").contains(minted.token.as_str()));
 
@@ -254,7 +254,7 @@ mod tests {
             ]
         );
         let claims = ask(&macaroon, moment(0), Op::SignalWrite, Some(HERE)).unwrap();
-        let Mint { kind, subject, restrictions } = wish;
+        let Mint { kind, subject, restrictions } = order;
         let wished = Claims { id: minted.id, kind, subject, restrictions };
         assert_eq!(claims, wished);
     }
@@ -262,8 +262,8 @@ mod tests {
     #[test]
     fn a_renewed_token_gains_time_and_nothing_else_and_is_revoked_with_the_first() {
         let keys = of(b"ab");
-        let wish = socket();
-        let mut narrowed = made(&keys, &wish);
+        let order = socket();
+        let mut narrowed = made(&keys, &order);
         narrowed.add_first_party("allow signal.write");
         let before = ask(&narrowed, moment(999), Op::SignalWrite, Some(HERE)).unwrap();
         let again = |revoked: &RevocationList| {
@@ -341,8 +341,8 @@ mod tests {
 
     #[test]
     fn a_token_ends_at_its_expiry_to_the_second() {
-        let wish = account().expires(moment(1000));
-        let macaroon = made(&of(b"ab"), &wish);
+        let order = account().expires(moment(1000));
+        let macaroon = made(&of(b"ab"), &order);
         assert!(ask(&macaroon, moment(999), Op::SessionRead, None).is_ok());
         let expired = ask(&macaroon, moment(1000), Op::SessionRead, None);
         assert!(matches!(expired, Err(TokensError::Invalid)));
@@ -418,8 +418,8 @@ mod tests {
     #[test]
     fn a_judgement_allocates_nothing() {
         let keys = of(b"ab");
-        let wish = instance().expires(moment(1000)).role(Role::View);
-        let macaroon = made(&keys, &wish);
+        let order = instance().expires(moment(1000)).role(Role::View);
+        let macaroon = made(&keys, &order);
         let revoked = revocation_list::tests::of(&[Revocation::Session(session(ELSEWHERE))]);
         let judged =
             || super::verify(&keys, &revoked, Service::Agent, &macaroon, moment(0)).is_ok();
@@ -431,15 +431,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_token_is_not_minted() {
-        for wish in [
+        for order in [
             Mint::new(TokenKind::Account, ""),
             Mint::new(TokenKind::Account, "a b"),
             Mint::new(TokenKind::Account, "a".repeat(81)),
             instance().session(None),
             Mint::new(TokenKind::Socket, HERE),
         ] {
-            let refused = mint(&of(b"ab"), &wish);
-            assert!(matches!(refused, Err(TokensError::Unmintable(_))), "{wish:?}");
+            let refused = mint(&of(b"ab"), &order);
+            assert!(matches!(refused, Err(TokensError::Unmintable(_))), "{order:?}");
         }
         let longest = Mint::new(TokenKind::Account, "a".repeat(80));
         assert!(mint(&of(b"ab"), &longest).is_ok(), "as the refusal says: {SUBJECT_RULE}");
@@ -473,21 +473,21 @@ mod tests {
                 let mint = Mint::new(kind, "my-client").session(session).role(role);
                 mint.generation(generation).expires(expires)
             })
-            .prop_filter("cannot be minted", |wish| {
-                opens_all_sessions(wish.kind) || wish.restrictions.session.is_some()
+            .prop_filter("cannot be minted", |order| {
+                opens_all_sessions(order.kind) || order.restrictions.session.is_some()
             })
     }
 
     proptest! {
         #[test]
         fn attenuation_never_gains_a_right(
-            wish in any_mint(),
+            order in any_mint(),
             caveats in prop::collection::vec(any_caveat(), 0..6),
             now in (0..12u64).prop_map(moment),
             op in prop::sample::select(Op::ALL),
             asked in prop::sample::select(&[None, Some(HERE), Some(ELSEWHERE)]),
         ) {
-            let original = made(&of(b"ab"), &wish);
+            let original = made(&of(b"ab"), &order);
             let mut narrowed = original.clone();
             for caveat in &caveats {
                 narrowed.add_first_party(caveat);
@@ -495,7 +495,7 @@ mod tests {
             let narrowed = Macaroon::decode(&narrowed.encode()).expect("a macaroon");
             if let Ok(after) = ask(&narrowed, now, op, asked) {
                 let before = ask(&original, now, op, asked);
-                prop_assert!(before.is_ok(), "{wish:?} {caveats:?}");
+                prop_assert!(before.is_ok(), "{order:?} {caveats:?}");
                 let before = before.unwrap();
                 let (less, more) = (&after.restrictions, &before.restrictions);
                 prop_assert!(more.session.is_none() || more.session == less.session);
@@ -508,13 +508,13 @@ mod tests {
 
         #[test]
         fn a_token_allows_what_its_kind_does_and_no_more(
-            wish in any_mint(),
+            order in any_mint(),
             op in prop::sample::select(Op::ALL),
         ) {
-            let wish = wish.expires(None);
-            let asked = wish.restrictions.session.as_ref().map(SessionId::as_str);
-            let opened = ask(&made(&of(b"ab"), &wish), moment(0), op, asked).is_ok();
-            prop_assert_eq!(opened, wish.kind.ops().contains(&op));
+            let order = order.expires(None);
+            let asked = order.restrictions.session.as_ref().map(SessionId::as_str);
+            let opened = ask(&made(&of(b"ab"), &order), moment(0), op, asked).is_ok();
+            prop_assert_eq!(opened, order.kind.ops().contains(&op));
         }
     }
 }

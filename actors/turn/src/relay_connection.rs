@@ -80,8 +80,9 @@ impl RelayConnection {
         self.send(request.bytes()).await?;
         loop {
             // A stream repeats by itself, and half an answer must not be given up.
-            let patience = if matches!(self, Self::Datagrams(_)) { pause } else { Duration::MAX };
-            let Ok(bytes) = timeout(patience, self.receive()).await else {
+            let reply_timeout =
+                if matches!(self, Self::Datagrams(_)) { pause } else { Duration::MAX };
+            let Ok(bytes) = timeout(reply_timeout, self.receive()).await else {
                 pause *= 2;
                 self.send(request.bytes()).await?;
                 continue;

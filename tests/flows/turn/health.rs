@@ -36,12 +36,12 @@ fn a_relay_that_dies_or_hangs_is_withheld_and_comes_back_and_the_list_is_never_e
         bench.turn.relays().await?;
         bench.relays[0].process().kill();
         bench.relays[1].process().kill();
-        let trouble = async || Ok(bench.turn.relays().await.err());
-        let trouble = eventually("in trouble", trouble).await?;
+        let failure = async || Ok(bench.turn.relays().await.err());
+        let failure = eventually("in failure", failure).await?;
         let left = bench.issue().await?;
         assert_eq!(left.len(), 1, "the least bad, and not the drained one: {left:?}");
         assert_ne!(left[0].urls, [urls[2].as_str()]);
-        assert!(trouble.to_string().contains("as the least bad"), "{trouble}");
+        assert!(failure.to_string().contains("as the least bad"), "{failure}");
 
         bench.turn.drain(&urls[2], false).await?;
         bench.turn.drain(&urls[0], true).await?;
@@ -78,8 +78,8 @@ fn a_relay_is_probed_inside_tls_too_and_withheld_when_its_certificate_is_a_stran
         let shown = bench.turn.clone().answer(Request::Probe {}).await?;
         let why = "TLS with it fails: invalid peer certificate: UnknownIssuer";
         assert_eq!((&shown[1]["way"], &shown[1]["allocate"]["Err"]), (&"tls".into(), &why.into()));
-        let trouble = async || Ok(bench.turn.relays().await.err());
-        assert!(eventually("in trouble", trouble).await?.to_string().contains("as the least bad"));
+        let failure = async || Ok(bench.turn.relays().await.err());
+        assert!(eventually("in failure", failure).await?.to_string().contains("as the least bad"));
         assert_eq!(bench.turn.probe().await?[1].state, RelayState::Withheld);
         Ok(())
     });

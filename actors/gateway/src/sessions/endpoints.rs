@@ -186,9 +186,9 @@ pub(crate) async fn delete_session(
     Ok(ok(()))
 }
 
-/// Returns the URL of the client's signaling socket, which begins with `base`. The token in it opens
-/// the present generation of the session for a few minutes, and no longer than what `caller` came
-/// with. Whatever revokes that revokes the socket's token too.
+/// Returns the URL of the client's signaling socket, which begins with `base`. The token in it
+/// opens the present generation of the session for a few minutes, and no longer than what `caller`
+/// came with. Whatever revokes that revokes the socket's token too.
 async fn socket_url(
     state: &State,
     base: &str,

@@ -8,8 +8,8 @@ use stream_protocol::{Refusal, Request, Screen};
 
 use crate::error::bad_request;
 
-/// The largest `extra_data`, in bytes of JSON text, so that the userdata of an instance fits into the
-/// 10 KiB that AMS hands over.
+/// The largest `extra_data`, in bytes of JSON text, so that the userdata of an instance fits into
+/// the 10 KiB that AMS hands over.
 pub(crate) const MAX_EXTRA_DATA: usize = 8 * 1024;
 
 /// The longest name of an application or a region, in bytes.

@@ -80,7 +80,8 @@ impl SharePatch {
     }
 }
 
-/// Returns when a share of `created_at` ends that is to end at `wanted`, but at `end` at the latest.
+/// Returns when a share of `created_at` ends that is to end at `wanted`, but at `end` at the
+/// latest.
 ///
 /// # Errors
 ///

@@ -203,8 +203,8 @@ impl ClientSocket {
     }
 
     /// Returns, some time after the gateway was told to drain, when the client can go on elsewhere:
-    /// it has a cursor. A client without a cursor is left alone as long as possible, since it closes
-    /// the socket itself when its stream is connected.
+    /// it has a cursor. A client without a cursor is left alone as long as possible, since it
+    /// closes the socket itself when its stream is connected.
     async fn watch_drain(&self) -> CloseCause {
         if self.admission.frames == FrameFormat::Bare {
             return pending().await;
@@ -247,8 +247,8 @@ impl ClientSocket {
     }
 
     /// Sends the client a reconnect token at once and then one now and then: it can open the socket
-    /// again with any that is not older than a token in a URL may be, as the same client and with no
-    /// other right.
+    /// again with any that is not older than a token in a URL may be, as the same client and with
+    /// no other right.
     async fn send_reconnect_tokens(&self, mut sender: SocketSender) -> CloseCause {
         if !self.admission.wants_reconnect_tokens {
             return pending().await;

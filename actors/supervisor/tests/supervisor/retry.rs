@@ -20,7 +20,7 @@ struct Try {
     tried: Arc<AtomicU32>,
 }
 
-/// The same, but not to be done twice.
+/// A [`Try`] that must not be done twice.
 struct Once(Try);
 
 impl Message for Try {
