@@ -36,14 +36,14 @@ export async function withPage(work) {
   process.exit();
 }
 
-/** Opens a page in a browser of its own; what is asked of it may take `patience` milliseconds. */
-export async function openPage(patience) {
+/** Opens a page in a browser of its own; what is asked of it may take `drain_timeout` milliseconds. */
+export async function openPage(drain_timeout) {
   const executablePath = process.env.CHROMIUM || "/usr/bin/chromium";
   const browser = await chromium.launch({ executablePath, args: FLAGS });
   // Taller than the picture is: bars above and below must not shift a tap.
   const viewport = { width: 900, height: 1000 };
   const page = await browser.newPage({ ignoreHTTPSErrors: true, viewport });
-  page.setDefaultTimeout(patience);
+  page.setDefaultTimeout(drain_timeout);
   await page.addInitScript(keepPeers);
   return page;
 }

@@ -61,7 +61,7 @@ fn a_token_that_asks_too_often_is_told_when_to_ask_again() {
         let (http, path) = (&instance.http, instance.path("/commands?after=0"));
         eventually("keys", async || Ok((http.get(&path).await?.status == 200).then_some(())))
             .await?;
-        let refused = eventually("the end of patience", async || {
+        let refused = eventually("the end of drain_timeout", async || {
             let answer = http.get(&path).await?;
             Ok((answer.status != 200).then_some(answer))
         });
@@ -74,8 +74,10 @@ fn a_token_that_asks_too_often_is_told_when_to_ask_again() {
         assert_refused(&answer, 429, "what is derived from it");
         let answer = neighbour.http.get(&neighbour.path("/commands?after=0")).await?;
         assert_eq!(answer.status, 200, "another token is not affected");
-        eventually("patience", async || Ok((http.get(&path).await?.status == 200).then_some(())))
-            .await
+        eventually("drain_timeout", async || {
+            Ok((http.get(&path).await?.status == 200).then_some(()))
+        })
+        .await
     });
 }
 

@@ -27,7 +27,9 @@ pub(crate) async fn probe(client: &AmsClient) -> Result<Server, AmsError> {
         async move { Ok((since, client.server(timeout).await?)) }
     };
     let again = async || tokio::time::sleep(HEDGE_AFTER).await;
-    let (since, server) = hedged(attempt, again).await?;
+    // Each attempt has this time as well, but there is always a younger one.
+    let probed = tokio::time::timeout(timeout, hedged(attempt, again)).await;
+    let (since, server) = probed.map_err(|_| AmsError::TimedOut)??;
     client.breaker().record_probe(since);
     Ok(server)
 }

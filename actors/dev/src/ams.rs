@@ -202,7 +202,7 @@ impl Service for Running {
         &self.drain
     }
 
-    fn patience(&self) -> Duration {
+    fn drain_timeout(&self) -> Duration {
         Duration::ZERO
     }
 

@@ -133,14 +133,14 @@ impl Gateway {
         };
         let tls = server_config(&served, ClientCertificates::Ignored);
         let config = stream_http::Config { listen, workers, limits: Limits::default() };
+        ams_initiated::start(&bridge, supervisor);
         let server = Server::start(config, tls, service, supervisor)
             .map_err(|source| GatewayError::Bind { address: listen, source })?;
-        ams_initiated::start(&bridge, supervisor);
         log::info!("serving clients on {}", server.address());
         Ok(Self { server, closing, drain: drain.clone(), open_sockets, requests: metrics })
     }
 
-    /// Returns when no client has a socket here any more, after [`MIN_DRAIN`] at least.
+    /// Returns when no client has a socket here any more, after `MIN_DRAIN` at least.
     pub async fn drained(&self) {
         tokio::time::sleep(MIN_DRAIN).await;
         while let left @ 1.. = self.open_sockets.count() {

@@ -82,7 +82,7 @@ impl Share {
     fn is_of(&self, document: &SessionDocument) -> bool {
         let running = document.desired.state == DesiredState::Running;
         let live = running && !document.status.is_final();
-        self.session_id == document.id && live && document.created_at <= self.created_at.into()
+        self.session_id == document.id && live && document.created_at <= self.created_at
     }
 
     /// Returns how long the record is to stay from `now` on.

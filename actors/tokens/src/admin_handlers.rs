@@ -115,7 +115,7 @@ impl Handler<Rotate> for Actor {
         let change = self.change(ctx, move |keys| keys.add(key.clone(), now));
         Reply::later(async move {
             let list = change.await?.list(now);
-            log::info!(kid:%; "tokens: a new root key");
+            log::info!(kid:%; "tokens: rotated, there is a new root key");
             let added = list.into_iter().find(|key| key.kid == kid);
             Ok(added.expect("it was added"))
         })

@@ -21,7 +21,7 @@ pub enum Request {
     },
     #[serde(rename = "turn.drain")]
     Drain { server: String, drained: bool },
-    /// Answers a list of [`Row`]s.
+    /// Answers a list of [`ProbeRow`](crate::ProbeRow)s.
     #[serde(rename = "turn.probe")]
     Probe {},
     /// Answers the relays that still accept the old secret.

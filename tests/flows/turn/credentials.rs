@@ -120,7 +120,9 @@ fn the_relays_of_the_region_of_the_session_come_first_however_they_are_asked_for
         };
         let pools = pool("far", "mars", &far) + &pool("near", "cloud-0", &near);
         let config = stack.nodes.dir.join("agent.toml");
-        std::fs::write(&config, std::fs::read_to_string(&config)? + &pools)?;
+        let written = std::fs::read_to_string(&config)?;
+        anyhow::ensure!(written.contains("\npools = []\n"), "{written}");
+        std::fs::write(&config, written.replace("\npools = []\n", "\n") + &pools)?;
         stack.restart_agent().await?;
         let agent = Http::new(&stack.nodes.agent_url(), None, stack.nodes.agent_pin()?)?;
         eventually("ready", async || {

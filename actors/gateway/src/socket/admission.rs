@@ -134,7 +134,9 @@ mod tests {
     use super::*;
 
     fn document() -> SessionDocument {
-        SessionDocument { generation: 2, ..SessionDocument::sample() }
+        let mut document = SessionDocument { generation: 2, ..SessionDocument::sample() };
+        document.desired.client = None;
+        document
     }
 
     fn told(end: Option<CloseCause>) -> String {
