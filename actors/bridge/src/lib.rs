@@ -53,7 +53,7 @@ pub use buckets::MARKER_TTL;
 pub use change_hints::ChangeHints;
 pub use continuity::Continuity;
 pub use error::{BridgeError, ConfigError};
-pub use sealed_record::{SealedError, SealedRecord, change_sealed, follow_sealed};
+pub use sealed_record::{SealedError, SealedRecord};
 pub use signal_connection::SignalConnection;
 pub use signal_reader::SignalReader;
 pub use signal_writer::SignalWriter;

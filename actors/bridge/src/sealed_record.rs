@@ -169,36 +169,6 @@ impl<T: Serialize + DeserializeOwned> SealedRecord<T> {
     }
 }
 
-/// As [`SealedRecord::watch`], for callers that do not hold their record yet.
-pub async fn follow_sealed<T: Serialize + DeserializeOwned>(
-    bridge: &Bridge,
-    seal: &Arc<Seal>,
-    name: &str,
-    first: impl Fn() -> Result<T, SecretError>,
-    state: &Path,
-    tell: impl Fn(Result<T, SealedError>),
-) {
-    let record = SealedRecord::<T>::new(bridge.clone(), Arc::clone(seal), name, state);
-    let refresh = async || {
-        let keys = record.load(&first).await;
-        let found = keys.is_ok();
-        tell(keys);
-        found
-    };
-    bridge.watch(BUCKET, name, refresh).await;
-}
-
-/// As [`SealedRecord::update`], for callers that do not hold their record yet.
-pub async fn change_sealed<T: Serialize + DeserializeOwned, E: From<SealedError>>(
-    bridge: &Bridge,
-    seal: &Arc<Seal>,
-    name: &str,
-    state: &Path,
-    edit: impl Fn(&mut T) -> Result<(), E>,
-) -> Result<T, E> {
-    SealedRecord::new(bridge.clone(), Arc::clone(seal), name, state).update(edit).await
-}
-
 /// Why the keys cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SealedError {

@@ -11,9 +11,9 @@ use stream_protocol::{
     AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, NewSignal, Report,
     SessionDocument, SessionId, SignalPage,
 };
-use stream_socket::{FrameFormat, SignalRelay, retry_while};
+use stream_socket::{FrameFormat, SignalRelay};
 use stream_supervisor::Drain;
-use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
+use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor, retry_while};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::actor::{self, Actor};

@@ -9,13 +9,11 @@ mod close;
 mod connection;
 mod envelope;
 mod relay;
-mod retry;
 
 pub use close::CloseCause;
 pub use connection::{SocketReceiver, SocketSender, close, keep_alive, open, open_for};
 pub use envelope::FrameFormat;
 pub use relay::SignalRelay;
-pub use retry::retry_while;
 
 pub use actix_ws::CloseCode;
 pub use stream_bridge::SignalConnection;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use stream_bridge::{BridgeError, SignalConnection, SignalReader};
 use stream_protocol::{Cursor, Direction, LoggedSignal, SessionId, SignalPage, SignalQuota};
+use stream_supervisor::retry_while;
 
 use crate::envelope::ControlFrame;
-use crate::{CloseCause, CloseCode, FrameFormat, SocketReceiver, SocketSender, retry_while};
+use crate::{CloseCause, CloseCode, FrameFormat, SocketReceiver, SocketSender};
 
 /// How long a signal is kept while NATS is away, before the peer is told that it is lost.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(30);

@@ -11,9 +11,9 @@ use stream_protocol::{Commands, DesiredState, Op, SessionId};
 use stream_sessions::SessionsError;
 use stream_socket::{
     CloseCause, CloseCode, FrameFormat, SignalConnection, SignalRelay, SocketReceiver,
-    SocketSender, close, keep_alive, open, open_for, retry_while,
+    SocketSender, close, keep_alive, open, open_for,
 };
-use stream_supervisor::spawn_detached;
+use stream_supervisor::{retry_while, spawn_detached};
 use stream_tokens::Claims;
 
 use super::MAX_SMALL_BODY;
