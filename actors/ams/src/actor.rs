@@ -73,6 +73,10 @@ pub(crate) struct ListImages;
 pub(crate) struct ReadCluster;
 
 #[derive(Message)]
+#[rtype(result = "Option<Cluster>")]
+pub(crate) struct LastCluster;
+
+#[derive(Message)]
 #[rtype(result = "ConnectionStatus")]
 pub(crate) struct GetStatus;
 
@@ -270,6 +274,12 @@ impl Handler<ReadCluster> for Actor {
                 client.server(client.timeout()).await.map(Cluster::from)
             }),
         }
+    }
+}
+
+impl Handler<LastCluster> for Actor {
+    fn handle(&mut self, _: &LastCluster, _: &Context<Self>) -> Reply<Option<Cluster>> {
+        self.cluster.clone().into()
     }
 }
 

@@ -45,7 +45,7 @@ pub use register::{Registered, register};
 pub use response::Cluster;
 
 use actor::{Actor, DeleteInstance, FindInstance, ListApplications, ListImages, ListInstances};
-use actor::{GetStatus, ReadCluster};
+use actor::{GetStatus, LastCluster, ReadCluster};
 use events::EventChannels;
 
 /// Which AMS to use, and who we are to it.
@@ -169,6 +169,19 @@ impl Ams {
     /// lost, so list them from time to time, too.
     pub fn catalogue(&self) -> watch::Receiver<()> {
         self.channels.catalogue.subscribe()
+    }
+
+    /// Returns which cluster this AMS managed when it was there last. For what needs no AMS; before
+    /// an instance is touched, [`Ams::cluster`] tells which AMS this is.
+    ///
+    /// # Errors
+    ///
+    /// What [`Ams::cluster`] returns, when AMS was never reached.
+    pub async fn last_cluster(&self) -> Result<Cluster, AmsError> {
+        match self.mailbox.ask(LastCluster).await? {
+            Some(cluster) => Ok(cluster),
+            None => self.cluster().await,
+        }
     }
 
     /// Returns which cluster this AMS manages, as the last probe found it.
