@@ -13,6 +13,10 @@ use crate::{AgentId, InstanceName, SessionId, Timestamp};
 /// How many causes a document keeps; the oldest go first.
 const MAX_CAUSES: usize = 8;
 
+/// The most characters of a cause. What others say is part of some, and a document that grows
+/// beyond the size of a record could not be written any more.
+const MAX_CAUSE_CHARS: usize = 400;
+
 /// The record of one session. It never holds a token, a TURN password or a candidate.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct SessionDocument {
@@ -109,12 +113,17 @@ impl SessionDocument {
         self.origin == Origin::Client && !self.request.ephemeral
     }
 
-    /// Adds a cause; the oldest one goes when there are too many.
+    /// Adds a cause, of which the first [`MAX_CAUSE_CHARS`] characters are kept; the oldest one goes
+    /// when there are too many.
     pub fn push_cause(&mut self, at: Timestamp, text: impl Into<String>) {
-        if self.causes.len() == MAX_CAUSES {
+        if self.causes.len() >= MAX_CAUSES {
             self.causes.remove(0);
         }
-        self.causes.push(Cause { at, text: text.into() });
+        let mut text = text.into();
+        if let Some((end, _)) = text.char_indices().nth(MAX_CAUSE_CHARS) {
+            text.truncate(end);
+        }
+        self.causes.push(Cause { at, text });
     }
 
     /// Returns the latest cause, for `status_message`; empty when there is none.
@@ -324,5 +333,7 @@ mod tests {
         }
         assert_eq!(document.causes.len(), MAX_CAUSES);
         assert_eq!(document.last_cause(), "cause 19");
+        document.push_cause(20.into(), "ä".repeat(100_000));
+        assert_eq!(document.last_cause(), "ä".repeat(MAX_CAUSE_CHARS), "whoever's words these are");
     }
 }
