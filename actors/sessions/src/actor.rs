@@ -163,8 +163,9 @@ impl Worker for Actor {
         });
         let takeover = self.takeover(ctx);
         ctx.spawn(async move { takeover.run().await });
-        let lost_instances = self.lost_instances();
-        ctx.spawn(async move { lost_instances.follow_events().await });
+        let (lost_instances, own) = (self.lost_instances(), ctx.clone());
+        let finish = move |session| queue_end(&own, session);
+        ctx.spawn(async move { lost_instances.follow_events(finish).await });
         let ice_renewal = self.ice_renewal();
         ctx.spawn(async move { ice_renewal.run().await });
     }
@@ -254,7 +255,7 @@ pub(crate) struct AskReadiness;
 /// message survives a restart of the actor.
 pub(crate) fn queue_end(ctx: &Context<Actor>, id: SessionId) {
     if let Err(error) = ctx.mailbox().tell(FinishEnd(id)) {
-        log::debug!("an end is left to the next sweep: {error}");
+        log::debug!(error:%; "an end is left to the next sweep");
     }
 }
 
@@ -306,7 +307,8 @@ impl Handler<TakeReport> for Actor {
             let changed = context
                 .change(&id, |document| session::on_report(document, &report, Timestamp::now()));
             let status = changed.await?.status;
-            log::info!("session {id} is {status}: its instance reports {:?}", report.status);
+            let reported = report.status;
+            log::info!(session:% = id, status:%, reported:?; "an instance reports");
             if status != Status::Active {
                 queue_end(&ctx, id);
             }

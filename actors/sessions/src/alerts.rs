@@ -20,14 +20,18 @@ impl Alert {
     const UNKNOWN_INSTANCES: &str = "doubtful_instances";
     /// An instance does not go, however often it is deleted.
     const STUCK_INSTANCE: &str = "lingering_instance";
+    /// AMS is there, and what it runs cannot be compared with the sessions.
+    const BLIND: &str = "no_reconciliation";
     /// All names there are.
-    pub const NAMES: [&str; 2] = [Self::UNKNOWN_INSTANCES, Self::STUCK_INSTANCE];
+    pub const NAMES: [&str; 3] = [Self::UNKNOWN_INSTANCES, Self::STUCK_INSTANCE, Self::BLIND];
 }
 
 /// The alerts of this unit.
 #[derive(Debug, Default)]
 pub(crate) struct Alerts {
     unknown_instances: Option<String>,
+    /// Why the instances cannot be looked at.
+    blind: Option<String>,
     /// The instances that did not go when they were deleted, by what AMS knows them by.
     stuck: BTreeMap<String, StuckInstance>,
     round: u64,
@@ -55,6 +59,11 @@ impl Alerts {
         self.unknown_instances = text;
     }
 
+    /// Takes why the instances cannot be looked at; `None` once they were.
+    pub(crate) fn set_blind(&mut self, why: Option<String>) {
+        self.blind = why;
+    }
+
     /// Counts a deletion after which the instance is still there.
     pub(crate) fn deletion_failed(&mut self, instance: &str, why: String) {
         let round = self.round;
@@ -77,7 +86,11 @@ impl Alerts {
                 format!("instance {instance} is still there after {deletions} deletions: {why}");
             Alert { name: Alert::STUCK_INSTANCE, text }
         });
-        unknown.chain(stuck).collect()
+        let blind = self.blind.iter().map(|why| {
+            let text = format!("the instances cannot be compared with the sessions: {why}");
+            Alert { name: Alert::BLIND, text }
+        });
+        unknown.chain(stuck).chain(blind).collect()
     }
 }
 
@@ -110,6 +123,16 @@ mod tests {
         alerts.next_round();
         assert_eq!(names(&alerts), [Alert::STUCK_INSTANCE], "its round is just beginning");
         alerts.next_round();
+        assert_eq!(alerts.active(), []);
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_used_is_reported_until_one_can() {
+        let mut alerts = Alerts::default();
+        alerts.set_blind(Some("an answer that cannot be read".to_owned()));
+        alerts.next_round();
+        assert_eq!(names(&alerts), [Alert::BLIND]);
+        alerts.set_blind(None);
         assert_eq!(alerts.active(), []);
     }
 

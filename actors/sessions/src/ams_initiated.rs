@@ -47,7 +47,7 @@ impl Launcher {
             self.serve(&session).await?;
             self.served.add_instance(id.clone(), session.clone());
         }
-        log::info!("session {session} serves instance {id}, which AMS launched");
+        log::info!(session:%, instance:% = id; "an instance that ams launched has its session");
         let draft = Userdata { session_id: session.clone(), ..draft };
         Ok((session, userdata(context, draft).await?))
     }

@@ -47,6 +47,12 @@ impl AgentContext {
         Duration::from_secs(self.config.lease_s.clamp(2, MAX_LEASE_S))
     }
 
+    /// Returns the id of the cluster that AMS managed when it was there last: sessions are taken
+    /// over and left to others also while it is away.
+    pub(crate) async fn last_cluster(&self) -> Result<String, SessionsError> {
+        Ok(self.deps.ams.last_cluster().await?.id)
+    }
+
     /// Returns the id of the cluster that AMS manages.
     pub(crate) async fn cluster(&self) -> Result<String, SessionsError> {
         Ok(self.deps.ams.cluster().await?.id)

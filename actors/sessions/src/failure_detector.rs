@@ -1,10 +1,47 @@
-//! Which agents have left their sessions to others: those that give no sign of life any more, and
-//! those that drain. Pure.
+//! Which agents have left their sessions to others: those that give no sign of life any more, those
+//! that drain, and those that manage another cluster by now. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use stream_protocol::{AgentId, Presence};
+
+/// Why an agent has left its sessions to others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Departure {
+    /// It gives no sign of life.
+    Gone,
+    /// It hands its sessions over, and finishes what it has begun.
+    Draining,
+    /// It manages another cluster, where its sessions are not.
+    Moved,
+}
+
+/// The agents that have left, and why.
+#[derive(Debug, Default)]
+pub(crate) struct Departed(BTreeMap<AgentId, Departure>);
+
+impl Departed {
+    /// Returns why `agent` has left; `None` when it has not.
+    pub(crate) fn reason(&self, agent: &AgentId) -> Option<Departure> {
+        self.0.get(agent).copied()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes `agent` off: what it owns is its own.
+    pub(crate) fn remove(&mut self, agent: &AgentId) {
+        self.0.remove(agent);
+    }
+}
+
+impl FromIterator<(AgentId, Departure)> for Departed {
+    fn from_iter<I: IntoIterator<Item = (AgentId, Departure)>>(agents: I) -> Self {
+        Self(agents.into_iter().collect())
+    }
+}
 
 /// What was seen of the other agents.
 #[derive(Default)]
@@ -28,15 +65,17 @@ impl FailureDetector {
         self.known.contains(agent)
     }
 
-    /// Takes a look at who is `present`, and returns who has left. To be missed at one look means
-    /// little: the store may have come back empty, and everybody is about to announce themselves.
-    /// So whoever drains has left at once, and who is missed has after a `gap`.
+    /// Takes a look at who is `present`, and returns who has left the sessions of `cluster`. To be
+    /// missed at one look means little: the store may have come back empty, and everybody is about
+    /// to announce themselves. So whoever drains has left at once, and who is missed has after a
+    /// `gap`.
     pub(crate) fn observe(
         &mut self,
         present: &[Presence],
+        cluster: &str,
         now: Instant,
         gap: Duration,
-    ) -> BTreeSet<AgentId> {
+    ) -> Departed {
         self.known.extend(present.iter().map(|presence| presence.agent.clone()));
         let here: BTreeSet<_> = present.iter().map(|presence| &presence.agent).collect();
         self.missed.retain(|agent, _| !here.contains(agent));
@@ -44,9 +83,15 @@ impl FailureDetector {
             self.missed.entry(agent.clone()).or_insert(now);
         }
         let gone = self.missed.iter().filter(|(_, since)| now.duration_since(**since) >= gap);
-        let gone = gone.map(|(agent, _)| agent.clone());
-        let draining = present.iter().filter(|presence| presence.draining);
-        gone.chain(draining.map(|presence| presence.agent.clone())).collect()
+        let gone = gone.map(|(agent, _)| (agent.clone(), Departure::Gone));
+        let left = present.iter().filter_map(|presence| {
+            let why = match presence.cluster == cluster {
+                true => presence.draining.then_some(Departure::Draining)?,
+                false => Departure::Moved,
+            };
+            Some((presence.agent.clone(), why))
+        });
+        gone.chain(left).collect()
     }
 
     /// Nothing could be seen for a while: who is missed is missed from the next look on.
@@ -55,8 +100,8 @@ impl FailureDetector {
     }
 
     /// Forgets those of `left` who own nothing any more, that is, are not among `owners`.
-    pub(crate) fn forget(&mut self, left: &BTreeSet<AgentId>, owners: &BTreeSet<AgentId>) {
-        let over = |agent: &AgentId| left.contains(agent) && !owners.contains(agent);
+    pub(crate) fn forget(&mut self, left: &Departed, owners: &BTreeSet<AgentId>) {
+        let over = |agent: &AgentId| left.reason(agent).is_some() && !owners.contains(agent);
         self.known.retain(|agent| !over(agent));
         self.missed.retain(|agent, _| !over(agent));
     }
@@ -87,27 +132,27 @@ mod tests {
         names.iter().map(presence).collect()
     }
 
-    fn names(left: BTreeSet<AgentId>) -> Vec<String> {
-        left.into_iter().map(|agent| agent.to_string()).collect()
+    fn names(left: Departed) -> Vec<String> {
+        left.0.into_keys().map(|agent| agent.to_string()).collect()
     }
 
     #[test]
     fn who_does_not_show_for_a_while_has_left() {
         let (mut failure_detector, start) = (FailureDetector::default(), Instant::now());
         failure_detector.add_owner(&agent("c"));
-        assert!(failure_detector.observe(&present(&["a", "b"]), start, GAP).is_empty());
-        assert!(failure_detector.observe(&present(&["a"]), start + GAP / 2, GAP).is_empty());
-        assert_eq!(names(failure_detector.observe(&present(&["a"]), start + GAP, GAP)), ["c"]);
+        assert!(failure_detector.observe(&present(&["a", "b"]), "c", start, GAP).is_empty());
+        assert!(failure_detector.observe(&present(&["a"]), "c", start + GAP / 2, GAP).is_empty());
+        assert_eq!(names(failure_detector.observe(&present(&["a"]), "c", start + GAP, GAP)), ["c"]);
         assert_eq!(
-            names(failure_detector.observe(&present(&["a"]), start + GAP * 2, GAP)),
+            names(failure_detector.observe(&present(&["a"]), "c", start + GAP * 2, GAP)),
             ["b", "c"]
         );
         assert_eq!(
-            names(failure_detector.observe(&present(&["a", "b"]), start + GAP * 3, GAP)),
+            names(failure_detector.observe(&present(&["a", "b"]), "c", start + GAP * 3, GAP)),
             ["c"]
         );
         assert_eq!(
-            names(failure_detector.observe(&present(&["a"]), start + GAP * 4, GAP)),
+            names(failure_detector.observe(&present(&["a"]), "c", start + GAP * 4, GAP)),
             ["c"],
             "b was back"
         );
@@ -116,14 +161,16 @@ mod tests {
     #[test]
     fn after_a_time_without_sight_everybody_gets_the_whole_gap() {
         let (mut failure_detector, start) = (FailureDetector::default(), Instant::now());
-        assert!(failure_detector.observe(&present(&["a"]), start, GAP).is_empty());
+        assert!(failure_detector.observe(&present(&["a"]), "c", start, GAP).is_empty());
         assert!(
-            failure_detector.observe(&[], start + GAP, GAP).is_empty(),
+            failure_detector.observe(&[], "c", start + GAP, GAP).is_empty(),
             "the store came back empty"
         );
         failure_detector.reset();
-        assert!(failure_detector.observe(&[], start + GAP * 3, GAP).is_empty());
-        assert!(failure_detector.observe(&present(&["a"]), start + GAP * 9 / 2, GAP).is_empty());
+        assert!(failure_detector.observe(&[], "c", start + GAP * 3, GAP).is_empty());
+        assert!(
+            failure_detector.observe(&present(&["a"]), "c", start + GAP * 9 / 2, GAP).is_empty()
+        );
     }
 
     #[test]
@@ -131,9 +178,19 @@ mod tests {
         let (mut failure_detector, now) = (FailureDetector::default(), Instant::now());
         let mut all = present(&["a", "b"]);
         all[1].draining = true;
-        assert_eq!(names(failure_detector.observe(&all, now, GAP)), ["b"]);
+        assert_eq!(names(failure_detector.observe(&all, "c", now, GAP)), ["b"]);
         all[1].draining = false;
-        assert!(failure_detector.observe(&all, now, GAP).is_empty());
+        assert!(failure_detector.observe(&all, "c", now, GAP).is_empty());
+    }
+
+    #[test]
+    fn who_manages_another_cluster_has_left_the_sessions_of_this_one() {
+        let (mut failure_detector, now) = (FailureDetector::default(), Instant::now());
+        let mut all = present(&["a", "b"]);
+        all[1].cluster = "elsewhere".to_owned();
+        let left = failure_detector.observe(&all, "c", now, GAP);
+        assert_eq!(left.reason(&agent("b")), Some(Departure::Moved));
+        assert_eq!(left.reason(&agent("a")), None);
     }
 
     #[test]
@@ -141,8 +198,8 @@ mod tests {
         let (mut failure_detector, now) = (FailureDetector::default(), Instant::now());
         failure_detector.add_owner(&agent("a"));
         failure_detector.add_owner(&agent("b"));
-        let left = failure_detector.observe(&[], now, Duration::ZERO);
+        let left = failure_detector.observe(&[], "c", now, Duration::ZERO);
         failure_detector.forget(&left, &BTreeSet::from([agent("b")]));
-        assert_eq!(names(failure_detector.observe(&[], now, Duration::ZERO)), ["b"]);
+        assert_eq!(names(failure_detector.observe(&[], "c", now, Duration::ZERO)), ["b"]);
     }
 }

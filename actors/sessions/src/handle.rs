@@ -67,7 +67,7 @@ impl Sessions {
             match self.hand_over().await {
                 Ok(0) => return,
                 Ok(left) => self.drain.set_remaining(left),
-                Err(error) => log::debug!("what is left to others is not known: {error}"),
+                Err(error) => log::debug!(error:%; "what is left to others is not known"),
             }
             sleep(DRAIN_POLL).await;
         }
@@ -80,7 +80,7 @@ impl Sessions {
     /// Says that this agent is gone, so that nobody has to wait until it is missed.
     pub async fn withdraw_presence(&self) {
         if let Err(error) = self.mailbox.ask(actor::WithdrawPresence).await {
-            log::debug!("others notice by themselves that this agent is gone: {error}");
+            log::debug!(error:%; "others notice by themselves that this agent is gone");
         }
     }
 

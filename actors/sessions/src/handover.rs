@@ -32,10 +32,10 @@ impl Handover {
         if left == 0 || launching > 0 {
             return Ok(launching);
         }
-        let cluster = context.cluster().await?;
+        let cluster = context.last_cluster().await?;
         let new_owner = |presence: &Presence| {
-            let able = !presence.draining && presence.unavailable.is_none();
-            able && presence.agent != *context.agent() && presence.cluster == cluster
+            // Also one that can launch nothing now answers for what runs.
+            !presence.draining && presence.agent != *context.agent() && presence.cluster == cluster
         };
         let present = context.present_agents().await?;
         Ok(if present.iter().any(new_owner) { left } else { 0 })

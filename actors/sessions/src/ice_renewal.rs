@@ -66,7 +66,7 @@ impl IceRenewal {
         loop {
             tokio::time::sleep(pause).await;
             if let Err(error) = self.renew_due(lifetime.as_secs()).await {
-                log::debug!("no renewal: {error}");
+                log::debug!(error:%; "no look at the life of credentials");
             }
         }
     }
@@ -85,9 +85,11 @@ impl IceRenewal {
                 Ok(())
             });
             match renewed.await {
-                Ok(_) => log::debug!("session {id} gets new TURN credentials"),
+                Ok(_) => log::debug!(session:% = id; "a session gets new TURN credentials"),
                 // One session that cannot be helped now must not keep the others waiting.
-                Err(error) => log::warn!("session {id} is renewed later: {error}"),
+                Err(error) => {
+                    log::warn!(session:% = id, error:%; "a session gets new TURN credentials later")
+                }
             }
         }
         Ok(())

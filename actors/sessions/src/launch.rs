@@ -16,7 +16,7 @@ use stream_tokens::Mint;
 use crate::SessionsError;
 use crate::context::AgentContext;
 use crate::ice_renewal::issue_ice;
-use crate::served_sessions::ServedSessions;
+use crate::served_sessions::{LaunchRefusal, ServedSessions};
 use crate::session;
 use crate::termination::Terminator;
 use crate::transition::InvalidTransition;
@@ -49,20 +49,35 @@ impl Launcher {
         id: &SessionId,
         placement: &str,
     ) -> Result<ClientIce, Refusal> {
-        let Some(_under_way) = self.served.begin_launch(id) else {
-            return Err(Refusal::new(
-                RefusalCode::Unavailable,
-                "the session is just being launched",
-            ));
-        };
+        let capacity = self.context.config.capacity;
+        let _under_way =
+            self.served.begin_launch(id, capacity).map_err(|refusal| match refusal {
+                LaunchRefusal::Full => SessionsError::full().refusal(),
+                LaunchRefusal::UnderWay => {
+                    Refusal::new(RefusalCode::Unavailable, "the session is just being launched")
+                }
+            })?;
         let claimed = self.claim(id, placement).await.map_err(|error| error.refusal())?;
         let launched = tokio::time::timeout(LAUNCH_TIMEOUT, self.launch_instance(&claimed)).await;
         let error = match launched.unwrap_or(Err(AmsError::TimedOut.into())) {
             Ok(ice) => return Ok(ice),
             Err(error) => error,
         };
+        if let Err(error) = self.end_failed_launch(id, &error).await {
+            // If it is ours, the sweep finds it: it is claimed and gets no instance.
+            log::warn!(session:% = id, cause:% = error; "a failed launch is left to the sweep");
+        }
+        Err(error.refusal())
+    }
+
+    /// Begins the end of a session whose launch failed.
+    async fn end_failed_launch(
+        &self,
+        id: &SessionId,
+        error: &SessionsError,
+    ) -> Result<(), SessionsError> {
         let cause = format!("the launch failed: {}", error.sentence());
-        log::warn!("session {id} ends: {cause}");
+        log::warn!(session:% = id, cause:%; "a session ends");
         let ended = self.context.change(id, |document| {
             // An agent held up for longer than its lease has no say any more.
             if !session::is_owned_by(document, self.context.agent()) {
@@ -71,11 +86,7 @@ impl Launcher {
             session::end(document, cause.clone(), true, Timestamp::now());
             Ok(())
         });
-        if let Err(error) = ended.await {
-            // If it is ours, the sweep finds it: it is claimed and gets no instance.
-            log::warn!("session {id} is left to the sweep: {error}");
-        }
-        Err(error.refusal())
+        ended.await.map(drop)
     }
 
     /// Repeats a launch that was cut off between the claim and the answer of AMS. The name stays,
@@ -84,14 +95,21 @@ impl Launcher {
         &self,
         document: &SessionDocument,
     ) -> Result<(), SessionsError> {
-        let Some(_under_way) = self.served.begin_launch(&document.id) else { return Ok(()) };
+        let id = &document.id;
+        // It has its place already.
+        let Ok(_under_way) = self.served.begin_launch(id, u32::MAX) else { return Ok(()) };
         // The session may have ended while others were processed.
-        let present = self.context.read(&document.id).await?.value;
-        if session::needs_relaunch(&present, self.context.agent()) {
-            log::info!("the launch of session {} is resumed", document.id);
-            self.launch_instance(&present).await?;
+        let present = self.context.read(id).await?.value;
+        if !session::needs_relaunch(&present, self.context.agent()) {
+            return Ok(());
         }
-        Ok(())
+        log::info!(session:% = id; "a launch is resumed");
+        match self.launch_instance(&present).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_transient() => Err(error),
+            // AMS will say the same again: whoever waits learns why.
+            Err(error) => self.end_failed_launch(id, &error).await,
+        }
     }
 
     /// Subscribes to the requests for a session.
@@ -106,9 +124,6 @@ impl Launcher {
     ) -> Result<SessionDocument, SessionsError> {
         if self.context.drain.is_draining() {
             return Err(SessionsError::draining());
-        }
-        if self.served.free_capacity(self.context.config.capacity) == 0 {
-            return Err(SessionsError::full());
         }
         let cluster = self.context.cluster().await?;
         let claimed = self.context.change(id, |document| {
@@ -140,9 +155,9 @@ impl Launcher {
             user_data: userdata(&self.context, draft).await?,
             tags: self.context.scope(&document.cluster).tags(id),
         };
-        log::info!("session {id} is launched as {name}");
+        log::info!(session:% = id, instance:% = name; "an instance is launched");
         let instance = self.context.deps.ams.launch(launch).await?;
-        log::info!("session {id} is served by instance {instance}");
+        log::info!(session:% = id, instance:%; "ams has accepted the launch");
         let noted = self
             .context
             .change(id, |document| session::on_launched(document, self.context.agent(), &instance));

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use stream_ams::{Action, InstanceEvent};
-use stream_protocol::SessionId;
+use stream_protocol::{SessionId, Status, Timestamp};
 
 use crate::SessionsError;
 use crate::context::AgentContext;
@@ -27,8 +27,11 @@ impl LostInstances {
     pub(crate) async fn end_all(&self, lost: &[LostInstance]) {
         let label = |lost: &LostInstance| format!("session {}", lost.session);
         for_each_concurrent(lost, label, async |LostInstance { session: id, .. }| {
-            if !self.end_if_lost(id).await? {
-                log::warn!("the instance of session {id} is there, yet AMS did not list it so");
+            match self.end_if_lost(id).await? {
+                true => self.terminator.finish_end(id).await,
+                false => {
+                    log::warn!(session:% = id; "an instance is there, yet AMS did not list it so");
+                }
             }
             Ok(())
         })
@@ -36,39 +39,48 @@ impl LostInstances {
     }
 
     /// Acts on the events of AMS about our instances. The sweep finds what AMS does not announce.
-    pub(crate) async fn follow_events(&self) {
+    /// `finish` has the end of a session finished, however long AMS takes to delete its instance:
+    /// the next event does not wait for that.
+    pub(crate) async fn follow_events(&self, finish: impl Fn(SessionId)) {
         let mut changes = self.context.deps.ams.changes();
         while let Some(InstanceEvent { instance, action }) = changes.next().await {
             if !matches!(action, Action::Failed | Action::Removed | Action::Stopped) {
                 continue;
             }
             let Some(session) = self.served.session_of(&instance) else { continue };
-            if let Err(error) = self.end_if_lost(&session).await {
-                let why = error.sentence();
-                log::debug!("what happened to session {session} is left to the sweep: {why}");
+            match self.end_if_lost(&session).await {
+                Ok(true) => finish(session),
+                Ok(false) => {}
+                Err(error) => {
+                    let cause = error.sentence();
+                    log::debug!(session:%, cause:%; "what happened is left to the sweep");
+                }
             }
         }
     }
 
     /// Ends the session if its instance is lost, and returns whether it is.
     async fn end_if_lost(&self, id: &SessionId) -> Result<bool, SessionsError> {
-        let Some(LostInstance { session, cause, failed }) = self.check(id).await? else {
+        let document = self.context.read(id).await?.value;
+        let scope = self.context.scope(&self.context.cluster().await?);
+        if !reconcile::is_served(&document, &scope) {
+            return Ok(false);
+        }
+        let Some(instance) = session::instance(&document) else { return Ok(false) };
+        // A list may lack what has lost its tags, so AMS is asked for the one instance.
+        let found = self.context.deps.ams.instance(instance).await?;
+        let Some(lost) = reconcile::lost_instance(&document, found.as_ref()) else {
             return Ok(false);
         };
-        self.terminator.begin_termination(&session, &cause, failed).await?;
-        self.terminator.finish_end(&session).await;
-        Ok(true)
-    }
-
-    /// Asks AMS for the one instance: a list may lack what has lost its tags.
-    async fn check(&self, id: &SessionId) -> Result<Option<LostInstance>, SessionsError> {
-        let document = self.context.read(id).await?.value;
-        let cluster = self.context.cluster().await?;
-        let Some(instance) = session::instance(&document) else { return Ok(None) };
-        if !reconcile::is_served(&document, &self.context.scope(&cluster)) {
-            return Ok(None);
-        }
-        let found = self.context.deps.ams.instance(instance).await?;
-        Ok(reconcile::lost_instance(&document, found.as_ref()))
+        let ended = self.context.change(id, |document| {
+            // It may be another's by now, or served by another instance.
+            let is_meant = reconcile::is_served(document, &scope)
+                && session::instance(document) == Some(instance);
+            if is_meant {
+                session::end(document, lost.cause.clone(), lost.failed, Timestamp::now());
+            }
+            Ok(())
+        });
+        Ok(ended.await?.status == Status::Terminating)
     }
 }

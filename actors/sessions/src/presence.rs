@@ -98,7 +98,7 @@ impl PresencePublisher {
     async fn publish(&self, checked: Result<Presence, String>) -> bool {
         let (context, lease) = (&self.context, self.context.lease());
         if let Err(why) = &checked {
-            log::debug!("this agent can launch nothing: {why}");
+            log::debug!(cause:% = why; "this agent can launch nothing");
         }
         let good = checked.is_ok();
         // Held until it is published, so that nothing is published after a withdrawal.
@@ -110,7 +110,7 @@ impl PresencePublisher {
         let (bucket, key) = (Bucket::Agents, context.agent().as_str());
         let put = context.deps.bridge.put_with_ttl(bucket, key, &presence, lease);
         if let Err(error) = put.await {
-            log::debug!("no presence: {error}");
+            log::debug!(error:%; "no presence is published");
             return false;
         }
         if tracker.on_published(lease, Instant::now()) {
@@ -148,7 +148,7 @@ pub(crate) async fn withdraw(context: &AgentContext, tracker: &Mutex<PresenceTra
     tracker.withdrawn = true;
     let removed = context.deps.bridge.remove(Bucket::Agents, context.agent().as_str());
     if let Err(error) = removed.await {
-        log::debug!("others notice by themselves that this agent is gone: {error}");
+        log::debug!(error:%; "others notice by themselves that this agent is gone");
     }
 }
 

@@ -10,9 +10,9 @@ use stream_protocol::{SessionDocument, Timestamp};
 use crate::SessionsError;
 use crate::context::AgentContext;
 use crate::launch::Launcher;
+use crate::session;
 use crate::termination::Terminator;
 use crate::transition::NextAction;
-use crate::{idle, session};
 
 /// How many sessions are processed at the same time, so that a slow AMS holds up few.
 pub(crate) const MAX_CONCURRENT: usize = 32;
@@ -36,23 +36,19 @@ impl Processor {
             self.launcher.serve(id).await?;
         }
         match session::next_action(document, agent, Timestamp::now()) {
-            NextAction::BeginEnd { cause, failed } => {
-                self.terminator.begin_termination(id, &cause, failed).await?;
-                self.terminator.finish_end(id).await;
-            }
-            NextAction::RestartIdleTimer => {
-                let restarted = self.context.change(id, |document| {
-                    idle::restart(document, Timestamp::now());
+            NextAction::BeginEnd { .. } | NextAction::RestartIdleTimer => {
+                // It was looked at a while ago, perhaps by an agent that was held up since.
+                let changed = self.context.change(id, |document| {
+                    session::apply_due_change(document, agent, Timestamp::now());
                     Ok(())
                 });
-                restarted.await?;
+                let present = changed.await?;
+                if session::next_action(&present, agent, Timestamp::now()) == NextAction::FinishEnd
+                {
+                    self.terminator.finish_end(id).await;
+                }
             }
             NextAction::FinishEnd => self.terminator.finish_end(id).await,
-            NextAction::Abandon => {
-                // Its instance is an orphan from here on, deleted as often as it is seen.
-                log::error!("the instance of session {id} could not be deleted in time");
-                self.terminator.close(document).await?;
-            }
             NextAction::None if session::needs_relaunch(document, agent) => {
                 self.launcher.resume_launch(document).await?;
             }
@@ -75,7 +71,8 @@ pub(crate) async fn for_each_concurrent<'a, T: 'a, L: Display, F>(
     stream::iter(items)
         .for_each_concurrent(MAX_CONCURRENT, |item| async move {
             if let Err(error) = work(item).await {
-                log::warn!("{} is left to the next sweep: {}", label(item), error.sentence());
+                let cause = error.sentence();
+                log::warn!(cause:%; "{} is left to the next sweep", label(item));
             }
         })
         .await;

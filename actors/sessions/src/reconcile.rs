@@ -120,6 +120,16 @@ impl SightingHistory {
         *self = Self::default();
     }
 
+    #[cfg(test)]
+    pub(crate) fn pretend(&mut self, instance: &str) {
+        self.orphans.insert(instance.to_owned(), Instant::now());
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has(&self, instance: &str) -> bool {
+        self.orphans.contains_key(instance)
+    }
+
     /// Takes a look in and returns what follows.
     pub(crate) fn observe(&mut self, snapshot: &Snapshot<'_>, scope: &Scope) -> Plan {
         if self.store_born != snapshot.store_born {

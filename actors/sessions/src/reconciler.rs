@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use crate::SessionsError;
 use crate::alerts::{Alert, Alerts};
 use crate::reconcile::{Plan, Scope, SightingHistory, Snapshot};
 
@@ -17,8 +18,25 @@ impl Reconciler {
     /// Takes in a snapshot and returns what is to be done.
     pub(crate) fn observe(&self, snapshot: &Snapshot<'_>, scope: &Scope) -> Plan {
         let plan = self.history.borrow_mut().observe(snapshot, scope);
-        self.alerts.borrow_mut().set_unknown_instances(plan.alert.clone());
+        let mut alerts = self.alerts.borrow_mut();
+        alerts.set_unknown_instances(plan.alert.clone());
+        alerts.set_blind(None);
         plan
+    }
+
+    /// Notes that the instances could not be looked at. While AMS is away that is no news; when AMS
+    /// is there and its list cannot be used, no stray is found and no lost session noticed.
+    pub(crate) fn failed(&self, error: &SessionsError) {
+        let cause = error.sentence();
+        let is_away = match error {
+            SessionsError::Ams(error) => error.is_transient(),
+            error => error.is_transient(),
+        };
+        if is_away {
+            return log::debug!(cause:%; "no reconciliation");
+        }
+        log::error!(cause:%; "no reconciliation");
+        self.alerts.borrow_mut().set_blind(Some(cause));
     }
 
     /// Forgets the sightings: after an outage of the store the next one counts as the first.
@@ -39,6 +57,18 @@ impl Reconciler {
     /// Notes that `instance` has gone.
     pub(crate) fn deleted(&self, instance: &str) {
         self.alerts.borrow_mut().deleted(instance);
+    }
+
+    /// Notes a sighting of an instance that was never seen.
+    #[cfg(test)]
+    pub(crate) fn pretend_sighting(&self, instance: &str) {
+        self.history.borrow_mut().pretend(instance);
+    }
+
+    /// Whether `instance` was seen without a session.
+    #[cfg(test)]
+    pub(crate) fn has_sighting(&self, instance: &str) -> bool {
+        self.history.borrow().has(instance)
     }
 
     /// Returns the alerts that are active.

@@ -59,7 +59,7 @@ impl GatewayRequests {
                 begins.then_some(session)
             }
             Err(error) => {
-                log::warn!("a request is not ours: {error}");
+                log::warn!(subject:% = request.subject, error:%; "a request is not ours");
                 let refusal = Refusal::new(RefusalCode::Malformed, error.to_string());
                 request.answer(Answer::<Empty>::encode(Err(refusal))).await;
                 None

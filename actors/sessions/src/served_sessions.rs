@@ -35,6 +35,22 @@ enum Subscription {
     Inherited,
 }
 
+impl State {
+    fn count(&self) -> usize {
+        let new = self.launching.iter().filter(|id| !self.open.contains_key(id));
+        self.open.len() + new.count()
+    }
+}
+
+/// Why a launch cannot begin here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LaunchRefusal {
+    /// The session is being launched already.
+    UnderWay,
+    /// As many sessions are served or being launched as this agent takes.
+    Full,
+}
+
 impl ServedSessions {
     /// Takes no subscription for granted any more, and forgets the instances until the next sweep.
     pub(crate) fn distrust(&self) {
@@ -72,16 +88,21 @@ impl ServedSessions {
         id: &SessionId,
         bridge: &Bridge,
     ) -> Result<(), SessionsError> {
-        if self.0.lock().open.contains_key(id) {
-            bridge.stop_serving(&subjects::session_requests(id)).await?;
-            self.0.lock().open.remove(id);
+        // Forgotten first: whoever serves it again meanwhile asks the bridge after this, and stays.
+        if self.0.lock().open.remove(id).is_none() {
+            return Ok(());
         }
-        Ok(())
+        let stopped = bridge.stop_serving(&subjects::session_requests(id)).await;
+        if stopped.is_err() {
+            let open = &mut self.0.lock().open;
+            open.entry(id.clone()).or_insert(Subscription::Inherited);
+        }
+        Ok(stopped?)
     }
 
-    /// Returns how many sessions are served.
+    /// Returns how many sessions are served or being launched.
     pub(crate) fn count(&self) -> usize {
-        self.0.lock().open.len()
+        self.0.lock().count()
     }
 
     /// Returns how many more sessions an agent of `capacity` takes.
@@ -94,10 +115,27 @@ impl ServedSessions {
         self.0.lock().open.keys().filter(|id| !mine.contains(id)).cloned().collect()
     }
 
-    /// Marks a launch as under way until the guard is dropped. Returns `None` when one is.
-    pub(crate) fn begin_launch(&self, id: &SessionId) -> Option<LaunchGuard> {
-        let new = self.0.lock().launching.insert(id.clone());
-        new.then(|| LaunchGuard { served: self.clone(), id: id.clone() })
+    /// Marks a launch as under way until the guard is dropped, in an agent that takes `capacity`
+    /// sessions. The mark counts as one: however many launches begin at the same time, no more find
+    /// a place than there are.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a launch that is under way, and one beyond the capacity.
+    pub(crate) fn begin_launch(
+        &self,
+        id: &SessionId,
+        capacity: u32,
+    ) -> Result<LaunchGuard, LaunchRefusal> {
+        let mut state = self.0.lock();
+        if state.launching.contains(id) {
+            return Err(LaunchRefusal::UnderWay);
+        }
+        if !state.open.contains_key(id) && state.count() >= capacity as usize {
+            return Err(LaunchRefusal::Full);
+        }
+        state.launching.insert(id.clone());
+        Ok(LaunchGuard { served: self.clone(), id: id.clone() })
     }
 
     /// Returns how many launches are under way.
@@ -143,5 +181,29 @@ pub(crate) struct LaunchGuard {
 impl Drop for LaunchGuard {
     fn drop(&mut self) {
         self.served.0.lock().launching.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> SessionId {
+        SessionId::random()
+    }
+
+    #[test]
+    fn launches_that_begin_at_once_share_the_places_there_are() {
+        let (served, first) = (ServedSessions::default(), id());
+        served.pretend_to_serve(&id());
+        let launch = served.begin_launch(&first, 2).expect("a place is free");
+        assert_eq!(served.begin_launch(&first, 2).err(), Some(LaunchRefusal::UnderWay));
+        assert_eq!(served.begin_launch(&id(), 2).err(), Some(LaunchRefusal::Full));
+        assert_eq!((served.count(), served.free_capacity(2)), (2, 0));
+        served.pretend_to_serve(&first);
+        assert_eq!(served.count(), 2, "counted once");
+        drop(launch);
+        let again = served.begin_launch(&first, 2);
+        assert!(again.is_ok(), "what is served has its place");
     }
 }

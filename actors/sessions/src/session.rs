@@ -12,13 +12,12 @@
 //! wants its session to end, and for no other reason. Where it stopped, failed or never came, the
 //! session is over at once.
 
-use std::collections::BTreeSet;
-
 use stream_protocol::{
     AgentId, DesiredState, InstanceName, Origin, Report, ReportedStatus, SessionDocument, Status,
     Timestamp,
 };
 
+use crate::failure_detector::{Departed, Departure};
 use crate::idle;
 use crate::transition::{InvalidTransition, NextAction};
 
@@ -84,21 +83,23 @@ pub(crate) fn is_owned_by(document: &SessionDocument, agent: &AgentId) -> bool {
     document.owner.as_ref() == Some(agent)
 }
 
-/// Whether the session is one of `cluster` whose owner is among those that have `departed`.
-pub(crate) fn is_abandoned(
-    document: &SessionDocument,
-    departed: &BTreeSet<AgentId>,
-    cluster: &str,
-) -> bool {
-    let has_left = document.owner.as_ref().is_some_and(|owner| departed.contains(owner));
-    has_left && !document.status.is_final() && document.cluster == cluster
+/// Whether the session is one of `cluster` whose owner is among those that have `departed`. An
+/// owner that drains finishes the launches that it has begun, so those stay its own.
+pub(crate) fn is_abandoned(document: &SessionDocument, departed: &Departed, cluster: &str) -> bool {
+    let Some(owner) = &document.owner else { return false };
+    let is_left = match departed.reason(owner) {
+        Some(Departure::Gone | Departure::Moved) => true,
+        Some(Departure::Draining) => !needs_relaunch(document, owner),
+        None => false,
+    };
+    is_left && !document.status.is_final() && document.cluster == cluster
 }
 
 /// Makes `new_owner` the owner of an abandoned session. Refuses when it is none any more.
 pub(crate) fn adopt(
     document: &mut SessionDocument,
     new_owner: &AgentId,
-    departed: &BTreeSet<AgentId>,
+    departed: &Departed,
     cluster: &str,
     now: Timestamp,
 ) -> Result<(), InvalidTransition> {
@@ -203,20 +204,16 @@ pub(crate) fn next_action(
     agent: &AgentId,
     now: Timestamp,
 ) -> NextAction {
-    let overdue = document.deadline.is_some_and(|deadline| now >= deadline);
+    let overdue = is_overdue(document, now);
     let mine = document.owner.as_ref().filter(|owner| *owner == agent);
     match (document.status, mine) {
         (Status::Terminated | Status::Error, _) => NextAction::None,
         (_, None) if document.owner.is_some() => NextAction::None,
+        (Status::Terminating, _) => NextAction::FinishEnd,
         (_, None) if overdue => {
             NextAction::BeginEnd { cause: "no agent took the session".to_owned(), failed: true }
         }
         (_, None) => NextAction::None,
-        // What AMS launched carries no tag of ours: once given up, nothing would find it again.
-        (Status::Terminating, Some(_)) if overdue && document.origin == Origin::Client => {
-            NextAction::Abandon
-        }
-        (Status::Terminating, Some(_)) => NextAction::FinishEnd,
         (_, Some(_)) if document.desired.state == DesiredState::Terminated => {
             NextAction::BeginEnd { cause: "ended on request".to_owned(), failed: false }
         }
@@ -228,10 +225,38 @@ pub(crate) fn next_action(
     }
 }
 
+/// Makes the change that is due in `document`, if one is, and returns what is to be done next. What
+/// was due in an earlier state of it does not count: a client may have come back, an instance may
+/// have got ready, another agent may have taken over.
+pub(crate) fn apply_due_change(
+    document: &mut SessionDocument,
+    agent: &AgentId,
+    now: Timestamp,
+) -> NextAction {
+    match next_action(document, agent, now) {
+        NextAction::BeginEnd { cause, failed } => end(document, cause, failed, now),
+        NextAction::RestartIdleTimer => idle::restart(document, now),
+        unchanged @ (NextAction::FinishEnd | NextAction::None) => return unchanged,
+    }
+    next_action(document, agent, now)
+}
+
+/// Whether the session may end although AMS says that its instance stays. What AMS launched by
+/// itself carries no tag of ours: once given up, nothing would find it again.
+pub(crate) fn may_give_up_instance(document: &SessionDocument, now: Timestamp) -> bool {
+    document.status == Status::Terminating
+        && document.origin == Origin::Client
+        && is_overdue(document, now)
+}
+
+fn is_overdue(document: &SessionDocument, now: Timestamp) -> bool {
+    document.deadline.is_some_and(|deadline| now >= deadline)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use stream_protocol::{Request, SessionId};
+    use stream_protocol::{ClientReport, ClientState, Request, SessionId};
 
     use super::*;
 
@@ -326,18 +351,16 @@ mod tests {
         on_report(&mut document, &report(ReportedStatus::Stopped), 1020.into()).unwrap();
         assert_eq!(document.status, Status::Terminating, "it is still to go");
         let me = agent("a");
-        assert_eq!(
-            next_action(&document, &me, Timestamp::from_unix(1010 + TERMINATING_S)),
-            NextAction::FinishEnd,
-            "never given up"
-        );
+        let late = Timestamp::from_unix(1010 + TERMINATING_S);
+        assert_eq!(next_action(&document, &me, late), NextAction::FinishEnd);
+        assert!(!may_give_up_instance(&document, late), "never given up");
     }
 
     #[test]
     fn a_session_is_taken_over_only_from_who_has_left_and_only_in_its_cluster() {
-        let departed = BTreeSet::from([agent("a"), agent("z")]);
+        let departed = gone(&["a", "z"]);
         assert!(is_abandoned(&claimed(), &departed, "cluster"));
-        assert!(!is_abandoned(&claimed(), &BTreeSet::from([agent("z")]), "cluster"));
+        assert!(!is_abandoned(&claimed(), &gone(&["z"]), "cluster"));
         assert!(!is_abandoned(&claimed(), &departed, "elsewhere"), "its instance is not here");
         assert!(!is_abandoned(&created(), &departed, "cluster"), "nobody had it");
         let mut document = claimed();
@@ -356,6 +379,23 @@ mod tests {
             "who comes back is too late"
         );
         assert!(on_launched(&mut document, &agent("b"), "i").is_ok());
+    }
+
+    fn gone(agents: &[&str]) -> Departed {
+        agents.iter().map(|name| (agent(name), Departure::Gone)).collect()
+    }
+
+    #[test]
+    fn an_agent_that_drains_finishes_the_launches_it_has_begun() {
+        let drains: Departed = [(agent("a"), Departure::Draining)].into_iter().collect();
+        let mut document = claimed();
+        assert!(!is_abandoned(&document, &drains, "cluster"), "it is being launched");
+        assert!(is_abandoned(&document, &gone(&["a"]), "cluster"), "nobody launches it");
+        on_launched(&mut document, &agent("a"), "i").unwrap();
+        assert!(is_abandoned(&document, &drains, "cluster"));
+        let mut ending = claimed();
+        end(&mut ending, "asked".into(), false, 1010.into());
+        assert!(is_abandoned(&ending, &drains, "cluster"));
     }
 
     #[test]
@@ -429,10 +469,10 @@ mod tests {
         ));
         end(&mut unwanted, "x".into(), false, 1001.into());
         assert_eq!(next_action(&unwanted, &me, 1002.into()), NextAction::FinishEnd);
-        assert_eq!(
-            next_action(&unwanted, &me, Timestamp::from_unix(1001 + TERMINATING_S)),
-            NextAction::Abandon
-        );
+        let late = Timestamp::from_unix(1001 + TERMINATING_S);
+        assert_eq!(next_action(&unwanted, &me, late), NextAction::FinishEnd);
+        assert!(may_give_up_instance(&unwanted, late), "if AMS says that it stays");
+        assert!(!may_give_up_instance(&unwanted, Timestamp::from_unix(1000 + TERMINATING_S)));
         on_instance_gone(&mut unwanted);
         assert_eq!(next_action(&unwanted, &me, 9999.into()), NextAction::None);
     }
@@ -441,6 +481,9 @@ mod tests {
     enum Event {
         Claim,
         Report(ReportedStatus),
+        Client(ClientState),
+        Join,
+        TakeOver,
         End(bool),
         EndOnRequest,
         Ended,
@@ -452,13 +495,70 @@ mod tests {
             Just(Event::Report(ReportedStatus::Running)),
             Just(Event::Report(ReportedStatus::Stopped)),
             Just(Event::Report(ReportedStatus::Error)),
+            Just(Event::Client(ClientState::Connected)),
+            Just(Event::Client(ClientState::Disconnected)),
+            Just(Event::Join),
+            Just(Event::TakeOver),
             any::<bool>().prop_map(Event::End),
             Just(Event::EndOnRequest),
             Just(Event::Ended),
         ]
     }
 
+    /// A document after `events`, one a second.
+    fn after(events: Vec<Event>, by_ams: bool) -> SessionDocument {
+        let mut document = if by_ams { received() } else { created() };
+        for (n, event) in events.into_iter().enumerate() {
+            apply(&mut document, event, Timestamp::from_unix(1000 + n as u64));
+        }
+        document
+    }
+
+    fn apply(document: &mut SessionDocument, event: Event, now: Timestamp) {
+        match event {
+            Event::Claim => drop(claim(document, &agent("a"), "c", now.plus_secs(300))),
+            Event::Report(status) => drop(on_report(document, &report(status), now)),
+            Event::Client(client) => {
+                let generation = document.generation;
+                drop(idle::on_report(document, &ClientReport { client, generation }, now));
+            }
+            Event::Join => document.generation += 1,
+            Event::TakeOver => {
+                drop(adopt(document, &agent("b"), &gone(&["a"]), "c", now));
+            }
+            Event::End(failed) => end(document, "due".into(), failed, now),
+            Event::EndOnRequest => end_on_request(document, "asked".into(), now),
+            Event::Ended => on_instance_gone(document),
+        }
+    }
+
     proptest! {
+        /// Whoever looks acts on what is stored when it writes, however old its look is.
+        #[test]
+        fn a_change_is_made_only_where_it_is_due(
+            events in prop::collection::vec(event(), 0..12),
+            by_ams: bool,
+            at in 1000..2000_u64,
+        ) {
+            let (me, now) = (agent("a"), Timestamp::from_unix(at));
+            let mut document = after(events, by_ams);
+            let before = document.clone();
+            let due = next_action(&document, &me, now);
+            let next = apply_due_change(&mut document, &me, now);
+            match due {
+                NextAction::None | NextAction::FinishEnd => prop_assert_eq!(&document, &before),
+                NextAction::RestartIdleTimer => {
+                    prop_assert_eq!(document.status, Status::Active);
+                    prop_assert!(document.idle.is_some());
+                }
+                NextAction::BeginEnd { .. } => {
+                    prop_assert!(document.status.is_final() || next == NextAction::FinishEnd);
+                }
+            }
+            let others = document.owner.as_ref().is_some_and(|owner| *owner != me);
+            prop_assert!(!others || document == before, "it is another agent's");
+        }
+
         #[test]
         fn no_order_of_events_leaves_a_state_without_exit_or_revives_the_dead(
             events in prop::collection::vec(event(), 0..20),
@@ -467,13 +567,7 @@ mod tests {
             let mut document = if by_ams { received() } else { created() };
             for (n, event) in events.into_iter().enumerate() {
                 let (now, before) = (Timestamp::from_unix(1000 + n as u64), document.status);
-                match event {
-                    Event::Claim => drop(claim(&mut document, &agent("a"), "c", now.plus_secs(300))),
-                    Event::Report(status) => drop(on_report(&mut document, &report(status), now)),
-                    Event::End(failed) => end(&mut document, "due".into(), failed, now),
-                    Event::EndOnRequest => end_on_request(&mut document, "asked".into(), now),
-                    Event::Ended => on_instance_gone(&mut document),
-                }
+                apply(&mut document, event, now);
                 prop_assert!(!before.is_final() || document.status == before);
                 let may_rest = document.status.is_final() || document.status == Status::Active;
                 prop_assert!(may_rest || document.deadline.is_some(), "{document:?}");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
-use stream_ams::Instance;
+use stream_ams::{AmsError, Instance};
 use stream_protocol::{SessionDocument, Timestamp};
 
 use crate::SessionsError;
@@ -70,7 +70,7 @@ impl Sweep {
         match self.sweep().await {
             Ok(()) => Duration::from_secs(self.context.config.sweep_s.clamp(1, 3600)),
             Err(error) => {
-                log::debug!("no sweep: {error}");
+                log::debug!(error:%; "no sweep");
                 self.reconciler.forget_sightings();
                 SWEEP_RETRY
             }
@@ -88,11 +88,11 @@ impl Sweep {
         match tokio::time::timeout(AMS_TIMEOUT, self.instances(&live)).await {
             Ok(Ok((scope, instances))) => self.reconcile(&scope, &instances).await,
             Ok(Err(error)) => {
-                log::debug!("no reconciliation: {}", error.sentence());
+                self.reconciler.failed(&error);
                 Ok(())
             }
             Err(_) => {
-                log::debug!("no reconciliation: AMS takes too long");
+                self.reconciler.failed(&AmsError::TimedOut.into());
                 Ok(())
             }
         }
@@ -128,7 +128,7 @@ impl Sweep {
             self.reconciler.observe(&snapshot, scope)
         };
         if let Some(alert) = &plan.alert {
-            log::error!("reconciliation needs an operator: {alert}");
+            log::error!(cause:% = alert; "reconciliation needs an operator");
         }
         let label = |orphan: &OrphanInstance| format!("instance {} ({})", orphan.id, orphan.name);
         for_each_concurrent(&plan.delete, label, |orphan| self.delete_orphan(orphan)).await;
@@ -139,7 +139,7 @@ impl Sweep {
     async fn delete_orphan(&self, orphan: &OrphanInstance) -> Result<(), SessionsError> {
         let OrphanInstance { id, name, why } = orphan;
         self.processor.terminator.delete(id).await?;
-        log::warn!("instance {id} ({name}) is deleted: {why}");
+        log::warn!(instance:% = id, name:%, cause:% = why; "an instance is deleted");
         Ok(())
     }
 }

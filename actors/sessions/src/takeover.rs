@@ -1,17 +1,16 @@
 //! Taking over the sessions of agents that have died or drain.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{AgentId, SessionDocument, Timestamp};
+use stream_protocol::{SessionDocument, Timestamp};
 
 use crate::SessionsError;
 use crate::context::AgentContext;
-use crate::failure_detector::FailureDetector;
+use crate::failure_detector::{Departed, FailureDetector};
 use crate::processing::{Processor, for_each_concurrent};
 use crate::session;
 use crate::session_cache::SessionCache;
@@ -30,7 +29,7 @@ impl Takeover {
         loop {
             tokio::time::sleep(self.context.lease() / 8).await;
             if let Err(error) = self.take_over_abandoned().await {
-                log::debug!("no look at the other agents: {error}");
+                log::debug!(cause:% = error; "no look at the other agents");
                 self.failure_detector.borrow_mut().reset();
             }
         }
@@ -43,29 +42,36 @@ impl Takeover {
         if continuity.connected_for() < lease * 3 / 2 {
             self.failure_detector.borrow_mut().reset();
         }
+        let cluster = context.last_cluster().await?;
         let present = context.present_agents().await?;
-        let mut departed =
-            self.failure_detector.borrow_mut().observe(&present, Instant::now(), lease / 2);
+        let mut departed = self.failure_detector.borrow_mut().observe(
+            &present,
+            &cluster,
+            Instant::now(),
+            lease / 2,
+        );
         // What it owned before it was restarted is its own.
         departed.remove(context.agent());
-        if departed.is_empty() || context.drain.is_draining() {
+        // Whom others do not see either takes nothing over: they would take it back.
+        let is_seen = present.iter().any(|presence| presence.agent == *context.agent());
+        if departed.is_empty() || context.drain.is_draining() || !is_seen {
             return Ok(());
         }
         let live = self.cache.live(&context.deps.bridge).await?;
         let owners = live.iter().filter_map(|document| document.owner.clone()).collect();
         // Those that still own something are looked at again when it is taken over.
         self.failure_detector.borrow_mut().forget(&departed, &owners);
-        self.take_over(live, &departed).await
+        self.take_over(live, &departed, &cluster).await
     }
 
     /// Takes over those of the sessions `live` that are of agents that have `departed`.
     async fn take_over(
         &self,
         live: Vec<Arc<SessionDocument>>,
-        departed: &BTreeSet<AgentId>,
+        departed: &Departed,
+        cluster: &str,
     ) -> Result<(), SessionsError> {
         let context = &self.context;
-        let cluster = &context.cluster().await?;
         let mut abandoned: Vec<_> =
             live.into_iter().filter(|one| session::is_abandoned(one, departed, cluster)).collect();
         // Several agents share them best when each begins elsewhere.
@@ -82,7 +88,7 @@ impl Takeover {
                 Err(SessionsError::Conflict(_)) => return Ok(()),
                 adopted => adopted?,
             };
-            log::info!("session {} is taken over", adopted.id);
+            log::info!(session:% = adopted.id; "a session is taken over");
             self.processor.process_session(&adopted).await
         })
         .await;

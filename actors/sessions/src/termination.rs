@@ -40,25 +40,11 @@ impl Terminator {
         begun.await.map(drop)
     }
 
-    /// Begins termination for a failure or timeout rather than a request.
-    pub(crate) async fn begin_termination(
-        &self,
-        id: &SessionId,
-        cause: &str,
-        failed: bool,
-    ) -> Result<(), SessionsError> {
-        let begun = self.context.change(id, |document| {
-            session::end(document, cause.to_owned(), failed, Timestamp::now());
-            Ok(())
-        });
-        begun.await.map(drop)
-    }
-
     /// Deletes the instance of a terminating session and closes its document. A failure is logged
     /// and left to the next sweep.
     pub(crate) async fn finish_end(&self, id: &SessionId) {
         if let Err(error) = self.try_finish_end(id).await {
-            log::warn!("session {id} has not ended yet: {}", error.sentence());
+            log::warn!(session:% = id, cause:% = error.sentence(); "a session has not ended yet");
         }
     }
 
@@ -66,10 +52,34 @@ impl Terminator {
         let document = self.context.read(id).await?.value;
         match document.status {
             Status::Created | Status::Active => return Ok(()),
-            Status::Terminating => self.delete_instance(&document).await?,
+            Status::Terminating => {
+                if let Err(error) = self.delete_instance(&document).await {
+                    // Only AMS can tell that there is no use in trying: while it is away nothing
+                    // is given up, however long that takes.
+                    let may_give_up = session::may_give_up_instance(&document, Timestamp::now());
+                    if !may_give_up || !self.is_answer_of_ams(&error).await {
+                        return Err(error);
+                    }
+                    // An orphan from here on, deleted as often as it is seen.
+                    let cause = error.sentence();
+                    log::error!(session:% = id, cause:%; "an instance could not be deleted in time");
+                }
+            }
             Status::Terminated | Status::Error => {}
         }
         self.close(&document).await
+    }
+
+    /// Whether AMS was there when the deletion of an instance failed.
+    async fn is_answer_of_ams(&self, error: &SessionsError) -> bool {
+        match error {
+            SessionsError::Ams(AmsError::TimedOut) => {
+                self.context.deps.ams.status().await.connected
+            }
+            SessionsError::Ams(AmsError::Unreachable(_) | AmsError::Unavailable(_)) => false,
+            SessionsError::Ams(_) => true,
+            _ => false,
+        }
     }
 
     /// Deletes the instance of a session, if it has one.
@@ -118,7 +128,8 @@ impl Terminator {
             Ok(())
         });
         let document = closed.await?;
-        log::info!("session {id} is {}: {}", document.status, document.last_cause());
+        let (status, cause) = (document.status, document.last_cause());
+        log::info!(session:% = id, status:%, cause:%; "a session has ended");
         self.served.stop_serving(id, &self.context.deps.bridge).await
     }
 }

@@ -16,7 +16,5 @@ pub(crate) enum NextAction {
     RestartIdleTimer,
     /// Finish an end that has begun.
     FinishEnd,
-    /// Its instance could not be deleted for so long that it is given up.
-    Abandon,
     None,
 }

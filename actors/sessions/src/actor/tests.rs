@@ -22,6 +22,7 @@ use crate::{Config, Dependencies};
 enum Part {
     SessionCache,
     Alerts,
+    Sightings,
     FailureDetector,
     /// A subscription that is noted and was never made.
     Subscription,
@@ -30,9 +31,10 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::SessionCache,
         Self::Alerts,
+        Self::Sightings,
         Self::FailureDetector,
         Self::Subscription,
         Self::InstanceIndex,
@@ -71,6 +73,7 @@ impl Handler<Corrupt> for Actor {
             Part::Alerts => {
                 (0..9).for_each(|_| self.reconciler.deletion_failed("ghost", String::new()));
             }
+            Part::Sightings => self.reconciler.pretend_sighting("ghost"),
             Part::FailureDetector => self.failure_detector.borrow_mut().add_owner(&ghost_agent()),
             Part::Subscription => self.shared.served.pretend_to_serve(&ghost()),
             Part::InstanceIndex => self.shared.served.add_instance("ghost".into(), ghost()),
@@ -87,6 +90,7 @@ impl Handler<IsCorrupt> for Actor {
                 Reply::later(async move { cache.lock().await.find(&ghost()).is_some() })
             }
             Part::Alerts => (!self.reconciler.alerts().is_empty()).into(),
+            Part::Sightings => self.reconciler.has_sighting("ghost").into(),
             Part::FailureDetector => self.failure_detector.borrow().knows(&ghost_agent()).into(),
             Part::Subscription => self.shared.served.trusts_subscription(&ghost()).into(),
             Part::InstanceIndex => self.shared.served.session_of("ghost").is_some().into(),
@@ -208,12 +212,12 @@ fn a_restart_keeps_the_launches_the_served_sessions_and_the_quota_of_signals() {
     System::new().block_on(async {
         let bench = Bench::start();
         let (served, id, now) = (&bench.shared.served, ghost(), Instant::now());
-        let launch = served.begin_launch(&id).expect("no launch is under way");
+        let launch = served.begin_launch(&id, 1).expect("no launch is under way");
         bench.mailbox.ask(Corrupt(Part::Subscription)).await.unwrap();
         let quota = || bench.shared.writes.lock().try_acquire(&id, SignalQuota::SIGNALS, 0, now);
         assert!(quota(), "the minute is unused");
         bench.crash().await;
-        assert!(served.begin_launch(&id).is_none(), "the launch runs on");
+        assert!(served.begin_launch(&id, 1).is_err(), "the launch runs on");
         assert!(!quota(), "no other minute is granted");
         assert_eq!(bench.mailbox.ask(CountServed).await.unwrap(), 1, "it counts for the capacity");
 
@@ -222,7 +226,7 @@ fn a_restart_keeps_the_launches_the_served_sessions_and_the_quota_of_signals() {
         served.serve(&id, &bench.context.deps.bridge, requests).await.unwrap();
         assert!(served.trusts_subscription(&id));
         drop(launch);
-        assert!(served.begin_launch(&id).is_some());
+        assert!(served.begin_launch(&id, 1).is_ok());
         bench.supervisor.stop();
     });
 }
