@@ -85,7 +85,8 @@ impl Services {
         }
 
         say.line("ams: starting");
-        let program = std::env::current_exe().context("where is this program?")?;
+        // The benches start the stack from a program of their own.
+        let program = beside_us("stream-dev")?;
         let ams =
             Process::start("ams", &program, &ams_arguments(&nodes, boot)?, &dir.join("ams.log"))?;
         running.ams.insert(ams).wait_for_port(nodes.ams_port, START_WITHIN)?;
