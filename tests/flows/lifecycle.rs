@@ -186,8 +186,10 @@ fn instances_that_the_store_should_know_and_does_not_are_reported_and_stay() {
         let ams = &scripted.stack.ams;
         // The store has to be older than what it is to know of.
         tokio::time::sleep(Duration::from_secs(2)).await;
-        for name in ["one", "two", "three"] {
-            ams.plant(name, APP, tags(&scripted, NOBODY, "dev", "")).context("planted")?;
+        // More than one page of a list.
+        for n in 0..1203 {
+            let name = format!("stray-{n}");
+            ams.plant(&name, APP, tags(&scripted, NOBODY, "dev", "")).context("planted")?;
         }
         const KIND: &str = "doubtful_instances";
         let told = eventually("told", async || {
@@ -195,8 +197,8 @@ fn instances_that_the_store_should_know_and_does_not_are_reported_and_stay() {
             Ok((number == 1).then_some(sentences))
         })
         .await?;
-        assert!(told[0].starts_with("3 of 3 instances"), "{told:?}");
-        assert_eq!(ams.instances().len(), 3);
+        assert!(told[0].starts_with("1203 of 1203 instances"), "{told:?}");
+        assert_eq!(ams.instances().len(), 1203);
         Ok(())
     });
 }

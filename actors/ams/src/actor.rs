@@ -24,8 +24,8 @@ const PROBE_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from
 /// The shortest time between two probes, however many are requested.
 const MIN_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The most requests that one message takes.
-const MAX_CALLS: u32 = 3;
+/// The most requests that one message takes, each as long as it may: the launch of an image.
+const MAX_CALLS: u32 = 6;
 
 /// Time to spare, so that the deadline of a request strikes before that of its message.
 const MARGIN: Duration = Duration::from_secs(5);

@@ -12,6 +12,19 @@ use crate::error::AmsError;
 /// Requests at the same time; further ones wait.
 const MAX_CONCURRENT_CALLS: usize = 64;
 
+/// Requests at the same time that AMS answers only when an operation has ended.
+const MAX_CONCURRENT_POLLS: usize = 32;
+
+/// How AMS answers a request. Each kind has permits of its own: a wave of deletions that take
+/// seconds keeps no launch waiting.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum CallKind {
+    /// As soon as it can.
+    Immediate,
+    /// When an operation has ended.
+    LongPoll,
+}
+
 /// Failures in a row that open the breaker.
 const FAILURE_THRESHOLD: u32 = 5;
 
@@ -26,7 +39,8 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(200), MAX_RETRY_AFTER)
 
 /// Admits requests to AMS. Probes pass it, and the first good one closes it.
 pub(crate) struct CircuitBreaker {
-    slots: Semaphore,
+    calls: Semaphore,
+    polls: Semaphore,
     state: Mutex<State>,
     probe_request: Notify,
     /// When the latest probe that was answered began.
@@ -36,7 +50,8 @@ pub(crate) struct CircuitBreaker {
 impl CircuitBreaker {
     pub(crate) fn new() -> Self {
         Self {
-            slots: Semaphore::new(MAX_CONCURRENT_CALLS),
+            calls: Semaphore::new(MAX_CONCURRENT_CALLS),
+            polls: Semaphore::new(MAX_CONCURRENT_POLLS),
             state: Mutex::default(),
             probe_request: Notify::new(),
             last_probe: watch::Sender::new(None),
@@ -49,14 +64,22 @@ impl CircuitBreaker {
     ///
     /// Refuses at once while the breaker is open, and when AMS asked to be left alone beyond
     /// `deadline`. [`AmsError::TimedOut`] when no permit is free until then.
-    pub(crate) async fn acquire(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, AmsError> {
+    pub(crate) async fn acquire(
+        &self,
+        kind: CallKind,
+        deadline: Instant,
+    ) -> Result<SemaphorePermit<'_>, AmsError> {
         let pause = self.state.lock().check(Instant::now())?;
         if !pause.is_zero() && Instant::now() + pause > deadline {
             let text = "it asked to be left alone for a while".to_owned();
             return Err(AmsError::Busy(text));
         }
         tokio::time::sleep(pause).await;
-        let turn = tokio::time::timeout_at(deadline.into(), self.slots.acquire());
+        let permits = match kind {
+            CallKind::Immediate => &self.calls,
+            CallKind::LongPoll => &self.polls,
+        };
+        let turn = tokio::time::timeout_at(deadline.into(), permits.acquire());
         let turn = turn.await.map_err(|_| AmsError::TimedOut)?;
         Ok(turn.expect("the semaphore is never closed"))
     }
@@ -168,7 +191,7 @@ mod tests {
         breaker.pause(Duration::from_secs(20));
         breaker.pause(Duration::from_secs(1));
         let started = Instant::now();
-        let refused = breaker.acquire(started + Duration::from_secs(10)).await;
+        let refused = breaker.acquire(CallKind::Immediate, started + Duration::from_secs(10)).await;
         assert!(matches!(refused, Err(AmsError::Busy(_))));
         assert!(started.elapsed() < Duration::from_secs(1));
     }
@@ -178,12 +201,14 @@ mod tests {
         let breaker = CircuitBreaker::new();
         let mut turns = Vec::new();
         for _ in 0..MAX_CONCURRENT_CALLS {
-            turns.push(breaker.acquire(Instant::now() + MAX_RETRY_AFTER).await.expect("a turn"));
+            turns.push(breaker.acquire(CallKind::Immediate, Instant::now() + MAX_RETRY_AFTER).await.expect("a turn"));
         }
-        let late = breaker.acquire(Instant::now()).await;
+        let late = breaker.acquire(CallKind::Immediate, Instant::now()).await;
         assert!(matches!(late, Err(AmsError::TimedOut)));
+        let poll = breaker.acquire(CallKind::LongPoll, Instant::now()).await;
+        assert!(poll.is_ok(), "those who wait for operations take no turn of others");
         drop(turns.pop());
-        assert!(breaker.acquire(Instant::now() + MAX_RETRY_AFTER).await.is_ok());
+        assert!(breaker.acquire(CallKind::Immediate, Instant::now() + MAX_RETRY_AFTER).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

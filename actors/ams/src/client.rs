@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, Url};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use stream_protocol::{Application, InstanceName};
 
 use crate::Config;
-use crate::circuit_breaker::{self, CircuitBreaker};
+use crate::circuit_breaker::{self, CallKind, CircuitBreaker};
 use crate::connection::Connections;
 use crate::error::AmsError;
 use crate::hedge::hedged;
@@ -19,6 +20,13 @@ use crate::response::{self, Image, ListedApplication, Operation, Server};
 
 /// AMS is asked to wait for an operation for this much less than the request may take.
 const WAIT_MARGIN: Duration = Duration::from_secs(1);
+
+/// The most entries of a list that are asked for at once. An answer of that many is well below what
+/// is read of one.
+const PAGE: usize = 500;
+
+/// The most entries of one list.
+const MAX_LISTED: usize = 100_000;
 
 /// How often a request that AMS refuses for now is repeated.
 const REPEATS: u32 = 2;
@@ -165,20 +173,43 @@ impl AmsClient {
 
     pub(crate) async fn instances(&self, tag: &str) -> Result<Vec<Instance>, AmsError> {
         let mut url = self.url(&["instances"]);
-        url.query_pairs_mut().append_pair("recursion", "1").append_pair("tags", tag);
-        let body = self.request(Method::GET, url, None).await?;
-        let all: Vec<Raw> = body.open()?.read()?;
+        url.query_pairs_mut().append_pair("tags", tag);
+        let all: Vec<Raw> = self.list(url).await?;
         // Checked here as well: an AMS that does not filter must not have others' instances
         // taken for ours.
         let ours = |instance: &Instance| instance.tags.iter().any(|own| own == tag);
-        Ok(all.into_iter().map(Instance::from).filter(ours).collect())
+        let mut ours: Vec<_> = all.into_iter().map(Instance::from).filter(ours).collect();
+        // What goes between two pages moves the others, what comes may be on both.
+        ours.sort_by(|one, other| one.id.cmp(&other.id));
+        ours.dedup_by(|one, other| one.id == other.id);
+        Ok(ours)
+    }
+
+    /// Reads a list, with whole entries, page by page: a large one fits into no single answer.
+    async fn list<T: DeserializeOwned>(&self, url: Url) -> Result<Vec<T>, AmsError> {
+        let mut all = Vec::new();
+        while all.len() < MAX_LISTED {
+            let mut page = url.clone();
+            let (limit, offset) = (PAGE.to_string(), all.len().to_string());
+            page.query_pairs_mut()
+                .append_pair("recursion", "1")
+                .append_pair("limit", &limit)
+                .append_pair("offset", &offset);
+            let answer = self.request(Method::GET, page, None).await?;
+            let entries: Vec<T> = answer.open()?.read()?;
+            // An AMS that knows no pages answers with all at once.
+            let is_last = entries.len() != PAGE;
+            all.extend(entries);
+            if is_last {
+                return Ok(all);
+            }
+        }
+        Err(AmsError::Malformed(format!("a list of more than {MAX_LISTED} entries")))
     }
 
     pub(crate) async fn applications(&self) -> Result<Vec<Application>, AmsError> {
-        let mut url = self.url(&["applications"]);
-        url.query_pairs_mut().append_pair("recursion", "1");
-        let body = self.request(Method::GET, url, None).await?;
-        Ok(response::streamable(body.open()?.read::<Vec<ListedApplication>>()?))
+        let listed: Vec<ListedApplication> = self.list(self.url(&["applications"])).await?;
+        Ok(response::streamable(listed))
     }
 
     /// Returns the images that can be launched; none from an AMS that has no such list.
@@ -203,7 +234,7 @@ impl AmsClient {
         let seconds = self.timeout.saturating_sub(WAIT_MARGIN).as_secs().max(1).to_string();
         let mut url = self.url(&["operations", segment, "wait"]);
         url.query_pairs_mut().append_pair("timeout", &seconds);
-        let body = self.request(Method::GET, url, None).await?;
+        let body = self.call(CallKind::LongPoll, Method::GET, url, None).await?;
         body.open()?.read::<Operation>()?.outcome()
     }
 
@@ -217,14 +248,25 @@ impl AmsClient {
         url
     }
 
+    /// Sends a request that AMS answers as soon as it can, as [`AmsClient::call`] does.
+    pub(crate) async fn request(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<Value>,
+    ) -> Result<RawResponse, AmsError> {
+        self.call(CallKind::Immediate, method, url, body).await
+    }
+
     /// Sends a request and repeats it while AMS refuses it for now, all within one deadline.
     ///
     /// # Errors
     ///
     /// Refuses at once while the circuit breaker is open. An answer of AMS is no error here,
     /// whatever it says.
-    pub(crate) async fn request(
+    async fn call(
         &self,
+        kind: CallKind,
         method: Method,
         url: Url,
         body: Option<Value>,
@@ -232,11 +274,24 @@ impl AmsClient {
         let deadline = Instant::now() + self.timeout;
         let mut attempt = 0;
         loop {
-            let permit = self.breaker.acquire(deadline).await?;
-            let answered = self.request_hedged(&method, &url, body.as_ref(), deadline).await;
+            let permit = self.breaker.acquire(kind, deadline).await?;
+            let answered = match kind {
+                CallKind::Immediate => {
+                    self.request_hedged(&method, &url, body.as_ref(), deadline).await
+                }
+                // Its answer takes a while, whether AMS was mute in between or not.
+                CallKind::LongPoll => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    self.send(method.clone(), url.clone(), body.as_ref(), left).await
+                }
+            };
             drop(permit);
-            let answered = answered.inspect_err(|error| self.breaker.failed(error))?;
-            self.breaker.answered();
+            match &answered {
+                // Also an answer that cannot be used is one.
+                Ok(_) | Err(AmsError::Malformed(_)) => self.breaker.answered(),
+                Err(error) => self.breaker.failed(error),
+            }
+            let answered = answered?;
             if !matches!(answered.status, 429 | 503) {
                 return Ok(answered);
             }

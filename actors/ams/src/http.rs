@@ -11,7 +11,7 @@ use stream_protocol::error_chain;
 use crate::error::AmsError;
 use crate::response;
 
-/// The largest answer that is read, in bytes: some 3,000 instances in one list.
+/// The largest answer that is read, in bytes. Lists are read in pages of less.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// An answer as it came.
