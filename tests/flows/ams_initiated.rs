@@ -191,7 +191,7 @@ fn it_is_joined_any_number_of_times_and_deleting_the_session_deletes_the_instanc
         assert_eq!(userdata.fingerprints, [initiating.stack.nodes.agent_pin()?.to_string()]);
         let screen = (userdata.display_width, userdata.display_height, userdata.display_density);
         assert_eq!((screen, userdata.fps), ((720, 1280, 160), 30));
-        assert_eq!(userdata.extra_data, json!({ "user": 7 }));
+        assert_eq!(userdata.extra_data.as_str(), r#"{"user":7}"#);
         let session = initiating.session(&instance).await?;
         assert_eq!((session.app.as_str(), session.status.as_str()), (APP, "created"));
         assert_eq!((session.container_id.as_str(), session.joinable), (id.as_str(), true));

@@ -20,9 +20,9 @@ use stream_gateway::admin::{AdminService, Request};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
     AmsInstance, AmsSessionCreated, ClientIce, ClientReport, ClientState, Commands,
-    CreateAmsSession, Cursor, DesiredState, Empty, IceServer, Launch, LoggedSignal, NewSignal, Op,
-    Presence, Refusal, RefusalCode, Reply, Report, ReportedStatus, SessionDocument, SessionId,
-    Signal, SignalPage, StoredSignal, Terminate, Userdata, Versioned,
+    CreateAmsSession, Cursor, DesiredState, Empty, IceServer, JsonText, Launch, LoggedSignal,
+    NewSignal, Op, Presence, Refusal, RefusalCode, Reply, Report, ReportedStatus, SessionDocument,
+    SessionId, Signal, SignalPage, StoredSignal, Terminate, Userdata, Versioned,
 };
 use stream_supervisor::Supervisor;
 use stream_tokens::{Config, Service, Tokens};
@@ -76,7 +76,7 @@ fn messages() -> BTreeMap<&'static str, Value> {
         app: "clock".to_owned(),
         app_version: Some(1),
         screen: Default::default(),
-        extra_data: json!({ "a": [1, null] }),
+        extra_data: json!({ "a": [1, null] }).into(),
     };
     let userdata = Userdata {
         session_id: session.clone(),
@@ -87,7 +87,7 @@ fn messages() -> BTreeMap<&'static str, Value> {
         display_height: 720,
         display_density: 240,
         fps: 60,
-        extra_data: Value::Null,
+        extra_data: JsonText::null(),
     };
     let commands = Commands {
         revision: 7,

@@ -23,9 +23,6 @@ const REREAD_AFTER: Duration = Duration::from_secs(5);
 /// How long one look into the log may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How many signals are handed on at once.
-const MAX_PAGE: usize = 256;
-
 /// A reader of the signal log that goes on from its own cursor; made by
 /// [`SignalConnection::reader`].
 ///
@@ -75,6 +72,9 @@ impl SignalConnection {
 }
 
 impl SignalReader {
+    /// The most signals in one page; of what is kept, a smaller one is the last.
+    pub const MAX_PAGE: usize = 256;
+
     /// Returns the cursor after which the next signal is looked for; `None` until something was
     /// read.
     pub fn cursor(&self) -> Option<Cursor> {
@@ -174,7 +174,7 @@ impl LiveSubscription {
                     return (!page.signals.is_empty()).then_some(page);
                 }
             }
-            if page.signals.len() < MAX_PAGE {
+            if page.signals.len() < SignalReader::MAX_PAGE {
                 next = self.subscription.try_next();
             }
         }

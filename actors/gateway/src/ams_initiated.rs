@@ -88,7 +88,7 @@ async fn create(bridge: &Bridge, initiate: CreateAmsSession) -> Result<AmsSessio
     let CreateAmsSession { cluster, region, instance } = initiate;
     let id = session_id(&cluster, &instance.id);
     let AmsInstance { id: instance, app, app_version, screen, extra_data } = instance;
-    if extra_data.to_string().len() > MAX_EXTRA_DATA {
+    if extra_data.as_str().len() > MAX_EXTRA_DATA {
         return Err(bad_request(format!("extra_data has at most {MAX_EXTRA_DATA} bytes")));
     }
     let request = Request {
@@ -101,6 +101,7 @@ async fn create(bridge: &Bridge, initiate: CreateAmsSession) -> Result<AmsSessio
         ephemeral: false,
         idle_time_min: 0,
         on_conflict: OnConflict::default(),
+        first_client_s: 0,
         extra_data,
     };
     let now = Timestamp::now();

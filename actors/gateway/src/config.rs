@@ -11,6 +11,9 @@ use crate::urls::Urls;
 
 const MAX_WORKERS: usize = 64;
 
+/// Whether a client came is judged by the signals of its session, which are kept for ten minutes.
+const MAX_FIRST_CLIENT_S: u64 = 540;
+
 /// URLs end up in logs: a token in one is good for minutes.
 const MAX_SOCKET_TOKEN_S: u64 = 300;
 
@@ -34,6 +37,9 @@ pub struct Config {
     /// How long a client whose socket has ended may take to return or to be connected, in seconds,
     /// until its instance is told that it has left. Default 30.
     pub client_grace_s: u64,
+    /// Seconds that a session may run until its first client comes, unless it is joinable or says
+    /// when it ends without a client; at most 540, and 0 is for ever. Default 300.
+    pub first_client_s: u64,
     /// Origins of web pages elsewhere that may call the API, such as `https://app.example.com`;
     /// `*` is any. Default: none.
     pub allowed_origins: Vec<String>,
@@ -51,6 +57,7 @@ impl Default for Config {
             socket_token_s: 300,
             reconnect_token_s: 60,
             client_grace_s: 30,
+            first_client_s: 300,
             allowed_origins: Vec::new(),
             allow_token_in_query: false,
         }
@@ -79,6 +86,10 @@ impl Config {
                 "gateway.socket_token_s is between 1 and {MAX_SOCKET_TOKEN_S}, \
                  gateway.reconnect_token_s at least 1"
             )));
+        }
+        if self.first_client_s > MAX_FIRST_CLIENT_S {
+            let sentence = format!("gateway.first_client_s is at most {MAX_FIRST_CLIENT_S}");
+            return Err(GatewayError::Config(sentence));
         }
         Urls::new(self.public_url.as_deref()).map(drop)
     }

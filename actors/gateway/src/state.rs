@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(crate) reconnect_tokens: ReconnectTokens,
     /// How long a client without a socket may take to return before it counts as gone.
     pub(crate) client_grace: Duration,
+    /// How long a new session may wait for its first client, in seconds.
+    pub(crate) first_client_s: u64,
     pub(crate) urls: Urls,
 }
 
@@ -60,6 +62,7 @@ impl State {
             drain,
             open_sockets,
             client_grace: Duration::from_secs(config.client_grace_s),
+            first_client_s: config.first_client_s,
             reconnect_tokens,
             urls,
         })

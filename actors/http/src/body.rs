@@ -58,6 +58,12 @@ async fn collect(
     tokio::time::timeout(timeout, body).await.unwrap_or(Err(HttpError::BodyTimeout))
 }
 
+/// Returns `body` without the mark that some editors and shells put before a text in UTF-8. A reader
+/// of JSON may ignore it (RFC 8259, section 8.1).
+pub fn without_byte_order_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
 /// Reads JSON.
 ///
 /// # Errors
@@ -65,7 +71,7 @@ async fn collect(
 /// 400, with the place of the error and `expected`. The body is never quoted: it may hold secrets,
 /// and messages end up in logs.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8], expected: &str) -> Result<T, HttpError> {
-    serde_json::from_slice(body).map_err(|error| {
+    serde_json::from_slice(without_byte_order_mark(body)).map_err(|error| {
         let what = match error.classify() {
             serde_json::error::Category::Data => "not what is expected",
             _ => "not JSON",
@@ -116,6 +122,7 @@ mod tests {
     fn what_is_wrong_in_a_body_is_told_without_quoting_it() {
         let read = |body: &str| parse_json::<Report>(body.as_bytes(), "a report");
         assert!(read(r#"{"status":"running"}"#).is_ok());
+        assert!(read("\u{feff}{\"status\":\"running\"}").is_ok(), "with a byte order mark");
         for body in [r#"{"status":"secret"}"#, r#"{"status":"running" secret"#, "secret", ""] {
             let error = read(body).expect_err("it is no report");
             let text = error.to_string();

@@ -1,14 +1,19 @@
 //! The screen that a client asks for.
 
 use serde::Deserialize;
-use stream_protocol::{Refusal, RefusalCode, Screen};
+use stream_protocol::{Refusal, RefusalCode, Screen, WholeNumber};
 
 /// A screen with gaps: what is `None` the client leaves to others.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
 pub struct ScreenRequest {
+    #[serde(deserialize_with = "WholeNumber::deserialize_option")]
     pub width: Option<u32>,
+    #[serde(deserialize_with = "WholeNumber::deserialize_option")]
     pub height: Option<u32>,
+    #[serde(deserialize_with = "WholeNumber::deserialize_option")]
     pub fps: Option<u32>,
+    #[serde(deserialize_with = "WholeNumber::deserialize_option")]
     pub density: Option<u32>,
 }
 

@@ -1,7 +1,6 @@
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::Screen;
+use crate::{JsonText, Screen};
 
 /// An instance that AMS launched by itself, as far as its session has to know it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -13,7 +12,7 @@ pub struct AmsInstance {
     pub app_version: Option<u64>,
     pub screen: Screen,
     /// Passed to the instance unchanged.
-    pub extra_data: Value,
+    pub extra_data: JsonText,
 }
 
 impl AmsInstance {

@@ -1,6 +1,6 @@
 //! Samples for tests of other crates, behind the feature `test-util`.
 
-use crate::{OnConflict, Request, Screen, SessionDocument, SessionId, Timestamp};
+use crate::{JsonText, OnConflict, Request, Screen, SessionDocument, SessionId, Timestamp};
 
 impl Request {
     /// Returns the request of a client that says nothing but the name of the application.
@@ -14,7 +14,8 @@ impl Request {
             ephemeral: true,
             idle_time_min: 0,
             on_conflict: OnConflict::default(),
-            extra_data: serde_json::Value::Null,
+            first_client_s: 0,
+            extra_data: JsonText::null(),
         }
     }
 }

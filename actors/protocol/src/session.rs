@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, InstanceName, SessionId, Timestamp};
+use crate::{AgentId, InstanceName, JsonText, SessionId, Timestamp};
 
 /// How many causes a document keeps; the oldest go first.
 const MAX_CAUSES: usize = 8;
@@ -162,6 +162,10 @@ pub struct Idle {
     pub generation: u64,
     /// Whether a client was there before.
     pub left: bool,
+    /// Whether the instance answered a client since. Instances that report no clients tell no other
+    /// way that one came.
+    #[serde(default)]
+    pub answered: bool,
 }
 
 /// What the gateways want of a session.
@@ -256,8 +260,12 @@ pub struct Request {
     pub idle_time_min: u64,
     #[serde(default)]
     pub on_conflict: OnConflict,
-    /// Passed to the instance unchanged.
-    pub extra_data: serde_json::Value,
+    /// Seconds that a session may run until its first client comes; 0 is for ever. The gateway sets
+    /// it where neither [joinable](Self::joinable) nor an idle time says when the session ends.
+    #[serde(default)]
+    pub first_client_s: u64,
+    /// Passed to the instance byte for byte.
+    pub extra_data: JsonText,
 }
 
 /// The [screen](crate::manual::wire#screens) that a client wants.

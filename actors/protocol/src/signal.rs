@@ -37,6 +37,12 @@ pub enum SignalError {
     TooLarge,
 }
 
+#[derive(Deserialize)]
+struct Typed {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
 /// One signal: a JSON object with a string member `type`, relayed without being understood and
 /// byte for byte as it was written.
 #[derive(Clone, Debug, Serialize)]
@@ -59,12 +65,12 @@ impl Signal {
         self.0.get()
     }
 
+    /// Whether this is the answer to an offer.
+    pub fn is_answer(&self) -> bool {
+        serde_json::from_str::<Typed>(self.as_str()).is_ok_and(|typed| typed.kind == "answer")
+    }
+
     fn check(raw: Box<RawValue>) -> Result<Self, SignalError> {
-        #[derive(Deserialize)]
-        struct Typed {
-            #[serde(rename = "type")]
-            _kind: String,
-        }
         if raw.get().len() > MAX_SIGNAL_BYTES {
             return Err(SignalError::TooLarge);
         }

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Request, SessionId};
+use crate::{JsonText, Request, SessionId};
 
 /// The most user data that AMS hands to an instance, in bytes.
 pub const MAX_USERDATA_BYTES: usize = 10 * 1024;
@@ -20,7 +20,8 @@ pub struct Userdata {
     pub display_height: u32,
     pub display_density: u32,
     pub fps: u32,
-    pub extra_data: serde_json::Value,
+    /// What the client gave along, byte for byte.
+    pub extra_data: JsonText,
 }
 
 impl Userdata {

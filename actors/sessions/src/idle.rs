@@ -4,10 +4,12 @@
 //!
 //! Only the instance knows whether its client is there: clients close their socket as soon as the
 //! stream is connected. Time without a client is counted from the start, from every departure, and
-//! anew from a join, since whoever joins needs a while to connect.
+//! anew from a join, since whoever joins needs a while to connect. A session that nothing else ends
+//! must see its first client in time: whoever asked for it may have gone before it was there.
 
 use stream_protocol::{ClientReport, ClientState, Idle, SessionDocument, Status, Timestamp};
 
+use crate::session;
 use crate::transition::{InvalidTransition, NextAction};
 
 /// How long the client of a session that is not joinable may be away until it counts as having
@@ -16,7 +18,8 @@ const RECONNECT_GRACE_S: u64 = 30;
 
 /// Begins to count: the instance runs and has no client yet.
 pub(crate) fn restart(document: &mut SessionDocument, now: Timestamp) {
-    document.idle = Some(Idle { since: now, generation: document.generation, left: false });
+    let generation = document.generation;
+    document.idle = Some(Idle { since: now, generation, left: false, answered: false });
 }
 
 /// Takes what the instance says of its client. Clients that were replaced meanwhile do not count.
@@ -34,13 +37,29 @@ pub(crate) fn on_report(
     match (report.client, &document.idle) {
         (ClientState::Connected, _) => document.idle = None,
         // Said again, it is no new departure.
-        (ClientState::Disconnected, Some(_)) => {}
-        (ClientState::Disconnected, None) => {
+        (ClientState::Disconnected, Some(idle)) if idle.left || !idle.answered => {}
+        (ClientState::Disconnected, _) => {
             let generation = document.generation;
-            document.idle = Some(Idle { since: now, generation, left: true });
+            document.idle = Some(Idle { since: now, generation, left: true, answered: false });
         }
     }
     Ok(())
+}
+
+/// Notes that the instance has answered a client of the present generation.
+pub(crate) fn on_answer(document: &mut SessionDocument) {
+    if let Some(idle) = document.idle.as_mut() {
+        idle.answered = idle.generation == document.generation;
+    }
+}
+
+/// Ends the session if no client has come in time.
+pub(crate) fn end_without_client(document: &mut SessionDocument, now: Timestamp) {
+    if next_action(document, now) == NextAction::CheckFirstClient {
+        let seconds = document.request.first_client_s;
+        let cause = format!("no client came within {seconds} seconds");
+        session::end(document, cause, false, now);
+    }
 }
 
 /// What is due because nobody is there.
@@ -55,6 +74,10 @@ pub(crate) fn next_action(document: &SessionDocument, now: Timestamp) -> NextAct
     }
     if idle.left && !request.joinable && away >= RECONNECT_GRACE_S {
         return NextAction::BeginEnd { cause: "its client has left".to_owned(), failed: false };
+    }
+    let first = request.first_client_s;
+    if first > 0 && !idle.left && !idle.answered && away >= first {
+        return NextAction::CheckFirstClient;
     }
     let minutes = request.idle_time_min;
     if minutes > 0 && away >= minutes.saturating_mul(60) {
@@ -117,6 +140,30 @@ mod tests {
         );
         report(&mut document, ClientState::Connected, 0, 3010);
         assert!(!ends(&document, u64::MAX), "it is back");
+    }
+
+    #[test]
+    fn a_session_whose_client_never_comes_ends_unless_its_instance_answered_one() {
+        let mut document = active(false, 0);
+        document.request.first_client_s = 300;
+        assert_eq!(next_action(&document, 1299.into()), NextAction::None);
+        assert_eq!(next_action(&document, 1300.into()), NextAction::CheckFirstClient);
+        let mut answered = document.clone();
+        on_answer(&mut answered);
+        assert_eq!(next_action(&answered, u64::MAX.into()), NextAction::None, "one came");
+        end_without_client(&mut answered, 1300.into());
+        assert_eq!(answered.status, Status::Active);
+        report(&mut answered, ClientState::Disconnected, 0, 2000);
+        assert!(ends(&answered, 2000 + RECONNECT_GRACE_S), "and left");
+
+        let mut connected = document.clone();
+        report(&mut connected, ClientState::Connected, 0, 1299);
+        end_without_client(&mut connected, 1300.into());
+        assert_eq!(connected.status, Status::Active, "it came at the last moment");
+
+        end_without_client(&mut document, 1300.into());
+        assert_eq!(document.status, Status::Terminating);
+        assert_eq!(document.last_cause(), "no client came within 300 seconds");
     }
 
     #[test]

@@ -5,14 +5,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use stream_protocol::{SessionDocument, Timestamp};
+use stream_bridge::SignalReader;
+use stream_protocol::{Direction, SessionDocument, Status, Timestamp};
 
 use crate::SessionsError;
 use crate::context::AgentContext;
 use crate::launch::Launcher;
-use crate::session;
 use crate::termination::Terminator;
 use crate::transition::NextAction;
+use crate::{idle, session};
 
 /// How many sessions are processed at the same time, so that a slow AMS holds up few.
 pub(crate) const MAX_CONCURRENT: usize = 32;
@@ -48,11 +49,38 @@ impl Processor {
                     self.terminator.finish_end(id).await;
                 }
             }
+            NextAction::CheckFirstClient => self.check_first_client(document).await?,
             NextAction::FinishEnd => self.terminator.finish_end(id).await,
             NextAction::None if session::needs_relaunch(document, agent) => {
                 self.launcher.resume_launch(document).await?;
             }
             NextAction::None => {}
+        }
+        Ok(())
+    }
+
+    /// Ends a session without a client, unless its instance has answered one.
+    async fn check_first_client(&self, document: &SessionDocument) -> Result<(), SessionsError> {
+        let id = &document.id;
+        let signals = self.context.deps.bridge.signals();
+        let mut reader = signals.reader(id, Direction::ToClient, None, document.generation);
+        let mut answered = false;
+        loop {
+            let page = reader.next().await?;
+            answered |= page.signals.iter().any(|logged| logged.signal.is_answer());
+            if answered || page.signals.len() < SignalReader::MAX_PAGE {
+                break;
+            }
+        }
+        let changed = self.context.change(id, |document| {
+            match answered {
+                true => idle::on_answer(document),
+                false => idle::end_without_client(document, Timestamp::now()),
+            }
+            Ok(())
+        });
+        if changed.await?.status == Status::Terminating {
+            self.terminator.finish_end(id).await;
         }
         Ok(())
     }

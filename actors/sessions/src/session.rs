@@ -236,7 +236,7 @@ pub(crate) fn apply_due_change(
     match next_action(document, agent, now) {
         NextAction::BeginEnd { cause, failed } => end(document, cause, failed, now),
         NextAction::RestartIdleTimer => idle::restart(document, now),
-        unchanged @ (NextAction::FinishEnd | NextAction::None) => return unchanged,
+        other => return other,
     }
     next_action(document, agent, now)
 }
@@ -546,7 +546,9 @@ mod tests {
             let due = next_action(&document, &me, now);
             let next = apply_due_change(&mut document, &me, now);
             match due {
-                NextAction::None | NextAction::FinishEnd => prop_assert_eq!(&document, &before),
+                NextAction::None | NextAction::FinishEnd | NextAction::CheckFirstClient => {
+                    prop_assert_eq!(&document, &before);
+                }
                 NextAction::RestartIdleTimer => {
                     prop_assert_eq!(document.status, Status::Active);
                     prop_assert!(document.idle.is_some());

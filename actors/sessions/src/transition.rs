@@ -14,6 +14,8 @@ pub(crate) enum NextAction {
     },
     /// Somebody has joined: the time without a client begins anew.
     RestartIdleTimer,
+    /// Nobody is known to have come in time: end the session unless its signals tell otherwise.
+    CheckFirstClient,
     /// Finish an end that has begun.
     FinishEnd,
     None,

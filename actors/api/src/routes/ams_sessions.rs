@@ -6,10 +6,9 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use stream_http::openapi::Parameter;
 use stream_http::{ScreenRequest, idempotency_key, parse_json, read_body, response};
-use stream_protocol::{AmsInstance, Op, Screen, SessionId};
+use stream_protocol::{AmsInstance, JsonText, Op, Screen, SessionId, WholeNumber};
 
 use super::MAX_SMALL_BODY;
 use crate::auth;
@@ -33,11 +32,12 @@ struct LaunchedInstance {
     #[serde(alias = "app_name")]
     app: Option<String>,
     /// A version below 1 is the latest one.
+    #[serde(default, deserialize_with = "WholeNumber::deserialize_option")]
     app_version: Option<i64>,
     #[serde(alias = "display")]
     screen: Option<ScreenRequest>,
     #[serde(default)]
-    extra_data: Value,
+    extra_data: JsonText,
 }
 
 #[derive(Serialize)]
@@ -79,14 +79,16 @@ fn parse(bytes: &[u8]) -> Result<AmsInstance, ApiError> {
         app,
         app_version: app_version.filter(|version| *version > 0),
         screen: screen.unwrap_or_default().zero_is_absent().over(Screen::default())?,
-        extra_data,
+        extra_data: extra_data
+            .checked()
+            .map_err(|error| ApiError::bad_request(format!("extra_data: {error}")))?,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use actix_web::ResponseError;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -107,7 +109,10 @@ mod tests {
             (instance.id.as_str(), instance.app.as_str()),
             ("bvpg7vbmend4td6moir0", "clock")
         );
-        assert_eq!((instance.app_version, &instance.extra_data), (Some(2), &json!({"user": 1})));
+        assert_eq!(
+            (instance.app_version, &instance.extra_data),
+            (Some(2), &json!({"user": 1}).into())
+        );
         assert_eq!(instance.screen.width, 720, "encoders need even sizes");
     }
 

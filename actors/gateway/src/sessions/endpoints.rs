@@ -78,7 +78,8 @@ pub(crate) async fn create_session(
 ) -> HandlerResult {
     let caller = authorize(&request, &state, Op::SessionCreate, None).await?;
     let (key, base) = (idempotency_key(request.headers())?, state.urls.socket_base(&request)?);
-    let (wanted, role) = (request::session(&body(&request, payload).await?)?, caller.role()?);
+    let body = body(&request, payload).await?;
+    let (wanted, role) = (request::session(&body, state.first_client_s)?, caller.role()?);
 
     let id = key.map(|key| idempotency::id(&caller.name, key));
     let placed = launch::place_session(&state.bridge, id, wanted, role).await?;

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn request(app: &str) -> Request {
-        super::super::request::session(format!(r#"{{"app":"{app}"}}"#).as_bytes()).unwrap()
+        super::super::request::session(format!(r#"{{"app":"{app}"}}"#).as_bytes(), 0).unwrap()
     }
 
     fn document() -> SessionDocument {

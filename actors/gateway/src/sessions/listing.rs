@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn documents() -> Vec<SessionDocument> {
-        let request = super::super::request::session(br#"{"app":"a"}"#).unwrap();
+        let request = super::super::request::session(br#"{"app":"a"}"#, 0).unwrap();
         let made = |n: u8, status| {
             let id = SessionId::from_bytes([n; 13]);
             let document =

@@ -1,10 +1,12 @@
 //! Reads the bodies of requests about sessions, as tolerantly as the known clients need. Pure.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
-use stream_http::ScreenRequest;
-use stream_protocol::{Refusal, Request, Screen};
+use serde_json::value::RawValue;
+use stream_http::{ScreenRequest, without_byte_order_mark};
+use stream_protocol::{JsonText, Refusal, Request, Screen, WholeNumber};
 
 use crate::error::bad_request;
 
@@ -18,16 +20,19 @@ pub(crate) const MAX_NAME: usize = 256;
 /// How long a joinable session waits for clients unless the request says, in minutes.
 const JOINABLE_IDLE_MIN: u64 = 30;
 
-/// Reads the body of a creation and ignores members it does not know.
+/// Reads the body of a creation and ignores members it does not know. A session that says neither
+/// that others may join nor when it ends without a client gets `first_client_s`.
 ///
 /// # Errors
 ///
 /// Refuses a body without `app`, members of the wrong type, and values outside their limits.
-pub(crate) fn session(body: &[u8]) -> Result<Request, Refusal> {
+pub(crate) fn session(body: &[u8], first_client_s: u64) -> Result<Request, Refusal> {
     let mut members = JsonObject::parse(body)?;
     let app = members.name("app")?;
     let app = app.filter(|app| !app.is_empty()).ok_or_else(|| bad_request("app is missing"))?;
     let joinable = members.flag("joinable")?.unwrap_or(false);
+    let idle_time_min = members.number("idle_time_min")?;
+    let has_own_end = joinable || idle_time_min.is_some();
     let idle_by_default = if joinable { JOINABLE_IDLE_MIN } else { 0 };
     Ok(Request {
         app,
@@ -36,8 +41,9 @@ pub(crate) fn session(body: &[u8]) -> Result<Request, Refusal> {
         screen: screen(&mut members)?.over(Screen::default())?,
         joinable,
         ephemeral: members.flag("ephemeral")?.unwrap_or(true),
-        idle_time_min: members.number("idle_time_min")?.unwrap_or(idle_by_default),
+        idle_time_min: idle_time_min.unwrap_or(idle_by_default),
         on_conflict: members.take("on_conflict", "\"replace\" or \"reject\"")?.unwrap_or_default(),
+        first_client_s: if has_own_end { 0 } else { first_client_s },
         extra_data: members.extra_data()?,
     })
 }
@@ -52,7 +58,7 @@ pub(crate) fn join(body: &[u8]) -> Result<ScreenRequest, Refusal> {
 
 /// Reads the screen that a client asks for.
 fn screen(members: &mut JsonObject) -> Result<ScreenRequest, Refusal> {
-    let mut screen = JsonObject(members.take("screen", "an object")?.unwrap_or_default());
+    let mut screen: JsonObject = members.take("screen", "an object")?.unwrap_or_default();
     let mut size = |name| {
         let number = screen.number(name)?.map(u32::try_from).transpose();
         number.map_err(|_| bad_request(format!("screen.{name} is too large")))
@@ -65,20 +71,20 @@ fn screen(members: &mut JsonObject) -> Result<ScreenRequest, Refusal> {
     })
 }
 
-/// The members of a JSON object; one that is null counts as absent. Errors never repeat a value.
-struct JsonObject(Map<String, Value>);
+/// The members of a JSON object, as they were written; one that is null counts as absent, and of
+/// several with one name the last one counts. Errors never repeat a value.
+#[derive(Default, Deserialize)]
+struct JsonObject(BTreeMap<String, Box<RawValue>>);
 
 impl JsonObject {
     fn parse(body: &[u8]) -> Result<Self, Refusal> {
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(members)) => Ok(Self(members)),
-            Ok(_) => Err(bad_request("the body is not a JSON object")),
-            Err(error) => {
-                let (line, column) = (error.line(), error.column());
-                let sentence = format!("the body is not JSON: line {line}, column {column}");
-                Err(bad_request(sentence))
+        serde_json::from_slice(without_byte_order_mark(body)).map_err(|error| {
+            if error.is_data() {
+                return bad_request("the body is not a JSON object");
             }
-        }
+            let (line, column) = (error.line(), error.column());
+            bad_request(format!("the body is not JSON: line {line}, column {column}"))
+        })
     }
 
     /// Takes the member `name` out, which must be what `expected` says in words.
@@ -87,8 +93,8 @@ impl JsonObject {
         name: &str,
         expected: &str,
     ) -> Result<Option<T>, Refusal> {
-        let value = self.0.remove(name).unwrap_or_default();
-        Option::deserialize(value).map_err(|_| bad_request(format!("{name} is {expected}")))
+        let Some(value) = self.0.remove(name) else { return Ok(None) };
+        serde_json::from_str(value.get()).map_err(|_| bad_request(format!("{name} is {expected}")))
     }
 
     fn name(&mut self, name: &str) -> Result<Option<String>, Refusal> {
@@ -106,41 +112,49 @@ impl JsonObject {
     }
 
     fn number(&mut self, name: &str) -> Result<Option<u64>, Refusal> {
-        self.take(name, "a number, 0 or more")
+        let expected = "a whole number, 0 or more";
+        let number = self.take::<WholeNumber>(name, expected)?.map(WholeNumber::into).transpose();
+        number.map_err(|_| bad_request(format!("{name} is {expected}")))
     }
 
     /// Takes `app_version`: a number or, as forms send it, a text. A negative number and an empty
     /// text mean no version.
     fn version(&mut self) -> Result<Option<u64>, Refusal> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Version {
+            Number(WholeNumber),
+            Text(String),
+        }
         let number = match self.take("app_version", "a whole number")? {
             None => return Ok(None),
-            Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
-            Some(Value::String(text)) => text.trim().parse::<i64>().ok(),
-            Some(value) => value.as_i64(),
+            Some(Version::Text(text)) if text.trim().is_empty() => return Ok(None),
+            Some(Version::Text(text)) => text.trim().parse::<i64>().ok(),
+            Some(Version::Number(WholeNumber(number))) => Some(number),
         };
         let number = number.ok_or_else(|| bad_request("app_version is a whole number"))?;
         Ok(u64::try_from(number).ok())
     }
 
-    fn extra_data(&mut self) -> Result<Value, Refusal> {
-        let value: Value = self.take("extra_data", "any JSON")?.unwrap_or_default();
-        if value.to_string().len() > MAX_EXTRA_DATA {
+    fn extra_data(&mut self) -> Result<JsonText, Refusal> {
+        let text: JsonText = self.take("extra_data", "any JSON")?.unwrap_or_default();
+        if text.as_str().len() > MAX_EXTRA_DATA {
             return Err(bad_request(format!("extra_data has at most {MAX_EXTRA_DATA} bytes")));
         }
-        Ok(value)
+        text.checked().map_err(|error| bad_request(format!("extra_data: {error}")))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use stream_protocol::OnConflict;
 
     use super::*;
 
     fn read(body: Value) -> Result<Request, Refusal> {
-        session(body.to_string().as_bytes())
+        session(body.to_string().as_bytes(), 300)
     }
 
     #[test]
@@ -150,7 +164,7 @@ mod tests {
         assert_eq!(request.screen, Screen::default());
         assert_eq!((request.region.as_str(), request.app_version), ("", None));
         assert!(request.ephemeral && !request.joinable);
-        assert_eq!((request.idle_time_min, request.extra_data), (0, Value::Null));
+        assert_eq!((request.idle_time_min, request.extra_data), (0, JsonText::null()));
         assert_eq!(read(json!({"app": ""})).unwrap_err().message, "app is missing");
         assert!(read(json!({})).is_err() && read(json!({"app": null})).is_err());
     }
@@ -173,8 +187,21 @@ mod tests {
     fn extra_data_is_any_json_within_its_bound() {
         for extra in [json!("user_id=123"), json!({"a": [1, null]}), json!(7), json!(null)] {
             let request = read(json!({"app": "a", "extra_data": extra})).unwrap();
-            assert_eq!(request.extra_data, extra);
+            assert_eq!(request.extra_data, extra.into());
         }
+        for strange in [
+            r#"{"a":1,"$serde_json::private::RawValue":"1"}"#,
+            r#"{"b":117.63331139400017, "a":18446744073709551616,"b":1e2}"#,
+            r#""\/\u00e4""#,
+        ] {
+            let body = format!(r#"{{"app":"a","extra_data":{strange}}}"#);
+            let request = session(body.as_bytes(), 300).unwrap();
+            assert_eq!(request.extra_data.as_str(), strange);
+        }
+        let nested =
+            format!(r#"{{"app":"a","extra_data":{}{}}}"#, "[".repeat(101), "]".repeat(101));
+        let refused = session(nested.as_bytes(), 300).unwrap_err();
+        assert_eq!(refused.message, "extra_data: JSON is nested at most 100 levels deep");
         let text = |length: usize| json!({"app": "a", "extra_data": "x".repeat(length)});
         assert!(read(text(MAX_EXTRA_DATA - 2)).is_ok());
         assert!(read(text(MAX_EXTRA_DATA - 1)).is_err());
@@ -187,6 +214,26 @@ mod tests {
         assert_eq!(idle(json!({"app": "a", "joinable": true, "idle_time_min": 0})), 0);
         assert_eq!(idle(json!({"app": "a", "idle_time_min": 5})), 5);
         assert!(read(json!({"app": "a", "idle_time_min": -5})).is_err());
+        assert_eq!(idle(json!({"app": "a", "idle_time_min": 5.0})), 5, "as Python writes it");
+        assert!(read(json!({"app": "a", "idle_time_min": 0.5})).is_err());
+    }
+
+    #[test]
+    fn a_session_that_names_no_end_of_its_own_must_see_a_client() {
+        let waits = |body| read(body).unwrap().first_client_s;
+        assert_eq!(waits(json!({"app": "a"})), 300);
+        for own in [json!({"joinable": true}), json!({"idle_time_min": 0})] {
+            let mut body = own;
+            body["app"] = "a".into();
+            assert_eq!(waits(body), 0);
+        }
+    }
+
+    #[test]
+    fn a_body_may_begin_with_a_byte_order_mark_and_its_own_names_mean_nothing() {
+        assert_eq!(session(b"\xef\xbb\xbf{\"app\":\"a\"}", 0).unwrap().app, "a");
+        let whole = br#"{"$serde_json::private::RawValue":"{\"app\":\"a\"}"}"#;
+        assert_eq!(session(whole, 0).unwrap_err().message, "app is missing");
     }
 
     #[test]
@@ -232,14 +279,14 @@ mod tests {
     #[test]
     fn a_refusal_does_not_repeat_the_body() {
         for body in [r#"{"app":"a","region":{"s3cret":1}}"#, r#"s3cret"#, r#"{"app":"s3cret"#] {
-            assert!(!session(body.as_bytes()).unwrap_err().message.contains("s3cret"));
+            assert!(!session(body.as_bytes(), 0).unwrap_err().message.contains("s3cret"));
         }
     }
 
     proptest! {
         #[test]
         fn no_body_makes_the_reader_panic(body: Vec<u8>) {
-            let _ = session(&body);
+            let _ = session(&body, 0);
             let _ = join(&body);
         }
     }
