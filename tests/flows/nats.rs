@@ -14,7 +14,7 @@ use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stream_bridge::{
-    Bridge, BridgeError, Config, ConnectionStatus, Entry, SignalConnection, SignalWriter,
+    Bridge, BridgeError, Config, ConnectionStatus, RecordChange, SignalConnection, SignalWriter,
 };
 use stream_dev::keys::KeyStore;
 use stream_dev::nats::{ClientAuth, Nats};
@@ -556,8 +556,11 @@ fn what_is_acknowledged_is_read_at_once_whichever_server_answers() {
             assert_eq!(found, [n]);
             let found = Cell::new(None);
             let changes = async || {
-                let take =
-                    |_, entry: Option<Entry<Record>>| found.set(entry.map(|one| one.value.n));
+                let take = |_, change: RecordChange<Record>| {
+                    if let RecordChange::Stored(entry) = change {
+                        found.set(Some(entry.value.n));
+                    }
+                };
                 reader.changes(Bucket::Sessions, revision - 1, take).await
             };
             assert_eq!((passing(changes).await?, found.get()), (revision, Some(n)));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{eventually, run_flow};
 use serde::{Deserialize, Serialize};
-use stream_bridge::{Bridge, BridgeError, Entry, SignalReader};
+use stream_bridge::{Bridge, BridgeError, RecordChange, SignalReader};
 use stream_dev::keys::KeyStore;
 use stream_dev::nats::Nats;
 use stream_protocol::subjects::Bucket;
@@ -154,8 +154,12 @@ fn a_reader_of_changes_hears_of_each_once_and_of_what_is_removed_or_expires() {
         let bridge = &store.bridge;
         let changes = async |after: u64| {
             let mut found = BTreeMap::new();
-            let take = |key, entry: Option<Entry<Record>>| {
-                found.insert(key, entry.map(|entry| entry.value.n));
+            let take = |key, change: RecordChange<Record>| {
+                let number = match change {
+                    RecordChange::Stored(entry) => Some(entry.value.n),
+                    RecordChange::Removed | RecordChange::Unreadable => None,
+                };
+                found.insert(key, number);
             };
             let revision = bridge.changes(Bucket::Shares, after, take).await?;
             anyhow::Ok((found, revision))

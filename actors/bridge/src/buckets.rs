@@ -30,8 +30,8 @@ const SIGNAL_SUBJECTS: &str = "stream.v1.signal.>";
 pub(crate) struct Store {
     pub(crate) log: SignalLog,
     buckets: Arc<HashMap<Bucket, kv::Store>>,
-    /// How many servers of a cluster hold each record.
-    replicas: usize,
+    /// Whether several servers of a cluster hold a record.
+    is_replicated: bool,
 }
 
 impl Store {
@@ -49,7 +49,10 @@ impl Store {
         let stream = jetstream.get_or_create_stream(signals_config(replicas)).await;
         stream.map_err(|error| format!("the stream of signals: {}", error_chain(&error)))?;
         let log = SignalLog::open(connection).await?;
-        Ok(Self { log, buckets: Arc::new(buckets), replicas })
+        // An operator may have changed that of a bucket which exists.
+        let of = |bucket: &kv::Store| bucket.stream.cached_info().config.num_replicas;
+        let is_replicated = replicas > 1 || buckets.values().any(|bucket| of(bucket) > 1);
+        Ok(Self { log, buckets: Arc::new(buckets), is_replicated })
     }
 
     pub(crate) fn connection(&self) -> &Connection {
@@ -63,7 +66,7 @@ impl Store {
     /// Whether several servers hold the records: any of them answers an ordinary read, and may lag
     /// behind the one that leads.
     pub(crate) fn is_replicated(&self) -> bool {
-        self.replicas > 1
+        self.is_replicated
     }
 
     /// Returns what the leading server says of the stream behind `bucket`.

@@ -22,6 +22,16 @@ const MAX_SINGLE_READS: usize = 4;
 /// Everything in a stream.
 const ALL: &str = ">";
 
+/// What became of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RecordChange<T> {
+    Stored(Entry<T>),
+    Removed,
+    /// There is a record, and this version cannot read it: a newer one wrote it, or it is damaged.
+    /// It is not to be taken for removed. Logged.
+    Unreadable,
+}
+
 impl Bridge {
     /// Returns all values of a bucket by their keys. Values that cannot be read are left out and
     /// logged: one broken record must not hide the others.
@@ -31,37 +41,37 @@ impl Bridge {
     ) -> Result<Vec<(String, Entry<T>)>, BridgeError> {
         // What is written meanwhile may come up twice.
         let mut found = BTreeMap::new();
-        let on_entry = |key, entry| match entry {
-            Some(entry) => drop(found.insert(key, entry)),
-            None => drop(found.remove(&key)),
+        let on_change = |key, change| match change {
+            RecordChange::Stored(entry) => drop(found.insert(key, entry)),
+            RecordChange::Removed | RecordChange::Unreadable => drop(found.remove(&key)),
         };
-        self.changes(bucket, 0, on_entry).await?;
+        self.changes(bucket, 0, on_change).await?;
         Ok(found.into_iter().collect())
     }
 
-    /// Hands to `on_entry` what changed in a bucket after revision `after`; after 0 all there is.
+    /// Hands to `on_change` what changed in a bucket after revision `after`; after 0 all there is.
     /// Returns the revision after which to go on.
     ///
-    /// A key comes up with its latest value, and once more when it changes meanwhile. A key without
-    /// an entry was removed, which is told for [`MARKER_TTL`](crate::MARKER_TTL), or its value
-    /// cannot be read, which is logged. Revisions count anew in a bucket that was made anew: see
-    /// [`Bridge::continuity`].
+    /// A key comes up with its latest value, and once more when it changes meanwhile. Removals are
+    /// told for [`MARKER_TTL`](crate::MARKER_TTL). Revisions count anew in a bucket that was made
+    /// anew: see [`Bridge::continuity`].
     pub async fn changes<T: DeserializeOwned>(
         &self,
         bucket: Bucket,
         after: u64,
-        mut on_entry: impl FnMut(String, Option<Entry<T>>),
+        mut on_change: impl FnMut(String, RecordChange<T>),
     ) -> Result<u64, BridgeError> {
-        let decode = |key: &str, raw: RawEntry| {
-            let broken = |error: &BridgeError| {
-                let bucket = bucket.name();
-                log::error!(bucket, key, cause:% = error; "a record that cannot be read is left out");
-            };
-            raw.decode().inspect_err(broken).ok()
-        };
         self.raw_changes(bucket, after, |key, raw| {
-            let entry = raw.and_then(|raw| decode(&key, raw));
-            on_entry(key, entry);
+            let change = match raw.map(|raw| raw.decode()) {
+                None => RecordChange::Removed,
+                Some(Ok(entry)) => RecordChange::Stored(entry),
+                Some(Err(cause)) => {
+                    let (bucket, key) = (bucket.name(), &key);
+                    log::error!(bucket, key:%, cause:%; "a record cannot be read");
+                    RecordChange::Unreadable
+                }
+            };
+            on_change(key, change);
         })
         .await
     }

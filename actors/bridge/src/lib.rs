@@ -29,10 +29,10 @@ mod connection_state;
 mod continuity;
 mod credentials;
 mod error;
+mod record_changes;
 mod records;
 mod requests;
 mod sealed_record;
-mod session_documents;
 mod signal_connection;
 mod signal_log;
 mod signal_reader;
@@ -51,6 +51,7 @@ use stream_supervisor::{Limits, Mailbox, Mode, Recipient, RestartPolicy, Supervi
 
 pub use buckets::MARKER_TTL;
 pub use change_hints::ChangeHints;
+pub use changes::RecordChange;
 pub use continuity::Continuity;
 pub use error::{BridgeError, ConfigError};
 pub use sealed_record::{SealedError, SealedRecord};

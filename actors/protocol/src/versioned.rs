@@ -1,6 +1,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::unknown_members::carry_over;
 use crate::{Refusal, RefusalCode};
 
 /// The major version of every payload that our programs exchange.
@@ -23,6 +24,13 @@ impl<T: Serialize> Versioned<T> {
     /// Returns the JSON text of `body`, marked with [`VERSION`].
     pub fn encode(body: T) -> Vec<u8> {
         serde_json::to_vec(&Self { v: VERSION, body }).expect("wire types serialize")
+    }
+
+    /// Returns the JSON text of `after`, which an edit made of `before`, as it was read from
+    /// `stored`. Members that a newer version has written there stay, at every depth.
+    pub fn encode_over(stored: &[u8], before: &T, after: &T) -> Vec<u8> {
+        let (before, after) = (Versioned::encode(before), Versioned::encode(after));
+        carry_over(stored, &before, &after).unwrap_or(after)
     }
 }
 
@@ -58,6 +66,18 @@ mod tests {
         let later = br#"{"v":1,"cause":"asked","colour":"blue"}"#;
         let read: Terminate = Versioned::decode(later).expect("unknown members are fine");
         assert_eq!(read.cause, "asked");
+    }
+
+    #[test]
+    fn an_edit_keeps_the_members_of_a_newer_version() {
+        let stored = br#"{"v":1,"cause":"asked","colour":"blue"}"#;
+        let read: Terminate = Versioned::decode(stored).expect("readable");
+        let edited = Terminate { cause: "again".into() };
+        let written = Versioned::encode_over(stored, &read, &edited);
+        let expected = r#"{"cause":"again","colour":"blue","v":1}"#;
+        assert_eq!(String::from_utf8_lossy(&written), expected);
+        let known = Versioned::encode(&read);
+        assert_eq!(Versioned::encode_over(&known, &read, &edited), Versioned::encode(&edited));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use stream_protocol::SessionId;
+
 /// How often in a row the deletion of an instance fails until an operator is told.
 const DELETIONS_UNTIL_ALERT: u32 = 3;
 
@@ -22,8 +24,11 @@ impl Alert {
     const STUCK_INSTANCE: &str = "lingering_instance";
     /// AMS is there, and what it runs cannot be compared with the sessions.
     const BLIND: &str = "no_reconciliation";
+    /// Sessions have documents that this version cannot read.
+    const UNREADABLE_SESSIONS: &str = "unreadable_sessions";
     /// All names there are.
-    pub const NAMES: [&str; 3] = [Self::UNKNOWN_INSTANCES, Self::STUCK_INSTANCE, Self::BLIND];
+    pub const NAMES: [&str; 4] =
+        [Self::UNKNOWN_INSTANCES, Self::STUCK_INSTANCE, Self::BLIND, Self::UNREADABLE_SESSIONS];
 }
 
 /// The alerts of this unit.
@@ -32,6 +37,8 @@ pub(crate) struct Alerts {
     unknown_instances: Option<String>,
     /// Why the instances cannot be looked at.
     blind: Option<String>,
+    /// What is to be told of the documents that cannot be read.
+    unreadable: Option<String>,
     /// The instances that did not go when they were deleted, by what AMS knows them by.
     stuck: BTreeMap<String, StuckInstance>,
     round: u64,
@@ -64,6 +71,18 @@ impl Alerts {
         self.blind = why;
     }
 
+    /// Takes which sessions have documents that cannot be read. They are left alone, and so are
+    /// their instances.
+    pub(crate) fn set_unreadable<'a>(&mut self, mut sessions: impl Iterator<Item = &'a SessionId>) {
+        self.unreadable = sessions.next().map(|first| {
+            let others = sessions.count();
+            format!(
+                "this version cannot read the record of session {first} and of {others} others; \
+                 they and their instances are left alone: upgrade this unit, or delete them"
+            )
+        });
+    }
+
     /// Counts a deletion after which the instance is still there.
     pub(crate) fn deletion_failed(&mut self, instance: &str, why: String) {
         let round = self.round;
@@ -90,7 +109,9 @@ impl Alerts {
             let text = format!("the instances cannot be compared with the sessions: {why}");
             Alert { name: Alert::BLIND, text }
         });
-        unknown.chain(stuck).chain(blind).collect()
+        let unreadable = self.unreadable.iter().cloned();
+        let unreadable = unreadable.map(|text| Alert { name: Alert::UNREADABLE_SESSIONS, text });
+        unknown.chain(stuck).chain(blind).chain(unreadable).collect()
     }
 }
 
@@ -133,6 +154,18 @@ mod tests {
         alerts.next_round();
         assert_eq!(names(&alerts), [Alert::BLIND]);
         alerts.set_blind(None);
+        assert_eq!(alerts.active(), []);
+    }
+
+    #[test]
+    fn records_that_cannot_be_read_are_reported_with_an_example() {
+        let (mut alerts, ids) = (Alerts::default(), [SessionId::random(), SessionId::random()]);
+        alerts.set_unreadable(ids.iter());
+        assert_eq!(names(&alerts), [Alert::UNREADABLE_SESSIONS]);
+        let text =
+            format!("this version cannot read the record of session {} and of 1 other", ids[0]);
+        assert!(alerts.active()[0].text.starts_with(&text));
+        alerts.set_unreadable([].iter());
         assert_eq!(alerts.active(), []);
     }
 

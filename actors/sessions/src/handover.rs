@@ -55,6 +55,8 @@ impl Handover {
             let document = match context.read(&id).await {
                 Ok(entry) => Some(entry.value),
                 Err(SessionsError::Bridge(BridgeError::NotFound)) => None,
+                // A newer version will know whose it is; the other sessions do not wait for that.
+                Err(SessionsError::Bridge(BridgeError::Malformed(_))) => continue,
                 Err(error) => return Err(error),
             };
             if document.is_none_or(|document| !context.answers_for(&document)) {

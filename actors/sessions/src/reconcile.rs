@@ -290,7 +290,7 @@ fn orphan_reason(
     let document = match session {
         Some(CachedSession::Live(document)) if is_ams_initiated(document) => return None,
         Some(CachedSession::Live(document)) => document,
-        Some(CachedSession::Ended(Origin::Ams)) => return None,
+        Some(CachedSession::Ended(Origin::Ams) | CachedSession::Unreadable) => return None,
         Some(CachedSession::Ended(Origin::Client)) => return Some(OrphanReason::SessionEnded),
         None => {
             // The clocks of AMS and NATS may differ by as much as we wait anyhow.

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use stream_protocol::SessionId;
+
 use crate::SessionsError;
 use crate::alerts::{Alert, Alerts};
 use crate::reconcile::{Plan, Scope, SightingHistory, Snapshot};
@@ -37,6 +39,11 @@ impl Reconciler {
         }
         log::error!(cause:%; "no reconciliation");
         self.alerts.borrow_mut().set_blind(Some(cause));
+    }
+
+    /// Takes which sessions have documents that cannot be read.
+    pub(crate) fn set_unreadable<'a>(&self, sessions: impl Iterator<Item = &'a SessionId>) {
+        self.alerts.borrow_mut().set_unreadable(sessions);
     }
 
     /// Forgets the sightings: after an outage of the store the next one counts as the first.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stream_bridge::{Bridge, Continuity, Entry, MARKER_TTL};
+use stream_bridge::{Bridge, Continuity, MARKER_TTL, RecordChange};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Origin, SessionDocument, SessionId};
 use tokio::sync::{Mutex, MutexGuard};
@@ -33,12 +33,16 @@ impl SessionCache {
         let now = Instant::now();
         let from = cached.resume_from(&continuity, now);
         let mut changes = Vec::new();
-        let on_entry = |key: String, entry: Option<Entry<SessionDocument>>| {
-            if let Ok(id) = key.parse() {
-                changes.push((id, entry.map(|entry| CachedSession::from(entry.value))));
-            }
+        let on_change = |key: String, change: RecordChange<SessionDocument>| {
+            let Ok(id) = key.parse() else { return };
+            let session = match change {
+                RecordChange::Stored(entry) => Some(entry.value.into()),
+                RecordChange::Unreadable => Some(CachedSession::Unreadable),
+                RecordChange::Removed => None,
+            };
+            changes.push((id, session));
         };
-        let revision = bridge.changes(Bucket::Sessions, from, on_entry).await?;
+        let revision = bridge.changes(Bucket::Sessions, from, on_change).await?;
         cached.apply(changes, from, revision, continuity, now);
         Ok(cached)
     }
@@ -72,6 +76,8 @@ pub(crate) enum CachedSession {
     Live(Arc<SessionDocument>),
     /// Ended, by whomever its instance was launched.
     Ended(Origin),
+    /// Of a newer version, or damaged: whatever it is, its instance is none of ours to judge.
+    Unreadable,
 }
 
 struct LastRead {
@@ -95,8 +101,15 @@ impl CachedSessions {
     pub(crate) fn live(&self) -> impl Iterator<Item = &Arc<SessionDocument>> {
         self.sessions.values().filter_map(|session| match session {
             CachedSession::Live(document) => Some(document),
-            CachedSession::Ended(_) => None,
+            CachedSession::Ended(_) | CachedSession::Unreadable => None,
         })
+    }
+
+    /// The sessions whose documents this version cannot read.
+    pub(crate) fn unreadable(&self) -> impl Iterator<Item = &SessionId> {
+        let unreadable =
+            |(_, session): &(_, &CachedSession)| matches!(session, CachedSession::Unreadable);
+        self.sessions.iter().filter(unreadable).map(|(id, _)| id)
     }
 
     #[cfg(test)]

@@ -122,6 +122,7 @@ impl Sweep {
         // listed, and what is listed is written down.
         let plan = {
             let sessions = &*self.cache.refresh(&self.context.deps.bridge).await?;
+            self.reconciler.set_unreadable(sessions.unreadable());
             let (store_born, now, at) =
                 (sessions.store_born(), Timestamp::now().as_unix(), Instant::now());
             let snapshot = Snapshot { instances, sessions, store_born, now, at };

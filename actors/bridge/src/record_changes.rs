@@ -1,0 +1,112 @@
+//! Changing a record: read, edit, write if nobody was faster.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{SessionDocument, SessionId, Status, Versioned};
+
+use crate::records::{Read, Write, WriteMode};
+use crate::{Bridge, BridgeError, Entry};
+
+/// How often an edit is repeated on what somebody else wrote meanwhile.
+const MAX_CAS_ATTEMPTS: usize = 16;
+
+/// How long the document of a session that has ended stays, so that those who ask learn why.
+const TOMBSTONE_TTL: Duration = Duration::from_secs(3600);
+
+/// How long the document of a session stays that has ended in error, unless somebody deletes it.
+const ERROR_TTL: Duration = Duration::from_secs(24 * 3600);
+
+impl Bridge {
+    /// Applies `edit` to the record under `key`, stores it, checked against the revision it was
+    /// read at, for the time that `ttl` says or for ever, and returns what is stored now. Repeats
+    /// both when somebody else was faster, so `edit` may run several times. An edit that changes
+    /// nothing is not stored. Members that a newer version has written stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// What `edit` returns, with the record left as it is, or [`BridgeError::NotFound`].
+    pub async fn change<T, E>(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        ttl: impl Fn(&T) -> Option<Duration>,
+        edit: impl Fn(&mut T) -> Result<(), E>,
+    ) -> Result<Entry<T>, E>
+    where
+        T: Clone + DeserializeOwned + PartialEq + Serialize,
+        E: From<BridgeError>,
+    {
+        for _ in 0..MAX_CAS_ATTEMPTS {
+            let stored = self.0.ask(Read { bucket, key: key.to_owned() }).await;
+            let stored = stored.map_err(BridgeError::from)??.ok_or(BridgeError::NotFound)?;
+            let read = stored.decode::<T>()?;
+            let mut value = read.value.clone();
+            edit(&mut value)?;
+            if value == read.value {
+                return Ok(read);
+            }
+            let mode = WriteMode::Update { revision: read.revision, ttl: ttl(&value) };
+            let text = Versioned::encode_over(&stored.value, &read.value, &value).into();
+            let write = Write { bucket, key: key.to_owned(), value: text, mode };
+            match self.0.ask(write).await.map_err(BridgeError::from)? {
+                Ok(revision) => return Ok(Entry { value, revision }),
+                Err(BridgeError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(BridgeError::Conflict.into())
+    }
+
+    /// Applies `edit` to the document of session `id`, as [`Bridge::change`] does. A document in a
+    /// final status goes away after an hour, one in error after a day, unless it
+    /// [outlives its end](SessionDocument::outlives_its_end).
+    ///
+    /// # Errors
+    ///
+    /// What `edit` returns, with the document left as it is, or [`BridgeError::NotFound`].
+    pub async fn change_session<E: From<BridgeError>>(
+        &self,
+        id: &SessionId,
+        edit: impl Fn(&mut SessionDocument) -> Result<(), E>,
+    ) -> Result<Entry<SessionDocument>, E> {
+        self.change(Bucket::Sessions, id.as_str(), session_ttl, edit).await
+    }
+}
+
+/// How long a document stays from now on; `None` until somebody removes it.
+fn session_ttl(document: &SessionDocument) -> Option<Duration> {
+    match document.status {
+        _ if document.outlives_its_end() => None,
+        Status::Terminated => Some(TOMBSTONE_TTL),
+        Status::Error => Some(ERROR_TTL),
+        Status::Created | Status::Active | Status::Terminating => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::{Origin, Request};
+
+    use super::*;
+
+    fn document(status: Status, ephemeral: bool) -> SessionDocument {
+        let request = Request { ephemeral, ..Request::for_app("a") };
+        SessionDocument { status, request, ..SessionDocument::sample() }
+    }
+
+    #[test]
+    fn an_ended_session_is_told_for_a_time_and_one_that_is_not_ephemeral_until_it_is_deleted() {
+        for (status, ttl) in [(Status::Terminated, TOMBSTONE_TTL), (Status::Error, ERROR_TTL)] {
+            assert_eq!(session_ttl(&document(status, true)), Some(ttl));
+            assert_eq!(session_ttl(&document(status, false)), None);
+            let of_ams = SessionDocument { origin: Origin::Ams, ..document(status, false) };
+            assert_eq!(session_ttl(&of_ams), Some(ttl), "no client asks for it");
+        }
+        for status in [Status::Created, Status::Active, Status::Terminating] {
+            assert_eq!(session_ttl(&document(status, true)), None);
+        }
+    }
+}
