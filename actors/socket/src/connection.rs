@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix_web::web::Payload;
 use actix_web::{Error, HttpRequest, HttpResponse};
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, Session};
+use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, Closed, Session};
 use stream_protocol::MAX_SIGNAL_BYTES;
 use tokio::time::{interval, timeout};
 
@@ -46,6 +46,9 @@ pub fn open_for(
 }
 
 /// Says texts to the peer; clones speak on the same socket.
+///
+/// Speaks beside a [`SocketReceiver`], which alone tells that the peer has left. Whoever receives
+/// answers with [`SocketReceiver::reply`].
 #[derive(Clone)]
 pub struct SocketSender(Session);
 
@@ -55,13 +58,32 @@ impl SocketSender {
     /// and clients do: then this waits for ever, and [`SocketReceiver::recv`] tells the end when
     /// all is read.
     pub async fn send(&mut self, text: impl Into<String>) -> Result<(), CloseCause> {
-        match timeout(SEND_TIMEOUT, self.0.text(text.into())).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => pending().await,
-            Err(_) => Err(CloseCause::client_error(
-                CloseCode::Policy,
-                "you take your messages too slowly",
-            )),
+        match delivered(self.0.text(text.into())).await? {
+            Delivery::Taken => Ok(()),
+            Delivery::PeerGone => pending().await,
+        }
+    }
+}
+
+/// What became of a frame.
+#[derive(Debug, PartialEq)]
+enum Delivery {
+    /// The socket has it.
+    Taken,
+    /// The connection is closed. What the peer said before may still be unread.
+    PeerGone,
+}
+
+/// Waits for a frame to be taken, for [`SEND_TIMEOUT`] at most: a full queue means that the peer
+/// does not read.
+async fn delivered(
+    frame: impl Future<Output = Result<(), Closed>>,
+) -> Result<Delivery, CloseCause> {
+    match timeout(SEND_TIMEOUT, frame).await {
+        Ok(Ok(())) => Ok(Delivery::Taken),
+        Ok(Err(Closed)) => Ok(Delivery::PeerGone),
+        Err(_) => {
+            Err(CloseCause::client_error(CloseCode::Policy, "you take your messages too slowly"))
         }
     }
 }
@@ -93,25 +115,32 @@ impl SocketReceiver {
                     ));
                 }
                 AggregatedMessage::Ping(payload) => {
-                    if self.session.pong(&payload).await.is_err() {
-                        return Err(CloseCause::PeerClosed);
-                    }
+                    delivered(self.session.pong(&payload)).await?;
                 }
                 AggregatedMessage::Pong(_) => {}
                 AggregatedMessage::Close(_) => return Err(CloseCause::PeerClosed),
             }
         }
     }
+
+    /// Answers what was received. Returns why the socket ends when the peer takes nothing. A peer
+    /// that has left misses the answer; [`SocketReceiver::recv`] then returns the rest of what it
+    /// said, and the end.
+    pub async fn reply(&mut self, text: impl Into<String>) -> Result<(), CloseCause> {
+        delivered(self.session.text(text.into())).await.map(drop)
+    }
 }
 
-/// Keeps the peer answering, for ever.
+/// Keeps the peer answering; returns only when the peer takes nothing.
 pub async fn keep_alive(mut sender: SocketSender) -> CloseCause {
     let mut ticks = interval(PING_INTERVAL);
     loop {
         ticks.tick().await;
-        if sender.0.ping(b"").await.is_err() {
-            // That the peer has left is told where it is heard.
-            return pending().await;
+        match delivered(sender.0.ping(b"")).await {
+            Ok(Delivery::Taken) => {}
+            // Told where the peer is heard.
+            Ok(Delivery::PeerGone) => return pending().await,
+            Err(end) => return end,
         }
     }
 }
@@ -141,5 +170,83 @@ async fn closing_handshake(
         if matches!(message, AggregatedMessage::Close(_)) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+
+    use actix_web::dev;
+    use actix_web::error::PayloadError;
+    use actix_web::http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+    use actix_web::test::TestRequest;
+    use actix_web::web::Bytes;
+    use actix_web::{FromRequest, HttpResponse};
+    use futures_util::Stream;
+    use futures_util::stream::{self, StreamExt};
+
+    use super::*;
+
+    const TEXT: &[u8] = &[0x81, 0x82, 0, 0, 0, 0, b'h', b'i'];
+    const PING: &[u8] = &[0x89, 0x80, 0, 0, 0, 0];
+
+    type Frames = Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>;
+
+    /// Opens a socket whose peer sends `frames`. The peer reads what the response's body says.
+    async fn socket(
+        frames: impl Stream<Item = &'static [u8]> + 'static,
+    ) -> (HttpResponse, SocketSender, SocketReceiver) {
+        let request = TestRequest::default()
+            .insert_header((UPGRADE, "websocket"))
+            .insert_header((CONNECTION, "upgrade"))
+            .insert_header((SEC_WEBSOCKET_VERSION, "13"))
+            .insert_header((SEC_WEBSOCKET_KEY, "x3JJHMbDL1EzLkh9GBhXDw=="))
+            .to_http_request();
+        let payload: Frames = Box::pin(frames.map(|frame| Ok(Bytes::from_static(frame))));
+        let mut payload = dev::Payload::Stream { payload };
+        let payload = Payload::from_request(&request, &mut payload).await.expect("a payload");
+        open(&request, payload).expect("a socket")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_to_a_peer_that_has_left_is_followed_by_what_it_said_and_by_its_end() {
+        let (connection, _sender, mut receiver) = socket(stream::iter([TEXT, TEXT])).await;
+        assert_eq!(receiver.recv().await.expect("a text"), "hi");
+        drop(connection);
+        let answered = timeout(SEND_TIMEOUT * 2, receiver.reply("stored")).await;
+        assert_eq!(answered.expect("it does not wait"), Ok(()));
+        assert_eq!(receiver.recv().await.expect("the other text"), "hi");
+        assert_eq!(receiver.recv().await, Err(CloseCause::PeerClosed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_has_left_may_have_said_something_before() {
+        let (connection, mut sender, mut receiver) = socket(stream::iter([TEXT])).await;
+        drop(connection);
+        let told = timeout(SEND_TIMEOUT * 2, sender.send("an offer")).await;
+        assert!(told.is_err(), "the end comes from the receiver");
+        assert_eq!(receiver.recv().await.expect("a text"), "hi");
+        assert_eq!(receiver.recv().await, Err(CloseCause::PeerClosed));
+    }
+
+    fn is_too_slow(end: &CloseCause) -> bool {
+        matches!(end, CloseCause::ByUs { close: CloseCode::Policy, .. })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_pings_and_never_reads_is_cut() {
+        let (_connection, _sender, mut receiver) =
+            socket(stream::iter([PING; 100]).chain(stream::pending())).await;
+        let end = timeout(SEND_TIMEOUT * 2, receiver.recv()).await.expect("in time");
+        assert!(is_too_slow(&end.expect_err("an end")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_no_ping_is_cut() {
+        let (_connection, mut sender, _receiver) = socket(stream::pending()).await;
+        while timeout(PING_INTERVAL, sender.0.ping(b"")).await.is_ok() {}
+        let end = timeout(SEND_TIMEOUT * 2, keep_alive(sender)).await.expect("in time");
+        assert!(is_too_slow(&end));
     }
 }

@@ -29,11 +29,10 @@ pub struct SignalRelay {
 
 impl SignalRelay {
     /// Writes what the peer says to the log, one signal after the other, as long as `admits` a
-    /// further one of so many bytes.
+    /// further one of so many bytes. Acknowledges signals that came in envelopes.
     pub async fn receive_from_peer(
         &self,
         receiver: &mut SocketReceiver,
-        mut sender: SocketSender,
         mut admits: impl FnMut(usize) -> bool,
     ) -> CloseCause {
         let mut writer = self.signal_connection.writer(&self.session, self.direction);
@@ -54,7 +53,8 @@ impl SignalRelay {
                 let stored = retry_while(APPEND_TIMEOUT, BridgeError::is_transient, append).await;
                 let cursor = stored.map_err(rejected)?;
                 if self.frames != FrameFormat::Bare {
-                    sender.send(ControlFrame::Stored { id: &posted.id, cursor }.text()).await?;
+                    let stored = ControlFrame::Stored { id: &posted.id, cursor };
+                    receiver.reply(stored.text()).await?;
                 }
                 Ok(())
             };

@@ -96,7 +96,7 @@ async fn serve_signals(
         end = state.stopped() => end,
         end = revoked(state, &claims) => end,
         end = watch_session(state, id, only) => end,
-        end = signal_relay.receive_from_peer(&mut receiver, sender.clone(), admits) => end,
+        end = signal_relay.receive_from_peer(&mut receiver, admits) => end,
         end = signal_relay.send_to_peer(sender.clone()), if reads => end,
         end = keep_alive(sender.clone()) => end,
     };
@@ -137,7 +137,7 @@ async fn serve_control(
         biased;
         end = state.stopped() => end,
         end = revoked(state, &claims) => end,
-        end = receive_reports(state, &id, reports, &mut receiver, sender.clone()) => end,
+        end = receive_reports(state, &id, reports, &mut receiver) => end,
         end = send_commands(state, &id, after, sender.clone()) => end,
         end = keep_alive(sender.clone()) => end,
     };
@@ -230,7 +230,6 @@ async fn receive_reports(
     id: &SessionId,
     allows: bool,
     receiver: &mut SocketReceiver,
-    mut sender: SocketSender,
 ) -> CloseCause {
     loop {
         let heard = async {
@@ -251,7 +250,9 @@ async fn receive_reports(
             // What does not fit the session is no reason to cut off its instance.
             if let Err(error) = told {
                 let message = error.refusal().message;
-                sender.send(json!({ "type": "refused", "message": message }).to_string()).await?;
+                receiver
+                    .reply(json!({ "type": "refused", "message": message }).to_string())
+                    .await?;
             }
             Ok(())
         };

@@ -140,7 +140,7 @@ impl ClientSocket {
         let admits = |bytes| quota.take(1, bytes, Instant::now().into_std());
         tokio::select! {
             biased;
-            cause = self.relay.receive_from_peer(receiver, sender.clone(), admits) => cause,
+            cause = self.relay.receive_from_peer(receiver, admits) => cause,
             cause = self.relay.send_to_peer(sender.clone()) => cause,
         }
     }
