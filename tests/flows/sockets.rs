@@ -126,10 +126,19 @@ fn a_cursor_that_leads_nowhere_is_told_in_the_first_frame() {
     run_flow(async || {
         let mut scripted = ScriptedStack::start().await?;
         let (created, instance) = scripted.create().await?;
+        instance.write("a", 0, json!({ "type": "a" })).await?.success()?;
+        // Of another log: the client has seen nothing of this one.
         let url = resuming(&created.url, "1-7");
         let mut client = Socket::open_url(&url, &scripted.stack).await?;
-        assert_eq!(client.next().await?["type"], "history_gone");
-        instance.write("a", 0, json!({ "type": "a" })).await?.success()?;
+        let told = client.next().await?;
+        assert_eq!(told["type"], "history_gone");
+        assert_eq!(client.next().await?["signal"], json!({ "type": "a" }), "what it never saw");
+        instance.write("b", 0, json!({ "type": "b" })).await?.success()?;
+        assert_eq!(client.next().await?["signal"], json!({ "type": "b" }));
+        // The cursor it was told leads there as well.
+        let url = resuming(&created.url, &cursor(&told));
+        let mut client = Socket::open_url(&url, &scripted.stack).await?;
+        assert_eq!(client.next().await?["type"], "resumed");
         assert_eq!(client.next().await?["signal"], json!({ "type": "a" }));
         let nonsense = resuming(&created.url, "nonsense");
         assert!(Socket::open_url(&nonsense, &scripted.stack).await.is_err());

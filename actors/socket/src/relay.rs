@@ -1,6 +1,7 @@
 //! Between a socket and the log.
 
 use std::convert::Infallible;
+use std::mem;
 use std::time::Duration;
 
 use stream_bridge::{BridgeError, SignalConnection, SignalReader};
@@ -65,39 +66,33 @@ impl SignalRelay {
     }
 
     /// Tells the peer what the log has for it, from its cursor on or from the beginning of its
-    /// generation.
+    /// generation. A cursor that the log does not know begins anew at the first signal that is
+    /// kept.
     pub async fn send_to_peer(&self, sender: SocketSender) -> CloseCause {
         let Err(end) = self.send_pages(sender).await;
         end
     }
 
     async fn send_pages(&self, mut sender: SocketSender) -> Result<Infallible, CloseCause> {
-        let after = match self.frames {
-            FrameFormat::Bare => None,
-            FrameFormat::Enveloped { after } => after,
+        let (after, mut start) = match self.frames {
+            FrameFormat::Bare => (None, Start::Told),
+            FrameFormat::Enveloped { after } => (after, Start::Resumed { after }),
         };
         let mut reader = self.reader(after);
-        let mut resumed = self.frames == FrameFormat::Bare;
         loop {
-            let page = match retry_while(Duration::MAX, BridgeError::is_transient, async || {
-                reader.next().await
-            })
-            .await
-            {
+            let next = async || reader.next().await;
+            let page = match retry_while(Duration::MAX, BridgeError::is_transient, next).await {
                 Ok(page) => page,
-                Err(BridgeError::HistoryGone { fresh }) if self.frames != FrameFormat::Bare => {
-                    sender.send(ControlFrame::HistoryGone { cursor: fresh }.text()).await?;
-                    reader = self.reader(Some(fresh));
-                    resumed = true;
+                Err(BridgeError::HistoryGone { .. }) if self.frames != FrameFormat::Bare => {
+                    // What is kept came after the peer's cursor, or is in a log it has not seen.
+                    reader = self.reader(None);
+                    start = Start::HistoryGone;
                     continue;
                 }
                 Err(error) => return Err(rejected(error)),
             };
-            if !resumed {
-                sender
-                    .send(ControlFrame::Resumed { cursor: initial_cursor(&page, after) }.text())
-                    .await?;
-                resumed = true;
+            if let Some(frame) = mem::replace(&mut start, Start::Told).frame(&page) {
+                sender.send(frame.text()).await?;
             }
             for logged in page.signals.iter().filter(|logged| self.is_visible(logged)) {
                 sender.send(self.frames.write(logged)).await?;
@@ -116,6 +111,33 @@ impl SignalRelay {
     /// A client must never see the candidates of the one before it.
     fn is_visible(&self, logged: &LoggedSignal) -> bool {
         !self.own_generation_only || logged.generation == self.generation
+    }
+}
+
+/// What a peer has still to be told of where its signals begin.
+#[derive(Clone, Copy)]
+enum Start {
+    Told,
+    /// They go on after the cursor it came with, or begin.
+    Resumed {
+        after: Option<Cursor>,
+    },
+    /// They begin at the first one that is kept, not at its cursor.
+    HistoryGone,
+}
+
+impl Start {
+    /// Returns what the peer is told before `page`.
+    fn frame(self, page: &SignalPage) -> Option<ControlFrame<'static>> {
+        match self {
+            Self::Told => None,
+            Self::Resumed { after } => {
+                Some(ControlFrame::Resumed { cursor: initial_cursor(page, after) })
+            }
+            Self::HistoryGone => {
+                Some(ControlFrame::HistoryGone { cursor: initial_cursor(page, None) })
+            }
+        }
     }
 }
 
@@ -148,5 +170,17 @@ mod tests {
         let first = LoggedSignal { cursor: cursor(4), generation: 0, signal };
         let page = SignalPage { cursor: cursor(4), signals: vec![first] };
         assert_eq!(initial_cursor(&page, None), cursor(3));
+    }
+
+    #[test]
+    fn a_peer_is_told_before_its_signals_where_they_begin() {
+        let cursor = |sequence| Cursor { epoch: 35, sequence };
+        let page = SignalPage { cursor: cursor(9), signals: Vec::new() };
+        let told = |start: Start| start.frame(&page).map(|frame| frame.text());
+        assert_eq!(told(Start::Told), None);
+        let resumed = told(Start::Resumed { after: Some(cursor(5)) });
+        assert_eq!(resumed.as_deref(), Some(r#"{"type":"resumed","cursor":"z-5"}"#));
+        let gone = told(Start::HistoryGone);
+        assert_eq!(gone.as_deref(), Some(r#"{"type":"history_gone","cursor":"z-9"}"#));
     }
 }
