@@ -5,6 +5,8 @@ use std::time::Duration;
 use stream_bridge::{Bridge, BridgeError, ChangeHints};
 use stream_protocol::SessionId;
 use stream_protocol::subjects::Bucket;
+use stream_supervisor::Backoff;
+use tokio::time::{Instant, sleep};
 
 /// How long a change may stay unnoticed when its hint is lost.
 const REREAD_AFTER: Duration = Duration::from_secs(5);
@@ -12,8 +14,9 @@ const REREAD_AFTER: Duration = Duration::from_secs(5);
 /// After so many hints in a row that led to nothing, the watch pauses.
 const MAX_SPURIOUS: u32 = 4;
 
-/// How long it pauses then.
-const SPURIOUS_PAUSE: Duration = Duration::from_millis(200);
+/// How long it pauses then, longer with each further one.
+const SPURIOUS_PAUSES: Backoff =
+    Backoff::new(Duration::from_millis(50), Duration::from_millis(400));
 
 /// A subscription to changes of one session document.
 pub(crate) struct DocumentWatch {
@@ -40,11 +43,13 @@ impl DocumentWatch {
     ///
     /// A call that is dropped may take a hint with it: read the document before the next one.
     pub(crate) async fn next(&mut self, fruitful: bool) {
-        self.spurious = if fruitful { 0 } else { self.spurious.saturating_add(1) };
-        if self.spurious > MAX_SPURIOUS {
+        if fruitful {
             self.spurious = 0;
-            tokio::time::sleep(SPURIOUS_PAUSE).await;
         }
+        sleep(SPURIOUS_PAUSES.after(self.spurious.saturating_sub(MAX_SPURIOUS))).await;
+        let waiting = Instant::now();
         self.changes.changed(REREAD_AFTER).await;
+        let hinted = waiting.elapsed() < REREAD_AFTER;
+        self.spurious = if hinted { self.spurious.saturating_add(1) } else { 0 };
     }
 }
