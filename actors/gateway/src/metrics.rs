@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use actix_web::http::header::CACHE_CONTROL;
+use actix_web::HttpRequest;
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
 use serde_json::Value;
 use stream_bridge::Bridge;
-use stream_http::export_actors;
-use stream_metrics::{CONTENT_TYPE, Exposition};
+use stream_http::{export_actors, scrape_response};
+use stream_metrics::Exposition;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{AgentId, Op, Refusal, SessionDocument, Status};
 
@@ -39,9 +38,7 @@ pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> HandlerR
         Ok(Err(error)) => log::debug!(error:%; "a scrape went without the store"),
         Err(_) => log::debug!("a scrape went without the store: it gave no answer in time"),
     }
-    let mut response = HttpResponse::Ok();
-    response.insert_header((CACHE_CONTROL, "no-store")).content_type(CONTENT_TYPE);
-    Ok(response.body(page.text()))
+    Ok(scrape_response(&request, &page))
 }
 
 /// What the store holds, in numbers.
@@ -116,6 +113,6 @@ mod tests {
         let mut page = Exposition::new(PREFIX);
         StoreStats::of(&[], 0, &BTreeSet::new()).export(&mut page);
         let line = r#"anbox_stream_gateway_sessions_total{status="active"} 0"#;
-        assert!(page.text().lines().any(|found| found == line));
+        assert!(page.text(stream_metrics::Format::Text).lines().any(|found| found == line));
     }
 }

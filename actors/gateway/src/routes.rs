@@ -47,11 +47,11 @@ endpoints! {
     GET "/1.0/sessions/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect
         as "connect_session":
         EndpointDoc::new("connectToSession", "Joins with the token of a share")
-            .token_in_query().takes(openapi::CONNECTING).answers("JoinedSession"),
+            .token_in_query().takes(openapi::CONNECTING).answers("JoinedSession").acts(),
     GET "/1.0/session/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect
         as "connect_session":
         EndpointDoc::new("connectToSessionByOldPath", "The same by the name of older releases")
-            .token_in_query().takes(openapi::CONNECTING).answers("JoinedSession"),
+            .token_in_query().takes(openapi::CONNECTING).answers("JoinedSession").acts(),
     GET "/1.0/sessions/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open
         as "streaming_websocket_slave":
         EndpointDoc::new("openSocket", "Relays signals between client and instance")

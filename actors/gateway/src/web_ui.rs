@@ -3,6 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use actix_web::web::{self, ServiceConfig};
+use stream_http::method_not_allowed;
 
 /// Nothing from elsewhere, nothing inline; the signaling socket may be on another name.
 const POLICY: &str = "default-src 'self'; connect-src 'self' wss:; img-src 'self' data:; \
@@ -37,7 +38,10 @@ const ASSETS: &[Asset] = &[
 /// Adds a route for every file of the page; metrics call all of them `page`.
 pub(crate) fn configure(service: &mut ServiceConfig) {
     for asset in ASSETS {
-        service.service(web::resource(asset.path).name("page").get(|| async { serve(asset) }));
+        let answer = || async { serve(asset) };
+        let page = web::resource(asset.path).name("page").get(answer);
+        let page = page.route(web::head().to(answer));
+        service.service(page.default_service(web::to(method_not_allowed)));
     }
 }
 
@@ -67,6 +71,15 @@ mod tests {
         files.sort();
         let served: Vec<_> = ASSETS.iter().map(|asset| asset.path).collect();
         assert_eq!(served, files);
+    }
+
+    #[test]
+    fn the_page_asks_for_nothing_outside_of_its_folder() {
+        for asset in ASSETS {
+            for absolute in ["\"/1", "`/1", "'/1", "src=\"/", "href=\"/"] {
+                assert!(!asset.text.contains(absolute), "{}: {absolute}", asset.path);
+            }
+        }
     }
 
     #[test]

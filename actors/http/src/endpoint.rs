@@ -10,12 +10,7 @@ pub mod macro_support {
     pub use actix_web::http::Method;
     pub use actix_web::web;
 
-    use crate::error::HttpError;
-
-    /// Answers the methods that a path has no endpoint for.
-    pub async fn method_not_allowed() -> Result<actix_web::HttpResponse, HttpError> {
-        Err(HttpError::MethodNotAllowed)
-    }
+    pub use crate::method::method_not_allowed;
 }
 
 /// Makes the constant `ENDPOINTS` and the function `add_endpoints` from one table: no endpoint is
@@ -23,7 +18,8 @@ pub mod macro_support {
 /// for an endpoint that is not served.
 ///
 /// A row is `METHOD "/path" op => handler: doc,`, or `=> handler as "metric": doc,` where metrics
-/// name it by something else than its path.
+/// name it by something else than its path. A row with GET serves HEAD as well, except where it
+/// [acts](crate::openapi::EndpointDoc::acts) or opens a socket.
 #[macro_export]
 macro_rules! endpoints {
     ($(
@@ -44,7 +40,13 @@ macro_rules! endpoints {
         fn add_endpoints(app: &mut $crate::macro_support::web::ServiceConfig) {
             use $crate::macro_support::{Method, method_not_allowed, web};
 
-            $(app.route($path, web::method(Method::$method).to($handler));)*
+            $(
+                app.route($path, web::method(Method::$method).to($handler));
+                let doc: $crate::openapi::EndpointDoc = $doc;
+                if doc.takes_head(stringify!($method)) {
+                    app.route($path, web::head().to($handler));
+                }
+            )*
             // Reached by the methods that are left.
             $(app.service(web::resource($path).default_service(web::to(method_not_allowed)));)*
         }
@@ -59,6 +61,7 @@ pub(crate) fn metric_name(
     method: &Method,
     pattern: &str,
 ) -> Option<&'static str> {
-    let found = endpoints.iter().find(|endpoint| endpoint.serves(method.as_str(), pattern));
+    let method = if method == Method::HEAD { "GET" } else { method.as_str() };
+    let found = endpoints.iter().find(|endpoint| endpoint.serves(method, pattern));
     found.map(|endpoint| endpoint.metric)
 }

@@ -1,6 +1,6 @@
 //! The one place where a refusal gets its HTTP status.
 
-use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::Value;
@@ -23,9 +23,9 @@ pub enum HttpError {
     /// 404 for a path that nothing is served at.
     #[error("no such endpoint")]
     NoSuchEndpoint,
-    /// 405.
+    /// 405, with the methods that the endpoint takes, as they stand in the header `Allow`.
     #[error("the endpoint does not take this method")]
-    MethodNotAllowed,
+    MethodNotAllowed { allow: String },
     /// 408.
     #[error("the body did not arrive in time")]
     BodyTimeout,
@@ -75,7 +75,7 @@ impl ResponseError for HttpError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NoSuchEndpoint => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyConnections | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Detailed(refusal, _) | Self::Refused(refusal) => {
@@ -97,6 +97,11 @@ impl ResponseError for HttpError {
         }
         if self.is_transient() {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+        }
+        if let Self::MethodNotAllowed { allow } = self
+            && let Ok(allow) = HeaderValue::from_str(allow)
+        {
+            response.headers_mut().insert(ALLOW, allow);
         }
         if matches!(self, Self::Unauthorized) {
             let scheme = HeaderValue::from_static("Macaroon");
@@ -158,7 +163,7 @@ mod tests {
             (HttpError::Unauthorized, 401),
             (HttpError::token_forbids(), 403),
             (HttpError::NoSuchEndpoint, 404),
-            (HttpError::MethodNotAllowed, 405),
+            (HttpError::MethodNotAllowed { allow: "GET".to_owned() }, 405),
             (HttpError::BodyTimeout, 408),
             (HttpError::TooManyConnections, 429),
             (HttpError::RateLimited, 429),

@@ -21,10 +21,12 @@ mod endpoint;
 mod error;
 mod idempotency;
 mod limits;
+mod method;
 mod middleware;
 pub mod openapi;
 mod rate_limit;
 pub mod response;
+mod scrape;
 mod screen;
 mod server;
 
@@ -35,7 +37,9 @@ pub use connection_limit::ConnectionLimiter;
 pub use error::HttpError;
 pub use idempotency::{MAX_IDEMPOTENCY_KEY, idempotency_key};
 pub use limits::Limits;
+pub use method::method_not_allowed;
 pub use rate_limit::RateLimiter;
+pub use scrape::scrape_response;
 pub use screen::ScreenRequest;
 pub use server::{Config, Routes, Server, Service};
 

@@ -64,9 +64,9 @@ impl Observer {
     fn handler(&self, method: &Method, request: &HttpRequest) -> String {
         let pattern = request.match_pattern();
         let endpoint = pattern.and_then(|pattern| metric_name(self.endpoints, method, &pattern));
-        let name = endpoint.or_else(|| match *method == Method::GET {
-            true => request.match_name(),
-            false => None,
+        let name = endpoint.or_else(|| match *method {
+            Method::GET | Method::HEAD => request.match_name(),
+            _ => None,
         });
         name.unwrap_or(UNKNOWN_HANDLER).to_owned()
     }

@@ -37,6 +37,7 @@ pub struct EndpointDoc {
     body: Option<Body>,
     success: Success,
     refusals: &'static [u16],
+    acts: bool,
 }
 
 /// Where an endpoint looks for the token.
@@ -87,7 +88,18 @@ impl EndpointDoc {
             body: None,
             success: Success::Enveloped(200, "Nothing"),
             refusals: &[],
+            acts: false,
         }
+    }
+
+    /// A GET that changes something: it has no HEAD, which must be harmless.
+    pub const fn acts(self) -> Self {
+        Self { acts: true, ..self }
+    }
+
+    /// Returns whether an endpoint with `method` answers HEAD as well.
+    pub fn takes_head(&self, method: &str) -> bool {
+        method == "GET" && !self.acts && !matches!(self.success, Success::Socket)
     }
 
     /// The op is needed only by who brings a token, to be told more.
@@ -153,6 +165,12 @@ impl Parameter {
 }
 
 impl Endpoint {
+    /// Returns the methods that are served: with GET also HEAD, where that is harmless.
+    pub(crate) fn methods(&self) -> impl Iterator<Item = &'static str> {
+        let head = self.doc.takes_head(self.method).then_some("HEAD");
+        [Some(self.method), head].into_iter().flatten()
+    }
+
     /// Returns whether requests with `method` at the resource with this pattern come here.
     pub(crate) fn serves(&self, method: &str, pattern: &str) -> bool {
         self.method == method && self.path == pattern

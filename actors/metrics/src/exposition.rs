@@ -1,5 +1,6 @@
 //! The text of one scrape: made anew each time, so that what is gone is not reported any more.
 
+use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text::encode;
@@ -10,8 +11,24 @@ use prometheus_client::registry::Registry;
 
 use crate::{HttpMetrics, Labels};
 
-/// The content type of [`Exposition::text`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How metrics are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Format {
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// The text format 0.0.4 of Prometheus, which everything reads.
+    Text,
+}
+
+impl Format {
+    /// Returns the content type of a text in this format.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
 
 /// The metrics of one scrape.
 pub struct Exposition(Registry);
@@ -45,11 +62,14 @@ impl Exposition {
         self.gauges(name, help, counts.into_iter().map(|(value, n)| (vec![(label, value)], n)));
     }
 
-    /// Returns the text as Prometheus reads it (OpenMetrics 1.0).
-    pub fn text(&self) -> String {
+    /// Returns the text as Prometheus reads it.
+    pub fn text(&self, format: Format) -> String {
         let mut text = String::new();
         encode(&mut text, &self.0).expect("a string takes all text");
-        text
+        match format {
+            Format::OpenMetrics => text,
+            Format::Text => to_text_format(&text),
+        }
     }
 
     /// Adds a gauge with a value per set of labels.
@@ -81,16 +101,59 @@ impl Exposition {
     }
 }
 
+/// Rewrites OpenMetrics: the text format names a counter by its samples, and has no end mark.
+fn to_text_format(open_metrics: &str) -> String {
+    let counters: HashSet<_> = open_metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .collect();
+    let mut text = String::with_capacity(open_metrics.len());
+    for line in open_metrics.lines().filter(|line| *line != "# EOF") {
+        let mut words = line.splitn(4, ' ');
+        let words = [words.next(), words.next(), words.next(), words.next()];
+        match words {
+            [Some("#"), Some(kind), Some(name), Some(rest)] if counters.contains(name) => {
+                text.extend(["# ", kind, " ", name, "_total ", rest]);
+            }
+            _ => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_text_format_names_a_counter_by_its_samples_and_has_no_end_mark() {
+        let mut page = Exposition::new("p");
+        page.counters("knocks", "Knocks", [(vec![("door", "a b".to_owned())], 3)]);
+        page.count("doors_total", "Doors", 1);
+        let text = page.text(Format::Text);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "# HELP p_knocks_total Knocks.",
+                "# TYPE p_knocks_total counter",
+                r#"p_knocks_total{door="a b"} 3"#,
+                "# HELP p_doors_total Doors.",
+                "# TYPE p_doors_total gauge",
+                "p_doors_total 1",
+            ]
+        );
+        let open = page.text(Format::OpenMetrics);
+        assert!(open.contains("# TYPE p_knocks counter\n") && open.ends_with("# EOF\n"), "{open}");
+    }
 
     #[test]
     fn counts_stand_with_their_labels_and_the_prefix() {
         let mut page = Exposition::new("our_house");
         page.counts("rooms_total", "Rooms", "state", [("empty".into(), 2), ("full".into(), 0)]);
         page.count("doors_total", "Doors", 1);
-        let text = page.text();
+        let text = page.text(Format::OpenMetrics);
         for line in [
             "# TYPE our_house_rooms_total gauge",
             r#"our_house_rooms_total{state="empty"} 2"#,
@@ -106,6 +169,6 @@ mod tests {
     fn a_value_cannot_break_out_of_its_label() {
         let mut page = Exposition::new("p");
         page.counts("n", "N", "name", [("a\"} 7\nforged 1".into(), 1)]);
-        assert!(!page.text().lines().any(|line| line.starts_with("forged")));
+        assert!(!page.text(Format::Text).lines().any(|line| line.starts_with("forged")));
     }
 }

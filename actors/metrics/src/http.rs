@@ -129,7 +129,7 @@ mod tests {
     fn told(requests: &HttpMetrics) -> String {
         let mut page = Exposition::new("p");
         page.requests(requests);
-        page.text()
+        page.text(crate::Format::Text)
     }
 
     #[test]

@@ -7,7 +7,7 @@
 mod exposition;
 mod http;
 
-pub use exposition::{CONTENT_TYPE, Exposition};
+pub use exposition::{Exposition, Format};
 pub use http::{HttpMetrics, RequestTimer};
 
 /// The labels of a metric, each with its value.

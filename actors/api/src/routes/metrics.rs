@@ -2,8 +2,8 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use stream_http::export_actors;
-use stream_metrics::{CONTENT_TYPE, Exposition};
+use stream_http::{export_actors, scrape_response};
+use stream_metrics::Exposition;
 use stream_protocol::Op;
 use stream_sessions::Alert;
 
@@ -39,7 +39,7 @@ pub(super) async fn scrape(
             exposition.counts("alerts", help, "alert", counts);
         }
     }
-    Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(exposition.text()))
+    Ok(scrape_response(&request, &exposition))
 }
 
 /// Counts the alerts of each kind. A kind without alerts counts 0: a series must not vanish.

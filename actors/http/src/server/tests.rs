@@ -19,6 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 crate::endpoints! {
     GET "/ping" None => ping as "get_ping": crate::openapi::EndpointDoc::new("ping", "Answers"),
+    GET "/act" None => ping as "act": crate::openapi::EndpointDoc::new("act", "Acts").acts(),
 }
 
 async fn ping() -> HttpResponse {
@@ -218,6 +219,24 @@ async fn a_trailing_slash_is_equal_and_what_is_not_served_is_told_in_the_envelop
 }
 
 #[actix_web::test]
+async fn head_is_answered_as_get_without_a_body_and_other_methods_learn_what_there_is() {
+    let fixture = Fixture::start(Limits::default());
+    let client = client();
+    let header = |answer: &reqwest::Response, name: &str| {
+        answer.headers()[name].to_str().expect("text").to_owned()
+    };
+    let head = client.head(fixture.url("/ping")).send().await.expect("an answer");
+    assert_eq!((head.status().as_u16(), header(&head, "content-length")), (200, "4".to_owned()));
+    assert_eq!(head.text().await.expect("a body"), "");
+    for (path, allow) in [("/ping", "GET, HEAD"), ("/act", "GET")] {
+        let refused = client.put(fixture.url(path)).send().await.expect("an answer");
+        assert_eq!((refused.status().as_u16(), header(&refused, "allow").as_str()), (405, allow));
+    }
+    let refused = client.head(fixture.url("/act")).send().await.expect("an answer");
+    assert_eq!(refused.status().as_u16(), 405, "it must be harmless");
+}
+
+#[actix_web::test]
 async fn a_request_is_counted_by_the_name_in_the_table() {
     let fixture = Fixture::start(Limits::default());
     let client = client();
@@ -227,7 +246,7 @@ async fn a_request_is_counted_by_the_name_in_the_table() {
     client.put(fixture.url("/ping")).send().await.expect("an answer");
     let mut exposition = stream_metrics::Exposition::new("p");
     exposition.requests(&fixture.metrics);
-    let text = exposition.text();
+    let text = exposition.text(stream_metrics::Format::Text);
     for labels in [
         r#"handler="get_ping",method="GET",code="2xx""#,
         r#"handler="other",method="GET",code="4xx""#,
