@@ -31,6 +31,17 @@ async fn drive(stack: &Stack, relay: bool) -> anyhow::Result<serde_json::Value> 
 }
 
 #[test]
+fn signals_that_make_no_sense_do_not_end_a_stream_of_the_page() -> anyhow::Result<()> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    let script = format!("{folder}tests/browser/signals.mjs");
+    let stream = format!("{folder}actors/gateway/ui/stream.js");
+    let output = std::process::Command::new("node").arg(script).arg(stream).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{said}");
+    Ok(())
+}
+
+#[test]
 fn the_page_shows_the_picture_and_answers_a_tap() {
     run_flow(async || {
         let stack = Stack::start(Options::default()).await?;

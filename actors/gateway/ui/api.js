@@ -5,6 +5,9 @@ const ATTEMPTS = 4;
 const LONGEST_PAUSE_S = 5;
 const BUSY = [429, 503];
 
+// The folder of this file, which a proxy may serve below a path of its own.
+const BASE = new URL("./", import.meta.url);
+
 /** A refusal, in words for people; `status` is the HTTP code, 0 when no answer came. */
 export class ApiError extends Error {
   constructor(message, status) {
@@ -61,7 +64,7 @@ export class Api {
 
     for (let attempt = 1; ; attempt += 1) {
       const last = attempt === ATTEMPTS;
-      const response = await send(`/1.0/${path}`, request).catch((error) => {
+      const response = await send(new URL(`1.0/${path}`, BASE), request).catch((error) => {
         if (last || error.name === "TimeoutError") throw unreachable(error);
       });
       if (response && (last || !BUSY.includes(response.status))) return read(response);

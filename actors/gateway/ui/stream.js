@@ -104,7 +104,8 @@ export class Stream {
       for (const envelope of this.#unstored.values()) socket.send(envelope);
     };
     socket.onmessage = ({ data }) => {
-      const message = JSON.parse(data);
+      const message = parsed(data);
+      if (!message) return console.warn("a message of the gateway makes no sense");
       // Only a signal in its envelope has no type.
       if (message.cursor !== undefined && message.type !== "stored") this.#cursor = message.cursor;
       switch (message.type) {
@@ -154,7 +155,7 @@ export class Stream {
       case "offer":
         return this.#answer(message);
       case "candidate":
-        return this.#addCandidate({ ...message, candidate: atob(message.candidate) });
+        return this.#addCandidate({ ...message, candidate: decoded(message.candidate) });
       case "error":
         // A gateway that restarts says when another one is ready for us; the close follows.
         if (message.retry_after_ms !== undefined) return void (this.#pause = message.retry_after_ms);
@@ -200,9 +201,15 @@ export class Stream {
   async #answer({ sdp, ice_renewal: renewal }) {
     const peer = this.#peer;
     const again = Boolean(peer.remoteDescription);
+    const offer = decoded(sdp);
+    if (!offer) return this.#refuse("an offer without a description");
     if (renewal !== undefined) await this.#serversOf(renewal);
     if (!again) this.#events.step("Offer received. Connecting …");
-    await peer.setRemoteDescription({ type: "offer", sdp: atob(sdp) });
+    try {
+      await peer.setRemoteDescription({ type: "offer", sdp: offer });
+    } catch (error) {
+      return this.#refuse(error.message);
+    }
     await peer.setLocalDescription();
     if (again) {
       await within(GATHER_WITHIN_MS, (done) => {
@@ -215,7 +222,14 @@ export class Stream {
     for (const candidate of this.#early.splice(0)) await this.#addCandidate(candidate);
   }
 
+  // What is no offer is no reason to end a stream, and none to wait for one that may follow.
+  #refuse(reason) {
+    console.warn("offer refused", reason);
+  }
+
   async #addCandidate({ candidate, sdpMid, sdpMLineIndex }) {
+    // Nobody can be reached at an empty one, or at what is no text in base64.
+    if (!candidate) return console.warn("candidate refused", "it names no address");
     const entry = { candidate, sdpMid, sdpMLineIndex };
     if (!this.#peer.remoteDescription) return void this.#early.push(entry);
     try {
@@ -287,6 +301,26 @@ export class Stream {
     if (this.#closed) return;
     this.close();
     this.#events.left();
+  }
+}
+
+/** Returns the object that `data` is the JSON of, or nothing. */
+function parsed(data) {
+  try {
+    const message = JSON.parse(data);
+    return message && typeof message === "object" ? message : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Returns the text that `encoded` is the base64 of, or nothing. */
+function decoded(encoded) {
+  if (typeof encoded !== "string") return undefined;
+  try {
+    return atob(encoded);
+  } catch {
+    return undefined;
   }
 }
 
