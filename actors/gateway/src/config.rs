@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stream_protocol::Timestamp;
 
+use crate::cors::CorsPolicy;
 use crate::error::GatewayError;
 use crate::urls::Urls;
 
@@ -75,7 +76,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Refuses values outside their limits and a public URL that is none.
+    /// Refuses values outside their limits, a public URL that is none and an origin that no page
+    /// has.
     pub fn check(&self) -> Result<(), GatewayError> {
         if !(1..=MAX_WORKERS).contains(&self.workers) {
             let sentence = format!("gateway.workers is between 1 and {MAX_WORKERS}");
@@ -91,6 +93,7 @@ impl Config {
             let sentence = format!("gateway.first_client_s is at most {MAX_FIRST_CLIENT_S}");
             return Err(GatewayError::Config(sentence));
         }
+        CorsPolicy::new(&self.allowed_origins)?;
         Urls::new(self.public_url.as_deref()).map(drop)
     }
 }

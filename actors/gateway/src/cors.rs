@@ -5,12 +5,22 @@ use actix_web::http::header::{
     ACCESS_CONTROL_MAX_AGE, HeaderMap, HeaderValue, ORIGIN, VARY,
 };
 
-/// The origins that the operator allows.
+use url::Url;
+
+use crate::error::GatewayError;
+
+/// The origins that the operator allows, each as browsers write it.
+#[derive(Debug)]
 pub(crate) struct CorsPolicy(Vec<String>);
 
 impl CorsPolicy {
-    pub(crate) fn new(allowed: Vec<String>) -> Self {
-        Self(allowed)
+    /// Reads the configured `allowed_origins`.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what no browser ever sends as the origin of a page.
+    pub(crate) fn new(allowed: &[String]) -> Result<Self, GatewayError> {
+        allowed.iter().map(|origin| normalized(origin)).collect::<Result<_, _>>().map(Self)
     }
 
     /// Says in the headers `answer` whether a page of origin `request` may read the answer.
@@ -42,12 +52,71 @@ impl CorsPolicy {
     }
 }
 
+/// Returns `origin` as browsers write it: in lower case, without the default port, without a slash
+/// at the end. RFC 6454, section 6.2.
+fn normalized(origin: &str) -> Result<String, GatewayError> {
+    if origin == "*" {
+        return Ok(origin.to_owned());
+    }
+    let url = Url::parse(origin).ok();
+    let is_origin = |url: &Url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.path() == "/"
+            && !url.authority().contains('*')
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    };
+    let url = url.filter(is_origin).ok_or_else(|| {
+        GatewayError::Config(format!(
+            "gateway: allowed_origins holds {origin:?}, which is no origin such as \
+             https://app.example.com, or * for any"
+        ))
+    })?;
+    Ok(url.origin().ascii_serialization())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn an_origin_is_allowed_however_the_operator_writes_it() {
+        for written in [
+            "https://a.example/",
+            "HTTPS://A.example",
+            "https://a.example:443",
+            "https://a.example",
+        ] {
+            let answer = marked(&[written], Some("https://a.example"));
+            assert!(answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN), "{written}");
+        }
+        let answer = marked(&["http://[::1]:8080/"], Some("http://[::1]:8080"));
+        assert!(answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
+    }
+
+    #[test]
+    fn what_no_page_has_as_its_origin_is_refused() {
+        for wrong in [
+            "a.example",
+            "null",
+            "",
+            "https://a.example/page",
+            "https://a.example/?x",
+            "https://u@a.example",
+            "ftp://a.example",
+            "localhost:3000",
+            "https://*.example",
+        ] {
+            let refused = CorsPolicy::new(&[wrong.to_owned()]);
+            assert!(matches!(refused, Err(GatewayError::Config(_))), "{wrong} passed");
+        }
+    }
+
     fn marked(allowed: &[&str], origin: Option<&'static str>) -> HeaderMap {
-        let policy = CorsPolicy::new(allowed.iter().map(|&origin| origin.to_owned()).collect());
+        let allowed: Vec<_> = allowed.iter().map(|&origin| origin.to_owned()).collect();
+        let policy = CorsPolicy::new(&allowed).unwrap();
         let mut answer = HeaderMap::new();
         let origin = origin.map(HeaderValue::from_static);
         policy.apply_preflight(origin.as_ref(), &mut answer);

@@ -56,7 +56,7 @@ impl State {
             tokens,
             supervisor,
             requests: HttpMetrics::default(),
-            cors: CorsPolicy::new(config.allowed_origins),
+            cors: CorsPolicy::new(&config.allowed_origins)?,
             token_in_query: config.allow_token_in_query,
             closing,
             drain,
