@@ -14,7 +14,7 @@
 //! | listening socket, running server | kept | a failure of the actor cuts off no client |
 //! | server that ended by itself | rebuilt | the next one accepts on the kept socket |
 //! | client sockets | kept | each runs in a task of its own, until its session or the server ends |
-//! | count of open sockets, HTTP metrics, order to drain | kept | they describe the process |
+//! | counts of open sockets and of clients that may return, HTTP metrics, order to drain | kept | they describe the process |
 //! | subscription of `initiated` | rebuilt | the other gateways of the group serve meanwhile |
 //!
 //! What is kept is shared state: the state of all requests and the handle of the server. Requests
@@ -78,6 +78,9 @@ const HANDSHAKE_QUIET: Duration = Duration::from_secs(2);
 /// The longest wait for handshakes, within the deadline of the drain.
 const MAX_HANDSHAKE_WAIT: Duration = Duration::from_secs(6);
 
+/// How long a gateway that stops takes to write down which clients have left.
+const DEPARTURES_DEADLINE: Duration = Duration::from_secs(3);
+
 /// Between two looks of a draining gateway at its number of open sockets.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
@@ -88,6 +91,7 @@ pub struct Gateway {
     closing: watch::Sender<bool>,
     drain: Drain,
     open_sockets: OpenSockets,
+    departures: OpenSockets,
     requests: HttpMetrics,
 }
 
@@ -110,7 +114,7 @@ impl Gateway {
         let (closing, closed) = watch::channel(false);
         let listen = config.listen;
         let workers = config.workers;
-        let open_sockets = OpenSockets::default();
+        let (open_sockets, departures) = (OpenSockets::default(), OpenSockets::default());
         let state = state::State::new(
             config,
             bridge.clone(),
@@ -118,7 +122,7 @@ impl Gateway {
             supervisor.clone(),
             closed,
             drain.clone(),
-            open_sockets.clone(),
+            (open_sockets.clone(), departures.clone()),
         )?;
 
         let state = Data::new(state);
@@ -137,7 +141,8 @@ impl Gateway {
         let server = Server::start(config, tls, service, supervisor)
             .map_err(|source| GatewayError::Bind { address: listen, source })?;
         log::info!("serving clients on {}", server.address());
-        Ok(Self { server, closing, drain: drain.clone(), open_sockets, requests: metrics })
+        let drain = drain.clone();
+        Ok(Self { server, closing, drain, open_sockets, departures, requests: metrics })
     }
 
     /// Returns when no client has a socket here any more, after `MIN_DRAIN` at least.
@@ -169,6 +174,14 @@ impl Gateway {
         }
         self.closing.send_replace(true);
         self.server.stop().await;
+        let _ = tokio::time::timeout(DEPARTURES_DEADLINE, self.departures_reported()).await;
+    }
+
+    /// Returns when every instance whose client has left here knows that.
+    async fn departures_reported(&self) {
+        while self.departures.count() > 0 {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
     }
 }
 

@@ -56,6 +56,7 @@ pub(crate) async fn open(
         closing: state.closing.clone(),
         drain: state.drain.clone(),
         open_sockets: state.open_sockets.clone(),
+        departures: state.departures.clone(),
         client_grace: state.client_grace,
     };
     ClientSocket::new(admission, claims, dependencies).start(sender, receiver);

@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) drain: Drain,
     /// The open sockets of clients.
     pub(crate) open_sockets: OpenSockets,
+    /// The clients whose socket has ended and who may return.
+    pub(crate) departures: OpenSockets,
     pub(crate) reconnect_tokens: ReconnectTokens,
     /// How long a client without a socket may take to return before it counts as gone.
     pub(crate) client_grace: Duration,
@@ -46,7 +48,7 @@ impl State {
         supervisor: Supervisor,
         closing: watch::Receiver<bool>,
         drain: Drain,
-        open_sockets: OpenSockets,
+        (open_sockets, departures): (OpenSockets, OpenSockets),
     ) -> Result<Self, GatewayError> {
         config.check()?;
         let urls = Urls::new(config.public_url.as_deref())?;
@@ -61,6 +63,7 @@ impl State {
             closing,
             drain,
             open_sockets,
+            departures,
             client_grace: Duration::from_secs(config.client_grace_s),
             first_client_s: config.first_client_s,
             reconnect_tokens,

@@ -28,7 +28,7 @@ const SHARE_POLL: Duration = Duration::from_secs(10);
 /// How often a share is looked at while the store does not answer.
 const SHARE_RETRY: Duration = Duration::from_secs(2);
 
-/// The clients of a gateway that drains are sent away within this time.
+/// The clients of a gateway that drains are sent away within this time, once it begins.
 const DRAIN_SPREAD: Duration = Duration::from_secs(10);
 
 /// What a client's socket uses of the gateway.
@@ -43,6 +43,8 @@ pub(crate) struct Dependencies {
     /// Whether it is about to.
     pub(crate) drain: Drain,
     pub(crate) open_sockets: OpenSockets,
+    /// Clients that have left and may return.
+    pub(crate) departures: OpenSockets,
     /// How long a client without a socket may take to return.
     pub(crate) client_grace: Duration,
 }
@@ -75,6 +77,7 @@ impl ClientSocket {
         let counted = self.dependencies.open_sockets.open();
         spawn_detached("a client socket", async move {
             let has_left = self.run(sender, receiver).await;
+            let _departing = has_left.then(|| self.dependencies.departures.open());
             drop(counted);
             if has_left {
                 self.report_departure().await;
@@ -179,10 +182,13 @@ impl ClientSocket {
     }
 
     /// Waits for as long as a client without a socket may take to return, and has its instance told
-    /// that it has left, unless it is connected or was replaced. A client that returns later is
-    /// named again by its socket.
+    /// that it has left, unless it is connected or was replaced. A gateway that stops tells it at
+    /// once, since nobody else knows. A client that returns later is named again by its socket.
     async fn report_departure(&self) {
-        sleep(self.dependencies.client_grace).await;
+        tokio::select! {
+            () = sleep(self.dependencies.client_grace) => {}
+            _ = self.watch_stop() => {}
+        }
         let Admission { session, generation, .. } = &self.admission;
         let bridge = &self.dependencies.bridge;
         if let Err(error) = client_lease::remove_client(bridge, session, *generation).await {
@@ -202,21 +208,16 @@ impl ClientSocket {
         CloseCause::restarting("the gateway is restarting")
     }
 
-    /// Returns, some time after the gateway was told to drain, when the client can go on elsewhere:
-    /// it has a cursor. A client without a cursor is left alone as long as possible, since it
-    /// closes the socket itself when its stream is connected.
+    /// Returns, some time after the gateway was told to drain, when the client has to go on
+    /// elsewhere.
     async fn watch_drain(&self) -> CloseCause {
-        if self.admission.frames == FrameFormat::Bare {
-            return pending().await;
-        }
         let mut orders = self.dependencies.drain.watch();
         loop {
             let given = orders.wait_for(Option::is_some).await.ok().and_then(|until| *until);
             let Some(until) = given else { return pending().await };
-            // Not all at once, and all before the end.
             let [chance] = *stream_pki::random_bytes::<1>();
-            let spread = until.saturating_duration_since(Instant::now()) / 2;
-            let pause = spread.min(DRAIN_SPREAD).mul_f64(f64::from(chance) / 256.0);
+            let left = until.saturating_duration_since(Instant::now());
+            let pause = drain_pause(self.admission.frames, left, f64::from(chance) / 256.0);
             tokio::select! {
                 () = sleep(pause) => return CloseCause::restarting("the gateway is restarting"),
                 // Another order, or none.
@@ -331,5 +332,36 @@ impl ClientSocket {
         };
         sender.send(text(&IceServersMessage::new(renewal, ice_servers))).await?;
         Ok(true)
+    }
+}
+
+/// How long a client is left alone whose gateway ends in `left`. `chance`, between 0 and 1, spreads
+/// clients, so that they do not return all at once.
+///
+/// A client with a cursor goes on elsewhere and hardly notices. One without has half of the time to
+/// close the socket itself, as it does when its stream is connected.
+fn drain_pause(frames: FrameFormat, left: Duration, chance: f64) -> Duration {
+    let (alone, spread) = match frames {
+        FrameFormat::Enveloped { .. } => (Duration::ZERO, left / 2),
+        FrameFormat::Bare => (left / 2, left / 4),
+    };
+    alone + spread.min(DRAIN_SPREAD).mul_f64(chance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_client_is_told_well_before_its_gateway_ends() {
+        let enveloped = FrameFormat::Enveloped { after: None };
+        let seconds =
+            |frames, left, chance| drain_pause(frames, Duration::from_secs(left), chance).as_secs();
+        assert_eq!((seconds(enveloped, 60, 0.0), seconds(enveloped, 60, 1.0)), (0, 10));
+        assert_eq!((seconds(enveloped, 4, 0.0), seconds(enveloped, 4, 1.0)), (0, 2));
+        let bare = FrameFormat::Bare;
+        assert_eq!((seconds(bare, 60, 0.0), seconds(bare, 60, 1.0)), (30, 40));
+        assert_eq!((seconds(bare, 4, 0.0), seconds(bare, 4, 1.0)), (2, 3));
+        assert_eq!(seconds(bare, 0, 1.0), 0);
     }
 }
