@@ -175,6 +175,26 @@ fn an_agent_without_others_ends_at_once_and_finds_its_sessions_again() {
 }
 
 #[test]
+fn a_session_whose_only_agent_is_gone_ends_when_it_is_forced() {
+    run_flow(async || {
+        let mut fleet = fleet(1, 1).await?;
+        let path = path_of(&sessions(&fleet, 1).await?[0])?;
+        fleet.agents[0].process.kill();
+        let away = fleet.http.send(Method::DELETE, &path, None).await?;
+        ensure!(away.status == StatusCode::SERVICE_UNAVAILABLE, "{away:?}");
+        let forced = format!("{path}?force=true");
+        fleet.http.send(Method::DELETE, &forced, None).await?.success()?;
+        let session = fleet.http.get(&path).await?.success()?;
+        ensure!(session["status"] == "terminated", "{session}");
+        let cause = session["status_message"].as_str().context("a cause")?;
+        ensure!(cause.ends_with("forced, the agent was away"), "{cause}");
+        let document = fleet.documents().await?.pop().context("a document")?;
+        ensure!(document.instance_left_behind, "{document:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn an_agent_that_dies_is_succeeded_within_twenty_seconds_and_nats_may_restart() {
     run_flow(async || {
         let mut fleet = fleet(2, 1).await?;

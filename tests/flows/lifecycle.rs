@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use reqwest::Method;
 use serde_json::json;
 use stream_protocol::{Screen, TokenKind};
@@ -223,6 +223,51 @@ fn a_session_that_is_not_ephemeral_stays_after_its_end_until_it_is_deleted() {
 }
 
 #[test]
+fn a_session_that_ended_is_in_a_list_only_when_its_status_is_asked_for() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        assert_eq!(instance.report("stopped").await?.status, 200);
+        eventually("over", async || {
+            Ok((scripted.client.get(&created.id).await?.status == "terminated").then_some(()))
+        })
+        .await?;
+        assert_eq!(scripted.client.list().await?, Vec::<String>::new());
+        let (nodes, token) = (&scripted.stack.nodes, &scripted.stack.token);
+        let http = Http::new(&nodes.gateway_url(), Some(token), nodes.gateway_pin()?)?;
+        let ended = http.get("/1.0/sessions?status=terminated").await?.success()?;
+        assert_eq!(ended, json!([created.id]));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_key_that_was_refused_for_the_moment_launches_when_it_comes_again() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (nodes, token) = (&scripted.stack.nodes, &scripted.stack.token);
+        let http = Http::new(&nodes.gateway_url(), Some(token), nodes.gateway_pin()?)?;
+        scripted.stack.ams.set_faults(Faults { busy_every: 1, ..Faults::default() });
+        let refused = http.create_with_key(APP, "again").await?;
+        assert_eq!((refused.status.as_u16(), refused.retry_after), (503, true), "{refused:?}");
+        scripted.stack.ams.set_faults(Faults::default());
+        // As long as it is told to come back.
+        let created = eventually("created", async || {
+            let answer = http.create_with_key(APP, "again").await?;
+            ensure!(answer.status == 503 || answer.status == 201, "{answer:?}");
+            Ok((answer.status == 201).then_some(answer))
+        })
+        .await?
+        .success()?;
+        // Its instance is let in, under a name that AMS has not heard before.
+        let instance = scripted.booted().await?;
+        assert_eq!(json!(instance.userdata.session_id), created["id"]);
+        assert_eq!(instance.report("running").await?.status, 200);
+        Ok(())
+    });
+}
+
+#[test]
 fn an_instance_that_does_not_go_is_deleted_again_and_the_session_ends_only_then() {
     run_flow(async || {
         let mut scripted = ScriptedStack::start().await?;
@@ -256,6 +301,9 @@ fn an_instance_that_fails_to_boot_ends_its_session_with_the_words_of_ams() {
         })
         .await?;
         assert_eq!(session.status_message, "the instance failed: the boot broke off");
+        assert_eq!(scripted.client.list().await?, [created.id.clone()], "until it is deleted");
+        scripted.client.delete(&created.id).await?;
+        assert_eq!(scripted.client.list().await?, Vec::<String>::new());
         scripted.stack.ams.wait_until(|all| all.is_empty(), STEP_TIMEOUT).await?;
         Ok(())
     });

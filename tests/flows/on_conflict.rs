@@ -3,8 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::fleet::Fleet;
 use crate::support::socket::Socket;
-use crate::support::{APP, Answer, Http, Instance, ScriptedStack, eventually, run_flow};
+use crate::support::{
+    APP, Answer, Http, Instance, ScriptedStack, eventually, light_instances, run_flow,
+};
 use anyhow::{Context, ensure};
 use futures_util::future::try_join_all;
 use reqwest::{Method, StatusCode};
@@ -123,6 +126,43 @@ fn of_many_that_join_at_once_one_gets_the_slot() {
             let entered = answers.iter().filter(|answer| answer.status == StatusCode::OK).count();
             ensure!(entered == 1, "{entered} entered in round {round}: {answers:?}");
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_join_that_fails_leaves_the_client_that_is_there() {
+    run_flow(async || {
+        let options = Options { launcher: light_instances(), ..Options::default() };
+        let mut fleet = Fleet::start(options, 1, 1).await?;
+        let created = fleet.http.create_with_key(APP, "watched").await?.success()?;
+        let path = format!("/1.0/sessions/{}", created["id"].as_str().context("an id")?);
+        eventually("active", async || {
+            let session = fleet.http.get(&path).await?.success()?;
+            Ok((session["status"] == "active").then_some(()))
+        })
+        .await?;
+        fleet.agents[0].process.kill();
+        let refused = fleet.http.send(Method::POST, &format!("{path}/join"), None).await?;
+        ensure!(refused.status == StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
+        let document = fleet.documents().await?.pop().context("a document")?;
+        ensure!(document.generation == 0, "{document:?}");
+        ensure!(document.desired.client.is_some(), "{document:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_gateway_that_stops_tells_the_instance_of_a_client_that_has_just_left() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        instance.report("running").await?.success()?;
+        Socket::open(&created, &scripted.stack).await?.close().await?;
+        // Long before the client counts as gone.
+        scripted.stack.gateway.stop().await;
+        let commands = instance.commands(0, 0).await?;
+        ensure!(commands["client"].is_null(), "{commands}");
         Ok(())
     });
 }

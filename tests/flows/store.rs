@@ -118,6 +118,12 @@ fn a_record_is_changed_only_by_who_has_seen_it() {
         let read = bridge.read::<Record>(bucket, "a").await?.expect("it is there");
         assert_eq!((read.value, read.revision), (Record { n: 3 }, second));
 
+        let late = bridge.remove_revision(bucket, "a", first).await;
+        assert!(matches!(late, Err(BridgeError::Conflict)), "{late:?}");
+        assert!(bridge.read::<Record>(bucket, "a").await?.is_some(), "it is another record now");
+        bridge.remove_revision(bucket, "a", second).await?;
+        assert_eq!(bridge.read::<Record>(bucket, "a").await?, None);
+        bridge.create(bucket, "a", &Record { n: 4 }).await?;
         bridge.remove(bucket, "a").await?;
         assert_eq!(bridge.read::<Record>(bucket, "a").await?, None);
         bridge.create(bucket, "a", &Record { n: 5 }).await?;

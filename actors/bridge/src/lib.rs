@@ -234,7 +234,22 @@ impl Bridge {
 
     /// Removes a key. One that is not there is fine.
     pub async fn remove(&self, bucket: Bucket, key: &str) -> Result<(), BridgeError> {
-        self.0.ask(records::Remove { bucket, key: key.to_owned() }).await?
+        self.0.ask(records::Remove { bucket, key: key.to_owned(), revision: None }).await?
+    }
+
+    /// Removes the value read at `revision`.
+    ///
+    /// # Errors
+    ///
+    /// [`BridgeError::Conflict`] when the value changed since.
+    pub async fn remove_revision(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        revision: u64,
+    ) -> Result<(), BridgeError> {
+        let revision = Some(revision);
+        self.0.ask(records::Remove { bucket, key: key.to_owned(), revision }).await?
     }
 
     /// Sends a request to whoever serves `subject`, and returns the answer.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{SessionDocument, SessionId, Status, Versioned};
+use stream_protocol::{SessionDocument, SessionId, Versioned};
 
 use crate::records::{Read, Write, WriteMode};
 use crate::{Bridge, BridgeError, Entry};
@@ -16,8 +16,11 @@ const MAX_CAS_ATTEMPTS: usize = 16;
 /// How long the document of a session that has ended stays, so that those who ask learn why.
 const TOMBSTONE_TTL: Duration = Duration::from_secs(3600);
 
-/// How long the document of a session stays that has ended in error, unless somebody deletes it.
-const ERROR_TTL: Duration = Duration::from_secs(24 * 3600);
+/// How long it stays when the session has failed and no client deletes it before.
+const FAILED_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// How long it stays while its instance may still run and no agent has looked for it.
+const LEFT_BEHIND_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Bridge {
     /// Applies `edit` to the record under `key`, stores it, checked against the revision it was
@@ -61,8 +64,8 @@ impl Bridge {
     }
 
     /// Applies `edit` to the document of session `id`, as [`Bridge::change`] does. A document in a
-    /// final status goes away after an hour, one in error after a day, unless it
-    /// [outlives its end](SessionDocument::outlives_its_end).
+    /// final status goes away after an hour, or after a day if the session has failed with an
+    /// instance, unless it [outlives its end](SessionDocument::outlives_its_end).
     ///
     /// # Errors
     ///
@@ -78,17 +81,19 @@ impl Bridge {
 
 /// How long a document stays from now on; `None` until somebody removes it.
 fn session_ttl(document: &SessionDocument) -> Option<Duration> {
-    match document.status {
-        _ if document.outlives_its_end() => None,
-        Status::Terminated => Some(TOMBSTONE_TTL),
-        Status::Error => Some(ERROR_TTL),
-        Status::Created | Status::Active | Status::Terminating => None,
+    if !document.status.is_final() || document.outlives_its_end() {
+        return None;
     }
+    Some(match document.is_listed() {
+        _ if document.instance_left_behind => LEFT_BEHIND_TTL,
+        true => FAILED_TTL,
+        false => TOMBSTONE_TTL,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Origin, Request};
+    use stream_protocol::{Origin, Request, Status};
 
     use super::*;
 
@@ -98,12 +103,21 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_session_is_told_for_a_time_and_one_that_is_not_ephemeral_until_it_is_deleted() {
-        for (status, ttl) in [(Status::Terminated, TOMBSTONE_TTL), (Status::Error, ERROR_TTL)] {
-            assert_eq!(session_ttl(&document(status, true)), Some(ttl));
+    fn a_failure_is_told_for_a_day_and_an_instance_left_behind_is_remembered_for_a_month() {
+        let instance_id = Some("i".to_owned());
+        let failed = SessionDocument { instance_id, ..document(Status::Error, true) };
+        assert_eq!(session_ttl(&failed), Some(FAILED_TTL));
+        let left = SessionDocument { instance_left_behind: true, ..failed };
+        assert_eq!(session_ttl(&left), Some(LEFT_BEHIND_TTL));
+    }
+
+    #[test]
+    fn an_ended_session_is_told_for_an_hour_and_one_that_is_not_ephemeral_until_it_is_deleted() {
+        for status in [Status::Terminated, Status::Error] {
+            assert_eq!(session_ttl(&document(status, true)), Some(TOMBSTONE_TTL));
             assert_eq!(session_ttl(&document(status, false)), None);
             let of_ams = SessionDocument { origin: Origin::Ams, ..document(status, false) };
-            assert_eq!(session_ttl(&of_ams), Some(ttl), "no client asks for it");
+            assert_eq!(session_ttl(&of_ams), Some(TOMBSTONE_TTL), "no client asks for it");
         }
         for status in [Status::Created, Status::Active, Status::Terminating] {
             assert_eq!(session_ttl(&document(status, true)), None);

@@ -63,6 +63,8 @@ pub(crate) enum WriteMode {
 pub(crate) struct Remove {
     pub(crate) bucket: Bucket,
     pub(crate) key: String,
+    /// `None` removes whatever is there.
+    pub(crate) revision: Option<u64>,
 }
 
 impl Handler<Read> for Actor {
@@ -158,10 +160,21 @@ fn message(value: Bytes, ttl: Option<Duration>) -> PublishMessage {
 
 impl Handler<Remove> for Actor {
     fn handle(&mut self, remove: &Remove, _: &Context<Self>) -> Reply<Result<(), BridgeError>> {
-        let (bucket, key) = (remove.bucket, remove.key.clone());
+        let (bucket, key, revision) = (remove.bucket, remove.key.clone(), remove.revision);
         self.with_store(async move |store: &Store| {
-            let purged = store.bucket(bucket).purge_with_ttl(key, MARKER_TTL);
-            with_timeout(purged).await?.map_err(BridgeError::disconnected)
+            let records = store.bucket(bucket);
+            let purged = async {
+                match revision {
+                    None => records.purge_with_ttl(key, MARKER_TTL).await,
+                    Some(revision) => {
+                        records.purge_expect_revision_with_ttl(key, revision, MARKER_TTL).await
+                    }
+                }
+            };
+            with_timeout(purged).await?.map_err(|error| match error.kind() {
+                kv::PurgeErrorKind::WrongLastRevision => BridgeError::Conflict,
+                _ => BridgeError::disconnected(error),
+            })
         })
     }
 }

@@ -10,7 +10,8 @@ pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Presence>, Refusal> {
     Ok(entries.into_iter().map(|(_, entry)| entry.value).collect())
 }
 
-/// Returns those of `agents` that could host `request` now.
+/// Returns those of `agents` that could host `request` now. While not `all_announced`, agents of
+/// other regions may be there as well.
 ///
 /// # Errors
 ///
@@ -19,14 +20,19 @@ pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Presence>, Refusal> {
 pub(crate) fn eligible(
     mut agents: Vec<Presence>,
     request: &Request,
+    all_announced: bool,
 ) -> Result<Vec<Presence>, Refusal> {
     if agents.is_empty() {
         return Err(Refusal::new(RefusalCode::Unavailable, "no agent is there"));
     }
+    agents.retain(|agent| request.region.is_empty() || agent.region == request.region);
+    if agents.is_empty() && !all_announced {
+        let sentence = "no agent of this region has announced itself yet";
+        return Err(Refusal::new(RefusalCode::Unavailable, sentence));
+    }
     agents.retain(|agent| {
-        (request.region.is_empty() || agent.region == request.region)
-            && (agent.applications.iter().any(|application| application.name == request.app)
-                || agent.images.contains(&request.app))
+        agent.applications.iter().any(|application| application.name == request.app)
+            || agent.images.contains(&request.app)
     });
     let able =
         |agent: &&Presence| agent.unavailable.is_none() && !agent.draining && agent.capacity > 0;
@@ -114,7 +120,7 @@ mod tests {
         let agents =
             vec![agent("eu", "eu", 1), agent("us", "us", 1), agent("full", "eu", 0), draining];
         let names = |request: &Request| -> Vec<String> {
-            let hosts = eligible(agents.clone(), request).unwrap_or_default();
+            let hosts = eligible(agents.clone(), request, true).unwrap_or_default();
             hosts.iter().map(|host| host.agent.to_string()).collect()
         };
         assert_eq!(names(&request("app", "")), ["eu", "us"]);
@@ -127,7 +133,7 @@ mod tests {
     #[test]
     fn who_is_refused_learns_whether_to_come_back() {
         let refused = |agents: &[Presence], app: &str| {
-            eligible(agents.to_vec(), &request(app, "")).unwrap_err()
+            eligible(agents.to_vec(), &request(app, ""), true).unwrap_err()
         };
         assert_eq!(refused(&[], "app").code, RefusalCode::Unavailable);
         assert_eq!(refused(&[agent("a", "", 5)], "other").code, RefusalCode::NotFound);
@@ -139,6 +145,17 @@ mod tests {
             (refusal.code, refusal.message.as_str()),
             (RefusalCode::Unavailable, "ams is away")
         );
+    }
+
+    #[test]
+    fn a_region_may_have_an_agent_that_has_not_announced_itself_again() {
+        let refused = |region: &str, app: &str, all_announced| {
+            let agents = vec![agent("a", "eu", 5)];
+            eligible(agents, &request(app, region), all_announced).unwrap_err().code
+        };
+        assert_eq!(refused("us", "app", false), RefusalCode::Unavailable);
+        assert_eq!(refused("us", "app", true), RefusalCode::NotFound);
+        assert_eq!(refused("eu", "other", false), RefusalCode::NotFound, "its agent says so");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use stream_tokens::{Revocation, Tokens};
 
 use crate::document_watch::DocumentWatch;
 
+/// How often a change is repeated on what somebody else wrote meanwhile.
+const MAX_CAS_ATTEMPTS: usize = 16;
+
 /// Returns the document of a session and its revision.
 ///
 /// # Errors
@@ -49,29 +52,60 @@ pub(crate) async fn change(
     }
 }
 
-/// Orders the end of a session in its document. A session that no agent has claimed ends at once,
-/// with status `unclaimed`: there is nothing to clean up. The document of a session that is
-/// [kept](SessionDocument::outlives_its_end) after its end is removed.
+/// Orders the end of a session in its document. A session that no agent has claimed ends at once:
+/// there is nothing to clean up. The document of a session that has ended and is
+/// [listed](SessionDocument::is_listed) is removed, and what its tokens opened may be opened by
+/// those of another session with its id.
 ///
 /// # Errors
 ///
 /// Refuses a session that does not exist.
 pub(crate) async fn end(
     bridge: &Bridge,
+    tokens: &Tokens,
     id: &SessionId,
-    unclaimed: Status,
     cause: &str,
 ) -> Result<SessionDocument, Refusal> {
-    let document = read(bridge, id).await?.value;
-    if document.status.is_final() && document.outlives_its_end() {
-        bridge.remove(Bucket::Sessions, id.as_str()).await?;
+    let Entry { value: document, revision } = read(bridge, id).await?;
+    if document.status.is_final() {
+        if document.is_listed() && !document.instance_left_behind {
+            unrevoke(tokens, id).await;
+            // Another session may have begun with its id since.
+            match bridge.remove_revision(Bucket::Sessions, id.as_str(), revision).await {
+                Ok(()) | Err(BridgeError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         return Ok(document);
     }
     change(bridge, id, |document| {
-        request_termination(document, unclaimed, cause, Timestamp::now());
+        request_termination(document, Status::Terminated, cause, Timestamp::now());
         Ok(())
     })
     .await
+}
+
+/// Removes a session that nobody knows of, or orders its end if an agent has claimed it. One that
+/// does not exist is fine.
+pub(crate) async fn discard(bridge: &Bridge, id: &SessionId, cause: &str) -> Result<(), Refusal> {
+    for _ in 0..MAX_CAS_ATTEMPTS {
+        let entry = bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?;
+        let Some(Entry { value: mut document, revision }) = entry else { return Ok(()) };
+        let (bucket, key) = (Bucket::Sessions, id.as_str());
+        let written = if document.owner.is_none() {
+            bridge.remove_revision(bucket, key, revision).await
+        } else if document.desired.state == DesiredState::Terminated {
+            Ok(())
+        } else {
+            request_termination(&mut document, Status::Error, cause, Timestamp::now());
+            bridge.update(bucket, key, &document, revision).await.map(drop)
+        };
+        match written {
+            Err(BridgeError::Conflict) => {}
+            written => return Ok(written?),
+        }
+    }
+    Err(Refusal::new(RefusalCode::Busy, "the session changes all the time"))
 }
 
 /// Ends a session with `status` if no agent has claimed it, so that none does later.
@@ -84,7 +118,7 @@ pub(crate) async fn end_unclaimed(
     id: &SessionId,
     status: Status,
     cause: &str,
-) -> Result<SessionDocument, Refusal> {
+) -> Result<(), Refusal> {
     change(bridge, id, |document| {
         if document.owner.is_none() {
             request_termination(document, status, cause, Timestamp::now());
@@ -92,15 +126,30 @@ pub(crate) async fn end_unclaimed(
         Ok(())
     })
     .await
+    .map(drop)
 }
 
-/// Takes the revocation of a kept session back once its document is gone, so that a session with
-/// the same id can begin. Does nothing for other sessions.
-pub(crate) async fn unrevoke_kept(tokens: &Tokens, document: &SessionDocument) {
-    if !(document.status.is_final() && document.outlives_its_end()) {
-        return;
-    }
-    let id = &document.id;
+/// Ends a session in place of its owner, which is away: nobody can say what became of the instance.
+/// An agent that looks for it later finds the mark in the document.
+///
+/// # Errors
+///
+/// Refuses a session that does not exist.
+pub(crate) async fn force_end(
+    bridge: &Bridge,
+    id: &SessionId,
+    cause: &str,
+) -> Result<SessionDocument, Refusal> {
+    change(bridge, id, |document| {
+        force_termination(document, cause, Timestamp::now());
+        Ok(())
+    })
+    .await
+}
+
+/// Takes the revocation of a session that has ended back, so that a session with the same id can
+/// begin. Before its document goes: whoever removed it would have nobody to repeat this.
+async fn unrevoke(tokens: &Tokens, id: &SessionId) {
     if let Err(error) = tokens.unrevoke(Revocation::Session(id.clone())).await {
         log::warn!(session:% = id, error:%; "the tokens of a session stay revoked, also for another with its id");
     }
@@ -122,6 +171,19 @@ fn request_termination(
         document.deadline = None;
         document.push_cause(now, cause);
     }
+}
+
+/// Writes the end of a session that somebody wants and nobody carries out.
+fn force_termination(document: &mut SessionDocument, cause: &str, now: Timestamp) {
+    if document.status.is_final() {
+        return;
+    }
+    document.desired.state = DesiredState::Terminated;
+    document.instance_left_behind =
+        document.instance_id.is_some() || document.instance_name.is_some();
+    document.status = if document.failed { Status::Error } else { Status::Terminated };
+    document.deadline = None;
+    document.push_cause(now, format!("{cause}: forced, the agent was away"));
 }
 
 /// Waits up to `timeout` for the end of a session; returns whether it has ended. A session that
@@ -164,6 +226,32 @@ mod tests {
         request_termination(&mut document, Status::Error, "no agent", 7.into());
         assert_eq!((document.status, document.last_cause()), (Status::Error, "no agent"));
         assert_eq!(document.deadline, None);
+    }
+
+    #[test]
+    fn a_forced_end_remembers_what_may_still_run() {
+        let instance_name = Some(stream_protocol::InstanceName::of(&document().id, 1));
+        let owner = Some("a".parse().unwrap());
+        let mut claimed =
+            SessionDocument { owner, instance_name, deadline: Some(9.into()), ..document() };
+        let mut failed = SessionDocument { failed: true, ..claimed.clone() };
+        force_termination(&mut claimed, "deleted by account anna", 7.into());
+        assert_eq!((claimed.status, claimed.deadline), (Status::Terminated, None));
+        assert_eq!(claimed.desired.state, DesiredState::Terminated);
+        assert!(claimed.instance_left_behind);
+        let cause = "deleted by account anna: forced, the agent was away";
+        assert_eq!(claimed.last_cause(), cause);
+
+        force_termination(&mut failed, "deleted", 7.into());
+        assert_eq!(failed.status, Status::Error);
+        let mut bare = document();
+        force_termination(&mut bare, "deleted", 7.into());
+        assert!(!bare.instance_left_behind, "there was no launch");
+
+        let mut ended = SessionDocument { status: Status::Terminated, ..document() };
+        let before = ended.clone();
+        force_termination(&mut ended, "deleted", 7.into());
+        assert_eq!(ended, before);
     }
 
     #[test]

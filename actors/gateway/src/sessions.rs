@@ -6,6 +6,8 @@ pub(crate) mod join;
 pub(crate) mod launch;
 pub(crate) mod listing;
 pub(crate) mod request;
+pub(crate) mod search;
+pub(crate) mod socket_url;
 pub(crate) mod termination;
 
 use stream_protocol::{IceServer, SessionDocument};
@@ -14,4 +16,6 @@ use stream_protocol::{IceServer, SessionDocument};
 pub(crate) struct ClientSession {
     pub(crate) document: SessionDocument,
     pub(crate) ice_servers: Vec<IceServer>,
+    /// The URL of its signaling socket.
+    pub(crate) url: String,
 }

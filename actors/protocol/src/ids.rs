@@ -130,6 +130,12 @@ impl InstanceName {
     pub fn of(session: &SessionId, attempt: u32) -> Self {
         Self(format!("s-{session}-{attempt}"))
     }
+
+    /// Returns the name of the launch after this one; the first one's for a name that is not ours.
+    pub fn next(&self, session: &SessionId) -> Self {
+        let attempt = self.0.rsplit('-').next().and_then(|number| number.parse::<u32>().ok());
+        Self::of(session, attempt.unwrap_or(0).saturating_add(1))
+    }
 }
 
 fn base32hex(bytes: &[u8], length: usize) -> String {
@@ -150,6 +156,15 @@ mod tests {
         let (one, two) = (SessionId::random(), SessionId::random());
         assert_eq!(one.as_str().parse::<SessionId>(), Ok(one.clone()));
         assert_ne!(one, two);
+    }
+
+    #[test]
+    fn every_launch_of_a_session_has_a_name_of_its_own() {
+        let session = SessionId::random();
+        let second = InstanceName::of(&session, 1).next(&session);
+        assert_eq!(second, InstanceName::of(&session, 2));
+        let strange: InstanceName = "strange".parse().expect("a name");
+        assert_eq!(strange.next(&session), InstanceName::of(&session, 1));
     }
 
     #[test]

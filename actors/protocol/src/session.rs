@@ -47,6 +47,14 @@ pub struct SessionDocument {
     /// Whether the session ends, or has ended, because of a failure.
     #[serde(default)]
     pub failed: bool,
+    /// Whether the launch was refused for the moment, so that whoever asked may ask again.
+    #[serde(default)]
+    pub launch_refused: bool,
+    /// Whether a gateway wrote the end because no agent was there: the instance may still run. The
+    /// record stays for 30 days, or until an agent of the cluster has looked for the instance and
+    /// takes the mark away.
+    #[serde(default)]
+    pub instance_left_behind: bool,
     /// Grows when client and instance are to fetch new TURN credentials.
     #[serde(default)]
     pub ice_renewal: u64,
@@ -79,6 +87,8 @@ impl SessionDocument {
             instance_id: None,
             deadline: Some(deadline),
             failed: false,
+            launch_refused: false,
+            instance_left_behind: false,
             ice_renewal: 0,
             ice_renewed_at: Timestamp::EPOCH,
             idle: None,
@@ -111,6 +121,22 @@ impl SessionDocument {
     /// for the session of an instance that AMS launched, so that one never stays.
     pub fn outlives_its_end(&self) -> bool {
         self.origin == Origin::Client && !self.request.ephemeral
+    }
+
+    /// Returns whether the session has no instance, and gets none: its launch was refused for the
+    /// moment. It may be launched anew under its id.
+    pub fn never_launched(&self) -> bool {
+        self.launch_refused && self.instance_id.is_none()
+    }
+
+    /// Returns whether lists hold the session without being asked for its status: while it lives,
+    /// and after its end if it is kept or has failed with an instance.
+    pub fn is_listed(&self) -> bool {
+        match self.status {
+            Status::Created | Status::Active | Status::Terminating => true,
+            Status::Terminated => self.outlives_its_end(),
+            Status::Error => self.outlives_its_end() || self.instance_id.is_some(),
+        }
     }
 
     /// Adds a cause, of which the first [`MAX_CAUSE_CHARS`] characters are kept; the oldest one goes
@@ -331,6 +357,24 @@ mod tests {
         assert_eq!(Screen { width: 3841, ..odd }.checked(), Err(ScreenError::Size));
         assert_eq!(Screen { density: 71, ..odd }.checked(), Err(ScreenError::Density));
         assert_eq!(Screen { fps: 0, ..odd }.checked(), Err(ScreenError::Fps));
+    }
+
+    #[test]
+    fn a_session_that_ended_is_listed_if_it_is_kept_or_has_failed_with_an_instance() {
+        let listed = |status, ephemeral, instance: Option<&str>| {
+            let request = Request { ephemeral, ..SessionDocument::sample().request };
+            let instance_id = instance.map(str::to_owned);
+            let sample = SessionDocument::sample();
+            SessionDocument { status, request, instance_id, ..sample }.is_listed()
+        };
+        for status in [Status::Created, Status::Active, Status::Terminating] {
+            assert!(listed(status, true, None), "{status}");
+        }
+        assert!(!listed(Status::Terminated, true, Some("i")));
+        assert!(listed(Status::Terminated, false, Some("i")));
+        assert!(listed(Status::Error, true, Some("i")));
+        assert!(!listed(Status::Error, true, None), "whoever asked was told");
+        assert!(listed(Status::Error, false, None));
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Launcher {
                 return Err(InvalidTransition("session was taken over".to_owned()));
             }
             session::end(document, cause.clone(), true, Timestamp::now());
+            document.launch_refused = error.is_transient();
             Ok(())
         });
         ended.await.map(drop)

@@ -118,9 +118,9 @@ impl Terminator {
     /// Revokes the tokens of the session, writes its final status and stops serving it.
     pub(crate) async fn close(&self, document: &SessionDocument) -> Result<(), SessionsError> {
         let id = &document.id;
-        // Before the status, so that no end leaves a token behind. A session that nobody claimed
-        // has given none away, and may be begun again under its id.
-        if document.owner.is_some() {
+        // Before the status, so that no end leaves a token behind. A session that nobody claimed,
+        // or that AMS did not take, has given none away and may be begun again under its id.
+        if document.owner.is_some() && !document.never_launched() {
             self.context.deps.tokens.session_ended(id, document.outlives_its_end()).await?;
         }
         let closed = self.context.change(id, |document| {

@@ -1,24 +1,24 @@
 //! The HTTP endpoints of sessions.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
 use serde::{Deserialize, Serialize};
 use stream_http::{ScreenRequest, idempotency_key};
 use stream_protocol::{
-    IceServer, OnConflict, Op, Refusal, RefusalCode, SessionDocument, SessionId, Status, TokenKind,
+    IceServer, OnConflict, Op, Refusal, RefusalCode, SessionDocument, SessionId, Status,
 };
-use stream_tokens::{Mint, socket_of_account};
 
 use super::listing::Listing;
-use super::termination::{Progress, end_session};
+use super::socket_url::SocketUrls;
+use super::termination::{Progress, end_session, force_end};
 use super::{ClientSession, idempotency, join, launch, request};
 use crate::auth::{Caller, authorize, authorize_for};
 use crate::error::bad_request;
 use crate::owner::{OWNER_DEADLINE, Termination};
 use crate::query::flag;
-use crate::response::{self, HandlerResult, HttpError, body, created, ok, token_error};
+use crate::response::{self, HandlerResult, body, created, ok};
 use crate::state::State;
 use crate::{client_lease, session_documents};
 
@@ -82,12 +82,12 @@ pub(crate) async fn create_session(
     let (wanted, role) = (request::session(&body, state.first_client_s)?, caller.role()?);
 
     let id = key.map(|key| idempotency::id(&caller.name, key));
-    let placed = launch::place_session(&state.bridge, id, wanted, role).await?;
-    let ClientSession { document, ice_servers: stun_servers } = placed;
+    let urls = SocketUrls { state: &state, base: &base, caller: &caller };
+    let placed = launch::place_session(&state.bridge, &urls, id, wanted, role).await?;
+    let ClientSession { document, ice_servers: stun_servers, url } = placed;
     if document.request.on_conflict == OnConflict::Reject {
         client_lease::reserve(&state.bridge, &document.id, document.generation).await;
     }
-    let url = socket_url(&state, &base, &document, &caller).await?;
     log::info!(session:% = document.id, caller:%; "session created");
     Ok(created(CreatedSession {
         id: &document.id,
@@ -144,9 +144,9 @@ pub(crate) async fn join_as(
     base: &str,
 ) -> HandlerResult {
     let role = caller.role()?;
-    let joined = join::join_session(&state.bridge, id, screen, role).await?;
-    let ClientSession { document, ice_servers: stun_servers } = joined;
-    let url = socket_url(state, base, &document, caller).await?;
+    let urls = SocketUrls { state, base, caller };
+    let joined = join::join_session(&state.bridge, &urls, id, screen, role).await?;
+    let ClientSession { document, ice_servers: stun_servers, url } = joined;
     let generation = document.generation;
     log::info!(session:% = id, caller:%, role:%, generation; "session joined");
     Ok(ok(JoinedSession { id, url, stun_servers }))
@@ -158,8 +158,8 @@ struct DeleteQuery {
     sync: Option<String>,
 }
 
-/// DELETE `/1.0/sessions/{id}`: has the owner end it. With `force` it does not matter whether the
-/// owner is there; with `sync` the answer comes after the end.
+/// DELETE `/1.0/sessions/{id}`: has the owner end it. With `force` the session ends also when the
+/// owner is away; with `sync` the answer comes after the end.
 pub(crate) async fn delete_session(
     request: HttpRequest,
     id: Path<String>,
@@ -173,7 +173,11 @@ pub(crate) async fn delete_session(
 
     let cause = format!("deleted by {caller}");
     let (bridge, tokens) = (&state.bridge, &state.tokens);
-    match end_session(bridge, tokens, &id, cause, OWNER_DEADLINE).await? {
+    let progress = match force {
+        true => force_end(bridge, tokens, &id, cause).await?,
+        false => end_session(bridge, tokens, &id, cause, OWNER_DEADLINE).await?,
+    };
+    match progress {
         Progress::Ended(_) => return Ok(ok(())),
         Progress::Ending(Termination::OwnerAway) if !force => {
             let sentence = "the agent is away; the session ends when it returns";
@@ -185,29 +189,4 @@ pub(crate) async fn delete_session(
         return Err(Refusal::new(RefusalCode::Unavailable, "the session is still ending").into());
     }
     Ok(ok(()))
-}
-
-/// Returns the URL of the client's signaling socket, which begins with `base`. The token in it
-/// opens the present generation of the session for a few minutes, and no longer than what `caller`
-/// came with. Whatever revokes that revokes the socket's token too.
-async fn socket_url(
-    state: &State,
-    base: &str,
-    document: &SessionDocument,
-    caller: &Caller,
-) -> Result<String, HttpError> {
-    let (subject, came_with) = match &caller.share {
-        Some(share) => (share.id.to_string(), &share.token_id),
-        None => (socket_of_account(&caller.name), &caller.claims.id),
-    };
-    let soon = state.reconnect_tokens.expiry();
-    let expires = caller.end().map_or(soon, |end| soon.min(end));
-    let mint = Mint::new(TokenKind::Socket, subject)
-        .session(document.id.clone())
-        .role(caller.role()?)
-        .generation(document.generation)
-        .expires(SystemTime::from(expires));
-    let minted = state.tokens.mint_with_id(came_with, mint).await.map_err(token_error)?;
-    let (id, token) = (&document.id, minted.token.as_str());
-    Ok(format!("{base}/1.0/sessions/{id}/sockets/slave?token={token}"))
 }

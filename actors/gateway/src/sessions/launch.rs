@@ -1,30 +1,37 @@
-//! From a client's request to an agent that launches the instance.
+//! From a client's request to a stored session whose instance an agent launches.
 
 use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError};
-use stream_protocol::subjects::{self, Bucket};
+use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    Client, ClientIce, DesiredState, Launch, Presence, Refusal, RefusalCode, Request, Role,
+    Client, ClientIce, DesiredState, InstanceName, Presence, Refusal, RefusalCode, Request, Role,
     SessionDocument, SessionId, Status, Timestamp,
 };
+use stream_supervisor::{retry_while, spawn_detached};
 
 use super::ClientSession;
+use super::search::request_launch;
+use super::socket_url::SocketUrls;
+use crate::response::HttpError;
 use crate::{owner, placement, session_documents};
 
 /// A session that no agent has claimed by then ends; in seconds.
 pub(crate) const CLAIM_S: u64 = 30;
 
-/// How long an agent may take to have AMS accept the launch.
-const LAUNCH_DEADLINE: Duration = Duration::from_secs(15);
+/// How long the gateway goes on trying to end a session that failed; the deadline of the session
+/// does it otherwise, where an agent is there.
+const GIVE_UP_FOR: Duration = Duration::from_secs(300);
 
-/// How many agents are asked before the client is told that none took the session.
-const MAX_AGENTS_ASKED: usize = 2;
+/// Presences are gone with the server that held them. For so long after a connect, agents that are
+/// there may not have announced themselves again.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Stores a session and has an agent launch its instance; answers before the instance has booted.
 ///
 /// With an `id`, which belongs to one idempotency key, a repeated request returns the session that
-/// the first one created. Without, the session gets a random id.
+/// the first one created, or tries again what was refused for the moment. Without, the session gets
+/// a random id.
 ///
 /// # Errors
 ///
@@ -33,44 +40,42 @@ const MAX_AGENTS_ASKED: usize = 2;
 /// client can ask for it again.
 pub(crate) async fn place_session(
     bridge: &Bridge,
+    urls: &SocketUrls<'_>,
     id: Option<SessionId>,
     request: Request,
     role: Role,
-) -> Result<ClientSession, Refusal> {
-    let earlier = match &id {
-        Some(id) => bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?,
-        None => None,
-    };
-    let unclaimed = match earlier {
-        None => None,
-        Some(entry) => match existing(&entry.value, &request, Timestamp::now())? {
-            Existing::Claimed => {
-                let ice_servers = owner::ice_servers(bridge, &entry.value.id).await?;
-                return Ok(ClientSession { document: entry.value, ice_servers });
-            }
-            Existing::Unclaimed => Some(entry.revision),
-        },
-    };
-    let mut eligible = placement::eligible(placement::list(bridge).await?, &request)?;
-    let can_be_repeated = id.is_some();
+) -> Result<ClientSession, HttpError> {
+    let repeatable = id.is_some();
     let id = id.unwrap_or_else(SessionId::random);
-    let document = store(bridge, new_document(id, request, role), unclaimed).await?;
-
-    let failure = match request_launch(bridge, &document.id, &mut eligible).await {
-        Ok(ClientIce { ice_servers }) => return Ok(ClientSession { document, ice_servers }),
-        Err(error) => error.refusal(),
-    };
-    let (id, cause) = (&document.id, &failure.message);
-    let given_up = match can_be_repeated {
-        true => session_documents::end_unclaimed(bridge, id, Status::Error, cause).await,
-        // Nobody else knows the id: what an agent may have begun would run for nobody.
-        false => session_documents::end(bridge, id, Status::Error, cause).await,
-    };
-    if let Err(error) = given_up {
-        // Its deadline ends it.
-        log::warn!(session:% = id, error:%; "a session that failed could not be ended");
+    let mut fresh = new_document(id.clone(), request, role);
+    let mut over = None;
+    if repeatable && let Some(entry) = read(bridge, &id).await? {
+        match existing(&entry.value, &fresh.request, Timestamp::now())? {
+            Existing::Claimed => return rejoin(bridge, urls, entry.value).await,
+            Existing::Void { next } => fresh.instance_name = next,
+        }
+        over = Some(entry.revision);
     }
-    Err(failure)
+    let hosts = hosts(bridge, &fresh.request).await?;
+    // Before anything is stored: nobody could get into a session without it.
+    let url = urls.make(&id, fresh.generation).await?;
+    let placed = async {
+        let document = store(bridge, fresh, over).await?;
+        let ClientIce { ice_servers } = request_launch(bridge, &id, hosts).await?;
+        Ok::<_, BridgeError>((document, ice_servers))
+    };
+    match placed.await {
+        Ok((document, ice_servers)) => Ok(ClientSession { document, ice_servers, url }),
+        // The document is another request's.
+        Err(BridgeError::Conflict) => {
+            Err(Refusal::new(RefusalCode::Busy, "the session is just being created").into())
+        }
+        Err(error) => {
+            let failure = error.refusal();
+            give_up(bridge, id, repeatable, failure.message.clone()).await;
+            Err(failure.into())
+        }
+    }
 }
 
 fn new_document(id: SessionId, request: Request, role: Role) -> SessionDocument {
@@ -80,23 +85,64 @@ fn new_document(id: SessionId, request: Request, role: Role) -> SessionDocument 
     document
 }
 
-/// Stores `document`, over the revision `unclaimed` if given, and returns it.
+async fn read(
+    bridge: &Bridge,
+    id: &SessionId,
+) -> Result<Option<stream_bridge::Entry<SessionDocument>>, Refusal> {
+    Ok(bridge.read(Bucket::Sessions, id.as_str()).await?)
+}
+
+/// Returns the session that the first request with its key created.
+async fn rejoin(
+    bridge: &Bridge,
+    urls: &SocketUrls<'_>,
+    document: SessionDocument,
+) -> Result<ClientSession, HttpError> {
+    let url = urls.make(&document.id, document.generation).await?;
+    let ice_servers = owner::ice_servers(bridge, &document.id).await?;
+    Ok(ClientSession { document, ice_servers, url })
+}
+
+/// Returns the agents that could host `request` now.
+async fn hosts(bridge: &Bridge, request: &Request) -> Result<Vec<Presence>, Refusal> {
+    let present = placement::list(bridge).await?;
+    let connected = bridge.continuity(Bucket::Agents).await?.connected_for();
+    placement::eligible(present, request, connected >= ANNOUNCED_WITHIN)
+}
+
+/// Stores `document`, over revision `over` if given, and returns it.
 async fn store(
     bridge: &Bridge,
     document: SessionDocument,
-    unclaimed: Option<u64>,
-) -> Result<SessionDocument, Refusal> {
+    over: Option<u64>,
+) -> Result<SessionDocument, BridgeError> {
     let (bucket, key) = (Bucket::Sessions, document.id.as_str());
-    let stored = match unclaimed {
-        None => bridge.create(bucket, key, &document).await,
-        Some(revision) => bridge.update(bucket, key, &document, revision).await,
+    match over {
+        None => bridge.create(bucket, key, &document).await?,
+        Some(revision) => bridge.update(bucket, key, &document, revision).await?,
     };
-    match stored {
-        Ok(_) => Ok(document),
-        Err(BridgeError::Conflict) => {
-            Err(Refusal::new(RefusalCode::Busy, "the session is just being created"))
-        }
-        Err(error) => Err(error.into()),
+    Ok(document)
+}
+
+/// Ends a session that its client was refused, also one that may not even be stored: no answer of
+/// the store says that. Goes on in the background while NATS does not take it.
+async fn give_up(bridge: &Bridge, id: SessionId, repeatable: bool, cause: String) {
+    let bridge = bridge.clone();
+    let end = async move || match repeatable {
+        true => session_documents::end_unclaimed(&bridge, &id, Status::Error, &cause).await,
+        // Nobody else knows the id: what an agent may have begun would run for nobody.
+        false => session_documents::discard(&bridge, &id, &cause).await,
+    };
+    let passes = |refusal: &Refusal| refusal.code.is_transient();
+    if let Err(error) = end().await
+        && passes(&error)
+    {
+        log::warn!(error:%; "a session that failed could not be ended yet");
+        spawn_detached("giving a session up", async move {
+            if let Err(error) = retry_while(GIVE_UP_FOR, passes, end).await {
+                log::warn!(error:%; "a session that failed is left to its deadline");
+            }
+        });
     }
 }
 
@@ -105,8 +151,9 @@ async fn store(
 enum Existing {
     /// An agent owns the session.
     Claimed,
-    /// No agent has claimed the session, and none will.
-    Unclaimed,
+    /// The session has no instance, and none will come of it: it may begin again, with `next` as
+    /// the name of its launch if there was one.
+    Void { next: Option<InstanceName> },
 }
 
 fn existing(
@@ -118,8 +165,16 @@ fn existing(
         let sentence = "the Idempotency-Key was used for another request";
         return Err(Refusal::new(RefusalCode::Conflict, sentence));
     }
+    let next = || document.instance_name.as_ref().map(|name| name.next(&document.id));
     let ending = document.status.is_final() || document.desired.state == DesiredState::Terminated;
     match &document.owner {
+        // Whoever was refused was told to come back.
+        Some(_) if document.never_launched() && document.status == Status::Error => {
+            Ok(Existing::Void { next: next() })
+        }
+        Some(_) if document.never_launched() && !document.status.is_final() => {
+            Err(Refusal::new(RefusalCode::Busy, "the launch before is just being given up"))
+        }
         Some(_) if ending || document.status == Status::Terminating => {
             let why = document.last_cause();
             let sentence = format!("the session of this Idempotency-Key has ended: {why}");
@@ -127,45 +182,9 @@ fn existing(
         }
         Some(_) => Ok(Existing::Claimed),
         None if ending || document.deadline.is_none_or(|deadline| deadline < now) => {
-            Ok(Existing::Unclaimed)
+            Ok(Existing::Void { next: document.instance_name.clone() })
         }
         None => Err(Refusal::new(RefusalCode::Busy, "the session is just being created")),
-    }
-}
-
-/// Asks one agent after the other, until one launches the instance of `session`.
-async fn request_launch(
-    bridge: &Bridge,
-    session: &SessionId,
-    eligible: &mut Vec<Presence>,
-) -> Result<ClientIce, BridgeError> {
-    let mut failure = BridgeError::NoResponder;
-    for _ in 0..MAX_AGENTS_ASKED {
-        let Some((host, placement)) = placement::pick(eligible, placement::random) else { break };
-        let launch = Launch { session: session.clone(), placement };
-        match bridge.ask(subjects::launch(&host.agent), &launch, LAUNCH_DEADLINE).await {
-            Ok(ice) => return Ok(ice),
-            Err(error) => {
-                log::info!(session:%, agent:% = host.agent, error:%; "agent did not take the session");
-                let next = another_may_take(&error);
-                failure = error;
-                if !next {
-                    break;
-                }
-            }
-        }
-    }
-    Err(failure)
-}
-
-/// Whether the agent has certainly begun nothing, and another one may take the session.
-fn another_may_take(error: &BridgeError) -> bool {
-    match error {
-        BridgeError::NoResponder => true,
-        BridgeError::Refused(refusal) => {
-            matches!(refusal.code, RefusalCode::Busy | RefusalCode::Draining)
-        }
-        _ => false,
     }
 }
 
@@ -182,27 +201,30 @@ mod tests {
     }
 
     fn claimed() -> SessionDocument {
-        SessionDocument { owner: Some("a".parse().unwrap()), ..document() }
+        let instance_name = Some(InstanceName::of(&document().id, 1));
+        SessionDocument { owner: Some("a".parse().unwrap()), instance_name, ..document() }
     }
 
     fn code(document: &SessionDocument, app: &str, now: u64) -> RefusalCode {
         existing(document, &request(app), now.into()).unwrap_err().code
     }
 
+    fn found(document: &SessionDocument, now: u64) -> Existing {
+        existing(document, &request("app"), now.into()).unwrap()
+    }
+
     #[test]
     fn a_repeated_request_finds_its_claimed_session() {
-        assert_eq!(existing(&claimed(), &request("app"), 999.into()).unwrap(), Existing::Claimed);
+        assert_eq!(found(&claimed(), 999), Existing::Claimed);
     }
 
     #[test]
     fn a_repeated_request_waits_for_the_first_and_takes_over_when_that_failed() {
         assert_eq!(code(&document(), "app", 110), RefusalCode::Busy);
-        assert_eq!(
-            existing(&document(), &request("app"), 131.into()).unwrap(),
-            Existing::Unclaimed
-        );
+        let void = Existing::Void { next: None };
+        assert_eq!(found(&document(), 131), void);
         let failed = SessionDocument { status: Status::Error, ..document() };
-        assert_eq!(existing(&failed, &request("app"), 110.into()).unwrap(), Existing::Unclaimed);
+        assert_eq!(found(&failed, 110), void);
     }
 
     #[test]
@@ -210,16 +232,25 @@ mod tests {
         assert_eq!(code(&claimed(), "other", 110), RefusalCode::Conflict);
         let ended = SessionDocument { status: Status::Terminated, ..claimed() };
         assert_eq!(code(&ended, "app", 110), RefusalCode::Conflict);
+        let failed = SessionDocument { status: Status::Error, ..claimed() };
+        assert_eq!(code(&failed, "app", 110), RefusalCode::Conflict, "for good");
     }
 
     #[test]
-    fn another_agent_is_asked_only_when_the_first_surely_did_not_begin() {
-        let refused = |code| BridgeError::Refused(Refusal::new(code, "no"));
-        assert!(another_may_take(&BridgeError::NoResponder));
-        assert!(another_may_take(&refused(RefusalCode::Draining)));
-        assert!(another_may_take(&refused(RefusalCode::Busy)));
-        assert!(!another_may_take(&BridgeError::TimedOut));
-        assert!(!another_may_take(&refused(RefusalCode::Unavailable)));
-        assert!(!another_may_take(&refused(RefusalCode::NotFound)));
+    fn a_key_whose_launch_was_refused_for_the_moment_launches_again_under_another_name() {
+        let refused = SessionDocument { launch_refused: true, ..claimed() };
+        let ending = SessionDocument { status: Status::Terminating, ..refused.clone() };
+        assert_eq!(code(&ending, "app", 110), RefusalCode::Busy);
+        let ended = SessionDocument { status: Status::Error, ..refused };
+        let second = InstanceName::of(&ended.id, 2);
+        assert_eq!(found(&ended, 110), Existing::Void { next: Some(second.clone()) });
+
+        let again =
+            SessionDocument { owner: None, instance_name: Some(second.clone()), ..ended.clone() };
+        let unclaimed = Existing::Void { next: Some(second) };
+        assert_eq!(found(&again, 110), unclaimed, "no agent has used the name");
+
+        let late = SessionDocument { instance_id: Some("i".to_owned()), ..ended };
+        assert_eq!(code(&late, "app", 110), RefusalCode::Conflict, "it had an instance");
     }
 }

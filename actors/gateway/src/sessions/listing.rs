@@ -60,7 +60,10 @@ impl Listing {
     /// Returns one page of the matching sessions, and how many match in all.
     pub(crate) fn select(&self, documents: Vec<SessionDocument>) -> (Vec<SessionDocument>, usize) {
         let mut chosen = documents;
-        chosen.retain(|document| self.status.is_none_or(|status| document.status == status));
+        chosen.retain(|document| match self.status {
+            Some(status) => document.status == status,
+            None => document.is_listed(),
+        });
         // By id as well, so that pages fit together.
         chosen.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         if self.newest_first {
@@ -89,7 +92,7 @@ mod tests {
             let id = SessionId::from_bytes([n; 13]);
             let document =
                 SessionDocument::new(id, request.clone(), u64::from(n / 2).into(), 0.into());
-            SessionDocument { status, ..document }
+            SessionDocument { status, instance_id: Some("i".to_owned()), ..document }
         };
         vec![
             made(4, Status::Active),
@@ -97,6 +100,16 @@ mod tests {
             made(3, Status::Active),
             made(2, Status::Active),
         ]
+    }
+
+    #[test]
+    fn what_ended_is_in_a_list_only_when_its_status_is_asked_for() {
+        let ended = SessionDocument { status: Status::Terminated, ..documents().remove(0) };
+        let select = |query: &str| {
+            let listing = Listing::parse(query).unwrap();
+            listing.select(vec![ended.clone()]).1
+        };
+        assert_eq!((select(""), select("status=active"), select("status=terminated")), (0, 0, 1));
     }
 
     fn ids(query: &str) -> (Vec<SessionId>, usize) {
