@@ -301,7 +301,11 @@ fn an_instance_that_fails_to_boot_ends_its_session_with_the_words_of_ams() {
         })
         .await?;
         assert_eq!(session.status_message, "the instance failed: the boot broke off");
-        assert_eq!(scripted.client.list().await?, [created.id.clone()], "until it is deleted");
+        assert_eq!(
+            scripted.client.list().await?,
+            std::slice::from_ref(&created.id),
+            "until it is deleted"
+        );
         scripted.client.delete(&created.id).await?;
         assert_eq!(scripted.client.list().await?, Vec::<String>::new());
         scripted.stack.ams.wait_until(|all| all.is_empty(), STEP_TIMEOUT).await?;

@@ -201,14 +201,21 @@ mod tests {
         let breaker = CircuitBreaker::new();
         let mut turns = Vec::new();
         for _ in 0..MAX_CONCURRENT_CALLS {
-            turns.push(breaker.acquire(CallKind::Immediate, Instant::now() + MAX_RETRY_AFTER).await.expect("a turn"));
+            turns.push(
+                breaker
+                    .acquire(CallKind::Immediate, Instant::now() + MAX_RETRY_AFTER)
+                    .await
+                    .expect("a turn"),
+            );
         }
         let late = breaker.acquire(CallKind::Immediate, Instant::now()).await;
         assert!(matches!(late, Err(AmsError::TimedOut)));
         let poll = breaker.acquire(CallKind::LongPoll, Instant::now()).await;
         assert!(poll.is_ok(), "those who wait for operations take no turn of others");
         drop(turns.pop());
-        assert!(breaker.acquire(CallKind::Immediate, Instant::now() + MAX_RETRY_AFTER).await.is_ok());
+        assert!(
+            breaker.acquire(CallKind::Immediate, Instant::now() + MAX_RETRY_AFTER).await.is_ok()
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -32,9 +32,6 @@ const MAX_SHARES: usize = 5;
 /// How much longer than the share its record stays: clocks differ.
 const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// How often a change is repeated when somebody else was faster.
-const MAX_CAS_ATTEMPTS: usize = 8;
-
 /// Why a share was not made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ShareError {
@@ -202,24 +199,23 @@ pub(crate) async fn edit(
     end: Option<Timestamp>,
 ) -> Result<Share, Refusal> {
     find_open(bridge, id.as_str()).await?.ok_or_else(not_found)?;
-    for _ in 0..MAX_CAS_ATTEMPTS {
-        let entry =
-            bridge.read::<Share>(Bucket::Shares, id.as_str()).await?.ok_or_else(not_found)?;
-        let (mut share, now) = (entry.value, Timestamp::now());
+    let edit = |share: &mut Share| {
         if let Some(expiry_at) = patch.expiry_at {
-            share.expiry_at = request::expiry(Some(expiry_at), share.created_at, end, now)?;
+            let (made, now) = (share.created_at, Timestamp::now());
+            let expiry = request::expiry(Some(expiry_at), made, end, now);
+            share.expiry_at = expiry.map_err(BridgeError::Refused)?;
         }
         if let Some(description) = &patch.description {
             share.description.clone_from(description);
         }
-        let (bucket, ttl) = (Bucket::Shares, share.ttl(now));
-        match bridge.update_with_ttl(bucket, id.as_str(), &share, entry.revision, ttl).await {
-            Ok(_) => return Ok(share),
-            Err(BridgeError::Conflict) => {}
-            Err(error) => return Err(error.into()),
-        }
+        Ok(())
+    };
+    let ttl = |share: &Share| Some(share.ttl(Timestamp::now()));
+    match bridge.change(Bucket::Shares, id.as_str(), ttl, edit).await {
+        Ok(entry) => Ok(entry.value),
+        Err(BridgeError::NotFound) => Err(not_found()),
+        Err(error) => Err(error.into()),
     }
-    Err(BridgeError::Conflict.into())
 }
 
 /// Ends a share: its link opens nothing any more, and the sockets it opened are closed.

@@ -288,6 +288,9 @@ fn orphan_reason(
     let session = instance.tags.iter().find_map(|tag| tag.strip_prefix(SESSION));
     let session = session.and_then(|session| snapshot.sessions.find(&session.parse().ok()?));
     let document = match session {
+        Some(CachedSession::LeftBehind(document)) => {
+            return (!is_ams_initiated(document)).then_some(OrphanReason::SessionEnded);
+        }
         Some(CachedSession::Live(document)) if is_ams_initiated(document) => return None,
         Some(CachedSession::Live(document)) => document,
         Some(CachedSession::Ended(Origin::Ams) | CachedSession::Unreadable) => return None,

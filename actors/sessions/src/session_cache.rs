@@ -47,6 +47,11 @@ impl SessionCache {
         Ok(cached)
     }
 
+    /// Returns the sessions that were ended by force, as last read.
+    pub(crate) async fn left_behind(&self) -> Vec<Arc<SessionDocument>> {
+        self.0.lock().await.left_behind().cloned().collect()
+    }
+
     /// Reads what has changed in the store and returns the sessions that have not ended.
     pub(crate) async fn live(
         &self,
@@ -76,6 +81,8 @@ pub(crate) enum CachedSession {
     Live(Arc<SessionDocument>),
     /// Ended, by whomever its instance was launched.
     Ended(Origin),
+    /// Ended by force, and no agent has looked for its instance since.
+    LeftBehind(Arc<SessionDocument>),
     /// Of a newer version, or damaged: whatever it is, its instance is none of ours to judge.
     Unreadable,
 }
@@ -90,6 +97,7 @@ struct LastRead {
 impl From<SessionDocument> for CachedSession {
     fn from(document: SessionDocument) -> Self {
         match document.status.is_final() {
+            true if document.instance_left_behind => Self::LeftBehind(Arc::new(document)),
             true => Self::Ended(document.origin),
             false => Self::Live(Arc::new(document)),
         }
@@ -101,7 +109,15 @@ impl CachedSessions {
     pub(crate) fn live(&self) -> impl Iterator<Item = &Arc<SessionDocument>> {
         self.sessions.values().filter_map(|session| match session {
             CachedSession::Live(document) => Some(document),
-            CachedSession::Ended(_) | CachedSession::Unreadable => None,
+            _ => None,
+        })
+    }
+
+    /// The sessions that were ended by force, whose instances may still run.
+    pub(crate) fn left_behind(&self) -> impl Iterator<Item = &Arc<SessionDocument>> {
+        self.sessions.values().filter_map(|session| match session {
+            CachedSession::LeftBehind(document) => Some(document),
+            _ => None,
         })
     }
 

@@ -85,6 +85,9 @@ impl Sweep {
         self.handover.release_lost_sessions(&live).await?;
         let label = |document: &Arc<SessionDocument>| format!("session {}", document.id);
         for_each_concurrent(&live, label, |one| self.processor.process_session(one)).await;
+        let left_behind = self.cache.left_behind().await;
+        let cleared = |one: &'_ Arc<SessionDocument>| self.clear_left_behind(Arc::clone(one));
+        for_each_concurrent(&left_behind, label, cleared).await;
         match tokio::time::timeout(AMS_TIMEOUT, self.instances(&live)).await {
             Ok(Ok((scope, instances))) => self.reconcile(&scope, &instances).await,
             Ok(Err(error)) => {
@@ -134,6 +137,21 @@ impl Sweep {
         let label = |orphan: &OrphanInstance| format!("instance {} ({})", orphan.id, orphan.name);
         for_each_concurrent(&plan.delete, label, |orphan| self.delete_orphan(orphan)).await;
         self.lost_instances.end_all(&plan.end).await;
+        Ok(())
+    }
+
+    /// Deletes the instance of a session that was ended by force while its agent was away.
+    async fn clear_left_behind(&self, document: Arc<SessionDocument>) -> Result<(), SessionsError> {
+        if document.cluster != self.context.cluster().await? {
+            return Ok(());
+        }
+        self.processor.terminator.delete_instance(&document).await?;
+        let cleared = self.context.change(&document.id, |document| {
+            document.instance_left_behind = false;
+            Ok(())
+        });
+        cleared.await?;
+        log::info!(session:% = document.id; "the instance that a forced end left behind is gone");
         Ok(())
     }
 
