@@ -10,7 +10,7 @@ use async_nats::jetstream::stream::{
     Config as StreamConfig, DiscardPolicy, Republish, StorageType,
 };
 use stream_protocol::subjects::{self, Bucket};
-use stream_protocol::{MAX_SIGNAL_BYTES, error_chain};
+use stream_protocol::{MAX_SIGNAL_BYTES, SignalQuota, error_chain};
 
 use crate::BridgeError;
 use crate::connection::{Connection, with_timeout};
@@ -21,6 +21,19 @@ pub const MARKER_TTL: Duration = Duration::from_secs(60);
 
 /// A stored signal is the signal itself and what we write around it.
 const MAX_MESSAGE_BYTES: i32 = (MAX_SIGNAL_BYTES + 4096) as i32;
+
+/// How long the log keeps a signal.
+const MAX_SIGNAL_AGE: Duration = Duration::from_secs(600);
+
+/// How many signals the log keeps for each direction of a session; the oldest go first.
+const MAX_MESSAGES_PER_SUBJECT: i64 = 20_000;
+
+// A writer that uses its quota up pushes nothing out of the log before its time. Windows are fixed,
+// so that one more than fits into the age may count.
+const _: () = {
+    let windows = MAX_SIGNAL_AGE.as_secs() / SignalQuota::WINDOW.as_secs() + 1;
+    assert!(SignalQuota::SIGNALS as u64 * windows < MAX_MESSAGES_PER_SUBJECT as u64);
+};
 
 /// The subjects of stored signals, in the words of a republish rule.
 const SIGNAL_SUBJECTS: &str = "stream.v1.signal.>";
@@ -143,11 +156,10 @@ fn signals_config(replicas: usize) -> StreamConfig {
         subjects: vec![subjects::ALL_SIGNALS.to_owned()],
         storage: StorageType::File,
         num_replicas: replicas,
-        max_age: Duration::from_secs(600),
+        max_age: MAX_SIGNAL_AGE,
         max_bytes: 1 << 30,
         max_message_size: MAX_MESSAGE_BYTES,
-        // More than the write limit of a session lets in within `max_age`.
-        max_messages_per_subject: 20_000,
+        max_messages_per_subject: MAX_MESSAGES_PER_SUBJECT,
         discard: DiscardPolicy::Old,
         duplicate_window: Duration::from_secs(120),
         allow_direct: true,
