@@ -78,13 +78,13 @@ pub fn run<S: Service>(start: impl FnOnce() -> anyhow::Result<S>) -> anyhow::Res
         let signals = shutdown_signal(service.drain(), service.drain_timeout());
         let given_up = tokio::select! {
             signal = signals => {
-                log::info!("stopping at once on another {}", signal?);
+                log::info!(signal = signal?; "stopping at once on another signal");
                 service.drain().begin(Duration::ZERO);
                 None
             }
             () = service.drain().completed(async || service.drained().await) => None,
             cause = service.fatal() => {
-                log::error!("stopping: {cause}");
+                log::error!(cause:%; "stopping");
                 Some(GaveUp(cause))
             }
         };
@@ -107,7 +107,7 @@ async fn shutdown_signal(drain: &Drain, drain_timeout: Duration) -> std::io::Res
         if drain.is_draining() {
             return Ok(name);
         }
-        log::info!("stopping on {name}");
+        log::info!(signal = name; "stopping on a signal");
         drain.begin(drain_timeout);
     }
 }

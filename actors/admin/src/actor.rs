@@ -78,7 +78,7 @@ async fn accept(listener: UnixListener, uid: u32, respond: Respond) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                log::warn!("the operator's socket accepts nobody: {error}");
+                log::warn!(error:%; "the operator's socket accepts nobody");
                 sleep(ACCEPT_RETRY).await;
                 continue;
             }
@@ -91,7 +91,7 @@ async fn accept(listener: UnixListener, uid: u32, respond: Respond) {
         // Outside of the worker: a request in hand is answered also after a restart.
         spawn_detached("an operator's request", async move {
             if let Err(error) = serve(stream, respond).await {
-                log::debug!("an operator left without an answer: {error}");
+                log::debug!(error:%; "an operator left without an answer");
             }
             drop(place);
         });

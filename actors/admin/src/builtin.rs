@@ -131,9 +131,6 @@ fn fail(crash: &InjectFault, debug: Debug, supervisor: &Supervisor) -> Result<()
     if *no_backoff {
         supervisor.disable_backoff();
     }
-    log::warn!(
-        actor:% = actor;
-        "actor {actor} is made to fail {times} times on request of an operator"
-    );
+    log::warn!(actor:%, times; "an actor is made to fail on request of an operator");
     Ok(())
 }

@@ -40,7 +40,8 @@ impl AdminSocket {
     /// Removes the socket from the file system.
     pub(crate) fn remove(&self) {
         if let Err(error) = fs::remove_file(&self.path) {
-            log::warn!("the operator's socket {} stays: {error}", self.path.display());
+            let path = self.path.display();
+            log::warn!(path:%, error:%; "the operator's socket is not removed");
         }
     }
 

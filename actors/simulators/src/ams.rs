@@ -105,10 +105,10 @@ impl Ams {
         let handle = server.handle();
         service.spawn(async move {
             if let Err(error) = server.await {
-                log::error!("the AMS simulator stopped serving: {error}");
+                log::error!(error:%; "the AMS simulator stopped serving");
             }
         });
-        log::info!("the AMS simulator serves on https://{address}");
+        log::info!(address:%; "the AMS simulator serves");
         Ok(Self { service, server: handle, address, fingerprint })
     }
 
@@ -129,7 +129,7 @@ impl Ams {
     /// Trusts a client certificate no longer.
     pub fn distrust(&self, client: Fingerprint) {
         if self.service.change(|state| state.trust.remove(&client.to_string())).is_err() {
-            log::warn!("{client} was not trusted");
+            log::warn!(fingerprint:% = client; "a client was not trusted");
         }
     }
 

@@ -53,13 +53,13 @@ pub async fn run(user_data: String, mut stop: watch::Receiver<bool>) -> Result<(
         return Err(InstanceError::NoPin);
     }
     let agent = Arc::new(Agent::new(&userdata, pins).map_err(InstanceError::Agent)?);
-    log::info!("instance of session {session} started");
+    log::info!(session:%; "instance started");
     let why = tokio::select! {
         () = live(agent) => "its session is over",
         // Whoever dropped the sender cannot stop it any more either.
         _ = stop.wait_for(|stop| *stop) => "it was stopped",
     };
-    log::info!("instance of session {session} ended: {why}");
+    log::info!(session:%, cause = why; "instance ended");
     Ok(())
 }
 
@@ -126,7 +126,8 @@ async fn serve(agent: &Arc<Agent>, mut wants: watch::Receiver<Option<Commands>>)
                 match Relay::start(Arc::clone(agent), generation, role) {
                     Ok(started) => relay = Some(started),
                     Err(error) => {
-                        log::error!("generation {generation} has no peer: {}", error_chain(&error));
+                        let error = error_chain(&error);
+                        log::error!(generation, error:%; "the client gets no peer");
                     }
                 }
             }

@@ -175,10 +175,10 @@ impl Handler<ProbeFinished> for Actor {
         let change = self.shared.lock().probed(*pool, *server, end.is_ok());
         let name = self.pools[*pool].servers[*server].name();
         match (change, end) {
-            (Some(Change::Withheld), Err(why)) => {
-                log::warn!(cause:% = why; "relay {name} is withheld")
+            (Some(Change::Withheld), Err(cause)) => {
+                log::warn!(relay:% = name, cause:%; "relay is withheld")
             }
-            (Some(Change::Restored), _) => log::info!("relay {name} is handed out again"),
+            (Some(Change::Restored), _) => log::info!(relay:% = name; "relay is handed out again"),
             _ => {}
         }
         ().into()
@@ -323,7 +323,8 @@ impl Handler<Drain> for Actor {
                 Ok::<_, TurnError>(())
             };
             ctx.tell(SecretsRead(at, Ok(record.update(edit).await?)));
-            log::info!("relay {server} is {}", if drained { "drained" } else { "in use again" });
+            let state = if drained { "drained" } else { "in use again" };
+            log::info!(relay:% = server; "relay is {state}");
             Ok(())
         })
     }

@@ -60,7 +60,7 @@ impl Service {
             let State { instances, applications, images, .. } = state;
             let seconds = now.unix_timestamp();
             let instance = instances.create(request, applications, images, seconds)?;
-            log::info!("instance {} ({}) is created", instance.id, instance.name);
+            log::info!(instance:% = instance.id, name:% = instance.name; "instance is created");
             let on = one(&instance.id);
             let operation = state.operations.open("Creating instance", on, !no_start, now);
             if no_start {
@@ -105,7 +105,7 @@ impl Service {
                 ids.iter().for_each(|id| state.instances.remove(id));
                 state.operations.finish(&id, Ok(()), OffsetDateTime::now_utc());
             });
-            log::info!("instances are deleted: {}", ids.join(" "));
+            log::info!(instances:% = ids.join(" "); "instances are deleted");
         });
         Ok(operation)
     }
@@ -186,8 +186,8 @@ impl Service {
             let life = AssertUnwindSafe(ams.live(&id, &launch, done, stopping)).catch_unwind();
             let end = life.await.unwrap_or_else(|_| Err("the instance crashed".to_owned()));
             match &end {
-                Ok(()) => log::info!("instance {id} is stopped"),
-                Err(error) => log::warn!("instance {id} failed: {error}"),
+                Ok(()) => log::info!(instance:% = id; "instance is stopped"),
+                Err(cause) => log::warn!(instance:% = id, cause:%; "instance failed"),
             }
             ams.change(|state| {
                 state.runs.remove(&id);
@@ -251,7 +251,7 @@ impl Service {
             () = stop_requested(&mut stop) => {}
         }
         timeout(STOP_DEADLINE, program).await.unwrap_or_else(|_| {
-            log::warn!("instance {id} does not stop, it is given up");
+            log::warn!(instance = id; "instance does not stop, it is given up");
             Ok(())
         })
     }
@@ -261,7 +261,7 @@ impl Service {
         let agent = self.read(|state| state.settings.agent());
         let agent = agent.ok_or("stream agent: agent.api.* is not configured")?;
         let session = streaming::session(&agent, instance).await?;
-        log::info!("instance {} has the session {}", instance.id, session.id);
+        log::info!(session:% = session.id, instance:% = instance.id; "instance has a session");
         self.change(|state| {
             state.instances.give_session(&instance.id, &session.id, session.userdata);
         });
@@ -280,7 +280,7 @@ impl Service {
     }
 
     fn reached(&self, id: &str, launch: &str, status: Status, done: Completion) {
-        log::debug!("instance {id} is {status}");
+        log::debug!(instance = id; "instance is {status}");
         let enough = match done {
             Completion::Reached => Status::Running,
             Completion::Scheduled => Status::Prepared,

@@ -134,7 +134,7 @@ impl Peer {
                 return Err(MediaError::Peer(format!("error {code}: {message}")));
             }
             Ok(InstanceMessage::Offer { .. } | InstanceMessage::Unknown) => {}
-            Err(error) => log::debug!("signal ignored: {error}"),
+            Err(error) => log::debug!(error:%; "signal ignored"),
         }
         Ok(())
     }
@@ -218,7 +218,7 @@ impl Peer {
         if let Some(mut writer) = self.connection.rtc().writer(data.mid)
             && let Err(error) = writer.request_keyframe(None, KeyframeRequestKind::Pli)
         {
-            log::debug!("cannot ask for a key frame: {error}");
+            log::debug!(error:%; "cannot ask for a key frame");
         }
     }
 
@@ -243,7 +243,7 @@ impl Peer {
         if let Some(to_instance) = &self.to_instance
             && let Err(error) = to_instance.try_send(text)
         {
-            log::warn!("signal dropped: {error}");
+            log::warn!(error:%; "signal dropped");
         }
     }
 }

@@ -78,7 +78,7 @@ pub(super) async fn relay_signals(socket: Socket, channels: RelayChannels) {
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => {
-                    log::warn!("the signaling socket failed: {error}");
+                    log::warn!(error:%; "the signaling socket failed");
                     return;
                 }
             }

@@ -95,7 +95,7 @@ impl Loop {
                     PeerEnd::Dropped => break,
                     // The next client may do better.
                     PeerEnd::Stream(error) => {
-                        log::warn!("stream ended: {}", error_chain(&error));
+                        log::warn!(error:% = error_chain(&error); "stream ended");
                         self.stream = None;
                     }
                 }
@@ -156,7 +156,7 @@ impl Loop {
         let message = match serde_json::from_str(text) {
             Ok(message) => message,
             Err(error) => {
-                log::debug!("signal ignored: {error}");
+                log::debug!(error:%; "signal ignored");
                 return Ok(());
             }
         };
@@ -200,7 +200,7 @@ impl Loop {
         let text = serde_json::to_string(message).expect("messages serialize");
         // A client that asks faster than it can be answered loses answers, not the stream.
         if let Err(error) = self.to_client.try_send(text) {
-            log::warn!("signal dropped: {error}");
+            log::warn!(error:%; "signal dropped");
         }
     }
 }

@@ -95,7 +95,7 @@ async fn report_client_state(
         let now = *state.borrow_and_update() == PeerState::Streaming;
         if std::mem::replace(&mut streaming, now) != now {
             let what = if now { "connected" } else { "disconnected" };
-            log::info!("client of generation {generation} {what}");
+            log::info!(generation; "client {what}");
             let client = if now { ClientState::Connected } else { ClientState::Disconnected };
             let report = ClientReport { client, generation };
             retry::until_answered("client report", || agent.report_client(&report)).await;
@@ -108,7 +108,7 @@ async fn renew_while_lost(agent: Arc<Agent>, mut state: watch::Receiver<PeerStat
     while state.wait_for(|state| *state == PeerState::Lost).await.is_ok() {
         log::info!("the client is not heard any more, its ways are renewed");
         if let Err(error) = agent.renew_ice().await {
-            log::warn!("the ways to the client are not renewed: {}", error_chain(&error));
+            log::warn!(error:% = error_chain(&error); "the ways to the client are not renewed");
         }
         let back = state.wait_for(|state| *state != PeerState::Lost);
         // Whichever it is: if it is still lost, it is tried again.
@@ -126,8 +126,8 @@ async fn fetch_ice(
 ) {
     loop {
         match agent.ice_servers().await {
-            Ok(servers) => log::info!("got {} ice servers", servers.len()),
-            Err(error) => log::warn!("got no ice servers: {}", error_chain(&error)),
+            Ok(servers) => log::info!(count = servers.len(); "got ICE servers"),
+            Err(error) => log::warn!(error:% = error_chain(&error); "got no ICE servers"),
         }
         // What is renewed is made anew even if nothing could be fetched: the client has its own.
         let renewal = *renewals.borrow_and_update();
@@ -148,7 +148,7 @@ async fn write(agent: Arc<Agent>, generation: u64, mut from_peer: mpsc::Receiver
             // The id is given once: a repeated write is recognised by it.
             Ok(signal) => Some(NewSignal { id: SignalId::random(), generation, signal }),
             Err(error) => {
-                log::error!("signal not sent: {error}");
+                log::error!(error:%; "signal not sent");
                 None
             }
         });

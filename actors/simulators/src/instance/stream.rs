@@ -267,7 +267,7 @@ impl Stream {
             Ok(ControlMessage::Disconnect {}) => self.ended = true,
             Ok(_) if !self.accepts_input => {}
             Ok(input) => self.scene.act(&input, Instant::now()),
-            Err(error) => log::debug!("control message ignored: {error}"),
+            Err(error) => log::debug!(error:%; "control message ignored"),
         }
     }
 

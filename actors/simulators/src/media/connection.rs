@@ -92,7 +92,7 @@ impl Connection {
                     let sent = self.socket.send_to(&datagram.contents, datagram.destination).await;
                     // A network may lose any datagram; the connection knows how to live with it.
                     if let Err(error) = sent {
-                        log::debug!("datagram lost: {error}");
+                        log::debug!(error:%; "datagram lost");
                     }
                 }
             }
@@ -152,7 +152,7 @@ pub(crate) fn parse_candidate(message: &TrickledCandidate) -> Option<Candidate> 
     match Candidate::from_sdp_string(&message.candidate.0) {
         Ok(candidate) => Some(candidate),
         Err(error) => {
-            log::debug!("candidate ignored: {error}");
+            log::debug!(error:%; "candidate ignored");
             None
         }
     }

@@ -87,7 +87,7 @@ async fn create(
             name => Some(state.images.fetch(name, seconds)),
         };
         let application = Application::new(manifest, image, kind.vm, seconds);
-        log::info!("application {} ({}) is created", application.id, application.name);
+        log::info!(app:% = application.name, id:% = application.id; "application is created");
         let operation = state.operations.open("Creating application", on(&application), false, now);
         make(&ams, application.id.clone(), 1, &operation);
         state.applications.push(application);

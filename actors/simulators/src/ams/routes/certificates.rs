@@ -53,7 +53,7 @@ async fn add(
             return Err(ApiError::Untrusted);
         }
         let fingerprint = state.trust.add(new.certificate)?;
-        log::info!("the AMS simulator trusts {fingerprint}");
+        log::info!(fingerprint:%; "the AMS simulator trusts another client");
         done(state, "Adding certificate", &fingerprint)
     })?;
     Ok(accepted(&operation))
