@@ -41,6 +41,10 @@ pub struct AgentConfig {
 
 impl AgentConfig {
     /// Reads the file and looks at everything it names, without starting anything.
+    ///
+    /// # Errors
+    ///
+    /// Names the key or the file that cannot be used, in one sentence.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         config::read(path, Self::check)
     }
@@ -68,8 +72,12 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts all actors. What cannot be started is an error here; what is away, such as NATS or
-    /// AMS, is waited for in the background. Needs a running actix system.
+    /// Starts all actors, which wait in the background for what is away, such as NATS or AMS. Needs a
+    /// running actix system.
+    ///
+    /// # Errors
+    ///
+    /// A configuration, file or address cannot be used.
     pub fn start(config: AgentConfig) -> anyhow::Result<Self> {
         let unit = format!("stream-agent {}", config.agent.name);
         let base = Base::start(TOKENS, &unit, config.tls, config.nats, &config.tokens)?;

@@ -16,6 +16,10 @@ pub enum ConfigError {
 }
 
 /// Reads and checks the file at `path`; `check` looks at what its values name.
+///
+/// # Errors
+///
+/// The file cannot be read, a line of it is not understood, or `check` refuses.
 pub fn read<C: DeserializeOwned>(
     path: &Path,
     check: impl FnOnce(&C) -> anyhow::Result<()>,

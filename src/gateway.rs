@@ -33,6 +33,10 @@ pub struct GatewayConfig {
 
 impl GatewayConfig {
     /// Reads the file and looks at everything it names, without starting anything.
+    ///
+    /// # Errors
+    ///
+    /// Names the key or the file that cannot be used, in one sentence.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         config::read(path, Self::check)
     }
@@ -56,8 +60,11 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts all actors. What cannot be started is an error here; NATS is waited for in the
-    /// background. Needs a running actix system.
+    /// Starts all actors, which wait in the background for NATS. Needs a running actix system.
+    ///
+    /// # Errors
+    ///
+    /// A configuration, file or address cannot be used.
     pub fn start(config: GatewayConfig) -> anyhow::Result<Self> {
         let base = Base::start(TOKENS, "stream-gateway", config.tls, config.nats, &config.tokens)?;
         let Base { supervisor, certificates, bridge, drain } = base;

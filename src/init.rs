@@ -20,7 +20,11 @@ pub struct File {
 }
 
 /// Makes what an agent needs in `dir`: `hosts` are the names and addresses that instances and AMS
-/// reach it by. RSA keys take a few seconds each.
+/// reach it by, `join` is the sealing key of the first node. RSA keys take a few seconds each.
+///
+/// # Errors
+///
+/// A file cannot be written, `join` cannot be read, or `dir` is open to others.
 pub fn agent(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Result<Vec<File>> {
     let mut files = common(dir, hosts, "stream-agent", join)?;
     if join.is_none() {
@@ -31,7 +35,12 @@ pub fn agent(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Resul
     Ok(files)
 }
 
-/// Makes what a gateway needs in `dir`: `hosts` are the names and addresses that clients use.
+/// Makes what a gateway needs in `dir`: `hosts` are the names and addresses that clients use, `join`
+/// is the sealing key of the first node.
+///
+/// # Errors
+///
+/// Those of [`agent`].
 pub fn gateway(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Result<Vec<File>> {
     common(dir, hosts, "stream-gateway", join)
 }

@@ -51,7 +51,7 @@ fn code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// What both programs run.
+/// A service, as [`run`] runs it.
 pub trait Service {
     /// Ends when the service cannot go on, with the reason.
     fn fatal(&self) -> impl Future<Output = String>;
@@ -70,8 +70,11 @@ pub trait Service {
 }
 
 /// Starts a service in an actix system of its own, runs it until it is told to end, by SIGTERM,
-/// SIGINT or an operator, lets it drain, and stops it. A second signal stops it at once. So does
-/// what the service cannot recover from; that is an error then.
+/// SIGINT or an operator, lets it drain, and stops it. A second signal stops it at once.
+///
+/// # Errors
+///
+/// The service does not start, or cannot recover from a failure.
 pub fn run<S: Service>(start: impl FnOnce() -> anyhow::Result<S>) -> anyhow::Result<()> {
     actix::System::new().block_on(async {
         let service = start()?;

@@ -33,7 +33,12 @@ pub enum Account {
 }
 
 impl Account {
-    /// Does it and prints what there is to say.
+    /// Runs the command and prints what came of it; `default_config` names the socket unless the
+    /// command line does.
+    ///
+    /// # Errors
+    ///
+    /// The service does not answer or refuses.
     pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
         match self {
             Self::Create { name, expiration, endpoint } => {

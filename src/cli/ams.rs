@@ -34,6 +34,10 @@ struct Sections {
 
 impl Ams {
     /// Runs the command and prints what came of it.
+    ///
+    /// # Errors
+    ///
+    /// The configuration cannot be used, or AMS does not answer or refuses.
     pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
         let Self::Register { trust_password_file, config } = self;
         let path = config.as_deref().unwrap_or(default_config);

@@ -22,7 +22,11 @@ pub struct AdminEndpoint {
 }
 
 impl AdminEndpoint {
-    /// Returns the path of the socket. Refuses a configuration that names none.
+    /// Returns the path of the socket.
+    ///
+    /// # Errors
+    ///
+    /// The configuration cannot be read or names no socket.
     pub fn path(self, default_config: &Path) -> Result<PathBuf, ConfigError> {
         /// The one section that matters here: an operator need not be able to read all the rest.
         #[derive(Deserialize)]
@@ -107,6 +111,10 @@ impl FaultArgs {
 
 impl Command {
     /// Asks the service and prints what it says.
+    ///
+    /// # Errors
+    ///
+    /// The service does not answer or refuses.
     pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
         match self {
             Self::Status { json, endpoint } => {
@@ -161,7 +169,11 @@ async fn drain(client: &Client, deadline_s: Option<u64>) -> Result<(), ClientErr
     }
 }
 
-/// Runs one request to the end.
+/// Runs one request to the end, on an actix system of its own.
+///
+/// # Errors
+///
+/// Those of `request`.
 pub fn ask<T>(request: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
     actix::System::new().block_on(request)
 }

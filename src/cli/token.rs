@@ -108,7 +108,12 @@ impl TryFrom<Which> for Revocation {
 }
 
 impl Token {
-    /// Does it and prints what there is to say.
+    /// Runs the command and prints what came of it; `default_config` names the socket unless the
+    /// command line does.
+    ///
+    /// # Errors
+    ///
+    /// The service does not answer or refuses.
     pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
         let client =
             |endpoint: AdminEndpoint| anyhow::Ok(Client::new(endpoint.path(default_config)?));

@@ -76,7 +76,11 @@ pub struct Ams {
 }
 
 impl Ams {
-    /// Starts an AMS on the present tokio runtime or actix system. Fails when the address is taken.
+    /// Starts an AMS on the present tokio runtime or actix system.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken.
     pub fn start(config: Config, launcher: Launcher) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen)?;
         let address = listener.local_addr()?;
@@ -116,7 +120,7 @@ impl Ams {
         self.address
     }
 
-    /// The fingerprint of the server certificate, to be pinned by clients.
+    /// Returns the fingerprint of the server certificate, for clients to pin.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
@@ -133,8 +137,11 @@ impl Ams {
         }
     }
 
-    /// Sets a value of the configuration, as `PATCH /1.0/config` does. Refuses, as a sentence, a
-    /// name that there is not and a value that makes no sense.
+    /// Sets a value of the configuration, as `PATCH /1.0/config` does.
+    ///
+    /// # Errors
+    ///
+    /// Refuses, as a sentence, a name that there is not and a value that makes no sense.
     pub fn configure(&self, name: &str, value: &str) -> Result<(), String> {
         let set = self.service.change(|state| state.settings.set(name, value.to_owned()));
         set.map_err(|refused| refused.to_string())
@@ -153,7 +160,7 @@ impl Ams {
         operation.instance()
     }
 
-    /// Id of the cluster it manages.
+    /// Returns the id of the cluster that this AMS manages.
     pub fn cluster_id(&self) -> &str {
         &self.service.cluster_id
     }
@@ -173,7 +180,15 @@ impl Ams {
         });
     }
 
-    /// Returns the instances as soon as they are as `wanted`; fails after `deadline`.
+    /// Returns the instances as soon as they are as `wanted`.
+    ///
+    /// # Errors
+    ///
+    /// They are not so within `deadline`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
     pub async fn wait_until(
         &self,
         mut wanted: impl FnMut(&[Instance]) -> bool,
@@ -188,19 +203,30 @@ impl Ams {
         Ok(seen)
     }
 
-    /// How many calls got no answer, because they were to hang.
+    /// Returns how many calls got no answer, because they were to hang.
     pub fn hung(&self) -> u32 {
         self.service.read(|state| state.fault_injector.hung)
     }
 
-    /// Returns as soon as so many calls hang; fails after `deadline`.
+    /// Returns as soon as `count` calls hang.
+    ///
+    /// # Errors
+    ///
+    /// Fewer hang after `deadline`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
     pub async fn wait_until_hung(&self, count: u32, deadline: Duration) -> Result<(), Elapsed> {
         let reached = self.service.until(|state| state.fault_injector.hung >= count);
         tokio::time::timeout(deadline, reached).await
     }
 
-    /// Publishes a version of an application or takes it back, and tells so. Refuses, as a
-    /// sentence, what there is not.
+    /// Publishes a version of an application or takes it back, and tells so.
+    ///
+    /// # Errors
+    ///
+    /// Refuses, as a sentence, an application or a version that there is not.
     pub fn publish(&self, app: &str, version: u64, published: bool) -> Result<(), String> {
         let set = routes::set_published(&self.service, app, version, Some(published));
         set.map(drop).map_err(|refused| refused.to_string())

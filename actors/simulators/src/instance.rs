@@ -43,8 +43,16 @@ pub enum InstanceError {
     Agent(#[source] CallError),
 }
 
-/// Runs an instance until its session is over or `stop` turns true. Refuses userdata that it
-/// cannot use.
+/// Runs an instance until its session is over or `stop` turns true.
+///
+/// # Errors
+///
+/// Refuses userdata that is not understood, names no fingerprint of an agent, or holds an address
+/// that is not https.
+///
+/// # Cancel safety
+///
+/// Dropping the future ends the instance as a crash would: nobody is told.
 pub async fn run(user_data: String, mut stop: watch::Receiver<bool>) -> Result<(), InstanceError> {
     let userdata: Userdata = serde_json::from_str(&user_data).map_err(InstanceError::Userdata)?;
     let session = userdata.session_id.clone();

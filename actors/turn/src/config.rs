@@ -1,3 +1,5 @@
+//! The STUN and TURN servers that are configured, and whether they can be used.
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -52,12 +54,12 @@ pub struct Config {
 pub struct Pool {
     /// Names the pool to operators and in NATS: 1 to 32 of `a-z0-9-`, not `default`.
     pub name: String,
-    /// Sessions of this region get these relays first. Defaults to none: after those of the region,
-    /// before those of others.
+    /// Sessions of this region get these relays first. Defaults to none: the relays come after those
+    /// of the session's region and before those of others.
     #[serde(default)]
     pub region: String,
     pub servers: Vec<Server>,
-    /// As the one above, for this pool.
+    /// File with the first secret of this pool, as [`Config::first_secret`] of the default one.
     pub first_secret: PathBuf,
 }
 
@@ -74,7 +76,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// What operators call it by: its first URL.
+    /// Returns what operators call the relay by: its first URL.
     pub fn name(&self) -> &str {
         self.urls.first().map_or("", String::as_str)
     }
@@ -89,7 +91,7 @@ fn ten() -> u64 {
 }
 
 impl Config {
-    /// All pools; `servers` are one by the name of [`DEFAULT_POOL`].
+    /// Returns all pools; `servers` are the one called [`DEFAULT_POOL`].
     pub(crate) fn all_pools(&self) -> Vec<Pool> {
         let default = (!self.servers.is_empty()).then(|| Pool {
             name: DEFAULT_POOL.to_owned(),
@@ -100,8 +102,11 @@ impl Config {
         default.into_iter().chain(self.pools.iter().cloned()).collect()
     }
 
-    /// Refuses what cannot work, naming the key and the remedy, and, when there are relays, files
-    /// that cannot be used.
+    /// Checks the values and, when there are relays, the files that they name.
+    ///
+    /// # Errors
+    ///
+    /// Names the key that cannot work and the remedy, or the file that cannot be used.
     pub fn check(&self) -> Result<(), TurnError> {
         self.check_values()?;
         let pools = self.all_pools();

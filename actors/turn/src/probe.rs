@@ -1,4 +1,4 @@
-//! Asks a relay what a client would ask it: where am I seen, and relay for me.
+//! Asks a relay what a client asks it: for the address that it sees, and for an allocation.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use crate::probe_target::ProbeTarget;
 use crate::relay_connection::RelayConnection;
 use crate::stun::{ALLOCATE, Answer, BINDING, Challenge, Key, REFRESH, Request};
 
-/// A nonce may be stale on the first use; more often it is a fault.
+/// How often a probe answers a challenge: a nonce may be stale on its first use, and a relay that
+/// challenges more often is at fault.
 const CHALLENGES: usize = 3;
 
 const UNAUTHORIZED: u16 = 401;
@@ -27,8 +28,8 @@ pub struct ProbeTimings {
     pub allocate: Result<Duration, ProbeError>,
 }
 
-/// Asks `target` for a binding, and then with `credential` for an allocation, which is given back.
-/// Each has half of `within`.
+/// Asks `target` for a binding, and then with `credential` for an allocation, which it gives back.
+/// Each may take half of `within`.
 pub(crate) async fn probe(
     target: &ProbeTarget,
     credential: &Credential,
@@ -51,12 +52,21 @@ pub(crate) async fn probe(
     ProbeTimings { binding, allocate }
 }
 
-/// Does what a client does with a credential: asks the relay at `url` for an allocation, and gives
-/// it back. Returns how long it took. Refuses a URL inside TLS.
+/// Asks the relay at `url` for an allocation, as a client does with a credential, and gives it back.
+/// Returns how long the allocation took.
 ///
 /// Clients that come one after the other want an address `from` of their own each: a relay knows an
 /// address and port for some time after their allocation was given back, and would refuse whoever
 /// is given the same port next.
+///
+/// # Errors
+///
+/// [`ProbeError::Unreachable`] for a URL that is none or inside TLS, [`ProbeError::TimedOut`] after
+/// `within`, and what the relay refuses.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves the allocation to expire at the relay, within minutes.
 pub async fn probe_relay(
     url: &str,
     credential: &Credential,
@@ -140,7 +150,7 @@ async fn timed(
 }
 
 impl ProbeTimings {
-    /// Succeeds when the relay did both, else says why not.
+    /// Returns whether the relay answered both, and the first error otherwise.
     pub(crate) fn result(&self) -> Result<(), ProbeError> {
         self.binding.clone().and(self.allocate.clone()).map(drop)
     }

@@ -24,7 +24,7 @@ const XOR_RELAYED_ADDRESS: u16 = 0x0016;
 const REQUESTED_TRANSPORT: u16 = 0x0019;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 
-/// UDP, as REQUESTED-TRANSPORT has it.
+/// The number of UDP in a REQUESTED-TRANSPORT attribute.
 const UDP: [u8; 4] = [17, 0, 0, 0];
 
 /// The bytes of a MESSAGE-INTEGRITY attribute, its head included.
@@ -70,12 +70,12 @@ impl Request {
         Self(bytes)
     }
 
-    /// An allocation of a UDP address.
+    /// Asks for the allocation of a UDP address.
     pub(crate) fn allocate(transaction: [u8; 12]) -> Self {
         Self::new(ALLOCATE, transaction).with(REQUESTED_TRANSPORT, &UDP)
     }
 
-    /// The end of an allocation.
+    /// Gives an allocation back.
     pub(crate) fn release(transaction: [u8; 12]) -> Self {
         Self::new(REFRESH, transaction).with(LIFETIME, &[0; 4])
     }
@@ -107,7 +107,7 @@ impl Request {
     }
 }
 
-/// The length field of a message that has `bytes` in all.
+/// Returns the length field of a message that has `bytes` in all.
 fn announced(bytes: usize) -> [u8; 2] {
     u16::try_from(bytes - HEADER).expect("what is checked or written here is short").to_be_bytes()
 }
@@ -127,7 +127,8 @@ pub(crate) struct Response<'a> {
 }
 
 impl<'a> Response<'a> {
-    /// Reads a message; `None` for what is none, or has more or less than it announces.
+    /// Reads a message; returns `None` for bytes that are none, and for more or fewer than the head
+    /// announces.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let announced = length(bytes)?;
         if bytes.len() != announced {
@@ -145,7 +146,8 @@ impl<'a> Response<'a> {
         Some(Self { bytes, attributes })
     }
 
-    /// What it answers to `method` in this transaction; `None` when it belongs to something else.
+    /// Returns the answer to `method` in this transaction; `None` when the message belongs to
+    /// something else.
     pub(crate) fn answers(&self, method: u16, transaction: &[u8; 12]) -> Option<Answer> {
         if self.bytes[8..HEADER] != *transaction {
             return None;
@@ -167,7 +169,7 @@ impl<'a> Response<'a> {
         Some(Answer::Failure { code, reason, challenge })
     }
 
-    /// Whether whoever wrote it knows the key.
+    /// Returns whether whoever wrote the message knows the key.
     pub(crate) fn is_signed_with(&self, key: &Key) -> bool {
         let signed = self.attributes.iter().find(|(kind, ..)| *kind == MESSAGE_INTEGRITY);
         signed.is_some_and(|(_, value, at)| {
@@ -178,12 +180,12 @@ impl<'a> Response<'a> {
         })
     }
 
-    /// Whether it names an address that is relayed for us.
+    /// Returns whether the message names an address that is relayed for us.
     pub(crate) fn has_relayed_address(&self) -> bool {
         self.attribute(XOR_RELAYED_ADDRESS).is_some_and(|value| matches!(value.len(), 8 | 20))
     }
 
-    /// Whether it names the address that we are seen at.
+    /// Returns whether the message names the address that we are seen at.
     pub(crate) fn has_mapped_address(&self) -> bool {
         self.attribute(XOR_MAPPED_ADDRESS).is_some_and(|value| matches!(value.len(), 8 | 20))
     }
@@ -201,7 +203,7 @@ fn challenge((realm, nonce): (&[u8], &[u8])) -> Option<Challenge> {
     Some(Challenge { realm: String::from_utf8(realm.to_vec()).ok()?, nonce: nonce.to_vec() })
 }
 
-/// How many bytes the message has that begins with `head`; `None` when none does.
+/// Returns how many bytes the message has that begins with `head`; `None` when none does.
 pub(crate) fn length(head: &[u8]) -> Option<usize> {
     let length = usize::from(u16::from_be_bytes([*head.get(2)?, *head.get(3)?]));
     let is_stun = head[0] & 0xc0 == 0 && head.get(4..8)? == COOKIE.as_slice();

@@ -5,13 +5,14 @@
 pub(crate) struct RelayUrl {
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// Whether the transport is TCP rather than UDP.
     pub(crate) tcp: bool,
-    /// Inside TLS.
+    /// Whether TLS is around it, over TCP.
     pub(crate) secure: bool,
 }
 
 impl RelayUrl {
-    /// Reads a URL of RFC 7065; `None` for what a browser would throw at.
+    /// Reads a URL of RFC 7065; returns `None` for one that a browser throws at.
     pub(crate) fn parse(url: &str) -> Option<Self> {
         let (secure, rest) = match url.strip_prefix("turns:") {
             Some(rest) => (true, rest),
@@ -28,7 +29,7 @@ impl RelayUrl {
     }
 }
 
-/// Whether `url` is `stun:host[:port]` or `stuns:`, RFC 7064.
+/// Returns whether `url` is `stun:host[:port]` or `stuns:host[:port]`, RFC 7064.
 pub(crate) fn is_stun(url: &str) -> bool {
     let rest = url.strip_prefix("stun:").or_else(|| url.strip_prefix("stuns:"));
     rest.is_some_and(|place| host_and_port(place, 3478).is_some())

@@ -76,13 +76,21 @@ pub struct Session {
 }
 
 impl Gateway {
-    /// Returns a client of the gateway. Refuses an address that is not https.
+    /// Returns a client of the gateway.
+    ///
+    /// # Errors
+    ///
+    /// Refuses an address that is not https, and a token that fits into no header.
     pub fn new(config: &ClientConfig) -> Result<Self, CallError> {
         let https = Https::new(&config.gateway, &config.token, config.pins.clone())?;
         Ok(Self { https, screen: config.screen })
     }
 
     /// Creates a session that waits for further clients when the first has left.
+    ///
+    /// # Errors
+    ///
+    /// The gateway refuses, gives no answer in time or one that is not understood.
     pub async fn create(&self, app: &str, screen: Screen) -> Result<JoinedSession, CallError> {
         self.create_from(&json!({
             "app": app,
@@ -94,30 +102,51 @@ impl Gateway {
     }
 
     /// Creates a session from a request body of the caller's own.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
     pub async fn create_from(&self, body: &Value) -> Result<JoinedSession, CallError> {
         let request = self.https.request(Method::POST, "/1.0/sessions").json(body);
         created(self.https.call(request, CALL_TIMEOUT).await?, None)
     }
 
     /// Joins a session in place of its present client.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
     pub async fn join(&self, id: &str) -> Result<JoinedSession, CallError> {
         let request = self.https.request(Method::POST, &format!("/1.0/sessions/{id}/join"));
         let request = request.json(&json!({ "screen": self.screen }));
         created(self.https.call(request, CALL_TIMEOUT).await?, Some(id))
     }
 
+    /// Returns a session as the gateway shows it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
     pub async fn get(&self, id: &str) -> Result<Session, CallError> {
         let request = self.https.request(Method::GET, &format!("/1.0/sessions/{id}"));
         self.https.call(request, CALL_TIMEOUT).await
     }
 
-    /// The ids of all sessions.
+    /// Returns the ids of all sessions.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
     pub async fn list(&self) -> Result<Vec<String>, CallError> {
         let request = self.https.request(Method::GET, "/1.0/sessions");
         self.https.call(request, CALL_TIMEOUT).await
     }
 
-    /// The names of what can be streamed: what at least one agent has.
+    /// Returns the names of the applications that at least one agent has.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
     pub async fn applications(&self) -> Result<Vec<String>, CallError> {
         #[derive(Deserialize)]
         struct Named {
@@ -128,12 +157,21 @@ impl Gateway {
         Ok(applications.into_iter().map(|application| application.name).collect())
     }
 
-    /// Whether the gateway can serve, in its own words.
+    /// Returns whether the gateway can serve, in its own words.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
     pub async fn status(&self) -> Result<Value, CallError> {
         let request = self.https.request(Method::GET, "/1.0/status");
         self.https.call(request, CALL_TIMEOUT).await
     }
 
+    /// Has the session `id` end.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
     pub async fn delete(&self, id: &str) -> Result<(), CallError> {
         let request = self.https.request(Method::DELETE, &format!("/1.0/sessions/{id}"));
         self.https.send(request, CALL_TIMEOUT).await

@@ -41,8 +41,11 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// Opens the signaling socket of a session and starts to watch. Refuses when the socket does
-    /// not open or its server shows none of the certificates in `pins`.
+    /// Opens the signaling socket of a session and starts to watch.
+    ///
+    /// # Errors
+    ///
+    /// The socket does not open, or its server shows none of the certificates in `pins`.
     pub async fn connect(
         created: &JoinedSession,
         pins: Vec<Fingerprint>,
@@ -68,7 +71,11 @@ impl Viewer {
         }
     }
 
-    /// Watches over signals that come and go as JSON texts on channels.
+    /// Watches a stream whose signals come and go as JSON texts on channels.
+    ///
+    /// # Errors
+    ///
+    /// The system has no thread or socket for it.
     pub fn over(
         from_instance: mpsc::Receiver<String>,
         to_instance: mpsc::Sender<String>,
@@ -84,8 +91,15 @@ impl Viewer {
         self.events.recv().await
     }
 
-    /// Returns when `milestone` was reached first, waiting for it. Refuses when the stream ends
-    /// without it or `within` runs out.
+    /// Waits for `milestone` and returns when it was reached first.
+    ///
+    /// # Errors
+    ///
+    /// The stream ends without it, or `within` runs out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: a milestone stays reached.
     pub async fn wait_event(
         &self,
         milestone: Milestone,
@@ -105,12 +119,20 @@ impl Viewer {
     }
 
     /// Waits until `n` pictures were decoded, counted from the start; returns how many there are.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait_event`](Self::wait_event).
     pub async fn wait_frames(&self, n: u64, within: Duration) -> Result<u64, ViewerError> {
         let enough = |progress: &Progress| (progress.frames >= n).then_some(progress.frames);
         self.wait("pictures", within, enough).await
     }
 
     /// Taps at (`x`, `y`), in pixels of the stream, as soon as the control channel is open.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait_event`](Self::wait_event).
     pub async fn tap(&self, x: f64, y: f64, within: Duration) -> Result<(), ViewerError> {
         self.wait_event(Milestone::ControlOpen, within).await?;
         let sent = self.commands.send(Command::Tap { x, y }).await;
@@ -118,6 +140,10 @@ impl Viewer {
     }
 
     /// Waits for a picture with the mark of a tap at (`x`, `y`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait_event`](Self::wait_event).
     pub async fn wait_mark(&self, x: usize, y: usize, within: Duration) -> Result<(), ViewerError> {
         let marked = |progress: &Progress| {
             progress.picture.as_ref().filter(|picture| picture.is_marked(x, y)).map(|_| ())
@@ -125,12 +151,12 @@ impl Viewer {
         self.wait("the mark", within, marked).await
     }
 
-    /// The last decoded picture.
+    /// Returns the last decoded picture.
     pub fn frame(&self) -> Option<Arc<Picture>> {
         self.progress.borrow().picture.clone()
     }
 
-    /// How many pictures were decoded so far.
+    /// Returns how many pictures were decoded so far.
     pub fn frames(&self) -> u64 {
         self.progress.borrow().frames
     }
