@@ -11,6 +11,7 @@
 
 mod auth;
 mod error;
+#[cfg(test)]
 mod openapi;
 mod routes;
 mod state;
@@ -110,8 +111,7 @@ impl Api {
             closing: closed,
         };
         let metrics = state.metrics.clone();
-        let document = openapi::document(routes::ENDPOINTS);
-        let routes = move |app: &mut ServiceConfig| routes::configure(app, &state, &document);
+        let routes = move |app: &mut ServiceConfig| routes::configure(app, &state);
         let service = Service { name: "api", endpoints: routes::ENDPOINTS, metrics, routes };
         let connections =
             ConnectionLimiter::new(config.connections_per_address, &config.trusted_proxies);

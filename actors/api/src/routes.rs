@@ -9,14 +9,17 @@ mod sockets;
 
 use actix_web::web::{Data, ServiceConfig};
 use stream_http::endpoints;
-use stream_http::openapi::{self, Document, EndpointDoc};
+#[cfg(test)]
+use stream_http::openapi::EndpointDoc;
+use stream_http::openapi::{self, Document};
 use stream_protocol::Op;
+#[cfg(test)]
+use stream_protocol::{Commands, Cursor, IceServer, SignalPage};
 
 use crate::state::AppState;
 
-pub(crate) use ams_sessions::MAX_NAME;
-pub(crate) use session::{MAX_MESSAGE, MAX_WAIT_S};
-pub(crate) use signals::MAX_SIGNALS;
+/// The document at `/1.0/openapi.json`, which the test `openapi` keeps true.
+const DOCUMENT: Document = Document::new(include_bytes!("../openapi.json"));
 
 /// The bound of an ordinary body, in bytes.
 const MAX_SMALL_BODY: usize = 16 * 1024;
@@ -25,50 +28,51 @@ endpoints! {
     GET "/metrics" Some(Op::StatusRead) => metrics::scrape:
         EndpointDoc::new("scrapeMetrics", "Tells Prometheus what is counted").answers_text(),
     GET "/1.0" None => health::version:
-        EndpointDoc::new("readVersion", "Tells the version").answers("Version"),
+        EndpointDoc::new("readVersion", "Tells the version").answers::<health::Version>(),
     GET "/1.0/openapi.json" None => openapi::serve:
-        EndpointDoc::new("readOpenApi", "Tells what this API is").answers_bare("OpenApi"),
+        EndpointDoc::new("readOpenApi", "Tells what this API is").answers_document(),
     GET "/1.0/health/live" None => health::live:
-        EndpointDoc::new("checkLiveness", "Tells that the process answers").answers("Liveness"),
+        EndpointDoc::new("checkLiveness", "Tells that the process answers").answers::<health::Liveness>(),
     GET "/1.0/health/ready" None => health::ready:
         EndpointDoc::new("checkReadiness", "Tells which dependency is away and why")
-            .answers("Readiness").refuses(&[503]),
+            .answers::<health::Readiness>().refuses(&[503]),
     GET "/1.0/status" Some(Op::StatusRead) => health::status:
-        EndpointDoc::new("readStatus", "Shows every actor").answers("UnitStatus"),
+        EndpointDoc::new("readStatus", "Shows every actor").answers::<health::UnitStatus>(),
     POST "/1.0/sessions" Some(Op::SessionCreate) => ams_sessions::create:
         EndpointDoc::new("openSession", "Opens the session of an instance that AMS launched; once only")
-            .takes(ams_sessions::OPENING).body("LaunchedInstance").creates("OpenedSession"),
+            .idempotency_key("One instance has one session, with or without a key")
+            .body::<ams_sessions::LaunchedInstance>().creates::<ams_sessions::OpenedSession<'_>>(),
     GET "/1.0/sessions/{id}" Some(Op::SessionRead) => session::read:
-        EndpointDoc::new("readSession", "Shows a session").answers("Session"),
+        EndpointDoc::new("readSession", "Shows a session").answers::<session::SessionView<'_>>(),
     DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => session::end:
         EndpointDoc::new("endSession", "Has a session end; answers before it has"),
     PATCH "/1.0/sessions/{id}" Some(Op::SessionReport) => session::report:
         EndpointDoc::new("reportOnSession", "Takes what an instance says of itself or its client")
-            .body("Report"),
+            .body::<session::Reported>(),
     GET "/1.0/sessions/{id}/commands" Some(Op::CommandRead) => session::commands:
         EndpointDoc::new("readCommands", "Tells what the session wants of its instance; may wait")
-            .takes(session::COMMANDS_POLL).answers("Commands"),
+            .query::<session::PollQuery<u64>>().answers::<Commands>(),
     POST "/1.0/sessions/{id}/signals" Some(Op::SignalWrite) => signals::write:
         EndpointDoc::new("writeSignals", "Keeps signals for the client; again is harmless")
-            .body("PostedSignals").answers("Cursors"),
+            .body::<signals::PostedSignals>().answers::<signals::Cursors>(),
     GET "/1.0/sessions/{id}/signals" Some(Op::SignalRead) => signals::read:
         EndpointDoc::new("readSignals", "Returns signals of the client; may wait for some")
-            .takes(signals::SIGNALS_POLL).answers("SignalPage").refuses(&[409]),
-    GET "/1.0/sessions/{id}/sockets/control" Some(Op::CommandRead) => sockets::control:
+            .query::<session::PollQuery<Cursor>>().answers::<SignalPage>().refuses(&[409]),
+    GET without HEAD "/1.0/sessions/{id}/sockets/control" Some(Op::CommandRead) => sockets::control:
         EndpointDoc::new("openControlSocket", "Tells commands and takes reports over a WebSocket")
-            .takes(sockets::CONTROL).opens_socket(),
-    GET "/1.0/sessions/{id}/sockets/master" Some(Op::SignalWrite) => sockets::master:
+            .query::<sockets::CommandsQuery>().opens_socket(),
+    GET without HEAD "/1.0/sessions/{id}/sockets/master" Some(Op::SignalWrite) => sockets::master:
         EndpointDoc::new("openSignalingSocket", "Carries signals both ways over a WebSocket")
-            .takes(sockets::MASTER).opens_socket(),
+            .query::<sockets::ResumeQuery>().opens_socket(),
     POST "/1.0/sessions/{id}/ice-servers" Some(Op::IceMint) => session::ice_servers:
         EndpointDoc::new("mintIceServers", "Mints fresh STUN and TURN servers for the instance")
-            .takes(session::MINTING).answers("IceServers"),
+            .query::<session::IceQuery>().answers::<Vec<IceServer>>(),
 }
 
 /// Adds all endpoints and what their handlers share.
-pub(crate) fn configure(app: &mut ServiceConfig, state: &AppState, document: &Document) {
+pub(crate) fn configure(app: &mut ServiceConfig, state: &AppState) {
     app.app_data(Data::new(state.clone()));
-    app.app_data(Data::new(document.clone()));
+    app.app_data(Data::new(DOCUMENT));
     app.app_data(Data::new(state.sessions.signal_connection()));
     add_endpoints(app);
 }

@@ -12,16 +12,30 @@ use crate::placement;
 use crate::response::{HandlerResult, ok, token_error};
 use crate::state::State;
 
+/// What has a name.
 #[derive(Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-struct Named {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Named {
     name: String,
 }
 
+/// The state of the service.
 #[derive(Serialize)]
-struct Status {
-    status: &'static str,
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "ServiceStatus"))]
+pub(crate) struct Status {
+    status: Health,
+    /// How many agents there are; only with a token.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "usize"))]
     agents: Option<usize>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+enum Health {
+    Healthy,
+    Unhealthy,
 }
 
 /// GET `/1.0/applications`: the applications that at least one agent has.
@@ -51,7 +65,7 @@ pub(crate) async fn status(request: HttpRequest, state: Data<State>) -> HandlerR
         return Err(Refusal::new(RefusalCode::Draining, "the gateway is draining").into());
     }
     let link = state.bridge.status().await;
-    let status = if link.connected { "healthy" } else { "unhealthy" };
+    let status = if link.connected { Health::Healthy } else { Health::Unhealthy };
     let agents = match caller && link.connected {
         true => Some(placement::list(&state.bridge).await?.len()),
         false => None,

@@ -36,6 +36,7 @@ mod error;
 mod metrics;
 mod middleware;
 mod open_sockets;
+#[cfg(test)]
 mod openapi;
 mod owner;
 mod placement;
@@ -127,8 +128,7 @@ impl Gateway {
 
         let state = Data::new(state);
         let metrics = state.requests.clone();
-        let document = openapi::document(routes::ENDPOINTS);
-        let routes = move |app: &mut ServiceConfig| routes::configure(app, &state, &document);
+        let routes = move |app: &mut ServiceConfig| routes::configure(app, &state);
         let service = Service {
             name: "gateway",
             endpoints: routes::ENDPOINTS,

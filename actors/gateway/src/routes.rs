@@ -1,82 +1,98 @@
 //! The table of endpoints. Names of metrics are those of the documented ones where there are any.
 
+#[cfg(test)]
+use std::collections::BTreeSet;
+
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, ServiceConfig};
 use stream_bridge::SignalConnection;
 use stream_http::endpoints;
-use stream_http::openapi::{Document, EndpointDoc, serve};
+#[cfg(test)]
+use stream_http::openapi::EndpointDoc;
+use stream_http::openapi::{Document, serve};
 use stream_protocol::Op;
 
 use crate::state::State;
-use crate::{catalog, metrics, middleware, openapi, sessions, shares, socket, web_ui};
+use crate::{catalog, metrics, middleware, sessions, shares, socket, web_ui};
+
+/// The document at `/1.0/openapi.json`, which the test `openapi` keeps true.
+const DOCUMENT: Document = Document::new(include_bytes!("../openapi.json"));
 
 endpoints! {
     GET "/metrics" Some(Op::StatusRead) => metrics::scrape as "get_metrics":
         EndpointDoc::new("scrapeMetrics", "Tells Prometheus what is counted").answers_text(),
     GET "/1.0/openapi.json" None => serve as "get_openapi":
-        EndpointDoc::new("readOpenApi", "Tells what this API is").answers_bare("OpenApi"),
+        EndpointDoc::new("readOpenApi", "Tells what this API is").answers_document(),
     GET "/1.0/applications" Some(Op::ApplicationRead) => catalog::applications
         as "get_applications":
-        EndpointDoc::new("listApplications", "Lists what can be streamed").answers("Names"),
+        EndpointDoc::new("listApplications", "Lists what can be streamed").answers::<BTreeSet<catalog::Named>>(),
     GET "/1.0/regions" Some(Op::RegionRead) => catalog::regions as "get_regions":
-        EndpointDoc::new("listRegions", "Lists where there are agents").answers("Names"),
+        EndpointDoc::new("listRegions", "Lists where there are agents").answers::<BTreeSet<catalog::Named>>(),
     GET "/1.0/status" Some(Op::StatusRead) => catalog::status as "get_service_status":
         EndpointDoc::new("readStatus", "Tells whether the service is healthy; with a token, more")
-            .more_with_token().answers("ServiceStatus"),
+            .more_with_token().answers::<catalog::Status>(),
     GET "/1.0/sessions" Some(Op::SessionRead) => sessions::endpoints::list_sessions
         as "get_sessions":
-        EndpointDoc::new("listSessions", "Lists sessions").takes(openapi::LISTING).answers("Sessions"),
+        EndpointDoc::new("listSessions", "Lists sessions")
+            .query::<sessions::listing::ListQuery>().answers::<sessions::endpoints::Listed<'_>>(),
     POST "/1.0/sessions" Some(Op::SessionCreate) => sessions::endpoints::create_session
         as "create_new_session":
         EndpointDoc::new("createSession", "Has an instance launched; answers before it has booted")
-            .takes(openapi::CREATION).body("SessionPost").creates("CreatedSession").refuses(&[404]),
+            .idempotency_key("A request that is repeated with its key finds its first session")
+            .body::<sessions::request::SessionPost>()
+            .creates::<sessions::endpoints::CreatedSession<'_>>().refuses(&[404]),
     GET "/1.0/sessions/{id}" Some(Op::SessionRead) => sessions::endpoints::read_session
         as "get_session":
-        EndpointDoc::new("readSession", "Shows a session").answers("Session"),
+        EndpointDoc::new("readSession", "Shows a session").answers::<sessions::endpoints::SessionView<'_>>(),
     DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => sessions::endpoints::delete_session
         as "delete_session":
-        EndpointDoc::new("deleteSession", "Has a session end").takes(openapi::DELETION),
+        EndpointDoc::new("deleteSession", "Has a session end")
+            .query::<sessions::endpoints::DeleteQuery>(),
     POST "/1.0/sessions/{id}/join" Some(Op::SessionJoin) => sessions::endpoints::join_session
         as "join_session":
         EndpointDoc::new("joinSession", "Makes the caller the client, instead of whoever was it")
-            .optional_body("SessionJoin").answers("JoinedSession"),
+            .optional_body::<sessions::request::SessionJoin>()
+            .answers::<sessions::endpoints::JoinedSession<'_>>(),
     POST "/1.0/sessions/{id}/share" Some(Op::ShareCreate) => shares::endpoints::create
         as "share_session":
         EndpointDoc::new("shareSession", "Makes a link that lets whoever has it join")
-            .body("SharePost").answers("Share"),
-    GET "/1.0/sessions/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect
+            .body::<shares::SharePost>().answers::<shares::endpoints::ShareView<'_>>(),
+    GET without HEAD "/1.0/sessions/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect
         as "connect_session":
         EndpointDoc::new("connectToSession", "Joins with the token of a share")
-            .token_in_query().takes(openapi::CONNECTING).answers("JoinedSession").acts(),
-    GET "/1.0/session/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect
+            .token_in_query().query::<shares::endpoints::ConnectQuery>()
+            .answers::<sessions::endpoints::JoinedSession<'_>>(),
+    GET without HEAD "/1.0/session/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect
         as "connect_session":
         EndpointDoc::new("connectToSessionByOldPath", "The same by the name of older releases")
-            .token_in_query().takes(openapi::CONNECTING).answers("JoinedSession").acts(),
-    GET "/1.0/sessions/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open
+            .token_in_query().query::<shares::endpoints::ConnectQuery>()
+            .answers::<sessions::endpoints::JoinedSession<'_>>(),
+    GET without HEAD "/1.0/sessions/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open
         as "streaming_websocket_slave":
         EndpointDoc::new("openSocket", "Relays signals between client and instance")
-            .token_in_query().takes(openapi::OPENING).opens_socket(),
-    GET "/1.0/session/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open
+            .token_in_query().query::<socket::SocketQuery>().opens_socket(),
+    GET without HEAD "/1.0/session/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open
         as "streaming_websocket_slave":
         EndpointDoc::new("openSocketByOldPath", "The same by the name of older releases")
-            .token_in_query().takes(openapi::OPENING).opens_socket(),
+            .token_in_query().query::<socket::SocketQuery>().opens_socket(),
     GET "/1.0/shares" Some(Op::ShareRead) => shares::endpoints::list as "get_shares":
         EndpointDoc::new("listShares", "Lists the shares of live sessions")
-            .takes(openapi::SHARES).answers("Shares"),
+            .query::<shares::ListQuery>().answers::<shares::endpoints::Listed<'_>>(),
     GET "/1.0/shares/{id}" Some(Op::ShareRead) => shares::endpoints::read as "get_share":
-        EndpointDoc::new("readShare", "Shows a share with its link").answers("Share"),
+        EndpointDoc::new("readShare", "Shows a share with its link")
+            .answers::<shares::endpoints::ShareView<'_>>(),
     PATCH "/1.0/shares/{id}" Some(Op::ShareUpdate) => shares::endpoints::change as "update_share":
         EndpointDoc::new("changeShare", "Changes a share; its link stays the same")
-            .body("SharePatch").answers("Share"),
+            .body::<shares::SharePatch>().answers::<shares::endpoints::ShareView<'_>>(),
     DELETE "/1.0/shares/{id}" Some(Op::ShareDelete) => shares::endpoints::delete as "delete_share":
         EndpointDoc::new("deleteShare", "Ends a share and cuts off whoever came through it")
-            .takes(openapi::SHARE_DELETION),
+            .query::<shares::endpoints::DeleteQuery>(),
 }
 
 /// Adds all endpoints, the page, and what their handlers share.
-pub(crate) fn configure(app: &mut ServiceConfig, state: &Data<State>, document: &Document) {
+pub(crate) fn configure(app: &mut ServiceConfig, state: &Data<State>) {
     app.app_data(state.clone());
-    app.app_data(Data::new(document.clone()));
+    app.app_data(Data::new(DOCUMENT));
     app.app_data(Data::new(SignalConnection::start(&state.bridge)));
     let routes = |app: &mut ServiceConfig| {
         add_endpoints(app);

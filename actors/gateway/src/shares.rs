@@ -22,7 +22,9 @@ use stream_tokens::{Mint, Revocation, Tokens};
 use crate::error::tokens_refusal;
 use crate::session_documents;
 
-pub(crate) use request::{MAX_DESCRIPTION, NewShare, SharePatch, role};
+#[cfg(test)]
+pub(crate) use request::{ListQuery, SharePost};
+pub(crate) use request::{NewShare, SharePatch, role};
 
 use request::MAX_LIFETIME;
 

@@ -14,7 +14,8 @@ use crate::response::{HandlerResult, HttpError, token_error};
 use crate::session_documents;
 use crate::state::State;
 
-use admission::{Admission, SocketQuery, SocketToken};
+pub(crate) use admission::SocketQuery;
+use admission::{Admission, SocketToken};
 use client_socket::{ClientSocket, Dependencies};
 
 /// GET `/1.0/sessions/{id}/sockets/slave`: relays signals between the client and the instance.

@@ -1,18 +1,29 @@
 //! What is told of an HTTPS API: a table of endpoints, and the OpenAPI 3.1 document made of it.
 //!
-//! Each service registers its routes from the same table, so that the two cannot differ.
+//! Each service registers its routes from the table, so that the two cannot differ. A test makes the
+//! document from the table and from the types that serde reads and writes, and compares it with a
+//! file, which the service includes: nothing of what makes documents is part of a service.
 
+#[cfg(any(test, feature = "schema"))]
+mod description;
+#[cfg(any(test, feature = "schema"))]
 mod document;
+#[cfg(any(test, feature = "schema"))]
+mod file;
+#[cfg(any(test, feature = "schema"))]
 mod schemas;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, ContentType};
-use actix_web::web::{Bytes, Data};
-use serde_json::Value;
+use actix_web::web::Data;
 use stream_protocol::Op;
 
-pub use document::ApiInfo;
-use document::to_openapi;
+#[cfg(any(test, feature = "schema"))]
+pub use description::EndpointDoc;
+#[cfg(any(test, feature = "schema"))]
+pub use document::{ApiInfo, to_openapi};
+#[cfg(any(test, feature = "schema"))]
+pub use file::check_file;
 
 /// A path that a service serves with one method, and what a token must allow there.
 #[derive(Clone, Copy, Debug)]
@@ -24,150 +35,14 @@ pub struct Endpoint {
     pub op: Option<Op>,
     /// What metrics call it.
     pub metric: &'static str,
-    pub doc: EndpointDoc,
-}
-
-/// What is told of an endpoint beside its place. Schemas are given by their names.
-#[derive(Clone, Copy, Debug)]
-pub struct EndpointDoc {
-    id: &'static str,
-    summary: &'static str,
-    token: Token,
-    parameters: &'static [Parameter],
-    body: Option<Body>,
-    success: Success,
-    refusals: &'static [u16],
-    acts: bool,
-}
-
-/// Where an endpoint looks for the token.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Token {
-    Header,
-    /// In the header, and only to be told more.
-    Optional,
-    /// Where a browser can send no header.
-    Query,
-}
-
-/// A value beside the path.
-#[derive(Clone, Copy, Debug)]
-pub struct Parameter {
-    place: &'static str,
-    name: &'static str,
-    schema: &'static str,
-    summary: &'static str,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Body {
-    schema: &'static str,
-    required: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Success {
-    /// JSON without the envelope.
-    Bare(&'static str),
-    /// JSON in the envelope: status, and the schema of what is in it.
-    Enveloped(u16, &'static str),
-    /// An upgrade to WebSocket.
-    Socket,
-    Text,
-}
-
-impl EndpointDoc {
-    /// An endpoint that answers 200 with nothing in the envelope, unless something else is said.
-    /// `id` is what generated clients call it: unique in its API.
-    pub const fn new(id: &'static str, summary: &'static str) -> Self {
-        Self {
-            id,
-            summary,
-            token: Token::Header,
-            parameters: &[],
-            body: None,
-            success: Success::Enveloped(200, "Nothing"),
-            refusals: &[],
-            acts: false,
-        }
-    }
-
-    /// A GET that changes something: it has no HEAD, which must be harmless.
-    pub const fn acts(self) -> Self {
-        Self { acts: true, ..self }
-    }
-
-    /// Returns whether an endpoint with `method` answers HEAD as well.
-    pub fn takes_head(&self, method: &str) -> bool {
-        method == "GET" && !self.acts && !matches!(self.success, Success::Socket)
-    }
-
-    /// The op is needed only by who brings a token, to be told more.
-    pub const fn more_with_token(self) -> Self {
-        Self { token: Token::Optional, ..self }
-    }
-
-    /// The token stands in the query as `token`.
-    pub const fn token_in_query(self) -> Self {
-        Self { token: Token::Query, ..self }
-    }
-
-    pub const fn takes(self, parameters: &'static [Parameter]) -> Self {
-        Self { parameters, ..self }
-    }
-
-    pub const fn body(self, schema: &'static str) -> Self {
-        Self { body: Some(Body { schema, required: true }), ..self }
-    }
-
-    /// A body that may be missing.
-    pub const fn optional_body(self, schema: &'static str) -> Self {
-        Self { body: Some(Body { schema, required: false }), ..self }
-    }
-
-    pub const fn answers(self, schema: &'static str) -> Self {
-        Self { success: Success::Enveloped(200, schema), ..self }
-    }
-
-    /// Answers 201 with what was made.
-    pub const fn creates(self, schema: &'static str) -> Self {
-        Self { success: Success::Enveloped(201, schema), ..self }
-    }
-
-    /// Answers 200 with JSON that has no envelope.
-    pub const fn answers_bare(self, schema: &'static str) -> Self {
-        Self { success: Success::Bare(schema), ..self }
-    }
-
-    pub const fn answers_text(self) -> Self {
-        Self { success: Success::Text, ..self }
-    }
-
-    pub const fn opens_socket(self) -> Self {
-        Self { success: Success::Socket, ..self }
-    }
-
-    /// Refusals beside those that follow from the rest: 401, 403 and 503 where there is a token to
-    /// check, 404 where there is something to name, 400 and 413 where there is something to read.
-    pub const fn refuses(self, refusals: &'static [u16]) -> Self {
-        Self { refusals, ..self }
-    }
-}
-
-impl Parameter {
-    pub const fn query(name: &'static str, schema: &'static str, summary: &'static str) -> Self {
-        Self { place: "query", name, schema, summary }
-    }
-
-    pub const fn header(name: &'static str, schema: &'static str, summary: &'static str) -> Self {
-        Self { place: "header", name, schema, summary }
-    }
+    /// Whether HEAD is served as well, as for a GET that changes nothing.
+    pub head: bool,
 }
 
 impl Endpoint {
     /// Returns the methods that are served: with GET also HEAD, where that is harmless.
     pub(crate) fn methods(&self) -> impl Iterator<Item = &'static str> {
-        let head = self.doc.takes_head(self.method).then_some("HEAD");
+        let head = self.head.then_some("HEAD");
         [Some(self.method), head].into_iter().flatten()
     }
 
@@ -178,14 +53,13 @@ impl Endpoint {
 }
 
 /// The document of an API as it is served.
-#[derive(Clone)]
-pub struct Document(Bytes);
+#[derive(Clone, Copy)]
+pub struct Document(&'static [u8]);
 
 impl Document {
-    /// Describes the API that consists of `endpoints`; `schemas` are those it has beside the shared
-    /// ones, by name.
-    pub fn new(api: &ApiInfo, endpoints: &[Endpoint], schemas: Value) -> Self {
-        Self(Bytes::from(to_openapi(api, endpoints, schemas).to_string()))
+    /// Takes the text of the document, which is JSON.
+    pub const fn new(json: &'static [u8]) -> Self {
+        Self(json)
     }
 }
 
@@ -194,5 +68,5 @@ pub async fn serve(document: Data<Document>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type(ContentType::json())
         .insert_header((CACHE_CONTROL, "no-cache"))
-        .body(document.0.clone())
+        .body(document.0)
 }

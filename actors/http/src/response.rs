@@ -9,9 +9,15 @@ use stream_protocol::{Failure, Success};
 
 /// A failure with what its client can go on with.
 #[derive(Serialize)]
-struct Detailed<'a, T> {
+#[cfg_attr(
+    any(test, feature = "schema"),
+    derive(schemars::JsonSchema),
+    schemars(rename = "Failure", description = "The envelope of every refusal")
+)]
+pub(crate) struct Detailed<'a, T> {
     #[serde(flatten)]
     failure: Failure<'a>,
+    /// What the asker can go on with, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<T>,
 }

@@ -5,14 +5,30 @@ use stream_protocol::{Refusal, RefusalCode, Screen, WholeNumber};
 
 /// A screen with gaps: what is `None` the client leaves to others.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(
+        description = "What is left out stays as it was, or is the default of a new session. \
+        Odd sizes are rounded up by one; portrait turns the limits"
+    )
+)]
 #[serde(default)]
 pub struct ScreenRequest {
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = Screen::MAX_LONG_SIDE)))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = Screen::default().width)))]
     #[serde(deserialize_with = "WholeNumber::deserialize_option")]
     pub width: Option<u32>,
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = Screen::MAX_LONG_SIDE)))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = Screen::default().height)))]
     #[serde(deserialize_with = "WholeNumber::deserialize_option")]
     pub height: Option<u32>,
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = Screen::MAX_FPS)))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = Screen::default().fps)))]
     #[serde(deserialize_with = "WholeNumber::deserialize_option")]
     pub fps: Option<u32>,
+    #[cfg_attr(feature = "schema", schemars(range(min = Screen::MIN_DENSITY)))]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = Screen::default().density)))]
     #[serde(deserialize_with = "WholeNumber::deserialize_option")]
     pub density: Option<u32>,
 }

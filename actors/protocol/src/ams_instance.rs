@@ -16,6 +16,9 @@ pub struct AmsInstance {
 }
 
 impl AmsInstance {
+    /// What [`id`](Self::id) looks like, as a regular expression without anchors.
+    pub const ID_PATTERN: &'static str = "[A-Za-z0-9_-]{1,64}";
+
     /// Returns whether `text` can be the id of an instance: 1 to 64 characters of `A-Za-z0-9_-`.
     /// The ids of AMS have 20.
     pub fn is_id(text: &str) -> bool {

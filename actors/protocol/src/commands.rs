@@ -7,6 +7,7 @@ use crate::{Client, DesiredState, SessionDocument};
 /// What the session wants of its instance now. Level-triggered, so that an instance which missed
 /// states in between acts on the present one.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Commands {
     /// Grows with every change; the instance repeats it as `after`.
     pub revision: u64,
@@ -35,6 +36,7 @@ impl Commands {
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Signaling {
     Closed,
@@ -44,12 +46,14 @@ pub enum Signaling {
 /// What an instance reports of the client of one generation. Only the instance knows, because
 /// clients close their socket when the stream connects.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClientReport {
     pub client: ClientState,
     pub generation: u64,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ClientState {
     Connected,
@@ -58,6 +62,7 @@ pub enum ClientState {
 
 /// What an instance reports of itself.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "InstanceReport"))]
 pub struct Report {
     pub status: ReportedStatus,
     #[serde(default)]
@@ -65,6 +70,7 @@ pub struct Report {
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedStatus {
     Error,

@@ -15,13 +15,21 @@ pub struct IdError {
 }
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $check:expr) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $pattern:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+        #[cfg_attr(
+            feature = "schema",
+            derive(schemars::JsonSchema),
+            schemars(extend("pattern" = format!("^{}$", Self::PATTERN)))
+        )]
         #[serde(try_from = "String")]
         pub struct $name(String);
 
         impl $name {
+            /// What the whole text of one looks like, as a regular expression without anchors.
+            pub const PATTERN: &'static str = $pattern;
+
             /// Returns whether `text` is one.
             pub fn is(text: &str) -> bool {
                 let check: fn(&str) -> bool = $check;
@@ -64,6 +72,7 @@ macro_rules! id {
 id! {
     /// A session: 20 characters of `a-z0-9`, 100 bits.
     SessionId, "a session id: 20 characters of a-z and 0-9",
+    "[a-z0-9]{20}",
     |text| text.len() == 20
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
@@ -71,12 +80,14 @@ id! {
 id! {
     /// A share of a session: 20 characters of `a-z0-9`, 100 bits.
     ShareId, "a share id: 20 characters of a-z and 0-9",
+    "[a-z0-9]{20}",
     SessionId::is
 }
 
 id! {
     /// One unit of the agent, as configured; part of NATS subjects.
     AgentId, "an agent name: 1 to 64 characters of a-z, 0-9 and '-'",
+    "[a-z0-9-]{1,64}",
     |text| (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
@@ -84,6 +95,7 @@ id! {
 id! {
     /// A signal, named by its writer, so that a repeated write is harmless.
     SignalId, "a signal id: 1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'",
+    "[A-Za-z0-9_-]{1,64}",
     |text| (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
@@ -91,6 +103,7 @@ id! {
 id! {
     /// The unique name of an instance at AMS. A late or doubled launch collides on it.
     InstanceName, "an instance name: 1 to 64 characters of A-Z, a-z, 0-9 and '-'",
+    "[A-Za-z0-9-]{1,64}",
     |text| (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
@@ -149,7 +162,10 @@ fn base32hex(bytes: &[u8], length: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::AmsInstance;
 
     #[test]
     fn random_session_ids_are_valid_and_differ() {
@@ -180,5 +196,20 @@ mod tests {
         }
         assert!("a.b".parse::<AgentId>().is_err(), "a dot would open another subject");
         assert!("x*".parse::<SignalId>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_looks_like_an_id_is_one(
+            session in SessionId::PATTERN,
+            agent in AgentId::PATTERN,
+            signal in SignalId::PATTERN,
+            name in InstanceName::PATTERN,
+            instance in AmsInstance::ID_PATTERN,
+        ) {
+            prop_assert!(SessionId::is(&session) && ShareId::is(&session));
+            prop_assert!(AgentId::is(&agent) && SignalId::is(&signal));
+            prop_assert!(InstanceName::is(&name) && AmsInstance::is_id(&instance));
+        }
     }
 }

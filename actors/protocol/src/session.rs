@@ -160,6 +160,7 @@ impl SessionDocument {
 
 /// What becomes of the present client when another one joins.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnConflict {
     /// The present client stays and the newcomer is refused.
@@ -203,6 +204,7 @@ pub struct Desired {
 
 /// Whether the session is to run.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DesiredState {
     Running,
@@ -211,6 +213,7 @@ pub enum DesiredState {
 
 /// The client that the instance is to serve.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Client {
     pub screen: Screen,
     pub role: Role,
@@ -218,6 +221,7 @@ pub struct Client {
 
 /// What a client may do: control the instance, only view it, or use ADB.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     Adb,
@@ -237,6 +241,7 @@ impl fmt::Display for Role {
 
 /// Where a session is in its [life](crate::manual::wire#session-life), in order.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     Created,
@@ -296,11 +301,16 @@ pub struct Request {
 
 /// The [screen](crate::manual::wire#screens) that a client wants.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Screen {
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = Screen::MAX_LONG_SIDE)))]
     pub width: u32,
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = Screen::MAX_LONG_SIDE)))]
     pub height: u32,
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = Screen::MAX_FPS)))]
     pub fps: u32,
+    #[cfg_attr(feature = "schema", schemars(range(min = Screen::MIN_DENSITY)))]
     pub density: u32,
 }
 
@@ -313,15 +323,31 @@ impl Default for Screen {
 /// A screen is outside its [limits](crate::manual::wire#screens).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ScreenError {
-    #[error("screen.density is at least 72")]
+    #[error("screen.density is at least {}", Screen::MIN_DENSITY)]
     Density,
-    #[error("screen.fps is between 1 and 240")]
+    #[error("screen.fps is between 1 and {}", Screen::MAX_FPS)]
     Fps,
-    #[error("a screen has between 1x1 and 3840x2160 pixels")]
+    #[error(
+        "a screen has between 1x1 and {}x{} pixels",
+        Screen::MAX_LONG_SIDE,
+        Screen::MAX_SHORT_SIDE
+    )]
     Size,
 }
 
 impl Screen {
+    /// The longer side, in pixels.
+    pub const MAX_LONG_SIDE: u32 = 3840;
+
+    /// The shorter side, in pixels.
+    pub const MAX_SHORT_SIDE: u32 = 2160;
+
+    /// Frames a second.
+    pub const MAX_FPS: u32 = 240;
+
+    /// Dots per inch.
+    pub const MIN_DENSITY: u32 = 72;
+
     /// Returns the screen with odd sizes rounded up by one, because encoders need even ones.
     ///
     /// # Errors
@@ -330,13 +356,13 @@ impl Screen {
     pub fn checked(self) -> Result<Self, ScreenError> {
         // Portrait screens turn the limit by 90 degrees.
         let (long, short) = (self.width.max(self.height), self.width.min(self.height));
-        if short < 1 || long > 3840 || short > 2160 {
+        if short < 1 || long > Self::MAX_LONG_SIDE || short > Self::MAX_SHORT_SIDE {
             return Err(ScreenError::Size);
         }
-        if !(1..=240).contains(&self.fps) {
+        if !(1..=Self::MAX_FPS).contains(&self.fps) {
             return Err(ScreenError::Fps);
         }
-        if self.density < 72 {
+        if self.density < Self::MIN_DENSITY {
             return Err(ScreenError::Density);
         }
         let even = |size: u32| size + size % 2;

@@ -91,6 +91,22 @@ impl<'de> Deserialize<'de> for Signal {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Signal {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Signal".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": format!("Relayed as it is; at most {MAX_SIGNAL_BYTES} bytes of JSON"),
+            "type": "object",
+            "required": ["type"],
+            "properties": {"type": {"type": "string"}},
+        })
+    }
+}
+
 impl PartialEq for Signal {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
@@ -114,6 +130,7 @@ pub struct StoredSignal {
 
 /// A signal as a reader gets it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoggedSignal {
     pub cursor: Cursor,
     pub generation: u64,
@@ -123,19 +140,31 @@ pub struct LoggedSignal {
 /// The signals after a reader's cursor, and the cursor to ask with next. The cursor moves forward
 /// even when there is nothing to read.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SignalPage {
     pub cursor: Cursor,
     pub signals: Vec<LoggedSignal>,
 }
 
-/// A position in the log, `<epoch>-<sequence>`: the epoch is the log's creation time in
-/// nanoseconds, base 36. Opaque to its holder; see
+/// A position in the log. Opaque: its holder keeps it and hands it back.
+///
+/// It reads `<epoch>-<sequence>`; the epoch is the log's creation time in nanoseconds, base 36. See
 /// [cursors](crate::manual::state#cursor-and-epoch).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(extend("pattern" = format!("^{}$", Self::PATTERN)))
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cursor {
     pub epoch: u64,
     pub sequence: u64,
+}
+
+impl Cursor {
+    /// What the whole text of one looks like, as a regular expression without anchors.
+    pub const PATTERN: &'static str = "[0-9A-Za-z]+-[0-9]+";
 }
 
 impl fmt::Display for Cursor {

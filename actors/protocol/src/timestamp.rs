@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A point in time in whole seconds since 1970-01-01T00:00:00Z; a plain number in JSON.
+/// A point in time in Unix seconds: whole seconds since 1970-01-01T00:00:00Z, a number in JSON.
 ///
 /// Arithmetic saturates at both ends and drops fractions of a second. [`Display`](fmt::Display)
 /// writes RFC 3339 in UTC.
@@ -25,6 +25,7 @@ use time::format_description::well_known::Rfc3339;
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(transparent)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Timestamp(u64);
 
 impl Timestamp {

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 
 /// What an actor is doing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ActorState {
     /// It reads its messages.
@@ -25,6 +26,7 @@ pub enum ActorState {
 
 /// One actor at one moment.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ActorStatus {
     /// The name it was started with.
     pub name: &'static str,
@@ -50,6 +52,7 @@ pub struct ActorStatus {
 
 /// How often an actor failed, by kind, since the process started.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Failures {
     /// Panics, in handlers, factories, timers and background work.
     pub panics: u64,
@@ -61,6 +64,7 @@ pub struct Failures {
 
 /// When and why an actor failed last.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LastFailure {
     /// Unix seconds.
     pub at: u64,

@@ -6,7 +6,6 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
-use stream_http::openapi::Parameter;
 use stream_http::{ScreenRequest, idempotency_key, parse_json, read_body, response};
 use stream_protocol::{AmsInstance, JsonText, Op, Screen, SessionId, WholeNumber};
 
@@ -16,32 +15,35 @@ use crate::error::ApiError;
 use crate::state::AppState;
 
 /// The longest name of an application, in bytes.
-pub(crate) const MAX_NAME: usize = 256;
+const MAX_NAME: usize = 256;
 
-pub(super) const OPENING: &[Parameter] = &[Parameter::header(
-    "Idempotency-Key",
-    "IdempotencyKey",
-    "One instance has one session, with or without a key",
-)];
-
-/// The body of the request. Members that are `null`, 0 or empty count as absent, as the clients of
-/// AMS write them.
+/// An instance that AMS has launched, as AMS says it. Members that are `null`, 0 or empty count as
+/// absent.
 #[derive(Deserialize)]
-struct LaunchedInstance {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct LaunchedInstance {
+    #[cfg_attr(test, schemars(regex(pattern = format!("^{}$", AmsInstance::ID_PATTERN))))]
     instance_id: String,
     #[serde(alias = "app_name")]
+    #[cfg_attr(test, schemars(length(max = MAX_NAME)))]
     app: Option<String>,
     /// A version below 1 is the latest one.
     #[serde(default, deserialize_with = "WholeNumber::deserialize_option")]
     app_version: Option<i64>,
+    /// What is 0 counts as not given.
     #[serde(alias = "display")]
+    #[cfg_attr(test, schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]
     screen: Option<ScreenRequest>,
+    /// Any JSON, for the instance.
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "serde_json::Value"))]
     extra_data: JsonText,
 }
 
+/// The session of an instance.
 #[derive(Serialize)]
-struct OpenedSession<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct OpenedSession<'a> {
     /// AMS puts it on the instance, as the tag `session=<id>`.
     id: &'a SessionId,
     /// The userdata that AMS hands to the instance at boot: JSON, as text. Holds a token.

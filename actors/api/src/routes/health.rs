@@ -6,9 +6,10 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::json;
+use serde::Serialize;
 use stream_http::response;
 use stream_protocol::Op;
+use stream_supervisor::ActorStatus;
 
 use crate::auth;
 use crate::error::ApiError;
@@ -17,21 +18,47 @@ use crate::state::AppState;
 /// A probe is answered within this time, even when an actor is stuck.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What is said of the API itself.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Version {
+    #[cfg_attr(test, schemars(extend("const" = API_VERSION)))]
+    api_version: &'static str,
+    api_status: &'static str,
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
+    api_extensions: [&'static str; 0],
+    version: &'static str,
+}
+
+const API_VERSION: &str = "1.0";
+
 /// `GET /1.0`
 pub(super) async fn version() -> HttpResponse {
-    let version = env!("CARGO_PKG_VERSION");
-    let extensions: [&str; 0] = [];
-    response::ok(json!({
-        "api_version": "1.0", "api_status": "stable", "api_extensions": extensions,
-        "version": version,
-    }))
+    response::ok(Version {
+        api_version: API_VERSION,
+        api_status: "stable",
+        api_extensions: [],
+        version: env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// How many actors a process has that answers.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Liveness {
+    actors: usize,
 }
 
 /// `GET /1.0/health/live`: succeeds whenever the process answers. NATS and AMS are not asked: their
 /// absence is no reason to restart the agent.
 pub(super) async fn live(state: Data<AppState>) -> HttpResponse {
-    response::ok(json!({ "actors": state.supervisor.status().len() }))
+    response::ok(Liveness { actors: state.supervisor.status().len() })
 }
+
+/// By dependency: `ok`, or why it is away.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Readiness(BTreeMap<&'static str, String>);
 
 /// `GET /1.0/health/ready`
 pub(super) async fn ready(state: Data<AppState>) -> HttpResponse {
@@ -50,11 +77,21 @@ pub(super) async fn dependencies(state: &AppState) -> BTreeMap<&'static str, Res
 /// Answers 200 when every dependency is there, else 503 with the cause per dependency.
 fn readiness(dependencies: BTreeMap<&'static str, Result<(), String>>) -> HttpResponse {
     let state = |state: &Result<(), String>| state.as_ref().err().cloned().unwrap_or("ok".into());
-    let states: BTreeMap<_, _> = dependencies.iter().map(|(name, s)| (*name, state(s))).collect();
+    let states = Readiness(dependencies.iter().map(|(name, s)| (*name, state(s))).collect());
     if dependencies.values().all(Result::is_ok) {
         return response::ok(states);
     }
     response::failure(StatusCode::SERVICE_UNAVAILABLE, "not ready", Some(states))
+}
+
+/// The state of this unit.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct UnitStatus {
+    version: &'static str,
+    actors: Vec<ActorStatus>,
+    /// What only an operator can settle, a sentence each.
+    alerts: Vec<String>,
 }
 
 /// `GET /1.0/status`: the state of every actor, and the alerts that only an operator can settle.
@@ -63,19 +100,20 @@ pub(super) async fn status(
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
     auth::plain(&request, &state, Op::StatusRead).await?;
-    let version = env!("CARGO_PKG_VERSION");
     let alerts = tokio::time::timeout(PROBE_TIMEOUT, state.sessions.alerts()).await;
     // The status of `sessions` shows why there are none then.
     let alerts = alerts.ok().and_then(Result::ok).unwrap_or_default();
-    let alerts: Vec<_> = alerts.into_iter().map(|alert| alert.text).collect();
-    let actors = state.supervisor.status();
-    Ok(response::ok(json!({ "version": version, "actors": actors, "alerts": alerts })))
+    Ok(response::ok(UnitStatus {
+        version: env!("CARGO_PKG_VERSION"),
+        actors: state.supervisor.status(),
+        alerts: alerts.into_iter().map(|alert| alert.text).collect(),
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use actix_web::body::to_bytes;
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 

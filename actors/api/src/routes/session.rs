@@ -6,7 +6,6 @@ use actix_web::web::{Data, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use stream_http::openapi::Parameter;
 use stream_http::{parse_json, read_body, response};
 use stream_protocol::{ClientReport, Op, Report, SessionDocument, SessionId, Status, Timestamp};
 
@@ -16,26 +15,15 @@ use crate::error::ApiError;
 use crate::state::AppState;
 
 /// The longest time that a long-poll stays open, in seconds. A larger `wait` counts as this.
-pub(crate) const MAX_WAIT_S: u64 = 60;
+const MAX_WAIT_S: u64 = 60;
 
 /// The part of a message that is kept, in characters: the session's document holds several.
-pub(crate) const MAX_MESSAGE: usize = 1024;
-
-pub(super) const WAIT: Parameter = Parameter::query(
-    "wait",
-    "Wait",
-    "Seconds to wait for something new; more than the maximum counts as the maximum",
-);
-
-pub(super) const COMMANDS_POLL: &[Parameter] =
-    &[Parameter::query("after", "Count", "The revision of the last answer"), WAIT];
-
-pub(super) const MINTING: &[Parameter] =
-    &[Parameter::query("renew", "Flag", "Whether the client is to get fresh servers too")];
+const MAX_MESSAGE: usize = 1024;
 
 /// A session as it is shown.
 #[derive(Serialize)]
-struct SessionView<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Session"))]
+pub(super) struct SessionView<'a> {
     id: &'a SessionId,
     app: &'a str,
     region: &'a str,
@@ -104,6 +92,14 @@ pub(super) async fn report(
 
 /// A report of an instance, on its client or on itself.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(
+    test,
+    derive(schemars::JsonSchema),
+    schemars(
+        rename = "Report",
+        description = format!("Of a message only the first {MAX_MESSAGE} characters are kept")
+    )
+)]
 #[serde(untagged)]
 pub(super) enum Reported {
     Client(ClientReport),
@@ -123,11 +119,17 @@ pub(super) fn parse_report(bytes: &[u8]) -> Result<Reported, ApiError> {
     })
 }
 
+/// The query of a long-poll.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(bound = "T: Deserialize<'de>")]
-struct PollQuery<T> {
+pub(super) struct PollQuery<T> {
+    /// The revision or the cursor of the last answer. Without it, the answer is the present state,
+    /// or all signals of this generation.
     after: Option<T>,
+    /// Seconds to wait for something new; more than the maximum counts as the maximum.
     #[serde(default)]
+    #[cfg_attr(test, schemars(range(max = MAX_WAIT_S)))]
     wait: u64,
 }
 
@@ -160,7 +162,8 @@ pub(super) async fn commands(
 
 /// The query of a request for ICE servers.
 #[derive(Deserialize)]
-struct IceQuery {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct IceQuery {
     /// Whether the client is to get fresh servers too.
     #[serde(default)]
     renew: bool,

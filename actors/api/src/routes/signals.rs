@@ -2,14 +2,14 @@
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use stream_http::openapi::Parameter;
 use stream_http::{parse_json, read_body, response};
-use stream_protocol::{NewSignal, Op, Refusal, RefusalCode, Signal, SignalError, SignalId};
+#[cfg(test)]
+use stream_protocol::SignalQuota;
+use stream_protocol::{Cursor, NewSignal, Op, Refusal, RefusalCode, Signal, SignalError, SignalId};
 
-use super::session::{WAIT, poll};
+use super::session::poll;
 use crate::auth;
 use crate::error::ApiError;
 use crate::state::AppState;
@@ -18,18 +18,16 @@ use crate::state::AppState;
 const MAX_BODY: usize = 1024 * 1024;
 
 /// How many signals one request may bring.
-pub(crate) const MAX_SIGNALS: usize = 100;
-
-pub(super) const SIGNALS_POLL: &[Parameter] = &[
-    Parameter::query(
-        "after",
-        "Cursor",
-        "The cursor of the last answer; without it, all of this generation",
-    ),
-    WAIT,
-];
+const MAX_SIGNALS: usize = 100;
 
 const EXPECTED: &str = r#"{"id","generation","signal":{..}} or an array of them"#;
+
+/// Where the signals of a request are in the log, in their order.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Cursors {
+    cursors: Vec<Cursor>,
+}
 
 /// `POST /1.0/sessions/{id}/signals`: answers when the log has acknowledged every signal.
 pub(super) async fn write(
@@ -40,7 +38,7 @@ pub(super) async fn write(
     let (id, _) = auth::session(&request, &state, Op::SignalWrite).await?;
     let signals = parse(&read_body(&request, payload, MAX_BODY).await?)?;
     let cursors = state.sessions.write_signals(&id, signals).await?;
-    Ok(response::ok(json!({ "cursors": cursors })))
+    Ok(response::ok(Cursors { cursors }))
 }
 
 /// `GET /1.0/sessions/{id}/signals`
@@ -54,12 +52,27 @@ pub(super) async fn read(
     Ok(response::ok(state.poll(&claims, wait, poll).await?))
 }
 
-/// A signal as it is written. Its content is parsed after its size was checked.
+/// A signal as it is written.
+///
+/// Its content is parsed after its size was checked.
 #[derive(Deserialize)]
-struct Incoming {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct PostedSignal {
+    /// The writer's own: what is written again is kept once.
     id: SignalId,
     generation: u64,
+    #[cfg_attr(test, schemars(with = "Signal"))]
     signal: Box<RawValue>,
+}
+
+/// What [`parse`] reads.
+#[cfg(test)]
+#[derive(schemars::JsonSchema)]
+#[schemars(untagged, description = format!("At most {}", SignalQuota::limits()))]
+#[allow(dead_code)] // Only its schema is of use.
+pub(super) enum PostedSignals {
+    One(PostedSignal),
+    Several(#[schemars(length(min = 1, max = MAX_SIGNALS))] Vec<PostedSignal>),
 }
 
 /// Parses one signal or an array of them.
@@ -69,7 +82,7 @@ struct Incoming {
 /// 400 or 413 when one of them is invalid or too large; none is taken then.
 fn parse(body: &[u8]) -> Result<Vec<NewSignal>, ApiError> {
     let several = body.trim_ascii_start().starts_with(b"[");
-    let incoming: Vec<Incoming> =
+    let incoming: Vec<PostedSignal> =
         if several { parse_json(body, EXPECTED)? } else { vec![parse_json(body, EXPECTED)?] };
     match incoming.len() {
         0 => Err(ApiError::bad_request("there is no signal in the body")),
@@ -81,7 +94,7 @@ fn parse(body: &[u8]) -> Result<Vec<NewSignal>, ApiError> {
     }
 }
 
-fn check(Incoming { id, generation, signal }: Incoming) -> Result<NewSignal, ApiError> {
+fn check(PostedSignal { id, generation, signal }: PostedSignal) -> Result<NewSignal, ApiError> {
     let signal = Signal::parse(signal.get().to_owned()).map_err(|error| {
         let code = match error {
             SignalError::NotASignal(_) => RefusalCode::Malformed,

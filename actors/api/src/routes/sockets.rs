@@ -6,7 +6,8 @@ use actix_web::web::{Data, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::json;
-use stream_http::openapi::Parameter;
+#[cfg(test)]
+use stream_protocol::Cursor;
 use stream_protocol::{Commands, DesiredState, Op, SessionId};
 use stream_sessions::SessionsError;
 use stream_socket::{
@@ -30,23 +31,22 @@ const REPORT_RETRY_FOR: Duration = Duration::from_secs(30);
 
 const NO_SOCKET: &str = "this path is for WebSocket connections";
 
-pub(super) const CONTROL: &[Parameter] = &[Parameter::query(
-    "after",
-    "Count",
-    "The revision of the last commands that are known; the first frame repeats it",
-)];
-
-pub(super) const MASTER: &[Parameter] = &[Parameter::query(
-    "after",
-    "Place",
-    "A cursor to go on from, or empty; with it, signals come and go in envelopes",
-)];
-
-/// The query of a socket. With `after`, signals come in envelopes: from this cursor on or, when it
-/// is empty, from the beginning of the present client.
+/// The query of a signaling socket.
 #[derive(Deserialize)]
-struct ResumeQuery {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct ResumeQuery {
+    /// A cursor to go on from, or empty for the beginning of the present client; with it, signals
+    /// come and go in envelopes.
+    #[cfg_attr(test, schemars(regex(pattern = format!("^({})?$", Cursor::PATTERN))))]
     after: Option<String>,
+}
+
+/// The query of a control socket.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct CommandsQuery {
+    /// The revision of the last commands that are known; the first frame repeats it.
+    after: Option<u64>,
 }
 
 fn frames(query: &str) -> Result<FrameFormat, ApiError> {
@@ -112,7 +112,8 @@ pub(super) async fn control(
 ) -> Result<HttpResponse, ApiError> {
     let (id, claims) = auth::session(&request, &state, Op::CommandRead).await?;
     let reports = auth::session(&request, &state, Op::SessionReport).await.is_ok();
-    let (after, _) = super::session::poll::<u64>(request.query_string())?;
+    let Query(CommandsQuery { after }) = Query::from_query(request.query_string())
+        .map_err(|_| ApiError::bad_request("after is a revision"))?;
     // Read before the upgrade, so that an unknown session is a 404.
     state.sessions.read(&id).await?;
     let (response, sender, receiver) = open_for(&request, payload, MAX_SMALL_BODY)
@@ -264,8 +265,6 @@ async fn receive_reports(
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::Cursor;
-
     use super::*;
 
     #[test]

@@ -27,13 +27,15 @@ const END_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A session as clients see it.
 #[derive(Serialize)]
-struct SessionView<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Session"))]
+pub(crate) struct SessionView<'a> {
     id: &'a SessionId,
     app: &'a str,
     region: &'a str,
     status: Status,
     status_message: &'a str,
     joinable: bool,
+    /// The instance; empty while there is none.
     container_id: &'a str,
     cluster_id: &'a str,
 }
@@ -53,19 +55,36 @@ impl<'a> SessionView<'a> {
     }
 }
 
+/// What a list of sessions holds.
 #[derive(Serialize)]
-struct CreatedSession<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Sessions"))]
+#[serde(untagged)]
+pub(crate) enum Listed<'a> {
+    Ids(Vec<&'a SessionId>),
+    Whole(Vec<SessionView<'a>>),
+}
+
+/// A new session, and where its client opens its socket.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct CreatedSession<'a> {
     id: &'a SessionId,
     region: &'a str,
     status: Status,
     joinable: bool,
+    /// Where the client opens its socket, soon.
+    #[cfg_attr(test, schemars(regex(pattern = "^wss://")))]
     url: String,
     stun_servers: Vec<IceServer>,
 }
 
+/// A session that has a new client, and where that client opens its socket.
 #[derive(Serialize)]
-struct JoinedSession<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct JoinedSession<'a> {
     id: &'a SessionId,
+    /// Where the client opens its socket, soon.
+    #[cfg_attr(test, schemars(regex(pattern = "^wss://")))]
     url: String,
     stun_servers: Vec<IceServer>,
 }
@@ -104,10 +123,11 @@ pub(crate) async fn list_sessions(request: HttpRequest, state: Data<State>) -> H
     authorize(&request, &state, Op::SessionRead, None).await?;
     let listing = Listing::parse(request.query_string())?;
     let (documents, total) = listing.select(session_documents::list(&state.bridge).await?);
-    Ok(match listing.recursion {
-        true => response::list(documents.iter().map(SessionView::of).collect::<Vec<_>>(), total),
-        false => response::list(documents.iter().map(|d| &d.id).collect::<Vec<_>>(), total),
-    })
+    let listed = match listing.recursion {
+        true => Listed::Whole(documents.iter().map(SessionView::of).collect()),
+        false => Listed::Ids(documents.iter().map(|document| &document.id).collect()),
+    };
+    Ok(response::list(listed, total))
 }
 
 /// GET `/1.0/sessions/{id}`.
@@ -152,9 +172,15 @@ pub(crate) async fn join_as(
     Ok(ok(JoinedSession { id, url, stun_servers }))
 }
 
+/// How a session is to be ended.
 #[derive(Deserialize)]
-struct DeleteQuery {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct DeleteQuery {
+    /// Whether it does not matter if the agent is there.
+    #[cfg_attr(test, schemars(with = "Option<bool>", extend("default" = false)))]
     force: Option<String>,
+    /// Whether the answer comes after the end.
+    #[cfg_attr(test, schemars(with = "Option<bool>", extend("default" = false)))]
     sync: Option<String>,
 }
 

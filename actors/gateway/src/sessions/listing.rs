@@ -18,17 +18,37 @@ pub(crate) struct Listing {
     newest_first: bool,
 }
 
+/// The query of a list.
 #[derive(Deserialize)]
-struct ListQuery {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ListQuery {
+    /// Only the sessions that have it.
+    #[cfg_attr(test, schemars(with = "Option<Status>"))]
     status: Option<String>,
+    /// Whole sessions rather than their ids.
+    #[cfg_attr(test, schemars(with = "Option<bool>", extend("default" = false)))]
     recursion: Option<String>,
     /// The older name of `recursion`.
+    #[cfg_attr(test, schemars(with = "Option<bool>", extend("default" = false)))]
     recursive: Option<String>,
+    /// 0 is no limit.
+    #[cfg_attr(test, schemars(with = "Option<usize>"))]
     limit: Option<String>,
+    /// How many to leave out at the beginning.
+    #[cfg_attr(test, schemars(with = "Option<usize>"))]
     offset: Option<String>,
+    /// What to sort by.
+    #[cfg_attr(test, schemars(extend("enum" = [CREATED_AT])))]
     sort_by: Option<String>,
+    /// Which way.
+    #[cfg_attr(test, schemars(extend("enum" = [ASC, DESC], "default" = ASC)))]
     sort_order: Option<String>,
 }
+
+/// The values of `sort_by` and `sort_order`.
+const CREATED_AT: &str = "created_at";
+const ASC: &str = "asc";
+const DESC: &str = "desc";
 
 impl Listing {
     /// Reads a query string and ignores names it does not know.
@@ -39,12 +59,12 @@ impl Listing {
     pub(crate) fn parse(query: &str) -> Result<Self, Refusal> {
         let query = Query::<ListQuery>::from_query(query);
         let query = query.map_err(|_| bad_request("the query is malformed"))?.into_inner();
-        if !matches!(query.sort_by.as_deref(), None | Some("" | "created_at")) {
+        if !matches!(query.sort_by.as_deref(), None | Some("" | CREATED_AT)) {
             return Err(bad_request("sort_by is created_at"));
         }
         let newest_first = match query.sort_order.as_deref() {
-            None | Some("" | "asc") => false,
-            Some("desc") => true,
+            None | Some("" | ASC) => false,
+            Some(DESC) => true,
             Some(_) => return Err(bad_request("sort_order is asc or desc")),
         };
         Ok(Self {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use stream_http::{ScreenRequest, without_byte_order_mark};
-use stream_protocol::{JsonText, Refusal, Request, Screen, WholeNumber};
+use stream_protocol::{JsonText, OnConflict, Refusal, Request, Screen, WholeNumber};
 
 use crate::error::bad_request;
 
@@ -15,10 +15,63 @@ use crate::error::bad_request;
 pub(crate) const MAX_EXTRA_DATA: usize = 8 * 1024;
 
 /// The longest name of an application or a region, in bytes.
-pub(crate) const MAX_NAME: usize = 256;
+const MAX_NAME: usize = 256;
 
 /// How long a joinable session waits for clients unless the request says, in minutes.
 const JOINABLE_IDLE_MIN: u64 = 30;
+
+/// The session that a client asks for, as it writes it.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct SessionPost {
+    #[cfg_attr(test, schemars(required, length(min = 1, max = MAX_NAME)))]
+    app: Option<String>,
+    /// The last published one by default, and when negative or empty.
+    #[cfg_attr(
+        test,
+        schemars(
+            with = "Option<i64>",
+            extend("type" = ["integer", "string", "null"], "pattern" = "^ *(-?[0-9]+)? *$")
+        )
+    )]
+    app_version: Option<u64>,
+    #[cfg_attr(test, schemars(length(max = MAX_NAME)))]
+    region: Option<String>,
+    #[cfg_attr(test, schemars(with = "Option<ScreenRequest>"))]
+    screen: ScreenRequest,
+    #[cfg_attr(test, schemars(extend("default" = false)))]
+    joinable: Option<bool>,
+    #[cfg_attr(test, schemars(extend("default" = true)))]
+    ephemeral: Option<bool>,
+    /// Minutes without a client until the end; 0 is never.
+    idle_time_min: Option<u64>,
+    /// What becomes of the present client when another one joins.
+    #[cfg_attr(test, schemars(extend("default" = OnConflict::default())))]
+    on_conflict: Option<OnConflict>,
+    #[cfg_attr(
+        test,
+        schemars(
+            with = "Option<serde_json::Value>",
+            description = format!("For the instance, at most {MAX_EXTRA_DATA} bytes of JSON")
+        )
+    )]
+    extra_data: JsonText,
+}
+
+impl SessionPost {
+    fn read(mut members: JsonObject) -> Result<Self, Refusal> {
+        Ok(Self {
+            app: members.name("app")?,
+            app_version: members.version()?,
+            region: members.name("region")?,
+            screen: screen(&mut members)?,
+            joinable: members.flag("joinable")?,
+            ephemeral: members.flag("ephemeral")?,
+            idle_time_min: members.number("idle_time_min")?,
+            on_conflict: members.take("on_conflict", "\"replace\" or \"reject\"")?,
+            extra_data: members.extra_data()?,
+        })
+    }
+}
 
 /// Reads the body of a creation and ignores members it does not know. A session that says neither
 /// that others may join nor when it ends without a client gets `first_client_s`.
@@ -27,33 +80,40 @@ const JOINABLE_IDLE_MIN: u64 = 30;
 ///
 /// Refuses a body without `app`, members of the wrong type, and values outside their limits.
 pub(crate) fn session(body: &[u8], first_client_s: u64) -> Result<Request, Refusal> {
-    let mut members = JsonObject::parse(body)?;
-    let app = members.name("app")?;
-    let app = app.filter(|app| !app.is_empty()).ok_or_else(|| bad_request("app is missing"))?;
-    let joinable = members.flag("joinable")?.unwrap_or(false);
-    let idle_time_min = members.number("idle_time_min")?;
-    let has_own_end = joinable || idle_time_min.is_some();
+    let post = SessionPost::read(JsonObject::parse(body)?)?;
+    let app = post.app.filter(|app| !app.is_empty());
+    let joinable = post.joinable.unwrap_or(false);
+    let has_own_end = joinable || post.idle_time_min.is_some();
     let idle_by_default = if joinable { JOINABLE_IDLE_MIN } else { 0 };
     Ok(Request {
-        app,
-        app_version: members.version()?,
-        region: members.name("region")?.unwrap_or_default(),
-        screen: screen(&mut members)?.over(Screen::default())?,
+        app: app.ok_or_else(|| bad_request("app is missing"))?,
+        app_version: post.app_version,
+        region: post.region.unwrap_or_default(),
+        screen: post.screen.over(Screen::default())?,
         joinable,
-        ephemeral: members.flag("ephemeral")?.unwrap_or(true),
-        idle_time_min: idle_time_min.unwrap_or(idle_by_default),
-        on_conflict: members.take("on_conflict", "\"replace\" or \"reject\"")?.unwrap_or_default(),
+        ephemeral: post.ephemeral.unwrap_or(true),
+        idle_time_min: post.idle_time_min.unwrap_or(idle_by_default),
+        on_conflict: post.on_conflict.unwrap_or_default(),
         first_client_s: if has_own_end { 0 } else { first_client_s },
-        extra_data: members.extra_data()?,
+        extra_data: post.extra_data,
     })
+}
+
+/// What a client says that joins a session.
+#[derive(Default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct SessionJoin {
+    #[cfg_attr(test, schemars(with = "Option<ScreenRequest>"))]
+    screen: ScreenRequest,
 }
 
 /// Reads the body of a join, which may be missing.
 pub(crate) fn join(body: &[u8]) -> Result<ScreenRequest, Refusal> {
     if body.trim_ascii().is_empty() {
-        return Ok(ScreenRequest::default());
+        return Ok(SessionJoin::default().screen);
     }
-    screen(&mut JsonObject::parse(body)?)
+    let post = SessionJoin { screen: screen(&mut JsonObject::parse(body)?)? };
+    Ok(post.screen)
 }
 
 /// Reads the screen that a client asks for.
@@ -149,7 +209,6 @@ impl JsonObject {
 mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
-    use stream_protocol::OnConflict;
 
     use super::*;
 

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use stream_http::ScreenRequest;
 use stream_protocol::{Op, Role, SessionId, ShareId, Timestamp};
 
+#[cfg(test)]
+use super::request::ShareType;
 use super::request::{Listing, role};
 use super::{NewShare, Share, SharePatch};
 use crate::auth::{Caller, authorize, authorize_for, authorize_token};
@@ -18,16 +20,20 @@ use crate::state::State;
 
 /// A share as clients see it. The link in `url` holds its token.
 #[derive(Serialize)]
-struct ShareView<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Share"))]
+pub(crate) struct ShareView<'a> {
     id: &'a ShareId,
     session_id: &'a SessionId,
+    #[cfg_attr(test, schemars(with = "ShareType"))]
     r#type: Role,
     description: &'a str,
     created_at: Timestamp,
     expiry_at: Timestamp,
     /// The minutes that are left, rounded up; older clients read it.
     expiry_min: u64,
+    /// What the page opens; not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
     url: Option<&'a str>,
 }
 
@@ -44,6 +50,15 @@ impl<'a> ShareView<'a> {
             url,
         }
     }
+}
+
+/// What a list of shares holds.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Shares"))]
+#[serde(untagged)]
+pub(crate) enum Listed<'a> {
+    Ids(Vec<&'a ShareId>),
+    Whole(Vec<ShareView<'a>>),
 }
 
 /// POST `/1.0/sessions/{id}/share`: makes a share of the session, which lasts no longer than the
@@ -71,12 +86,11 @@ pub(crate) async fn list(request: HttpRequest, state: Data<State>) -> HandlerRes
     let shares = super::all(&state.bridge, listing.session.as_ref()).await?;
     let total = shares.len();
     let shares = listing.part(shares);
-    Ok(match listing.recursion {
-        true => {
-            response::list(shares.iter().map(|s| ShareView::of(s, None)).collect::<Vec<_>>(), total)
-        }
-        false => response::list(shares.iter().map(|share| &share.id).collect::<Vec<_>>(), total),
-    })
+    let listed = match listing.recursion {
+        true => Listed::Whole(shares.iter().map(|share| ShareView::of(share, None)).collect()),
+        false => Listed::Ids(shares.iter().map(|share| &share.id).collect()),
+    };
+    Ok(response::list(listed, total))
 }
 
 /// GET `/1.0/shares/{id}`: a share with its link.
@@ -106,8 +120,12 @@ pub(crate) async fn change(
     show(&caller, &share, &state, &base).await
 }
 
+/// How a share is to be ended.
 #[derive(Deserialize)]
-struct DeleteQuery {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct DeleteQuery {
+    /// When it is false the answer is 202; it is done all the same.
+    #[cfg_attr(test, schemars(with = "Option<bool>", extend("default" = true)))]
     sync: Option<String>,
 }
 
@@ -128,9 +146,14 @@ pub(crate) async fn delete(
     Ok(if sync == Some(false) { accepted() } else { ok(()) })
 }
 
+/// The query of a link that joins at once.
 #[derive(Deserialize)]
-struct ConnectQuery {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ConnectQuery {
+    /// That of the share.
+    #[cfg_attr(test, schemars(with = "Option<ShareType>"))]
     r#type: Option<String>,
+    #[cfg_attr(test, schemars(skip))]
     token: String,
 }
 

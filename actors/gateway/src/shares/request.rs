@@ -16,7 +16,37 @@ pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// The longest description, in bytes.
-pub(crate) const MAX_DESCRIPTION: usize = 256;
+const MAX_DESCRIPTION: usize = 256;
+
+/// What a link lets its holder do.
+#[cfg(test)]
+#[derive(schemars::JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[allow(dead_code)] // Only its schema is of use: it is what `role` reads.
+pub(super) enum ShareType {
+    Control,
+    View,
+}
+
+/// The share that a client asks for, as it writes it.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct SharePost {
+    #[cfg_attr(test, schemars(with = "ShareType"))]
+    r#type: Option<String>,
+    #[cfg_attr(test, schemars(length(max = MAX_DESCRIPTION)))]
+    description: Option<String>,
+    #[cfg_attr(test, schemars(description = expiry_text()))]
+    expiry_at: Option<Timestamp>,
+    /// Minutes from now, as older clients write it; expiry_at wins.
+    expiry_min: Option<u64>,
+}
+
+#[cfg(test)]
+fn expiry_text() -> String {
+    let days = MAX_LIFETIME.as_secs() / (24 * 3600);
+    format!("Unix seconds; {days} days after the beginning at most")
+}
 
 /// The share that a request asks for.
 #[derive(Debug, PartialEq)]
@@ -33,15 +63,7 @@ impl NewShare {
     ///
     /// Refuses a type that is not served, and a description that is too long.
     pub(crate) fn parse(body: &[u8], now: Timestamp) -> Result<Self, Refusal> {
-        #[derive(Deserialize)]
-        struct Body {
-            r#type: Option<String>,
-            description: Option<String>,
-            expiry_at: Option<Timestamp>,
-            /// The older member for the expiry, in minutes from now.
-            expiry_min: Option<u64>,
-        }
-        let Body { r#type, description, expiry_at, expiry_min } = read(body)?;
+        let SharePost { r#type, description, expiry_at, expiry_min } = read(body)?;
         let after = |minutes: u64| now.plus_secs(minutes.saturating_mul(60));
         let (role, description) = (role(r#type.as_deref())?, description.unwrap_or_default());
         Self { role, description, expiry_at: expiry_at.or(expiry_min.map(after)) }.checked()
@@ -64,8 +86,11 @@ pub(crate) fn role(word: Option<&str>) -> Result<Role, Refusal> {
 
 /// The changes of a share that a request asks for.
 #[derive(Debug, Default, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct SharePatch {
+    #[cfg_attr(test, schemars(description = expiry_text()))]
     pub(crate) expiry_at: Option<Timestamp>,
+    #[cfg_attr(test, schemars(length(max = MAX_DESCRIPTION)))]
     pub(crate) description: Option<String>,
 }
 
@@ -102,6 +127,24 @@ pub(super) fn expiry(
     Ok(end.map_or(at, |end| at.min(end)))
 }
 
+/// The query of a list.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ListQuery {
+    /// Whole shares rather than their ids.
+    #[cfg_attr(test, schemars(with = "Option<bool>", extend("default" = false)))]
+    recursion: Option<String>,
+    /// Only the shares of this session.
+    #[cfg_attr(test, schemars(with = "Option<SessionId>"))]
+    session_id: Option<String>,
+    /// 0 is no limit.
+    #[cfg_attr(test, schemars(with = "Option<usize>"))]
+    limit: Option<String>,
+    /// How many to leave out at the beginning.
+    #[cfg_attr(test, schemars(with = "Option<usize>"))]
+    offset: Option<String>,
+}
+
 /// Which shares a list holds, and in which form.
 #[derive(Debug, PartialEq)]
 pub(super) struct Listing {
@@ -119,13 +162,6 @@ impl Listing {
     ///
     /// Refuses values that mean nothing.
     pub(super) fn parse(query: &str) -> Result<Self, Refusal> {
-        #[derive(Deserialize)]
-        struct ListQuery {
-            recursion: Option<String>,
-            session_id: Option<String>,
-            limit: Option<String>,
-            offset: Option<String>,
-        }
         let query = actix_web::web::Query::<ListQuery>::from_query(query);
         let query = query.map_err(|_| bad_request("the query is malformed"))?.into_inner();
         let session = query.session_id.filter(|id| !id.is_empty()).map(SessionId::try_from);

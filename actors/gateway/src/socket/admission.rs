@@ -12,14 +12,21 @@ use crate::query::flag;
 
 /// The query of a socket's URL.
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct SocketQuery {
+    #[cfg_attr(test, schemars(skip))]
     pub(crate) token: String,
     /// The last renewal of ICE servers that the client has heard of; without it, the present one.
     pub(crate) ice_renewal: Option<u64>,
-    /// With it, signals come in envelopes, from this cursor on or, when it is empty, from the
-    /// beginning.
+    /// A cursor to go on from, or empty for the beginning; with it, signals come and go in
+    /// envelopes.
+    #[cfg_attr(
+        test,
+        schemars(regex(pattern = format!("^({})?$", stream_protocol::Cursor::PATTERN)))
+    )]
     pub(crate) after: Option<String>,
-    /// Whether the client wants reconnect tokens, with which it can open the socket again.
+    /// Whether fresh tokens come over the socket, with which it can be opened again.
+    #[cfg_attr(test, schemars(with = "Option<bool>", extend("default" = false)))]
     pub(crate) tickets: Option<String>,
 }
 

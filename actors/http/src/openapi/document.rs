@@ -1,11 +1,16 @@
 //! The document, OpenAPI 3.1.1 <https://spec.openapis.org/oas/v3.1.1.html>. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
+use stream_protocol::{SessionId, ShareId};
 
-use super::schemas::shared;
-use super::{Endpoint, EndpointDoc, Parameter, Success, Token};
+use super::Endpoint;
+use super::description::{EndpointDoc, MakeSchema, Success, Token};
+use super::schemas::Schemas;
+use crate::idempotency::MAX_IDEMPOTENCY_KEY;
+use crate::response::Detailed;
 
 /// What an API says of itself.
 #[derive(Clone, Copy, Debug)]
@@ -21,15 +26,19 @@ pub struct ApiInfo {
     pub id_errors: &'static [u16],
 }
 
-/// Returns the document of the API that consists of `endpoints`; `schemas` are those it has beside
-/// the shared ones, by name.
-pub(super) fn to_openapi(api: &ApiInfo, endpoints: &[Endpoint], schemas: Value) -> Value {
+/// Returns the document of the API that consists of `endpoints`, of which `docs` tell in the same
+/// order.
+pub fn to_openapi(api: &ApiInfo, endpoints: &[Endpoint], docs: &[EndpointDoc]) -> Value {
+    let mut schemas = Schemas::new();
+    schemas.written(SchemaGenerator::subschema_for::<stream_protocol::Success<Value>>);
+    schemas.written(SchemaGenerator::subschema_for::<Detailed<'_, Value>>);
     let mut paths = Map::new();
     let mut statuses = BTreeSet::new();
-    for endpoint in endpoints {
-        let refusals = refusals(api, endpoint);
-        let path = paths.entry(endpoint.path).or_insert_with(|| path(endpoint.path));
-        path[endpoint.method.to_ascii_lowercase()] = operation(endpoint, &refusals);
+    for (endpoint, doc) in endpoints.iter().zip(docs) {
+        let refusals = refusals(api, endpoint, doc);
+        let path = paths.entry(endpoint.path).or_insert_with(|| path(endpoint.path, &mut schemas));
+        path[endpoint.method.to_ascii_lowercase()] =
+            operation(endpoint, doc, &refusals, &mut schemas);
         statuses.extend(refusals);
     }
     let mut responses = Map::new();
@@ -37,10 +46,6 @@ pub(super) fn to_openapi(api: &ApiInfo, endpoints: &[Endpoint], schemas: Value) 
         responses.insert(status.to_string(), refusal(status));
     }
     responses.insert("other".to_owned(), failure("Something else is wrong"));
-    let mut all = shared();
-    if let Value::Object(schemas) = schemas {
-        all.extend(schemas);
-    }
     json!({
         "openapi": "3.1.1",
         "info": {
@@ -63,29 +68,36 @@ pub(super) fn to_openapi(api: &ApiInfo, endpoints: &[Endpoint], schemas: Value) 
                 },
             },
             "responses": responses,
-            "schemas": all,
+            "schemas": schemas.named(),
         },
     })
 }
 
 /// Returns what all methods of a path have in common: an `{id}` below `sessions` is a `SessionId`.
-fn path(path: &str) -> Value {
+fn path(path: &str, schemas: &mut Schemas) -> Value {
     let parts: Vec<_> = path.split('/').collect();
     let ids = parts.windows(2).filter(|pair| pair[1] == "{id}");
     let parameters: Vec<_> = ids
         .map(|pair| {
-            let whose = pair[0].trim_end_matches('s');
-            let schema = format!("{}{}Id", whose[..1].to_ascii_uppercase(), &whose[1..]);
-            let schema = reference("schemas", &schema);
+            let make: MakeSchema = match pair[0] {
+                "shares" => SchemaGenerator::subschema_for::<ShareId>,
+                _ => SchemaGenerator::subschema_for::<SessionId>,
+            };
+            let schema = schemas.read(make);
             json!({"name": "id", "in": "path", "required": true, "schema": schema})
         })
         .collect();
     if parameters.is_empty() { json!({}) } else { json!({ "parameters": parameters }) }
 }
 
-fn operation(endpoint: &Endpoint, refusals: &BTreeSet<u16>) -> Value {
-    let EndpointDoc { id, summary, token, parameters, body, success, .. } = endpoint.doc;
-    let mut responses = Map::from_iter([answer(success)]);
+fn operation(
+    endpoint: &Endpoint,
+    doc: &EndpointDoc,
+    refusals: &BTreeSet<u16>,
+    schemas: &mut Schemas,
+) -> Value {
+    let EndpointDoc { id, summary, token, body, success, .. } = doc;
+    let mut responses = Map::from_iter([answer(*success, schemas)]);
     for status in refusals {
         let name = status.to_string();
         let reference = reference("responses", &name);
@@ -104,30 +116,79 @@ fn operation(endpoint: &Endpoint, refusals: &BTreeSet<u16>) -> Value {
     if let Some(op) = endpoint.op {
         operation["x-op"] = op.as_str().into();
     }
+    let parameters = parameters(doc, schemas);
     if !parameters.is_empty() {
-        operation["parameters"] = parameters.iter().map(parameter).collect();
+        operation["parameters"] = parameters.into();
     }
     if let Some(body) = body {
-        operation["requestBody"] = json!({"required": body.required, "content": content(reference("schemas", body.schema))});
+        let content = content(schemas.read(body.schema));
+        operation["requestBody"] = json!({"required": body.required, "content": content});
     }
     operation
 }
 
-fn parameter(parameter: &Parameter) -> Value {
-    let Parameter { place, name, schema, summary } = parameter;
-    let schema = reference("schemas", schema);
-    json!({"name": name, "in": place, "description": summary, "schema": schema})
+/// Returns the header and the members of the query, by name.
+fn parameters(doc: &EndpointDoc, schemas: &mut Schemas) -> Vec<Value> {
+    let key = doc.idempotency_key.map(|summary| {
+        let schema = json!({
+            "type": "string", "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY,
+            "pattern": "^[ -~]+$",
+        });
+        json!({"name": "Idempotency-Key", "in": "header", "description": summary, "schema": schema})
+    });
+    let mut query = doc.query.map(|query| schemas.read(query)).unwrap_or_default();
+    let required = query["required"].take();
+    let members = match query["properties"].take() {
+        Value::Object(members) => members.into_iter().collect(),
+        _ => BTreeMap::new(),
+    };
+    let members = members.into_iter().map(|(name, schema)| {
+        let required = required.as_array().is_some_and(|names| names.contains(&json!(name)));
+        query_parameter(&name, schema, required)
+    });
+    key.into_iter().chain(members).collect()
 }
 
-fn answer(success: Success) -> (String, Value) {
+/// Describes a member of a query, which cannot be null as that of a body can.
+fn query_parameter(name: &str, mut schema: Value, required: bool) -> Value {
+    let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+    if let Some([value, null]) = schema["anyOf"].as_array().map(Vec::as_slice)
+        && null["type"] == "null"
+    {
+        schema = value.clone();
+    } else if let Some([value, null]) = schema["type"].as_array().map(Vec::as_slice)
+        && null == "null"
+    {
+        schema["type"] = value.clone();
+    }
+    let mut parameter = json!({"name": name, "in": "query", "schema": schema});
+    if let Some(description) = description {
+        parameter["description"] = description;
+    }
+    if required {
+        parameter["required"] = true.into();
+    }
+    parameter
+}
+
+fn answer(success: Success, schemas: &mut Schemas) -> (String, Value) {
+    let enveloped = |metadata: Value| {
+        let metadata = json!({"properties": {"metadata": metadata}});
+        let schema = json!({"allOf": [reference("schemas", "Success"), metadata]});
+        json!({"description": "Done", "content": content(schema)})
+    };
     let (status, answer) = match success {
-        Success::Bare(schema) => {
-            (200, json!({"description": "Done", "content": content(reference("schemas", schema))}))
+        Success::Document => {
+            let schema = json!({
+                "type": "object",
+                "required": ["openapi", "info", "paths"],
+                "properties": {"openapi": {"type": "string", "pattern": "^3\\.1\\."}},
+            });
+            (200, json!({"description": "Done", "content": content(schema)}))
         }
-        Success::Enveloped(status, schema) => {
-            let metadata = json!({"properties": {"metadata": reference("schemas", schema)}});
-            let schema = json!({"allOf": [reference("schemas", "Success"), metadata]});
-            (status, json!({"description": "Done", "content": content(schema)}))
+        Success::Enveloped(status, make) => (status, enveloped(schemas.written(make))),
+        Success::Nothing => {
+            (200, enveloped(json!({"type": ["object", "null"], "maxProperties": 0})))
         }
         Success::Socket => (101, json!({"description": "The connection is a WebSocket now"})),
         Success::Text => {
@@ -139,8 +200,8 @@ fn answer(success: Success) -> (String, Value) {
 }
 
 /// Returns how `endpoint` may refuse.
-fn refusals(api: &ApiInfo, endpoint: &Endpoint) -> BTreeSet<u16> {
-    let EndpointDoc { parameters, body, refusals, .. } = endpoint.doc;
+fn refusals(api: &ApiInfo, endpoint: &Endpoint, doc: &EndpointDoc) -> BTreeSet<u16> {
+    let EndpointDoc { query, idempotency_key, body, refusals, .. } = doc;
     let mut statuses = BTreeSet::from_iter(refusals.iter().chain(api.common_errors).copied());
     if endpoint.op.is_some() {
         statuses.extend([401, 403, 503]);
@@ -149,7 +210,7 @@ fn refusals(api: &ApiInfo, endpoint: &Endpoint) -> BTreeSet<u16> {
         statuses.insert(404);
         statuses.extend(api.id_errors);
     }
-    if !parameters.is_empty() {
+    if query.is_some() || idempotency_key.is_some() {
         statuses.insert(400);
     }
     if body.is_some() {

@@ -19,7 +19,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 crate::endpoints! {
     GET "/ping" None => ping as "get_ping": crate::openapi::EndpointDoc::new("ping", "Answers"),
-    GET "/act" None => ping as "act": crate::openapi::EndpointDoc::new("act", "Acts").acts(),
+    GET without HEAD "/act" None => ping as "act":
+        crate::openapi::EndpointDoc::new("act", "Acts"),
 }
 
 async fn ping() -> HttpResponse {
