@@ -44,7 +44,7 @@ impl Account {
             Self::Create { name, expiration, endpoint } => {
                 let expires = days_from_now(expiration);
                 let client = client(endpoint, default_config)?;
-                println!("{}", ask(client.create_account(&name, Some(expires.into())))?);
+                println!("{}", ask(client.create_account(&name, Some(expires)))?);
             }
             Self::Delete { name, endpoint } => {
                 ask(client(endpoint, default_config)?.delete_account(&name))?

@@ -57,7 +57,7 @@ pub enum Command {
     Drain {
         /// How long that may take: seconds, or such as 90s or 5m; by default as configured.
         #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-        deadline: Option<u64>,
+        deadline: Option<Duration>,
         /// Take the order back: the service goes on as before.
         #[arg(long, conflicts_with = "deadline")]
         cancel: bool,
@@ -144,8 +144,8 @@ const DRAIN_POLL: Duration = Duration::from_millis(500);
 
 /// Has the service drain, and says on standard error how far it is, until it has ended or the order
 /// is taken back.
-async fn drain(client: &Client, deadline_s: Option<u64>) -> Result<(), ClientError> {
-    client.drain(deadline_s).await?;
+async fn drain(client: &Client, deadline: Option<Duration>) -> Result<(), ClientError> {
+    client.drain(deadline).await?;
     let mut told = None;
     loop {
         match client.draining().await {

@@ -24,7 +24,7 @@ pub enum Share {
         /// When the link ends: 24h, 30m or 7d from now, or a date of UTC, "2030-01-31 18:00:00";
         /// 30 days from now at most.
         #[arg(long, default_value = "12h", value_parser = parse_expiry)]
-        expiry: u64,
+        expiry: Timestamp,
         #[command(flatten)]
         endpoint: AdminEndpoint,
     },
@@ -49,7 +49,7 @@ pub enum Share {
         description: Option<String>,
         /// When the link ends, as for `create`; 30 days after it was made at most.
         #[arg(long, value_parser = parse_expiry)]
-        expiry: Option<u64>,
+        expiry: Option<Timestamp>,
         #[command(flatten)]
         endpoint: AdminEndpoint,
     },
@@ -66,7 +66,7 @@ impl Share {
         match self {
             Self::Create { session, role, description, expiry, endpoint } => {
                 let client = client(endpoint, default_config)?;
-                let made = client.create_share(&session, &role, &description, Some(expiry.into()));
+                let made = client.create_share(&session, &role, &description, Some(expiry));
                 let made = ask(made)?;
                 eprintln!("id {}", made.id);
                 println!("{}", made.url);
@@ -83,7 +83,7 @@ impl Share {
                 print_share(&ask(client(endpoint, default_config)?.update_share(
                     &id,
                     description,
-                    expiry.map(Timestamp::from),
+                    expiry,
                 ))?);
             }
         }

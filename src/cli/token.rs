@@ -119,7 +119,7 @@ impl Token {
             |endpoint: AdminEndpoint| anyhow::Ok(Client::new(endpoint.path(default_config)?));
         match self {
             Self::Create { scope, name, expiration, endpoint } => {
-                let expires_at = Some(days_from_now(expiration).into());
+                let expires_at = Some(days_from_now(expiration));
                 let request = Request::Create { scope, subject: name, expires_at };
                 let created: Created = answer(&client(endpoint)?, &request)?;
                 eprintln!("id {}", created.id);

@@ -1,7 +1,7 @@
 //! Sessions of instances that AMS launched by itself: AMS asks an agent, the agent a gateway.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::support::socket::Socket;
 use crate::support::{APP, Answer, Http, Instance, STEP_TIMEOUT, eventually, run_flow};
@@ -15,7 +15,7 @@ use stream_dev::in_process::{Options, Stack};
 use stream_dev::node_files::NodeFiles;
 use stream_pki::{Identity, Trust, client_config};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{SessionDocument, TokenKind};
+use stream_protocol::{SessionDocument, Timestamp, TokenKind};
 use stream_simulators::ams::{Faults, idle_instances};
 use stream_simulators::client::{Gateway, Session};
 use stream_supervisor::Supervisor;
@@ -110,7 +110,7 @@ impl InitiatingAms {
 }
 
 async fn token(agent: &Agent, kind: TokenKind) -> anyhow::Result<String> {
-    let expires = SystemTime::now() + Duration::from_secs(600);
+    let expires = Timestamp::now() + Duration::from_secs(600);
     Ok(agent.tokens.mint(Mint::new(kind, "test").expires(expires)).await?.token.to_string())
 }
 

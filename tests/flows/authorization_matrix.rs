@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::support::openapi::{DOCUMENT, Operation, Token, document, operations};
 use crate::support::{Answer, Http, ScriptedStack, eventually, run_flow};
@@ -14,7 +14,7 @@ use stream_agent::agent::AgentConfig;
 use stream_agent::gateway::GatewayConfig;
 use stream_bridge::Bridge;
 use stream_macaroon::{Key, Macaroon};
-use stream_protocol::{Op, Role, SessionId, TokenKind};
+use stream_protocol::{Op, Role, SessionId, Timestamp, TokenKind};
 use stream_supervisor::Supervisor;
 use stream_tokens::{Config, Mint, Revocation, Service, Tokens};
 
@@ -71,7 +71,7 @@ impl Target {
             .session(is_bound(kind).then(|| self.session.clone()))
             .role(socket.then_some(Role::Control))
             .generation(socket.then_some(0))
-            .expires(SystemTime::now() + Duration::from_secs(300));
+            .expires(Timestamp::now() + Duration::from_secs(300));
         let minted = self.tokens.mint(mint);
         let minted = minted.await?;
         Ok((minted.token.to_string(), minted.id))

@@ -231,7 +231,9 @@ fn who_is_connected_when_a_gateway_takes_no_more_connections_still_gets_an_answe
         let mut fleet = fleet(1, 1).await?;
         let port = fleet.gateways[0].nodes.gateway_port;
         let connected = || TcpStream::connect((Ipv4Addr::LOCALHOST, port));
-        stream_admin::Client::new(fleet.gateways[0].socket()).drain(Some(20)).await?;
+        stream_admin::Client::new(fleet.gateways[0].socket())
+            .drain(Some(Duration::from_secs(20)))
+            .await?;
         let pin = fleet.stack.nodes.gateway_pin()?;
         let mut late = socket::connect(&format!("127.0.0.1:{port}"), pin).await?;
         let refused = async {

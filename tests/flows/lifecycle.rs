@@ -1,12 +1,12 @@
 //! What AMS runs and what the store knows, brought together again after either went wrong.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
 use anyhow::{Context, ensure};
 use reqwest::Method;
 use serde_json::json;
-use stream_protocol::{Screen, TokenKind};
+use stream_protocol::{Screen, Timestamp, TokenKind};
 use stream_simulators::ams::Faults;
 use stream_tokens::Mint;
 
@@ -139,7 +139,7 @@ fn a_session_that_is_deleted_while_it_is_launched_leaves_no_instance_behind() {
 async fn alerts(scripted: &ScriptedStack, name: &str) -> anyhow::Result<(u64, Vec<String>)> {
     let nodes = &scripted.stack.nodes;
     let mint =
-        Mint::new(TokenKind::Monitor, "test").expires(SystemTime::now() + Duration::from_secs(60));
+        Mint::new(TokenKind::Monitor, "test").expires(Timestamp::now() + Duration::from_secs(60));
     let minted = scripted.stack.agent.tokens.mint(mint);
     let token = minted.await?.token.to_string();
     let agent = Http::new(&nodes.agent_url(), Some(&token), nodes.agent_pin()?)?;

@@ -1,7 +1,7 @@
 //! Shares: what a link opens, for how long, and how it is taken back.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::support::socket::Socket;
 use crate::support::{Answer, Http, Instance, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
@@ -10,6 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use stream_dev::in_process::Stack;
 use stream_macaroon::Macaroon;
+use stream_protocol::Timestamp;
 use stream_simulators::client::JoinedSession;
 use tokio::process::Command;
 
@@ -77,7 +78,7 @@ impl Running {
 }
 
 fn now() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs())
+    Timestamp::now().as_unix()
 }
 
 fn narrowed(token: &str, caveat: &str) -> String {
@@ -304,8 +305,7 @@ fn a_narrowed_token_joins_in_its_role_and_gives_no_more_away_than_it_has() {
         assert_eq!(as_viewer.get(&path).await?.status, 403, "its link would control");
 
         let end = now() + 100;
-        let moment = time::OffsetDateTime::from_unix_timestamp(i64::try_from(end)?)?;
-        let moment = moment.format(&time::format_description::well_known::Rfc3339)?;
+        let moment = Timestamp::from_unix(end);
         let brief = running.http.with(Some(&narrowed(account, &format!("time-before {moment}"))));
         let body = Some(json!({ "type": "view" }));
         let share = brief.send(Method::POST, &running.path("/share"), body).await?.success()?;

@@ -17,7 +17,7 @@ use stream_dev::keys::KeyStore;
 use stream_dev::nats::Nats;
 use stream_macaroon::Macaroon;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Op, SessionId, TokenKind};
+use stream_protocol::{Op, SessionId, Timestamp, TokenKind};
 use stream_supervisor::Supervisor;
 use stream_tokens::{
     Claims, Config, KeyState, Mint, Minted, Revocation, Service, Tokens, TokensError, attenuate,
@@ -204,7 +204,7 @@ fn a_revoked_account_is_refused_and_gets_no_new_token() {
         let units = Units::new()?;
         let (one, two) = (units.unit("one").await?, units.unit("two").await?);
         let tokens = [one.mint().await?, two.mint().await?];
-        let end = std::time::SystemTime::now() + Duration::from_secs(60);
+        let end = Timestamp::now() + Duration::from_secs(60);
         one.tokens.revoke(Revocation::Account("my-client".into()), Some(end)).await?;
         for token in &tokens {
             assert!(two.refuses(&token.token).await? < Duration::from_secs(1));

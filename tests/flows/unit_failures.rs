@@ -481,7 +481,9 @@ fn an_upgrade_of_all_units_one_after_the_other_fails_no_join_and_loses_nothing()
         };
         let upgrade = async |fleet: &mut Fleet| {
             for unit in fleet.agents.iter_mut().chain(&mut fleet.gateways) {
-                stream_admin::Client::new(unit.socket()).drain(Some(15)).await?;
+                stream_admin::Client::new(unit.socket())
+                    .drain(Some(Duration::from_secs(15)))
+                    .await?;
                 unit.ends_well().await?;
                 unit.restart().await?;
                 upgraded.fetch_add(1, Relaxed);

@@ -208,7 +208,7 @@ mod tests {
         drain.set_remaining(7);
         let DrainStatus { left_s, left } = client.draining().await.unwrap();
         assert!((29..=30).contains(&left_s.unwrap()) && left == 7, "the configured time");
-        client.drain(Some(5)).await.unwrap();
+        client.drain(Some(Duration::from_secs(5))).await.unwrap();
         assert!(client.draining().await.unwrap().left_s.unwrap() <= 5, "the last one counts");
         client.cancel_drain().await.unwrap();
         assert!(!drain.is_draining());

@@ -73,13 +73,14 @@ impl Client {
         self.ask(&BuiltinRequest::Status).await
     }
 
-    /// Orders the service to drain and end within `deadline_s` seconds, or within
+    /// Orders the service to drain and end within `deadline`, to the second, or within
     /// [`Config::drain_s`](crate::Config::drain_s).
     ///
     /// # Errors
     ///
     /// As [`ask`](Self::ask).
-    pub async fn drain(&self, deadline_s: Option<u64>) -> Result<(), ClientError> {
+    pub async fn drain(&self, deadline: Option<Duration>) -> Result<(), ClientError> {
+        let deadline_s = deadline.map(|deadline| deadline.as_secs());
         let Empty {} = self.ask(&BuiltinRequest::Drain { deadline_s }).await?;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Service accounts, to which the tokens of the API belong.
 
 use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError};
@@ -83,7 +83,7 @@ pub(crate) async fn create(
         check_expiry(at, now)?;
     }
     let mint = Mint::new(TokenKind::Account, name.as_str());
-    let mint = mint.expires(expires_at.map(SystemTime::from));
+    let mint = mint.expires(expires_at);
     let minted = tokens.mint(mint).await;
     let minted =
         minted.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))?;
@@ -116,7 +116,7 @@ pub(crate) async fn delete(
     };
     bridge.remove(Bucket::Accounts, &name.key()).await?;
     // Without an account the token opens nothing any more; open sockets watch the revocation.
-    let until = SystemTime::now() + MAX_SOCKET_TOKEN_LIFE;
+    let until = Timestamp::now() + MAX_SOCKET_TOKEN_LIFE;
     let revoked = tokens.revoke(Revocation::Token(account.token_id), Some(until)).await;
     revoked.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))
 }

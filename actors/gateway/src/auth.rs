@@ -48,7 +48,7 @@ impl Caller {
 
     /// Returns when everything ends that is given to the caller; `None` is never.
     pub(crate) fn end(&self) -> Option<Timestamp> {
-        let token = self.claims.restrictions.expires.map(Timestamp::from);
+        let token = self.claims.restrictions.expires;
         let share = self.share.as_ref().map(|share| share.expiry_at);
         token.into_iter().chain(share).min()
     }

@@ -8,7 +8,7 @@
 pub(crate) mod endpoints;
 mod request;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError};
@@ -93,7 +93,7 @@ impl Share {
         Mint::new(TokenKind::Share, self.id.to_string())
             .session(self.session_id.clone())
             .role(self.role)
-            .expires(SystemTime::from(self.created_at + MAX_LIFETIME))
+            .expires(self.created_at + MAX_LIFETIME)
     }
 
     /// Mints the link that the page opens. The token is in the fragment, which browsers do not
@@ -228,7 +228,7 @@ pub(crate) async fn edit(
 pub(crate) async fn end(bridge: &Bridge, tokens: &Tokens, id: &ShareId) -> Result<(), Refusal> {
     let entry = bridge.read::<Share>(Bucket::Shares, id.as_str()).await?.ok_or_else(not_found)?;
     let Share { token_id, created_at, .. } = entry.value;
-    let until = SystemTime::from(created_at + MAX_LIFETIME);
+    let until = created_at + MAX_LIFETIME;
     let revoked = tokens.revoke(Revocation::Token(token_id), Some(until)).await;
     revoked.map_err(tokens_refusal)?;
     Ok(bridge.remove(Bucket::Shares, id.as_str()).await?)

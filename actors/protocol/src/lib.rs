@@ -48,6 +48,6 @@ pub use signal::{
     SignalPage, StoredSignal,
 };
 pub use signal_quota::SignalQuota;
-pub use timestamp::Timestamp;
+pub use timestamp::{Timestamp, TimestampError};
 pub use userdata::{MAX_USERDATA_BYTES, Userdata};
 pub use versioned::{VERSION, Versioned};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 /// A point in time in Unix seconds: whole seconds since 1970-01-01T00:00:00Z, a number in JSON.
 ///
 /// Arithmetic saturates at both ends and drops fractions of a second. [`Display`](fmt::Display)
-/// writes RFC 3339 in UTC.
+/// writes RFC 3339 in UTC, and [`FromStr`] reads RFC 3339 in any time zone.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,8 +25,8 @@ use time::format_description::well_known::Rfc3339;
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
-#[serde(transparent)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(transparent)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
@@ -111,6 +112,22 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
+/// A moment before 1970 counts as [`EPOCH`](Timestamp::EPOCH), and fractions of a second are
+/// dropped.
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError)?;
+        Ok(Self(u64::try_from(moment.unix_timestamp()).unwrap_or_default()))
+    }
+}
+
+/// A text is not a moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a moment as RFC 3339 writes it")]
+pub struct TimestampError;
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let date = i64::try_from(self.0).ok().and_then(|seconds| {
@@ -136,6 +153,13 @@ mod tests {
         assert_eq!(serde_json::to_string(&at).unwrap(), "1700000000");
         assert_eq!(serde_json::from_str::<Timestamp>("1700000000").unwrap(), at);
         assert_eq!(at.to_string(), "2023-11-14T22:13:20Z");
+        for text in ["2023-11-14T22:13:20Z", "2023-11-14T23:13:20.9+01:00"] {
+            assert_eq!(text.parse(), Ok(at), "{text}");
+        }
+        assert_eq!("1969-12-31T23:59:59Z".parse(), Ok(Timestamp::EPOCH));
+        for text in ["", "1700000000", "2023-11-14", "2023-02-30T00:00:00Z"] {
+            assert_eq!(text.parse::<Timestamp>(), Err(TimestampError), "{text}");
+        }
         assert!(serde_json::from_str::<Timestamp>("-1").is_err());
         assert_eq!(Timestamp::from_unix(u64::MAX).to_string(), format!("@{}", u64::MAX));
     }

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use actix::Message;
 use stream_bridge::{Bridge, BridgeError, SealedError, SealedRecord};
+use stream_protocol::Timestamp;
 use stream_supervisor::{Context, Handler, Reply, Worker};
 use tokio::time::timeout_at;
 
@@ -162,7 +163,7 @@ impl Handler<RevocationsRead> for Actor {
 impl Handler<Mint> for Actor {
     fn handle(&mut self, mint: &Mint, _: &Context<Self>) -> Reply<Result<Minted, TokensError>> {
         let minted = self.known().and_then(|(keys, revoked)| {
-            authority::mint(&keys, &revoked, self.service, mint, SystemTime::now())
+            authority::mint(&keys, &revoked, self.service, mint, Timestamp::now())
         });
         minted.into()
     }
@@ -183,7 +184,7 @@ impl Handler<MintWithId> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<Minted, TokensError>> {
         let minted = self.known().and_then(|(keys, revoked)| {
-            let now = SystemTime::now();
+            let now = Timestamp::now();
             authority::mint_with_id(&keys, &revoked, self.service, &ask.id, &ask.mint, now)
         });
         minted.into()
@@ -195,13 +196,13 @@ impl Handler<MintWithId> for Actor {
 #[rtype(result = "Result<Minted, TokensError>")]
 pub(crate) struct Renew {
     pub(crate) claims: Claims,
-    pub(crate) expires: SystemTime,
+    pub(crate) expires: Timestamp,
 }
 
 impl Handler<Renew> for Actor {
     fn handle(&mut self, ask: &Renew, _: &Context<Self>) -> Reply<Result<Minted, TokensError>> {
         let minted = self.known().and_then(|(keys, revoked)| {
-            let now = SystemTime::now();
+            let now = Timestamp::now();
             authority::renew(&keys, &revoked, self.service, &ask.claims, ask.expires, now)
         });
         minted.into()
@@ -212,7 +213,7 @@ impl Handler<Verify> for Actor {
     fn handle(&mut self, ask: &Verify, _: &Context<Self>) -> Reply<Result<Claims, TokensError>> {
         let claims = self.known().and_then(|(keys, revoked)| {
             let macaroon = ask.macaroon.as_ref().ok_or(TokensError::Invalid)?;
-            let now = SystemTime::now();
+            let now = Timestamp::now();
             let verified = authority::verify(&keys, &revoked, self.service, macaroon, now);
             verified.map_err(|_| TokensError::Invalid)?.authorize(ask.op, ask.session.as_ref())
         });

@@ -1,7 +1,7 @@
 //! The requests that operators send to a running service about tokens, and the answers.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -79,8 +79,7 @@ impl Tokens {
                     Ok(kind @ (TokenKind::Ams | TokenKind::Monitor)) => kind,
                     _ => return Err(TokensError::Unmintable("the scope is ams or monitor")),
                 };
-                let expires = expires_at.map(SystemTime::from);
-                let minted = self.mint(Mint::new(kind, subject).expires(expires)).await?;
+                let minted = self.mint(Mint::new(kind, subject).expires(expires_at)).await?;
                 json!(Created { token: minted.token.to_string(), id: minted.id })
             }
             Request::Inspect { token } => json!(self.inspect(&token).await?),
@@ -94,7 +93,7 @@ impl Tokens {
                 json!({})
             }
             Request::Revoke { what, until } => {
-                self.revoke(what, until.map(SystemTime::from)).await?;
+                self.revoke(what, until).await?;
                 json!({})
             }
             Request::Rotate { lead_s } => json!(self.rotate(Duration::from_secs(lead_s)).await?),

@@ -1,7 +1,7 @@
 //! What operators and services change: every change holds for all units.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use actix::Message;
 use stream_protocol::Timestamp;
@@ -148,7 +148,7 @@ impl Handler<Inspect> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<Inspection, TokensError>> {
         let inspection = self.known().map(|(keys, revoked)| {
-            inspect(&keys, &revoked, self.service, &ask.token, SystemTime::now())
+            inspect(&keys, &revoked, self.service, &ask.token, Timestamp::now())
         });
         inspection.into()
     }

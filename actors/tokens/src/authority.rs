@@ -1,10 +1,8 @@
 //! What the authority decides. Pure but for the randomness of a fresh token's id.
 
-use std::time::SystemTime;
-
 use stream_macaroon::Macaroon;
 use stream_pki::random_text;
-use stream_protocol::{Op, SessionId, TokenKind};
+use stream_protocol::{Op, SessionId, Timestamp, TokenKind};
 use zeroize::Zeroizing;
 
 use crate::caveats::Restrictions;
@@ -19,7 +17,7 @@ pub(crate) fn mint(
     revoked: &RevocationList,
     service: Service,
     mint: &Mint,
-    now: SystemTime,
+    now: Timestamp,
 ) -> Result<Minted, TokensError> {
     mint_with_id(keys, revoked, service, &random_text(ID_LENGTH), mint, now)
 }
@@ -31,7 +29,7 @@ pub(crate) fn mint_with_id(
     service: Service,
     id: &str,
     mint: &Mint,
-    now: SystemTime,
+    now: Timestamp,
 ) -> Result<Minted, TokensError> {
     if !is_base64url(id, ID_LENGTH) {
         return Err(TokensError::Unmintable("an id is 16 characters of URL-safe base64"));
@@ -55,8 +53,8 @@ pub(crate) fn renew(
     revoked: &RevocationList,
     service: Service,
     claims: &Claims,
-    expires: SystemTime,
-    now: SystemTime,
+    expires: Timestamp,
+    now: Timestamp,
 ) -> Result<Minted, TokensError> {
     let Claims { id, kind, subject, restrictions } = claims;
     let restrictions = Restrictions { expires: Some(expires), ..restrictions.borrowed() };
@@ -69,9 +67,9 @@ fn sign(
     service: Service,
     (id, kind, subject): (&str, TokenKind, &str),
     restrictions: &Restrictions<&str>,
-    now: SystemTime,
+    now: Timestamp,
 ) -> Result<Minted, TokensError> {
-    let key = keys.active(now.into());
+    let key = keys.active(now);
     let identifier = Identifier { kid: &key.kid, id, kind, subject };
     if revoked.covers(&identifier, restrictions.session) {
         return Err(TokensError::Unmintable("what it is for is revoked"));
@@ -109,7 +107,7 @@ pub(crate) fn verify<'a>(
     revoked: &RevocationList,
     service: Service,
     macaroon: &'a Macaroon,
-    now: SystemTime,
+    now: Timestamp,
 ) -> Result<Verified<'a>, InvalidToken<'a>> {
     // The signature does not cover the location, and the keys of the services differ anyway: this
     // check only names the mistake of a token that was sent to the wrong service.
@@ -170,8 +168,6 @@ fn opens_all_sessions(kind: TokenKind) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
     use stream_macaroon::Key;
     use stream_protocol::Role;
@@ -187,8 +183,8 @@ mod tests {
         text.parse().expect("a session id")
     }
 
-    fn moment(second: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(second)
+    fn moment(second: u64) -> Timestamp {
+        Timestamp::from_unix(second)
     }
 
     fn account() -> Mint {
@@ -205,13 +201,13 @@ mod tests {
     }
 
     fn mint(keys: &Keyring, order: &Mint) -> Result<Minted, TokensError> {
-        super::mint(keys, &RevocationList::default(), Service::Agent, order, SystemTime::now())
+        super::mint(keys, &RevocationList::default(), Service::Agent, order, Timestamp::now())
     }
 
     fn verify<'a>(
         keys: &Keyring,
         macaroon: &'a Macaroon,
-        now: SystemTime,
+        now: Timestamp,
     ) -> Result<Verified<'a>, InvalidToken<'a>> {
         super::verify(keys, &RevocationList::default(), Service::Agent, macaroon, now)
     }
@@ -223,7 +219,7 @@ mod tests {
 
     fn ask(
         macaroon: &Macaroon,
-        now: SystemTime,
+        now: Timestamp,
         op: Op,
         asked: Option<&str>,
     ) -> Result<Claims, TokensError> {
@@ -291,7 +287,7 @@ mod tests {
         let keys = of(b"ab");
         let again = |id: &str| {
             let revoked = RevocationList::default();
-            mint_with_id(&keys, &revoked, Service::Agent, id, &instance(), SystemTime::now())
+            mint_with_id(&keys, &revoked, Service::Agent, id, &instance(), Timestamp::now())
         };
         assert_eq!(again("0123456789abcdef").unwrap().id, "0123456789abcdef");
         for id in ["", "short", "0123456789abcde."] {

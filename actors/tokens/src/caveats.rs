@@ -8,11 +8,8 @@
 //! the services mint it, a method of [`Mint`](crate::Mint).
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
 
-use stream_protocol::{Op, Role, SessionId};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use stream_protocol::{Op, Role, SessionId, Timestamp};
 
 macro_rules! grammar {
     () => {
@@ -25,7 +22,7 @@ macro_rules! grammar {
 pub const GRAMMAR: &str = grammar!();
 
 /// The last second that RFC 3339 can write: 9999-12-31T23:59:59Z.
-const LAST_SECOND: i64 = 253_402_300_799;
+const LAST_SECOND: Timestamp = Timestamp::from_unix(253_402_300_799);
 
 /// What all caveats together leave to the bearer. `S` is how a session's id is held: borrowed while
 /// a token is verified, which allocates nothing.
@@ -40,7 +37,7 @@ pub struct Restrictions<S = SessionId> {
     /// The one generation the token is good for; `None` when it is not bound to one.
     pub generation: Option<u64>,
     /// The first moment at which the token is no longer good; `None` is never.
-    pub expires: Option<SystemTime>,
+    pub expires: Option<Timestamp>,
 }
 
 impl<S> Default for Restrictions<S> {
@@ -80,7 +77,7 @@ impl<'a> Restrictions<&'a str> {
                 "declared" => contradiction |= !restrictions.declare(rest).ok_or(caveat)?,
                 word => {
                     let time = if word == "time-before" { rest } else { caveat };
-                    let end = parse_time(time).ok_or(caveat)?;
+                    let end = time.parse().map_err(|_| caveat)?;
                     let before = restrictions.expires.unwrap_or(end);
                     restrictions.expires = Some(before.min(end));
                 }
@@ -123,7 +120,7 @@ impl<S: fmt::Display> Restrictions<S> {
         caveats.extend(self.session.as_ref().map(|id| format!("declared session {id}")));
         caveats.extend(self.role.map(|role| format!("declared role {role}")));
         caveats.extend(self.generation.map(|count| format!("declared generation {count}")));
-        caveats.extend(self.expires.map(|end| format!("time-before {}", print_time(end))));
+        caveats.extend(self.expires.map(|end| format!("time-before {}", end.min(LAST_SECOND))));
         caveats
     }
 }
@@ -194,20 +191,6 @@ fn parse_number(text: &str) -> Option<u64> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-fn parse_time(text: &str) -> Option<SystemTime> {
-    OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
-}
-
-/// Writes `moment` to the second before, within what RFC 3339 can write.
-fn print_time(moment: SystemTime) -> String {
-    let since = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let second = i64::try_from(since.as_secs()).unwrap_or(LAST_SECOND).min(LAST_SECOND);
-    OffsetDateTime::from_unix_timestamp(second)
-        .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .expect("a second between the years 1970 and 9999 can be written")
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -222,8 +205,8 @@ mod tests {
         read(caveats).expect("understood").ops.iter().collect()
     }
 
-    fn at(second: u64) -> Option<SystemTime> {
-        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(second))
+    fn at(second: u64) -> Option<Timestamp> {
+        Some(Timestamp::from_unix(second))
     }
 
     #[test]
@@ -350,13 +333,8 @@ mod tests {
 
     #[test]
     fn an_expiry_that_cannot_be_written_is_brought_within_bounds() {
-        let written = |expires| {
-            Restrictions { expires: Some(expires), ..Restrictions::<&str>::default() }.to_caveats()
-        };
-        let early = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
-        assert_eq!(written(early), ["time-before 1970-01-01T00:00:00Z"]);
-        let late = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
-        assert_eq!(written(late), ["time-before 9999-12-31T23:59:59Z"]);
+        let late = Restrictions { expires: at(1 << 40), ..Restrictions::<&str>::default() };
+        assert_eq!(late.to_caveats(), ["time-before 9999-12-31T23:59:59Z"]);
     }
 
     proptest! {
@@ -366,7 +344,7 @@ mod tests {
             session in prop::option::of("[a-z0-9]{20}"),
             role in prop::option::of(prop::sample::select(&[Role::Adb, Role::Control, Role::View])),
             generation: Option<u64>,
-            expires in prop::option::of(0..LAST_SECOND as u64),
+            expires in prop::option::of(0..LAST_SECOND.as_unix()),
         ) {
             let (ops, session) = (ops.into_iter().collect(), session.as_deref());
             let expires = expires.and_then(at);

@@ -29,7 +29,7 @@ mod revocation_list;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use actix::Message;
 use serde::{Deserialize, Serialize};
@@ -147,8 +147,8 @@ impl Mint {
         self
     }
 
-    /// Ends it at `expires`, to the second.
-    pub fn expires(mut self, expires: impl Into<Option<SystemTime>>) -> Self {
+    /// Ends it at `expires`.
+    pub fn expires(mut self, expires: impl Into<Option<Timestamp>>) -> Self {
         self.restrictions.expires = expires.into();
         self
     }
@@ -264,7 +264,7 @@ impl Tokens {
     /// # Errors
     ///
     /// [`TokensError::Unmintable`] once the token of `claims` is revoked.
-    pub async fn renew(&self, claims: &Claims, expires: SystemTime) -> Result<Minted, TokensError> {
+    pub async fn renew(&self, claims: &Claims, expires: Timestamp) -> Result<Minted, TokensError> {
         self.mailbox.ask(Renew { claims: claims.clone(), expires }).await?
     }
 
@@ -319,9 +319,9 @@ impl Tokens {
     pub async fn revoke(
         &self,
         revocation: Revocation,
-        until: Option<SystemTime>,
+        until: Option<Timestamp>,
     ) -> Result<(), TokensError> {
-        let ttl = revocation_list::record_ttl(until, SystemTime::now());
+        let ttl = revocation_list::record_ttl(until, Timestamp::now());
         self.mailbox.ask(Revoke { revocation: revocation.clone(), ttl }).await??;
         // So that whoever has revoked a token does not meet it here again. Units that cannot read
         // the list refuse every token soon.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -78,9 +78,8 @@ pub(crate) struct Record {
 }
 
 /// Returns how long the record of tokens that expire at `until` must stay; `None` is for ever.
-pub(crate) fn record_ttl(until: Option<SystemTime>, now: SystemTime) -> Option<Duration> {
-    let left = until?.duration_since(now).unwrap_or_default();
-    Some(left + CLOCK_SKEW).filter(|life| *life < MAX_TTL)
+pub(crate) fn record_ttl(until: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+    Some((until? - now) + CLOCK_SKEW).filter(|life| *life < MAX_TTL)
 }
 
 /// All that is revoked. It is copied whenever a record is added, so ids are held without a heap
@@ -341,7 +340,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_record_outlives_its_tokens_but_not_by_years() {
-        let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        let at = Timestamp::from_unix;
         assert_eq!(record_ttl(None, at(0)), None);
         assert_eq!(record_ttl(Some(at(100)), at(40)), Some(CLOCK_SKEW + Duration::from_secs(60)));
         assert_eq!(

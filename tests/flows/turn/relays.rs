@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use stream_dev::coturn::Coturn;
 use stream_dev::keys::{KeyStore, Pair};
 use stream_dev::nats::Nats;
 use stream_pki::{Seal, random_text};
-use stream_protocol::{IceServer, SessionId};
+use stream_protocol::{IceServer, SessionId, Timestamp};
 use stream_supervisor::Supervisor;
 use stream_turn::{Config, Peer, Server, Turn};
 use tokio::process::Command;
@@ -175,7 +175,7 @@ pub(crate) fn credential(server: &IceServer) -> anyhow::Result<(String, String)>
 }
 
 pub(crate) fn now() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs())
+    Timestamp::now().as_unix()
 }
 
 /// The lines in which a relay refuses somebody who said who they are.

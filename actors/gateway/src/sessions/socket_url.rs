@@ -1,7 +1,5 @@
 //! The URL with which a client opens its signaling socket.
 
-use std::time::SystemTime;
-
 use stream_protocol::{SessionId, TokenKind};
 use stream_tokens::{Mint, socket_of_account};
 
@@ -42,7 +40,7 @@ impl SocketUrls<'_> {
             .session(session.clone())
             .role(caller.role()?)
             .generation(generation)
-            .expires(SystemTime::from(expires));
+            .expires(expires);
         let minted = state.tokens.mint_with_id(came_with, mint).await.map_err(token_error)?;
         let token = minted.token.as_str();
         Ok(format!("{base}/1.0/sessions/{session}/sockets/slave?token={token}"))

@@ -260,7 +260,7 @@ impl ClientSocket {
         loop {
             ticks.tick().await;
             let expires = reconnect_tokens.expiry();
-            let minted = match self.dependencies.tokens.renew(&self.claims, expires.into()).await {
+            let minted = match self.dependencies.tokens.renew(&self.claims, expires).await {
                 Ok(minted) => minted,
                 Err(error) => {
                     let session = self.session();
