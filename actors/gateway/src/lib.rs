@@ -140,7 +140,7 @@ impl Gateway {
         ams_initiated::start(&bridge, supervisor);
         let server = Server::start(config, tls, service, supervisor)
             .map_err(|source| GatewayError::Bind { address: listen, source })?;
-        log::info!("serving clients on {}", server.address());
+        log::info!(address:% = server.address(); "clients are served");
         let drain = drain.clone();
         Ok(Self { server, closing, drain, open_sockets, departures, requests: metrics })
     }

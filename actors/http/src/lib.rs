@@ -16,6 +16,7 @@
 mod actor_metrics;
 mod auth;
 mod body;
+mod connection;
 mod connection_limit;
 mod endpoint;
 mod error;
@@ -33,6 +34,7 @@ mod server;
 pub use actor_metrics::export_actors;
 pub use auth::{MAX_TOKEN_BYTES, authorization, parse_authorization};
 pub use body::{parse_json, read_body, without_byte_order_mark};
+pub use connection::ConnectionCloser;
 pub use connection_limit::ConnectionLimiter;
 pub use error::HttpError;
 pub use idempotency::{MAX_IDEMPOTENCY_KEY, idempotency_key};

@@ -4,12 +4,16 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::dev::{self, ServerHandle};
+use actix_http::{HttpService, Protocol};
+use actix_server::ServerBuilder;
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
+use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
+use actix_web::dev::{self, AppConfig, Extensions, ServerHandle};
 use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{App, HttpResponse, HttpServer};
+use actix_web::{App, Error, HttpResponse};
 use parking_lot::Mutex;
 use rustix::net::{Shutdown, shutdown};
 use rustls::{HandshakeKind, ServerConfig};
@@ -20,6 +24,7 @@ use stream_supervisor::{
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
 
+use crate::connection::ClosableStream;
 use crate::error::HttpError;
 use crate::limits::Limits;
 use crate::middleware::{Observer, observe};
@@ -227,47 +232,79 @@ impl<R: Routes> Actor<R> {
         Some(ended)
     }
 
+    /// Builds what `actix_web::HttpServer` builds, but for the stream of a connection, which a
+    /// [`ConnectionCloser`](crate::ConnectionCloser) can end.
     fn build(&self, listener: TcpListener) -> io::Result<dev::Server> {
-        let Self { config, tls, service, .. } = self;
-        let (limits, metrics) = (&config.limits, service.metrics.clone());
-        let observer = Observer { metrics: metrics.clone(), endpoints: service.endpoints };
+        let Self { config: Config { workers, limits, .. }, service, .. } = self;
+        max_concurrent_tls_connect(limits.max_handshakes);
+        let builder = ServerBuilder::new()
+            .workers(*workers)
+            .max_concurrent_connections(limits.max_connections)
+            .shutdown_timeout(limits.shutdown_timeout.as_secs())
+            .disable_signals();
+        let observer = Observer { metrics: service.metrics.clone(), endpoints: service.endpoints };
         let (observer, routes) = (Data::new(observer), service.routes.clone());
-        let app = move || {
-            App::new()
+        let (limits, metrics) = (limits.clone(), service.metrics.clone());
+        let (stopping, tls) = (builder.graceful_shutdown_signal(), self.tls());
+        let connections = move || {
+            let app = App::new()
                 .app_data(observer.clone())
                 .wrap(NormalizePath::trim())
                 .wrap(from_fn(observe))
                 .configure(&routes)
-                .default_service(web::to(not_found))
+                .default_service(web::to(not_found));
+            let app = app.into_factory().map_err(|error: Error| error.error_response());
+            let (limits, metrics, stopping) = (&limits, metrics.clone(), stopping.clone());
+            let permits = limits.connections.clone();
+            let http = HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .client_request_timeout(limits.head_timeout)
+                .client_disconnect_timeout(limits.disconnect_timeout)
+                .keep_alive(limits.keep_alive)
+                // A client that hung up waits for nothing any more.
+                .h1_allow_half_closed(false)
+                .on_connect_ext(move |connection: &Connection, data: &mut Extensions| {
+                    connection.add_closer(data);
+                    let (stream, tls) = connection.get_ref().get_ref();
+                    metrics.handshake(tls.handshake_kind() == Some(HandshakeKind::Resumed));
+                    if let (Some(permits), Ok(peer)) = (&permits, stream.peer_addr()) {
+                        data.insert(permits.register(peer.ip()));
+                    }
+                })
+                .finish(map_config(app, |()| AppConfig::default()));
+            let mut acceptor = Acceptor::new(tls.clone());
+            acceptor.set_handshake_timeout(limits.handshake_timeout);
+            acceptor
+                .map_err(TlsError::into_service_error)
+                .and_then(accepted)
+                .and_then(http.map_err(TlsError::Service))
         };
-        let connections = limits.connections.clone();
-        let server = HttpServer::new(app)
-            .workers(config.workers)
-            .on_connect(move |connection, data| {
-                let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() else {
-                    return;
-                };
-                let (stream, tls) = stream.get_ref();
-                metrics.handshake(tls.handshake_kind() == Some(HandshakeKind::Resumed));
-                if let (Some(connections), Ok(peer)) = (&connections, stream.peer_addr()) {
-                    data.insert(connections.register(peer.ip()));
-                }
-            })
-            .disable_signals()
-            .tls_handshake_timeout(limits.handshake_timeout)
-            .client_request_timeout(limits.head_timeout)
-            .client_disconnect_timeout(limits.disconnect_timeout)
-            .keep_alive(limits.keep_alive)
-            .max_connections(limits.max_connections)
-            .max_connection_rate(limits.max_handshakes)
-            .shutdown_timeout(limits.shutdown_timeout.as_secs())
-            // Signals are small and one follows the other: none waits for an acknowledgement.
-            .tcp_nodelay(true)
-            // A client that hung up waits for nothing any more.
-            .h1_allow_half_closed(false)
-            .listen_rustls_0_23(listener, ServerConfig::clone(tls))?;
-        Ok(server.run())
+        Ok(builder.listen(service.name, listener, connections)?.run())
     }
+
+    fn tls(&self) -> ServerConfig {
+        let mut tls = ServerConfig::clone(&self.tls);
+        tls.alpn_protocols.insert(0, b"http/1.1".to_vec());
+        tls
+    }
+}
+
+/// The stream of a client's connection.
+type Connection = ClosableStream<TlsStream<TcpStream>>;
+
+/// Takes a connection after its handshake.
+async fn accepted<E>(
+    stream: TlsStream<TcpStream>,
+) -> Result<(Connection, Protocol, Option<SocketAddr>), E> {
+    let tcp = stream.get_ref().0;
+    // Signals are small and one follows the other: none waits for an acknowledgement. A connection
+    // that broke off meanwhile fails where it is read.
+    let _ = tcp.set_nodelay(true);
+    let peer = tcp.peer_addr().ok();
+    Ok((ClosableStream::new(stream), Protocol::Http1, peer))
 }
 
 #[cfg(test)]

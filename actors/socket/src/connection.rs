@@ -6,10 +6,12 @@ use std::time::Duration;
 use actix_web::web::Payload;
 use actix_web::{Error, HttpRequest, HttpResponse};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, Closed, Session};
+use stream_http::ConnectionCloser;
 use stream_protocol::MAX_SIGNAL_BYTES;
 use tokio::time::{interval, timeout};
 
 use crate::CloseCause;
+use crate::upgrade_body::{OpenGuard, hold_open};
 
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -42,7 +44,10 @@ pub fn open_for(
     let (response, session, messages) = actix_ws::handle(request, payload)?;
     let messages = messages.max_frame_size(limit).aggregate_continuations();
     let messages = messages.max_continuation_size(limit);
-    Ok((response, SocketSender(session.clone()), SocketReceiver { messages, session, limit }))
+    let closer = request.conn_data::<ConnectionCloser>().cloned();
+    let (response, open) = hold_open(response, closer);
+    let receiver = SocketReceiver { messages, session: session.clone(), limit, _open: open };
+    Ok((response, SocketSender(session), receiver))
 }
 
 /// Says texts to the peer; clones speak on the same socket.
@@ -93,6 +98,7 @@ pub struct SocketReceiver {
     messages: AggregatedMessageStream,
     session: Session,
     limit: usize,
+    _open: OpenGuard,
 }
 
 impl SocketReceiver {
@@ -146,15 +152,18 @@ pub async fn keep_alive(mut sender: SocketSender) -> CloseCause {
 }
 
 /// Tells the peer why the socket ends, closes it, and reads on until the peer closes too: unread
-/// data would have the system cut the connection before the message is out.
-pub async fn close(sender: SocketSender, receiver: SocketReceiver, end: CloseCause) {
+/// data would have the system cut the connection before the message is out. Then the connection is
+/// closed, on our side first, as clients expect. RFC 6455, section 7.1.1.
+pub async fn close(sender: SocketSender, mut receiver: SocketReceiver, end: CloseCause) {
     // A peer that does not read cannot be told.
-    let _ = timeout(CLOSE_TIMEOUT, closing_handshake(sender.0, receiver.messages, end)).await;
+    let handshake = closing_handshake(sender.0, &mut receiver.messages, end);
+    let _ = timeout(CLOSE_TIMEOUT, handshake).await;
+    drop(receiver);
 }
 
 async fn closing_handshake(
     mut session: Session,
-    mut messages: AggregatedMessageStream,
+    messages: &mut AggregatedMessageStream,
     end: CloseCause,
 ) {
     let (message, reason) = end.close_frame();

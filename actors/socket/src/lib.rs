@@ -9,6 +9,7 @@ mod close;
 mod connection;
 mod envelope;
 mod relay;
+mod upgrade_body;
 
 pub use close::CloseCause;
 pub use connection::{SocketReceiver, SocketSender, close, keep_alive, open, open_for};

@@ -127,7 +127,7 @@ async fn store(
 /// Ends a session that its client was refused, also one that may not even be stored: no answer of
 /// the store says that. Goes on in the background while NATS does not take it.
 async fn give_up(bridge: &Bridge, id: SessionId, repeatable: bool, cause: String) {
-    let bridge = bridge.clone();
+    let (bridge, session) = (bridge.clone(), id.clone());
     let end = async move || match repeatable {
         true => session_documents::end_unclaimed(&bridge, &id, Status::Error, &cause).await,
         // Nobody else knows the id: what an agent may have begun would run for nobody.
@@ -137,10 +137,10 @@ async fn give_up(bridge: &Bridge, id: SessionId, repeatable: bool, cause: String
     if let Err(error) = end().await
         && passes(&error)
     {
-        log::warn!(error:%; "a session that failed could not be ended yet");
+        log::warn!(session:%, error:%; "a session that failed could not be ended yet");
         spawn_detached("giving a session up", async move {
             if let Err(error) = retry_while(GIVE_UP_FOR, passes, end).await {
-                log::warn!(error:%; "a session that failed is left to its deadline");
+                log::warn!(session:%, error:%; "a session that failed is left to its deadline");
             }
         });
     }
