@@ -1,15 +1,13 @@
 use std::io;
 
-use rustls_pki_types::pem;
-
 /// Why there is no key, no certificate or no TLS configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
     /// A file of ours is not what it should be; `origin` names it.
     #[error("{origin} cannot be read: check that it exists and that the service may read it")]
     Unreadable { origin: String, source: io::Error },
-    #[error("{origin} is not well-formed PEM: write it again")]
-    Malformed { origin: String, source: pem::Error },
+    #[error("{origin}:{line}: not well-formed PEM: {problem}")]
+    Malformed { origin: String, line: usize, problem: String },
     #[error("{origin} holds no certificate: it must hold at least one, as PEM")]
     NoCertificate { origin: String },
     #[error("{origin} holds no private key: it must hold one, as PEM and not encrypted")]

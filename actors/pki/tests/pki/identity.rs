@@ -85,7 +85,7 @@ fn a_file_with_nothing_of_its_kind_is_named() {
 
     let cut = Files::holding(&ALICE.certificate[..500], &ALICE.key);
     let sentence = cut.refusal(&cut.certificate);
-    assert!(sentence.contains("is not well-formed PEM"), "{sentence}");
+    assert!(sentence.contains("not well-formed PEM"), "{sentence}");
 
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let garbage = Files::holding(garbage, &ALICE.key);

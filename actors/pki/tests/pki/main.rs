@@ -8,6 +8,7 @@ mod files;
 mod handshake;
 mod identity;
 mod keys;
+mod pem;
 mod pins;
 mod session_tickets;
 mod swap;
