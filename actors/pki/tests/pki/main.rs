@@ -12,3 +12,4 @@ mod pem;
 mod pins;
 mod session_tickets;
 mod swap;
+mod unusual;
