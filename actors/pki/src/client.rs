@@ -9,6 +9,7 @@ use rustls::sign::SingleCertAndKey;
 
 use crate::error::PkiError;
 use crate::identity::Identity;
+use crate::names::NamesVerifier;
 use crate::pins::PinVerifier;
 use crate::trust::{Trust, roots};
 use crate::{VERSIONS, provider};
@@ -23,13 +24,28 @@ use crate::{VERSIONS, provider};
 ///
 /// [`PkiError::NoTrust`] when `trust` names nobody; also for a certificate that is no authority.
 pub fn client_config(trust: &Trust, identity: Option<&Identity>) -> Result<ClientConfig, PkiError> {
+    client_config_with_names(trust, identity, &[])
+}
+
+/// Returns a client as [`client_config`] does, for servers that tell of each other by address alone:
+/// one that is called by another name than those in `names` may have the certificate of any of them.
+///
+/// # Errors
+///
+/// As [`client_config`].
+pub fn client_config_with_names(
+    trust: &Trust,
+    identity: Option<&Identity>,
+    names: &[String],
+) -> Result<ClientConfig, PkiError> {
     let provider = provider();
     let verifier: Arc<dyn ServerCertVerifier> = match trust {
         Trust::Authority(certificates) => {
             let roots = Arc::new(roots(certificates)?);
-            WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
                 .build()
-                .map_err(|_| PkiError::NoTrust)?
+                .map_err(|_| PkiError::NoTrust)?;
+            Arc::new(NamesVerifier::new(verifier, names))
         }
         Trust::Pins(pins) if pins.is_empty() => return Err(PkiError::NoTrust),
         Trust::Pins(pins) => Arc::new(PinVerifier::new(pins.clone(), provider.clone())),

@@ -15,6 +15,7 @@ mod files;
 mod fingerprint;
 mod generate;
 mod identity;
+mod names;
 mod pem;
 mod pins;
 mod random;
@@ -23,6 +24,7 @@ mod secret;
 mod server;
 mod session_tickets;
 mod signatures;
+mod tls_failure;
 mod trust;
 
 use std::sync::Arc;
@@ -30,19 +32,20 @@ use std::sync::Arc;
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
-pub use client::client_config;
+pub use client::{client_config, client_config_with_names};
 pub use digest::{hmac_sha256, sha256};
 pub use error::PkiError;
 pub use files::{create_private_dir, write_new};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use generate::{Authority, KeyPairPem, self_signed};
 pub use identity::Identity;
-pub use pins::{PinMismatch, is_pin_mismatch};
+pub use pins::PinMismatch;
 pub use random::{random_bytes, random_text};
 pub use seal::{Seal, UnsealError};
 pub use secret::{SecretError, read_secret};
 pub use server::{ClientCertificates, ServerIdentity, server_config};
 pub use session_tickets::{SessionTicketer, TICKET_LIFETIME, TicketKey};
+pub use tls_failure::{TlsFailure, is_pin_mismatch};
 pub use trust::Trust;
 
 /// The only version spoken.

@@ -1,7 +1,5 @@
 //! Trust in certificates by their fingerprint: no names, no dates, no authorities.
 
-use std::error::Error as StdError;
-use std::io;
 use std::sync::Arc;
 
 use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
@@ -18,22 +16,6 @@ use crate::signatures::tls13_signatures;
 #[error("server certificate is not the pinned one: its fingerprint is {presented}")]
 pub struct PinMismatch {
     pub presented: Fingerprint,
-}
-
-/// Says whether `error`, or anything that caused it, is a [`PinMismatch`].
-pub fn is_pin_mismatch(error: &(dyn StdError + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<PinMismatch>() || rustls_cause(error).is_some_and(is_pin_mismatch) {
-            return true;
-        }
-        // What an I/O error wraps is not its source: the source is what lies under that.
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
-            None => error.source(),
-        };
-    }
-    false
 }
 
 /// Accepts a server by its end-entity certificate alone, once it has proven to hold the key.
@@ -69,12 +51,4 @@ impl ServerCertVerifier for PinVerifier {
     }
 
     tls13_signatures!(PeerIncompatible::ServerDoesNotSupportTls12Or13);
-}
-
-/// What a verifier of ours put into `error`; rustls does not show it as a source.
-fn rustls_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error.downcast_ref::<Error>()? {
-        Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) => Some(&**cause),
-        _ => None,
-    }
 }

@@ -12,4 +12,5 @@ mod pem;
 mod pins;
 mod session_tickets;
 mod swap;
+mod tls_failures;
 mod unusual;
