@@ -5,14 +5,18 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, redirect};
+use reqwest::{Client, Url, redirect};
 use stream_pki::{Fingerprint, Identity, Trust, client_config};
 use stream_protocol::error_chain;
 use tokio::sync::watch;
 
 use crate::Config;
 use crate::error::AmsError;
+use crate::resolver::Resolver;
 use crate::tls_files::read;
+
+/// Where `https:` leads to that names no port.
+const DEFAULT_PORT: u16 = 443;
 
 /// Connections made with one certificate, and trusting what was to be trusted then.
 #[derive(Debug)]
@@ -30,11 +34,13 @@ impl Connection {
         let (identity, trust) = read(config)?;
         let unusable = |error: &dyn Error| AmsError::Config(format!("ams: {}", error_chain(error)));
         let tls = client_config(&trust, Some(&identity)).map_err(|error| unusable(&error))?;
+        let port = Url::parse(&config.url).ok().and_then(|url| url.port_or_known_default());
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .http1_only()
             .https_only(true)
             .no_proxy()
+            .dns_resolver(Resolver { port: port.unwrap_or(DEFAULT_PORT) })
             .redirect(redirect::Policy::none())
             .connect_timeout(Duration::from_secs(config.timeout_s))
             .build()

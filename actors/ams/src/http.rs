@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, Response};
-use stream_pki::is_pin_mismatch;
+use stream_pki::TlsFailure;
 use stream_protocol::error_chain;
 
 use crate::error::AmsError;
@@ -55,10 +55,8 @@ fn retry_after(response: &Response) -> Option<Duration> {
 /// Says why there is no answer, as `what: detail`. Without the URL: the log line names AMS anyway.
 pub(crate) fn failed(error: reqwest::Error) -> AmsError {
     let error = error.without_url();
-    if is_pin_mismatch(&error) {
-        let text = "its server certificate has none of the configured fingerprints: \
-                    check that it is the right server, then correct the fingerprints";
-        return AmsError::Unreachable(text.to_owned());
+    if let Some(failure) = TlsFailure::find(&error) {
+        return AmsError::Unreachable(tls_sentence(&failure));
     }
     if error.is_timeout() && !error.is_connect() {
         return AmsError::TimedOut;
@@ -66,4 +64,22 @@ pub(crate) fn failed(error: reqwest::Error) -> AmsError {
     // The outermost error only says that sending failed.
     let cause = error.source().map_or_else(|| error_chain(&error), error_chain);
     AmsError::Unreachable(format!("it cannot be reached: {cause}"))
+}
+
+/// Says why TLS with AMS fails, and what to do about it.
+fn tls_sentence(failure: &TlsFailure) -> String {
+    let remedy = match failure {
+        TlsFailure::NotPinned(presented) => {
+            return format!(
+                "its server certificate has none of the configured fingerprints, but {presented}: \
+                 check that it is the right server, then correct the fingerprints"
+            );
+        }
+        TlsFailure::UnknownAuthority => ", check ams.ca",
+        TlsFailure::WrongName { .. } => ", call it so in ams.url",
+        TlsFailure::PlainText => ", check the port in ams.url",
+        TlsFailure::OurCertificate(_) => ", check ams.certificate",
+        _ => "",
+    };
+    format!("it cannot be reached: {failure}{remedy}")
 }

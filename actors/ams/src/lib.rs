@@ -27,6 +27,7 @@ mod http;
 mod instance;
 mod probe;
 mod register;
+mod resolver;
 mod response;
 mod tls_files;
 

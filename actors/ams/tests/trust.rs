@@ -5,7 +5,7 @@ mod harness;
 
 use std::net::SocketAddr;
 
-use harness::{DEADLINE, Files, connected, eventually, identity, run};
+use harness::{DEADLINE, Files, connected, eventually, identity, kept_certificate, run};
 use stream_ams::{Ams, AmsError, Config, register};
 use stream_pki::{ClientCertificates, Fingerprint, Identity, ServerIdentity, server_config};
 use stream_supervisor::Supervisor;
@@ -34,7 +34,11 @@ struct Server {
 
 impl Server {
     async fn start(identity: Identity) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::start_at("127.0.0.1:0", identity).await
+    }
+
+    async fn start_at(address: &str, identity: Identity) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let tls = server_config(&ServerIdentity::new(identity), ClientCertificates::AnyOrNone);
         let (tell, seen) = mpsc::unbounded_channel();
@@ -107,6 +111,35 @@ fn a_server_with_another_certificate_gets_no_byte_of_a_request() {
         while let Some(seen) = server.seen.recv().await {
             assert_eq!(seen, Seen::Broken);
         }
+    });
+}
+
+#[test]
+fn a_failure_of_tls_says_which_it_is() {
+    run(async {
+        let files = Files::new("ams-client");
+        let says = async |address: SocketAddr, ca: &str, expected: &str| {
+            let ca = files.replace("ca.pem", &kept_certificate(ca));
+            let ams = start(Config { ca: Some(ca), ..files.config(address, Vec::new()) });
+            let told = async || ams.status().await.error.is_some_and(|why| why.contains(expected));
+            eventually(expected, told).await;
+        };
+        let server = Server::start(identity("ams-server")).await;
+        says(server.address, "ams-client", "not among the trusted ones, check ams.ca").await;
+        // The certificate has 127.0.0.1 and localhost.
+        let elsewhere = Server::start_at("127.0.0.2:0", identity("ams-server")).await;
+        says(elsewhere.address, "ams-server", "is for localhost, 127.0.0.1, not for 127.0.0.2")
+            .await;
+
+        let plain = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = plain.local_addr().expect("bound");
+        spawn(async move {
+            while let Ok((mut stream, _)) = plain.accept().await {
+                // Whoever has gone does not hear it.
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            }
+        });
+        says(address, "ams-server", "plain text where TLS is expected").await;
     });
 }
 

@@ -35,6 +35,11 @@ pub(crate) fn identity(name: &str) -> Identity {
     Identity::load(kept(name), kept(name)).expect("a kept identity")
 }
 
+/// The certificate of the identity `name` as PEM, to be trusted as an authority.
+pub(crate) fn kept_certificate(name: &str) -> Vec<u8> {
+    std::fs::read(kept(name)).expect("readable")
+}
+
 /// The files of a client, which a test may replace.
 pub(crate) struct Files {
     dir: tempfile::TempDir,
@@ -57,7 +62,7 @@ impl Files {
     }
 
     /// Whole or not at all.
-    fn replace(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let (path, next) = (self.dir.path().join(name), self.dir.path().join("next"));
         std::fs::write(&next, bytes).expect("written");
         std::fs::rename(&next, &path).expect("replaced");
