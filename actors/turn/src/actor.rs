@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use crate::config::DEFAULT_POOL;
 use crate::health::Change;
-use crate::probe::probe;
+use crate::probe::{probe, serves};
 use crate::probe_target::ProbeTargets;
 use crate::relays::{PoolSecrets, SharedState};
 use crate::rotation;
@@ -27,11 +27,11 @@ use crate::{
 /// The sealed record with the secrets of the default pool; other pools append their name.
 const RECORD: &str = "agent.turn";
 
-/// How long the credential of a probe is valid, in seconds.
-const PROBE_LIFE_S: u64 = 60;
+/// How long the probe of a relay may take, at most: a client has more.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a probe may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long each part of a probe may take that an operator waits for.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The pause between looks for a secret, as long as there is none.
 const NO_SECRET_PAUSE: Duration = Duration::from_millis(500);
@@ -100,10 +100,12 @@ impl Actor {
         targets: ProbeTargets,
         (pool, at): (usize, usize),
         period: Duration,
+        lifetime_s: u64,
         ctx: Context<Self>,
     ) {
-        // Two probes and the time they take are done within two periods.
-        let within = PROBE_TIMEOUT.min(period / 4);
+        // Two probes and the time they take are done within two periods. TLS over a long way needs
+        // five or six round trips.
+        let within = PROBE_TIMEOUT.min(period * 3 / 10);
         loop {
             let begun = tokio::time::Instant::now();
             let secrets = shared.lock().secrets(pool);
@@ -111,12 +113,9 @@ impl Actor {
                 sleep(NO_SECRET_PAUSE).await;
                 continue;
             };
-            let credential = secrets.signer.probe(Timestamp::now().plus_secs(PROBE_LIFE_S));
-            let probes = targets[pool][at].iter().map(async |target| {
-                let end = probe(target, &credential, within).await.result();
-                end.map_err(|why| format!("over {}: {why}", target.name()))
-            });
-            let end = join_all(probes).await.into_iter().collect();
+            // As long as that of a client: a relay whose clock is ahead refuses what is shorter.
+            let credential = secrets.signer.probe(Timestamp::now().plus_secs(lifetime_s));
+            let end = serves(&targets[pool][at], &credential, within).await;
             ctx.tell(ProbeFinished(pool, at, end));
             tokio::time::sleep_until(begun + period.mul_f64(0.65 + 0.15 * fastrand::f64())).await;
         }
@@ -137,7 +136,16 @@ impl Worker for Actor {
             for server in 0..pool.servers.len() {
                 let (shared, targets) = (self.shared.clone(), Arc::clone(&self.targets));
                 let period = Duration::from_secs(self.config.probe_s);
-                ctx.spawn(Self::run_probes(shared, targets, (at, server), period, ctx.clone()));
+                let lifetime_s = self.config.lifetime_s;
+                let probes = (at, server);
+                ctx.spawn(Self::run_probes(
+                    shared,
+                    targets,
+                    probes,
+                    period,
+                    lifetime_s,
+                    ctx.clone(),
+                ));
             }
         }
     }
@@ -148,7 +156,7 @@ impl Worker for Actor {
 #[rtype(result = "()")]
 struct SecretsRead(usize, Result<Secrets, Arc<SealedError>>);
 
-/// How the probe of a relay ended: well over all its transports, or why not.
+/// How the probe of a relay ended: it serves clients, or why it does not.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct ProbeFinished(usize, usize, Result<(), String>);
@@ -232,6 +240,7 @@ impl Handler<Probe> for Actor {
             Err(error) => return Err(error).into(),
         };
         let (shared, pools) = (self.shared.clone(), Arc::clone(&self.pools));
+        let lifetime_s = self.config.lifetime_s;
         let targets = Arc::clone(&self.targets);
         Reply::later(async move {
             let mut probes = Vec::new();
@@ -241,8 +250,8 @@ impl Handler<Probe> for Actor {
                 }
             }
             let probes = probes.into_iter().map(async |(pool, at, target, secrets)| {
-                let credential = secrets.signer.probe(Timestamp::now().plus_secs(PROBE_LIFE_S));
-                let timings = probe(target, &credential, PROBE_TIMEOUT).await;
+                let credential = secrets.signer.probe(Timestamp::now().plus_secs(lifetime_s));
+                let timings = probe(target, &credential, REPORT_TIMEOUT).await;
                 let Pool { name, servers, .. } = &pools[pool];
                 ProbeReport {
                     pool: name.clone(),
@@ -289,10 +298,11 @@ impl Handler<Retire> for Actor {
             Err(error) => return Err(error).into(),
         };
         let (record, pools, ctx) = (self.records[at].clone(), Arc::clone(&self.pools), ctx.clone());
-        let targets = Arc::clone(&self.targets);
+        let (targets, lifetime_s) = (Arc::clone(&self.targets), self.config.lifetime_s);
         Reply::later(async move {
             let pool = (&pools[at], targets[at].as_slice());
-            let (secrets, accepting) = rotation::retire(&record, pool, &secrets.secrets).await?;
+            let (secrets, accepting) =
+                rotation::retire(&record, pool, &secrets.secrets, lifetime_s).await?;
             ctx.tell(SecretsRead(at, Ok(secrets)));
             Ok(accepting)
         })

@@ -33,8 +33,8 @@ pub struct Config {
     /// renewed after two thirds of it. Defaults to 3600.
     #[serde(default = "an_hour")]
     pub lifetime_s: u64,
-    /// Seconds between two probes of a relay, at least 1. A relay that fails two in a row is not
-    /// handed out until three succeed. Defaults to 10.
+    /// Seconds between two probes of a relay over all its URLs, at least 1. A relay that fails two
+    /// in a row is not handed out until three succeed. Defaults to 10.
     #[serde(default = "ten")]
     pub probe_s: u64,
     /// File with the key under which the agents seal the relay secrets in NATS; text of at least 32

@@ -1,4 +1,5 @@
 use std::io;
+use std::net::SocketAddr;
 
 use stream_bridge::SealedError;
 use stream_pki::SecretError;
@@ -54,9 +55,19 @@ pub enum ProbeError {
     Tls(String),
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
+    /// It relays, but at an address where nobody can send anything.
+    #[error("it relays at {0}, where nobody can reach it")]
+    Unroutable(SocketAddr),
     /// Whoever answered does not know the secret.
     #[error("its answer is not signed with the secret")]
     Unsigned,
+}
+
+impl ProbeError {
+    /// Whether it may be the way between us and the relay that fails, and not the relay.
+    pub(crate) fn is_about_the_way(&self) -> bool {
+        matches!(self, Self::TimedOut | Self::Unreachable(_))
+    }
 }
 
 impl From<io::Error> for ProbeError {

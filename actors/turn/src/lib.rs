@@ -14,6 +14,7 @@
 
 mod actor;
 mod admin;
+mod allocation;
 mod config;
 mod credential;
 mod error;

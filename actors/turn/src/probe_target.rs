@@ -1,5 +1,6 @@
 //! Where and how a relay is probed.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,12 +8,17 @@ use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use stream_pki::Trust;
+use tokio::net::lookup_host;
 use tokio_rustls::TlsConnector;
 
+use crate::error::ProbeError;
 use crate::url::RelayUrl;
 use crate::{Pool, Server, TurnError};
 
-/// One address of a relay and the transport to it.
+/// The most addresses of one name that are probed.
+const MAX_ADDRESSES: usize = 8;
+
+/// One URL of a relay.
 #[derive(Clone)]
 pub(crate) struct ProbeTarget {
     url: RelayUrl,
@@ -22,22 +28,20 @@ pub(crate) struct ProbeTarget {
 /// The probe targets of every relay of every pool.
 pub(crate) type ProbeTargets = Arc<[Vec<Vec<ProbeTarget>>]>;
 
-/// Returns where the relays of `pools` are probed: of each the first outside TLS, over
-/// UDP when there is such a one, and the first inside TLS. Refuses a relay without any, and
-/// authorities that cannot be used.
+/// Returns where the relays of `pools` are probed: each over all its URLs but those of DTLS, which
+/// is not spoken here. Refuses a relay without any, and authorities that cannot be used.
 pub(crate) fn targets(pools: &[Pool]) -> Result<ProbeTargets, TurnError> {
     pools.iter().map(|pool| pool.servers.iter().map(of).collect()).collect()
 }
 
 fn of(server: &Server) -> Result<Vec<ProbeTarget>, TurnError> {
-    let urls = || server.urls.iter().filter_map(|url| RelayUrl::parse(url));
-    let plain = urls().filter(|url| !url.secure).min_by_key(|url| url.tcp);
-    // TLS over UDP is DTLS, which is not spoken here.
-    let secure = urls().find(|url| url.secure && url.tcp);
-    let tls = secure.is_some().then(|| connector(server.ca.as_deref())).transpose()?;
-    let plain = plain.map(|url| ProbeTarget { url, tls: None });
-    let secure = secure.map(|url| ProbeTarget { url, tls });
-    let targets: Vec<_> = plain.into_iter().chain(secure).collect();
+    let urls = server.urls.iter().filter_map(|url| RelayUrl::parse(url));
+    // TLS over UDP is DTLS.
+    let urls: Vec<_> = urls.filter(|url| url.tcp || !url.secure).collect();
+    let secure = urls.iter().any(|url| url.secure);
+    let tls = secure.then(|| connector(server.ca.as_deref())).transpose()?;
+    let target = |url: RelayUrl| ProbeTarget { tls: tls.clone().filter(|_| url.secure), url };
+    let targets: Vec<_> = urls.into_iter().map(target).collect();
     if targets.is_empty() {
         let name = server.name();
         let text =
@@ -91,6 +95,16 @@ impl ProbeTarget {
         }
     }
 
+    /// Looks up the addresses of the relay, a few at most.
+    pub(crate) async fn addresses(&self) -> Result<Vec<SocketAddr>, ProbeError> {
+        let found = lookup_host((self.url.host.as_str(), self.url.port)).await?;
+        let found: Vec<_> = found.take(MAX_ADDRESSES).collect();
+        if found.is_empty() {
+            return Err(ProbeError::Unreachable("its name has no address".to_owned()));
+        }
+        Ok(found)
+    }
+
     pub(crate) fn url(&self) -> &RelayUrl {
         &self.url
     }
@@ -114,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_is_probed_outside_tls_and_inside_it() {
+    fn a_relay_is_probed_over_every_url_but_those_of_dtls() {
         let directory = tempfile::tempdir().unwrap();
         let ca = directory.path().join("ca.pem");
         let authority = stream_pki::Authority::generate("test").unwrap();
@@ -122,7 +136,7 @@ mod tests {
         let named = |urls: &[&str]| named(urls, Some(ca.clone())).unwrap();
         let urls =
             ["turn:a?transport=tcp", "turn:a", "turns:a?transport=udp", "turns:a", "turns:b"];
-        assert_eq!(named(&urls), ["udp", "tls"]);
+        assert_eq!(named(&urls), ["tcp", "udp", "tls", "tls"]);
         assert_eq!(named(&urls[..1]), ["tcp"]);
         assert_eq!(named(&urls[3..4]), ["tls"]);
     }

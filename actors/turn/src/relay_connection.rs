@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use stream_pki::random_bytes;
+use stream_pki::{TlsFailure, random_bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpSocket, UdpSocket, lookup_host};
+use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::timeout;
 
 use crate::error::ProbeError;
@@ -22,8 +22,8 @@ const REPEAT: Duration = Duration::from_millis(500);
 
 /// The addresses that a success carried.
 pub(crate) struct Addresses {
-    pub(crate) mapped: bool,
-    pub(crate) relayed: bool,
+    pub(crate) mapped: Option<SocketAddr>,
+    pub(crate) relayed: Option<SocketAddr>,
 }
 
 pub(crate) enum RelayConnection {
@@ -37,16 +37,14 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl RelayConnection {
-    /// Connects to a relay, from the address `from` if one is given. The caller sets the deadline.
+    /// Connects to the relay at `address`, which is one of the target's, from the address `from` if
+    /// one is given. The caller sets the deadline.
     pub(crate) async fn open(
         target: &ProbeTarget,
+        address: SocketAddr,
         from: Option<IpAddr>,
     ) -> Result<Self, ProbeError> {
         let url = target.url();
-        let mut addresses = lookup_host((url.host.as_str(), url.port)).await?;
-        let address = addresses
-            .next()
-            .ok_or_else(|| ProbeError::Unreachable("its name has no address".to_owned()))?;
         if !url.tcp {
             let from = from.unwrap_or_else(|| unspecified(address));
             let socket = UdpSocket::bind((from, 0)).await?;
@@ -63,7 +61,11 @@ impl RelayConnection {
         let name = ServerName::try_from(url.host.clone());
         let name = name.map_err(|_| ProbeError::Tls("its name cannot be certified".to_owned()))?;
         let stream = tls.connect(name, stream).await;
-        Ok(Self::Stream(Box::new(stream.map_err(|error| ProbeError::Tls(error.to_string()))?)))
+        let stream = stream.map_err(|error| match TlsFailure::find(&error) {
+            Some(failure) => ProbeError::Tls(failure.to_string()),
+            None => ProbeError::Tls(error.to_string()),
+        })?;
+        Ok(Self::Stream(Box::new(stream)))
     }
 
     /// Sends a request until it is answered, by whoever knows `key`: without it a success of
@@ -97,8 +99,8 @@ impl RelayConnection {
             return Ok((
                 answer,
                 Addresses {
-                    mapped: response.has_mapped_address(),
-                    relayed: response.has_relayed_address(),
+                    mapped: response.mapped_address(),
+                    relayed: response.relayed_address(),
                 },
             ));
         }

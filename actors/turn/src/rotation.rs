@@ -20,9 +20,6 @@ use crate::{Pool, Server, TurnError};
 /// How long one relay may take to verify a secret.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long the credential is valid that verifies a secret, in seconds.
-const CREDENTIAL_LIFE_S: u64 = 60;
-
 /// How long another agent may go on with the old secret, in seconds: it reads the new one within
 /// 20 s, and its clock may be off.
 const PROPAGATION_S: u64 = 30;
@@ -74,7 +71,8 @@ pub(crate) async fn rotate(
     };
     let servers = pool.servers.iter().zip(targets);
     let asked = servers.filter(|(server, _)| !secrets.drained.contains(server.name()));
-    let verified = join_all(asked.map(|server| verify_on_relay(server, &pending))).await;
+    let verified = asked.map(|server| verify_on_relay(server, &pending, lifetime_s));
+    let verified = join_all(verified).await;
     let refusals: Vec<_> = verified.into_iter().filter_map(Result::err).collect();
     if !refusals.is_empty() {
         let secret = NewSecret(Zeroizing::new(pending.as_str().to_owned()));
@@ -92,10 +90,12 @@ pub(crate) async fn retire(
     record: &SealedRecord<Secrets>,
     (pool, targets): (&Pool, &[Vec<ProbeTarget>]),
     secrets: &Secrets,
+    lifetime_s: u64,
 ) -> Result<(Secrets, Vec<String>), TurnError> {
     let old = secrets.old(Timestamp::now())?;
     let servers = pool.servers.iter().zip(targets);
-    let verified = join_all(servers.map(|server| verify_on_relay(server, old))).await;
+    let verified = servers.map(|server| verify_on_relay(server, old, lifetime_s));
+    let verified = join_all(verified).await;
     let accepting: Vec<_> = verified.into_iter().filter_map(Result::ok).collect();
     if !accepting.is_empty() {
         return Ok((secrets.clone(), accepting));
@@ -103,18 +103,25 @@ pub(crate) async fn retire(
     Ok((record.update(|secrets| secrets.retire(Timestamp::now())).await?, accepting))
 }
 
-/// Allocates at a relay with a credential made with `secret`; returns the name of the relay.
+/// Allocates at a relay with a credential made with `secret`, over any of its ways; returns the name
+/// of the relay. The credential is valid for as long as a client's, whatever the relay's clock says.
 async fn verify_on_relay(
     (server, targets): (&Server, &Vec<ProbeTarget>),
     secret: &Secret,
+    lifetime_s: u64,
 ) -> Result<String, RejectedBy> {
-    let credential =
-        Signer::new(secret.as_str()).probe(Timestamp::now().plus_secs(CREDENTIAL_LIFE_S));
-    let target = targets.first().expect("the configuration was checked");
-    let allocated = probe::allocate(target, &credential, None, VERIFY_TIMEOUT).await;
+    let credential = Signer::new(secret.as_str()).probe(Timestamp::now().plus_secs(lifetime_s));
+    let allocate = |target| probe::allocate(target, &credential, None, VERIFY_TIMEOUT);
+    let mut failures = Vec::new();
     let server = server.name().to_owned();
-    match allocated {
-        Ok(_) => Ok(server),
-        Err(why) => Err(RejectedBy { server, why }),
+    for allocated in join_all(targets.iter().map(allocate)).await {
+        match allocated {
+            Ok(_) => return Ok(server),
+            Err(why) => failures.push(why),
+        }
     }
+    // What the relay says is worth more than that a way to it is blocked.
+    failures.sort_by_key(ProbeError::is_about_the_way);
+    let why = failures.into_iter().next().expect("the configuration was checked");
+    Err(RejectedBy { server, why })
 }

@@ -1,5 +1,7 @@
 //! STUN and TURN messages, as much of RFC 8489 and 8656 as a probe speaks. Pure.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use hmac::{Hmac, KeyInit, Mac};
 use md5::{Digest, Md5};
 use sha1::Sha1;
@@ -24,7 +26,7 @@ const XOR_RELAYED_ADDRESS: u16 = 0x0016;
 const REQUESTED_TRANSPORT: u16 = 0x0019;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 
-/// The number of UDP in a REQUESTED-TRANSPORT attribute.
+/// UDP, as REQUESTED-TRANSPORT has it.
 const UDP: [u8; 4] = [17, 0, 0, 0];
 
 /// The bytes of a MESSAGE-INTEGRITY attribute, its head included.
@@ -70,12 +72,12 @@ impl Request {
         Self(bytes)
     }
 
-    /// Asks for the allocation of a UDP address.
+    /// An allocation of a UDP address.
     pub(crate) fn allocate(transaction: [u8; 12]) -> Self {
         Self::new(ALLOCATE, transaction).with(REQUESTED_TRANSPORT, &UDP)
     }
 
-    /// Gives an allocation back.
+    /// The end of an allocation.
     pub(crate) fn release(transaction: [u8; 12]) -> Self {
         Self::new(REFRESH, transaction).with(LIFETIME, &[0; 4])
     }
@@ -107,7 +109,7 @@ impl Request {
     }
 }
 
-/// Returns the length field of a message that has `bytes` in all.
+/// The length field of a message that has `bytes` in all.
 fn announced(bytes: usize) -> [u8; 2] {
     u16::try_from(bytes - HEADER).expect("what is checked or written here is short").to_be_bytes()
 }
@@ -127,8 +129,7 @@ pub(crate) struct Response<'a> {
 }
 
 impl<'a> Response<'a> {
-    /// Reads a message; returns `None` for bytes that are none, and for more or fewer than the head
-    /// announces.
+    /// Reads a message; `None` for what is none, or has more or less than it announces.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let announced = length(bytes)?;
         if bytes.len() != announced {
@@ -146,8 +147,7 @@ impl<'a> Response<'a> {
         Some(Self { bytes, attributes })
     }
 
-    /// Returns the answer to `method` in this transaction; `None` when the message belongs to
-    /// something else.
+    /// What it answers to `method` in this transaction; `None` when it belongs to something else.
     pub(crate) fn answers(&self, method: u16, transaction: &[u8; 12]) -> Option<Answer> {
         if self.bytes[8..HEADER] != *transaction {
             return None;
@@ -169,7 +169,7 @@ impl<'a> Response<'a> {
         Some(Answer::Failure { code, reason, challenge })
     }
 
-    /// Returns whether whoever wrote the message knows the key.
+    /// Whether whoever wrote it knows the key.
     pub(crate) fn is_signed_with(&self, key: &Key) -> bool {
         let signed = self.attributes.iter().find(|(kind, ..)| *kind == MESSAGE_INTEGRITY);
         signed.is_some_and(|(_, value, at)| {
@@ -180,14 +180,28 @@ impl<'a> Response<'a> {
         })
     }
 
-    /// Returns whether the message names an address that is relayed for us.
-    pub(crate) fn has_relayed_address(&self) -> bool {
-        self.attribute(XOR_RELAYED_ADDRESS).is_some_and(|value| matches!(value.len(), 8 | 20))
+    /// Returns the address that is relayed for us.
+    pub(crate) fn relayed_address(&self) -> Option<SocketAddr> {
+        self.address(XOR_RELAYED_ADDRESS)
     }
 
-    /// Returns whether the message names the address that we are seen at.
-    pub(crate) fn has_mapped_address(&self) -> bool {
-        self.attribute(XOR_MAPPED_ADDRESS).is_some_and(|value| matches!(value.len(), 8 | 20))
+    /// Returns the address that we are seen at.
+    pub(crate) fn mapped_address(&self) -> Option<SocketAddr> {
+        self.address(XOR_MAPPED_ADDRESS)
+    }
+
+    /// Reads an address that is hidden from routers under the cookie and the transaction.
+    fn address(&self, kind: u16) -> Option<SocketAddr> {
+        let value = self.attribute(kind)?;
+        let mask = &self.bytes[4..HEADER];
+        let plain: Vec<u8> = value.get(4..)?.iter().zip(mask).map(|(one, two)| one ^ two).collect();
+        let port = u16::from_be_bytes([value[2] ^ mask[0], value[3] ^ mask[1]]);
+        let ip: IpAddr = match (value[1], value.len()) {
+            (1, 8) => Ipv4Addr::from(<[u8; 4]>::try_from(plain).ok()?).into(),
+            (2, 20) => Ipv6Addr::from(<[u8; 16]>::try_from(plain).ok()?).into(),
+            _ => return None,
+        };
+        Some(SocketAddr::new(ip, port))
     }
 
     fn attribute(&self, wanted: u16) -> Option<&'a [u8]> {
@@ -203,11 +217,49 @@ fn challenge((realm, nonce): (&[u8], &[u8])) -> Option<Challenge> {
     Some(Challenge { realm: String::from_utf8(realm.to_vec()).ok()?, nonce: nonce.to_vec() })
 }
 
-/// Returns how many bytes the message has that begins with `head`; `None` when none does.
+/// How many bytes the message has that begins with `head`; `None` when none does.
 pub(crate) fn length(head: &[u8]) -> Option<usize> {
     let length = usize::from(u16::from_be_bytes([*head.get(2)?, *head.get(3)?]));
     let is_stun = head[0] & 0xc0 == 0 && head.get(4..8)? == COOKIE.as_slice();
     (is_stun && length.is_multiple_of(4) && head.len() >= HEADER).then_some(HEADER + length)
+}
+
+/// Answers of a relay, for tests.
+#[cfg(test)]
+pub(crate) mod answers {
+    use super::*;
+
+    /// Refuses with `code`; who is asked for a credential is given a realm and a nonce.
+    pub(crate) fn failure(method: u16, transaction: [u8; 12], code: u16) -> Vec<u8> {
+        let number = |n: u16| u8::try_from(n).expect("a code of STUN");
+        Request::new(method | ERROR, transaction)
+            .with(ERROR_CODE, &[0, 0, number(code / 100), number(code % 100), b'x'])
+            .with(NONCE, b"n")
+            .with(REALM, b"example.org")
+            .0
+    }
+
+    /// Names `address` as the relayed and the mapped one; signed with `key`.
+    pub(crate) fn success(
+        method: u16,
+        transaction: [u8; 12],
+        address: SocketAddr,
+        key: &Key,
+    ) -> Vec<u8> {
+        let answer = Request::new(method | SUCCESS, transaction);
+        let mask = answer.0[4..HEADER].to_vec();
+        let (family, ip) = match address.ip() {
+            IpAddr::V4(ip) => (1, ip.octets().to_vec()),
+            IpAddr::V6(ip) => (2, ip.octets().to_vec()),
+        };
+        let port = address.port().to_be_bytes();
+        let mut value = vec![0, family, port[0] ^ mask[0], port[1] ^ mask[1]];
+        value.extend(ip.iter().zip(&mask).map(|(one, two)| one ^ two));
+        let answer = answer.with(XOR_RELAYED_ADDRESS, &value).with(XOR_MAPPED_ADDRESS, &value);
+        let length = announced(answer.0.len() + INTEGRITY);
+        let mac = key.mac(&[&answer.0[..2], &length, &answer.0[4..]]);
+        answer.with(MESSAGE_INTEGRITY, &mac.finalize().into_bytes()).0
+    }
 }
 
 #[cfg(test)]
@@ -271,7 +323,8 @@ mod tests {
         assert_eq!(response.answers(BINDING, &TRANSACTION), Some(Answer::Success));
         assert_eq!(response.answers(ALLOCATE, &TRANSACTION), None);
         assert_eq!(response.answers(BINDING, &[0; 12]), None);
-        assert!(response.has_mapped_address() && !response.has_relayed_address());
+        let mapped = SocketAddr::from(([192, 0, 2, 1], 32853));
+        assert_eq!((response.mapped_address(), response.relayed_address()), (Some(mapped), None));
         // With a short-term credential the password itself is the key.
         let mac = Hmac::<Sha1>::new_from_slice(b"VOkJxbRl1RmTxUk/WvJxBt").expect("any length");
         let (_, value, at) = response.attributes[2];
@@ -313,7 +366,7 @@ mod tests {
                 let kind = u16::from_be_bytes([bytes[0], bytes[1]]);
                 let _ = response.answers(kind & !ERROR, &transaction);
                 let _ = response.is_signed_with(&Key::new("u", "r", "p"));
-                let _ = (response.has_mapped_address(), response.has_relayed_address());
+                let _ = (response.mapped_address(), response.relayed_address());
             }
         }
     }

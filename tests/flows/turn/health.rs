@@ -76,7 +76,8 @@ fn a_relay_is_probed_inside_tls_too_and_withheld_when_its_certificate_is_a_stran
         let inside = &probed[1].timings;
         assert!(refused(&inside.binding) && refused(&inside.allocate), "{inside:?}");
         let shown = bench.turn.clone().answer(Request::Probe {}).await?;
-        let why = "TLS with it fails: invalid peer certificate: UnknownIssuer";
+        let why = "TLS with it fails: its certificate comes from an authority that is not among \
+                   the trusted ones";
         assert_eq!((&shown[1]["way"], &shown[1]["allocate"]["Err"]), (&"tls".into(), &why.into()));
         let failure = async || Ok(bench.turn.relays().await.err());
         assert!(eventually("in failure", failure).await?.to_string().contains("as the least bad"));
