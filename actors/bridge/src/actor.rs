@@ -9,14 +9,18 @@ use parking_lot::Mutex;
 use stream_supervisor::{Context, Handler, Reply, Worker};
 
 use crate::buckets::Store;
-use crate::connect::{self, RECONNECT};
-use crate::connection::Connection;
+use crate::connect::{self, ConnectConfig, RECONNECT, check_server};
+use crate::connection::{Connection, with_timeout};
 use crate::connection_state::{ConnectionState, FIRST_CONNECT, Ready};
+use crate::store_health::{StoreHealth, switched_off};
 use crate::subscriptions::{Route, Subscriptions};
 use crate::{BridgeError, Config};
 
 /// How often the connection is checked, beside each event that the client tells.
 const CONNECTION_CHECK: Duration = Duration::from_secs(1);
+
+/// How often the server is asked whether its store is on.
+const STORE_LOOK: Duration = Duration::from_secs(2);
 
 /// What a restart of the actor keeps, so that nobody who asks or is asked over NATS notices it.
 #[derive(Clone, Default)]
@@ -24,6 +28,8 @@ pub(crate) struct SharedState {
     subscriptions: Subscriptions,
     /// The connection as it was ready last.
     saved: Arc<Mutex<Option<Ready<Store>>>>,
+    /// Whether the store works, as all connections of this process have seen it.
+    health: StoreHealth,
 }
 
 pub(crate) struct Actor {
@@ -43,6 +49,16 @@ struct ClientConnected(Connection);
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 struct CheckConnection;
+
+/// Has the actor find out whether the store is on.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+struct LookAtStore;
+
+/// Why the store is off, if it is.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct StoreSeen(Option<String>);
 
 /// The store was checked.
 #[derive(Message)]
@@ -81,9 +97,15 @@ impl Actor {
         self.connection.ready()
     }
 
-    /// Returns the configuration and name to connect with once more.
-    pub(crate) fn connect_config(&self) -> (Config, String) {
-        (self.config.clone(), self.unit.clone())
+    /// Returns what to connect with once more.
+    pub(crate) fn connect_config(&self) -> ConnectConfig {
+        let (config, unit) = (self.config.clone(), self.unit.clone());
+        ConnectConfig { config, unit, health: self.shared.health.clone() }
+    }
+
+    /// Returns what is known of the store beside its being connected.
+    pub(crate) fn health(&self) -> &StoreHealth {
+        &self.shared.health
     }
 
     /// Answers with what `work` makes of the store, or why there is none.
@@ -146,7 +168,14 @@ impl Actor {
         let (replicas, context) = (self.config.replicas, ctx.clone());
         ctx.spawn(async move {
             for attempt in 1.. {
-                match Store::prepare(client.clone(), replicas).await {
+                // The server may be another one than at the first connect.
+                let checked_server = check_server(&client.client.server_info());
+                let prepare = async || Store::prepare(client.clone(), replicas).await;
+                let prepared = match checked_server {
+                    Ok(()) => prepare().await,
+                    Err(cause) => Err(cause),
+                };
+                match prepared {
                     Ok(store) => return context.tell(StoreReady { store, checked }),
                     Err(cause) => context.tell(ConnectFailed(cause)),
                 }
@@ -159,10 +188,13 @@ impl Actor {
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
         ctx.every(CONNECTION_CHECK, CheckConnection);
+        ctx.every(STORE_LOOK, LookAtStore);
         if let Some(client) = self.client().cloned() {
+            // What was lost meanwhile is not to be taken for there until the first look.
+            self.check_connection(ctx);
             return self.watch_client_task(client, ctx);
         }
-        let ((config, unit), context) = (self.connect_config(), ctx.clone());
+        let (config, context) = (self.connect_config(), ctx.clone());
         ctx.spawn(async move {
             for attempt in 1.. {
                 let mailbox = context.mailbox().clone();
@@ -177,7 +209,12 @@ impl Worker for Actor {
                     // Only makes it prompt: the timer checks as well.
                     let _ = mailbox.tell(CheckConnection);
                 };
-                match connect::connect(&config, &unit, on_event).await {
+                let failed = context.mailbox().clone();
+                // The mailbox of an actor that is just rebuilt may be full; the next cause follows.
+                let on_failure = move |cause| {
+                    let _ = failed.tell(ConnectFailed(cause));
+                };
+                match connect::connect(&config, on_event, on_failure).await {
                     Ok(client) => return context.tell(ClientConnected(client)),
                     Err(cause) => context.tell(ConnectFailed(cause)),
                 }
@@ -205,10 +242,12 @@ impl Handler<ClientConnected> for Actor {
 
 impl Handler<LameDuck> for Actor {
     fn handle(&mut self, _: &LameDuck, ctx: &Context<Self>) -> Reply<()> {
-        // With nowhere else to go it is better to stay as long as the server does.
-        let client = self.client().filter(|_| self.config.servers.len() > 1);
-        if let Some(client) = client.map(|connection| connection.client.clone()) {
+        if let Some(client) = self.client().map(|connection| connection.client.clone()) {
             ctx.spawn(async move {
+                // With nowhere else to go it is better to stay as long as the server does.
+                if client.server_pool().await.is_ok_and(|servers| servers.len() < 2) {
+                    return;
+                }
                 // The server accepts nobody any more, so that the next one is another.
                 if let Err(error) = client.force_reconnect().await {
                     log::warn!("nats: the server ends, and it cannot be left: {error}");
@@ -221,7 +260,53 @@ impl Handler<LameDuck> for Actor {
 
 impl Handler<CheckConnection> for Actor {
     fn handle(&mut self, _: &CheckConnection, ctx: &Context<Self>) -> Reply<()> {
-        let Some(client) = self.client().cloned() else { return ().into() };
+        self.check_connection(ctx);
+        ().into()
+    }
+}
+
+impl Handler<LookAtStore> for Actor {
+    fn handle(&mut self, _: &LookAtStore, ctx: &Context<Self>) -> Reply<()> {
+        // A cluster that lost a server needs some seconds, and its connection is not ready then.
+        let Some(client) = self.client().cloned().filter(Connection::is_connected) else {
+            return ().into();
+        };
+        let context = ctx.clone();
+        ctx.spawn(async move {
+            let off = match with_timeout(client.jetstream().query_account()).await {
+                Ok(Err(error)) => switched_off(&error),
+                Ok(Ok(_)) => None,
+                // It may be busy, and writes tell as well.
+                Err(_) => return,
+            };
+            context.tell(StoreSeen(off));
+        });
+        ().into()
+    }
+}
+
+impl Handler<StoreSeen> for Actor {
+    fn handle(&mut self, StoreSeen(off): &StoreSeen, ctx: &Context<Self>) -> Reply<()> {
+        let was_on = self.health().check().is_ok();
+        let is_back = self.health().on_look(off.clone());
+        if was_on && let Err(error) = self.health().check() {
+            log::warn!("nats is connected: {error}");
+        }
+        if is_back {
+            log::info!("nats has its store again");
+            let client = self.client().cloned();
+            if let Some((client, checked)) = client.zip(self.connection.on_store_back()) {
+                self.prepare(client, checked, ctx);
+            }
+        }
+        ().into()
+    }
+}
+
+impl Actor {
+    /// Finds out whether the connection was lost, or made again.
+    fn check_connection(&mut self, ctx: &Context<Self>) {
+        let Some(client) = self.client().cloned() else { return };
         let was_ready = self.connection.error().is_none();
         let connect = self.connection.on_check(client.is_connected(), client.connects());
         if was_ready && self.connection.error().is_some() {
@@ -230,7 +315,6 @@ impl Handler<CheckConnection> for Actor {
         if let Some(connect) = connect {
             self.prepare(client, connect, ctx);
         }
-        ().into()
     }
 }
 

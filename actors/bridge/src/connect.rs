@@ -1,15 +1,24 @@
 //! Making a connection to NATS, and saying in one sentence why it cannot be made.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use async_nats::{AuthError, ConnectErrorKind, ConnectOptions, Event};
-use stream_pki::{Identity, Trust, client_config};
-use stream_protocol::error_chain;
+use async_nats::{
+    AuthError, ConnectErrorKind, ConnectOptions, Event, ReconnectToServer, ServerAddr, ServerInfo,
+};
+use parking_lot::Mutex;
+use stream_pki::{Identity, Trust, client_config_with_names};
+use stream_protocol::{MAX_SIGNAL_BYTES, error_chain};
 use stream_supervisor::Backoff;
 use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_rustls::rustls::ClientConfig;
 
 use crate::connection::Connection;
 use crate::credentials::Credentials;
+use crate::dial::Dialer;
+use crate::store_health::StoreHealth;
 use crate::{Config, ConfigError};
 
 /// The pauses between attempts to connect, and to check the store.
@@ -18,6 +27,9 @@ pub(crate) const RECONNECT: Backoff =
 
 /// How long TCP, TLS and the greeting of the server may take each, and every request of the client.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest message that we send: a signal, what is written around it, and its headers.
+const MIN_PAYLOAD_BYTES: usize = MAX_SIGNAL_BYTES + 8192;
 
 /// How often the client asks whether the server is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -41,11 +53,22 @@ impl Config {
         if self.certificate.is_some() != self.key.is_some() {
             return Err(ConfigError::HalfCertificate);
         }
+        self.tls()?;
         self.options().map(drop)
     }
 
-    /// Reads the files and returns what to connect with.
-    fn options(&self) -> Result<ConnectOptions, ConfigError> {
+    /// Returns the servers; refuses what is no address.
+    fn addresses(&self) -> Result<Vec<ServerAddr>, ConfigError> {
+        let read = |server: &String| {
+            let address = server.parse::<ServerAddr>().ok();
+            let address = address.filter(|address| !address.host().is_empty());
+            address.ok_or_else(|| ConfigError::NotTls(server.clone()))
+        };
+        self.servers.iter().map(read).collect()
+    }
+
+    /// Reads the certificates and returns how TLS is spoken with the servers.
+    fn tls(&self) -> Result<ClientConfig, ConfigError> {
         let trust = Trust::from_ca_file(&self.ca).map_err(ConfigError::Tls)?;
         let identity = match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => {
@@ -53,7 +76,14 @@ impl Config {
             }
             _ => None,
         };
-        let tls = client_config(&trust, identity.as_ref()).map_err(ConfigError::Tls)?;
+        // Servers advertise each other by address, whatever their certificates say.
+        let names: Vec<_> =
+            self.addresses()?.iter().map(|server| server.host().to_owned()).collect();
+        client_config_with_names(&trust, identity.as_ref(), &names).map_err(ConfigError::Tls)
+    }
+
+    /// Reads the credentials and returns what to connect with, beside TLS.
+    fn options(&self) -> Result<ConnectOptions, ConfigError> {
         let options = match Credentials::of(self) {
             Some(credentials) => {
                 // What cannot work is said now, not at the first connect.
@@ -73,46 +103,119 @@ impl Config {
             .require_tls(true)
             // The server would send its greeting in plain text otherwise.
             .tls_first()
-            // The library loads the authorities of the system as well, at each connect and for
-            // nothing: it trusts none but those of this configuration.
-            .tls_client_config(tls)
             .connection_timeout(CONNECT_TIMEOUT)
             .request_timeout(Some(CONNECT_TIMEOUT))
             .ping_interval(PING_INTERVAL)
-            .reconnect_delay_callback(|failures| {
-                RECONNECT.after(u32::try_from(failures).unwrap_or(u32::MAX))
-            }))
+            // Whoever decides where to connect paces the attempts.
+            .reconnect_delay_callback(|_| Duration::ZERO))
     }
 }
 
-/// Connects once. `on_event` hears of every later loss and return of the connection.
+/// What to connect with.
+#[derive(Clone)]
+pub(crate) struct ConnectConfig {
+    pub(crate) config: Config,
+    /// The name of the connection, as the server shows it.
+    pub(crate) unit: String,
+    pub(crate) health: StoreHealth,
+}
+
+/// Decides where the client of NATS connects, at each of its attempts.
+struct ServerChoice<F> {
+    dialer: Dialer,
+    /// The server that was found before there was a client.
+    first: Mutex<Option<ServerAddr>>,
+    /// Attempts since the last connect.
+    attempts: Arc<AtomicU32>,
+    /// Hears why none could be found.
+    on_failure: F,
+}
+
+impl<F: Fn(String)> ServerChoice<F> {
+    /// Waits until one of `pool` answers, and returns it.
+    async fn choose(self: Arc<Self>, pool: Vec<ServerAddr>) -> Option<ReconnectToServer> {
+        let at_once = |addr| Some(ReconnectToServer { addr, delay: Some(Duration::ZERO) });
+        if let Some(first) = self.first.lock().take() {
+            return at_once(first);
+        }
+        loop {
+            // Never without a pause: a server that answers may still refuse our login.
+            sleep(RECONNECT.after(self.attempts.fetch_add(1, Relaxed).saturating_add(1))).await;
+            match self.dialer.find(&pool).await {
+                Ok(found) => return at_once(found),
+                Err(causes) => (self.on_failure)(causes),
+            }
+        }
+    }
+}
+
+/// Connects once, to the server that answers first. `on_event` hears of every later loss and return
+/// of the connection, `on_failure` why a lost one could not be made again yet.
 ///
 /// # Errors
 ///
 /// One sentence with the key of the configuration to look at.
 pub(crate) async fn connect(
-    config: &Config,
-    unit: &str,
+    ConnectConfig { config, unit, health }: &ConnectConfig,
     on_event: impl Fn(Event) + Send + Sync + 'static,
+    on_failure: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<Connection, String> {
     // Read anew each time: a certificate replaced meanwhile counts.
-    let options = config.options().map_err(|error| error_chain(&error))?;
+    let sentence = |error: ConfigError| error_chain(&error);
+    let options = config.options().map_err(sentence)?;
+    let tls = config.tls().map_err(sentence)?;
+    let dialer = Dialer::new(tls.clone(), &config.addresses().map_err(sentence)?).await;
+    let pool = dialer.pool();
+    let first = Mutex::new(Some(dialer.find(&pool).await?));
+    let attempts = Arc::<AtomicU32>::default();
+    let choice =
+        Arc::new(ServerChoice { dialer, first, attempts: Arc::clone(&attempts), on_failure });
+
     let (connects, counted) = watch::channel(0);
     let on_event = move |event| {
         if matches!(event, Event::Connected) {
+            attempts.store(0, Relaxed);
             connects.send_modify(|connects| *connects += 1);
         }
         on_event(event);
         std::future::ready(())
     };
-    let attempt = options.name(unit).event_callback(on_event).connect(&config.servers);
+    let attempt = options
+        .name(unit)
+        .event_callback(on_event)
+        // The library loads the authorities of the system as well, at each connect and for
+        // nothing: it trusts none but those of this configuration.
+        .tls_client_config(tls)
+        .reconnect_to_server_callback(move |servers, _| {
+            let pool = servers.into_iter().map(|server| server.addr).collect();
+            Arc::clone(&choice).choose(pool)
+        })
+        .connect(pool);
     let client = match tokio::time::timeout(CONNECT_TIMEOUT * 2, attempt).await {
         Ok(Ok(client)) => client,
         Ok(Err(error)) => return Err(explain(&error)),
         Err(_) => return Err("the server does not finish the connection".into()),
     };
-    check_version(&client.server_info().version)?;
-    Ok(Connection::new(client, counted))
+    check_server(&client.server_info())?;
+    Ok(Connection::new(client, counted, health.clone()))
+}
+
+/// Refuses a server that cannot carry what we say: one without batches of messages, or with room
+/// for less than a signal.
+///
+/// # Errors
+///
+/// One sentence with what it has and what is needed.
+pub(crate) fn check_server(server: &ServerInfo) -> Result<(), String> {
+    check_version(&server.version)?;
+    if server.max_payload < MIN_PAYLOAD_BYTES {
+        return Err(format!(
+            "nats-server takes messages of at most {} bytes and has to take {MIN_PAYLOAD_BYTES}: \
+             raise max_payload there, or the limit of our account",
+            server.max_payload
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses a server before 2.11: a batch of messages cannot be fetched there at once.
@@ -130,17 +233,11 @@ fn explain(error: &async_nats::ConnectError) -> String {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             "the server refuses our token or credentials, check nats.token or nats.credentials"
         }
-        ConnectErrorKind::Tls => "TLS failed, check nats.ca",
-        ConnectErrorKind::Dns => "the server's name is unknown, check nats.servers",
         ConnectErrorKind::TimedOut => "the server does not answer",
-        _ if is_certificate_error(error) => "the server's certificate is refused, check nats.ca",
+        // TLS and names were settled before, by whoever found the server.
         _ => "no connection",
     };
     format!("{remedy} ({})", error_chain(error))
-}
-
-fn is_certificate_error(error: &async_nats::ConnectError) -> bool {
-    error_chain(error).contains("certificate")
 }
 
 #[cfg(test)]
@@ -151,5 +248,17 @@ mod tests {
     fn servers_without_batches_are_refused() {
         assert!(check_version("2.11.0").is_ok() && check_version("2.15.1").is_ok());
         assert!(check_version("2.10.29").is_err() && check_version("").is_err());
+    }
+
+    #[test]
+    fn a_server_that_cannot_carry_a_signal_is_refused_with_the_numbers() {
+        let server = |max_payload| ServerInfo {
+            version: "2.15.1".to_owned(),
+            max_payload,
+            ..ServerInfo::default()
+        };
+        assert_eq!(check_server(&server(1 << 20)), Ok(()));
+        let why = check_server(&server(65536)).expect_err("refused");
+        assert!(why.contains("65536") && why.contains("270336"), "{why}");
     }
 }

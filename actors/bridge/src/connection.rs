@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use async_nats::client::{FlushError, FlushErrorKind};
 use async_nats::connection::State;
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::{Client, Message, Subscriber, jetstream};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
 use crate::BridgeError;
+use crate::store_health::{StoreHealth, write_error};
 
 /// How long one answer of the server may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -25,11 +26,13 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     /// How often the client has connected. Its own task counts, a little late.
     connects: watch::Receiver<u64>,
+    /// Of the store behind it.
+    pub(crate) health: StoreHealth,
 }
 
 impl Connection {
-    pub(crate) fn new(client: Client, connects: watch::Receiver<u64>) -> Self {
-        Self { client, connects }
+    pub(crate) fn new(client: Client, connects: watch::Receiver<u64>, health: StoreHealth) -> Self {
+        Self { client, connects, health }
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -122,19 +125,29 @@ impl Subscription {
 ///
 /// # Errors
 ///
-/// [`BridgeError::Conflict`] when the message expects another revision of its subject.
+/// [`BridgeError::Conflict`] when the message expects another revision of its subject,
+/// [`BridgeError::StoreRefused`] when the store has no room for it, and at once while it is off.
 pub(crate) async fn publish(
+    connection: &Connection,
     jetstream: &jetstream::Context,
     subject: String,
     message: PublishMessage,
 ) -> Result<u64, BridgeError> {
-    let sent = with_timeout(jetstream.send_publish(subject, message)).await?;
-    let acknowledged = sent.map_err(BridgeError::disconnected)?.await;
-    acknowledged.map(|ack| ack.sequence).map_err(|error| match error.kind() {
+    let failed = |error: PublishError| match error.kind() {
         PublishErrorKind::WrongLastSequence => BridgeError::Conflict,
         PublishErrorKind::TimedOut => BridgeError::TimedOut,
-        _ => BridgeError::disconnected(error),
-    })
+        PublishErrorKind::MaxPayloadExceeded => BridgeError::StoreRefused(error.to_string()),
+        _ => write_error(error),
+    };
+    connection.health.check()?;
+    let written = async {
+        let sent = with_timeout(jetstream.send_publish(subject, message)).await?;
+        let acknowledged = sent.map_err(failed)?.await;
+        acknowledged.map(|ack| ack.sequence).map_err(failed)
+    };
+    let written = written.await;
+    connection.health.on_write(&written);
+    written
 }
 
 /// Bounds the time of one question to the server.
@@ -155,7 +168,7 @@ mod tests {
         let connect = async || {
             let options = ConnectOptions::new().retry_on_initial_connect();
             let client = options.connect("127.0.0.1:1").await.expect("a client");
-            Connection::new(client, watch::channel(0).1)
+            Connection::new(client, watch::channel(0).1, StoreHealth::default())
         };
         let within = Duration::from_millis(200);
         let (here, there) = (runtime().expect("a runtime"), runtime().expect("another"));

@@ -86,6 +86,19 @@ impl<C, S> ConnectionState<C, S> {
         }
     }
 
+    /// Has a store that was off checked again, although the connection was not lost: what it kept
+    /// in memory may be gone. Returns the connect for which the caller has to do so.
+    pub(crate) fn on_store_back(&mut self) -> Option<u64>
+    where
+        S: Clone,
+    {
+        let Self::Ready(Ready { store, checked, .. }) = self else { return None };
+        let (store, checked) = (store.clone(), *checked);
+        let error = "the store was off".to_owned();
+        *self = Self::Stale { store, error, checked, is_checking: true };
+        Some(checked)
+    }
+
     /// Returns the store to ask. After a loss it is asked before it is checked again: in a cluster
     /// that lost a server a part may be without a leader for a while, and the rest answers.
     pub(crate) fn store(&self, is_connected: impl FnOnce(&S) -> bool) -> Result<&S, BridgeError> {
@@ -157,6 +170,16 @@ mod tests {
         assert!(state.ready().is_err(), "what is missing there means nothing yet");
         state.on_ready(Ready { store: "checked", since: Instant::now(), checked: 2 });
         assert_eq!(state.on_check(true, 3), Some(3), "lost during the check");
+    }
+
+    #[test]
+    fn a_store_that_was_off_is_checked_again_on_the_same_connection() {
+        let mut state = ready(2);
+        assert_eq!(state.on_store_back(), Some(2));
+        assert_eq!((state.on_check(true, 2), state.on_store_back()), (None, None));
+        assert!(state.ready().is_err() && asked(&state, true).is_ok());
+        state.on_ready(Ready { store: "checked", since: Instant::now(), checked: 2 });
+        assert_eq!(asked(&state, true), Ok("checked"));
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub enum BridgeError {
     /// There is no such record.
     #[error("there is no such record")]
     NotFound,
+    /// NATS is there and does not store what it is given: it has no room, or JetStream is off. The
+    /// sentence says why. No waiting helps.
+    #[error("NATS does not store it: {0}")]
+    StoreRefused(String),
     /// Nobody serves the subject.
     #[error("nobody answers to this request")]
     NoResponder,
@@ -48,9 +52,11 @@ impl BridgeError {
         let code = match self {
             Self::Refused(refusal) => return refusal.clone(),
             Self::Unavailable(AskError::Busy) => RefusalCode::Busy,
-            Self::Disconnected(_) | Self::NoResponder | Self::TimedOut | Self::Unavailable(_) => {
-                RefusalCode::Unavailable
-            }
+            Self::Disconnected(_)
+            | Self::NoResponder
+            | Self::StoreRefused(_)
+            | Self::TimedOut
+            | Self::Unavailable(_) => RefusalCode::Unavailable,
             Self::Conflict => RefusalCode::Conflict,
             Self::HistoryGone { .. } => RefusalCode::HistoryGone,
             Self::Malformed(_) => RefusalCode::Failed,
@@ -61,7 +67,7 @@ impl BridgeError {
 
     /// Whether the same may succeed later without any change.
     pub fn is_transient(&self) -> bool {
-        self.refusal().code.is_transient()
+        !matches!(self, Self::StoreRefused(_)) && self.refusal().code.is_transient()
     }
 }
 

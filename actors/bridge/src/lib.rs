@@ -13,8 +13,9 @@
 //! | routes and subscriptions | kept | what arrives meanwhile would be lost |
 //! | connection of a thread | kept | it belongs to the thread |
 //! | reads and writes under way | kept | each holds the connection it began with |
+//! | health of the store | kept | a restart does not make a full store good |
 //!
-//! The files, from the ground up: `connection`, `batch`, `signal_log` and `buckets` use NATS;
+//! The files, from the ground up: `dial`, `connection`, `batch`, `signal_log` and `buckets` use NATS;
 //! `connection_state` decides; `subscriptions` is shared state; `actor` holds it together; all
 //! others are what it is asked.
 
@@ -28,6 +29,7 @@ mod connection;
 mod connection_state;
 mod continuity;
 mod credentials;
+mod dial;
 mod error;
 mod record_changes;
 mod records;
@@ -38,6 +40,7 @@ mod signal_log;
 mod signal_reader;
 mod signal_writer;
 mod status;
+mod store_health;
 mod subscriptions;
 
 use std::path::PathBuf;
@@ -71,7 +74,8 @@ use subscriptions::Route;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Addresses, `tls://host:port`; any of them will do.
+    /// Addresses, `tls://host:port`; any of them will do. A server that another one advertises by
+    /// its address may have the certificate of any host named here.
     pub servers: Vec<String>,
     /// PEM file with the CA that signed the servers' certificates.
     pub ca: PathBuf,
@@ -310,7 +314,7 @@ impl Bridge {
         self.0.ask(continuity::GetContinuity(bucket)).await?
     }
 
-    /// Returns whether NATS is connected, and if not, why.
+    /// Returns whether NATS is connected and stores what it is given, and if not, why.
     pub async fn status(&self) -> ConnectionStatus {
         match self.0.ask(status::GetStatus).await {
             Ok(status) => status,

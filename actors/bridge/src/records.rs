@@ -15,6 +15,7 @@ use stream_supervisor::{Context, Handler, Reply};
 use crate::actor::Actor;
 use crate::buckets::{MARKER_TTL, Store, record_subject};
 use crate::connection::{publish, with_timeout};
+use crate::store_health::write_error;
 use crate::{BridgeError, Entry, batch};
 
 /// A value as it lies in the store.
@@ -114,11 +115,16 @@ impl Handler<Write> for Actor {
             let records = store.bucket(bucket);
             match mode {
                 WriteMode::Create => {
-                    let created = with_timeout(records.create(key, value)).await?;
-                    created.map_err(|error| match error.kind() {
-                        kv::CreateErrorKind::AlreadyExists => BridgeError::Conflict,
-                        _ => BridgeError::disconnected(error),
-                    })
+                    store.connection().health.check()?;
+                    let created = with_timeout(records.create(key, value)).await;
+                    let created = created.and_then(|created| {
+                        created.map_err(|error| match error.kind() {
+                            kv::CreateErrorKind::AlreadyExists => BridgeError::Conflict,
+                            _ => write_error(error),
+                        })
+                    });
+                    store.connection().health.on_write(&created);
+                    created
                 }
                 WriteMode::Put { ttl } => {
                     write_record(store, bucket, &key, message(value, ttl)).await
@@ -141,7 +147,7 @@ async fn write_record(
     if !is_key(key) {
         return Err(BridgeError::Malformed(format!("{key:?} cannot be a key")));
     }
-    publish(&store.log.jetstream, record_subject(bucket, key), message).await
+    publish(store.connection(), &store.log.jetstream, record_subject(bucket, key), message).await
 }
 
 /// Whether a record can lie under `key`: other characters would end the subject or match others.
@@ -173,7 +179,7 @@ impl Handler<Remove> for Actor {
             };
             with_timeout(purged).await?.map_err(|error| match error.kind() {
                 kv::PurgeErrorKind::WrongLastRevision => BridgeError::Conflict,
-                _ => BridgeError::disconnected(error),
+                _ => write_error(error),
             })
         })
     }

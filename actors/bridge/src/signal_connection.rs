@@ -12,19 +12,18 @@ use stream_supervisor::{Context, Handler, Reply, spawn_detached};
 use tokio::time::sleep;
 
 use crate::actor::Actor;
-use crate::connect::{self, RECONNECT};
+use crate::connect::{self, ConnectConfig, RECONNECT};
 use crate::signal_log::SignalLog;
-use crate::{Bridge, BridgeError, Config};
+use crate::{Bridge, BridgeError};
 
 /// Asks for the signal log over the connection of the bridge.
 #[derive(Message)]
 #[rtype(result = "Result<SignalLog, BridgeError>")]
 pub(crate) struct GetConnection;
 
-/// Asks for the configuration of the bridge and the name it connects as. Answered once the bridge
-/// has made sure of the store.
+/// Asks for what the bridge connects with. Answered once the bridge has made sure of the store.
 #[derive(Message)]
-#[rtype(result = "Result<(Config, String), BridgeError>")]
+#[rtype(result = "Result<ConnectConfig, BridgeError>")]
 pub(crate) struct GetConnectConfig;
 
 /// Reads and writes signals, over a connection of one thread while there is one and over that of
@@ -83,10 +82,12 @@ async fn maintain(connection: SignalConnection) {
 
 async fn open(bridge: &Bridge) -> Result<SignalLog, String> {
     let answer = bridge.0.ask(GetConnectConfig).await.map_err(|error| error.to_string())?;
-    let (config, unit) = answer.map_err(|error| error.to_string())?;
+    let mut config = answer.map_err(|error| error.to_string())?;
+    config.unit.push_str(", signals");
     // A server that is about to end is left when it goes: the bridge has gone elsewhere before, and
     // serves meanwhile.
-    let connection = connect::connect(&config, &format!("{unit}, signals"), drop).await?;
+    let failed = |cause| log::debug!("the nats connection of a thread: {cause}");
+    let connection = connect::connect(&config, drop, failed).await?;
     SignalLog::open(connection).await
 }
 
@@ -105,7 +106,7 @@ impl Handler<GetConnectConfig> for Actor {
         &mut self,
         _: &GetConnectConfig,
         _: &Context<Self>,
-    ) -> Reply<Result<(Config, String), BridgeError>> {
+    ) -> Reply<Result<ConnectConfig, BridgeError>> {
         self.store().map(|_| self.connect_config()).into()
     }
 }

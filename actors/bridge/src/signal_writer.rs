@@ -53,7 +53,7 @@ impl SignalWriter {
         let mut attempts = 1;
         let written = loop {
             let message = PublishMessage::build().payload(payload.clone()).message_id(&message_id);
-            let write = publish(&log.jetstream, self.subject.clone(), message);
+            let write = publish(&log.connection, &log.jetstream, self.subject.clone(), message);
             match log.connection.fail_on_reconnect(write).await {
                 Err(BridgeError::TimedOut) if attempts < MAX_ATTEMPTS => attempts += 1,
                 written => break written,

@@ -5,11 +5,11 @@ use stream_supervisor::{Context, Handler, Reply};
 
 use crate::actor::Actor;
 
-/// Whether NATS is connected, and if not, why.
+/// Whether NATS is connected and stores what it is given, and if not, why.
 #[derive(Clone, Debug)]
 pub struct ConnectionStatus {
     pub connected: bool,
-    /// The name of the server, if it is connected.
+    /// The name of the server, if there is one.
     pub server: Option<String>,
     pub error: Option<String>,
 }
@@ -23,8 +23,10 @@ impl Handler<GetStatus> for Actor {
     fn handle(&mut self, _: &GetStatus, _: &Context<Self>) -> Reply<ConnectionStatus> {
         let status = match self.ready() {
             Ok(ready) => {
-                let server = ready.store.connection().client.server_info().server_name;
-                ConnectionStatus { connected: true, server: Some(server), error: None }
+                let server = Some(ready.store.connection().client.server_info().server_name);
+                let error = self.health().failure();
+                let error = error.map(|cause| format!("NATS does not store anything: {cause}"));
+                ConnectionStatus { connected: error.is_none(), server, error }
             }
             Err(cause) => ConnectionStatus { connected: false, server: None, error: Some(cause) },
         };
