@@ -12,10 +12,11 @@ use stream_api::Api;
 use stream_protocol::Refusal;
 use stream_sessions::{Dependencies, Sessions};
 use stream_supervisor::{Drain, Supervisor};
+use stream_tls::CertificateReloader;
 use stream_tokens::Tokens;
 use stream_turn::Turn;
 
-use crate::base::{Base, shut_down};
+use crate::base::{Base, reload, shut_down};
 use crate::config::{self, ConfigError};
 use crate::program::Service;
 
@@ -66,6 +67,7 @@ pub struct Agent {
     pub tokens: Tokens,
     pub admin: Admin,
     pub api: Api,
+    certificates: CertificateReloader,
     sessions: Sessions,
     drain: Drain,
     drain_timeout: Duration,
@@ -105,7 +107,7 @@ impl Agent {
             supervisor.clone(),
         )
         .context("the api cannot listen")?;
-        Ok(Self { supervisor, tokens, admin, api, sessions, drain, drain_timeout })
+        Ok(Self { supervisor, tokens, admin, api, certificates, sessions, drain, drain_timeout })
     }
 
     /// Lets requests under way finish, then stops the actors, the last one started first.
@@ -132,6 +134,10 @@ impl Service for Agent {
 
     async fn drained(&self) {
         self.sessions.drained().await;
+    }
+
+    async fn reload(&self) {
+        reload(&self.certificates).await;
     }
 
     async fn stop(self) {

@@ -67,7 +67,7 @@ pub enum Command<P: Program> {
         #[arg(long, value_name = "FILE", default_value = P::CONFIG)]
         config: PathBuf,
     },
-    /// Run the service until SIGTERM or SIGINT.
+    /// Run the service until SIGTERM or SIGINT. SIGHUP has it read its certificates again.
     Run {
         #[arg(long, value_name = "FILE", default_value = P::CONFIG)]
         config: PathBuf,

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use stream_admin::Admin;
 use stream_gateway::admin::AdminService;
 use stream_supervisor::{Drain, Supervisor};
+use stream_tls::CertificateReloader;
 use stream_tokens::Tokens;
 
-use crate::base::{Base, shut_down};
+use crate::base::{Base, reload, shut_down};
 use crate::config::{self, ConfigError};
 use crate::program::Service;
 
@@ -55,6 +56,7 @@ pub struct Gateway {
     pub supervisor: Supervisor,
     pub admin: Admin,
     pub gateway: stream_gateway::Gateway,
+    certificates: CertificateReloader,
     drain: Drain,
     drain_timeout: Duration,
 }
@@ -82,7 +84,7 @@ impl Gateway {
             &drain,
             &supervisor,
         )?;
-        Ok(Self { supervisor, admin, gateway, drain, drain_timeout })
+        Ok(Self { supervisor, admin, gateway, certificates, drain, drain_timeout })
     }
 
     /// Lets requests under way finish, then stops the actors, the last one started first.
@@ -108,6 +110,10 @@ impl Service for Gateway {
 
     async fn drained(&self) {
         self.gateway.drained().await;
+    }
+
+    async fn reload(&self) {
+        reload(&self.certificates).await;
     }
 
     async fn stop(self) {

@@ -1,10 +1,13 @@
 //! What both programs do alike: logging, exit codes, running until told to stop.
 
+use std::future::poll_fn;
 use std::process::ExitCode;
+use std::task::Poll;
 use std::time::Duration;
 
 use log::LevelFilter;
 use stream_supervisor::Drain;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::ConfigError;
 use crate::init::File;
@@ -65,23 +68,29 @@ pub trait Service {
     /// Returns when nothing is left that others could take over, or that ends by itself.
     fn drained(&self) -> impl Future<Output = ()>;
 
+    /// Reads the certificates again, and presents the new ones from the next handshake on.
+    fn reload(&self) -> impl Future<Output = ()>;
+
     /// Ends the service, whatever is left.
     fn stop(self) -> impl Future<Output = ()>;
 }
 
 /// Starts a service in an actix system of its own, runs it until it is told to end, by SIGTERM,
-/// SIGINT or an operator, lets it drain, and stops it. A second signal stops it at once.
+/// SIGINT, SIGQUIT or an operator, lets it drain, and stops it. A second such signal stops it at
+/// once. SIGHUP has it read its certificates again. Other signals that people send are logged, and
+/// end nothing.
 ///
 /// # Errors
 ///
 /// The service does not start, or cannot recover from a failure.
 pub fn run<S: Service>(start: impl FnOnce() -> anyhow::Result<S>) -> anyhow::Result<()> {
     actix::System::new().block_on(async {
+        // Before anything else: a signal that nobody listens for ends the process.
+        let signals = Signals::listen()?;
         let service = start()?;
-        let signals = shutdown_signal(service.drain(), service.drain_timeout());
         let given_up = tokio::select! {
-            signal = signals => {
-                log::info!(signal = signal?; "stopping at once on another signal");
+            signal = signals.follow(&service) => {
+                log::info!(signal; "stopping at once on another signal");
                 service.drain().begin(Duration::ZERO);
                 None
             }
@@ -96,22 +105,63 @@ pub fn run<S: Service>(start: impl FnOnce() -> anyhow::Result<S>) -> anyhow::Res
     })
 }
 
-/// Gives the order to drain on a first signal, and returns on one that comes while it is carried
-/// out.
-async fn shutdown_signal(drain: &Drain, drain_timeout: Duration) -> std::io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    loop {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        if drain.is_draining() {
-            return Ok(name);
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Order {
+    End,
+    Reload,
+    /// Nothing: its default would end the process all the same.
+    Nothing,
+}
+
+/// The signals that people and programs send to a service.
+struct Signals(Vec<(&'static str, Order, Signal)>);
+
+impl Signals {
+    /// Listens from here on. Needs a runtime.
+    fn listen() -> std::io::Result<Self> {
+        let all = [
+            ("SIGTERM", SignalKind::terminate(), Order::End),
+            ("SIGINT", SignalKind::interrupt(), Order::End),
+            ("SIGQUIT", SignalKind::quit(), Order::End),
+            ("SIGHUP", SignalKind::hangup(), Order::Reload),
+            ("SIGUSR1", SignalKind::user_defined1(), Order::Nothing),
+            ("SIGUSR2", SignalKind::user_defined2(), Order::Nothing),
+            ("SIGALRM", SignalKind::alarm(), Order::Nothing),
+            ("SIGIO", SignalKind::io(), Order::Nothing),
+        ];
+        let listen = |(name, kind, order)| Ok((name, order, signal(kind)?));
+        all.into_iter().map(listen).collect::<std::io::Result<_>>().map(Self)
+    }
+
+    /// Carries out what signals ask for. Returns on one to end that comes while an earlier one is
+    /// carried out.
+    async fn follow<S: Service>(mut self, service: &S) -> &'static str {
+        loop {
+            let (name, order) = self.next().await;
+            match order {
+                Order::End if service.drain().is_draining() => return name,
+                Order::End => {
+                    log::info!(signal = name; "stopping on a signal");
+                    service.drain().begin(service.drain_timeout());
+                }
+                Order::Reload => {
+                    log::info!(signal = name; "reading the certificates again");
+                    service.reload().await;
+                }
+                Order::Nothing => log::info!(signal = name; "a signal asks for nothing here"),
+            }
         }
-        log::info!(signal = name; "stopping on a signal");
-        drain.begin(drain_timeout);
+    }
+
+    async fn next(&mut self) -> (&'static str, Order) {
+        poll_fn(|cx| {
+            let came = self.0.iter_mut().find_map(|(name, order, signal)| {
+                signal.poll_recv(cx).is_ready().then_some((*name, *order))
+            });
+            came.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 }
 
@@ -129,6 +179,8 @@ mod tests {
     use std::future::{pending, ready};
     use std::rc::Rc;
 
+    use rustix::process::{Signal, getpid, kill_process};
+
     use super::*;
 
     /// Notes that it was stopped, and when it was drained before.
@@ -138,10 +190,20 @@ mod tests {
         drain: Drain,
         drained: Rc<Cell<bool>>,
         stopped: Rc<Cell<bool>>,
+        /// The signals that this process sends to itself, one after the other.
+        signals: Vec<Signal>,
+        reloads: Rc<Cell<u32>>,
     }
 
     impl Service for Sample {
         async fn fatal(&self) -> String {
+            for signal in &self.signals {
+                let before = self.reloads.get();
+                kill_process(getpid(), *signal).expect("sent");
+                while *signal == Signal::HUP && self.reloads.get() == before {
+                    tokio::task::yield_now().await;
+                }
+            }
             match self.breaks {
                 true => "turn failed too often".to_owned(),
                 false => pending().await,
@@ -161,9 +223,26 @@ mod tests {
             ready(())
         }
 
+        async fn reload(&self) {
+            self.reloads.set(self.reloads.get() + 1);
+        }
+
         async fn stop(self) {
             self.stopped.set(true);
         }
+    }
+
+    #[test]
+    fn signals_that_do_not_ask_for_an_end_bring_none_and_sighup_reloads() {
+        let (reloads, stopped) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+        let others = [Signal::USR1, Signal::USR2, Signal::ALARM, Signal::IO];
+        for ends in [Signal::TERM, Signal::INT, Signal::QUIT] {
+            let signals = [&others[..], &[Signal::HUP, Signal::HUP, ends]].concat();
+            let (reloads, stopped) = (Rc::clone(&reloads), Rc::clone(&stopped));
+            run(|| Ok(Sample { signals, reloads, stopped, ..Sample::default() }))
+                .expect("a good end");
+        }
+        assert_eq!((reloads.get(), stopped.get()), (6, true));
     }
 
     #[test]

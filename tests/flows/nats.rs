@@ -29,25 +29,25 @@ struct Record {
 }
 
 /// A bridge, and what keeps it going.
-struct Unit {
-    bridge: Bridge,
+pub(crate) struct Unit {
+    pub(crate) bridge: Bridge,
     supervisor: Supervisor,
 }
 
 impl Unit {
-    fn start(config: Config) -> anyhow::Result<Self> {
+    pub(crate) fn start(config: Config) -> anyhow::Result<Self> {
         let supervisor = Supervisor::default();
         let bridge = Bridge::start(config, "test", &supervisor)?;
         Ok(Self { bridge, supervisor })
     }
 
-    async fn connected(config: Config) -> anyhow::Result<Self> {
+    pub(crate) async fn connected(config: Config) -> anyhow::Result<Self> {
         let unit = Self::start(config)?;
         unit.until("connected", |status| status.connected).await?;
         Ok(unit)
     }
 
-    async fn until(
+    pub(crate) async fn until(
         &self,
         what: &str,
         there: impl Fn(&ConnectionStatus) -> bool,
@@ -60,7 +60,7 @@ impl Unit {
     }
 
     /// Stores a record and reads it, as proof of being let in.
-    async fn works(&self) -> anyhow::Result<()> {
+    pub(crate) async fn works(&self) -> anyhow::Result<()> {
         self.bridge.put(Bucket::Sessions, "proof", &Record { n: 1 }).await?;
         let read = self.bridge.read::<Record>(Bucket::Sessions, "proof").await?;
         ensure!(read.is_some_and(|entry| entry.value.n == 1));
@@ -68,7 +68,7 @@ impl Unit {
     }
 }
 
-fn posted(n: usize, last: bool) -> NewSignal {
+pub(crate) fn posted(n: usize, last: bool) -> NewSignal {
     NewSignal {
         id: format!("s{n}").parse().expect("an id"),
         generation: 0,

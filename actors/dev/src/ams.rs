@@ -210,6 +210,9 @@ impl Service for Running {
         std::future::ready(())
     }
 
+    /// Its certificate lasts as long as it does.
+    async fn reload(&self) {}
+
     async fn stop(self) {
         self.ams.stop().await;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::Signal;
-use stream_pki::{create_private_dir, random_text, write_new};
+use stream_pki::{KeyPairPem, create_private_dir, random_text, write_new};
 
 use crate::keys::KeyStore;
 use crate::process::{self, Process};
@@ -170,12 +170,28 @@ jetstream {{
 
     /// Gives the server another token from its next start on, and puts it into the file.
     pub fn change_token(&self) -> anyhow::Result<()> {
-        let (file, config) = (self.token(), self.dir.join("nats.conf"));
-        let (old, new) = (std::fs::read_to_string(&file)?, random_text(43));
-        let text = std::fs::read_to_string(&config)?;
-        anyhow::ensure!(text.contains(&old), "it has no token");
-        std::fs::write(&config, text.replace(&old, &new))?;
+        let (file, new) = (self.token(), random_text(43));
+        self.edit(&std::fs::read_to_string(&file)?, &new)?;
         Ok(std::fs::write(&file, new.as_bytes())?)
+    }
+
+    /// Puts `new` for `old` into the configuration, for the next start or reload.
+    pub fn edit(&self, old: &str, new: &str) -> anyhow::Result<()> {
+        let config = self.dir.join("nats.conf");
+        let text = std::fs::read_to_string(&config)?;
+        anyhow::ensure!(text.contains(old), "{old:?} is not in its configuration");
+        Ok(std::fs::write(&config, text.replace(old, new))?)
+    }
+
+    /// Has the server show the certificate of `pair`, from its next start on.
+    pub fn change_certificate(&self, pair: &KeyPairPem) -> anyhow::Result<()> {
+        std::fs::write(self.dir.join("server.crt"), &pair.certificate)?;
+        Ok(std::fs::write(self.dir.join("server.key"), pair.key.as_bytes())?)
+    }
+
+    /// Has the running server read its configuration again.
+    pub fn reload(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::HUP)
     }
 
     /// Has the server tell its clients to go elsewhere, and end when they have: the lame duck mode.

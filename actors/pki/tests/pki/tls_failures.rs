@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, Issuer, KeyPair, PKCS_RSA_SHA256, SigningKey};
+use rcgen::{CertificateParams, Issuer, KeyPair, PKCS_RSA_SHA256};
 use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ClientConnection, Error, ServerConfig};
