@@ -74,8 +74,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts all actors, which wait in the background for what is away, such as NATS or AMS. Needs a
-    /// running actix system.
+    /// Starts all actors, which wait in the background for what is away, such as NATS or AMS. Needs
+    /// a running actix system.
     ///
     /// # Errors
     ///

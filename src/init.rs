@@ -35,8 +35,8 @@ pub fn agent(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Resul
     Ok(files)
 }
 
-/// Makes what a gateway needs in `dir`: `hosts` are the names and addresses that clients use, `join`
-/// is the sealing key of the first node.
+/// Makes what a gateway needs in `dir`: `hosts` are the names and addresses that clients use,
+/// `join` is the sealing key of the first node.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
 //! What is told of an HTTPS API: a table of endpoints, and the OpenAPI 3.1 document made of it.
 //!
-//! Each service registers its routes from the table, so that the two cannot differ. A test makes the
-//! document from the table and from the types that serde reads and writes, and compares it with a
-//! file, which the service includes: nothing of what makes documents is part of a service.
+//! Each service registers its routes from the table, so that the two cannot differ. A test makes
+//! the document from the table and from the types that serde reads and writes, and compares it with
+//! a file, which the service includes: nothing of what makes documents is part of a service.
 
 #[cfg(any(test, feature = "schema"))]
 mod description;

@@ -54,8 +54,8 @@ pub struct Config {
 pub struct Pool {
     /// Names the pool to operators and in NATS: 1 to 32 of `a-z0-9-`, not `default`.
     pub name: String,
-    /// Sessions of this region get these relays first. Defaults to none: the relays come after those
-    /// of the session's region and before those of others.
+    /// Sessions of this region get these relays first. Defaults to none: the relays come after
+    /// those of the session's region and before those of others.
     #[serde(default)]
     pub region: String,
     pub servers: Vec<Server>,
