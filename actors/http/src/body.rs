@@ -58,8 +58,8 @@ async fn collect(
     tokio::time::timeout(timeout, body).await.unwrap_or(Err(HttpError::BodyTimeout))
 }
 
-/// Returns `body` without the mark that some editors and shells put before a text in UTF-8. A reader
-/// of JSON may ignore it (RFC 8259, section 8.1).
+/// Returns `body` without the mark that some editors and shells put before a text in UTF-8. A
+/// reader of JSON may ignore it (RFC 8259, section 8.1).
 pub fn without_byte_order_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }

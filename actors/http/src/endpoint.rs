@@ -4,15 +4,6 @@ use actix_web::http::Method;
 
 use crate::openapi::Endpoint;
 
-/// What [`endpoints!`](crate::endpoints) expands to.
-#[doc(hidden)]
-pub mod macro_support {
-    pub use actix_web::http::Method;
-    pub use actix_web::web;
-
-    pub use crate::method::method_not_allowed;
-}
-
 /// Makes the constant `ENDPOINTS` and the function `add_endpoints` from one table, and for tests
 /// the constant `DOCS`: no endpoint is served without its description, its operation and its name
 /// in metrics, and none of these stands for an endpoint that is not served.

@@ -22,6 +22,8 @@ mod endpoint;
 mod error;
 mod idempotency;
 mod limits;
+#[doc(hidden)]
+pub mod macro_support;
 mod method;
 mod middleware;
 pub mod openapi;
@@ -44,6 +46,3 @@ pub use rate_limit::RateLimiter;
 pub use scrape::scrape_response;
 pub use screen::ScreenRequest;
 pub use server::{Config, Routes, Server, Service};
-
-#[doc(hidden)]
-pub use endpoint::macro_support;

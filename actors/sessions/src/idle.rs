@@ -9,7 +9,6 @@
 
 use stream_protocol::{ClientReport, ClientState, Idle, SessionDocument, Status, Timestamp};
 
-use crate::session;
 use crate::transition::{InvalidTransition, NextAction};
 
 /// How long the client of a session that is not joinable may be away until it counts as having
@@ -53,15 +52,6 @@ pub(crate) fn on_answer(document: &mut SessionDocument) {
     }
 }
 
-/// Ends the session if no client has come in time.
-pub(crate) fn end_without_client(document: &mut SessionDocument, now: Timestamp) {
-    if next_action(document, now) == NextAction::CheckFirstClient {
-        let seconds = document.request.first_client_s;
-        let cause = format!("no client came within {seconds} seconds");
-        session::end(document, cause, false, now);
-    }
-}
-
 /// What is due because nobody is there.
 pub(crate) fn next_action(document: &SessionDocument, now: Timestamp) -> NextAction {
     let Some(idle) = document.idle.as_ref().filter(|_| document.status == Status::Active) else {
@@ -92,6 +82,7 @@ mod tests {
     use stream_protocol::{Request, SessionId};
 
     use super::*;
+    use crate::session::end_without_client;
 
     fn active(joinable: bool, idle_time_min: u64) -> SessionDocument {
         let request = Request { joinable, idle_time_min, ..Request::for_app("clock") };

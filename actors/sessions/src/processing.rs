@@ -75,7 +75,7 @@ impl Processor {
         let changed = self.context.change(id, |document| {
             match answered {
                 true => idle::on_answer(document),
-                false => idle::end_without_client(document, Timestamp::now()),
+                false => session::end_without_client(document, Timestamp::now()),
             }
             Ok(())
         });

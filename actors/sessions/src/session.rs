@@ -241,6 +241,15 @@ pub(crate) fn apply_due_change(
     next_action(document, agent, now)
 }
 
+/// Ends the session if no client has come in time.
+pub(crate) fn end_without_client(document: &mut SessionDocument, now: Timestamp) {
+    if idle::next_action(document, now) == NextAction::CheckFirstClient {
+        let seconds = document.request.first_client_s;
+        let cause = format!("no client came within {seconds} seconds");
+        end(document, cause, false, now);
+    }
+}
+
 /// Whether the session may end although AMS says that its instance stays. What AMS launched by
 /// itself carries no tag of ours: once given up, nothing would find it again.
 pub(crate) fn may_give_up_instance(document: &SessionDocument, now: Timestamp) -> bool {

@@ -75,7 +75,7 @@ impl SignalRelay {
 
     async fn send_pages(&self, mut sender: SocketSender) -> Result<Infallible, CloseCause> {
         let (after, mut start) = match self.frames {
-            FrameFormat::Bare => (None, Start::Told),
+            FrameFormat::Bare => (None, Start::Nothing),
             FrameFormat::Enveloped { after } => (after, Start::Resumed { after }),
         };
         let mut reader = self.reader(after);
@@ -91,7 +91,7 @@ impl SignalRelay {
                 }
                 Err(error) => return Err(rejected(error)),
             };
-            if let Some(frame) = mem::replace(&mut start, Start::Told).frame(&page) {
+            if let Some(frame) = mem::replace(&mut start, Start::Nothing).frame(&page) {
                 sender.send(frame.text()).await?;
             }
             for logged in page.signals.iter().filter(|logged| self.is_visible(logged)) {
@@ -117,7 +117,7 @@ impl SignalRelay {
 /// What a peer has still to be told of where its signals begin.
 #[derive(Clone, Copy)]
 enum Start {
-    Told,
+    Nothing,
     /// They go on after the cursor it came with, or begin.
     Resumed {
         after: Option<Cursor>,
@@ -130,7 +130,7 @@ impl Start {
     /// Returns what the peer is told before `page`.
     fn frame(self, page: &SignalPage) -> Option<ControlFrame<'static>> {
         match self {
-            Self::Told => None,
+            Self::Nothing => None,
             Self::Resumed { after } => {
                 Some(ControlFrame::Resumed { cursor: initial_cursor(page, after) })
             }
@@ -177,7 +177,7 @@ mod tests {
         let cursor = |sequence| Cursor { epoch: 35, sequence };
         let page = SignalPage { cursor: cursor(9), signals: Vec::new() };
         let told = |start: Start| start.frame(&page).map(|frame| frame.text());
-        assert_eq!(told(Start::Told), None);
+        assert_eq!(told(Start::Nothing), None);
         let resumed = told(Start::Resumed { after: Some(cursor(5)) });
         assert_eq!(resumed.as_deref(), Some(r#"{"type":"resumed","cursor":"z-5"}"#));
         let gone = told(Start::HistoryGone);

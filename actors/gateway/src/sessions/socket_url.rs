@@ -23,7 +23,8 @@ impl SocketUrls<'_> {
     /// # Errors
     ///
     /// Refuses while no token can be made. Whoever needs a URL asks for it before anything else
-    /// happens: a client that cannot get in must not replace another one, or leave a session behind.
+    /// happens: a client that cannot get in must not replace another one, or leave a session
+    /// behind.
     pub(crate) async fn make(
         &self,
         session: &SessionId,
