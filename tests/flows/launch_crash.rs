@@ -76,7 +76,8 @@ impl Agents {
             return false;
         };
         let log = std::fs::read_to_string(unit.process.log()).unwrap_or_default();
-        log.contains(&format!("session {} is launched as", session.id))
+        let (launched, whose) = ("an instance is launched", format!("session={}", session.id));
+        log.lines().any(|line| line.contains(launched) && line.contains(&whose))
     }
 
     /// How many instances serve the session.

@@ -68,7 +68,7 @@ impl Unit {
     }
 }
 
-pub(crate) fn posted(n: usize, last: bool) -> NewSignal {
+fn posted(n: usize, last: bool) -> NewSignal {
     NewSignal {
         id: format!("s{n}").parse().expect("an id"),
         generation: 0,

@@ -28,10 +28,10 @@ fn has_said(process: &Process, words: &str) -> anyhow::Result<bool> {
 /// Sends every signal that ends nothing, and waits until the program has said so.
 async fn survives(process: &mut Process) -> anyhow::Result<()> {
     let others = [
-        (Signal::USR1, "SIGUSR1 came"),
-        (Signal::USR2, "SIGUSR2 came"),
-        (Signal::ALARM, "SIGALRM came"),
-        (Signal::HUP, "reading the certificates again on SIGHUP"),
+        (Signal::USR1, "a signal asks for nothing here signal=SIGUSR1"),
+        (Signal::USR2, "a signal asks for nothing here signal=SIGUSR2"),
+        (Signal::ALARM, "a signal asks for nothing here signal=SIGALRM"),
+        (Signal::HUP, "reading the certificates again signal=SIGHUP"),
     ];
     for (signal, says) in others {
         send(process, signal)?;
@@ -83,7 +83,9 @@ fn no_signal_but_those_that_ask_for_it_ends_a_program() {
             survives(&mut process).await?;
             // The second one does not wait for what is left.
             send(&process, Signal::QUIT)?;
-            let stopping = async || Ok(has_said(&process, "stopping on SIGQUIT")?.then_some(()));
+            let stopping = async || {
+                Ok(has_said(&process, "stopping on a signal signal=SIGQUIT")?.then_some(()))
+            };
             eventually("stopping", stopping).await?;
             send(&process, Signal::QUIT)?;
             let status = eventually("ended", async || Ok(process.ended())).await?;

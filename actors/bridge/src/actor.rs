@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix::Message;
 use async_nats::Event;
+use async_nats::jetstream::context::AccountErrorKind;
 use parking_lot::Mutex;
 use stream_supervisor::{Context, Handler, Reply, Worker};
 
@@ -271,13 +272,15 @@ impl Handler<LookAtStore> for Actor {
         let Some(client) = self.client().cloned().filter(Connection::is_connected) else {
             return ().into();
         };
-        let context = ctx.clone();
+        let (context, health) = (ctx.clone(), self.health().clone());
         ctx.spawn(async move {
             let off = match with_timeout(client.jetstream().query_account()).await {
+                Ok(Err(error)) if error.kind() == AccountErrorKind::TimedOut => {
+                    return health.on_silent_look();
+                }
                 Ok(Err(error)) => switched_off(&error),
                 Ok(Ok(_)) => None,
-                // It may be busy, and writes tell as well.
-                Err(_) => return,
+                Err(_) => return health.on_silent_look(),
             };
             context.tell(StoreSeen(off));
         });

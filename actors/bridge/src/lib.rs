@@ -15,9 +15,9 @@
 //! | reads and writes under way | kept | each holds the connection it began with |
 //! | health of the store | kept | a restart does not make a full store good |
 //!
-//! The files, from the ground up: `dial`, `connection`, `batch`, `signal_log` and `buckets` use NATS;
-//! `connection_state` decides; `subscriptions` is shared state; `actor` holds it together; all
-//! others are what it is asked.
+//! The files, from the ground up: `dial`, `connection`, `batch`, `signal_log` and `buckets` use
+//! NATS; `connection_state` decides; `subscriptions` is shared state; `actor` holds it together;
+//! all others are what it is asked.
 
 mod actor;
 mod batch;

@@ -41,6 +41,8 @@ struct Seen {
     off: Option<String>,
     /// Whether the last look found it off: a server that has just started may be late with it.
     looked_off: bool,
+    /// Whether the last look had no answer.
+    looked_in_vain: bool,
     /// Why the last write was refused, and when.
     refused: Option<(String, Instant)>,
     /// Writes without an answer since the last that had one.
@@ -68,10 +70,21 @@ impl StoreHealth {
         }
     }
 
+    /// Takes a look at the store that had no answer. That refuses no write: a cluster that has just
+    /// lost a server does not answer for some seconds either.
+    pub(crate) fn on_silent_look(&self) {
+        let mut seen = self.0.lock();
+        if std::mem::replace(&mut seen.looked_in_vain, true) {
+            let cause = "JetStream does not answer: it may be switched off".to_owned();
+            seen.refused = Some((cause, Instant::now()));
+        }
+    }
+
     /// Takes a look at the store: why it is off, if it is. Off counts from the second look in a row
     /// on. Returns whether it is on again.
     pub(crate) fn on_look(&self, off: Option<String>) -> bool {
         let mut seen = self.0.lock();
+        seen.looked_in_vain = false;
         let twice = std::mem::replace(&mut seen.looked_off, off.is_some());
         let before = std::mem::replace(&mut seen.off, off.filter(|_| twice));
         before.is_some() && seen.off.is_none()

@@ -1,8 +1,4 @@
-//! The table of endpoints, and the names that metrics have for them.
-
-use actix_web::http::Method;
-
-use crate::openapi::Endpoint;
+//! The table of endpoints.
 
 /// Makes the constant `ENDPOINTS` and the function `add_endpoints` from one table, and for tests
 /// the constant `DOCS`: no endpoint is served without its description, its operation and its name
@@ -51,15 +47,4 @@ macro_rules! endpoints {
     (@metric $path:literal) => { $path };
     (@head GET) => { true };
     (@head $method:ident $($head:ident)?) => { false };
-}
-
-/// Returns what metrics call the endpoint for `method` at the resource with `pattern`.
-pub(crate) fn metric_name(
-    endpoints: &'static [Endpoint],
-    method: &Method,
-    pattern: &str,
-) -> Option<&'static str> {
-    let method = if method == Method::HEAD { "GET" } else { method.as_str() };
-    let found = endpoints.iter().find(|endpoint| endpoint.serves(method, pattern));
-    found.map(|endpoint| endpoint.metric)
 }

@@ -12,7 +12,6 @@ use stream_metrics::HttpMetrics;
 
 use crate::body::content_length;
 use crate::connection_limit::ConnectionPermit;
-use crate::endpoint::metric_name;
 use crate::error::HttpError;
 use crate::openapi::Endpoint;
 
@@ -70,6 +69,17 @@ impl Observer {
         });
         name.unwrap_or(UNKNOWN_HANDLER).to_owned()
     }
+}
+
+/// Returns what metrics call the endpoint for `method` at the resource with `pattern`.
+fn metric_name(
+    endpoints: &'static [Endpoint],
+    method: &Method,
+    pattern: &str,
+) -> Option<&'static str> {
+    let method = if method == Method::HEAD { "GET" } else { method.as_str() };
+    let found = endpoints.iter().find(|endpoint| endpoint.serves(method, pattern));
+    found.map(|endpoint| endpoint.metric)
 }
 
 /// Returns the length of a response's body in bytes, where it is known beforehand.

@@ -27,8 +27,9 @@ pub fn client_config(trust: &Trust, identity: Option<&Identity>) -> Result<Clien
     client_config_with_names(trust, identity, &[])
 }
 
-/// Returns a client as [`client_config`] does, for servers that tell of each other by address alone:
-/// one that is called by another name than those in `names` may have the certificate of any of them.
+/// Returns a client as [`client_config`] does, for servers that tell of each other by address
+/// alone: one that is called by another name than those in `names` may have the certificate of any
+/// of them.
 ///
 /// # Errors
 ///

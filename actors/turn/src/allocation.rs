@@ -19,8 +19,8 @@ const MISMATCH: u16 = 437;
 const STALE_NONCE: u16 = 438;
 const QUOTA_REACHED: u16 = 486;
 
-/// Asks the relay at `address`, which is one of the target's, where we are seen. Returns how long it
-/// took.
+/// Asks the relay at `address`, which is one of the target's, where we are seen. Returns how long
+/// it took.
 pub(crate) async fn bind_at(
     target: &ProbeTarget,
     address: SocketAddr,

@@ -103,8 +103,9 @@ pub(crate) async fn retire(
     Ok((record.update(|secrets| secrets.retire(Timestamp::now())).await?, accepting))
 }
 
-/// Allocates at a relay with a credential made with `secret`, over any of its ways; returns the name
-/// of the relay. The credential is valid for as long as a client's, whatever the relay's clock says.
+/// Allocates at a relay with a credential made with `secret`, over any of its ways; returns the
+/// name of the relay. The credential is valid for as long as a client's, whatever the relay's clock
+/// says.
 async fn verify_on_relay(
     (server, targets): (&Server, &Vec<ProbeTarget>),
     secret: &Secret,
