@@ -161,7 +161,9 @@ fn existing(
     request: &Request,
     now: Timestamp,
 ) -> Result<Existing, Refusal> {
-    if document.request != *request {
+    // How long to wait for the first client is our configuration, which may be another by now.
+    let first_client_s = document.request.first_client_s;
+    if document.request != (Request { first_client_s, ..request.clone() }) {
         let sentence = "the Idempotency-Key was used for another request";
         return Err(Refusal::new(RefusalCode::Conflict, sentence));
     }
@@ -216,6 +218,9 @@ mod tests {
     #[test]
     fn a_repeated_request_finds_its_claimed_session() {
         assert_eq!(found(&claimed(), 999), Existing::Claimed);
+        let mut other_configuration = claimed();
+        other_configuration.request.first_client_s = 300;
+        assert_eq!(found(&other_configuration, 999), Existing::Claimed);
     }
 
     #[test]
