@@ -139,7 +139,7 @@ impl SessionDocument {
         }
     }
 
-    /// Adds a cause, of which the first [`MAX_CAUSE_CHARS`] characters are kept; the oldest one
+    /// Adds a cause, of which the first 400 characters are kept; the oldest one
     /// goes when there are too many.
     pub fn push_cause(&mut self, at: Timestamp, text: impl Into<String>) {
         if self.causes.len() >= MAX_CAUSES {
