@@ -173,13 +173,15 @@ impl Gateway {
             .await;
         }
         self.closing.send_replace(true);
-        self.server.stop().await;
+        // Before the threads of the server end, on which they are reported.
         let _ = tokio::time::timeout(DEPARTURES_DEADLINE, self.departures_reported()).await;
+        self.server.stop().await;
     }
 
-    /// Returns when every instance whose client has left here knows that.
+    /// Returns when every socket has ended, and every instance whose client has left here knows
+    /// that.
     async fn departures_reported(&self) {
-        while self.departures.count() > 0 {
+        while self.open_sockets.count() + self.departures.count() > 0 {
             tokio::time::sleep(DRAIN_POLL).await;
         }
     }
