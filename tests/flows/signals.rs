@@ -8,7 +8,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use stream_dev::keys::KeyStore;
 use stream_dev::node_files::{NodeFiles, StackConfig};
 use stream_dev::process::Process;
-use toml::Table;
 
 use crate::support::{eventually, run_flow};
 
@@ -53,25 +52,16 @@ fn no_signal_but_those_that_ask_for_it_ends_a_program() {
         let nats = keys.signed("nats")?;
         let token = dir.path().join("token");
         std::fs::write(&token, "a-token-of-sixteen-or-more")?;
-        let config = StackConfig {
-            nats: stream_bridge::Config {
-                servers: vec!["tls://127.0.0.1:1".to_owned()],
-                ca: nats.authority,
-                token: Some(token),
-                credentials: None,
-                certificate: None,
-                key: None,
-                replicas: 1,
-            },
-            ams: nodes.ams_url(),
-            ams_pin: nodes.ams.identity()?.fingerprint(),
-            turn: Vec::new(),
-            faults: false,
-            agents: None,
-            gateways: None,
-            agent: Table::new(),
-            gateway: Table::new(),
+        let nobody = stream_bridge::Config {
+            servers: vec!["tls://127.0.0.1:1".to_owned()],
+            ca: nats.authority,
+            token: Some(token),
+            credentials: None,
+            certificate: None,
+            key: None,
+            replicas: 1,
         };
+        let config = StackConfig::new(nobody, &nodes)?;
         for (name, program, config, port) in [
             ("agent", AGENT, nodes.write_agent(&config)?, nodes.agent_port),
             ("gateway", GATEWAY, nodes.write_gateway(&config)?, nodes.gateway_port),

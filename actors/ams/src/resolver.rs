@@ -11,9 +11,6 @@ use stream_supervisor::race;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-/// After so long without an answer more addresses are tried beside those under way.
-const MORE_AFTER: Duration = Duration::from_millis(250);
-
 /// How long all addresses have to answer. After that their order stays.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -38,7 +35,7 @@ async fn answering_first(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         return addresses;
     }
     let connect = async |address| TcpStream::connect(address).await.map(|_| address);
-    let first = race(addresses.clone(), MORE_AFTER, connect);
+    let first = race(addresses.clone(), connect);
     if let Ok(Ok(first)) = timeout(ANSWER_TIMEOUT, first).await {
         addresses.sort_by_key(|address| *address != first);
     }

@@ -23,7 +23,7 @@ pub const MARKER_TTL: Duration = Duration::from_secs(60);
 const MAX_MESSAGE_BYTES: i32 = (MAX_SIGNAL_BYTES + 4096) as i32;
 
 /// How long the log keeps a signal.
-const MAX_SIGNAL_AGE: Duration = Duration::from_secs(600);
+pub const MAX_SIGNAL_AGE: Duration = Duration::from_secs(600);
 
 /// How many signals the log keeps for each direction of a session; the oldest go first.
 const MAX_MESSAGES_PER_SUBJECT: i64 = 20_000;

@@ -30,9 +30,6 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a name may take to be looked up.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// After so long without a success more addresses are tried beside those under way.
-const MORE_AFTER: Duration = Duration::from_millis(250);
-
 /// The first word of every server.
 const GREETING: &[u8; 4] = b"INFO";
 
@@ -93,7 +90,7 @@ impl Dialer {
         };
         let mut servers: Vec<_> = pool.iter().filter(is_own).collect();
         fastrand::shuffle(&mut servers);
-        let found = race(servers, MORE_AFTER, |server| self.reach(server, pool)).await;
+        let found = race(servers, |server| self.reach(server, pool)).await;
         found.map_err(|causes| {
             let mut causes: Vec<_> =
                 causes.iter().map(|(at, why)| format!("{at}: {why}")).collect();
@@ -113,8 +110,7 @@ impl Dialer {
         let told = |why| (format!("{}:{}", server.host(), server.port()), why);
         let addresses = look_up(server).await.map_err(told)?;
         let only = addresses.len() == 1;
-        let greeted =
-            race(addresses, MORE_AFTER, |address| self.greet(address, server.host())).await;
+        let greeted = race(addresses, |address| self.greet(address, server.host())).await;
         match greeted {
             Ok(_) if only => Ok(server.clone()),
             Ok(address) => {

@@ -52,7 +52,7 @@ use stream_protocol::subjects::Bucket;
 use stream_protocol::{Reply, Versioned};
 use stream_supervisor::{Limits, Mailbox, Mode, Recipient, RestartPolicy, Supervisor};
 
-pub use buckets::MARKER_TTL;
+pub use buckets::{MARKER_TTL, MAX_SIGNAL_AGE};
 pub use change_hints::ChangeHints;
 pub use changes::RecordChange;
 pub use continuity::Continuity;

@@ -51,6 +51,21 @@ pub struct StackConfig {
 }
 
 impl StackConfig {
+    /// A stack of `nodes` with the NATS that is given, and nothing beyond what is needed.
+    pub fn new(nats: stream_bridge::Config, nodes: &NodeFiles) -> anyhow::Result<Self> {
+        Ok(Self {
+            nats,
+            ams: nodes.ams_url(),
+            ams_pin: nodes.ams.identity()?.fingerprint(),
+            turn: Vec::new(),
+            faults: false,
+            agents: None,
+            gateways: None,
+            agent: Table::new(),
+            gateway: Table::new(),
+        })
+    }
+
     /// Has every `agent.toml` that is written from now on say what `keys` say.
     pub fn override_agent(&mut self, keys: Table) {
         merge(&mut self.agent, keys);

@@ -8,7 +8,7 @@ use anyhow::Context;
 use stream_simulators::client::Gateway;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
-use toml::{Table, toml};
+use toml::toml;
 
 use crate::ams::APPLICATION;
 use crate::coturn::Coturn;
@@ -65,17 +65,8 @@ impl Services {
         let mut running = Running::default();
         say.line("nats: starting");
         let nats = running.nats.insert(Nats::start(&dir.join("nats"), &keys)?);
-        let mut config = StackConfig {
-            nats: nats.bridge(),
-            ams: nodes.ams_url(),
-            ams_pin: nodes.ams.identity()?.fingerprint(),
-            turn: Vec::new(),
-            faults: false,
-            agents: None,
-            gateways: None,
-            agent: toml! { agent.sweep_s = 5 },
-            gateway: Table::new(),
-        };
+        let mut config = StackConfig::new(nats.bridge(), &nodes)?;
+        config.override_agent(toml! { agent.sweep_s = 5 });
         if Coturn::find().is_some() {
             say.line("coturn: starting");
             let coturn = Coturn::start(&dir.join("coturn"), &nodes.turn_secret()?)?;

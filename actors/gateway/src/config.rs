@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use stream_bridge::MAX_SIGNAL_AGE;
 use stream_protocol::Timestamp;
 
 use crate::cors::CorsPolicy;
@@ -12,8 +13,8 @@ use crate::urls::Urls;
 
 const MAX_WORKERS: usize = 64;
 
-/// Whether a client came is judged by the signals of its session, which are kept for ten minutes.
-const MAX_FIRST_CLIENT_S: u64 = 540;
+/// Whether a client came is judged by the signals of its session, while they are kept: 540.
+const MAX_FIRST_CLIENT_S: u64 = MAX_SIGNAL_AGE.as_secs() * 9 / 10;
 
 /// URLs end up in logs: a token in one is good for minutes.
 const MAX_SOCKET_TOKEN_S: u64 = 300;

@@ -11,9 +11,6 @@ use stream_tokens::{Revocation, Tokens};
 
 use crate::document_watch::DocumentWatch;
 
-/// How often a change is repeated on what somebody else wrote meanwhile.
-const MAX_CAS_ATTEMPTS: usize = 16;
-
 /// Returns the document of a session and its revision.
 ///
 /// # Errors
@@ -88,24 +85,24 @@ pub(crate) async fn end(
 /// Removes a session that nobody knows of, or orders its end if an agent has claimed it. One that
 /// does not exist is fine.
 pub(crate) async fn discard(bridge: &Bridge, id: &SessionId, cause: &str) -> Result<(), Refusal> {
-    for _ in 0..MAX_CAS_ATTEMPTS {
-        let entry = bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?;
-        let Some(Entry { value: mut document, revision }) = entry else { return Ok(()) };
-        let (bucket, key) = (Bucket::Sessions, id.as_str());
-        let written = if document.owner.is_none() {
-            bridge.remove_revision(bucket, key, revision).await
-        } else if document.desired.state == DesiredState::Terminated {
-            Ok(())
-        } else {
-            request_termination(&mut document, Status::Error, cause, Timestamp::now());
-            bridge.update(bucket, key, &document, revision).await.map(drop)
-        };
-        match written {
+    let (bucket, key) = (Bucket::Sessions, id.as_str());
+    let entry = bridge.read::<SessionDocument>(bucket, key).await?;
+    let Some(Entry { value: document, revision }) = entry else { return Ok(()) };
+    if document.owner.is_none() {
+        match bridge.remove_revision(bucket, key, revision).await {
+            // An agent may just have claimed it.
             Err(BridgeError::Conflict) => {}
-            written => return Ok(written?),
+            removed => return Ok(removed?),
         }
     }
-    Err(Refusal::new(RefusalCode::Busy, "the session changes all the time"))
+    let ordered = bridge.change_session(id, |document| {
+        request_termination(document, Status::Error, cause, Timestamp::now());
+        Ok::<_, BridgeError>(())
+    });
+    match ordered.await {
+        Ok(_) | Err(BridgeError::NotFound) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Ends a session with `status` if no agent has claimed it, so that none does later.

@@ -225,20 +225,15 @@ pub(crate) fn next_action(
     }
 }
 
-/// Makes the change that is due in `document`, if one is, and returns what is to be done next. What
-/// was due in an earlier state of it does not count: a client may have come back, an instance may
-/// have got ready, another agent may have taken over.
-pub(crate) fn apply_due_change(
-    document: &mut SessionDocument,
-    agent: &AgentId,
-    now: Timestamp,
-) -> NextAction {
+/// Makes the change that is due in `document`, if one is. What was due in an earlier state of it
+/// does not count: a client may have come back, an instance may have got ready, another agent may
+/// have taken over.
+pub(crate) fn apply_due_change(document: &mut SessionDocument, agent: &AgentId, now: Timestamp) {
     match next_action(document, agent, now) {
         NextAction::BeginEnd { cause, failed } => end(document, cause, failed, now),
         NextAction::RestartIdleTimer => idle::restart(document, now),
-        other => return other,
+        NextAction::CheckFirstClient | NextAction::FinishEnd | NextAction::None => {}
     }
-    next_action(document, agent, now)
 }
 
 /// Ends the session if no client has come in time.
@@ -553,7 +548,8 @@ mod tests {
             let mut document = after(events, by_ams);
             let before = document.clone();
             let due = next_action(&document, &me, now);
-            let next = apply_due_change(&mut document, &me, now);
+            apply_due_change(&mut document, &me, now);
+            let next = next_action(&document, &me, now);
             match due {
                 NextAction::None | NextAction::FinishEnd | NextAction::CheckFirstClient => {
                     prop_assert_eq!(&document, &before);

@@ -86,8 +86,7 @@ impl Sweep {
         let label = |document: &Arc<SessionDocument>| format!("session {}", document.id);
         for_each_concurrent(&live, label, |one| self.processor.process_session(one)).await;
         let left_behind = self.cache.left_behind().await;
-        let cleared = |one: &'_ Arc<SessionDocument>| self.clear_left_behind(Arc::clone(one));
-        for_each_concurrent(&left_behind, label, cleared).await;
+        for_each_concurrent(&left_behind, label, |one| self.clear_left_behind(one)).await;
         match tokio::time::timeout(AMS_TIMEOUT, self.instances(&live)).await {
             Ok(Ok((scope, instances))) => self.reconcile(&scope, &instances).await,
             Ok(Err(error)) => {
@@ -141,11 +140,11 @@ impl Sweep {
     }
 
     /// Deletes the instance of a session that was ended by force while its agent was away.
-    async fn clear_left_behind(&self, document: Arc<SessionDocument>) -> Result<(), SessionsError> {
+    async fn clear_left_behind(&self, document: &SessionDocument) -> Result<(), SessionsError> {
         if document.cluster != self.context.cluster().await? {
             return Ok(());
         }
-        self.processor.terminator.delete_instance(&document).await?;
+        self.processor.terminator.delete_instance(document).await?;
         let cleared = self.context.change(&document.id, |document| {
             document.instance_left_behind = false;
             Ok(())

@@ -6,9 +6,13 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::sleep;
 
+/// The pause after which more attempts begin beside those under way: RFC 8305, section 8, has a
+/// quarter of a second between two addresses.
+const MORE_AFTER: Duration = Duration::from_millis(250);
+
 /// Attempts each of `items` until one attempt succeeds, and returns its result. Begins with one;
-/// after each pause of `more_after`, and when all under way have failed, twice as many begin beside
-/// them: the time to one that answers does not grow with those that do not.
+/// after each pause of 250 ms, and when all under way have failed, twice as many begin beside them:
+/// the time to one that answers does not grow with those that do not.
 ///
 /// # Errors
 ///
@@ -17,11 +21,7 @@ use tokio::time::sleep;
 /// # Cancel safety
 ///
 /// Dropping the future drops all attempts.
-pub async fn race<T, R, E, F>(
-    items: Vec<T>,
-    more_after: Duration,
-    attempt: impl Fn(T) -> F,
-) -> Result<R, Vec<E>>
+pub async fn race<T, R, E, F>(items: Vec<T>, attempt: impl Fn(T) -> F) -> Result<R, Vec<E>>
 where
     F: Future<Output = Result<R, E>>,
 {
@@ -30,7 +30,7 @@ where
     for wave in 0u32.. {
         let more = 1usize.checked_shl(wave).unwrap_or(usize::MAX);
         under_way.extend(waiting.by_ref().take(more).map(&attempt));
-        let pause = sleep(more_after);
+        let pause = sleep(MORE_AFTER);
         tokio::pin!(pause);
         while !under_way.is_empty() {
             tokio::select! {
@@ -54,8 +54,6 @@ mod tests {
 
     use super::*;
 
-    const MORE_AFTER: Duration = Duration::from_millis(250);
-
     fn run<T>(test: impl Future<Output = T>) -> T {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.enable_all().start_paused(true).build().expect("a runtime").block_on(test)
@@ -66,7 +64,7 @@ mod tests {
         let took = |dead: usize| {
             run(async {
                 let begun = tokio::time::Instant::now();
-                let found = race((0..=dead).collect(), MORE_AFTER, |n| async move {
+                let found = race((0..=dead).collect(), |n| async move {
                     if n < dead {
                         pending::<()>().await;
                     }
@@ -84,16 +82,12 @@ mod tests {
     fn who_refuses_at_once_costs_no_pause() {
         run(async {
             let begun = tokio::time::Instant::now();
-            let found = race((0..50).collect(), MORE_AFTER, |n| async move {
-                if n == 49 { Ok(n) } else { Err(n) }
-            });
+            let found =
+                race((0..50).collect(), |n| async move { if n == 49 { Ok(n) } else { Err(n) } });
             assert_eq!(found.await, Ok(49));
-            let none = race(vec![1, 2, 3], MORE_AFTER, |n| async move { Err::<(), _>(n) }).await;
+            let none = race(vec![1, 2, 3], |n| async move { Err::<(), _>(n) }).await;
             assert_eq!(none.map_err(|failures| failures.len()), Err(3));
-            assert_eq!(
-                race(Vec::<()>::new(), MORE_AFTER, |()| async { Err::<(), ()>(()) }).await,
-                Err(vec![])
-            );
+            assert_eq!(race(Vec::<()>::new(), |()| async { Err::<(), ()>(()) }).await, Err(vec![]));
             assert!(begun.elapsed() < MORE_AFTER);
         });
     }
