@@ -4,6 +4,7 @@ use crate::support::socket::Socket;
 use crate::support::{ScriptedStack, run_flow};
 use reqwest::Method;
 use serde_json::{Value, json};
+use stream_protocol::SignalQuota;
 use tokio_tungstenite::tungstenite::Message;
 
 /// The client's socket address with a place to go on from.
@@ -223,6 +224,59 @@ fn a_session_that_ends_ends_its_sockets_and_opens_none() {
         };
         crate::support::eventually("ended", ended).await?;
         assert!(Socket::open_instance(&instance, "master", &scripted.stack).await.is_err());
+        Ok(())
+    });
+}
+
+#[test]
+fn what_a_client_may_write_does_not_grow_with_its_sockets() {
+    // As many signals of this size are a minute's bytes.
+    const SIGNALS: usize = 10;
+    const BYTES: usize = SignalQuota::BYTES / (SIGNALS + 1) + 1;
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, _instance) = scripted.create().await?;
+        let url = resuming(&created.url, "");
+        let mut sockets = [
+            Socket::open_url(&url, &scripted.stack).await?,
+            Socket::open_url(&url, &scripted.stack).await?,
+        ];
+        for socket in &mut sockets {
+            assert_eq!(socket.next().await?["type"], "resumed");
+        }
+        let signal = |n: usize| json!({ "id": format!("s{n}"), "signal": { "type": "x", "text": "a".repeat(BYTES) } });
+        for n in 0..SIGNALS {
+            let socket = &mut sockets[n % 2];
+            socket.send(&signal(n)).await?;
+            assert_eq!(socket.next().await?["type"], "stored");
+        }
+        for socket in &mut sockets {
+            socket.send(&signal(SIGNALS)).await?;
+            let told = socket.next().await?;
+            assert!(
+                told["message"].as_str().is_some_and(|text| text.starts_with("too many signals")),
+                "{told}"
+            );
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn the_third_socket_of_a_client_ends_its_first() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        let mut first = Socket::open(&created, &scripted.stack).await?;
+        let mut second = Socket::open(&created, &scripted.stack).await?;
+        let mut third = Socket::open(&created, &scripted.stack).await?;
+        let told = first.next().await?;
+        assert_eq!(told["message"], "the client has opened the socket again", "{told}");
+        assert!(matches!(first.next_frame().await?, Some(Message::Close(_))));
+        instance.write("a", 0, json!({ "type": "a" })).await?.success()?;
+        for socket in [&mut second, &mut third] {
+            assert_eq!(socket.next().await?, json!({ "type": "a" }));
+        }
         Ok(())
     });
 }

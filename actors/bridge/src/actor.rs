@@ -13,6 +13,7 @@ use crate::buckets::Store;
 use crate::connect::{self, ConnectConfig, RECONNECT, check_server};
 use crate::connection::{Connection, with_timeout};
 use crate::connection_state::{ConnectionState, FIRST_CONNECT, Ready};
+use crate::store_clock::StoreClock;
 use crate::store_health::{StoreHealth, switched_off};
 use crate::subscriptions::{Route, Subscriptions};
 use crate::{BridgeError, Config};
@@ -23,6 +24,9 @@ const CONNECTION_CHECK: Duration = Duration::from_secs(1);
 /// How often the server is asked whether its store is on.
 const STORE_LOOK: Duration = Duration::from_secs(2);
 
+/// How often the server is asked for its time.
+const CLOCK_LOOK: Duration = Duration::from_secs(10);
+
 /// What a restart of the actor keeps, so that nobody who asks or is asked over NATS notices it.
 #[derive(Clone, Default)]
 pub(crate) struct SharedState {
@@ -31,6 +35,7 @@ pub(crate) struct SharedState {
     saved: Arc<Mutex<Option<Ready<Store>>>>,
     /// Whether the store works, as all connections of this process have seen it.
     health: StoreHealth,
+    pub(crate) clock: StoreClock,
 }
 
 pub(crate) struct Actor {
@@ -55,6 +60,11 @@ struct CheckConnection;
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 struct LookAtStore;
+
+/// Has the actor ask the store for its time.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+struct ReadClock;
 
 /// Why the store is off, if it is.
 #[derive(Message)]
@@ -167,6 +177,7 @@ impl Actor {
     /// Has the store checked for the connect `checked`, as often as it takes.
     fn prepare(&self, client: Connection, checked: u64, ctx: &Context<Self>) {
         let (replicas, context) = (self.config.replicas, ctx.clone());
+        let clock = self.shared.clock.clone();
         ctx.spawn(async move {
             for attempt in 1.. {
                 // The server may be another one than at the first connect.
@@ -177,7 +188,10 @@ impl Actor {
                     Err(cause) => Err(cause),
                 };
                 match prepared {
-                    Ok(store) => return context.tell(StoreReady { store, checked }),
+                    Ok(store) => {
+                        clock.read(&client.client).await;
+                        return context.tell(StoreReady { store, checked });
+                    }
                     Err(cause) => context.tell(ConnectFailed(cause)),
                 }
                 tokio::time::sleep(RECONNECT.after(attempt)).await;
@@ -190,6 +204,7 @@ impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
         ctx.every(CONNECTION_CHECK, CheckConnection);
         ctx.every(STORE_LOOK, LookAtStore);
+        ctx.every(CLOCK_LOOK, ReadClock);
         if let Some(client) = self.client().cloned() {
             // What was lost meanwhile is not to be taken for there until the first look.
             self.check_connection(ctx);
@@ -284,6 +299,17 @@ impl Handler<LookAtStore> for Actor {
             };
             context.tell(StoreSeen(off));
         });
+        ().into()
+    }
+}
+
+impl Handler<ReadClock> for Actor {
+    fn handle(&mut self, _: &ReadClock, ctx: &Context<Self>) -> Reply<()> {
+        if let Ok(ready) = self.ready() {
+            let client = ready.store.connection().client.clone();
+            let clock = self.shared.clock.clone();
+            ctx.spawn(async move { clock.read(&client).await });
+        }
         ().into()
     }
 }

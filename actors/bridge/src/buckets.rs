@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream;
-use async_nats::jetstream::kv;
+use async_nats::jetstream::context::{
+    CreateKeyValueErrorKind, GetStreamError, GetStreamErrorKind, KeyValueError,
+};
 use async_nats::jetstream::stream::{
     Config as StreamConfig, DiscardPolicy, Republish, StorageType,
 };
+use async_nats::jetstream::{ErrorCode, kv};
+use futures_util::future::try_join_all;
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{MAX_SIGNAL_BYTES, SignalQuota, error_chain};
 
@@ -55,10 +59,12 @@ impl Store {
     /// One sentence why the store cannot be used.
     pub(crate) async fn prepare(connection: Connection, replicas: usize) -> Result<Self, String> {
         let jetstream = connection.jetstream();
-        let mut buckets = HashMap::new();
-        for bucket in Bucket::ALL {
-            buckets.insert(bucket, open(&jetstream, bucket, replicas).await?);
-        }
+        let jetstream = &jetstream;
+        // All at once: servers of a new cluster elect a leader for each.
+        let buckets = Bucket::ALL.into_iter().map(async |bucket| {
+            open(jetstream, bucket, replicas).await.map(|store| (bucket, store))
+        });
+        let buckets: HashMap<_, _> = try_join_all(buckets).await?.into_iter().collect();
         let stream = jetstream.get_or_create_stream(signals_config(replicas)).await;
         stream.map_err(|error| format!("the stream of signals: {}", error_chain(&error)))?;
         let log = SignalLog::open(connection).await?;
@@ -107,18 +113,31 @@ async fn open(
     bucket: Bucket,
     replicas: usize,
 ) -> Result<kv::Store, String> {
+    let sentence =
+        |error: &dyn std::error::Error| format!("bucket {}: {}", bucket.name(), error_chain(error));
     // An operator may have changed the settings of a bucket that exists: leave it as it is.
-    if let Ok(store) = jetstream.get_key_value(bucket.name()).await {
-        return Ok(store);
+    match jetstream.get_key_value(bucket.name()).await {
+        Err(error) if is_missing(&error) => {}
+        found => return found.map_err(|error| sentence(&error)),
     }
     match jetstream.create_key_value(bucket_config(bucket, replicas)).await {
-        Ok(store) => Ok(store),
+        // Nobody leads the cluster yet: the next attempt finds whether it was made.
+        Err(error) if error.kind() == CreateKeyValueErrorKind::TimedOut => Err(sentence(&error)),
         // Another unit may have been faster.
-        Err(error) => jetstream
-            .get_key_value(bucket.name())
-            .await
-            .map_err(|_| format!("bucket {}: {}", bucket.name(), error_chain(&error))),
+        Err(error) => {
+            let existing = jetstream.get_key_value(bucket.name()).await;
+            existing.map_err(|_| sentence(&error))
+        }
+        Ok(store) => Ok(store),
     }
+}
+
+/// Whether the server says that there is no such bucket, rather than nothing.
+fn is_missing(error: &KeyValueError) -> bool {
+    let stream = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    let kind = stream.map(GetStreamError::kind);
+    matches!(kind, Some(GetStreamErrorKind::JetStream(error))
+        if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 fn bucket_config(bucket: Bucket, replicas: usize) -> kv::Config {

@@ -40,16 +40,17 @@ mod signal_log;
 mod signal_reader;
 mod signal_writer;
 mod status;
+mod store_clock;
 mod store_health;
 mod subscriptions;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Reply, Versioned};
+use stream_protocol::{Reply, Timestamp, Versioned};
 use stream_supervisor::{Limits, Mailbox, Mode, Recipient, RestartPolicy, Supervisor};
 
 pub use buckets::{MARKER_TTL, MAX_SIGNAL_AGE};
@@ -65,6 +66,7 @@ pub use status::ConnectionStatus;
 pub use subscriptions::IncomingRequest;
 
 use actor::{Actor, SharedState};
+use store_clock::StoreClock;
 use subscriptions::Route;
 
 /// How to reach NATS.
@@ -129,7 +131,7 @@ pub struct Entry<T> {
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Bridge(Mailbox<Actor>);
+pub struct Bridge(Mailbox<Actor>, StoreClock);
 
 impl Bridge {
     /// Starts the actor, which connects in the background, as `unit`.
@@ -140,16 +142,12 @@ impl Bridge {
     pub fn start(config: Config, unit: &str, supervisor: &Supervisor) -> Result<Self, ConfigError> {
         config.check()?;
         let shared = SharedState::default();
+        let clock = shared.clock.clone();
         let unit = unit.to_owned();
         let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
         let factory = move || Actor::new(config.clone(), unit.clone(), shared.clone());
-        Ok(Self(supervisor.spawn(
-            "bridge",
-            Mode::KeepInFlight,
-            RestartPolicy::default(),
-            limits,
-            factory,
-        )))
+        let (mode, policy) = (Mode::KeepInFlight, RestartPolicy::default());
+        Ok(Self(supervisor.spawn("bridge", mode, policy, limits, factory), clock))
     }
 
     /// Returns the value under `key`, or `None` when there is none.
@@ -312,6 +310,23 @@ impl Bridge {
     /// [`BridgeError::Disconnected`] also while a store that was lost is not checked again.
     pub async fn continuity(&self, bucket: Bucket) -> Result<Continuity, BridgeError> {
         self.0.ask(continuity::GetContinuity(bucket)).await?
+    }
+
+    /// Returns the time by the clock of NATS, which all units share: what one writes into a document
+    /// another judges. Until NATS was reached for the first time it is that of the system.
+    pub fn now(&self) -> Timestamp {
+        self.1.now(Instant::now())
+    }
+
+    /// Returns by how much the clock of this system differs from that of NATS.
+    pub fn clock_skew(&self) -> Duration {
+        self.1.skew(SystemTime::now(), Instant::now())
+    }
+
+    /// Returns what no other store is called; `None` until NATS was reached for the first time. A
+    /// store that was lost and made anew is another one.
+    pub fn store_id(&self) -> Option<String> {
+        self.1.store_id()
     }
 
     /// Returns whether NATS is connected and stores what it is given, and if not, why.

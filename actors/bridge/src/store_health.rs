@@ -13,7 +13,7 @@ use crate::BridgeError;
 /// How long a refusal counts that nothing followed: nobody may have tried since.
 const REFUSAL_TTL: Duration = Duration::from_secs(15);
 
-/// So many writes in a row without an answer are no accident.
+/// So many writes or looks in a row without an answer are no accident.
 const MAX_SILENT: u32 = 2;
 
 /// What the server says when it has no room, or none for us.
@@ -41,8 +41,8 @@ struct Seen {
     off: Option<String>,
     /// Whether the last look found it off: a server that has just started may be late with it.
     looked_off: bool,
-    /// Whether the last look had no answer.
-    looked_in_vain: bool,
+    /// Looks without an answer since the last that had one.
+    looked_in_vain: u32,
     /// Why the last write was refused, and when.
     refused: Option<(String, Instant)>,
     /// Writes without an answer since the last that had one.
@@ -74,17 +74,14 @@ impl StoreHealth {
     /// lost a server does not answer for some seconds either.
     pub(crate) fn on_silent_look(&self) {
         let mut seen = self.0.lock();
-        if std::mem::replace(&mut seen.looked_in_vain, true) {
-            let cause = "JetStream does not answer: it may be switched off".to_owned();
-            seen.refused = Some((cause, Instant::now()));
-        }
+        seen.looked_in_vain = seen.looked_in_vain.saturating_add(1);
     }
 
     /// Takes a look at the store: why it is off, if it is. Off counts from the second look in a row
     /// on. Returns whether it is on again.
     pub(crate) fn on_look(&self, off: Option<String>) -> bool {
         let mut seen = self.0.lock();
-        seen.looked_in_vain = false;
+        seen.looked_in_vain = 0;
         let twice = std::mem::replace(&mut seen.looked_off, off.is_some());
         let before = std::mem::replace(&mut seen.off, off.filter(|_| twice));
         before.is_some() && seen.off.is_none()
@@ -103,7 +100,10 @@ impl StoreHealth {
     pub(crate) fn failure(&self) -> Option<String> {
         let seen = self.0.lock();
         let refused = seen.refused.as_ref().filter(|(_, at)| at.elapsed() < REFUSAL_TTL);
-        seen.off.clone().or_else(|| refused.map(|(cause, _)| cause.clone()))
+        let refused = refused.map(|(cause, _)| cause.clone());
+        let mute = (seen.looked_in_vain >= MAX_SILENT)
+            .then(|| "JetStream does not answer: it may be switched off".to_owned());
+        seen.off.clone().or(refused).or(mute)
     }
 }
 
@@ -177,6 +177,18 @@ mod tests {
         // Whoever is refused may try again: how else would it be seen to work.
         assert!(health.check().is_ok());
         health.on_write(&Ok(()));
+        assert_eq!(health.failure(), None);
+    }
+
+    #[test]
+    fn a_store_that_answers_again_has_not_failed_any_more() {
+        let health = StoreHealth::default();
+        health.on_silent_look();
+        assert_eq!(health.failure(), None, "once is an accident");
+        health.on_silent_look();
+        assert!(health.failure().is_some_and(|why| why.contains("does not answer")));
+        assert!(health.check().is_ok());
+        health.on_look(None);
         assert_eq!(health.failure(), None);
     }
 

@@ -33,9 +33,9 @@ mod config;
 mod cors;
 mod document_watch;
 mod error;
+mod live_count;
 mod metrics;
 mod middleware;
-mod open_sockets;
 #[cfg(test)]
 mod openapi;
 mod owner;
@@ -66,7 +66,7 @@ use tokio::sync::watch;
 pub use config::Config;
 pub use error::GatewayError;
 
-use open_sockets::OpenSockets;
+use live_count::LiveCount;
 
 /// The shortest drain: connected clients have this long for a request whose answer sends them
 /// elsewhere.
@@ -91,8 +91,8 @@ pub struct Gateway {
     server: Server,
     closing: watch::Sender<bool>,
     drain: Drain,
-    open_sockets: OpenSockets,
-    departures: OpenSockets,
+    open_sockets: LiveCount,
+    departures: LiveCount,
     requests: HttpMetrics,
 }
 
@@ -115,7 +115,7 @@ impl Gateway {
         let (closing, closed) = watch::channel(false);
         let listen = config.listen;
         let workers = config.workers;
-        let (open_sockets, departures) = (OpenSockets::default(), OpenSockets::default());
+        let (open_sockets, departures) = (LiveCount::default(), LiveCount::default());
         let state = state::State::new(
             config,
             bridge.clone(),

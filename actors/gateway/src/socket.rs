@@ -3,6 +3,7 @@
 mod admission;
 mod client_socket;
 mod messages;
+mod socket_limit;
 
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
@@ -17,6 +18,7 @@ use crate::state::State;
 pub(crate) use admission::SocketQuery;
 use admission::{Admission, SocketToken};
 use client_socket::{ClientSocket, Dependencies};
+pub(crate) use socket_limit::SocketLimit;
 
 /// GET `/1.0/sessions/{id}/sockets/slave`: relays signals between the client and the instance.
 ///
@@ -58,6 +60,8 @@ pub(crate) async fn open(
         drain: state.drain.clone(),
         open_sockets: state.open_sockets.clone(),
         departures: state.departures.clone(),
+        writes: state.writes.clone(),
+        socket_limit: state.socket_limit.clone(),
         client_grace: state.client_grace,
     };
     ClientSocket::new(admission, claims, dependencies).start(sender, receiver);

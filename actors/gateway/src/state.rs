@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stream_bridge::Bridge;
 use stream_metrics::HttpMetrics;
+use stream_socket::WriteLimiter;
 use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
 use tokio::sync::watch;
@@ -11,7 +12,8 @@ use tokio::sync::watch;
 use crate::config::{Config, ReconnectTokens};
 use crate::cors::CorsPolicy;
 use crate::error::GatewayError;
-use crate::open_sockets::OpenSockets;
+use crate::live_count::LiveCount;
+use crate::socket::SocketLimit;
 use crate::urls::Urls;
 
 /// The state that all threads share which serve requests. It outlives a failure of the actor.
@@ -28,9 +30,12 @@ pub(crate) struct State {
     /// The order to drain, if there is one.
     pub(crate) drain: Drain,
     /// The open sockets of clients.
-    pub(crate) open_sockets: OpenSockets,
+    pub(crate) open_sockets: LiveCount,
     /// The clients whose socket has ended and who may return.
-    pub(crate) departures: OpenSockets,
+    pub(crate) departures: LiveCount,
+    /// What the clients of each session may still write here.
+    pub(crate) writes: WriteLimiter,
+    pub(crate) socket_limit: SocketLimit,
     pub(crate) reconnect_tokens: ReconnectTokens,
     /// How long a client without a socket may take to return before it counts as gone.
     pub(crate) client_grace: Duration,
@@ -48,7 +53,7 @@ impl State {
         supervisor: Supervisor,
         closing: watch::Receiver<bool>,
         drain: Drain,
-        (open_sockets, departures): (OpenSockets, OpenSockets),
+        (open_sockets, departures): (LiveCount, LiveCount),
     ) -> Result<Self, GatewayError> {
         config.check()?;
         let urls = Urls::new(config.public_url.as_deref())?;
@@ -64,6 +69,8 @@ impl State {
             drain,
             open_sockets,
             departures,
+            writes: WriteLimiter::default(),
+            socket_limit: SocketLimit::default(),
             client_grace: Duration::from_secs(config.client_grace_s),
             first_client_s: config.first_client_s,
             reconnect_tokens,

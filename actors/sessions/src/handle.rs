@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use stream_bridge::{Bridge, BridgeError, SignalConnection, SignalReader};
 use stream_pki::ServerIdentity;
 use stream_protocol::subjects::Bucket;
@@ -11,7 +10,7 @@ use stream_protocol::{
     AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, NewSignal, Report,
     SessionDocument, SessionId, SignalPage,
 };
-use stream_socket::{FrameFormat, SignalRelay};
+use stream_socket::{FrameFormat, SignalRelay, WriteLimiter};
 use stream_supervisor::Drain;
 use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor, retry_while};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -19,7 +18,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::actor::{self, Actor};
 use crate::context::AgentContext;
 use crate::shared::SharedState;
-use crate::write_limit::WriteLimiter;
 use crate::{Alert, Config, Dependencies, SessionsError, signals};
 
 /// How often an agent that drains looks what others have taken.
@@ -30,7 +28,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(200);
 pub struct Sessions {
     mailbox: Mailbox<Actor>,
     bridge: Bridge,
-    writes: Arc<Mutex<WriteLimiter>>,
+    writes: WriteLimiter,
     drain: Drain,
 }
 
@@ -45,7 +43,7 @@ impl Sessions {
         supervisor: &Supervisor,
     ) -> Self {
         let (bridge, shared) = (dependencies.bridge.clone(), SharedState::default());
-        let writes = Arc::clone(&shared.writes);
+        let writes = shared.writes.clone();
         let context =
             Arc::new(AgentContext { config, deps: dependencies, served, drain: drain.clone() });
         let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
@@ -204,7 +202,7 @@ impl Sessions {
     /// Counts a signal that a socket of the instance brings, and returns whether the session may
     /// write it.
     pub fn try_acquire_signal(&self, id: &SessionId, bytes: usize) -> bool {
-        self.writes.lock().try_acquire(id, 1, bytes, std::time::Instant::now())
+        self.writes.try_acquire(id, 1, bytes, std::time::Instant::now())
     }
 
     /// Returns a reader of the signals for the instance after `after`; without a cursor, of those

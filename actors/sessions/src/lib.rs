@@ -45,7 +45,6 @@ mod sweep;
 mod takeover;
 mod termination;
 mod transition;
-mod write_limit;
 
 pub use alerts::Alert;
 pub use config::Config;

@@ -26,7 +26,7 @@ impl Handler<Write> for Actor {
     ) -> Reply<Result<Vec<Cursor>, SessionsError>> {
         let Write { id, signals } = write;
         let bytes = signals.iter().map(|posted| posted.signal.as_str().len()).sum();
-        if !self.shared.writes.lock().try_acquire(id, signals.len(), bytes, Instant::now()) {
+        if !self.shared.writes.try_acquire(id, signals.len(), bytes, Instant::now()) {
             return Err(SessionsError::TooMany).into();
         }
         let (context, id, signals) = (Arc::clone(&self.context), id.clone(), signals.clone());

@@ -10,11 +10,13 @@ mod connection;
 mod envelope;
 mod relay;
 mod upgrade_body;
+mod write_limit;
 
 pub use close::CloseCause;
 pub use connection::{SocketReceiver, SocketSender, close, keep_alive, open, open_for};
 pub use envelope::FrameFormat;
 pub use relay::SignalRelay;
+pub use write_limit::WriteLimiter;
 
 pub use actix_ws::CloseCode;
 pub use stream_bridge::SignalConnection;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError, SignalConnection};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Direction, SessionDocument, SessionId, SignalQuota, Timestamp};
+use stream_protocol::{Direction, SessionDocument, SessionId, Timestamp};
 use stream_socket::{
-    CloseCause, CloseCode, FrameFormat, SignalRelay, SocketReceiver, SocketSender, close,
-    keep_alive,
+    CloseCause, CloseCode, FrameFormat, SignalRelay, SocketReceiver, SocketSender, WriteLimiter,
+    close, keep_alive,
 };
 use stream_supervisor::{Drain, retry_while, spawn_detached};
 use stream_tokens::{Claims, Tokens};
@@ -17,9 +17,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::admission::{Admission, close_cause};
 use super::messages::{IceServersMessage, ReconnectTokenMessage, text};
+use super::socket_limit::{SocketLimit, SocketPlace};
 use crate::config::ReconnectTokens;
 use crate::document_watch::DocumentWatch;
-use crate::open_sockets::OpenSockets;
+use crate::live_count::LiveCount;
 use crate::{client_lease, owner, shares};
 
 /// How often a share is looked at that is not due: its end may have been brought forward.
@@ -42,9 +43,12 @@ pub(crate) struct Dependencies {
     pub(crate) closing: watch::Receiver<bool>,
     /// Whether it is about to.
     pub(crate) drain: Drain,
-    pub(crate) open_sockets: OpenSockets,
+    pub(crate) open_sockets: LiveCount,
     /// Clients that have left and may return.
-    pub(crate) departures: OpenSockets,
+    pub(crate) departures: LiveCount,
+    /// What the clients of each session may still write.
+    pub(crate) writes: WriteLimiter,
+    pub(crate) socket_limit: SocketLimit,
     /// How long a client without a socket may take to return.
     pub(crate) client_grace: Duration,
 }
@@ -74,10 +78,12 @@ impl ClientSocket {
     /// Runs the socket in a task of its own until it is closed. If the client has left, the
     /// instance is told so when the client has not returned in time.
     pub(crate) fn start(mut self, sender: SocketSender, receiver: SocketReceiver) {
-        let counted = self.dependencies.open_sockets.open();
+        let counted = self.dependencies.open_sockets.add();
+        let Admission { session, generation, .. } = &self.admission;
+        let place = self.dependencies.socket_limit.enter(session, *generation);
         spawn_detached("a client socket", async move {
-            let has_left = self.run(sender, receiver).await;
-            let _departing = has_left.then(|| self.dependencies.departures.open());
+            let has_left = self.run(sender, receiver, place).await;
+            let _departing = has_left.then(|| self.dependencies.departures.add());
             drop(counted);
             if has_left {
                 self.report_departure().await;
@@ -86,12 +92,17 @@ impl ClientSocket {
     }
 
     /// Relays until the end, closes the socket and returns whether the client has left.
-    async fn run(&mut self, sender: SocketSender, mut receiver: SocketReceiver) -> bool {
+    async fn run(
+        &mut self,
+        sender: SocketSender,
+        mut receiver: SocketReceiver,
+        place: SocketPlace,
+    ) -> bool {
         let (session, generation) = (&self.admission.session, self.admission.generation);
         log::info!(session:%, generation; "client socket opened");
         let cause = match self.admission.close_cause.take() {
             Some(cause) => cause,
-            None => self.serve(&sender, &mut receiver).await,
+            None => self.serve(&sender, &mut receiver, &place).await,
         };
         let session = &self.admission.session;
         match &cause {
@@ -111,10 +122,16 @@ impl ClientSocket {
     }
 
     /// Serves the open socket; returns why it ends. An order to leave comes before a signal.
-    async fn serve(&self, sender: &SocketSender, receiver: &mut SocketReceiver) -> CloseCause {
+    async fn serve(
+        &self,
+        sender: &SocketSender,
+        receiver: &mut SocketReceiver,
+        place: &SocketPlace,
+    ) -> CloseCause {
         tokio::select! {
             biased;
             cause = self.dismissed() => cause,
+            cause = superseded(place) => cause,
             cause = self.watch_session(sender.clone()) => cause,
             cause = self.relay_signals(sender, receiver) => cause,
             cause = self.maintain(sender) => cause,
@@ -132,15 +149,16 @@ impl ClientSocket {
         }
     }
 
-    /// Relays signals both ways. What the client sends counts against a [`SignalQuota`] of this
-    /// socket; what the instance sends counts against one that its agent keeps for the session.
+    /// Relays signals both ways. What the client sends counts against what the session may
+    /// write through this gateway; its agent counts what the instance sends.
     async fn relay_signals(
         &self,
         sender: &SocketSender,
         receiver: &mut SocketReceiver,
     ) -> CloseCause {
-        let mut quota = SignalQuota::new(Instant::now().into_std());
-        let admits = |bytes| quota.take(1, bytes, Instant::now().into_std());
+        let writes = &self.dependencies.writes;
+        let admits =
+            |bytes| writes.try_acquire(self.session(), 1, bytes, Instant::now().into_std());
         tokio::select! {
             biased;
             cause = self.relay.receive_from_peer(receiver, admits) => cause,
@@ -333,6 +351,12 @@ impl ClientSocket {
         sender.send(text(&IceServersMessage::new(renewal, ice_servers))).await?;
         Ok(true)
     }
+}
+
+/// Returns when the client has opened too many sockets after this one.
+async fn superseded(place: &SocketPlace) -> CloseCause {
+    place.taken().await;
+    CloseCause::client_error(CloseCode::Policy, "the client has opened the socket again")
 }
 
 /// How long a client is left alone whose gateway ends in `left`. `chance`, between 0 and 1, spreads

@@ -214,7 +214,7 @@ fn a_restart_keeps_the_launches_the_served_sessions_and_the_quota_of_signals() {
         let (served, id, now) = (&bench.shared.served, ghost(), Instant::now());
         let launch = served.begin_launch(&id, 1).expect("no launch is under way");
         bench.mailbox.ask(Corrupt(Part::Subscription)).await.unwrap();
-        let quota = || bench.shared.writes.lock().try_acquire(&id, SignalQuota::SIGNALS, 0, now);
+        let quota = || bench.shared.writes.try_acquire(&id, SignalQuota::SIGNALS, 0, now);
         assert!(quota(), "the minute is unused");
         bench.crash().await;
         assert!(served.begin_launch(&id, 1).is_err(), "the launch runs on");

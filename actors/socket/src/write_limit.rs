@@ -1,37 +1,48 @@
-//! The limit of writes: nobody pushes the signals of others out of the log. Pure.
+//! The limit of writes: nobody pushes the signals of others out of the log.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use stream_protocol::{SessionId, SignalQuota};
 
-/// What each session may still write within its present minute.
+/// What each session may still write within its present minute, however many sockets and requests
+/// do it. Clones share the counts.
+///
+/// A unit has one for the writers of the direction it serves.
+#[derive(Clone, Default)]
+pub struct WriteLimiter(Arc<Mutex<Windows>>);
+
 #[derive(Default)]
-pub(crate) struct WriteLimiter {
-    windows: HashMap<SessionId, SignalQuota>,
+struct Windows {
+    quotas: HashMap<SessionId, SignalQuota>,
     cleaned: Option<Instant>,
 }
 
 impl WriteLimiter {
     /// Counts a write and returns whether the session may make it. A refused write is not counted.
-    pub(crate) fn try_acquire(
-        &mut self,
+    pub fn try_acquire(
+        &self,
         session: &SessionId,
         signals: usize,
         bytes: usize,
         now: Instant,
     ) -> bool {
-        self.clean(now);
-        let window = self.windows.entry(session.clone());
-        window.or_insert_with(|| SignalQuota::new(now)).take(signals, bytes, now)
+        let mut windows = self.0.lock();
+        windows.clean(now);
+        let quota = windows.quotas.entry(session.clone());
+        quota.or_insert_with(|| SignalQuota::new(now)).take(signals, bytes, now)
     }
+}
 
+impl Windows {
     /// Forgets the sessions that have been quiet, once a minute.
     fn clean(&mut self, now: Instant) {
         let due = |cleaned: Instant| now.saturating_duration_since(cleaned) >= SignalQuota::WINDOW;
         if self.cleaned.is_none_or(due) {
             self.cleaned = Some(now);
-            self.windows.retain(|_, window| !window.is_over(now));
+            self.quotas.retain(|_, quota| !quota.is_over(now));
         }
     }
 }
@@ -48,8 +59,7 @@ mod tests {
 
     #[test]
     fn a_session_is_limited_by_count_and_by_bytes_and_admitted_again_later() {
-        let (mut writes, session, now) =
-            (WriteLimiter::default(), SessionId::random(), Instant::now());
+        let (writes, session, now) = (WriteLimiter::default(), SessionId::random(), Instant::now());
         assert!(writes.try_acquire(&session, SIGNALS, 0, now));
         assert!(!writes.try_acquire(&session, 1, 0, now));
         assert!(
@@ -62,11 +72,11 @@ mod tests {
 
     #[test]
     fn quiet_sessions_are_forgotten() {
-        let (mut writes, now) = (WriteLimiter::default(), Instant::now());
+        let (writes, now) = (WriteLimiter::default(), Instant::now());
         for _ in 0..100 {
             assert!(writes.try_acquire(&SessionId::random(), 1, 1, now));
         }
         assert!(writes.try_acquire(&SessionId::random(), 1, 1, now + WINDOW));
-        assert_eq!(writes.windows.len(), 1);
+        assert_eq!(writes.0.lock().quotas.len(), 1);
     }
 }
