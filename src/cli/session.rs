@@ -13,6 +13,10 @@ pub enum Session {
     /// End a session and have its instance deleted.
     Delete {
         id: String,
+        /// Delete the record also if this version cannot read it: one that is damaged, or of a newer
+        /// version. The instance goes some minutes later, as one that no session is known of.
+        #[arg(long)]
+        unreadable: bool,
         #[command(flatten)]
         endpoint: AdminEndpoint,
     },
@@ -42,8 +46,9 @@ impl Session {
     /// The service does not answer or refuses.
     pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
         match self {
-            Self::Delete { id, endpoint } => {
-                println!("{}", ask(client(endpoint, default_config)?.delete_session(&id))?);
+            Self::Delete { id, unreadable, endpoint } => {
+                let client = client(endpoint, default_config)?;
+                println!("{}", ask(client.delete_session(&id, unreadable))?);
             }
             Self::Explain { id, json, endpoint } => {
                 let story = ask(client(endpoint, default_config)?.explain_session(&id))?;

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 pub(crate) const APP: &str = stream_dev::in_process::APPLICATION;
 
 /// How long anything that must happen may take before the test gives up.
-pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// The program of the package `stream-dev`, which cargo puts beside those of this one.
 pub(crate) fn stream_dev() -> PathBuf {

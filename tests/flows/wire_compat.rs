@@ -104,8 +104,7 @@ fn messages() -> BTreeMap<&'static str, Value> {
     };
     let initiated = AmsSessionCreated { session: session.clone(), userdata: userdata.clone() };
     let presence: Presence = serde_json::from_value(json!({
-        "agent": "a", "region": "r", "cluster": "c", "applications": [{ "name": "clock" }],
-        "images": ["jammy"], "capacity": 9, "draining": true, "unavailable": "ams is away",
+        "agent": "a", "region": "r", "cluster": "c", "catalogue": "v1", "capacity": 9, "draining": true, "unavailable": "ams is away",
         "version": VERSION,
     }))
     .expect("a presence");
@@ -190,8 +189,15 @@ fn messages_of_every_version_are_read_and_nothing_they_say_is_dropped() -> anyho
         ensure!(recorded.len() >= 15, "{}: {} messages", version.display(), recorded.len());
         for (name, message) in &recorded {
             let place = || format!("{}: {name}", version.display());
-            let again = read_message(name, message).with_context(place)?;
-            ensure!(keeps(message, &again), "{}: {message} became {again}", place());
+            let mut message = message.clone();
+            if name == "presence" {
+                // Of 0.1; a record of its own since. No presence outlives the stop of its agent.
+                for moved in ["applications", "images"] {
+                    message.as_object_mut().map(|members| members.remove(moved));
+                }
+            }
+            let again = read_message(name, &message).with_context(place)?;
+            ensure!(keeps(&message, &again), "{}: {message} became {again}", place());
             // What a later version may add is no reason to refuse.
             let mut later = message.clone();
             later["of a later version"] = json!({ "colour": "blue" });

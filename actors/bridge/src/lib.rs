@@ -166,6 +166,13 @@ impl Bridge {
         }
     }
 
+    /// Returns the revision of the record under `key`, whether or not this version can read it, or
+    /// `None` when there is none.
+    pub async fn revision(&self, bucket: Bucket, key: &str) -> Result<Option<u64>, BridgeError> {
+        let read = self.0.ask(records::Read { bucket, key: key.to_owned() }).await??;
+        Ok(read.map(|entry| entry.revision))
+    }
+
     /// Stores a value under a new key and returns its revision.
     ///
     /// # Errors

@@ -60,13 +60,14 @@ impl Client {
     }
 
     /// Ends a session and returns its status: `terminating` until the agent has deleted the
-    /// instance.
+    /// instance. With `unreadable` a record that this version cannot read is deleted, too.
     ///
     /// # Errors
     ///
     /// Refuses a session that does not exist.
-    pub async fn delete_session(&self, id: &str) -> Result<Status, AdminError> {
-        let end: DeletedSession = self.0.ask(&Request::DeleteSession { id: id.to_owned() }).await?;
+    pub async fn delete_session(&self, id: &str, unreadable: bool) -> Result<Status, AdminError> {
+        let request = Request::DeleteSession { id: id.to_owned(), unreadable };
+        let end: DeletedSession = self.0.ask(&request).await?;
         Ok(end.status)
     }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use stream_protocol::{Op, Presence, Refusal, RefusalCode};
 
 use crate::auth::{authorize, has_token};
+use crate::catalogues::CatalogueMap;
 use crate::placement;
 use crate::response::{HandlerResult, ok, token_error};
 use crate::state::State;
@@ -41,7 +42,9 @@ enum Health {
 /// GET `/1.0/applications`: the applications that at least one agent has.
 pub(crate) async fn applications(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::ApplicationRead, None).await?;
-    Ok(ok(application_names(placement::list(&state.bridge).await?)))
+    let present = placement::list(&state.bridge).await?;
+    let catalogues = state.catalogues.of(&state.bridge, &present).await;
+    Ok(ok(application_names(&catalogues)))
 }
 
 /// GET `/1.0/regions`: the regions with at least one agent.
@@ -73,9 +76,9 @@ pub(crate) async fn status(request: HttpRequest, state: Data<State>) -> HandlerR
     Ok(ok(Status { status, agents }))
 }
 
-fn application_names(agents: Vec<Presence>) -> BTreeSet<Named> {
-    let applications = agents.into_iter().flat_map(|agent| agent.applications);
-    applications.map(|application| Named { name: application.name }).collect()
+fn application_names(catalogues: &CatalogueMap) -> BTreeSet<Named> {
+    let applications = catalogues.values().flat_map(|catalogue| &catalogue.applications);
+    applications.map(|name| Named { name: name.clone() }).collect()
 }
 
 fn region_names(agents: Vec<Presence>) -> BTreeSet<Named> {
@@ -85,27 +88,29 @@ fn region_names(agents: Vec<Presence>) -> BTreeSet<Named> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::catalogues::Catalogue;
 
     #[test]
     fn what_several_agents_have_is_listed_once() {
-        let agent = |region: &str, apps: &str| -> Presence {
+        let catalogue = |agent: &str, names: &[&str]| {
+            (agent.parse().unwrap(), Arc::new(Catalogue::of_applications(names)))
+        };
+        let catalogues =
+            [catalogue("a", &["b", "a"]), catalogue("b", &["b"]), catalogue("c", &[])].into();
+        let text = serde_json::to_string(&application_names(&catalogues)).unwrap();
+        assert_eq!(text, r#"[{"name":"a"},{"name":"b"}]"#);
+        let agent = |region: &str| -> Presence {
             serde_json::from_str(&format!(
-                r#"{{"agent":"a","region":"{region}","cluster":"","applications":[{apps}],
-                    "capacity":1,"draining":false,"version":"1"}}"#
+                r#"{{"agent":"a","region":"{region}","cluster":"","capacity":1,"draining":false,
+                    "version":"1"}}"#
             ))
             .unwrap()
         };
-        let agents = || {
-            vec![
-                agent("us", r#"{"name":"b"},{"name":"a"}"#),
-                agent("eu", r#"{"name":"b"}"#),
-                agent("", ""),
-            ]
-        };
-        let text = serde_json::to_string(&application_names(agents())).unwrap();
-        assert_eq!(text, r#"[{"name":"a"},{"name":"b"}]"#);
-        let text = serde_json::to_string(&region_names(agents())).unwrap();
+        let agents = ["us", "eu", "", "eu"].map(agent).to_vec();
+        let text = serde_json::to_string(&region_names(agents)).unwrap();
         assert_eq!(text, r#"[{"name":"eu"},{"name":"us"}]"#);
     }
 }

@@ -28,6 +28,7 @@ pub mod admin;
 mod ams_initiated;
 mod auth;
 mod catalog;
+mod catalogues;
 mod client_lease;
 mod config;
 mod cors;

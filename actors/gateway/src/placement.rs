@@ -4,6 +4,8 @@ use stream_bridge::Bridge;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Presence, Refusal, RefusalCode, Request};
 
+use crate::catalogues::CatalogueMap;
+
 /// Returns the presence of every agent whose lease has not run out.
 pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Presence>, Refusal> {
     let entries = bridge.list::<Presence>(Bucket::Agents).await?;
@@ -15,10 +17,11 @@ pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Presence>, Refusal> {
 ///
 /// # Errors
 ///
-/// Refuses with the reason: no agent is there, none has the application in the region, or those
-/// that have it are full or cannot launch.
+/// Refuses with the reason: no agent is there, none has the application in the region by its
+/// catalogue, or those that have it are full or cannot launch.
 pub(crate) fn eligible(
     mut agents: Vec<Presence>,
+    catalogues: &CatalogueMap,
     request: &Request,
     all_announced: bool,
 ) -> Result<Vec<Presence>, Refusal> {
@@ -30,10 +33,15 @@ pub(crate) fn eligible(
         let sentence = "no agent of this region has announced itself yet";
         return Err(Refusal::new(RefusalCode::Unavailable, sentence));
     }
-    agents.retain(|agent| {
-        agent.applications.iter().any(|application| application.name == request.app)
-            || agent.images.contains(&request.app)
-    });
+    let all_known = agents.iter().all(|agent| catalogues.contains_key(&agent.agent));
+    let offers = |agent: &Presence| {
+        catalogues.get(&agent.agent).is_some_and(|catalogue| catalogue.offers(&request.app))
+    };
+    agents.retain(offers);
+    if agents.is_empty() && !all_known {
+        let sentence = "an agent has not said yet what it can launch";
+        return Err(Refusal::new(RefusalCode::Unavailable, sentence));
+    }
     let able =
         |agent: &&Presence| agent.unavailable.is_none() && !agent.draining && agent.capacity > 0;
     let hosts: Vec<_> = agents.iter().filter(able).cloned().collect();
@@ -92,22 +100,28 @@ pub(crate) fn random(count: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::Application;
+    use std::sync::Arc;
 
     use super::*;
+    use crate::catalogues::Catalogue;
 
     fn agent(name: &str, region: &str, capacity: u32) -> Presence {
         Presence {
             agent: name.parse().unwrap(),
             region: region.to_owned(),
             cluster: "c".to_owned(),
-            applications: vec![Application { name: "app".to_owned() }],
-            images: vec!["jammy:android15:amd64".to_owned()],
+            catalogue: String::new(),
             capacity,
             draining: false,
             unavailable: None,
             version: "1".to_owned(),
         }
+    }
+
+    /// What all of them can launch.
+    fn catalogues(agents: &[Presence]) -> CatalogueMap {
+        let catalogue = Arc::new(Catalogue::of_applications(&["app", "jammy:android15:amd64"]));
+        agents.iter().map(|agent| (agent.agent.clone(), Arc::clone(&catalogue))).collect()
     }
 
     fn request(app: &str, region: &str) -> Request {
@@ -120,7 +134,8 @@ mod tests {
         let agents =
             vec![agent("eu", "eu", 1), agent("us", "us", 1), agent("full", "eu", 0), draining];
         let names = |request: &Request| -> Vec<String> {
-            let hosts = eligible(agents.clone(), request, true).unwrap_or_default();
+            let known = catalogues(&agents);
+            let hosts = eligible(agents.clone(), &known, request, true).unwrap_or_default();
             hosts.iter().map(|host| host.agent.to_string()).collect()
         };
         assert_eq!(names(&request("app", "")), ["eu", "us"]);
@@ -133,7 +148,7 @@ mod tests {
     #[test]
     fn who_is_refused_learns_whether_to_come_back() {
         let refused = |agents: &[Presence], app: &str| {
-            eligible(agents.to_vec(), &request(app, ""), true).unwrap_err()
+            eligible(agents.to_vec(), &catalogues(agents), &request(app, ""), true).unwrap_err()
         };
         assert_eq!(refused(&[], "app").code, RefusalCode::Unavailable);
         assert_eq!(refused(&[agent("a", "", 5)], "other").code, RefusalCode::NotFound);
@@ -151,11 +166,22 @@ mod tests {
     fn a_region_may_have_an_agent_that_has_not_announced_itself_again() {
         let refused = |region: &str, app: &str, all_announced| {
             let agents = vec![agent("a", "eu", 5)];
-            eligible(agents, &request(app, region), all_announced).unwrap_err().code
+            let known = catalogues(&agents);
+            eligible(agents, &known, &request(app, region), all_announced).unwrap_err().code
         };
         assert_eq!(refused("us", "app", false), RefusalCode::Unavailable);
         assert_eq!(refused("us", "app", true), RefusalCode::NotFound);
         assert_eq!(refused("eu", "other", false), RefusalCode::NotFound, "its agent says so");
+    }
+
+    #[test]
+    fn an_agent_whose_catalogue_is_not_read_yet_may_have_the_application() {
+        let agents = [agent("a", "", 5), agent("b", "", 5)];
+        let mut known = catalogues(&agents);
+        known.remove(&agents[1].agent);
+        let ask = |app: &str| eligible(agents.to_vec(), &known, &request(app, ""), true);
+        assert_eq!(ask("app").expect("a host").len(), 1);
+        assert_eq!(ask("other").unwrap_err().code, RefusalCode::Unavailable);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use stream_protocol::{
 use stream_tokens::{Revocation, Tokens};
 
 use crate::document_watch::DocumentWatch;
+use crate::error::tokens_refusal;
 
 /// Returns the document of a session and its revision.
 ///
@@ -142,6 +143,27 @@ pub(crate) async fn force_end(
         Ok(())
     })
     .await
+}
+
+/// Removes the record of a session if this version cannot read it, and revokes the tokens of the
+/// session. Returns whether that was so. Agents delete its instance as one that no session is known
+/// of.
+pub(crate) async fn remove_unreadable(
+    bridge: &Bridge,
+    tokens: &Tokens,
+    id: &SessionId,
+) -> Result<bool, Refusal> {
+    let (bucket, key) = (Bucket::Sessions, id.as_str());
+    // Before it is read: what is repaired meanwhile stays.
+    let Some(revision) = bridge.revision(bucket, key).await? else { return Ok(false) };
+    let Err(BridgeError::Malformed(cause)) = bridge.read::<SessionDocument>(bucket, key).await
+    else {
+        return Ok(false);
+    };
+    tokens.session_ended(id, false).await.map_err(tokens_refusal)?;
+    bridge.remove_revision(bucket, key, revision).await?;
+    log::warn!(session:% = id, cause:%; "a record that cannot be read is deleted");
+    Ok(true)
 }
 
 /// Takes the revocation of a session that has ended back, so that a session with the same id can

@@ -9,6 +9,7 @@ use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
 use tokio::sync::watch;
 
+use crate::catalogues::Catalogues;
 use crate::config::{Config, ReconnectTokens};
 use crate::cors::CorsPolicy;
 use crate::error::GatewayError;
@@ -20,6 +21,8 @@ use crate::urls::Urls;
 pub(crate) struct State {
     pub(crate) bridge: Bridge,
     pub(crate) tokens: Tokens,
+    /// What agents can launch.
+    pub(crate) catalogues: Catalogues,
     pub(crate) supervisor: Supervisor,
     /// Counts the requests of all threads.
     pub(crate) requests: HttpMetrics,
@@ -61,6 +64,7 @@ impl State {
         Ok(Self {
             bridge,
             tokens,
+            catalogues: Catalogues::default(),
             supervisor,
             requests: HttpMetrics::default(),
             cors: CorsPolicy::new(&config.allowed_origins)?,

@@ -4,6 +4,7 @@
 //! [`manual`] says what the words mean and how the units that exchange them work together.
 
 mod ams_instance;
+mod catalogue;
 mod commands;
 mod error_chain;
 #[cfg(any(test, feature = "test-util"))]
@@ -27,6 +28,7 @@ mod userdata;
 mod versioned;
 
 pub use ams_instance::AmsInstance;
+pub use catalogue::CataloguePage;
 pub use commands::{ClientReport, ClientState, Commands, Report, ReportedStatus, Signaling};
 pub use error_chain::error_chain;
 pub use http::{Failure, Success};

@@ -10,10 +10,9 @@ pub struct Presence {
     pub region: String,
     /// The AMS cluster; empty while AMS has not been reached.
     pub cluster: String,
-    pub applications: Vec<Application>,
-    /// Names of the images that can be launched without an application.
+    /// The version of the [catalogue](crate::CataloguePage) that says what this agent can launch.
     #[serde(default)]
-    pub images: Vec<String>,
+    pub catalogue: String,
     /// How many more sessions this agent takes.
     pub capacity: u32,
     pub draining: bool,

@@ -32,6 +32,8 @@ pub enum Bucket {
     /// Presence of agents, by agent id; in memory. An entry expires `lease_s` (10 s by default)
     /// after its agent wrote it last.
     Agents,
+    /// What each agent can launch, in [pages](crate::CataloguePage).
+    Catalogues,
     /// The lease of the client of each session that refuses a second one
     /// ([`OnConflict::Reject`](crate::OnConflict::Reject)), by session id; in memory.
     Clients,
@@ -46,9 +48,10 @@ pub enum Bucket {
 }
 
 impl Bucket {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Accounts,
         Self::Agents,
+        Self::Catalogues,
         Self::Clients,
         Self::Keys,
         Self::Revoked,
@@ -60,6 +63,7 @@ impl Bucket {
         match self {
             Self::Accounts => "accounts",
             Self::Agents => "agents",
+            Self::Catalogues => "catalogues",
             Self::Clients => "clients",
             Self::Keys => "keys",
             Self::Revoked => "revoked",

@@ -78,7 +78,8 @@ impl Alerts {
             let others = sessions.count();
             format!(
                 "this version cannot read the record of session {first} and of {others} others; \
-                 they and their instances are left alone: upgrade this unit, or delete them"
+                 they and their instances are left alone: upgrade this unit, or delete them \
+                 (stream-gateway session delete --unreadable)"
             )
         });
     }

@@ -1,9 +1,10 @@
 //! What every part of this agent may use: its configuration and the actors it asks.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stream_ams::Ams;
-use stream_bridge::{Bridge, BridgeError, Entry};
+use stream_bridge::{Bridge, BridgeError, Entry, RecordChange};
 use stream_pki::ServerIdentity;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{AgentId, Presence, SessionDocument, SessionId};
@@ -11,6 +12,7 @@ use stream_supervisor::Drain;
 use stream_tokens::Tokens;
 use stream_turn::Turn;
 
+use crate::failure_detector::PresentAgents;
 use crate::reconcile::Scope;
 use crate::session;
 use crate::transition::InvalidTransition;
@@ -74,9 +76,15 @@ impl AgentContext {
     }
 
     /// Lists the agents that give signs of life.
-    pub(crate) async fn present_agents(&self) -> Result<Vec<Presence>, SessionsError> {
-        let present = self.deps.bridge.list::<Presence>(Bucket::Agents).await?;
-        Ok(present.into_iter().map(|(_, entry)| entry.value).collect())
+    pub(crate) async fn present_agents(&self) -> Result<PresentAgents, SessionsError> {
+        let mut found = BTreeMap::new();
+        let on_change = |key: String, change: RecordChange<Presence>| match change {
+            RecordChange::Stored(entry) => drop(found.insert(key, Some(entry.value))),
+            RecordChange::Unreadable => drop(found.insert(key, None)),
+            RecordChange::Removed => drop(found.remove(&key)),
+        };
+        self.deps.bridge.changes(Bucket::Agents, 0, on_change).await?;
+        Ok(PresentAgents::from_iter(found))
     }
 
     /// Reads the document of a session.

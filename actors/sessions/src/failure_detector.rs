@@ -43,6 +43,42 @@ impl FromIterator<(AgentId, Departure)> for Departed {
     }
 }
 
+/// The agents that give signs of life.
+#[derive(Debug, Default)]
+pub(crate) struct PresentAgents {
+    /// What they say.
+    pub(crate) presences: Vec<Presence>,
+    /// Those whose words this version cannot read: they are there, and no more is known.
+    pub(crate) unreadable: BTreeSet<AgentId>,
+}
+
+impl PresentAgents {
+    /// Returns all that are there.
+    fn agents(&self) -> BTreeSet<&AgentId> {
+        let agents = self.presences.iter().map(|presence| &presence.agent);
+        agents.chain(&self.unreadable).collect()
+    }
+
+    pub(crate) fn contains(&self, agent: &AgentId) -> bool {
+        self.agents().contains(agent)
+    }
+}
+
+/// Collects presences by the names that their agents have in the store, `None` for what cannot be
+/// read.
+impl FromIterator<(String, Option<Presence>)> for PresentAgents {
+    fn from_iter<I: IntoIterator<Item = (String, Option<Presence>)>>(found: I) -> Self {
+        let mut present = Self::default();
+        for (name, presence) in found {
+            match presence {
+                Some(presence) => present.presences.push(presence),
+                None => present.unreadable.extend(name.parse::<AgentId>().ok()),
+            }
+        }
+        present
+    }
+}
+
 /// What was seen of the other agents.
 #[derive(Default)]
 pub(crate) struct FailureDetector {
@@ -71,20 +107,20 @@ impl FailureDetector {
     /// `gap`.
     pub(crate) fn observe(
         &mut self,
-        present: &[Presence],
+        present: &PresentAgents,
         cluster: &str,
         now: Instant,
         gap: Duration,
     ) -> Departed {
-        self.known.extend(present.iter().map(|presence| presence.agent.clone()));
-        let here: BTreeSet<_> = present.iter().map(|presence| &presence.agent).collect();
+        let here = present.agents();
+        self.known.extend(here.iter().copied().cloned());
         self.missed.retain(|agent, _| !here.contains(agent));
         for agent in self.known.iter().filter(|agent| !here.contains(agent)) {
             self.missed.entry(agent.clone()).or_insert(now);
         }
         let gone = self.missed.iter().filter(|(_, since)| now.duration_since(**since) >= gap);
         let gone = gone.map(|(agent, _)| (agent.clone(), Departure::Gone));
-        let left = present.iter().filter_map(|presence| {
+        let left = present.presences.iter().filter_map(|presence| {
             let why = match presence.cluster == cluster {
                 true => presence.draining.then_some(Departure::Draining)?,
                 false => Departure::Moved,
@@ -117,19 +153,22 @@ mod tests {
         name.parse().unwrap()
     }
 
-    fn present(names: &[&str]) -> Vec<Presence> {
+    fn nobody() -> PresentAgents {
+        PresentAgents::default()
+    }
+
+    fn present(names: &[&str]) -> PresentAgents {
         let presence = |name: &&str| Presence {
             agent: agent(name),
             region: String::new(),
             cluster: "c".to_owned(),
-            applications: Vec::new(),
-            images: Vec::new(),
+            catalogue: String::new(),
             capacity: 1,
             draining: false,
             unavailable: None,
             version: "1".to_owned(),
         };
-        names.iter().map(presence).collect()
+        PresentAgents { presences: names.iter().map(presence).collect(), ..nobody() }
     }
 
     fn names(left: Departed) -> Vec<String> {
@@ -163,23 +202,39 @@ mod tests {
         let (mut failure_detector, start) = (FailureDetector::default(), Instant::now());
         assert!(failure_detector.observe(&present(&["a"]), "c", start, GAP).is_empty());
         assert!(
-            failure_detector.observe(&[], "c", start + GAP, GAP).is_empty(),
+            failure_detector.observe(&nobody(), "c", start + GAP, GAP).is_empty(),
             "the store came back empty"
         );
         failure_detector.reset();
-        assert!(failure_detector.observe(&[], "c", start + GAP * 3, GAP).is_empty());
+        assert!(failure_detector.observe(&nobody(), "c", start + GAP * 3, GAP).is_empty());
         assert!(
             failure_detector.observe(&present(&["a"]), "c", start + GAP * 9 / 2, GAP).is_empty()
         );
     }
 
     #[test]
+    fn who_says_what_this_version_cannot_read_is_there() {
+        let (mut failure_detector, start) = (FailureDetector::default(), Instant::now());
+        let said = ["a", "b"].map(|name| (name.to_owned(), None));
+        let unreadable = PresentAgents::from_iter(said);
+        assert!(unreadable.contains(&agent("b")));
+        failure_detector.observe(&present(&["a", "b"]), "c", start, GAP);
+        for wait in [Duration::ZERO, GAP, 3 * GAP] {
+            assert!(failure_detector.observe(&unreadable, "c", start + wait, GAP).is_empty());
+        }
+        let later = start + 3 * GAP;
+        failure_detector.observe(&present(&["a"]), "c", later, GAP);
+        let left = failure_detector.observe(&present(&["a"]), "c", later + GAP, GAP);
+        assert_eq!(names(left), ["b"]);
+    }
+
+    #[test]
     fn who_drains_has_left_at_once_until_it_thinks_better_of_it() {
         let (mut failure_detector, now) = (FailureDetector::default(), Instant::now());
         let mut all = present(&["a", "b"]);
-        all[1].draining = true;
+        all.presences[1].draining = true;
         assert_eq!(names(failure_detector.observe(&all, "c", now, GAP)), ["b"]);
-        all[1].draining = false;
+        all.presences[1].draining = false;
         assert!(failure_detector.observe(&all, "c", now, GAP).is_empty());
     }
 
@@ -187,7 +242,7 @@ mod tests {
     fn who_manages_another_cluster_has_left_the_sessions_of_this_one() {
         let (mut failure_detector, now) = (FailureDetector::default(), Instant::now());
         let mut all = present(&["a", "b"]);
-        all[1].cluster = "elsewhere".to_owned();
+        all.presences[1].cluster = "elsewhere".to_owned();
         let left = failure_detector.observe(&all, "c", now, GAP);
         assert_eq!(left.reason(&agent("b")), Some(Departure::Moved));
         assert_eq!(left.reason(&agent("a")), None);
@@ -198,8 +253,8 @@ mod tests {
         let (mut failure_detector, now) = (FailureDetector::default(), Instant::now());
         failure_detector.add_owner(&agent("a"));
         failure_detector.add_owner(&agent("b"));
-        let left = failure_detector.observe(&[], "c", now, Duration::ZERO);
+        let left = failure_detector.observe(&nobody(), "c", now, Duration::ZERO);
         failure_detector.forget(&left, &BTreeSet::from([agent("b")]));
-        assert_eq!(names(failure_detector.observe(&[], "c", now, Duration::ZERO)), ["b"]);
+        assert_eq!(names(failure_detector.observe(&nobody(), "c", now, Duration::ZERO)), ["b"]);
     }
 }

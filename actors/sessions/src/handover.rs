@@ -38,7 +38,7 @@ impl Handover {
             !presence.draining && presence.agent != *context.agent() && presence.cluster == cluster
         };
         let present = context.present_agents().await?;
-        Ok(if present.iter().any(new_owner) { left } else { 0 })
+        Ok(if present.presences.iter().any(new_owner) { left } else { 0 })
     }
 
     /// Stops serving sessions that are another agent's by now, or gone.

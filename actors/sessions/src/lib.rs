@@ -21,6 +21,7 @@
 mod actor;
 mod alerts;
 mod ams_initiated;
+mod catalogue;
 mod config;
 mod context;
 mod error;

@@ -4,11 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stream_protocol::Presence;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Application, Presence};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
+use crate::catalogue::Catalogue;
 use crate::context::AgentContext;
 use crate::served_sessions::ServedSessions;
 
@@ -77,18 +78,19 @@ impl PresencePublisher {
     /// Publishes four times per lease, and at once when the catalogue or a drain changes.
     pub(crate) async fn run(&self) {
         let lease = self.context.lease();
-        let mut catalogue = self.context.deps.ams.catalogue();
+        let mut changes = self.context.deps.ams.catalogue();
+        let mut catalogue = Catalogue::new(Arc::clone(&self.context));
         let mut orders = self.context.drain.watch();
         loop {
             orders.borrow_and_update();
             // However long AMS takes: an agent that stays silent loses its sessions.
-            let checked = timeout(lease / 4, self.check()).await;
+            let checked = timeout(lease / 4, self.check(&mut catalogue)).await;
             let checked =
                 checked.unwrap_or_else(|_| Err("its parts take too long to answer".to_owned()));
             let pause = if self.publish(checked).await { lease / 4 } else { RETRY };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                _ = catalogue.changed() => {}
+                _ = changes.changed() => catalogue.invalidate(),
                 Ok(()) = orders.changed() => {}
             }
         }
@@ -120,20 +122,16 @@ impl PresencePublisher {
     }
 
     /// Returns what there is to say, or why this agent can launch nothing.
-    async fn check(&self) -> Result<Presence, String> {
+    async fn check(&self, catalogue: &mut Catalogue) -> Result<Presence, String> {
         let (config, deps) = (&self.context.config, &self.context.deps);
         deps.tokens.ready().await.map_err(|error| error.to_string())?;
         deps.turn.ready().await.map_err(|error| error.to_string())?;
         let cluster = deps.ams.cluster().await.map_err(|error| error.to_string())?;
-        let applications = deps.ams.applications().await.map_err(|error| error.to_string())?;
-        let names =
-            applications.into_iter().map(|application| Application { name: application.name });
         Ok(Presence {
             agent: config.name.clone(),
             region: config.region.clone(),
             cluster: cluster.id,
-            applications: names.collect(),
-            images: deps.ams.images().await.map_err(|error| error.to_string())?,
+            catalogue: catalogue.publish().await?,
             capacity: self.served.free_capacity(config.capacity),
             draining: self.context.drain.is_draining(),
             unavailable: None,
@@ -163,8 +161,7 @@ mod tests {
             agent: "a".parse().unwrap(),
             region: String::new(),
             cluster: "c".to_owned(),
-            applications: Vec::new(),
-            images: Vec::new(),
+            catalogue: String::new(),
             capacity: 3,
             draining: false,
             unavailable: None,

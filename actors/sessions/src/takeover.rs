@@ -53,7 +53,7 @@ impl Takeover {
         // What it owned before it was restarted is its own.
         departed.remove(context.agent());
         // Whom others do not see either takes nothing over: they would take it back.
-        let is_seen = present.iter().any(|presence| presence.agent == *context.agent());
+        let is_seen = present.contains(context.agent());
         if departed.is_empty() || context.drain.is_draining() || !is_seen {
             return Ok(());
         }

@@ -18,7 +18,12 @@ pub enum Request {
     #[serde(rename = "account.delete")]
     DeleteAccount { name: String },
     #[serde(rename = "session.delete")]
-    DeleteSession { id: String },
+    DeleteSession {
+        id: String,
+        /// Whether a record that this version cannot read is deleted, too.
+        #[serde(default)]
+        unreadable: bool,
+    },
     #[serde(rename = "account.list")]
     ListAccounts,
     /// Answers [`SessionExplanation`].

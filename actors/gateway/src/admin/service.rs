@@ -36,7 +36,9 @@ impl AdminService {
                 json!(self.create_account(name, expires_at).await?)
             }
             Request::DeleteAccount { name } => json!(self.delete_account(name).await?),
-            Request::DeleteSession { id } => json!(self.delete_session(&id).await?),
+            Request::DeleteSession { id, unreadable } => {
+                json!(self.delete_session(&id, unreadable).await?)
+            }
             Request::ExplainSession { id } => json!(self.explain_session(&id).await?),
             Request::ListAccounts => json!(self.list_accounts().await?),
             Request::ListSessions => json!(self.list_sessions().await?),
@@ -129,10 +131,14 @@ impl AdminService {
         Ok(CreatedShare { id: share.id, url })
     }
 
-    async fn delete_session(&self, id: &str) -> Result<DeletedSession, Refusal> {
+    async fn delete_session(&self, id: &str, unreadable: bool) -> Result<DeletedSession, Refusal> {
         let id: SessionId = parse(id)?;
+        let (bridge, tokens) = (&self.bridge, &self.tokens);
+        if unreadable && session_documents::remove_unreadable(bridge, tokens, &id).await? {
+            return Ok(DeletedSession { status: Status::Terminated });
+        }
         let cause = "deleted by an operator".to_owned();
-        let ended = end_session(&self.bridge, &self.tokens, &id, cause, OWNER_DEADLINE).await?;
+        let ended = end_session(bridge, tokens, &id, cause, OWNER_DEADLINE).await?;
         let status = match ended {
             Progress::Ended(status) => status,
             // The document says it as well: an owner that is away ends the session when it returns.

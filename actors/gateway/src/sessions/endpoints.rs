@@ -102,7 +102,7 @@ pub(crate) async fn create_session(
 
     let id = key.map(|key| idempotency::id(&caller.name, key));
     let urls = SocketUrls { state: &state, base: &base, caller: &caller };
-    let placed = launch::place_session(&state.bridge, &urls, id, wanted, role).await?;
+    let placed = launch::place_session(&state, &urls, id, wanted, role).await?;
     let ClientSession { document, ice_servers: stun_servers, url } = placed;
     if document.request.on_conflict == OnConflict::Reject {
         client_lease::reserve(&state.bridge, &document.id, document.generation).await;

@@ -14,6 +14,7 @@ use super::ClientSession;
 use super::search::request_launch;
 use super::socket_url::SocketUrls;
 use crate::response::HttpError;
+use crate::state::State;
 use crate::{owner, placement, session_documents};
 
 /// A session that no agent has claimed by then ends; in seconds.
@@ -39,12 +40,13 @@ const ANNOUNCED_WITHIN: Duration = Duration::from_secs(5);
 /// session has ended. A session that was refused is ended, unless an agent has claimed it and the
 /// client can ask for it again.
 pub(crate) async fn place_session(
-    bridge: &Bridge,
+    state: &State,
     urls: &SocketUrls<'_>,
     id: Option<SessionId>,
     request: Request,
     role: Role,
 ) -> Result<ClientSession, HttpError> {
+    let bridge = &state.bridge;
     let repeatable = id.is_some();
     let id = id.unwrap_or_else(SessionId::random);
     let mut fresh = new_document(id.clone(), request, role);
@@ -56,7 +58,7 @@ pub(crate) async fn place_session(
         }
         over = Some(entry.revision);
     }
-    let hosts = hosts(bridge, &fresh.request).await?;
+    let hosts = hosts(state, &fresh.request).await?;
     // Before anything is stored: nobody could get into a session without it.
     let url = urls.make(&id, fresh.generation).await?;
     let placed = async {
@@ -104,10 +106,12 @@ async fn rejoin(
 }
 
 /// Returns the agents that could host `request` now.
-async fn hosts(bridge: &Bridge, request: &Request) -> Result<Vec<Presence>, Refusal> {
+async fn hosts(state: &State, request: &Request) -> Result<Vec<Presence>, Refusal> {
+    let bridge = &state.bridge;
     let present = placement::list(bridge).await?;
+    let catalogues = state.catalogues.of(bridge, &present).await;
     let connected = bridge.continuity(Bucket::Agents).await?.connected_for();
-    placement::eligible(present, request, connected >= ANNOUNCED_WITHIN)
+    placement::eligible(present, &catalogues, request, connected >= ANNOUNCED_WITHIN)
 }
 
 /// Stores `document`, over revision `over` if given, and returns it.

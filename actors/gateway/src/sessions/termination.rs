@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::tokens_refusal;
 use crate::owner::{self, Termination};
-use crate::{placement, session_documents};
+use crate::session_documents;
 
 /// How long an owner may be silent, and NATS connected, before a missing presence counts.
 const FORCE_DEADLINE: Duration = Duration::from_secs(5);
@@ -99,6 +99,7 @@ async fn is_absent(bridge: &Bridge, document: &SessionDocument) -> Result<bool, 
     if bridge.continuity(Bucket::Agents).await?.connected_for() < FORCE_DEADLINE {
         return Ok(false);
     }
-    let present = placement::list(bridge).await?;
-    Ok(!present.iter().any(|presence| document.owner.as_ref() == Some(&presence.agent)))
+    let Some(owner) = &document.owner else { return Ok(true) };
+    // Whatever it says, and whether or not this version can read it.
+    Ok(bridge.revision(Bucket::Agents, owner.as_str()).await?.is_none())
 }
