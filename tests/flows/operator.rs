@@ -3,16 +3,20 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use crate::support::socket::Socket;
 use crate::support::{Http, STEP_TIMEOUT, ScriptedStack, eventually, light_instances, run_flow};
 use anyhow::Context;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
+use stream_bridge::Bridge;
 use stream_dev::in_process::{Options, Stack, client_config};
 use stream_pki::Fingerprint;
 use stream_protocol::TokenKind;
+use stream_protocol::subjects::Bucket;
 use stream_simulators::client::Gateway;
+use stream_supervisor::Supervisor;
 use stream_tokens::Mint;
 use tokio::process::Command;
 
@@ -104,6 +108,31 @@ fn a_session_is_explained_with_the_agent_that_was_chosen_and_what_happened() {
         let nobody = "0".repeat(20);
         let sentence = refused(GATEWAY, &["session", "explain", &nobody], &socket).await?;
         assert!(sentence.contains("not found"), "{sentence}");
+        scripted.stack.stop().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_record_that_this_version_cannot_read_stays_until_an_operator_deletes_it() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        // The store has to be older than what it is to know of.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let (created, _instance) = scripted.create().await?;
+        let bridge = Bridge::start(scripted.stack.nats.bridge(), "test", &Supervisor::default())?;
+        let later = json!({ "id": ["of a later version"] });
+        let put = async || Ok(bridge.put(Bucket::Sessions, &created.id, &later).await.ok());
+        eventually("stored", put).await?;
+        let socket = scripted.stack.nodes.admin_socket();
+        let sentence = refused(GATEWAY, &["session", "delete", &created.id], &socket).await?;
+        assert!(sentence.contains("cannot be read"), "{sentence}");
+        assert!(bridge.revision(Bucket::Sessions, &created.id).await?.is_some());
+
+        let words = ["session", "delete", &created.id, "--unreadable"];
+        assert_eq!(printed(GATEWAY, &words, &socket).await?, "terminated\n");
+        assert_eq!(bridge.revision(Bucket::Sessions, &created.id).await?, None);
+        scripted.stack.ams.wait_until(|all| all.is_empty(), STEP_TIMEOUT).await?;
         scripted.stack.stop().await;
         Ok(())
     });

@@ -66,6 +66,7 @@ impl AgentContext {
             agent: self.agent().clone(),
             deployment: self.config.deployment.clone(),
             cluster: cluster.to_owned(),
+            store: self.deps.bridge.store_id(),
             gap: Duration::from_secs(self.config.sighting_s),
         }
     }

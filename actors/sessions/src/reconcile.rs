@@ -9,8 +9,9 @@
 //! - Its session has ended, or is served by another instance: the store says so itself, and the
 //!   deletion only finishes what was decided before.
 //! - The store knows no such session. The store may be another than it was. So an instance is not
-//!   deleted while the store is new, or when the instance is older than the store. If it would hit
-//!   more than a fifth of all instances at once, nothing is deleted and an operator is asked.
+//!   deleted while the store is new, or when the instance is older than the store or tagged with
+//!   another one. If it would hit more than a fifth of all instances at once, nothing is deleted
+//!   and an operator is asked.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ pub(crate) struct Scope {
     pub(crate) deployment: String,
     /// Id of the cluster that AMS says it manages.
     pub(crate) cluster: String,
+    /// Id of the store, which another deployment of the same name does not have.
+    pub(crate) store: Option<String>,
     /// The time between the sightings that condemn.
     pub(crate) gap: Duration,
 }
@@ -38,7 +41,11 @@ pub(crate) struct Scope {
 impl Scope {
     /// The tags of an instance that serves `session`.
     pub(crate) fn tags(&self, session: &SessionId) -> Vec<String> {
-        vec![format!("{SESSION}{session}"), self.deployment_tag(), self.cluster_tag()]
+        let store = self.store.iter().map(|store| format!("{STORE}{store}"));
+        [format!("{SESSION}{session}"), self.deployment_tag(), self.cluster_tag()]
+            .into_iter()
+            .chain(store)
+            .collect()
     }
 
     pub(crate) fn deployment_tag(&self) -> String {
@@ -49,6 +56,12 @@ impl Scope {
         format!("cluster={}", self.cluster)
     }
 
+    /// Whether the session of the instance lies in another store than ours.
+    fn is_of_other_store(&self, instance: &Instance) -> bool {
+        let store = instance.tags.iter().find_map(|tag| tag.strip_prefix(STORE));
+        store.is_some_and(|store| self.store.as_deref() != Some(store))
+    }
+
     fn is_ours(&self, instance: &Instance) -> bool {
         let has = |tag: String| instance.tags.contains(&tag);
         has(self.deployment_tag()) && has(self.cluster_tag())
@@ -57,6 +70,9 @@ impl Scope {
 
 /// The tag that names an instance's session begins with this.
 const SESSION: &str = "session=";
+
+/// The tag that names the store of that session begins with this. What 0.1 launched has none.
+const STORE: &str = "store=";
 
 /// One look at both sides. The instances are listed before the store is read: a session is
 /// always written down before its instance is launched.
@@ -110,8 +126,8 @@ enum OrphanReason {
     SessionEnded,
     Duplicate,
     UnknownSession,
-    /// The store knows nothing of it, and is too young to.
-    PredatesStore,
+    /// The store knows nothing of it, and is too young to, or another one.
+    OtherStore,
 }
 
 impl SightingHistory {
@@ -171,7 +187,7 @@ impl SightingHistory {
                     doubtful += 1;
                     unknown.extend(confirmed.then(|| orphan("no session is known of it")));
                 }
-                OrphanReason::PredatesStore => {
+                OrphanReason::OtherStore => {
                     older += 1;
                     settled |= confirmed;
                 }
@@ -186,8 +202,9 @@ impl SightingHistory {
         if settled || !unknown.is_empty() {
             plan.alert = Some(format!(
                 "{} of {} instances of this deployment belong to no session that the store \
-                 knows ({older} are older than the store): none of them is deleted, check whether \
-                 the store is the right one",
+                 knows ({older} are of another store or older than this one): none of them is \
+                 deleted, check whether the store is the right one, and whether another \
+                 deployment on this cluster has the same name (agent.deployment)",
                 doubtful + older,
                 ours.len()
             ));
@@ -299,8 +316,8 @@ fn orphan_reason(
             // The clocks of AMS and NATS may differ by as much as we wait anyhow.
             let known_since = snapshot.store_born.saturating_add(scope.gap.as_secs());
             let older = instance.created_at < known_since;
-            return Some(if older {
-                OrphanReason::PredatesStore
+            return Some(if older || scope.is_of_other_store(instance) {
+                OrphanReason::OtherStore
             } else {
                 OrphanReason::UnknownSession
             });

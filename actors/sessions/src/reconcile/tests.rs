@@ -14,6 +14,7 @@ fn scope() -> Scope {
         agent: "a".parse().unwrap(),
         deployment: "blue".to_owned(),
         cluster: "c1".to_owned(),
+        store: Some("7".to_owned()),
         gap: GAP,
     }
 }
@@ -216,7 +217,25 @@ fn instances_older_than_the_store_are_left_to_an_operator() {
     let plan = watch.settle(&instances, &[]);
     assert_eq!(plan.delete, []);
     let alert = plan.alert.expect("an alert");
-    assert!(alert.contains("3 are older than the store"), "{alert}");
+    assert!(alert.contains("3 are of another store or older"), "{alert}");
+}
+
+#[test]
+fn instances_of_another_store_are_left_to_its_own_agents() {
+    let (mut instances, mut documents) = live(12);
+    // A second deployment with the name of this one, on the same cluster.
+    documents.remove(0);
+    instances[0].tags[3] = "store=8".to_owned();
+    let plan = Watch::new().settle(&instances, &documents);
+    assert_eq!(plan.delete, []);
+    assert!(plan.alert.is_some_and(|alert| alert.contains("1 are of another store")));
+    // What an older version launched names no store, and is judged as ours.
+    instances[0].tags.truncate(3);
+    assert_eq!(Watch::new().settle(&instances, &documents).delete.len(), 1);
+    // A session that the store knows is ours, whatever store it was once in.
+    let (mut instances, documents) = live(3);
+    instances[0].tags[3] = "store=8".to_owned();
+    assert_eq!(Watch::new().settle(&instances, &documents), Plan::default());
 }
 
 #[test]
