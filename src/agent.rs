@@ -1,6 +1,7 @@
 //! The agent: its actors, in the order a request flows through them.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,6 +10,7 @@ use serde_json::Value;
 use stream_admin::Admin;
 use stream_ams::Ams;
 use stream_api::Api;
+use stream_pki::Seal;
 use stream_protocol::Refusal;
 use stream_sessions::{Dependencies, Sessions};
 use stream_supervisor::{Drain, Supervisor};
@@ -85,9 +87,11 @@ impl Agent {
         let base = Base::start(TOKENS, &unit, config.tls, config.nats, &config.tokens)?;
         let Base { supervisor, certificates, bridge, drain } = base;
         let ams = Ams::start(config.ams, &supervisor)?;
+        let seal = Arc::new(Seal::load(&config.tokens.sealing_key)?);
         let tokens = Tokens::start(config.tokens, TOKENS, bridge.clone(), &supervisor)?;
         let turn = Turn::start(config.turn, bridge.clone(), &supervisor)?;
-        let dependencies = Dependencies { ams, bridge, tokens: tokens.clone(), turn: turn.clone() };
+        let dependencies =
+            Dependencies { ams, bridge, tokens: tokens.clone(), turn: turn.clone(), seal };
         let sessions = Sessions::start(
             config.agent,
             certificates.identity(),

@@ -33,7 +33,7 @@ impl Node {
     fn prepare(program: &'static str, name: &str, reference: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("node");
-        stream_dev::keys::KeyStore::shared().unwrap().install(&home).unwrap();
+        stream_dev::keys::KeyStore::shared().unwrap().install(&home, "agent").unwrap();
         let host = ["localhost".to_owned()];
         match name {
             "stream-agent" => drop(init::agent(&home, &host, None).unwrap()),

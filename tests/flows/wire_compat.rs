@@ -19,7 +19,7 @@ use stream_dev::nats::Nats;
 use stream_gateway::admin::{AdminService, Request};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    AmsInstance, AmsSessionCreated, ClientIce, ClientReport, ClientState, Commands,
+    AgentEndpoint, AmsInstance, AmsSessionCreated, ClientIce, ClientReport, ClientState, Commands,
     CreateAmsSession, Cursor, DesiredState, Empty, IceServer, JsonText, Launch, LoggedSignal,
     NewSignal, Op, Presence, Refusal, RefusalCode, Reply, Report, ReportedStatus, SessionDocument,
     SessionId, Signal, SignalPage, StoredSignal, Terminate, Userdata, Versioned,
@@ -78,11 +78,16 @@ fn messages() -> BTreeMap<&'static str, Value> {
         screen: Default::default(),
         extra_data: json!({ "a": [1, null] }).into(),
     };
+    let endpoint = AgentEndpoint {
+        url: "https://a.example:9033".to_owned(),
+        fingerprints: vec!["00".repeat(32)],
+    };
     let userdata = Userdata {
         session_id: session.clone(),
         agent_url: "https://a.example:9033".to_owned(),
         token: "t".to_owned(),
         fingerprints: vec!["00".repeat(32)],
+        agents: vec![endpoint.clone()],
         display_width: 1280,
         display_height: 720,
         display_density: 240,
@@ -96,6 +101,8 @@ fn messages() -> BTreeMap<&'static str, Value> {
         client: None,
         ice_renewal: 2,
         desired: DesiredState::Running,
+        agents: vec![endpoint],
+        agents_version: "0011223344556677".to_owned(),
     };
     let initiate = CreateAmsSession {
         cluster: "c".to_owned(),

@@ -51,7 +51,7 @@ endpoints! {
             .body::<session::Reported>(),
     GET "/1.0/sessions/{id}/commands" Some(Op::CommandRead) => session::commands:
         EndpointDoc::new("readCommands", "Tells what the session wants of its instance; may wait")
-            .query::<session::PollQuery<u64>>().answers::<Commands>(),
+            .query::<session::CommandsPollQuery>().answers::<Commands>(),
     POST "/1.0/sessions/{id}/signals" Some(Op::SignalWrite) => signals::write:
         EndpointDoc::new("writeSignals", "Keeps signals for the client; again is harmless")
             .body::<signals::PostedSignals>().answers::<signals::Cursors>(),

@@ -121,9 +121,14 @@ impl Stack {
         Ok(client::Gateway::new(&client_config(&self.nodes, &self.token)?)?)
     }
 
-    /// Starts one more agent, called `name`.
+    /// Starts one more agent, called `name`, with the certificate of the first.
     pub fn another_agent(&self, name: &str) -> anyhow::Result<(NodeFiles, Agent)> {
-        let nodes = self.nodes.join(name, &KeyStore::shared()?)?;
+        self.another_agent_with(name, "agent")
+    }
+
+    /// Starts one more agent, called `name`, with the certificate of the pair called `pair`.
+    pub fn another_agent_with(&self, name: &str, pair: &str) -> anyhow::Result<(NodeFiles, Agent)> {
+        let nodes = self.nodes.join(name, pair, &KeyStore::shared()?)?;
         let agent = Agent::start(AgentConfig::read(&nodes.write_agent(&self.config)?)?)?;
         Ok((nodes, agent))
     }

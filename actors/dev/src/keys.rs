@@ -85,10 +85,10 @@ impl KeyStore {
     }
 
     /// Puts the certificates and keys of a node into `home`, made when it is missing, for `init` to
-    /// find there.
-    pub fn install(&self, home: &Path) -> anyhow::Result<()> {
+    /// find there. Its server shows the certificate of the pair called `server`.
+    pub fn install(&self, home: &Path, server: &str) -> anyhow::Result<()> {
         create_private_dir(home).with_context(|| format!("directory {}", home.display()))?;
-        self.pair("agent")?.copy(home, "server")?;
+        self.pair(server)?.copy(home, "server")?;
         self.pair("ams-client")?.copy(home, "ams-client")?;
         Ok(())
     }

@@ -93,7 +93,7 @@ impl NodeFiles {
             ams: keys.pair("ams")?,
         };
         let hosts = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-        keys.install(&nodes.agent_dir())?;
+        keys.install(&nodes.agent_dir(), "agent")?;
         init::agent(&nodes.agent_dir(), &hosts, None)?;
         create_private_dir(nodes.gateway_dir())?;
         keys.pair("gateway")?.copy(&nodes.gateway_dir(), "server")?;
@@ -102,7 +102,8 @@ impl NodeFiles {
     }
 
     /// Sets up one more node for an agent called `name`, beside the first and with its sealing key.
-    pub fn join(&self, name: &str, keys: &KeyStore) -> anyhow::Result<Self> {
+    /// It shows the certificate of the pair called `pair`.
+    pub fn join(&self, name: &str, pair: &str, keys: &KeyStore) -> anyhow::Result<Self> {
         let nodes = Self {
             dir: self.dir.join(name),
             agent: name.to_owned(),
@@ -110,7 +111,7 @@ impl NodeFiles {
             ..self.clone()
         };
         create_private_dir(&nodes.dir)?;
-        keys.install(&nodes.agent_dir())?;
+        keys.install(&nodes.agent_dir(), pair)?;
         let sealing_key = self.agent_dir().join("sealing.key");
         init::agent(&nodes.agent_dir(), &["127.0.0.1".to_owned()], Some(&sealing_key))?;
         Ok(nodes)

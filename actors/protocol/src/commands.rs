@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Client, DesiredState, SessionDocument};
+use crate::{AgentEndpoint, Client, DesiredState, SessionDocument};
 
 /// What the session wants of its instance now. Level-triggered, so that an instance which missed
 /// states in between acts on the present one.
@@ -17,10 +17,17 @@ pub struct Commands {
     /// Grows when the instance is to fetch fresh ICE servers.
     pub ice_renewal: u64,
     pub desired: DesiredState,
+    /// Where agents of the cluster are reached, the one that answers first.
+    #[serde(default)]
+    pub agents: Vec<AgentEndpoint>,
+    /// A name for what `agents` say; the instance repeats it as `agents`, and hears at once when
+    /// there is something else to say.
+    #[serde(default)]
+    pub agents_version: String,
 }
 
 impl Commands {
-    /// Derives the commands from a document and the revision it was read at.
+    /// Derives the commands from a document and the revision it was read at. They name no agents.
     pub fn of(document: &SessionDocument, revision: u64) -> Self {
         let over = document.status.is_final() || document.desired.state == DesiredState::Terminated;
         let open = !over && document.desired.client.is_some();
@@ -31,6 +38,8 @@ impl Commands {
             client: document.desired.client,
             ice_renewal: document.ice_renewal,
             desired: if over { DesiredState::Terminated } else { DesiredState::Running },
+            agents: Vec::new(),
+            agents_version: String::new(),
         }
     }
 }

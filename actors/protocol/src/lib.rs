@@ -3,6 +3,7 @@
 //! No I/O and no decisions: every other crate may use this one, it uses none of them. The
 //! [`manual`] says what the words mean and how the units that exchange them work together.
 
+mod agent_endpoint;
 mod ams_instance;
 mod catalogue;
 mod commands;
@@ -27,6 +28,7 @@ mod unknown_members;
 mod userdata;
 mod versioned;
 
+pub use agent_endpoint::AgentEndpoint;
 pub use ams_instance::AmsInstance;
 pub use catalogue::CataloguePage;
 pub use commands::{ClientReport, ClientState, Commands, Report, ReportedStatus, Signaling};

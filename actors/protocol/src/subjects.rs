@@ -37,6 +37,8 @@ pub enum Bucket {
     /// The lease of the client of each session that refuses a second one
     /// ([`OnConflict::Reject`](crate::OnConflict::Reject)), by session id; in memory.
     Clients,
+    /// Where instances reach each agent, by agent id; sealed.
+    Endpoints,
     /// Sealed keys, by role.
     Keys,
     /// Revoked token ids.
@@ -48,11 +50,12 @@ pub enum Bucket {
 }
 
 impl Bucket {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Accounts,
         Self::Agents,
         Self::Catalogues,
         Self::Clients,
+        Self::Endpoints,
         Self::Keys,
         Self::Revoked,
         Self::Sessions,
@@ -65,6 +68,7 @@ impl Bucket {
             Self::Agents => "agents",
             Self::Catalogues => "catalogues",
             Self::Clients => "clients",
+            Self::Endpoints => "endpoints",
             Self::Keys => "keys",
             Self::Revoked => "revoked",
             Self::Sessions => "sessions",

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::context::AgentContext;
+use crate::endpoints::EndpointPublisher;
 use crate::failure_detector::FailureDetector;
 use crate::handover::Handover;
 use crate::ice_renewal::{IceRenewal, issue_ice, renew_now};
@@ -151,6 +152,8 @@ impl Worker for Actor {
             }
         });
         let lease_expired = Rc::new(Notify::new());
+        let endpoints = EndpointPublisher::new(Arc::clone(&self.context));
+        ctx.spawn(endpoints.run());
         let publisher = self.publisher(Rc::clone(&lease_expired));
         ctx.spawn(async move { publisher.run().await });
         let mailbox = ctx.mailbox().clone();

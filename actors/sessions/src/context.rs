@@ -1,17 +1,19 @@
 //! What every part of this agent may use: its configuration and the actors it asks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use stream_ams::Ams;
 use stream_bridge::{Bridge, BridgeError, Entry, RecordChange};
-use stream_pki::ServerIdentity;
+use stream_pki::Seal;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{AgentId, Presence, SessionDocument, SessionId};
 use stream_supervisor::Drain;
 use stream_tokens::Tokens;
 use stream_turn::Turn;
 
+use crate::endpoints::Endpoints;
 use crate::failure_detector::PresentAgents;
 use crate::reconcile::Scope;
 use crate::session;
@@ -28,13 +30,16 @@ pub struct Dependencies {
     pub bridge: Bridge,
     pub tokens: Tokens,
     pub turn: Turn,
+    /// Seals what agents tell each other.
+    pub seal: Arc<Seal>,
 }
 
 /// Configuration and neighbours. Holds no state: nothing in it changes while the agent runs.
 pub(crate) struct AgentContext {
     pub(crate) config: Config,
     pub(crate) deps: Dependencies,
-    pub(crate) served: ServerIdentity,
+    /// Where instances reach this agent and the others.
+    pub(crate) endpoints: Endpoints,
     /// Whether this agent is to hand its sessions over.
     pub(crate) drain: Drain,
 }

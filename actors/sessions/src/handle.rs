@@ -17,11 +17,32 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::actor::{self, Actor};
 use crate::context::AgentContext;
+use crate::endpoints::{self, Endpoints};
 use crate::shared::SharedState;
 use crate::{Alert, Config, Dependencies, SessionsError, signals};
 
 /// How often an agent that drains looks what others have taken.
 const DRAIN_POLL: Duration = Duration::from_millis(200);
+
+/// What an instance says that it knows of its commands.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct KnownCommands {
+    /// The revision of the last ones; 0 before the first.
+    pub revision: u64,
+    /// The version of the agents that they named. An instance that does not say it is not told when
+    /// there are others.
+    pub agents: Option<String>,
+}
+
+impl KnownCommands {
+    /// Whether `commands` say nothing else. A revision below the known one is another one: the
+    /// store was restored from an earlier time.
+    pub fn are(&self, commands: &Commands) -> bool {
+        let agents = self.agents.as_ref();
+        commands.revision == self.revision
+            && agents.is_none_or(|agents| *agents == commands.agents_version)
+    }
+}
 
 /// The address of the registry of sessions.
 #[derive(Clone)]
@@ -29,6 +50,7 @@ pub struct Sessions {
     mailbox: Mailbox<Actor>,
     bridge: Bridge,
     writes: WriteLimiter,
+    endpoints: Endpoints,
     drain: Drain,
 }
 
@@ -44,8 +66,13 @@ impl Sessions {
     ) -> Self {
         let (bridge, shared) = (dependencies.bridge.clone(), SharedState::default());
         let writes = shared.writes.clone();
-        let context =
-            Arc::new(AgentContext { config, deps: dependencies, served, drain: drain.clone() });
+        let endpoints = Endpoints::new(&config, &served);
+        let context = Arc::new(AgentContext {
+            config,
+            deps: dependencies,
+            endpoints: endpoints.clone(),
+            drain: drain.clone(),
+        });
         let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
         let factory = move || Actor::new(Arc::clone(&context), shared.clone());
         let mailbox = supervisor.spawn(
@@ -55,7 +82,7 @@ impl Sessions {
             limits,
             factory,
         );
-        Self { mailbox, bridge, writes, drain: drain.clone() }
+        Self { mailbox, bridge, writes, endpoints, drain: drain.clone() }
     }
 
     /// Returns when this agent, which drains, has left all its sessions to others, or nobody is
@@ -115,24 +142,32 @@ impl Sessions {
         self.mailbox.ask(actor::TakeClientReport { id: id.clone(), report }).await?
     }
 
-    /// Returns what the session wants of its instance, as soon as its revision is above `after`,
-    /// otherwise after `wait`. While NATS is away it waits as well, and refuses only then.
+    /// Returns what the session wants of its instance, as soon as its revision is not `known` any
+    /// more, otherwise after `wait`. While NATS is away it waits as well, and refuses only then.
     pub async fn commands(
         &self,
         id: &SessionId,
-        after: u64,
+        known: &KnownCommands,
         wait: Duration,
     ) -> Result<Commands, SessionsError> {
         let until = Instant::now() + wait;
         let mut hints = self.bridge.change_hints(Bucket::Sessions, id.as_str());
+        let mut endpoints = self.endpoints.watch();
         loop {
+            endpoints.mark_unchanged();
             let read = async || self.mailbox.ask(actor::Read(id.clone())).await?;
             let entry = retry_while(left(until), SessionsError::is_transient, read).await?;
-            let commands = Commands::of(&entry.value, entry.revision);
-            if commands.revision > after || Instant::now() >= until {
+            let agents = self.endpoints.list();
+            let agents_version = endpoints::version(&agents);
+            let of_document = Commands::of(&entry.value, entry.revision);
+            let commands = Commands { agents, agents_version, ..of_document };
+            if !known.are(&commands) || Instant::now() >= until {
                 return Ok(commands);
             }
-            hints.changed(left(until)).await;
+            tokio::select! {
+                () = hints.changed(left(until)) => {}
+                _ = endpoints.changed(), if known.agents.is_some() => {}
+            }
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use stream_ams::{AmsError, LaunchInstance};
 use stream_bridge::IncomingRequest;
 use stream_protocol::{
-    ClientIce, MAX_USERDATA_BYTES, Refusal, RefusalCode, SessionDocument, SessionId, Status,
-    Timestamp, TokenKind, Userdata,
+    AgentEndpoint, ClientIce, MAX_USERDATA_BYTES, Refusal, RefusalCode, SessionDocument, SessionId,
+    Status, Timestamp, TokenKind, Userdata,
 };
 use stream_supervisor::Recipient;
 use stream_tokens::Mint;
@@ -189,19 +189,63 @@ pub(crate) async fn userdata(
     let mint = Mint::new(TokenKind::Instance, draft.session_id.to_string())
         .session(draft.session_id.clone());
     let token = context.deps.tokens.mint(mint);
-    let fingerprint =
-        context.config.pin.then(|| context.served.current().fingerprint().to_string());
-    let userdata = Userdata {
-        agent_url: context.config.url.clone(),
-        token: token.await?.token.to_string(),
-        fingerprints: fingerprint.into_iter().collect(),
-        ..draft
-    };
-    let text = serde_json::to_string(&userdata).expect("userdata serializes");
-    if text.len() > MAX_USERDATA_BYTES {
-        let over = text.len() - MAX_USERDATA_BYTES;
-        let why = format!("extra_data is {over} bytes too long for the instance's userdata");
-        return Err(SessionsError::Malformed(why));
+    let draft = Userdata { token: token.await?.token.to_string(), ..draft };
+    with_agents(draft, context.endpoints.list())
+}
+
+/// Adds as many `agents` as there is room for; the first one answers for the session.
+fn with_agents(draft: Userdata, mut agents: Vec<AgentEndpoint>) -> Result<String, SessionsError> {
+    let first = agents.first().cloned();
+    let (agent_url, fingerprints) =
+        first.map(|own| (own.url, own.fingerprints)).unwrap_or_default();
+    agents.truncate(Userdata::MAX_AGENTS);
+    let mut userdata = Userdata { agent_url, fingerprints, agents, ..draft };
+    loop {
+        let text = serde_json::to_string(&userdata).expect("userdata serializes");
+        if text.len() <= MAX_USERDATA_BYTES {
+            return Ok(text);
+        }
+        // The instance learns the others from the first one.
+        if userdata.agents.pop().is_none() {
+            let over = text.len() - MAX_USERDATA_BYTES;
+            let why = format!("extra_data is {over} bytes too long for the instance's userdata");
+            return Err(SessionsError::Malformed(why));
+        }
     }
-    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::{JsonText, Request};
+
+    use super::*;
+
+    #[test]
+    fn userdata_names_as_many_agents_as_there_is_room_for() {
+        let agents: Vec<_> = (0..6)
+            .map(|n| AgentEndpoint {
+                url: format!("https://{}.example:8443/{n}", "a".repeat(240)),
+                fingerprints: vec!["ab".repeat(32); 2],
+            })
+            .collect();
+        let named = |extra_bytes: usize| -> Result<Userdata, SessionsError> {
+            let extra_data = JsonText::from(serde_json::json!("x".repeat(extra_bytes)));
+            let request = Request { extra_data, ..Request::for_app("a") };
+            let draft = Userdata::draft(SessionId::random(), &request);
+            let draft = Userdata { token: "t".repeat(600), ..draft };
+            let text = with_agents(draft, agents.clone())?;
+            Ok(serde_json::from_str(&text).expect("userdata"))
+        };
+        let roomy = named(100).expect("userdata");
+        assert_eq!(roomy.agents, agents[..Userdata::MAX_AGENTS]);
+        assert_eq!(
+            (&roomy.agent_url, &roomy.fingerprints),
+            (&agents[0].url, &agents[0].fingerprints)
+        );
+        // All that a client may give along, beside URLs of the longest kind.
+        let full = named(8 * 1024 - 2).expect("it fits");
+        assert_eq!(full.agent_url, agents[0].url);
+        assert!(full.agents.len() < Userdata::MAX_AGENTS);
+        assert!(named(MAX_USERDATA_BYTES).is_err());
+    }
 }

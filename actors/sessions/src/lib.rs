@@ -12,11 +12,13 @@
 //! | loops, timers, the mark of an expired lease | rebuilt | a restart begins with a sweep |
 //! | `ServedSessions` | kept, confirmed again | the bridge holds the subscriptions and launches run on; each session is subscribed again at its next look, the index of instances is made anew by the next sweep, and what this agent does not own is let go |
 //! | `WriteLimiter` | kept, shared with the handle | a crash must not grant every session another minute's signals; a wrong count lasts a minute |
+//! | `Endpoints` | kept, shared with the handle | what other agents said of themselves; read again four times per lease |
 //! | `PresenceTracker` | kept | while AMS is away a restart must not silence the agent, which would cost it its sessions; each good presence replaces it |
 //! | `SweepTurn` | kept | a sweep outlives the actor that began it; an actor that keeps failing must not read the whole store each time |
 //!
 //! Answers in progress outlive a failure and keep the parts that they were given. The handle
-//! [`Sessions`] holds the mailbox, the bridge and the `WriteLimiter`, and nothing else.
+//! [`Sessions`] holds the mailbox, the bridge, the `WriteLimiter` and the `Endpoints`, and nothing
+//! else.
 
 mod actor;
 mod alerts;
@@ -24,6 +26,7 @@ mod ams_initiated;
 mod catalogue;
 mod config;
 mod context;
+mod endpoints;
 mod error;
 mod failure_detector;
 mod handle;
@@ -51,4 +54,4 @@ pub use alerts::Alert;
 pub use config::Config;
 pub use context::Dependencies;
 pub use error::SessionsError;
-pub use handle::Sessions;
+pub use handle::{KnownCommands, Sessions};

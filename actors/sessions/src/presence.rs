@@ -144,9 +144,11 @@ impl PresencePublisher {
 pub(crate) async fn withdraw(context: &AgentContext, tracker: &Mutex<PresenceTracker>) {
     let mut tracker = tracker.lock().await;
     tracker.withdrawn = true;
-    let removed = context.deps.bridge.remove(Bucket::Agents, context.agent().as_str());
-    if let Err(error) = removed.await {
-        log::debug!(error:%; "others notice by themselves that this agent is gone");
+    for bucket in [Bucket::Agents, Bucket::Endpoints] {
+        let removed = context.deps.bridge.remove(bucket, context.agent().as_str());
+        if let Err(error) = removed.await {
+            log::debug!(error:%; "others notice by themselves that this agent is gone");
+        }
     }
 }
 

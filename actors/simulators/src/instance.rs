@@ -56,11 +56,7 @@ pub enum InstanceError {
 pub async fn run(user_data: String, mut stop: watch::Receiver<bool>) -> Result<(), InstanceError> {
     let userdata: Userdata = serde_json::from_str(&user_data).map_err(InstanceError::Userdata)?;
     let session = userdata.session_id.clone();
-    let pins = userdata.fingerprints.iter().map(|text| pin(text)).collect::<Result<Vec<_>, _>>()?;
-    if pins.is_empty() {
-        return Err(InstanceError::NoPin);
-    }
-    let agent = Arc::new(Agent::new(&userdata, pins).map_err(InstanceError::Agent)?);
+    let agent = Arc::new(Agent::new(&userdata)?);
     log::info!(session:%; "instance started");
     let why = tokio::select! {
         () = live(agent) => "its session is over",

@@ -109,7 +109,7 @@ impl Fleet {
     ) -> anyhow::Result<Self> {
         let mut stack = Stack::start(options).await?;
         let keys = KeyStore::shared()?;
-        let joined = |number| stack.nodes.join(&format!("agent-{number}"), &keys);
+        let joined = |number| stack.nodes.join(&format!("agent-{number}"), "agent", &keys);
         let agents: Vec<_> = (0..agents).map(joined).collect::<anyhow::Result<_>>()?;
         let joined = |number| stack.nodes.join_gateway(&format!("gateway-{number}"), &keys);
         let gateways: Vec<_> = (0..gateways).map(joined).collect::<anyhow::Result<_>>()?;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stream_http::{parse_json, read_body, response};
 use stream_protocol::{ClientReport, Op, Report, SessionDocument, SessionId, Status, Timestamp};
+use stream_sessions::KnownCommands;
 
 use super::MAX_SMALL_BODY;
 use crate::auth;
@@ -147,16 +148,34 @@ pub(super) fn poll<T: for<'de> Deserialize<'de>>(
     Ok((after, Duration::from_secs(wait.min(MAX_WAIT_S))))
 }
 
+/// The query of a long-poll for commands.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct CommandsPollQuery {
+    /// The revision of the last commands that are known.
+    after: Option<u64>,
+    /// The `agents_version` of the last commands that are known; with it, other agents are an
+    /// answer at once.
+    agents: Option<String>,
+    /// Seconds to wait for something new; more than the maximum counts as the maximum.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(range(max = MAX_WAIT_S)))]
+    wait: u64,
+}
+
 /// `GET /1.0/sessions/{id}/commands`
 pub(super) async fn commands(
     request: HttpRequest,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, claims) = auth::session(&request, &state, Op::CommandRead).await?;
-    let (after, wait) = poll(request.query_string())?;
+    let query = Query::from_query(request.query_string());
+    let Query(CommandsPollQuery { after, agents, wait }) = query
+        .map_err(|_| ApiError::bad_request("after is a revision, wait is a number of seconds"))?;
+    let wait = Duration::from_secs(wait.min(MAX_WAIT_S));
     // No revision is 0: without one, the present state is the answer.
-    let after = after.unwrap_or(0);
-    let poll = async |wait| state.sessions.commands(&id, after, wait).await;
+    let known = KnownCommands { revision: after.unwrap_or(0), agents };
+    let poll = async |wait| state.sessions.commands(&id, &known, wait).await;
     Ok(response::ok(state.poll(&claims, wait, poll).await?))
 }
 

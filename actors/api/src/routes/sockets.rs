@@ -9,7 +9,7 @@ use serde_json::json;
 #[cfg(test)]
 use stream_protocol::Cursor;
 use stream_protocol::{Commands, DesiredState, Op, SessionId};
-use stream_sessions::SessionsError;
+use stream_sessions::{KnownCommands, SessionsError};
 use stream_socket::{
     CloseCause, CloseCode, FrameFormat, SignalConnection, SignalRelay, SocketReceiver,
     SocketSender, close, keep_alive, open, open_for,
@@ -47,6 +47,9 @@ pub(super) struct ResumeQuery {
 pub(super) struct CommandsQuery {
     /// The revision of the last commands that are known; the first frame repeats it.
     after: Option<u64>,
+    /// The `agents_version` of the last commands that are known; with it, other agents are told at
+    /// once.
+    agents: Option<String>,
 }
 
 fn frames(query: &str) -> Result<FrameFormat, ApiError> {
@@ -112,14 +115,14 @@ pub(super) async fn control(
 ) -> Result<HttpResponse, ApiError> {
     let (id, claims) = auth::session(&request, &state, Op::CommandRead).await?;
     let reports = auth::session(&request, &state, Op::SessionReport).await.is_ok();
-    let Query(CommandsQuery { after }) = Query::from_query(request.query_string())
+    let Query(query) = Query::<CommandsQuery>::from_query(request.query_string())
         .map_err(|_| ApiError::bad_request("after is a revision"))?;
     // Read before the upgrade, so that an unknown session is a 404.
     state.sessions.read(&id).await?;
     let (response, sender, receiver) = open_for(&request, payload, MAX_SMALL_BODY)
         .map_err(|_| ApiError::bad_request(NO_SOCKET))?;
     spawn_detached("an instance's socket", async move {
-        serve_control(&state, id, after, reports, claims, sender, receiver).await;
+        serve_control(&state, id, query, reports, claims, sender, receiver).await;
     });
     Ok(response)
 }
@@ -127,7 +130,7 @@ pub(super) async fn control(
 async fn serve_control(
     state: &AppState,
     id: SessionId,
-    after: Option<u64>,
+    query: CommandsQuery,
     reports: bool,
     claims: Claims,
     sender: SocketSender,
@@ -139,7 +142,7 @@ async fn serve_control(
         end = state.stopped() => end,
         end = revoked(state, &claims) => end,
         end = receive_reports(state, &id, reports, &mut receiver) => end,
-        end = send_commands(state, &id, after, sender.clone()) => end,
+        end = send_commands(state, &id, query, sender.clone()) => end,
         end = keep_alive(sender.clone()) => end,
     };
     close_socket("control", &id, sender, receiver, end).await;
@@ -171,9 +174,9 @@ async fn revoked(state: &AppState, claims: &Claims) -> CloseCause {
 
 /// Returns when the session ends, or when the generation of its client is not `only` any more.
 async fn watch_session(state: &AppState, id: &SessionId, only: Option<u64>) -> CloseCause {
-    let mut after = 0;
+    let mut known = KnownCommands::default();
     loop {
-        let commands = match commands(state, id, after).await {
+        let commands = match commands(state, id, &known).await {
             Ok(commands) => commands,
             Err(end) => return end,
         };
@@ -186,14 +189,14 @@ async fn watch_session(state: &AppState, id: &SessionId, only: Option<u64>) -> C
                 "another client has joined the session",
             );
         }
-        after = commands.revision;
+        known.revision = commands.revision;
     }
 }
 
 async fn send_commands(
     state: &AppState,
     id: &SessionId,
-    after: Option<u64>,
+    CommandsQuery { after, agents }: CommandsQuery,
     mut sender: SocketSender,
 ) -> CloseCause {
     let resumed = after.map(|after| json!({ "type": "resumed", "cursor": after }).to_string());
@@ -202,15 +205,16 @@ async fn send_commands(
     {
         return end;
     }
-    let mut after = after.unwrap_or(0);
+    let mut known = KnownCommands { revision: after.unwrap_or(0), agents };
     loop {
-        let commands = match commands(state, id, after).await {
+        let commands = match commands(state, id, &known).await {
             Ok(commands) => commands,
             Err(end) => return end,
         };
         // A read that waited in vain finds what is known.
-        if commands.revision > after {
-            after = commands.revision;
+        if !known.are(&commands) {
+            known.revision = commands.revision;
+            known.agents = Some(commands.agents_version.clone());
             let text = serde_json::to_string(&commands).expect("commands serialize");
             if let Err(end) = sender.send(text).await {
                 return end;
@@ -219,8 +223,12 @@ async fn send_commands(
     }
 }
 
-async fn commands(state: &AppState, id: &SessionId, after: u64) -> Result<Commands, CloseCause> {
-    let ask = async || state.sessions.commands(id, after, COMMANDS_WAIT).await;
+async fn commands(
+    state: &AppState,
+    id: &SessionId,
+    known: &KnownCommands,
+) -> Result<Commands, CloseCause> {
+    let ask = async || state.sessions.commands(id, known, COMMANDS_WAIT).await;
     let asked = retry_while(Duration::MAX, SessionsError::is_transient, ask).await;
     asked.map_err(|error| CloseCause::rejected(error.refusal()))
 }

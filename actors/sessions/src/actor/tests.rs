@@ -7,7 +7,7 @@ use std::time::Instant;
 use actix::System;
 use stream_ams::Ams;
 use stream_bridge::Bridge;
-use stream_pki::{Identity, ServerIdentity};
+use stream_pki::{Identity, Seal, ServerIdentity};
 use stream_protocol::{AgentId, SignalQuota};
 use stream_supervisor::Drain;
 use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
@@ -15,6 +15,7 @@ use stream_tokens::{Service, Tokens};
 use stream_turn::Turn;
 
 use super::*;
+use crate::endpoints::Endpoints;
 use crate::{Config, Dependencies};
 
 /// A part of the state that can go wrong.
@@ -113,7 +114,8 @@ impl Bench {
         let (deps, served) = away(dir.path(), &supervisor);
         let config: Config =
             serde_json::from_str(r#"{"name":"a","url":"https://127.0.0.1:1"}"#).unwrap();
-        let context = Arc::new(AgentContext { config, deps, served, drain: Drain::default() });
+        let endpoints = Endpoints::new(&config, &served);
+        let context = Arc::new(AgentContext { config, deps, endpoints, drain: Drain::default() });
         let shared = SharedState::default();
         let factory = {
             let (context, shared) = (Arc::clone(&context), shared.clone());
@@ -183,12 +185,14 @@ fn away(dir: &Path, supervisor: &Supervisor) -> (Dependencies, ServerIdentity) {
         first_secret: dir.join("turn.secret"),
         state: dir.join("state"),
     };
+    let seal = Arc::new(Seal::load(&tokens.sealing_key).unwrap());
     let bridge = Bridge::start(nats, "test", supervisor).unwrap();
     let deps = Dependencies {
         ams: Ams::start(ams, supervisor).unwrap(),
         tokens: Tokens::start(tokens, Service::Agent, bridge.clone(), supervisor).unwrap(),
         turn: Turn::start(turn, bridge.clone(), supervisor).unwrap(),
         bridge,
+        seal,
     };
     (deps, ServerIdentity::new(identity))
 }

@@ -1,13 +1,17 @@
-//! The agent's API, as far as an instance's token opens it.
+//! The agents' API, as far as an instance's token opens it. Whichever agent of the cluster answers
+//! is asked; when it does not, the next one is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use reqwest::Method;
-use stream_pki::Fingerprint;
 use stream_protocol::{
-    ClientReport, Commands, Cursor, IceServer, NewSignal, Report, SignalPage, Userdata,
+    AgentEndpoint, ClientReport, Commands, Cursor, IceServer, NewSignal, Report, SignalPage,
+    Userdata,
 };
 
+use super::{InstanceError, pin};
 use crate::https::{CallError, Https};
 
 /// How long the agent may keep a question open until there is an answer.
@@ -17,66 +21,154 @@ const WAIT: Duration = Duration::from_secs(25);
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(super) struct Agent {
-    https: Https,
     session: String,
+    token: String,
+    known: Mutex<KnownAgents>,
+}
+
+/// The agents that are known, the one to ask first.
+struct KnownAgents {
+    agents: Vec<(AgentEndpoint, Arc<Https>)>,
+    /// What the commands called them.
+    version: Option<String>,
 }
 
 impl Agent {
-    pub(super) fn new(userdata: &Userdata, pins: Vec<Fingerprint>) -> Result<Self, CallError> {
-        let https = Https::new(&userdata.agent_url, &userdata.token, pins)?;
-        Ok(Self { https, session: format!("/1.0/sessions/{}", userdata.session_id) })
+    pub(super) fn new(userdata: &Userdata) -> Result<Self, InstanceError> {
+        let Userdata { agent_url, token, fingerprints, agents, session_id, .. } = userdata;
+        let (url, fingerprints) = (agent_url.clone(), fingerprints.clone());
+        let first = AgentEndpoint { url, fingerprints };
+        let others = agents.iter().filter(|agent| agent.url != first.url).cloned();
+        let mut known = vec![(first.clone(), connect(&first, token)?)];
+        for other in others {
+            // One that cannot be used is no reason not to use the first.
+            known.extend(connect(&other, token).ok().map(|https| (other, https)));
+        }
+        Ok(Self {
+            session: format!("/1.0/sessions/{session_id}"),
+            token: token.clone(),
+            known: Mutex::new(KnownAgents { agents: known, version: None }),
+        })
     }
 
     pub(super) async fn report(&self, report: &Report) -> Result<(), CallError> {
-        let request = self.https.request(Method::PATCH, &self.session).json(report);
-        self.https.send(request, CALL_TIMEOUT).await
+        self.send(|https| https.request(Method::PATCH, &self.session).json(report)).await
     }
 
     /// Says whether the client is there.
     pub(super) async fn report_client(&self, report: &ClientReport) -> Result<(), CallError> {
-        let request = self.https.request(Method::PATCH, &self.session).json(report);
-        self.https.send(request, CALL_TIMEOUT).await
+        self.send(|https| https.request(Method::PATCH, &self.session).json(report)).await
     }
 
-    /// Returns what is wanted, as soon as it differs from revision `after`.
+    /// Returns what is wanted, as soon as it differs from revision `after`, and takes note of the
+    /// agents that it names.
     pub(super) async fn commands(&self, after: Option<u64>) -> Result<Commands, CallError> {
-        self.poll("commands", after.map(|after| after.to_string())).await
+        let version = self.known.lock().version.clone();
+        let agents = version.map(|version| format!("agents={version}&")).unwrap_or_default();
+        let after = after.map(|after| after.to_string());
+        let commands: Commands = self.poll("commands", &agents, after).await?;
+        self.learn(&commands);
+        Ok(commands)
     }
 
     /// Returns the signals after `after`, as soon as there are any; without it, all of the present
     /// generation. Refused with 409 when some of them are no longer kept.
     pub(super) async fn signals(&self, after: Option<Cursor>) -> Result<SignalPage, CallError> {
-        self.poll("signals", after.map(String::from)).await
+        self.poll("signals", "", after.map(String::from)).await
     }
 
     /// Writes signals. Writing the same ones again is harmless.
     pub(super) async fn post(&self, signals: &[NewSignal]) -> Result<(), CallError> {
         let path = format!("{}/signals", self.session);
-        let request = self.https.request(Method::POST, &path).json(signals);
-        self.https.send(request, CALL_TIMEOUT).await
+        self.send(|https| https.request(Method::POST, &path).json(signals)).await
     }
 
     /// Returns fresh ICE servers.
     pub(super) async fn ice_servers(&self) -> Result<Vec<IceServer>, CallError> {
         let path = format!("{}/ice-servers", self.session);
-        self.https.call(self.https.request(Method::POST, &path), CALL_TIMEOUT).await
+        let https = self.first();
+        let asked = https.call(https.request(Method::POST, &path), CALL_TIMEOUT).await;
+        self.heard(&https, asked)
     }
 
     /// Has the agent give both sides fresh ICE servers, since the client is not heard any more.
     pub(super) async fn renew_ice(&self) -> Result<(), CallError> {
         let path = format!("{}/ice-servers?renew=true", self.session);
-        self.https.send(self.https.request(Method::POST, &path), CALL_TIMEOUT).await
+        self.send(|https| https.request(Method::POST, &path)).await
     }
 
     async fn poll<T: serde::de::DeserializeOwned>(
         &self,
         what: &str,
+        known: &str,
         after: Option<String>,
     ) -> Result<T, CallError> {
         let wait = WAIT.as_secs();
-        // Numbers and cursors need no escaping.
+        // Numbers, cursors and versions need no escaping.
         let after = after.map(|after| format!("after={after}&")).unwrap_or_default();
-        let path = format!("{}/{what}?{after}wait={wait}", self.session);
-        self.https.call(self.https.request(Method::GET, &path), WAIT + CALL_TIMEOUT).await
+        let path = format!("{}/{what}?{after}{known}wait={wait}", self.session);
+        let https = self.first();
+        let asked = https.call(https.request(Method::GET, &path), WAIT + CALL_TIMEOUT).await;
+        self.heard(&https, asked)
     }
+
+    async fn send(
+        &self,
+        request: impl FnOnce(&Https) -> reqwest::RequestBuilder,
+    ) -> Result<(), CallError> {
+        let https = self.first();
+        let sent = https.send(request(&https), CALL_TIMEOUT).await;
+        self.heard(&https, sent)
+    }
+
+    /// Returns the agent to ask now.
+    fn first(&self) -> Arc<Https> {
+        Arc::clone(&self.known.lock().agents[0].1)
+    }
+
+    /// Takes the end of a call to `asked`: after one that it could not serve, the next one is asked.
+    fn heard<T>(&self, asked: &Arc<Https>, end: Result<T, CallError>) -> Result<T, CallError> {
+        if let Err(error) = &end
+            && error.is_transient()
+        {
+            let mut known = self.known.lock();
+            // Another call may have found out before.
+            if known.agents.len() > 1 && Arc::ptr_eq(&known.agents[0].1, asked) {
+                known.agents.rotate_left(1);
+                log::info!(agent:% = known.agents[0].0.url; "another agent is asked");
+            }
+        }
+        end
+    }
+
+    /// Takes the agents that the commands name; those that stay keep their connections.
+    fn learn(&self, commands: &Commands) {
+        let mut known = self.known.lock();
+        let Commands { agents, agents_version, .. } = commands;
+        if agents.is_empty() || known.version.as_ref() == Some(agents_version) {
+            return;
+        }
+        let mut next = Vec::new();
+        for endpoint in agents {
+            let kept = known.agents.iter().find(|(known, _)| known == endpoint);
+            let https = match kept {
+                Some((_, https)) => Some(Arc::clone(https)),
+                None => connect(endpoint, &self.token).ok(),
+            };
+            next.extend(https.map(|https| (endpoint.clone(), https)));
+        }
+        if !next.is_empty() {
+            *known = KnownAgents { agents: next, version: Some(agents_version.clone()) };
+        }
+    }
+}
+
+/// Returns a client of one agent, which is told nothing until it has shown a certificate that is
+/// named.
+fn connect(endpoint: &AgentEndpoint, token: &str) -> Result<Arc<Https>, InstanceError> {
+    let pins = endpoint.fingerprints.iter().map(|text| pin(text)).collect::<Result<Vec<_>, _>>()?;
+    if pins.is_empty() {
+        return Err(InstanceError::NoPin);
+    }
+    Https::new(&endpoint.url, token, pins).map(Arc::new).map_err(InstanceError::Agent)
 }

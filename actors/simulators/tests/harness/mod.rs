@@ -80,6 +80,8 @@ impl Harness {
                     client: None,
                     ice_renewal: 0,
                     desired: DesiredState::Running,
+                    agents: Vec::new(),
+                    agents_version: String::new(),
                 },
                 to_instance: Vec::new(),
                 to_client: Vec::new(),

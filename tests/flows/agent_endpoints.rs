@@ -1,0 +1,95 @@
+//! How instances find agents that have other addresses and other certificates than their launcher.
+
+use crate::support::socket::Socket;
+use crate::support::{Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
+use anyhow::{Context, ensure};
+use serde_json::json;
+use stream_bridge::Bridge;
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{AgentEndpoint, Commands, Userdata};
+use stream_simulators::instance;
+use stream_supervisor::Supervisor;
+use tokio::sync::watch;
+
+/// What an instance is told of its agents as soon as there are others than it knows.
+async fn told(instance: &Http, session: &str, known: &str) -> anyhow::Result<Commands> {
+    let path = format!("/1.0/sessions/{session}/commands?agents={known}&wait=25");
+    let answer = instance.get(&path).await?.success()?;
+    Ok(serde_json::from_value(answer)?)
+}
+
+#[test]
+fn an_instance_goes_on_with_an_agent_of_another_address_and_certificate() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, launched) = scripted.create().await?;
+        let session = created.id.clone();
+        let nodes = scripted.stack.nodes.clone();
+        let first = AgentEndpoint {
+            url: nodes.agent_url(),
+            fingerprints: vec![nodes.agent_pin()?.to_string()],
+        };
+        let Userdata { agents, agent_url, fingerprints, .. } = launched.userdata.clone();
+        assert_eq!((&agents[..], &agent_url), (&[first.clone()][..], &first.url));
+        assert_eq!(fingerprints, first.fingerprints);
+        let alone = told(&launched.http, &session, "").await?;
+        assert_eq!(alone.agents, [first.clone()]);
+
+        // Whoever has a login to NATS, as a gateway has, can write the record and cannot seal it.
+        let bridge =
+            Bridge::start(scripted.stack.nats.bridge(), "gateway", &Supervisor::default())?;
+        let forged = json!({ "sealed": "AAAA", "agent": "evil", "url": "https://evil.example" });
+        let put = async || Ok(bridge.put(Bucket::Endpoints, "evil", &forged).await.ok());
+        eventually("written", put).await?;
+
+        let (nodes, second) = scripted.stack.another_agent_with("second", "agent-2")?;
+        let expected = AgentEndpoint {
+            url: nodes.agent_url(),
+            fingerprints: vec![nodes.agent_pin()?.to_string()],
+        };
+        ensure!(expected.fingerprints != first.fingerprints, "one certificate for both");
+        // The same commands, and other agents: told while it waits.
+        let both = told(&launched.http, &session, &alone.agents_version).await?;
+        assert_eq!(both.agents, [first, expected]);
+        assert_eq!(both.revision, alone.revision);
+
+        // From here on an instance that does what it is told.
+        let (_stop, stopped) = watch::channel(false);
+        let text = serde_json::to_string(&launched.userdata)?;
+        let running = tokio::task::spawn_local(instance::run(text, stopped));
+        let active =
+            async || Ok((scripted.client.get(&session).await?.status == "active").then_some(()));
+        eventually("active", active).await?;
+        scripted.stack.agent.stop().await;
+        let join = async || Ok(scripted.client.join(&session).await.ok());
+        let joined = eventually("joined", join).await?;
+        let mut client = Socket::open(&joined, &scripted.stack).await?;
+        let offer =
+            tokio::time::timeout(STEP_TIMEOUT, client.next()).await.context("no offer")??;
+        assert_eq!(offer["type"], "offer", "{offer}");
+        ensure!(!running.is_finished(), "the instance has ended");
+        second.stop().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_certificate_that_is_replaced_is_told_to_instances_that_are_connected() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, launched) = scripted.create().await?;
+        let nodes = &scripted.stack.nodes;
+        let before = nodes.agent_pin()?.to_string();
+        let known = told(&launched.http, &created.id, "").await?;
+        assert_eq!(known.agents[0].fingerprints, [before.clone()]);
+        let replaced = stream_dev::keys::KeyStore::shared()?.pair("agent-2")?;
+        std::fs::copy(&replaced.key, nodes.agent_dir().join("server.key"))?;
+        std::fs::copy(&replaced.certificate, nodes.agent_dir().join("server.crt"))?;
+        // Over the connection that it has.
+        let told = told(&launched.http, &created.id, &known.agents_version).await?;
+        let after = nodes.agent_pin()?.to_string();
+        ensure!(after != before, "the certificate is the one of before");
+        assert_eq!(told.agents[0].fingerprints, [after]);
+        Ok(())
+    });
+}
