@@ -31,6 +31,7 @@ mod continuity;
 mod credentials;
 mod dial;
 mod error;
+mod incremental_reader;
 mod record_changes;
 mod records;
 mod requests;
@@ -57,6 +58,7 @@ pub use change_hints::ChangeHints;
 pub use changes::RecordChange;
 pub use continuity::Continuity;
 pub use error::{BridgeError, ConfigError};
+pub use incremental_reader::{Increment, IncrementalReader};
 pub use sealed_record::{SealedError, SealedRecord};
 pub use signal_connection::SignalConnection;
 pub use signal_reader::SignalReader;
@@ -311,7 +313,7 @@ impl Bridge {
     ///
     /// [`BridgeError::Disconnected`] also while a store that was lost is not checked again.
     pub async fn continuity(&self, bucket: Bucket) -> Result<Continuity, BridgeError> {
-        self.0.ask(continuity::GetContinuity(bucket)).await?
+        Ok(self.0.ask(continuity::GetBucketState(bucket)).await??.continuity)
     }
 
     /// Returns whether NATS is connected and stores what it is given, and if not, why.
