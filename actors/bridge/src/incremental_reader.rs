@@ -68,8 +68,8 @@ impl IncrementalReader {
         bridge: &Bridge,
         mut keep: impl FnMut(String, RecordChange<T>) -> Option<C>,
     ) -> Result<Increment<C>, BridgeError> {
-        let state = bridge.bucket_state(self.bucket).await?;
         let now = Instant::now();
+        let state = bridge.bucket_state(self.bucket).await?;
         let from = self.resume_from(&state, now);
         let mut changes = Vec::new();
         let mut revision = state.last_revision;
@@ -88,7 +88,7 @@ impl IncrementalReader {
         self.last_read.map_or(0, |last_read| last_read.continuity.created_at)
     }
 
-    /// When the store answered last.
+    /// When the last read began that succeeded. What was stored until then was found.
     pub fn last_read(&self) -> Option<Instant> {
         self.last_read.map(|last_read| last_read.at)
     }

@@ -13,10 +13,12 @@ use crate::cors::CorsPolicy;
 use crate::error::GatewayError;
 use crate::open_sockets::OpenSockets;
 use crate::urls::Urls;
+use crate::views::Views;
 
 /// The state that all threads share which serve requests. It outlives a failure of the actor.
 pub(crate) struct State {
     pub(crate) bridge: Bridge,
+    pub(crate) views: Views,
     pub(crate) tokens: Tokens,
     pub(crate) supervisor: Supervisor,
     /// Counts the requests of all threads.
@@ -43,7 +45,7 @@ impl State {
     /// Refuses a configuration that makes no sense.
     pub(crate) fn new(
         config: Config,
-        bridge: Bridge,
+        views: Views,
         tokens: Tokens,
         supervisor: Supervisor,
         closing: watch::Receiver<bool>,
@@ -54,7 +56,8 @@ impl State {
         let urls = Urls::new(config.public_url.as_deref())?;
         let reconnect_tokens = ReconnectTokens::of(&config);
         Ok(Self {
-            bridge,
+            bridge: views.bridge().clone(),
+            views,
             tokens,
             supervisor,
             requests: HttpMetrics::default(),
