@@ -14,9 +14,10 @@
 //! | connection of a thread | kept | it belongs to the thread |
 //! | reads and writes under way | kept | each holds the connection it began with |
 //! | health of the store | kept | a restart does not make a full store good |
+//! | what readers of signals have seen of the log | kept | it belongs to the readers |
 //!
 //! The files, from the ground up: `dial`, `connection`, `batch`, `signal_log` and `buckets` use
-//! NATS; `connection_state` decides; `subscriptions` is shared state; `actor` holds it together;
+//! NATS; `connection_state`, `log_bounds` and `log_watch` decide; `subscriptions` is shared state; `actor` holds it together;
 //! all others are what it is asked.
 
 mod actor;
@@ -32,6 +33,8 @@ mod credentials;
 mod dial;
 mod error;
 mod incremental_reader;
+mod log_bounds;
+mod log_watch;
 mod record_changes;
 mod records;
 mod requests;
