@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use stream_admin::Admin;
+use stream_gateway::Views;
 use stream_gateway::admin::AdminService;
 use stream_supervisor::{Drain, Supervisor};
 use stream_tls::CertificateReloader;
@@ -72,14 +73,15 @@ impl Gateway {
         let Base { supervisor, certificates, bridge, drain } = base;
         let tokens = Tokens::start(config.tokens, TOKENS, bridge.clone(), &supervisor)?;
         let page_base = config.gateway.page_base();
-        let service = AdminService { bridge: bridge.clone(), tokens: tokens.clone(), page_base };
+        let views = Views::start(&bridge, &supervisor);
+        let service = AdminService { views: views.clone(), tokens: tokens.clone(), page_base };
         let handler = move |request| service.clone().handle(request);
         let drain_timeout = config.admin.drain();
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
         let gateway = stream_gateway::Gateway::start(
             config.gateway,
             certificates.identity(),
-            bridge,
+            views,
             tokens,
             &drain,
             &supervisor,

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use stream_bridge::Bridge;
 use stream_dev::keys::KeyStore;
 use stream_dev::nats::Nats;
+use stream_gateway::Views;
 use stream_gateway::admin::{AdminService, Request};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
@@ -280,7 +281,8 @@ async fn read_store(stored: &Stored) -> anyhow::Result<()> {
     let session = Some(&stored.session);
     agent.verify(&stored.instance_token, Op::SignalWrite, session).await?;
 
-    let service = AdminService { bridge: bridge.clone(), tokens: gateway, page_base: None };
+    let views = Views::start(&bridge, &supervisor);
+    let service = AdminService { views, tokens: gateway, page_base: None };
     let ask = async |request| anyhow::Ok(service.clone().handle(request).await?);
     let accounts = ask(Request::ListAccounts).await?;
     ensure!(accounts["accounts"][0]["name"] == "test", "{accounts}");

@@ -13,6 +13,7 @@ use crate::buckets::Store;
 use crate::connect::{self, ConnectConfig, RECONNECT, check_server};
 use crate::connection::{Connection, with_timeout};
 use crate::connection_state::{ConnectionState, FIRST_CONNECT, Ready};
+use crate::log_watch::LogWatch;
 use crate::store_clock::StoreClock;
 use crate::store_health::{StoreHealth, switched_off};
 use crate::subscriptions::{Route, Subscriptions};
@@ -36,6 +37,7 @@ pub(crate) struct SharedState {
     /// Whether the store works, as all connections of this process have seen it.
     health: StoreHealth,
     pub(crate) clock: StoreClock,
+    log_watch: LogWatch,
 }
 
 pub(crate) struct Actor {
@@ -111,7 +113,8 @@ impl Actor {
     /// Returns what to connect with once more.
     pub(crate) fn connect_config(&self) -> ConnectConfig {
         let (config, unit) = (self.config.clone(), self.unit.clone());
-        ConnectConfig { config, unit, health: self.shared.health.clone() }
+        let (health, log_watch) = (self.shared.health.clone(), self.shared.log_watch.clone());
+        ConnectConfig { config, unit, health, log_watch }
     }
 
     /// Returns what is known of the store beside its being connected.

@@ -41,6 +41,13 @@ pub(crate) struct Batch {
     pub(crate) complete: bool,
 }
 
+#[derive(Serialize)]
+struct LastRequest<'a> {
+    seq: u64,
+    multi_last: &'a [&'a str],
+    max_bytes: usize,
+}
+
 /// Returns messages of `stream` whose subject matches `filter`, from sequence `from` on.
 pub(crate) async fn get(
     client: &Client,
@@ -48,11 +55,30 @@ pub(crate) async fn get(
     filter: &str,
     from: u64,
 ) -> Result<Batch, BridgeError> {
-    let inbox = client.new_inbox();
-    let mut replies = client.subscribe(inbox.clone()).await.map_err(BridgeError::disconnected)?;
     let request =
         BatchRequest { seq: from, next_by_subj: filter, batch: MAX_MESSAGES, max_bytes: MAX_BYTES };
-    let request = serde_json::to_vec(&request).expect("a request serializes");
+    ask(client, stream, &request).await
+}
+
+/// Returns the last message of each of `subjects` in `stream` whose sequence is `from` or more.
+pub(crate) async fn get_last(
+    client: &Client,
+    stream: &str,
+    subjects: &[&str],
+    from: u64,
+) -> Result<Batch, BridgeError> {
+    let request = LastRequest { seq: from, multi_last: subjects, max_bytes: MAX_BYTES };
+    ask(client, stream, &request).await
+}
+
+async fn ask(
+    client: &Client,
+    stream: &str,
+    request: &impl Serialize,
+) -> Result<Batch, BridgeError> {
+    let inbox = client.new_inbox();
+    let mut replies = client.subscribe(inbox.clone()).await.map_err(BridgeError::disconnected)?;
+    let request = serde_json::to_vec(request).expect("a request serializes");
     let subject = format!("$JS.API.DIRECT.GET.{stream}");
     let asked = client.publish_with_reply(subject, inbox, request.into()).await;
     asked.map_err(BridgeError::disconnected)?;

@@ -18,6 +18,7 @@ use tokio_rustls::rustls::ClientConfig;
 use crate::connection::Connection;
 use crate::credentials::Credentials;
 use crate::dial::Dialer;
+use crate::log_watch::LogWatch;
 use crate::store_health::StoreHealth;
 use crate::{Config, ConfigError};
 
@@ -118,6 +119,7 @@ pub(crate) struct ConnectConfig {
     /// The name of the connection, as the server shows it.
     pub(crate) unit: String,
     pub(crate) health: StoreHealth,
+    pub(crate) log_watch: LogWatch,
 }
 
 /// Decides where the client of NATS connects, at each of its attempts.
@@ -156,7 +158,7 @@ impl<F: Fn(String)> ServerChoice<F> {
 ///
 /// One sentence with the key of the configuration to look at.
 pub(crate) async fn connect(
-    ConnectConfig { config, unit, health }: &ConnectConfig,
+    ConnectConfig { config, unit, health, log_watch }: &ConnectConfig,
     on_event: impl Fn(Event) + Send + Sync + 'static,
     on_failure: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<Connection, String> {
@@ -197,7 +199,7 @@ pub(crate) async fn connect(
         Err(_) => return Err("the server does not finish the connection".into()),
     };
     check_server(&client.server_info())?;
-    Ok(Connection::new(client, counted, health.clone()))
+    Ok(Connection::new(client, counted, health.clone(), log_watch.clone()))
 }
 
 /// Refuses a server that cannot carry what we say: one without batches of messages, or with room

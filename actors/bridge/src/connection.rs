@@ -12,6 +12,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
 use crate::BridgeError;
+use crate::log_watch::LogWatch;
 use crate::store_health::{StoreHealth, write_error};
 
 /// How long one answer of the server may take.
@@ -28,11 +29,18 @@ pub(crate) struct Connection {
     connects: watch::Receiver<u64>,
     /// Of the store behind it.
     pub(crate) health: StoreHealth,
+    /// What the readers of signals have seen together.
+    pub(crate) log_watch: LogWatch,
 }
 
 impl Connection {
-    pub(crate) fn new(client: Client, connects: watch::Receiver<u64>, health: StoreHealth) -> Self {
-        Self { client, connects, health }
+    pub(crate) fn new(
+        client: Client,
+        connects: watch::Receiver<u64>,
+        health: StoreHealth,
+        log_watch: LogWatch,
+    ) -> Self {
+        Self { client, connects, health, log_watch }
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -168,7 +176,7 @@ mod tests {
         let connect = async || {
             let options = ConnectOptions::new().retry_on_initial_connect();
             let client = options.connect("127.0.0.1:1").await.expect("a client");
-            Connection::new(client, watch::channel(0).1, StoreHealth::default())
+            Connection::new(client, watch::channel(0).1, Default::default(), Default::default())
         };
         let within = Duration::from_millis(200);
         let (here, there) = (runtime().expect("a runtime"), runtime().expect("another"));

@@ -27,17 +27,25 @@ impl Continuity {
     }
 }
 
-/// Asks for the [`Continuity`] of a bucket.
-#[derive(Message)]
-#[rtype(result = "Result<Continuity, BridgeError>")]
-pub(crate) struct GetContinuity(pub(crate) Bucket);
+/// What is known of a bucket without reading it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BucketState {
+    pub(crate) continuity: Continuity,
+    /// The latest revision that the server knows which leads.
+    pub(crate) last_revision: u64,
+}
 
-impl Handler<GetContinuity> for Actor {
+/// Asks for the [`BucketState`] of a bucket.
+#[derive(Message)]
+#[rtype(result = "Result<BucketState, BridgeError>")]
+pub(crate) struct GetBucketState(pub(crate) Bucket);
+
+impl Handler<GetBucketState> for Actor {
     fn handle(
         &mut self,
-        GetContinuity(bucket): &GetContinuity,
+        GetBucketState(bucket): &GetBucketState,
         _: &Context<Self>,
-    ) -> Reply<Result<Continuity, BridgeError>> {
+    ) -> Reply<Result<BucketState, BridgeError>> {
         // A store that is not checked again yet may have been lost and come back since.
         let connected_since = match self.ready() {
             Ok(ready) => ready.since,
@@ -45,9 +53,10 @@ impl Handler<GetContinuity> for Actor {
         };
         let bucket = *bucket;
         self.with_store(async move |store: &Store| {
-            let created = store.info(bucket).await?.created;
-            let created_at = u64::try_from(created.unix_timestamp()).unwrap_or(0);
-            Ok(Continuity { created_at, connected_since })
+            let info = store.info(bucket).await?;
+            let created_at = u64::try_from(info.created.unix_timestamp()).unwrap_or(0);
+            let continuity = Continuity { created_at, connected_since };
+            Ok(BucketState { continuity, last_revision: info.state.last_sequence })
         })
     }
 }

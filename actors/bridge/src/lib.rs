@@ -14,9 +14,10 @@
 //! | connection of a thread | kept | it belongs to the thread |
 //! | reads and writes under way | kept | each holds the connection it began with |
 //! | health of the store | kept | a restart does not make a full store good |
+//! | what readers of signals have seen of the log | kept | it belongs to the readers |
 //!
 //! The files, from the ground up: `dial`, `connection`, `batch`, `signal_log` and `buckets` use
-//! NATS; `connection_state` decides; `subscriptions` is shared state; `actor` holds it together;
+//! NATS; `connection_state`, `log_bounds` and `log_watch` decide; `subscriptions` is shared state; `actor` holds it together;
 //! all others are what it is asked.
 
 mod actor;
@@ -31,6 +32,9 @@ mod continuity;
 mod credentials;
 mod dial;
 mod error;
+mod incremental_reader;
+mod log_bounds;
+mod log_watch;
 mod record_changes;
 mod records;
 mod requests;
@@ -58,6 +62,7 @@ pub use change_hints::ChangeHints;
 pub use changes::RecordChange;
 pub use continuity::Continuity;
 pub use error::{BridgeError, ConfigError};
+pub use incremental_reader::{Increment, IncrementalReader};
 pub use sealed_record::{SealedError, SealedRecord};
 pub use signal_connection::SignalConnection;
 pub use signal_reader::SignalReader;
@@ -316,7 +321,7 @@ impl Bridge {
     ///
     /// [`BridgeError::Disconnected`] also while a store that was lost is not checked again.
     pub async fn continuity(&self, bucket: Bucket) -> Result<Continuity, BridgeError> {
-        self.0.ask(continuity::GetContinuity(bucket)).await?
+        Ok(self.0.ask(continuity::GetBucketState(bucket)).await??.continuity)
     }
 
     /// Returns the time by the clock of NATS, which all units share: what one writes into a document

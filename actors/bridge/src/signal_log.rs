@@ -1,5 +1,6 @@
 //! The signal log: numbered by the stream that keeps it, written idempotently, read by cursor.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,15 @@ use stream_protocol::{
 };
 
 use crate::connection::{Connection, with_timeout};
+use crate::log_bounds::Bounds;
+use crate::log_watch::Position;
 use crate::{BridgeError, batch};
 
 /// How long an epoch that was read is taken to be the present one.
 const EPOCH_TTL: Duration = Duration::from_secs(5);
+
+/// How old a look at the end of the log may be for a reader that waits.
+pub(crate) const LOOK_TTL: Duration = Duration::from_secs(1);
 
 /// The log of signals over one connection; cheap to clone.
 #[derive(Clone)]
@@ -61,14 +67,14 @@ impl SignalLog {
             let mut batch =
                 batch::get(&self.connection.client, subjects::SIGNALS, subject, from).await?;
             // Looked at after the read: what the read could miss is missing here, too.
-            let bounds = self.bounds().await?;
+            let bounds = self.bounds(Instant::now()).await?;
             if let Some(after) = after {
                 bounds.check(after)?;
             }
-            // Any server of a cluster answers a read, and it may lag behind the one that leads,
-            // which told the bounds. Where that one finds nothing either, the end is a cursor that
-            // moves on without skipping anything.
-            if batch.messages.is_empty() {
+            // Something may have been stored between read and bounds, and any server of a cluster
+            // answers a read, which may lag behind the one that told the bounds. Where that one
+            // finds nothing either, the end is a cursor that moves on without skipping anything.
+            if batch.messages.is_empty() && bounds.last >= from {
                 batch = self.read_from_leader(subject, from).await?;
             }
             let (read, complete) =
@@ -98,7 +104,7 @@ impl SignalLog {
         {
             return Ok(number);
         }
-        let number = self.bounds().await?.epoch;
+        let number = self.bounds(Instant::now()).await?.epoch;
         *self.epoch.lock() = Some(Epoch { number, read_at: Instant::now(), connects });
         Ok(number)
     }
@@ -125,11 +131,62 @@ impl SignalLog {
         Ok(batch::Batch { complete: messages.is_empty(), messages })
     }
 
-    async fn bounds(&self) -> Result<Bounds, BridgeError> {
-        let info = with_timeout(self.stream.get_info()).await?;
-        let info = info.map_err(BridgeError::disconnected)?;
-        let epoch = u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0);
-        Ok(Bounds { epoch, first: info.state.first_sequence, last: info.state.last_sequence })
+    /// Returns where the log reaches, as seen at `since` or later by any reader of the process.
+    async fn bounds(&self, since: Instant) -> Result<Bounds, BridgeError> {
+        let look = async || {
+            let info = with_timeout(self.stream.get_info()).await?;
+            let info = info.map_err(BridgeError::disconnected)?;
+            Ok(Bounds {
+                epoch: u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0),
+                first: info.state.first_sequence,
+                last: info.state.last_sequence,
+                is_replicated: info.config.num_replicas > 1,
+            })
+        };
+        self.connection.log_watch.bounds(since, look).await
+    }
+
+    /// Returns the cursor that a reader of `subject` has without reading anything: it stands at
+    /// `after` since [`LOOK_TTL`] at least. `None` when there may be a signal behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`BridgeError::HistoryGone`] when signals up to the cursor are no longer kept.
+    pub(crate) async fn skip_quiet(
+        &self,
+        subject: &str,
+        after: Cursor,
+    ) -> Result<Option<Cursor>, BridgeError> {
+        let since = Instant::now().checked_sub(LOOK_TTL);
+        let bounds = self.bounds(since.unwrap_or_else(Instant::now)).await?;
+        bounds.check(after)?;
+        if after.sequence == bounds.last {
+            return Ok(Some(after));
+        }
+        if bounds.is_replicated {
+            // The server that is asked may lag.
+            return Ok(None);
+        }
+        let position = Position { subject: subject.to_owned(), after: after.sequence };
+        let ask = async |positions: &[Position]| self.behind(positions).await;
+        let has_more = self.connection.log_watch.has_more(&position, ask).await?;
+        Ok((!has_more).then(|| bounds.end()))
+    }
+
+    /// Returns those of `positions` behind which there is something.
+    async fn behind(&self, positions: &[Position]) -> Result<HashSet<Position>, BridgeError> {
+        let of: Vec<_> = positions.iter().map(|one| one.subject.as_str()).collect();
+        let from = positions.iter().map(|one| one.after).min().unwrap_or(0).saturating_add(1);
+        let client = &self.connection.client;
+        let batch = batch::get_last(client, subjects::SIGNALS, &of, from).await?;
+        let last: HashMap<_, _> =
+            batch.messages.iter().map(|one| (one.subject.as_str(), one.sequence)).collect();
+        let has_more = |one: &&Position| match last.get(one.subject.as_str()) {
+            Some(sequence) => *sequence > one.after,
+            // An answer that was cut short says nothing of it.
+            None => !batch.complete,
+        };
+        Ok(positions.iter().filter(has_more).cloned().collect())
     }
 }
 
@@ -148,48 +205,4 @@ fn decode(
         Some(LoggedSignal { cursor, generation, signal })
     });
     logged.filter(|signal| after.is_some() || signal.generation == generation).collect()
-}
-
-/// From where to where the log reaches.
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    epoch: u64,
-    first: u64,
-    last: u64,
-}
-
-impl Bounds {
-    /// Refuses a cursor of another log, one that was overtaken by the trimming of old signals, and
-    /// one ahead of the log (a log restored from the past).
-    fn check(&self, after: Cursor) -> Result<(), BridgeError> {
-        let overtaken = after.sequence.saturating_add(1) < self.first;
-        if after.epoch == self.epoch && !overtaken && after.sequence <= self.last {
-            return Ok(());
-        }
-        Err(BridgeError::HistoryGone { fresh: Cursor { epoch: self.epoch, sequence: self.last } })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_is_good_from_just_before_the_first_kept_signal_to_the_last() {
-        let log = Bounds { epoch: 7, first: 10, last: 20 };
-        let gone = |epoch, sequence| log.check(Cursor { epoch, sequence }).is_err();
-        assert!(gone(7, 8), "signal 9 was there and is trimmed");
-        assert!(!gone(7, 9));
-        assert!(!gone(7, 20));
-        assert!(gone(7, 21), "a log that went back in time");
-        assert!(gone(6, 15), "another log");
-        assert!(gone(7, u64::MAX));
-    }
-
-    #[test]
-    fn an_empty_new_log_accepts_its_beginning() {
-        // JetStream reports first 1, last 0 for a stream that never held anything.
-        let log = Bounds { epoch: 7, first: 1, last: 0 };
-        assert!(log.check(Cursor { epoch: 7, sequence: 0 }).is_ok());
-    }
 }

@@ -2,7 +2,8 @@
 //!
 //! The server publishes what it has stored, so a reader that has caught up is told at once. What
 //! is published can get lost; that what came is next to what was there before is checked with
-//! every signal, and the log is read again otherwise, as it is every few seconds without any.
+//! every signal, and the log is read again otherwise. Without any, a reader finds out every few
+//! seconds, together with all others of the process, whether there is something for it.
 
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ use crate::connection::{Heard, Subscription};
 use crate::signal_log::SignalLog;
 use crate::{BridgeError, SignalConnection};
 
-/// What stays unsaid this long is looked up in the log.
-const REREAD_AFTER: Duration = Duration::from_secs(5);
+/// What stays unsaid this long is looked up. Together with the age of a look at the log and the
+/// time in which readers gather, a signal whose hint was lost is found within five seconds.
+const QUIET_FOR: Duration = Duration::from_millis(3500);
 
 /// How long one look into the log may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
@@ -96,11 +98,17 @@ impl SignalReader {
     pub async fn next(&mut self) -> Result<SignalPage, BridgeError> {
         if let (Some(live), Some(after)) = (&mut self.live, self.after)
             && live.caught_up
-            // Otherwise the log has to be read, or has not been looked at for long.
-            && let Ok(Some(page)) = timeout(REREAD_AFTER, live.wait(after)).await
         {
-            self.after = Some(page.cursor);
-            return Ok(page);
+            let page = match timeout(QUIET_FOR, live.wait(after)).await {
+                Ok(page) => page,
+                Err(_) if live.log.is_connected() => live.skip_quiet(&self.subject, after).await?,
+                Err(_) => None,
+            };
+            // Otherwise the log has to be read.
+            if let Some(page) = page {
+                self.after = Some(page.cursor);
+                return Ok(page);
+            }
         }
         // What was lost here may stand on another connection.
         self.live = self.live.take().filter(|live| live.open && live.log.is_connected());
@@ -131,6 +139,20 @@ impl LiveSubscription {
     async fn start(log: SignalLog, subject: String) -> Result<Self, BridgeError> {
         let subscription = log.connection.subscribe(subject).await?;
         Ok(Self { log, subscription, caught_up: false, open: true })
+    }
+
+    /// Returns an empty page with the cursor moved on; `None` when the log has to be read.
+    async fn skip_quiet(
+        &mut self,
+        subject: &str,
+        after: Cursor,
+    ) -> Result<Option<SignalPage>, BridgeError> {
+        let moved = self.log.skip_quiet(subject, after);
+        let moved = timeout(READ_TIMEOUT, self.log.connection.fail_on_reconnect(moved)).await;
+        let moved = moved.map_err(|_| BridgeError::TimedOut).flatten();
+        // What cannot be looked at here may be on another connection.
+        self.caught_up = moved.is_ok();
+        Ok(moved?.map(|cursor| SignalPage { cursor, signals: Vec::new() }))
     }
 
     /// Returns the signals published behind `after`; `None` when the log has to be read.

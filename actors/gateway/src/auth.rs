@@ -101,8 +101,8 @@ pub(crate) async fn authorize_token(
             Some(account) if account.token_id == claims.id => None,
             _ => return Err(HttpError::Unauthorized),
         },
-        TokenKind::Share => match shares::find_open(&state.bridge, &claims.subject).await? {
-            Some(share) if share.token_id == claims.id => Some(share),
+        TokenKind::Share => match shares::find_open(&state.views, &claims.subject).await? {
+            Some(share) if share.token_id == claims.id => Some(Share::clone(&share)),
             _ => return Err(HttpError::Unauthorized),
         },
         _ => return Err(HttpError::token_forbids()),

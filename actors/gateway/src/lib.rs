@@ -7,7 +7,7 @@
 //! every session: all that must outlive the process is in NATS.
 //!
 //! The actor `gateway` keeps the HTTPS server running; the actor `initiated` serves the requests of
-//! agents.
+//! agents; the actor `views` keeps in memory what is listed and counted.
 //!
 //! | part | on restart | why |
 //! |---|---|---|
@@ -16,6 +16,7 @@
 //! | client sockets | kept | each runs in a task of its own, until its session or the server ends |
 //! | counts of open sockets and of clients that may return, HTTP metrics, order to drain | kept | they describe the process |
 //! | subscription of `initiated` | rebuilt | the other gateways of the group serve meanwhile |
+//! | sessions, shares and accounts in `views` | rebuilt | a wrong view is gone |
 //!
 //! What is kept is shared state: the state of all requests and the handle of the server. Requests
 //! change nothing in it but counts.
@@ -45,18 +46,20 @@ mod query;
 mod response;
 mod routes;
 mod session_documents;
+mod session_summary;
 mod sessions;
+mod share_record;
 mod shares;
 mod socket;
 mod state;
 mod urls;
+mod views;
 mod web_ui;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use actix_web::web::{Data, ServiceConfig};
-use stream_bridge::Bridge;
 use stream_http::{Limits, Server, Service};
 use stream_metrics::HttpMetrics;
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
@@ -66,6 +69,7 @@ use tokio::sync::watch;
 
 pub use config::Config;
 pub use error::GatewayError;
+pub use views::Views;
 
 use live_count::LiveCount;
 
@@ -108,7 +112,7 @@ impl Gateway {
     pub fn start(
         config: Config,
         served: ServerIdentity,
-        bridge: Bridge,
+        views: Views,
         tokens: Tokens,
         drain: &Drain,
         supervisor: &Supervisor,
@@ -119,7 +123,7 @@ impl Gateway {
         let (open_sockets, departures) = (LiveCount::default(), LiveCount::default());
         let state = state::State::new(
             config,
-            bridge.clone(),
+            views.clone(),
             tokens,
             supervisor.clone(),
             closed,
@@ -138,7 +142,7 @@ impl Gateway {
         };
         let tls = server_config(&served, ClientCertificates::Ignored);
         let config = stream_http::Config { listen, workers, limits: Limits::default() };
-        ams_initiated::start(&bridge, supervisor);
+        ams_initiated::start(views.bridge(), supervisor);
         let server = Server::start(config, tls, service, supervisor)
             .map_err(|source| GatewayError::Bind { address: listen, source })?;
         log::info!(address:% = server.address(); "clients are served");

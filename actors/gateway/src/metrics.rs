@@ -5,26 +5,20 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::web::Data;
-use serde_json::Value;
-use stream_bridge::Bridge;
 use stream_http::{export_actors, scrape_response};
 use stream_metrics::Exposition;
-use stream_protocol::subjects::Bucket;
-use stream_protocol::{AgentId, Op, Refusal, SessionDocument, Status};
+use stream_protocol::{AgentId, Op, Refusal};
 
 use crate::auth::authorize;
+use crate::placement;
 use crate::response::HandlerResult;
 use crate::state::State;
-use crate::{placement, session_documents};
+use crate::views::{STATUSES, SessionIndex, Views};
 
 const PREFIX: &str = "anbox_stream_gateway";
 
 /// How long a scrape waits for the store; without it, the other metrics are answered alone.
 const STORE_DEADLINE: Duration = Duration::from_secs(5);
-
-/// The statuses in the text, also those of no session: a series must not vanish at zero.
-const STATUSES: [Status; 5] =
-    [Status::Created, Status::Active, Status::Terminating, Status::Terminated, Status::Error];
 
 pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::StatusRead, None).await?;
@@ -33,7 +27,7 @@ pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> HandlerR
     page.requests(&state.requests);
     let connected = state.bridge.status().await.connected;
     page.count("nats_up", "Whether NATS is connected", connected.into());
-    match tokio::time::timeout(STORE_DEADLINE, StoreStats::read(&state.bridge)).await {
+    match tokio::time::timeout(STORE_DEADLINE, StoreStats::read(&state.views)).await {
         Ok(Ok(stats)) => stats.export(&mut page),
         Ok(Err(error)) => log::debug!(error:%; "a scrape went without the store"),
         Err(_) => log::debug!("a scrape went without the store: it gave no answer in time"),
@@ -45,6 +39,8 @@ pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> HandlerR
 #[derive(Debug, PartialEq)]
 struct StoreStats {
     sessions: BTreeMap<String, u64>,
+    /// Sessions whose documents this version cannot read.
+    unreadable: u64,
     accounts: u64,
     agents: u64,
     /// Agents that own live sessions and have no presence.
@@ -52,31 +48,30 @@ struct StoreStats {
 }
 
 impl StoreStats {
-    async fn read(bridge: &Bridge) -> Result<Self, Refusal> {
-        let documents = session_documents::list(bridge).await?;
-        let accounts = bridge.list::<Value>(Bucket::Accounts).await?.len();
-        let present = placement::list(bridge).await?;
+    async fn read(views: &Views) -> Result<Self, Refusal> {
+        let accounts = views.account_count().await?;
+        let present = placement::list(views.bridge()).await?;
         let present = present.into_iter().map(|presence| presence.agent).collect();
-        Ok(Self::of(&documents, accounts, &present))
+        views.sessions(|sessions| Self::of(sessions, accounts, &present)).await
     }
 
-    fn of(documents: &[SessionDocument], accounts: usize, present: &BTreeSet<AgentId>) -> Self {
-        let mut sessions: BTreeMap<_, _> =
-            STATUSES.iter().map(|status| (status.to_string(), 0)).collect();
-        let mut unresponsive = BTreeSet::new();
-        for document in documents {
-            *sessions.entry(document.status.to_string()).or_default() += 1;
-            let owner = document.owner.as_ref();
-            if !document.status.is_final() {
-                unresponsive.extend(owner.filter(|agent| !present.contains(agent)));
-            }
+    fn of(sessions: &SessionIndex, accounts: usize, present: &BTreeSet<AgentId>) -> Self {
+        // Also those of no session: a series must not vanish at zero.
+        let count = |status| sessions.of_status(status).len() as u64;
+        let is_away = |agent: &&AgentId| !present.contains(agent);
+        Self {
+            sessions: STATUSES.iter().map(|one| (one.to_string(), count(*one))).collect(),
+            unreadable: sessions.unreadable() as u64,
+            accounts: accounts as u64,
+            agents: present.len() as u64,
+            unresponsive: sessions.owners().filter(is_away).count() as u64,
         }
-        let unresponsive = unresponsive.len() as u64;
-        Self { sessions, accounts: accounts as u64, agents: present.len() as u64, unresponsive }
     }
 
     fn export(self, page: &mut Exposition) {
         page.counts("sessions_total", "Sessions in the store", "status", self.sessions);
+        let help = "Sessions whose documents this version cannot read";
+        page.count("sessions_unreadable", help, self.unreadable);
         page.count("accounts_total", "Service accounts", self.accounts);
         page.count("agents_total", "Agents that are there", self.agents);
         let help = "Agents that own sessions and are not there";
@@ -86,6 +81,8 @@ impl StoreStats {
 
 #[cfg(test)]
 mod tests {
+    use stream_protocol::{SessionDocument, Status};
+
     use super::*;
 
     fn document(status: Status, owner: &str) -> SessionDocument {
@@ -101,7 +98,11 @@ mod tests {
             document(Status::Created, "gone"),
             document(Status::Terminated, "long-gone"),
         ];
-        let stats = StoreStats::of(&documents, 3, &BTreeSet::from(["here".parse().unwrap()]));
+        let stats = StoreStats::of(
+            &documents.into_iter().collect(),
+            3,
+            &BTreeSet::from(["here".parse().unwrap()]),
+        );
         assert_eq!((stats.accounts, stats.agents, stats.unresponsive), (3, 1, 1));
         let sessions: Vec<_> = stats.sessions.into_iter().filter(|(_, n)| *n > 0).collect();
         let expected = [("active", 2), ("created", 1), ("terminated", 1)];
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn a_status_without_sessions_is_told_as_zero() {
         let mut page = Exposition::new(PREFIX);
-        StoreStats::of(&[], 0, &BTreeSet::new()).export(&mut page);
+        StoreStats::of(&SessionIndex::default(), 0, &BTreeSet::new()).export(&mut page);
         let line = r#"anbox_stream_gateway_sessions_total{status="active"} 0"#;
         assert!(page.text(stream_metrics::Format::Text).lines().any(|found| found == line));
     }

@@ -25,12 +25,6 @@ pub(crate) async fn read(
     entry.ok_or_else(not_found)
 }
 
-/// Returns the documents of all sessions, in no order.
-pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<SessionDocument>, Refusal> {
-    let entries = bridge.list::<SessionDocument>(Bucket::Sessions).await?;
-    Ok(entries.into_iter().map(|(_, entry)| entry.value).collect())
-}
-
 /// Changes a document by `edit` and returns what is stored. `edit` sees the latest version; it runs
 /// again when somebody else was faster.
 ///

@@ -8,20 +8,19 @@
 pub(crate) mod endpoints;
 mod request;
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{
-    DesiredState, Refusal, RefusalCode, Role, SessionDocument, SessionId, ShareId, Timestamp,
-    TokenKind,
-};
+use stream_protocol::{Refusal, RefusalCode, SessionId, ShareId, Timestamp, TokenKind};
 use stream_tokens::{Mint, Revocation, Tokens};
 
 use crate::error::tokens_refusal;
 use crate::session_documents;
+use crate::session_summary::SessionSummary;
+use crate::views::{SessionIndex, ShareIndex, Views};
 
+pub(crate) use crate::share_record::Share;
 #[cfg(test)]
 pub(crate) use request::{ListQuery, SharePost};
 pub(crate) use request::{NewShare, SharePatch, role};
@@ -30,9 +29,6 @@ use request::MAX_LIFETIME;
 
 /// The most shares of a session.
 const MAX_SHARES: usize = 5;
-
-/// How much longer than the share its record stays: clocks differ.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// Why a share was not made.
 #[derive(Debug, thiserror::Error)]
@@ -58,37 +54,7 @@ impl From<ShareError> for Refusal {
     }
 }
 
-/// The record of a share.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Share {
-    pub(crate) id: ShareId,
-    pub(crate) session_id: SessionId,
-    /// The role in which its link joins: `control` or `view`.
-    pub(crate) role: Role,
-    pub(crate) description: String,
-    pub(crate) created_at: Timestamp,
-    pub(crate) expiry_at: Timestamp,
-    pub(crate) token_id: String,
-}
-
 impl Share {
-    fn is_over(&self, now: Timestamp) -> bool {
-        now >= self.expiry_at
-    }
-
-    /// Whether the share opens the session of `document` and the session is live. A session that
-    /// begins later under the same id is another one.
-    fn is_of(&self, document: &SessionDocument) -> bool {
-        let running = document.desired.state == DesiredState::Running;
-        let live = running && !document.status.is_final();
-        self.session_id == document.id && live && document.created_at <= self.created_at
-    }
-
-    /// Returns how long the record is to stay from `now` on.
-    fn ttl(&self, now: Timestamp) -> Duration {
-        (self.expiry_at - now) + CLOCK_SKEW
-    }
-
     fn mint(&self) -> Mint {
         Mint::new(TokenKind::Share, self.id.to_string())
             .session(self.session_id.clone())
@@ -110,38 +76,48 @@ fn link(base: &str, session: &SessionId, token: &str) -> String {
 }
 
 /// Returns the share `id` unless it has expired, whatever the state of its session.
-pub(crate) async fn find(bridge: &Bridge, id: &str) -> Result<Option<Share>, Refusal> {
+pub(crate) async fn find(views: &Views, id: &str) -> Result<Option<Arc<Share>>, Refusal> {
     if !ShareId::is(id) {
         return Ok(None);
     }
-    let entry = bridge.read::<Share>(Bucket::Shares, id).await?;
-    Ok(entry.map(|entry| entry.value).filter(|share| !share.is_over(Timestamp::now())))
+    Ok(views.share(id).await?.filter(|share| !share.is_over(Timestamp::now())))
 }
 
 /// Returns the share `id` if it has not expired and its session is live.
-pub(crate) async fn find_open(bridge: &Bridge, id: &str) -> Result<Option<Share>, Refusal> {
-    let Some(share) = find(bridge, id).await? else { return Ok(None) };
-    let session = share.session_id.as_str();
-    let entry = bridge.read::<SessionDocument>(Bucket::Sessions, session).await?;
-    Ok(entry.filter(|entry| share.is_of(&entry.value)).map(|_| share))
+pub(crate) async fn find_open(views: &Views, id: &str) -> Result<Option<Arc<Share>>, Refusal> {
+    let Some(share) = find(views, id).await? else { return Ok(None) };
+    let session = views.session(&share.session_id).await?;
+    Ok(session.filter(|session| share.is_of(session)).map(|_| share))
 }
 
 /// Returns the shares of all live sessions, or of `session`, the oldest first.
 pub(crate) async fn all(
-    bridge: &Bridge,
+    views: &Views,
     session: Option<&SessionId>,
-) -> Result<Vec<Share>, Refusal> {
-    let documents = bridge.list::<SessionDocument>(Bucket::Sessions).await?;
-    let entries = bridge.list::<Share>(Bucket::Shares).await?;
-    let mut shares: Vec<_> = entries.into_iter().map(|(_, entry)| entry.value).collect();
+) -> Result<Vec<Arc<Share>>, Refusal> {
     let now = Timestamp::now();
-    shares.retain(|share| {
-        !share.is_over(now)
-            && session.is_none_or(|session| share.session_id == *session)
-            && documents.iter().any(|(_, document)| share.is_of(&document.value))
-    });
-    shares.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-    Ok(shares)
+    let mut shares: Vec<_> = match session {
+        Some(session) => {
+            let of = |shares: &ShareIndex| {
+                let of_session = shares.of_session(session).map(|(share, _)| Arc::clone(share));
+                of_session.collect::<Vec<_>>()
+            };
+            let mut shares = views.shares(of).await?;
+            shares.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+            shares
+        }
+        None => views.shares(|shares| shares.all().cloned().collect()).await?,
+    };
+    let is_open = |sessions: &SessionIndex, share: &Share| {
+        let session = sessions.find(&share.session_id);
+        !share.is_over(now) && session.is_some_and(|session| share.is_of(session))
+    };
+    views
+        .sessions(|sessions| {
+            shares.retain(|share| is_open(sessions, share));
+            shares
+        })
+        .await
 }
 
 /// Makes a share of the session and returns it with its link, which begins with `base`. The share
@@ -151,25 +127,26 @@ pub(crate) async fn all(
 ///
 /// Refuses a session that is ending, and more shares than a session may have.
 pub(crate) async fn make(
-    bridge: &Bridge,
+    views: &Views,
     tokens: &Tokens,
     session: &SessionId,
     new: NewShare,
     end: Option<Timestamp>,
     base: &str,
 ) -> Result<(Share, String), ShareError> {
-    let document = session_documents::read(bridge, session).await?.value;
+    let bridge = views.bridge();
+    let session = SessionSummary::of(session_documents::read(bridge, session).await?.value);
     let now = Timestamp::now();
     let mut share = Share {
         id: ShareId::random(),
-        session_id: document.id.clone(),
+        session_id: session.id.clone(),
         role: new.role,
         description: new.description,
         created_at: now,
         expiry_at: request::expiry(new.expiry_at, now, end, now)?,
         token_id: String::new(),
     };
-    if !share.is_of(&document) {
+    if !share.is_of(&session) {
         return Err(Refusal::new(RefusalCode::Conflict, "session is ending").into());
     }
     let minted = tokens.mint(share.mint()).await.map_err(tokens_refusal)?;
@@ -177,9 +154,11 @@ pub(crate) async fn make(
     let (bucket, key) = (Bucket::Shares, share.id.as_str());
     let revision = bridge.put_with_ttl(bucket, key, &share, share.ttl(now)).await?;
     // Counted with it in place, so that of several at the same time the last are too many.
-    let entries = bridge.list::<Share>(bucket).await?;
-    let counts = |other: &Share| other.session_id == share.session_id && !other.is_over(now);
-    let before = entries.iter().filter(|(_, e)| e.revision < revision && counts(&e.value)).count();
+    let is_before =
+        |(other, stored): &(&Arc<Share>, u64)| *stored < revision && !other.is_over(now);
+    let count =
+        |shares: &ShareIndex| shares.of_session(&share.session_id).filter(is_before).count();
+    let before = views.shares_now(count).await?;
     if before >= MAX_SHARES {
         bridge.remove(bucket, key).await?;
         return Err(ShareError::TooMany);
@@ -195,12 +174,12 @@ pub(crate) async fn make(
 /// Refuses a share that has expired or whose session has ended, and an expiry that no share may
 /// have.
 pub(crate) async fn edit(
-    bridge: &Bridge,
+    views: &Views,
     id: &ShareId,
     patch: &SharePatch,
     end: Option<Timestamp>,
 ) -> Result<Share, Refusal> {
-    find_open(bridge, id.as_str()).await?.ok_or_else(not_found)?;
+    find_open(views, id.as_str()).await?.ok_or_else(not_found)?;
     let edit = |share: &mut Share| {
         if let Some(expiry_at) = patch.expiry_at {
             let (made, now) = (share.created_at, Timestamp::now());
@@ -213,7 +192,7 @@ pub(crate) async fn edit(
         Ok(())
     };
     let ttl = |share: &Share| Some(share.ttl(Timestamp::now()));
-    match bridge.change(Bucket::Shares, id.as_str(), ttl, edit).await {
+    match views.bridge().change(Bucket::Shares, id.as_str(), ttl, edit).await {
         Ok(entry) => Ok(entry.value),
         Err(BridgeError::NotFound) => Err(not_found()),
         Err(error) => Err(error.into()),
@@ -236,50 +215,4 @@ pub(crate) async fn end(bridge: &Bridge, tokens: &Tokens, id: &ShareId) -> Resul
 
 fn not_found() -> Refusal {
     Refusal::new(RefusalCode::NotFound, "share not found")
-}
-
-#[cfg(test)]
-mod tests {
-    use stream_protocol::Status;
-
-    use super::*;
-
-    fn document() -> SessionDocument {
-        SessionDocument::sample()
-    }
-
-    fn share(document: &SessionDocument) -> Share {
-        Share {
-            id: ShareId::random(),
-            session_id: document.id.clone(),
-            role: Role::View,
-            description: String::new(),
-            created_at: 100.into(),
-            expiry_at: 200.into(),
-            token_id: "0123456789abcdef".into(),
-        }
-    }
-
-    #[test]
-    fn a_share_is_of_its_own_live_session_and_of_none_that_begins_later() {
-        let document = document();
-        let share = share(&document);
-        assert!(share.is_of(&document));
-        assert!(!share.is_of(&self::document()), "another session");
-        let later = SessionDocument { created_at: 101.into(), ..document.clone() };
-        let ended = SessionDocument { status: Status::Terminated, ..document.clone() };
-        let mut ending = document;
-        ending.desired.state = DesiredState::Terminated;
-        for other in [later, ended, ending] {
-            assert!(!share.is_of(&other), "{other:?}");
-        }
-    }
-
-    #[test]
-    fn a_share_ends_to_the_second_and_its_record_stays_a_little_longer() {
-        let share = share(&document());
-        assert!(!share.is_over(199.into()) && share.is_over(200.into()));
-        assert_eq!(share.ttl(150.into()), Duration::from_secs(110));
-        assert_eq!(share.ttl(999.into()), Duration::from_secs(60));
-    }
 }

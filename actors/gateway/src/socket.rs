@@ -53,6 +53,7 @@ pub(crate) async fn open(
 
     let dependencies = Dependencies {
         bridge: state.bridge.clone(),
+        views: state.views.clone(),
         signal_connection: SignalConnection::clone(&signal_connection),
         tokens: state.tokens.clone(),
         reconnect_tokens: state.reconnect_tokens,

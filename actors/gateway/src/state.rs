@@ -16,10 +16,12 @@ use crate::error::GatewayError;
 use crate::live_count::LiveCount;
 use crate::socket::SocketLimit;
 use crate::urls::Urls;
+use crate::views::Views;
 
 /// The state that all threads share which serve requests. It outlives a failure of the actor.
 pub(crate) struct State {
     pub(crate) bridge: Bridge,
+    pub(crate) views: Views,
     pub(crate) tokens: Tokens,
     /// What agents can launch.
     pub(crate) catalogues: Catalogues,
@@ -51,7 +53,7 @@ impl State {
     /// Refuses a configuration that makes no sense.
     pub(crate) fn new(
         config: Config,
-        bridge: Bridge,
+        views: Views,
         tokens: Tokens,
         supervisor: Supervisor,
         closing: watch::Receiver<bool>,
@@ -62,7 +64,8 @@ impl State {
         let urls = Urls::new(config.public_url.as_deref())?;
         let reconnect_tokens = ReconnectTokens::of(&config);
         Ok(Self {
-            bridge,
+            bridge: views.bridge().clone(),
+            views,
             tokens,
             catalogues: Catalogues::default(),
             supervisor,

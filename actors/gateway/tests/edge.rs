@@ -14,7 +14,7 @@ use serde_json::Value;
 use stream_admin::Admin;
 use stream_bridge::Bridge;
 use stream_gateway::admin::{AdminError, AdminService, Client};
-use stream_gateway::{Config, Gateway, GatewayError};
+use stream_gateway::{Config, Gateway, GatewayError, Views};
 use stream_pki::{Identity, ServerIdentity, Trust, client_config, random_text, self_signed};
 use stream_protocol::RefusalCode;
 use stream_supervisor::{ActorState, Drain, Supervisor};
@@ -28,7 +28,7 @@ struct Edge {
     gateway: Gateway,
     admin: Admin,
     served: ServerIdentity,
-    bridge: Bridge,
+    views: Views,
     tokens: Tokens,
     supervisor: Supervisor,
     client: reqwest::Client,
@@ -69,14 +69,15 @@ impl Edge {
         let socket = folder.path().join("operator/socket");
         let socket = stream_admin::Config { socket, drain_s: 60 };
         let drain = Drain::default();
+        let views = Views::start(&bridge, &supervisor);
         let service =
-            AdminService { bridge: bridge.clone(), tokens: tokens.clone(), page_base: None };
+            AdminService { views: views.clone(), tokens: tokens.clone(), page_base: None };
         let handler = move |request| service.clone().handle(request);
         let admin = Admin::start(socket, Default::default(), &supervisor, &drain, handler).unwrap();
         let gateway = Gateway::start(
             Self::config(),
             served.clone(),
-            bridge.clone(),
+            views.clone(),
             tokens.clone(),
             &drain,
             &supervisor,
@@ -89,7 +90,7 @@ impl Edge {
             .no_proxy()
             .timeout(Duration::from_secs(20));
         let client = client.build().unwrap();
-        Self { gateway, admin, served, bridge, tokens, supervisor, client, folder }
+        Self { gateway, admin, served, views, tokens, supervisor, client, folder }
     }
 
     fn config() -> Config {
@@ -219,9 +220,9 @@ async fn a_stopped_gateway_leaves_nothing_behind() {
 async fn a_configuration_that_makes_no_sense_does_not_start() {
     let edge = Edge::start();
     let start = |config| {
-        let (bridge, tokens) = (edge.bridge.clone(), edge.tokens.clone());
+        let (views, tokens) = (edge.views.clone(), edge.tokens.clone());
         let drain = Drain::default();
-        Gateway::start(config, edge.served.clone(), bridge, tokens, &drain, &edge.supervisor)
+        Gateway::start(config, edge.served.clone(), views, tokens, &drain, &edge.supervisor)
             .map(drop)
     };
     let wrong = Config { public_url: Some("http://a.example".into()), ..Edge::config() };

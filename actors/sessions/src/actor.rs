@@ -169,6 +169,8 @@ impl Worker for Actor {
         let (lost_instances, own) = (self.lost_instances(), ctx.clone());
         let finish = move |session| queue_end(&own, session);
         ctx.spawn(async move { lost_instances.follow_events(finish).await });
+        let (cache, context) = (Rc::clone(&self.cache), Arc::clone(&self.context));
+        ctx.spawn(async move { cache.keep_up(&context.deps.bridge).await });
         let ice_renewal = self.ice_renewal();
         ctx.spawn(async move { ice_renewal.run().await });
     }

@@ -3,20 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use stream_bridge::{Bridge, Continuity, MARKER_TTL, RecordChange};
+use stream_bridge::{Bridge, Increment, IncrementalReader, RecordChange};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Origin, SessionDocument, SessionId};
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::sleep;
 
 use crate::SessionsError;
-
-/// How long changes are added to what was read before everything is read again.
-const FULL_RELOAD: Duration = Duration::from_secs(600);
-
-/// The longest time between two reads after which removals are still told as changes.
-const MAX_GAP: Duration = MARKER_TTL.checked_div(2).unwrap();
 
 /// Reads the documents of sessions through, one reader at a time.
 #[derive(Default)]
@@ -29,22 +23,28 @@ impl SessionCache {
         bridge: &Bridge,
     ) -> Result<MutexGuard<'_, CachedSessions>, SessionsError> {
         let mut cached = self.0.lock().await;
-        let continuity = bridge.continuity(Bucket::Sessions).await?;
-        let now = Instant::now();
-        let from = cached.resume_from(&continuity, now);
-        let mut changes = Vec::new();
-        let on_change = |key: String, change: RecordChange<SessionDocument>| {
-            let Ok(id) = key.parse() else { return };
+        let keep = |key: String, change: RecordChange<SessionDocument>| {
             let session = match change {
                 RecordChange::Stored(entry) => Some(entry.value.into()),
                 RecordChange::Unreadable => Some(CachedSession::Unreadable),
                 RecordChange::Removed => None,
             };
-            changes.push((id, session));
+            Some((key.parse().ok()?, session))
         };
-        let revision = bridge.changes(Bucket::Sessions, from, on_change).await?;
-        cached.apply(changes, from, revision, continuity, now);
+        let increment = cached.reader.read(bridge, keep).await?;
+        cached.apply(increment);
         Ok(cached)
+    }
+
+    /// Reads on again and again, so that no pause between two [refreshes](Self::refresh) is so long
+    /// that everything has to be read anew. Never ends.
+    pub(crate) async fn keep_up(&self, bridge: &Bridge) {
+        loop {
+            sleep(IncrementalReader::INTERVAL).await;
+            if let Err(error) = self.refresh(bridge).await {
+                log::debug!(error:%; "the documents of sessions are not read on");
+            }
+        }
     }
 
     /// Returns the sessions that were ended by force, as last read.
@@ -67,13 +67,15 @@ impl SessionCache {
 }
 
 /// All sessions: whole documents while they live, the origin alone once they have ended.
-#[derive(Default)]
 pub(crate) struct CachedSessions {
     sessions: BTreeMap<SessionId, CachedSession>,
-    /// The revision up to which the store was read.
-    revision: u64,
-    /// How it was at the last look.
-    last_read: Option<LastRead>,
+    reader: IncrementalReader,
+}
+
+impl Default for CachedSessions {
+    fn default() -> Self {
+        Self { sessions: BTreeMap::new(), reader: IncrementalReader::new(Bucket::Sessions) }
+    }
 }
 
 #[derive(Debug)]
@@ -85,13 +87,6 @@ pub(crate) enum CachedSession {
     LeftBehind(Arc<SessionDocument>),
     /// Of a newer version, or damaged: whatever it is, its instance is none of ours to judge.
     Unreadable,
-}
-
-struct LastRead {
-    continuity: Continuity,
-    at: Instant,
-    /// When all was read.
-    whole: Instant,
 }
 
 impl From<SessionDocument> for CachedSession {
@@ -139,44 +134,19 @@ impl CachedSessions {
 
     /// When the store was made, in Unix seconds.
     pub(crate) fn store_born(&self) -> u64 {
-        self.last_read.as_ref().map_or(0, |last_read| last_read.continuity.created_at)
+        self.reader.created_at()
     }
 
-    /// The revision after which to read on; 0 when all is to be read. What was lost and is there
-    /// again, from a copy perhaps, counts its revisions anew.
-    fn resume_from(&self, continuity: &Continuity, now: Instant) -> u64 {
-        let goes_on = self.last_read.as_ref().is_some_and(|last_read| {
-            last_read.continuity == *continuity
-                && now.duration_since(last_read.at) < MAX_GAP
-                && now.duration_since(last_read.whole) < FULL_RELOAD
-        });
-        if goes_on { self.revision } else { 0 }
-    }
-
-    /// Takes in what was read from revision `from` up to `revision`.
-    fn apply(
-        &mut self,
-        changes: Vec<(SessionId, Option<CachedSession>)>,
-        from: u64,
-        revision: u64,
-        continuity: Continuity,
-        now: Instant,
-    ) {
-        let whole = match &self.last_read {
-            Some(last_read) if from > 0 => last_read.whole,
-            _ => now,
-        };
-        if from == 0 {
+    fn apply(&mut self, increment: Increment<(SessionId, Option<CachedSession>)>) {
+        if increment.is_whole {
             self.sessions.clear();
         }
-        for (id, session) in changes {
+        for (id, session) in increment.changes {
             match session {
                 Some(session) => self.sessions.insert(id, session),
                 None => self.sessions.remove(&id),
             };
         }
-        self.revision = revision;
-        self.last_read = Some(LastRead { continuity, at: now, whole });
     }
 }
 
@@ -208,46 +178,22 @@ mod tests {
 
     #[test]
     fn changes_are_added_to_what_is_known_and_what_is_read_whole_replaces_it() {
-        let (mut cache, now) = (CachedSessions::default(), Instant::now());
-        let continuity = Continuity { created_at: 7, connected_since: now };
-        assert_eq!(cache.resume_from(&continuity, now), 0);
+        let mut cache = CachedSessions::default();
+        let whole = |changes| Increment { is_whole: true, changes };
+        let more = |changes| Increment { is_whole: false, changes };
         let (mut first, second) = (document(Status::Created), document(Status::Active));
-        cache.apply(vec![change(&first), change(&second)], 0, 2, continuity, now);
-        assert_eq!((live(&cache).len(), cache.store_born()), (2, 7));
+        cache.apply(whole(vec![change(&first), change(&second)]));
+        assert_eq!(live(&cache).len(), 2);
 
-        assert_eq!(cache.resume_from(&continuity, now), 2);
         first.status = Status::Terminated;
-        cache.apply(vec![change(&first)], 2, 3, continuity, now);
+        cache.apply(more(vec![change(&first)]));
         assert_eq!(live(&cache), std::slice::from_ref(&second.id));
         assert!(matches!(cache.find(&first.id), Some(CachedSession::Ended(Origin::Client))));
-        cache.apply(vec![(first.id.clone(), None)], 3, 4, continuity, now);
+        cache.apply(more(vec![(first.id.clone(), None)]));
         assert!(cache.find(&first.id).is_none(), "its hour is over");
 
         let third = document(Status::Active);
-        cache.apply(vec![change(&third)], 0, 1, continuity, now);
+        cache.apply(whole(vec![change(&third)]));
         assert_eq!(live(&cache), [third.id]);
-    }
-
-    #[test]
-    fn all_is_read_anew_when_changes_may_have_been_missed() {
-        let (mut cache, start) = (CachedSessions::default(), Instant::now());
-        let continuity = Continuity { created_at: 7, connected_since: start };
-        cache.apply(Vec::new(), 0, 5, continuity, start);
-        assert_eq!(cache.resume_from(&continuity, start + MAX_GAP / 2), 5);
-        let cases = [
-            (continuity, start + MAX_GAP, "removals are told no more"),
-            (Continuity { created_at: 8, ..continuity }, start, "another store"),
-            (Continuity { connected_since: start + MAX_GAP, ..continuity }, start, "NATS was away"),
-        ];
-        for (continuity, now, why) in cases {
-            assert_eq!(cache.resume_from(&continuity, now), 0, "{why}");
-        }
-        let mut now = start;
-        while now - start + MAX_GAP / 2 < FULL_RELOAD {
-            now += MAX_GAP / 2;
-            assert_eq!(cache.resume_from(&continuity, now), 5);
-            cache.apply(Vec::new(), 5, 5, continuity, now);
-        }
-        assert_eq!(cache.resume_from(&continuity, now + MAX_GAP / 2), 0, "it was long ago");
     }
 }

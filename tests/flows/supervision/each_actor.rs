@@ -110,6 +110,7 @@ survives! {
     clients_do_not_notice_when_tickets_of_the_gateway_fails: gateway, "tickets";
     clients_do_not_notice_when_tokens_of_the_gateway_fails: gateway, "tokens";
     clients_do_not_notice_when_admin_of_the_gateway_fails: gateway, "admin";
+    clients_do_not_notice_when_views_fails: gateway, "views";
     clients_do_not_notice_when_initiated_fails: gateway, "initiated";
     clients_do_not_notice_when_gateway_fails: gateway, "gateway";
 }
@@ -127,7 +128,7 @@ fn these_are_all_the_actors_there_are() {
         assert_eq!(named("agent"), agent);
         assert_eq!(
             named("gateway"),
-            ["pki", "bridge", "tickets", "tokens", "admin", "initiated", "gateway"]
+            ["pki", "bridge", "tickets", "tokens", "views", "admin", "initiated", "gateway"]
         );
         Ok(())
     });

@@ -7,7 +7,8 @@ use stream_protocol::{
     AgentId, Presence, Role, SessionDocument, SessionId, ShareId, Status, Timestamp,
 };
 
-use crate::shares::Share;
+use crate::session_summary::SessionSummary;
+use crate::share_record::Share;
 
 /// A request: `{"v":1,"op":"account.create",…}`.
 #[derive(Debug, Deserialize, Serialize)]
@@ -91,14 +92,14 @@ pub struct SessionInfo {
 }
 
 impl SessionInfo {
-    pub(crate) fn of(document: SessionDocument) -> Self {
+    pub(crate) fn of(session: &SessionSummary) -> Self {
         Self {
-            message: document.last_cause().to_owned(),
-            id: document.id,
-            app: document.request.app,
-            status: document.status,
-            agent: document.owner,
-            created_at: document.created_at,
+            message: session.message.clone(),
+            id: session.id.clone(),
+            app: session.app.clone(),
+            status: session.status,
+            agent: session.owner.clone(),
+            created_at: session.created_at,
         }
     }
 }
@@ -137,9 +138,15 @@ pub struct ShareInfo {
 }
 
 impl ShareInfo {
-    pub(crate) fn of(share: Share) -> Self {
-        let Share { id, session_id, role, description, created_at, expiry_at, .. } = share;
-        Self { id, session: session_id, role, description, created_at, expiry_at }
+    pub(crate) fn of(share: &Share) -> Self {
+        Self {
+            id: share.id.clone(),
+            session: share.session_id.clone(),
+            role: share.role,
+            description: share.description.clone(),
+            created_at: share.created_at,
+            expiry_at: share.expiry_at,
+        }
     }
 }
 

@@ -2,7 +2,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stream_bridge::Bridge;
 use stream_protocol::{Empty, IdError, Presence, Refusal, SessionId, Status, Timestamp};
 use stream_tokens::Tokens;
 
@@ -14,6 +13,7 @@ use crate::accounts::{self, Account, AccountName};
 use crate::error::bad_request;
 use crate::owner::Termination;
 use crate::sessions::termination::{Progress, end_session};
+use crate::views::{SessionIndex, Views};
 use crate::{placement, session_documents, shares};
 
 /// How long the owner of a session may take to answer; less than the admin socket's client waits.
@@ -22,7 +22,7 @@ const OWNER_DEADLINE: Duration = Duration::from_secs(5);
 /// Carries out the requests of operators.
 #[derive(Clone)]
 pub struct AdminService {
-    pub bridge: Bridge,
+    pub views: Views,
     pub tokens: Tokens,
     /// What the URL of the page begins with, if a public URL is configured.
     pub page_base: Option<String>,
@@ -46,20 +46,22 @@ impl AdminService {
                 json!(self.create_share(&session, &role, description, expiry_at).await?)
             }
             Request::DeleteShare { id } => {
-                shares::end(&self.bridge, &self.tokens, &parse(&id)?).await?;
+                shares::end(self.views.bridge(), &self.tokens, &parse(&id)?).await?;
                 log::info!(share:% = id; "share deleted by an operator");
                 json!(Empty {})
             }
             Request::ListShares { session } => {
                 let session = session.as_deref().map(parse).transpose()?;
-                let shares = shares::all(&self.bridge, session.as_ref()).await?;
-                json!(ShareList { shares: shares.into_iter().map(ShareInfo::of).collect() })
+                let shares = shares::all(&self.views, session.as_ref()).await?;
+                json!(ShareList {
+                    shares: shares.iter().map(|share| ShareInfo::of(share)).collect()
+                })
             }
             Request::UpdateShare { id, description, expiry_at } => {
                 let patch = shares::SharePatch { expiry_at, description }.checked()?;
-                let share = shares::edit(&self.bridge, &parse(&id)?, &patch, None).await?;
+                let share = shares::edit(&self.views, &parse(&id)?, &patch, None).await?;
                 log::info!(share:% = id; "share changed by an operator");
-                json!(ShareInfo::of(share))
+                json!(ShareInfo::of(&share))
             }
             // A token for AMS opens the agents.
             Request::Token(stream_tokens::Request::Create { .. }) => {
@@ -76,20 +78,20 @@ impl AdminService {
     ) -> Result<CreatedAccount, Refusal> {
         let name = AccountName::try_from(name)?;
         let account = name.as_str().to_owned();
-        let token = accounts::create(&self.bridge, &self.tokens, name, expires_at).await?;
+        let token = accounts::create(self.views.bridge(), &self.tokens, name, expires_at).await?;
         log::info!(account:%; "account created");
         Ok(CreatedAccount { token: token.to_string() })
     }
 
     async fn delete_account(&self, name: String) -> Result<Empty, Refusal> {
         let name = AccountName::try_from(name)?;
-        accounts::delete(&self.bridge, &self.tokens, &name).await?;
+        accounts::delete(self.views.bridge(), &self.tokens, &name).await?;
         log::info!(account = name.as_str(); "account deleted");
         Ok(Empty {})
     }
 
     async fn list_accounts(&self) -> Result<AccountList, Refusal> {
-        let accounts = accounts::list(&self.bridge).await?;
+        let accounts = accounts::list(self.views.bridge()).await?;
         let info = |account: Account| AccountInfo {
             name: account.name.as_str().to_owned(),
             created_at: account.created_at,
@@ -99,15 +101,16 @@ impl AdminService {
     }
 
     async fn list_sessions(&self) -> Result<SessionList, Refusal> {
-        let documents = session_documents::list(&self.bridge).await?;
-        let mut sessions: Vec<_> = documents.into_iter().map(SessionInfo::of).collect();
-        sessions.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        let infos = |sessions: &SessionIndex| {
+            sessions.all().iter().map(|session| SessionInfo::of(session)).collect()
+        };
+        let sessions = self.views.sessions(infos).await?;
         Ok(SessionList { sessions })
     }
 
     async fn explain_session(&self, id: &str) -> Result<SessionExplanation, Refusal> {
-        let document = session_documents::read(&self.bridge, &parse(id)?).await?.value;
-        let present = placement::list(&self.bridge).await?;
+        let document = session_documents::read(self.views.bridge(), &parse(id)?).await?.value;
+        let present = placement::list(self.views.bridge()).await?;
         let owns = |presence: &Presence| document.owner.as_ref() == Some(&presence.agent);
         let agent = present.into_iter().find(owns);
         Ok(SessionExplanation { document, agent, at: Timestamp::now() })
@@ -125,15 +128,15 @@ impl AdminService {
         };
         let (session, role) = (parse(session)?, shares::role(Some(role))?);
         let new = shares::NewShare { role, description, expiry_at }.checked()?;
-        let (bridge, tokens) = (&self.bridge, &self.tokens);
-        let (share, url) = shares::make(bridge, tokens, &session, new, None, base).await?;
+        let (views, tokens) = (&self.views, &self.tokens);
+        let (share, url) = shares::make(views, tokens, &session, new, None, base).await?;
         log::info!(share:% = share.id, session:%; "share created by an operator");
         Ok(CreatedShare { id: share.id, url })
     }
 
     async fn delete_session(&self, id: &str, unreadable: bool) -> Result<DeletedSession, Refusal> {
         let id: SessionId = parse(id)?;
-        let (bridge, tokens) = (&self.bridge, &self.tokens);
+        let (bridge, tokens) = (self.views.bridge(), &self.tokens);
         if unreadable && session_documents::remove_unreadable(bridge, tokens, &id).await? {
             return Ok(DeletedSession { status: Status::Terminated });
         }

@@ -6,9 +6,7 @@ use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
 use serde::{Deserialize, Serialize};
 use stream_http::{ScreenRequest, idempotency_key};
-use stream_protocol::{
-    IceServer, OnConflict, Op, Refusal, RefusalCode, SessionDocument, SessionId, Status,
-};
+use stream_protocol::{IceServer, OnConflict, Op, Refusal, RefusalCode, SessionId, Status};
 
 use super::listing::Listing;
 use super::socket_url::SocketUrls;
@@ -19,6 +17,7 @@ use crate::error::bad_request;
 use crate::owner::{OWNER_DEADLINE, Termination};
 use crate::query::flag;
 use crate::response::{self, HandlerResult, body, created, ok};
+use crate::session_summary::SessionSummary;
 use crate::state::State;
 use crate::{client_lease, session_documents};
 
@@ -41,16 +40,16 @@ pub(crate) struct SessionView<'a> {
 }
 
 impl<'a> SessionView<'a> {
-    fn of(document: &'a SessionDocument) -> Self {
+    fn of(session: &'a SessionSummary) -> Self {
         Self {
-            id: &document.id,
-            app: &document.request.app,
-            region: &document.request.region,
-            status: document.status,
-            status_message: document.last_cause(),
-            joinable: document.request.joinable,
-            container_id: document.instance_id.as_deref().unwrap_or_default(),
-            cluster_id: &document.cluster,
+            id: &session.id,
+            app: &session.app,
+            region: &session.region,
+            status: session.status,
+            status_message: &session.message,
+            joinable: session.joinable,
+            container_id: session.instance_id.as_deref().unwrap_or_default(),
+            cluster_id: &session.cluster,
         }
     }
 }
@@ -122,10 +121,10 @@ pub(crate) async fn create_session(
 pub(crate) async fn list_sessions(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::SessionRead, None).await?;
     let listing = Listing::parse(request.query_string())?;
-    let (documents, total) = listing.select(session_documents::list(&state.bridge).await?);
+    let (chosen, total) = state.views.sessions(|sessions| listing.select(sessions)).await?;
     let listed = match listing.recursion {
-        true => Listed::Whole(documents.iter().map(SessionView::of).collect()),
-        false => Listed::Ids(documents.iter().map(|document| &document.id).collect()),
+        true => Listed::Whole(chosen.iter().map(|session| SessionView::of(session)).collect()),
+        false => Listed::Ids(chosen.iter().map(|session| &session.id).collect()),
     };
     Ok(response::list(listed, total))
 }
@@ -138,7 +137,7 @@ pub(crate) async fn read_session(
 ) -> HandlerResult {
     let (_, id) = authorize_for(&id, &request, &state, Op::SessionRead).await?;
     let entry = session_documents::read(&state.bridge, &id).await?;
-    Ok(ok(SessionView::of(&entry.value)))
+    Ok(ok(SessionView::of(&SessionSummary::of(entry.value))))
 }
 
 /// POST `/1.0/sessions/{id}/join`: makes the caller the client, instead of whoever was it.

@@ -1,11 +1,15 @@
 //! The query of a list of sessions. Pure.
 
+use std::sync::Arc;
+
 use actix_web::web::Query;
 use serde::Deserialize;
-use stream_protocol::{Refusal, SessionDocument, Status};
+use stream_protocol::{Refusal, Status};
 
 use crate::error::bad_request;
 use crate::query::{flag, number};
+use crate::session_summary::SessionSummary;
+use crate::views::SessionIndex;
 
 /// Which sessions a list holds, in which order and form.
 #[derive(Debug, PartialEq)]
@@ -78,20 +82,13 @@ impl Listing {
     }
 
     /// Returns one page of the matching sessions, and how many match in all.
-    pub(crate) fn select(&self, documents: Vec<SessionDocument>) -> (Vec<SessionDocument>, usize) {
-        let mut chosen = documents;
-        chosen.retain(|document| match self.status {
-            Some(status) => document.status == status,
-            None => document.is_listed(),
-        });
-        // By id as well, so that pages fit together.
-        chosen.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        if self.newest_first {
-            chosen.reverse();
-        }
-        let total = chosen.len();
+    pub(crate) fn select(&self, sessions: &SessionIndex) -> (Vec<Arc<SessionSummary>>, usize) {
+        let chosen = match self.status {
+            Some(status) => sessions.of_status(status),
+            None => sessions.listed(),
+        };
         let limit = self.limit.unwrap_or(usize::MAX);
-        (chosen.into_iter().skip(self.offset).take(limit).collect(), total)
+        (chosen.page(self.newest_first, self.offset, limit), chosen.len())
     }
 }
 
@@ -102,7 +99,7 @@ fn status(word: String) -> Result<Status, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::SessionId;
+    use stream_protocol::{SessionDocument, SessionId};
 
     use super::*;
 
@@ -127,14 +124,15 @@ mod tests {
         let ended = SessionDocument { status: Status::Terminated, ..documents().remove(0) };
         let select = |query: &str| {
             let listing = Listing::parse(query).unwrap();
-            listing.select(vec![ended.clone()]).1
+            listing.select(&[ended.clone()].into_iter().collect()).1
         };
         assert_eq!((select(""), select("status=active"), select("status=terminated")), (0, 0, 1));
     }
 
     fn ids(query: &str) -> (Vec<SessionId>, usize) {
-        let (chosen, total) = Listing::parse(query).unwrap().select(documents());
-        (chosen.into_iter().map(|document| document.id).collect(), total)
+        let (chosen, total) =
+            Listing::parse(query).unwrap().select(&documents().into_iter().collect());
+        (chosen.into_iter().map(|session| session.id.clone()).collect(), total)
     }
 
     fn made(numbers: &[u8]) -> Vec<SessionId> {

@@ -73,7 +73,7 @@ pub(crate) async fn create(
     let base = state.urls.page_base(&request)?;
     let new = NewShare::parse(&body(&request, payload).await?, Timestamp::now())?;
     check_grant(&caller, new.role)?;
-    let made = super::make(&state.bridge, &state.tokens, &id, new, caller.end(), &base).await;
+    let made = super::make(&state.views, &state.tokens, &id, new, caller.end(), &base).await;
     let (share, url) = made?;
     log::info!(share:% = share.id, session:% = id, caller:%; "share created");
     Ok(ok(ShareView::of(&share, Some(&url))))
@@ -83,7 +83,7 @@ pub(crate) async fn create(
 pub(crate) async fn list(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::ShareRead, None).await?;
     let listing = Listing::parse(request.query_string())?;
-    let shares = super::all(&state.bridge, listing.session.as_ref()).await?;
+    let shares = super::all(&state.views, listing.session.as_ref()).await?;
     let total = shares.len();
     let shares = listing.part(shares);
     let listed = match listing.recursion {
@@ -101,8 +101,9 @@ pub(crate) async fn read(
 ) -> HandlerResult {
     let caller = authorize(&request, &state, Op::ShareRead, None).await?;
     let base = state.urls.page_base(&request)?;
-    let share = super::find_open(&state.bridge, parse(&id)?.as_str()).await?;
-    show(&caller, &share.ok_or_else(super::not_found)?, &state, &base).await
+    let share = super::find_open(&state.views, parse(&id)?.as_str()).await?;
+    let share = share.ok_or_else(super::not_found)?;
+    show(&caller, &share, &state, &base).await
 }
 
 /// PATCH `/1.0/shares/{id}`: changes a share; its link stays the same, also with another expiry.
@@ -115,7 +116,7 @@ pub(crate) async fn change(
     let caller = authorize(&request, &state, Op::ShareUpdate, None).await?;
     let (id, base) = (parse(&id)?, state.urls.page_base(&request)?);
     let patch = SharePatch::parse(&body(&request, payload).await?)?;
-    let share = super::edit(&state.bridge, &id, &patch, caller.end()).await?;
+    let share = super::edit(&state.views, &id, &patch, caller.end()).await?;
     log::info!(share:% = id, caller:%; "share changed");
     show(&caller, &share, &state, &base).await
 }

@@ -21,6 +21,7 @@ use super::socket_limit::{SocketLimit, SocketPlace};
 use crate::config::ReconnectTokens;
 use crate::document_watch::DocumentWatch;
 use crate::live_count::LiveCount;
+use crate::views::Views;
 use crate::{client_lease, owner, shares};
 
 /// How often a share is looked at that is not due: its end may have been brought forward.
@@ -35,6 +36,7 @@ const DRAIN_SPREAD: Duration = Duration::from_secs(10);
 /// What a client's socket uses of the gateway.
 pub(crate) struct Dependencies {
     pub(crate) bridge: Bridge,
+    pub(crate) views: Views,
     /// The connection of this thread for signals.
     pub(crate) signal_connection: SignalConnection,
     pub(crate) tokens: Tokens,
@@ -254,7 +256,7 @@ impl ClientSocket {
     async fn watch_share(&self) -> CloseCause {
         let Some(share) = &self.admission.share else { return pending().await };
         loop {
-            let pause = match shares::find(&self.dependencies.bridge, share.as_str()).await {
+            let pause = match shares::find(&self.dependencies.views, share.as_str()).await {
                 Ok(Some(found)) => (found.expiry_at - Timestamp::now()).min(SHARE_POLL),
                 Ok(None) => {
                     return CloseCause::client_error(CloseCode::Policy, "the share has ended");

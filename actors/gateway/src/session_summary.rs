@@ -1,0 +1,44 @@
+//! What lists, counts and shares need to know of a session.
+
+use stream_protocol::{AgentId, DesiredState, SessionDocument, SessionId, Status, Timestamp};
+
+/// A session without what only its own agent and client need.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SessionSummary {
+    pub(crate) id: SessionId,
+    pub(crate) app: String,
+    pub(crate) region: String,
+    pub(crate) cluster: String,
+    pub(crate) status: Status,
+    /// Why it has this status; may be empty.
+    pub(crate) message: String,
+    pub(crate) joinable: bool,
+    pub(crate) instance_id: Option<String>,
+    /// `None` until an agent has claimed it.
+    pub(crate) owner: Option<AgentId>,
+    pub(crate) created_at: Timestamp,
+    /// Whether [lists](SessionDocument::is_listed) hold it that do not ask for its status.
+    pub(crate) is_listed: bool,
+    /// Whether it has not ended and nobody wants it to end.
+    pub(crate) is_running: bool,
+}
+
+impl SessionSummary {
+    pub(crate) fn of(document: SessionDocument) -> Self {
+        let is_wanted = document.desired.state == DesiredState::Running;
+        Self {
+            is_listed: document.is_listed(),
+            is_running: is_wanted && !document.status.is_final(),
+            message: document.last_cause().to_owned(),
+            id: document.id,
+            app: document.request.app,
+            region: document.request.region,
+            cluster: document.cluster,
+            status: document.status,
+            joinable: document.request.joinable,
+            instance_id: document.instance_id,
+            owner: document.owner,
+            created_at: document.created_at,
+        }
+    }
+}
