@@ -76,8 +76,9 @@ impl Bridge {
         .await
     }
 
-    /// Hands to `on_entry` the keys written after revision `after`, in the order of the revisions
-    /// they have now; after 0 all keys of the bucket. Their values are not looked at.
+    /// Hands to `on_entry` the keys written or removed after revision `after`, in the order of the
+    /// revisions they have now; after 0 all keys of the bucket. Removals have no revision and are
+    /// told for [`MARKER_TTL`](crate::MARKER_TTL). Values are not looked at.
     ///
     /// # Cancel safety
     ///
@@ -87,12 +88,10 @@ impl Bridge {
         &self,
         bucket: Bucket,
         after: u64,
-        mut on_entry: impl FnMut(&str, u64),
+        mut on_entry: impl FnMut(&str, Option<u64>),
     ) -> Result<(), BridgeError> {
         let on_entry = |key: String, raw: Option<RawEntry>| {
-            if let Some(raw) = raw {
-                on_entry(&key, raw.revision);
-            }
+            on_entry(&key, raw.map(|raw| raw.revision));
         };
         self.raw_changes(bucket, after, on_entry).await.map(drop)
     }

@@ -71,7 +71,7 @@ pub(crate) async fn end(
         return Ok(document);
     }
     change(bridge, id, |document| {
-        request_termination(document, Status::Terminated, cause, Timestamp::now());
+        request_termination(document, Status::Terminated, cause, bridge.now());
         Ok(())
     })
     .await
@@ -91,7 +91,7 @@ pub(crate) async fn discard(bridge: &Bridge, id: &SessionId, cause: &str) -> Res
         }
     }
     let ordered = bridge.change_session(id, |document| {
-        request_termination(document, Status::Error, cause, Timestamp::now());
+        request_termination(document, Status::Error, cause, bridge.now());
         Ok::<_, BridgeError>(())
     });
     match ordered.await {
@@ -113,7 +113,7 @@ pub(crate) async fn end_unclaimed(
 ) -> Result<(), Refusal> {
     change(bridge, id, |document| {
         if document.owner.is_none() {
-            request_termination(document, status, cause, Timestamp::now());
+            request_termination(document, status, cause, bridge.now());
         }
         Ok(())
     })
@@ -133,7 +133,7 @@ pub(crate) async fn force_end(
     cause: &str,
 ) -> Result<SessionDocument, Refusal> {
     change(bridge, id, |document| {
-        force_termination(document, cause, Timestamp::now());
+        force_termination(document, cause, bridge.now());
         Ok(())
     })
     .await

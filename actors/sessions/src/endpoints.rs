@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use stream_bridge::{BridgeError, RecordChange};
+use stream_bridge::{BridgeError, IncrementalReader, RecordChange};
 use stream_pki::{Seal, ServerIdentity, sha256};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{AgentEndpoint, AgentId, Timestamp};
@@ -21,8 +21,7 @@ use tokio::sync::watch;
 use crate::Config;
 use crate::context::AgentContext;
 
-/// How often the record is stored, and all others are read, whether or not anything has changed:
-/// the store may have been made anew.
+/// How often the record is stored, whether or not anything has changed.
 const REFRESH: Duration = Duration::from_secs(60);
 
 /// How long a record is kept, and believed, that is not stored again.
@@ -114,10 +113,10 @@ impl Endpoints {
     }
 
     /// Takes what the other agents of the cluster say.
-    fn set_others(&self, others: &BTreeMap<AgentId, AgentEndpoint>) {
+    fn set_others(&self, others: BTreeMap<AgentId, AgentEndpoint>) {
         let mut known = self.0.others.lock();
-        if *known != *others {
-            known.clone_from(others);
+        if *known != others {
+            *known = others;
             drop(known);
             self.notify();
         }
@@ -139,18 +138,15 @@ pub(crate) struct EndpointPublisher {
     pub(crate) context: Arc<AgentContext>,
     /// What was stored last, and when.
     stored: Option<(AgentEndpoint, String, Instant)>,
-    /// What the others of the cluster `read_in` say, and up to which revision that was read.
-    others: BTreeMap<AgentId, AgentEndpoint>,
-    revision: u64,
-    read_in: String,
-    /// When all was read last.
-    read_at: Option<Instant>,
+    /// What the others say, whatever their cluster.
+    others: BTreeMap<AgentId, Announcement>,
+    reader: IncrementalReader,
 }
 
 impl EndpointPublisher {
     pub(crate) fn new(context: Arc<AgentContext>) -> Self {
-        let (others, read_in) = (BTreeMap::new(), String::new());
-        Self { context, stored: None, others, revision: 0, read_in, read_at: None }
+        let reader = IncrementalReader::new(Bucket::Endpoints);
+        Self { context, stored: None, others: BTreeMap::new(), reader }
     }
 
     /// Looks four times per lease whether there is something to say or to hear.
@@ -193,30 +189,29 @@ impl EndpointPublisher {
     }
 
     async fn listen(&mut self, cluster: &str) -> Result<(), BridgeError> {
-        let is_whole = is_due(self.read_at) || self.read_in != cluster;
-        let mut others = if is_whole { BTreeMap::new() } else { self.others.clone() };
-        let after = if is_whole { 0 } else { self.revision };
         let context = &self.context;
         let (seal, now) = (&context.deps.seal, context.deps.bridge.now());
-        let on_change = |key: String, change: RecordChange<Record>| {
-            let Ok(agent) = key.parse::<AgentId>() else { return };
+        let keep = |key: String, change: RecordChange<Record>| {
+            let agent = key.parse::<AgentId>().ok()?;
             let said = match change {
                 RecordChange::Stored(entry) => Announcement::open(&entry.value, &agent, seal, now),
                 RecordChange::Removed | RecordChange::Unreadable => None,
             };
-            let said =
-                said.filter(|said| said.cluster == cluster && said.agent != *context.agent());
-            match said {
-                Some(said) => drop(others.insert(agent, said.endpoint)),
-                None => drop(others.remove(&agent)),
-            }
+            Some((agent, said))
         };
-        self.revision = context.deps.bridge.changes(Bucket::Endpoints, after, on_change).await?;
-        context.endpoints.set_others(&others);
-        self.others = others;
-        if is_whole {
-            (self.read_in, self.read_at) = (cluster.to_owned(), Some(Instant::now()));
+        let increment = self.reader.read(&context.deps.bridge, keep).await?;
+        if increment.is_whole {
+            self.others.clear();
         }
+        for (agent, said) in increment.changes {
+            match said.filter(|said| said.agent != *context.agent()) {
+                Some(said) => drop(self.others.insert(agent, said)),
+                None => drop(self.others.remove(&agent)),
+            }
+        }
+        let here = self.others.iter().filter(|(_, said)| said.cluster == cluster);
+        let here = here.map(|(agent, said)| (agent.clone(), said.endpoint.clone()));
+        context.endpoints.set_others(here.collect());
         Ok(())
     }
 }

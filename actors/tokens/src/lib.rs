@@ -343,7 +343,7 @@ impl Tokens {
         self.mailbox.ask(Revoke { revocation, ttl }).await?
     }
 
-    /// Takes a revocation back, on all units within about a minute.
+    /// Takes a revocation back, on all units within a second where NATS is connected.
     ///
     /// # Errors
     ///

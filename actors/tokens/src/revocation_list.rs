@@ -13,8 +13,8 @@ use stream_protocol::{SessionId, Timestamp, TokenKind};
 
 use crate::identifier::{ID_LENGTH, Identifier, is_base64url, is_subject};
 
-/// How often all records are read again: only then does the list lose what was unrevoked or has
-/// outlived its tokens.
+/// How often all records are read again: only then does the list lose what has outlived its tokens
+/// while this unit did not look.
 const FULL_RELOAD: Duration = Duration::from_secs(60);
 
 /// How far clocks may be apart: a record stays that much longer than the tokens it is about.
@@ -98,6 +98,12 @@ fn holds<const N: usize>(ids: &HashSet<[u8; N]>, id: &str) -> bool {
     id.as_bytes().try_into().is_ok_and(|id: [u8; N]| ids.contains(&id))
 }
 
+fn forget<const N: usize>(ids: &mut HashSet<[u8; N]>, id: &str) {
+    if let Ok(id) = <[u8; N]>::try_from(id.as_bytes()) {
+        ids.remove(&id);
+    }
+}
+
 impl RevocationList {
     /// Returns whether a token with this identifier, bound to this session, is revoked.
     pub(crate) fn covers(&self, identifier: &Identifier<'_>, session: Option<&str>) -> bool {
@@ -120,6 +126,16 @@ impl RevocationList {
             Revocation::Account(name) => self.accounts.contains(name),
             Revocation::Session(id) => holds(&self.sessions, id.as_str()),
             Revocation::Token(id) => holds(&self.tokens, id),
+        }
+    }
+
+    /// Takes out what the record `key` revoked.
+    fn remove(&mut self, key: &str) {
+        match key.split_once('.') {
+            Some(("account", name)) => drop(self.accounts.remove(&unescape(name))),
+            Some(("session", id)) => forget(&mut self.sessions, id),
+            Some(("token", id)) => forget(&mut self.tokens, id),
+            _ => {}
         }
     }
 
@@ -181,11 +197,16 @@ impl Inner {
         self.reload.as_mut().unwrap_or(&mut self.complete)
     }
 
-    /// Adds the next record.
-    fn add(&mut self, key: &str, revision: u64) {
+    /// Takes the next record, which has no revision if it was removed.
+    fn take(&mut self, key: &str, revision: Option<u64>) {
         let current = self.current();
-        current.revoked.add(key);
-        current.last = current.last.max(revision);
+        match revision {
+            Some(revision) => {
+                current.revoked.add(key);
+                current.last = current.last.max(revision);
+            }
+            None => current.revoked.remove(key),
+        }
     }
 
     /// Completes the read, and returns the list.
@@ -208,8 +229,8 @@ pub(crate) async fn follow(
     let read = async || {
         let continuity = bridge.continuity(Bucket::Revoked).await?;
         let after = state().begin(continuity, Instant::now());
-        let add = |key: &str, revision| state().add(key, revision);
-        bridge.keys(Bucket::Revoked, after, add).await?;
+        let take = |key: &str, revision| state().take(key, revision);
+        bridge.keys(Bucket::Revoked, after, take).await?;
         Ok(state().end(Instant::now()))
     };
     let refresh = async || {
@@ -254,9 +275,23 @@ pub(crate) mod tests {
         Revocation::Token(format!("token_number_{n:03}"))
     }
 
+    #[test]
+    fn what_is_taken_back_is_not_revoked_any_more() {
+        let session: SessionId = SESSION.parse().unwrap();
+        let all =
+            [Revocation::Session(session), Revocation::Account("a.b@c:d".to_owned()), number(1)];
+        let state = ReadState::default();
+        let keys = all.iter().map(|one| one.key().expect("a key"));
+        keys.clone().zip(1..).for_each(|(key, n)| state.0.lock().take(&key, Some(n)));
+        let revoked = |state: &ReadState| state.0.lock().end(Instant::now());
+        assert!(all.iter().all(|one| revoked(&state).has(one)));
+        keys.for_each(|key| state.0.lock().take(&key, None));
+        assert!(!all.iter().any(|one| revoked(&state).has(one)));
+    }
+
     fn add(read_state: &ReadState, numbers: &[u64]) {
         let mut state = read_state.0.lock();
-        numbers.iter().for_each(|n| state.add(&number(*n).key().unwrap(), *n));
+        numbers.iter().for_each(|n| state.take(&number(*n).key().unwrap(), Some(*n)));
     }
 
     #[test]

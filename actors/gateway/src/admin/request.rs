@@ -111,7 +111,7 @@ pub struct SessionExplanation {
     pub document: SessionDocument,
     /// The presence of the agent that owns the session, if there is one.
     pub agent: Option<Presence>,
-    /// The time of the answer, by the clock of the gateway.
+    /// The time of the answer, by the clock of NATS, as all times in it.
     pub at: Timestamp,
 }
 

@@ -113,7 +113,7 @@ impl AdminService {
         let present = placement::list(self.views.bridge()).await?;
         let owns = |presence: &Presence| document.owner.as_ref() == Some(&presence.agent);
         let agent = present.into_iter().find(owns);
-        Ok(SessionExplanation { document, agent, at: Timestamp::now() })
+        Ok(SessionExplanation { document, agent, at: self.views.bridge().now() })
     }
 
     async fn create_share(

@@ -49,10 +49,10 @@ pub(crate) async fn place_session(
     let bridge = &state.bridge;
     let repeatable = id.is_some();
     let id = id.unwrap_or_else(SessionId::random);
-    let mut fresh = new_document(id.clone(), request, role);
+    let mut fresh = new_document(id.clone(), request, role, bridge.now());
     let mut over = None;
     if repeatable && let Some(entry) = read(bridge, &id).await? {
-        match existing(&entry.value, &fresh.request, Timestamp::now())? {
+        match existing(&entry.value, &fresh.request, bridge.now())? {
             Existing::Claimed => return rejoin(bridge, urls, entry.value).await,
             Existing::Void { next } => fresh.instance_name = next,
         }
@@ -80,8 +80,7 @@ pub(crate) async fn place_session(
     }
 }
 
-fn new_document(id: SessionId, request: Request, role: Role) -> SessionDocument {
-    let now = Timestamp::now();
+fn new_document(id: SessionId, request: Request, role: Role, now: Timestamp) -> SessionDocument {
     let mut document = SessionDocument::new(id, request, now, now.plus_secs(CLAIM_S));
     document.desired.client = Some(Client { screen: document.request.screen, role });
     document
