@@ -9,6 +9,7 @@ mod ams_initiated;
 mod ams_outage;
 mod authorization_matrix;
 mod browser;
+mod clocks;
 mod config;
 mod demo;
 mod drain;

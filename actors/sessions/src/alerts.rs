@@ -2,8 +2,12 @@
 //! it again.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use stream_protocol::SessionId;
+
+/// Clocks of machines that are set by NTP are much closer.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 /// How often in a row the deletion of an instance fails until an operator is told.
 const DELETIONS_UNTIL_ALERT: u32 = 3;
@@ -26,9 +30,16 @@ impl Alert {
     const BLIND: &str = "no_reconciliation";
     /// Sessions have documents that this version cannot read.
     const UNREADABLE_SESSIONS: &str = "unreadable_sessions";
+    /// The clock of this system is not that of the store.
+    const CLOCK_DIFFERS: &str = "clock_differs";
     /// All names there are.
-    pub const NAMES: [&str; 4] =
-        [Self::UNKNOWN_INSTANCES, Self::STUCK_INSTANCE, Self::BLIND, Self::UNREADABLE_SESSIONS];
+    pub const NAMES: [&str; 5] = [
+        Self::UNKNOWN_INSTANCES,
+        Self::STUCK_INSTANCE,
+        Self::BLIND,
+        Self::UNREADABLE_SESSIONS,
+        Self::CLOCK_DIFFERS,
+    ];
 }
 
 /// The alerts of this unit.
@@ -39,6 +50,8 @@ pub(crate) struct Alerts {
     blind: Option<String>,
     /// What is to be told of the documents that cannot be read.
     unreadable: Option<String>,
+    /// What is to be told of the clock of this system.
+    clock: Option<String>,
     /// The instances that did not go when they were deleted, by what AMS knows them by.
     stuck: BTreeMap<String, StuckInstance>,
     round: u64,
@@ -84,6 +97,21 @@ impl Alerts {
         });
     }
 
+    /// Takes by how much the clock of this system differs from that of the store. Sessions go by the
+    /// store; tokens and TURN credentials end by the clock of whoever looks at them. Returns the
+    /// alert if it is a new one.
+    pub(crate) fn set_clock_skew(&mut self, skew: Duration) -> Option<&str> {
+        let was_told = self.clock.is_some();
+        self.clock = (skew > MAX_CLOCK_SKEW).then(|| {
+            format!(
+                "the clock of this system and that of NATS differ by {} s: tokens and TURN \
+                 credentials may be refused, set both by NTP",
+                skew.as_secs()
+            )
+        });
+        self.clock.as_deref().filter(|_| !was_told)
+    }
+
     /// Counts a deletion after which the instance is still there.
     pub(crate) fn deletion_failed(&mut self, instance: &str, why: String) {
         let round = self.round;
@@ -112,13 +140,26 @@ impl Alerts {
         });
         let unreadable = self.unreadable.iter().cloned();
         let unreadable = unreadable.map(|text| Alert { name: Alert::UNREADABLE_SESSIONS, text });
-        unknown.chain(stuck).chain(blind).chain(unreadable).collect()
+        let clock = self.clock.iter().cloned();
+        let clock = clock.map(|text| Alert { name: Alert::CLOCK_DIFFERS, text });
+        unknown.chain(stuck).chain(blind).chain(unreadable).chain(clock).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_differs_is_told_once_for_as_long_as_it_does() {
+        let mut alerts = Alerts::default();
+        assert!(alerts.set_clock_skew(MAX_CLOCK_SKEW).is_none() && alerts.active().is_empty());
+        let skew = Duration::from_secs(120);
+        assert!(alerts.set_clock_skew(skew).is_some_and(|text| text.contains("120 s")));
+        assert!(alerts.set_clock_skew(skew).is_none(), "it was told");
+        assert_eq!(alerts.active()[0].name, Alert::CLOCK_DIFFERS);
+        assert!(alerts.set_clock_skew(Duration::ZERO).is_none() && alerts.active().is_empty());
+    }
 
     fn names(alerts: &Alerts) -> Vec<&str> {
         alerts.active().into_iter().map(|alert| alert.name).collect()

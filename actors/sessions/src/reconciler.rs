@@ -1,6 +1,7 @@
 //! What reconciliation has seen so far, and the alerts that follow from it.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use stream_protocol::SessionId;
 
@@ -44,6 +45,13 @@ impl Reconciler {
     /// Takes which sessions have documents that cannot be read.
     pub(crate) fn set_unreadable<'a>(&self, sessions: impl Iterator<Item = &'a SessionId>) {
         self.alerts.borrow_mut().set_unreadable(sessions);
+    }
+
+    /// Takes by how much the clock of this system differs from that of the store.
+    pub(crate) fn set_clock_skew(&self, skew: Duration) {
+        if let Some(alert) = self.alerts.borrow_mut().set_clock_skew(skew) {
+            log::error!(cause:% = alert; "the clock is wrong");
+        }
     }
 
     /// Forgets the sightings: after an outage of the store the next one counts as the first.

@@ -82,6 +82,7 @@ impl Sweep {
         let owners = live.iter().filter_map(|document| document.owner.as_ref());
         owners.for_each(|owner| self.failure_detector.borrow_mut().add_owner(owner));
         self.reconciler.next_round();
+        self.reconciler.set_clock_skew(self.context.deps.bridge.clock_skew());
         self.handover.release_lost_sessions(&live).await?;
         let label = |document: &Arc<SessionDocument>| format!("session {}", document.id);
         for_each_concurrent(&live, label, |one| self.processor.process_session(one)).await;

@@ -1,5 +1,6 @@
 //! Several agents and gateways as processes of their own, behind a balancer each.
 
+use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -50,6 +51,11 @@ enum Kind {
 
 impl Unit {
     async fn start(nodes: NodeFiles, kind: Kind) -> anyhow::Result<Self> {
+        Self::start_under(nodes, kind, &[]).await
+    }
+
+    /// Starts it as what the command `wrapper` runs.
+    async fn start_under(nodes: NodeFiles, kind: Kind, wrapper: &[&str]) -> anyhow::Result<Self> {
         let (program, config, port) = match kind {
             Kind::Agent => (env!("CARGO_BIN_EXE_stream-agent"), "agent.toml", nodes.agent_port),
             Kind::Gateway => {
@@ -57,9 +63,10 @@ impl Unit {
             }
         };
         let config = nodes.dir.join(config);
-        let arguments = ["run".as_ref(), "--config".as_ref(), config.as_os_str()];
+        let own = [program.as_ref(), "run".as_ref(), "--config".as_ref(), config.as_os_str()];
+        let words: Vec<&OsStr> = wrapper.iter().map(OsStr::new).chain(own).collect();
         let log = nodes.dir.join("log");
-        let mut process = Process::start(program, Path::new(program), &arguments, &log)?;
+        let mut process = Process::start(program, Path::new(words[0]), &words[1..], &log)?;
         let serves = async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok();
         let begun = Instant::now();
         while !serves().await {
@@ -146,6 +153,20 @@ impl Fleet {
             wait_for_agent(&Gateway::new(&client)?).await?;
         }
         Ok(fleet)
+    }
+
+    /// Starts one more agent, called `name`, whose clock is `ahead`, such as `+120s`.
+    pub(crate) async fn start_agent_ahead(
+        &mut self,
+        name: &str,
+        ahead: &str,
+    ) -> anyhow::Result<()> {
+        let nodes = self.stack.nodes.join(name, "agent", &KeyStore::shared()?)?;
+        nodes.write_agent(&self.stack.config)?;
+        // What measures pauses goes on as it does on a machine whose clock is wrong.
+        let wrapper = ["faketime", "--exclude-monotonic", "-f", ahead];
+        self.agents.push(Unit::start_under(nodes, Kind::Agent, &wrapper).await?);
+        self.all_present().await
     }
 
     /// Waits until every agent says that it is there, and nobody else does.
