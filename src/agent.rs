@@ -53,6 +53,7 @@ impl AgentConfig {
     }
 
     fn check(&self) -> anyhow::Result<()> {
+        self.agent.check().context("[agent]")?;
         self.tls.check().context("[tls]")?;
         self.nats.check().context("[nats]")?;
         self.ams.check().context("[ams]")?;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use stream_gateway::admin::SessionExplanation;
-use stream_protocol::{Cause, Origin, SessionDocument, Timestamp};
+use stream_protocol::{Cause, KeptInstance, Origin, SessionDocument, Timestamp};
 
 /// Tells the story of a session, a line for each fact: first how it stands, then what happened.
 pub fn tell(SessionExplanation { document, agent, at }: &SessionExplanation) -> String {
@@ -12,7 +12,7 @@ pub fn tell(SessionExplanation { document, agent, at }: &SessionExplanation) -> 
         // Writing to a text cannot fail.
         let _ = writeln!(told, "{name:<11} {words}");
     };
-    let SessionDocument { id, request, status, owner, .. } = document;
+    let SessionDocument { id, request, owner, .. } = document;
     line("session", id.to_string());
     line("status", standing(document, *at));
     line("application", request.app.clone());
@@ -21,7 +21,7 @@ pub fn tell(SessionExplanation { document, agent, at }: &SessionExplanation) -> 
         "agent",
         match (owner, agent) {
             (None, _) => "none has claimed it".to_owned(),
-            (Some(owner), _) if status.is_final() => owner.to_string(),
+            (Some(owner), _) if document.is_over() => owner.to_string(),
             (Some(owner), None) => {
                 format!(
                     "{owner}, which gives no sign of life: another one of its cluster takes over"
@@ -35,6 +35,9 @@ pub fn tell(SessionExplanation { document, agent, at }: &SessionExplanation) -> 
         },
     );
     line("instance", instance(document));
+    if let Some(kept) = &document.kept_instance {
+        line("kept", self::kept(kept, *at));
+    }
     line("client", client(document, *at));
     line(&document.created_at.to_string(), "created".to_owned());
     for Cause { at, text } in &document.causes {
@@ -75,6 +78,18 @@ fn instance(document: &SessionDocument) -> String {
         (Some(id), None) => format!("{id} in cluster {}", document.cluster),
         (None, Some(name)) => format!("launched as {name}, AMS has not answered"),
         (None, None) => "none is launched".to_owned(),
+    }
+}
+
+fn kept(kept: &KeptInstance, now: Timestamp) -> String {
+    let restart = match kept.restart_until {
+        None => "may bring the session back",
+        Some(_) if kept.may_restart(now) => "may bring the session back for now",
+        Some(_) => "brings the session back no more",
+    };
+    match kept.delete_at {
+        Some(at) => format!("the instance {restart}, and is deleted at {at}"),
+        None => format!("the instance {restart}"),
     }
 }
 
@@ -124,5 +139,11 @@ mod tests {
         let told = tell(&story);
         assert!(told.contains("status      error: the instance failed: no GPU"), "{told}");
         assert!(told.contains("1970-01-01T00:16:45Z the instance failed: no GPU\n"), "{told}");
+        let (since, restart_until) = (1005.into(), Some(1005.into()));
+        let delete_at = Some(1030.into());
+        story.document.kept_instance = Some(KeptInstance { since, restart_until, delete_at });
+        let expected = "kept        the instance brings the session back no more, and is deleted at \
+                        1970-01-01T00:17:10Z\n";
+        assert!(tell(&story).contains(expected), "{}", tell(&story));
     }
 }

@@ -1,5 +1,14 @@
 use stream_supervisor::AskError;
 
+/// What AMS says, with other words around it, when no node has the resources that an instance
+/// needs. No public document lists its errors.
+const NO_ROOM: [&str; 2] = ["no suitable node", "not enough resources"];
+
+/// Returns whether AMS says by `text` that it has no room for an instance.
+pub(crate) fn says_no_room(text: &str) -> bool {
+    NO_ROOM.iter().any(|words| text.contains(words))
+}
+
 /// Why AMS did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AmsError {
@@ -52,6 +61,13 @@ impl AmsError {
     }
 }
 
+impl AmsError {
+    /// Whether AMS refused a launch because it has no room for the instance.
+    pub fn is_want_of_room(&self) -> bool {
+        matches!(self, Self::Refused { text, .. } | Self::Busy(text) if says_no_room(text))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +78,13 @@ mod tests {
         assert!(AmsError::Busy(String::new()).is_transient());
         assert!(!AmsError::Refused { code: 400, text: String::new() }.is_transient());
         assert!(!AmsError::NotFound.is_transient());
+    }
+
+    #[test]
+    fn a_launch_that_is_refused_for_want_of_room_is_told_from_others() {
+        let refused = |text: &str| AmsError::Refused { code: 500, text: text.to_owned() };
+        assert!(refused("no suitable node found").is_want_of_room());
+        assert!(!refused("no such image").is_want_of_room());
+        assert!(!AmsError::TimedOut.is_want_of_room());
     }
 }

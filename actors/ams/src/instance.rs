@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stream_protocol::InstanceName;
 
-use crate::error::AmsError;
+use crate::error::{AmsError, says_no_room};
 use crate::response::nullable;
 
 /// Asks for a new instance of an application or of an image. No `Debug`: the user data holds a
@@ -63,6 +63,13 @@ pub struct Instance {
     pub tags: Vec<String>,
     /// Unix seconds by the clock of AMS; 0 when it does not say.
     pub created_at: u64,
+}
+
+impl Instance {
+    /// Returns whether the instance failed because AMS has no room for it.
+    pub fn found_no_room(&self) -> bool {
+        self.status == InstanceStatus::Error && says_no_room(&self.message)
+    }
 }
 
 /// Where an instance is in its life, in the order it goes through.
@@ -156,6 +163,9 @@ mod tests {
         assert_eq!((instance.id.as_str(), instance.name.as_str()), ("i1", "s-1"));
         assert_eq!(instance.status, InstanceStatus::Error);
         assert_eq!(instance.message, "no boot");
+        assert!(!instance.found_no_room());
+        let message = "no suitable node found: not enough resources".to_owned();
+        assert!(Instance { message, ..instance.clone() }.found_no_room());
         assert_eq!(instance.tags, ["session=1"]);
         assert_eq!(instance.created_at, 1_700_000_000);
 

@@ -4,18 +4,19 @@ use std::time::Instant;
 
 use actix_web::HttpRequest;
 use stream_http::{HttpError, authorization};
-use stream_protocol::{Op, SessionId};
+use stream_protocol::{Op, SessionId, TokenKind};
 use stream_tokens::Claims;
 
 use crate::error::ApiError;
 use crate::state::AppState;
 
 /// Checks that the token of `request` allows `op` on the session in its path, and returns both.
+/// Once the session has ended, the token of its instance opens the report and nothing else.
 ///
 /// # Errors
 ///
-/// 401, 403, 429 and 503 as [`plain`]; 404 for a path that names no session, only if the token
-/// could see one.
+/// 401, 403, 429 and 503 as [`plain`]; 401 for the token that an instance had before AMS asked for
+/// its session again; 404 for a path that names no session, only if the token could see one.
 pub(crate) async fn session(
     request: &HttpRequest,
     state: &AppState,
@@ -23,7 +24,29 @@ pub(crate) async fn session(
 ) -> Result<(SessionId, Claims), ApiError> {
     let id = request.match_info().get("id").and_then(|id| id.parse::<SessionId>().ok());
     let claims = authorize(request, state, op, id.as_ref()).await?;
-    Ok((id.ok_or_else(ApiError::no_such_session)?, claims))
+    let id = id.ok_or_else(ApiError::no_such_session)?;
+    if claims.kind == TokenKind::Instance {
+        check_instance(state, op, &id, &claims).await?;
+    }
+    Ok((id, claims))
+}
+
+/// Checks that an instance may do `op` in the present state of its session.
+async fn check_instance(
+    state: &AppState,
+    op: Op,
+    id: &SessionId,
+    claims: &Claims,
+) -> Result<(), ApiError> {
+    // What is not there, or cannot be read now, is the handler's to tell.
+    let Ok(document) = state.sessions.read(id).await else { return Ok(()) };
+    if document.instance_token.as_ref().is_some_and(|token| *token != claims.id) {
+        return Err(HttpError::Unauthorized.into());
+    }
+    match op == Op::SessionReport || !document.status.is_final() {
+        true => Ok(()),
+        false => Err(HttpError::token_forbids().into()),
+    }
 }
 
 /// Checks that the token of `request` allows `op`, which belongs to no session.

@@ -19,7 +19,7 @@ const TOMBSTONE_TTL: Duration = Duration::from_secs(3600);
 /// How long it stays when the session has failed and no client deletes it before.
 const FAILED_TTL: Duration = Duration::from_secs(24 * 3600);
 
-/// How long it stays while its instance may still run and no agent has looked for it.
+/// How long it stays while its instance may still be there and no agent has looked for it.
 const LEFT_BEHIND_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Bridge {
@@ -64,8 +64,9 @@ impl Bridge {
     }
 
     /// Applies `edit` to the document of session `id`, as [`Bridge::change`] does. A document in a
-    /// final status goes away after an hour, or after a day if the session has failed with an
-    /// instance, unless it [outlives its end](SessionDocument::outlives_its_end).
+    /// final status goes away after an hour, after a day if the session has failed with an
+    /// instance, or after 30 days if its instance may still be there, unless it
+    /// [outlives its end](SessionDocument::outlives_its_end).
     ///
     /// # Errors
     ///
@@ -85,7 +86,7 @@ fn session_ttl(document: &SessionDocument) -> Option<Duration> {
         return None;
     }
     Some(match document.is_listed() {
-        _ if document.instance_left_behind => LEFT_BEHIND_TTL,
+        _ if document.instance_left_behind || !document.is_over() => LEFT_BEHIND_TTL,
         true => FAILED_TTL,
         false => TOMBSTONE_TTL,
     })
@@ -93,7 +94,7 @@ fn session_ttl(document: &SessionDocument) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Origin, Request, Status};
+    use stream_protocol::{KeptInstance, Origin, Request, Status};
 
     use super::*;
 
@@ -107,8 +108,12 @@ mod tests {
         let instance_id = Some("i".to_owned());
         let failed = SessionDocument { instance_id, ..document(Status::Error, true) };
         assert_eq!(session_ttl(&failed), Some(FAILED_TTL));
-        let left = SessionDocument { instance_left_behind: true, ..failed };
+        let left = SessionDocument { instance_left_behind: true, ..failed.clone() };
         assert_eq!(session_ttl(&left), Some(LEFT_BEHIND_TTL));
+        let since = 100.into();
+        let kept_instance = Some(KeptInstance { since, restart_until: None, delete_at: None });
+        let kept = SessionDocument { kept_instance, ..failed };
+        assert_eq!(session_ttl(&kept), Some(LEFT_BEHIND_TTL), "its instance is there");
     }
 
     #[test]

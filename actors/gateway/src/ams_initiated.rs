@@ -83,7 +83,8 @@ impl Handler<IncomingRequest> for Actor {
 ///
 /// # Errors
 ///
-/// Refuses `extra_data` that does not fit into userdata, and an instance whose session has ended.
+/// Refuses `extra_data` that does not fit into userdata, and an instance whose session has ended for
+/// good.
 async fn create(bridge: &Bridge, initiate: CreateAmsSession) -> Result<AmsSessionCreated, Refusal> {
     let CreateAmsSession { cluster, region, instance } = initiate;
     let id = session_id(&cluster, &instance.id);
@@ -118,8 +119,8 @@ async fn store(bridge: &Bridge, fresh: SessionDocument) -> Result<SessionDocumen
     for _ in 0..MAX_CAS_ATTEMPTS {
         let stored = match bridge.read::<SessionDocument>(bucket, key).await {
             Ok(None) => bridge.create(bucket, key, &fresh).await,
-            Ok(Some(entry)) => match existing(&entry.value)? {
-                Existing::Live => return Ok(entry.value),
+            Ok(Some(entry)) => match existing(&entry.value, Timestamp::now())? {
+                Existing::Live | Existing::Ended => return Ok(entry.value),
                 Existing::Unclaimed => bridge.update(bucket, key, &fresh, entry.revision).await,
             },
             Err(error) => Err(error),
@@ -141,16 +142,20 @@ async fn store(bridge: &Bridge, fresh: SessionDocument) -> Result<SessionDocumen
 /// The document of an earlier request for the same instance.
 #[derive(Debug, PartialEq)]
 enum Existing {
+    /// The session has ended, and its instance is started again: the agent that asks has the
+    /// session wait for it.
+    Ended,
     /// The session waits for an agent, or has one.
     Live,
     /// No agent claimed the session in time, so AMS was never answered.
     Unclaimed,
 }
 
-fn existing(document: &SessionDocument) -> Result<Existing, Refusal> {
+fn existing(document: &SessionDocument, now: Timestamp) -> Result<Existing, Refusal> {
     match (document.status, &document.owner) {
         (Status::Created | Status::Active, _) => Ok(Existing::Live),
         (_, None) => Ok(Existing::Unclaimed),
+        (_, Some(_)) if document.may_restart(now) => Ok(Existing::Ended),
         (_, Some(_)) => {
             let why = document.last_cause();
             let sentence = format!("the session of this instance has ended: {why}");
@@ -167,6 +172,8 @@ fn session_id(cluster: &str, instance: &str) -> SessionId {
 
 #[cfg(test)]
 mod tests {
+    use stream_protocol::KeptInstance;
+
     use super::*;
 
     fn document() -> SessionDocument {
@@ -181,6 +188,10 @@ mod tests {
         )
     }
 
+    fn found(document: &SessionDocument) -> Result<Existing, Refusal> {
+        existing(document, 10.into())
+    }
+
     #[test]
     fn an_instance_has_one_session_and_no_other_instance_has_it() {
         assert_eq!(session_id("c", "i"), session_id("c", "i"));
@@ -191,16 +202,28 @@ mod tests {
     #[test]
     fn a_session_that_lives_is_answered_again_and_one_that_ended_is_not_revived() {
         let owner = "a".parse().unwrap();
-        assert_eq!(existing(&document()), Ok(Existing::Live));
+        assert_eq!(found(&document()), Ok(Existing::Live));
         let owned = SessionDocument { owner: Some(owner), status: Status::Active, ..document() };
-        assert_eq!(existing(&owned), Ok(Existing::Live));
+        assert_eq!(found(&owned), Ok(Existing::Live));
         let ended = SessionDocument { status: Status::Terminated, ..owned };
-        assert_eq!(existing(&ended).unwrap_err().code, RefusalCode::Conflict);
+        assert_eq!(found(&ended).unwrap_err().code, RefusalCode::Conflict);
+    }
+
+    #[test]
+    fn a_session_whose_instance_is_started_again_is_answered_as_long_as_it_is_kept() {
+        let (status, owner) = (Status::Terminated, "a".parse().ok());
+        let kept = KeptInstance { since: 5.into(), restart_until: None, delete_at: None };
+        let mut ended =
+            SessionDocument { status, owner, kept_instance: Some(kept.clone()), ..document() };
+        assert_eq!(found(&ended), Ok(Existing::Ended));
+        let restart_until = Some(10.into());
+        ended.kept_instance = Some(KeptInstance { restart_until, ..kept });
+        assert_eq!(found(&ended).unwrap_err().code, RefusalCode::Conflict, "it is gone");
     }
 
     #[test]
     fn a_session_that_no_agent_took_is_made_anew() {
         let void = SessionDocument { status: Status::Error, ..document() };
-        assert_eq!(existing(&void), Ok(Existing::Unclaimed));
+        assert_eq!(found(&void), Ok(Existing::Unclaimed));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stream_bridge::{Bridge, BridgeError, Entry};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    DesiredState, Refusal, RefusalCode, SessionDocument, SessionId, Status, Timestamp,
+    DesiredState, Origin, Refusal, RefusalCode, SessionDocument, SessionId, Status, Timestamp,
 };
 use stream_tokens::{Revocation, Tokens};
 
@@ -47,7 +47,7 @@ pub(crate) async fn change(
 /// Orders the end of a session in its document. A session that no agent has claimed ends at once:
 /// there is nothing to clean up. The document of a session that has ended and is
 /// [listed](SessionDocument::is_listed) is removed, and what its tokens opened may be opened by
-/// those of another session with its id.
+/// those of another session with its id. One whose instance its owner keeps is its owner's to end.
 ///
 /// # Errors
 ///
@@ -59,8 +59,9 @@ pub(crate) async fn end(
     cause: &str,
 ) -> Result<SessionDocument, Refusal> {
     let Entry { value: document, revision } = read(bridge, id).await?;
-    if document.status.is_final() {
-        if document.is_listed() && !document.instance_left_behind {
+    if document.status.is_final() && !is_kept_by_us(&document) {
+        let is_told = document.is_listed() || document.kept_instance.is_some();
+        if is_told && !document.instance_left_behind {
             unrevoke(tokens, id).await;
             // Another session may have begun with its id since.
             match bridge.remove_revision(Bucket::Sessions, id.as_str(), revision).await {
@@ -168,6 +169,12 @@ async fn unrevoke(tokens: &Tokens, id: &SessionId) {
     }
 }
 
+/// Whether the session has ended and an agent keeps its instance. One that AMS launched by itself is
+/// nobody's to delete once its session has ended.
+pub(crate) fn is_kept_by_us(document: &SessionDocument) -> bool {
+    document.kept_instance.is_some() && document.origin == Origin::Client
+}
+
 /// Orders the end in `document`; without an owner, nobody would carry it out, and the end is now.
 fn request_termination(
     document: &mut SessionDocument,
@@ -175,7 +182,7 @@ fn request_termination(
     cause: &str,
     now: Timestamp,
 ) {
-    if document.status.is_final() {
+    if document.status.is_final() && !is_kept_by_us(document) {
         return;
     }
     document.desired.state = DesiredState::Terminated;
@@ -188,10 +195,11 @@ fn request_termination(
 
 /// Writes the end of a session that somebody wants and nobody carries out.
 fn force_termination(document: &mut SessionDocument, cause: &str, now: Timestamp) {
-    if document.status.is_final() {
+    if document.status.is_final() && !is_kept_by_us(document) {
         return;
     }
     document.desired.state = DesiredState::Terminated;
+    document.kept_instance = None;
     document.instance_left_behind =
         document.instance_id.is_some() || document.instance_name.is_some();
     document.status = if document.failed { Status::Error } else { Status::Terminated };
@@ -218,7 +226,7 @@ pub(crate) async fn wait_for_end(
 
 async fn has_ended(bridge: &Bridge, id: &SessionId) -> Result<bool, Refusal> {
     let entry = bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?;
-    Ok(entry.is_none_or(|entry| entry.value.status.is_final()))
+    Ok(entry.is_none_or(|entry| entry.value.status.is_final() && !is_kept_by_us(&entry.value)))
 }
 
 fn not_found() -> Refusal {

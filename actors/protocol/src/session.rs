@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, InstanceName, JsonText, SessionId, Timestamp};
+use crate::{AgentId, InstanceName, JsonText, KeptInstance, SessionId, Timestamp};
 
 /// How many causes a document keeps; the oldest go first.
 const MAX_CAUSES: usize = 8;
@@ -55,6 +55,17 @@ pub struct SessionDocument {
     /// takes the mark away.
     #[serde(default)]
     pub instance_left_behind: bool,
+    /// The instance, where it outlives the end of the session: it may be started again, or its logs
+    /// may be read.
+    #[serde(default)]
+    pub kept_instance: Option<KeptInstance>,
+    /// Id of the instance's token where AMS launched the instance: its tokens of other ids open
+    /// nothing any more. By an id nobody gets in.
+    #[serde(default)]
+    pub instance_token: Option<String>,
+    /// When the instance said last that it runs; [`Timestamp::EPOCH`] before the first time.
+    #[serde(default)]
+    pub running_since: Timestamp,
     /// Grows when client and instance are to fetch new TURN credentials.
     #[serde(default)]
     pub ice_renewal: u64,
@@ -89,6 +100,9 @@ impl SessionDocument {
             failed: false,
             launch_refused: false,
             instance_left_behind: false,
+            kept_instance: None,
+            instance_token: None,
+            running_since: Timestamp::EPOCH,
             ice_renewal: 0,
             ice_renewed_at: Timestamp::EPOCH,
             idle: None,
@@ -123,6 +137,18 @@ impl SessionDocument {
         self.origin == Origin::Client && !self.request.ephemeral
     }
 
+    /// Returns whether the session has ended for good: no instance of it can bring it back, and none
+    /// is to be deleted.
+    pub fn is_over(&self) -> bool {
+        self.status.is_final() && self.kept_instance.is_none()
+    }
+
+    /// Returns whether the session has ended and its instance may bring it back at `now`.
+    pub fn may_restart(&self, now: Timestamp) -> bool {
+        let wanted = self.desired.state == DesiredState::Running;
+        wanted && self.kept_instance.as_ref().is_some_and(|kept| kept.may_restart(now))
+    }
+
     /// Returns whether the session has no instance, and gets none: its launch was refused for the
     /// moment. It may be launched anew under its id.
     pub fn never_launched(&self) -> bool {
@@ -135,7 +161,11 @@ impl SessionDocument {
         match self.status {
             Status::Created | Status::Active | Status::Terminating => true,
             Status::Terminated => self.outlives_its_end(),
-            Status::Error => self.outlives_its_end() || self.instance_id.is_some(),
+            Status::Error => {
+                self.outlives_its_end()
+                    || self.instance_id.is_some()
+                    || self.kept_instance.is_some()
+            }
         }
     }
 

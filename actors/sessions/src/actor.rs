@@ -23,7 +23,7 @@ use crate::failure_detector::FailureDetector;
 use crate::handover::Handover;
 use crate::ice_renewal::{IceRenewal, issue_ice, renew_now};
 use crate::launch::Launcher;
-use crate::lost_instances::LostInstances;
+use crate::lost_instances::{FollowUp, LostInstances};
 use crate::presence::{self, PresencePublisher};
 use crate::processing::Processor;
 use crate::reconciler::Reconciler;
@@ -32,7 +32,7 @@ use crate::shared::SharedState;
 use crate::sweep::{SWEEP_RETRY, Sweep};
 use crate::takeover::Takeover;
 use crate::termination::Terminator;
-use crate::{Alert, SessionsError, idle, session};
+use crate::{Alert, SessionsError, idle};
 
 /// How long work may take that nobody waits for; each call to AMS in it has a deadline of its own.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -67,6 +67,7 @@ impl Actor {
     pub(crate) fn terminator(&self) -> Rc<Terminator> {
         Rc::new(Terminator {
             context: Arc::clone(&self.context),
+            cache: Rc::clone(&self.cache),
             served: self.shared.served.clone(),
             reconciler: Rc::clone(&self.reconciler),
         })
@@ -97,10 +98,11 @@ impl Actor {
         }
     }
 
-    fn lost_instances(&self) -> LostInstances {
+    fn lost_instances(&self, ctx: &Context<Self>) -> LostInstances {
         LostInstances {
             context: Arc::clone(&self.context),
             served: self.shared.served.clone(),
+            launcher: self.launcher(ctx),
             terminator: self.terminator(),
         }
     }
@@ -114,7 +116,7 @@ impl Actor {
             reconciler: Rc::clone(&self.reconciler),
             handover: self.handover(),
             processor: self.processor(ctx),
-            lost_instances: self.lost_instances(),
+            lost_instances: self.lost_instances(ctx),
         }
     }
 
@@ -166,9 +168,9 @@ impl Worker for Actor {
         });
         let takeover = self.takeover(ctx);
         ctx.spawn(async move { takeover.run().await });
-        let (lost_instances, own) = (self.lost_instances(), ctx.clone());
-        let finish = move |session| queue_end(&own, session);
-        ctx.spawn(async move { lost_instances.follow_events(finish).await });
+        let (lost_instances, own) = (self.lost_instances(ctx), ctx.clone());
+        let follow_up = move |session, next| queue_follow_up(&own, session, next);
+        ctx.spawn(async move { lost_instances.follow_events(follow_up).await });
         let (cache, context) = (Rc::clone(&self.cache), Arc::clone(&self.context));
         ctx.spawn(async move { cache.keep_up(&context.deps.bridge).await });
         let ice_renewal = self.ice_renewal();
@@ -219,10 +221,10 @@ pub(crate) struct MintInstanceIce {
     pub(crate) renew: bool,
 }
 
-/// Finishes the end of a session, if one has begun.
+/// Does what is to be done next about a session that ends, or has lost its instance.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct FinishEnd(SessionId);
+struct TakeFollowUp(SessionId, FollowUp);
 
 /// Looks at all sessions and instances and does what is due; answered with the pause until the next
 /// time. Sent as a message so that a sweep in progress survives a restart of the actor: otherwise
@@ -259,8 +261,12 @@ pub(crate) struct AskReadiness;
 /// Queues the end of a session that has begun to end. Whoever asked does not wait for AMS, and the
 /// message survives a restart of the actor.
 pub(crate) fn queue_end(ctx: &Context<Actor>, id: SessionId) {
-    if let Err(error) = ctx.mailbox().tell(FinishEnd(id)) {
-        log::debug!(error:%; "an end is left to the next sweep");
+    queue_follow_up(ctx, id, FollowUp::FinishEnd);
+}
+
+fn queue_follow_up(ctx: &Context<Actor>, id: SessionId, follow_up: FollowUp) {
+    if let Err(error) = ctx.mailbox().tell(TakeFollowUp(id, follow_up)) {
+        log::debug!(error:%; "a session is left to the next sweep");
     }
 }
 
@@ -305,14 +311,12 @@ impl Handler<TakeReport> for Actor {
         take: &TakeReport,
         ctx: &Context<Self>,
     ) -> Reply<Result<(), SessionsError>> {
-        let (context, ctx) = (Arc::clone(&self.context), ctx.clone());
+        let (launcher, ctx) = (self.launcher(ctx), ctx.clone());
         let TakeReport { id, report } = take;
         let (id, report) = (id.clone(), report.clone());
         Reply::later(async move {
-            let changed = context
-                .change(&id, |document| session::on_report(document, &report, Timestamp::now()));
-            let status = changed.await?.status;
-            let reported = report.status;
+            let document = launcher.take_report(&id, &report).await?;
+            let (status, reported) = (document.status, report.status);
             log::info!(session:% = id, status:%, reported:?; "an instance reports");
             if status != Status::Active {
                 queue_end(&ctx, id);
@@ -355,16 +359,25 @@ impl Handler<MintInstanceIce> for Actor {
     }
 }
 
-impl Handler<FinishEnd> for Actor {
+impl Handler<TakeFollowUp> for Actor {
     const IDEMPOTENT: bool = true;
 
-    fn timeout(_: &FinishEnd) -> Option<Duration> {
+    fn timeout(_: &TakeFollowUp) -> Option<Duration> {
         Some(BACKGROUND_TIMEOUT)
     }
 
-    fn handle(&mut self, FinishEnd(id): &FinishEnd, _: &Context<Self>) -> Reply<()> {
-        let (terminator, id) = (self.terminator(), id.clone());
-        Reply::later(async move { terminator.finish_end(&id).await })
+    fn handle(
+        &mut self,
+        TakeFollowUp(id, follow_up): &TakeFollowUp,
+        ctx: &Context<Self>,
+    ) -> Reply<()> {
+        let (lost_instances, id, follow_up) = (self.lost_instances(ctx), id.clone(), *follow_up);
+        Reply::later(async move {
+            if let Err(error) = lost_instances.follow_up(&id, follow_up).await {
+                let cause = error.sentence();
+                log::warn!(session:% = id, cause:%; "a session is left to the next sweep");
+            }
+        })
     }
 }
 

@@ -38,18 +38,22 @@ impl Launcher {
         let asked = context.deps.bridge.ask(subject, &initiate, GATEWAY_TIMEOUT);
         let AmsSessionCreated { session, userdata: draft } = asked.await.map_err(no_gateway)?;
 
+        let fresh_token = stream_tokens::token_id();
         let claimed = context.change(&session, |document| {
-            let deadline = Timestamp::now().plus_secs(context.config.boot_timeout_s);
-            session::claim_ams_initiated(document, context.agent(), &cluster, deadline)
+            let now = Timestamp::now();
+            let times = (now, now.plus_secs(context.config.boot_timeout_s));
+            let agent = context.agent();
+            session::claim_ams_initiated(document, agent, &cluster, &fresh_token, times)
         });
         let document = claimed.await?;
         if context.answers_for(&document) {
-            self.serve(&session).await?;
+            self.serve(&document).await?;
             self.served.add_instance(id.clone(), session.clone());
         }
         log::info!(session:%, instance:% = id; "an instance that ams launched has its session");
         let draft = Userdata { session_id: session.clone(), ..draft };
-        Ok((session, userdata(context, draft).await?))
+        let token_id = document.instance_token.as_deref();
+        Ok((session, userdata(context, draft, token_id).await?))
     }
 }
 

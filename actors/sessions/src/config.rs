@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use stream_protocol::AgentId;
 
+use crate::SessionsError;
+use crate::kept_instance::Retention;
+
 /// Who this unit is and how much it takes on.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +43,50 @@ pub struct Config {
     /// units.
     #[serde(default = "lease_s")]
     pub lease_s: u64,
+    /// Seconds in which a client's session that has failed comes back when its instance is started
+    /// again, at most 3600; 0 is never.
+    #[serde(default = "restart_grace_s")]
+    pub restart_grace_s: u64,
+    /// Seconds for which the instance of such a session is kept after that, so that its logs can be
+    /// read, at most 604800; 0 deletes it at once.
+    #[serde(default = "failed_instance_s")]
+    pub failed_instance_s: u64,
+    /// Such instances that this unit keeps at most, 0 to 1000: the oldest gives way to the next one,
+    /// and all to a launch for which AMS has no room. They do not count as sessions.
+    #[serde(default = "failed_instances")]
+    pub failed_instances: usize,
+}
+
+impl Config {
+    /// Checks the values.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionsError::Malformed`] names the key.
+    pub fn check(&self) -> Result<(), SessionsError> {
+        let bounds = [
+            ("restart_grace_s", self.restart_grace_s, 3600),
+            ("failed_instance_s", self.failed_instance_s, 7 * 24 * 3600),
+            ("failed_instances", self.failed_instances as u64, 1000),
+        ];
+        match bounds.into_iter().find(|(_, value, most)| value > most) {
+            Some((key, value, most)) => {
+                Err(SessionsError::Malformed(format!("{key} is {value}, and at most {most}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How long the instances of sessions that failed are kept.
+    pub(crate) fn retention(&self) -> Retention {
+        match self.failed_instances {
+            0 => Retention::NONE,
+            _ => Retention {
+                restart_grace_s: self.restart_grace_s,
+                failed_instance_s: self.failed_instance_s,
+            },
+        }
+    }
 }
 
 fn region() -> String {
@@ -71,5 +118,17 @@ fn sighting_s() -> u64 {
 }
 
 fn lease_s() -> u64 {
+    10
+}
+
+fn restart_grace_s() -> u64 {
+    120
+}
+
+fn failed_instance_s() -> u64 {
+    3600
+}
+
+fn failed_instances() -> usize {
     10
 }

@@ -76,9 +76,10 @@ impl AgentContext {
         }
     }
 
-    /// Whether this agent answers requests for the session.
+    /// Whether this agent answers requests for the session: while it lives, and while its instance
+    /// is kept.
     pub(crate) fn answers_for(&self, document: &SessionDocument) -> bool {
-        session::is_owned_by(document, self.agent()) && !document.status.is_final()
+        session::is_owned_by(document, self.agent()) && !document.is_over()
     }
 
     /// Lists the agents that give signs of life.

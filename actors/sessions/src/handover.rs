@@ -25,7 +25,7 @@ impl Handover {
     /// Returns 0 when nobody is there to take them.
     pub(crate) async fn hand_over(&self) -> Result<usize, SessionsError> {
         let context = &self.context;
-        let live = self.cache.live(&context.deps.bridge).await?;
+        let live = self.cache.live_and_kept(&context.deps.bridge).await?;
         self.release_lost_sessions(&live).await?;
         let launching = self.served.launching();
         let left = live.iter().filter(|document| context.answers_for(document)).count();

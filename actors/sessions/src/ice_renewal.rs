@@ -25,13 +25,13 @@ const MAX_CHECK_PAUSE: Duration = Duration::from_secs(30);
 /// A renewal that is asked for so soon after the last one is still under way, seconds.
 const DEBOUNCE_S: u64 = 2;
 
-/// Mints ICE servers for one peer of a session that has not ended.
+/// Mints ICE servers for one peer of a session that is not over.
 pub(crate) async fn issue_ice(
     context: &AgentContext,
     document: &SessionDocument,
     peer: Peer,
 ) -> Result<Vec<IceServer>, SessionsError> {
-    if document.status.is_final() {
+    if document.is_over() {
         return Err(SessionsError::Conflict(format!("session is {}", document.status)));
     }
     let region = region(document, &context.config.region);
@@ -73,7 +73,7 @@ impl IceRenewal {
 
     async fn renew_due(&self, lifetime_s: u64) -> Result<(), SessionsError> {
         let agent = self.context.agent();
-        for document in self.cache.live(&self.context.deps.bridge).await? {
+        for document in self.cache.live_and_kept(&self.context.deps.bridge).await? {
             if !is_due(&document, agent, lifetime_s, Timestamp::now()) {
                 continue;
             }

@@ -83,6 +83,11 @@ impl Launcher {
             if !session::is_owned_by(document, self.context.agent()) {
                 return Err(InvalidTransition("session was taken over".to_owned()));
             }
+            if document.kept_instance.is_some() {
+                // Whoever asked is refused, and so will not start it again.
+                session::end_on_request(document, cause.clone(), Timestamp::now());
+                return Ok(());
+            }
             session::end(document, cause.clone(), true, Timestamp::now());
             document.launch_refused = error.is_transient();
             Ok(())
@@ -113,8 +118,10 @@ impl Launcher {
         }
     }
 
-    /// Subscribes to the requests for a session.
-    pub(crate) async fn serve(&self, id: &SessionId) -> Result<(), SessionsError> {
+    /// Subscribes to the requests for a session, and notes whether it takes a place.
+    pub(crate) async fn serve(&self, document: &SessionDocument) -> Result<(), SessionsError> {
+        let id = &document.id;
+        self.served.set_kept(id, document.status.is_final());
         self.served.serve(id, &self.context.deps.bridge, self.requests.clone()).await
     }
 
@@ -143,7 +150,7 @@ impl Launcher {
     ) -> Result<ClientIce, SessionsError> {
         let id = &document.id;
         // The session may be asked for from now on, also to end while it is launched.
-        self.serve(id).await?;
+        self.serve(document).await?;
         let Some(name) = document.instance_name.clone() else {
             let why = "the session was claimed without a launch".to_owned();
             return Err(SessionsError::Conflict(why));
@@ -153,11 +160,11 @@ impl Launcher {
             name: name.clone(),
             app: document.request.app.clone(),
             app_version: document.request.app_version,
-            user_data: userdata(&self.context, draft).await?,
+            user_data: userdata(&self.context, draft, None).await?,
             tags: self.context.scope(&document.cluster).tags(id),
         };
         log::info!(session:% = id, instance:% = name; "an instance is launched");
-        let instance = self.context.deps.ams.launch(launch).await?;
+        let instance = self.launch_making_room(launch).await?;
         log::info!(session:% = id, instance:%; "ams has accepted the launch");
         let noted = self
             .context
@@ -166,7 +173,7 @@ impl Launcher {
         self.served.add_instance(instance.clone(), id.clone());
         // The session may have ended meanwhile, perhaps before AMS knew the name.
         let present = self.context.read(id).await?.value;
-        if present.status.is_final() {
+        if present.is_over() {
             self.terminator.delete_instance(&present).await?;
         } else if present.status == Status::Terminating {
             self.terminator.finish_end(id).await;
@@ -175,21 +182,37 @@ impl Launcher {
         let ice_servers = issue_ice(&self.context, &present, stream_turn::Peer::Client).await?;
         Ok(ClientIce { ice_servers })
     }
+
+    /// Launches an instance. When AMS has no room, the instances that are kept give way.
+    async fn launch_making_room(&self, launch: LaunchInstance) -> Result<String, SessionsError> {
+        let ams = &self.context.deps.ams;
+        match ams.launch(launch.clone()).await {
+            Err(error) if error.is_want_of_room() && self.terminator.make_room().await? > 0 => {
+                Ok(ams.launch(launch).await?)
+            }
+            launched => Ok(launched?),
+        }
+    }
 }
 
-/// Adds the address of this agent and a fresh token to a draft.
+/// Adds the address of this agent and a fresh token to a draft. The token has the id `token_id` if
+/// one is given.
 ///
 /// # Errors
 /// Refuses userdata that is larger than AMS takes.
 pub(crate) async fn userdata(
     context: &AgentContext,
     draft: Userdata,
+    token_id: Option<&str>,
 ) -> Result<String, SessionsError> {
-    // It lives as long as its session.
+    // It is good as long as the instance is there.
     let mint = Mint::new(TokenKind::Instance, draft.session_id.to_string())
         .session(draft.session_id.clone());
-    let token = context.deps.tokens.mint(mint);
-    let draft = Userdata { token: token.await?.token.to_string(), ..draft };
+    let token = match token_id {
+        Some(id) => context.deps.tokens.mint_with_id(id, mint).await?,
+        None => context.deps.tokens.mint(mint).await?,
+    };
+    let draft = Userdata { token: token.token.to_string(), ..draft };
     with_agents(draft, context.endpoints.list())
 }
 

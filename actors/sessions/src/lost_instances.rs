@@ -8,8 +8,9 @@ use stream_protocol::{SessionId, Status, Timestamp};
 
 use crate::SessionsError;
 use crate::context::AgentContext;
+use crate::launch::Launcher;
 use crate::processing::for_each_concurrent;
-use crate::reconcile::{self, LostInstance};
+use crate::reconcile::{self, Judgement, Loss, LostInstance};
 use crate::served_sessions::ServedSessions;
 use crate::session;
 use crate::termination::Terminator;
@@ -19,7 +20,17 @@ use crate::termination::Terminator;
 pub(crate) struct LostInstances {
     pub(crate) context: Arc<AgentContext>,
     pub(crate) served: ServedSessions,
+    pub(crate) launcher: Launcher,
     pub(crate) terminator: Rc<Terminator>,
+}
+
+/// What is to be done next about a session whose instance is lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum FollowUp {
+    /// Finish its end.
+    FinishEnd,
+    /// Launch it again, in the place of instances that are kept.
+    LaunchAgain,
 }
 
 impl LostInstances {
@@ -28,8 +39,8 @@ impl LostInstances {
         let label = |lost: &LostInstance| format!("session {}", lost.session);
         for_each_concurrent(lost, label, async |LostInstance { session: id, .. }| {
             match self.end_if_lost(id).await? {
-                true => self.terminator.finish_end(id).await,
-                false => {
+                Some(follow_up) => self.follow_up(id, follow_up).await?,
+                None => {
                     log::warn!(session:% = id; "an instance is there, yet AMS did not list it so");
                 }
             }
@@ -39,9 +50,9 @@ impl LostInstances {
     }
 
     /// Acts on the events of AMS about our instances. The sweep finds what AMS does not announce.
-    /// `finish` has the end of a session finished, however long AMS takes to delete its instance:
-    /// the next event does not wait for that.
-    pub(crate) async fn follow_events(&self, finish: impl Fn(SessionId)) {
+    /// `follow_up` has done what is to be done next, however long AMS takes: the next event does
+    /// not wait for that.
+    pub(crate) async fn follow_events(&self, follow_up: impl Fn(SessionId, FollowUp)) {
         let mut changes = self.context.deps.ams.changes();
         while let Some(InstanceEvent { instance, action }) = changes.next().await {
             if !matches!(action, Action::Failed | Action::Removed | Action::Stopped) {
@@ -49,8 +60,8 @@ impl LostInstances {
             }
             let Some(session) = self.served.session_of(&instance) else { continue };
             match self.end_if_lost(&session).await {
-                Ok(true) => finish(session),
-                Ok(false) => {}
+                Ok(Some(next)) => follow_up(session, next),
+                Ok(None) => {}
                 Err(error) => {
                     let cause = error.sentence();
                     log::debug!(session:%, cause:%; "what happened is left to the sweep");
@@ -59,28 +70,68 @@ impl LostInstances {
         }
     }
 
-    /// Ends the session if its instance is lost, and returns whether it is.
-    async fn end_if_lost(&self, id: &SessionId) -> Result<bool, SessionsError> {
+    /// Does what is to be done next.
+    pub(crate) async fn follow_up(
+        &self,
+        id: &SessionId,
+        follow_up: FollowUp,
+    ) -> Result<(), SessionsError> {
+        match follow_up {
+            FollowUp::FinishEnd => self.terminator.finish_end(id).await,
+            FollowUp::LaunchAgain => self.launch_again(id).await?,
+        }
+        Ok(())
+    }
+
+    /// Ends the session if its instance is lost, and returns what is to be done next then.
+    async fn end_if_lost(&self, id: &SessionId) -> Result<Option<FollowUp>, SessionsError> {
+        let asked = Timestamp::now();
         let document = self.context.read(id).await?.value;
         let scope = self.context.scope(&self.context.cluster().await?);
-        if !reconcile::is_served(&document, &scope) {
-            return Ok(false);
+        if !reconcile::is_served(&document, &scope) && !reconcile::is_kept(&document, &scope) {
+            return Ok(None);
         }
-        let Some(instance) = session::instance(&document) else { return Ok(false) };
+        let Some(instance) = session::instance(&document) else { return Ok(None) };
         // A list may lack what has lost its tags, so AMS is asked for the one instance.
         let found = self.context.deps.ams.instance(instance).await?;
         let Some(lost) = reconcile::lost_instance(&document, found.as_ref()) else {
-            return Ok(false);
+            return Ok(None);
         };
+        if lost.loss == Loss::NoRoom && self.terminator.keeps_instances().await? {
+            return Ok(Some(FollowUp::LaunchAgain));
+        }
+        let judgement = Judgement { lost, instance: instance.to_owned(), asked };
+        let retention = self.context.config.retention();
         let ended = self.context.change(id, |document| {
-            // It may be another's by now, or served by another instance.
-            let is_meant = reconcile::is_served(document, &scope)
-                && session::instance(document) == Some(instance);
-            if is_meant {
-                session::end(document, lost.cause.clone(), lost.failed, Timestamp::now());
-            }
+            judgement.apply(document, &scope, retention, Timestamp::now());
             Ok(())
         });
-        Ok(ended.await?.status == Status::Terminating)
+        let ended = ended.await?;
+        let is_ending = ended.status == Status::Terminating || ended.kept_instance.is_some();
+        Ok(is_ending.then_some(FollowUp::FinishEnd))
+    }
+
+    /// Launches the session again, whose instance found no room: those that are kept give way.
+    async fn launch_again(&self, id: &SessionId) -> Result<(), SessionsError> {
+        let failed = self.context.read(id).await?.value.instance_id;
+        if self.terminator.make_room().await? == 0 {
+            // Nobody has given way, so that it fails.
+            return match self.end_if_lost(id).await? {
+                Some(FollowUp::FinishEnd) => {
+                    self.terminator.finish_end(id).await;
+                    Ok(())
+                }
+                Some(FollowUp::LaunchAgain) | None => Ok(()),
+            };
+        }
+        let Some(failed) = failed else { return Ok(()) };
+        let begun = self.context.change(id, |document| {
+            let now = Timestamp::now();
+            let deadline = now.plus_secs(self.context.config.boot_timeout_s);
+            session::launch_again(document, self.context.agent(), &failed, (now, deadline))
+        });
+        let document = begun.await?;
+        self.terminator.delete(&failed).await?;
+        self.launcher.resume_launch(&document).await
     }
 }

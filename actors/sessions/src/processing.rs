@@ -34,7 +34,7 @@ impl Processor {
     ) -> Result<(), SessionsError> {
         let (id, agent) = (&document.id, self.context.agent());
         if self.context.answers_for(document) {
-            self.launcher.serve(id).await?;
+            self.launcher.serve(document).await?;
         }
         match session::next_action(document, agent, Timestamp::now()) {
             NextAction::BeginEnd { .. } | NextAction::RestartIdleTimer => {
@@ -51,6 +51,7 @@ impl Processor {
             }
             NextAction::CheckFirstClient => self.check_first_client(document).await?,
             NextAction::FinishEnd => self.terminator.finish_end(id).await,
+            NextAction::DeleteKept => self.terminator.delete_kept(id).await?,
             NextAction::None if session::needs_relaunch(document, agent) => {
                 self.launcher.resume_launch(document).await?;
             }

@@ -4,10 +4,11 @@
 //! An instance is only ever judged when it carries the tags of this deployment *and* this cluster,
 //! which we put on what we launch, and only condemned when two sightings, some time apart, agree.
 //! What AMS launched by itself carries neither: it is known by its id in the document of its
-//! session, which ends with it, and is never condemned. What is held against ours matters:
+//! session, which waits for it, and is never condemned. What is held against ours matters:
 //!
 //! - Its session has ended, or is served by another instance: the store says so itself, and the
-//!   deletion only finishes what was decided before.
+//!   deletion only finishes what was decided before. One that is kept after the end of its session
+//!   is not judged here: the document says when it goes.
 //! - The store knows no such session. The store may be another than it was. So an instance is not
 //!   deleted while the store is new, or when the instance is older than the store or tagged with
 //!   another one. If it would hit more than a fifth of all instances at once, nothing is deleted
@@ -17,8 +18,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use stream_ams::{Instance, InstanceStatus};
-use stream_protocol::{AgentId, Origin, SessionDocument, SessionId, Status};
+use stream_protocol::{AgentId, Origin, SessionDocument, SessionId, Status, Timestamp};
 
+use crate::kept_instance::Retention;
 use crate::session;
 use crate::session_cache::{CachedSession, CachedSessions};
 
@@ -109,6 +111,18 @@ pub(crate) struct LostInstance {
     pub(crate) session: SessionId,
     pub(crate) cause: String,
     pub(crate) failed: bool,
+    pub(crate) loss: Loss,
+}
+
+/// What is left of an instance that is lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Loss {
+    /// It failed or stopped, and is there.
+    Down,
+    /// AMS knows it no more.
+    Gone,
+    /// AMS had no room for it, so that it never ran.
+    NoRoom,
 }
 
 /// What was seen so far; forgotten by a restart of the process, which only delays.
@@ -218,7 +232,9 @@ impl SightingHistory {
         let by_id: HashMap<&str, &Instance> = ids.collect();
         let mut missing = BTreeSet::new();
         let mut lost = Vec::new();
-        for document in snapshot.sessions.live().filter(|document| is_served(document, scope)) {
+        let live = snapshot.sessions.live().filter(|document| is_served(document, scope));
+        let kept = snapshot.sessions.kept().filter(|document| is_kept(document, scope));
+        for document in live.chain(kept) {
             let Some(instance) = session::instance(document) else { continue };
             // A name is what somebody chose; the id of a stranger is nobody's choice.
             let listed = if is_ams_initiated(document) {
@@ -246,31 +262,63 @@ pub(crate) fn lost_instance(
     document: &SessionDocument,
     instance: Option<&Instance>,
 ) -> Option<LostInstance> {
-    let session = document.id.clone();
-    let Some(instance) = instance else {
-        return Some(match is_ams_initiated(document) {
-            true => LostInstance {
-                session,
-                cause: "the instance was deleted".to_owned(),
-                failed: false,
-            },
-            false => LostInstance {
-                session,
-                cause: "the instance has disappeared".to_owned(),
-                failed: true,
-            },
-        });
+    let lost = |cause: &str, failed, loss| {
+        let (session, cause) = (document.id.clone(), cause.to_owned());
+        Some(LostInstance { session, cause, failed, loss })
     };
+    let Some(instance) = instance else {
+        return match is_ams_initiated(document) {
+            true => lost("the instance was deleted", false, Loss::Gone),
+            false => lost("the instance has disappeared", true, Loss::Gone),
+        };
+    };
+    if document.status.is_final() {
+        return None;
+    }
     match instance.status {
         InstanceStatus::Error => {
-            let cause = format!("the instance failed: {}", instance.message);
-            Some(LostInstance { session, cause, failed: true })
+            let waits = document.status == Status::Created;
+            let loss = if waits && instance.found_no_room() { Loss::NoRoom } else { Loss::Down };
+            lost(&format!("the instance failed: {}", instance.message), true, loss)
         }
-        InstanceStatus::Stopped | InstanceStatus::Deleted => {
-            let cause = "the instance stopped".to_owned();
-            Some(LostInstance { session, cause, failed: false })
-        }
+        InstanceStatus::Stopped => lost("the instance stopped", false, Loss::Down),
+        InstanceStatus::Deleted => lost("the instance stopped", false, Loss::Gone),
         _ => None,
+    }
+}
+
+/// What AMS said of an instance when it was asked for it alone.
+pub(crate) struct Judgement {
+    pub(crate) lost: LostInstance,
+    /// What AMS was asked for.
+    pub(crate) instance: String,
+    /// When it was asked.
+    pub(crate) asked: Timestamp,
+}
+
+impl Judgement {
+    /// Ends the session in `document` as far as that is still due: it may be another agent's by now,
+    /// or served by another instance, or the instance may run again.
+    pub(crate) fn apply(
+        &self,
+        document: &mut SessionDocument,
+        scope: &Scope,
+        retention: Retention,
+        now: Timestamp,
+    ) {
+        let is_here = is_served(document, scope) || is_kept(document, scope);
+        if !is_here || session::instance(document) != Some(self.instance.as_str()) {
+            return;
+        }
+        let LostInstance { cause, failed, loss, .. } = &self.lost;
+        let (cause, failed) = (cause.clone(), *failed);
+        match loss {
+            Loss::Gone => session::on_instance_lost(document, cause, failed, now),
+            // Started since AMS was asked, it has said so.
+            Loss::Down | Loss::NoRoom if document.running_since >= self.asked => {}
+            Loss::Down => session::fail(document, cause, failed, retention, now),
+            Loss::NoRoom => session::end(document, cause, failed, now),
+        }
     }
 }
 
@@ -297,6 +345,12 @@ pub(crate) fn is_served(document: &SessionDocument, scope: &Scope) -> bool {
     mine && lives && document.instance_id.is_some() && document.cluster == scope.cluster
 }
 
+/// Whether this agent answers for the instance of a session that has ended: it is kept, here.
+pub(crate) fn is_kept(document: &SessionDocument, scope: &Scope) -> bool {
+    let mine = document.owner.as_ref() == Some(&scope.agent);
+    mine && document.kept_instance.is_some() && document.cluster == scope.cluster
+}
+
 fn orphan_reason(
     instance: &Instance,
     snapshot: &Snapshot<'_>,
@@ -308,8 +362,7 @@ fn orphan_reason(
         Some(CachedSession::LeftBehind(document)) => {
             return (!is_ams_initiated(document)).then_some(OrphanReason::SessionEnded);
         }
-        Some(CachedSession::Live(document)) if is_ams_initiated(document) => return None,
-        Some(CachedSession::Live(document)) => document,
+        Some(CachedSession::Live(document) | CachedSession::Kept(document)) => document,
         Some(CachedSession::Ended(Origin::Ams) | CachedSession::Unreadable) => return None,
         Some(CachedSession::Ended(Origin::Client)) => return Some(OrphanReason::SessionEnded),
         None => {
@@ -323,6 +376,9 @@ fn orphan_reason(
             });
         }
     };
+    if is_ams_initiated(document) {
+        return None;
+    }
     let same_name =
         document.instance_name.as_ref().is_none_or(|name| name.as_str() == instance.name);
     let same_id = document.instance_id.as_ref().is_some_and(|id| *id == instance.id);

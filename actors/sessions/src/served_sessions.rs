@@ -23,6 +23,8 @@ pub(crate) struct ServedSessions(Arc<Mutex<State>>);
 struct State {
     open: BTreeMap<SessionId, Subscription>,
     launching: BTreeSet<SessionId>,
+    /// Those of `open` that have ended: their instance is kept, and takes no place.
+    kept: BTreeSet<SessionId>,
     /// Session by instance id.
     instances: HashMap<String, SessionId>,
 }
@@ -38,7 +40,8 @@ enum Subscription {
 impl State {
     fn count(&self) -> usize {
         let new = self.launching.iter().filter(|id| !self.open.contains_key(id));
-        self.open.len() + new.count()
+        let live = self.open.keys().filter(|id| !self.kept.contains(id));
+        live.count() + new.count()
     }
 }
 
@@ -89,8 +92,12 @@ impl ServedSessions {
         bridge: &Bridge,
     ) -> Result<(), SessionsError> {
         // Forgotten first: whoever serves it again meanwhile asks the bridge after this, and stays.
-        if self.0.lock().open.remove(id).is_none() {
-            return Ok(());
+        {
+            let state = &mut *self.0.lock();
+            state.kept.remove(id);
+            if state.open.remove(id).is_none() {
+                return Ok(());
+            }
         }
         let stopped = bridge.stop_serving(&subjects::session_requests(id)).await;
         if stopped.is_err() {
@@ -100,7 +107,17 @@ impl ServedSessions {
         Ok(stopped?)
     }
 
-    /// Returns how many sessions are served or being launched.
+    /// Notes whether a session takes a place, or has ended and its instance is kept.
+    pub(crate) fn set_kept(&self, id: &SessionId, is_kept: bool) {
+        let kept = &mut self.0.lock().kept;
+        match is_kept {
+            true => kept.insert(id.clone()),
+            false => kept.remove(id),
+        };
+    }
+
+    /// Returns how many sessions are served or being launched. Those that have ended and whose
+    /// instance is kept do not count.
     pub(crate) fn count(&self) -> usize {
         self.0.lock().count()
     }
@@ -203,6 +220,10 @@ mod tests {
         served.pretend_to_serve(&first);
         assert_eq!(served.count(), 2, "counted once");
         drop(launch);
+        served.set_kept(&first, true);
+        assert_eq!((served.count(), served.free_capacity(2)), (1, 1), "it has ended");
+        served.set_kept(&first, false);
+        assert_eq!(served.count(), 2, "it is back");
         let again = served.begin_launch(&first, 2);
         assert!(again.is_ok(), "what is served has its place");
     }

@@ -52,12 +52,23 @@ impl SessionCache {
         self.0.lock().await.left_behind().cloned().collect()
     }
 
-    /// Reads what has changed in the store and returns the sessions that have not ended.
-    pub(crate) async fn live(
+    /// Reads what has changed in the store and returns the sessions that have not ended, and those
+    /// whose instance is kept.
+    pub(crate) async fn live_and_kept(
         &self,
         bridge: &Bridge,
     ) -> Result<Vec<Arc<SessionDocument>>, SessionsError> {
-        Ok(self.refresh(bridge).await?.live().cloned().collect())
+        let cached = self.refresh(bridge).await?;
+        Ok(cached.live().chain(cached.kept()).cloned().collect())
+    }
+
+    /// Reads what has changed in the store and returns the sessions that have ended and whose
+    /// instance is kept.
+    pub(crate) async fn kept(
+        &self,
+        bridge: &Bridge,
+    ) -> Result<Vec<Arc<SessionDocument>>, SessionsError> {
+        Ok(self.refresh(bridge).await?.kept().cloned().collect())
     }
 
     #[cfg(test)]
@@ -66,7 +77,8 @@ impl SessionCache {
     }
 }
 
-/// All sessions: whole documents while they live, the origin alone once they have ended.
+/// All sessions: whole documents while they live or their instance is kept, the origin alone once
+/// they are over.
 pub(crate) struct CachedSessions {
     sessions: BTreeMap<SessionId, CachedSession>,
     reader: IncrementalReader,
@@ -81,6 +93,8 @@ impl Default for CachedSessions {
 #[derive(Debug)]
 pub(crate) enum CachedSession {
     Live(Arc<SessionDocument>),
+    /// Ended, and its instance is kept.
+    Kept(Arc<SessionDocument>),
     /// Ended, by whomever its instance was launched.
     Ended(Origin),
     /// Ended by force, and no agent has looked for its instance since.
@@ -93,6 +107,7 @@ impl From<SessionDocument> for CachedSession {
     fn from(document: SessionDocument) -> Self {
         match document.status.is_final() {
             true if document.instance_left_behind => Self::LeftBehind(Arc::new(document)),
+            true if document.kept_instance.is_some() => Self::Kept(Arc::new(document)),
             true => Self::Ended(document.origin),
             false => Self::Live(Arc::new(document)),
         }
@@ -104,6 +119,14 @@ impl CachedSessions {
     pub(crate) fn live(&self) -> impl Iterator<Item = &Arc<SessionDocument>> {
         self.sessions.values().filter_map(|session| match session {
             CachedSession::Live(document) => Some(document),
+            _ => None,
+        })
+    }
+
+    /// The sessions that have ended and whose instance is kept.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &Arc<SessionDocument>> {
+        self.sessions.values().filter_map(|session| match session {
+            CachedSession::Kept(document) => Some(document),
             _ => None,
         })
     }

@@ -78,7 +78,7 @@ impl Sweep {
     }
 
     async fn sweep(&self) -> Result<(), SessionsError> {
-        let live = self.cache.live(&self.context.deps.bridge).await?;
+        let live = self.cache.live_and_kept(&self.context.deps.bridge).await?;
         let owners = live.iter().filter_map(|document| document.owner.as_ref());
         owners.for_each(|owner| self.failure_detector.borrow_mut().add_owner(owner));
         self.reconciler.next_round();
@@ -88,6 +88,9 @@ impl Sweep {
         for_each_concurrent(&live, label, |one| self.processor.process_session(one)).await;
         let left_behind = self.cache.left_behind().await;
         for_each_concurrent(&left_behind, label, |one| self.clear_left_behind(one)).await;
+        if let Err(error) = self.processor.terminator.delete_surplus().await {
+            log::debug!(cause:% = error.sentence(); "kept instances are left to the next sweep");
+        }
         match tokio::time::timeout(AMS_TIMEOUT, self.instances(&live)).await {
             Ok(Ok((scope, instances))) => self.reconcile(&scope, &instances).await,
             Ok(Err(error)) => {
@@ -110,7 +113,9 @@ impl Sweep {
         let scope = self.context.scope(&self.context.cluster().await?);
         let mut instances = ams.instances(&scope.deployment_tag()).await?;
         let initiated = live.iter().filter(|document| reconcile::is_ams_initiated(document));
-        let served = initiated.filter(|document| reconcile::is_served(document, &scope));
+        let served = initiated.filter(|document| {
+            reconcile::is_served(document, &scope) || reconcile::is_kept(document, &scope)
+        });
         let found: Vec<_> = stream::iter(served.filter_map(|document| session::instance(document)))
             .map(|id| ams.instance(id))
             .buffer_unordered(MAX_CONCURRENT)

@@ -57,7 +57,7 @@ impl Takeover {
         if departed.is_empty() || context.drain.is_draining() || !is_seen {
             return Ok(());
         }
-        let live = self.cache.live(&context.deps.bridge).await?;
+        let live = self.cache.live_and_kept(&context.deps.bridge).await?;
         let owners = live.iter().filter_map(|document| document.owner.clone()).collect();
         // Those that still own something are looked at again when it is taken over.
         self.failure_detector.borrow_mut().forget(&departed, &owners);

@@ -1,18 +1,21 @@
 //! The end of a session: the document says so first, then the instance is deleted, then the
-//! document gets its final status.
+//! document gets its final status. An instance that is kept is deleted later, in the same order.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stream_ams::AmsError;
-use stream_protocol::{SessionDocument, SessionId, Status, Timestamp};
+use stream_protocol::{Origin, SessionDocument, SessionId, Status, Timestamp};
 
 use crate::SessionsError;
 use crate::context::AgentContext;
+use crate::kept_instance;
 use crate::reconciler::Reconciler;
 use crate::served_sessions::ServedSessions;
 use crate::session;
+use crate::session_cache::SessionCache;
+use crate::transition::NextAction;
 
 /// How long one try to delete an instance may take; the sweep tries again.
 const DELETION_TIMEOUT: Duration = Duration::from_secs(15);
@@ -20,6 +23,7 @@ const DELETION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Ends sessions and deletes their instances.
 pub(crate) struct Terminator {
     pub(crate) context: Arc<AgentContext>,
+    pub(crate) cache: Rc<SessionCache>,
     pub(crate) served: ServedSessions,
     /// Counts the deletions that fail.
     pub(crate) reconciler: Rc<Reconciler>,
@@ -64,6 +68,11 @@ impl Terminator {
                     let cause = error.sentence();
                     log::error!(session:% = id, cause:%; "an instance could not be deleted in time");
                 }
+            }
+            Status::Terminated | Status::Error if document.kept_instance.is_some() => {
+                self.served.set_kept(id, true);
+                self.delete_kept(id).await?;
+                return self.delete_surplus().await;
             }
             Status::Terminated | Status::Error => {}
         }
@@ -125,11 +134,81 @@ impl Terminator {
         }
         let closed = self.context.change(id, |document| {
             session::on_instance_gone(document);
+            kept_instance::on_gone(document);
             Ok(())
         });
         let document = closed.await?;
         let (status, cause) = (document.status, document.last_cause());
         log::info!(session:% = id, status:%, cause:%; "a session has ended");
         self.served.stop_serving(id, &self.context.deps.bridge).await
+    }
+    /// Deletes the instance of a session that has ended if its time is up. One that AMS launched by
+    /// itself is never deleted: it has gone, or its session is wanted no more.
+    pub(crate) async fn delete_kept(&self, id: &SessionId) -> Result<(), SessionsError> {
+        let agent = self.context.agent();
+        let condemned = self.context.change(id, |document| {
+            if session::next_action(document, agent, Timestamp::now()) == NextAction::DeleteKept {
+                session::apply_due_change(document, agent, Timestamp::now());
+            }
+            Ok(())
+        });
+        let document = condemned.await?;
+        if session::next_action(&document, agent, Timestamp::now()) != NextAction::DeleteKept {
+            return Ok(());
+        }
+        if document.origin == Origin::Client {
+            self.delete_instance(&document).await?;
+        }
+        self.close(&document).await
+    }
+
+    /// Deletes the kept instances that are more than this agent keeps, the oldest first.
+    pub(crate) async fn delete_surplus(&self) -> Result<(), SessionsError> {
+        self.give_way(self.context.config.failed_instances).await.map(drop)
+    }
+
+    /// Deletes all kept instances, since AMS has no room. Returns how many have gone.
+    pub(crate) async fn make_room(&self) -> Result<usize, SessionsError> {
+        let gone = self.give_way(0).await?;
+        if gone > 0 {
+            log::info!(gone; "kept instances were deleted: ams has no room");
+        }
+        Ok(gone)
+    }
+
+    /// Whether there are kept instances that can make room.
+    pub(crate) async fn keeps_instances(&self) -> Result<bool, SessionsError> {
+        let cluster = self.context.cluster().await?;
+        let kept = self.cache.kept(&self.context.deps.bridge).await?;
+        let agent = self.context.agent();
+        Ok(kept.iter().any(|one| kept_instance::is_failed_instance(one, agent, &cluster)))
+    }
+
+    /// Deletes kept instances until `most` are left. One that does not go holds up no other.
+    async fn give_way(&self, most: usize) -> Result<usize, SessionsError> {
+        let (agent, cluster) = (self.context.agent(), self.context.cluster().await?);
+        let kept = self.cache.kept(&self.context.deps.bridge).await?;
+        let mut gone = 0;
+        for one in kept_instance::surplus(kept.iter().map(|one| &**one), agent, &cluster, most) {
+            match self.delete_now(one).await {
+                Ok(()) => gone += 1,
+                Err(error) => {
+                    let cause = error.sentence();
+                    log::warn!(session:% = one.id, cause:%; "a kept instance has not gone yet");
+                }
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Deletes the instance that is kept since `seen`.
+    async fn delete_now(&self, seen: &SessionDocument) -> Result<(), SessionsError> {
+        let agent = self.context.agent();
+        let condemned = self.context.change(&seen.id, |document| {
+            kept_instance::give_way(document, seen, agent, Timestamp::now());
+            Ok(())
+        });
+        condemned.await?;
+        self.delete_kept(&seen.id).await
     }
 }

@@ -18,5 +18,7 @@ pub(crate) enum NextAction {
     CheckFirstClient,
     /// Finish an end that has begun.
     FinishEnd,
+    /// Delete the instance that was kept after the end.
+    DeleteKept,
     None,
 }

@@ -154,6 +154,11 @@ impl Mint {
     }
 }
 
+/// Returns a random id for a token that is made later, with [`Tokens::mint_with_id`].
+pub fn token_id() -> String {
+    stream_pki::random_text(identifier::ID_LENGTH).to_string()
+}
+
 /// A fresh token.
 pub struct Minted {
     /// The token itself: whoever has it may use it.
@@ -330,7 +335,7 @@ impl Tokens {
         Ok(())
     }
 
-    /// Revokes all tokens bound to a session that has ended. The record stays nearly as long as
+    /// Revokes all tokens bound to a session that has ended, once its instance is gone. The record stays nearly as long as
     /// the session's document, which is an hour, or until [`unrevoke`](Self::unrevoke) if the
     /// document is `kept`. After that nothing is left that the tokens could open.
     ///

@@ -45,7 +45,7 @@ pub(crate) async fn end_session(
 ) -> Result<Progress, Refusal> {
     let document = session_documents::end(bridge, tokens, id, &cause).await?;
     log::info!(session:% = id, cause:%; "session is ended");
-    if document.status.is_final() {
+    if has_ended(&document) {
         return Ok(Progress::Ended(document.status));
     }
     owner::terminate(bridge, id, cause, deadline).await.map(Progress::Ending)
@@ -71,7 +71,7 @@ pub(crate) async fn force_end(
     let mut progress = end_session(bridge, tokens, id, cause.clone(), FORCE_DEADLINE).await?;
     while progress == Progress::Ending(Termination::OwnerAway) {
         let document = session_documents::read(bridge, id).await?.value;
-        if document.status.is_final() {
+        if has_ended(&document) {
             return Ok(Progress::Ended(document.status));
         }
         if absent(&document).await? {
@@ -91,6 +91,10 @@ pub(crate) async fn force_end(
             .map(Progress::Ending)?;
     }
     Ok(progress)
+}
+
+fn has_ended(document: &SessionDocument) -> bool {
+    document.status.is_final() && !session_documents::is_kept_by_us(document)
 }
 
 /// Whether the owner of the session is not there. Right after a connect nobody may be, since agents

@@ -1,6 +1,6 @@
 //! For each guard, a case in which reconciliation without it would destroy what is not ours.
 
-use stream_protocol::{InstanceName, Request};
+use stream_protocol::{DesiredState, InstanceName, KeptInstance, Request};
 
 use super::*;
 
@@ -300,7 +300,9 @@ fn of_twins_the_one_that_the_session_does_not_name_goes() {
 fn a_session_whose_instance_is_gone_ends_after_two_sightings() {
     let session = SessionId::random();
     let plan = Watch::new().settle(&[], &[document(&session, Status::Active)]);
-    let [LostInstance { session: ended, cause, failed: true }] = plan.end.as_slice() else {
+    let [LostInstance { session: ended, cause, failed: true, loss: Loss::Gone }] =
+        plan.end.as_slice()
+    else {
         panic!("{plan:?}")
     };
     assert_eq!((ended, cause.as_str()), (&session, "the instance has disappeared"));
@@ -342,4 +344,114 @@ fn sessions_of_other_agents_or_clusters_and_those_that_launch_or_end_are_left_al
     for document in cases {
         assert_eq!(Watch::new().settle(&[], &[document]), Plan::default());
     }
+}
+
+/// The session of `document`, which has failed and whose instance is kept.
+fn kept(session: &SessionId) -> SessionDocument {
+    let since = CREATED.into();
+    let delete_at = Some(Timestamp::from_unix(CREATED + 3600));
+    let kept_instance = Some(KeptInstance { since, restart_until: None, delete_at });
+    SessionDocument { kept_instance, ..document(session, Status::Error) }
+}
+
+#[test]
+fn an_instance_that_is_kept_is_no_stray_whatever_its_status_and_a_twin_of_it_is() {
+    let session = SessionId::random();
+    for status in [InstanceStatus::Error, InstanceStatus::Stopped, InstanceStatus::Running] {
+        let instance = Instance { status, ..instance(&session) };
+        assert_eq!(Watch::new().settle(&[instance], &[kept(&session)]), Plan::default());
+    }
+    let mut twin = instance(&session);
+    twin.id = "twin".to_owned();
+    twin.name = InstanceName::of(&session, 2).to_string();
+    let plan = Watch::new().settle(&[instance(&session), twin.clone()], &[kept(&session)]);
+    assert_eq!(names(&plan), [twin.name.as_str()]);
+    assert_eq!(plan.end, []);
+}
+
+#[test]
+fn instances_that_are_kept_do_not_stop_the_deletion_of_strays() {
+    let sessions: Vec<_> = (0..3).map(|_| SessionId::random()).collect();
+    let mut instances: Vec<_> = sessions.iter().map(instance).collect();
+    let documents: Vec<_> = sessions.iter().map(kept).collect();
+    let stray = instance(&SessionId::random());
+    instances.push(stray.clone());
+    let plan = Watch::new().settle(&instances, &documents);
+    assert_eq!(names(&plan), [stray.name.as_str()]);
+    assert_eq!(plan.alert, None);
+}
+
+#[test]
+fn a_kept_instance_that_is_gone_is_noticed_after_two_sightings_by_who_keeps_it() {
+    let session = SessionId::random();
+    let plan = Watch::new().settle(&[], &[kept(&session)]);
+    assert_eq!(plan.end.iter().map(|lost| lost.loss).collect::<Vec<_>>(), [Loss::Gone]);
+    let others = SessionDocument { owner: Some("b".parse().unwrap()), ..kept(&session) };
+    assert_eq!(Watch::new().settle(&[], &[others]), Plan::default());
+    let of_ams = SessionDocument { origin: Origin::Ams, instance_name: None, ..kept(&session) };
+    let mut stopped = instance(&session);
+    stopped.status = InstanceStatus::Stopped;
+    let look = ([stopped], [of_ams]);
+    assert_eq!(Watch::new().settle(&look.0, &look.1), Plan::default(), "it may be started again");
+    assert_eq!(Watch::new().settle(&[], &look.1).end.len(), 1);
+}
+
+const RETENTION: Retention = Retention { restart_grace_s: 120, failed_instance_s: 3600 };
+
+/// What AMS says at 6000 of an instance in `status`, or that it knows none.
+fn judgement(document: &SessionDocument, status: Option<InstanceStatus>) -> Judgement {
+    let found = status.map(|status| Instance { status, ..instance(&document.id) });
+    let lost = lost_instance(document, found.as_ref()).expect("a loss");
+    let instance = session::instance(document).expect("an instance").to_owned();
+    Judgement { lost, instance, asked: 6000.into() }
+}
+
+#[test]
+fn what_ams_said_before_the_instance_ran_again_ends_nothing() {
+    let document = document(&SessionId::random(), Status::Active);
+    let judgement = judgement(&document, Some(InstanceStatus::Stopped));
+    let applied = |document: &SessionDocument| {
+        let mut applied = document.clone();
+        judgement.apply(&mut applied, &scope(), RETENTION, 6001.into());
+        applied
+    };
+    assert_eq!(applied(&document).status, Status::Error);
+    let asked_for: [fn(&mut SessionDocument); 5] = [
+        |document| document.running_since = 6000.into(),
+        |document| document.owner = Some("b".parse().unwrap()),
+        |document| document.instance_name = Some(InstanceName::of(&document.id, 2)),
+        |document| document.status = Status::Terminating,
+        |document| {
+            *document =
+                SessionDocument { running_since: document.running_since, ..kept(&document.id) };
+        },
+    ];
+    for since in asked_for {
+        let mut present = document.clone();
+        since(&mut present);
+        assert_eq!(applied(&present), present);
+    }
+    let mut unwanted = document.clone();
+    unwanted.desired.state = DesiredState::Terminated;
+    assert_eq!(applied(&unwanted).status, Status::Terminating, "nobody waits for it");
+}
+
+#[test]
+fn an_instance_that_is_gone_or_found_no_room_is_not_kept() {
+    let mut document = document(&SessionId::random(), Status::Created);
+    let mut gone = document.clone();
+    let now = 6001.into();
+    judgement(&document, None).apply(&mut gone, &scope(), RETENTION, now);
+    assert_eq!((gone.status, gone.kept_instance), (Status::Terminating, None));
+
+    let mut refused = instance(&document.id);
+    refused.status = InstanceStatus::Error;
+    refused.message = "no suitable node found: not enough resources".to_owned();
+    let lost = lost_instance(&document, Some(&refused)).unwrap();
+    assert_eq!(lost.loss, Loss::NoRoom);
+    let name = refused.name.clone();
+    Judgement { lost, instance: name, asked: now }.apply(&mut document, &scope(), RETENTION, now);
+    assert_eq!((document.status, document.failed), (Status::Terminating, true));
+    document.status = Status::Active;
+    assert_eq!(lost_instance(&document, Some(&refused)).unwrap().loss, Loss::Down, "it ran");
 }
