@@ -105,7 +105,7 @@ async fn create(bridge: &Bridge, initiate: CreateAmsSession) -> Result<AmsSessio
         first_client_s: 0,
         extra_data,
     };
-    let now = Timestamp::now();
+    let now = bridge.now();
     let deadline = now.plus_secs(CLAIM_S);
     let fresh = SessionDocument::of_instance(id, (cluster, instance), request, now, deadline);
     let session = store(bridge, fresh).await?;
@@ -119,7 +119,7 @@ async fn store(bridge: &Bridge, fresh: SessionDocument) -> Result<SessionDocumen
     for _ in 0..MAX_CAS_ATTEMPTS {
         let stored = match bridge.read::<SessionDocument>(bucket, key).await {
             Ok(None) => bridge.create(bucket, key, &fresh).await,
-            Ok(Some(entry)) => match existing(&entry.value, Timestamp::now())? {
+            Ok(Some(entry)) => match existing(&entry.value, bridge.now())? {
                 Existing::Live | Existing::Ended => return Ok(entry.value),
                 Existing::Unclaimed => bridge.update(bucket, key, &fresh, entry.revision).await,
             },

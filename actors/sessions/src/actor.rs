@@ -9,8 +9,7 @@ use std::time::Duration;
 use actix::Message;
 use stream_bridge::{Entry, IncomingRequest};
 use stream_protocol::{
-    AmsInstance, ClientReport, IceServer, Report, SessionDocument, SessionId, Status, Timestamp,
-    subjects,
+    AmsInstance, ClientReport, IceServer, Report, SessionDocument, SessionId, Status, subjects,
 };
 use stream_supervisor::{AskError, Context, Handler, Reply, Worker};
 use stream_turn::Peer;
@@ -335,8 +334,8 @@ impl Handler<TakeClientReport> for Actor {
         let context = Arc::clone(&self.context);
         let (id, report) = (take.id.clone(), take.report.clone());
         Reply::later(async move {
-            let changed = context
-                .change(&id, |document| idle::on_report(document, &report, Timestamp::now()));
+            let changed =
+                context.change(&id, |document| idle::on_report(document, &report, context.now()));
             changed.await.map(drop)
         })
     }

@@ -8,7 +8,7 @@ use stream_ams::Ams;
 use stream_bridge::{Bridge, BridgeError, Entry, RecordChange};
 use stream_pki::Seal;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{AgentId, Presence, SessionDocument, SessionId};
+use stream_protocol::{AgentId, Presence, SessionDocument, SessionId, Timestamp};
 use stream_supervisor::Drain;
 use stream_tokens::Tokens;
 use stream_turn::Turn;
@@ -47,6 +47,12 @@ pub(crate) struct AgentContext {
 impl AgentContext {
     pub(crate) fn agent(&self) -> &AgentId {
         &self.config.name
+    }
+
+    /// Returns the time by which sessions are judged: that of the store, whatever the clock of this
+    /// system says, since other units have written what is judged.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.deps.bridge.now()
     }
 
     /// How long an agent without a sign of life counts as being there.

@@ -44,8 +44,8 @@ pub(crate) async fn renew_now(context: &AgentContext, id: &SessionId) -> Result<
         if document.status.is_final() {
             return Err(InvalidTransition(format!("session is {}", document.status)));
         }
-        if Timestamp::now() >= document.ice_renewed_at.plus_secs(DEBOUNCE_S) {
-            renew(document, Timestamp::now());
+        if context.now() >= document.ice_renewed_at.plus_secs(DEBOUNCE_S) {
+            renew(document, context.now());
         }
         Ok(())
     });
@@ -74,13 +74,13 @@ impl IceRenewal {
     async fn renew_due(&self, lifetime_s: u64) -> Result<(), SessionsError> {
         let agent = self.context.agent();
         for document in self.cache.live_and_kept(&self.context.deps.bridge).await? {
-            if !is_due(&document, agent, lifetime_s, Timestamp::now()) {
+            if !is_due(&document, agent, lifetime_s, self.context.now()) {
                 continue;
             }
             let id = &document.id;
             let renewed = self.context.change(id, |document| {
-                if is_due(document, agent, lifetime_s, Timestamp::now()) {
-                    renew(document, Timestamp::now());
+                if is_due(document, agent, lifetime_s, self.context.now()) {
+                    renew(document, self.context.now());
                 }
                 Ok(())
             });

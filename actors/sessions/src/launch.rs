@@ -8,7 +8,7 @@ use stream_ams::{AmsError, LaunchInstance};
 use stream_bridge::IncomingRequest;
 use stream_protocol::{
     AgentEndpoint, ClientIce, MAX_USERDATA_BYTES, Refusal, RefusalCode, SessionDocument, SessionId,
-    Status, Timestamp, TokenKind, Userdata,
+    Status, TokenKind, Userdata,
 };
 use stream_supervisor::Recipient;
 use stream_tokens::Mint;
@@ -85,10 +85,10 @@ impl Launcher {
             }
             if document.kept_instance.is_some() {
                 // Whoever asked is refused, and so will not start it again.
-                session::end_on_request(document, cause.clone(), Timestamp::now());
+                session::end_on_request(document, cause.clone(), self.context.now());
                 return Ok(());
             }
-            session::end(document, cause.clone(), true, Timestamp::now());
+            session::end(document, cause.clone(), true, self.context.now());
             document.launch_refused = error.is_transient();
             Ok(())
         });
@@ -135,7 +135,7 @@ impl Launcher {
         }
         let cluster = self.context.cluster().await?;
         let claimed = self.context.change(id, |document| {
-            let deadline = Timestamp::now().plus_secs(self.context.config.boot_timeout_s);
+            let deadline = self.context.now().plus_secs(self.context.config.boot_timeout_s);
             session::claim(document, self.context.agent(), &cluster, deadline)?;
             // A gateway's words are bounded here.
             document.placement = placement.chars().take(MAX_PLACEMENT_CHARS).collect();

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use stream_ams::{Action, InstanceEvent};
-use stream_protocol::{SessionId, Status, Timestamp};
+use stream_protocol::{SessionId, Status};
 
 use crate::SessionsError;
 use crate::context::AgentContext;
@@ -85,7 +85,7 @@ impl LostInstances {
 
     /// Ends the session if its instance is lost, and returns what is to be done next then.
     async fn end_if_lost(&self, id: &SessionId) -> Result<Option<FollowUp>, SessionsError> {
-        let asked = Timestamp::now();
+        let asked = self.context.now();
         let document = self.context.read(id).await?.value;
         let scope = self.context.scope(&self.context.cluster().await?);
         if !reconcile::is_served(&document, &scope) && !reconcile::is_kept(&document, &scope) {
@@ -103,7 +103,7 @@ impl LostInstances {
         let judgement = Judgement { lost, instance: instance.to_owned(), asked };
         let retention = self.context.config.retention();
         let ended = self.context.change(id, |document| {
-            judgement.apply(document, &scope, retention, Timestamp::now());
+            judgement.apply(document, &scope, retention, self.context.now());
             Ok(())
         });
         let ended = ended.await?;
@@ -126,7 +126,7 @@ impl LostInstances {
         }
         let Some(failed) = failed else { return Ok(()) };
         let begun = self.context.change(id, |document| {
-            let now = Timestamp::now();
+            let now = self.context.now();
             let deadline = now.plus_secs(self.context.config.boot_timeout_s);
             session::launch_again(document, self.context.agent(), &failed, (now, deadline))
         });

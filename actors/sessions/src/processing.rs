@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use stream_bridge::SignalReader;
-use stream_protocol::{Direction, SessionDocument, Status, Timestamp};
+use stream_protocol::{Direction, SessionDocument, Status};
 
 use crate::SessionsError;
 use crate::context::AgentContext;
@@ -36,15 +36,16 @@ impl Processor {
         if self.context.answers_for(document) {
             self.launcher.serve(document).await?;
         }
-        match session::next_action(document, agent, Timestamp::now()) {
+        match session::next_action(document, agent, self.context.now()) {
             NextAction::BeginEnd { .. } | NextAction::RestartIdleTimer => {
                 // It was looked at a while ago, perhaps by an agent that was held up since.
                 let changed = self.context.change(id, |document| {
-                    session::apply_due_change(document, agent, Timestamp::now());
+                    session::apply_due_change(document, agent, self.context.now());
                     Ok(())
                 });
                 let present = changed.await?;
-                if session::next_action(&present, agent, Timestamp::now()) == NextAction::FinishEnd
+                if session::next_action(&present, agent, self.context.now())
+                    == NextAction::FinishEnd
                 {
                     self.terminator.finish_end(id).await;
                 }
@@ -76,7 +77,7 @@ impl Processor {
         let changed = self.context.change(id, |document| {
             match answered {
                 true => idle::on_answer(document),
-                false => session::end_without_client(document, Timestamp::now()),
+                false => session::end_without_client(document, self.context.now()),
             }
             Ok(())
         });

@@ -1,6 +1,6 @@
 //! What instances say of themselves.
 
-use stream_protocol::{Report, SessionDocument, SessionId, Timestamp};
+use stream_protocol::{Report, SessionDocument, SessionId};
 
 use crate::SessionsError;
 use crate::launch::Launcher;
@@ -20,7 +20,7 @@ impl Launcher {
         let cluster = context.last_cluster().await.ok().filter(|_| takes);
         let changed = context.change(id, |document| {
             let has_ended = document.status.is_final();
-            session::on_report(document, report, retention, Timestamp::now())?;
+            session::on_report(document, report, retention, context.now())?;
             let is_back = has_ended && !document.status.is_final();
             if is_back && cluster.as_ref() == Some(&document.cluster) {
                 document.owner = Some(context.agent().clone());

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use stream_ams::{AmsError, Instance};
-use stream_protocol::{SessionDocument, Timestamp};
+use stream_protocol::SessionDocument;
 
 use crate::SessionsError;
 use crate::context::AgentContext;
@@ -132,7 +132,7 @@ impl Sweep {
             let sessions = &*self.cache.refresh(&self.context.deps.bridge).await?;
             self.reconciler.set_unreadable(sessions.unreadable());
             let (store_born, now, at) =
-                (sessions.store_born(), Timestamp::now().as_unix(), Instant::now());
+                (sessions.store_born(), self.context.now().as_unix(), Instant::now());
             let snapshot = Snapshot { instances, sessions, store_born, now, at };
             self.reconciler.observe(&snapshot, scope)
         };

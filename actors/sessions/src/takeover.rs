@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use stream_protocol::SessionDocument;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{SessionDocument, Timestamp};
 
 use crate::SessionsError;
 use crate::context::AgentContext;
@@ -81,7 +81,7 @@ impl Takeover {
         let label = |document: &Arc<SessionDocument>| format!("session {}", document.id);
         for_each_concurrent(&abandoned, label, async |document| {
             let adopted = context.change(&document.id, |document| {
-                session::adopt(document, context.agent(), departed, cluster, Timestamp::now())
+                session::adopt(document, context.agent(), departed, cluster, context.now())
             });
             let adopted = match adopted.await {
                 // Another agent was faster.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stream_ams::AmsError;
-use stream_protocol::{Origin, SessionDocument, SessionId, Status, Timestamp};
+use stream_protocol::{Origin, SessionDocument, SessionId, Status};
 
 use crate::SessionsError;
 use crate::context::AgentContext;
@@ -38,7 +38,7 @@ impl Terminator {
         cause: &str,
     ) -> Result<(), SessionsError> {
         let begun = self.context.change(id, |document| {
-            session::end_on_request(document, cause.to_owned(), Timestamp::now());
+            session::end_on_request(document, cause.to_owned(), self.context.now());
             Ok(())
         });
         begun.await.map(drop)
@@ -60,7 +60,7 @@ impl Terminator {
                 if let Err(error) = self.delete_instance(&document).await {
                     // Only AMS can tell that there is no use in trying: while it is away nothing
                     // is given up, however long that takes.
-                    let may_give_up = session::may_give_up_instance(&document, Timestamp::now());
+                    let may_give_up = session::may_give_up_instance(&document, self.context.now());
                     if !may_give_up || !self.is_answer_of_ams(&error).await {
                         return Err(error);
                     }
@@ -147,13 +147,13 @@ impl Terminator {
     pub(crate) async fn delete_kept(&self, id: &SessionId) -> Result<(), SessionsError> {
         let agent = self.context.agent();
         let condemned = self.context.change(id, |document| {
-            if session::next_action(document, agent, Timestamp::now()) == NextAction::DeleteKept {
-                session::apply_due_change(document, agent, Timestamp::now());
+            if session::next_action(document, agent, self.context.now()) == NextAction::DeleteKept {
+                session::apply_due_change(document, agent, self.context.now());
             }
             Ok(())
         });
         let document = condemned.await?;
-        if session::next_action(&document, agent, Timestamp::now()) != NextAction::DeleteKept {
+        if session::next_action(&document, agent, self.context.now()) != NextAction::DeleteKept {
             return Ok(());
         }
         if document.origin == Origin::Client {
@@ -205,7 +205,7 @@ impl Terminator {
     async fn delete_now(&self, seen: &SessionDocument) -> Result<(), SessionsError> {
         let agent = self.context.agent();
         let condemned = self.context.change(&seen.id, |document| {
-            kept_instance::give_way(document, seen, agent, Timestamp::now());
+            kept_instance::give_way(document, seen, agent, self.context.now());
             Ok(())
         });
         condemned.await?;
