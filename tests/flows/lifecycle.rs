@@ -6,9 +6,14 @@ use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flo
 use anyhow::{Context, ensure};
 use reqwest::Method;
 use serde_json::json;
-use stream_protocol::{Screen, Timestamp, TokenKind};
+use stream_bridge::Bridge;
+use stream_dev::in_process::Options;
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{Screen, SessionDocument, Timestamp, TokenKind};
 use stream_simulators::ams::Faults;
+use stream_supervisor::Supervisor;
 use stream_tokens::Mint;
+use toml::toml;
 
 fn tags(scripted: &ScriptedStack, session: &str, deployment: &str, cluster: &str) -> Vec<String> {
     let cluster = if cluster.is_empty() { scripted.stack.ams.cluster_id() } else { cluster };
@@ -176,6 +181,47 @@ fn an_instance_that_will_not_go_is_reported_until_it_does() {
             Ok((alerts(&scripted, KIND).await? == (0, Vec::new())).then_some(()))
         })
         .await
+    });
+}
+
+#[test]
+fn a_lost_instance_is_noticed_whichever_agent_lists_them_and_whose_session_it_is() {
+    run_flow(async || {
+        // Each agent takes one session.
+        let agent = toml! { agent.capacity = 1 };
+        let mut scripted =
+            ScriptedStack::start_with(Options { agent, ..Options::default() }).await?;
+        let (_nodes, second) = scripted.stack.another_agent("second")?;
+        let mut sessions = Vec::new();
+        for _ in 0..2 {
+            let create = async || Ok(scripted.client.create(APP, Screen::default()).await.ok());
+            let created = eventually("created", create).await?;
+            scripted.booted().await?.report("running").await?.success()?;
+            sessions.push(created.id);
+        }
+        let bridge = Bridge::start(scripted.stack.nats.bridge(), "test", &Supervisor::default())?;
+        let owner = async |id: &String| {
+            let read = bridge.read::<SessionDocument>(Bucket::Sessions, id).await.ok().flatten();
+            Ok(read.and_then(|entry| entry.value.owner).map(|agent| agent.to_string()))
+        };
+        let mut owners = Vec::new();
+        for id in &sessions {
+            owners.push(eventually("owned", async || owner(id).await).await?);
+        }
+        owners.sort();
+        assert_eq!(owners, ["dev", "second"]);
+        for instance in scripted.stack.ams.instances() {
+            scripted.stack.ams.lose(&instance.name);
+        }
+        for id in &sessions {
+            let ended = async || {
+                let session = scripted.client.get(id).await?;
+                Ok((session.status == "error").then_some(session.status_message))
+            };
+            assert_eq!(eventually("over", ended).await?, "the instance has disappeared");
+        }
+        second.stop().await;
+        Ok(())
     });
 }
 

@@ -91,6 +91,8 @@ pub enum AgentRequest {
 pub enum SessionOp {
     /// Mint fresh ICE servers for the client.
     Ice,
+    /// Look what AMS says of the instance: another agent has noticed that it is lost.
+    Instance,
     /// Take notice of a client that joined, and mint its ICE servers.
     Join,
     /// End the session.
@@ -98,11 +100,12 @@ pub enum SessionOp {
 }
 
 impl SessionOp {
-    pub const ALL: [Self; 3] = [Self::Ice, Self::Join, Self::Terminate];
+    pub const ALL: [Self; 4] = [Self::Ice, Self::Instance, Self::Join, Self::Terminate];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ice => "ice",
+            Self::Instance => "instance",
             Self::Join => "join",
             Self::Terminate => "terminate",
         }

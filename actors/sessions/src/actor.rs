@@ -97,7 +97,7 @@ impl Actor {
         }
     }
 
-    fn lost_instances(&self, ctx: &Context<Self>) -> LostInstances {
+    pub(crate) fn lost_instances(&self, ctx: &Context<Self>) -> LostInstances {
         LostInstances {
             context: Arc::clone(&self.context),
             served: self.shared.served.clone(),
@@ -263,7 +263,7 @@ pub(crate) fn queue_end(ctx: &Context<Actor>, id: SessionId) {
     queue_follow_up(ctx, id, FollowUp::FinishEnd);
 }
 
-fn queue_follow_up(ctx: &Context<Actor>, id: SessionId, follow_up: FollowUp) {
+pub(crate) fn queue_follow_up(ctx: &Context<Actor>, id: SessionId, follow_up: FollowUp) {
     if let Err(error) = ctx.mailbox().tell(TakeFollowUp(id, follow_up)) {
         log::debug!(error:%; "a session is left to the next sweep");
     }

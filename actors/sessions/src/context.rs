@@ -71,7 +71,8 @@ impl AgentContext {
         Ok(self.deps.ams.cluster().await?.id)
     }
 
-    /// Returns which instances of `cluster` this deployment owns.
+    /// Returns which instances of `cluster` this deployment owns, for an agent that does not list
+    /// them.
     pub(crate) fn scope(&self, cluster: &str) -> Scope {
         Scope {
             agent: self.agent().clone(),
@@ -79,6 +80,7 @@ impl AgentContext {
             cluster: cluster.to_owned(),
             store: self.deps.bridge.store_id(),
             gap: Duration::from_secs(self.config.sighting_s),
+            leads: false,
         }
     }
 

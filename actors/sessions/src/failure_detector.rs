@@ -59,6 +59,15 @@ impl PresentAgents {
         agents.chain(&self.unreadable).collect()
     }
 
+    /// Whether `agent` lists the instances of `cluster` for all agents of it: no other one that can
+    /// ask AMS comes before it. Two may for a moment, which does no harm.
+    pub(crate) fn leads(&self, agent: &AgentId, cluster: &str) -> bool {
+        !self.presences.iter().any(|other| {
+            let can_ask = other.unavailable.is_none() && !other.draining;
+            other.agent < *agent && other.cluster == cluster && can_ask
+        })
+    }
+
     pub(crate) fn contains(&self, agent: &AgentId) -> bool {
         self.agents().contains(agent)
     }
@@ -210,6 +219,21 @@ mod tests {
         assert!(
             failure_detector.observe(&present(&["a"]), "c", start + GAP * 9 / 2, GAP).is_empty()
         );
+    }
+
+    #[test]
+    fn the_first_agent_that_can_ask_ams_leads_its_cluster() {
+        let mut all = present(&["a", "b", "c"]);
+        let leaders = |all: &PresentAgents, cluster: &str| -> Vec<&str> {
+            let names = ["a", "b", "c"].into_iter();
+            names.filter(|name| all.leads(&agent(name), cluster)).collect()
+        };
+        assert_eq!(leaders(&all, "c"), ["a"]);
+        assert_eq!(leaders(&all, "elsewhere"), ["a", "b", "c"], "each is alone there");
+        all.presences[0].draining = true;
+        all.presences[1].unavailable = Some("AMS is away".to_owned());
+        // It does not know yet that another takes its place.
+        assert_eq!(leaders(&all, "c"), ["a", "b", "c"]);
     }
 
     #[test]

@@ -84,7 +84,10 @@ impl LostInstances {
     }
 
     /// Ends the session if its instance is lost, and returns what is to be done next then.
-    async fn end_if_lost(&self, id: &SessionId) -> Result<Option<FollowUp>, SessionsError> {
+    pub(crate) async fn end_if_lost(
+        &self,
+        id: &SessionId,
+    ) -> Result<Option<FollowUp>, SessionsError> {
         let asked = self.context.now();
         let document = self.context.read(id).await?.value;
         let scope = self.context.scope(&self.context.cluster().await?);

@@ -1,6 +1,9 @@
 //! Reconciliation: what AMS runs against what the store says should run. Pure, because what it
 //! decides cannot be undone.
 //!
+//! One agent of a cluster lists the instances for all, the first by name of those that can ask AMS.
+//! What it finds about the sessions of others it tells their owners, who look for themselves.
+//!
 //! An instance is only ever judged when it carries the tags of this deployment *and* this cluster,
 //! which we put on what we launch, and only condemned when two sightings, some time apart, agree.
 //! What AMS launched by itself carries neither: it is known by its id in the document of its
@@ -38,6 +41,8 @@ pub(crate) struct Scope {
     pub(crate) store: Option<String>,
     /// The time between the sightings that condemn.
     pub(crate) gap: Duration,
+    /// Whether this agent lists the instances of the cluster, for all agents of it.
+    pub(crate) leads: bool,
 }
 
 impl Scope {
@@ -56,6 +61,10 @@ impl Scope {
 
     fn cluster_tag(&self) -> String {
         format!("cluster={}", self.cluster)
+    }
+
+    fn owns(&self, document: &SessionDocument) -> bool {
+        document.owner.as_ref() == Some(&self.agent)
     }
 
     /// Whether the session of the instance lies in another store than ours.
@@ -105,7 +114,7 @@ pub(crate) struct OrphanInstance {
     pub(crate) why: &'static str,
 }
 
-/// A session of this agent whose instance is not what it should be.
+/// A session whose instance is not what it should be.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct LostInstance {
     pub(crate) session: SessionId,
@@ -232,9 +241,9 @@ impl SightingHistory {
         let by_id: HashMap<&str, &Instance> = ids.collect();
         let mut missing = BTreeSet::new();
         let mut lost = Vec::new();
-        let live = snapshot.sessions.live().filter(|document| is_served(document, scope));
-        let kept = snapshot.sessions.kept().filter(|document| is_kept(document, scope));
-        for document in live.chain(kept) {
+        let live = snapshot.sessions.live().filter(|document| has_instance(document, scope));
+        let kept = snapshot.sessions.kept().filter(|document| keeps_instance(document, scope));
+        for document in live.chain(kept).filter(|document| is_looked_at(document, scope)) {
             let Some(instance) = session::instance(document) else { continue };
             // A name is what somebody chose; the id of a stranger is nobody's choice.
             let listed = if is_ams_initiated(document) {
@@ -340,15 +349,29 @@ fn seen_long_enough<K: Ord>(
 
 /// Whether this agent answers for the instance of the session: launched, here, and not ending.
 pub(crate) fn is_served(document: &SessionDocument, scope: &Scope) -> bool {
-    let mine = document.owner.as_ref() == Some(&scope.agent);
-    let lives = matches!(document.status, Status::Created | Status::Active);
-    mine && lives && document.instance_id.is_some() && document.cluster == scope.cluster
+    scope.owns(document) && has_instance(document, scope)
 }
 
 /// Whether this agent answers for the instance of a session that has ended: it is kept, here.
 pub(crate) fn is_kept(document: &SessionDocument, scope: &Scope) -> bool {
-    let mine = document.owner.as_ref() == Some(&scope.agent);
-    mine && document.kept_instance.is_some() && document.cluster == scope.cluster
+    scope.owns(document) && keeps_instance(document, scope)
+}
+
+/// Whether the session has an instance in this cluster, whichever agent answers for it.
+fn has_instance(document: &SessionDocument, scope: &Scope) -> bool {
+    let lives = matches!(document.status, Status::Created | Status::Active);
+    lives && document.instance_id.is_some() && document.cluster == scope.cluster
+}
+
+/// Whether the session has ended, and an instance of this cluster is kept for it.
+fn keeps_instance(document: &SessionDocument, scope: &Scope) -> bool {
+    document.kept_instance.is_some() && document.cluster == scope.cluster
+}
+
+/// Whether this agent has looked for the instance of the session. Those of AMS carry no tags by
+/// which they could be listed: each agent asks for those of its own sessions.
+fn is_looked_at(document: &SessionDocument, scope: &Scope) -> bool {
+    if is_ams_initiated(document) { scope.owns(document) } else { scope.leads }
 }
 
 fn orphan_reason(

@@ -1,4 +1,4 @@
-//! Requests of gateways, which arrive through the bridge.
+//! Requests of gateways and other agents, which arrive through the bridge.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,17 +13,19 @@ use stream_supervisor::{Context, Handler, Reply};
 use stream_turn::Peer;
 
 use crate::SessionsError;
-use crate::actor::{Actor, queue_end};
+use crate::actor::{Actor, queue_follow_up};
 use crate::context::AgentContext;
 use crate::ice_renewal::issue_ice;
 use crate::launch::Launcher;
+use crate::lost_instances::{FollowUp, LostInstances};
 use crate::termination::Terminator;
 
-/// Answers the requests of gateways.
+/// Answers the requests of gateways and other agents.
 struct GatewayRequests {
     context: Arc<AgentContext>,
     launcher: Launcher,
     terminator: Rc<Terminator>,
+    lost_instances: LostInstances,
 }
 
 impl Handler<IncomingRequest> for Actor {
@@ -32,21 +34,30 @@ impl Handler<IncomingRequest> for Actor {
             context: Arc::clone(&self.context),
             launcher: self.launcher(ctx),
             terminator: self.terminator(),
+            lost_instances: self.lost_instances(ctx),
         };
         let (request, ctx) = (request.clone(), ctx.clone());
         Reply::later(async move {
-            if let Some(ending) = requests.answer(&request).await {
-                queue_end(&ctx, ending);
+            if let Some((session, follow_up)) = requests.answer(&request).await {
+                queue_follow_up(&ctx, session, follow_up);
             }
         })
     }
 }
 
 impl GatewayRequests {
-    /// Answers a request. Returns the session that has begun to end by it, if one has.
-    async fn answer(&self, request: &IncomingRequest) -> Option<SessionId> {
+    /// Answers a request. Returns the session with which more is to be done, and what.
+    async fn answer(&self, request: &IncomingRequest) -> Option<(SessionId, FollowUp)> {
         match request.subject.parse() {
-            Ok(AgentRequest::Launch { .. }) => self.launch(request).await,
+            Ok(AgentRequest::Launch { .. }) => {
+                self.launch(request).await.map(|ending| (ending, FollowUp::FinishEnd))
+            }
+            Ok(AgentRequest::Session { session, op: SessionOp::Instance }) => {
+                let looked = self.lost_instances.end_if_lost(&session).await;
+                let answer = looked.as_ref().map(|_| Empty {}).map_err(SessionsError::refusal);
+                request.answer(Answer::encode(answer)).await;
+                looked.ok().flatten().map(|follow_up| (session, follow_up))
+            }
             Ok(AgentRequest::Session { session, op: SessionOp::Ice | SessionOp::Join }) => {
                 let minted = self.client_ice(&session).await.map_err(|error| error.refusal());
                 request.answer(Answer::encode(minted)).await;
@@ -56,7 +67,7 @@ impl GatewayRequests {
                 let begun = self.terminate(&session, request).await;
                 let begins = begun.is_ok();
                 request.answer(Answer::encode(begun.map(|()| Empty {}))).await;
-                begins.then_some(session)
+                begins.then_some((session, FollowUp::FinishEnd))
             }
             Err(error) => {
                 log::warn!(subject:% = request.subject, error:%; "a request is not ours");

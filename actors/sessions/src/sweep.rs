@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use stream_ams::{AmsError, Instance};
-use stream_protocol::SessionDocument;
+use stream_protocol::subjects::{self, SessionOp};
+use stream_protocol::{Empty, SessionDocument};
 
 use crate::SessionsError;
 use crate::context::AgentContext;
@@ -17,10 +18,10 @@ use crate::failure_detector::FailureDetector;
 use crate::handover::Handover;
 use crate::lost_instances::LostInstances;
 use crate::processing::{MAX_CONCURRENT, Processor, for_each_concurrent};
-use crate::reconcile::{self, OrphanInstance, Scope, Snapshot};
+use crate::reconcile::{self, LostInstance, OrphanInstance, Scope, Snapshot};
 use crate::reconciler::Reconciler;
 use crate::session;
-use crate::session_cache::SessionCache;
+use crate::session_cache::{CachedSession, SessionCache};
 
 /// The pause while the store is not reached, and the shortest time from one sweep to the next: an
 /// actor that restarts again and again does not read the whole store each time.
@@ -28,6 +29,9 @@ pub(crate) const SWEEP_RETRY: Duration = Duration::from_millis(500);
 
 /// How long AMS may take to list what it runs.
 const AMS_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long the owner of a session may take to look for its instance.
+const OWNER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whose turn it is to sweep. A sweep outlives the failure of the actor that began it, so a restart
 /// keeps this.
@@ -104,14 +108,20 @@ impl Sweep {
         }
     }
 
-    /// Lists the instances that carry our tag, and the AMS-initiated ones that our sessions name.
+    /// Lists the instances that carry our tag, if this agent does so for its cluster, and the
+    /// AMS-initiated ones that our sessions name.
     async fn instances(
         &self,
         live: &[Arc<SessionDocument>],
     ) -> Result<(Scope, Vec<Instance>), SessionsError> {
         let ams = &self.context.deps.ams;
-        let scope = self.context.scope(&self.context.cluster().await?);
-        let mut instances = ams.instances(&scope.deployment_tag()).await?;
+        let cluster = self.context.cluster().await?;
+        let leads = self.context.present_agents().await?.leads(self.context.agent(), &cluster);
+        let scope = Scope { leads, ..self.context.scope(&cluster) };
+        let mut instances = match leads {
+            true => ams.instances(&scope.deployment_tag()).await?,
+            false => Vec::new(),
+        };
         let initiated = live.iter().filter(|document| reconcile::is_ams_initiated(document));
         let served = initiated.filter(|document| {
             reconcile::is_served(document, &scope) || reconcile::is_kept(document, &scope)
@@ -128,13 +138,21 @@ impl Sweep {
     async fn reconcile(&self, scope: &Scope, instances: &[Instance]) -> Result<(), SessionsError> {
         // The store is read after the instances were listed: what is launched meanwhile is not
         // listed, and what is listed is written down.
-        let plan = {
+        let (plan, of_others) = {
             let sessions = &*self.cache.refresh(&self.context.deps.bridge).await?;
             self.reconciler.set_unreadable(sessions.unreadable());
             let (store_born, now, at) =
                 (sessions.store_born(), self.context.now().as_unix(), Instant::now());
             let snapshot = Snapshot { instances, sessions, store_born, now, at };
-            self.reconciler.observe(&snapshot, scope)
+            let mut plan = self.reconciler.observe(&snapshot, scope);
+            let is_own = |lost: &LostInstance| match sessions.find(&lost.session) {
+                Some(CachedSession::Live(document) | CachedSession::Kept(document)) => {
+                    document.owner.as_ref() == Some(self.context.agent())
+                }
+                _ => false,
+            };
+            let of_others: Vec<_> = plan.end.extract_if(.., |lost| !is_own(lost)).collect();
+            (plan, of_others)
         };
         if let Some(alert) = &plan.alert {
             log::error!(cause:% = alert; "reconciliation needs an operator");
@@ -142,6 +160,15 @@ impl Sweep {
         let label = |orphan: &OrphanInstance| format!("instance {} ({})", orphan.id, orphan.name);
         for_each_concurrent(&plan.delete, label, |orphan| self.delete_orphan(orphan)).await;
         self.lost_instances.end_all(&plan.end).await;
+        let label = |lost: &LostInstance| format!("session {}", lost.session);
+        for_each_concurrent(&of_others, label, |lost| self.tell_owner(lost)).await;
+        Ok(())
+    }
+
+    /// Has the owner of a session look for its instance.
+    async fn tell_owner(&self, lost: &LostInstance) -> Result<(), SessionsError> {
+        let subject = subjects::session(&lost.session, SessionOp::Instance);
+        let Empty {} = self.context.deps.bridge.ask(subject, &Empty {}, OWNER_TIMEOUT).await?;
         Ok(())
     }
 

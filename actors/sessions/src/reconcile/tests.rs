@@ -16,6 +16,7 @@ fn scope() -> Scope {
         cluster: "c1".to_owned(),
         store: Some("7".to_owned()),
         gap: GAP,
+        leads: true,
     }
 }
 
@@ -48,19 +49,21 @@ struct Watch {
     at: Instant,
     now: u64,
     store_born: u64,
+    leads: bool,
 }
 
 impl Watch {
     fn new() -> Self {
         let (sightings, at) = (SightingHistory::default(), Instant::now());
-        Self { sightings, at, now: CREATED + 600, store_born: BORN }
+        Self { sightings, at, now: CREATED + 600, store_born: BORN, leads: true }
     }
 
     fn look(&mut self, instances: &[Instance], documents: &[SessionDocument]) -> Plan {
         let (store_born, now, at) = (self.store_born, self.now, self.at);
         let sessions = &documents.iter().cloned().collect();
         let snapshot = Snapshot { instances, sessions, store_born, now, at };
-        let plan = self.sightings.observe(&snapshot, &scope());
+        let scope = Scope { leads: self.leads, ..scope() };
+        let plan = self.sightings.observe(&snapshot, &scope);
         self.at += Duration::from_secs(30);
         self.now += 30;
         plan
@@ -83,6 +86,23 @@ fn live(count: usize) -> (Vec<Instance>, Vec<SessionDocument>) {
     let sessions: Vec<_> = (0..count).map(|_| SessionId::random()).collect();
     let documents = sessions.iter().map(|session| document(session, Status::Active)).collect();
     (sessions.iter().map(instance).collect(), documents)
+}
+
+#[test]
+fn one_agent_looks_for_the_instances_of_all() {
+    let (_, mut documents) = live(3);
+    documents[0].owner = Some("b".parse().unwrap());
+    documents[1].origin = Origin::Ams;
+    documents[2].origin = Origin::Ams;
+    documents[2].owner = Some("b".parse().unwrap());
+    let missed = |leads| {
+        let plan = Watch { leads, ..Watch::new() }.settle(&[], &documents);
+        let ids = documents.iter().map(|document| &document.id);
+        ids.map(|id| plan.end.iter().any(|lost| lost.session == *id)).collect::<Vec<_>>()
+    };
+    // Those of AMS are asked for by their owners.
+    assert_eq!(missed(true), [true, true, false]);
+    assert_eq!(missed(false), [false, true, false]);
 }
 
 #[test]
