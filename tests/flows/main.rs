@@ -22,6 +22,7 @@ mod on_conflict;
 mod openapi;
 mod operator;
 mod restart;
+mod scale;
 mod secrets;
 mod session;
 mod shares;

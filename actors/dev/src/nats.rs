@@ -1,5 +1,7 @@
 //! A real nats-server: TLS 1.3 from the first byte, a token, JetStream on file.
 
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,11 +15,16 @@ use crate::{node_files, ports};
 
 const START_WITHIN: Duration = Duration::from_secs(20);
 
+/// How long the server may take to tell its statistics.
+const STATISTICS_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A running nats-server. Dropping it kills it.
 pub struct Nats {
     program: PathBuf,
     dir: PathBuf,
     port: u16,
+    /// Where the server tells its statistics.
+    monitor: u16,
     process: Process,
 }
 
@@ -88,7 +95,7 @@ impl Nats {
         let ca = dir.join("ca.crt");
         std::fs::copy(&signed.authority, &ca)?;
 
-        let port = ports::free();
+        let (port, monitor) = (ports::free(), ports::free());
         write_new(dir.join("token"), token.as_bytes(), 0o600)?;
         let authorization = match &auth.instead_of_token {
             Some(text) => text.clone(),
@@ -109,6 +116,7 @@ impl Nats {
         );
         let text = format!(
             r#"listen: "127.0.0.1:{port}"
+http: "127.0.0.1:{monitor}"
 tls {{
   {identity}
   handshake_first: true
@@ -126,7 +134,7 @@ jetstream {{
         );
         write_new(dir.join("nats.conf"), text.as_bytes(), 0o600)?;
         let process = run(&program, dir, port)?;
-        Ok(Self { program, dir: dir.to_owned(), port, process })
+        Ok(Self { program, dir: dir.to_owned(), port, monitor, process })
     }
 
     pub fn url(&self) -> String {
@@ -135,6 +143,19 @@ jetstream {{
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Returns what the server tells of itself under `path`: `varz` has its counters, `connz` those
+    /// of each connection.
+    pub fn statistics(&self, path: &str) -> anyhow::Result<serde_json::Value> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.monitor))?;
+        stream.set_read_timeout(Some(STATISTICS_TIMEOUT))?;
+        // Of this version a server ends the connection behind its answer.
+        write!(stream, "GET /{path} HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (_, body) = answer.split_once("\r\n\r\n").context("an answer of NATS")?;
+        Ok(serde_json::from_str(body)?)
     }
 
     /// The certificate of the authority that signed the server's.

@@ -19,7 +19,7 @@
 //! | sessions, shares and accounts in `views` | rebuilt | a wrong view is gone |
 //!
 //! What is kept is shared state: the state of all requests and the handle of the server. Requests
-//! change nothing in it but counts.
+//! change nothing in it but counts, and what the views have read.
 //!
 //! The way of a new session: `create_session` (HTTP) → `place_session` (stores the document) →
 //! `request_launch` (asks an agent).

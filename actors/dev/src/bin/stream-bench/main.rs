@@ -2,6 +2,7 @@
 
 mod first_frame;
 mod report;
+mod scale;
 mod sessions;
 mod signaling;
 mod supervision;
@@ -33,14 +34,15 @@ fn main() -> ExitCode {
 async fn run(name: &str) -> anyhow::Result<()> {
     let report = match name {
         "first-frame" => first_frame::run().await?,
+        "scale" => scale::run().await?,
         "sessions" => sessions::run().await?,
         "signaling" => signaling::run().await?,
         "tokens" => tokens::run()?,
         "turn" => turn::run().await?,
         "supervision" => supervision::run().await?,
         _ => anyhow::bail!(
-            "there is no bench {name}; there are: first-frame, sessions, signaling, supervision, \
-             tokens, turn"
+            "there is no bench {name}; there are: first-frame, scale, sessions, signaling, \
+             supervision, tokens, turn"
         ),
     };
     print!("{}", report.table());
