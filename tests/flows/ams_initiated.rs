@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::support::socket::Socket;
-use crate::support::{APP, Answer, Http, Instance, STEP_TIMEOUT, eventually, run_flow};
+use crate::support::{
+    APP, Answer, Http, Instance, STEP_TIMEOUT, eventually, run_flow, user_of_ams,
+};
 use anyhow::Context;
 use futures_util::future::try_join_all;
 use reqwest::{Method, StatusCode};
@@ -13,7 +15,6 @@ use stream_agent::agent::Agent;
 use stream_bridge::Bridge;
 use stream_dev::in_process::{Options, Stack};
 use stream_dev::node_files::NodeFiles;
-use stream_pki::{Identity, Trust, client_config};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{SessionDocument, Timestamp, TokenKind};
 use stream_simulators::ams::{Faults, idle_instances};
@@ -112,14 +113,6 @@ impl InitiatingAms {
 async fn token(agent: &Agent, kind: TokenKind) -> anyhow::Result<String> {
     let expires = Timestamp::now() + Duration::from_secs(600);
     Ok(agent.tokens.mint(Mint::new(kind, "test").expires(expires)).await?.token.to_string())
-}
-
-/// Somebody who has AMS launch and delete instances.
-fn user_of_ams(stack: &Stack) -> anyhow::Result<reqwest::Client> {
-    let pins = Trust::Pins(vec![stack.ams.fingerprint()]);
-    let file = |end: &str| stack.nodes.agent_dir().join(format!("ams-client.{end}"));
-    let tls = client_config(&pins, Some(&Identity::load(file("crt"), file("key"))?))?;
-    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?)
 }
 
 async fn open(agent: &Http, instance: &str) -> anyhow::Result<Answer> {

@@ -102,6 +102,16 @@ fn a_wrong_type_is_refused_with_file_and_line() {
 }
 
 #[test]
+fn instances_are_not_kept_for_longer_than_their_sessions_are_known() {
+    let node = Node::agent();
+    let week = "failed_instance_s = 604801";
+    let sentence = refusal(&node.check_with("#failed_instance_s = 3600", week));
+    assert!(sentence.contains("failed_instance_s is 604801, and at most 604800"), "{sentence}");
+    let none = node.check_with(week, "failed_instance_s = 0");
+    assert!(none.status.success(), "{none:?}");
+}
+
+#[test]
 fn faults_are_allowed_by_one_value_only() {
     for node in [Node::agent(), Node::gateway()] {
         let debug = |value: &str| format!("[debug]\nfault_injection = {value}\n\n[tls]\n");

@@ -14,6 +14,7 @@ mod config;
 mod demo;
 mod drain;
 mod error_responses;
+mod instance_restart;
 mod launch_crash;
 mod lifecycle;
 mod nats;

@@ -99,8 +99,8 @@ fn an_instance_that_fails_ends_its_session_with_the_cause() {
             Ok((session.status == "error").then_some(session))
         })
         .await?;
-        assert_eq!(session.status_message, "the instance failed: no graphics");
-        scripted.stack.ams.wait_until(|instances| instances.is_empty(), STEP_TIMEOUT).await?;
+        let why = "the instance failed: no graphics, may be started again until 20";
+        assert!(session.status_message.starts_with(why), "{session:?}");
         Ok(())
     });
 }

@@ -12,7 +12,7 @@ use anyhow::Context;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use stream_dev::in_process::{Options, Stack};
-use stream_pki::{Fingerprint, Trust, client_config};
+use stream_pki::{Fingerprint, Identity, Trust, client_config};
 use stream_protocol::{Screen, Userdata};
 use stream_simulators::ams::{Boot, Launcher, scripted_instances};
 use stream_simulators::client::{Gateway, JoinedSession};
@@ -70,6 +70,14 @@ impl ScriptedStack {
         let boot = tokio::time::timeout(STEP_TIMEOUT, self.boots.recv()).await?;
         Instance::of(boot.context("AMS is gone")?)
     }
+}
+
+/// Somebody who has AMS launch and delete instances.
+pub(crate) fn user_of_ams(stack: &Stack) -> anyhow::Result<reqwest::Client> {
+    let pins = Trust::Pins(vec![stack.ams.fingerprint()]);
+    let file = |end: &str| stack.nodes.agent_dir().join(format!("ams-client.{end}"));
+    let tls = client_config(&pins, Some(&Identity::load(file("crt"), file("key"))?))?;
+    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?)
 }
 
 /// Instances that attach and wait for their end, without a picture.

@@ -18,7 +18,7 @@ use crate::node_files::NodeFiles;
 pub const APPLICATION: &str = "clock";
 
 /// More than any test or bench of ours wants at once.
-const CAPACITY: usize = 10_000;
+pub const CAPACITY: usize = 10_000;
 
 /// What `--help` tells besides the options.
 pub const HELP: &str = "\
@@ -218,9 +218,15 @@ impl Service for Running {
     }
 }
 
-/// Starts the AMS of `nodes`, which trusts their agent, in this process. `boot` is from the
-/// creation of an instance until it runs `launcher`. Needs a running actix system.
-pub fn start(nodes: &NodeFiles, boot: Duration, launcher: Launcher) -> anyhow::Result<Ams> {
+/// Starts the AMS of `nodes`, which trusts their agent and has room for `capacity` instances, in
+/// this process. `boot` is from the creation of an instance until it runs `launcher`. Needs a
+/// running actix system.
+pub fn start(
+    nodes: &NodeFiles,
+    boot: Duration,
+    capacity: usize,
+    launcher: Launcher,
+) -> anyhow::Result<Ams> {
     let config = Config {
         listen: (Ipv4Addr::LOCALHOST, nodes.ams_port).into(),
         identity: nodes.ams.identity()?,
@@ -228,7 +234,7 @@ pub fn start(nodes: &NodeFiles, boot: Duration, launcher: Launcher) -> anyhow::R
         trust_password: None,
         applications: vec![APPLICATION.to_owned()],
         boot,
-        capacity: CAPACITY,
+        capacity,
         cluster_name: "dev".to_owned(),
     };
     Ams::start(config, launcher).context("the AMS simulator cannot listen")

@@ -29,6 +29,8 @@ pub struct Options {
     pub coturn: bool,
     /// From the creation of an instance until it runs.
     pub boot: Duration,
+    /// Room for so many instances.
+    pub capacity: usize,
     /// What an instance runs.
     pub launcher: Launcher,
     /// Whether the agent reaches AMS through a proxy that can cut it off.
@@ -46,6 +48,7 @@ impl Default for Options {
         Self {
             coturn: false,
             boot: Duration::ZERO,
+            capacity: crate::ams::CAPACITY,
             launcher: simulated_instances(),
             ams_proxy: false,
             faults: false,
@@ -83,7 +86,7 @@ impl Stack {
         let secret = nodes.turn_secret()?;
         let relay = || Coturn::start(&dir.path().join("coturn"), &secret);
         let coturn = options.coturn.then(relay).transpose()?;
-        let ams = super::ams::start(&nodes, options.boot, options.launcher)?;
+        let ams = super::ams::start(&nodes, options.boot, options.capacity, options.launcher)?;
         let ams_proxy =
             if options.ams_proxy { Some(FaultyProxy::to(nodes.ams_port).await?) } else { None };
         let mut config = StackConfig {

@@ -83,8 +83,8 @@ impl Handler<IncomingRequest> for Actor {
 ///
 /// # Errors
 ///
-/// Refuses `extra_data` that does not fit into userdata, and an instance whose session has ended for
-/// good.
+/// Refuses `extra_data` that does not fit into userdata, and an instance whose session has ended
+/// for good.
 async fn create(bridge: &Bridge, initiate: CreateAmsSession) -> Result<AmsSessionCreated, Refusal> {
     let CreateAmsSession { cluster, region, instance } = initiate;
     let id = session_id(&cluster, &instance.id);

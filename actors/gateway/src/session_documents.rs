@@ -169,8 +169,8 @@ async fn unrevoke(tokens: &Tokens, id: &SessionId) {
     }
 }
 
-/// Whether the session has ended and an agent keeps its instance. One that AMS launched by itself is
-/// nobody's to delete once its session has ended.
+/// Whether the session has ended and an agent keeps its instance. One that AMS launched by itself
+/// is nobody's to delete once its session has ended.
 pub(crate) fn is_kept_by_us(document: &SessionDocument) -> bool {
     document.kept_instance.is_some() && document.origin == Origin::Client
 }
@@ -235,6 +235,8 @@ fn not_found() -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use stream_protocol::KeptInstance;
+
     use super::*;
 
     fn document() -> SessionDocument {
@@ -273,6 +275,27 @@ mod tests {
         let before = ended.clone();
         force_termination(&mut ended, "deleted", 7.into());
         assert_eq!(ended, before);
+    }
+
+    #[test]
+    fn a_session_that_has_ended_is_ended_on_request_while_its_instance_is_kept() {
+        let (status, owner) = (Status::Error, "a".parse().ok());
+        let kept_instance =
+            Some(KeptInstance { since: 5.into(), restart_until: None, delete_at: None });
+        let instance_id = Some("i".to_owned());
+        let kept = SessionDocument { status, owner, kept_instance, instance_id, ..document() };
+        let mut ordered = kept.clone();
+        request_termination(&mut ordered, Status::Terminated, "deleted", 7.into());
+        let expected = (DesiredState::Terminated, Status::Error);
+        assert_eq!((ordered.desired.state, ordered.status), expected, "its owner ends it");
+        force_termination(&mut ordered, "deleted", 7.into());
+        assert!(ordered.is_over() && ordered.instance_left_behind);
+
+        let of_ams = SessionDocument { origin: Origin::Ams, ..kept };
+        let mut asked = of_ams.clone();
+        request_termination(&mut asked, Status::Terminated, "deleted", 7.into());
+        force_termination(&mut asked, "deleted", 7.into());
+        assert_eq!(asked, of_ams, "its instance is nobody's to delete");
     }
 
     #[test]

@@ -137,8 +137,8 @@ impl SessionDocument {
         self.origin == Origin::Client && !self.request.ephemeral
     }
 
-    /// Returns whether the session has ended for good: no instance of it can bring it back, and none
-    /// is to be deleted.
+    /// Returns whether the session has ended for good: no instance of it can bring it back, and
+    /// none is to be deleted.
     pub fn is_over(&self) -> bool {
         self.status.is_final() && self.kept_instance.is_none()
     }

@@ -51,8 +51,8 @@ pub struct Config {
     /// read, at most 604800; 0 deletes it at once.
     #[serde(default = "failed_instance_s")]
     pub failed_instance_s: u64,
-    /// Such instances that this unit keeps at most, 0 to 1000: the oldest gives way to the next one,
-    /// and all to a launch for which AMS has no room. They do not count as sessions.
+    /// Such instances that this unit keeps at most, 0 to 1000: the oldest gives way to the next
+    /// one, and all to a launch for which AMS has no room. They do not count as sessions.
     #[serde(default = "failed_instances")]
     pub failed_instances: usize,
 }

@@ -137,8 +137,8 @@ pub(crate) fn condemn(document: &mut SessionDocument, now: Timestamp) {
     }
 }
 
-/// Has a kept instance go that was `seen` kept. It may be back since, have failed again or be another
-/// agent's.
+/// Has a kept instance go that was `seen` kept. It may be back since, have failed again or be
+/// another agent's.
 pub(crate) fn give_way(
     document: &mut SessionDocument,
     seen: &SessionDocument,

@@ -10,7 +10,7 @@
 //! | `Reconciler` (sightings, alerts) | rebuilt | a deletion is only delayed; alerts come back with the next sweeps |
 //! | `FailureDetector` | rebuilt | a takeover is only delayed, until an agent is missed for half a lease again |
 //! | loops, timers, the mark of an expired lease | rebuilt | a restart begins with a sweep |
-//! | `ServedSessions` | kept, confirmed again | the bridge holds the subscriptions and launches run on; each session is subscribed again at its next look, the index of instances is made anew by the next sweep, and what this agent does not own is let go |
+//! | `ServedSessions` | kept, confirmed again | the bridge holds the subscriptions and launches run on; each session is subscribed again at its next look, the index of instances is made anew by the next sweep, whose instance is kept is noted again, and what this agent does not own is let go |
 //! | `WriteLimiter` | kept, shared with the handle | a crash must not grant every session another minute's signals; a wrong count lasts a minute |
 //! | `Endpoints` | kept, shared with the handle | what other agents said of themselves; read again four times per lease |
 //! | `PresenceTracker` | kept | while AMS is away a restart must not silence the agent, which would cost it its sessions; each good presence replaces it |

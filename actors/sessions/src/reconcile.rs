@@ -306,8 +306,8 @@ pub(crate) struct Judgement {
 }
 
 impl Judgement {
-    /// Ends the session in `document` as far as that is still due: it may be another agent's by now,
-    /// or served by another instance, or the instance may run again.
+    /// Ends the session in `document` as far as that is still due: it may be another agent's by
+    /// now, or served by another instance, or the instance may run again.
     pub(crate) fn apply(
         &self,
         document: &mut SessionDocument,
@@ -385,7 +385,7 @@ fn orphan_reason(
         Some(CachedSession::LeftBehind(document)) => {
             return (!is_ams_initiated(document)).then_some(OrphanReason::SessionEnded);
         }
-        Some(CachedSession::Live(document) | CachedSession::Kept(document)) => document,
+        Some(CachedSession::Live(document) | CachedSession::KeepsInstance(document)) => document,
         Some(CachedSession::Ended(Origin::Ams) | CachedSession::Unreadable) => return None,
         Some(CachedSession::Ended(Origin::Client)) => return Some(OrphanReason::SessionEnded),
         None => {

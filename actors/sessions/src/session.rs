@@ -225,12 +225,13 @@ pub(crate) fn end_on_request(document: &mut SessionDocument, cause: String, now:
     }
 }
 
-/// Begins the end: from here on our instance is to go, also one that was kept. The first cause stays
-/// the cause.
+/// Begins the end: from here on our instance is to go, also one that was kept. The first cause
+/// stays the cause.
 pub(crate) fn end(document: &mut SessionDocument, cause: String, failed: bool, now: Timestamp) {
     let wanted = document.desired.state == DesiredState::Terminated;
     let is_kept = document.status.is_final() && document.kept_instance.is_some();
-    if !lives(document) && !(is_kept && wanted) {
+    let is_to_go = lives(document) || is_kept && wanted;
+    if !is_to_go {
         return;
     }
     document.kept_instance = None;

@@ -94,7 +94,7 @@ impl Default for CachedSessions {
 pub(crate) enum CachedSession {
     Live(Arc<SessionDocument>),
     /// Ended, and its instance is kept.
-    Kept(Arc<SessionDocument>),
+    KeepsInstance(Arc<SessionDocument>),
     /// Ended, by whomever its instance was launched.
     Ended(Origin),
     /// Ended by force, and no agent has looked for its instance since.
@@ -107,7 +107,7 @@ impl From<SessionDocument> for CachedSession {
     fn from(document: SessionDocument) -> Self {
         match document.status.is_final() {
             true if document.instance_left_behind => Self::LeftBehind(Arc::new(document)),
-            true if document.kept_instance.is_some() => Self::Kept(Arc::new(document)),
+            true if document.kept_instance.is_some() => Self::KeepsInstance(Arc::new(document)),
             true => Self::Ended(document.origin),
             false => Self::Live(Arc::new(document)),
         }
@@ -126,7 +126,7 @@ impl CachedSessions {
     /// The sessions that have ended and whose instance is kept.
     pub(crate) fn kept(&self) -> impl Iterator<Item = &Arc<SessionDocument>> {
         self.sessions.values().filter_map(|session| match session {
-            CachedSession::Kept(document) => Some(document),
+            CachedSession::KeepsInstance(document) => Some(document),
             _ => None,
         })
     }

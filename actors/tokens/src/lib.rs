@@ -335,9 +335,10 @@ impl Tokens {
         Ok(())
     }
 
-    /// Revokes all tokens bound to a session that has ended, once its instance is gone. The record stays nearly as long as
-    /// the session's document, which is an hour, or until [`unrevoke`](Self::unrevoke) if the
-    /// document is `kept`. After that nothing is left that the tokens could open.
+    /// Revokes all tokens bound to a session that has ended, once its instance is gone. The record
+    /// stays nearly as long as the session's document, which is an hour, or until
+    /// [`unrevoke`](Self::unrevoke) if the document is `kept`. After that nothing is left that the
+    /// tokens could open.
     ///
     /// # Errors
     ///
