@@ -146,7 +146,7 @@ impl Sweep {
             let snapshot = Snapshot { instances, sessions, store_born, now, at };
             let mut plan = self.reconciler.observe(&snapshot, scope);
             let is_own = |lost: &LostInstance| match sessions.find(&lost.session) {
-                Some(CachedSession::Live(document) | CachedSession::Kept(document)) => {
+                Some(CachedSession::Live(document) | CachedSession::KeepsInstance(document)) => {
                     document.owner.as_ref() == Some(self.context.agent())
                 }
                 _ => false,
