@@ -9,7 +9,7 @@ use stream_dev::in_process::{Options, Stack};
 use stream_pki::{Trust, client_config};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    AgentId, Application, JsonText, OnConflict, Presence, Request, Screen, SessionDocument,
+    AgentId, CataloguePage, JsonText, OnConflict, Presence, Request, Screen, SessionDocument,
     SessionId, Status, Timestamp,
 };
 use stream_simulators::ams::idle_instances;
@@ -111,13 +111,17 @@ fn name(n: usize) -> anyhow::Result<AgentId> {
 
 async fn announce(bridge: &Bridge, agents: &[AgentId]) -> anyhow::Result<()> {
     for agent in agents {
-        let application = |n| Application { name: format!("application-{n}-of-a-catalog") };
+        let application = |n| format!("application-{n}-of-a-catalog");
+        let applications: Vec<_> = (0..APPLICATIONS).map(application).collect();
+        let version = agent.to_string();
+        for (n, page) in CataloguePage::split(&version, &applications, &[]).iter().enumerate() {
+            bridge.put(Bucket::Catalogues, &CataloguePage::key(agent, n), page).await?;
+        }
         let presence = Presence {
             agent: agent.clone(),
             region: ELSEWHERE.to_owned(),
             cluster: ELSEWHERE.to_owned(),
-            applications: (0..APPLICATIONS).map(application).collect(),
-            images: Vec::new(),
+            catalogue: version,
             capacity: 0,
             draining: false,
             unavailable: None,
