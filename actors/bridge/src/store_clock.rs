@@ -15,12 +15,12 @@ use time::OffsetDateTime;
 
 use crate::connection::with_timeout;
 
-/// The last look at the store. Clones share it.
+/// The last reading of the clock. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct StoreClock(Arc<Mutex<Option<Look>>>);
+pub(crate) struct StoreClock(Arc<Mutex<Option<Reading>>>);
 
 #[derive(Clone, Copy, Debug)]
-struct Look {
+struct Reading {
     created: OffsetDateTime,
     /// What the server's clock showed at `at`.
     time: SystemTime,
@@ -54,7 +54,7 @@ impl StoreClock {
     fn observe(&self, StreamInfo { created, ts }: &StreamInfo, asked: Instant, answered: Instant) {
         // The answer was written half-way, as far as that can be known.
         let at = asked + answered.saturating_duration_since(asked) / 2;
-        *self.0.lock() = Some(Look { created: *created, time: (*ts).into(), at });
+        *self.0.lock() = Some(Reading { created: *created, time: (*ts).into(), at });
     }
 
     /// Returns the time of the store at `at`; before the first look, that of the system.
@@ -77,7 +77,7 @@ impl StoreClock {
     }
 }
 
-impl Look {
+impl Reading {
     fn at(self, at: Instant) -> SystemTime {
         self.time + at.saturating_duration_since(self.at)
     }
