@@ -29,6 +29,10 @@ const MAX_MESSAGE_BYTES: i32 = (MAX_SIGNAL_BYTES + 4096) as i32;
 /// How long the log keeps a signal.
 pub const MAX_SIGNAL_AGE: Duration = Duration::from_secs(600);
 
+/// How long the log knows a signal again that is written twice. A client that slept with a signal on
+/// its way can come back for as long as its last reconnect token is good, 300 s.
+const REPEAT_WINDOW: Duration = Duration::from_secs(360);
+
 /// How many signals the log keeps for each direction of a session; the oldest go first.
 const MAX_MESSAGES_PER_SUBJECT: i64 = 20_000;
 
@@ -180,7 +184,7 @@ fn signals_config(replicas: usize) -> StreamConfig {
         max_message_size: MAX_MESSAGE_BYTES,
         max_messages_per_subject: MAX_MESSAGES_PER_SUBJECT,
         discard: DiscardPolicy::Old,
-        duplicate_window: Duration::from_secs(120),
+        duplicate_window: REPEAT_WINDOW,
         allow_direct: true,
         deny_delete: true,
         republish: Some(Republish {
