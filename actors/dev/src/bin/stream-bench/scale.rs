@@ -49,6 +49,8 @@ struct Side {
     creations: Samples,
     /// The most that the process held beyond what it had, in MiB.
     memory: Samples,
+    /// What NATS sent for a page and a scrape, with all that units do beside them, in KB.
+    read: Samples,
 }
 
 pub(super) async fn run() -> anyhow::Result<Report> {
@@ -83,13 +85,20 @@ pub(super) async fn run() -> anyhow::Result<Report> {
             ("with 100 sessions, 4 at least", memory),
             TIMES,
         ),
+        Figure::lower(
+            "read for both",
+            "KB",
+            large.read.median(),
+            (few, small.read.median()),
+            TIMES,
+        ),
         Figure::lower("10,000 readers", "1/s", questions, (goal, readers::QUESTIONS), 1.0),
         Figure::lower("agent at rest", "KB/s", rest, (goal, AGENT_REST), 1.0),
     ]))
 }
 
 async fn measure(stored: &Stored, side: &mut Side) -> anyhow::Result<()> {
-    let before = memory("VmRSS:")?;
+    let (before, sent) = (memory("VmRSS:")?, stored.sent_bytes()?);
     // From here on the most that the process holds is counted anew (`proc(5)`).
     std::fs::write("/proc/self/clear_refs", "5")?;
     for _ in 0..REQUESTS {
@@ -103,6 +112,8 @@ async fn measure(stored: &Stored, side: &mut Side) -> anyhow::Result<()> {
         anyhow::ensure!(text.contains("_sessions_total{"), "a scrape without the store: {text}");
     }
     side.memory.push_number(memory("VmHWM:")? - before);
+    let read = stored.sent_bytes()?.saturating_sub(sent) as f64 / 1000.0;
+    side.read.push_number(read / REQUESTS as f64);
     let mut created = Vec::new();
     for _ in 0..REQUESTS {
         let asked = Instant::now();

@@ -36,11 +36,13 @@ const WRITING: usize = 64;
 
 const CONNECT_POLL: Duration = Duration::from_millis(20);
 
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
 pub(super) struct Stored {
     pub(super) client: Gateway,
     stack: Stack,
     http: reqwest::Client,
-    _supervisor: Supervisor,
+    supervisor: Supervisor,
 }
 
 impl Stored {
@@ -75,7 +77,7 @@ impl Stored {
             .await?;
         let tls = client_config(&Trust::Pins(vec![stack.nodes.gateway_pin()?]), None)?;
         let http = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
-        Ok(Self { client: stack.client()?, stack, http, _supervisor: supervisor })
+        Ok(Self { client: stack.client()?, stack, http, supervisor })
     }
 
     /// Returns what the gateway answers under `path`.
@@ -84,6 +86,11 @@ impl Stored {
         let token = format!("Macaroon root={}", self.stack.token);
         let answer = self.http.get(url).header("Authorization", token).send().await?;
         Ok(answer.error_for_status()?.text().await?)
+    }
+
+    /// Returns how many bytes NATS has sent to all.
+    pub(super) fn sent_bytes(&self) -> anyhow::Result<u64> {
+        self.stack.nats.statistics("varz")?["out_bytes"].as_u64().context("a number")
     }
 
     /// Returns how many bytes the agent and NATS have sent each other.
@@ -101,6 +108,7 @@ impl Stored {
     }
 
     pub(super) async fn stop(self) {
+        self.supervisor.shut_down(STOP_TIMEOUT).await;
         self.stack.stop().await;
     }
 }
