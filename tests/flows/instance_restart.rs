@@ -287,6 +287,12 @@ fn the_eleventh_kept_instance_has_the_oldest_go_and_none_of_them_takes_a_place()
             .await?;
             assert_eq!(instance.report("error").await?.status, 200);
             sessions.push(restarts.becomes(&created.id, "error").await?);
+            // Which of them is the oldest is known by the second.
+            let failed = Timestamp::now();
+            if sessions.len() == 1 {
+                let later = async || Ok((Timestamp::now() > failed).then_some(()));
+                eventually("a second later", later).await?;
+            }
         }
         let oldest = &sessions[0].container_id;
         let gone = |all: &[stream_simulators::ams::Instance]| {

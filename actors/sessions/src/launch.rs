@@ -121,8 +121,9 @@ impl Launcher {
     /// Subscribes to the requests for a session, and notes whether it takes a place.
     pub(crate) async fn serve(&self, document: &SessionDocument) -> Result<(), SessionsError> {
         let id = &document.id;
+        self.served.serve(id, &self.context.deps.bridge, self.requests.clone()).await?;
         self.served.set_kept(id, document.status.is_final());
-        self.served.serve(id, &self.context.deps.bridge, self.requests.clone()).await
+        Ok(())
     }
 
     async fn claim(

@@ -286,7 +286,8 @@ pub(crate) fn lost_instance(
     }
     match instance.status {
         InstanceStatus::Error => {
-            let waits = document.status == Status::Created;
+            // What AMS launches by itself is not ours to launch again.
+            let waits = document.status == Status::Created && !is_ams_initiated(document);
             let loss = if waits && instance.found_no_room() { Loss::NoRoom } else { Loss::Down };
             lost(&format!("the instance failed: {}", instance.message), true, loss)
         }

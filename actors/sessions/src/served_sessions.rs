@@ -107,12 +107,12 @@ impl ServedSessions {
         Ok(stopped?)
     }
 
-    /// Notes whether a session takes a place, or has ended and its instance is kept.
+    /// Notes whether a session that is served takes a place, or has ended and its instance is kept.
     pub(crate) fn set_kept(&self, id: &SessionId, is_kept: bool) {
-        let kept = &mut self.0.lock().kept;
-        match is_kept {
-            true => kept.insert(id.clone()),
-            false => kept.remove(id),
+        let state = &mut *self.0.lock();
+        match is_kept && state.open.contains_key(id) {
+            true => state.kept.insert(id.clone()),
+            false => state.kept.remove(id),
         };
     }
 

@@ -474,4 +474,6 @@ fn an_instance_that_is_gone_or_found_no_room_is_not_kept() {
     assert_eq!((document.status, document.failed), (Status::Terminating, true));
     document.status = Status::Active;
     assert_eq!(lost_instance(&document, Some(&refused)).unwrap().loss, Loss::Down, "it ran");
+    let of_ams = of_ams(&document.id, Status::Created);
+    assert_eq!(lost_instance(&of_ams, Some(&refused)).unwrap().loss, Loss::Down, "not ours");
 }
