@@ -2,7 +2,7 @@
 
 use crate::support::socket::Socket;
 use crate::support::{Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde_json::json;
 use stream_bridge::Bridge;
 use stream_protocol::subjects::Bucket;
@@ -11,9 +11,18 @@ use stream_simulators::instance;
 use stream_supervisor::Supervisor;
 use tokio::sync::watch;
 
-/// What an instance is told of its agents as soon as there are others than it knows.
-async fn told(instance: &Http, session: &str, known: &str) -> anyhow::Result<Commands> {
-    let path = format!("/1.0/sessions/{session}/commands?agents={known}&wait=25");
+/// What an instance is told, at once or as soon as it is something else than it knows.
+async fn told(
+    instance: &Http,
+    session: &str,
+    known: Option<&Commands>,
+) -> anyhow::Result<Commands> {
+    let known = known.map(|known| {
+        let Commands { revision, agents_version, .. } = known;
+        format!("after={revision}&agents={agents_version}&")
+    });
+    let known = known.unwrap_or_default();
+    let path = format!("/1.0/sessions/{session}/commands?{known}wait=60");
     let answer = instance.get(&path).await?.success()?;
     Ok(serde_json::from_value(answer)?)
 }
@@ -30,10 +39,10 @@ fn an_instance_goes_on_with_an_agent_of_another_address_and_certificate() {
             fingerprints: vec![nodes.agent_pin()?.to_string()],
         };
         let Userdata { agents, agent_url, fingerprints, .. } = launched.userdata.clone();
-        assert_eq!((&agents[..], &agent_url), (&[first.clone()][..], &first.url));
+        assert_eq!((&agents[..], &agent_url), (std::slice::from_ref(&first), &first.url));
         assert_eq!(fingerprints, first.fingerprints);
-        let alone = told(&launched.http, &session, "").await?;
-        assert_eq!(alone.agents, [first.clone()]);
+        let alone = told(&launched.http, &session, None).await?;
+        assert_eq!(alone.agents, std::slice::from_ref(&first));
 
         // Whoever has a login to NATS, as a gateway has, can write the record and cannot seal it.
         let bridge =
@@ -49,25 +58,29 @@ fn an_instance_goes_on_with_an_agent_of_another_address_and_certificate() {
         };
         ensure!(expected.fingerprints != first.fingerprints, "one certificate for both");
         // The same commands, and other agents: told while it waits.
-        let both = told(&launched.http, &session, &alone.agents_version).await?;
+        let both = told(&launched.http, &session, Some(&alone)).await?;
         assert_eq!(both.agents, [first, expected]);
         assert_eq!(both.revision, alone.revision);
 
         // From here on an instance that does what it is told.
         let (_stop, stopped) = watch::channel(false);
-        let text = serde_json::to_string(&launched.userdata)?;
-        let running = tokio::task::spawn_local(instance::run(text, stopped));
-        let active =
-            async || Ok((scripted.client.get(&session).await?.status == "active").then_some(()));
-        eventually("active", active).await?;
-        scripted.stack.agent.stop().await;
-        let join = async || Ok(scripted.client.join(&session).await.ok());
-        let joined = eventually("joined", join).await?;
-        let mut client = Socket::open(&joined, &scripted.stack).await?;
-        let offer =
-            tokio::time::timeout(STEP_TIMEOUT, client.next()).await.context("no offer")??;
+        let instance = instance::run(serde_json::to_string(&launched.userdata)?, stopped);
+        let goes_on = async {
+            let active = async || {
+                Ok((scripted.client.get(&session).await?.status == "active").then_some(()))
+            };
+            eventually("active", active).await?;
+            scripted.stack.agent.stop().await;
+            let join = async || Ok(scripted.client.join(&session).await.ok());
+            let joined = eventually("joined", join).await?;
+            let mut client = Socket::open(&joined, &scripted.stack).await?;
+            tokio::time::timeout(STEP_TIMEOUT, client.next()).await.context("no offer")?
+        };
+        let offer = tokio::select! {
+            offer = goes_on => offer?,
+            ended = instance => bail!("the instance has ended: {ended:?}"),
+        };
         assert_eq!(offer["type"], "offer", "{offer}");
-        ensure!(!running.is_finished(), "the instance has ended");
         second.stop().await;
         Ok(())
     });
@@ -80,13 +93,13 @@ fn a_certificate_that_is_replaced_is_told_to_instances_that_are_connected() {
         let (created, launched) = scripted.create().await?;
         let nodes = &scripted.stack.nodes;
         let before = nodes.agent_pin()?.to_string();
-        let known = told(&launched.http, &created.id, "").await?;
-        assert_eq!(known.agents[0].fingerprints, [before.clone()]);
+        let known = told(&launched.http, &created.id, None).await?;
+        assert_eq!(known.agents[0].fingerprints, std::slice::from_ref(&before));
         let replaced = stream_dev::keys::KeyStore::shared()?.pair("agent-2")?;
         std::fs::copy(&replaced.key, nodes.agent_dir().join("server.key"))?;
         std::fs::copy(&replaced.certificate, nodes.agent_dir().join("server.crt"))?;
         // Over the connection that it has.
-        let told = told(&launched.http, &created.id, &known.agents_version).await?;
+        let told = told(&launched.http, &created.id, Some(&known)).await?;
         let after = nodes.agent_pin()?.to_string();
         ensure!(after != before, "the certificate is the one of before");
         assert_eq!(told.agents[0].fingerprints, [after]);

@@ -6,7 +6,6 @@ use crate::support::fleet::Fleet;
 use crate::support::{APP, eventually, light_instances, run_flow};
 use anyhow::ensure;
 use reqwest::Method;
-use serde_json::Value;
 use stream_dev::in_process::Options;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Request, SessionDocument, SessionId, Status};
@@ -15,8 +14,9 @@ use stream_protocol::{Request, SessionDocument, SessionId, Status};
 fn an_agent_whose_clock_is_ahead_ends_nothing_before_its_time() {
     run_flow(async || {
         let options = Options { launcher: light_instances(), ..Options::default() };
-        let mut fleet = Fleet::start(options, 0, 1).await?;
-        fleet.start_agent_ahead("agent-0", "+120s").await?;
+        let mut fleet = Fleet::start(options, 1, 1).await?;
+        fleet.agents[0].replace_ahead("+120s").await?;
+        fleet.all_present().await?;
         // Two sessions that no agent has claimed: for one it is too late, the other has its time.
         let store = async |deadline| {
             let id = SessionId::random();
@@ -44,7 +44,7 @@ fn an_agent_whose_clock_is_ahead_ends_nothing_before_its_time() {
         let path = format!("/1.0/sessions/{}", created["id"].as_str().unwrap_or_default());
         eventually("active", async || {
             let view = fleet.http.send(Method::GET, &path, None).await?.success()?;
-            Ok((view["status"] == Value::from("active")).then_some(()))
+            Ok((view["status"] == "active").then_some(()))
         })
         .await?;
         let log = std::fs::read_to_string(fleet.agents[0].process.log())?;

@@ -90,6 +90,22 @@ impl Unit {
         self.restart().await
     }
 
+    /// Kills it, and starts it again with a clock that is `ahead`, such as `+120s`.
+    pub(crate) async fn replace_ahead(&mut self, ahead: &str) -> anyhow::Result<()> {
+        self.process.kill();
+        let ahead = format!("FAKETIME={ahead}");
+        let wrapper = [
+            "env",
+            // The loader puts in the directory of this machine's architecture.
+            "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1",
+            ahead.as_str(),
+            // What measures pauses goes on as it does on a machine whose clock is wrong.
+            "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        ];
+        *self = Self::start_under(self.nodes.clone(), self.kind, &wrapper).await?;
+        Ok(())
+    }
+
     /// The operator's socket.
     pub(crate) fn socket(&self) -> std::path::PathBuf {
         match self.kind {
@@ -153,20 +169,6 @@ impl Fleet {
             wait_for_agent(&Gateway::new(&client)?).await?;
         }
         Ok(fleet)
-    }
-
-    /// Starts one more agent, called `name`, whose clock is `ahead`, such as `+120s`.
-    pub(crate) async fn start_agent_ahead(
-        &mut self,
-        name: &str,
-        ahead: &str,
-    ) -> anyhow::Result<()> {
-        let nodes = self.stack.nodes.join(name, "agent", &KeyStore::shared()?)?;
-        nodes.write_agent(&self.stack.config)?;
-        // What measures pauses goes on as it does on a machine whose clock is wrong.
-        let wrapper = ["faketime", "--exclude-monotonic", "-f", ahead];
-        self.agents.push(Unit::start_under(nodes, Kind::Agent, &wrapper).await?);
-        self.all_present().await
     }
 
     /// Waits until every agent says that it is there, and nobody else does.
