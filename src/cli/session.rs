@@ -13,8 +13,8 @@ pub enum Session {
     /// End a session and have its instance deleted.
     Delete {
         id: String,
-        /// Delete the record also if this version cannot read it: one that is damaged, or of a newer
-        /// version. The instance goes some minutes later, as one that no session is known of.
+        /// Delete the record also if this version cannot read it: one that is damaged, or of a
+        /// newer version. The instance goes some minutes later, as one that no session is known of.
         #[arg(long)]
         unreadable: bool,
         #[command(flatten)]

@@ -29,8 +29,8 @@ const MAX_MESSAGE_BYTES: i32 = (MAX_SIGNAL_BYTES + 4096) as i32;
 /// How long the log keeps a signal.
 pub const MAX_SIGNAL_AGE: Duration = Duration::from_secs(600);
 
-/// How long the log knows a signal again that is written twice. A client that slept with a signal on
-/// its way can come back for as long as its last reconnect token is good, 300 s.
+/// How long the log knows a signal again that is written twice. A client that slept with a signal
+/// on its way can come back for as long as its last reconnect token is good, 300 s.
 const REPEAT_WINDOW: Duration = Duration::from_secs(360);
 
 /// How many signals the log keeps for each direction of a session; the oldest go first.

@@ -324,8 +324,8 @@ impl Bridge {
         Ok(self.0.ask(continuity::GetBucketState(bucket)).await??.continuity)
     }
 
-    /// Returns the time by the clock of NATS, which all units share: what one writes into a document
-    /// another judges. Until NATS was reached for the first time it is that of the system.
+    /// Returns the time by the clock of NATS, which all units share: what one writes into a
+    /// document another judges. Until NATS was reached for the first time it is that of the system.
     pub fn now(&self) -> Timestamp {
         self.1.now(Instant::now())
     }

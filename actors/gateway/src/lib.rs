@@ -51,6 +51,7 @@ mod sessions;
 mod share_record;
 mod shares;
 mod socket;
+mod socket_limit;
 mod state;
 mod urls;
 mod views;

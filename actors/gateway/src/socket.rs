@@ -3,7 +3,6 @@
 mod admission;
 mod client_socket;
 mod messages;
-mod socket_limit;
 
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
@@ -18,7 +17,6 @@ use crate::state::State;
 pub(crate) use admission::SocketQuery;
 use admission::{Admission, SocketToken};
 use client_socket::{ClientSocket, Dependencies};
-pub(crate) use socket_limit::SocketLimit;
 
 /// GET `/1.0/sessions/{id}/sockets/slave`: relays signals between the client and the instance.
 ///

@@ -14,7 +14,7 @@ use crate::config::{Config, ReconnectTokens};
 use crate::cors::CorsPolicy;
 use crate::error::GatewayError;
 use crate::live_count::LiveCount;
-use crate::socket::SocketLimit;
+use crate::socket_limit::SocketLimit;
 use crate::urls::Urls;
 use crate::views::Views;
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct AgentEndpoint {
     /// `https://HOST:PORT` of the agent, or of the balancer before it.
     pub url: String,
-    /// SHA-256 of the DER certificates that may be shown there, in hex. Empty when a balancer with a
-    /// certificate of its own stands in front.
+    /// SHA-256 of the DER certificates that may be shown there, in hex. Empty when a balancer with
+    /// a certificate of its own stands in front.
     pub fingerprints: Vec<String>,
 }
 

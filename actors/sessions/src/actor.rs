@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::context::AgentContext;
-use crate::endpoints::EndpointPublisher;
+use crate::endpoint_publisher::EndpointPublisher;
 use crate::failure_detector::FailureDetector;
 use crate::handover::Handover;
 use crate::ice_renewal::{IceRenewal, issue_ice, renew_now};

@@ -97,9 +97,9 @@ impl Alerts {
         });
     }
 
-    /// Takes by how much the clock of this system differs from that of the store. Sessions go by the
-    /// store; tokens and TURN credentials end by the clock of whoever looks at them. Returns the
-    /// alert if it is a new one.
+    /// Takes by how much the clock of this system differs from that of the store. Sessions go by
+    /// the store; tokens and TURN credentials end by the clock of whoever looks at them. Returns
+    /// the alert if it is a new one.
     pub(crate) fn set_clock_skew(&mut self, skew: Duration) -> Option<&str> {
         let was_told = self.clock.is_some();
         self.clock = (skew > MAX_CLOCK_SKEW).then(|| {

@@ -26,6 +26,7 @@ mod ams_initiated;
 mod catalogue;
 mod config;
 mod context;
+mod endpoint_publisher;
 mod endpoints;
 mod error;
 mod failure_detector;

@@ -17,10 +17,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::admission::{Admission, close_cause};
 use super::messages::{IceServersMessage, ReconnectTokenMessage, text};
-use super::socket_limit::{SocketLimit, SocketPlace};
 use crate::config::ReconnectTokens;
 use crate::document_watch::DocumentWatch;
 use crate::live_count::LiveCount;
+use crate::socket_limit::{SocketLimit, SocketPlace};
 use crate::views::Views;
 use crate::{client_lease, owner, shares};
 

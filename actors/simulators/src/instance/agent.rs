@@ -126,7 +126,8 @@ impl Agent {
         Arc::clone(&self.known.lock().agents[0].1)
     }
 
-    /// Takes the end of a call to `asked`: after one that it could not serve, the next one is asked.
+    /// Takes the end of a call to `asked`: after one that it could not serve, the next one is
+    /// asked.
     fn heard<T>(&self, asked: &Arc<Https>, end: Result<T, CallError>) -> Result<T, CallError> {
         if let Err(error) = &end
             && error.is_transient()
