@@ -74,13 +74,14 @@ fn an_instance_goes_on_with_an_agent_of_another_address_and_certificate() {
             let join = async || Ok(scripted.client.join(&session).await.ok());
             let joined = eventually("joined", join).await?;
             let mut client = Socket::open(&joined, &scripted.stack).await?;
-            tokio::time::timeout(STEP_TIMEOUT, client.next()).await.context("no offer")?
+            client.send(&json!({ "type": "discover" })).await?;
+            tokio::time::timeout(STEP_TIMEOUT, client.next()).await.context("no answer")?
         };
-        let offer = tokio::select! {
-            offer = goes_on => offer?,
+        let answer = tokio::select! {
+            answer = goes_on => answer?,
             ended = instance => bail!("the instance has ended: {ended:?}"),
         };
-        assert_eq!(offer["type"], "offer", "{offer}");
+        assert_eq!(answer["type"], "resp:discover", "{answer}");
         second.stop().await;
         Ok(())
     });
