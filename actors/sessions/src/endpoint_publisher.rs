@@ -46,8 +46,8 @@ impl Announcement {
         Record { sealed: STANDARD.encode(seal.seal(&associated(&self.agent), &text)) }
     }
 
-    /// Opens the record under the name `agent`. Returns `None` for what no agent has sealed for that
-    /// name, and for what one said long before `now`.
+    /// Opens the record under the name `agent`. Returns `None` for what no agent has sealed for
+    /// that name, and for what one said long before `now`.
     fn open(record: &Record, agent: &AgentId, seal: &Seal, now: Timestamp) -> Option<Self> {
         let sealed = STANDARD.decode(&record.sealed).ok()?;
         let text = seal.open(&associated(agent), &sealed).ok()?;
