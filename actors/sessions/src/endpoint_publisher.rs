@@ -52,8 +52,12 @@ impl Announcement {
         let sealed = STANDARD.decode(&record.sealed).ok()?;
         let text = seal.open(&associated(agent), &sealed).ok()?;
         let announcement: Self = serde_json::from_slice(&text).ok()?;
-        let is_fresh = now - announcement.at < RECORD_TTL && announcement.at - now < RECORD_TTL;
-        (announcement.agent == *agent && is_fresh).then_some(announcement)
+        (announcement.agent == *agent && announcement.is_fresh(now)).then_some(announcement)
+    }
+
+    /// Whether it was said lately, and no other clock is behind it.
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        now - self.at < RECORD_TTL && self.at - now < RECORD_TTL
     }
 }
 
@@ -138,6 +142,8 @@ impl EndpointPublisher {
                 None => drop(self.others.remove(&agent)),
             }
         }
+        // Whoever can write to the store could keep a record there for longer than it is good.
+        self.others.retain(|_, said| said.is_fresh(now));
         let here = self.others.iter().filter(|(_, said)| said.cluster == cluster);
         let here = here.map(|(agent, said)| (agent.clone(), said.endpoint.clone()));
         context.endpoints.set_others(here.collect());
