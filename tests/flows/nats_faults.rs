@@ -5,15 +5,14 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use async_nats::jetstream;
 use serde_json::json;
 use stream_bridge::{BridgeError, Config, ConnectionStatus};
 use stream_dev::keys::KeyStore;
 use stream_dev::nats::Nats;
-use stream_pki::{Authority, KeyPairPem, Trust, client_config};
+use stream_pki::{Authority, KeyPairPem};
 use stream_protocol::subjects::Bucket;
 
-use crate::nats::Unit;
+use crate::nats::{Unit, change_signals};
 use crate::support::{eventually, run_flow};
 
 /// Waits until the bridge says why it is not connected, in words that hold `expected`.
@@ -162,7 +161,8 @@ fn a_store_without_room_refuses_with_the_cause_and_is_told() {
         let (dir, keys) = (tempfile::tempdir()?, KeyStore::shared()?);
         let mut nats = Nats::start(&dir.path().join("nats"), &keys)?;
         let unit = Unit::connected(nats.bridge()).await?;
-        shrink_signals(&nats).await?;
+        // The log reserves next to nothing, as an operator may have it.
+        change_signals(&nats, |config| config.max_bytes = 1 << 20).await?;
         nats.edit("max_file_store: 4GB", "max_file_store: 4MB")?;
         nats.restart()?;
         unit.until("back", |status| status.connected).await?;
@@ -186,18 +186,4 @@ fn a_store_without_room_refuses_with_the_cause_and_is_told() {
         eventually("at work", async || Ok(unit.works().await.ok())).await?;
         unit.until("well", |status| status.connected).await.map(drop)
     });
-}
-
-/// Has the log of signals reserve next to nothing, as an operator may.
-async fn shrink_signals(nats: &Nats) -> anyhow::Result<()> {
-    let tls = client_config(&Trust::from_ca_file(nats.ca())?, None)?;
-    let token = std::fs::read_to_string(nats.token())?;
-    let options = async_nats::ConnectOptions::with_token(token);
-    let options = options.require_tls(true).tls_first().tls_client_config(tls);
-    let jetstream = jetstream::new(options.connect(nats.url()).await?);
-    let stream = jetstream.get_stream("signals").await?;
-    let config =
-        jetstream::stream::Config { max_bytes: 1 << 20, ..stream.cached_info().config.clone() };
-    jetstream.update_stream(config).await?;
-    Ok(())
 }

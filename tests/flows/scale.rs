@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use crate::nats::change_signals;
 use crate::support::{Http, eventually, run_flow};
 use anyhow::{Context, ensure};
-use async_nats::jetstream;
 use futures_util::future::try_join_all;
 use serde_json::json;
 use stream_bridge::{Bridge, SignalReader};
@@ -13,7 +13,6 @@ use stream_dev::in_process::{Options, Stack};
 use stream_dev::keys::KeyStore;
 use stream_dev::nats::Nats;
 use stream_gateway::admin::{AdminError, Client};
-use stream_pki::{Trust, client_config};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
     Direction, NewSignal, RefusalCode, Request, SessionDocument, SessionId, Signal, Status,
@@ -224,14 +223,5 @@ fn signals_of_which_nobody_tells_are_found() {
 
 /// Has the server tell nobody what it stores in the log of signals.
 async fn publish_nothing(nats: &Nats) -> anyhow::Result<()> {
-    let tls = client_config(&Trust::from_ca_file(nats.ca())?, None)?;
-    let token = std::fs::read_to_string(nats.token())?;
-    let options = async_nats::ConnectOptions::with_token(token);
-    let options = options.require_tls(true).tls_first().tls_client_config(tls);
-    let jetstream = jetstream::new(options.connect(nats.url()).await?);
-    let stream = jetstream.get_stream("signals").await?;
-    let config =
-        jetstream::stream::Config { republish: None, ..stream.cached_info().config.clone() };
-    jetstream.update_stream(config).await?;
-    Ok(())
+    change_signals(nats, |config| config.republish = None).await
 }

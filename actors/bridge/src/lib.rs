@@ -13,12 +13,13 @@
 //! | routes and subscriptions | kept | what arrives meanwhile would be lost |
 //! | connection of a thread | kept | it belongs to the thread |
 //! | reads and writes under way | kept | each holds the connection it began with |
+//! | clock and id of the store | kept | read anew every 10 s and at each connect |
 //! | health of the store | kept | a restart does not make a full store good |
 //! | what readers of signals have seen of the log | kept | it belongs to the readers |
 //!
 //! The files, from the ground up: `dial`, `connection`, `batch`, `signal_log` and `buckets` use
-//! NATS; `connection_state`, `log_bounds` and `log_watch` decide; `subscriptions` is shared state;
-//! `actor` holds it together; all others are what it is asked.
+//! NATS; `connection_state`, `log_bounds` and `log_watch` decide; `subscriptions`, `store_clock` and
+//! `store_health` are shared state; `actor` holds it together; all others are what it is asked.
 
 mod actor;
 mod batch;

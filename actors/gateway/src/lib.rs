@@ -15,11 +15,12 @@
 //! | server that ended by itself | rebuilt | the next one accepts on the kept socket |
 //! | client sockets | kept | each runs in a task of its own, until its session or the server ends |
 //! | counts of open sockets and of clients that may return, HTTP metrics, order to drain | kept | they describe the process |
+//! | catalogues of agents, what each session may still write, the sockets of each client | kept | they belong to the requests |
 //! | subscription of `initiated` | rebuilt | the other gateways of the group serve meanwhile |
 //! | sessions, shares and accounts in `views` | rebuilt | a wrong view is gone |
 //!
 //! What is kept is shared state: the state of all requests and the handle of the server. Requests
-//! change nothing in it but counts, and what the views have read.
+//! change nothing in it but counts and limits, and what was read.
 //!
 //! The way of a new session: `create_session` (HTTP) → `place_session` (stores the document) →
 //! `request_launch` (asks an agent).

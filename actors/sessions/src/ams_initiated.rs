@@ -40,7 +40,7 @@ impl Launcher {
 
         let fresh_token = stream_tokens::token_id();
         let claimed = context.change(&session, |document| {
-            let now = self.context.now();
+            let now = context.now();
             let times = (now, now.plus_secs(context.config.boot_timeout_s));
             let agent = context.agent();
             session::claim_ams_initiated(document, agent, &cluster, &fresh_token, times)
