@@ -18,8 +18,8 @@
 //! | what readers of signals have seen of the log | kept | it belongs to the readers |
 //!
 //! The files, from the ground up: `dial`, `connection`, `batch`, `signal_log` and `buckets` use
-//! NATS; `connection_state`, `log_bounds` and `log_watch` decide; `subscriptions`, `store_clock` and
-//! `store_health` are shared state; `actor` holds it together; all others are what it is asked.
+//! NATS; `connection_state`, `log_bounds` and `log_watch` decide; `subscriptions`, `store_clock`
+//! and `store_health` are shared state; `actor` holds it together; all others are what it is asked.
 
 mod actor;
 mod batch;
