@@ -68,16 +68,21 @@ impl Unit {
     }
 }
 
+/// Connects to the store as an operator does.
+pub(crate) async fn operator(nats: &Nats) -> anyhow::Result<jetstream::Context> {
+    let tls = client_config(&Trust::from_ca_file(nats.ca())?, None)?;
+    let token = std::fs::read_to_string(nats.token())?;
+    let options = async_nats::ConnectOptions::with_token(token);
+    let options = options.require_tls(true).tls_first().tls_client_config(tls);
+    Ok(jetstream::new(options.connect(nats.url()).await?))
+}
+
 /// Has the server keep the log of signals otherwise, as an operator may.
 pub(crate) async fn change_signals(
     nats: &Nats,
     change: impl FnOnce(&mut jetstream::stream::Config),
 ) -> anyhow::Result<()> {
-    let tls = client_config(&Trust::from_ca_file(nats.ca())?, None)?;
-    let token = std::fs::read_to_string(nats.token())?;
-    let options = async_nats::ConnectOptions::with_token(token);
-    let options = options.require_tls(true).tls_first().tls_client_config(tls);
-    let jetstream = jetstream::new(options.connect(nats.url()).await?);
+    let jetstream = operator(nats).await?;
     let mut config = jetstream.get_stream("signals").await?.cached_info().config.clone();
     change(&mut config);
     jetstream.update_stream(config).await?;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::nats::operator;
 use crate::support::{eventually, run_flow};
 use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError, RecordChange, SignalReader};
 use stream_dev::keys::KeyStore;
 use stream_dev::nats::Nats;
-use stream_protocol::subjects::Bucket;
+use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{Cursor, Direction, NewSignal, SessionId, Signal};
 use stream_supervisor::Supervisor;
 
@@ -290,6 +291,89 @@ fn an_empty_read_moves_the_cursor_past_what_others_wrote() {
         assert!(matches!(gone, Err(BridgeError::HistoryGone { fresh }) if fresh == last));
         let ahead = Cursor { sequence: last.sequence + 1, ..last };
         assert!(bridge.signals().reader(&session, to, Some(ahead), 0).next().await.is_err());
+        Ok(())
+    });
+}
+
+/// Has the log drop all that it holds, as if it were too old, once its ends are copied.
+async fn drop_signals(store: &Store, last: Cursor) -> anyhow::Result<()> {
+    let jetstream = operator(&store.nats).await?;
+    let log = jetstream.get_stream(subjects::SIGNALS).await?;
+    let ends = jetstream.get_stream(subjects::SIGNAL_ENDS).await?;
+    eventually("the ends are copied", async || {
+        let copied = ends.get_info().await?.state.last_sequence;
+        let source = match ends.get_raw_message(copied).await {
+            Ok(copy) => copy.headers.get("Nats-Stream-Source").map(ToString::to_string),
+            Err(_) => None,
+        };
+        let wanted = format!("{} {} ", subjects::SIGNALS, last.sequence);
+        Ok(source.is_some_and(|source| source.starts_with(&wanted)).then_some(()))
+    })
+    .await?;
+    log.purge().sequence(last.sequence + 1).await?;
+    Ok(())
+}
+
+#[test]
+fn a_reader_that_missed_nothing_is_not_told_that_others_signals_are_gone() {
+    run_flow(async || {
+        let store = Store::start().await?;
+        let signals = store.bridge.signals();
+        let to = Direction::ToInstance;
+        let (session, other, silent) =
+            (SessionId::random(), SessionId::random(), SessionId::random());
+        let reader = |session, after| signals.reader(session, to, Some(after), 0);
+        let mut writer = signals.writer(&session, to);
+        let first = writer.append(&posted("first", 0)).await?;
+        let last = signals.writer(&other, to).append(&posted("other", 0)).await?;
+        drop_signals(&store, last).await?;
+
+        for quiet in [&session, &silent] {
+            let page = reader(quiet, first).next().await?;
+            assert_eq!((page.signals.len(), page.cursor), (0, last), "it has seen all there was");
+        }
+        let start = Cursor { sequence: 0, ..first };
+        let gone = reader(&session, start).next().await;
+        assert!(matches!(gone, Err(BridgeError::HistoryGone { fresh }) if fresh == last));
+
+        // The same writer, another, and one that was there before the other.
+        let second = writer.append(&posted("second", 0)).await?;
+        let third = signals.writer(&session, to).append(&posted("third", 0)).await?;
+        let fourth = writer.append(&posted("fourth", 0)).await?;
+        assert_eq!(read(&mut reader(&session, first), 3).await?, [second, third, fourth]);
+        drop_signals(&store, third).await?;
+        assert_eq!(read(&mut reader(&session, third), 1).await?, [fourth]);
+        let Err(BridgeError::HistoryGone { fresh }) = reader(&session, second).next().await else {
+            panic!("the third was missed")
+        };
+        assert_eq!(read(&mut reader(&session, fresh), 1).await?, [fourth], "what is kept");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_reader_is_told_when_nobody_knows_what_it_missed() {
+    run_flow(async || {
+        let store = Store::start().await?;
+        let (signals, to) = (store.bridge.signals(), Direction::ToInstance);
+        let (session, other) = (SessionId::random(), SessionId::random());
+        let first = signals.writer(&session, to).append(&posted("first", 0)).await?;
+        let last = signals.writer(&other, to).append(&posted("other", 0)).await?;
+        drop_signals(&store, last).await?;
+        // A writer of the version before says nothing of the one before.
+        let payload = r#"{"v":1,"generation":0,"signal":{"type":"candidate"}}"#;
+        let jetstream = operator(&store.nats).await?;
+        let stored = jetstream.publish(subjects::signal(&session, to), payload.into()).await?;
+        let sequence = stored.await?.sequence;
+        let gone = signals.reader(&session, to, Some(first), 0).next().await;
+        let before = Cursor { sequence: sequence - 1, ..first };
+        assert!(matches!(gone, Err(BridgeError::HistoryGone { fresh }) if fresh == before));
+
+        // Copies that were lost prove nothing.
+        drop_signals(&store, Cursor { sequence, ..first }).await?;
+        jetstream.get_stream(subjects::SIGNAL_ENDS).await?.purge().await?;
+        let gone = signals.reader(&session, to, Some(before), 0).next().await;
+        assert!(matches!(gone, Err(BridgeError::HistoryGone { .. })), "{gone:?}");
         Ok(())
     });
 }

@@ -9,7 +9,7 @@ use async_nats::jetstream::context::{
     CreateKeyValueErrorKind, GetStreamError, GetStreamErrorKind, KeyValueError,
 };
 use async_nats::jetstream::stream::{
-    Config as StreamConfig, DiscardPolicy, Republish, StorageType,
+    Config as StreamConfig, DiscardPolicy, Republish, Source, StorageType,
 };
 use async_nats::jetstream::{ErrorCode, kv};
 use futures_util::future::try_join_all;
@@ -43,6 +43,10 @@ const _: () = {
     assert!(SignalQuota::SIGNALS as u64 * windows < MAX_MESSAGES_PER_SUBJECT as u64);
 };
 
+/// How long the last signal of a subject is known when the log has dropped it. Nobody holds a cursor
+/// for longer.
+const MAX_END_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// The subjects of stored signals, in the words of a republish rule.
 const SIGNAL_SUBJECTS: &str = "stream.v1.signal.>";
 
@@ -69,8 +73,11 @@ impl Store {
             open(jetstream, bucket, replicas).await.map(|store| (bucket, store))
         });
         let buckets: HashMap<_, _> = try_join_all(buckets).await?.into_iter().collect();
-        let stream = jetstream.get_or_create_stream(signals_config(replicas)).await;
-        stream.map_err(|error| format!("the stream of signals: {}", error_chain(&error)))?;
+        for config in [signals_config(replicas), signal_ends_config(replicas)] {
+            let name = config.name.clone();
+            let stream = jetstream.get_or_create_stream(config).await;
+            stream.map_err(|error| format!("stream {name}: {}", error_chain(&error)))?;
+        }
         let log = SignalLog::open(connection).await?;
         // An operator may have changed that of a bucket which exists.
         let of = |bucket: &kv::Store| bucket.stream.cached_info().config.num_replicas;
@@ -192,6 +199,23 @@ fn signals_config(replicas: usize) -> StreamConfig {
             destination: format!("{}.{SIGNAL_SUBJECTS}", subjects::LIVE),
             headers_only: false,
         }),
+        ..Default::default()
+    }
+}
+
+/// The server itself copies: no death of ours can keep a signal out.
+fn signal_ends_config(replicas: usize) -> StreamConfig {
+    let signals = Source { name: subjects::SIGNALS.to_owned(), ..Default::default() };
+    StreamConfig {
+        name: subjects::SIGNAL_ENDS.to_owned(),
+        sources: Some(vec![signals]),
+        storage: StorageType::File,
+        num_replicas: replicas,
+        max_age: MAX_END_AGE,
+        max_bytes: 256 << 20,
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::Old,
+        deny_delete: true,
         ..Default::default()
     }
 }

@@ -35,6 +35,7 @@ mod dial;
 mod error;
 mod incremental_reader;
 mod log_bounds;
+mod log_ends;
 mod log_watch;
 mod record_changes;
 mod records;

@@ -1,8 +1,6 @@
-//! From where to where the signal log reaches. Pure.
+//! From where to where the signal log reaches, and what of a subject it has dropped. Pure.
 
 use stream_protocol::Cursor;
-
-use crate::BridgeError;
 
 /// From where to where the log reaches, as the server says that leads.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,20 +12,54 @@ pub(crate) struct Bounds {
     pub(crate) is_replicated: bool,
 }
 
+/// What a cursor is to the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Place {
+    /// Whatever was stored behind it is kept.
+    Within,
+    /// Signals behind it were dropped for their age; some of them may be those of its reader.
+    Overtaken,
+    /// It is of another log, or ahead of this one (a log restored from the past).
+    Unknown,
+}
+
 impl Bounds {
-    /// Refuses a cursor of another log, one that was overtaken by the trimming of old signals, and
-    /// one ahead of the log (a log restored from the past).
-    pub(crate) fn check(&self, after: Cursor) -> Result<(), BridgeError> {
-        let overtaken = after.sequence.saturating_add(1) < self.first;
-        if after.epoch == self.epoch && !overtaken && after.sequence <= self.last {
-            return Ok(());
+    /// Returns what a cursor is to the log.
+    pub(crate) fn place(&self, cursor: Cursor) -> Place {
+        if cursor.epoch != self.epoch || cursor.sequence > self.last {
+            return Place::Unknown;
         }
-        Err(BridgeError::HistoryGone { fresh: self.end() })
+        if cursor.sequence.saturating_add(1) < self.first {
+            Place::Overtaken
+        } else {
+            Place::Within
+        }
     }
 
     /// The cursor behind all that is in the log.
     pub(crate) fn end(&self) -> Cursor {
         Cursor { epoch: self.epoch, sequence: self.last }
+    }
+}
+
+/// What the copies of the last signals say of one subject, in sequences of the log.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Ends {
+    /// The oldest and the newest signal that is copied, of any subject.
+    pub(crate) first: Option<u64>,
+    pub(crate) last: Option<u64>,
+    /// The last signal of the subject.
+    pub(crate) of_subject: Option<u64>,
+}
+
+impl Ends {
+    /// Whether it is certain that no signal of the subject was stored behind `after`, given that
+    /// the log keeps none of it and begins at `first_kept`.
+    pub(crate) fn prove_quiet(&self, after: u64, first_kept: u64) -> bool {
+        let (Some(first), Some(last)) = (self.first, self.last) else { return false };
+        // Whatever the log has dropped is copied, and no copy went away but for a newer one.
+        let is_complete = last.saturating_add(1) >= first_kept;
+        is_complete && self.of_subject.map_or(first <= after.saturating_add(1), |end| end <= after)
     }
 }
 
@@ -38,19 +70,31 @@ mod tests {
     #[test]
     fn a_cursor_is_good_from_just_before_the_first_kept_signal_to_the_last() {
         let log = Bounds { epoch: 7, first: 10, last: 20, is_replicated: false };
-        let gone = |epoch, sequence| log.check(Cursor { epoch, sequence }).is_err();
-        assert!(gone(7, 8), "signal 9 was there and is trimmed");
-        assert!(!gone(7, 9));
-        assert!(!gone(7, 20));
-        assert!(gone(7, 21), "a log that went back in time");
-        assert!(gone(6, 15), "another log");
-        assert!(gone(7, u64::MAX));
+        let place = |epoch, sequence| log.place(Cursor { epoch, sequence });
+        assert_eq!(place(7, 8), Place::Overtaken, "signal 9 was there and is dropped");
+        assert_eq!(place(7, 9), Place::Within);
+        assert_eq!(place(7, 20), Place::Within);
+        assert_eq!(place(7, 21), Place::Unknown, "a log that went back in time");
+        assert_eq!(place(6, 15), Place::Unknown, "another log");
+        assert_eq!(place(7, u64::MAX), Place::Unknown);
     }
 
     #[test]
     fn an_empty_new_log_accepts_its_beginning() {
         // JetStream reports first 1, last 0 for a stream that never held anything.
         let log = Bounds { epoch: 7, first: 1, last: 0, is_replicated: false };
-        assert!(log.check(Cursor { epoch: 7, sequence: 0 }).is_ok());
+        assert_eq!(log.place(Cursor { epoch: 7, sequence: 0 }), Place::Within);
+    }
+
+    #[test]
+    fn copies_prove_only_what_they_hold() {
+        let ends = Ends { first: Some(5), last: Some(40), of_subject: Some(12) };
+        assert!(ends.prove_quiet(12, 41) && ends.prove_quiet(30, 20));
+        assert!(!ends.prove_quiet(11, 41), "12 was missed");
+        assert!(!ends.prove_quiet(12, 42), "41 is dropped and not copied: whose was it?");
+        let never = Ends { of_subject: None, ..ends };
+        assert!(never.prove_quiet(4, 41));
+        assert!(!never.prove_quiet(3, 41), "4 may have been the last of the subject");
+        assert!(!Ends::default().prove_quiet(4, 5), "nothing is copied");
     }
 }

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
-use async_nats::jetstream::stream::LastRawMessageErrorKind as RawMessageErrorKind;
+use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind as RawMessageErrorKind, Stream};
 use parking_lot::Mutex;
 use stream_protocol::{
     Cursor, LoggedSignal, SignalPage, StoredSignal, Versioned, error_chain, subjects,
 };
+use tokio::try_join;
 
 use crate::connection::{Connection, with_timeout};
-use crate::log_bounds::Bounds;
+use crate::log_bounds::{Bounds, Place};
+use crate::log_ends::{LogEnds, last_of};
 use crate::log_watch::Position;
 use crate::{BridgeError, batch};
 
@@ -27,8 +29,18 @@ pub(crate) const LOOK_TTL: Duration = Duration::from_secs(1);
 pub(crate) struct SignalLog {
     pub(crate) connection: Connection,
     pub(crate) jetstream: jetstream::Context,
-    stream: Arc<jetstream::stream::Stream<()>>,
+    stream: Arc<Stream>,
+    ends: LogEnds,
     epoch: Arc<Mutex<Option<Epoch>>>,
+}
+
+/// Where a subject of the log ends; 0 stands for nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Tail {
+    /// The last signal that is kept.
+    pub(crate) kept: u64,
+    /// The last signal that was stored, kept or not.
+    pub(crate) previous: u64,
 }
 
 /// The epoch of the log when it was read.
@@ -41,13 +53,16 @@ struct Epoch {
 }
 
 impl SignalLog {
-    /// Opens the log, whose stream exists.
+    /// Opens the log, whose streams exist.
     pub(crate) async fn open(connection: Connection) -> Result<Self, String> {
         let jetstream = connection.jetstream();
-        let stream = jetstream.get_stream_no_info(subjects::SIGNALS).await;
-        let stream =
-            stream.map_err(|error| format!("the stream of signals: {}", error_chain(&error)))?;
-        Ok(Self { connection, jetstream, stream: Arc::new(stream), epoch: Arc::default() })
+        let open = async |name| {
+            let stream = jetstream.get_stream(name).await;
+            stream.map_err(|error| format!("stream {name}: {}", error_chain(&error)))
+        };
+        let ends = LogEnds::new(open(subjects::SIGNAL_ENDS).await?);
+        let stream = Arc::new(open(subjects::SIGNALS).await?);
+        Ok(Self { connection, jetstream, stream, ends, epoch: Arc::default() })
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -63,19 +78,25 @@ impl SignalLog {
         generation: u64,
     ) -> Result<SignalPage, BridgeError> {
         let mut from = after.map_or(1, |cursor| cursor.sequence.saturating_add(1));
+        // What follows a cursor that misses nothing is complete.
+        let mut unproven = after;
         loop {
             let mut batch =
                 batch::get(&self.connection.client, subjects::SIGNALS, subject, from).await?;
             // Looked at after the read: what the read could miss is missing here, too.
             let bounds = self.bounds(Instant::now()).await?;
-            if let Some(after) = after {
-                bounds.check(after)?;
+            let place = after.map(|after| bounds.place(after));
+            if place == Some(Place::Unknown) {
+                return Err(BridgeError::HistoryGone { fresh: bounds.end() });
             }
             // Something may have been stored between read and bounds, and any server of a cluster
             // answers a read, which may lag behind the one that told the bounds. Where that one
             // finds nothing either, the end is a cursor that moves on without skipping anything.
             if batch.messages.is_empty() && bounds.last >= from {
                 batch = self.read_from_leader(subject, from).await?;
+            }
+            if let (Some(after), Some(Place::Overtaken)) = (unproven.take(), place) {
+                self.check_overtaken(subject, after, &batch, bounds).await?;
             }
             let (read, complete) =
                 (batch.messages.last().map(|last| last.sequence), batch.complete);
@@ -109,6 +130,39 @@ impl SignalLog {
         Ok(number)
     }
 
+    /// Refuses a cursor behind which signals of its subject were dropped, given the `batch` that is
+    /// kept behind it.
+    async fn check_overtaken(
+        &self,
+        subject: &str,
+        after: Cursor,
+        batch: &batch::Batch,
+        bounds: Bounds,
+    ) -> Result<(), BridgeError> {
+        let Some(first) = batch.messages.first() else {
+            let ends = self.ends.of(subject, bounds.epoch).await?;
+            let is_quiet = ends.prove_quiet(after.sequence, bounds.first);
+            return is_quiet.then_some(()).ok_or(BridgeError::HistoryGone { fresh: bounds.end() });
+        };
+        let stored = Versioned::decode(&first.payload);
+        let previous = stored.ok().and_then(|stored: StoredSignal| stored.previous);
+        if previous.is_some_and(|previous| previous <= after.sequence) {
+            return Ok(());
+        }
+        let sequence = first.sequence.saturating_sub(1);
+        Err(BridgeError::HistoryGone { fresh: Cursor { epoch: bounds.epoch, sequence } })
+    }
+
+    /// Returns where `subject` ends, for whoever writes to it; none when it cannot be known.
+    pub(crate) async fn tail(&self, subject: &str) -> Option<Tail> {
+        let kept = last_of(&self.stream, subject);
+        let dropped = self.ends.last_sequence(subject);
+        let (epoch, kept, dropped) = try_join!(self.epoch(), kept, dropped).ok()?;
+        let dropped = dropped.filter(|_| self.ends.are_of(epoch));
+        let kept = kept.map_or(0, |message| message.sequence);
+        Some(Tail { kept, previous: kept.max(dropped?) })
+    }
+
     /// Asks the server that leads for the first message from `from` on.
     async fn read_from_leader(
         &self,
@@ -137,7 +191,7 @@ impl SignalLog {
             let info = with_timeout(self.stream.get_info()).await?;
             let info = info.map_err(BridgeError::disconnected)?;
             Ok(Bounds {
-                epoch: u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0),
+                epoch: created_at(&info),
                 first: info.state.first_sequence,
                 last: info.state.last_sequence,
                 is_replicated: info.config.num_replicas > 1,
@@ -147,11 +201,11 @@ impl SignalLog {
     }
 
     /// Returns the cursor that a reader of `subject` has without reading anything: it stands at
-    /// `after` since [`LOOK_TTL`] at least. `None` when there may be a signal behind it.
+    /// `after` since [`LOOK_TTL`] at least. `None` when the log has to be read.
     ///
     /// # Errors
     ///
-    /// [`BridgeError::HistoryGone`] when signals up to the cursor are no longer kept.
+    /// [`BridgeError::HistoryGone`] when the log does not know the cursor.
     pub(crate) async fn skip_quiet(
         &self,
         subject: &str,
@@ -159,7 +213,11 @@ impl SignalLog {
     ) -> Result<Option<Cursor>, BridgeError> {
         let since = Instant::now().checked_sub(LOOK_TTL);
         let bounds = self.bounds(since.unwrap_or_else(Instant::now)).await?;
-        bounds.check(after)?;
+        match bounds.place(after) {
+            Place::Within => {}
+            Place::Overtaken => return Ok(None),
+            Place::Unknown => return Err(BridgeError::HistoryGone { fresh: bounds.end() }),
+        }
         if after.sequence == bounds.last {
             return Ok(Some(after));
         }
@@ -190,6 +248,11 @@ impl SignalLog {
     }
 }
 
+/// Returns when a stream was made, in Unix nanoseconds.
+pub(crate) fn created_at(info: &Info) -> u64 {
+    u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0)
+}
+
 fn decode(
     batch: batch::Batch,
     epoch: u64,
@@ -201,7 +264,7 @@ fn decode(
             .inspect_err(|error| log::warn!("a stored signal is left out: {error}"))
             .ok()?;
         let cursor = Cursor { epoch, sequence: message.sequence };
-        let StoredSignal { generation, signal } = stored;
+        let StoredSignal { generation, signal, previous: _ } = stored;
         Some(LoggedSignal { cursor, generation, signal })
     });
     logged.filter(|signal| after.is_some() || signal.generation == generation).collect()

@@ -221,7 +221,7 @@ fn sequence(message: &Message) -> Option<u64> {
 fn signal(message: &Message, epoch: u64) -> Option<LoggedSignal> {
     let sequence = sequence(message)?;
     let stored = Versioned::decode(&message.payload);
-    let StoredSignal { generation, signal } =
+    let StoredSignal { generation, signal, previous: _ } =
         stored.inspect_err(|error| log::warn!("a published signal is left out: {error}")).ok()?;
     Some(LoggedSignal { cursor: Cursor { epoch, sequence }, generation, signal })
 }

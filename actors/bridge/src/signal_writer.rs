@@ -8,7 +8,7 @@ use bytes::Bytes;
 use stream_protocol::{Cursor, Direction, NewSignal, SessionId, StoredSignal, Versioned, subjects};
 
 use crate::connection::publish;
-use crate::signal_log::SignalLog;
+use crate::signal_log::{SignalLog, Tail};
 use crate::{BridgeError, SignalConnection};
 
 /// How often a write that was not acknowledged is repeated; the id makes that harmless.
@@ -21,6 +21,8 @@ pub struct SignalWriter {
     /// What comes before the id of a signal, for the log.
     prefix: String,
     log: Option<SignalLog>,
+    /// Where the subject ended after the last signal of this writer.
+    tail: Option<Tail>,
 }
 
 impl SignalConnection {
@@ -32,6 +34,7 @@ impl SignalConnection {
             // The window of ids is the stream's, not the subject's.
             prefix: format!("{session}.{direction}"),
             log: None,
+            tail: None,
         }
     }
 }
@@ -46,27 +49,43 @@ impl SignalWriter {
     /// connection of then.
     pub async fn append(&mut self, posted: &NewSignal) -> Result<Cursor, BridgeError> {
         let NewSignal { id, generation, signal } = posted;
-        let stored = StoredSignal { generation: *generation, signal: signal.clone() };
-        let payload: Bytes = Versioned::encode(stored).into();
         let message_id = format!("{}.{generation}.{}", self.prefix, id.as_str());
         let log = self.log().await?;
+        let known = self.tail.take();
+        let mut may_look = known.is_some();
+        // Whoever cannot know what comes before its signal writes it all the same.
+        let mut tail = match known {
+            Some(tail) => Some(tail),
+            None => log.tail(&self.subject).await,
+        };
         let mut attempts = 1;
         let written = loop {
-            let message = PublishMessage::build().payload(payload.clone()).message_id(&message_id);
+            let previous = tail.map(|tail| tail.previous);
+            let stored = StoredSignal { generation: *generation, signal: signal.clone(), previous };
+            let payload: Bytes = Versioned::encode(stored).into();
+            let mut message = PublishMessage::build().payload(payload).message_id(&message_id);
+            if let Some(tail) = tail {
+                message = message.expected_last_subject_sequence(tail.kept);
+            }
             let write = publish(&log.connection, &log.jetstream, self.subject.clone(), message);
             match log.connection.fail_on_reconnect(write).await {
                 Err(BridgeError::TimedOut) if attempts < MAX_ATTEMPTS => attempts += 1,
+                // Another writer was faster, this signal is there already, or the log has dropped
+                // the one before.
+                Err(BridgeError::Conflict) if tail.is_some() => {
+                    tail = None;
+                    if std::mem::take(&mut may_look) {
+                        tail = log.tail(&self.subject).await;
+                    }
+                }
                 written => break written,
             }
         };
-        let cursor = match written {
-            Ok(sequence) => log.epoch().await.map(|epoch| Cursor { epoch, sequence }),
-            Err(error) => Err(error),
-        };
-        if cursor.is_ok() {
-            self.log = Some(log);
-        }
-        cursor
+        let sequence = written?;
+        let cursor = Cursor { epoch: log.epoch().await?, sequence };
+        self.log = Some(log);
+        self.tail = Some(Tail { kept: sequence, previous: sequence });
+        Ok(cursor)
     }
 
     /// Takes the connection it was given, or another one if that is lost.

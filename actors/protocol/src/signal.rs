@@ -126,6 +126,10 @@ pub struct NewSignal {
 pub struct StoredSignal {
     pub generation: u64,
     pub signal: Signal,
+    /// No signal of the same subject lies between this sequence and the one that the signal was
+    /// given; none when its writer could not know, since others wrote at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<u64>,
 }
 
 /// A signal as a reader gets it.
@@ -232,7 +236,8 @@ mod tests {
         let text = r#"{ "sdp":"dj0w",  "type":"offer" }"#;
         let signal = Signal::parse(text.to_owned()).expect("a signal");
         assert_eq!(signal.as_str(), text);
-        let stored = serde_json::to_string(&StoredSignal { generation: 3, signal }).unwrap();
+        let stored =
+            serde_json::to_string(&StoredSignal { generation: 3, signal, previous: None }).unwrap();
         assert!(stored.contains(text));
     }
 

@@ -21,6 +21,10 @@ pub const SIGNALS: &str = "signals";
 /// The subjects of [`SIGNALS`]: every session, both directions.
 pub const ALL_SIGNALS: &str = "stream.v1.signal.*.*";
 
+/// The stream into which the server copies the last signal of each subject, so that one that the
+/// log has dropped can be told from one that never was.
+pub const SIGNAL_ENDS: &str = "signal_ends";
+
 /// The server puts this word before the subject of a stored message when it republishes it.
 pub const LIVE: &str = "live";
 
