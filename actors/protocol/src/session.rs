@@ -223,6 +223,9 @@ pub struct Idle {
     /// way that one came.
     #[serde(default)]
     pub answered: bool,
+    /// Whether the client that was named did not come, and is named no more unless it has a socket.
+    #[serde(default)]
+    pub dismissed: bool,
 }
 
 /// What the gateways want of a session.

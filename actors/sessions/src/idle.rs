@@ -15,10 +15,18 @@ use crate::transition::{InvalidTransition, NextAction};
 /// left: a broken network may heal.
 const RECONNECT_GRACE_S: u64 = 30;
 
+/// How long a client that is named may take to connect. Its gateway, which otherwise sees it leave,
+/// may have died; by then no token opens a socket for it any more.
+const CLIENT_TIMEOUT_S: u64 = 300;
+
 /// Begins to count: the instance runs and has no client yet.
 pub(crate) fn restart(document: &mut SessionDocument, now: Timestamp) {
+    document.idle = Some(idle_since(document, now));
+}
+
+fn idle_since(document: &SessionDocument, now: Timestamp) -> Idle {
     let generation = document.generation;
-    document.idle = Some(Idle { since: now, generation, left: false, answered: false });
+    Idle { since: now, generation, left: false, answered: false, dismissed: false }
 }
 
 /// Takes what the instance says of its client. Clients that were replaced meanwhile do not count.
@@ -38,8 +46,7 @@ pub(crate) fn on_report(
         // Said again, it is no new departure.
         (ClientState::Disconnected, Some(idle)) if idle.left || !idle.answered => {}
         (ClientState::Disconnected, _) => {
-            let generation = document.generation;
-            document.idle = Some(Idle { since: now, generation, left: true, answered: false });
+            document.idle = Some(Idle { left: true, ..idle_since(document, now) });
         }
     }
     Ok(())
@@ -65,9 +72,8 @@ pub(crate) fn next_action(document: &SessionDocument, now: Timestamp) -> NextAct
     if idle.left && !request.joinable && away >= RECONNECT_GRACE_S {
         return NextAction::BeginEnd { cause: "its client has left".to_owned(), failed: false };
     }
-    let first = request.first_client_s;
-    if first > 0 && !idle.left && !idle.answered && away >= first {
-        return NextAction::CheckFirstClient;
+    if must_come(document, idle, away) || must_be_dismissed(document, idle, away) {
+        return NextAction::CheckClient;
     }
     let minutes = request.idle_time_min;
     if minutes > 0 && away >= minutes.saturating_mul(60) {
@@ -77,9 +83,51 @@ pub(crate) fn next_action(document: &SessionDocument, now: Timestamp) -> NextAct
     NextAction::None
 }
 
+/// Whether a first client should have come by now.
+fn must_come(document: &SessionDocument, idle: &Idle, away: u64) -> bool {
+    let first = document.request.first_client_s;
+    first > 0 && !idle.left && !idle.answered && away >= first
+}
+
+/// Whether the client that is named should have come by now.
+fn must_be_dismissed(document: &SessionDocument, idle: &Idle, away: u64) -> bool {
+    let waits = !idle.left && !idle.answered && !idle.dismissed;
+    waits && document.desired.client.is_some() && away >= CLIENT_TIMEOUT_S
+}
+
+/// What becomes of a session whose instance has answered no client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Absence {
+    /// Its first client has come, or may still come.
+    None,
+    /// It ends, since its first client has not come in time.
+    End,
+    /// It goes on without the client it names.
+    Dismiss,
+}
+
+/// Returns what is due when the instance has answered no client.
+pub(crate) fn absence(document: &SessionDocument, now: Timestamp) -> Absence {
+    let idle =
+        document.idle.as_ref().filter(|_| next_action(document, now) == NextAction::CheckClient);
+    match idle {
+        None => Absence::None,
+        Some(idle) if must_come(document, idle, now.secs_since(idle.since)) => Absence::End,
+        Some(_) => Absence::Dismiss,
+    }
+}
+
+/// Names the client of the present generation no more, once.
+pub(crate) fn dismiss(document: &mut SessionDocument) {
+    document.desired.client = None;
+    if let Some(idle) = document.idle.as_mut() {
+        idle.dismissed = true;
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Request, SessionId};
+    use stream_protocol::{Client, Request, Role, SessionId};
 
     use super::*;
     use crate::session::end_without_client;
@@ -138,7 +186,7 @@ mod tests {
         let mut document = active(false, 0);
         document.request.first_client_s = 300;
         assert_eq!(next_action(&document, 1299.into()), NextAction::None);
-        assert_eq!(next_action(&document, 1300.into()), NextAction::CheckFirstClient);
+        assert_eq!(next_action(&document, 1300.into()), NextAction::CheckClient);
         let mut answered = document.clone();
         on_answer(&mut answered);
         assert_eq!(next_action(&answered, u64::MAX.into()), NextAction::None, "one came");
@@ -155,6 +203,36 @@ mod tests {
         end_without_client(&mut document, 1300.into());
         assert_eq!(document.status, Status::Terminating);
         assert_eq!(document.last_cause(), "no client came within 300 seconds");
+    }
+
+    #[test]
+    fn a_client_that_is_named_and_does_not_come_is_dismissed_once() {
+        let named = |document: &mut SessionDocument| {
+            let screen = document.request.screen;
+            document.desired.client = Some(Client { screen, role: Role::Control });
+        };
+        let mut document = active(true, 0);
+        document.desired.client = None;
+        assert_eq!(next_action(&document, u64::MAX.into()), NextAction::None, "none is named");
+        named(&mut document);
+        assert_eq!(next_action(&document, 1299.into()), NextAction::None);
+        assert_eq!(next_action(&document, 1300.into()), NextAction::CheckClient);
+
+        let mut answered = document.clone();
+        on_answer(&mut answered);
+        assert_eq!(next_action(&answered, 9000.into()), NextAction::None, "it streams");
+        let mut left = document.clone();
+        report(&mut left, ClientState::Connected, 0, 1100);
+        report(&mut left, ClientState::Disconnected, 0, 1200);
+        assert_eq!(next_action(&left, 9000.into()), NextAction::None, "the instance knows");
+
+        end_without_client(&mut document, 1300.into());
+        assert_eq!((document.status, document.desired.client), (Status::Active, None));
+        named(&mut document);
+        assert_eq!(next_action(&document, 9000.into()), NextAction::None, "it has a socket");
+        document.generation = 1;
+        restart(&mut document, 9000.into());
+        assert_eq!(next_action(&document, 9300.into()), NextAction::CheckClient, "another");
     }
 
     #[test]

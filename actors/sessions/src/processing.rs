@@ -50,7 +50,7 @@ impl Processor {
                     self.terminator.finish_end(id).await;
                 }
             }
-            NextAction::CheckFirstClient => self.check_first_client(document).await?,
+            NextAction::CheckClient => self.check_client(document).await?,
             NextAction::FinishEnd => self.terminator.finish_end(id).await,
             NextAction::DeleteKept => self.terminator.delete_kept(id).await?,
             NextAction::None if session::needs_relaunch(document, agent) => {
@@ -61,8 +61,8 @@ impl Processor {
         Ok(())
     }
 
-    /// Ends a session without a client, unless its instance has answered one.
-    async fn check_first_client(&self, document: &SessionDocument) -> Result<(), SessionsError> {
+    /// Does what is due without a client, unless the instance has answered one.
+    async fn check_client(&self, document: &SessionDocument) -> Result<(), SessionsError> {
         let id = &document.id;
         let signals = self.context.deps.bridge.signals();
         let mut reader = signals.reader(id, Direction::ToClient, None, document.generation);

@@ -20,7 +20,7 @@ use stream_protocol::{
 };
 
 use crate::failure_detector::{Departed, Departure};
-use crate::idle;
+use crate::idle::{self, Absence};
 use crate::kept_instance::{self, Retention};
 use crate::transition::{InvalidTransition, NextAction};
 
@@ -320,16 +320,21 @@ pub(crate) fn apply_due_change(document: &mut SessionDocument, agent: &AgentId, 
         NextAction::BeginEnd { cause, failed } => end(document, cause, failed, now),
         NextAction::RestartIdleTimer => idle::restart(document, now),
         NextAction::DeleteKept => kept_instance::condemn(document, now),
-        NextAction::CheckFirstClient | NextAction::FinishEnd | NextAction::None => {}
+        NextAction::CheckClient | NextAction::FinishEnd | NextAction::None => {}
     }
 }
 
-/// Ends the session if no client has come in time.
+/// Ends the session if its first client has not come in time, and names a client no more that has
+/// not.
 pub(crate) fn end_without_client(document: &mut SessionDocument, now: Timestamp) {
-    if idle::next_action(document, now) == NextAction::CheckFirstClient {
-        let seconds = document.request.first_client_s;
-        let cause = format!("no client came within {seconds} seconds");
-        end(document, cause, false, now);
+    match idle::absence(document, now) {
+        Absence::None => {}
+        Absence::End => {
+            let seconds = document.request.first_client_s;
+            let cause = format!("no client came within {seconds} seconds");
+            end(document, cause, false, now);
+        }
+        Absence::Dismiss => idle::dismiss(document),
     }
 }
 

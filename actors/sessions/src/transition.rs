@@ -15,7 +15,7 @@ pub(crate) enum NextAction {
     /// Somebody has joined: the time without a client begins anew.
     RestartIdleTimer,
     /// Nobody is known to have come in time: end the session unless its signals tell otherwise.
-    CheckFirstClient,
+    CheckClient,
     /// Finish an end that has begun.
     FinishEnd,
     /// Delete the instance that was kept after the end.

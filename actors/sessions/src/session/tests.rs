@@ -324,7 +324,7 @@ proptest! {
         apply_due_change(&mut document, &me, now);
         let next = next_action(&document, &me, now);
         match due {
-            NextAction::None | NextAction::FinishEnd | NextAction::CheckFirstClient => {
+            NextAction::None | NextAction::FinishEnd | NextAction::CheckClient => {
                 prop_assert_eq!(&document, &before);
             }
             NextAction::DeleteKept => {
