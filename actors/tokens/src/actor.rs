@@ -13,6 +13,7 @@ use tokio::time::timeout_at;
 use crate::keyring::Keyring;
 use crate::leased::Leased;
 use crate::revocation_list::{self, ReadState, RevocationList};
+use crate::watchers::{News, Watchers};
 use crate::{Claims, Mint, Minted, Ready, Service, TokensError, Verify, authority};
 
 /// How long after the start a caller waits for the first read before it is refused.
@@ -23,6 +24,7 @@ const FIRST_READ: Duration = Duration::from_secs(5);
 pub(crate) struct SharedState {
     pub(crate) keys: Leased<Keyring>,
     pub(crate) revoked: Leased<RevocationList>,
+    pub(crate) watchers: Watchers,
     read_state: ReadState,
     started: Instant,
 }
@@ -32,6 +34,7 @@ impl Default for SharedState {
         Self {
             keys: Leased::default(),
             revoked: Leased::default(),
+            watchers: Watchers::default(),
             read_state: ReadState::default(),
             started: Instant::now(),
         }
@@ -39,6 +42,12 @@ impl Default for SharedState {
 }
 
 impl SharedState {
+    /// Takes what is revoked, and has those look again who wait for what is new in it.
+    fn learn(&self, revoked: Arc<RevocationList>, news: &News) {
+        self.revoked.set(revoked, Instant::now());
+        self.watchers.wake(news);
+    }
+
     /// Waits until keys and revocations have been read once, but not beyond some seconds after the
     /// start.
     pub(crate) async fn first_read(&self) {
@@ -111,9 +120,13 @@ impl Worker for Actor {
             record.watch(first, |keys| told.tell(KeysRead(keys.map(Arc::new)))).await;
         });
         let (bridge, read_state) = (self.bridge.clone(), self.shared.read_state.clone());
-        let told = ctx.clone();
+        let (told, shared) = (ctx.clone(), self.shared.clone());
         ctx.spawn(async move {
-            let on_read = |read| told.tell(RevocationsRead(read));
+            let on_read = |read: Result<(Arc<RevocationList>, News), _>| {
+                // Here, so that no failure of the actor comes between: what is new is told once.
+                let read = read.map(|(revoked, news)| shared.learn(revoked, &news));
+                told.tell(RevocationsRead(read));
+            };
             revocation_list::follow(&bridge, &read_state, on_read).await;
         });
     }
@@ -127,7 +140,7 @@ pub(crate) struct KeysRead(pub(crate) Result<Arc<Keyring>, Arc<SealedError>>);
 /// What is revoked was read, or could not be.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct RevocationsRead(Result<Arc<RevocationList>, BridgeError>);
+struct RevocationsRead(Result<(), BridgeError>);
 
 impl Handler<KeysRead> for Actor {
     fn handle(&mut self, KeysRead(keys): &KeysRead, _: &Context<Self>) -> Reply<()> {
@@ -153,9 +166,6 @@ impl Handler<RevocationsRead> for Actor {
             _ => {}
         }
         self.revocations_error = error.cloned();
-        if let Ok(revoked) = read {
-            self.shared.revoked.set(Arc::clone(revoked), Instant::now());
-        }
         ().into()
     }
 }
@@ -364,7 +374,8 @@ mod tests {
             let node = Node::new();
             let token =
                 node.start_with(shared(Duration::ZERO)).mint(account()).await.unwrap().token;
-            let tokens = node.start_with(shared(Duration::from_secs(60)));
+            let shared = shared(Duration::from_secs(60));
+            let tokens = node.start_with(shared.clone());
             let refused = tokens.verify(&token, Op::SessionRead, None).await;
             assert!(matches!(refused, Err(TokensError::NotReady(_))), "{refused:?}");
             let minted = tokens.mint(account()).await;
@@ -373,7 +384,7 @@ mod tests {
             tokens.mailbox.tell(KeysRead(Ok(Arc::new(of(b"k"))))).unwrap();
             let halfway = tokens.ready().await;
             assert!(matches!(halfway, Err(TokensError::NotReady(_))), "{halfway:?}");
-            tokens.mailbox.tell(RevocationsRead(Ok(Arc::default()))).unwrap();
+            shared.learn(Arc::default(), &News::Whole);
             tokens.verify(&token, Op::SessionRead, None).await.unwrap();
             node.supervisor.stop();
         });
@@ -389,11 +400,14 @@ mod tests {
             let claims = tokens.verify(&minted.token, Op::SessionRead, None).await.unwrap();
             let told = tokens.revoked(&claims);
             let mut told = std::pin::pin!(told);
-            let other = revocation_list::tests::of(&[Revocation::Account("somebody-else".into())]);
-            shared.revoked.set(Arc::new(other), Instant::now());
+            let added = |revocation: &Revocation| News::Added(vec![revocation.key().unwrap()]);
+            let of = |revocation: Revocation| {
+                let list = revocation_list::tests::of(std::slice::from_ref(&revocation));
+                shared.learn(Arc::new(list), &added(&revocation));
+            };
+            of(Revocation::Account("somebody-else".into()));
             assert!(told.as_mut().now_or_never().is_none(), "it is somebody else's");
-            let revoked = revocation_list::tests::of(&[Revocation::Token(minted.id)]);
-            shared.revoked.set(Arc::new(revoked), Instant::now());
+            of(Revocation::Token(minted.id));
             assert!(told.now_or_never().is_some());
             node.supervisor.stop();
         });

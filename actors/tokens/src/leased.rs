@@ -27,6 +27,11 @@ impl<T> Leased<T> {
         (now.saturating_duration_since(*at) < LEASE).then(|| Arc::clone(value))
     }
 
+    /// Returns the value that was read last, whatever its age.
+    pub(crate) fn latest(&self) -> Option<Arc<T>> {
+        self.0.borrow().as_ref().map(|read| Arc::clone(&read.value))
+    }
+
     pub(crate) fn is_some(&self) -> bool {
         self.0.borrow().is_some()
     }

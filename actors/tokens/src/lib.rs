@@ -25,6 +25,7 @@ mod inspect;
 mod keyring;
 mod leased;
 mod revocation_list;
+mod watchers;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -310,7 +311,9 @@ impl Tokens {
         let Claims { id, kind, subject, restrictions } = claims;
         let identifier = Identifier { kid: "", id, kind: *kind, subject };
         let session = restrictions.session.as_ref().map(SessionId::as_str);
-        self.shared.revoked.wait_for(|revoked| revoked.covers(&identifier, session)).await;
+        let list = || self.shared.revoked.latest();
+        let found = || list().is_some_and(|revoked| revoked.covers(&identifier, session));
+        self.shared.watchers.wait_for(identifier.revoking_keys(session), found).await;
     }
 
     /// Revokes tokens on all units, within a second where NATS is connected. `until` is when the

@@ -12,6 +12,7 @@ use stream_protocol::subjects::Bucket;
 use stream_protocol::{SessionId, Timestamp, TokenKind};
 
 use crate::identifier::{ID_LENGTH, Identifier, is_base64url, is_subject};
+use crate::watchers::News;
 
 /// How often all records are read again: only then does the list lose what has outlived its tokens
 /// while this unit did not look.
@@ -65,6 +66,26 @@ impl fmt::Display for Revocation {
 /// The beginning of the subject of a socket's token whose client came with an account's token.
 const OF_ACCOUNT: &str = "account:";
 
+impl<'a> Identifier<'a> {
+    /// The account whose revocation ends the token.
+    fn account(&self) -> Option<&'a str> {
+        match self.kind {
+            TokenKind::Account => Some(self.subject),
+            TokenKind::Socket => self.subject.strip_prefix(OF_ACCOUNT),
+            _ => None,
+        }
+    }
+
+    /// Returns the keys of the records that revoke a token with this identifier, bound to this
+    /// session.
+    pub(crate) fn revoking_keys(&self, session: Option<&str>) -> Vec<String> {
+        let account = self.account().map(|name| Revocation::Account(name.to_owned()));
+        let session = session.and_then(|session| session.parse().ok()).map(Revocation::Session);
+        let token = Revocation::Token(self.id.to_owned());
+        [Some(token), session, account].into_iter().flatten().filter_map(|one| one.key()).collect()
+    }
+}
+
 /// Returns the subject of a socket's token whose client came with the token of account `name`.
 /// Revoking the account revokes it too.
 pub fn socket_of_account(name: &str) -> String {
@@ -107,11 +128,7 @@ fn forget<const N: usize>(ids: &mut HashSet<[u8; N]>, id: &str) {
 impl RevocationList {
     /// Returns whether a token with this identifier, bound to this session, is revoked.
     pub(crate) fn covers(&self, identifier: &Identifier<'_>, session: Option<&str>) -> bool {
-        let account = match identifier.kind {
-            TokenKind::Account => Some(identifier.subject),
-            TokenKind::Socket => identifier.subject.strip_prefix(OF_ACCOUNT),
-            _ => None,
-        };
+        let account = identifier.account();
         holds(&self.tokens, identifier.id)
             || session.is_some_and(|session| holds(&self.sessions, session))
             || account.is_some_and(|name| self.has_account(name))
@@ -170,6 +187,8 @@ struct Inner {
     completed_at: Option<Instant>,
     /// A read from the beginning that has not come to the end yet.
     reload: Option<Snapshot>,
+    /// The keys of the records that were added to `complete` since its last end.
+    added: Vec<String>,
 }
 
 /// What the records up to the revision `last` revoke.
@@ -204,26 +223,34 @@ impl Inner {
             Some(revision) => {
                 current.revoked.add(key);
                 current.last = current.last.max(revision);
+                if self.reload.is_none() {
+                    self.added.push(key.to_owned());
+                }
             }
             None => current.revoked.remove(key),
         }
     }
 
-    /// Completes the read, and returns the list.
-    fn end(&mut self, now: Instant) -> Arc<RevocationList> {
-        if let Some(reload) = self.reload.take() {
-            (self.complete, self.completed_at) = (reload, Some(now));
-        }
-        Arc::new(self.complete.revoked.clone())
+    /// Completes the read, and returns the list with what is new in it.
+    fn end(&mut self, now: Instant) -> (Arc<RevocationList>, News) {
+        let added = std::mem::take(&mut self.added);
+        let news = match self.reload.take() {
+            Some(reload) => {
+                (self.complete, self.completed_at) = (reload, Some(now));
+                News::Whole
+            }
+            None => News::Added(added),
+        };
+        (Arc::new(self.complete.revoked.clone()), news)
     }
 }
 
-/// Reads the list and gives it to `on_read`: at once, whenever a record is added, and every 20 s at
+/// Reads the list and gives it to `on_read` with what is new: at once, whenever a record is added, and every 20 s at
 /// the latest. Never ends.
 pub(crate) async fn follow(
     bridge: &Bridge,
     read_state: &ReadState,
-    on_read: impl Fn(Result<Arc<RevocationList>, BridgeError>),
+    on_read: impl Fn(Result<(Arc<RevocationList>, News), BridgeError>),
 ) {
     let state = || read_state.0.lock();
     let read = async || {
@@ -283,7 +310,7 @@ pub(crate) mod tests {
         let state = ReadState::default();
         let keys = all.iter().map(|one| one.key().expect("a key"));
         keys.clone().zip(1..).for_each(|(key, n)| state.0.lock().take(&key, Some(n)));
-        let revoked = |state: &ReadState| state.0.lock().end(Instant::now());
+        let revoked = |state: &ReadState| state.0.lock().end(Instant::now()).0;
         assert!(all.iter().all(|one| revoked(&state).has(one)));
         keys.for_each(|key| state.0.lock().take(&key, None));
         assert!(!all.iter().any(|one| revoked(&state).has(one)));
@@ -304,14 +331,16 @@ pub(crate) mod tests {
         let rebuilt = read_state.clone();
         assert_eq!(rebuilt.0.lock().begin(continuity, now), 9);
         add(&rebuilt, &[12]);
-        let revoked = rebuilt.0.lock().end(now);
+        let (revoked, news) = rebuilt.0.lock().end(now);
+        assert_eq!(news, News::Added(vec![number(12).key().unwrap()]));
         assert!([7, 9, 12].iter().all(|n| revoked.has(&number(*n))));
         assert_eq!(read_state.0.lock().begin(continuity, now), 12);
 
         let due = now + FULL_RELOAD;
         assert_eq!(read_state.0.lock().begin(continuity, due), 0);
         add(&read_state, &[12]);
-        let revoked = read_state.0.lock().end(due);
+        let (revoked, news) = read_state.0.lock().end(due);
+        assert_eq!(news, News::Whole);
         assert!(
             !revoked.has(&number(7)) && revoked.has(&number(12)),
             "what was unrevoked is dropped"
@@ -327,7 +356,7 @@ pub(crate) mod tests {
         add(&read_state, &[1, 2]);
         assert_eq!(read_state.0.lock().begin(continuity, now), 2, "it had not come to the end");
         add(&read_state, &[3]);
-        let revoked = read_state.0.lock().end(now);
+        let revoked = read_state.0.lock().end(now).0;
         assert!([1, 2, 3].iter().all(|n| revoked.has(&number(*n))));
 
         let another = Continuity { created_at: 8, ..continuity };
@@ -336,7 +365,7 @@ pub(crate) mod tests {
             assert_eq!(read_state.0.lock().begin(continuity, now), 0);
             add(&read_state, &[1]);
         }
-        let revoked = read_state.0.lock().end(now);
+        let revoked = read_state.0.lock().end(now).0;
         assert!(revoked.has(&number(1)) && !revoked.has(&number(2)));
     }
 
