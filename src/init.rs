@@ -30,6 +30,8 @@ pub fn agent(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Resul
     if join.is_none() {
         files.push(secret(dir, "turn.secret", "first TURN secret, shared with coturn", 64)?);
     }
+    let next = "next server certificate, which instances know ahead";
+    files.extend(certificate(dir, "server-next", next, "stream-agent", hosts)?);
     let client = "client certificate for AMS, to be put into its trust store";
     files.extend(certificate(dir, "ams-client", client, "stream-agent", hosts)?);
     Ok(files)

@@ -5,6 +5,8 @@ use crate::support::{Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
 use anyhow::{Context, bail, ensure};
 use serde_json::json;
 use stream_bridge::Bridge;
+use stream_dev::keys::KeyStore;
+use stream_dev::node_files::NodeFiles;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{AgentEndpoint, Commands, Userdata};
 use stream_simulators::instance;
@@ -34,10 +36,7 @@ fn an_instance_goes_on_with_an_agent_of_another_address_and_certificate() {
         let (created, launched) = scripted.create().await?;
         let session = created.id.clone();
         let nodes = scripted.stack.nodes.clone();
-        let first = AgentEndpoint {
-            url: nodes.agent_url(),
-            fingerprints: vec![nodes.agent_pin()?.to_string()],
-        };
+        let first = AgentEndpoint { url: nodes.agent_url(), fingerprints: nodes.agent_pins()? };
         let Userdata { agents, agent_url, fingerprints, .. } = launched.userdata.clone();
         assert_eq!((&agents[..], &agent_url), (std::slice::from_ref(&first), &first.url));
         assert_eq!(fingerprints, first.fingerprints);
@@ -52,10 +51,7 @@ fn an_instance_goes_on_with_an_agent_of_another_address_and_certificate() {
         eventually("written", put).await?;
 
         let (nodes, second) = scripted.stack.another_agent_with("second", "agent-2")?;
-        let expected = AgentEndpoint {
-            url: nodes.agent_url(),
-            fingerprints: vec![nodes.agent_pin()?.to_string()],
-        };
+        let expected = AgentEndpoint { url: nodes.agent_url(), fingerprints: nodes.agent_pins()? };
         ensure!(expected.fingerprints != first.fingerprints, "one certificate for both");
         // The same commands, and other agents: told while it waits.
         let both = told(&launched.http, &session, Some(&alone)).await?;
@@ -93,17 +89,44 @@ fn a_certificate_that_is_replaced_is_told_to_instances_that_are_connected() {
         let mut scripted = ScriptedStack::start().await?;
         let (created, launched) = scripted.create().await?;
         let nodes = &scripted.stack.nodes;
-        let before = nodes.agent_pin()?.to_string();
+        let before = nodes.agent_pins()?;
         let known = told(&launched.http, &created.id, None).await?;
-        assert_eq!(known.agents[0].fingerprints, std::slice::from_ref(&before));
-        let replaced = stream_dev::keys::KeyStore::shared()?.pair("agent-2")?;
-        std::fs::copy(&replaced.key, nodes.agent_dir().join("server.key"))?;
-        std::fs::copy(&replaced.certificate, nodes.agent_dir().join("server.crt"))?;
+        assert_eq!(known.agents[0].fingerprints, before);
+        // Another than the one that was foretold.
+        show(nodes, "agent-2")?;
         // Over the connection that it has.
         let told = told(&launched.http, &created.id, Some(&known)).await?;
-        let after = nodes.agent_pin()?.to_string();
-        ensure!(after != before, "the certificate is the one of before");
-        assert_eq!(told.agents[0].fingerprints, [after]);
+        let after = nodes.agent_pins()?;
+        ensure!(after[0] != before[0], "the certificate is the one of before");
+        assert_eq!(told.agents[0].fingerprints, after);
         Ok(())
+    });
+}
+
+/// Has the agent show the certificate of the pair called `pair`.
+fn show(nodes: &NodeFiles, pair: &str) -> anyhow::Result<()> {
+    let pair = KeyStore::shared()?.pair(pair)?;
+    std::fs::copy(&pair.key, nodes.agent_dir().join("server.key"))?;
+    std::fs::copy(&pair.certificate, nodes.agent_dir().join("server.crt"))?;
+    Ok(())
+}
+
+#[test]
+fn an_instance_knows_the_next_certificate_before_it_is_shown() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, launched) = scripted.create().await?;
+        let nodes = scripted.stack.nodes.clone();
+        show(&nodes, "agent-next")?;
+        scripted.stack.restart_agent().await?;
+        // It has heard nothing since it was launched.
+        let (_stop, stopped) = watch::channel(false);
+        let instance = instance::run(serde_json::to_string(&launched.userdata)?, stopped);
+        let active =
+            async || Ok((scripted.client.get(&created.id).await?.status == "active").then_some(()));
+        tokio::select! {
+            active = eventually("active", active) => active,
+            ended = instance => bail!("the instance has ended: {ended:?}"),
+        }
     });
 }

@@ -181,7 +181,7 @@ fn it_is_joined_any_number_of_times_and_deleting_the_session_deletes_the_instanc
         let (id, instance) = initiating.stream("phone").await?;
         let userdata = &instance.userdata;
         assert_eq!(userdata.agent_url, initiating.stack.nodes.agent_url());
-        assert_eq!(userdata.fingerprints, [initiating.stack.nodes.agent_pin()?.to_string()]);
+        assert_eq!(userdata.fingerprints, initiating.stack.nodes.agent_pins()?);
         let screen = (userdata.display_width, userdata.display_height, userdata.display_density);
         assert_eq!((screen, userdata.fps), ((720, 1280, 160), 30));
         assert_eq!(userdata.extra_data.as_str(), r#"{"user":7}"#);

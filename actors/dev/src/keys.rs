@@ -1,4 +1,4 @@
-//! RSA-4096 keys that are made once and used often: one takes a second or more, a stack needs six.
+//! RSA-4096 keys that are made once and used often: one takes a second or more, a stack needs seven.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -76,7 +76,7 @@ impl KeyStore {
     pub fn warm_up(&self) -> anyhow::Result<()> {
         thread::scope(|scope| {
             let signed = scope.spawn(|| self.signed("nats").map(drop));
-            let pairs = ["agent", "ams-client", "gateway", "ams"];
+            let pairs = ["agent", "agent-next", "ams-client", "gateway", "ams"];
             let pairs = pairs.map(|name| scope.spawn(move || self.pair(name).map(drop)));
             pairs.into_iter().chain([signed]).try_for_each(|made| {
                 made.join().unwrap_or_else(|_| anyhow::bail!("making a key panicked"))
@@ -89,6 +89,7 @@ impl KeyStore {
     pub fn install(&self, home: &Path, server: &str) -> anyhow::Result<()> {
         create_private_dir(home).with_context(|| format!("directory {}", home.display()))?;
         self.pair(server)?.copy(home, "server")?;
+        self.pair("agent-next")?.copy(home, "server-next")?;
         self.pair("ams-client")?.copy(home, "ams-client")?;
         Ok(())
     }

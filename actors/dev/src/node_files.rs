@@ -171,6 +171,12 @@ impl NodeFiles {
         pin(&self.agent_dir(), "server")
     }
 
+    /// The fingerprints that instances are told: of what the agent shows, and of what it will.
+    pub fn agent_pins(&self) -> anyhow::Result<Vec<String>> {
+        let pins = [self.agent_pin()?, pin(&self.agent_dir(), "server-next")?];
+        Ok(pins.map(|pin| pin.to_string()).into())
+    }
+
     /// The fingerprint by which AMS knows the agent.
     pub fn ams_client_pin(&self) -> anyhow::Result<Fingerprint> {
         pin(&self.agent_dir(), "ams-client")
@@ -199,7 +205,12 @@ impl NodeFiles {
             },
             "admin": { "socket": self.agent_socket() },
             "debug": stack.debug(),
-            "tls": { "certificate": dir.join("server.crt"), "key": dir.join("server.key") },
+            "tls": {
+                "certificate": dir.join("server.crt"),
+                "key": dir.join("server.key"),
+                "next_certificate": dir.join("server-next.crt"),
+                "next_key": dir.join("server-next.key"),
+            },
             "nats": Table::try_from(&stack.nats)?,
             "ams": {
                 "url": stack.ams,

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::client_certificates::AcceptAnyClientCert;
+use crate::fingerprint::Fingerprint;
 use crate::identity::Identity;
 use crate::session_tickets::SessionTicketer;
 use crate::{VERSIONS, provider};
@@ -17,6 +18,7 @@ use crate::{VERSIONS, provider};
 #[derive(Clone, Debug)]
 pub struct ServerIdentity {
     identity: Arc<ArcSwap<Identity>>,
+    next: Arc<ArcSwapOption<Fingerprint>>,
     ticketer: SessionTicketer,
 }
 
@@ -24,6 +26,7 @@ impl ServerIdentity {
     pub fn new(identity: Identity) -> Self {
         Self {
             identity: Arc::new(ArcSwap::from_pointee(identity)),
+            next: Arc::default(),
             ticketer: SessionTicketer::default(),
         }
     }
@@ -35,6 +38,18 @@ impl ServerIdentity {
 
     pub fn current(&self) -> Arc<Identity> {
         self.identity.load_full()
+    }
+
+    /// Names the certificate that will replace the present one, if it is known by now.
+    pub fn set_next(&self, next: Option<Fingerprint>) {
+        self.next.store(next.map(Arc::new));
+    }
+
+    /// Returns what whoever pins this server has to know: the present certificate, and the next.
+    pub fn fingerprints(&self) -> Vec<Fingerprint> {
+        let present = self.current().fingerprint();
+        let next = self.next.load().as_deref().copied().filter(|next| *next != present);
+        [present].into_iter().chain(next).collect()
     }
 
     /// Returns what makes and reads the tickets of all servers that present this identity.

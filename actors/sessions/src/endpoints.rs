@@ -34,10 +34,11 @@ impl Endpoints {
         }))
     }
 
-    /// Returns the endpoint of this agent, with the certificate that it shows now.
+    /// Returns the endpoint of this agent, with the certificate that it shows now, and the next.
     pub(crate) fn own(&self) -> AgentEndpoint {
-        let served = self.0.served.iter().map(|served| served.current().fingerprint().to_string());
-        AgentEndpoint { url: self.0.url.clone(), fingerprints: served.collect() }
+        let served = self.0.served.iter().flat_map(ServerIdentity::fingerprints);
+        let fingerprints = served.map(|fingerprint| fingerprint.to_string()).collect();
+        AgentEndpoint { url: self.0.url.clone(), fingerprints }
     }
 
     /// Returns all endpoints of the cluster, that of this agent first.

@@ -2,14 +2,15 @@
 //!
 //! It compares the files by content every few seconds, so that no way of replacing a file goes
 //! unseen. Key and certificate are read together: a pair that does not match, which is what a
-//! replacement looks like half way, changes nothing.
+//! replacement looks like half way, changes nothing. The pair that will replace the present one is
+//! read as well, so that those who pin the certificate hear of it before it is shown.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use actix::Message;
 use serde::{Deserialize, Serialize};
-use stream_pki::{Identity, PkiError, ServerIdentity, sha256};
+use stream_pki::{Fingerprint, Identity, PkiError, ServerIdentity, sha256};
 use stream_supervisor::{
     AskError, Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
 };
@@ -22,20 +23,58 @@ pub struct Config {
     pub certificate: PathBuf,
     /// PEM file with its RSA-4096 key.
     pub key: PathBuf,
+    /// PEM file with the certificate that will replace it, for those to know who pin it. It may be
+    /// missing until it is made.
+    pub next_certificate: Option<PathBuf>,
+    /// PEM file with the key of the next certificate.
+    pub next_key: Option<PathBuf>,
     /// Seconds between two reads of the files. Defaults to 5.
     #[serde(default = "reload_s")]
     pub reload_s: u64,
 }
 
 impl Config {
-    /// Reads both files once.
+    /// Reads the files once.
     ///
     /// # Errors
     ///
     /// Names the file that is missing, malformed, or does not belong to the other.
-    pub fn check(&self) -> Result<(), PkiError> {
-        Identity::load(&self.certificate, &self.key).map(drop)
+    pub fn check(&self) -> Result<(), ConfigError> {
+        Identity::load(&self.certificate, &self.key)?;
+        match (&self.next_certificate, &self.next_key) {
+            (Some(certificate), Some(key)) => {
+                load_next(certificate, key)?;
+            }
+            (None, None) => {}
+            _ => return Err(ConfigError::HalfOfNext),
+        }
+        Ok(())
     }
+
+    /// Reads the certificate that will replace the present one, if it is there.
+    fn next(&self) -> Result<Option<Fingerprint>, PkiError> {
+        match (&self.next_certificate, &self.next_key) {
+            (Some(certificate), Some(key)) => load_next(certificate, key),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Returns the fingerprint of a pair; none while neither file is there.
+fn load_next(certificate: &Path, key: &Path) -> Result<Option<Fingerprint>, PkiError> {
+    if !certificate.exists() && !key.exists() {
+        return Ok(None);
+    }
+    Identity::load(certificate, key).map(|next| Some(next.fingerprint()))
+}
+
+/// What cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("give tls.next_certificate and tls.next_key together, or neither")]
+    HalfOfNext,
+    #[error(transparent)]
+    Files(#[from] PkiError),
 }
 
 fn reload_s() -> u64 {
@@ -57,6 +96,7 @@ impl CertificateReloader {
     /// Refuses a pair that cannot be served, as [`Config::check`] does.
     pub fn start(config: Config, supervisor: &Supervisor) -> Result<Self, PkiError> {
         let identity = ServerIdentity::new(Identity::load(&config.certificate, &config.key)?);
+        identity.set_next(config.next()?);
         let shared = identity.clone();
         let factory =
             move || Actor { config: config.clone(), identity: shared.clone(), seen: None };
@@ -90,11 +130,13 @@ impl CertificateReloader {
 #[rtype(result = "bool")]
 struct Reload;
 
+type Digests = [Option<[u8; 32]>; 4];
+
 struct Actor {
     config: Config,
     identity: ServerIdentity,
     /// Digests of the files at the last read, so that a bad pair is reported once.
-    seen: Option<[Option<[u8; 32]>; 2]>,
+    seen: Option<Digests>,
 }
 
 impl Worker for Actor {
@@ -105,25 +147,54 @@ impl Worker for Actor {
 
 impl Handler<Reload> for Actor {
     fn handle(&mut self, _: &Reload, _: &Context<Self>) -> Reply<bool> {
-        let Config { certificate, key, .. } = &self.config;
-        let files = [certificate, key].map(|path| Some(sha256(&std::fs::read(path).ok()?)));
-        if self.seen.as_ref() == Some(&files) {
+        let digests = self.digests();
+        if self.seen.as_ref() == Some(&digests) {
             return false.into();
         }
-        self.seen = Some(files);
-        match Identity::load(certificate, key) {
+        self.seen = Some(digests);
+        let swapped = self.reload_present();
+        self.reload_next();
+        swapped.into()
+    }
+}
+
+impl Actor {
+    fn digests(&self) -> Digests {
+        let Config { certificate, key, next_certificate, next_key, .. } = &self.config;
+        [Some(certificate), Some(key), next_certificate.as_ref(), next_key.as_ref()]
+            .map(|path| Some(sha256(&std::fs::read(path?).ok()?)))
+    }
+
+    /// Presents what the files hold; returns whether that is another identity.
+    fn reload_present(&self) -> bool {
+        match Identity::load(&self.config.certificate, &self.config.key) {
             Ok(identity) if identity.fingerprint() == self.identity.current().fingerprint() => {
-                false.into()
+                false
             }
             Ok(identity) => {
                 log::info!(fingerprint:% = identity.fingerprint(); "certificate replaced");
                 self.identity.swap(identity);
-                true.into()
+                true
             }
             Err(error) => {
                 log::error!(cause:% = error; "the new certificate is not taken, the old one stays");
-                false.into()
+                false
             }
+        }
+    }
+
+    fn reload_next(&self) {
+        match self.config.next() {
+            Ok(next) => {
+                if let (None, Some(path)) = (next, &self.config.next_certificate) {
+                    log::warn!(
+                        path:% = path.display();
+                        "there is no next certificate yet: `init` makes one"
+                    );
+                }
+                self.identity.set_next(next);
+            }
+            Err(error) => log::error!(cause:% = error; "the next certificate is not taken"),
         }
     }
 }
@@ -133,7 +204,7 @@ mod tests {
     use std::fs;
 
     use actix::System;
-    use stream_pki::{Authority, KeyPairPem};
+    use stream_pki::Authority;
 
     use super::*;
 
@@ -144,29 +215,41 @@ mod tests {
             let config = Config {
                 certificate: directory.path().join("tls.pem"),
                 key: directory.path().join("tls.key"),
+                next_certificate: Some(directory.path().join("next.pem")),
+                next_key: Some(directory.path().join("next.key")),
                 // Only what the test asks for reads the files.
                 reload_s: 3600,
             };
             let authority = Authority::generate("test").unwrap();
             let pair = || authority.issue("agent", &["localhost".into()]).unwrap();
-            let write = |pair: &KeyPairPem| {
-                fs::write(&config.certificate, &pair.certificate).unwrap();
-                fs::write(&config.key, pair.key.as_bytes()).unwrap();
-            };
-            write(&pair());
+            let first = pair();
+            fs::write(&config.certificate, &first.certificate).unwrap();
+            fs::write(&config.key, first.key.as_bytes()).unwrap();
             let supervisor = Supervisor::default();
             let reloader = CertificateReloader::start(config.clone(), &supervisor).unwrap();
             let first = reloader.identity().current().fingerprint();
 
+            // Half of the next pair says nothing, the whole is told with the present one.
             let next = pair();
+            let [next_certificate, next_key] =
+                ["next.pem", "next.key"].map(|file| directory.path().join(file));
+            fs::write(&next_certificate, &next.certificate).unwrap();
+            assert!(!reloader.reload().await.unwrap());
+            assert_eq!(reloader.identity().fingerprints(), [first]);
+            fs::write(&next_key, next.key.as_bytes()).unwrap();
+            assert!(!reloader.reload().await.unwrap(), "it is not shown yet");
+            let [_, second] = reloader.identity().fingerprints()[..] else { panic!("two") };
+
             fs::write(&config.certificate, &next.certificate).unwrap();
             assert!(!reloader.reload().await.unwrap(), "the key is still the old one's");
             assert_eq!(reloader.identity().current().fingerprint(), first);
 
             fs::write(&config.key, next.key.as_bytes()).unwrap();
             assert!(reloader.reload().await.unwrap());
-            let second = reloader.identity().current().fingerprint();
+            assert_eq!(reloader.identity().fingerprints(), [second]);
             assert_ne!(second, first);
+            fs::remove_file(&next_certificate).unwrap();
+            fs::remove_file(&next_key).unwrap();
 
             assert!(supervisor.crash("pki"));
             assert!(!reloader.reload().await.unwrap(), "nothing is new");

@@ -132,7 +132,11 @@ impl Fleet {
     ) -> anyhow::Result<Self> {
         let mut stack = Stack::start(options).await?;
         let keys = KeyStore::shared()?;
-        let joined = |number| stack.nodes.join(&format!("agent-{number}"), "agent", &keys);
+        // Each shows another certificate behind the one address.
+        let joined = |number: usize| {
+            let pair = ["agent", "agent-2"][number % 2];
+            stack.nodes.join(&format!("agent-{number}"), pair, &keys)
+        };
         let agents: Vec<_> = (0..agents).map(joined).collect::<anyhow::Result<_>>()?;
         let joined = |number| stack.nodes.join_gateway(&format!("gateway-{number}"), &keys);
         let gateways: Vec<_> = (0..gateways).map(joined).collect::<anyhow::Result<_>>()?;
