@@ -134,7 +134,10 @@ fn messages() -> BTreeMap<&'static str, Value> {
         ("presence", written(presence)),
         ("refused", answered::<Empty>(Err(refusal))),
         ("report", bare(report)),
-        ("stored_signal", written(StoredSignal { generation: 1, signal: signal() })),
+        (
+            "stored_signal",
+            written(StoredSignal { generation: 1, signal: signal(), previous: Some(6) }),
+        ),
         ("terminate", written(Terminate { cause: "asked".to_owned() })),
         ("userdata", bare(userdata)),
     ])

@@ -11,6 +11,7 @@ mod store;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use stream_bridge::IncrementalReader;
 use stream_dev::ams::APPLICATION;
 use tokio::time::sleep;
 
@@ -128,6 +129,8 @@ async fn measure(stored: &Stored, side: &mut Side) -> anyhow::Result<()> {
 
 /// What an agent sends and gets while nobody asks anything, in KB/s.
 async fn rest(stored: &Stored) -> anyhow::Result<f64> {
+    // What was stored last is read by then.
+    sleep(IncrementalReader::INTERVAL * 2).await;
     let (before, begun) = (stored.agent_bytes()?, Instant::now());
     sleep(REST).await;
     let bytes = stored.agent_bytes()?.checked_sub(before).context("the agent connected anew")?;
