@@ -295,19 +295,18 @@ fn an_empty_read_moves_the_cursor_past_what_others_wrote() {
     });
 }
 
-/// Has the log drop all that it holds, as if it were too old, once its ends are copied.
+/// Has the log drop what it holds up to `last`, as if it were too old, once that is copied.
 async fn drop_signals(store: &Store, last: Cursor) -> anyhow::Result<()> {
     let jetstream = operator(&store.nats).await?;
     let log = jetstream.get_stream(subjects::SIGNALS).await?;
     let ends = jetstream.get_stream(subjects::SIGNAL_ENDS).await?;
     eventually("the ends are copied", async || {
         let copied = ends.get_info().await?.state.last_sequence;
-        let source = match ends.get_raw_message(copied).await {
-            Ok(copy) => copy.headers.get("Nats-Stream-Source").map(ToString::to_string),
-            Err(_) => None,
-        };
-        let wanted = format!("{} {} ", subjects::SIGNALS, last.sequence);
-        Ok(source.is_some_and(|source| source.starts_with(&wanted)).then_some(()))
+        let Ok(copy) = ends.get_raw_message(copied).await else { return Ok(None) };
+        let source = copy.headers.get("Nats-Stream-Source").map(ToString::to_string);
+        let sequence = source.as_deref().and_then(|source| source.split(' ').nth(1));
+        let sequence: Option<u64> = sequence.and_then(|number| number.parse().ok());
+        Ok(sequence.is_some_and(|sequence| sequence >= last.sequence).then_some(()))
     })
     .await?;
     log.purge().sequence(last.sequence + 1).await?;

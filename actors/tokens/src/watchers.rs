@@ -32,15 +32,13 @@ impl Watchers {
     /// Has those look again whom `news` may be about.
     pub(crate) fn wake(&self, news: &News) {
         let inner = self.0.lock();
-        let wake = |waiting: &HashMap<u64, Arc<Notify>>| {
-            waiting.values().for_each(|notify| notify.notify_one());
-        };
-        match news {
-            News::Whole => inner.waiting.values().for_each(wake),
+        let named: HashMap<_, _> = match news {
+            News::Whole => inner.waiting.values().flatten().collect(),
             News::Added(keys) => {
-                keys.iter().filter_map(|key| inner.waiting.get(key)).for_each(wake)
+                keys.iter().filter_map(|key| inner.waiting.get(key)).flatten().collect()
             }
-        }
+        };
+        named.values().for_each(|notify| notify.notify_one());
     }
 
     /// Waits until `found` says so, which is asked at once and whenever a record under one of
