@@ -43,7 +43,7 @@ pub use pins::PinMismatch;
 pub use random::{random_bytes, random_text};
 pub use seal::{Seal, UnsealError};
 pub use secret::{SecretError, read_secret};
-pub use server::{ClientCertificates, ServerIdentity, server_config};
+pub use server::{ClientCertificates, ServerIdentity, only_resuming, server_config};
 pub use session_tickets::{SessionTicketer, TICKET_LIFETIME, TicketKey};
 pub use tls_failure::{TlsFailure, is_pin_mismatch};
 pub use trust::Trust;

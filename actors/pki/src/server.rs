@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
 
 use crate::client_certificates::AcceptAnyClientCert;
 use crate::fingerprint::Fingerprint;
@@ -61,6 +61,40 @@ impl ServerIdentity {
 impl ResolvesServerCert for ServerIdentity {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.identity.load().certified_key().clone())
+    }
+}
+
+/// Returns a server like `config` that completes no full handshake: clients that resume with a
+/// ticket are served, and all others refused before the private key has to work for them.
+pub fn only_resuming(config: &ServerConfig) -> ServerConfig {
+    let mut spent = config.clone();
+    spent.cert_resolver = Arc::new(OnlyResuming(Arc::clone(&config.cert_resolver)));
+    spent
+}
+
+/// Presents the certificate, which a handshake begins with in any case, with a key that signs
+/// nothing.
+#[derive(Debug)]
+struct OnlyResuming(Arc<dyn ResolvesServerCert>);
+
+impl ResolvesServerCert for OnlyResuming {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let presented = self.0.resolve(hello)?;
+        let key = Arc::new(KeyAtRest(presented.key.algorithm()));
+        Some(Arc::new(CertifiedKey::new(presented.cert.clone(), key)))
+    }
+}
+
+#[derive(Debug)]
+struct KeyAtRest(SignatureAlgorithm);
+
+impl SigningKey for KeyAtRest {
+    fn choose_scheme(&self, _: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        None
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.0
     }
 }
 

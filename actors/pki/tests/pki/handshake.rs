@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, Error, HandshakeKind, PeerIncompatible,
-    ProtocolVersion, ServerConfig, ServerConnection,
+    CertificateError, ClientConfig, ClientConnection, Error, HandshakeKind, NamedGroup,
+    PeerIncompatible, ProtocolVersion, RootCertStore, ServerConfig, ServerConnection,
 };
 use stream_pki::{
     ClientCertificates, Fingerprint, KeyPairPem, PkiError, ServerIdentity, Trust, client_config,
@@ -234,3 +237,26 @@ const TLS_1_2_HELLO: &[u8] = &[
     0x00, 0x0a, 0x00, 0x04, 0x00, 0x02, 0x00, 0x1d, // groups: X25519
     0x00, 0x0d, 0x00, 0x04, 0x00, 0x02, 0x08, 0x04, // signatures: RSA-PSS with SHA-256
 ];
+
+#[test]
+fn keys_are_exchanged_so_that_no_quantum_computer_reads_them_later() {
+    let server = serving(&AUTHORIZED.server, ClientCertificates::Ignored);
+    let group = |client: &Arc<ClientConfig>| {
+        let connected = connect(client, &server, "server.test").unwrap();
+        connected.server.negotiated_key_exchange_group().map(|group| group.name())
+    };
+    let certificate = AUTHORIZED.authority.certificate_pem();
+    assert_eq!(group(&client(&authority(&certificate), None)), Some(NamedGroup::X25519MLKEM768));
+
+    // One that knows no other is served.
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
+    let kx_groups = vec![aws_lc_rs::kx_group::X25519];
+    let provider = CryptoProvider { kx_groups, ..aws_lc_rs::default_provider() };
+    let older = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    assert_eq!(group(&Arc::new(older)), Some(NamedGroup::X25519));
+}

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use rustls::HandshakeKind;
 use rustls::server::ProducesTickets;
-use stream_pki::{ClientCertificates, ServerIdentity, SessionTicketer, TicketKey, server_config};
+use stream_pki::{
+    ClientCertificates, ServerIdentity, SessionTicketer, TicketKey, only_resuming, server_config,
+};
 
 use crate::handshake::{client, connect};
 use crate::keys::{ALICE, BOB, identity, pinned};
@@ -79,4 +81,16 @@ fn a_tampered_ticket_costs_a_full_handshake_and_nothing_else() {
     assert_eq!(full.client.handshake_kind(), Some(HandshakeKind::Full));
     let resumed = connect(&client, &serving(&served), "server.test").unwrap();
     assert_eq!(resumed.client.handshake_kind(), Some(HandshakeKind::Resumed));
+}
+
+#[test]
+fn a_server_that_is_spent_serves_who_resumes_and_signs_for_nobody_else() {
+    let served = sharing(b'a');
+    let (returning, new) = (client(&pinned(&[&ALICE]), None), client(&pinned(&[&ALICE]), None));
+    connect(&returning, &serving(&served), "server.test").unwrap();
+    let spent = Arc::new(only_resuming(&serving(&served)));
+    let resumed = connect(&returning, &spent, "server.test").unwrap();
+    assert_eq!(resumed.client.handshake_kind(), Some(HandshakeKind::Resumed));
+    assert!(connect(&new, &spent, "server.test").is_err());
+    connect(&new, &serving(&served), "server.test").unwrap();
 }
