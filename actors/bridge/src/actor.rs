@@ -19,6 +19,9 @@ use crate::store_health::{StoreHealth, switched_off};
 use crate::subscriptions::{Route, Subscriptions};
 use crate::{BridgeError, Config};
 
+/// Requests and hints of one subject that wait to be taken.
+const WAITING_REQUESTS: usize = 65_536;
+
 /// How often the connection is checked, beside each event that the client tells.
 const CONNECTION_CHECK: Duration = Duration::from_secs(1);
 
@@ -114,7 +117,8 @@ impl Actor {
     pub(crate) fn connect_config(&self) -> ConnectConfig {
         let (config, unit) = (self.config.clone(), self.unit.clone());
         let (health, log_watch) = (self.shared.health.clone(), self.shared.log_watch.clone());
-        ConnectConfig { config, unit, health, log_watch }
+        let subscription_capacity = WAITING_REQUESTS;
+        ConnectConfig { config, unit, health, log_watch, subscription_capacity }
     }
 
     /// Returns what is known of the store beside its being connected.

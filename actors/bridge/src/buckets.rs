@@ -43,8 +43,8 @@ const _: () = {
     assert!(SignalQuota::SIGNALS as u64 * windows < MAX_MESSAGES_PER_SUBJECT as u64);
 };
 
-/// How long the last signal of a subject is known when the log has dropped it. Nobody holds a cursor
-/// for longer.
+/// How long the last signal of a subject is known when the log has dropped it. Nobody holds a
+/// cursor for longer.
 const MAX_END_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The subjects of stored signals, in the words of a republish rule.

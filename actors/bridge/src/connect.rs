@@ -120,6 +120,8 @@ pub(crate) struct ConnectConfig {
     pub(crate) unit: String,
     pub(crate) health: StoreHealth,
     pub(crate) log_watch: LogWatch,
+    /// How many messages of one subscription wait to be taken; more are dropped.
+    pub(crate) subscription_capacity: usize,
 }
 
 /// Decides where the client of NATS connects, at each of its attempts.
@@ -158,7 +160,7 @@ impl<F: Fn(String)> ServerChoice<F> {
 ///
 /// One sentence with the key of the configuration to look at.
 pub(crate) async fn connect(
-    ConnectConfig { config, unit, health, log_watch }: &ConnectConfig,
+    ConnectConfig { config, unit, health, log_watch, subscription_capacity }: &ConnectConfig,
     on_event: impl Fn(Event) + Send + Sync + 'static,
     on_failure: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<Connection, String> {
@@ -184,6 +186,7 @@ pub(crate) async fn connect(
     };
     let attempt = options
         .name(unit)
+        .subscription_capacity(*subscription_capacity)
         .event_callback(on_event)
         // The library loads the authorities of the system as well, at each connect and for
         // nothing: it trusts none but those of this configuration.

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind, Stream};
 use tokio::try_join;
 
 use crate::BridgeError;
 use crate::connection::with_timeout;
 use crate::log_bounds::Ends;
-use crate::signal_log::created_at;
 
 /// The stream of the copies; cheap to clone.
 #[derive(Clone)]
@@ -59,6 +58,11 @@ impl LogEnds {
             Err(error) => Err(BridgeError::disconnected(error)),
         }
     }
+}
+
+/// Returns when a stream was made, in Unix nanoseconds.
+pub(crate) fn created_at(info: &Info) -> u64 {
+    u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0)
 }
 
 /// Returns the last message of `subject`, as the server says that leads.

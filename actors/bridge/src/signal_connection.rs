@@ -16,6 +16,10 @@ use crate::connect::{self, ConnectConfig, RECONNECT};
 use crate::signal_log::SignalLog;
 use crate::{Bridge, BridgeError};
 
+/// Signals of one subject that wait for a slow reader; it finds the gap behind them, and reads the
+/// log. A signal may have 256 KiB.
+const WAITING_SIGNALS: usize = 256;
+
 /// Asks for the signal log over the connection of the bridge.
 #[derive(Message)]
 #[rtype(result = "Result<SignalLog, BridgeError>")]
@@ -84,6 +88,7 @@ async fn open(bridge: &Bridge) -> Result<SignalLog, String> {
     let answer = bridge.0.ask(GetConnectConfig).await.map_err(|error| error.to_string())?;
     let mut config = answer.map_err(|error| error.to_string())?;
     config.unit.push_str(", signals");
+    config.subscription_capacity = WAITING_SIGNALS;
     // A server that is about to end is left when it goes: the bridge has gone elsewhere before, and
     // serves meanwhile.
     let failed = |cause| log::debug!("the nats connection of a thread: {cause}");

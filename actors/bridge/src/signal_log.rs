@@ -5,21 +5,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
-use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind as RawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{LastRawMessageErrorKind as RawMessageErrorKind, Stream};
 use parking_lot::Mutex;
 use stream_protocol::{
     Cursor, LoggedSignal, SignalPage, StoredSignal, Versioned, error_chain, subjects,
 };
+use tokio::time::timeout;
 use tokio::try_join;
 
 use crate::connection::{Connection, with_timeout};
 use crate::log_bounds::{Bounds, Place};
-use crate::log_ends::{LogEnds, last_of};
+use crate::log_ends::{LogEnds, created_at, last_of};
 use crate::log_watch::Position;
 use crate::{BridgeError, batch};
 
 /// How long an epoch that was read is taken to be the present one.
 const EPOCH_TTL: Duration = Duration::from_secs(5);
+
+/// How long a writer looks for the end of its subject.
+const TAIL_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// How old a look at the end of the log may be for a reader that waits.
 pub(crate) const LOOK_TTL: Duration = Duration::from_secs(1);
@@ -153,14 +157,19 @@ impl SignalLog {
         Err(BridgeError::HistoryGone { fresh: Cursor { epoch: bounds.epoch, sequence } })
     }
 
-    /// Returns where `subject` ends, for whoever writes to it; none when it cannot be known.
+    /// Returns where `subject` ends, for whoever writes to it; none when it cannot be known soon. A
+    /// signal must not wait for what matters to few readers.
     pub(crate) async fn tail(&self, subject: &str) -> Option<Tail> {
-        let kept = last_of(&self.stream, subject);
-        let dropped = self.ends.last_sequence(subject);
-        let (epoch, kept, dropped) = try_join!(self.epoch(), kept, dropped).ok()?;
-        let dropped = dropped.filter(|_| self.ends.are_of(epoch));
-        let kept = kept.map_or(0, |message| message.sequence);
-        Some(Tail { kept, previous: kept.max(dropped?) })
+        let look = async {
+            if let Some(kept) = last_of(&self.stream, subject).await.ok()? {
+                return Some(Tail { kept: kept.sequence, previous: kept.sequence });
+            }
+            let (epoch, dropped) =
+                try_join!(self.epoch(), self.ends.last_sequence(subject)).ok()?;
+            let previous = dropped.filter(|_| self.ends.are_of(epoch))?;
+            Some(Tail { kept: 0, previous })
+        };
+        timeout(TAIL_TIMEOUT, look).await.ok()?
     }
 
     /// Asks the server that leads for the first message from `from` on.
@@ -246,11 +255,6 @@ impl SignalLog {
         };
         Ok(positions.iter().filter(has_more).cloned().collect())
     }
-}
-
-/// Returns when a stream was made, in Unix nanoseconds.
-pub(crate) fn created_at(info: &Info) -> u64 {
-    u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0)
 }
 
 fn decode(

@@ -51,7 +51,8 @@ impl SignalWriter {
         let NewSignal { id, generation, signal } = posted;
         let message_id = format!("{}.{generation}.{}", self.prefix, id.as_str());
         let log = self.log().await?;
-        let known = self.tail.take();
+        // Kept over a failure: whether it still holds, the server checks.
+        let known = self.tail;
         let mut may_look = known.is_some();
         // Whoever cannot know what comes before its signal writes it all the same.
         let mut tail = match known {
