@@ -10,6 +10,7 @@ use serde_json::Value;
 use stream_admin::Admin;
 use stream_ams::Ams;
 use stream_api::Api;
+use stream_http::HttpConfig;
 use stream_pki::Seal;
 use stream_protocol::Refusal;
 use stream_sessions::{Dependencies, Sessions};
@@ -32,6 +33,8 @@ pub struct AgentConfig {
     pub agent: stream_sessions::Config,
     #[serde(default)]
     pub api: stream_api::Config,
+    #[serde(default = "HttpConfig::at_agent", deserialize_with = "HttpConfig::read_at_agent")]
+    pub http: HttpConfig,
     pub admin: stream_admin::Config,
     #[serde(default)]
     pub debug: stream_admin::Debug,
@@ -60,6 +63,7 @@ impl AgentConfig {
         self.tokens.check().context("[tokens]")?;
         self.turn.check().context("[turn]")?;
         self.api.check().context("[api]")?;
+        self.http.check().map_err(anyhow::Error::msg).context("[http]")?;
         Ok(())
     }
 }
@@ -106,6 +110,7 @@ impl Agent {
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
         let api = Api::start(
             config.api,
+            config.http,
             certificates.identity(),
             sessions.clone(),
             tokens.clone(),

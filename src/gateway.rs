@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use stream_admin::Admin;
 use stream_gateway::Views;
 use stream_gateway::admin::AdminService;
+use stream_http::HttpConfig;
 use stream_supervisor::{Drain, Supervisor};
 use stream_tls::CertificateReloader;
 use stream_tokens::Tokens;
@@ -25,6 +26,8 @@ const TOKENS: stream_tokens::Service = stream_tokens::Service::Gateway;
 pub struct GatewayConfig {
     #[serde(default)]
     pub gateway: stream_gateway::Config,
+    #[serde(default)]
+    pub http: HttpConfig,
     pub admin: stream_admin::Config,
     #[serde(default)]
     pub debug: stream_admin::Debug,
@@ -48,6 +51,7 @@ impl GatewayConfig {
         self.nats.check().context("[nats]")?;
         self.tokens.check().context("[tokens]")?;
         self.gateway.check().context("[gateway]")?;
+        self.http.check().map_err(anyhow::Error::msg).context("[http]")?;
         Ok(())
     }
 }
@@ -80,6 +84,7 @@ impl Gateway {
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
         let gateway = stream_gateway::Gateway::start(
             config.gateway,
+            config.http,
             certificates.identity(),
             views,
             tokens,

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use actix_web::HttpRequest;
-use stream_http::{HttpError, authorization};
+use stream_http::{HttpError, authorization, client_address};
 use stream_protocol::{Op, SessionId, TokenKind};
-use stream_tokens::Claims;
+use stream_tokens::{Claims, TokensError};
 
 use crate::error::ApiError;
 use crate::state::AppState;
@@ -71,9 +71,19 @@ async fn authorize(
     session: Option<&SessionId>,
 ) -> Result<Claims, ApiError> {
     let token = authorization(request.headers())?.ok_or(HttpError::Unauthorized)?;
-    let claims = state.tokens.verify(token, op, session).await?;
-    match state.rate_limiter.check(claims.id.as_str(), Instant::now()) {
-        true => Ok(claims),
-        false => Err(HttpError::RateLimited.into()),
+    let refused = |cause| state.refusals.note_request(cause, client_address(request));
+    let claims = state.tokens.verify(token, op, session).await.inspect_err(|error| {
+        if matches!(error, TokensError::Invalid) {
+            refused("token");
+        }
+    })?;
+    // Neither means anything here.
+    if claims.restrictions.generation.is_some() || claims.restrictions.role.is_some() {
+        return Err(HttpError::token_forbids().into());
     }
+    if !state.rate_limiter.check(claims.id.as_str(), Instant::now()) {
+        refused("token_rate");
+        return Err(HttpError::RateLimited.into());
+    }
+    Ok(claims)
 }

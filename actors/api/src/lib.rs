@@ -17,14 +17,14 @@ mod routes;
 mod state;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use actix_web::web::ServiceConfig;
 use serde::{Deserialize, Serialize};
-use stream_http::{ConnectionLimiter, Limits, RateLimiter, Server, Service};
-use stream_metrics::HttpMetrics;
+use stream_http::{HttpConfig, Limits, PollLimit, RateLimiter, Refusals, Server, Service};
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
 use stream_sessions::Sessions;
+use stream_socket::SocketLimit;
 use stream_supervisor::Supervisor;
 use stream_tokens::Tokens;
 use tokio::sync::watch;
@@ -39,14 +39,16 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Threads that serve connections, 1 to 64; defaults to 2.
     pub workers: usize,
-    /// HttpMetrics a second that one token may make on the average, at least 1; defaults to 50. Ten
+    /// Requests a second that one token may make on the average, at least 1; defaults to 50. Ten
     /// times as many may come at once.
     pub requests_per_second: u32,
-    /// Connections that one address may have at a time, at least 1; defaults to 1000.
-    pub connections_per_address: usize,
-    /// Addresses of proxies and balancers, whose connections are not counted; defaults to none.
-    pub trusted_proxies: Vec<IpAddr>,
 }
+
+/// Reports of one session on the average; ten times as many may come at once.
+const REPORTS_PER_SECOND: u32 = 2;
+
+/// Long-polls of one token: commands and signals, each perhaps once more after a broken connection.
+const MAX_POLLS: usize = 8;
 
 const MAX_WORKERS: usize = 64;
 
@@ -59,8 +61,8 @@ impl Config {
     pub fn check(&self) -> io::Result<()> {
         let text = if !(1..=MAX_WORKERS).contains(&self.workers) {
             format!("api.workers is between 1 and {MAX_WORKERS}")
-        } else if self.requests_per_second == 0 || self.connections_per_address == 0 {
-            "api.requests_per_second and api.connections_per_address are at least 1".to_owned()
+        } else if self.requests_per_second == 0 {
+            "api.requests_per_second is at least 1".to_owned()
         } else {
             return Ok(());
         };
@@ -74,8 +76,6 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9033)),
             workers: 2,
             requests_per_second: 50,
-            connections_per_address: 1000,
-            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -95,6 +95,7 @@ impl Api {
     /// The configuration makes no sense, or the address is taken.
     pub fn start(
         config: Config,
+        http: HttpConfig,
         served: ServerIdentity,
         sessions: Sessions,
         tokens: Tokens,
@@ -106,16 +107,17 @@ impl Api {
             sessions,
             tokens,
             supervisor: supervisor.clone(),
-            metrics: HttpMetrics::default(),
+            refusals: Refusals::default(),
             rate_limiter: RateLimiter::per_second(config.requests_per_second),
+            report_rates: RateLimiter::per_second(REPORTS_PER_SECOND),
+            polls: PollLimit::new(MAX_POLLS),
+            sockets: SocketLimit::default(),
             closing: closed,
         };
-        let metrics = state.metrics.clone();
+        let refusals = state.refusals.clone();
         let routes = move |app: &mut ServiceConfig| routes::configure(app, &state);
-        let service = Service { name: "api", endpoints: routes::ENDPOINTS, metrics, routes };
-        let connections =
-            ConnectionLimiter::new(config.connections_per_address, &config.trusted_proxies);
-        let limits = Limits { connections: Some(connections), ..Limits::default() };
+        let service = Service { name: "api", endpoints: routes::ENDPOINTS, refusals, routes };
+        let limits = Limits { http, ..Limits::default() };
         let Config { listen, workers, .. } = config;
         let tls = server_config(&served, ClientCertificates::Ignored);
         let config = stream_http::Config { listen, workers, limits };
@@ -145,9 +147,8 @@ mod tests {
     fn every_key_has_its_default_and_unknown_ones_are_refused() {
         let config: Config = serde_json::from_str("{}").expect("defaults");
         assert_eq!((config.listen.port(), config.workers), (9033, 2));
-        assert_eq!((config.requests_per_second, config.connections_per_address), (50, 1000));
-        assert!(config.trusted_proxies.is_empty() && config.check().is_ok());
-        for key in ["workers", "requests_per_second", "connections_per_address"] {
+        assert!(config.requests_per_second == 50 && config.check().is_ok());
+        for key in ["workers", "requests_per_second"] {
             let none: Config =
                 serde_json::from_str(&format!(r#"{{"{key}":0}}"#)).expect("a number");
             assert!(none.check().is_err(), "{key}");

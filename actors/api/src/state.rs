@@ -1,11 +1,11 @@
 //! What the handlers share, and how they wait.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use stream_http::{HttpError, RateLimiter};
-use stream_metrics::HttpMetrics;
+use stream_http::{HttpError, PollLimit, RateLimiter, Refusals};
+use stream_protocol::SessionId;
 use stream_sessions::Sessions;
-use stream_socket::CloseCause;
+use stream_socket::{CloseCause, CloseCode, SocketLimit, SocketPlace};
 use stream_supervisor::Supervisor;
 use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
@@ -18,8 +18,15 @@ pub(crate) struct AppState {
     pub(crate) sessions: Sessions,
     pub(crate) tokens: Tokens,
     pub(crate) supervisor: Supervisor,
-    pub(crate) metrics: HttpMetrics,
+    /// Counts requests, and what is refused.
+    pub(crate) refusals: Refusals,
     pub(crate) rate_limiter: RateLimiter,
+    /// Reports by session: each changes its document.
+    pub(crate) report_rates: RateLimiter<SessionId>,
+    /// Long-polls by the id of the token.
+    pub(crate) polls: PollLimit,
+    /// The sockets of each instance, signaling and control.
+    pub(crate) sockets: SocketLimit<(SessionId, &'static str)>,
     /// Turns true when the unit stops.
     pub(crate) closing: watch::Receiver<bool>,
 }
@@ -33,24 +40,44 @@ impl AppState {
         CloseCause::restarting("the agent is restarting")
     }
 
+    /// Counts a report about `session`, and returns whether it may be made.
+    pub(crate) fn admits_report(&self, session: &SessionId) -> bool {
+        let admitted = self.report_rates.check(session, Instant::now());
+        if !admitted {
+            self.refusals.note_request("report_rate", None);
+        }
+        admitted
+    }
+
     /// Runs a long-poll for up to `wait`. A unit that stops answers it at once, so that its client
     /// goes on elsewhere.
     ///
     /// # Errors
     ///
-    /// 401 as soon as the token of `claims` is revoked, and what `poll` fails with.
+    /// 401 as soon as the token of `claims` is revoked, 429 when it has many polls waiting, and
+    /// what `poll` fails with.
     pub(crate) async fn poll<T, E: Into<ApiError>>(
         &self,
         claims: &Claims,
         wait: Duration,
         poll: impl AsyncFn(Duration) -> Result<T, E>,
     ) -> Result<T, ApiError> {
+        let Some(_place) = self.polls.enter(&claims.id) else {
+            self.refusals.note_request("polls", None);
+            return Err(HttpError::RateLimited.into());
+        };
         tokio::select! {
             biased;
             () = self.tokens.revoked(claims) => Err(HttpError::Unauthorized.into()),
             answer = long_poll(self.closing.clone(), wait, poll) => answer.map_err(Into::into),
         }
     }
+}
+
+/// Returns when the instance has newer sockets of this kind.
+pub(crate) async fn superseded(place: &SocketPlace<(SessionId, &'static str)>) -> CloseCause {
+    place.taken().await;
+    CloseCause::client_error(CloseCode::Policy, "the instance has opened other sockets")
 }
 
 async fn long_poll<T, E>(

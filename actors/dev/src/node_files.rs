@@ -71,6 +71,16 @@ impl StackConfig {
         merge(&mut self.agent, keys);
     }
 
+    /// All clients of a stack have one address.
+    fn http(&self) -> Value {
+        json!({
+            "connections_per_address": 100_000,
+            "handshakes_per_address": 100_000,
+            "full_handshakes_per_second": 100_000,
+            "requests_per_address": 1_000_000,
+        })
+    }
+
     fn debug(&self) -> Value {
         match self.faults {
             true => json!({ "fault_injection": FaultInjection::YesForTestPurposesOnly }),
@@ -201,8 +211,8 @@ impl NodeFiles {
             "api": {
                 "listen": format!("127.0.0.1:{}", self.agent_port),
                 "requests_per_second": 100_000,
-                "connections_per_address": 100_000,
             },
+            "http": stack.http(),
             "admin": { "socket": self.agent_socket() },
             "debug": stack.debug(),
             "tls": {
@@ -241,7 +251,10 @@ impl NodeFiles {
             "gateway": {
                 "listen": format!("127.0.0.1:{}", self.gateway_port),
                 "public_url": stack.gateways.clone().unwrap_or_else(|| self.gateway_url()),
+                "requests_per_second": 100_000,
+                "share_join_interval_s": 0,
             },
+            "http": stack.http(),
             "admin": { "socket": self.admin_socket() },
             "debug": stack.debug(),
             "tls": { "certificate": dir.join("server.crt"), "key": dir.join("server.key") },

@@ -1,7 +1,7 @@
 //! The one place where a refusal gets its HTTP status.
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::Value;
 use stream_protocol::{Refusal, RefusalCode};
@@ -29,9 +29,9 @@ pub enum HttpError {
     /// 408.
     #[error("the body did not arrive in time")]
     BodyTimeout,
-    /// 429 for every request on a connection that is one too many. The answer closes it.
-    #[error("there are too many connections from this address")]
-    TooManyConnections,
+    /// 429.
+    #[error("there are too many requests from this address")]
+    AddressRateLimited,
     /// 429.
     #[error("there are too many requests with this token")]
     RateLimited,
@@ -62,7 +62,7 @@ impl HttpError {
     /// Returns whether the same request may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::TooManyConnections | Self::RateLimited => true,
+            Self::AddressRateLimited | Self::RateLimited => true,
             Self::Detailed(refusal, _) | Self::Refused(refusal) => refusal.code.is_transient(),
             _ => false,
         }
@@ -77,7 +77,7 @@ impl ResponseError for HttpError {
             Self::NoSuchEndpoint => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::TooManyConnections | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::AddressRateLimited | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Detailed(refusal, _) | Self::Refused(refusal) => {
                 StatusCode::from_u16(refusal.code.http_status())
                     .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -92,9 +92,6 @@ impl ResponseError for HttpError {
             _ => None,
         };
         let mut response = response::failure(status, &text, metadata);
-        if matches!(self, Self::TooManyConnections) {
-            response.head_mut().set_connection_type(ConnectionType::Close);
-        }
         if self.is_transient() {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
         }
@@ -165,7 +162,7 @@ mod tests {
             (HttpError::NoSuchEndpoint, 404),
             (HttpError::MethodNotAllowed { allow: "GET".to_owned() }, 405),
             (HttpError::BodyTimeout, 408),
-            (HttpError::TooManyConnections, 429),
+            (HttpError::AddressRateLimited, 429),
             (HttpError::RateLimited, 429),
             (HttpError::too_large(1), 413),
             (HttpError::bad_request("x"), 400),

@@ -11,13 +11,19 @@
 //! | server that ended by itself | rebuilt | the next one accepts on the kept socket |
 //! | counts of requests, rates, connections | kept | they belong to clients, not to the actor |
 //!
+//! A connection passes `acceptor` (its place, whose it is, its handshake), which asks `admission`;
+//! from then on `activity` bounds each of its steps.
+//!
 //! HTTP/1.1 only: actix's HTTP/2 bounds neither streams nor header lists.
 
+mod acceptor;
+mod activity;
 mod actor_metrics;
+mod admission;
 mod auth;
 mod body;
+mod client_address;
 mod connection;
-mod connection_limit;
 mod endpoint;
 mod error;
 mod idempotency;
@@ -27,7 +33,10 @@ pub mod macro_support;
 mod method;
 mod middleware;
 pub mod openapi;
+mod poll_limit;
+mod proxy_header;
 mod rate_limit;
+mod refusals;
 pub mod response;
 mod scrape;
 mod screen;
@@ -36,13 +45,15 @@ mod server;
 pub use actor_metrics::export_actors;
 pub use auth::{MAX_TOKEN_BYTES, authorization, parse_authorization};
 pub use body::{parse_json, read_body, without_byte_order_mark};
+pub use client_address::client_address;
 pub use connection::ConnectionCloser;
-pub use connection_limit::ConnectionLimiter;
 pub use error::HttpError;
 pub use idempotency::{MAX_IDEMPOTENCY_KEY, idempotency_key};
-pub use limits::Limits;
+pub use limits::{HttpConfig, Limits, Network};
 pub use method::method_not_allowed;
+pub use poll_limit::{PollLimit, PollPlace};
 pub use rate_limit::RateLimiter;
+pub use refusals::Refusals;
 pub use scrape::scrape_response;
 pub use screen::ScreenRequest;
 pub use server::{Config, Routes, Server, Service};

@@ -1,19 +1,31 @@
-//! Around every request: the limit of connections, metrics, and the access log.
+//! Around every request: its deadlines, metrics, and the access log.
 
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
+use actix_web::http::header::{
+    CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::middleware::Next;
-use actix_web::web::Data;
+use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, ResponseError};
 use stream_metrics::HttpMetrics;
 
+use crate::activity::{Activity, RequestInHand};
+use crate::admission::host;
 use crate::body::content_length;
-use crate::connection_limit::ConnectionPermit;
+use crate::client_address;
 use crate::error::HttpError;
+use crate::limits::HttpConfig;
 use crate::openapi::Endpoint;
+use crate::rate_limit::RateLimiter;
+use crate::refusals::Refusals;
 
 /// What metrics call a request for something that is not served.
 const UNKNOWN_HANDLER: &str = "other";
@@ -23,9 +35,14 @@ const UNKNOWN_HANDLER: &str = "other";
 pub(crate) struct Observer {
     pub(crate) metrics: HttpMetrics,
     pub(crate) endpoints: &'static [Endpoint],
+    /// Whom to believe about clients.
+    pub(crate) http: HttpConfig,
+    /// Of each address.
+    pub(crate) rates: RateLimiter<IpAddr>,
+    pub(crate) refusals: Refusals,
 }
 
-/// Refuses requests on a connection that is one too many; counts and logs all of them.
+/// Counts and logs every request, and notes how long its answer is under way.
 pub(crate) async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -36,12 +53,20 @@ pub(crate) async fn observe(
     let request_size = content_length(request.headers());
     let (method, path) = (request.method().clone(), request.path().to_owned());
 
-    let result = match request.conn_data::<ConnectionPermit>() {
-        Some(permit) if !permit.allowed => {
-            Ok(request.into_response(HttpError::TooManyConnections.error_response()))
+    let client = client_address::note(&request, &observer.http);
+    let in_hand = request.conn_data::<Rc<Activity>>().map(Activity::begin_request);
+
+    let answer = match client.is_none_or(|client| observer.admits(client, started)) {
+        true => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        false => {
+            observer.refusals.note_request("address_rate", client);
+            Ok(request.into_response(HttpError::AddressRateLimited.error_response()))
         }
-        _ => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
     };
+    let result = answer.map(|mut response| {
+        protect(response.headers_mut());
+        response.map_body(|_, body| BodyInHand { body, _in_hand: in_hand }.boxed())
+    });
 
     let (status, response_size, handler) = match &result {
         Ok(response) => {
@@ -57,7 +82,44 @@ pub(crate) async fn observe(
     result
 }
 
+/// Says what a browser is to make of an answer that it shows all the same: nothing, unless the
+/// answer says otherwise.
+fn protect(headers: &mut HeaderMap) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if !headers.contains_key(CONTENT_SECURITY_POLICY) {
+        let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+        headers.insert(CONTENT_SECURITY_POLICY, nothing);
+    }
+}
+
+/// The body of an answer, which is under way until it is dropped.
+struct BodyInHand {
+    body: BoxBody,
+    _in_hand: Option<RequestInHand>,
+}
+
+impl MessageBody for BodyInHand {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
+    }
+}
+
 impl Observer {
+    /// Counts a request of `client`, and returns whether it may be made.
+    fn admits(&self, client: IpAddr, now: Instant) -> bool {
+        self.http.trusts(client) || self.rates.check(&host(client), now)
+    }
+
     /// Names what answers `request` by its endpoint, or by the name of the resource where a service
     /// gave it one. What a client wrote is never part of it.
     fn handler(&self, method: &Method, request: &HttpRequest) -> String {

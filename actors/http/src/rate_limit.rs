@@ -42,7 +42,15 @@ impl<K: Eq + Hash> RateLimiter<K> {
     /// many at once.
     pub fn per_second(rate: u32) -> Self {
         let cost = Duration::from_secs(1) / rate.max(1);
-        let tolerance = Duration::from_secs(BURST_S.into());
+        Self::new(cost, Duration::from_secs(BURST_S.into()))
+    }
+
+    /// Allows each key one request in `interval`.
+    pub fn one_in(interval: Duration) -> Self {
+        Self::new(interval, interval)
+    }
+
+    fn new(cost: Duration, tolerance: Duration) -> Self {
         let state = State { until: HashMap::new(), cleaned: None };
         Self { cost, tolerance, state: Arc::new(Mutex::new(state)) }
     }

@@ -2,33 +2,37 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{self, Poll};
 
 use actix_http::{HttpService, Protocol};
 use actix_server::ServerBuilder;
-use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
-use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
-use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
+use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, map_config};
 use actix_web::dev::{self, AppConfig, Extensions, ServerHandle};
 use actix_web::middleware::{NormalizePath, from_fn};
-use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, Error, HttpResponse};
+use futures_util::future::LocalBoxFuture;
 use parking_lot::Mutex;
 use rustix::net::{Shutdown, shutdown};
-use rustls::{HandshakeKind, ServerConfig};
-use stream_metrics::HttpMetrics;
+use rustls::ServerConfig;
 use stream_supervisor::{
     Context, Limits as ActorLimits, Mode, RestartPolicy, Supervisor, Worker, spawn_detached,
 };
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
 
-use crate::connection::ClosableStream;
+use crate::acceptor::{Accepted, Acceptor};
+use crate::activity::{Watched, keep_looking};
+use crate::connection::{Connection, Socket};
 use crate::error::HttpError;
 use crate::limits::Limits;
 use crate::middleware::{Observer, observe};
 use crate::openapi::Endpoint;
+use crate::rate_limit::RateLimiter;
+use crate::refusals::{Refusals, RefusedConnection};
 
 /// Connections that wait to be accepted; the kernel refuses more.
 const BACKLOG: u32 = 1024;
@@ -50,7 +54,8 @@ pub struct Service<R> {
     pub name: &'static str,
     /// The table that `routes` adds, for the names in metrics.
     pub endpoints: &'static [Endpoint],
-    pub metrics: HttpMetrics,
+    /// Counts requests and connections, and those that are refused.
+    pub refusals: Refusals,
     /// Adds the endpoints; called once per worker thread.
     pub routes: R,
 }
@@ -70,7 +75,7 @@ impl<R: Fn(&mut ServiceConfig) + Clone + Send + Unpin + 'static> Routes for R {}
 /// let service = Service {
 ///     name: "pings",
 ///     endpoints: &[],
-///     metrics: Default::default(),
+///     refusals: Default::default(),
 ///     routes: |app: &mut web::ServiceConfig| {
 ///         app.route("/ping", web::get().to(async || HttpResponse::Ok()));
 ///     },
@@ -232,20 +237,28 @@ impl<R: Routes> Actor<R> {
         Some(ended)
     }
 
-    /// Builds what `actix_web::HttpServer` builds, but for the stream of a connection, which a
-    /// [`ConnectionCloser`](crate::ConnectionCloser) can end.
+    /// Builds what `actix_web::HttpServer` builds, but for what comes before the first request, and
+    /// for the stream of a connection, which a [`ConnectionCloser`](crate::ConnectionCloser) can
+    /// end.
     fn build(&self, listener: TcpListener) -> io::Result<dev::Server> {
         let Self { config: Config { workers, limits, .. }, service, .. } = self;
-        max_concurrent_tls_connect(limits.max_handshakes);
         let builder = ServerBuilder::new()
             .workers(*workers)
-            .max_concurrent_connections(limits.max_connections)
+            // Ours come before: they choose who has to go.
+            .max_concurrent_connections(limits.max_connections.saturating_mul(2 * workers))
             .shutdown_timeout(limits.shutdown_timeout.as_secs())
             .disable_signals();
-        let observer = Observer { metrics: service.metrics.clone(), endpoints: service.endpoints };
-        let (observer, routes) = (Data::new(observer), service.routes.clone());
-        let (limits, metrics) = (limits.clone(), service.metrics.clone());
-        let (stopping, tls) = (builder.graceful_shutdown_signal(), self.tls());
+        let Service { endpoints, refusals, routes, .. } = service.clone();
+        let acceptor = Acceptor::new(limits.clone(), *workers, self.tls(), refusals.clone());
+        let observer = Observer {
+            endpoints,
+            http: limits.http.clone(),
+            rates: RateLimiter::per_second(limits.http.requests_per_address),
+            metrics: refusals.metrics().clone(),
+            refusals,
+        };
+        let (observer, limits) = (Data::new(observer), limits.clone());
+        let stopping = builder.graceful_shutdown_signal();
         let connections = move || {
             let app = App::new()
                 .app_data(observer.clone())
@@ -254,33 +267,23 @@ impl<R: Routes> Actor<R> {
                 .configure(&routes)
                 .default_service(web::to(not_found));
             let app = app.into_factory().map_err(|error: Error| error.error_response());
-            let (limits, metrics, stopping) = (&limits, metrics.clone(), stopping.clone());
-            let permits = limits.connections.clone();
+            let stopping = stopping.clone();
             let http = HttpService::build()
                 .graceful_shutdown_signal(move || {
                     let stopping = stopping.clone();
                     async move { stopping.notified().await }
                 })
+                // Ours are the deadlines; these answer where they can before ours cut off.
                 .client_request_timeout(limits.head_timeout)
                 .client_disconnect_timeout(limits.disconnect_timeout)
                 .keep_alive(limits.keep_alive)
                 // A client that hung up waits for nothing any more.
                 .h1_allow_half_closed(false)
-                .on_connect_ext(move |connection: &Connection, data: &mut Extensions| {
-                    connection.add_closer(data);
-                    let (stream, tls) = connection.get_ref().get_ref();
-                    metrics.handshake(tls.handshake_kind() == Some(HandshakeKind::Resumed));
-                    if let (Some(permits), Ok(peer)) = (&permits, stream.peer_addr()) {
-                        data.insert(permits.register(peer.ip()));
-                    }
+                .on_connect_ext(|connection: &ClientConnection, data: &mut Extensions| {
+                    connection.add_data(data);
                 })
                 .finish(map_config(app, |()| AppConfig::default()));
-            let mut acceptor = Acceptor::new(tls.clone());
-            acceptor.set_handshake_timeout(limits.handshake_timeout);
-            acceptor
-                .map_err(TlsError::into_service_error)
-                .and_then(accepted)
-                .and_then(http.map_err(TlsError::Service))
+            Connections { acceptor: acceptor.clone(), http }
         };
         Ok(builder.listen(service.name, listener, connections)?.run())
     }
@@ -293,18 +296,76 @@ impl<R: Routes> Actor<R> {
 }
 
 /// The stream of a client's connection.
-type Connection = ClosableStream<TlsStream<TcpStream>>;
+type ClientConnection = Connection<TlsStream<Socket>>;
 
-/// Takes a connection after its handshake.
-async fn accepted<E>(
-    stream: TlsStream<TcpStream>,
-) -> Result<(Connection, Protocol, Option<SocketAddr>), E> {
-    let tcp = stream.get_ref().0;
-    // Signals are small and one follows the other: none waits for an acknowledgement. A connection
-    // that broke off meanwhile fails where it is read.
-    let _ = tcp.set_nodelay(true);
-    let peer = tcp.peer_addr().ok();
-    Ok((ClosableStream::new(stream), Protocol::Http1, peer))
+/// What actix serves on a connection.
+type Incoming = (ClientConnection, Protocol, Option<SocketAddr>);
+
+/// Makes what serves the connections of a thread.
+struct Connections<F> {
+    acceptor: Acceptor,
+    http: F,
+}
+
+impl<F> ServiceFactory<TcpStream> for Connections<F>
+where
+    F: ServiceFactory<Incoming, Config = (), Response = ()> + 'static,
+    F::InitError: 'static,
+{
+    type Response = ();
+    type Error = F::Error;
+    type Config = ();
+    type Service = ThreadConnections<F::Service>;
+    type InitError = F::InitError;
+    type Future = LocalBoxFuture<'static, Result<Self::Service, F::InitError>>;
+
+    fn new_service(&self, (): ()) -> Self::Future {
+        let (acceptor, http) = (self.acceptor.clone(), self.http.new_service(()));
+        Box::pin(async move {
+            let (http, watched) = (Rc::new(http.await?), Rc::<Watched>::default());
+            let (looks, limits) = (Rc::downgrade(&watched), acceptor.limits.clone());
+            spawn_detached("the deadlines of connections", keep_looking(looks, limits));
+            Ok(ThreadConnections { acceptor, http, watched })
+        })
+    }
+}
+
+/// Serves the connections of a thread.
+struct ThreadConnections<S> {
+    acceptor: Acceptor,
+    http: Rc<S>,
+    watched: Rc<Watched>,
+}
+
+impl<S> dev::Service<TcpStream> for ThreadConnections<S>
+where
+    S: dev::Service<Incoming, Response = ()> + 'static,
+{
+    type Response = ();
+    type Error = S::Error;
+    type Future = LocalBoxFuture<'static, Result<(), S::Error>>;
+
+    fn poll_ready(&self, cx: &mut task::Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.http.poll_ready(cx)
+    }
+
+    fn call(&self, tcp: TcpStream) -> Self::Future {
+        let (acceptor, http) = (self.acceptor.clone(), Rc::clone(&self.http));
+        let watched = Rc::clone(&self.watched);
+        Box::pin(async move {
+            let Some(accepted) = acceptor.accept(tcp).await else { return Ok(()) };
+            let Accepted { connection, activity, client, permit } = accepted;
+            watched.add(&activity);
+            let cause = tokio::select! {
+                biased;
+                served = http.call((connection, Protocol::Http1, Some(client))) => return served,
+                overdue = activity.overdue() => overdue.into(),
+                () = permit.gives_way() => RefusedConnection::GaveWay,
+            };
+            acceptor.refusals.note_connection(cause, client.ip());
+            Ok(())
+        })
+    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub struct HttpMetrics {
     resumed_handshakes: Counter,
     in_flight: Gauge,
     answered: Family<Labels, Counter>,
+    refused_connections: Family<Labels, Counter>,
+    refused_requests: Family<Labels, Counter>,
     durations: Histograms,
     request_sizes: Histograms,
     response_sizes: Histograms,
@@ -42,6 +44,8 @@ impl Default for HttpMetrics {
             resumed_handshakes: Counter::default(),
             in_flight: Gauge::default(),
             answered: Family::default(),
+            refused_connections: Family::default(),
+            refused_requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
             request_sizes: Family::new_with_constructor(sizes),
             response_sizes: Family::new_with_constructor(sizes),
@@ -60,6 +64,16 @@ impl HttpMetrics {
         self.full_handshakes.get() + self.resumed_handshakes.get()
     }
 
+    /// Counts a connection that is refused, or ended before its time, for `cause`, a word of ours.
+    pub fn refused_connection(&self, cause: &'static str) {
+        count(&self.refused_connections, cause);
+    }
+
+    /// Counts a request that is refused for `cause`, a word of ours.
+    pub fn refused_request(&self, cause: &'static str) {
+        count(&self.refused_requests, cause);
+    }
+
     /// Counts a request as in flight until the timer is finished or dropped.
     pub fn start(&self) -> RequestTimer {
         self.in_flight.inc();
@@ -69,6 +83,7 @@ impl HttpMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         let Self { in_flight, answered, durations, request_sizes, response_sizes, .. } =
             self.clone();
+        let Self { refused_connections, refused_requests, .. } = self.clone();
         let handshakes = Family::<Labels, Counter>::default();
         for (kind, counted) in
             [("full", &self.full_handshakes), ("resumed", &self.resumed_handshakes)]
@@ -79,10 +94,21 @@ impl HttpMetrics {
         registry.register("tls_handshakes", "TLS handshakes that succeeded", handshakes);
         registry.register("http_in_flight_requests", "Requests being answered", in_flight);
         registry.register("http_requests", "Requests answered", answered);
+        let help = "Connections refused or ended before their time";
+        registry.register("http_refused_connections", help, refused_connections);
+        registry.register(
+            "http_refused_requests",
+            "Requests refused at the door",
+            refused_requests,
+        );
         registry.register("http_request_duration_seconds", "Time to the answer", durations);
         registry.register("http_request_size_bytes", "Bodies of requests", request_sizes);
         registry.register("http_response_size_bytes", "Bodies of answers", response_sizes);
     }
+}
+
+fn count(family: &Family<Labels, Counter>, cause: &'static str) {
+    family.get_or_create_owned(&vec![("cause", cause.to_owned())]).inc();
 }
 
 /// Measures a request in flight.

@@ -9,6 +9,7 @@ mod close;
 mod connection;
 mod envelope;
 mod relay;
+mod socket_limit;
 mod upgrade_body;
 mod write_limit;
 
@@ -16,6 +17,7 @@ pub use close::CloseCause;
 pub use connection::{SocketReceiver, SocketSender, close, keep_alive, open, open_for};
 pub use envelope::FrameFormat;
 pub use relay::SignalRelay;
+pub use socket_limit::{SocketLimit, SocketPlace};
 pub use write_limit::WriteLimiter;
 
 pub use actix_ws::CloseCode;

@@ -62,8 +62,8 @@ impl Client {
         let routes = |app: &mut ServiceConfig| {
             app.route("/socket", web::get().to(socket));
         };
-        let metrics = Default::default();
-        let service = Service { name: "sockets", endpoints: &[], metrics, routes };
+        let refusals = Default::default();
+        let service = Service { name: "sockets", endpoints: &[], refusals, routes };
         let disconnect_timeout = Duration::from_secs(3600);
         let limits = Limits { disconnect_timeout, ..Limits::default() };
         let config = Config { listen: (Ipv4Addr::LOCALHOST, 0).into(), workers: 1, limits };

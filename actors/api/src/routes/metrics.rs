@@ -23,7 +23,7 @@ pub(super) async fn scrape(
     auth::plain(&request, &state, Op::StatusRead).await?;
     let mut exposition = Exposition::new(PREFIX);
     export_actors(&mut exposition, &state.supervisor.status());
-    exposition.requests(&state.metrics);
+    exposition.requests(state.refusals.metrics());
     let sessions = &state.sessions;
     let found =
         async { tokio::join!(dependencies(&state), sessions.served_count(), sessions.alerts()) };

@@ -6,7 +6,7 @@ use actix_web::web::{Data, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use stream_http::{parse_json, read_body, response};
+use stream_http::{HttpError, parse_json, read_body, response};
 use stream_protocol::{ClientReport, Op, Report, SessionDocument, SessionId, Status, Timestamp};
 use stream_sessions::KnownCommands;
 
@@ -84,6 +84,9 @@ pub(super) async fn report(
 ) -> Result<HttpResponse, ApiError> {
     let (id, _) = auth::session(&request, &state, Op::SessionReport).await?;
     let bytes = read_body(&request, payload, MAX_SMALL_BODY).await?;
+    if !state.admits_report(&id) {
+        return Err(HttpError::RateLimited.into());
+    }
     match parse_report(&bytes)? {
         Reported::Client(report) => state.sessions.report_client(&id, report).await?,
         Reported::Instance(report) => state.sessions.report(&id, report).await?,

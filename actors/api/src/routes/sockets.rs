@@ -21,7 +21,7 @@ use super::MAX_SMALL_BODY;
 use super::session::{Reported, parse_report};
 use crate::auth;
 use crate::error::ApiError;
-use crate::state::AppState;
+use crate::state::{AppState, superseded};
 
 /// How long one read of the commands may wait for a change.
 const COMMANDS_WAIT: Duration = Duration::from_secs(60);
@@ -93,11 +93,13 @@ async fn serve_signals(
     let id = &signal_relay.session;
     log::info!(session:% = id; "signaling socket opened by the instance");
     let only = signal_relay.own_generation_only.then_some(signal_relay.generation);
+    let place = state.sockets.enter((id.clone(), "signaling"));
     let admits = |bytes| state.sessions.try_acquire_signal(id, bytes);
     let end = tokio::select! {
         biased;
         end = state.stopped() => end,
         end = revoked(state, &claims) => end,
+        end = superseded(&place) => end,
         end = watch_session(state, id, only) => end,
         end = signal_relay.receive_from_peer(&mut receiver, admits) => end,
         end = signal_relay.send_to_peer(sender.clone()), if reads => end,
@@ -137,10 +139,12 @@ async fn serve_control(
     mut receiver: SocketReceiver,
 ) {
     log::info!(session:% = id; "control socket opened by the instance");
+    let place = state.sockets.enter((id.clone(), "control"));
     let end = tokio::select! {
         biased;
         end = state.stopped() => end,
         end = revoked(state, &claims) => end,
+        end = superseded(&place) => end,
         end = receive_reports(state, &id, reports, &mut receiver) => end,
         end = send_commands(state, &id, query, sender.clone()) => end,
         end = keep_alive(sender.clone()) => end,
@@ -251,6 +255,10 @@ async fn receive_reports(
             }
             let report = parse_report(text.as_bytes())
                 .map_err(|error| CloseCause::client_error(CloseCode::Invalid, error.to_string()))?;
+            if !state.admits_report(id) {
+                let message = "the instance reports too often";
+                return Err(CloseCause::client_error(CloseCode::Policy, message));
+            }
             let tell = async || match report.clone() {
                 Reported::Client(report) => state.sessions.report_client(id, report).await,
                 Reported::Instance(report) => state.sessions.report(id, report).await,

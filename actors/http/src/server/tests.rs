@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use rustls::pki_types::ServerName;
+use stream_metrics::HttpMetrics;
 use stream_pki::{
     ClientCertificates, Identity, KeyPairPem, ServerIdentity, Trust, client_config, self_signed,
     server_config,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client;
 
 use super::*;
-use crate::connection_limit::ConnectionLimiter;
+use crate::limits::HttpConfig;
 
 /// Longer than anything here takes.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -103,8 +106,10 @@ fn start(
     let routes = move |app: &mut ServiceConfig| {
         add_endpoints(app);
         app.app_data(data.clone()).route("/slow", web::get().to(self::slow));
+        app.route("/large", web::get().to(async || "x".repeat(64 << 20)));
     };
-    let service = Service { name: "test", endpoints: ENDPOINTS, metrics: metrics.clone(), routes };
+    let service =
+        Service { name: "test", endpoints: ENDPOINTS, refusals: Refusals::new(metrics), routes };
     let tls = server_config(&served(), ClientCertificates::Ignored);
     Server::start(Config { listen, workers: 1, limits }, tls, service, supervisor)
 }
@@ -258,27 +263,162 @@ async fn a_request_is_counted_by_the_name_in_the_table() {
     }
 }
 
+/// Limits with these keys of `[http]`, and deadlines of a second.
+fn strict(http: &str) -> Limits {
+    let second = Duration::from_secs(1);
+    Limits {
+        first_byte_timeout: second,
+        head_timeout: second,
+        answer_timeout: second,
+        http: toml::from_str::<HttpConfig>(http).expect("the section"),
+        ..Limits::default()
+    }
+}
+
+/// A connection that speaks as the test wants it to.
+type Raw = client::TlsStream<tokio::net::TcpStream>;
+
+impl Fixture {
+    async fn tcp(&self) -> tokio::net::TcpStream {
+        tokio::net::TcpStream::connect(self.server.address()).await.expect("a connection")
+    }
+
+    async fn raw(&self, tcp: tokio::net::TcpStream) -> io::Result<Raw> {
+        let name = ServerName::from(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST));
+        TlsConnector::from(Arc::new(tls())).connect(name, tcp).await
+    }
+
+    /// Waits until a connection is counted as refused for `cause`.
+    async fn has_refused(&self, cause: &str) {
+        let counted = async {
+            while !self.refused(cause) {
+                tokio::task::yield_now().await
+            }
+        };
+        tokio::time::timeout(TIMEOUT, counted).await.expect(cause);
+    }
+
+    fn refused(&self, cause: &str) -> bool {
+        let mut exposition = stream_metrics::Exposition::new("p");
+        exposition.requests(&self.metrics);
+        let line = format!("p_http_refused_connections_total{{cause=\"{cause}\"}}");
+        exposition.text(stream_metrics::Format::Text).lines().any(|l| l.starts_with(&line))
+    }
+}
+
+const PING: &[u8] = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n";
+
+async fn pinged(stream: &mut Raw) -> bool {
+    let mut answer = [0; 4096];
+    let asked = stream.write_all(PING).await;
+    let read = stream.read(&mut answer).await;
+    asked.is_ok() && read.is_ok_and(|read| answer[..read].starts_with(b"HTTP/1.1 200"))
+}
+
+/// Waits until the other end is gone.
+async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut rest)).await;
+    // Whether in order or not.
+    let _ = end.expect("closed in time");
+}
+
 #[actix_web::test]
-async fn more_connections_than_an_address_may_have_are_told_so_until_one_is_given_up() {
-    let connections = Some(ConnectionLimiter::new(2, &[]));
-    let fixture = Fixture::start(Limits { connections, ..Limits::default() });
-    let url = fixture.url("/ping");
-    let ask = async |client: &reqwest::Client| {
-        let answer = client.get(&url).send().await.expect("an answer");
-        (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
-    };
+async fn whoever_says_nothing_gives_way_to_whoever_does() {
+    let fixture = Fixture::start(strict("handshakes_per_address = 2"));
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        silent.push(fixture.tcp().await);
+    }
+    assert_eq!(fixture.get(&client(), "/ping").await.expect("an answer"), "pong");
+    closed(&mut silent[0]).await;
+    fixture.has_refused("gave_way").await;
+    closed(&mut silent[4]).await;
+    fixture.has_refused("silent").await;
+}
+
+#[actix_web::test]
+async fn more_connections_than_an_address_may_have_are_refused_until_one_is_given_up() {
+    let fixture = Fixture::start(strict("connections_per_address = 2"));
     // Each keeps its connection.
     let clients = [(); 2].map(|()| pooled());
     for client in &clients {
-        assert_eq!(ask(client).await, (200, false));
-        assert_eq!(ask(client).await, (200, false), "on the same connection");
+        assert!(fixture.get(client, "/ping").await.is_ok());
     }
     let late = client();
-    assert_eq!(ask(&late).await, (429, true));
-    assert_eq!(ask(&clients[0]).await, (200, false), "who is connected goes on");
+    assert!(fixture.get(&late, "/ping").await.is_err());
+    fixture.has_refused("address_limit").await;
+    assert!(fixture.get(&clients[0], "/ping").await.is_ok(), "who is connected goes on");
     drop(clients);
-    let again = async { while ask(&late).await.0 == 429 {} };
+    let again = async { while fixture.get(&late, "/ping").await.is_err() {} };
     tokio::time::timeout(TIMEOUT, again).await.expect("there is a place");
+}
+
+#[actix_web::test]
+async fn each_step_of_a_connection_has_a_deadline() {
+    let fixture = Fixture::start(strict(""));
+    let mut silent = fixture.raw(fixture.tcp().await).await.expect("TLS");
+    closed(&mut silent).await;
+    let mut second = fixture.raw(fixture.tcp().await).await.expect("TLS");
+    assert!(pinged(&mut second).await);
+    second.write_all(&PING[..1]).await.expect("written");
+    closed(&mut second).await;
+    fixture.has_refused("slow_head").await;
+    let mut deaf = fixture.raw(fixture.tcp().await).await.expect("TLS");
+    deaf.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("written");
+    fixture.has_refused("unread_answer").await;
+}
+
+#[actix_web::test]
+async fn an_address_that_has_made_too_many_full_handshakes_can_still_resume() {
+    let fixture = Fixture::start(strict("full_handshakes_per_second = 1"));
+    let returning = client();
+    assert!(fixture.get(&returning, "/ping").await.is_ok());
+    let refused = async { while fixture.get(&client(), "/ping").await.is_ok() {} };
+    tokio::time::timeout(TIMEOUT, refused).await.expect("it is refused at last");
+    fixture.has_refused("handshake_rate").await;
+    assert!(fixture.get(&returning, "/ping").await.is_ok(), "its ticket is good");
+}
+
+#[actix_web::test]
+async fn a_trusted_proxy_tells_whose_connection_it_hands_on() {
+    let fixture = Fixture::start(strict(
+        r#"trusted_proxies = ["127.0.0.0/8"]
+        proxy_protocol = true
+        connections_per_address = 1"#,
+    ));
+    let from = async |host: u8| {
+        let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c";
+        let mut tcp = fixture.tcp().await;
+        let rest = [192, 0, 2, host, 127, 0, 0, 1, 0x30, 0x39, 0x01, 0xbb];
+        tcp.write_all(&[&header[..], &rest].concat()).await.expect("written");
+        fixture.raw(tcp).await
+    };
+    let mut first = from(1).await.expect("TLS");
+    assert!(pinged(&mut first).await);
+    assert!(from(1).await.is_err(), "one that it has is used");
+    assert!(pinged(&mut from(2).await.expect("TLS")).await, "another client");
+    assert!(fixture.raw(fixture.tcp().await).await.is_err(), "no header");
+    fixture.has_refused("proxy_header").await;
+    fixture.has_refused("address_limit").await;
+}
+
+#[actix_web::test]
+async fn an_address_that_asks_too_often_is_told_when_to_come_back() {
+    let fixture = Fixture::start(strict("requests_per_address = 1"));
+    let client = pooled();
+    let ask = async || client.get(fixture.url("/ping")).send().await.expect("an answer");
+    let refused = async {
+        loop {
+            let answer = ask().await;
+            if answer.status() != 200 {
+                break answer;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(TIMEOUT, refused).await.expect("refused at last");
+    assert_eq!(refused.status().as_u16(), 429);
+    assert!(refused.headers().contains_key("retry-after"));
 }
 
 #[actix_web::test]
