@@ -57,6 +57,7 @@ pub(crate) fn renew(
     now: Timestamp,
 ) -> Result<Minted, TokensError> {
     let Claims { id, kind, subject, restrictions } = claims;
+    let expires = restrictions.until.map_or(expires, |until| until.min(expires));
     let restrictions = Restrictions { expires: Some(expires), ..restrictions.borrowed() };
     sign(keys, revoked, service, (id, *kind, subject), &restrictions, now)
 }
@@ -120,7 +121,7 @@ pub(crate) fn verify<'a>(
 
     let caveats = macaroon.caveats().iter().map(String::as_str);
     let restrictions = Restrictions::parse(caveats).map_err(InvalidToken::Caveat)?;
-    if restrictions.expires.is_some_and(|end| now >= end) {
+    if restrictions.end().is_some_and(|end| now >= end) {
         return Err(InvalidToken::Expired);
     }
     if revoked.covers(&identifier, restrictions.session) {
@@ -272,6 +273,14 @@ mod tests {
         let restrictions =
             Restrictions { expires: Some(moment(2000)), ..before.restrictions.clone() };
         assert_eq!(after, Claims { restrictions, ..before.clone() });
+        let mut ending = before.clone();
+        ending.restrictions.until = Some(moment(1500));
+        let list = RevocationList::default();
+        let renewed = renew(&keys, &list, Service::Agent, &ending, moment(2000), moment(999));
+        let renewed = Macaroon::decode(&renewed.unwrap().token).unwrap();
+        assert!(ask(&renewed, moment(1499), Op::SignalWrite, Some(HERE)).is_ok());
+        let late = ask(&renewed, moment(1500), Op::SignalWrite, Some(HERE));
+        assert!(late.is_err(), "it outlives what it came from");
         let gained = ask(&renewed, moment(999), Op::SignalRead, Some(HERE));
         assert!(matches!(gained, Err(TokensError::Forbidden)), "{gained:?}");
 

@@ -14,7 +14,7 @@ use stream_protocol::{Op, Role, SessionId, Timestamp};
 macro_rules! grammar {
     () => {
         "`allow OP…`, `declared session ID`, `declared role view|control|adb`, \
-         `declared generation N`, `time-before TIME`"
+         `declared generation N`, `declared until SECONDS`, `time-before TIME`"
     };
 }
 
@@ -38,11 +38,15 @@ pub struct Restrictions<S = SessionId> {
     pub generation: Option<u64>,
     /// The first moment at which the token is no longer good; `None` is never.
     pub expires: Option<Timestamp>,
+    /// The first moment at which nothing is good any more that comes of the token, also when it is
+    /// renewed; `None` is never.
+    pub until: Option<Timestamp>,
 }
 
 impl<S> Default for Restrictions<S> {
     fn default() -> Self {
-        Self { ops: Ops::default(), session: None, role: None, generation: None, expires: None }
+        let ops = Ops::default();
+        Self { ops, session: None, role: None, generation: None, expires: None, until: None }
     }
 }
 
@@ -50,8 +54,15 @@ impl Restrictions {
     /// Returns the restrictions with the session's id borrowed.
     pub(crate) fn borrowed(&self) -> Restrictions<&str> {
         let session = self.session.as_ref().map(SessionId::as_str);
-        let Self { ops, role, generation, expires, .. } = *self;
-        Restrictions { ops, session, role, generation, expires }
+        let Self { ops, role, generation, expires, until, .. } = *self;
+        Restrictions { ops, session, role, generation, expires, until }
+    }
+}
+
+impl<S> Restrictions<S> {
+    /// Returns the first moment at which the token is no longer good; `None` is never.
+    pub fn end(&self) -> Option<Timestamp> {
+        self.expires.into_iter().chain(self.until).min()
     }
 }
 
@@ -97,15 +108,20 @@ impl<'a> Restrictions<&'a str> {
             "generation" => set_once(&mut self.generation, parse_number(value)?),
             "role" => set_once(&mut self.role, parse_role(value)?),
             "session" => set_once(&mut self.session, SessionId::is(value).then_some(value)?),
+            "until" => {
+                let end = Timestamp::from_unix(parse_number(value)?);
+                self.until = Some(self.until.map_or(end, |before| before.min(end)));
+                true
+            }
             _ => return None,
         })
     }
 
     /// Returns the restrictions with a session's id of their own.
     pub(crate) fn into_owned(self) -> Restrictions {
-        let Self { ops, session, role, generation, expires } = self;
+        let Self { ops, session, role, generation, expires, until } = self;
         let session = session.map(|id| id.parse().expect("checked when it was read"));
-        Restrictions { ops, session, role, generation, expires }
+        Restrictions { ops, session, role, generation, expires, until }
     }
 }
 
@@ -120,6 +136,7 @@ impl<S: fmt::Display> Restrictions<S> {
         caveats.extend(self.session.as_ref().map(|id| format!("declared session {id}")));
         caveats.extend(self.role.map(|role| format!("declared role {role}")));
         caveats.extend(self.generation.map(|count| format!("declared generation {count}")));
+        caveats.extend(self.until.map(|end| format!("declared until {}", end.as_unix())));
         caveats.extend(self.expires.map(|end| format!("time-before {}", end.min(LAST_SECOND))));
         caveats
     }
@@ -241,6 +258,14 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_of_a_token_ends_with_the_earliest_word() {
+        let both = read(&["declared until 200", "time-before 1970-01-01T00:05:00Z"]).unwrap();
+        assert_eq!((both.until, both.expires, both.end()), (at(200), at(300), at(200)));
+        assert_eq!(read(&["declared until 200", "declared until 100"]).unwrap().until, at(100));
+        assert_eq!(both.to_caveats()[0], "declared until 200");
+    }
+
+    #[test]
     fn a_value_declared_twice_holds_and_two_values_leave_nothing() {
         let allow = "allow session.read";
         let (one, two) =
@@ -275,6 +300,8 @@ mod tests {
             "declared generation +1",
             "declared generation ",
             "declared generation 18446744073709551616",
+            "declared until tomorrow",
+            "declared until -1",
             "time-before",
             "time-before tomorrow",
             "time-before  2020-06-23T07:32:18Z",
@@ -316,6 +343,7 @@ mod tests {
                     .replace("OP…", "session.read")
                     .replace("ID", "0123456789abcdefghij")
                     .replace("view|control|adb", role)
+                    .replace("SECONDS", "7")
                     .replace("N", "7")
                     .replace("TIME", "2030-01-01T00:00:00Z");
                 assert!(is_understood(&caveat), "{caveat}");
@@ -327,6 +355,7 @@ mod tests {
             role: Some(Role::View),
             generation: Some(7),
             expires: at(7),
+            until: at(7),
         };
         assert_eq!(all.to_caveats().len(), forms.len());
     }
@@ -345,10 +374,11 @@ mod tests {
             role in prop::option::of(prop::sample::select(&[Role::Adb, Role::Control, Role::View])),
             generation: Option<u64>,
             expires in prop::option::of(0..LAST_SECOND.as_unix()),
+            until: Option<u64>,
         ) {
             let (ops, session) = (ops.into_iter().collect(), session.as_deref());
-            let expires = expires.and_then(at);
-            let restrictions = Restrictions { ops, session, role, generation, expires };
+            let (expires, until) = (expires.and_then(at), until.and_then(at));
+            let restrictions = Restrictions { ops, session, role, generation, expires, until };
             let caveats = restrictions.to_caveats();
             let read = Restrictions::parse(caveats.iter().map(String::as_str));
             prop_assert_eq!(read, Ok(restrictions));

@@ -59,7 +59,7 @@ fn read(macaroon: &Macaroon) -> Inspection {
         kind: identifier.map(|parts| parts.kind.to_string()),
         subject: identifier.map(|parts| parts.subject.to_owned()),
         caveats: caveats.to_vec(),
-        expires_at: restrictions.expires,
+        expires_at: restrictions.end(),
         flaw: None,
     }
 }

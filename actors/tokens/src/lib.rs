@@ -153,6 +153,12 @@ impl Mint {
         self.restrictions.expires = expires.into();
         self
     }
+
+    /// Ends it, and whatever is [renewed](Tokens::renew) from it, at `until`.
+    pub fn until(mut self, until: impl Into<Option<Timestamp>>) -> Self {
+        self.restrictions.until = until.into();
+        self
+    }
 }
 
 /// Returns a random id for a token that is made later, with [`Tokens::mint_with_id`].
@@ -300,6 +306,16 @@ impl Tokens {
         // Decoded here, so that a text of any length goes no further.
         let macaroon = Macaroon::decode(token).ok();
         self.mailbox.ask(Verify { macaroon, op, session: session.cloned() }).await?
+    }
+
+    /// Whether the token with the id `token` of the account `account` is revoked, as far as this
+    /// unit knows.
+    pub fn is_revoked(&self, account: &str, token: &str) -> bool {
+        let token = Revocation::Token(token.to_owned());
+        self.shared
+            .revoked
+            .latest()
+            .is_some_and(|list| list.has_account(account) || list.has(&token))
     }
 
     /// Waits until the token of `claims` is revoked; the caller then closes what it opened.

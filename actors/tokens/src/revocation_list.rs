@@ -245,8 +245,8 @@ impl Inner {
     }
 }
 
-/// Reads the list and gives it to `on_read` with what is new: at once, whenever a record is added, and every 20 s at
-/// the latest. Never ends.
+/// Reads the list and gives it to `on_read` with what is new: at once, whenever a record is added,
+/// and every 20 s at the latest. Never ends.
 pub(crate) async fn follow(
     bridge: &Bridge,
     read_state: &ReadState,
