@@ -42,8 +42,8 @@ impl Launcher {
         let claimed = context.change(&session, |document| {
             let now = context.now();
             let times = (now, now.plus_secs(context.config.boot_timeout_s));
-            let agent = context.agent();
-            session::claim_ams_initiated(document, agent, &cluster, &fresh_token, times)
+            let of = (context.agent(), id.as_str());
+            session::claim_ams_initiated(document, of, &cluster, &fresh_token, times)
         });
         let document = claimed.await?;
         if context.answers_for(&document) {

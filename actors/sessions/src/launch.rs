@@ -138,6 +138,8 @@ impl Launcher {
         let claimed = self.context.change(id, |document| {
             let deadline = self.context.now().plus_secs(self.context.config.boot_timeout_s);
             session::claim(document, self.context.agent(), &cluster, deadline)?;
+            // A session that begins later under the same id has another one.
+            document.instance_token.get_or_insert_with(stream_tokens::token_id);
             // A gateway's words are bounded here.
             document.placement = placement.chars().take(MAX_PLACEMENT_CHARS).collect();
             Ok(())
@@ -157,11 +159,12 @@ impl Launcher {
             return Err(SessionsError::Conflict(why));
         };
         let draft = Userdata::draft(id.clone(), &document.request);
+        let token_id = document.instance_token.as_deref();
         let launch = LaunchInstance {
             name: name.clone(),
             app: document.request.app.clone(),
             app_version: document.request.app_version,
-            user_data: userdata(&self.context, draft, None).await?,
+            user_data: userdata(&self.context, draft, token_id).await?,
             tags: self.context.scope(&document.cluster).tags(id),
         };
         log::info!(session:% = id, instance:% = name; "an instance is launched");

@@ -52,20 +52,24 @@ pub(crate) fn claim(
     Ok(())
 }
 
-/// Makes `claimant` the owner of the session of an instance that AMS launched, unless an agent has
-/// it already: any of them may answer AMS. Refuses a session that ends, or of another cluster.
+/// Makes `claimant` the owner of the session of the instance `instance`, which AMS launched, unless
+/// an agent has it already: any of them may answer AMS. Refuses a session that ends, or of another
+/// cluster or instance: a gateway says which session it is, and must not open that of another.
 ///
 /// A session that has ended waits for its instance again. The tokens of before end, since those of
 /// the instance have the id `fresh_token` from then on.
 pub(crate) fn claim_ams_initiated(
     document: &mut SessionDocument,
-    claimant: &AgentId,
+    (claimant, instance): (&AgentId, &str),
     cluster: &str,
     fresh_token: &str,
     (now, deadline): (Timestamp, Timestamp),
 ) -> Result<(), InvalidTransition> {
     if document.cluster != cluster {
         return Err(InvalidTransition(format!("session is of cluster {}", document.cluster)));
+    }
+    if document.origin != Origin::Ams || document.instance_id.as_deref() != Some(instance) {
+        return Err(InvalidTransition("session is of another instance".to_owned()));
     }
     if document.kept_instance.is_some() {
         kept_instance::await_start(document, deadline, now)?;

@@ -35,7 +35,7 @@ fn of_ams() -> SessionDocument {
     let mut document =
         SessionDocument::of_instance(id, instance, request, 1000.into(), 1030.into());
     let times = (1000.into(), 1300.into());
-    session::claim_ams_initiated(&mut document, &agent("a"), "c", "first", times).unwrap();
+    session::claim_ams_initiated(&mut document, (&agent("a"), "i"), "c", "first", times).unwrap();
     says(&mut document, ReportedStatus::Running, 1010).unwrap();
     says(&mut document, ReportedStatus::Stopped, 2000).unwrap();
     document
@@ -165,11 +165,11 @@ fn a_session_of_ams_waits_for_its_instance_for_as_long_as_ams_has_it() {
 #[test]
 fn ams_may_ask_again_at_any_agent_and_the_token_of_before_ends() {
     let (mut document, times) = (of_ams(), (3000.into(), 3300.into()));
-    session::claim_ams_initiated(&mut document, &agent("b"), "c", "second", times).unwrap();
+    session::claim_ams_initiated(&mut document, (&agent("b"), "i"), "c", "second", times).unwrap();
     assert_eq!((document.status, document.deadline), (Status::Created, Some(3300.into())));
     assert_eq!((document.owner.clone(), document.generation), (Some(agent("b")), 1));
     assert_eq!(document.instance_token.as_deref(), Some("second"));
-    session::claim_ams_initiated(&mut document, &agent("a"), "c", "third", times).unwrap();
+    session::claim_ams_initiated(&mut document, (&agent("a"), "i"), "c", "third", times).unwrap();
     assert_eq!(document.instance_token.as_deref(), Some("second"), "it has one, asked or not");
     says(&mut document, ReportedStatus::Running, 3010).unwrap();
     assert_eq!(document.status, Status::Active);
@@ -177,7 +177,8 @@ fn ams_may_ask_again_at_any_agent_and_the_token_of_before_ends() {
     let mut unwanted = of_ams();
     session::end_on_request(&mut unwanted, "asked".into(), 2500.into());
     assert_eq!(unwanted.status, Status::Terminated, "its instance stays with ams");
-    let asked = session::claim_ams_initiated(&mut unwanted, &agent("a"), "c", "second", times);
+    let asked =
+        session::claim_ams_initiated(&mut unwanted, (&agent("a"), "i"), "c", "second", times);
     assert!(asked.is_err() && due(&unwanted, 2500) == NextAction::DeleteKept);
 }
 

@@ -38,7 +38,7 @@ fn initiate(
     now: u64,
 ) -> Result<(), InvalidTransition> {
     let times = (now.into(), Timestamp::from_unix(now + 300));
-    claim_ams_initiated(document, &agent(claimant), cluster, "token", times)
+    claim_ams_initiated(document, (&agent(claimant), "i"), cluster, "token", times)
 }
 
 #[test]
@@ -84,6 +84,12 @@ fn what_ams_launched_is_received_by_one_agent_and_answered_by_all() {
     initiate(&mut document, "b", "cluster", 1010).unwrap();
     assert_eq!(document, before, "it has its owner");
     assert!(initiate(&mut document, "b", "elsewhere", 1010).is_err());
+    // A gateway that names the session of another must not give an instance its token.
+    let (b, times) = (agent("b"), (1010.into(), 1310.into()));
+    let foreign = claim_ams_initiated(&mut document, (&b, "other"), "cluster", "token", times);
+    assert!(foreign.is_err());
+    let of_client = &mut created();
+    assert!(claim_ams_initiated(of_client, (&b, "i"), "cluster", "token", times).is_err());
     end_on_request(&mut document, "asked".into(), 1020.into());
     assert!(initiate(&mut document, "a", "cluster", 1030).is_err(), "it ends");
 }
