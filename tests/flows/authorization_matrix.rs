@@ -66,7 +66,8 @@ impl Target {
 
     /// Returns a fresh token and its id.
     async fn mint(&self, kind: TokenKind) -> anyhow::Result<(String, String)> {
-        let socket = kind == TokenKind::Socket;
+        // Of one client only where there are clients.
+        let socket = kind == TokenKind::Socket && self.service == Service::Gateway;
         let mint = Mint::new(kind, "matrix")
             .session(is_bound(kind).then(|| self.session.clone()))
             .role(socket.then_some(Role::Control))
@@ -200,6 +201,7 @@ fn given_away(token: &str, op: Op) -> Vec<(&'static str, String)> {
         ("everything else", narrowed(token, &format!("allow {}", others.join(" ")))),
         ("nothing", narrowed(token, "allow")),
         ("another session", narrowed(token, &elsewhere)),
+        ("one client", narrowed(token, "declared generation 7")),
         ("two roles", narrowed(&narrowed(token, "declared role view"), "declared role adb")),
     ]
 }

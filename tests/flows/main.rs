@@ -3,6 +3,7 @@
 //! The runner gives every test a process of its own, so that a flow may count on what belongs to a
 //! process: its logger, its threads, its memory.
 
+mod accounts;
 mod agent_endpoints;
 mod ams;
 mod ams_initiated;

@@ -303,6 +303,12 @@ fn a_narrowed_token_joins_in_its_role_and_gives_no_more_away_than_it_has() {
         share(Some(json!({ "type": "view" }))).await?.success()?;
         let path = format!("/1.0/shares/{}", control["id"].as_str().context("an id")?);
         assert_eq!(as_viewer.get(&path).await?.status, 403, "its link would control");
+        let prolonged = Some(json!({ "expiry_at": now() + 20 * 24 * 3600 }));
+        assert_eq!(as_viewer.send(Method::PATCH, &path, prolonged).await?.status, 403);
+        let read = running.http.get(&path).await?.success()?;
+        assert_eq!(read["expiry_at"], control["expiry_at"], "a refusal changes nothing");
+        let of_client = running.http.with(Some(&narrowed(account, "declared generation 7")));
+        assert_eq!(of_client.get(&path).await?.status, 403, "only a socket is of one client");
 
         let end = now() + 100;
         let moment = Timestamp::from_unix(end);
@@ -315,6 +321,22 @@ fn a_narrowed_token_joins_in_its_role_and_gives_no_more_away_than_it_has() {
             joined["url"].as_str().and_then(|u| u.split_once("token=")).context("a token")?;
         let caveats = Macaroon::decode(token)?.caveats().join("\n");
         assert!(caveats.contains(&format!("time-before {moment}")), "{caveats}");
+
+        // What is renewed over the socket ends with the token, and so does the socket.
+        let end = Timestamp::from_unix(now() + 5);
+        let joined = running.join(&narrowed(account, &format!("time-before {end}"))).await?;
+        let joined = joined.success()?;
+        let url = format!("{}&tickets=1", joined["url"].as_str().context("a socket")?);
+        let mut socket = Socket::open_url(&url, running.stack()).await?;
+        let ticket = socket.next().await?;
+        let caveats = Macaroon::decode(ticket["token"].as_str().context("a ticket")?)?;
+        let until = format!("declared until {}", end.as_unix());
+        assert!(caveats.caveats().contains(&until), "{:?}", caveats.caveats());
+        let mut told = ticket;
+        while told["type"] == "ticket" {
+            told = socket.next().await?;
+        }
+        assert_eq!(told["message"], "the token has ended", "{told}");
         Ok(())
     });
 }

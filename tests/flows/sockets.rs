@@ -199,7 +199,11 @@ fn commands_and_reports_travel_over_the_control_socket() {
         assert_eq!(confused.next().await?["type"], "error");
 
         scripted.client.delete(&created.id).await?;
+        // What the agent notes meanwhile is told, too.
         let mut last = control.next().await?;
+        while last["desired"] == "running" {
+            last = control.next().await?;
+        }
         assert_eq!(last["desired"], "terminated");
         while last["desired"] == "terminated" {
             last = control.next().await?;

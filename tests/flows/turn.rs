@@ -3,6 +3,7 @@
 
 mod credentials;
 mod health;
+mod reference;
 mod relays;
 mod renewal;
 mod rotation;

@@ -335,8 +335,8 @@ async fn live_store() -> anyhow::Result<Stored> {
     let path = format!("/1.0/sessions/{}/share", created.id);
     http.send(Method::POST, &path, Some(share)).await?.success()?;
     let operator = stream_gateway::admin::Client::new(nodes.admin_socket());
-    let revoked_token = operator.create_account("gone", None).await?;
-    operator.delete_account("gone").await?;
+    let revoked_token = operator.create_account("gone", None, Default::default()).await?;
+    operator.delete_account("gone", false).await?;
 
     let bridge = Bridge::start(scripted.stack.nats.bridge(), "test", &Supervisor::default())?;
     let mut buckets = BTreeMap::new();

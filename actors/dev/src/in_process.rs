@@ -185,7 +185,7 @@ pub async fn account(nodes: &NodeFiles, name: &str) -> anyhow::Result<String> {
     let client = admin::Client::new(nodes.admin_socket());
     let deadline = Instant::now() + READY_WITHIN;
     loop {
-        match client.create_account(name, None).await {
+        match client.create_account(name, None, Default::default()).await {
             Ok(token) => return Ok(token),
             Err(error) if Instant::now() > deadline => {
                 return Err(error).context("the gateway is not ready in time");

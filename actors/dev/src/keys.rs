@@ -1,4 +1,5 @@
-//! RSA-4096 keys that are made once and used often: one takes a second or more, a stack needs seven.
+//! RSA-4096 keys that are made once and used often: one takes a second or more, a stack needs
+//! seven.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;

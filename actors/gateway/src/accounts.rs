@@ -1,16 +1,18 @@
 //! Service accounts, to which the tokens of the API belong.
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Refusal, RefusalCode, Timestamp, TokenKind};
-use stream_tokens::{Mint, Revocation, Tokens};
+use stream_protocol::{Maker, Refusal, RefusalCode, SessionId, Timestamp, TokenKind};
+use stream_tokens::{Mint, Tokens};
 use zeroize::Zeroizing;
 
 use crate::error::bad_request;
+use crate::session_summary::SessionSummary;
+use crate::views::Views;
 
 /// The record of an account. It holds the id of the token, never the token.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -20,6 +22,29 @@ pub(crate) struct Account {
     pub(crate) created_at: Timestamp,
     /// `None` is never.
     pub(crate) expires_at: Option<Timestamp>,
+    #[serde(flatten)]
+    pub(crate) limits: AccountLimits,
+}
+
+/// What an account may do with sessions.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct AccountLimits {
+    /// Whether it sees no sessions but those that it made.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub own_sessions: bool,
+    /// How many sessions it may have that have not ended; `None` is any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_sessions: Option<u32>,
+}
+
+impl Account {
+    /// Whether it is the account that `maker` names. One of the same name before it was another.
+    pub(crate) fn is(&self, maker: Option<&Maker>) -> bool {
+        maker.is_some_and(|maker| {
+            maker.account == self.name.as_str() && maker.token_id == self.token_id
+        })
+    }
 }
 
 /// A name of 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '@' and '-'.
@@ -33,7 +58,7 @@ impl AccountName {
     }
 
     /// Returns the name as a key of the store, whose keys have no '@' and no '.' at the ends.
-    fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         self.0.replace('@', "=40").replace('.', "=2E")
     }
 }
@@ -77,6 +102,7 @@ pub(crate) async fn create(
     tokens: &Tokens,
     name: AccountName,
     expires_at: Option<Timestamp>,
+    limits: AccountLimits,
 ) -> Result<Zeroizing<String>, Refusal> {
     let now = Timestamp::now();
     if let Some(at) = expires_at {
@@ -89,7 +115,7 @@ pub(crate) async fn create(
         minted.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))?;
 
     let key = name.key();
-    let account = Account { name, token_id: minted.id, created_at: now, expires_at };
+    let account = Account { name, token_id: minted.id, created_at: now, expires_at, limits };
     match bridge.create(Bucket::Accounts, &key, &account).await {
         Ok(_) => Ok(minted.token),
         Err(BridgeError::Conflict) => {
@@ -100,25 +126,19 @@ pub(crate) async fn create(
     }
 }
 
-/// Deletes an account: its token is refused from now on, and the sockets it opened are closed.
-///
-/// # Errors
-///
-/// Refuses a name without an account.
-pub(crate) async fn delete(
-    bridge: &Bridge,
-    tokens: &Tokens,
-    name: &AccountName,
-) -> Result<(), Refusal> {
-    let Some(account) = find(bridge, name.as_str()).await? else {
-        let sentence = format!("there is no account {}", name.as_str());
-        return Err(Refusal::new(RefusalCode::NotFound, sentence));
-    };
-    bridge.remove(Bucket::Accounts, &name.key()).await?;
-    // Without an account the token opens nothing any more; open sockets watch the revocation.
-    let until = Timestamp::now() + MAX_SOCKET_TOKEN_LIFE;
-    let revoked = tokens.revoke(Revocation::Token(account.token_id), Some(until)).await;
-    revoked.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))
+/// Returns the sessions of an account that have not ended.
+pub(crate) async fn live_sessions(
+    views: &Views,
+    account: &Account,
+) -> Result<Vec<SessionId>, Refusal> {
+    views
+        .sessions(|sessions| {
+            let made = sessions.of_account(account.name.as_str());
+            let is_live = |session: &&Arc<SessionSummary>| !session.status.is_final();
+            let live = made.filter(is_live).filter(|one| account.is(one.made_by.as_ref()));
+            live.map(|session| session.id.clone()).collect()
+        })
+        .await
 }
 
 /// Returns all accounts, by name.
@@ -128,9 +148,6 @@ pub(crate) async fn list(bridge: &Bridge) -> Result<Vec<Account>, Refusal> {
     accounts.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(accounts)
 }
-
-/// Longer than the token of any socket lives.
-const MAX_SOCKET_TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
 /// The last second that a token can name: the end of the year 9999.
 const LAST_EXPIRY: Timestamp = Timestamp::from_unix(253_402_300_799);

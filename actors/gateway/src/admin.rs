@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use stream_protocol::{Empty, Status, Timestamp};
 
+pub use crate::accounts::AccountLimits;
 pub use request::{AccountInfo, CreatedShare, Request, SessionExplanation, SessionInfo, ShareInfo};
 pub use service::AdminService;
 pub use stream_admin::ClientError as AdminError;
@@ -36,20 +37,23 @@ impl Client {
         &self,
         name: &str,
         expires: Option<Timestamp>,
+        limits: AccountLimits,
     ) -> Result<String, AdminError> {
         let name = name.to_owned();
-        let request = Request::CreateAccount { name, expires_at: expires };
+        let request = Request::CreateAccount { name, expires_at: expires, limits };
         let created: CreatedAccount = self.0.ask(&request).await?;
         Ok(created.token)
     }
 
-    /// Deletes an account; its token is refused from now on.
+    /// Deletes an account: its token is refused from now on, and its shares end; with `sessions`
+    /// its sessions as well.
     ///
     /// # Errors
     ///
     /// Refuses a name without an account.
-    pub async fn delete_account(&self, name: &str) -> Result<(), AdminError> {
-        let Empty {} = self.0.ask(&Request::DeleteAccount { name: name.to_owned() }).await?;
+    pub async fn delete_account(&self, name: &str, sessions: bool) -> Result<(), AdminError> {
+        let name = name.to_owned();
+        let Empty {} = self.0.ask(&Request::DeleteAccount { name, sessions }).await?;
         Ok(())
     }
 

@@ -1,17 +1,19 @@
 //! Who calls, and whether they may.
 
 use std::fmt;
+use std::time::Instant;
 
 use actix_web::HttpRequest;
 use actix_web::web::Query;
 use serde::Deserialize;
-use stream_http::authorization;
-use stream_protocol::{Op, Refusal, Role, SessionId, Timestamp, TokenKind};
+use stream_http::{authorization, client_address};
+use stream_protocol::{Maker, Op, Refusal, Role, SessionId, Timestamp, TokenKind};
 use stream_tokens::Claims;
 
-use crate::accounts;
+use crate::accounts::{self, Account};
 use crate::error::bad_request;
 use crate::response::{HttpError, token_error};
+use crate::session_documents;
 use crate::shares::{self, Share};
 use crate::state::State;
 
@@ -20,6 +22,7 @@ pub(crate) struct Caller {
     /// The name of the account, or the id of the share.
     pub(crate) name: String,
     pub(crate) claims: Claims,
+    pub(crate) account: Option<Account>,
     /// The share that let the caller in.
     pub(crate) share: Option<Share>,
 }
@@ -46,9 +49,27 @@ impl Caller {
         }
     }
 
+    /// Returns who is to be noted as the maker of what the caller makes.
+    pub(crate) fn maker(&self) -> Option<Maker> {
+        let account = self.account.as_ref()?.name.as_str().to_owned();
+        Some(Maker { account, token_id: self.claims.id.clone() })
+    }
+
+    /// Returns the account of a caller that sees no sessions but its own.
+    pub(crate) fn sees_only_its_own(&self) -> Option<&Account> {
+        self.account.as_ref().filter(|account| account.limits.own_sessions)
+    }
+
+    /// Whether the caller sees the session `id`; one that is not there is told by whoever reads it.
+    pub(crate) async fn sees(&self, id: &SessionId, state: &State) -> Result<bool, Refusal> {
+        let Some(account) = self.sees_only_its_own() else { return Ok(true) };
+        let session = state.views.session(id).await?;
+        Ok(session.is_none_or(|one| account.is(one.made_by.as_ref())))
+    }
+
     /// Returns when everything ends that is given to the caller; `None` is never.
     pub(crate) fn end(&self) -> Option<Timestamp> {
-        let token = self.claims.restrictions.expires;
+        let token = self.claims.restrictions.end();
         let share = self.share.as_ref().map(|share| share.expiry_at);
         token.into_iter().chain(share).min()
     }
@@ -80,34 +101,61 @@ pub(crate) async fn authorize(
     session: Option<&SessionId>,
 ) -> Result<Caller, HttpError> {
     let token = token(request, state.token_in_query)?;
-    authorize_token(&token, state, op, session).await
+    authorize_token(&token, request, state, op, session).await
 }
 
-/// Returns the bearer of `token`.
+/// Returns the bearer of `token`, which came with `request`.
 ///
 /// # Errors
 ///
 /// Refuses like [`authorize`].
 pub(crate) async fn authorize_token(
     token: &str,
+    request: &HttpRequest,
+    state: &State,
+    op: Op,
+    session: Option<&SessionId>,
+) -> Result<Caller, HttpError> {
+    let found = find_caller(token, state, op, session).await;
+    let refused = |cause| state.refusals.note_request(cause, client_address(request));
+    if matches!(found, Err(HttpError::Unauthorized)) {
+        refused("token");
+    }
+    let caller = found?;
+    if !state.request_rates.check(caller.claims.id.as_str(), Instant::now()) {
+        refused("token_rate");
+        return Err(HttpError::RateLimited);
+    }
+    Ok(caller)
+}
+
+async fn find_caller(
+    token: &str,
     state: &State,
     op: Op,
     session: Option<&SessionId>,
 ) -> Result<Caller, HttpError> {
     let claims = state.tokens.verify(token, op, session).await.map_err(token_error)?;
-    let share = match claims.kind {
+    // Nothing but a socket is of one client.
+    if claims.restrictions.generation.is_some() {
+        return Err(HttpError::token_forbids());
+    }
+    let (account, share) = match claims.kind {
         // Deleting an account is how its token is revoked.
         TokenKind::Account => match accounts::find(&state.bridge, &claims.subject).await? {
-            Some(account) if account.token_id == claims.id => None,
+            Some(account) if account.token_id == claims.id => (Some(account), None),
             _ => return Err(HttpError::Unauthorized),
         },
-        TokenKind::Share => match shares::find_open(&state.views, &claims.subject).await? {
-            Some(share) if share.token_id == claims.id => Some(Share::clone(&share)),
-            _ => return Err(HttpError::Unauthorized),
-        },
+        TokenKind::Share => {
+            let found = shares::find_open(&state.views, &state.tokens, &claims.subject).await?;
+            match found {
+                Some(share) if share.token_id == claims.id => (None, Some(Share::clone(&share))),
+                _ => return Err(HttpError::Unauthorized),
+            }
+        }
         _ => return Err(HttpError::token_forbids()),
     };
-    Ok(Caller { name: claims.subject.clone(), claims, share })
+    Ok(Caller { name: claims.subject.clone(), claims, account, share })
 }
 
 /// Returns who sent `request`, which is about the session that `id` names, and the session's id.
@@ -123,7 +171,12 @@ pub(crate) async fn authorize_for(
 ) -> Result<(Caller, SessionId), HttpError> {
     let id = id.parse::<SessionId>();
     let caller = authorize(request, state, op, id.as_ref().ok()).await?;
-    Ok((caller, id.map_err(|error| bad_request(error.to_string()))?))
+    let id = id.map_err(|error| bad_request(error.to_string()))?;
+    match caller.sees(&id, state).await? {
+        true => Ok((caller, id)),
+        // Whether it is there is nobody's business but its maker's.
+        false => Err(session_documents::not_found().into()),
+    }
 }
 
 /// Whether the request has a token, whether valid or not.

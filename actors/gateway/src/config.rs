@@ -42,6 +42,14 @@ pub struct Config {
     /// Seconds that a session may run until its first client comes, unless it is joinable or says
     /// when it ends without a client; at most 540, and 0 is for ever. Default 300.
     pub first_client_s: u64,
+    /// Requests a second that one token may make on the average, at least 1; ten times as many may
+    /// come at once. Default 50.
+    pub requests_per_second: u32,
+    /// Seconds between two joins through one share; 0 is no limit. Default 5.
+    pub share_join_interval_s: u64,
+    /// Seconds for which a browser that has reached us by a name insists on TLS there (RFC 6797); 0
+    /// is never. Default 31536000.
+    pub hsts_s: u64,
     /// Origins of web pages elsewhere that may call the API, such as `https://app.example.com`;
     /// `*` is any. Default: none.
     pub allowed_origins: Vec<String>,
@@ -60,6 +68,9 @@ impl Default for Config {
             reconnect_token_s: 60,
             client_grace_s: 30,
             first_client_s: 300,
+            requests_per_second: 50,
+            share_join_interval_s: 5,
+            hsts_s: 31_536_000,
             allowed_origins: Vec::new(),
             allow_token_in_query: false,
         }
@@ -92,6 +103,10 @@ impl Config {
         }
         if self.first_client_s > MAX_FIRST_CLIENT_S {
             let sentence = format!("gateway.first_client_s is at most {MAX_FIRST_CLIENT_S}");
+            return Err(GatewayError::Config(sentence));
+        }
+        if self.requests_per_second == 0 {
+            let sentence = "gateway.requests_per_second is at least 1".to_owned();
             return Err(GatewayError::Config(sentence));
         }
         CorsPolicy::new(&self.allowed_origins)?;

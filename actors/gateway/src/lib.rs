@@ -25,6 +25,7 @@
 //! The way of a new session: `create_session` (HTTP) → `place_session` (stores the document) →
 //! `request_launch` (asks an agent).
 
+mod account_removal;
 mod accounts;
 pub mod admin;
 mod ams_initiated;
@@ -52,7 +53,6 @@ mod sessions;
 mod share_record;
 mod shares;
 mod socket;
-mod socket_limit;
 mod state;
 mod urls;
 mod views;
@@ -62,7 +62,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use actix_web::web::{Data, ServiceConfig};
-use stream_http::{Limits, Server, Service};
+use stream_http::{HttpConfig, Limits, Server, Service};
 use stream_metrics::HttpMetrics;
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
 use stream_supervisor::{Drain, Supervisor};
@@ -113,6 +113,7 @@ impl Gateway {
     /// Refuses a configuration that makes no sense, and an address that is taken.
     pub fn start(
         config: Config,
+        http: HttpConfig,
         served: ServerIdentity,
         views: Views,
         tokens: Tokens,
@@ -134,16 +135,13 @@ impl Gateway {
         )?;
 
         let state = Data::new(state);
-        let metrics = state.requests.clone();
+        let refusals = state.refusals.clone();
+        let metrics = refusals.metrics().clone();
         let routes = move |app: &mut ServiceConfig| routes::configure(app, &state);
-        let service = Service {
-            name: "gateway",
-            endpoints: routes::ENDPOINTS,
-            metrics: metrics.clone(),
-            routes,
-        };
+        let service = Service { name: "gateway", endpoints: routes::ENDPOINTS, refusals, routes };
         let tls = server_config(&served, ClientCertificates::Ignored);
-        let config = stream_http::Config { listen, workers, limits: Limits::default() };
+        let limits = Limits { http, ..Limits::default() };
+        let config = stream_http::Config { listen, workers, limits };
         ams_initiated::start(views.bridge(), supervisor);
         let server = Server::start(config, tls, service, supervisor)
             .map_err(|source| GatewayError::Bind { address: listen, source })?;

@@ -24,7 +24,7 @@ pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> HandlerR
     authorize(&request, &state, Op::StatusRead, None).await?;
     let mut page = Exposition::new(PREFIX);
     export_actors(&mut page, &state.supervisor.status());
-    page.requests(&state.requests);
+    page.requests(state.refusals.metrics());
     let connected = state.bridge.status().await.connected;
     page.count("nats_up", "Whether NATS is connected", connected.into());
     match tokio::time::timeout(STORE_DEADLINE, StoreStats::read(&state.views)).await {

@@ -1,15 +1,15 @@
-//! Around every request: CORS, headers for browsers, and the end of connections while the gateway
-//! drains.
+//! Around every request: CORS, the promise of TLS to browsers, and the end of connections while the
+//! gateway drains.
+
+use std::net::IpAddr;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{
-    ACCESS_CONTROL_REQUEST_METHOD, HeaderValue, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
+use actix_web::http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, STRICT_TRANSPORT_SECURITY};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, HttpResponse};
+use actix_web::{Error, HttpRequest, HttpResponse};
 
 use crate::state::State;
 
@@ -35,8 +35,36 @@ pub(crate) async fn mark(
         // The next request goes elsewhere.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
-    let headers = response.headers_mut();
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if let Some(hsts) = state.hsts.as_ref().filter(|_| has_name(response.request())) {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
     Ok(response)
+}
+
+/// Whether the client has reached us by a name of its own: what is promised for an address or for
+/// `localhost` would bind others as well.
+fn has_name(request: &HttpRequest) -> bool {
+    let info = request.connection_info();
+    let host = info.host();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let is_local = name == "localhost" || name.ends_with(".localhost");
+    !is_local && !name.starts_with('[') && name.parse::<IpAddr>().is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn only_a_name_of_its_own_is_promised_tls_for() {
+        let has_name = |host: &'static str| {
+            has_name(&TestRequest::default().insert_header(("Host", host)).to_http_request())
+        };
+        assert!(has_name("stream.example.org") && has_name("stream.example.org:4000"));
+        for host in ["localhost", "localhost:4000", "a.localhost", "127.0.0.1:4000", "[::1]:4000"] {
+            assert!(!has_name(host), "{host}");
+        }
+    }
 }

@@ -229,7 +229,7 @@ async fn has_ended(bridge: &Bridge, id: &SessionId) -> Result<bool, Refusal> {
     Ok(entry.is_none_or(|entry| entry.value.status.is_final() && !is_kept_by_us(&entry.value)))
 }
 
-fn not_found() -> Refusal {
+pub(crate) fn not_found() -> Refusal {
     Refusal::new(RefusalCode::NotFound, "session not found")
 }
 

@@ -1,6 +1,8 @@
 //! What lists, counts and shares need to know of a session.
 
-use stream_protocol::{AgentId, DesiredState, SessionDocument, SessionId, Status, Timestamp};
+use stream_protocol::{
+    AgentId, DesiredState, Maker, SessionDocument, SessionId, Status, Timestamp,
+};
 
 /// A session without what only its own agent and client need.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +19,8 @@ pub(crate) struct SessionSummary {
     /// `None` until an agent has claimed it.
     pub(crate) owner: Option<AgentId>,
     pub(crate) created_at: Timestamp,
+    /// The account that asked for it; `None` when AMS did.
+    pub(crate) made_by: Option<Maker>,
     /// Whether [lists](SessionDocument::is_listed) hold it that do not ask for its status.
     pub(crate) is_listed: bool,
     /// Whether it has not ended and nobody wants it to end.
@@ -39,6 +43,7 @@ impl SessionSummary {
             instance_id: document.instance_id,
             owner: document.owner,
             created_at: document.created_at,
+            made_by: document.made_by,
         }
     }
 }

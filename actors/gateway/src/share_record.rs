@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use stream_protocol::{Role, SessionId, ShareId, Timestamp};
+use stream_protocol::{Maker, Role, SessionId, ShareId, Timestamp};
 
 use crate::session_summary::SessionSummary;
 
@@ -21,6 +21,9 @@ pub(crate) struct Share {
     pub(crate) created_at: Timestamp,
     pub(crate) expiry_at: Timestamp,
     pub(crate) token_id: String,
+    /// The account that made it; `None` for an operator.
+    #[serde(default)]
+    pub(crate) made_by: Option<Maker>,
 }
 
 impl Share {
@@ -60,6 +63,7 @@ mod tests {
             created_at: 100.into(),
             expiry_at: 200.into(),
             token_id: "0123456789abcdef".into(),
+            made_by: None,
         }
     }
 

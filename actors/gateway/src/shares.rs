@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Refusal, RefusalCode, SessionId, ShareId, Timestamp, TokenKind};
+use stream_protocol::{Maker, Refusal, RefusalCode, SessionId, ShareId, Timestamp, TokenKind};
 use stream_tokens::{Mint, Revocation, Tokens};
 
+use crate::accounts::{self, Account};
 use crate::error::tokens_refusal;
 use crate::session_documents;
 use crate::session_summary::SessionSummary;
@@ -75,17 +76,41 @@ fn link(base: &str, session: &SessionId, token: &str) -> String {
     format!("{base}/#session={session}&share={token}")
 }
 
-/// Returns the share `id` unless it has expired, whatever the state of its session.
-pub(crate) async fn find(views: &Views, id: &str) -> Result<Option<Arc<Share>>, Refusal> {
+/// Returns the share `id` unless it has expired or its maker is gone, whatever the state of its
+/// session.
+pub(crate) async fn find(
+    views: &Views,
+    tokens: &Tokens,
+    id: &str,
+) -> Result<Option<Arc<Share>>, Refusal> {
     if !ShareId::is(id) {
         return Ok(None);
     }
-    Ok(views.share(id).await?.filter(|share| !share.is_over(Timestamp::now())))
+    let share = views.share(id).await?.filter(|share| !share.is_over(Timestamp::now()));
+    let Some(share) = share else { return Ok(None) };
+    if let Some(maker) = &share.made_by {
+        let found = accounts::find(views.bridge(), &maker.account).await?;
+        let is_there = found.is_some_and(|account| account.is(Some(maker)));
+        if !is_there || tokens.is_revoked(&maker.account, &maker.token_id) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(share))
 }
 
-/// Returns the share `id` if it has not expired and its session is live.
-pub(crate) async fn find_open(views: &Views, id: &str) -> Result<Option<Arc<Share>>, Refusal> {
-    let Some(share) = find(views, id).await? else { return Ok(None) };
+/// Returns the ids of the shares that `account` made.
+pub(crate) async fn made_by(views: &Views, account: &Account) -> Result<Vec<ShareId>, Refusal> {
+    let made = |share: &&Arc<Share>| account.is(share.made_by.as_ref());
+    views.shares(|shares| shares.all().filter(made).map(|share| share.id.clone()).collect()).await
+}
+
+/// Returns the share `id` if it has not expired, its maker is there and its session is live.
+pub(crate) async fn find_open(
+    views: &Views,
+    tokens: &Tokens,
+    id: &str,
+) -> Result<Option<Arc<Share>>, Refusal> {
+    let Some(share) = find(views, tokens, id).await? else { return Ok(None) };
     let session = views.session(&share.session_id).await?;
     Ok(session.filter(|session| share.is_of(session)).map(|_| share))
 }
@@ -120,8 +145,8 @@ pub(crate) async fn all(
         .await
 }
 
-/// Makes a share of the session and returns it with its link, which begins with `base`. The share
-/// ends at `end` at the latest.
+/// Makes a share of the session for `made_by` and returns it with its link, which begins with
+/// `base`. The share ends at `end` at the latest.
 ///
 /// # Errors
 ///
@@ -131,7 +156,7 @@ pub(crate) async fn make(
     tokens: &Tokens,
     session: &SessionId,
     new: NewShare,
-    end: Option<Timestamp>,
+    (made_by, end): (Option<Maker>, Option<Timestamp>),
     base: &str,
 ) -> Result<(Share, String), ShareError> {
     let bridge = views.bridge();
@@ -145,6 +170,7 @@ pub(crate) async fn make(
         created_at: now,
         expiry_at: request::expiry(new.expiry_at, now, end, now)?,
         token_id: String::new(),
+        made_by,
     };
     if !share.is_of(&session) {
         return Err(Refusal::new(RefusalCode::Conflict, "session is ending").into());
@@ -175,11 +201,12 @@ pub(crate) async fn make(
 /// have.
 pub(crate) async fn edit(
     views: &Views,
+    tokens: &Tokens,
     id: &ShareId,
     patch: &SharePatch,
     end: Option<Timestamp>,
 ) -> Result<Share, Refusal> {
-    find_open(views, id.as_str()).await?.ok_or_else(not_found)?;
+    find_open(views, tokens, id.as_str()).await?.ok_or_else(not_found)?;
     let edit = |share: &mut Share| {
         if let Some(expiry_at) = patch.expiry_at {
             let (made, now) = (share.created_at, Timestamp::now());

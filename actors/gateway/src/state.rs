@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use actix_web::http::header::HeaderValue;
 use stream_bridge::Bridge;
-use stream_metrics::HttpMetrics;
-use stream_socket::WriteLimiter;
+use stream_http::{RateLimiter, Refusals};
+use stream_protocol::SessionId;
+use stream_socket::{SocketLimit, WriteLimiter};
 use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
 use tokio::sync::watch;
@@ -14,7 +16,6 @@ use crate::config::{Config, ReconnectTokens};
 use crate::cors::CorsPolicy;
 use crate::error::GatewayError;
 use crate::live_count::LiveCount;
-use crate::socket_limit::SocketLimit;
 use crate::urls::Urls;
 use crate::views::Views;
 
@@ -26,10 +27,16 @@ pub(crate) struct State {
     /// What agents can launch.
     pub(crate) catalogues: Catalogues,
     pub(crate) supervisor: Supervisor,
-    /// Counts the requests of all threads.
-    pub(crate) requests: HttpMetrics,
+    /// Counts the requests of all threads, and what is refused.
+    pub(crate) refusals: Refusals,
+    /// Requests by the id of their token.
+    pub(crate) request_rates: RateLimiter,
+    /// Joins by the id of the share; `None` is no limit.
+    pub(crate) share_joins: Option<RateLimiter>,
     pub(crate) cors: CorsPolicy,
     pub(crate) token_in_query: bool,
+    /// What tells browsers to insist on TLS.
+    pub(crate) hsts: Option<HeaderValue>,
     /// Turns true when the gateway stops.
     pub(crate) closing: watch::Receiver<bool>,
     /// The order to drain, if there is one.
@@ -40,7 +47,8 @@ pub(crate) struct State {
     pub(crate) departures: LiveCount,
     /// What the clients of each session may still write here.
     pub(crate) writes: WriteLimiter,
-    pub(crate) socket_limit: SocketLimit,
+    /// The sockets of each client, by session and generation.
+    pub(crate) socket_limit: SocketLimit<(SessionId, u64)>,
     pub(crate) reconnect_tokens: ReconnectTokens,
     /// How long a client without a socket may take to return before it counts as gone.
     pub(crate) client_grace: Duration,
@@ -63,15 +71,22 @@ impl State {
         config.check()?;
         let urls = Urls::new(config.public_url.as_deref())?;
         let reconnect_tokens = ReconnectTokens::of(&config);
+        let hsts = format!("max-age={}", config.hsts_s);
+        let hsts = HeaderValue::try_from(hsts).ok().filter(|_| config.hsts_s > 0);
+        let share_join_interval = Some(Duration::from_secs(config.share_join_interval_s))
+            .filter(|interval| !interval.is_zero());
         Ok(Self {
             bridge: views.bridge().clone(),
             views,
             tokens,
             catalogues: Catalogues::default(),
             supervisor,
-            requests: HttpMetrics::default(),
+            refusals: Refusals::default(),
+            request_rates: RateLimiter::per_second(config.requests_per_second),
+            share_joins: share_join_interval.map(RateLimiter::one_in),
             cors: CorsPolicy::new(&config.allowed_origins)?,
             token_in_query: config.allow_token_in_query,
+            hsts,
             closing,
             drain,
             open_sockets,

@@ -28,6 +28,7 @@ use crate::share_record::Share;
 use key_index::KeyIndex;
 use view::View;
 
+pub(crate) use by_creation::ByCreation;
 pub(crate) use session_index::{STATUSES, SessionIndex};
 pub(crate) use share_index::ShareIndex;
 

@@ -7,7 +7,8 @@ use stream_http::method_not_allowed;
 
 /// Nothing from elsewhere, nothing inline; the signaling socket may be on another name.
 const POLICY: &str = "default-src 'self'; connect-src 'self' wss:; img-src 'self' data:; \
-    style-src 'self'; frame-ancestors 'none'; base-uri 'none'";
+    style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; \
+    object-src 'none'; require-trusted-types-for 'script'";
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";

@@ -15,6 +15,7 @@ use stream_admin::Admin;
 use stream_bridge::Bridge;
 use stream_gateway::admin::{AdminError, AdminService, Client};
 use stream_gateway::{Config, Gateway, GatewayError, Views};
+use stream_http::HttpConfig;
 use stream_pki::{Identity, ServerIdentity, Trust, client_config, random_text, self_signed};
 use stream_protocol::RefusalCode;
 use stream_supervisor::{ActorState, Drain, Supervisor};
@@ -76,6 +77,7 @@ impl Edge {
         let admin = Admin::start(socket, Default::default(), &supervisor, &drain, handler).unwrap();
         let gateway = Gateway::start(
             Self::config(),
+            HttpConfig::default(),
             served.clone(),
             views.clone(),
             tokens.clone(),
@@ -194,7 +196,8 @@ async fn a_crash_of_either_actor_turns_nobody_away() {
         assert_eq!(edge.get("/style.css").await.status(), StatusCode::OK);
     }
     edge.crash("admin").await;
-    let refused = edge.operator().create_account("anna", None).await.unwrap_err();
+    let refused =
+        edge.operator().create_account("anna", None, Default::default()).await.unwrap_err();
     assert!(
         matches!(refused, AdminError::Refused(refusal) if refusal.code == RefusalCode::Unavailable)
     );
@@ -204,7 +207,8 @@ async fn a_crash_of_either_actor_turns_nobody_away() {
 #[actix_web::test]
 async fn a_stopped_gateway_leaves_nothing_behind() {
     let edge = Edge::start();
-    let bad_name = edge.operator().create_account("a b", None).await.unwrap_err();
+    let bad_name =
+        edge.operator().create_account("a b", None, Default::default()).await.unwrap_err();
     assert!(
         matches!(bad_name, AdminError::Refused(refusal) if refusal.code == RefusalCode::Malformed)
     );
@@ -222,8 +226,16 @@ async fn a_configuration_that_makes_no_sense_does_not_start() {
     let start = |config| {
         let (views, tokens) = (edge.views.clone(), edge.tokens.clone());
         let drain = Drain::default();
-        Gateway::start(config, edge.served.clone(), views, tokens, &drain, &edge.supervisor)
-            .map(drop)
+        Gateway::start(
+            config,
+            HttpConfig::default(),
+            edge.served.clone(),
+            views,
+            tokens,
+            &drain,
+            &edge.supervisor,
+        )
+        .map(drop)
     };
     let wrong = Config { public_url: Some("http://a.example".into()), ..Edge::config() };
     assert!(matches!(start(wrong), Err(GatewayError::Config(_))));

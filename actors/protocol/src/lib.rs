@@ -46,7 +46,7 @@ pub use requests::{
     AmsSessionCreated, ClientIce, CreateAmsSession, Empty, Launch, Reply, Terminate,
 };
 pub use session::{
-    Cause, Client, Desired, DesiredState, Idle, OnConflict, Origin, Request, Role, Screen,
+    Cause, Client, Desired, DesiredState, Idle, Maker, OnConflict, Origin, Request, Role, Screen,
     ScreenError, SessionDocument, Status,
 };
 pub use signal::{

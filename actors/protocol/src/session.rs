@@ -59,8 +59,8 @@ pub struct SessionDocument {
     /// may be read.
     #[serde(default)]
     pub kept_instance: Option<KeptInstance>,
-    /// Id of the instance's token where AMS launched the instance: its tokens of other ids open
-    /// nothing any more. By an id nobody gets in.
+    /// Id of the instance's token: its tokens of other ids open nothing any more. By an id nobody
+    /// gets in.
     #[serde(default)]
     pub instance_token: Option<String>,
     /// When the instance said last that it runs; [`Timestamp::EPOCH`] before the first time.
@@ -72,6 +72,9 @@ pub struct SessionDocument {
     /// When `ice_renewal` grew last; [`Timestamp::EPOCH`] before the first time.
     #[serde(default)]
     pub ice_renewed_at: Timestamp,
+    /// The account that asked for the session; `None` when AMS did.
+    #[serde(default)]
+    pub made_by: Option<Maker>,
     /// Since when there is no client; `None` while there is one, and before the instance runs.
     #[serde(default)]
     pub idle: Option<Idle>,
@@ -105,6 +108,7 @@ impl SessionDocument {
             running_since: Timestamp::EPOCH,
             ice_renewal: 0,
             ice_renewed_at: Timestamp::EPOCH,
+            made_by: None,
             idle: None,
             causes: Vec::new(),
             request,
@@ -209,6 +213,13 @@ pub enum Origin {
     /// A client, which asked a gateway.
     #[default]
     Client,
+}
+
+/// Who has made something: an account, by the token with this id.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Maker {
+    pub account: String,
+    pub token_id: String,
 }
 
 /// A session that runs without a client.

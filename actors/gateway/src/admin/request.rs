@@ -7,6 +7,7 @@ use stream_protocol::{
     AgentId, Presence, Role, SessionDocument, SessionId, ShareId, Status, Timestamp,
 };
 
+use crate::accounts::AccountLimits;
 use crate::session_summary::SessionSummary;
 use crate::share_record::Share;
 
@@ -15,9 +16,19 @@ use crate::share_record::Share;
 #[serde(tag = "op")]
 pub enum Request {
     #[serde(rename = "account.create")]
-    CreateAccount { name: String, expires_at: Option<Timestamp> },
+    CreateAccount {
+        name: String,
+        expires_at: Option<Timestamp>,
+        #[serde(flatten)]
+        limits: AccountLimits,
+    },
     #[serde(rename = "account.delete")]
-    DeleteAccount { name: String },
+    DeleteAccount {
+        name: String,
+        /// Whether its sessions end, too.
+        #[serde(default)]
+        sessions: bool,
+    },
     #[serde(rename = "session.delete")]
     DeleteSession {
         id: String,
@@ -65,12 +76,14 @@ pub(crate) struct AccountList {
 }
 
 /// An account as operators see it.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct AccountInfo {
     pub name: String,
     pub created_at: Timestamp,
     /// `None` is never.
     pub expires_at: Option<Timestamp>,
+    #[serde(flatten)]
+    pub limits: AccountLimits,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -171,7 +184,11 @@ mod tests {
 
     #[test]
     fn a_request_names_its_operation_beside_its_members() {
-        let request = Request::CreateAccount { name: "a".into(), expires_at: None };
+        let request = Request::CreateAccount {
+            name: "a".into(),
+            expires_at: None,
+            limits: AccountLimits::default(),
+        };
         let text = String::from_utf8(Versioned::encode(request)).unwrap();
         let expected = r#"{"v":1,"op":"account.create","name":"a","expires_at":null}"#;
         assert_eq!(text, expected);

@@ -9,12 +9,12 @@ use super::request::{
     AccountInfo, AccountList, CreatedAccount, CreatedShare, DeletedSession, Request,
     SessionExplanation, SessionInfo, SessionList, ShareInfo, ShareList,
 };
-use crate::accounts::{self, Account, AccountName};
+use crate::accounts::{self, Account, AccountLimits, AccountName};
 use crate::error::bad_request;
 use crate::owner::Termination;
 use crate::sessions::termination::{Progress, end_session};
 use crate::views::{SessionIndex, Views};
-use crate::{placement, session_documents, shares};
+use crate::{account_removal, placement, session_documents, shares};
 
 /// How long the owner of a session may take to answer; less than the admin socket's client waits.
 const OWNER_DEADLINE: Duration = Duration::from_secs(5);
@@ -32,10 +32,12 @@ impl AdminService {
     /// Carries out `request` and returns its answer.
     pub async fn handle(self, request: Request) -> Result<Value, Refusal> {
         Ok(match request {
-            Request::CreateAccount { name, expires_at } => {
-                json!(self.create_account(name, expires_at).await?)
+            Request::CreateAccount { name, expires_at, limits } => {
+                json!(self.create_account(name, expires_at, limits).await?)
             }
-            Request::DeleteAccount { name } => json!(self.delete_account(name).await?),
+            Request::DeleteAccount { name, sessions } => {
+                json!(self.delete_account(name, sessions).await?)
+            }
             Request::DeleteSession { id, unreadable } => {
                 json!(self.delete_session(&id, unreadable).await?)
             }
@@ -59,7 +61,8 @@ impl AdminService {
             }
             Request::UpdateShare { id, description, expiry_at } => {
                 let patch = shares::SharePatch { expiry_at, description }.checked()?;
-                let share = shares::edit(&self.views, &parse(&id)?, &patch, None).await?;
+                let share =
+                    shares::edit(&self.views, &self.tokens, &parse(&id)?, &patch, None).await?;
                 log::info!(share:% = id; "share changed by an operator");
                 json!(ShareInfo::of(&share))
             }
@@ -75,17 +78,19 @@ impl AdminService {
         &self,
         name: String,
         expires_at: Option<Timestamp>,
+        limits: AccountLimits,
     ) -> Result<CreatedAccount, Refusal> {
         let name = AccountName::try_from(name)?;
         let account = name.as_str().to_owned();
-        let token = accounts::create(self.views.bridge(), &self.tokens, name, expires_at).await?;
+        let bridge = self.views.bridge();
+        let token = accounts::create(bridge, &self.tokens, name, expires_at, limits).await?;
         log::info!(account:%; "account created");
         Ok(CreatedAccount { token: token.to_string() })
     }
 
-    async fn delete_account(&self, name: String) -> Result<Empty, Refusal> {
+    async fn delete_account(&self, name: String, sessions: bool) -> Result<Empty, Refusal> {
         let name = AccountName::try_from(name)?;
-        accounts::delete(self.views.bridge(), &self.tokens, &name).await?;
+        account_removal::delete(&self.views, &self.tokens, &name, sessions).await?;
         log::info!(account = name.as_str(); "account deleted");
         Ok(Empty {})
     }
@@ -96,6 +101,7 @@ impl AdminService {
             name: account.name.as_str().to_owned(),
             created_at: account.created_at,
             expires_at: account.expires_at,
+            limits: account.limits,
         };
         Ok(AccountList { accounts: accounts.into_iter().map(info).collect() })
     }
@@ -129,7 +135,7 @@ impl AdminService {
         let (session, role) = (parse(session)?, shares::role(Some(role))?);
         let new = shares::NewShare { role, description, expiry_at }.checked()?;
         let (views, tokens) = (&self.views, &self.tokens);
-        let (share, url) = shares::make(views, tokens, &session, new, None, base).await?;
+        let (share, url) = shares::make(views, tokens, &session, new, (None, None), base).await?;
         log::info!(share:% = share.id, session:%; "share created by an operator");
         Ok(CreatedShare { id: share.id, url })
     }

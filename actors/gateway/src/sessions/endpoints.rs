@@ -1,6 +1,6 @@
 //! The HTTP endpoints of sessions.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
@@ -16,10 +16,11 @@ use crate::auth::{Caller, authorize, authorize_for};
 use crate::error::bad_request;
 use crate::owner::{OWNER_DEADLINE, Termination};
 use crate::query::flag;
-use crate::response::{self, HandlerResult, body, created, ok};
+use crate::response::{self, HandlerResult, HttpError, body, created, ok};
 use crate::session_summary::SessionSummary;
 use crate::state::State;
-use crate::{client_lease, session_documents};
+use crate::views::SessionIndex;
+use crate::{accounts, client_lease, session_documents};
 
 /// How long a deletion with `sync` waits for the end.
 const END_DEADLINE: Duration = Duration::from_secs(30);
@@ -100,6 +101,7 @@ pub(crate) async fn create_session(
     let (wanted, role) = (request::session(&body, state.first_client_s)?, caller.role()?);
 
     let id = key.map(|key| idempotency::id(&caller.name, key));
+    check_room(&caller, id.as_ref(), &state).await?;
     let urls = SocketUrls { state: &state, base: &base, caller: &caller };
     let placed = launch::place_session(&state, &urls, id, wanted, role).await?;
     let ClientSession { document, ice_servers: stun_servers, url } = placed;
@@ -117,11 +119,36 @@ pub(crate) async fn create_session(
     }))
 }
 
+/// Refuses a session more than the account of `caller` may have; one that is there already is none.
+async fn check_room(
+    caller: &Caller,
+    id: Option<&SessionId>,
+    state: &State,
+) -> Result<(), HttpError> {
+    let Some(account) = &caller.account else { return Ok(()) };
+    let Some(max) = account.limits.max_sessions else { return Ok(()) };
+    let live = accounts::live_sessions(&state.views, account).await?;
+    if live.len() < max as usize || id.is_some_and(|id| live.contains(id)) {
+        return Ok(());
+    }
+    state.refusals.note_request("session_limit", None);
+    let sentence = format!("the account has {max} sessions, as many as it may have");
+    Err(Refusal::new(RefusalCode::TooMany, sentence).into())
+}
+
 /// GET `/1.0/sessions`: ids, or with `recursion` whole sessions.
 pub(crate) async fn list_sessions(request: HttpRequest, state: Data<State>) -> HandlerResult {
-    authorize(&request, &state, Op::SessionRead, None).await?;
+    let caller = authorize(&request, &state, Op::SessionRead, None).await?;
     let listing = Listing::parse(request.query_string())?;
-    let (chosen, total) = state.views.sessions(|sessions| listing.select(sessions)).await?;
+    let select = |sessions: &SessionIndex| match caller.sees_only_its_own() {
+        Some(account) => {
+            let made = sessions.of_account(account.name.as_str());
+            let made = made.filter(|one| account.is(one.made_by.as_ref()));
+            listing.select_among(made)
+        }
+        None => listing.select(sessions),
+    };
+    let (chosen, total) = state.views.sessions(select).await?;
     let listed = match listing.recursion {
         true => Listed::Whole(chosen.iter().map(|session| SessionView::of(session)).collect()),
         false => Listed::Ids(chosen.iter().map(|session| &session.id).collect()),
@@ -163,6 +190,12 @@ pub(crate) async fn join_as(
     base: &str,
 ) -> HandlerResult {
     let role = caller.role()?;
+    if let (Some(joins), Some(share)) = (&state.share_joins, &caller.share)
+        && !joins.check(share.id.as_str(), Instant::now())
+    {
+        state.refusals.note_request("share_join_rate", None);
+        return Err(Refusal::new(RefusalCode::TooMany, "the share was joined a moment ago").into());
+    }
     let urls = SocketUrls { state, base, caller };
     let joined = join::join_session(&state.bridge, &urls, id, screen, role).await?;
     let ClientSession { document, ice_servers: stun_servers, url } = joined;

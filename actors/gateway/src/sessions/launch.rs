@@ -50,10 +50,14 @@ pub(crate) async fn place_session(
     let repeatable = id.is_some();
     let id = id.unwrap_or_else(SessionId::random);
     let mut fresh = new_document(id.clone(), request, role, bridge.now());
+    fresh.made_by = urls.caller.maker();
     let mut over = None;
     if repeatable && let Some(entry) = read(bridge, &id).await? {
         match existing(&entry.value, &fresh.request, bridge.now())? {
-            Existing::Claimed => return rejoin(bridge, urls, entry.value).await,
+            Existing::Claimed => {
+                check_client(&entry.value, role)?;
+                return rejoin(bridge, urls, entry.value).await;
+            }
             Existing::Void { next } => fresh.instance_name = next,
         }
         over = Some(entry.revision);
@@ -91,6 +95,21 @@ async fn read(
     id: &SessionId,
 ) -> Result<Option<stream_bridge::Entry<SessionDocument>>, Refusal> {
     Ok(bridge.read(Bucket::Sessions, id.as_str()).await?)
+}
+
+/// Refuses a repeated creation when the client is not the one that the first was to make: whoever
+/// repeats it would get a socket of somebody else, or in a role that was not given to it.
+fn check_client(document: &SessionDocument, role: Role) -> Result<(), Refusal> {
+    let refused = |sentence| Err(Refusal::new(RefusalCode::Conflict, sentence));
+    if document.generation != 0 {
+        return refused("the session of this Idempotency-Key was joined since: join it");
+    }
+    match document.desired.client {
+        Some(client) if client.role != role => {
+            refused("the session of this Idempotency-Key was created for another role")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns the session that the first request with its key created.
@@ -260,5 +279,15 @@ mod tests {
 
         let late = SessionDocument { instance_id: Some("i".to_owned()), ..ended };
         assert_eq!(code(&late, "app", 110), RefusalCode::Conflict, "it had an instance");
+    }
+
+    #[test]
+    fn a_creation_is_repeated_only_for_the_client_that_it_made() {
+        let mut document = claimed();
+        document.desired.client = Some(Client { screen: Default::default(), role: Role::View });
+        assert!(check_client(&document, Role::View).is_ok());
+        assert!(check_client(&document, Role::Control).is_err(), "another role");
+        document.generation = 1;
+        assert!(check_client(&document, Role::View).is_err(), "another has joined since");
     }
 }

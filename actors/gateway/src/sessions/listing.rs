@@ -9,7 +9,7 @@ use stream_protocol::{Refusal, Status};
 use crate::error::bad_request;
 use crate::query::{flag, number};
 use crate::session_summary::SessionSummary;
-use crate::views::SessionIndex;
+use crate::views::{ByCreation, SessionIndex};
 
 /// Which sessions a list holds, in which order and form.
 #[derive(Debug, PartialEq)]
@@ -79,6 +79,21 @@ impl Listing {
             offset: number("offset", query.offset)?.unwrap_or(0),
             newest_first,
         })
+    }
+
+    /// Returns one page of the matching sessions among `own`, the oldest first, and how many match
+    /// in all.
+    pub(crate) fn select_among<'a>(
+        &self,
+        own: impl Iterator<Item = &'a Arc<SessionSummary>>,
+    ) -> (Vec<Arc<SessionSummary>>, usize) {
+        let matches = |session: &&Arc<SessionSummary>| match self.status {
+            Some(status) => session.status == status,
+            None => session.is_listed,
+        };
+        let chosen: ByCreation<SessionSummary> = own.filter(matches).cloned().collect();
+        let limit = self.limit.unwrap_or(usize::MAX);
+        (chosen.page(self.newest_first, self.offset, limit), chosen.len())
     }
 
     /// Returns one page of the matching sessions, and how many match in all.

@@ -37,11 +37,15 @@ impl SocketUrls<'_> {
         };
         let soon = state.reconnect_tokens.expiry();
         let expires = caller.end().map_or(soon, |end| soon.min(end));
+        // What is renewed from it ends with the token that the caller came with. A share, whose end
+        // may be put off, is looked at while the socket is open.
+        let until = caller.claims.restrictions.end();
         let mint = Mint::new(TokenKind::Socket, subject)
             .session(session.clone())
             .role(caller.role()?)
             .generation(generation)
-            .expires(expires);
+            .expires(expires)
+            .until(until);
         let minted = state.tokens.mint_with_id(came_with, mint).await.map_err(token_error)?;
         let token = minted.token.as_str();
         Ok(format!("{base}/1.0/sessions/{session}/sockets/slave?token={token}"))

@@ -1,5 +1,8 @@
 //! The HTTP endpoints of shares.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
 use serde::{Deserialize, Serialize};
@@ -73,7 +76,8 @@ pub(crate) async fn create(
     let base = state.urls.page_base(&request)?;
     let new = NewShare::parse(&body(&request, payload).await?, Timestamp::now())?;
     check_grant(&caller, new.role)?;
-    let made = super::make(&state.views, &state.tokens, &id, new, caller.end(), &base).await;
+    let by = (caller.maker(), caller.end());
+    let made = super::make(&state.views, &state.tokens, &id, new, by, &base).await;
     let (share, url) = made?;
     log::info!(share:% = share.id, session:% = id, caller:%; "share created");
     Ok(ok(ShareView::of(&share, Some(&url))))
@@ -81,9 +85,18 @@ pub(crate) async fn create(
 
 /// GET `/1.0/shares`: ids, or with `recursion` whole shares without their links.
 pub(crate) async fn list(request: HttpRequest, state: Data<State>) -> HandlerResult {
-    authorize(&request, &state, Op::ShareRead, None).await?;
+    let caller = authorize(&request, &state, Op::ShareRead, None).await?;
     let listing = Listing::parse(request.query_string())?;
-    let shares = super::all(&state.views, listing.session.as_ref()).await?;
+    let mut shares = super::all(&state.views, listing.session.as_ref()).await?;
+    if let Some(account) = caller.sees_only_its_own() {
+        let own = state.views.sessions(|sessions| {
+            let made = sessions.of_account(account.name.as_str());
+            let made = made.filter(|one| account.is(one.made_by.as_ref()));
+            made.map(|session| session.id.clone()).collect::<HashSet<_>>()
+        });
+        let own = own.await?;
+        shares.retain(|share| own.contains(&share.session_id));
+    }
     let total = shares.len();
     let shares = listing.part(shares);
     let listed = match listing.recursion {
@@ -101,8 +114,7 @@ pub(crate) async fn read(
 ) -> HandlerResult {
     let caller = authorize(&request, &state, Op::ShareRead, None).await?;
     let base = state.urls.page_base(&request)?;
-    let share = super::find_open(&state.views, parse(&id)?.as_str()).await?;
-    let share = share.ok_or_else(super::not_found)?;
+    let share = find(&caller, &parse(&id)?, &state).await?;
     show(&caller, &share, &state, &base).await
 }
 
@@ -116,7 +128,9 @@ pub(crate) async fn change(
     let caller = authorize(&request, &state, Op::ShareUpdate, None).await?;
     let (id, base) = (parse(&id)?, state.urls.page_base(&request)?);
     let patch = SharePatch::parse(&body(&request, payload).await?)?;
-    let share = super::edit(&state.views, &id, &patch, caller.end()).await?;
+    let found = find(&caller, &id, &state).await?;
+    check_grant(&caller, found.role)?;
+    let share = super::edit(&state.views, &state.tokens, &id, &patch, caller.end()).await?;
     log::info!(share:% = id, caller:%; "share changed");
     show(&caller, &share, &state, &base).await
 }
@@ -142,6 +156,9 @@ pub(crate) async fn delete(
     let DeleteQuery { sync } = query.map_err(|_| bad_request("the query is malformed"))?.0;
     let sync = sync.as_deref().map(|sync| flag("sync", Some(sync))).transpose()?;
     let id = parse(&id)?;
+    if caller.sees_only_its_own().is_some() {
+        find(&caller, &id, &state).await?;
+    }
     super::end(&state.bridge, &state.tokens, &id).await?;
     log::info!(share:% = id, caller:%; "share deleted");
     Ok(if sync == Some(false) { accepted() } else { ok(()) })
@@ -168,7 +185,7 @@ pub(crate) async fn connect(
     let query = Query::<ConnectQuery>::from_query(request.query_string());
     let ConnectQuery { r#type, token } = query.map_err(|_| HttpError::Unauthorized)?.into_inner();
     let id = id.parse::<SessionId>().map_err(|_| HttpError::Unauthorized)?;
-    let caller = authorize_token(&token, &state, Op::SessionJoin, Some(&id)).await?;
+    let caller = authorize_token(&token, &request, &state, Op::SessionJoin, Some(&id)).await?;
     if caller.share.is_none() {
         return Err(HttpError::Unauthorized);
     }
@@ -177,6 +194,16 @@ pub(crate) async fn connect(
     }
     let base = state.urls.socket_base(&request)?;
     join_as(&state, &caller, &id, ScreenRequest::default(), &base).await
+}
+
+/// Returns the share `id` if it is open and `caller` sees its session.
+async fn find(caller: &Caller, id: &ShareId, state: &State) -> Result<Arc<Share>, HttpError> {
+    let share = super::find_open(&state.views, &state.tokens, id.as_str()).await?;
+    let share = share.ok_or_else(super::not_found)?;
+    match caller.sees(&share.session_id, state).await? {
+        true => Ok(share),
+        false => Err(super::not_found().into()),
+    }
 }
 
 async fn show(caller: &Caller, share: &Share, state: &State, base: &str) -> HandlerResult {

@@ -7,8 +7,8 @@ use stream_bridge::{Bridge, BridgeError, SignalConnection};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Direction, SessionDocument, SessionId, Timestamp};
 use stream_socket::{
-    CloseCause, CloseCode, FrameFormat, SignalRelay, SocketReceiver, SocketSender, WriteLimiter,
-    close, keep_alive,
+    CloseCause, CloseCode, FrameFormat, SignalRelay, SocketLimit, SocketPlace, SocketReceiver,
+    SocketSender, WriteLimiter, close, keep_alive,
 };
 use stream_supervisor::{Drain, retry_while, spawn_detached};
 use stream_tokens::{Claims, Tokens};
@@ -20,7 +20,6 @@ use super::messages::{IceServersMessage, ReconnectTokenMessage, text};
 use crate::config::ReconnectTokens;
 use crate::document_watch::DocumentWatch;
 use crate::live_count::LiveCount;
-use crate::socket_limit::{SocketLimit, SocketPlace};
 use crate::views::Views;
 use crate::{client_lease, owner, shares};
 
@@ -29,6 +28,9 @@ const SHARE_POLL: Duration = Duration::from_secs(10);
 
 /// How often a share is looked at while the store does not answer.
 const SHARE_RETRY: Duration = Duration::from_secs(2);
+
+/// How often the end of a token is looked at.
+const END_POLL: Duration = Duration::from_secs(60);
 
 /// The clients of a gateway that drains are sent away within this time, once it begins.
 const DRAIN_SPREAD: Duration = Duration::from_secs(10);
@@ -50,7 +52,7 @@ pub(crate) struct Dependencies {
     pub(crate) departures: LiveCount,
     /// What the clients of each session may still write.
     pub(crate) writes: WriteLimiter,
-    pub(crate) socket_limit: SocketLimit,
+    pub(crate) socket_limit: SocketLimit<(SessionId, u64)>,
     /// How long a client without a socket may take to return.
     pub(crate) client_grace: Duration,
 }
@@ -82,7 +84,7 @@ impl ClientSocket {
     pub(crate) fn start(mut self, sender: SocketSender, receiver: SocketReceiver) {
         let counted = self.dependencies.open_sockets.add();
         let Admission { session, generation, .. } = &self.admission;
-        let place = self.dependencies.socket_limit.enter(session, *generation);
+        let place = self.dependencies.socket_limit.enter((session.clone(), *generation));
         spawn_detached("a client socket", async move {
             let has_left = self.run(sender, receiver, place).await;
             let _departing = has_left.then(|| self.dependencies.departures.add());
@@ -98,7 +100,7 @@ impl ClientSocket {
         &mut self,
         sender: SocketSender,
         mut receiver: SocketReceiver,
-        place: SocketPlace,
+        place: SocketPlace<(SessionId, u64)>,
     ) -> bool {
         let (session, generation) = (&self.admission.session, self.admission.generation);
         log::info!(session:%, generation; "client socket opened");
@@ -128,7 +130,7 @@ impl ClientSocket {
         &self,
         sender: &SocketSender,
         receiver: &mut SocketReceiver,
-        place: &SocketPlace,
+        place: &SocketPlace<(SessionId, u64)>,
     ) -> CloseCause {
         tokio::select! {
             biased;
@@ -148,6 +150,7 @@ impl ClientSocket {
             cause = self.watch_drain() => cause,
             cause = self.watch_revocation() => cause,
             cause = self.watch_share() => cause,
+            cause = self.watch_end() => cause,
         }
     }
 
@@ -256,7 +259,8 @@ impl ClientSocket {
     async fn watch_share(&self) -> CloseCause {
         let Some(share) = &self.admission.share else { return pending().await };
         loop {
-            let pause = match shares::find(&self.dependencies.views, share.as_str()).await {
+            let Dependencies { views, tokens, .. } = &self.dependencies;
+            let pause = match shares::find(views, tokens, share.as_str()).await {
                 Ok(Some(found)) => (found.expiry_at - Timestamp::now()).min(SHARE_POLL),
                 Ok(None) => {
                     return CloseCause::client_error(CloseCode::Policy, "the share has ended");
@@ -264,6 +268,19 @@ impl ClientSocket {
                 Err(_) => SHARE_RETRY,
             };
             sleep(pause).await;
+        }
+    }
+
+    /// Returns when the token has ended that the client came with.
+    async fn watch_end(&self) -> CloseCause {
+        let Some(until) = self.claims.restrictions.until else { return pending().await };
+        loop {
+            let left = until - Timestamp::now();
+            if left.is_zero() {
+                return CloseCause::client_error(CloseCode::Policy, "the token has ended");
+            }
+            // The clock may be set meanwhile.
+            sleep(left.min(END_POLL)).await;
         }
     }
 
@@ -356,7 +373,7 @@ impl ClientSocket {
 }
 
 /// Returns when the client has opened too many sockets after this one.
-async fn superseded(place: &SocketPlace) -> CloseCause {
+async fn superseded(place: &SocketPlace<(SessionId, u64)>) -> CloseCause {
     place.taken().await;
     CloseCause::client_error(CloseCode::Policy, "the client has opened the socket again")
 }

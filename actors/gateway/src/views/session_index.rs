@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use stream_bridge::RecordChange;
-use stream_protocol::{AgentId, SessionDocument, SessionId, Status, Timestamp};
+use stream_protocol::{AgentId, Maker, SessionDocument, SessionId, Status, Timestamp};
 
 use super::by_creation::{ByCreation, Created};
 use super::view::Index;
@@ -29,6 +29,8 @@ struct Orders {
     all: ByCreation<SessionSummary>,
     listed: ByCreation<SessionSummary>,
     by_status: [ByCreation<SessionSummary>; STATUSES.len()],
+    /// By the account that asked for them.
+    by_account: HashMap<String, ByCreation<SessionSummary>>,
 }
 
 /// The statuses of a session.
@@ -62,6 +64,11 @@ impl SessionIndex {
 
     pub(crate) fn of_status(&self, status: Status) -> &ByCreation<SessionSummary> {
         &self.orders.by_status[place(status)]
+    }
+
+    /// The sessions that `account` asked for, those that have ended among them.
+    pub(crate) fn of_account(&self, account: &str) -> impl Iterator<Item = &Arc<SessionSummary>> {
+        self.orders.by_account.get(account).into_iter().flat_map(ByCreation::iter)
     }
 
     /// The agents that own sessions which have not ended.
@@ -150,7 +157,15 @@ impl Orders {
         let all: ByCreation<_> = sessions.values().cloned().collect();
         let listed = all.iter().filter(|session| session.is_listed).cloned().collect();
         let of = |status| all.iter().filter(|one| one.status == status).cloned().collect();
-        Self { by_status: STATUSES.map(of), listed, all }
+        let mut by_account: HashMap<_, Vec<_>> = HashMap::new();
+        for session in all.iter() {
+            if let Some(Maker { account, .. }) = &session.made_by {
+                by_account.entry(account.clone()).or_default().push(Arc::clone(session));
+            }
+        }
+        let by_account =
+            by_account.into_iter().map(|(account, made)| (account, made.into_iter().collect()));
+        Self { by_status: STATUSES.map(of), by_account: by_account.collect(), listed, all }
     }
 
     fn insert(&mut self, session: &Arc<SessionSummary>) {
@@ -159,12 +174,23 @@ impl Orders {
             self.listed.insert(Arc::clone(session));
         }
         self.by_status[place(session.status)].insert(Arc::clone(session));
+        if let Some(Maker { account, .. }) = &session.made_by {
+            self.by_account.entry(account.clone()).or_default().insert(Arc::clone(session));
+        }
     }
 
     fn remove(&mut self, session: &SessionSummary) {
         self.all.remove(session);
         self.listed.remove(session);
         self.by_status[place(session.status)].remove(session);
+        if let Some(Maker { account, .. }) = &session.made_by
+            && let Some(made) = self.by_account.get_mut(account)
+        {
+            made.remove(session);
+            if made.len() == 0 {
+                self.by_account.remove(account);
+            }
+        }
     }
 }
 

@@ -125,6 +125,7 @@ mod tests {
             created_at: created_at.into(),
             expiry_at: 999.into(),
             token_id: "0123456789abcdef".into(),
+            made_by: None,
         }
     }
 

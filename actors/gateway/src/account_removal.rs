@@ -1,0 +1,55 @@
+//! The end of an account, and of what it gave away.
+
+use std::time::Duration;
+
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{Refusal, RefusalCode, Timestamp};
+use stream_tokens::{Revocation, Tokens};
+
+use crate::accounts::{AccountName, find, live_sessions};
+use crate::views::Views;
+use crate::{session_documents, shares};
+
+/// Longer than the token of any socket lives.
+const MAX_SOCKET_TOKEN_LIFE: Duration = Duration::from_secs(3600);
+
+/// Deletes an account: its token is refused from now on, the sockets it opened are closed, and its
+/// shares end; with `sessions` its sessions as well. What is left after a failure ends when it is
+/// deleted again.
+///
+/// # Errors
+///
+/// Refuses a name without an account.
+pub(crate) async fn delete(
+    views: &Views,
+    tokens: &Tokens,
+    name: &AccountName,
+    sessions: bool,
+) -> Result<(), Refusal> {
+    let bridge = views.bridge();
+    let Some(account) = find(bridge, name.as_str()).await? else {
+        let sentence = format!("there is no account {}", name.as_str());
+        return Err(Refusal::new(RefusalCode::NotFound, sentence));
+    };
+    // First, so that it makes nothing new meanwhile.
+    let until = Timestamp::now() + MAX_SOCKET_TOKEN_LIFE;
+    let revoked = tokens.revoke(Revocation::Token(account.token_id.clone()), Some(until)).await;
+    revoked.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))?;
+    for share in shares::made_by(views, &account).await? {
+        match shares::end(bridge, tokens, &share).await {
+            Err(gone) if gone.code == RefusalCode::NotFound => {}
+            ended => ended?,
+        }
+    }
+    if sessions {
+        let cause = format!("account {} is deleted", name.as_str());
+        for session in live_sessions(views, &account).await? {
+            match session_documents::end(bridge, tokens, &session, &cause).await {
+                Err(gone) if gone.code == RefusalCode::NotFound => {}
+                ended => drop(ended?),
+            }
+        }
+    }
+    // Last: without it nothing of the rest is found again.
+    Ok(bridge.remove(Bucket::Accounts, &name.key()).await?)
+}
