@@ -21,8 +21,11 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// What comes of a try to relay to `peer`: the error that the relay answers, or none.
 async fn attempt(port: u16, peer: &str, kind: &[&str]) -> anyhow::Result<Option<String>> {
     let program = find("turnutils_uclient").context("turnutils_uclient belongs to coturn")?;
+    // Each with a quota of its own.
+    let user = format!("to-{}{}", peer.replace('.', "-"), kind.concat());
     let mut child = Command::new(program)
         .args(["-v", "-W", SECRET, "-n", "1", "-m", "1", "-e", peer, "-p", &port.to_string()])
+        .args(["-u", &user])
         .args(kind)
         .arg("127.0.0.1")
         .stdout(Stdio::piped())
