@@ -1,8 +1,8 @@
 //! Who may connect: how many connections each address has, how many of them are in their handshake,
 //! and how many full handshakes it may make.
 //!
-//! Whoever has not completed a request yet is silent. Where there is no place left, the oldest
-//! silent connection gives way, not the newcomer: silence costs its sender nothing.
+//! Whoever has sent no request yet is silent. Where there is no place left, the oldest silent
+//! connection gives way, not the newcomer: silence costs its sender nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -179,7 +179,7 @@ impl Permit {
         }
     }
 
-    /// Returns what notes that the connection has completed a request: it is silent no more.
+    /// Returns what notes that the connection has sent a request: it is silent no more.
     pub(crate) fn on_request(&self) -> impl Fn() + use<> {
         let (control, number, host) = (self.control.clone(), self.number, self.host);
         move || {
@@ -245,7 +245,7 @@ mod tests {
         Ok(permit)
     }
 
-    /// One that has completed a request.
+    /// One that has sent a request.
     fn used(control: &AdmissionControl, from: &str) -> Permit {
         let permit = enter(control, from).expect("a place");
         permit.end_handshake(false, Instant::now());

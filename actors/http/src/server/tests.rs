@@ -355,6 +355,21 @@ async fn more_connections_than_an_address_may_have_are_refused_until_one_is_give
 }
 
 #[actix_web::test]
+async fn a_connection_with_a_request_in_hand_gives_way_to_nobody() {
+    let fixture = Fixture::start(strict("connections_per_address = 2"));
+    let (slow, others) = (client(), client());
+    let crowd = async {
+        fixture.slow.begun.notified().await;
+        let mut silent = fixture.tcp().await;
+        assert_eq!(fixture.get(&others, "/ping").await.expect("an answer"), "pong");
+        closed(&mut silent).await;
+        fixture.slow.go_on.notify_one();
+    };
+    let (answer, ()) = tokio::join!(fixture.get(&slow, "/slow"), crowd);
+    assert_eq!(answer.expect("its own answer"), "done");
+}
+
+#[actix_web::test]
 async fn each_step_of_a_connection_has_a_deadline() {
     let fixture = Fixture::start(strict(""));
     let mut silent = fixture.raw(fixture.tcp().await).await.expect("TLS");
