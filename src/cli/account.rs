@@ -20,7 +20,8 @@ pub enum Account {
         /// Show the account no sessions and shares but its own; without it, it sees all.
         #[arg(long)]
         own_sessions: bool,
-        /// Sessions that the account may have at a time, at each gateway; any number without it.
+        /// Sessions that the account may have at a time; any number without it. Gateways that are
+        /// asked in the same moment may let one through each.
         #[arg(long, value_name = "N")]
         max_sessions: Option<u32>,
         #[command(flatten)]
