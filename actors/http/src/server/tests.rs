@@ -358,14 +358,14 @@ async fn more_connections_than_an_address_may_have_are_refused_until_one_is_give
 async fn a_connection_with_a_request_in_hand_gives_way_to_nobody() {
     let fixture = Fixture::start(strict("connections_per_address = 2"));
     let (slow, others) = (client(), client());
-    let crowd = async {
+    let others_come = async {
         fixture.slow.begun.notified().await;
         let mut silent = fixture.tcp().await;
         assert_eq!(fixture.get(&others, "/ping").await.expect("an answer"), "pong");
         closed(&mut silent).await;
         fixture.slow.go_on.notify_one();
     };
-    let (answer, ()) = tokio::join!(fixture.get(&slow, "/slow"), crowd);
+    let (answer, ()) = tokio::join!(fixture.get(&slow, "/slow"), others_come);
     assert_eq!(answer.expect("its own answer"), "done");
 }
 
