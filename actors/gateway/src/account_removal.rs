@@ -1,17 +1,12 @@
 //! The end of an account, and of what it gave away.
 
-use std::time::Duration;
-
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Refusal, RefusalCode, Timestamp};
+use stream_protocol::{Refusal, RefusalCode};
 use stream_tokens::{Revocation, Tokens};
 
 use crate::accounts::{AccountName, find, live_sessions};
 use crate::views::Views;
 use crate::{session_documents, shares};
-
-/// Longer than the token of any socket lives.
-const MAX_SOCKET_TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
 /// Deletes an account: its token is refused from now on, the sockets it opened are closed, and its
 /// shares end; with `sessions` its sessions as well. What is left after a failure ends when it is
@@ -31,9 +26,10 @@ pub(crate) async fn delete(
         let sentence = format!("there is no account {}", name.as_str());
         return Err(Refusal::new(RefusalCode::NotFound, sentence));
     };
-    // First, so that it makes nothing new meanwhile.
-    let until = Timestamp::now() + MAX_SOCKET_TOKEN_LIFE;
-    let revoked = tokens.revoke(Revocation::Token(account.token_id.clone()), Some(until)).await;
+    // First, so that it makes nothing new meanwhile; and for as long as the token would be good,
+    // since the record stays when what follows fails.
+    let token = Revocation::Token(account.token_id.clone());
+    let revoked = tokens.revoke(token, account.expires_at).await;
     revoked.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))?;
     for share in shares::made_by(views, &account).await? {
         match shares::end(bridge, tokens, &share).await {
