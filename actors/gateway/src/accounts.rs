@@ -1,7 +1,6 @@
 //! Service accounts, to which the tokens of the API belong.
 
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError};
@@ -11,7 +10,6 @@ use stream_tokens::{Mint, Tokens};
 use zeroize::Zeroizing;
 
 use crate::error::bad_request;
-use crate::session_summary::SessionSummary;
 use crate::views::Views;
 
 /// The record of an account. It holds the id of the token, never the token.
@@ -133,9 +131,8 @@ pub(crate) async fn live_sessions(
 ) -> Result<Vec<SessionId>, Refusal> {
     views
         .sessions(|sessions| {
-            let made = sessions.of_account(account.name.as_str());
-            let is_live = |session: &&Arc<SessionSummary>| !session.status.is_final();
-            let live = made.filter(is_live).filter(|one| account.is(one.made_by.as_ref()));
+            let made = sessions.of_account(&account.token_id);
+            let live = made.filter(|session| !session.status.is_final());
             live.map(|session| session.id.clone()).collect()
         })
         .await

@@ -141,11 +141,7 @@ pub(crate) async fn list_sessions(request: HttpRequest, state: Data<State>) -> H
     let caller = authorize(&request, &state, Op::SessionRead, None).await?;
     let listing = Listing::parse(request.query_string())?;
     let select = |sessions: &SessionIndex| match caller.sees_only_its_own() {
-        Some(account) => {
-            let made = sessions.of_account(account.name.as_str());
-            let made = made.filter(|one| account.is(one.made_by.as_ref()));
-            listing.select_among(made)
-        }
+        Some(account) => listing.select_among(sessions.of_account(&account.token_id)),
         None => listing.select(sessions),
     };
     let (chosen, total) = state.views.sessions(select).await?;

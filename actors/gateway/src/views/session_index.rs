@@ -29,7 +29,8 @@ struct Orders {
     all: ByCreation<SessionSummary>,
     listed: ByCreation<SessionSummary>,
     by_status: [ByCreation<SessionSummary>; STATUSES.len()],
-    /// By the account that asked for them.
+    /// By the id of the token of the account that asked for them: another account of the same name
+    /// has another.
     by_account: HashMap<String, ByCreation<SessionSummary>>,
 }
 
@@ -66,9 +67,10 @@ impl SessionIndex {
         &self.orders.by_status[place(status)]
     }
 
-    /// The sessions that `account` asked for, those that have ended among them.
-    pub(crate) fn of_account(&self, account: &str) -> impl Iterator<Item = &Arc<SessionSummary>> {
-        self.orders.by_account.get(account).into_iter().flat_map(ByCreation::iter)
+    /// The sessions that an account asked for with the token of this id, those that have ended among
+    /// them.
+    pub(crate) fn of_account(&self, token_id: &str) -> impl Iterator<Item = &Arc<SessionSummary>> {
+        self.orders.by_account.get(token_id).into_iter().flat_map(ByCreation::iter)
     }
 
     /// The agents that own sessions which have not ended.
@@ -159,12 +161,12 @@ impl Orders {
         let of = |status| all.iter().filter(|one| one.status == status).cloned().collect();
         let mut by_account: HashMap<_, Vec<_>> = HashMap::new();
         for session in all.iter() {
-            if let Some(Maker { account, .. }) = &session.made_by {
-                by_account.entry(account.clone()).or_default().push(Arc::clone(session));
+            if let Some(Maker { token_id, .. }) = &session.made_by {
+                by_account.entry(token_id.clone()).or_default().push(Arc::clone(session));
             }
         }
         let by_account =
-            by_account.into_iter().map(|(account, made)| (account, made.into_iter().collect()));
+            by_account.into_iter().map(|(token_id, made)| (token_id, made.into_iter().collect()));
         Self { by_status: STATUSES.map(of), by_account: by_account.collect(), listed, all }
     }
 
@@ -174,8 +176,8 @@ impl Orders {
             self.listed.insert(Arc::clone(session));
         }
         self.by_status[place(session.status)].insert(Arc::clone(session));
-        if let Some(Maker { account, .. }) = &session.made_by {
-            self.by_account.entry(account.clone()).or_default().insert(Arc::clone(session));
+        if let Some(Maker { token_id, .. }) = &session.made_by {
+            self.by_account.entry(token_id.clone()).or_default().insert(Arc::clone(session));
         }
     }
 
@@ -183,12 +185,12 @@ impl Orders {
         self.all.remove(session);
         self.listed.remove(session);
         self.by_status[place(session.status)].remove(session);
-        if let Some(Maker { account, .. }) = &session.made_by
-            && let Some(made) = self.by_account.get_mut(account)
+        if let Some(Maker { token_id, .. }) = &session.made_by
+            && let Some(made) = self.by_account.get_mut(token_id)
         {
             made.remove(session);
             if made.len() == 0 {
-                self.by_account.remove(account);
+                self.by_account.remove(token_id);
             }
         }
     }
