@@ -87,7 +87,7 @@ impl Acceptor {
         };
         let refused = |cause: RefusedConnection| (cause, client);
         if !self.limits.http.trusts(client) {
-            permit.count_for(client, Instant::now()).map_err(|why| refused(why.into()))?;
+            permit.count_for(client).map_err(|why| refused(why.into()))?;
         }
         let activity = Activity::new(permit.on_request());
         let stream = tokio::select! {

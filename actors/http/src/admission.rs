@@ -7,10 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::rate_limit::RateLimiter;
 
 /// What addresses may do.
 #[derive(Clone, Copy, Debug)]
@@ -19,15 +21,9 @@ pub(crate) struct AdmissionLimits {
     pub(crate) connections: usize,
     pub(crate) connections_per_address: usize,
     pub(crate) handshakes_per_address: usize,
-    /// Full handshakes of one address on the average; [`BURST_S`] times as many at once.
+    /// Full handshakes of one address on the average; ten times as many at once.
     pub(crate) full_handshakes_per_second: u32,
 }
-
-/// How many seconds' worth of full handshakes a quiet address may make at once.
-const BURST_S: u32 = 10;
-
-/// Between two removals of addresses that have left.
-const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why a connection is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,6 +38,7 @@ pub(crate) enum Crowded {
 #[derive(Clone)]
 pub(crate) struct AdmissionControl {
     limits: AdmissionLimits,
+    full_handshakes: RateLimiter<IpAddr>,
     state: Arc<Mutex<State>>,
 }
 
@@ -52,7 +49,6 @@ struct State {
     silent: BTreeMap<u64, Silent>,
     hosts: HashMap<IpAddr, Host>,
     next: u64,
-    cleaned: Option<Instant>,
 }
 
 struct Silent {
@@ -67,8 +63,6 @@ struct Host {
     /// Those in their handshake, and all that are silent.
     handshakes: BTreeSet<u64>,
     silent: BTreeSet<u64>,
-    /// Until when the full handshakes so far use up its time.
-    full_until: Option<Instant>,
 }
 
 /// A connection that was admitted; it has its place until this is dropped.
@@ -82,7 +76,8 @@ pub(crate) struct Permit {
 
 impl AdmissionControl {
     pub(crate) fn new(limits: AdmissionLimits) -> Self {
-        Self { limits, state: Arc::default() }
+        let full_handshakes = RateLimiter::per_second(limits.full_handshakes_per_second);
+        Self { limits, full_handshakes, state: Arc::default() }
     }
 
     /// Takes a place among all connections.
@@ -102,17 +97,7 @@ impl AdmissionControl {
     /// Whether `address` has made as many full handshakes as it may for now. Those that resume cost
     /// next to nothing.
     pub(crate) fn has_exhausted_handshakes(&self, address: IpAddr, now: Instant) -> bool {
-        let state = self.state.lock();
-        let until = state.hosts.get(&host(address)).and_then(|host| host.full_until);
-        until.is_some_and(|until| until + self.cost() > now + self.tolerance())
-    }
-
-    fn cost(&self) -> Duration {
-        Duration::from_secs(1) / self.limits.full_handshakes_per_second.max(1)
-    }
-
-    fn tolerance(&self) -> Duration {
-        Duration::from_secs(BURST_S.into())
+        !self.full_handshakes.has_room(&host(address), now)
     }
 }
 
@@ -126,25 +111,14 @@ impl State {
         }
         give_way.notify_one();
     }
-
-    fn clean(&mut self, now: Instant) {
-        let due = |cleaned: Instant| now.saturating_duration_since(cleaned) >= CLEANUP_INTERVAL;
-        if self.cleaned.is_none_or(due) {
-            self.cleaned = Some(now);
-            let is_there = |host: &Host| host.connections > 0;
-            let owes = |host: &Host| host.full_until.is_some_and(|until| until > now);
-            self.hosts.retain(|_, host| is_there(host) || owes(host));
-        }
-    }
 }
 
 impl Permit {
     /// Counts the connection for `address`, from which it came, and its handshake as begun.
-    pub(crate) fn count_for(&mut self, address: IpAddr, now: Instant) -> Result<(), Crowded> {
+    pub(crate) fn count_for(&mut self, address: IpAddr) -> Result<(), Crowded> {
         let limits = self.control.limits;
         let name = host(address);
         let state = &mut *self.control.state.lock();
-        state.clean(now);
         let of_host = state.hosts.entry(name).or_default();
         let too_many = of_host.connections >= limits.connections_per_address;
         let handshakes = of_host.handshakes.first().copied();
@@ -170,12 +144,12 @@ impl Permit {
 
     /// Notes that the handshake is over; one that was `full` counts.
     pub(crate) fn end_handshake(&self, full: bool, now: Instant) {
-        let state = &mut *self.control.state.lock();
-        let Some(host) = self.host.and_then(|host| state.hosts.get_mut(&host)) else { return };
-        host.handshakes.remove(&self.number);
+        let Some(name) = self.host else { return };
+        if let Some(host) = self.control.state.lock().hosts.get_mut(&name) {
+            host.handshakes.remove(&self.number);
+        }
         if full {
-            let begun = host.full_until.map_or(now, |until| now.max(until));
-            host.full_until = Some(begun + self.control.cost());
+            self.control.full_handshakes.charge(&name, now);
         }
     }
 
@@ -207,7 +181,7 @@ impl Drop for Permit {
             host.connections -= 1;
             host.handshakes.remove(&self.number);
             host.silent.remove(&self.number);
-            if host.connections == 0 && host.full_until.is_none() {
+            if host.connections == 0 {
                 state.hosts.remove(&name);
             }
         }
@@ -224,6 +198,8 @@ pub(crate) fn host(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::FutureExt;
 
     use super::*;
@@ -241,7 +217,7 @@ mod tests {
 
     fn enter(control: &AdmissionControl, from: &str) -> Result<Permit, Crowded> {
         let mut permit = control.admit()?;
-        permit.count_for(address(from), Instant::now())?;
+        permit.count_for(address(from))?;
         Ok(permit)
     }
 

@@ -63,17 +63,52 @@ impl<K: Eq + Hash> RateLimiter<K> {
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
         let mut state = self.state.lock();
-        state.clean(now);
-        let begun = state.until.get(key).map_or(now, |until| now.max(*until));
-        let until = begun + self.cost;
-        if until > now + self.tolerance {
-            return false;
+        let has_room = self.end_of_next(&state, key, now) <= now + self.tolerance;
+        if has_room {
+            self.count(&mut state, key, now);
         }
+        has_room
+    }
+
+    /// Returns whether a request of `key` might be made, and counts none: what it costs is known
+    /// later.
+    pub(crate) fn has_room<Q>(&self, key: &Q, now: Instant) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.end_of_next(&self.state.lock(), key, now) <= now + self.tolerance
+    }
+
+    /// Counts a request of `key` that was made.
+    pub(crate) fn charge<Q>(&self, key: &Q, now: Instant)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        self.count(&mut self.state.lock(), key, now);
+    }
+
+    /// Until when one more request would use up a key's time.
+    fn end_of_next<Q>(&self, state: &State<K>, key: &Q, now: Instant) -> Instant
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        state.until.get(key).map_or(now, |until| now.max(*until)) + self.cost
+    }
+
+    fn count<Q>(&self, state: &mut State<K>, key: &Q, now: Instant)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        state.clean(now);
+        let until = self.end_of_next(state, key, now);
         // More keys than are watched go unlimited: nobody pays for the number of others.
         if state.until.len() < MAX_KEYS || state.until.contains_key(key) {
             state.until.insert(key.to_owned(), until);
         }
-        true
     }
 }
 
