@@ -67,8 +67,8 @@ impl SessionIndex {
         &self.orders.by_status[place(status)]
     }
 
-    /// The sessions that an account asked for with the token of this id, those that have ended among
-    /// them.
+    /// The sessions that an account asked for with the token of this id, those that have ended
+    /// among them.
     pub(crate) fn of_account(&self, token_id: &str) -> impl Iterator<Item = &Arc<SessionSummary>> {
         self.orders.by_account.get(token_id).into_iter().flat_map(ByCreation::iter)
     }
