@@ -51,9 +51,13 @@ impl Handler<Tasks> for Echo {
 
 const NAMES: [&str; 4] = ["one", "two", "three", "four"];
 
-/// How soon all must be well again, and the most that may be left over.
+/// How soon all must be well again.
 const HEALTHY: Duration = Duration::from_secs(5);
+
+/// The most that may be left over by one of so many storms: a leak grows with each, the disorder
+/// of an allocator does not.
 const LEFT_OVER: f64 = 1.05;
+const STORMS: usize = 4;
 
 #[test]
 fn after_a_storm_all_is_as_before() {
@@ -72,15 +76,23 @@ fn after_a_storm_all_is_as_before() {
         // What is allocated once is allocated by a first, shorter storm.
         rage(&supervisor, &actors, storm / 3).await;
         calm(&supervisor, &actors).await;
-        let before = Footprint::now(&actors).await;
+        let mut before = Footprint::now(&actors).await;
 
-        let failed = rage(&supervisor, &actors, storm).await;
-        calm(&supervisor, &actors).await;
-        let after = Footprint::now(&actors).await;
-        println!("{failed} failures: {before:?}, {after:?}");
-        assert!(failed > 100);
-        assert!(after.threads <= before.threads && after.tasks <= before.tasks);
-        assert!(after.pages <= before.pages * LEFT_OVER);
+        let mut settled = false;
+        for _ in 0..STORMS {
+            let failed = rage(&supervisor, &actors, storm).await;
+            calm(&supervisor, &actors).await;
+            let after = Footprint::now(&actors).await;
+            println!("{failed} failures: {before:?}, {after:?}");
+            assert!(failed > 100);
+            assert!(after.threads <= before.threads && after.tasks <= before.tasks);
+            settled = after.pages <= before.pages * LEFT_OVER;
+            if settled {
+                break;
+            }
+            before = after;
+        }
+        assert!(settled, "more is left over by each storm");
         for actor in supervisor.status() {
             assert_eq!((actor.state, actor.depth), (ActorState::Running, 0), "{}", actor.name);
         }
