@@ -44,6 +44,7 @@ mod middleware;
 mod openapi;
 mod owner;
 mod placement;
+mod present_agents;
 mod query;
 mod response;
 mod routes;

@@ -16,6 +16,7 @@ use crate::config::{Config, ReconnectTokens};
 use crate::cors::CorsPolicy;
 use crate::error::GatewayError;
 use crate::live_count::LiveCount;
+use crate::present_agents::PresentAgents;
 use crate::urls::Urls;
 use crate::views::Views;
 
@@ -24,7 +25,8 @@ pub(crate) struct State {
     pub(crate) bridge: Bridge,
     pub(crate) views: Views,
     pub(crate) tokens: Tokens,
-    /// What agents can launch.
+    /// Which agents are there, and what they can launch.
+    pub(crate) present_agents: PresentAgents,
     pub(crate) catalogues: Catalogues,
     pub(crate) supervisor: Supervisor,
     /// Counts the requests of all threads, and what is refused.
@@ -79,6 +81,7 @@ impl State {
             bridge: views.bridge().clone(),
             views,
             tokens,
+            present_agents: PresentAgents::default(),
             catalogues: Catalogues::default(),
             supervisor,
             refusals: Refusals::default(),

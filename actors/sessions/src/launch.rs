@@ -175,8 +175,11 @@ impl Launcher {
             .change(id, |document| session::on_launched(document, self.context.agent(), &instance));
         let noted = noted.await;
         self.served.add_instance(instance.clone(), id.clone());
+        let present = match &noted {
+            Ok(document) => document.clone(),
+            Err(_) => self.context.read(id).await?.value,
+        };
         // The session may have ended meanwhile, perhaps before AMS knew the name.
-        let present = self.context.read(id).await?.value;
         if present.is_over() {
             self.terminator.delete_instance(&present).await?;
         } else if present.status == Status::Terminating {

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use actix_web::http::KeepAlive;
 use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::{App, HttpServer, web};
 use stream_pki::{ClientCertificates, Fingerprint, Identity, ServerIdentity};
@@ -103,6 +104,10 @@ impl Ams {
         .on_connect(routes::remember_peer)
         .workers(1)
         .tcp_nodelay(true)
+        // A server of Go, as AMS is one, has no timeouts of its own: a connection may stay unused
+        // for as long as its client wants, also before the first request.
+        .keep_alive(KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
         .disable_signals()
         .listen_rustls_0_23(listener, Arc::unwrap_or_clone(tls))?
         .run();

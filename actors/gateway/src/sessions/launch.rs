@@ -126,7 +126,7 @@ async fn rejoin(
 /// Returns the agents that could host `request` now.
 async fn hosts(state: &State, request: &Request) -> Result<Vec<Presence>, Refusal> {
     let bridge = &state.bridge;
-    let present = placement::list(bridge).await?;
+    let present = state.present_agents.list(bridge).await?;
     let catalogues = state.catalogues.of(bridge, &present).await;
     let connected = bridge.continuity(Bucket::Agents).await?.connected_for();
     placement::eligible(present, &catalogues, request, connected >= ANNOUNCED_WITHIN)
