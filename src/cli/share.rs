@@ -10,13 +10,18 @@ use super::gateway_client as client;
 use super::operate::{AdminEndpoint, ask};
 use super::span::parse_expiry;
 
+/// What whoever makes a link to view is told beside it.
+const VIEW_NOTE: &str = "whoever has the link watches while nobody controls the session, if its \
+    instance honours roles";
+
 #[derive(Debug, Subcommand)]
 pub enum Share {
     /// Make a link that lets whoever has it join a session, and print it; its id goes to standard
     /// error.
     Create {
         session: String,
-        /// As what the link joins.
+        /// As what the link joins. `view` needs an instance that honours roles and says so in its
+        /// first report; whoever views enters while nobody controls the session.
         #[arg(long = "type", value_parser = ["control", "view"])]
         role: String,
         #[arg(long, default_value = "")]
@@ -65,10 +70,13 @@ impl Share {
     pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
         match self {
             Self::Create { session, role, description, expiry, endpoint } => {
-                let client = client(endpoint, default_config)?;
+                let (client, views) = (client(endpoint, default_config)?, role == "view");
                 let made = client.create_share(&session, &role, &description, Some(expiry));
                 let made = ask(made)?;
                 eprintln!("id {}", made.id);
+                if views {
+                    eprintln!("{VIEW_NOTE}");
+                }
                 println!("{}", made.url);
             }
             Self::Delete { id, endpoint } => {

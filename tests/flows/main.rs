@@ -38,4 +38,5 @@ mod tickets;
 mod tokens;
 mod turn;
 mod unit_failures;
+mod view;
 mod wire_compat;

@@ -125,7 +125,14 @@ async fn see_agent(
     assert_eq!(agent.get(SESSION, "").await?.status, 403);
     agent.http = own;
 
-    agent.ask(Method::PATCH, SESSION, "", Some(json!({"status": "running"}))).await?;
+    agent
+        .ask(
+            Method::PATCH,
+            SESSION,
+            "",
+            Some(json!({"status": "running", "capabilities": ["roles"]})),
+        )
+        .await?;
     agent.get(SESSION, "").await?;
     let commands = agent.get(&format!("{SESSION}/commands"), "?after=0&wait=60").await?;
     assert_eq!(commands.success()?["signaling"], "open");
@@ -204,14 +211,14 @@ async fn see_gateway(gateway: &mut ApiRecorder) -> anyhow::Result<()> {
 /// Asks the gateway for everything in the life of one share.
 async fn see_shares(gateway: &mut ApiRecorder) -> anyhow::Result<()> {
     let share = format!("{SESSION}/share");
-    let wanted = json!({"type": "view", "description": "for Ada", "expiry_min": 5});
+    let wanted = json!({"type": "control", "description": "for Ada", "expiry_min": 5});
     let made = gateway.ask(Method::POST, &share, "", Some(wanted)).await?.success()?;
     let refused = gateway.ask(Method::POST, &share, "", Some(json!({"type": "adb"}))).await?;
     assert_eq!(refused.status, 400);
     let (_, token) =
         made["url"].as_str().and_then(|url| url.split_once("&share=")).context("url")?;
     for path in ["/1.0/sessions/{id}/connect", "/1.0/session/{id}/connect"] {
-        gateway.get(path, &format!("?type=view&token={token}")).await?.success()?;
+        gateway.get(path, &format!("?type=control&token={token}")).await?.success()?;
     }
     gateway.get("/1.0/shares", "").await?;
     gateway.get("/1.0/shares", "?recursion=true&limit=1").await?;

@@ -87,12 +87,12 @@ async fn drive() -> anyhow::Result<(Vec<String>, String)> {
     instance.read(None, 20).await?;
 
     let path = format!("/1.0/sessions/{}", created.id);
-    let share = Some(json!({ "type": "view" }));
+    let share = Some(json!({ "type": "control" }));
     let share = gateway.send(Method::POST, &format!("{path}/share"), share).await?.success()?;
     let link = share["url"].as_str().context("a link")?;
     let (_, shared) = link.split_once("share=").context("a token")?;
     secrets.push(shared.to_owned());
-    let connect = format!("{path}/connect?type=view&token={shared}");
+    let connect = format!("{path}/connect?type=control&token={shared}");
     let joined = gateway.with(None).get(&connect).await?.success()?;
     let url = joined["url"].as_str().context("a socket")?;
     secrets.push(token_in(url).context("a token")?);

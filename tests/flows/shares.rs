@@ -8,11 +8,12 @@ use crate::support::{Answer, Http, Instance, STEP_TIMEOUT, ScriptedStack, eventu
 use anyhow::Context;
 use reqwest::Method;
 use serde_json::{Value, json};
-use stream_dev::in_process::Stack;
+use stream_dev::in_process::{Options, Stack};
 use stream_macaroon::Macaroon;
 use stream_protocol::Timestamp;
 use stream_simulators::client::JoinedSession;
 use tokio::process::Command;
+use toml::toml;
 
 /// A session that runs, and the gateway as its account sees it.
 struct Running {
@@ -24,9 +25,16 @@ struct Running {
 
 impl Running {
     async fn start() -> anyhow::Result<Self> {
-        let mut scripted = ScriptedStack::start().await?;
+        let options =
+            Options { gateway: toml! { gateway.client_grace_s = 0 }, ..Options::default() };
+        let mut scripted = ScriptedStack::start_with(options).await?;
         let (session, instance) = scripted.create().await?;
         instance.report("running").await?.success()?;
+        // Whoever created it has watched and left: viewers wait for nobody.
+        for client in ["connected", "disconnected"] {
+            let report = json!({ "client": client, "generation": 0 });
+            instance.report_as(report).await?.success()?;
+        }
         let nodes = &scripted.stack.nodes;
         let http =
             Http::new(&nodes.gateway_url(), Some(&scripted.stack.token), nodes.gateway_pin()?)?;

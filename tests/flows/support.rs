@@ -137,7 +137,12 @@ impl Instance {
     }
 
     pub(crate) async fn report(&self, status: &str) -> anyhow::Result<Answer> {
-        let body = json!({ "status": status });
+        let body = json!({ "status": status, "capabilities": ["roles", "a later word"] });
+        self.report_as(body).await
+    }
+
+    /// Reports on itself in its own words.
+    pub(crate) async fn report_as(&self, body: Value) -> anyhow::Result<Answer> {
         self.http.send(Method::PATCH, &self.path(""), Some(body)).await
     }
 

@@ -119,7 +119,9 @@ fn messages() -> BTreeMap<&'static str, Value> {
     let logged = LoggedSignal { cursor, generation: 1, signal: signal() };
     let posted = NewSignal { id: "o-1".parse().expect("an id"), generation: 1, signal: signal() };
     let client = ClientReport { client: ClientState::Connected, generation: 1 };
-    let report = Report { status: ReportedStatus::Running, message: "up".to_owned() };
+    let capabilities = Some([stream_protocol::Capability::Roles].into_iter().collect());
+    let message = "up".to_owned();
+    let report = Report { status: ReportedStatus::Running, message, capabilities };
     let refusal = Refusal::new(RefusalCode::Draining, "this agent is draining");
     BTreeMap::from([
         ("ask", written(Empty {})),

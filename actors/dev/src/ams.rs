@@ -8,7 +8,10 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use stream_agent::program::Service;
 use stream_pki::{Fingerprint, Identity, random_text};
-use stream_simulators::ams::{Ams, Config, Faults, Launcher, idle_instances, simulated_instances};
+use stream_protocol::Capabilities;
+use stream_simulators::ams::{
+    Ams, Config, Faults, Launcher, idle_instances, simulated_instances, simulated_instances_with,
+};
 use stream_supervisor::Drain;
 
 use crate::keys::KeyStore;
@@ -74,6 +77,8 @@ pub struct Options {
 pub enum Program {
     /// An instance simulator that streams real video.
     Stream,
+    /// The same, which does not say that it honours roles: nobody can be let only view.
+    StreamWithoutRoles,
     /// Nothing, until it is stopped.
     Nothing,
 }
@@ -168,6 +173,7 @@ impl Options {
         };
         let launcher = match self.instances {
             Program::Stream => simulated_instances(),
+            Program::StreamWithoutRoles => simulated_instances_with(Capabilities::default()),
             Program::Nothing => idle_instances(),
         };
         let ams = Ams::start(config, launcher).context("the AMS simulator cannot listen")?;

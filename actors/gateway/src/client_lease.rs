@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stream_bridge::Bridge;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Client, Refusal, SessionDocument, SessionId, Status};
+use stream_protocol::{Client, Refusal, Role, SessionDocument, SessionId, Status};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::session_documents;
@@ -100,7 +100,8 @@ pub(crate) async fn remove_client(
     .map(drop)
 }
 
-/// Names `client` as the one of `generation` again, if the document names none.
+/// Names `client` as the one of `generation` again, if the document names none. A viewer is not
+/// named to an instance that would let it control the device.
 pub(crate) async fn restore_client(
     bridge: &Bridge,
     session: &SessionId,
@@ -108,7 +109,8 @@ pub(crate) async fn restore_client(
     client: Client,
 ) -> Result<(), Refusal> {
     session_documents::change(bridge, session, |document| {
-        if document.generation == generation {
+        let is_safe = client.role != Role::View || document.has_roles();
+        if document.generation == generation && is_safe {
             document.desired.client.get_or_insert(client);
         }
         Ok(())

@@ -20,6 +20,7 @@ impl From<ShareError> for HttpError {
     fn from(error: ShareError) -> Self {
         match error {
             ShareError::Refused(refusal) => refusal.into(),
+            ShareError::NoRoles => Self::Conflict { text: error.to_string(), retry_after_s: None },
             ShareError::TooMany => Self::Forbidden("a session has at most 5 shares"),
         }
     }

@@ -52,21 +52,22 @@ endpoints! {
         as "join_session":
         EndpointDoc::new("joinSession", "Makes the caller the client, instead of whoever was it")
             .optional_body::<sessions::request::SessionJoin>()
-            .answers::<sessions::endpoints::JoinedSession<'_>>(),
+            .answers::<sessions::endpoints::JoinedSession<'_>>().refuses(&[409]),
     POST "/1.0/sessions/{id}/share" Some(Op::ShareCreate) => shares::endpoints::create
         as "share_session":
         EndpointDoc::new("shareSession", "Makes a link that lets whoever has it join")
-            .body::<shares::SharePost>().answers::<shares::endpoints::ShareView<'_>>(),
+            .body::<shares::SharePost>().answers::<shares::endpoints::ShareView<'_>>()
+            .refuses(&[409]),
     GET without HEAD "/1.0/sessions/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect
         as "connect_session":
         EndpointDoc::new("connectToSession", "Joins with the token of a share")
             .token_in_query().query::<shares::endpoints::ConnectQuery>()
-            .answers::<sessions::endpoints::JoinedSession<'_>>(),
+            .answers::<sessions::endpoints::JoinedSession<'_>>().refuses(&[409]),
     GET without HEAD "/1.0/session/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect
         as "connect_session":
         EndpointDoc::new("connectToSessionByOldPath", "The same by the name of older releases")
             .token_in_query().query::<shares::endpoints::ConnectQuery>()
-            .answers::<sessions::endpoints::JoinedSession<'_>>(),
+            .answers::<sessions::endpoints::JoinedSession<'_>>().refuses(&[409]),
     GET without HEAD "/1.0/sessions/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open
         as "streaming_websocket_slave":
         EndpointDoc::new("openSocket", "Relays signals between client and instance")

@@ -12,13 +12,16 @@ use std::sync::Arc;
 
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Maker, Refusal, RefusalCode, SessionId, ShareId, Timestamp, TokenKind};
+use stream_protocol::{
+    Maker, Refusal, RefusalCode, Role, SessionId, ShareId, Status, Timestamp, TokenKind,
+};
 use stream_tokens::{Mint, Revocation, Tokens};
 
 use crate::accounts::{self, Account};
 use crate::error::tokens_refusal;
 use crate::session_documents;
 use crate::session_summary::SessionSummary;
+use crate::sessions::client_slot;
 use crate::views::{SessionIndex, ShareIndex, Views};
 
 pub(crate) use crate::share_record::Share;
@@ -36,6 +39,8 @@ const MAX_SHARES: usize = 5;
 pub(crate) enum ShareError {
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error("{}", client_slot::NO_ROLES)]
+    NoRoles,
     #[error("a session has at most {MAX_SHARES} shares")]
     TooMany,
 }
@@ -50,6 +55,7 @@ impl From<ShareError> for Refusal {
     fn from(error: ShareError) -> Self {
         match error {
             ShareError::Refused(refusal) => refusal,
+            ShareError::NoRoles => Self::new(RefusalCode::Conflict, error.to_string()),
             ShareError::TooMany => Self::new(RefusalCode::Failed, error.to_string()),
         }
     }
@@ -150,7 +156,9 @@ pub(crate) async fn all(
 ///
 /// # Errors
 ///
-/// Refuses a session that is ending, and more shares than a session may have.
+/// Refuses a session that is ending, more shares than a session may have, and one that only views
+/// where the instance runs and does not say that it honours roles. Before it runs nobody knows;
+/// who joins then is judged when they do.
 pub(crate) async fn make(
     views: &Views,
     tokens: &Tokens,
@@ -160,7 +168,9 @@ pub(crate) async fn make(
     base: &str,
 ) -> Result<(Share, String), ShareError> {
     let bridge = views.bridge();
-    let session = SessionSummary::of(session_documents::read(bridge, session).await?.value);
+    let document = session_documents::read(bridge, session).await?.value;
+    let knows_no_roles = document.status == Status::Active && !document.has_roles();
+    let session = SessionSummary::of(document);
     let now = Timestamp::now();
     let mut share = Share {
         id: ShareId::random(),
@@ -174,6 +184,9 @@ pub(crate) async fn make(
     };
     if !share.is_of(&session) {
         return Err(Refusal::new(RefusalCode::Conflict, "session is ending").into());
+    }
+    if share.role == Role::View && knows_no_roles {
+        return Err(ShareError::NoRoles);
     }
     let minted = tokens.mint(share.mint()).await.map_err(tokens_refusal)?;
     share.token_id = minted.id;

@@ -35,6 +35,10 @@ pub enum HttpError {
     /// 429.
     #[error("there are too many requests with this token")]
     RateLimited,
+    /// 409: the state of what was asked for does not allow it; after `retry_after_s` seconds it may,
+    /// if that is said.
+    #[error("{text}")]
+    Conflict { text: String, retry_after_s: Option<u64> },
     /// A refusal with what the client can go on with, as `metadata`.
     #[error("{0}")]
     Detailed(Refusal, Value),
@@ -77,6 +81,7 @@ impl ResponseError for HttpError {
             Self::NoSuchEndpoint => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::AddressRateLimited | Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Detailed(refusal, _) | Self::Refused(refusal) => {
                 StatusCode::from_u16(refusal.code.http_status())
@@ -94,6 +99,9 @@ impl ResponseError for HttpError {
         let mut response = response::failure(status, &text, metadata);
         if self.is_transient() {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+        }
+        if let Self::Conflict { retry_after_s: Some(seconds), .. } = self {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*seconds));
         }
         if let Self::MethodNotAllowed { allow } = self
             && let Ok(allow) = HeaderValue::from_str(allow)
@@ -152,6 +160,14 @@ mod tests {
         let (status, _, body) = answered(HttpError::Detailed(gone, json!({"cursor": "z-7"}))).await;
         assert_eq!((status, &body["metadata"]["cursor"]), (409, &json!("z-7")));
         assert_eq!((&body["type"], &body["error"]), (&json!("error"), &json!("gone")));
+    }
+
+    #[actix_web::test]
+    async fn a_conflict_says_when_to_try_again_if_that_helps() {
+        let conflict = |retry_after_s| HttpError::Conflict { text: "x".to_owned(), retry_after_s };
+        let (status, retry, _) = answered(conflict(Some(7))).await;
+        assert_eq!((status, retry.as_deref()), (409, Some("7")));
+        assert_eq!(answered(conflict(None)).await.1, None);
     }
 
     #[actix_web::test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentEndpoint, Client, DesiredState, SessionDocument};
+use crate::{AgentEndpoint, Capabilities, Client, DesiredState, SessionDocument};
 
 /// What the session wants of its instance now. Level-triggered, so that an instance which missed
 /// states in between acts on the present one.
@@ -76,6 +76,9 @@ pub struct Report {
     pub status: ReportedStatus,
     #[serde(default)]
     pub message: String,
+    /// What it can do; a report without it changes nothing about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

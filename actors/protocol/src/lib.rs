@@ -5,6 +5,7 @@
 
 mod agent_endpoint;
 mod ams_instance;
+mod capabilities;
 mod catalogue;
 mod commands;
 mod error_chain;
@@ -31,6 +32,7 @@ mod versioned;
 
 pub use agent_endpoint::AgentEndpoint;
 pub use ams_instance::AmsInstance;
+pub use capabilities::{Capabilities, Capability};
 pub use catalogue::CataloguePage;
 pub use commands::{ClientReport, ClientState, Commands, Report, ReportedStatus, Signaling};
 pub use error_chain::error_chain;

@@ -8,7 +8,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, InstanceName, JsonText, KeptInstance, SessionId, Timestamp};
+use crate::{
+    AgentId, Capabilities, Capability, InstanceName, JsonText, KeptInstance, SessionId, Timestamp,
+};
 
 /// How many causes a document keeps; the oldest go first.
 const MAX_CAUSES: usize = 8;
@@ -66,6 +68,13 @@ pub struct SessionDocument {
     /// When the instance said last that it runs; [`Timestamp::EPOCH`] before the first time.
     #[serde(default)]
     pub running_since: Timestamp,
+    /// What the instance says it can do; nothing before it has said that it runs.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// The screen of the latest client that controls or did; `None` while that is the one of the
+    /// request. A viewer leaves it as it is.
+    #[serde(default)]
+    pub last_screen: Option<Screen>,
     /// Grows when client and instance are to fetch new TURN credentials.
     #[serde(default)]
     pub ice_renewal: u64,
@@ -106,6 +115,8 @@ impl SessionDocument {
             kept_instance: None,
             instance_token: None,
             running_since: Timestamp::EPOCH,
+            capabilities: Capabilities::default(),
+            last_screen: None,
             ice_renewal: 0,
             ice_renewed_at: Timestamp::EPOCH,
             made_by: None,
@@ -151,6 +162,16 @@ impl SessionDocument {
     pub fn may_restart(&self, now: Timestamp) -> bool {
         let wanted = self.desired.state == DesiredState::Running;
         wanted && self.kept_instance.as_ref().is_some_and(|kept| kept.may_restart(now))
+    }
+
+    /// Returns whether a client with the role [`View`](Role::View) can do no more than that.
+    pub fn has_roles(&self) -> bool {
+        self.capabilities.has(Capability::Roles)
+    }
+
+    /// Returns the screen of the device, as far as it is known.
+    pub fn screen(&self) -> Screen {
+        self.last_screen.unwrap_or(self.request.screen)
     }
 
     /// Returns whether the session has no instance, and gets none: its launch was refused for the

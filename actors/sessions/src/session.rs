@@ -15,8 +15,8 @@
 //! session has ended at once, and comes back with the instance.
 
 use stream_protocol::{
-    AgentId, DesiredState, InstanceName, Origin, Report, ReportedStatus, SessionDocument, Status,
-    Timestamp,
+    AgentId, Capabilities, DesiredState, InstanceName, Origin, Report, ReportedStatus, Role,
+    SessionDocument, Status, Timestamp,
 };
 
 use crate::failure_detector::{Departed, Departure};
@@ -193,6 +193,7 @@ pub(crate) fn on_report(
     }
     if report.status == ReportedStatus::Running {
         document.running_since = now;
+        learn_capabilities(document, report);
     }
     let said = |what: &str| match report.message.as_str() {
         "" => what.to_owned(),
@@ -216,6 +217,21 @@ pub(crate) fn on_report(
         ReportedStatus::Error => fail(document, said("the instance failed"), true, retention, now),
     }
     Ok(())
+}
+
+/// Notes what the instance can do. A viewer that it would let control the device is its client no
+/// more: started again, it may be another program.
+fn learn_capabilities(document: &mut SessionDocument, report: &Report) {
+    let begins = document.status != Status::Active;
+    match &report.capabilities {
+        Some(capabilities) => document.capabilities = capabilities.clone(),
+        None if begins => document.capabilities = Capabilities::default(),
+        None => {}
+    }
+    let views = document.desired.client.is_some_and(|client| client.role == Role::View);
+    if views && !document.has_roles() {
+        document.desired.client = None;
+    }
 }
 
 /// Begins the end that somebody wants: whose-ever the instance is, it is to go. One that AMS

@@ -41,6 +41,7 @@ use self::instances::NewInstance;
 pub use self::instances::{Instance, Status};
 pub use self::launcher::{
     Boot, InstanceExit, Launcher, idle_instances, scripted_instances, simulated_instances,
+    simulated_instances_with,
 };
 use self::lifecycle::Completion;
 use self::service::Service;

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use stream_pki::Fingerprint;
 use stream_protocol::{
-    Commands, DesiredState, Report, ReportedStatus, Role, Signaling, Userdata, error_chain,
+    Capabilities, Capability, Commands, DesiredState, Report, ReportedStatus, Role, Signaling,
+    Userdata, error_chain,
 };
 use tokio::sync::watch;
 use tokio::time::{self, Instant};
@@ -43,7 +44,7 @@ pub enum InstanceError {
     Agent(#[source] CallError),
 }
 
-/// Runs an instance until its session is over or `stop` turns true.
+/// Runs an instance that honours roles until its session is over or `stop` turns true.
 ///
 /// # Errors
 ///
@@ -53,13 +54,26 @@ pub enum InstanceError {
 /// # Cancel safety
 ///
 /// Dropping the future ends the instance as a crash would: nobody is told.
-pub async fn run(user_data: String, mut stop: watch::Receiver<bool>) -> Result<(), InstanceError> {
+pub async fn run(user_data: String, stop: watch::Receiver<bool>) -> Result<(), InstanceError> {
+    run_with(user_data, [Capability::Roles].into_iter().collect(), stop).await
+}
+
+/// Runs an instance as [`run`] does, which says of itself that it can do what `capabilities` hold.
+///
+/// # Errors
+///
+/// Those of [`run`].
+pub async fn run_with(
+    user_data: String,
+    capabilities: Capabilities,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), InstanceError> {
     let userdata: Userdata = serde_json::from_str(&user_data).map_err(InstanceError::Userdata)?;
     let session = userdata.session_id.clone();
     let agent = Arc::new(Agent::new(&userdata)?);
     log::info!(session:%; "instance started");
     let why = tokio::select! {
-        () = live(agent) => "its session is over",
+        () = live(agent, capabilities) => "its session is over",
         // Whoever dropped the sender cannot stop it any more either.
         _ = stop.wait_for(|stop| *stop) => "it was stopped",
     };
@@ -72,8 +86,12 @@ fn pin(text: &str) -> Result<Fingerprint, InstanceError> {
 }
 
 /// Lives until the session is over.
-async fn live(agent: Arc<Agent>) {
-    let running = Report { status: ReportedStatus::Running, message: String::new() };
+async fn live(agent: Arc<Agent>, capabilities: Capabilities) {
+    let running = Report {
+        status: ReportedStatus::Running,
+        message: String::new(),
+        capabilities: Some(capabilities),
+    };
     retry::until_answered("report", || agent.report(&running)).await;
 
     let (wanted, wants) = watch::channel(None);

@@ -111,13 +111,13 @@ pub(super) enum Reported {
 }
 
 pub(super) fn parse_report(bytes: &[u8]) -> Result<Reported, ApiError> {
-    let expected = r#"{"status":"running"|"error"|"stopped","message":".."} or
+    let expected = r#"{"status":"running"|"error"|"stopped","message":"..","capabilities":[..]} or
         {"client":"connected"|"disconnected","generation":n}"#;
     Ok(match parse_json(bytes, expected)? {
-        Reported::Instance(Report { status, message }) => {
+        Reported::Instance(Report { status, message, capabilities }) => {
             // It may end up on a terminal.
             let message = message.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
-            Reported::Instance(Report { status, message })
+            Reported::Instance(Report { status, message, capabilities })
         }
         client => client,
     })

@@ -6,8 +6,9 @@ use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
 use serde::{Deserialize, Serialize};
 use stream_http::{ScreenRequest, idempotency_key};
-use stream_protocol::{IceServer, OnConflict, Op, Refusal, RefusalCode, SessionId, Status};
+use stream_protocol::{IceServer, OnConflict, Op, Refusal, RefusalCode, Role, SessionId, Status};
 
+use super::join::Newcomer;
 use super::listing::Listing;
 use super::socket_url::SocketUrls;
 use super::termination::{Progress, end_session, force_end};
@@ -99,6 +100,10 @@ pub(crate) async fn create_session(
     let (key, base) = (idempotency_key(request.headers())?, state.urls.socket_base(&request)?);
     let body = body(&request, payload).await?;
     let (wanted, role) = (request::session(&body, state.first_client_s)?, caller.role()?);
+    // Its instance has not said yet that it lets a viewer do no more.
+    if role == Role::View {
+        return Err(HttpError::token_forbids());
+    }
 
     let id = key.map(|key| idempotency::id(&caller.name, key));
     check_room(&caller, id.as_ref(), &state).await?;
@@ -193,7 +198,8 @@ pub(crate) async fn join_as(
         return Err(Refusal::new(RefusalCode::TooMany, "the share was joined a moment ago").into());
     }
     let urls = SocketUrls { state, base, caller };
-    let joined = join::join_session(&state.bridge, &urls, id, screen, role).await?;
+    let newcomer = Newcomer { role, screen, grace: state.client_grace };
+    let joined = join::join_session(&state.bridge, &urls, id, newcomer).await?;
     let ClientSession { document, ice_servers: stun_servers, url } = joined;
     let generation = document.generation;
     log::info!(session:% = id, caller:%, role:%, generation; "session joined");

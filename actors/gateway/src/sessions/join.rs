@@ -1,15 +1,14 @@
 //! Becoming the client of a session, instead of whoever was it.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use stream_bridge::Bridge;
 use stream_http::ScreenRequest;
-use stream_protocol::{
-    Client, DesiredState, OnConflict, Refusal, RefusalCode, Role, SessionDocument, SessionId,
-    Status,
-};
+use stream_protocol::{OnConflict, Refusal, RefusalCode, Role, SessionDocument, SessionId};
 
 use super::ClientSession;
+use super::client_slot::{self, JoinError};
 use super::socket_url::SocketUrls;
 use crate::response::HttpError;
 use crate::{client_lease, owner, session_documents};
@@ -17,28 +16,38 @@ use crate::{client_lease, owner, session_documents};
 /// How often a client tries to enter while others enter before it.
 const MAX_ATTEMPTS: usize = 16;
 
-/// Makes the caller the client of session `id` in `role`, with the screen it asks for. Whoever is
+/// As what a client joins.
+#[derive(Clone, Copy)]
+pub(crate) struct Newcomer {
+    pub(crate) role: Role,
+    /// What it asks for; nothing comes of it for a viewer.
+    pub(crate) screen: ScreenRequest,
+    /// How long a client that has left may take to return.
+    pub(crate) grace: Duration,
+}
+
+/// Makes the caller the client of session `id` in its role, with the screen it asks for. Whoever is
 /// the client stays until the caller has all that it needs.
 ///
 /// # Errors
 ///
-/// Refuses a session that is not active, and one that has a client and does not replace it. A
-/// refusal changes nothing.
+/// Refuses a session that is not active, one that has a client and does not replace it, and a
+/// viewer while a controlling client is there. A refusal changes nothing.
 pub(crate) async fn join_session(
     bridge: &Bridge,
     urls: &SocketUrls<'_>,
     id: &SessionId,
-    screen: ScreenRequest,
-    role: Role,
+    newcomer: Newcomer,
 ) -> Result<ClientSession, HttpError> {
     let mut found = session_documents::read(bridge, id).await?.value;
-    may_join(&found)?;
+    // A refusal costs the owner nothing.
+    client_slot::judge(&found, newcomer.role, (newcomer.grace, bridge.now()))?;
     let ice_servers = owner::join(bridge, id).await?;
     for _ in 0..MAX_ATTEMPTS {
         let generation = found.generation + 1;
         let url = urls.make(id, generation).await?;
-        acquire_lease(bridge, &found).await?;
-        if let Some(document) = enter(bridge, id, generation, screen, role).await? {
+        acquire_lease(bridge, &found, newcomer.role).await?;
+        if let Some(document) = enter(bridge, id, generation, newcomer).await? {
             return Ok(ClientSession { document, ice_servers, url });
         }
         found = session_documents::read(bridge, id).await?.value;
@@ -52,21 +61,22 @@ async fn enter(
     bridge: &Bridge,
     id: &SessionId,
     generation: u64,
-    screen: ScreenRequest,
-    role: Role,
-) -> Result<Option<SessionDocument>, Refusal> {
+    Newcomer { role, screen, grace }: Newcomer,
+) -> Result<Option<SessionDocument>, JoinError> {
     let entered = Cell::new(false);
-    let document = session_documents::change(bridge, id, |document| {
-        may_join(document)?;
+    let edit = |document: &mut SessionDocument| {
+        client_slot::judge(document, role, (grace, bridge.now()))?;
         entered.set(document.generation + 1 == generation);
         if entered.get() {
-            let screen = screen.over(document.request.screen)?;
-            document.generation = generation;
-            document.desired.client = Some(Client { screen, role });
+            let wanted = match role {
+                Role::View => document.screen(),
+                Role::Adb | Role::Control => screen.over(document.request.screen)?,
+            };
+            client_slot::enter(document, role, wanted);
         }
-        Ok(())
-    })
-    .await?;
+        Ok::<_, JoinError>(())
+    };
+    let document = bridge.change_session(id, edit).await?.value;
     Ok(entered.get().then_some(document))
 }
 
@@ -75,25 +85,17 @@ async fn enter(
 ///
 /// # Errors
 ///
-/// Refuses when the session has a client.
-async fn acquire_lease(bridge: &Bridge, document: &SessionDocument) -> Result<(), Refusal> {
-    if document.request.on_conflict == OnConflict::Replace {
-        return Ok(());
+/// Refuses when the session has a client that the next one has to wait for.
+async fn acquire_lease(
+    bridge: &Bridge,
+    document: &SessionDocument,
+    role: Role,
+) -> Result<(), JoinError> {
+    if client_slot::waits(document, role) && client_lease::is_taken(bridge, document).await? {
+        return Err(JoinError::occupied());
     }
-    if client_lease::is_taken(bridge, document).await? {
-        let sentence = "session has a client, and does not replace it";
-        return Err(Refusal::new(RefusalCode::Conflict, sentence));
+    if document.request.on_conflict == OnConflict::Reject {
+        client_lease::reserve(bridge, &document.id, document.generation + 1).await;
     }
-    client_lease::reserve(bridge, &document.id, document.generation + 1).await;
     Ok(())
-}
-
-fn may_join(document: &SessionDocument) -> Result<(), Refusal> {
-    let sentence = match document.status {
-        Status::Active if document.desired.state == DesiredState::Running => return Ok(()),
-        Status::Created => "session is not active yet",
-        Status::Active | Status::Terminating => "session is ending",
-        Status::Terminated | Status::Error => "session has ended",
-    };
-    Err(Refusal::new(RefusalCode::Conflict, sentence))
 }

@@ -86,7 +86,7 @@ impl Admission {
         let SocketToken { generation, role, share } = token;
         let frames = FrameFormat::from_query(query.after.as_deref())
             .map_err(|_| bad_request("after is a cursor, or empty"))?;
-        let screen = document.request.screen;
+        let screen = document.screen();
         Ok(Self {
             session: document.id.clone(),
             generation,

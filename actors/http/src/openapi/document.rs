@@ -227,13 +227,13 @@ fn refusal(status: u16) -> Value {
         403 => "The token does not allow this",
         404 => "There is none, or none that the asker may see",
         408 => "The body did not arrive in time",
-        409 => "What follows the cursor is no longer kept: go on from the one in the metadata",
+        409 => "Not now or not here: with Retry-After again later, with a cursor go on from there",
         413 => "The body is larger than it may be",
         429 => "Too much was asked: again later",
         503 => "Something that this depends on is away, or too much is queued: again later",
         _ => "Refused",
     });
-    if let 429 | 503 = status {
+    if let 409 | 429 | 503 = status {
         let seconds = json!({"type": "integer", "minimum": 0});
         answer["headers"] = json!({"Retry-After": {"description": "Seconds", "schema": seconds}});
     }

@@ -46,7 +46,7 @@ fn says(
     status: ReportedStatus,
     now: u64,
 ) -> Result<(), InvalidTransition> {
-    let report = Report { status, message: String::new() };
+    let report = Report { status, message: String::new(), capabilities: None };
     session::on_report(document, &report, RETENTION, now.into())
 }
 

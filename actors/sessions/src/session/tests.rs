@@ -1,7 +1,7 @@
 //! What each event may do to a document, and what it may not.
 
 use proptest::prelude::*;
-use stream_protocol::{ClientReport, ClientState, Request, SessionId};
+use stream_protocol::{Capability, ClientReport, ClientState, Request, SessionId};
 
 use super::*;
 use crate::reconcile::Loss;
@@ -27,8 +27,34 @@ fn reported(
     status: ReportedStatus,
     now: Timestamp,
 ) -> Result<(), InvalidTransition> {
-    let report = Report { status, message: String::new() };
+    let report = Report { status, message: String::new(), capabilities: None };
     on_report(document, &report, Retention::NONE, now)
+}
+
+#[test]
+fn the_latest_program_of_an_instance_says_what_it_can_do() {
+    let says = |document: &mut SessionDocument, capabilities: Option<Capabilities>| {
+        let status = ReportedStatus::Running;
+        let report = Report { status, message: String::new(), capabilities };
+        on_report(document, &report, Retention::NONE, 1010.into()).unwrap();
+    };
+    let roles: Capabilities = [Capability::Roles].into_iter().collect();
+    let mut document = claimed();
+    assert!(!document.has_roles());
+    says(&mut document, Some(roles.clone()));
+    says(&mut document, None);
+    assert!(document.has_roles(), "said again, it changes nothing");
+    let client = document.desired.client.as_mut().unwrap();
+    client.role = Role::View;
+    says(&mut document, Some(roles));
+    assert!(document.desired.client.is_some());
+    document.status = Status::Created;
+    says(&mut document, None);
+    assert!(!document.has_roles(), "started anew, it may be another program");
+    assert_eq!(document.desired.client, None, "which would let its viewer control it");
+    document.desired.client = created().desired.client;
+    says(&mut document, None);
+    assert!(document.desired.client.is_some(), "a client that controls is served by each");
 }
 
 fn initiate(
@@ -287,7 +313,7 @@ fn apply(document: &mut SessionDocument, event: Event, now: Timestamp) {
     match event {
         Event::Claim => drop(claim(document, &agent("a"), "c", now.plus_secs(300))),
         Event::Report(status) => {
-            let report = Report { status, message: String::new() };
+            let report = Report { status, message: String::new(), capabilities: None };
             drop(on_report(document, &report, RETENTION, now));
         }
         Event::Client(client) => {

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use stream_protocol::{Capabilities, Capability};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
@@ -51,12 +52,19 @@ pub fn scripted_instances(players: mpsc::UnboundedSender<Boot>) -> Launcher {
 
 /// Returns a launcher that runs an instance simulator for each instance, on a thread of its own.
 pub fn simulated_instances() -> Launcher {
-    Arc::new(|boot| {
+    simulated_instances_with([Capability::Roles].into_iter().collect())
+}
+
+/// Returns a launcher as [`simulated_instances`] does, whose instances say that they can do what
+/// `capabilities` hold.
+pub fn simulated_instances_with(capabilities: Capabilities) -> Launcher {
+    Arc::new(move |boot| {
+        let capabilities = capabilities.clone();
         let (ended, end) = oneshot::channel();
         let thread = format!("instance {}", boot.id);
         let spawned = std::thread::Builder::new().name(thread).spawn(move || {
             // Nobody listens any more when the instance took too long to stop.
-            let _ = ended.send(run_here(boot));
+            let _ = ended.send(run_here(boot, capabilities));
         });
         Box::pin(async move {
             spawned.map_err(|error| format!("cannot start a thread: {error}"))?;
@@ -65,12 +73,12 @@ pub fn simulated_instances() -> Launcher {
     })
 }
 
-fn run_here(boot: Boot) -> Result<(), String> {
+fn run_here(boot: Boot, capabilities: Capabilities) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start a runtime: {error}"))?;
-    let instance = crate::instance::run(boot.user_data, boot.stop);
+    let instance = crate::instance::run_with(boot.user_data, capabilities, boot.stop);
     LocalSet::new().block_on(&runtime, instance).map_err(|error| error.to_string())
 }
 
