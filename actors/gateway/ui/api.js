@@ -8,12 +8,16 @@ const BUSY = [429, 503];
 // The folder of this file, which a proxy may serve below a path of its own.
 const BASE = new URL("./", import.meta.url);
 
-/** A refusal, in words for people; `status` is the HTTP code, 0 when no answer came. */
+/**
+ * A refusal, in words for people; `status` is the HTTP code, 0 when no answer came, and
+ * `retryAfter` the seconds after which the same may be granted, if the gateway says so.
+ */
 export class ApiError extends Error {
-  constructor(message, status) {
+  constructor(message, status, retryAfter) {
     super(message);
     this.name = "ApiError";
     this.status = status;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -86,14 +90,15 @@ function unreachable(error) {
 }
 
 async function read(response) {
-  const { ok, status } = response;
+  const { ok, status, headers } = response;
   if (status === 401) throw new ApiError("The gateway refused the token.", status);
   // What is no JSON did not come from the gateway, but from something in front of it.
   const envelope = await response.json().catch(() => undefined);
   if (!envelope) throw new ApiError(`The gateway's answer makes no sense (${status}).`, status);
   if (ok && envelope.type !== "error") return envelope.metadata;
   const reason = envelope.error || "no reason given";
-  throw new ApiError(`The gateway refused: ${reason} (${status}).`, status);
+  const retryAfter = Number(headers.get("Retry-After")) || undefined;
+  throw new ApiError(`The gateway refused: ${reason} (${status}).`, status, retryAfter);
 }
 
 function pause(retryAfter) {

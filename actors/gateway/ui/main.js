@@ -95,7 +95,30 @@ async function join(id) {
   session = id;
   enter("creating", "Joining the session …");
   await booted(id);
-  play(await api.join(id));
+  const joined = await admitted(id);
+  if (joined) play(joined);
+}
+
+/**
+ * Joins; a viewer waits while somebody controls the session. Returns nothing when something else
+ * was asked for meanwhile.
+ */
+async function admitted(id) {
+  const asking = api;
+  for (let waits = false; ; waits = true) {
+    try {
+      return await asking.join(id);
+    } catch (error) {
+      const { status, retryAfter } = error;
+      // While it waits, it may also ask in the same moment as another viewer.
+      const may = status === 409 || (waits && status === 429);
+      if (!may || !retryAfter) throw error;
+      at("status").textContent =
+        "A controlling client is there. You will watch as soon as it has left …";
+      await new Promise((resume) => setTimeout(resume, retryAfter * 1000));
+    }
+    if (api !== asking || session !== id) return undefined;
+  }
 }
 
 /** Waits while the session is still being created: until then the gateway refuses to join it. */
