@@ -1,13 +1,15 @@
 //! What operators do with service accounts, on the command line of the gateway.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Subcommand;
 use stream_gateway::admin::AccountLimits;
+use stream_protocol::Timestamp;
 
 use super::gateway_client as client;
 use super::operate::{AdminEndpoint, ask};
-use super::span::days_from_now;
+use super::span::{days_from_now, parse_span};
 
 #[derive(Debug, Subcommand)]
 pub enum Account {
@@ -36,8 +38,22 @@ pub enum Account {
         #[command(flatten)]
         endpoint: AdminEndpoint,
     },
-    /// List all accounts: name, when it was made, when its token ends, and what limits it.
+    /// Give an account another token and print it, which is shown this once; it ends when the one
+    /// before would have. That one is refused from now on. Shares and sessions stay.
+    Rotate {
+        name: String,
+        /// How long the token before stays good: 30m, 1h or 7d; 30 days at most.
+        #[arg(long, value_name = "TIME", value_parser = parse_span)]
+        overlap: Option<Duration>,
+        #[command(flatten)]
+        endpoint: AdminEndpoint,
+    },
+    /// List all accounts: name, when it was made, when its token ends, when it was used last (to the
+    /// hour), and what limits it.
     List {
+        /// All of it as JSON; times in Unix seconds.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         endpoint: AdminEndpoint,
     },
@@ -61,14 +77,28 @@ impl Account {
             Self::Delete { name, sessions, endpoint } => {
                 ask(client(endpoint, default_config)?.delete_account(&name, sessions))?
             }
-            Self::List { endpoint } => {
-                for account in ask(client(endpoint, default_config)?.accounts())? {
+            Self::Rotate { name, overlap, endpoint } => {
+                let client = client(endpoint, default_config)?;
+                let rotated = client.rotate_account(&name, overlap.unwrap_or_default());
+                println!("{}", ask(rotated)?);
+            }
+            Self::List { json, endpoint } => {
+                let accounts = ask(client(endpoint, default_config)?.accounts())?;
+                if json {
+                    println!("{}", serde_json::to_string_pretty(&accounts)?);
+                    return Ok(());
+                }
+                for account in accounts {
                     let made = account.created_at;
-                    let ends = account.expires_at.map_or("never".to_owned(), |at| at.to_string());
+                    let moment =
+                        |at: Option<Timestamp>| at.map_or("never".to_owned(), |at| at.to_string());
+                    let (ends, used) = (moment(account.expires_at), moment(account.last_used_at));
+                    let both = account.replaced_until;
+                    let both = both.map_or(String::new(), |at| format!("  two tokens until {at}"));
                     let own = if account.limits.own_sessions { "  own sessions" } else { "" };
                     let max = account.limits.max_sessions;
                     let max = max.map_or(String::new(), |max| format!("  at most {max} sessions"));
-                    println!("{}  {made}  {ends}{own}{max}", account.name);
+                    println!("{}  {made}  {ends}  {used}{own}{max}{both}", account.name);
                 }
             }
         }

@@ -14,6 +14,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     seconds.or_else(|| span(text, "sm")).ok_or_else(|| "such as 90, 90s or 5m".to_owned())
 }
 
+/// Reads a length of time, such as `30m`, `24h` or `7d`.
+///
+/// # Errors
+///
+/// Names the forms that are understood.
+pub fn parse_span(text: &str) -> Result<Duration, String> {
+    span(text, "mhd").ok_or_else(|| "such as 30m, 24h or 7d".to_owned())
+}
+
 /// Reads a time from now, `24h`, `30m` or `7d`, or a moment of UTC, `2030-01-31` or
 /// `2030-01-31 18:00:00`.
 ///

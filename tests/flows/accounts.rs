@@ -1,5 +1,7 @@
 //! Service accounts: what they see, how much they may have, and what ends with them.
 
+use std::time::Duration;
+
 use crate::support::socket::Socket;
 use crate::support::{APP, Answer, Http, ScriptedStack, eventually, run_flow};
 use anyhow::Context;
@@ -131,6 +133,82 @@ fn what_an_account_gave_away_ends_with_it() {
         eventually("its session has ended", over).await?;
         let others = accounts.all.get(&path).await?.success()?;
         assert_eq!(others["status"], "active", "{others}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_rotation_replaces_the_token_and_leaves_sessions_and_shares() {
+    run_flow(async || {
+        let mut accounts = Accounts::start().await?;
+        let token = accounts.operator.create_account("anna", None, OWN).await?;
+        let before = accounts.all.with(Some(&token));
+        let created = create(&before).await?.success()?;
+        let instance = accounts.scripted.booted().await?;
+        instance.report("running").await?.success()?;
+        let path = format!("/1.0/sessions/{}", id(&created)?);
+        let url = created["url"].as_str().context("a socket")?;
+        let mut socket = Socket::open_url(url, &accounts.scripted.stack).await?;
+        let share = Some(json!({ "type": "control" }));
+        let shared = before.send(Method::POST, &format!("{path}/share"), share).await?.success()?;
+        let shared = format!("/1.0/shares/{}", id(&shared)?);
+
+        let token = accounts.operator.rotate_account("anna", Duration::ZERO).await?;
+        let after = accounts.all.with(Some(&token));
+        assert_eq!(before.get(&path).await?.status, 401);
+        assert_eq!(socket.next().await?["message"], "token revoked");
+        for path in [&path, &shared] {
+            after.get(path).await?.success()?;
+        }
+        let own = id(&created)?;
+        assert_eq!(after.get("/1.0/sessions").await?.success()?, json!([own]));
+        let second = id(&create(&after).await?.success()?)?;
+
+        let token = accounts.operator.rotate_account("anna", Duration::from_secs(3)).await?;
+        let last = accounts.all.with(Some(&token));
+        let sessions = async |account: &Http| {
+            let ids = account.get("/1.0/sessions").await?.success()?;
+            anyhow::Ok(ids.as_array().map_or(0, Vec::len))
+        };
+        assert_eq!((sessions(&last).await?, sessions(&after).await?), (2, 2), "both are good");
+        let joined = after.send(Method::POST, &format!("{path}/join"), None).await?.success()?;
+        let url = joined["url"].as_str().context("a socket")?;
+        let mut socket = Socket::open_url(url, &accounts.scripted.stack).await?;
+        let refused = async || Ok((after.get(&path).await?.status == 401).then_some(()));
+        eventually("ended", refused).await?;
+        assert_eq!(socket.next().await?["type"], "error");
+        last.get(&shared).await?.success()?;
+        last.send(Method::DELETE, &format!("/1.0/sessions/{second}"), None).await?.success()?;
+        let ended = async || {
+            let listed = accounts.operator.accounts().await?;
+            let anna = listed.into_iter().find(|one| one.name == "anna").context("anna")?;
+            Ok(anna.replaced_until.is_none().then_some(()))
+        };
+        eventually("one token", ended).await?;
+
+        accounts.operator.delete_account("anna", false).await?;
+        let later = accounts.account("anna", OWN).await?;
+        assert_eq!(later.get("/1.0/sessions").await?.success()?, json!([]));
+        assert_eq!(accounts.all.get(&shared).await?.status, 404, "it ends with its maker");
+        let nobody = accounts.operator.rotate_account("nobody", Duration::ZERO).await;
+        assert!(nobody.is_err_and(|error| error.to_string().contains("no account nobody")));
+        Ok(())
+    });
+}
+
+#[test]
+fn the_last_use_of_an_account_is_listed() {
+    run_flow(async || {
+        let accounts = Accounts::start().await?;
+        let anna = accounts.account("anna", OWN).await?;
+        let used = async || {
+            let listed = accounts.operator.accounts().await?;
+            let anna = listed.into_iter().find(|one| one.name == "anna").context("anna")?;
+            anyhow::Ok(anna.last_used_at)
+        };
+        assert_eq!(used().await?, None);
+        anna.get("/1.0/sessions").await?.success()?;
+        eventually("noted", used).await?;
         Ok(())
     });
 }

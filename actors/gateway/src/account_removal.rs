@@ -4,7 +4,8 @@ use stream_protocol::subjects::Bucket;
 use stream_protocol::{Refusal, RefusalCode};
 use stream_tokens::{Revocation, Tokens};
 
-use crate::accounts::{AccountName, find, live_sessions};
+use crate::accounts::{AccountName, existing, live_sessions};
+use crate::error::tokens_refusal;
 use crate::views::Views;
 use crate::{session_documents, shares};
 
@@ -22,15 +23,14 @@ pub(crate) async fn delete(
     sessions: bool,
 ) -> Result<(), Refusal> {
     let bridge = views.bridge();
-    let Some(account) = find(bridge, name.as_str()).await? else {
-        let sentence = format!("there is no account {}", name.as_str());
-        return Err(Refusal::new(RefusalCode::NotFound, sentence));
-    };
+    let account = existing(bridge, name).await?;
     // First, so that it makes nothing new meanwhile; and for as long as the token would be good,
     // since the record stays when what follows fails.
-    let token = Revocation::Token(account.token_id.clone());
-    let revoked = tokens.revoke(token, account.expires_at).await;
-    revoked.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))?;
+    let former = account.former_token.as_ref().map(|former| &former.id);
+    for id in [&account.token_id].into_iter().chain(former) {
+        let revoked = tokens.revoke(Revocation::Token(id.clone()), account.expires_at).await;
+        revoked.map_err(tokens_refusal)?;
+    }
     for share in shares::made_by(views, &account).await? {
         match shares::end(bridge, tokens, &share).await {
             Err(gone) if gone.code == RefusalCode::NotFound => {}

@@ -17,11 +17,34 @@ use crate::views::Views;
 pub(crate) struct Account {
     pub(crate) name: AccountName,
     pub(crate) token_id: String,
+    /// The id of the token that it was made with; `None` while that is its token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) first_token_id: Option<String>,
+    /// The token before, while it is good beside the present one or not yet revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) former_token: Option<FormerToken>,
+    /// When it was used last, to the hour; `None` is never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_used_at: Option<Timestamp>,
     pub(crate) created_at: Timestamp,
     /// `None` is never.
     pub(crate) expires_at: Option<Timestamp>,
     #[serde(flatten)]
     pub(crate) limits: AccountLimits,
+}
+
+/// A token that was replaced.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct FormerToken {
+    pub(crate) id: String,
+    /// From then on it opens nothing.
+    pub(crate) until: Timestamp,
+}
+
+impl FormerToken {
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        now >= self.until
+    }
 }
 
 /// What an account may do with sessions.
@@ -37,16 +60,31 @@ pub struct AccountLimits {
 }
 
 impl Account {
+    /// What tells it from every other account, also one of the same name before it: the id of the
+    /// token that it was made with, whatever its token is now.
+    pub(crate) fn id(&self) -> &str {
+        self.first_token_id.as_deref().unwrap_or(&self.token_id)
+    }
+
     /// Whether it is the account that `maker` names. One of the same name before it was another.
     pub(crate) fn is(&self, maker: Option<&Maker>) -> bool {
-        maker.is_some_and(|maker| {
-            maker.account == self.name.as_str() && maker.token_id == self.token_id
-        })
+        maker
+            .is_some_and(|maker| maker.account == self.name.as_str() && maker.token_id == self.id())
+    }
+
+    /// Whether the token of this id is one of the account at `now`, and until when if that is
+    /// limited by the account.
+    pub(crate) fn opens(&self, token_id: &str, now: Timestamp) -> Option<Option<Timestamp>> {
+        if token_id == self.token_id {
+            return Some(None);
+        }
+        let former = self.former_token.as_ref().filter(|former| former.id == token_id)?;
+        (!former.is_over(now)).then_some(Some(former.until))
     }
 }
 
 /// A name of 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '@' and '-'.
-#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String")]
 pub(crate) struct AccountName(String);
 
@@ -90,6 +128,18 @@ pub(crate) async fn find(bridge: &Bridge, name: &str) -> Result<Option<Account>,
     Ok(entry.map(|entry| entry.value))
 }
 
+/// Returns the account called `name`.
+///
+/// # Errors
+///
+/// Refuses a name without an account.
+pub(crate) async fn existing(bridge: &Bridge, name: &AccountName) -> Result<Account, Refusal> {
+    find(bridge, name.as_str()).await?.ok_or_else(|| {
+        let sentence = format!("there is no account {}", name.as_str());
+        Refusal::new(RefusalCode::NotFound, sentence)
+    })
+}
+
 /// Creates an account and returns its token, which is shown this once.
 ///
 /// # Errors
@@ -113,7 +163,16 @@ pub(crate) async fn create(
         minted.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))?;
 
     let key = name.key();
-    let account = Account { name, token_id: minted.id, created_at: now, expires_at, limits };
+    let account = Account {
+        name,
+        token_id: minted.id,
+        first_token_id: None,
+        former_token: None,
+        last_used_at: None,
+        created_at: now,
+        expires_at,
+        limits,
+    };
     match bridge.create(Bucket::Accounts, &key, &account).await {
         Ok(_) => Ok(minted.token),
         Err(BridgeError::Conflict) => {
@@ -131,7 +190,7 @@ pub(crate) async fn live_sessions(
 ) -> Result<Vec<SessionId>, Refusal> {
     views
         .sessions(|sessions| {
-            let made = sessions.of_account(&account.token_id);
+            let made = sessions.of_account(account.id());
             let live = made.filter(|session| !session.status.is_final());
             live.map(|session| session.id.clone()).collect()
         })
@@ -154,6 +213,23 @@ fn check_expiry(at: Timestamp, now: Timestamp) -> Result<(), Refusal> {
         return Err(bad_request("an account expires in the future, before the year 10000"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+impl Account {
+    /// Returns an account that was made at 100 s and never ends.
+    pub(crate) fn sample(name: &str) -> Self {
+        Self {
+            name: name.parse().unwrap(),
+            token_id: "first".to_owned(),
+            first_token_id: None,
+            former_token: None,
+            last_used_at: None,
+            created_at: 100.into(),
+            expires_at: None,
+            limits: AccountLimits::default(),
+        }
+    }
 }
 
 #[cfg(test)]

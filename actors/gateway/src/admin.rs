@@ -8,6 +8,7 @@ mod request;
 mod service;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use stream_protocol::{Empty, Status, Timestamp};
 
@@ -55,6 +56,22 @@ impl Client {
         let name = name.to_owned();
         let Empty {} = self.0.ask(&Request::DeleteAccount { name, sessions }).await?;
         Ok(())
+    }
+
+    /// Gives an account another token and returns it, which is shown this once. The one before ends
+    /// after `overlap`; shares and sessions stay.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a name without an account, and an account that has ended.
+    pub async fn rotate_account(
+        &self,
+        name: &str,
+        overlap: Duration,
+    ) -> Result<String, AdminError> {
+        let (name, overlap_s) = (name.to_owned(), overlap.as_secs());
+        let made: CreatedAccount = self.0.ask(&Request::RotateAccount { name, overlap_s }).await?;
+        Ok(made.token)
     }
 
     /// Returns all accounts, by name.

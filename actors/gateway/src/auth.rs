@@ -23,6 +23,8 @@ pub(crate) struct Caller {
     pub(crate) name: String,
     pub(crate) claims: Claims,
     pub(crate) account: Option<Account>,
+    /// When the token of the account ends that another one has replaced; `None` for any other.
+    pub(crate) replaced_until: Option<Timestamp>,
     /// The share that let the caller in.
     pub(crate) share: Option<Share>,
 }
@@ -51,8 +53,9 @@ impl Caller {
 
     /// Returns who is to be noted as the maker of what the caller makes.
     pub(crate) fn maker(&self) -> Option<Maker> {
-        let account = self.account.as_ref()?.name.as_str().to_owned();
-        Some(Maker { account, token_id: self.claims.id.clone() })
+        let account = self.account.as_ref()?;
+        let token_id = account.id().to_owned();
+        Some(Maker { account: account.name.as_str().to_owned(), token_id })
     }
 
     /// Returns the account of a caller that sees no sessions but its own.
@@ -69,9 +72,13 @@ impl Caller {
 
     /// Returns when everything ends that is given to the caller; `None` is never.
     pub(crate) fn end(&self) -> Option<Timestamp> {
-        let token = self.claims.restrictions.end();
         let share = self.share.as_ref().map(|share| share.expiry_at);
-        token.into_iter().chain(share).min()
+        self.token_end().into_iter().chain(share).min()
+    }
+
+    /// Returns when the token ends that the caller came with; `None` is never.
+    pub(crate) fn token_end(&self) -> Option<Timestamp> {
+        self.claims.restrictions.end().into_iter().chain(self.replaced_until).min()
     }
 }
 
@@ -140,11 +147,18 @@ async fn find_caller(
     if claims.restrictions.generation.is_some() {
         return Err(HttpError::token_forbids());
     }
+    let mut replaced_until = None;
     let (account, share) = match claims.kind {
         // Deleting an account is how its token is revoked.
         TokenKind::Account => match accounts::find(&state.bridge, &claims.subject).await? {
-            Some(account) if account.token_id == claims.id => (Some(account), None),
-            _ => return Err(HttpError::Unauthorized),
+            Some(account) => {
+                let now = Timestamp::now();
+                let until = account.opens(&claims.id, now).ok_or(HttpError::Unauthorized)?;
+                replaced_until = until;
+                state.account_uses.note(&account, now);
+                (Some(account), None)
+            }
+            None => return Err(HttpError::Unauthorized),
         },
         TokenKind::Share => {
             let found = shares::find_open(&state.views, &state.tokens, &claims.subject).await?;
@@ -155,7 +169,7 @@ async fn find_caller(
         }
         _ => return Err(HttpError::token_forbids()),
     };
-    Ok(Caller { name: claims.subject.clone(), claims, account, share })
+    Ok(Caller { name: claims.subject.clone(), claims, account, replaced_until, share })
 }
 
 /// Returns who sent `request`, which is about the session that `id` names, and the session's id.

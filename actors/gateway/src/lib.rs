@@ -13,6 +13,7 @@
 //! |---|---|---|
 //! | listening socket, running server | kept | a failure of the actor cuts off no client |
 //! | server that ended by itself | rebuilt | the next one accepts on the kept socket |
+//! | upkeep of accounts | kept | it runs in a task of its own until the gateway stops |
 //! | client sockets | kept | each runs in a task of its own, until its session or the server ends |
 //! | counts of open sockets and of clients that may return, HTTP metrics, order to drain | kept | they describe the process |
 //! | catalogues of agents, what each session may still write, the sockets of each client | kept | they belong to the requests |
@@ -26,6 +27,8 @@
 //! `request_launch` (asks an agent).
 
 mod account_removal;
+mod account_rotation;
+mod account_upkeep;
 mod accounts;
 pub mod admin;
 mod ams_initiated;
@@ -66,7 +69,7 @@ use actix_web::web::{Data, ServiceConfig};
 use stream_http::{HttpConfig, Limits, Server, Service};
 use stream_metrics::HttpMetrics;
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
-use stream_supervisor::{Drain, Supervisor};
+use stream_supervisor::{Drain, Supervisor, spawn_detached};
 use stream_tokens::Tokens;
 use tokio::sync::watch;
 
@@ -136,6 +139,13 @@ impl Gateway {
         )?;
 
         let state = Data::new(state);
+        let upkeep = account_upkeep::run(
+            state.account_uses.clone(),
+            state.bridge.clone(),
+            state.tokens.clone(),
+            state.closing.clone(),
+        );
+        spawn_detached("the upkeep of accounts", upkeep);
         let refusals = state.refusals.clone();
         let metrics = refusals.metrics().clone();
         let routes = move |app: &mut ServiceConfig| routes::configure(app, &state);

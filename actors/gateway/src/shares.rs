@@ -96,8 +96,10 @@ pub(crate) async fn find(
     let Some(share) = share else { return Ok(None) };
     if let Some(maker) = &share.made_by {
         let found = accounts::find(views.bridge(), &maker.account).await?;
-        let is_there = found.is_some_and(|account| account.is(Some(maker)));
-        if !is_there || tokens.is_revoked(&maker.account, &maker.token_id) {
+        let is_good = |account: &Account| {
+            account.is(Some(maker)) && !tokens.is_revoked(&maker.account, &account.token_id)
+        };
+        if !found.as_ref().is_some_and(is_good) {
             return Ok(None);
         }
     }

@@ -11,6 +11,7 @@ use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
 use tokio::sync::watch;
 
+use crate::account_upkeep::AccountUses;
 use crate::catalogues::Catalogues;
 use crate::config::{Config, ReconnectTokens};
 use crate::cors::CorsPolicy;
@@ -25,6 +26,8 @@ pub(crate) struct State {
     pub(crate) bridge: Bridge,
     pub(crate) views: Views,
     pub(crate) tokens: Tokens,
+    /// The uses of accounts that are to be written.
+    pub(crate) account_uses: AccountUses,
     /// Which agents are there, and what they can launch.
     pub(crate) present_agents: PresentAgents,
     pub(crate) catalogues: Catalogues,
@@ -81,6 +84,7 @@ impl State {
             bridge: views.bridge().clone(),
             views,
             tokens,
+            account_uses: AccountUses::default(),
             present_agents: PresentAgents::default(),
             catalogues: Catalogues::default(),
             supervisor,

@@ -236,7 +236,8 @@ pub enum Origin {
     Client,
 }
 
-/// Who has made something: an account, by the token with this id.
+/// Who has made something: the account that was made with the token of this id, whatever its token
+/// is now. One made later under its name has another.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Maker {
     pub account: String,

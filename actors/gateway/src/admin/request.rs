@@ -29,6 +29,14 @@ pub enum Request {
         #[serde(default)]
         sessions: bool,
     },
+    /// Answers as `account.create` does.
+    #[serde(rename = "account.rotate")]
+    RotateAccount {
+        name: String,
+        /// How long the token before stays good, in seconds.
+        #[serde(default)]
+        overlap_s: u64,
+    },
     #[serde(rename = "session.delete")]
     DeleteSession {
         id: String,
@@ -82,6 +90,12 @@ pub struct AccountInfo {
     pub created_at: Timestamp,
     /// `None` is never.
     pub expires_at: Option<Timestamp>,
+    /// To the hour; `None` is never.
+    #[serde(default)]
+    pub last_used_at: Option<Timestamp>,
+    /// Until when the token before the present one is good, if there is one.
+    #[serde(default)]
+    pub replaced_until: Option<Timestamp>,
     #[serde(flatten)]
     pub limits: AccountLimits,
 }

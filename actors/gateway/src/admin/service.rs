@@ -14,7 +14,7 @@ use crate::error::bad_request;
 use crate::owner::Termination;
 use crate::sessions::termination::{Progress, end_session};
 use crate::views::{SessionIndex, Views};
-use crate::{account_removal, placement, session_documents, shares};
+use crate::{account_removal, account_rotation, placement, session_documents, shares};
 
 /// How long the owner of a session may take to answer; less than the admin socket's client waits.
 const OWNER_DEADLINE: Duration = Duration::from_secs(5);
@@ -37,6 +37,9 @@ impl AdminService {
             }
             Request::DeleteAccount { name, sessions } => {
                 json!(self.delete_account(name, sessions).await?)
+            }
+            Request::RotateAccount { name, overlap_s } => {
+                json!(self.rotate_account(name, Duration::from_secs(overlap_s)).await?)
             }
             Request::DeleteSession { id, unreadable } => {
                 json!(self.delete_session(&id, unreadable).await?)
@@ -95,12 +98,25 @@ impl AdminService {
         Ok(Empty {})
     }
 
+    async fn rotate_account(
+        &self,
+        name: String,
+        overlap: Duration,
+    ) -> Result<CreatedAccount, Refusal> {
+        let name = AccountName::try_from(name)?;
+        let token = account_rotation::rotate(&self.views, &self.tokens, &name, overlap).await?;
+        log::info!(account = name.as_str(); "account has another token");
+        Ok(CreatedAccount { token: token.to_string() })
+    }
+
     async fn list_accounts(&self) -> Result<AccountList, Refusal> {
         let accounts = accounts::list(self.views.bridge()).await?;
         let info = |account: Account| AccountInfo {
             name: account.name.as_str().to_owned(),
             created_at: account.created_at,
             expires_at: account.expires_at,
+            last_used_at: account.last_used_at,
+            replaced_until: account.former_token.map(|former| former.until),
             limits: account.limits,
         };
         Ok(AccountList { accounts: accounts.into_iter().map(info).collect() })

@@ -146,7 +146,7 @@ pub(crate) async fn list_sessions(request: HttpRequest, state: Data<State>) -> H
     let caller = authorize(&request, &state, Op::SessionRead, None).await?;
     let listing = Listing::parse(request.query_string())?;
     let select = |sessions: &SessionIndex| match caller.sees_only_its_own() {
-        Some(account) => listing.select_among(sessions.of_account(&account.token_id)),
+        Some(account) => listing.select_among(sessions.of_account(account.id())),
         None => listing.select(sessions),
     };
     let (chosen, total) = state.views.sessions(select).await?;

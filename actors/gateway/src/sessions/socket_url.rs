@@ -39,7 +39,7 @@ impl SocketUrls<'_> {
         let expires = caller.end().map_or(soon, |end| soon.min(end));
         // What is renewed from it ends with the token that the caller came with. A share, whose end
         // may be put off, is looked at while the socket is open.
-        let until = caller.claims.restrictions.end();
+        let until = caller.token_end();
         let mint = Mint::new(TokenKind::Socket, subject)
             .session(session.clone())
             .role(caller.role()?)

@@ -90,7 +90,7 @@ pub(crate) async fn list(request: HttpRequest, state: Data<State>) -> HandlerRes
     let mut shares = super::all(&state.views, listing.session.as_ref()).await?;
     if let Some(account) = caller.sees_only_its_own() {
         let own = state.views.sessions(|sessions| {
-            let made = sessions.of_account(&account.token_id);
+            let made = sessions.of_account(account.id());
             made.map(|session| session.id.clone()).collect::<HashSet<_>>()
         });
         let own = own.await?;

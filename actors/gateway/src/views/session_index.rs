@@ -29,8 +29,7 @@ struct Orders {
     all: ByCreation<SessionSummary>,
     listed: ByCreation<SessionSummary>,
     by_status: [ByCreation<SessionSummary>; STATUSES.len()],
-    /// By the id of the token of the account that asked for them: another account of the same name
-    /// has another.
+    /// By the id of the account that asked for them: another account of the same name has another.
     by_account: HashMap<String, ByCreation<SessionSummary>>,
 }
 
@@ -67,10 +66,9 @@ impl SessionIndex {
         &self.orders.by_status[place(status)]
     }
 
-    /// The sessions that an account asked for with the token of this id, those that have ended
-    /// among them.
-    pub(crate) fn of_account(&self, token_id: &str) -> impl Iterator<Item = &Arc<SessionSummary>> {
-        self.orders.by_account.get(token_id).into_iter().flat_map(ByCreation::iter)
+    /// The sessions that the account of this id asked for, those that have ended among them.
+    pub(crate) fn of_account(&self, id: &str) -> impl Iterator<Item = &Arc<SessionSummary>> {
+        self.orders.by_account.get(id).into_iter().flat_map(ByCreation::iter)
     }
 
     /// The agents that own sessions which have not ended.
