@@ -59,6 +59,14 @@ function keepPeers() {
   };
 }
 
+/** Opens `address`; where it brings a token along the page asks first, and is told to go on. */
+export async function visit(page, address) {
+  await page.goto(address, { waitUntil: "domcontentloaded" });
+  if (!/[#&]token=/.test(address)) return;
+  await reach(page, "asking");
+  await page.getByRole("button", { name: "Sign in and go on" }).click();
+}
+
 /** Waits until the page is in `state`; throws its own words when it fails instead. */
 export async function reach(page, state) {
   const settled = await page.waitForFunction((wanted) => {

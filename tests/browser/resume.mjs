@@ -7,7 +7,7 @@
 
 import process from "node:process";
 
-import { reach, withPage } from "./page.mjs";
+import { reach, visit, withPage } from "./page.mjs";
 
 const [address] = process.argv.slice(2);
 
@@ -15,7 +15,7 @@ await withPage(async (page) => {
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(error.message));
   await page.addInitScript(keepSockets);
-  await page.goto(address, { waitUntil: "domcontentloaded" });
+  await visit(page, address);
   await reach(page, "streaming");
   console.log(JSON.stringify({ url: await page.evaluate(() => window.sockets[0].url) }));
   await page.waitForFunction(() => window.sockets[0].readyState === WebSocket.CLOSED);

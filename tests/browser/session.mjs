@@ -8,7 +8,7 @@
 
 import process from "node:process";
 
-import { openPage, reach, redact } from "./page.mjs";
+import { openPage, reach, redact, visit } from "./page.mjs";
 
 const DEADLINE_MS = 60_000;
 const FRAMES = 60;
@@ -39,7 +39,12 @@ async function watch() {
   browser = page.context().browser();
   const complaints = listen(page);
 
+  const asked = [];
+  page.on("request", (request) => asked.push(request.url()));
   await step("open the page", () => page.goto(address, { waitUntil: "domcontentloaded" }));
+  await step("be asked first", () => reach(page, "asking"));
+  await step("have nothing done", () => decline(page, asked));
+  await step("follow the link", () => visit(page, address));
   await step("connect to the stream", () => reach(page, "streaming"));
   const frames = await step(`decode ${FRAMES} frames`, () => decoded(page, FRAMES));
   await step("see the picture change", () => changing(page));
@@ -51,6 +56,15 @@ async function watch() {
   await step("end the session", () => end(page));
   await step("find no error on the page", () => equal("errors", complaints.join("; "), ""));
   return { session, frames, tap, candidate };
+}
+
+/** Declines what a link offers; until it is followed, the gateway is asked for nothing. */
+async function decline(page, asked) {
+  await page.getByRole("button", { name: "Do nothing" }).click();
+  await reach(page, "idle");
+  await hidden(page);
+  const api = asked.filter((url) => url.includes("/1.0/"));
+  await equal("requests", api.length, 0);
 }
 
 function listen(page) {

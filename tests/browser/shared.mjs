@@ -7,12 +7,12 @@
 
 import process from "node:process";
 
-import { reach, withPage } from "./page.mjs";
+import { reach, visit, withPage } from "./page.mjs";
 
 const [link] = process.argv.slice(2);
 
 await withPage(async (page) => {
-  await page.goto(link, { waitUntil: "domcontentloaded" });
+  await visit(page, link);
   await reach(page, "streaming");
   const end = await page.getByRole("button", { name: "End session" }).isVisible();
   const start = await page.getByRole("button", { name: "Start" }).isVisible();

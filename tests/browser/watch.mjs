@@ -7,14 +7,14 @@
 
 import process from "node:process";
 
-import { reach, withPage } from "./page.mjs";
+import { reach, visit, withPage } from "./page.mjs";
 
 const [address, seconds] = process.argv.slice(2);
 
 await withPage(async (page) => {
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(error.message));
-  await page.goto(address, { waitUntil: "domcontentloaded" });
+  await visit(page, address);
   await reach(page, "streaming");
   await page.evaluate(watchFrames);
   console.log("streaming");

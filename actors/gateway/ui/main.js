@@ -16,6 +16,8 @@ let api;
 // Whether the token is that of a shared session, which opens it and nothing else.
 let shared = false;
 let wishes = {};
+// What a link asks for, until somebody has agreed.
+let offered;
 let session;
 let stream;
 let stopTouches = () => {};
@@ -30,8 +32,9 @@ function enter(state, words, error) {
   at("error").hidden = !error;
 
   const busy = state === "creating" || state === "signaling" || state === "streaming";
-  at("token-form").hidden = busy || Boolean(api);
-  at("start-form").hidden = busy || !api || shared;
+  const asking = state === "asking";
+  at("token-form").hidden = busy || asking || Boolean(api);
+  at("start-form").hidden = busy || asking || !api || shared;
   at("stage").hidden = !(state === "signaling" || state === "streaming");
   at("sound").hidden = state !== "streaming";
   at("full").hidden = state !== "streaming" || !document.fullscreenEnabled;
@@ -54,7 +57,35 @@ function takeFragment() {
   return Object.fromEntries(fragment);
 }
 
+/**
+ * Does what a link asks for. One with the token of an account signs its visitor in as somebody of
+ * the sender's choice, so it only offers that; a stream that runs goes on meanwhile.
+ */
+async function follow(link) {
+  if (!link.token) return begin(link);
+  offered = link;
+  if (!stream) enter("asking", "A link was opened.");
+  at("link-words").textContent = offer(link);
+  at("link-form").hidden = false;
+}
+
+function offer({ session: id, app, start }) {
+  const signs = "The link signs you in with a token that it brings along";
+  if (id) return `${signs}, and joins the session ${id}.`;
+  return app && start === "1" ? `${signs}, and starts a session of ${app}.` : `${signs}.`;
+}
+
+function decline() {
+  offered = undefined;
+  at("link-form").hidden = true;
+  if (stream) return;
+  enter("idle", api ? "Nothing was done." : "A token is needed.");
+  if (api) offerAnother();
+}
+
 async function begin({ token, share, ...rest }) {
+  offered = undefined;
+  at("link-form").hidden = true;
   hangUp();
   session = undefined;
   wishes = rest;
@@ -186,6 +217,11 @@ async function attempt(work, button) {
   }
 }
 
+at("link-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  attempt(() => begin(offered), event.submitter);
+});
+at("link-no").addEventListener("click", decline);
 at("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const token = at("token").value.trim();
@@ -210,6 +246,6 @@ addEventListener("pageshow", ({ persisted }) => {
   hangUp();
   enter("ended", "The stream was left.");
 });
-addEventListener("hashchange", () => attempt(() => begin(takeFragment())));
+addEventListener("hashchange", () => attempt(() => follow(takeFragment())));
 
-attempt(() => begin(takeFragment()));
+attempt(() => follow(takeFragment()));
