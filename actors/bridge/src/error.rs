@@ -47,10 +47,33 @@ impl BridgeError {
         Self::Disconnected(error_chain(&error))
     }
 
-    /// Returns what to tell whoever asked for something that needed NATS.
+    /// Returns what to tell whoever asked for something that needed NATS: one sentence for each
+    /// kind. What is behind it names hosts and records, and goes to the log.
     pub fn refusal(&self) -> Refusal {
-        let code = match self {
+        if let Self::Malformed(_) | Self::StoreRefused(_) = self {
+            log::warn!(error:% = self; "a request fails");
+        } else {
+            log::debug!(error:% = self; "a request fails");
+        }
+        let sentence = match self {
             Self::Refused(refusal) => return refusal.clone(),
+            Self::Disconnected(_) => "NATS is away",
+            Self::Malformed(_) => "a stored record cannot be read",
+            Self::StoreRefused(_) => "NATS does not store it",
+            Self::Unavailable(AskError::Busy) => "too many requests are queued",
+            Self::Unavailable(_) => "a part of this unit gave no answer",
+            Self::Conflict
+            | Self::HistoryGone { .. }
+            | Self::NoResponder
+            | Self::NotFound
+            | Self::TimedOut => &self.to_string(),
+        };
+        Refusal::new(self.code(), sentence)
+    }
+
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::Refused(refusal) => refusal.code,
             Self::Unavailable(AskError::Busy) => RefusalCode::Busy,
             Self::Disconnected(_)
             | Self::NoResponder
@@ -61,13 +84,12 @@ impl BridgeError {
             Self::HistoryGone { .. } => RefusalCode::HistoryGone,
             Self::Malformed(_) => RefusalCode::Failed,
             Self::NotFound => RefusalCode::NotFound,
-        };
-        Refusal::new(code, self.to_string())
+        }
     }
 
     /// Whether the same may succeed later without any change.
     pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::StoreRefused(_)) && self.refusal().code.is_transient()
+        !matches!(self, Self::StoreRefused(_)) && self.code().is_transient()
     }
 }
 
@@ -94,4 +116,22 @@ pub enum ConfigError {
     Token(#[source] stream_pki::SecretError),
     #[error("nats.ca, nats.certificate or nats.key")]
     Tls(#[source] stream_pki::PkiError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_tells_nothing_of_what_is_behind_it() {
+        let secret = || "nats-1.internal:4222".to_owned();
+        for error in [
+            BridgeError::Disconnected(secret()),
+            BridgeError::Malformed(secret()),
+            BridgeError::StoreRefused(secret()),
+        ] {
+            let told = error.refusal().message;
+            assert!(!told.contains("internal") && error.to_string().contains(&told), "{told}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use stream_protocol::{Maker, Refusal, RefusalCode, SessionId, Timestamp, TokenKi
 use stream_tokens::{Mint, Tokens};
 use zeroize::Zeroizing;
 
-use crate::error::bad_request;
+use crate::error::{bad_request, tokens_refusal};
 use crate::views::Views;
 
 /// The record of an account. It holds the id of the token, never the token.
@@ -158,9 +158,7 @@ pub(crate) async fn create(
     }
     let mint = Mint::new(TokenKind::Account, name.as_str());
     let mint = mint.expires(expires_at);
-    let minted = tokens.mint(mint).await;
-    let minted =
-        minted.map_err(|error| Refusal::new(RefusalCode::Unavailable, error.to_string()))?;
+    let minted = tokens.mint(mint).await.map_err(tokens_refusal)?;
 
     let key = name.key();
     let account = Account {

@@ -157,8 +157,7 @@ fn existing(document: &SessionDocument, now: Timestamp) -> Result<Existing, Refu
         (_, None) => Ok(Existing::Unclaimed),
         (_, Some(_)) if document.may_restart(now) => Ok(Existing::Ended),
         (_, Some(_)) => {
-            let why = document.last_cause();
-            let sentence = format!("the session of this instance has ended: {why}");
+            let sentence = "the session of this instance has ended";
             Err(Refusal::new(RefusalCode::Conflict, sentence))
         }
     }

@@ -52,7 +52,11 @@ pub(crate) fn eligible(
         return Err(Refusal::new(RefusalCode::NotFound, "no agent can host this session"));
     }
     match agents.into_iter().find_map(|agent| agent.unavailable) {
-        Some(why) => Err(Refusal::new(RefusalCode::Unavailable, why)),
+        Some(cause) => {
+            log::info!(cause:%; "no agent can host a session");
+            let sentence = "the agents that could host this session can launch nothing now";
+            Err(Refusal::new(RefusalCode::Unavailable, sentence))
+        }
         None => Err(Refusal::new(RefusalCode::Busy, "no agent has a free place")),
     }
 }
@@ -158,7 +162,10 @@ mod tests {
         let refusal = refused(&[full, away], "app");
         assert_eq!(
             (refusal.code, refusal.message.as_str()),
-            (RefusalCode::Unavailable, "ams is away")
+            (
+                RefusalCode::Unavailable,
+                "the agents that could host this session can launch nothing now"
+            )
         );
     }
 

@@ -323,6 +323,17 @@ impl Status {
     pub fn is_final(self) -> bool {
         matches!(self, Self::Terminated | Self::Error)
     }
+
+    /// Returns what may be told of the session to whoever has no right to read it: why it came so
+    /// may name accounts, agents and what AMS said. Empty while there is nothing to tell.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Created | Self::Active => "",
+            Self::Terminating => "session is ending",
+            Self::Terminated => "session has ended",
+            Self::Error => "session has failed",
+        }
+    }
 }
 
 impl fmt::Display for Status {

@@ -44,13 +44,31 @@ impl SessionsError {
         BridgeError::Refused(refusal).into()
     }
 
-    /// Returns what to tell whoever asked.
+    /// Returns what to tell whoever asked: one sentence for each kind. What is behind it, texts of
+    /// AMS among it, goes to the log; it is the cause of a session that failed by it, too.
     pub fn refusal(&self) -> Refusal {
-        let code = match self {
-            Self::Bridge(BridgeError::NotFound) => {
-                return Refusal::new(RefusalCode::NotFound, "session not found");
-            }
+        let sentence = match self {
+            Self::Bridge(BridgeError::NotFound) => "session not found",
             Self::Bridge(error) => return error.refusal(),
+            Self::Ams(error) => ams_sentence(error),
+            Self::Unavailable(AskError::Busy) => "too many requests are queued",
+            Self::Unavailable(_) => "sessions cannot be served now",
+            Self::Conflict(_)
+            | Self::Malformed(_)
+            | Self::Tokens(_)
+            | Self::TooMany
+            | Self::Turn(_) => &self.to_string(),
+        };
+        if let Self::Ams(_) | Self::Tokens(_) | Self::Turn(_) = self {
+            log::warn!(error:% = self.sentence(); "a request fails");
+        }
+        Refusal::new(self.code(), sentence)
+    }
+
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::Bridge(BridgeError::NotFound) => RefusalCode::NotFound,
+            Self::Bridge(error) => error.refusal().code,
             Self::Conflict(_) => RefusalCode::Conflict,
             Self::Malformed(_) => RefusalCode::Malformed,
             Self::TooMany => RefusalCode::TooMany,
@@ -59,13 +77,12 @@ impl SessionsError {
             Self::Ams(_) | Self::Tokens(_) | Self::Turn(_) | Self::Unavailable(_) => {
                 RefusalCode::Unavailable
             }
-        };
-        Refusal::new(code, self.sentence())
+        }
     }
 
     /// Whether the same may succeed later without any change.
     pub fn is_transient(&self) -> bool {
-        self.refusal().code.is_transient()
+        self.code().is_transient()
     }
 
     /// With [`RefusalCode::HistoryGone`]: where to go on reading.
@@ -81,6 +98,37 @@ impl SessionsError {
         match std::error::Error::source(self) {
             Some(source) => format!("{self}: {source}"),
             None => self.to_string(),
+        }
+    }
+}
+
+fn ams_sentence(error: &AmsError) -> &'static str {
+    match error {
+        AmsError::Busy(_) => "AMS is busy",
+        AmsError::Conflict => "the name of the instance is taken",
+        AmsError::NotDeleted => "AMS has not deleted the instance",
+        AmsError::NotFound => "AMS knows no such application or instance",
+        AmsError::Refused { .. } => "AMS refused it",
+        AmsError::TimedOut => "AMS gave no answer in time",
+        AmsError::Malformed(_) => "AMS gave an answer that cannot be read",
+        AmsError::Unreachable(_) | AmsError::Config(_) | AmsError::Unavailable(_) => "AMS is away",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_tells_nothing_of_what_ams_or_a_file_said() {
+        let text = || "node lxd-7.internal has no room".to_owned();
+        for error in [
+            SessionsError::Ams(AmsError::Refused { code: 400, text: text() }),
+            SessionsError::Ams(AmsError::Unreachable(text())),
+            SessionsError::Tokens(TokensError::NotReady(text())),
+        ] {
+            assert!(!error.refusal().message.contains("lxd-7"), "{error}");
+            assert!(error.sentence().contains("lxd-7"), "{error}");
         }
     }
 }

@@ -38,10 +38,8 @@ pub(crate) fn claim(
     if document.status != Status::Created || document.desired.state == DesiredState::Terminated {
         return Err(InvalidTransition(format!("session is {}", document.status)));
     }
-    if let Some(owner) = &document.owner
-        && owner != claimant
-    {
-        return Err(InvalidTransition(format!("session is owned by agent {owner}")));
+    if document.owner.as_ref().is_some_and(|owner| owner != claimant) {
+        return Err(InvalidTransition("session has another agent".to_owned()));
     }
     document.owner = Some(claimant.clone());
     document.cluster = cluster.to_owned();
@@ -66,7 +64,7 @@ pub(crate) fn claim_ams_initiated(
     (now, deadline): (Timestamp, Timestamp),
 ) -> Result<(), InvalidTransition> {
     if document.cluster != cluster {
-        return Err(InvalidTransition(format!("session is of cluster {}", document.cluster)));
+        return Err(InvalidTransition("session is of another cluster".to_owned()));
     }
     if document.origin != Origin::Ams || document.instance_id.as_deref() != Some(instance) {
         return Err(InvalidTransition("session is of another instance".to_owned()));

@@ -7,7 +7,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stream_http::{HttpError, parse_json, read_body, response};
-use stream_protocol::{ClientReport, Op, Report, SessionDocument, SessionId, Status, Timestamp};
+use stream_protocol::{
+    ClientReport, Op, Report, SessionDocument, SessionId, Status, Timestamp, TokenKind,
+};
 use stream_sessions::KnownCommands;
 
 use super::MAX_SMALL_BODY;
@@ -38,14 +40,20 @@ pub(super) struct SessionView<'a> {
     created_at: Timestamp,
 }
 
-impl<'a> From<&'a SessionDocument> for SessionView<'a> {
-    fn from(document: &'a SessionDocument) -> Self {
+impl<'a> SessionView<'a> {
+    /// Shows a session to whoever has a token of `kind`. An instance is told no more than what
+    /// became of it: why may name accounts.
+    fn of(document: &'a SessionDocument, kind: TokenKind) -> Self {
+        let is_told_why = kind != TokenKind::Instance;
         Self {
             id: &document.id,
             app: &document.request.app,
             region: &document.request.region,
             status: document.status,
-            status_message: document.last_cause(),
+            status_message: match is_told_why {
+                true => document.last_cause(),
+                false => document.status.sentence(),
+            },
             joinable: document.request.joinable,
             generation: document.generation,
             instance_id: document.instance_id.as_deref().unwrap_or_default(),
@@ -60,9 +68,9 @@ pub(super) async fn read(
     request: HttpRequest,
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, _) = auth::session(&request, &state, Op::SessionRead).await?;
+    let (id, claims) = auth::session(&request, &state, Op::SessionRead).await?;
     let document = state.sessions.read(&id).await?;
-    Ok(response::ok(SessionView::from(&document)))
+    Ok(response::ok(SessionView::of(&document, claims.kind)))
 }
 
 /// `DELETE /1.0/sessions/{id}`

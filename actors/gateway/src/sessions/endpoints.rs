@@ -34,6 +34,7 @@ pub(crate) struct SessionView<'a> {
     app: &'a str,
     region: &'a str,
     status: Status,
+    /// Why it came so, for an account; whoever has the link of a share is told no more than what.
     status_message: &'a str,
     joinable: bool,
     /// The instance; empty while there is none.
@@ -42,13 +43,17 @@ pub(crate) struct SessionView<'a> {
 }
 
 impl<'a> SessionView<'a> {
-    fn of(session: &'a SessionSummary) -> Self {
+    /// Shows a session to `caller`.
+    fn of(session: &'a SessionSummary, caller: &Caller) -> Self {
         Self {
             id: &session.id,
             app: &session.app,
             region: &session.region,
             status: session.status,
-            status_message: &session.message,
+            status_message: match caller.share {
+                Some(_) => session.status.sentence(),
+                None => &session.message,
+            },
             joinable: session.joinable,
             container_id: session.instance_id.as_deref().unwrap_or_default(),
             cluster_id: &session.cluster,
@@ -151,7 +156,9 @@ pub(crate) async fn list_sessions(request: HttpRequest, state: Data<State>) -> H
     };
     let (chosen, total) = state.views.sessions(select).await?;
     let listed = match listing.recursion {
-        true => Listed::Whole(chosen.iter().map(|session| SessionView::of(session)).collect()),
+        true => Listed::Whole({
+            chosen.iter().map(|session| SessionView::of(session, &caller)).collect()
+        }),
         false => Listed::Ids(chosen.iter().map(|session| &session.id).collect()),
     };
     Ok(response::list(listed, total))
@@ -163,9 +170,9 @@ pub(crate) async fn read_session(
     id: Path<String>,
     state: Data<State>,
 ) -> HandlerResult {
-    let (_, id) = authorize_for(&id, &request, &state, Op::SessionRead).await?;
+    let (caller, id) = authorize_for(&id, &request, &state, Op::SessionRead).await?;
     let entry = session_documents::read(&state.bridge, &id).await?;
-    Ok(ok(SessionView::of(&SessionSummary::of(entry.value))))
+    Ok(ok(SessionView::of(&SessionSummary::of(entry.value), &caller)))
 }
 
 /// POST `/1.0/sessions/{id}/join`: makes the caller the client, instead of whoever was it.

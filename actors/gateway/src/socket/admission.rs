@@ -116,10 +116,7 @@ pub(crate) fn close_cause(
         return Some(CloseCause::server_error(CloseCode::Normal, "session has ended"));
     };
     if document.status.is_final() {
-        let message = match document.last_cause() {
-            "" => "session has ended".to_owned(),
-            cause => format!("session has ended: {cause}"),
-        };
+        let message = document.status.sentence();
         return Some(CloseCause::server_error(CloseCode::Normal, message));
     }
     if document.desired.state == DesiredState::Terminated {
@@ -219,10 +216,12 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_session_is_told_with_its_cause() {
+    fn the_end_of_the_session_is_told_without_its_cause() {
         let mut ended = SessionDocument { status: Status::Error, ..document() };
-        ended.push_cause(1.into(), "the instance \"x\" failed");
-        assert!(told(close_cause(Some(&ended), 2)).contains(r#"ended: the instance \"x\" failed"#));
+        ended.push_cause(1.into(), "ams refused what account anna wanted");
+        assert!(told(close_cause(Some(&ended), 2)).ends_with(r#""message":"session has failed"}"#));
+        let ended = SessionDocument { status: Status::Terminated, ..ended };
+        assert!(told(close_cause(Some(&ended), 2)).ends_with(r#""message":"session has ended"}"#));
         assert!(told(close_cause(None, 2)).contains("session has ended"));
         let mut ending = document();
         ending.desired.state = DesiredState::Terminated;
