@@ -112,6 +112,18 @@ impl Keyring {
     }
 }
 
+/// The longest time until a new key signs. Until then no other can be made, nor this one retired.
+const MAX_LEAD: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Refuses a key that would stand in the way for long.
+pub(crate) fn check_lead(lead: Duration) -> Result<(), TokensError> {
+    if lead > MAX_LEAD {
+        let text = format!("a lead is at most {} s, 30 days", MAX_LEAD.as_secs());
+        return Err(TokensError::Refused(text));
+    }
+    Ok(())
+}
+
 impl RootKey {
     /// Makes a key that begins to sign `lead` after `now`.
     pub(crate) fn fresh(now: Timestamp, lead: Duration) -> Self {
@@ -202,6 +214,14 @@ pub(crate) mod tests {
 
     fn states(keyring: &Keyring, now: u64) -> Vec<KeyState> {
         keyring.list(at(now)).into_iter().map(|key| key.state).collect()
+    }
+
+    #[test]
+    fn a_key_signs_within_thirty_days() {
+        assert!(check_lead(MAX_LEAD).is_ok());
+        for lead in [MAX_LEAD + Duration::from_secs(1), Duration::from_secs(u64::MAX)] {
+            assert!(matches!(check_lead(lead), Err(TokensError::Refused(_))), "{lead:?}");
+        }
     }
 
     #[test]

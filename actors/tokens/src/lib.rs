@@ -383,8 +383,10 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// [`TokensError::Refused`] while another new key does not sign yet, or when there are 8 keys.
+    /// [`TokensError::Refused`] while another new key does not sign yet, when there are 8 keys, and
+    /// for a `lead` of more than 30 days.
     pub async fn rotate(&self, lead: Duration) -> Result<KeyInfo, TokensError> {
+        keyring::check_lead(lead)?;
         self.mailbox.ask(Rotate { lead }).await?
     }
 
