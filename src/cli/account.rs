@@ -48,8 +48,8 @@ pub enum Account {
         #[command(flatten)]
         endpoint: AdminEndpoint,
     },
-    /// List all accounts: name, when it was made, when its token ends, when it was used last (to the
-    /// hour), and what limits it.
+    /// List all accounts: name, when it was made, when its token ends, when it was used last (to
+    /// the hour), and what limits it.
     List {
         /// All of it as JSON; times in Unix seconds.
         #[arg(long)]

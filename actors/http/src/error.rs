@@ -35,8 +35,8 @@ pub enum HttpError {
     /// 429.
     #[error("there are too many requests with this token")]
     RateLimited,
-    /// 409: the state of what was asked for does not allow it; after `retry_after_s` seconds it may,
-    /// if that is said.
+    /// 409: the state of what was asked for does not allow it; after `retry_after_s` seconds it
+    /// may, if that is said.
     #[error("{text}")]
     Conflict { text: String, retry_after_s: Option<u64> },
     /// A refusal with what the client can go on with, as `metadata`.
