@@ -31,10 +31,21 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 
+/// A token of the agent that is told why something is away.
+async fn monitor(scripted: &ScriptedStack) -> anyhow::Result<String> {
+    let config = scripted.stack.nodes.dir.join("agent.toml");
+    let mut command = tokio::process::Command::new(AGENT);
+    command.args(["token", "create", "--scope", "monitor", "probe", "--config"]);
+    let output = command.arg(config).output().await?;
+    anyhow::ensure!(output.status.success(), "{output:?}");
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
 /// The agent's readiness: whether it is ready, and the answer.
 async fn ready(scripted: &ScriptedStack) -> anyhow::Result<(bool, Value)> {
     let nodes = &scripted.stack.nodes;
-    let answer = Http::new(&nodes.agent_url(), None, nodes.agent_pin()?)?;
+    let token = monitor(scripted).await?;
+    let answer = Http::new(&nodes.agent_url(), Some(&token), nodes.agent_pin()?)?;
     let answer = answer.get("/1.0/health/ready").await?;
     Ok((answer.status == 200, answer.body))
 }

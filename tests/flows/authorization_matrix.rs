@@ -19,10 +19,10 @@ use stream_supervisor::Supervisor;
 use stream_tokens::{Config, Mint, Revocation, Service, Tokens};
 
 /// Open to everybody, and known to be.
-const OPEN: [&str; 4] = ["/1.0", DOCUMENT, "/1.0/health/live", "/1.0/health/ready"];
+const OPEN: [&str; 3] = ["/1.0", DOCUMENT, "/1.0/health/live"];
 
 /// Open to everybody, but a bad token is refused.
-const OPTIONAL: [&str; 1] = ["/1.0/status"];
+const OPTIONAL: [&str; 2] = ["/1.0/status", "/1.0/health/ready"];
 
 /// Open to those who have the link of a share, which takes more than a token: see `shares`.
 const SHARED: &str = "/connect";

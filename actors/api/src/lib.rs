@@ -10,6 +10,7 @@
 //! | watch over the server | rebuilt | it is all that the actor does |
 
 mod auth;
+mod dependencies;
 mod error;
 #[cfg(test)]
 mod openapi;
@@ -112,6 +113,7 @@ impl Api {
             report_rates: RateLimiter::per_second(REPORTS_PER_SECOND),
             polls: PollLimit::new(MAX_POLLS),
             sockets: SocketLimit::default(),
+            dependencies: LatestDependencies::default(),
             closing: closed,
         };
         let refusals = state.refusals.clone();

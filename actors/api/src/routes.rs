@@ -33,9 +33,9 @@ endpoints! {
         EndpointDoc::new("readOpenApi", "Tells what this API is").answers_document(),
     GET "/1.0/health/live" None => health::live:
         EndpointDoc::new("checkLiveness", "Tells that the process answers").answers::<health::Liveness>(),
-    GET "/1.0/health/ready" None => health::ready:
-        EndpointDoc::new("checkReadiness", "Tells which dependency is away and why")
-            .answers::<health::Readiness>().refuses(&[503]),
+    GET "/1.0/health/ready" Some(Op::StatusRead) => health::ready:
+        EndpointDoc::new("checkReadiness", "Tells which dependency is away; with a token, why")
+            .more_with_token().answers::<health::Readiness>().refuses(&[503]),
     GET "/1.0/status" Some(Op::StatusRead) => health::status:
         EndpointDoc::new("readStatus", "Shows every actor").answers::<health::UnitStatus>(),
     POST "/1.0/sessions" Some(Op::SessionCreate) => ams_sessions::create:

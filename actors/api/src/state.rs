@@ -10,6 +10,7 @@ use stream_supervisor::Supervisor;
 use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
 
+use crate::dependencies::LatestDependencies;
 use crate::error::ApiError;
 
 /// What the handlers of all endpoints share.
@@ -27,6 +28,8 @@ pub(crate) struct AppState {
     pub(crate) polls: PollLimit,
     /// The sockets of each instance, signaling and control.
     pub(crate) sockets: SocketLimit<(SessionId, &'static str)>,
+    /// What this unit depends on, as found last.
+    pub(crate) dependencies: LatestDependencies,
     /// Turns true when the unit stops.
     pub(crate) closing: watch::Receiver<bool>,
 }

@@ -1,9 +1,9 @@
 //! Endpoints that belong to no session: version, health, the state of the actors.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -12,11 +12,9 @@ use stream_protocol::Op;
 use stream_supervisor::ActorStatus;
 
 use crate::auth;
+use crate::dependencies::{Dependencies, PROBE_TIMEOUT};
 use crate::error::ApiError;
 use crate::state::AppState;
-
-/// A probe is answered within this time, even when an actor is stuck.
-pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is said of the API itself.
 #[derive(Serialize)]
@@ -55,29 +53,43 @@ pub(super) async fn live(state: Data<AppState>) -> HttpResponse {
     response::ok(Liveness { actors: state.supervisor.status().len() })
 }
 
-/// By dependency: `ok`, or why it is away.
+/// By dependency: `ok`, or what it is otherwise, `away` or `draining`; with a token, why.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct Readiness(BTreeMap<&'static str, String>);
 
-/// `GET /1.0/health/ready`
-pub(super) async fn ready(state: Data<AppState>) -> HttpResponse {
-    let probe = tokio::time::timeout(PROBE_TIMEOUT, dependencies(&state)).await;
-    readiness(probe.unwrap_or_else(|_| {
-        BTreeMap::from([("sessions", Err("gave no answer in time".to_owned()))])
-    }))
+/// `GET /1.0/health/ready`: which dependency is away. Why is told only to a token that may read the
+/// status. However many probes come, the actors are asked once a second.
+pub(super) async fn ready(
+    request: HttpRequest,
+    state: Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    let is_told_why = request.headers().contains_key(AUTHORIZATION);
+    if is_told_why {
+        auth::plain(&request, &state, Op::StatusRead).await?;
+    }
+    Ok(readiness(dependencies(&state).await, is_told_why))
 }
 
-pub(super) async fn dependencies(state: &AppState) -> BTreeMap<&'static str, Result<(), String>> {
-    let (sessions, tokens) = tokio::join!(state.sessions.readiness(), state.tokens.ready());
-    let tokens = ("tokens", tokens.map_err(|error| error.to_string()));
-    sessions.into_iter().chain([tokens]).collect()
+pub(super) async fn dependencies(state: &AppState) -> Dependencies {
+    let look = async {
+        let (sessions, tokens) = tokio::join!(state.sessions.readiness(), state.tokens.ready());
+        let tokens = ("tokens", tokens.map_err(|error| error.to_string()));
+        sessions.into_iter().chain([tokens]).collect()
+    };
+    state.dependencies.get(look).await
 }
 
-/// Answers 200 when every dependency is there, else 503 with the cause per dependency.
-fn readiness(dependencies: BTreeMap<&'static str, Result<(), String>>) -> HttpResponse {
-    let state = |state: &Result<(), String>| state.as_ref().err().cloned().unwrap_or("ok".into());
-    let states = Readiness(dependencies.iter().map(|(name, s)| (*name, state(s))).collect());
+/// Answers 200 when every dependency is there, else 503 with the state of each, and with the cause
+/// only if the asker `is_told_why`.
+fn readiness(dependencies: Dependencies, is_told_why: bool) -> HttpResponse {
+    let state = |name: &str, state: &Result<(), String>| match (state, name) {
+        (Ok(()), _) => "ok".to_owned(),
+        (Err(why), _) if is_told_why => why.clone(),
+        (Err(_), "drain") => "draining".to_owned(),
+        (Err(_), _) => "away".to_owned(),
+    };
+    let states = Readiness(dependencies.iter().map(|(name, s)| (*name, state(name, s))).collect());
     if dependencies.values().all(Result::is_ok) {
         return response::ok(states);
     }
@@ -117,8 +129,11 @@ mod tests {
 
     use super::*;
 
-    async fn answered(states: &[(&'static str, Result<(), String>)]) -> (u16, Value) {
-        let response = readiness(states.iter().cloned().collect());
+    async fn answered(
+        states: &[(&'static str, Result<(), String>)],
+        is_told_why: bool,
+    ) -> (u16, Value) {
+        let response = readiness(states.iter().cloned().collect(), is_told_why);
         let status = response.status().as_u16();
         let Ok(body) = to_bytes(response.into_body()).await else { panic!("no body") };
         (status, serde_json::from_slice(&body).expect("json"))
@@ -126,15 +141,20 @@ mod tests {
 
     #[actix_web::test]
     async fn ready_means_that_every_dependency_is_there() {
-        let (status, body) = answered(&[("nats", Ok(())), ("ams", Ok(()))]).await;
+        let (status, body) = answered(&[("nats", Ok(())), ("ams", Ok(()))], false).await;
         assert_eq!((status, &body["metadata"]["nats"]), (200, &json!("ok")));
     }
 
     #[actix_web::test]
-    async fn what_is_away_is_named_with_its_cause() {
-        let away = Err("connection refused".to_owned());
-        let (status, body) = answered(&[("nats", Ok(())), ("ams", away)]).await;
+    async fn what_is_away_is_named_and_its_cause_told_to_whoever_may_know() {
+        let why = |text: &str| Err(text.to_owned());
+        let states = [("nats", Ok(())), ("ams", why("refused")), ("drain", why("draining"))];
+        let (status, body) = answered(&states, true).await;
         assert_eq!((status, &body["type"]), (503, &json!("error")));
-        assert_eq!(body["metadata"], json!({"nats": "ok", "ams": "connection refused"}));
+        let whole = json!({"nats": "ok", "ams": "refused", "drain": "draining"});
+        assert_eq!(body["metadata"], whole);
+        let (status, body) = answered(&states, false).await;
+        let words = json!({"nats": "ok", "ams": "away", "drain": "draining"});
+        assert_eq!((status, &body["metadata"]), (503, &words));
     }
 }

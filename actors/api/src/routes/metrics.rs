@@ -7,8 +7,9 @@ use stream_metrics::Exposition;
 use stream_protocol::Op;
 use stream_sessions::Alert;
 
-use super::health::{PROBE_TIMEOUT, dependencies};
+use super::health::dependencies;
 use crate::auth;
+use crate::dependencies::PROBE_TIMEOUT;
 use crate::error::ApiError;
 use crate::state::AppState;
 
