@@ -18,7 +18,7 @@ use stream_bridge::{
 };
 use stream_dev::keys::KeyStore;
 use stream_dev::nats::{ClientAuth, Nats};
-use stream_pki::{Trust, client_config};
+use stream_pki::{Authority, KeyPairPem, Trust, client_config};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Cursor, Direction, NewSignal, SessionId, Signal};
 use stream_supervisor::Supervisor;
@@ -138,6 +138,41 @@ fn a_client_certificate_is_shown_where_it_is_asked_for() {
             status.error.as_ref().is_some_and(|why| why != "not connected yet")
         });
         assert!(!refused.await?.connected);
+        Ok(())
+    });
+}
+
+#[test]
+fn the_authority_of_the_servers_is_replaced_without_a_restart_and_the_old_one_trusted_no_more() {
+    run_flow(async || {
+        let (dir, keys) = (tempfile::tempdir()?, KeyStore::shared()?);
+        let mut nats = Nats::start(&dir.path().join("nats"), &keys)?;
+        let unit = Unit::connected(nats.bridge()).await?;
+        let signed = keys.signed("nats")?;
+        let old = KeyPairPem {
+            certificate: std::fs::read_to_string(signed.pair.certificate)?,
+            key: std::fs::read_to_string(signed.pair.key)?.into(),
+        };
+        let old_ca = std::fs::read_to_string(signed.authority)?;
+        let authority = Authority::generate("another CA")?;
+        let new = authority.issue("stream-nats", &["127.0.0.1".to_owned()])?;
+        let new_ca = authority.certificate_pem();
+        let refused = |status: &ConnectionStatus| {
+            status.error.as_ref().is_some_and(|why| why.contains("check nats.ca"))
+        };
+
+        for (pair, ca) in [(&new, &new_ca), (&old, &old_ca), (&new, &new_ca)] {
+            nats.change_certificate(pair)?;
+            nats.restart()?;
+            // Of an authority that is trusted no more, or not yet.
+            unit.until("refused", refused).await?;
+            std::fs::write(nats.ca(), &ca[..ca.len() / 2])?;
+            unit.until("still refused", refused).await?;
+            std::fs::write(nats.ca(), ca)?;
+            unit.until("back", |status| status.connected).await?;
+            unit.works().await?;
+        }
+        assert_eq!(unit.supervisor.status()[0].restarts, 0, "the actor is the one of before");
         Ok(())
     });
 }

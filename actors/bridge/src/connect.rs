@@ -8,18 +8,17 @@ use async_nats::{
     AuthError, ConnectErrorKind, ConnectOptions, Event, ReconnectToServer, ServerAddr, ServerInfo,
 };
 use parking_lot::Mutex;
-use stream_pki::{Identity, Trust, client_config_with_names};
 use stream_protocol::{MAX_SIGNAL_BYTES, error_chain};
 use stream_supervisor::Backoff;
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tokio_rustls::rustls::ClientConfig;
 
 use crate::connection::Connection;
 use crate::credentials::Credentials;
 use crate::dial::Dialer;
 use crate::log_watch::LogWatch;
 use crate::store_health::StoreHealth;
+use crate::tls_files::TlsFiles;
 use crate::{Config, ConfigError};
 
 /// The pauses between attempts to connect, and to check the store.
@@ -54,7 +53,8 @@ impl Config {
         if self.certificate.is_some() != self.key.is_some() {
             return Err(ConfigError::HalfCertificate);
         }
-        self.tls()?;
+        self.addresses()?;
+        TlsFiles::read(self)?;
         self.options().map(drop)
     }
 
@@ -66,21 +66,6 @@ impl Config {
             address.ok_or_else(|| ConfigError::NotTls(server.clone()))
         };
         self.servers.iter().map(read).collect()
-    }
-
-    /// Reads the certificates and returns how TLS is spoken with the servers.
-    fn tls(&self) -> Result<ClientConfig, ConfigError> {
-        let trust = Trust::from_ca_file(&self.ca).map_err(ConfigError::Tls)?;
-        let identity = match (&self.certificate, &self.key) {
-            (Some(certificate), Some(key)) => {
-                Some(Identity::load(certificate, key).map_err(ConfigError::Tls)?)
-            }
-            _ => None,
-        };
-        // Servers advertise each other by address, whatever their certificates say.
-        let names: Vec<_> =
-            self.addresses()?.iter().map(|server| server.host().to_owned()).collect();
-        client_config_with_names(&trust, identity.as_ref(), &names).map_err(ConfigError::Tls)
     }
 
     /// Reads the credentials and returns what to connect with, beside TLS.
@@ -127,6 +112,7 @@ pub(crate) struct ConnectConfig {
 /// Decides where the client of NATS connects, at each of its attempts.
 struct ServerChoice<F> {
     dialer: Dialer,
+    tls: TlsFiles,
     /// The server that was found before there was a client.
     first: Mutex<Option<ServerAddr>>,
     /// Attempts since the last connect.
@@ -145,6 +131,8 @@ impl<F: Fn(String)> ServerChoice<F> {
         loop {
             // Never without a pause: a server that answers may still refuse our login.
             sleep(RECONNECT.after(self.attempts.fetch_add(1, Relaxed).saturating_add(1))).await;
+            // What was replaced while the connection stood counts from here on.
+            self.tls.refresh();
             match self.dialer.find(&pool).await {
                 Ok(found) => return at_once(found),
                 Err(causes) => (self.on_failure)(causes),
@@ -167,13 +155,20 @@ pub(crate) async fn connect(
     // Read anew each time: a certificate replaced meanwhile counts.
     let sentence = |error: ConfigError| error_chain(&error);
     let options = config.options().map_err(sentence)?;
-    let tls = config.tls().map_err(sentence)?;
+    let files = TlsFiles::read(config).map_err(sentence)?;
+    let tls = files.client_config().map_err(sentence)?;
     let dialer = Dialer::new(tls.clone(), &config.addresses().map_err(sentence)?).await;
     let pool = dialer.pool();
     let first = Mutex::new(Some(dialer.find(&pool).await?));
     let attempts = Arc::<AtomicU32>::default();
-    let choice =
-        Arc::new(ServerChoice { dialer, first, attempts: Arc::clone(&attempts), on_failure });
+    let counted_attempts = Arc::clone(&attempts);
+    let choice = Arc::new(ServerChoice {
+        dialer,
+        tls: files,
+        first,
+        attempts: counted_attempts,
+        on_failure,
+    });
 
     let (connects, counted) = watch::channel(0);
     let on_event = move |event| {

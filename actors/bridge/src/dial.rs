@@ -5,7 +5,7 @@
 //! are tried beside each other, ever more of them, so that the time to get to one that answers does
 //! not grow with the dead ones (RFC 8305 does so for the two families of a name). What is tried is
 //! what the client does afterwards: TCP, TLS, and the first word of the server. That takes one
-//! handshake more, which is resumed by the second.
+//! handshake more: none is resumed, so that every connect shows the server's certificate.
 
 use std::collections::HashSet;
 use std::io;

@@ -17,8 +17,8 @@
 //! | health of the store | kept | a restart does not make a full store good |
 //! | what readers of signals have seen of the log | kept | it belongs to the readers |
 //!
-//! The files, from the ground up: `dial`, `connection`, `batch`, `signal_log` and `buckets` use
-//! NATS; `connection_state`, `log_bounds` and `log_watch` decide; `subscriptions`, `store_clock`
+//! The files, from the ground up: `tls_files`, `dial`, `connection`, `batch`, `signal_log` and
+//! `buckets` use NATS; `connection_state`, `log_bounds` and `log_watch` decide; `subscriptions`, `store_clock`
 //! and `store_health` are shared state; `actor` holds it together; all others are what it is asked.
 
 mod actor;
@@ -49,6 +49,7 @@ mod status;
 mod store_clock;
 mod store_health;
 mod subscriptions;
+mod tls_files;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -86,13 +87,13 @@ pub struct Config {
     /// Addresses, `tls://host:port`; any of them will do. A server that another one advertises by
     /// its address may have the certificate of any host named here.
     pub servers: Vec<String>,
-    /// PEM file with the CA that signed the servers' certificates.
+    /// PEM file with the CA that signed the servers' certificates, read anew at each connect.
     pub ca: PathBuf,
     /// File with the token, read anew at each connect. Either this or `credentials`.
     pub token: Option<PathBuf>,
     /// File with NATS credentials (JWT and nkey seed), read anew at each connect.
     pub credentials: Option<PathBuf>,
-    /// PEM file with our certificate, when the servers ask for one.
+    /// PEM file with our certificate, when the servers ask for one; read anew at each connect.
     pub certificate: Option<PathBuf>,
     /// PEM file with its key.
     pub key: Option<PathBuf>,

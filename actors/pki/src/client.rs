@@ -24,41 +24,34 @@ use crate::{VERSIONS, provider};
 ///
 /// [`PkiError::NoTrust`] when `trust` names nobody; also for a certificate that is no authority.
 pub fn client_config(trust: &Trust, identity: Option<&Identity>) -> Result<ClientConfig, PkiError> {
-    client_config_with_names(trust, identity, &[])
-}
-
-/// Returns a client as [`client_config`] does, for servers that tell of each other by address
-/// alone: one that is called by another name than those in `names` may have the certificate of any
-/// of them.
-///
-/// # Errors
-///
-/// As [`client_config`].
-pub fn client_config_with_names(
-    trust: &Trust,
-    identity: Option<&Identity>,
-    names: &[String],
-) -> Result<ClientConfig, PkiError> {
-    let provider = provider();
-    let verifier: Arc<dyn ServerCertVerifier> = match trust {
-        Trust::Authority(certificates) => {
-            let roots = Arc::new(roots(certificates)?);
-            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
-                .build()
-                .map_err(|_| PkiError::NoTrust)?;
-            Arc::new(NamesVerifier::new(verifier, names))
-        }
-        Trust::Pins(pins) if pins.is_empty() => return Err(PkiError::NoTrust),
-        Trust::Pins(pins) => Arc::new(PinVerifier::new(pins.clone(), provider.clone())),
-    };
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(VERSIONS)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier);
+        .with_custom_certificate_verifier(verifier(trust, &[])?);
     Ok(match identity {
         Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
             identity.certified_key().clone(),
         ))),
         None => builder.with_no_client_auth(),
+    })
+}
+
+/// Returns what accepts the servers of `trust`; one that is called by another name than those in
+/// `names` may have the certificate of any of them.
+pub(crate) fn verifier(
+    trust: &Trust,
+    names: &[String],
+) -> Result<Arc<dyn ServerCertVerifier>, PkiError> {
+    let provider = provider();
+    Ok(match trust {
+        Trust::Authority(certificates) => {
+            let roots = Arc::new(roots(certificates)?);
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
+                .build()
+                .map_err(|_| PkiError::NoTrust)?;
+            Arc::new(NamesVerifier::new(verifier, names))
+        }
+        Trust::Pins(pins) if pins.is_empty() => return Err(PkiError::NoTrust),
+        Trust::Pins(pins) => Arc::new(PinVerifier::new(pins.clone(), provider)),
     })
 }

@@ -8,7 +8,7 @@ use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ClientConnection, Error, ServerConfig};
 use stream_pki::{
-    ClientCertificates, Fingerprint, TlsFailure, Trust, client_config, client_config_with_names,
+    ClientCertificates, Fingerprint, ReloadableClient, TlsFailure, Trust, client_config,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -107,8 +107,10 @@ fn what_does_not_speak_our_tls_is_told() {
 #[test]
 fn who_is_called_by_an_address_may_have_the_certificate_of_a_configured_name() {
     let server = serving(&AUTHORIZED.server, ClientCertificates::Ignored);
-    let config =
-        |known: &[&str]| Arc::new(client_config_with_names(&trust(), None, &names(known)).unwrap());
+    let config = |known: &[&str]| {
+        let client = ReloadableClient::new(&trust(), None, &names(known)).unwrap();
+        Arc::new(client.client_config().unwrap())
+    };
     assert!(connect(&config(&["other.test", "server.test"]), &server, "192.0.2.9").is_ok());
     // Who is called by a configured name has to have just that one.
     let strict = config(&["other.test", "server.test"]);

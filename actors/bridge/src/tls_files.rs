@@ -1,0 +1,145 @@
+//! The files of TLS: the authority that the servers come from, and our certificate. They are read
+//! again before each attempt to connect, so that what is replaced counts without a restart. Files
+//! that cannot be used, which is what a replacement looks like half way, leave what was before.
+
+use std::path::PathBuf;
+
+use async_nats::ServerAddr;
+use parking_lot::Mutex;
+use stream_pki::{Identity, ReloadableClient, Trust, sha256};
+use stream_protocol::error_chain;
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::{Config, ConfigError};
+
+type Digests = [Option<[u8; 32]>; 3];
+
+/// What the files held when they were read last, for the handshakes that follow.
+pub(crate) struct TlsFiles {
+    config: Config,
+    client: ReloadableClient,
+    /// Digests of the files at the last read, so that what cannot be used is reported once.
+    seen: Mutex<Digests>,
+}
+
+impl TlsFiles {
+    /// Reads the files of `config`.
+    ///
+    /// # Errors
+    ///
+    /// Which key of the configuration or which file cannot be used.
+    pub(crate) fn read(config: &Config) -> Result<Self, ConfigError> {
+        let seen = Mutex::new(digests(config));
+        let (trust, identity) = load(config)?;
+        let client = ReloadableClient::new(&trust, identity.as_ref(), &names(config));
+        let client = client.map_err(ConfigError::Tls)?;
+        Ok(Self { config: config.clone(), client, seen })
+    }
+
+    /// Returns how TLS is spoken with the servers; every handshake goes by the last
+    /// [`refresh`](Self::refresh).
+    pub(crate) fn client_config(&self) -> Result<ClientConfig, ConfigError> {
+        self.client.client_config().map_err(ConfigError::Tls)
+    }
+
+    /// Reads the files again if they have changed. Says so, or why they are not taken.
+    pub(crate) fn refresh(&self) {
+        let digests = digests(&self.config);
+        if std::mem::replace(&mut *self.seen.lock(), digests) == digests {
+            return;
+        }
+        let replaced = load(&self.config).and_then(|(trust, identity)| {
+            let names = names(&self.config);
+            self.client.replace(&trust, identity.as_ref(), &names).map_err(ConfigError::Tls)
+        });
+        match replaced {
+            Ok(()) => log::info!("nats: the certificates were replaced"),
+            Err(error) => {
+                let cause = error_chain(&error);
+                log::warn!(cause:%; "nats: new certificates are not taken, the old ones stay");
+            }
+        }
+    }
+}
+
+fn load(config: &Config) -> Result<(Trust, Option<Identity>), ConfigError> {
+    let trust = Trust::from_ca_file(&config.ca).map_err(ConfigError::Tls)?;
+    let identity = match (&config.certificate, &config.key) {
+        (Some(certificate), Some(key)) => {
+            Some(Identity::load(certificate, key).map_err(ConfigError::Tls)?)
+        }
+        _ => None,
+    };
+    Ok((trust, identity))
+}
+
+/// Returns the names of the configured servers, who advertise each other by address, whatever their
+/// certificates say.
+fn names(config: &Config) -> Vec<String> {
+    let address = |server: &String| server.parse::<ServerAddr>().ok();
+    let addresses = config.servers.iter().filter_map(address);
+    addresses.map(|server| server.host().to_owned()).collect()
+}
+
+fn digests(config: &Config) -> Digests {
+    let digest = |path: Option<&PathBuf>| Some(sha256(&std::fs::read(path?).ok()?));
+    [Some(&config.ca), config.certificate.as_ref(), config.key.as_ref()].map(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use stream_pki::{Authority, ClientCertificates, ServerIdentity, server_config};
+    use tokio_rustls::rustls::pki_types::ServerName;
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+
+    /// Whether a server whose certificate is of `authority` is taken in a handshake.
+    async fn is_taken(config: &Arc<ClientConfig>, authority: &Authority) -> bool {
+        let pair = authority.issue("nats", &["localhost".to_owned()]).unwrap();
+        let identity = Identity::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes());
+        let identity = ServerIdentity::new(identity.unwrap());
+        let acceptor = TlsAcceptor::from(server_config(&identity, ClientCertificates::Ignored));
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = TlsConnector::from(Arc::clone(config));
+        let (ours, _) = tokio::join!(connector.connect(name, ours), acceptor.accept(theirs));
+        ours.is_ok()
+    }
+
+    #[tokio::test]
+    async fn an_authority_that_is_replaced_counts_and_half_of_a_file_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let ca = directory.path().join("ca.pem");
+        let [one, two] = ["one", "two"].map(|name| Authority::generate(name).unwrap());
+        fs::write(&ca, one.certificate_pem()).unwrap();
+        let config = Config {
+            servers: vec!["tls://localhost:4222".to_owned()],
+            ca: ca.clone(),
+            token: None,
+            credentials: None,
+            certificate: None,
+            key: None,
+            replicas: 1,
+        };
+        let files = TlsFiles::read(&config).unwrap();
+        let client = Arc::new(files.client_config().unwrap());
+        assert!(is_taken(&client, &one).await && !is_taken(&client, &two).await);
+
+        let pem = two.certificate_pem();
+        for unfit in ["", &pem[..pem.len() / 2]] {
+            fs::write(&ca, unfit).unwrap();
+            files.refresh();
+            assert!(is_taken(&client, &one).await && !is_taken(&client, &two).await);
+        }
+        fs::write(&ca, pem).unwrap();
+        files.refresh();
+        assert!(is_taken(&client, &two).await && !is_taken(&client, &one).await);
+        fs::remove_file(&ca).unwrap();
+        files.refresh();
+        assert!(is_taken(&client, &two).await && !is_taken(&client, &one).await);
+    }
+}
