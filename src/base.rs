@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use stream_bridge::Bridge;
+use stream_protocol::subjects::NatsUser;
 use stream_supervisor::{Drain, Supervisor};
 use stream_tls::{CertificateReloader, TicketConfig, share_ticket_keys};
 
@@ -29,8 +30,13 @@ impl Base {
     ) -> anyhow::Result<Self> {
         let supervisor = Supervisor::default();
         let certificates = CertificateReloader::start(tls, &supervisor)?;
-        let bridge = Bridge::start(nats, unit, &supervisor)?;
+        let user = match service {
+            stream_tokens::Service::Agent => NatsUser::Agent,
+            stream_tokens::Service::Gateway => NatsUser::Gateway,
+        };
+        let bridge = Bridge::start_as(user, nats, unit, &supervisor)?;
         let tickets = TicketConfig {
+            bucket: service.keys(),
             record: match service {
                 stream_tokens::Service::Agent => "agent.tickets",
                 stream_tokens::Service::Gateway => "gateway.tickets",

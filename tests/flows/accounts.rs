@@ -7,6 +7,7 @@ use crate::support::{APP, Answer, Http, ScriptedStack, eventually, run_flow};
 use anyhow::Context;
 use reqwest::Method;
 use serde_json::{Value, json};
+use stream_dev::in_process::Options;
 use stream_gateway::admin::{AccountLimits, Client};
 
 struct Accounts {
@@ -18,7 +19,11 @@ struct Accounts {
 
 impl Accounts {
     async fn start() -> anyhow::Result<Self> {
-        let scripted = ScriptedStack::start().await?;
+        Self::start_with(Options::default()).await
+    }
+
+    async fn start_with(options: Options) -> anyhow::Result<Self> {
+        let scripted = ScriptedStack::start_with(options).await?;
         let nodes = &scripted.stack.nodes;
         let token = &scripted.stack.token;
         let all = Http::new(&nodes.gateway_url(), Some(token), nodes.gateway_pin()?)?;
@@ -103,38 +108,39 @@ fn an_account_has_no_more_sessions_than_it_may_and_gets_places_back() {
 
 #[test]
 fn what_an_account_gave_away_ends_with_it() {
-    run_flow(async || {
-        let mut accounts = Accounts::start().await?;
-        let (session, instance) = accounts.scripted.create().await?;
-        instance.report("running").await?.success()?;
-        let path = format!("/1.0/sessions/{}", session.id);
-        let anna = accounts.account("anna", AccountLimits::default()).await?;
-        let share = json!({ "type": "control" });
-        let made =
-            anna.send(Method::POST, &format!("{path}/share"), Some(share)).await?.success()?;
-        let link = made["url"].as_str().context("a link")?;
-        let (_, token) = link.split_once("&share=").context("a token")?;
-        let bearer = accounts.all.with(Some(token));
-        let joined = bearer.send(Method::POST, &format!("{path}/join"), None).await?.success()?;
-        let url = joined["url"].as_str().context("a socket")?;
-        let mut socket = Socket::open_url(url, &accounts.scripted.stack).await?;
-        let own = id(&create(&anna).await?.success()?)?;
+    run_flow(async || account_ends(Options::default()).await);
+}
 
-        accounts.operator.delete_account("anna", true).await?;
-        let told = socket.next().await?;
-        assert_eq!(told["type"], "error", "{told}");
-        assert_eq!(bearer.send(Method::POST, &format!("{path}/join"), None).await?.status, 401);
-        assert_eq!(anna.get("/1.0/sessions").await?.status, 401);
-        let over = async || {
-            let answer = accounts.all.get(&format!("/1.0/sessions/{own}")).await?;
-            let status = answer.success()?["status"].clone();
-            Ok((status == "terminated" || status == "error").then_some(()))
-        };
-        eventually("its session has ended", over).await?;
-        let others = accounts.all.get(&path).await?.success()?;
-        assert_eq!(others["status"], "active", "{others}");
-        Ok(())
-    });
+pub(crate) async fn account_ends(options: Options) -> anyhow::Result<()> {
+    let mut accounts = Accounts::start_with(options).await?;
+    let (session, instance) = accounts.scripted.create().await?;
+    instance.report("running").await?.success()?;
+    let path = format!("/1.0/sessions/{}", session.id);
+    let anna = accounts.account("anna", AccountLimits::default()).await?;
+    let share = json!({ "type": "control" });
+    let made = anna.send(Method::POST, &format!("{path}/share"), Some(share)).await?.success()?;
+    let link = made["url"].as_str().context("a link")?;
+    let (_, token) = link.split_once("&share=").context("a token")?;
+    let bearer = accounts.all.with(Some(token));
+    let joined = bearer.send(Method::POST, &format!("{path}/join"), None).await?.success()?;
+    let url = joined["url"].as_str().context("a socket")?;
+    let mut socket = Socket::open_url(url, &accounts.scripted.stack).await?;
+    let own = id(&create(&anna).await?.success()?)?;
+
+    accounts.operator.delete_account("anna", true).await?;
+    let told = socket.next().await?;
+    assert_eq!(told["type"], "error", "{told}");
+    assert_eq!(bearer.send(Method::POST, &format!("{path}/join"), None).await?.status, 401);
+    assert_eq!(anna.get("/1.0/sessions").await?.status, 401);
+    let over = async || {
+        let answer = accounts.all.get(&format!("/1.0/sessions/{own}")).await?;
+        let status = answer.success()?["status"].clone();
+        Ok((status == "terminated" || status == "error").then_some(()))
+    };
+    eventually("its session has ended", over).await?;
+    let others = accounts.all.get(&path).await?.success()?;
+    assert_eq!(others["status"], "active", "{others}");
+    Ok(())
 }
 
 #[test]

@@ -34,7 +34,11 @@ struct InitiatingAms {
 
 impl InitiatingAms {
     async fn start() -> anyhow::Result<Self> {
-        let options = Options { launcher: idle_instances(), ..Options::default() };
+        Self::start_with(Options::default()).await
+    }
+
+    async fn start_with(options: Options) -> anyhow::Result<Self> {
+        let options = Options { launcher: idle_instances(), ..options };
         let stack = Stack::start(options).await?;
         let token = token(&stack.agent, TokenKind::Ams).await?;
         let client = stack.client()?;
@@ -94,16 +98,7 @@ impl InitiatingAms {
     /// The documents of all sessions.
     async fn documents(&self) -> anyhow::Result<Vec<SessionDocument>> {
         let nats = &self.stack.nats;
-        let config = stream_bridge::Config {
-            servers: vec![nats.url()],
-            ca: nats.ca(),
-            token: Some(nats.token()),
-            credentials: None,
-            certificate: None,
-            key: None,
-            replicas: 1,
-        };
-        let bridge = Bridge::start(config, "test", &Supervisor::default())?;
+        let bridge = Bridge::start(nats.bridge(), "test", &Supervisor::default())?;
         let read = async || Ok(bridge.list::<SessionDocument>(Bucket::Sessions).await.ok());
         let documents = eventually("read", read).await?;
         Ok(documents.into_iter().map(|(_, entry)| entry.value).collect())
@@ -133,45 +128,47 @@ fn told(opened: &Value) -> anyhow::Result<Instance> {
 
 #[test]
 fn an_instance_has_one_session_whichever_agents_and_gateways_are_asked_and_however_often() {
-    run_flow(async || {
-        let initiating = InitiatingAms::start().await?;
-        let (two, second) = initiating.stack.another_agent("two")?;
-        let (_, another_gateway) = initiating.stack.another_gateway("other")?;
-        let agents = [initiating.asks(&initiating.stack.nodes)?, initiating.asks(&two)?];
-        let ready =
-            async || Ok((agents[1].get("/1.0/health/ready").await?.status == 200).then_some(()));
-        eventually("ready", ready).await?;
-        let instance = initiating.launch("phone")?;
+    run_flow(async || one_session(Options::default()).await);
+}
 
-        let asks = (0..12).map(|n| {
-            let agent = &agents[n % 2];
-            let agent = if n % 3 == 0 { agent.clone() } else { agent.keyed(&instance) };
-            let instance = instance.as_str();
-            async move { open(&agent, instance).await }
-        });
-        let mut ids = BTreeSet::new();
-        for answer in try_join_all(asks).await? {
-            assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
-            let told = told(&answer.success()?)?;
-            assert_eq!(told.report("running").await?.status, 200, "its token opens its session");
-            ids.insert(told.userdata.session_id);
-        }
-        assert_eq!(ids.len(), 1, "{ids:?}");
-        let documents = initiating.documents().await?;
-        assert_eq!(documents.len(), 1, "{documents:?}");
-        assert_eq!(documents[0].instance_id.as_deref(), Some(instance.as_str()));
+pub(crate) async fn one_session(options: Options) -> anyhow::Result<()> {
+    let initiating = InitiatingAms::start_with(options).await?;
+    let (two, second) = initiating.stack.another_agent("two")?;
+    let (_, another_gateway) = initiating.stack.another_gateway("other")?;
+    let agents = [initiating.asks(&initiating.stack.nodes)?, initiating.asks(&two)?];
+    let ready =
+        async || Ok((agents[1].get("/1.0/health/ready").await?.status == 200).then_some(()));
+    eventually("ready", ready).await?;
+    let instance = initiating.launch("phone")?;
 
-        // AMS asks again, when the first agent and one of the gateways have gone.
-        initiating.stack.agent.stop().await;
-        another_gateway.stop().await;
-        let again = open(&agents[1], &instance).await?.success()?;
-        assert_eq!(Some(&told(&again)?.userdata.session_id), ids.first());
-        let other = initiating.launch("tablet")?;
-        let other = open(&agents[1], &other).await?.success()?;
-        assert!(!ids.contains(&told(&other)?.userdata.session_id), "another instance, another one");
-        second.stop().await;
-        Ok(())
+    let asks = (0..12).map(|n| {
+        let agent = &agents[n % 2];
+        let agent = if n % 3 == 0 { agent.clone() } else { agent.keyed(&instance) };
+        let instance = instance.as_str();
+        async move { open(&agent, instance).await }
     });
+    let mut ids = BTreeSet::new();
+    for answer in try_join_all(asks).await? {
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        let told = told(&answer.success()?)?;
+        assert_eq!(told.report("running").await?.status, 200, "its token opens its session");
+        ids.insert(told.userdata.session_id);
+    }
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    let documents = initiating.documents().await?;
+    assert_eq!(documents.len(), 1, "{documents:?}");
+    assert_eq!(documents[0].instance_id.as_deref(), Some(instance.as_str()));
+
+    // AMS asks again, when the first agent and one of the gateways have gone.
+    initiating.stack.agent.stop().await;
+    another_gateway.stop().await;
+    let again = open(&agents[1], &instance).await?.success()?;
+    assert_eq!(Some(&told(&again)?.userdata.session_id), ids.first());
+    let other = initiating.launch("tablet")?;
+    let other = open(&agents[1], &other).await?.success()?;
+    assert!(!ids.contains(&told(&other)?.userdata.session_id), "another instance, another one");
+    second.stop().await;
+    Ok(())
 }
 
 #[test]

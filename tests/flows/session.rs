@@ -11,39 +11,41 @@ use stream_simulators::client::{Milestone, Viewer};
 
 #[test]
 fn a_session_shows_the_picture_of_its_instance_answers_a_tap_and_goes_away() {
-    run_flow(async || {
-        let stack = Stack::start(Options::default()).await?;
-        let client = stack.client()?;
-        let created = client.create(APP, Screen::default()).await?;
-        assert!(created.url.starts_with("wss://"), "{}", created.url);
+    run_flow(async || shown_and_gone(Options::default()).await);
+}
 
-        let viewer = Viewer::connect(&created, vec![stack.nodes.gateway_pin()?]).await?;
-        viewer.wait_frames(1, STEP_TIMEOUT).await?;
-        let first = viewer.frame().expect("a picture").digest();
-        viewer.wait_frames(60, STEP_TIMEOUT).await?;
-        assert_ne!(viewer.frame().expect("a picture").digest(), first, "the picture moves");
-        viewer.wait_event(Milestone::Audio, STEP_TIMEOUT).await?;
+pub(crate) async fn shown_and_gone(options: Options) -> anyhow::Result<()> {
+    let stack = Stack::start(options).await?;
+    let client = stack.client()?;
+    let created = client.create(APP, Screen::default()).await?;
+    assert!(created.url.starts_with("wss://"), "{}", created.url);
 
-        viewer.tap(320.0, 180.0, STEP_TIMEOUT).await?;
-        viewer.wait_mark(320, 180, STEP_TIMEOUT).await?;
+    let viewer = Viewer::connect(&created, vec![stack.nodes.gateway_pin()?]).await?;
+    viewer.wait_frames(1, STEP_TIMEOUT).await?;
+    let first = viewer.frame().expect("a picture").digest();
+    viewer.wait_frames(60, STEP_TIMEOUT).await?;
+    assert_ne!(viewer.frame().expect("a picture").digest(), first, "the picture moves");
+    viewer.wait_event(Milestone::Audio, STEP_TIMEOUT).await?;
 
-        let session = client.get(&created.id).await?;
-        assert_eq!(session.status, "active");
-        let [instance] = stack.ams.instances().try_into().expect("one instance");
-        assert!(instance.tags.contains(&format!("session={}", created.id)));
-        assert!(instance.tags.contains(&"deployment=dev".to_owned()));
-        assert_eq!(instance.name, format!("s-{}-1", created.id));
+    viewer.tap(320.0, 180.0, STEP_TIMEOUT).await?;
+    viewer.wait_mark(320, 180, STEP_TIMEOUT).await?;
 
-        viewer.disconnect().await;
-        client.delete(&created.id).await?;
-        stack.ams.wait_until(|instances| instances.is_empty(), STEP_TIMEOUT).await?;
-        eventually("terminated", async || {
-            Ok((client.get(&created.id).await?.status == "terminated").then_some(()))
-        })
-        .await?;
-        stack.stop().await;
-        Ok(())
-    });
+    let session = client.get(&created.id).await?;
+    assert_eq!(session.status, "active");
+    let [instance] = stack.ams.instances().try_into().expect("one instance");
+    assert!(instance.tags.contains(&format!("session={}", created.id)));
+    assert!(instance.tags.contains(&"deployment=dev".to_owned()));
+    assert_eq!(instance.name, format!("s-{}-1", created.id));
+
+    viewer.disconnect().await;
+    client.delete(&created.id).await?;
+    stack.ams.wait_until(|instances| instances.is_empty(), STEP_TIMEOUT).await?;
+    eventually("terminated", async || {
+        Ok((client.get(&created.id).await?.status == "terminated").then_some(()))
+    })
+    .await?;
+    stack.stop().await;
+    Ok(())
 }
 
 #[test]
@@ -173,26 +175,28 @@ fn lists_tell_what_there_is() {
 
 #[test]
 fn an_agent_that_starts_again_takes_up_its_sessions() {
-    run_flow(async || {
-        let mut scripted = ScriptedStack::start().await?;
-        let (created, instance) = scripted.create().await?;
-        assert_eq!(instance.report("running").await?.status, 200);
-        scripted.stack.restart_agent().await?;
-        // A request to the owner reaches it again.
-        eventually("joinable", async || match scripted.client.join(&created.id).await {
-            Ok(joined) => Ok(Some(joined)),
-            Err(error) if error.status() == Some(503) => Ok(None),
-            Err(error) => Err(error.into()),
-        })
-        .await?;
-        // It may take a moment longer until it can check tokens.
-        let asked = async || Ok(instance.commands(0, 0).await.ok());
-        let commands = eventually("answered", asked).await?;
-        assert!(commands["generation"].as_u64().is_some_and(|generation| generation >= 1));
-        scripted.client.delete(&created.id).await?;
-        scripted.stack.ams.wait_until(|instances| instances.is_empty(), STEP_TIMEOUT).await?;
-        Ok(())
-    });
+    run_flow(async || taken_up(Options::default()).await);
+}
+
+pub(crate) async fn taken_up(options: Options) -> anyhow::Result<()> {
+    let mut scripted = ScriptedStack::start_with(options).await?;
+    let (created, instance) = scripted.create().await?;
+    assert_eq!(instance.report("running").await?.status, 200);
+    scripted.stack.restart_agent().await?;
+    // A request to the owner reaches it again.
+    eventually("joinable", async || match scripted.client.join(&created.id).await {
+        Ok(joined) => Ok(Some(joined)),
+        Err(error) if error.status() == Some(503) => Ok(None),
+        Err(error) => Err(error.into()),
+    })
+    .await?;
+    // It may take a moment longer until it can check tokens.
+    let asked = async || Ok(instance.commands(0, 0).await.ok());
+    let commands = eventually("answered", asked).await?;
+    assert!(commands["generation"].as_u64().is_some_and(|generation| generation >= 1));
+    scripted.client.delete(&created.id).await?;
+    scripted.stack.ams.wait_until(|instances| instances.is_empty(), STEP_TIMEOUT).await?;
+    Ok(())
 }
 
 #[test]

@@ -25,8 +25,11 @@ struct Running {
 
 impl Running {
     async fn start() -> anyhow::Result<Self> {
-        let options =
-            Options { gateway: toml! { gateway.client_grace_s = 0 }, ..Options::default() };
+        Self::start_with(Options::default()).await
+    }
+
+    async fn start_with(options: Options) -> anyhow::Result<Self> {
+        let options = Options { gateway: toml! { gateway.client_grace_s = 0 }, ..options };
         let mut scripted = ScriptedStack::start_with(options).await?;
         let (session, instance) = scripted.create().await?;
         instance.report("running").await?.success()?;
@@ -211,36 +214,38 @@ fn what_cannot_be_shared_is_refused() {
 
 #[test]
 fn a_deleted_share_opens_nothing_and_what_it_opened_is_closed_at_once() {
-    run_flow(async || {
-        let running = Running::start().await?;
-        let (kept, good) = running.shared(json!({ "type": "view" })).await?;
-        let (share, bad) = running.shared(json!({ "type": "view" })).await?;
-        let joined = running.join(&bad).await?.success()?;
-        let url = joined["url"].as_str().context("a socket")?;
-        let mut socket = Socket::open_url(&format!("{url}&tickets=1"), running.stack()).await?;
-        let ticket = socket.next().await?;
-        assert_eq!(ticket["type"], "ticket", "{ticket}");
-        let (base, _) = url.split_once("?token=").context("a token")?;
-        let again = format!("{base}?token={}", ticket["token"].as_str().context("a ticket")?);
-        Socket::open_url(&again, running.stack()).await?.close().await?;
+    run_flow(async || deleted_share(Options::default()).await);
+}
 
-        let path = format!("/1.0/shares/{}", share["id"].as_str().context("an id")?);
-        running.http.send(Method::DELETE, &path, None).await?.success()?;
-        assert_eq!(told(&mut socket).await?, "token revoked");
-        for url in [url, &again] {
-            let refused = Socket::open_url(url, running.stack()).await.err();
-            assert!(refused.context("it opened")?.to_string().contains("401"));
-        }
-        assert_eq!(running.join(&bad).await?.status, 401);
-        for method in [Method::GET, Method::DELETE] {
-            assert_eq!(running.http.send(method, &path, None).await?.status, 404);
-        }
-        running.join(&good).await?.success()?;
-        let path = format!("/1.0/shares/{}?sync=false", kept["id"].as_str().context("an id")?);
-        assert_eq!(running.http.send(Method::DELETE, &path, None).await?.status, 202);
-        assert_eq!(running.join(&good).await?.status, 401);
-        Ok(())
-    });
+pub(crate) async fn deleted_share(options: Options) -> anyhow::Result<()> {
+    let running = Running::start_with(options).await?;
+    let (kept, good) = running.shared(json!({ "type": "view" })).await?;
+    let (share, bad) = running.shared(json!({ "type": "view" })).await?;
+    let joined = running.join(&bad).await?.success()?;
+    let url = joined["url"].as_str().context("a socket")?;
+    let mut socket = Socket::open_url(&format!("{url}&tickets=1"), running.stack()).await?;
+    let ticket = socket.next().await?;
+    assert_eq!(ticket["type"], "ticket", "{ticket}");
+    let (base, _) = url.split_once("?token=").context("a token")?;
+    let again = format!("{base}?token={}", ticket["token"].as_str().context("a ticket")?);
+    Socket::open_url(&again, running.stack()).await?.close().await?;
+
+    let path = format!("/1.0/shares/{}", share["id"].as_str().context("an id")?);
+    running.http.send(Method::DELETE, &path, None).await?.success()?;
+    assert_eq!(told(&mut socket).await?, "token revoked");
+    for url in [url, &again] {
+        let refused = Socket::open_url(url, running.stack()).await.err();
+        assert!(refused.context("it opened")?.to_string().contains("401"));
+    }
+    assert_eq!(running.join(&bad).await?.status, 401);
+    for method in [Method::GET, Method::DELETE] {
+        assert_eq!(running.http.send(method, &path, None).await?.status, 404);
+    }
+    running.join(&good).await?.success()?;
+    let path = format!("/1.0/shares/{}?sync=false", kept["id"].as_str().context("an id")?);
+    assert_eq!(running.http.send(Method::DELETE, &path, None).await?.status, 202);
+    assert_eq!(running.join(&good).await?.status, 401);
+    Ok(())
 }
 
 #[test]

@@ -6,37 +6,39 @@ use crate::support::socket::Socket;
 use crate::support::{ScriptedStack, run_flow};
 use reqwest::Method;
 use serde_json::{Value, json};
+use stream_dev::in_process::Options;
 
 #[test]
 fn signals_travel_both_ways_in_order() {
-    run_flow(async || {
-        let mut scripted = ScriptedStack::start().await?;
-        let (created, instance) = scripted.create().await?;
-        let mut socket = Socket::open(&created, &scripted.stack).await?;
+    run_flow(async || both_ways(Options::default()).await);
+}
 
-        for n in 0..20 {
-            socket.send(&json!({ "type": "candidate", "n": n })).await?;
-        }
-        let mut seen = Vec::new();
-        let mut cursor: Option<String> = None;
-        while seen.len() < 20 {
-            let (next, signals) = instance.read(cursor.as_deref(), 10).await?;
-            seen.extend(signals);
-            cursor = Some(next);
-        }
-        let expected: Vec<_> =
-            (0..20).map(|n| (0, json!({ "type": "candidate", "n": n }))).collect();
-        assert_eq!(seen, expected);
+pub(crate) async fn both_ways(options: Options) -> anyhow::Result<()> {
+    let mut scripted = ScriptedStack::start_with(options).await?;
+    let (created, instance) = scripted.create().await?;
+    let mut socket = Socket::open(&created, &scripted.stack).await?;
 
-        for n in 0..20 {
-            let signal = json!({ "type": "candidate", "n": n });
-            assert_eq!(instance.write(&format!("w{n}"), 0, signal).await?.status, 200);
-        }
-        for n in 0..20 {
-            assert_eq!(socket.next().await?, json!({ "type": "candidate", "n": n }));
-        }
-        Ok(())
-    });
+    for n in 0..20 {
+        socket.send(&json!({ "type": "candidate", "n": n })).await?;
+    }
+    let mut seen = Vec::new();
+    let mut cursor: Option<String> = None;
+    while seen.len() < 20 {
+        let (next, signals) = instance.read(cursor.as_deref(), 10).await?;
+        seen.extend(signals);
+        cursor = Some(next);
+    }
+    let expected: Vec<_> = (0..20).map(|n| (0, json!({ "type": "candidate", "n": n }))).collect();
+    assert_eq!(seen, expected);
+
+    for n in 0..20 {
+        let signal = json!({ "type": "candidate", "n": n });
+        assert_eq!(instance.write(&format!("w{n}"), 0, signal).await?.status, 200);
+    }
+    for n in 0..20 {
+        assert_eq!(socket.next().await?, json!({ "type": "candidate", "n": n }));
+    }
+    Ok(())
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn no_signal_but_those_that_ask_for_it_ends_a_program() {
             ca: nats.authority,
             token: Some(token),
             credentials: None,
+            nkey: None,
             certificate: None,
             key: None,
             replicas: 1,

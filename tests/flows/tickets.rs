@@ -20,6 +20,7 @@ use stream_pki::{
     Trust, client_config, server_config,
 };
 use stream_protocol::TokenKind;
+use stream_protocol::subjects::Bucket;
 use stream_tokens::Mint;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -217,7 +218,7 @@ impl<'a> Vault<'a> {
         let connected = async || Ok(bridge.status().await.connected.then_some(()));
         eventually("connected", connected).await?;
         let state = tempfile::tempdir()?;
-        let record = SealedRecord::new(bridge, seal, record, state.path());
+        let record = SealedRecord::new(bridge, seal, Bucket::KeysAgent, record, state.path());
         Ok(Self { stack, record, _state: state, _supervisor: supervisor })
     }
 

@@ -26,6 +26,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use toml::toml;
 
+const AGENT: &str = env!("CARGO_BIN_EXE_stream-agent");
+const GATEWAY: &str = env!("CARGO_BIN_EXE_stream-gateway");
+
 /// A store, and the secrets that the units share.
 struct Units {
     nats: Nats,
@@ -47,6 +50,7 @@ impl Units {
             ca: self.nats.ca(),
             token: Some(self.nats.token()),
             credentials: None,
+            nkey: None,
             certificate: None,
             key: None,
             replicas: 1,
@@ -220,13 +224,13 @@ fn an_old_record_of_keys_put_back_is_refused() {
     run_flow(async || {
         let units = Units::new()?;
         let one = units.unit("one").await?;
-        let read = one.bridge.read::<Map<String, Value>>(Bucket::Keys, "agent.root").await?;
+        let read = one.bridge.read::<Map<String, Value>>(Bucket::KeysAgent, "agent.root").await?;
         let mut old = read.expect("the first unit has written it").value;
         old.remove("v");
         one.tokens.rotate(Duration::ZERO).await?;
         let token = one.mint().await?;
 
-        one.bridge.put(Bucket::Keys, "agent.root", &old).await?;
+        one.bridge.put(Bucket::KeysAgent, "agent.root", &old).await?;
         let refused = one.tokens.rotate(Duration::ZERO).await.expect_err("the record is old");
         assert!(refused.to_string().contains("from generation 2 to 1"), "{refused}");
         // What it has read stays good for a while; who starts again reads nothing.
@@ -494,52 +498,52 @@ async fn printed(
 
 #[test]
 fn operators_make_narrow_inspect_and_revoke_tokens_and_change_keys() {
-    const AGENT: &str = env!("CARGO_BIN_EXE_stream-agent");
-    const GATEWAY: &str = env!("CARGO_BIN_EXE_stream-gateway");
-    run_flow(async || {
-        let scripted = ScriptedStack::start().await?;
-        let nodes = &scripted.stack.nodes;
-        let (agent, gateway) = (nodes.agent_socket(), nodes.admin_socket());
+    run_flow(async || operated(Options::default()).await);
+}
 
-        let token = printed(AGENT, &["create", "--scope", "ams", "ams-1"], &agent, "").await?;
-        let caveats = ["attenuate", "allow session.read", "time-before 2999-01-01T00:00:00Z"];
-        let (good, narrowed) = operate(AGENT, &caveats, None, &token).await?;
-        assert!(good, "{narrowed}");
-        let (good, said) = operate(AGENT, &["attenuate", "weather sunny"], None, &token).await?;
-        assert!(!good && said.contains("not understood"), "{said}");
+pub(crate) async fn operated(options: Options) -> anyhow::Result<()> {
+    let scripted = ScriptedStack::start_with(options).await?;
+    let nodes = &scripted.stack.nodes;
+    let (agent, gateway) = (nodes.agent_socket(), nodes.admin_socket());
 
+    let token = printed(AGENT, &["create", "--scope", "ams", "ams-1"], &agent, "").await?;
+    let caveats = ["attenuate", "allow session.read", "time-before 2999-01-01T00:00:00Z"];
+    let (good, narrowed) = operate(AGENT, &caveats, None, &token).await?;
+    assert!(good, "{narrowed}");
+    let (good, said) = operate(AGENT, &["attenuate", "weather sunny"], None, &token).await?;
+    assert!(!good && said.contains("not understood"), "{said}");
+
+    let said = printed(AGENT, &["inspect"], &agent, &narrowed).await?;
+    for part in ["anbox-stream-agent", "ams-1", "\"allow session.read\"", "valid     yes"] {
+        assert!(said.contains(part), "{part} is missing: {said}");
+    }
+    let id = said.lines().find_map(|line| line.strip_prefix("id")).context("an id")?.trim();
+    let elsewhere = printed(GATEWAY, &["inspect"], &gateway, &narrowed).await?;
+    assert!(elsewhere.contains("no: it is for"), "{elsewhere}");
+
+    // Said by the other service: what is revoked is revoked for both.
+    printed(GATEWAY, &["revoke", &format!("--id={id}")], &gateway, "").await?;
+    eventually("revoked", async || {
         let said = printed(AGENT, &["inspect"], &agent, &narrowed).await?;
-        for part in ["anbox-stream-agent", "ams-1", "\"allow session.read\"", "valid     yes"] {
-            assert!(said.contains(part), "{part} is missing: {said}");
-        }
-        let id = said.lines().find_map(|line| line.strip_prefix("id")).context("an id")?.trim();
-        let elsewhere = printed(GATEWAY, &["inspect"], &gateway, &narrowed).await?;
-        assert!(elsewhere.contains("no: it is for"), "{elsewhere}");
+        Ok(said.contains("no: it is revoked").then_some(()))
+    })
+    .await?;
+    let (good, _) = operate(AGENT, &["revoke"], Some(&agent), "").await?;
+    assert!(!good, "there is nothing to revoke");
 
-        // Said by the other service: what is revoked is revoked for both.
-        printed(GATEWAY, &["revoke", &format!("--id={id}")], &gateway, "").await?;
-        eventually("revoked", async || {
-            let said = printed(AGENT, &["inspect"], &agent, &narrowed).await?;
-            Ok(said.contains("no: it is revoked").then_some(()))
-        })
-        .await?;
-        let (good, _) = operate(AGENT, &["revoke"], Some(&agent), "").await?;
-        assert!(!good, "there is nothing to revoke");
-
-        let old = printed(AGENT, &["keys"], &agent, "").await?;
-        let old = old.split_whitespace().next().context("a key")?;
-        let retire = async || {
-            // An id may begin with a dash.
-            let words = ["retire", "--socket", agent.to_str().context("a path")?, "--", old];
-            operate(AGENT, &words, None, "").await
-        };
-        let (good, said) = retire().await?;
-        assert!(!good && said.contains("rotate first"), "{said}");
-        printed(AGENT, &["rotate", "--lead", "0"], &agent, "").await?;
-        let (good, said) = retire().await?;
-        assert!(good, "{said}");
-        let left = printed(AGENT, &["keys"], &agent, "").await?;
-        assert!(left.lines().count() == 1 && !left.contains(old), "{left}");
-        Ok(())
-    });
+    let old = printed(AGENT, &["keys"], &agent, "").await?;
+    let old = old.split_whitespace().next().context("a key")?;
+    let retire = async || {
+        // An id may begin with a dash.
+        let words = ["retire", "--socket", agent.to_str().context("a path")?, "--", old];
+        operate(AGENT, &words, None, "").await
+    };
+    let (good, said) = retire().await?;
+    assert!(!good && said.contains("rotate first"), "{said}");
+    printed(AGENT, &["rotate", "--lead", "0"], &agent, "").await?;
+    let (good, said) = retire().await?;
+    assert!(good, "{said}");
+    let left = printed(AGENT, &["keys"], &agent, "").await?;
+    assert!(left.lines().count() == 1 && !left.contains(old), "{left}");
+    Ok(())
 }

@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::nats::operator;
 use crate::support::{Http, ScriptedStack, eventually, run_flow};
 use anyhow::{Context, ensure};
+use async_nats::jetstream::kv;
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,7 +20,7 @@ use stream_dev::keys::KeyStore;
 use stream_dev::nats::Nats;
 use stream_gateway::Views;
 use stream_gateway::admin::{AdminService, Request};
-use stream_protocol::subjects::Bucket;
+use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
     AgentEndpoint, AmsInstance, AmsSessionCreated, ClientIce, ClientReport, ClientState, Commands,
     CreateAmsSession, Cursor, DesiredState, Empty, IceServer, JsonText, Launch, LoggedSignal,
@@ -31,8 +33,14 @@ use stream_tokens::{Config, Service, Tokens};
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// In which records are kept that others read; presence and clients do not outlive a moment.
-const KEPT: [Bucket; 5] =
-    [Bucket::Accounts, Bucket::Keys, Bucket::Revoked, Bucket::Sessions, Bucket::Shares];
+const KEPT: [Bucket; 6] = [
+    Bucket::Accounts,
+    Bucket::KeysAgent,
+    Bucket::KeysGateway,
+    Bucket::Revoked,
+    Bucket::Sessions,
+    Bucket::Shares,
+];
 
 fn records() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire")
@@ -258,6 +266,13 @@ fn a_store_of_every_version_is_read_and_its_tokens_are_good() {
     });
 }
 
+/// Makes the bucket in which 0.1 kept the keys of both services.
+async fn former_keys(nats: &Nats) -> anyhow::Result<kv::Store> {
+    let bucket = subjects::FORMER_KEYS.to_owned();
+    let config = kv::Config { bucket, history: 1, ..kv::Config::default() };
+    Ok(operator(nats).await?.create_key_value(config).await?)
+}
+
 async fn read_store(stored: &Stored) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let nats = Nats::start(&dir.path().join("nats"), &KeyStore::shared()?)?;
@@ -267,6 +282,12 @@ async fn read_store(stored: &Stored) -> anyhow::Result<()> {
         for (key, value) in stored.buckets.get(bucket.name()).into_iter().flatten() {
             let put = async || Ok(bridge.put(bucket, key, value).await.ok());
             eventually("stored", put).await?;
+        }
+    }
+    if let Some(keys) = stored.buckets.get(subjects::FORMER_KEYS) {
+        let former = former_keys(&nats).await?;
+        for (key, value) in keys {
+            former.put(key, Versioned::encode(value).into()).await?;
         }
     }
     let tokens = |name: &str, side| {

@@ -30,6 +30,7 @@ use stream_supervisor::Supervisor;
 use stream_tokens::Tokens;
 use tokio::sync::watch;
 
+use dependencies::LatestDependencies;
 use state::AppState;
 
 /// Where the API listens.

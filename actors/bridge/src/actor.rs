@@ -7,6 +7,7 @@ use actix::Message;
 use async_nats::Event;
 use async_nats::jetstream::context::AccountErrorKind;
 use parking_lot::Mutex;
+use stream_protocol::subjects::NatsUser;
 use stream_supervisor::{Context, Handler, Reply, Worker};
 
 use crate::buckets::Store;
@@ -44,6 +45,7 @@ pub(crate) struct SharedState {
 }
 
 pub(crate) struct Actor {
+    user: NatsUser,
     config: Config,
     /// The name of this unit, as the server shows it.
     unit: String,
@@ -96,11 +98,11 @@ struct ConnectFailed(String);
 
 impl Actor {
     /// Goes on with the saved connection if it is still there.
-    pub(crate) fn new(config: Config, unit: String, shared: SharedState) -> Self {
+    pub(crate) fn new(user: NatsUser, config: Config, unit: String, shared: SharedState) -> Self {
         let saved = shared.saved.lock().clone();
         let saved = saved.filter(|ready| ready.store.connection().is_connected());
         let connection = saved.map_or_else(ConnectionState::new, ConnectionState::Ready);
-        Self { config, unit, shared, connection }
+        Self { user, config, unit, shared, connection }
     }
 
     /// Returns the store to ask, or why there is none.
@@ -115,10 +117,10 @@ impl Actor {
 
     /// Returns what to connect with once more.
     pub(crate) fn connect_config(&self) -> ConnectConfig {
-        let (config, unit) = (self.config.clone(), self.unit.clone());
+        let (user, config, unit) = (self.user, self.config.clone(), self.unit.clone());
         let (health, log_watch) = (self.shared.health.clone(), self.shared.log_watch.clone());
         let subscription_capacity = WAITING_REQUESTS;
-        ConnectConfig { config, unit, health, log_watch, subscription_capacity }
+        ConnectConfig { user, config, unit, health, log_watch, subscription_capacity }
     }
 
     /// Returns what is known of the store beside its being connected.
@@ -183,13 +185,13 @@ impl Actor {
 
     /// Has the store checked for the connect `checked`, as often as it takes.
     fn prepare(&self, client: Connection, checked: u64, ctx: &Context<Self>) {
-        let (replicas, context) = (self.config.replicas, ctx.clone());
+        let (user, replicas, context) = (self.user, self.config.replicas, ctx.clone());
         let clock = self.shared.clock.clone();
         ctx.spawn(async move {
             for attempt in 1.. {
                 // The server may be another one than at the first connect.
                 let checked_server = check_server(&client.client.server_info());
-                let prepare = async || Store::prepare(client.clone(), replicas).await;
+                let prepare = async || Store::prepare(client.clone(), user, replicas).await;
                 let prepared = match checked_server {
                     Ok(()) => prepare().await,
                     Err(cause) => Err(cause),

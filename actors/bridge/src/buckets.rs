@@ -13,7 +13,7 @@ use async_nats::jetstream::stream::{
 };
 use async_nats::jetstream::{ErrorCode, kv};
 use futures_util::future::try_join_all;
-use stream_protocol::subjects::{self, Bucket};
+use stream_protocol::subjects::{self, Bucket, NatsUser};
 use stream_protocol::{MAX_SIGNAL_BYTES, SignalQuota, error_chain};
 
 use crate::BridgeError;
@@ -60,17 +60,21 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Creates the buckets and the stream that are missing.
+    /// Creates the buckets of `user` and the streams that are missing.
     ///
     /// # Errors
     ///
     /// One sentence why the store cannot be used.
-    pub(crate) async fn prepare(connection: Connection, replicas: usize) -> Result<Self, String> {
+    pub(crate) async fn prepare(
+        connection: Connection,
+        user: NatsUser,
+        replicas: usize,
+    ) -> Result<Self, String> {
         let jetstream = connection.jetstream();
         let jetstream = &jetstream;
         // All at once: servers of a new cluster elect a leader for each.
-        let buckets = Bucket::ALL.into_iter().map(async |bucket| {
-            open(jetstream, bucket, replicas).await.map(|store| (bucket, store))
+        let buckets = user.buckets().iter().map(async |bucket| {
+            open(jetstream, *bucket, replicas).await.map(|store| (*bucket, store))
         });
         let buckets: HashMap<_, _> = try_join_all(buckets).await?.into_iter().collect();
         for config in [signals_config(replicas), signal_ends_config(replicas)] {
@@ -89,8 +93,13 @@ impl Store {
         &self.log.connection
     }
 
-    pub(crate) fn bucket(&self, bucket: Bucket) -> &kv::Store {
-        &self.buckets[&bucket]
+    /// Returns a bucket that the user of this unit opens.
+    ///
+    /// # Errors
+    ///
+    /// [`BridgeError::ForeignBucket`] for all others.
+    pub(crate) fn bucket(&self, bucket: Bucket) -> Result<&kv::Store, BridgeError> {
+        self.buckets.get(&bucket).ok_or(BridgeError::ForeignBucket(bucket.name()))
     }
 
     /// Whether several servers hold the records: any of them answers an ordinary read, and may lag
@@ -104,7 +113,7 @@ impl Store {
         &self,
         bucket: Bucket,
     ) -> Result<jetstream::stream::Info, BridgeError> {
-        let info = with_timeout(self.bucket(bucket).stream.get_info()).await?;
+        let info = with_timeout(self.bucket(bucket)?.stream.get_info()).await?;
         info.map_err(BridgeError::disconnected)
     }
 }
@@ -168,14 +177,16 @@ fn bucket_config(bucket: Bucket, replicas: usize) -> kv::Config {
             kv::Config { storage: StorageType::Memory, max_age: Duration::from_secs(60), ..common }
         }
         // What others wait for is published: an end, a revocation, a rotation.
-        Bucket::Keys | Bucket::Revoked | Bucket::Sessions => kv::Config {
-            republish: Some(Republish {
-                source: record_subject(bucket, ">"),
-                destination: live_subject(bucket, ">"),
-                headers_only: true,
-            }),
-            ..common
-        },
+        Bucket::KeysAgent | Bucket::KeysGateway | Bucket::Revoked | Bucket::Sessions => {
+            kv::Config {
+                republish: Some(Republish {
+                    source: record_subject(bucket, ">"),
+                    destination: live_subject(bucket, ">"),
+                    headers_only: true,
+                }),
+                ..common
+            }
+        }
         _ => common,
     }
 }

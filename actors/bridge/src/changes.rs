@@ -160,6 +160,7 @@ impl Handler<ReadPage> for Actor {
                     page.add(bucket, message);
                 }
             }
+            store.bucket(bucket)?;
             let stream = format!("KV_{}", bucket.name());
             let batch = batch::get(&store.connection().client, &stream, ALL, page.last + 1).await?;
             batch.messages.into_iter().for_each(|message| page.add(bucket, message));
@@ -196,7 +197,7 @@ async fn next(
     bucket: Bucket,
     after: u64,
 ) -> Result<Option<StoredMessage>, BridgeError> {
-    let (stream, sequence) = (&store.bucket(bucket).stream, after + 1);
+    let (stream, sequence) = (&store.bucket(bucket)?.stream, after + 1);
     let message = if store.is_replicated() {
         let ask = stream.raw_message_builder().sequence(sequence).next_by_subject(ALL);
         match with_timeout(ask.send()).await? {

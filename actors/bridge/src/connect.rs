@@ -8,6 +8,7 @@ use async_nats::{
     AuthError, ConnectErrorKind, ConnectOptions, Event, ReconnectToServer, ServerAddr, ServerInfo,
 };
 use parking_lot::Mutex;
+use stream_protocol::subjects::NatsUser;
 use stream_protocol::{MAX_SIGNAL_BYTES, error_chain};
 use stream_supervisor::Backoff;
 use tokio::sync::watch;
@@ -47,7 +48,8 @@ impl Config {
         if let Some(server) = self.servers.iter().find(|server| !server.starts_with("tls://")) {
             return Err(ConfigError::NotTls(server.clone()));
         }
-        if self.token.is_some() && self.credentials.is_some() {
+        let logins = [&self.token, &self.credentials, &self.nkey];
+        if logins.into_iter().flatten().count() > 1 {
             return Err(ConfigError::TwoLogins);
         }
         if self.certificate.is_some() != self.key.is_some() {
@@ -100,6 +102,7 @@ impl Config {
 /// What to connect with.
 #[derive(Clone)]
 pub(crate) struct ConnectConfig {
+    pub(crate) user: NatsUser,
     pub(crate) config: Config,
     /// The name of the connection, as the server shows it.
     pub(crate) unit: String,
@@ -148,7 +151,7 @@ impl<F: Fn(String)> ServerChoice<F> {
 ///
 /// One sentence with the key of the configuration to look at.
 pub(crate) async fn connect(
-    ConnectConfig { config, unit, health, log_watch, subscription_capacity }: &ConnectConfig,
+    ConnectConfig { user, config, unit, health, log_watch, subscription_capacity }: &ConnectConfig,
     on_event: impl Fn(Event) + Send + Sync + 'static,
     on_failure: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<Connection, String> {
@@ -181,6 +184,7 @@ pub(crate) async fn connect(
     };
     let attempt = options
         .name(unit)
+        .custom_inbox_prefix(user.inbox())
         .subscription_capacity(*subscription_capacity)
         .event_callback(on_event)
         // The library loads the authorities of the system as well, at each connect and for
@@ -231,7 +235,7 @@ fn check_version(version: &str) -> Result<(), String> {
 fn explain(error: &async_nats::ConnectError) -> String {
     let remedy = match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            "the server refuses our token or credentials, check nats.token or nats.credentials"
+            "the server refuses our login, check nats.token or nats.credentials or nats.nkey"
         }
         ConnectErrorKind::TimedOut => "the server does not answer",
         // TLS and names were settled before, by whoever found the server.
@@ -243,6 +247,31 @@ fn explain(error: &async_nats::ConnectError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_logins_none_is_taken() {
+        let file = || Some(std::path::PathBuf::from("/none"));
+        let config = |token, credentials, nkey| Config {
+            servers: vec!["tls://localhost:4222".to_owned()],
+            ca: "/none".into(),
+            token,
+            credentials,
+            nkey,
+            certificate: None,
+            key: None,
+            replicas: 1,
+        };
+        for config in [
+            config(file(), None, file()),
+            config(None, file(), file()),
+            config(file(), file(), None),
+        ] {
+            let sentence = config.check().expect_err("refused").to_string();
+            assert!(sentence.contains("exclude each other"), "{sentence}");
+        }
+        let alone = config(None, None, file()).check().expect_err("there are no files");
+        assert!(!matches!(alone, ConfigError::TwoLogins), "{alone}");
+    }
 
     #[test]
     fn servers_without_batches_are_refused() {

@@ -5,24 +5,29 @@ use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use async_nats::Auth;
-use nkeys::KeyPair;
+use nkeys::{KeyPair, KeyPairType};
 use stream_pki::read_secret;
 use zeroize::Zeroizing;
 
 use crate::{Config, ConfigError};
+
+/// A seed has 58 characters.
+const MIN_SEED_BYTES: usize = 58;
 
 /// What the server is shown.
 #[derive(Clone)]
 pub(crate) enum Credentials {
     Token(PathBuf),
     Credentials(PathBuf),
+    Nkey(PathBuf),
 }
 
 impl Credentials {
     /// Returns the one that `config` names, if it names one.
     pub(crate) fn of(config: &Config) -> Option<Self> {
         let token = config.token.clone().map(Self::Token);
-        token.or_else(|| config.credentials.clone().map(Self::Credentials))
+        let credentials = || config.credentials.clone().map(Self::Credentials);
+        token.or_else(credentials).or_else(|| config.nkey.clone().map(Self::Nkey))
     }
 
     /// Reads the file and returns the answer to the server's `nonce`.
@@ -44,9 +49,29 @@ impl Credentials {
                 })?;
                 (auth.jwt, auth.signature) = (Some(jwt), Some(signature));
             }
+            Self::Nkey(path) => {
+                let pair = user(path)?;
+                let signature = pair.sign(nonce);
+                // The cause is left out: it is about the seed.
+                let refused = |_| ConfigError::NotASeed { path: path.clone() };
+                auth.signature = Some(signature.map_err(refused)?);
+                auth.nkey = Some(pair.public_key());
+            }
         }
         Ok(auth)
     }
+}
+
+/// Returns the nkey of a user whose seed is the first line in a file that is no remark.
+fn user(path: &Path) -> Result<KeyPair, ConfigError> {
+    let text = read_secret(path, MIN_SEED_BYTES).map_err(ConfigError::Nkey)?;
+    let refused = || ConfigError::NotASeed { path: path.to_owned() };
+    let text = std::str::from_utf8(&text).map_err(|_| refused())?;
+    let mut lines = text.lines().map(str::trim);
+    let seed = lines.find(|line| !line.is_empty() && !line.starts_with('#')).ok_or_else(refused)?;
+    let pair = KeyPair::from_seed(seed).map_err(|_| refused())?;
+    // Those of accounts and operators sign other things.
+    (pair.key_pair_type() == KeyPairType::User).then_some(pair).ok_or_else(refused)
 }
 
 /// Returns the JWT and the seed in a file as the tools of NATS write it.
@@ -98,6 +123,29 @@ mod tests {
         for text in ["", "a-token-of-sixteen", &file("SUSECRET"), &swapped, "-----BEGIN USER JWT"] {
             let error = answer(text).err().expect("refused");
             assert!(!stream_protocol::error_chain(&error).contains("SECRET"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_nkey_is_its_public_key_and_a_signature_of_the_nonce() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.nkey");
+        let answer = |text: &str| {
+            fs::write(&path, text).unwrap();
+            Credentials::Nkey(path.clone()).answer(b"nonce")
+        };
+        let user = KeyPair::new_user();
+        let auth = answer(&format!("# of the agents\n{}\n", user.seed().unwrap())).unwrap();
+        assert_eq!(auth.nkey, Some(user.public_key()));
+        user.verify(b"nonce", &auth.signature.unwrap()).unwrap();
+
+        let account = KeyPair::new_account().seed().unwrap();
+        let broken = format!("SUSECRET{}", "A".repeat(50));
+        for text in ["", "SUSECRET", &broken, &account, &user.public_key()] {
+            let error = answer(text).err().expect("refused");
+            let sentence = stream_protocol::error_chain(&error);
+            assert!(sentence.starts_with("nats.nkey"), "{sentence}");
+            assert!(!sentence.contains("SECRET"), "{sentence}");
         }
     }
 

@@ -20,6 +20,9 @@ pub enum BridgeError {
     /// A stored record is not what it should be.
     #[error("a stored record cannot be read: {0}")]
     Malformed(String),
+    /// The user that this unit is at NATS does not use the bucket.
+    #[error("the bucket {0} is not one of this service")]
+    ForeignBucket(&'static str),
     /// There is no such record.
     #[error("there is no such record")]
     NotFound,
@@ -82,7 +85,7 @@ impl BridgeError {
             | Self::Unavailable(_) => RefusalCode::Unavailable,
             Self::Conflict => RefusalCode::Conflict,
             Self::HistoryGone { .. } => RefusalCode::HistoryGone,
-            Self::Malformed(_) => RefusalCode::Failed,
+            Self::ForeignBucket(_) | Self::Malformed(_) => RefusalCode::Failed,
             Self::NotFound => RefusalCode::NotFound,
         }
     }
@@ -106,12 +109,16 @@ pub enum ConfigError {
     NoServers,
     #[error("nats.servers: {0} is not of the form tls://host:port")]
     NotTls(String),
-    #[error("nats.token and nats.credentials exclude each other: keep one")]
+    #[error("nats.token, nats.credentials and nats.nkey exclude each other: keep one")]
     TwoLogins,
     #[error("nats.certificate and nats.key belong together: set both or none")]
     HalfCertificate,
     #[error("nats.credentials: {path} cannot be read")]
     Credentials { path: PathBuf, source: std::io::Error },
+    #[error("nats.nkey")]
+    Nkey(#[source] stream_pki::SecretError),
+    #[error("nats.nkey: {path} does not hold the seed of a user: it begins with SU")]
+    NotASeed { path: PathBuf },
     #[error("nats.token")]
     Token(#[source] stream_pki::SecretError),
     #[error("nats.ca, nats.certificate or nats.key")]

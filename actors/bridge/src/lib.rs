@@ -18,8 +18,9 @@
 //! | what readers of signals have seen of the log | kept | it belongs to the readers |
 //!
 //! The files, from the ground up: `tls_files`, `dial`, `connection`, `batch`, `signal_log` and
-//! `buckets` use NATS; `connection_state`, `log_bounds` and `log_watch` decide; `subscriptions`, `store_clock`
-//! and `store_health` are shared state; `actor` holds it together; all others are what it is asked.
+//! `buckets` use NATS; `connection_state`, `log_bounds` and `log_watch` decide; `subscriptions`,
+//! `store_clock` and `store_health` are shared state; `actor` holds it together; all others are
+//! what it is asked.
 
 mod actor;
 mod batch;
@@ -33,6 +34,7 @@ mod continuity;
 mod credentials;
 mod dial;
 mod error;
+mod former_keys;
 mod incremental_reader;
 mod log_bounds;
 mod log_ends;
@@ -56,7 +58,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use stream_protocol::subjects::Bucket;
+use stream_protocol::subjects::{Bucket, NatsUser};
 use stream_protocol::{Reply, Timestamp, Versioned};
 use stream_supervisor::{Limits, Mailbox, Mode, Recipient, RestartPolicy, Supervisor};
 
@@ -79,8 +81,8 @@ use subscriptions::Route;
 
 /// How to reach NATS.
 ///
-/// A token is full trust: the server gives a token client every permission of its account. Where
-/// that is too much, use a credentials file.
+/// A token is full trust: the server gives a token client every permission of its account. An nkey
+/// or credentials are of a user with permissions of its own. One of the three is given, or none.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -89,10 +91,12 @@ pub struct Config {
     pub servers: Vec<String>,
     /// PEM file with the CA that signed the servers' certificates, read anew at each connect.
     pub ca: PathBuf,
-    /// File with the token, read anew at each connect. Either this or `credentials`.
+    /// File with the token, read anew at each connect.
     pub token: Option<PathBuf>,
     /// File with NATS credentials (JWT and nkey seed), read anew at each connect.
     pub credentials: Option<PathBuf>,
+    /// File with the seed of an nkey, `SU…`, read anew at each connect.
+    pub nkey: Option<PathBuf>,
     /// PEM file with our certificate, when the servers ask for one; read anew at each connect.
     pub certificate: Option<PathBuf>,
     /// PEM file with its key.
@@ -142,18 +146,34 @@ pub struct Entry<T> {
 pub struct Bridge(Mailbox<Actor>, StoreClock);
 
 impl Bridge {
-    /// Starts the actor, which connects in the background, as `unit`.
+    /// Starts the actor for an operator, who may use all that there is, as [`Bridge::start_as`]
+    /// does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bridge::start_as`].
+    pub fn start(config: Config, unit: &str, supervisor: &Supervisor) -> Result<Self, ConfigError> {
+        Self::start_as(NatsUser::Operator, config, unit, supervisor)
+    }
+
+    /// Starts the actor, which connects in the background, as `unit`. It touches no bucket but
+    /// those of `user`, which may have no permission for others.
     ///
     /// # Errors
     ///
     /// A configuration that cannot work, before anything is started.
-    pub fn start(config: Config, unit: &str, supervisor: &Supervisor) -> Result<Self, ConfigError> {
+    pub fn start_as(
+        user: NatsUser,
+        config: Config,
+        unit: &str,
+        supervisor: &Supervisor,
+    ) -> Result<Self, ConfigError> {
         config.check()?;
         let shared = SharedState::default();
         let clock = shared.clock.clone();
         let unit = unit.to_owned();
         let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
-        let factory = move || Actor::new(config.clone(), unit.clone(), shared.clone());
+        let factory = move || Actor::new(user, config.clone(), unit.clone(), shared.clone());
         let (mode, policy) = (Mode::KeepInFlight, RestartPolicy::default());
         Ok(Self(supervisor.spawn("bridge", mode, policy, limits, factory), clock))
     }

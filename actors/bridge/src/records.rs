@@ -79,7 +79,7 @@ impl Handler<Read> for Actor {
             if store.is_replicated() {
                 return read_from_leader(store, bucket, &key).await;
             }
-            let entry = with_timeout(store.bucket(bucket).entry(key)).await?;
+            let entry = with_timeout(store.bucket(bucket)?.entry(key)).await?;
             let entry = entry.map_err(|error| match error.kind() {
                 kv::EntryErrorKind::TimedOut => BridgeError::TimedOut,
                 _ => BridgeError::disconnected(error),
@@ -97,7 +97,7 @@ async fn read_from_leader(
     bucket: Bucket,
     key: &str,
 ) -> Result<Option<RawEntry>, BridgeError> {
-    let (stream, subject) = (&store.bucket(bucket).stream, record_subject(bucket, key));
+    let (stream, subject) = (&store.bucket(bucket)?.stream, record_subject(bucket, key));
     let message = match with_timeout(stream.get_last_raw_message_by_subject(&subject)).await? {
         Ok(message) => message,
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(None),
@@ -112,7 +112,7 @@ impl Handler<Write> for Actor {
         let Write { bucket, key, value, mode } = write;
         let (bucket, key, value, mode) = (*bucket, key.clone(), value.clone(), *mode);
         self.with_store(async move |store: &Store| {
-            let records = store.bucket(bucket);
+            let records = store.bucket(bucket)?;
             match mode {
                 WriteMode::Create => {
                     store.connection().health.check()?;
@@ -168,7 +168,7 @@ impl Handler<Remove> for Actor {
     fn handle(&mut self, remove: &Remove, _: &Context<Self>) -> Reply<Result<(), BridgeError>> {
         let (bucket, key, revision) = (remove.bucket, remove.key.clone(), remove.revision);
         self.with_store(async move |store: &Store| {
-            let records = store.bucket(bucket);
+            let records = store.bucket(bucket)?;
             let purged = async {
                 match revision {
                     None => records.purge_with_ttl(key, MARKER_TTL).await,

@@ -21,13 +21,10 @@ use crate::{Bridge, BridgeError};
 /// The generation of the record that the first unit writes.
 const FIRST_GENERATION: u64 = 1;
 
-/// Where sealed records lie.
-const BUCKET: Bucket = Bucket::Keys;
-
 /// How often a change is repeated on what another unit wrote meanwhile.
 const MAX_CAS_ATTEMPTS: usize = 8;
 
-/// One sealed record of the bucket of keys: its key there, what opens it, and the highest
+/// One sealed record of a service's bucket of keys: its key there, what opens it, and the highest
 /// generation that this node has seen. Clones are cheap and share all of it.
 ///
 /// A record is sealed for its key and its generation, so that neither another record nor an older
@@ -39,10 +36,12 @@ const MAX_CAS_ATTEMPTS: usize = 8;
 /// # use std::sync::Arc;
 /// # use stream_bridge::{Bridge, SealedError, SealedRecord};
 /// # use stream_pki::Seal;
+/// # use stream_protocol::subjects::Bucket;
 /// # async fn example(bridge: Bridge) -> Result<(), Box<dyn std::error::Error>> {
 /// let seal = Arc::new(Seal::load(Path::new("/etc/stream/sealing.key"))?);
 /// let state = Path::new("/var/lib/stream-agent");
-/// let record = SealedRecord::<Vec<String>>::new(bridge, seal, "agent.example", state);
+/// let (bucket, name) = (Bucket::KeysAgent, "agent.example");
+/// let record = SealedRecord::<Vec<String>>::new(bridge, seal, bucket, name, state);
 /// // Of several units that start at once one writes the first keys, and all get those.
 /// let keys = record.load(|| Ok(vec!["first".to_owned()])).await?;
 /// // Tried again when another unit was faster.
@@ -59,6 +58,7 @@ pub struct SealedRecord<T> {
 struct Inner {
     bridge: Bridge,
     seal: Arc<Seal>,
+    bucket: Bucket,
     name: String,
     guard: RollbackGuard,
 }
@@ -70,15 +70,23 @@ impl<T> Clone for SealedRecord<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> SealedRecord<T> {
-    /// Returns the record under the key `name`, opened with `seal`. Its highest generation is kept
-    /// in the directory `state`. Nothing is read yet.
-    pub fn new(bridge: Bridge, seal: Arc<Seal>, name: impl Into<String>, state: &Path) -> Self {
+    /// Returns the record under the key `name` in `bucket`, opened with `seal`. Its highest
+    /// generation is kept in the directory `state`. Nothing is read yet.
+    pub fn new(
+        bridge: Bridge,
+        seal: Arc<Seal>,
+        bucket: Bucket,
+        name: impl Into<String>,
+        state: &Path,
+    ) -> Self {
         let name = name.into();
         let guard = RollbackGuard::new(state, &name);
-        Self { inner: Arc::new(Inner { bridge, seal, name, guard }), content: PhantomData }
+        Self { inner: Arc::new(Inner { bridge, seal, bucket, name, guard }), content: PhantomData }
     }
 
-    /// Returns the keys; writes the record with `first` when there is none.
+    /// Returns the keys; writes the record with `first` when there is none. One that 0.1 has left
+    /// in its bucket is copied as it is instead, and stays there. It is judged as any other, so
+    /// that it cannot bring old keys back.
     ///
     /// # Errors
     ///
@@ -88,15 +96,25 @@ impl<T: Serialize + DeserializeOwned> SealedRecord<T> {
         &self,
         first: impl FnOnce() -> Result<T, SecretError>,
     ) -> Result<T, SealedError> {
-        let Inner { bridge, seal, name, guard } = &*self.inner;
-        let read = async || bridge.read::<Sealed>(BUCKET, name).await;
+        let Inner { bridge, seal, bucket, name, guard } = &*self.inner;
+        let read = async || bridge.read::<Sealed>(*bucket, name).await;
         let sealed = match read().await? {
             Some(entry) => entry.value,
             None => {
-                // A record that was counted further and is gone is not begun anew.
-                guard.check(FIRST_GENERATION)?;
-                let sealed = Sealed::seal(seal, name, FIRST_GENERATION, &first()?);
-                match bridge.create(BUCKET, name, &sealed).await {
+                let sealed = match bridge.read_former_key::<Sealed>(name).await? {
+                    Some(former) => {
+                        // What does not open, or went back, is nothing to begin with.
+                        former.value.accept::<T>(seal, name, guard)?;
+                        log::info!(record:% = name; "keys of 0.1 are copied to their own bucket");
+                        former.value
+                    }
+                    None => {
+                        // A record that was counted further and is gone is not begun anew.
+                        guard.check(FIRST_GENERATION)?;
+                        Sealed::seal(seal, name, FIRST_GENERATION, &first()?)
+                    }
+                };
+                match bridge.create(*bucket, name, &sealed).await {
                     Ok(_) => sealed,
                     // Another unit was faster: all take what that one wrote.
                     Err(BridgeError::Conflict) => read().await?.ok_or(BridgeError::Conflict)?.value,
@@ -134,7 +152,7 @@ impl<T: Serialize + DeserializeOwned> SealedRecord<T> {
             on_read(read);
             found
         };
-        self.inner.bridge.watch(BUCKET, name, refresh).await;
+        self.inner.bridge.watch(self.inner.bucket, name, refresh).await;
     }
 
     /// Applies `edit` to the keys, stores them as the next generation, and returns them; repeats
@@ -148,15 +166,15 @@ impl<T: Serialize + DeserializeOwned> SealedRecord<T> {
         &self,
         edit: impl Fn(&mut T) -> Result<(), E>,
     ) -> Result<T, E> {
-        let Inner { bridge, seal, name, guard } = &*self.inner;
+        let Inner { bridge, seal, bucket, name, guard } = &*self.inner;
         for _ in 0..MAX_CAS_ATTEMPTS {
-            let read = bridge.read::<Sealed>(BUCKET, name).await.map_err(SealedError::from)?;
+            let read = bridge.read::<Sealed>(*bucket, name).await.map_err(SealedError::from)?;
             let entry = read.ok_or(SealedError::Bridge(BridgeError::NotFound))?;
             let mut keys: T = entry.value.accept(seal, name, guard)?;
             edit(&mut keys)?;
             let generation = entry.value.generation + 1;
             let sealed = Sealed::seal(seal, name, generation, &keys);
-            match bridge.update(BUCKET, name, &sealed, entry.revision).await {
+            match bridge.update(*bucket, name, &sealed, entry.revision).await {
                 Ok(_) => {
                     guard.remember(generation)?;
                     return Ok(keys);

@@ -121,6 +121,7 @@ mod tests {
             ca: ca.clone(),
             token: None,
             credentials: None,
+            nkey: None,
             certificate: None,
             key: None,
             replicas: 1,

@@ -6,6 +6,7 @@ use anyhow::Context;
 use stream_agent::agent::{Agent, AgentConfig};
 use stream_agent::gateway::{Gateway, GatewayConfig};
 use stream_gateway::admin;
+use stream_protocol::subjects::NatsUser;
 use stream_simulators::ams::{Ams, Launcher, simulated_instances};
 use stream_simulators::client::{self, ClientConfig};
 use toml::{Table, toml};
@@ -15,7 +16,7 @@ use crate::coturn::Coturn;
 use crate::faulty_proxy::FaultyProxy;
 use crate::keys::KeyStore;
 use crate::nats::Nats;
-use crate::node_files::{NodeFiles, StackConfig};
+use crate::node_files::{NodeFiles, StackConfig, merge};
 
 /// How long all parts together may take until the first session can be asked for.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -37,6 +38,10 @@ pub struct Options {
     pub ams_proxy: bool,
     /// Whether operators can make actors fail.
     pub faults: bool,
+    /// Whether NATS permits each service what it needs and no more, with the reference
+    /// `nats-server-accounts.conf`. True by default where `STREAM_LEAST_PRIVILEGE` is set, so that
+    /// every flow can be run either way; those about the token need it.
+    pub least_privilege: bool,
     /// Keys of every `agent.toml`, by section.
     pub agent: Table,
     /// Keys of every `gateway.toml`, by section.
@@ -52,6 +57,7 @@ impl Default for Options {
             launcher: simulated_instances(),
             ams_proxy: false,
             faults: false,
+            least_privilege: std::env::var_os("STREAM_LEAST_PRIVILEGE").is_some(),
             agent: Table::new(),
             gateway: Table::new(),
         }
@@ -82,7 +88,11 @@ impl Stack {
         let dir = tempfile::tempdir()?;
         let keys = KeyStore::shared()?;
         let nodes = NodeFiles::prepare(&dir.path().join("nodes"), &keys)?;
-        let nats = Nats::start(&dir.path().join("nats"), &keys)?;
+        let start = match options.least_privilege {
+            true => Nats::start_least_privilege,
+            false => Nats::start,
+        };
+        let nats = start(&dir.path().join("nats"), &keys)?;
         let secret = nodes.turn_secret()?;
         let relay = || Coturn::start(&dir.path().join("coturn"), &secret);
         let coturn = options.coturn.then(relay).transpose()?;
@@ -90,7 +100,8 @@ impl Stack {
         let ams_proxy =
             if options.ams_proxy { Some(FaultyProxy::to(nodes.ams_port).await?) } else { None };
         let mut config = StackConfig {
-            nats: nats.bridge(),
+            // Each service is told its own nkey.
+            nats: stream_bridge::Config { nkey: None, ..nats.bridge() },
             ams: match &ams_proxy {
                 Some(proxy) => format!("https://127.0.0.1:{}", proxy.port()),
                 None => nodes.ams_url(),
@@ -108,6 +119,9 @@ impl Stack {
             },
             gateway: options.gateway,
         };
+        let nkey = |user| nkey(&nats.bridge_as(user));
+        merge(&mut config.agent, nkey(NatsUser::Agent));
+        merge(&mut config.gateway, nkey(NatsUser::Gateway));
         config.override_agent(options.agent);
         let agent = Agent::start(AgentConfig::read(&nodes.write_agent(&config)?)?)?;
         let gateway = GatewayConfig::read(&nodes.write_gateway(&config)?)?;
@@ -168,6 +182,12 @@ impl Stack {
         self.ams.stop().await;
         self.nats.stop();
     }
+}
+
+/// The keys that tell a service its nkey, if it has one.
+fn nkey(config: &stream_bridge::Config) -> Table {
+    let keys = config.nkey.as_ref().map(|path| path.display().to_string());
+    keys.map(|path| toml! { nats.nkey = path }).unwrap_or_default()
 }
 
 /// How a client with `token` reaches the gateway of `nodes`.

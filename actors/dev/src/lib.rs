@@ -12,6 +12,7 @@ pub mod faulty_proxy;
 pub mod in_process;
 pub mod keys;
 pub mod nats;
+mod nats_accounts;
 pub mod node_files;
 pub mod ports;
 pub mod process;

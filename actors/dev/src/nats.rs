@@ -1,4 +1,5 @@
-//! A real nats-server: TLS 1.3 from the first byte, a token, JetStream on file.
+//! A real nats-server: TLS 1.3 from the first byte, a token or the users of the reference,
+//! JetStream on file.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -8,17 +9,23 @@ use std::time::Duration;
 use anyhow::Context;
 use rustix::process::Signal;
 use stream_pki::{KeyPairPem, create_private_dir, random_text, write_new};
+use stream_protocol::subjects::NatsUser;
 
 use crate::keys::KeyStore;
+use crate::nats_accounts::Users;
 use crate::process::{self, Process};
 use crate::{node_files, ports};
 
 const START_WITHIN: Duration = Duration::from_secs(20);
 
+const NO_SERVER: &str =
+    "there is no nats-server: scripts/demo fetches one, or name it in NATS_SERVER";
+
 /// How long the server may take to tell its statistics.
 const STATISTICS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A running nats-server. Dropping it kills it.
+/// A running nats-server. Dropping it kills it. One with least privilege panics then if it has
+/// refused somebody something: a service needs no more than the reference permits.
 pub struct Nats {
     program: PathBuf,
     dir: PathBuf,
@@ -26,6 +33,8 @@ pub struct Nats {
     /// Where the server tells its statistics.
     monitor: u16,
     process: Process,
+    /// Those who may come in, where a token is not enough.
+    users: Option<Users>,
 }
 
 /// How a server lets clients in.
@@ -79,6 +88,23 @@ impl Nats {
         (0..count).map(server).collect()
     }
 
+    /// Starts a server with the reference `nats-server-accounts.conf`, and waits until it accepts
+    /// connections. Files, ports, the public nkeys and an operator are those of this server.
+    pub fn start_least_privilege(dir: &Path, keys: &KeyStore) -> anyhow::Result<Self> {
+        let program = Self::find().context(NO_SERVER)?;
+        create_private_dir(dir).with_context(|| format!("directory {}", dir.display()))?;
+        let signed = keys.signed("nats")?;
+        signed.pair.copy(dir, "server")?;
+        std::fs::copy(&signed.authority, dir.join("ca.crt"))?;
+        let (port, monitor) = (ports::free(), ports::free());
+        let users = Users::new(dir, keys)?;
+        let text = users.configuration(dir, port, monitor)?;
+        write_new(dir.join("nats.conf"), text.as_bytes(), 0o600)?;
+        let process = run(&program, dir, port)?;
+        let users = Some(users);
+        Ok(Self { program, dir: dir.to_owned(), port, monitor, process, users })
+    }
+
     fn open(
         dir: &Path,
         keys: &KeyStore,
@@ -86,9 +112,7 @@ impl Nats {
         token: &str,
         member: Option<&Member<'_>>,
     ) -> anyhow::Result<Self> {
-        let program = Self::find().context(
-            "there is no nats-server: scripts/demo fetches one, or name it in NATS_SERVER",
-        )?;
+        let program = Self::find().context(NO_SERVER)?;
         create_private_dir(dir).with_context(|| format!("directory {}", dir.display()))?;
         let signed = keys.signed("nats")?;
         let pair = signed.pair.copy(dir, "server")?;
@@ -134,7 +158,7 @@ jetstream {{
         );
         write_new(dir.join("nats.conf"), text.as_bytes(), 0o600)?;
         let process = run(&program, dir, port)?;
-        Ok(Self { program, dir: dir.to_owned(), port, monitor, process })
+        Ok(Self { program, dir: dir.to_owned(), port, monitor, process, users: None })
     }
 
     pub fn url(&self) -> String {
@@ -169,15 +193,34 @@ jetstream {{
 
     /// How a bridge of a test reaches it.
     pub fn bridge(&self) -> stream_bridge::Config {
+        self.bridge_as(NatsUser::Operator)
+    }
+
+    /// How a unit reaches it; with a token all are one.
+    pub fn bridge_as(&self, user: NatsUser) -> stream_bridge::Config {
+        let users = self.users.as_ref();
         stream_bridge::Config {
             servers: vec![self.url()],
             ca: self.ca(),
-            token: Some(self.token()),
+            token: users.is_none().then(|| self.token()),
             credentials: None,
-            certificate: None,
-            key: None,
+            nkey: users.map(|users| users.nkey(user)),
+            certificate: users.map(|users| users.client.certificate.clone()),
+            key: users.map(|users| users.client.key.clone()),
             replicas: 1,
         }
+    }
+
+    /// Returns the lines of its log that say what it has refused to whom.
+    pub fn violations(&self) -> Vec<String> {
+        let text = std::fs::read(self.process.log()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        text.lines().filter(|line| line.contains(" Violation")).map(str::to_owned).collect()
+    }
+
+    /// Lets the server refuse what it likes from now on.
+    pub fn expect_violations(&mut self) {
+        self.users.iter_mut().for_each(|users| users.may_be_refused = true);
     }
 
     /// How a bridge of a test reaches a cluster: any of its servers, each record on all of them.
@@ -239,6 +282,16 @@ jetstream {{
         self.process.stop();
         self.process = run(&self.program, &self.dir, self.port)?;
         Ok(())
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        let is_strict = self.users.as_ref().is_some_and(|users| !users.may_be_refused);
+        if is_strict && !std::thread::panicking() {
+            let refused = self.violations();
+            assert!(refused.is_empty(), "nats-server has refused:\n{}", refused.join("\n"));
+        }
     }
 }
 

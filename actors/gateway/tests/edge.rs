@@ -55,6 +55,7 @@ impl Edge {
             ca: file("ca.pem", &pair.certificate),
             token: None,
             credentials: None,
+            nkey: None,
             certificate: None,
             key: None,
             replicas: 1,

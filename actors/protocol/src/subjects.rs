@@ -43,8 +43,10 @@ pub enum Bucket {
     Clients,
     /// Where instances reach each agent, by agent id; sealed.
     Endpoints,
-    /// Sealed keys, by role.
-    Keys,
+    /// Sealed keys of the agents: those of tokens and TLS session tickets, and TURN secrets.
+    KeysAgent,
+    /// Sealed keys of the gateways: those of tokens and TLS session tickets.
+    KeysGateway,
     /// Revoked token ids.
     Revoked,
     /// One document per session, by id.
@@ -54,13 +56,14 @@ pub enum Bucket {
 }
 
 impl Bucket {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Accounts,
         Self::Agents,
         Self::Catalogues,
         Self::Clients,
         Self::Endpoints,
-        Self::Keys,
+        Self::KeysAgent,
+        Self::KeysGateway,
         Self::Revoked,
         Self::Sessions,
         Self::Shares,
@@ -73,10 +76,52 @@ impl Bucket {
             Self::Catalogues => "catalogues",
             Self::Clients => "clients",
             Self::Endpoints => "endpoints",
-            Self::Keys => "keys",
+            Self::KeysAgent => "keys_agent",
+            Self::KeysGateway => "keys_gateway",
             Self::Revoked => "revoked",
             Self::Sessions => "sessions",
             Self::Shares => "shares",
+        }
+    }
+}
+
+/// The bucket in which 0.1 kept the sealed keys of both services. It is read, record by record,
+/// where a bucket of its own does not hold one yet, and never written.
+pub const FORMER_KEYS: &str = "keys";
+
+/// Who speaks over NATS. What each needs there is what a server has to permit; the reference
+/// `nats-server-accounts.conf` permits no more.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum NatsUser {
+    Agent,
+    Gateway,
+    /// Whoever looks after a deployment, and tests: everything.
+    Operator,
+}
+
+impl NatsUser {
+    /// Returns the buckets that this user opens, and creates when they are missing.
+    pub fn buckets(self) -> &'static [Bucket] {
+        use Bucket::{
+            Accounts, Agents, Catalogues, Clients, Endpoints, KeysAgent, KeysGateway, Revoked,
+            Sessions, Shares,
+        };
+        match self {
+            Self::Agent => &[Agents, Catalogues, Endpoints, KeysAgent, Revoked, Sessions],
+            Self::Gateway => {
+                &[Accounts, Agents, Catalogues, Clients, KeysGateway, Revoked, Sessions, Shares]
+            }
+            Self::Operator => &Bucket::ALL,
+        }
+    }
+
+    /// Returns what the subjects of answers to this user begin with. Each has its own, so that none
+    /// can listen to what another one reads.
+    pub fn inbox(self) -> &'static str {
+        match self {
+            Self::Agent => "_INBOX.agent",
+            Self::Gateway => "_INBOX.gateway",
+            Self::Operator => "_INBOX",
         }
     }
 }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use stream_bridge::{Bridge, SealedError, SealedRecord};
 use stream_pki::{Seal, SecretError, SessionTicketer};
 use stream_protocol::Timestamp;
+use stream_protocol::subjects::Bucket;
 use stream_supervisor::{Context, Handler, Limits, Mode, Reply, RestartPolicy, Supervisor, Worker};
 
 use crate::ticket_keyring::{ADD_AT_MOST_EVERY, Key, TicketKeyring};
@@ -21,6 +22,8 @@ use crate::ticket_keyring::{ADD_AT_MOST_EVERY, Key, TicketKeyring};
 /// Where the ticket keys are.
 #[derive(Clone, Debug)]
 pub struct TicketConfig {
+    /// The bucket of the sealed keys of this service.
+    pub bucket: Bucket,
     /// The sealed record that holds them; each service has its own.
     pub record: &'static str,
     /// File with the key under which the units of this service seal them.
@@ -41,7 +44,7 @@ pub fn share_ticket_keys(
     supervisor: &Supervisor,
 ) -> Result<(), SecretError> {
     let seal = Arc::new(Seal::load(&config.sealing_key)?);
-    let record = SealedRecord::new(bridge, seal, config.record, &config.state);
+    let record = SealedRecord::new(bridge, seal, config.bucket, config.record, &config.state);
     let last_added = Arc::new(Mutex::new(None));
     let factory = move || Actor {
         ticketer: ticketer.clone(),

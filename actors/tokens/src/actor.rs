@@ -273,6 +273,7 @@ mod tests {
                 ca: file("ca.pem", ca_pem()),
                 token: Some(file("nats.token", &"t".repeat(32))),
                 credentials: None,
+                nkey: None,
                 certificate: None,
                 key: None,
                 replicas: 1,
@@ -297,7 +298,8 @@ mod tests {
         fn start_with(&self, shared: SharedState) -> Tokens {
             let (config, bridge, service) = (self.config(), self.bridge.clone(), Service::Agent);
             let seal = Arc::new(Seal::load(&config.sealing_key).unwrap());
-            let record = SealedRecord::new(bridge.clone(), seal, service.record(), &config.state);
+            let (bucket, name) = (service.keys(), service.record());
+            let record = SealedRecord::new(bridge.clone(), seal, bucket, name, &config.state);
             let actor = Actor::new(service, bridge, record, config.first_root_key, shared);
             Tokens::start_actor(actor, &self.supervisor)
         }

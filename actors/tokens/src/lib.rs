@@ -37,6 +37,7 @@ use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, SealedRecord};
 use stream_macaroon::Macaroon;
 use stream_pki::Seal;
+use stream_protocol::subjects::Bucket;
 use stream_protocol::{Op, Role, SessionId, Timestamp, TokenKind};
 use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
 use zeroize::Zeroizing;
@@ -98,6 +99,14 @@ impl Service {
         match self {
             Self::Agent => "anbox-stream-agent",
             Self::Gateway => "anbox-stream-gateway",
+        }
+    }
+
+    /// Returns the bucket of the sealed keys of this service.
+    pub fn keys(self) -> Bucket {
+        match self {
+            Self::Agent => Bucket::KeysAgent,
+            Self::Gateway => Bucket::KeysGateway,
         }
     }
 
@@ -236,7 +245,8 @@ impl Tokens {
     ) -> Result<Self, TokensError> {
         config.check()?;
         let seal = Arc::new(Seal::load(&config.sealing_key)?);
-        let record = SealedRecord::new(bridge.clone(), seal, service.record(), &config.state);
+        let (bucket, name) = (service.keys(), service.record());
+        let record = SealedRecord::new(bridge.clone(), seal, bucket, name, &config.state);
         let first_root_key = config.first_root_key;
         let actor = Actor::new(service, bridge, record, first_root_key, SharedState::default());
         Ok(Self::start_actor(actor, supervisor))

@@ -8,6 +8,7 @@ use actix::Message;
 use futures_util::future::join_all;
 use stream_bridge::{Bridge, SealedError, SealedRecord};
 use stream_pki::Seal;
+use stream_protocol::subjects::Bucket;
 use stream_protocol::{IceServer, Timestamp};
 use stream_supervisor::{Context, Handler, Reply, Worker};
 use tokio::time::sleep;
@@ -57,7 +58,8 @@ impl Actor {
     ) -> Self {
         let pools: Arc<[Pool]> = config.all_pools().into();
         let sealed = |(pool, seal): (&Pool, &Arc<Seal>)| {
-            SealedRecord::new(bridge.clone(), Arc::clone(seal), record_name(pool), &config.state)
+            let (bucket, name) = (Bucket::KeysAgent, record_name(pool));
+            SealedRecord::new(bridge.clone(), Arc::clone(seal), bucket, name, &config.state)
         };
         // Without a seal there are no pools.
         let records = pools.iter().zip(std::iter::repeat(seal).flatten()).map(sealed).collect();

@@ -26,6 +26,7 @@ fn bridge(directory: &Path, supervisor: &Supervisor) -> Bridge {
         ca: ca_file,
         token: Some(token),
         credentials: None,
+        nkey: None,
         certificate: None,
         key: None,
         replicas: 1,

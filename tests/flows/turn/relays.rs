@@ -12,6 +12,7 @@ use stream_dev::coturn::Coturn;
 use stream_dev::keys::{KeyStore, Pair};
 use stream_dev::nats::Nats;
 use stream_pki::{Seal, random_text};
+use stream_protocol::subjects::Bucket;
 use stream_protocol::{IceServer, SessionId, Timestamp};
 use stream_supervisor::Supervisor;
 use stream_turn::{Config, Peer, Server, Turn};
@@ -128,6 +129,7 @@ pub(crate) fn bridge(nats: &Nats, supervisor: &Supervisor) -> anyhow::Result<Bri
         ca: nats.ca(),
         token: Some(nats.token()),
         credentials: None,
+        nkey: None,
         certificate: None,
         key: None,
         replicas: 1,
@@ -146,7 +148,13 @@ impl Shared {
     /// gone by.
     pub(crate) async fn age_old_secret(&self) -> anyhow::Result<()> {
         let (seal, state) = (Arc::new(Seal::load(&self.sealing_key)?), tempfile::tempdir()?);
-        let record = SealedRecord::new(self.bridge.clone(), seal, "agent.turn", state.path());
+        let record = SealedRecord::new(
+            self.bridge.clone(),
+            seal,
+            Bucket::KeysAgent,
+            "agent.turn",
+            state.path(),
+        );
         let age = |shared: &mut Value| {
             shared["previous"]["until"] = (now() - 1).into();
             Ok::<_, SealedError>(())

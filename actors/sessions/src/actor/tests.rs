@@ -156,6 +156,7 @@ fn away(dir: &Path, supervisor: &Supervisor) -> (Dependencies, ServerIdentity) {
         ca: certificate.clone(),
         token: Some(file("nats.token", &"t".repeat(32))),
         credentials: None,
+        nkey: None,
         certificate: None,
         key: None,
         replicas: 1,
