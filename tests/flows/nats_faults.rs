@@ -187,3 +187,33 @@ fn a_store_without_room_refuses_with_the_cause_and_is_told() {
         unit.until("well", |status| status.connected).await.map(drop)
     });
 }
+
+#[test]
+fn a_bucket_that_is_full_refuses_what_is_new_until_something_goes_and_leaves_room_to_others() {
+    // Beyond the room of the bucket, in records of 60 KB.
+    const MANY: usize = 400;
+    run_flow(async || {
+        let (dir, keys) = (tempfile::tempdir()?, KeyStore::shared()?);
+        let nats = Nats::start(&dir.path().join("nats"), &keys)?;
+        let unit = Unit::connected(nats.bridge()).await?;
+        let record = json!({ "text": "x".repeat(60_000) });
+        let put = async |n: usize| {
+            unit.bridge.put(Bucket::Endpoints, &format!("record{n}"), &record).await
+        };
+        let mut stored = 0;
+        let refused = loop {
+            match put(stored).await {
+                Ok(_) => stored += 1,
+                Err(error) => break error,
+            }
+            ensure!(stored < MANY, "there is room without end");
+        };
+        ensure!(matches!(refused, BridgeError::StoreRefused(_)), "{refused:?}");
+        told(&unit, "full", "NATS does not store anything").await?;
+
+        unit.works().await?;
+        unit.bridge.remove(Bucket::Endpoints, "record0").await?;
+        put(stored).await?;
+        unit.until("well", |status| status.connected).await.map(drop)
+    });
+}

@@ -165,6 +165,7 @@ fn bucket_config(bucket: Bucket, replicas: usize) -> kv::Config {
         bucket: bucket.name().to_owned(),
         history: 1,
         max_value_size: 64 * 1024,
+        max_bytes: max_bytes(bucket),
         storage: StorageType::File,
         num_replicas: replicas,
         // Needed for records that go away by themselves, and for hearing of it.
@@ -188,6 +189,24 @@ fn bucket_config(bucket: Bucket, replicas: usize) -> kv::Config {
             }
         }
         _ => common,
+    }
+}
+
+/// Returns how many bytes a bucket may hold, which the server sets aside when it makes the bucket:
+/// one that fills up takes no room from another, nor from the log. A full bucket refuses what is
+/// new, which is told as a store that does not store; what is removed or goes away by itself makes
+/// room. A bucket that exists keeps its limit, or none.
+fn max_bytes(bucket: Bucket) -> i64 {
+    const MIB: i64 = 1 << 20;
+    match bucket {
+        // In memory. A lease has some 200 bytes, a presence less than 1 KiB.
+        Bucket::Agents | Bucket::Clients => 32 * MIB,
+        Bucket::Endpoints | Bucket::KeysAgent | Bucket::KeysGateway => 16 * MIB,
+        Bucket::Accounts => 64 * MIB,
+        Bucket::Catalogues | Bucket::Revoked | Bucket::Shares => 128 * MIB,
+        // A document has 1 to 2 KiB, and what its client gave along. A bucket without room would
+        // keep sessions from ending, too.
+        Bucket::Sessions => 1024 * MIB,
     }
 }
 
