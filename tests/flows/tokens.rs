@@ -16,7 +16,7 @@ use stream_dev::in_process::Options;
 use stream_dev::keys::KeyStore;
 use stream_dev::nats::Nats;
 use stream_macaroon::Macaroon;
-use stream_protocol::subjects::Bucket;
+use stream_protocol::subjects::{Bucket, NatsUser};
 use stream_protocol::{Op, SessionId, Timestamp, TokenKind};
 use stream_supervisor::Supervisor;
 use stream_tokens::{
@@ -85,7 +85,11 @@ impl Unit {
         service: Service,
     ) -> anyhow::Result<Self> {
         let supervisor = Supervisor::default();
-        let bridge = Bridge::start(nats, "test", &supervisor)?;
+        let user = match service {
+            Service::Agent => NatsUser::Agent,
+            Service::Gateway => NatsUser::Gateway,
+        };
+        let bridge = Bridge::start_as(user, nats, "test", &supervisor)?;
         let tokens = Tokens::start(config, service, bridge.clone(), &supervisor)?;
         Ok(Self { tokens, bridge, supervisor })
     }
