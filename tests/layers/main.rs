@@ -6,4 +6,5 @@
 mod crates;
 mod imports;
 mod sources;
+mod units;
 mod words;
