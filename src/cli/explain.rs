@@ -3,14 +3,18 @@
 use std::fmt::Write;
 
 use stream_gateway::admin::SessionExplanation;
-use stream_protocol::{Cause, KeptInstance, Origin, SessionDocument, Timestamp};
+use stream_protocol::{Cause, KeptInstance, Origin, SessionDocument, Timestamp, printable};
+
+/// The longest line, in characters.
+const MAX_LINE_CHARS: usize = 2000;
 
 /// Tells the story of a session, a line for each fact: first how it stands, then what happened.
 pub fn tell(SessionExplanation { document, agent, at }: &SessionExplanation) -> String {
     let mut told = String::new();
     let mut line = |name: &str, words: String| {
-        // Writing to a text cannot fail.
-        let _ = writeln!(told, "{name:<11} {words}");
+        // Causes are in the words of many, and other versions may have written them. Writing to a
+        // text cannot fail.
+        let _ = writeln!(told, "{name:<11} {}", printable(&words, MAX_LINE_CHARS));
     };
     let SessionDocument { id, request, owner, .. } = document;
     line("session", id.to_string());
@@ -136,6 +140,9 @@ mod tests {
         assert!(tell(&story).contains("agent       a, which is draining\n"));
         story.document.status = Status::Error;
         story.document.push_cause(1005.into(), "the instance failed: no GPU");
+        story.document.push_cause(1004.into(), "the instance failed: \u{1b}[2Jgone\u{202e}\nok");
+        assert!(tell(&story).contains("the instance failed: [2Jgoneok\n"), "{}", tell(&story));
+        story.document.causes.pop();
         let told = tell(&story);
         assert!(told.contains("status      error: the instance failed: no GPU"), "{told}");
         assert!(told.contains("1970-01-01T00:16:45Z the instance failed: no GPU\n"), "{told}");

@@ -9,7 +9,7 @@ use serde_json::json;
 use stream_bridge::Bridge;
 use stream_dev::in_process::Options;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Screen, SessionDocument, Timestamp, TokenKind};
+use stream_protocol::{Screen, SessionDocument, SessionId, Timestamp, TokenKind};
 use stream_simulators::ams::Faults;
 use stream_supervisor::Supervisor;
 use stream_tokens::Mint;
@@ -52,6 +52,52 @@ fn an_instance_of_no_session_is_deleted_and_strangers_stay() {
         let own = format!("s-{}-1", created.id);
         assert_eq!(names, ["by-hand", "other-cluster", "other-deployment", own.as_str()]);
         assert_eq!(scripted.client.get(&created.id).await?.status, "active");
+        Ok(())
+    });
+}
+
+/// The name of the account whose token the stack hands out.
+const ACCOUNT: &str = "test";
+
+#[test]
+fn an_instance_that_was_given_the_name_of_a_session_is_left_alone() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let nodes = &scripted.stack.nodes;
+        let token = &scripted.stack.token;
+        let gateway = Http::new(&nodes.gateway_url(), Some(token), nodes.gateway_pin()?)?;
+        // Whoever knows the key knows the id, and so the name.
+        let mut bytes = [0; 13];
+        let code = stream_pki::hmac_sha256(ACCOUNT.as_bytes(), b"known");
+        bytes.copy_from_slice(&code[..13]);
+        let id = SessionId::from_bytes(bytes);
+        let name = format!("s-{id}-1");
+        let text = "\u{1b}[2Jplanted";
+        let tags = vec![format!("session={id}"), text.to_owned()];
+        let planted = scripted.stack.ams.plant(&name, APP, tags).context("planted")?;
+        // It boots without the user data of a session.
+        ensure!(scripted.booted().await.is_err());
+
+        let created = gateway.create_with_key(APP, "known").await?.success()?;
+        ensure!(created["id"] == id.as_str(), "{created}");
+        let instance = scripted.booted().await?;
+        ensure!(instance.report("running").await?.status == 200);
+        let bridge = Bridge::start(scripted.stack.nats.bridge(), "test", &Supervisor::default())?;
+        let document = async || -> anyhow::Result<SessionDocument> {
+            let read = bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?;
+            Ok(read.context("no document")?.value)
+        };
+        let present = eventually("read", async || Ok(document().await.ok())).await?;
+        let other = present.instance_name.context("a name")?.to_string();
+        ensure!(other.starts_with(&format!("s-{id}-")) && other != name, "{other}");
+        let told = present.causes.iter().any(|cause| cause.text.contains(&name));
+        ensure!(told, "{:?}", present.causes);
+
+        gateway.send(Method::DELETE, &format!("/1.0/sessions/{id}"), None).await?.success()?;
+        let left =
+            |all: &[stream_simulators::ams::Instance]| all.iter().all(|one| one.name != other);
+        let left = scripted.stack.ams.wait_until(left, STEP_TIMEOUT).await?;
+        ensure!(left.iter().any(|one| one.id == planted), "{left:?}");
         Ok(())
     });
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use stream_protocol::{Application, InstanceName};
+use stream_protocol::Application;
 
 use crate::Config;
 use crate::circuit_breaker::{self, CallKind, CircuitBreaker};
@@ -105,20 +105,20 @@ impl AmsClient {
 
     /// Launches an application, or an image when there is no application of that name.
     pub(crate) async fn launch(&self, launch: &LaunchInstance) -> Result<String, AmsError> {
-        match self.create(&launch.name, launch.body()).await {
+        match self.create(launch, launch.body()).await {
             Err(AmsError::NotFound) if launch.app_version.is_none() => {
                 let images = self.images().await?;
                 let meant = |image: &&Image| image.name == launch.app || image.id == launch.app;
                 let image = images.iter().find(meant).ok_or(AmsError::NotFound)?;
-                self.create(&launch.name, launch.body_of_image(&image.id)).await
+                self.create(launch, launch.body_of_image(&image.id)).await
             }
             launched => launched,
         }
     }
 
-    /// Creates the instance `name` and returns its id. An instance that has the name already is the
-    /// one meant.
-    async fn create(&self, name: &InstanceName, body: Value) -> Result<String, AmsError> {
+    /// Creates the instance and returns its id. One that has the name already is the one meant when
+    /// it has the tags, too.
+    async fn create(&self, launch: &LaunchInstance, body: Value) -> Result<String, AmsError> {
         let mut url = self.url(&["instances"]);
         url.query_pairs_mut().append_pair("no_wait", "true");
         let body = self.request(Method::POST, url, Some(body)).await?;
@@ -129,10 +129,10 @@ impl AmsClient {
         };
         match id {
             Some(id) => Ok(id),
-            // The name is ours alone: whoever has it is the instance meant. Also when AMS accepted
-            // and did not say which one it made.
-            None => match self.instance(name.as_str()).await? {
-                Some(instance) => Ok(instance.id),
+            // Also when AMS accepted and did not say which one it made.
+            None => match self.instance(launch.name.as_str()).await? {
+                Some(instance) if launch.has_made(&instance) => Ok(instance.id),
+                Some(_) => Err(AmsError::NameTaken(launch.name.clone())),
                 None => Err(AmsError::Conflict),
             },
         }
@@ -373,7 +373,7 @@ mod tests {
     fn config(directory: &Path) -> Config {
         let (certificate, key) = (directory.join("c.pem"), directory.join("k.pem"));
         std::fs::write(&certificate, &identity().certificate).expect("written");
-        std::fs::write(&key, identity().key.as_bytes()).expect("written");
+        stream_pki::write_new(&key, identity().key.as_bytes(), 0o600).expect("written");
         let fingerprints = vec![Fingerprint([7; 32])];
         let url = "https://127.0.0.1:1/base/".to_owned();
         Config {

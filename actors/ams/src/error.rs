@@ -1,3 +1,4 @@
+use stream_protocol::InstanceName;
 use stream_supervisor::AskError;
 
 /// What AMS says, with other words around it, when no node has the resources that an instance
@@ -23,6 +24,9 @@ pub enum AmsError {
     /// The name of a launch is taken, yet no instance has it: one is just going.
     #[error("the name of the instance is taken")]
     Conflict,
+    /// The name of a launch is taken by an instance that another launch made.
+    #[error("an instance that is none of ours has the name {0}: see `amc show {0}`")]
+    NameTaken(InstanceName),
     /// A deletion that ended well, and yet the instance is there.
     #[error("ams says the instance is deleted, yet it is still there")]
     NotDeleted,
@@ -56,7 +60,11 @@ impl AmsError {
             | Self::NotDeleted
             | Self::TimedOut
             | Self::Unavailable(_) => true,
-            Self::Config(_) | Self::Malformed(_) | Self::NotFound | Self::Refused { .. } => false,
+            Self::Config(_)
+            | Self::Malformed(_)
+            | Self::NameTaken(_)
+            | Self::NotFound
+            | Self::Refused { .. } => false,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use stream_protocol::InstanceName;
 
 use crate::error::{AmsError, says_no_room};
-use crate::response::nullable;
+use crate::response::{nullable, text};
 
 /// Asks for a new instance of an application or of an image. No `Debug`: the user data holds a
 /// token.
@@ -40,6 +40,12 @@ impl LaunchInstance {
         let mut body = self.body_without_origin();
         body["image_id"] = json!(id);
         body
+    }
+
+    /// Whether `instance` is what this launch made, or an earlier one like it: it has all the tags.
+    /// The name alone proves nothing, since anybody may have given it to an instance.
+    pub(crate) fn has_made(&self, instance: &Instance) -> bool {
+        self.tags.iter().all(|tag| instance.tags.contains(tag))
     }
 
     fn body_without_origin(&self) -> Value {
@@ -106,14 +112,15 @@ impl InstanceStatus {
 /// An instance as it is written on the wire; what is missing or `null` counts as empty.
 #[derive(Deserialize)]
 pub(crate) struct Raw {
+    #[serde(deserialize_with = "text")]
     id: String,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "text")]
     name: String,
     #[serde(default, deserialize_with = "nullable")]
     status_code: i64,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "text")]
     status_message: String,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "text")]
     error_message: String,
     #[serde(default, deserialize_with = "nullable")]
     tags: Vec<String>,
@@ -172,6 +179,35 @@ mod tests {
         let sparse = read(r#"{"id":"i2","tags":null,"error_message":null}"#).expect("an instance");
         assert_eq!((sparse.status, sparse.tags.len()), (InstanceStatus::Unknown, 0));
         assert!(read("{}").is_err(), "an instance without an id is none");
+    }
+
+    #[test]
+    fn what_an_instance_says_of_itself_cannot_steer_a_terminal() {
+        let text = r#"{"id":"i1","name":"s\u001b[2J\u202ex",
+            "error_message":"\u001b]0;t\u0007no\nboot","tags":["session=1"]}"#;
+        let instance = Instance::from(serde_json::from_str::<Raw>(text).expect("an instance"));
+        assert_eq!((&*instance.name, &*instance.message), ("s[2Jx", "]0;tnoboot"));
+        let long = format!(r#"{{"id":"i1","status_message":"{}"}}"#, "x".repeat(10_000));
+        let instance = Instance::from(serde_json::from_str::<Raw>(&long).expect("an instance"));
+        assert!(instance.message.len() <= 300, "{}", instance.message.len());
+    }
+
+    #[test]
+    fn an_instance_is_known_by_all_tags_of_its_launch() {
+        let launch = LaunchInstance {
+            name: "s-abc-1".parse().expect("a name"),
+            app: "a".into(),
+            app_version: None,
+            user_data: String::new(),
+            tags: vec!["session=abc".into(), "store=x".into()],
+        };
+        let tagged = |tags: &str| {
+            let text = format!(r#"{{"id":"i1","name":"s-abc-1","tags":{tags}}}"#);
+            Instance::from(serde_json::from_str::<Raw>(&text).expect("an instance"))
+        };
+        assert!(launch.has_made(&tagged(r#"["more","store=x","session=abc"]"#)));
+        assert!(!launch.has_made(&tagged(r#"["session=abc"]"#)));
+        assert!(!launch.has_made(&tagged("null")));
     }
 
     #[test]

@@ -125,11 +125,12 @@ impl Ams {
 
     /// Launches an instance and returns its id once AMS has accepted it, not once it runs.
     ///
-    /// An instance that has the name already is the one meant, so a launch whose answer was lost is
-    /// simply repeated.
+    /// An instance that has the name and the tags already is the one meant, so a launch whose
+    /// answer was lost is simply repeated.
     ///
     /// # Errors
     ///
+    /// [`AmsError::NameTaken`] when another instance has the name,
     /// [`AmsError::NotFound`] when there is no such application or image.
     pub async fn launch(&self, launch: LaunchInstance) -> Result<String, AmsError> {
         self.mailbox.ask(launch).await?

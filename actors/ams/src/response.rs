@@ -6,11 +6,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use stream_protocol::Application;
+use stream_protocol::{AmsInstance, Application, printable};
 
 use crate::error::AmsError;
 
-/// The longest text of AMS in an error, in characters.
+/// The longest text of AMS that is kept, in characters.
 const MAX_TEXT: usize = 300;
 
 /// The set of machines that one AMS manages.
@@ -68,7 +68,7 @@ impl Response<'_> {
 }
 
 fn refused(code: u16, text: &str) -> AmsError {
-    let text = text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
+    let text = printable(text, MAX_TEXT);
     match code {
         401 | 403 => AmsError::Unreachable(format!(
             "it does not allow our client certificate to do this: {text}"
@@ -94,11 +94,11 @@ pub(crate) fn base_name(url: &str) -> &str {
 /// The answer to `GET /1.0`: the server, and whether it trusts us.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Server {
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "text")]
     auth: String,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "text")]
     cluster_id: String,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "text")]
     cluster_name: String,
 }
 
@@ -119,7 +119,7 @@ impl From<Server> for Cluster {
 pub(crate) struct Operation {
     #[serde(default, deserialize_with = "nullable")]
     status_code: u16,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "text")]
     err: String,
     #[serde(default, deserialize_with = "nullable")]
     resources: BTreeMap<String, Value>,
@@ -129,7 +129,7 @@ impl Operation {
     /// Returns the id of the instance the operation works on.
     pub(crate) fn instance(&self) -> Option<&str> {
         let url = self.resources.get("instances")?.get(0)?.as_str()?;
-        Some(base_name(url)).filter(|id| !id.is_empty())
+        Some(base_name(url)).filter(|id| AmsInstance::is_id(id))
     }
 
     /// Returns how the operation ended; [`AmsError::TimedOut`] when it has not.
@@ -145,9 +145,9 @@ impl Operation {
 /// An application as far as it matters whether it can be streamed.
 #[derive(Deserialize)]
 pub(crate) struct ListedApplication {
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "text")]
     name: String,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "text")]
     status: String,
     #[serde(default, deserialize_with = "nullable")]
     versions: Vec<Version>,
@@ -174,10 +174,11 @@ pub(crate) fn streamable(listed: Vec<ListedApplication>) -> Vec<Application> {
 /// An image as far as it matters whether it can be launched.
 #[derive(Deserialize)]
 pub(crate) struct Image {
+    #[serde(deserialize_with = "text")]
     pub(crate) id: String,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) name: String,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "text")]
     status: String,
 }
 
@@ -186,6 +187,12 @@ impl Image {
     pub(crate) fn is_there(&self) -> bool {
         !self.name.is_empty() && matches!(self.status.as_str(), "" | "active" | "available")
     }
+}
+
+/// Reads a text that AMS may write as `null`, as it may be logged and shown on a terminal. Names
+/// and messages are in the words of whoever launched an instance, or of what runs in it.
+pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(printable(&nullable::<_, String>(deserializer)?, MAX_TEXT))
 }
 
 /// Reads a value that AMS may write as `null` when it has none.

@@ -75,6 +75,34 @@ fn what_is_no_application_is_launched_as_an_image() {
 }
 
 #[test]
+fn an_instance_is_not_adopted_for_its_name_alone() {
+    run(async {
+        let (server, files) = (simulator(true), Files::new("ams-client"));
+        let ams = client(&server, &files).await;
+        let tags = vec!["deployment=other".to_owned(), "\u{1b}[2J".to_owned()];
+        server.plant("s-1", "phone", tags).expect("planted");
+        let refused = ams.launch(launch("s-1", "phone")).await;
+        let Err(AmsError::NameTaken(name)) = &refused else { panic!("{refused:?}") };
+        assert_eq!(name.as_str(), "s-1");
+        let id = ams.launch(launch("s-2", "phone")).await.expect("another name");
+        let again = ams.launch(launch("s-2", "phone")).await.expect("the same instance");
+        assert_eq!(id, again);
+        assert_eq!(server.instances().len(), 2);
+    });
+}
+
+#[test]
+fn what_ams_says_of_an_instance_cannot_steer_a_terminal() {
+    run(async {
+        let (server, files) = (simulator(true), Files::new("ams-client"));
+        let ams = client(&server, &files).await;
+        let id = server.plant("s\u{1b}]0;title\u{7}\u{202e}x", "phone", Vec::new());
+        let found = ams.instance(&id.expect("planted")).await.expect("an answer");
+        assert_eq!(found.expect("an instance").name, "s]0;titlex");
+    });
+}
+
+#[test]
 fn an_instance_that_finds_no_room_fails_with_a_cause() {
     run(async {
         let (server, files) = (simulator(true), Files::new("ams-client"));

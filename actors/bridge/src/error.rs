@@ -53,7 +53,7 @@ impl BridgeError {
     /// Returns what to tell whoever asked for something that needed NATS: one sentence for each
     /// kind. What is behind it names hosts and records, and goes to the log.
     pub fn refusal(&self) -> Refusal {
-        if let Self::Malformed(_) | Self::StoreRefused(_) = self {
+        if let Self::ForeignBucket(_) | Self::Malformed(_) | Self::StoreRefused(_) = self {
             log::warn!(error:% = self; "a request fails");
         } else {
             log::debug!(error:% = self; "a request fails");
@@ -61,7 +61,7 @@ impl BridgeError {
         let sentence = match self {
             Self::Refused(refusal) => return refusal.clone(),
             Self::Disconnected(_) => "NATS is away",
-            Self::Malformed(_) => "a stored record cannot be read",
+            Self::ForeignBucket(_) | Self::Malformed(_) => "a stored record cannot be read",
             Self::StoreRefused(_) => "NATS does not store it",
             Self::Unavailable(AskError::Busy) => "too many requests are queued",
             Self::Unavailable(_) => "a part of this unit gave no answer",

@@ -144,6 +144,14 @@ impl InstanceName {
         Self(format!("s-{session}-{attempt}"))
     }
 
+    /// Returns a name for `session` that nobody can foresee, of the form of [`InstanceName::of`].
+    pub fn unforeseeable(session: &SessionId) -> Self {
+        let mut bytes = [0; 4];
+        SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
+        // Another launch may follow it.
+        Self::of(session, u32::from_be_bytes(bytes) >> 1)
+    }
+
     /// Returns the name of the launch after this one; the first one's for a name that is not ours.
     pub fn next(&self, session: &SessionId) -> Self {
         let attempt = self.0.rsplit('-').next().and_then(|number| number.parse::<u32>().ok());

@@ -19,6 +19,7 @@ mod kept_instance;
 pub mod manual;
 mod permissions;
 mod presence;
+mod printable;
 mod refusal;
 mod requests;
 mod session;
@@ -43,6 +44,7 @@ pub use json::{JsonText, NestingError, WholeNumber};
 pub use kept_instance::KeptInstance;
 pub use permissions::{Op, TokenKind};
 pub use presence::{Application, Presence};
+pub use printable::printable;
 pub use refusal::{Refusal, RefusalCode};
 pub use requests::{
     AmsSessionCreated, ClientIce, CreateAmsSession, Empty, Launch, Reply, Terminate,

@@ -73,7 +73,9 @@ impl SessionsError {
             Self::Malformed(_) => RefusalCode::Malformed,
             Self::TooMany => RefusalCode::TooMany,
             Self::Unavailable(AskError::Busy) => RefusalCode::Busy,
-            Self::Ams(AmsError::Refused { .. } | AmsError::NotFound) => RefusalCode::Failed,
+            Self::Ams(AmsError::Refused { .. } | AmsError::NotFound | AmsError::NameTaken(_)) => {
+                RefusalCode::Failed
+            }
             Self::Ams(_) | Self::Tokens(_) | Self::Turn(_) | Self::Unavailable(_) => {
                 RefusalCode::Unavailable
             }

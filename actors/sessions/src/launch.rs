@@ -7,8 +7,8 @@ use std::time::Duration;
 use stream_ams::{AmsError, LaunchInstance};
 use stream_bridge::IncomingRequest;
 use stream_protocol::{
-    AgentEndpoint, ClientIce, MAX_USERDATA_BYTES, Refusal, RefusalCode, SessionDocument, SessionId,
-    Status, TokenKind, Userdata,
+    AgentEndpoint, ClientIce, InstanceName, MAX_USERDATA_BYTES, Refusal, RefusalCode,
+    SessionDocument, SessionId, Status, TokenKind, Userdata,
 };
 use stream_supervisor::Recipient;
 use stream_tokens::Mint;
@@ -168,7 +168,12 @@ impl Launcher {
             tags: self.context.scope(&document.cluster).tags(id),
         };
         log::info!(session:% = id, instance:% = name; "an instance is launched");
-        let instance = self.launch_making_room(launch).await?;
+        let instance = match self.launch_making_room(launch.clone()).await {
+            Err(SessionsError::Ams(AmsError::NameTaken(taken))) => {
+                self.launch_renamed(id, launch, &taken).await?
+            }
+            launched => launched?,
+        };
         log::info!(session:% = id, instance:%; "ams has accepted the launch");
         let noted = self
             .context
@@ -188,6 +193,23 @@ impl Launcher {
         noted?;
         let ice_servers = issue_ice(&self.context, &present, stream_turn::Peer::Client).await?;
         Ok(ClientIce { ice_servers })
+    }
+
+    /// Launches an instance under another name than `taken`, which nobody can have given away. The
+    /// name is written down before: whoever takes the session over goes on with it.
+    async fn launch_renamed(
+        &self,
+        id: &SessionId,
+        launch: LaunchInstance,
+        taken: &InstanceName,
+    ) -> Result<String, SessionsError> {
+        log::warn!(session:% = id, instance:% = taken; "a foreign instance has the name");
+        let renamed = self.context.change(id, |document| {
+            session::rename_launch(document, self.context.agent(), taken, self.context.now())
+        });
+        let name = renamed.await?.instance_name.unwrap_or(launch.name);
+        log::info!(session:% = id, instance:% = name; "an instance is launched");
+        self.launch_making_room(LaunchInstance { name, ..launch }).await
     }
 
     /// Launches an instance. When AMS has no room, the instances that are kept give way.

@@ -97,6 +97,9 @@ impl LostInstances {
         let Some(instance) = session::instance(&document) else { return Ok(None) };
         // A list may lack what has lost its tags, so AMS is asked for the one instance.
         let found = self.context.deps.ams.instance(instance).await?;
+        // Another one may have taken the name of what is gone.
+        let is_meant = |id: &String| document.instance_id.as_ref().is_none_or(|own| own == id);
+        let found = found.filter(|found| is_meant(&found.id));
         let Some(lost) = reconcile::lost_instance(&document, found.as_ref()) else {
             return Ok(None);
         };

@@ -73,6 +73,13 @@ impl Scope {
         store.is_some_and(|store| self.store.as_deref() != Some(store))
     }
 
+    /// Whether the tags of the instance say that `session` of our store launched it.
+    pub(crate) fn launched(&self, instance: &Instance, session: &SessionId) -> bool {
+        instance.tags.contains(&format!("{SESSION}{session}"))
+            && self.is_ours(instance)
+            && !self.is_of_other_store(instance)
+    }
+
     fn is_ours(&self, instance: &Instance) -> bool {
         let has = |tag: String| instance.tags.contains(&tag);
         has(self.deployment_tag()) && has(self.cluster_tag())

@@ -179,6 +179,22 @@ pub(crate) fn launch_again(
     Ok(())
 }
 
+/// Has the launch take another name than `taken`, which an instance has that is none of ours.
+/// Refuses when that is not the name any more, or the session waits for no launch.
+pub(crate) fn rename_launch(
+    document: &mut SessionDocument,
+    agent: &AgentId,
+    taken: &InstanceName,
+    now: Timestamp,
+) -> Result<(), InvalidTransition> {
+    if !needs_relaunch(document, agent) || document.instance_name.as_ref() != Some(taken) {
+        return Err(InvalidTransition(format!("session is {}", document.status)));
+    }
+    document.instance_name = Some(InstanceName::unforeseeable(&document.id));
+    document.push_cause(now, format!("an instance that is none of ours has the name {taken}"));
+    Ok(())
+}
+
 /// Takes what the instance says of itself.
 pub(crate) fn on_report(
     document: &mut SessionDocument,

@@ -91,7 +91,8 @@ impl Terminator {
         }
     }
 
-    /// Deletes the instance of a session, if it has one.
+    /// Deletes the instance of a session, if it has one. One that only has the name is left alone:
+    /// AMS must have named its id to us, or its tags must name the session.
     ///
     /// # Errors
     /// Refuses an instance of another cluster than the one that AMS manages.
@@ -107,7 +108,18 @@ impl Terminator {
                 format!("its instance is in cluster {}, not {cluster}", document.cluster);
             return Err(SessionsError::Conflict(elsewhere));
         }
-        Ok(self.delete(instance).await?)
+        let found = self.context.deps.ams.instance(instance).await?;
+        let Some(found) = found else { return Ok(()) };
+        let scope = self.context.scope(&cluster);
+        let is_known = document.instance_id.as_ref() == Some(&found.id);
+        if !is_known && !scope.launched(&found, &document.id) {
+            log::warn!(
+                session:% = document.id, instance:% = found.id, name:% = found.name;
+                "an instance that is none of ours has the name, and stays"
+            );
+            return Ok(());
+        }
+        Ok(self.delete(&found.id).await?)
     }
 
     /// Deletes an instance by its id or name. Counts the failure when AMS was there and the

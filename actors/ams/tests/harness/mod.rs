@@ -64,7 +64,7 @@ impl Files {
     /// Whole or not at all.
     pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let (path, next) = (self.dir.path().join(name), self.dir.path().join("next"));
-        std::fs::write(&next, bytes).expect("written");
+        stream_pki::write_new(&next, bytes, 0o600).expect("written");
         std::fs::rename(&next, &path).expect("replaced");
         path
     }

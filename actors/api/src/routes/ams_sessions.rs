@@ -7,7 +7,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use stream_http::{ScreenRequest, idempotency_key, parse_json, read_body, response};
-use stream_protocol::{AmsInstance, JsonText, Op, Screen, SessionId, WholeNumber};
+use stream_protocol::{AmsInstance, JsonText, Op, Screen, SessionId, WholeNumber, printable};
 
 use super::MAX_SMALL_BODY;
 use crate::auth;
@@ -78,7 +78,8 @@ fn parse(bytes: &[u8]) -> Result<AmsInstance, ApiError> {
     let app_version = app_version.and_then(|version| u64::try_from(version).ok());
     Ok(AmsInstance {
         id: instance_id,
-        app,
+        // It may end up on a terminal.
+        app: printable(&app, MAX_NAME),
         app_version: app_version.filter(|version| *version > 0),
         screen: screen.unwrap_or_default().zero_is_absent().over(Screen::default())?,
         extra_data: extra_data

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stream_http::{HttpError, parse_json, read_body, response};
 use stream_protocol::{
-    ClientReport, Op, Report, SessionDocument, SessionId, Status, Timestamp, TokenKind,
+    ClientReport, Op, Report, SessionDocument, SessionId, Status, Timestamp, TokenKind, printable,
 };
 use stream_sessions::KnownCommands;
 
@@ -124,7 +124,7 @@ pub(super) fn parse_report(bytes: &[u8]) -> Result<Reported, ApiError> {
     Ok(match parse_json(bytes, expected)? {
         Reported::Instance(Report { status, message, capabilities }) => {
             // It may end up on a terminal.
-            let message = message.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
+            let message = printable(&message, MAX_MESSAGE);
             Reported::Instance(Report { status, message, capabilities })
         }
         client => client,

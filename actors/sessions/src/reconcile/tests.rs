@@ -138,6 +138,24 @@ fn an_instance_of_another_cluster_is_never_ours_to_delete() {
 }
 
 #[test]
+fn what_a_session_launched_says_so_by_its_tags() {
+    let session = SessionId::random();
+    let own = instance(&session);
+    assert!(scope().launched(&own, &session));
+    assert!(!scope().launched(&own, &SessionId::random()));
+    // What 0.1 launched names no store.
+    let mut older = own.clone();
+    older.tags.truncate(3);
+    assert!(scope().launched(&older, &session));
+    let tags = ["session=other", "deployment=green", "cluster=c2", "store=8"];
+    for (at, tag) in tags.into_iter().enumerate() {
+        let mut stranger = own.clone();
+        stranger.tags[at] = tag.to_owned();
+        assert!(!scope().launched(&stranger, &session), "{tag}");
+    }
+}
+
+#[test]
 fn a_tag_that_names_an_ended_session_of_ours_makes_no_instance_ours() {
     let session = SessionId::random();
     let mut stranger = instance(&session);

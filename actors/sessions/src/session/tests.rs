@@ -77,6 +77,21 @@ fn a_claim_names_the_launch_and_repeats_harmlessly() {
 }
 
 #[test]
+fn a_launch_whose_name_is_taken_gets_one_that_nobody_foresees() {
+    let mut document = claimed();
+    let taken = document.instance_name.clone().unwrap();
+    let other = InstanceName::of(&document.id, 9);
+    assert!(rename_launch(&mut document, &agent("a"), &other, 1305.into()).is_err());
+    assert!(rename_launch(&mut document, &agent("b"), &taken, 1305.into()).is_err());
+    rename_launch(&mut document, &agent("a"), &taken, 1305.into()).unwrap();
+    let name = document.instance_name.clone().unwrap();
+    assert!(name != taken && name.as_str().starts_with(&format!("s-{}-", document.id)));
+    assert!(document.last_cause().contains(taken.as_str()), "{}", document.last_cause());
+    on_launched(&mut document, &agent("a"), "i").unwrap();
+    assert!(rename_launch(&mut document, &agent("a"), &name, 1305.into()).is_err());
+}
+
+#[test]
 fn what_another_agent_owns_or_what_is_ending_is_not_claimed() {
     let refused = claim(&mut claimed(), &agent("b"), "cluster", 1300.into());
     assert_eq!(refused, Err(InvalidTransition("session is owned by agent a".into())));
