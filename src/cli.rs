@@ -110,6 +110,7 @@ fn check_config<P: Program>(path: &Path) -> anyhow::Result<()> {
 
 fn run<P: Program>(path: &Path) -> anyhow::Result<()> {
     program::start_logging();
+    program::keep_memory_private();
     let config = P::read(path)?;
     program::run(|| P::start(config))
 }

@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use log::LevelFilter;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use stream_supervisor::Drain;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -35,6 +36,17 @@ pub fn start_logging() {
     let default = env_logger::Env::default().default_filter_or("info,async_nats=warn");
     env_logger::Builder::from_env(default).format_target(false).init();
     log::set_max_level(log::max_level().min(FINEST));
+}
+
+/// Has the process leave no core, and lets no other process of its user read its memory: the keys
+/// are there. Also where no service manager sees to it.
+pub fn keep_memory_private() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let limited = setrlimit(Resource::Core, none);
+    let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    if let Err(error) = limited.and(hidden) {
+        log::warn!(cause:% = error; "a core of this process would hold its keys");
+    }
 }
 
 /// Turns the result of a command into its exit code, with one sentence on standard error.
