@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use stream_pki::{KeyPairPem, create_private_dir, random_text, self_signed, write_new};
+use stream_pki::{
+    KeyPairPem, Seal, create_private_dir, random_text, read_secret, self_signed, write_new,
+};
 
 /// Secrets are only for the service itself.
 const SECRET: u32 = 0o600;
@@ -24,11 +26,13 @@ pub struct File {
 ///
 /// # Errors
 ///
-/// A file cannot be written, `join` cannot be read, or `dir` is open to others.
+/// A file cannot be written, `join` is no sealing key or not private, or `dir` is open to others or
+/// belongs to another user.
 pub fn agent(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Result<Vec<File>> {
     let mut files = common(dir, hosts, "stream-agent", join)?;
     if join.is_none() {
-        files.push(secret(dir, "turn.secret", "first TURN secret, shared with coturn", 64)?);
+        let what = "first TURN secret, shared with coturn";
+        files.push(one_time_secret(dir, "turn.secret", "agent.turn", what)?);
     }
     let next = "next server certificate, which instances know ahead";
     files.extend(certificate(dir, "server-next", next, "stream-agent", hosts)?);
@@ -59,17 +63,38 @@ fn common(
     match join {
         // The record in NATS wins on further nodes: they need only the key that opens it.
         Some(key) => {
-            let key = std::fs::read(key).with_context(|| format!("file {}", key.display()))?;
+            // As the service will read it, so that a file it would refuse is refused here.
+            let key = read_secret(key, Seal::MIN_KEY_BYTES).context("the file of --join")?;
             let what = "sealing key of the first node";
             files.push(write(dir.join("sealing.key"), what, &key, SECRET)?);
         }
         None => {
             files.push(secret(dir, "sealing.key", "sealing key, for further nodes", 64)?);
-            files.push(secret(dir, "root.key", "first root key of the tokens", 64)?);
+            let record = if name == "stream-agent" { "agent.root" } else { "gateway.root" };
+            let what = "first root key of the tokens";
+            files.push(one_time_secret(dir, "root.key", record, what)?);
         }
     }
     files.extend(certificate(dir, "server", "server certificate", name, hosts)?);
     Ok(files)
+}
+
+/// Makes a secret that the service removes once it is in NATS. Afterwards another one would only
+/// mislead: the node remembers that it has seen `record`.
+fn one_time_secret(
+    dir: &Path,
+    file: &str,
+    record: &str,
+    what: &'static str,
+) -> anyhow::Result<File> {
+    let is_stored = dir.join("state").join(format!("{record}.generation")).exists();
+    let path = dir.join(file);
+    if is_stored && !path.exists() {
+        // Whoever has lost the store takes that memory away.
+        let what = "is in NATS; should that be lost, remove its .generation in state/ and run this";
+        return Ok(File { path, what, made: false });
+    }
+    secret(dir, file, what, 64)
 }
 
 fn secret(dir: &Path, file: &str, what: &'static str, len: usize) -> anyhow::Result<File> {

@@ -70,7 +70,7 @@ fn an_agent_that_ams_does_not_trust_is_registered_with_the_trust_password() {
         assert!(by_hand.status.success() && said(&by_hand).contains("amc config trust add"));
         assert!(said(&by_hand).contains(&client.to_string()), "{by_hand:?}");
         let file = nodes.dir.join("trust-password");
-        std::fs::write(&file, "simsim\n")?;
+        stream_dev::keys::write_secret(&file, "simsim\n")?;
         let wrong = register(&config, Some(&file)).await?;
         assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
         assert!(said(&wrong).contains("the trust password is wrong"), "{}", said(&wrong));

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may end here")]
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -41,7 +43,8 @@ impl Node {
         }
         // What NATS brings along.
         std::fs::copy(home.join("server.crt"), home.join("nats-ca.crt")).unwrap();
-        std::fs::write(home.join("nats.token"), "a-token-of-sixteen-or-more\n").unwrap();
+        stream_dev::keys::write_secret(home.join("nats.token"), "a-token-of-sixteen-or-more\n")
+            .unwrap();
         let text = reference
             .replace(&format!("/etc/{name}"), home.to_str().unwrap())
             .replace(&format!("/run/{name}"), dir.path().join("run").to_str().unwrap());
@@ -139,6 +142,37 @@ fn an_empty_secret_file_is_named() {
     let sentence = refusal(&node.check());
     assert!(sentence.contains(secret.to_str().unwrap()), "{sentence}");
     assert!(sentence.contains("empty"), "{sentence}");
+}
+
+#[test]
+fn a_secret_that_everybody_may_read_is_refused_with_the_remedy() {
+    let node = Node::gateway();
+    for name in ["sealing.key", "root.key", "server.key", "nats.token"] {
+        let secret = node.home().join(name);
+        let set_mode = |mode| std::fs::set_permissions(&secret, Permissions::from_mode(mode));
+        set_mode(0o644).unwrap();
+        let sentence = refusal(&node.check());
+        let remedy = format!("`chmod 0640 {}`", secret.display());
+        assert!(sentence.contains("0644") && sentence.contains(&remedy), "{sentence}");
+        set_mode(0o640).unwrap();
+        assert!(node.check().status.success(), "{name}");
+    }
+}
+
+#[test]
+fn a_node_joins_with_a_sealing_key_that_only_its_owner_can_read() {
+    let first = Node::gateway();
+    let (key, home) = (first.home().join("sealing.key"), first.dir.path().join("second"));
+    stream_dev::keys::KeyStore::shared().unwrap().install(&home, "gateway").unwrap();
+    let join = || init::gateway(&home, &["localhost".to_owned()], Some(&key));
+    let set_mode = |mode| std::fs::set_permissions(&key, Permissions::from_mode(mode));
+    set_mode(0o644).unwrap();
+    let refused = format!("{:#}", join().unwrap_err());
+    assert!(refused.contains("0644") && refused.contains("chmod"), "{refused}");
+    assert!(!home.join("sealing.key").exists());
+    set_mode(0o600).unwrap();
+    join().unwrap();
+    assert_eq!(std::fs::read(home.join("sealing.key")).unwrap(), std::fs::read(&key).unwrap());
 }
 
 #[test]

@@ -399,7 +399,7 @@ fn an_agent_with_the_wrong_nats_token_says_so_and_gets_in_once_it_is_right() {
         let mut file = None;
         let mut misconfigured = Misconfigured::start(&scripted.stack, |text, dir| {
             let wrong = dir.join("wrong.token");
-            std::fs::write(&wrong, "not-the-token-of-this-server")?;
+            stream_dev::keys::write_secret(&wrong, "not-the-token-of-this-server")?;
             let token = scripted.stack.nats.token();
             let text =
                 text.replace(token.to_str().context("a path")?, wrong.to_str().context("a path")?);

@@ -187,7 +187,7 @@ fn write_credentials(path: &Path, account: &KeyPair) -> anyhow::Result<()> {
         "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n\
          -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
     );
-    Ok(std::fs::write(path, text)?)
+    stream_dev::keys::write_secret(path, text)
 }
 
 /// A JWT in which `issuer` says something about `subject`.

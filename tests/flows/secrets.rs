@@ -125,10 +125,9 @@ async fn drive() -> anyhow::Result<(Vec<String>, String)> {
     );
 
     for file in [nodes.gateway_dir(), nodes.agent_dir()] {
-        for name in ["sealing.key", "root.key"] {
-            secrets.push(std::fs::read_to_string(file.join(name))?.trim().to_owned());
-        }
+        secrets.push(std::fs::read_to_string(file.join("sealing.key"))?.trim().to_owned());
     }
+    secrets.extend(nodes.root_keys()?);
     secrets.push(std::fs::read_to_string(scripted.stack.nats.token())?.trim().to_owned());
     scripted.stack.agent.tokens.rotate(std::time::Duration::ZERO).await?;
     scripted.client.delete(&created.id).await?;

@@ -51,7 +51,7 @@ fn no_signal_but_those_that_ask_for_it_ends_a_program() {
         // Nobody is there: neither is needed to listen for signals.
         let nats = keys.signed("nats")?;
         let token = dir.path().join("token");
-        std::fs::write(&token, "a-token-of-sixteen-or-more")?;
+        stream_dev::keys::write_secret(&token, "a-token-of-sixteen-or-more")?;
         let nobody = stream_bridge::Config {
             servers: vec!["tls://127.0.0.1:1".to_owned()],
             ca: nats.authority,

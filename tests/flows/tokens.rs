@@ -1,6 +1,5 @@
 //! The token authority on several units that share one store: rotation, revocation, old records.
 
-use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -38,8 +37,8 @@ struct Units {
 impl Units {
     fn new() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        fs::write(dir.path().join("sealing.key"), "s".repeat(43))?;
-        fs::write(dir.path().join("root.key"), "r".repeat(64))?;
+        stream_dev::keys::write_secret(dir.path().join("sealing.key"), "s".repeat(43))?;
+        stream_dev::keys::write_secret(dir.path().join("root.key"), "r".repeat(64))?;
         Ok(Self { nats: Nats::start(&dir.path().join("nats"), &KeyStore::shared()?)?, dir })
     }
 
@@ -121,6 +120,34 @@ impl Unit {
     async fn kid(&self, token: &str) -> anyhow::Result<Option<String>> {
         Ok(self.tokens.inspect(token).await?.kid)
     }
+}
+
+#[test]
+fn the_file_of_the_first_root_key_goes_once_the_store_has_the_key() {
+    run_flow(async || {
+        let mut units = Units::new()?;
+        let file = units.dir.path().join("root.key");
+        let gone = async || eventually("gone", async || Ok((!file.exists()).then_some(()))).await;
+        units.nats.kill();
+        let waiting = units.start("one")?;
+        anyhow::ensure!(waiting.tokens.ready().await.is_err() && file.exists());
+        units.nats.restart()?;
+        waiting.ready().await?;
+        gone().await?;
+        let minted = waiting.mint().await?;
+
+        // Another node has another key in its file, which may be the only copy.
+        stream_dev::keys::write_secret(&file, "x".repeat(64))?;
+        let other = units.unit("two").await?;
+        other.verify(&minted.token).await?;
+        anyhow::ensure!(file.exists());
+        // The same key is put back, and none is there at all.
+        stream_dev::keys::write_secret(&file, "r".repeat(64))?;
+        units.unit("three").await?.verify(&minted.token).await?;
+        gone().await?;
+        units.unit("four").await?.verify(&minted.token).await?;
+        Ok(())
+    });
 }
 
 #[test]

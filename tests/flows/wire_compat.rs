@@ -292,7 +292,7 @@ async fn read_store(stored: &Stored) -> anyhow::Result<()> {
     }
     let tokens = |name: &str, side| {
         let sealing_key = dir.path().join(format!("{name}.key"));
-        std::fs::write(&sealing_key, &stored.sealing_keys[name])?;
+        stream_dev::keys::write_secret(&sealing_key, &stored.sealing_keys[name])?;
         let first_root_key = dir.path().join("none");
         let config = Config { sealing_key, first_root_key, state: dir.path().join(name) };
         anyhow::Ok(Tokens::start(config, side, bridge.clone(), &supervisor)?)

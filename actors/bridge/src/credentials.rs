@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use async_nats::Auth;
 use nkeys::{KeyPair, KeyPairType};
-use stream_pki::read_secret;
+use stream_pki::{SecretError, read_secret};
 use zeroize::Zeroizing;
 
 use crate::{Config, ConfigError};
@@ -39,8 +39,7 @@ impl Credentials {
                 auth.token = Some(String::from_utf8_lossy(&token).into_owned());
             }
             Self::Credentials(path) => {
-                let (jwt, seed) = credentials(path)
-                    .map_err(|source| ConfigError::Credentials { path: path.clone(), source })?;
+                let (jwt, seed) = credentials(path)?;
                 let sign = || KeyPair::from_seed(&seed)?.sign(nonce);
                 // The cause is left out: it is about the seed.
                 let signature = sign().map_err(|_| {
@@ -75,8 +74,17 @@ fn user(path: &Path) -> Result<KeyPair, ConfigError> {
 }
 
 /// Returns the JWT and the seed in a file as the tools of NATS write it.
-fn credentials(path: &Path) -> std::io::Result<(String, Zeroizing<String>)> {
-    let text = Zeroizing::new(std::fs::read_to_string(path)?);
+fn credentials(path: &Path) -> Result<(String, Zeroizing<String>), ConfigError> {
+    let unusable = |source| ConfigError::Credentials { path: path.to_owned(), source };
+    let no_credentials =
+        || unusable(Error::new(ErrorKind::InvalidData, "it holds no JWT and nkey seed of a user"));
+    let text = read_secret(path, 1).map_err(|error| match error {
+        SecretError::Missing { .. } => unusable(ErrorKind::NotFound.into()),
+        SecretError::Unreadable { source, .. } => unusable(source),
+        SecretError::NotPrivate(_) => ConfigError::Token(error),
+        _ => no_credentials(),
+    })?;
+    let text = str::from_utf8(&text).map_err(|_| no_credentials())?;
     let below = |title: &str| {
         let mut lines = text.lines().map(str::trim);
         let begin = |line: &str| line.starts_with("-----BEGIN ") && line.contains(title);
@@ -84,7 +92,7 @@ fn credentials(path: &Path) -> std::io::Result<(String, Zeroizing<String>)> {
     };
     match (below("USER JWT"), below("USER NKEY SEED")) {
         (Some(jwt), Some(seed)) => Ok((jwt.to_owned(), Zeroizing::new(seed.to_owned()))),
-        _ => Err(Error::new(ErrorKind::InvalidData, "it does not hold a user's JWT and nkey seed")),
+        _ => Err(no_credentials()),
     }
 }
 
@@ -92,12 +100,14 @@ fn credentials(path: &Path) -> std::io::Result<(String, Zeroizing<String>)> {
 mod tests {
     use std::fs;
 
+    use stream_pki::write_new;
+
     use super::*;
 
     fn answer(text: &str) -> Result<Auth, ConfigError> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("user.creds");
-        fs::write(&path, text).unwrap();
+        write_new(&path, text.as_bytes(), 0o600).unwrap();
         Credentials::Credentials(path).answer(b"nonce")
     }
 
@@ -155,7 +165,8 @@ mod tests {
         let path = directory.path().join("nats.token");
         let credentials = Credentials::Token(path.clone());
         for token in ["a-token-of-sixteen", "another-token-of-more"] {
-            fs::write(&path, format!("{token}\n")).unwrap();
+            let _ = fs::remove_file(&path);
+            write_new(&path, format!("{token}\n").as_bytes(), 0o600).unwrap();
             assert_eq!(credentials.answer(b"").unwrap().token.as_deref(), Some(token));
         }
         fs::remove_file(&path).unwrap();

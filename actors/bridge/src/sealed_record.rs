@@ -84,9 +84,9 @@ impl<T: Serialize + DeserializeOwned> SealedRecord<T> {
         Self { inner: Arc::new(Inner { bridge, seal, bucket, name, guard }), content: PhantomData }
     }
 
-    /// Returns the keys; writes the record with `first` when there is none. One that 0.1 has left
-    /// in its bucket is copied as it is instead, and stays there. It is judged as any other, so
-    /// that it cannot bring old keys back.
+    /// Returns the keys as the store has them; writes the record with `first` when there is none.
+    /// One that 0.1 has left in its bucket is copied as it is instead, and stays there. It is judged
+    /// as any other, so that it cannot bring old keys back.
     ///
     /// # Errors
     ///
@@ -115,9 +115,11 @@ impl<T: Serialize + DeserializeOwned> SealedRecord<T> {
                     }
                 };
                 match bridge.create(*bucket, name, &sealed).await {
-                    Ok(_) => sealed,
-                    // Another unit was faster: all take what that one wrote.
-                    Err(BridgeError::Conflict) => read().await?.ok_or(BridgeError::Conflict)?.value,
+                    // When another unit was faster all take what that one wrote. What this one
+                    // wrote is read back: only what can be read is known to be stored.
+                    Ok(_) | Err(BridgeError::Conflict) => {
+                        read().await?.ok_or(BridgeError::Conflict)?.value
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -339,7 +341,7 @@ mod tests {
         fn with_key(key: &str) -> Self {
             let directory = tempfile::tempdir().unwrap();
             let file = directory.path().join("sealing.key");
-            fs::write(&file, key.repeat(32)).unwrap();
+            write_new(&file, key.repeat(32).as_bytes(), 0o600).unwrap();
             Self { seal: Seal::load(file).unwrap(), directory }
         }
 

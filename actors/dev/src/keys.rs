@@ -2,7 +2,8 @@
 //! seven.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -120,6 +121,19 @@ impl KeyStore {
         }
         make().with_context(|| format!("cannot make the keys of {name}"))
     }
+}
+
+/// Writes `secret` over what is in the file `path`. A new file is for its owner alone.
+pub fn write_secret(path: impl AsRef<Path>, secret: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    let path = path.as_ref();
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(SECRET)
+        .open(path)
+        .with_context(|| format!("file {}", path.display()))?;
+    Ok(file.write_all(secret.as_ref())?)
 }
 
 impl Pair {

@@ -13,7 +13,7 @@ use stream_agent::init;
 use stream_pki::{Fingerprint, create_private_dir};
 use toml::Table;
 
-use crate::keys::{KeyStore, Pair};
+use crate::keys::{KeyStore, Pair, write_secret};
 use crate::ports;
 
 /// A directory with the secrets and certificates of an agent, a gateway and an AMS, and the ports
@@ -105,9 +105,11 @@ impl NodeFiles {
         let hosts = ["127.0.0.1".to_owned(), "localhost".to_owned()];
         keys.install(&nodes.agent_dir(), "agent")?;
         init::agent(&nodes.agent_dir(), &hosts, None)?;
+        keep_first_secrets(&nodes.agent_dir())?;
         create_private_dir(nodes.gateway_dir())?;
         keys.pair("gateway")?.copy(&nodes.gateway_dir(), "server")?;
         init::gateway(&nodes.gateway_dir(), &hosts, None)?;
+        keep_first_secrets(&nodes.gateway_dir())?;
         Ok(nodes)
     }
 
@@ -172,8 +174,15 @@ impl NodeFiles {
 
     /// What the relay and the agent share.
     pub fn turn_secret(&self) -> anyhow::Result<String> {
-        let path = self.agent_dir().join("turn.secret");
-        std::fs::read_to_string(&path).with_context(|| format!("file {}", path.display()))
+        first_secret(&self.agent_dir(), "turn.secret")
+    }
+
+    /// The first root keys of the agent and of the gateway.
+    pub fn root_keys(&self) -> anyhow::Result<[String; 2]> {
+        Ok([
+            first_secret(&self.agent_dir(), "root.key")?,
+            first_secret(&self.gateway_dir(), "root.key")?,
+        ])
     }
 
     /// The fingerprint of what the agent shows to instances.
@@ -277,6 +286,21 @@ pub fn merge(keys: &mut Table, others: Table) {
             (_, value) => drop(keys.insert(name, value)),
         }
     }
+}
+
+/// Keeps copies of the secrets that a service removes once they are stored.
+fn keep_first_secrets(home: &Path) -> anyhow::Result<()> {
+    for name in ["root.key", "turn.secret"] {
+        if let Ok(secret) = std::fs::read(home.join(name)) {
+            write_secret(home.join(format!("{name}.kept")), secret)?;
+        }
+    }
+    Ok(())
+}
+
+fn first_secret(home: &Path, name: &str) -> anyhow::Result<String> {
+    let path = home.join(format!("{name}.kept"));
+    std::fs::read_to_string(&path).with_context(|| format!("file {}", path.display()))
 }
 
 /// A path as TOML writes it; nats-server reads it too.

@@ -2,7 +2,6 @@
 //! needs one says so, and a crash of either actor turns nobody away.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
-use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ impl Edge {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);
-            fs::write(&path, text).unwrap();
+            stream_pki::write_new(&path, text.as_bytes(), 0o600).unwrap();
             path
         };
         let pair = self_signed("gateway", &["127.0.0.1".to_owned()]).unwrap();

@@ -1,11 +1,15 @@
 use std::io;
 
+use crate::private_file::NotPrivate;
+
 /// Why there is no key, no certificate or no TLS configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
     /// A file of ours is not what it should be; `origin` names it.
     #[error("{origin} cannot be read: check that it exists and that the service may read it")]
     Unreadable { origin: String, source: io::Error },
+    #[error("the private key {0}")]
+    NotPrivate(NotPrivate),
     #[error("{origin}:{line}: not well-formed PEM: {problem}")]
     Malformed { origin: String, line: usize, problem: String },
     #[error("{origin} holds no certificate: it must hold at least one, as PEM")]

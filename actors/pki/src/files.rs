@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
+use rustix::process::geteuid;
 
 use crate::random::random_text;
 
@@ -38,28 +38,37 @@ pub fn write_new(path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> io::Result<
 
 /// Creates the directory `path`, and those above it that are missing, with mode 0700.
 ///
-/// Accepts one that is there already, but refuses with `PermissionDenied` when others may enter it.
+/// Accepts one that is there already, but refuses with `PermissionDenied` when others may enter it,
+/// or when it, or the symbolic link that leads to it, belongs to another user.
 pub fn create_private_dir(path: impl AsRef<Path>) -> io::Result<()> {
     let path = path.as_ref();
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let user = geteuid().as_raw();
+    // A link of another user leads wherever that one wants, now and later.
+    for metadata in [fs::symlink_metadata(path)?, fs::metadata(path)?] {
+        if metadata.uid() != user {
+            return Err(foreign(path, metadata.uid(), user));
+        }
+    }
     if fs::metadata(path)?.permissions().mode() & 0o077 == 0 {
         return Ok(());
     }
+    let path = path.display();
     Err(io::Error::new(
         ErrorKind::PermissionDenied,
-        format!("the directory {} is open to others: give it mode 0700", path.display()),
+        format!("the directory {path} is open to others: `chmod 0700 {path}`"),
     ))
 }
 
-/// Reads a file of at most `limit` bytes; wiped when dropped, whether it was a secret or not.
-pub(crate) fn read_limited(path: &Path, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Room for all of it at once: a vector that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
-    File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > limit {
-        return Err(ErrorKind::FileTooLarge.into());
-    }
-    Ok(bytes)
+fn foreign(path: &Path, owner: u32, user: u32) -> io::Error {
+    let path = path.display();
+    io::Error::new(
+        ErrorKind::PermissionDenied,
+        format!(
+            "the directory {path} belongs to user {owner}, and this runs as user {user}: run it \
+             as user {owner}, or choose another directory"
+        ),
+    )
 }
 
 /// A name that goes away with its owner, whatever happens.

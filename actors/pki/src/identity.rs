@@ -27,13 +27,13 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// Names the file that cannot be read or holds nothing of its kind, a key that is not RSA-4096,
-    /// or a key of another certificate.
+    /// Names the file that cannot be read or holds nothing of its kind, a key that is open to
+    /// others or not RSA-4096, or a key of another certificate.
     pub fn load(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, PkiError> {
         let (certificate, key) = (certificate.as_ref(), key.as_ref());
         // Both are read before either is judged, so that a swap of the files has the least time to
         // come between.
-        let (certificate_pem, key_pem) = (pem::read(certificate)?, pem::read(key)?);
+        let (certificate_pem, key_pem) = (pem::read(certificate)?, pem::read_key(key)?);
         Self::parse(
             (&certificate_pem, &certificate.display().to_string()),
             (&key_pem, &key.display().to_string()),

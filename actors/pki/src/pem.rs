@@ -12,7 +12,7 @@ use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
 use crate::error::PkiError;
-use crate::files::read_limited;
+use crate::private_file::{self, ReadError};
 
 /// Enough for a bundle of public authorities.
 const MAX_FILE_BYTES: usize = 1 << 20;
@@ -21,10 +21,22 @@ const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// Reads the file `path`, refusing more than a mebibyte.
+/// Reads the file `path` of certificates, refusing more than a mebibyte.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PkiError> {
-    read_limited(path, MAX_FILE_BYTES)
-        .map_err(|source| PkiError::Unreadable { origin: path.display().to_string(), source })
+    private_file::read_public(path, MAX_FILE_BYTES).map_err(|source| unreadable(path, source))
+}
+
+/// Reads the file `path` of a private key, refusing more than a mebibyte and what is open to
+/// others.
+pub(crate) fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, PkiError> {
+    private_file::read(path, MAX_FILE_BYTES).map_err(|error| match error {
+        ReadError::Io(source) => unreadable(path, source),
+        ReadError::NotPrivate(why) => PkiError::NotPrivate(why),
+    })
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> PkiError {
+    PkiError::Unreadable { origin: path.display().to_string(), source }
 }
 
 /// Returns the certificates in `text`, at least one, and every one. Keys beside them are no fault.

@@ -11,9 +11,6 @@ use zeroize::Zeroizing;
 use crate::random::random_bytes;
 use crate::secret::{SecretError, read_secret};
 
-/// The shortest sealing key, in bytes.
-const MIN_KEY_BYTES: usize = 32;
-
 /// Separates this use of a key file, and this way of sealing, from any other.
 const PURPOSE: &[u8] = b"stream seal v1, AES-256-GCM";
 
@@ -21,6 +18,9 @@ const PURPOSE: &[u8] = b"stream seal v1, AES-256-GCM";
 pub struct Seal(LessSafeKey);
 
 impl Seal {
+    /// The shortest sealing key, in bytes.
+    pub const MIN_KEY_BYTES: usize = 32;
+
     /// Reads the key from the file `path`.
     ///
     /// Like every secret it is text: the key is derived from all of it.
@@ -29,7 +29,7 @@ impl Seal {
     ///
     /// Names a file that is missing, unreadable, empty or shorter than 32 bytes.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, SecretError> {
-        Ok(Self::derive(&read_secret(path, MIN_KEY_BYTES)?))
+        Ok(Self::derive(&read_secret(path, Self::MIN_KEY_BYTES)?))
     }
 
     /// Returns `plain` sealed: only the same key opens it, and only with the same `associated`.
@@ -98,6 +98,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::files::write_new;
 
     fn seal() -> Seal {
         Seal::derive(&[7; 32])
@@ -130,7 +131,7 @@ mod tests {
     fn a_key_file_is_text_of_32_bytes_or_more() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("sealing.key");
-        fs::write(&path, "k".repeat(31)).unwrap();
+        write_new(&path, "k".repeat(31).as_bytes(), 0o600).unwrap();
         assert!(matches!(Seal::load(&path), Err(SecretError::Short { found: 31, .. })));
 
         fs::write(&path, "k".repeat(32)).unwrap();

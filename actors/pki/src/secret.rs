@@ -5,25 +5,28 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::files::read_limited;
+use crate::private_file::{self, NotPrivate, ReadError};
 
 /// No secret of ours comes near it; what is larger is the wrong file.
 const MAX_BYTES: usize = 64 << 10;
 
 /// Reads the secret in the file `path` without the newline an editor leaves at its end.
 ///
-/// Refuses when the file is missing, cannot be read, is empty or holds fewer than `min_bytes`.
-/// Secrets are text for that reason: a raw key could end in a newline of its own.
+/// Refuses when the file is missing, cannot be read, is open to others, is empty or holds fewer
+/// than `min_bytes`. Secrets are text for that reason: a raw key could end in a newline of its own.
 pub fn read_secret(
     path: impl AsRef<Path>,
     min_bytes: usize,
 ) -> Result<Zeroizing<Vec<u8>>, SecretError> {
     let path = path.as_ref();
-    let mut secret = read_limited(path, MAX_BYTES).map_err(|source| {
+    let mut secret = private_file::read(path, MAX_BYTES).map_err(|error| {
         let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::NotFound => SecretError::Missing { path },
-            _ => SecretError::Unreadable { path, source },
+        match error {
+            ReadError::NotPrivate(why) => SecretError::NotPrivate(why),
+            ReadError::Io(source) if source.kind() == io::ErrorKind::NotFound => {
+                SecretError::Missing { path }
+            }
+            ReadError::Io(source) => SecretError::Unreadable { path, source },
         }
     })?;
     if secret.last() == Some(&b'\n') {
@@ -41,6 +44,15 @@ pub fn read_secret(
     }
 }
 
+/// Removes a secret file whose secret is kept elsewhere by now. `Ok(false)` when there is none.
+pub fn remove_secret(path: impl AsRef<Path>) -> io::Result<bool> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Why a secret file gives no secret: the file and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
@@ -48,6 +60,8 @@ pub enum SecretError {
     Missing { path: PathBuf },
     #[error("the secret file {path} cannot be read: give it to the user of the service")]
     Unreadable { path: PathBuf, source: io::Error },
+    #[error("the secret file {0}")]
+    NotPrivate(NotPrivate),
     #[error("the secret file {path} is empty: remove it and run `init`, or copy it again")]
     Empty { path: PathBuf },
     #[error(
@@ -60,7 +74,7 @@ pub enum SecretError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use crate::files::write_new;
 
     #[test]
     fn the_newline_at_the_end_is_not_part_of_the_secret() {
@@ -95,7 +109,7 @@ mod tests {
     fn what_is_no_secret_file_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let error = read_secret(directory.path(), 1).unwrap_err();
-        assert!(matches!(error, SecretError::Unreadable { .. }), "{error}");
+        assert!(matches!(error, SecretError::NotPrivate(_)), "{error}");
 
         let (_large, path) = holding(&"x".repeat(MAX_BYTES + 1));
         let error = read_secret(path, 1).unwrap_err();
@@ -105,7 +119,7 @@ mod tests {
     fn holding(text: &str) -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
-        fs::write(&path, text).unwrap();
+        write_new(&path, text.as_bytes(), 0o600).unwrap();
         (directory, path)
     }
 }

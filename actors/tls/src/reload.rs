@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix::Message;
 use serde::{Deserialize, Serialize};
-use stream_pki::{Fingerprint, Identity, PkiError, ServerIdentity, sha256};
+use stream_pki::{Fingerprint, Identity, PkiError, ServerIdentity, file_state};
 use stream_supervisor::{
     AskError, Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
 };
@@ -135,7 +135,7 @@ type Digests = [Option<[u8; 32]>; 4];
 struct Actor {
     config: Config,
     identity: ServerIdentity,
-    /// Digests of the files at the last read, so that a bad pair is reported once.
+    /// The files at the last read, so that a bad pair is reported once.
     seen: Option<Digests>,
 }
 
@@ -162,7 +162,7 @@ impl Actor {
     fn digests(&self) -> Digests {
         let Config { certificate, key, next_certificate, next_key, .. } = &self.config;
         [Some(certificate), Some(key), next_certificate.as_ref(), next_key.as_ref()]
-            .map(|path| Some(sha256(&std::fs::read(path?).ok()?)))
+            .map(|path| file_state(path?))
     }
 
     /// Presents what the files hold; returns whether that is another identity.
@@ -201,10 +201,11 @@ impl Actor {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
 
     use actix::System;
-    use stream_pki::Authority;
+    use stream_pki::{Authority, write_new};
 
     use super::*;
 
@@ -224,7 +225,7 @@ mod tests {
             let pair = || authority.issue("agent", &["localhost".into()]).unwrap();
             let first = pair();
             fs::write(&config.certificate, &first.certificate).unwrap();
-            fs::write(&config.key, first.key.as_bytes()).unwrap();
+            write_new(&config.key, first.key.as_bytes(), 0o600).unwrap();
             let supervisor = Supervisor::default();
             let reloader = CertificateReloader::start(config.clone(), &supervisor).unwrap();
             let first = reloader.identity().current().fingerprint();
@@ -236,7 +237,7 @@ mod tests {
             fs::write(&next_certificate, &next.certificate).unwrap();
             assert!(!reloader.reload().await.unwrap());
             assert_eq!(reloader.identity().fingerprints(), [first]);
-            fs::write(&next_key, next.key.as_bytes()).unwrap();
+            write_new(&next_key, next.key.as_bytes(), 0o600).unwrap();
             assert!(!reloader.reload().await.unwrap(), "it is not shown yet");
             let [_, second] = reloader.identity().fingerprints()[..] else { panic!("two") };
 
@@ -245,6 +246,12 @@ mod tests {
             assert_eq!(reloader.identity().current().fingerprint(), first);
 
             fs::write(&config.key, next.key.as_bytes()).unwrap();
+            let set_mode = |mode| fs::set_permissions(&config.key, Permissions::from_mode(mode));
+            set_mode(0o644).unwrap();
+            assert!(!reloader.reload().await.unwrap(), "everybody may read the key");
+            assert_eq!(reloader.identity().current().fingerprint(), first);
+            // The text of the file is as it was.
+            set_mode(0o640).unwrap();
             assert!(reloader.reload().await.unwrap());
             assert_eq!(reloader.identity().fingerprints(), [second]);
             assert_ne!(second, first);

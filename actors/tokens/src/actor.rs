@@ -1,11 +1,10 @@
 //! The actor: what is known now of root keys and revocations, and the loops that keep it so.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Message;
-use stream_bridge::{Bridge, BridgeError, SealedError, SealedRecord};
+use stream_bridge::{Bridge, BridgeError, OneTimeSecret, SealedError, SealedRecord};
 use stream_protocol::Timestamp;
 use stream_supervisor::{Context, Handler, Reply, Worker};
 use tokio::time::timeout_at;
@@ -67,7 +66,7 @@ pub(crate) struct Actor {
     pub(crate) service: Service,
     pub(crate) bridge: Bridge,
     pub(crate) record: SealedRecord<Keyring>,
-    first_root_key: PathBuf,
+    first_root_key: OneTimeSecret,
     pub(crate) shared: SharedState,
     /// Why the keys could not be read the last time.
     keys_error: Option<Arc<SealedError>>,
@@ -80,7 +79,7 @@ impl Actor {
         service: Service,
         bridge: Bridge,
         record: SealedRecord<Keyring>,
-        first_root_key: PathBuf,
+        first_root_key: OneTimeSecret,
         shared: SharedState,
     ) -> Self {
         let (keys_error, revocations_error) = (None, None);
@@ -116,7 +115,7 @@ impl Worker for Actor {
         let (record, first_root_key) = (self.record.clone(), self.first_root_key.clone());
         let told = ctx.clone();
         ctx.spawn(async move {
-            let first = || Keyring::first(&first_root_key);
+            let first = || Keyring::first(first_root_key.path());
             record.watch(first, |keys| told.tell(KeysRead(keys.map(Arc::new)))).await;
         });
         let (bridge, read_state) = (self.bridge.clone(), self.shared.read_state.clone());
@@ -147,6 +146,7 @@ impl Handler<KeysRead> for Actor {
         self.keys_error = keys.as_ref().err().cloned();
         if let Ok(keys) = keys {
             self.shared.keys.set(Arc::clone(keys), Instant::now());
+            self.first_root_key.settle(|path| keys.holds(path));
         }
         ().into()
     }
@@ -265,7 +265,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let file = |name: &str, text: &str| {
                 let path = directory.path().join(name);
-                fs::write(&path, text).unwrap();
+                stream_pki::write_new(&path, text.as_bytes(), 0o600).unwrap();
                 path
             };
             let nats = stream_bridge::Config {
@@ -300,7 +300,8 @@ mod tests {
             let seal = Arc::new(Seal::load(&config.sealing_key).unwrap());
             let (bucket, name) = (service.keys(), service.record());
             let record = SealedRecord::new(bridge.clone(), seal, bucket, name, &config.state);
-            let actor = Actor::new(service, bridge, record, config.first_root_key, shared);
+            let first_root_key = OneTimeSecret::new(config.first_root_key);
+            let actor = Actor::new(service, bridge, record, first_root_key, shared);
             Tokens::start_actor(actor, &self.supervisor)
         }
     }

@@ -53,6 +53,12 @@ impl Keyring {
         Ok(Self { keys: vec![RootKey::new(key, Timestamp::now(), Timestamp::EPOCH)] })
     }
 
+    /// Returns whether the key in the file `path` is one of these.
+    pub(crate) fn holds(&self, path: &Path) -> Result<bool, SecretError> {
+        let first = Self::first(path)?;
+        Ok(first.keys.iter().all(|key| self.find(&key.kid).is_some()))
+    }
+
     /// Returns the key that signs at `now`: the newest in force. On a clock that is behind all of
     /// them it is the first.
     pub(crate) fn active(&self, now: Timestamp) -> &RootKey {
@@ -190,7 +196,7 @@ fn read_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<Vec<
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::fs;
+    use stream_pki::write_new;
 
     use super::*;
 
@@ -300,11 +306,13 @@ pub(crate) mod tests {
     fn the_same_first_key_gives_the_same_key_id() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("root.key");
-        fs::write(&path, "k".repeat(64)).unwrap();
+        write_new(&path, "k".repeat(64).as_bytes(), 0o600).unwrap();
         let kid = newest(&Keyring::first(&path).unwrap()).kid.clone();
         assert_eq!(kid.len(), KID_LENGTH);
         assert_eq!(newest(&Keyring::first(&path).unwrap()).kid, kid);
         assert_ne!(newest(&of(b"x")).kid, kid);
+        assert!(of(b"xk").holds(&path).unwrap());
+        assert!(!of(b"x").holds(&path).unwrap());
     }
 
     #[test]
@@ -313,7 +321,7 @@ pub(crate) mod tests {
         let path = directory.path().join("root.key");
         assert!(check_first(&path).is_ok());
         assert!(matches!(Keyring::first(&path), Err(SecretError::Missing { .. })));
-        fs::write(&path, "k".repeat(63)).unwrap();
+        write_new(&path, "k".repeat(63).as_bytes(), 0o600).unwrap();
         assert!(matches!(check_first(&path), Err(SecretError::Short { found: 63, .. })));
     }
 }

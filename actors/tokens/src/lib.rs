@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use actix::Message;
 use serde::{Deserialize, Serialize};
-use stream_bridge::{Bridge, SealedRecord};
+use stream_bridge::{Bridge, OneTimeSecret, SealedRecord};
 use stream_macaroon::Macaroon;
 use stream_pki::Seal;
 use stream_protocol::subjects::Bucket;
@@ -68,7 +68,8 @@ pub struct Config {
     /// those of TLS session tickets; text of at least 32 bytes, the same on all nodes.
     pub sealing_key: PathBuf,
     /// File with the first root key, text of at least 64 bytes. Used once, by the first unit that
-    /// finds no root keys in NATS; need not exist on the others.
+    /// finds no root keys in NATS, and removed then if the service may; need not exist on the
+    /// others.
     pub first_root_key: PathBuf,
     /// Directory for the highest generation of the root keys seen so far.
     pub state: PathBuf,
@@ -247,7 +248,7 @@ impl Tokens {
         let seal = Arc::new(Seal::load(&config.sealing_key)?);
         let (bucket, name) = (service.keys(), service.record());
         let record = SealedRecord::new(bridge.clone(), seal, bucket, name, &config.state);
-        let first_root_key = config.first_root_key;
+        let first_root_key = OneTimeSecret::new(config.first_root_key);
         let actor = Actor::new(service, bridge, record, first_root_key, SharedState::default());
         Ok(Self::start_actor(actor, supervisor))
     }

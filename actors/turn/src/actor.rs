@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::Message;
 use futures_util::future::join_all;
-use stream_bridge::{Bridge, SealedError, SealedRecord};
+use stream_bridge::{Bridge, OneTimeSecret, SealedError, SealedRecord};
 use stream_pki::Seal;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{IceServer, Timestamp};
@@ -43,6 +43,8 @@ pub(crate) struct Actor {
     targets: ProbeTargets,
     /// The secrets of each pool.
     records: Vec<SealedRecord<Secrets>>,
+    /// What they began with.
+    first_secrets: Arc<[OneTimeSecret]>,
     shared: SharedState,
     /// Why the secrets of a pool could not be read the last time.
     load_errors: Vec<Option<Arc<SealedError>>>,
@@ -54,6 +56,7 @@ impl Actor {
         bridge: &Bridge,
         seal: Option<&Arc<Seal>>,
         targets: ProbeTargets,
+        first_secrets: Arc<[OneTimeSecret]>,
         shared: SharedState,
     ) -> Self {
         let pools: Arc<[Pool]> = config.all_pools().into();
@@ -64,7 +67,7 @@ impl Actor {
         // Without a seal there are no pools.
         let records = pools.iter().zip(std::iter::repeat(seal).flatten()).map(sealed).collect();
         let load_errors = vec![None; pools.len()];
-        Self { config, pools, targets, records, shared, load_errors }
+        Self { config, pools, targets, records, first_secrets, shared, load_errors }
     }
 
     /// Returns why the secrets of a pool are not known, if they are not.
@@ -85,6 +88,19 @@ impl Actor {
         let at = self.pools.iter().position(|pool| pool.name == name);
         let at = at.ok_or_else(|| TurnError::Refused(format!("there is no pool {name:?}")))?;
         Ok((at, self.secrets(at)?))
+    }
+
+    /// Has the file go that `pool` began with, once the pools that share it are stored. A relay has
+    /// accepted its secret by then, so that nobody has to look it up any more.
+    fn settle_first_secret(&self, pool: usize) {
+        let file = &self.first_secrets[pool];
+        let shares = |at: &usize| self.first_secrets[*at].path() == file.path();
+        let secrets = (0..self.pools.len()).filter(shares).map(|at| self.shared.lock().secrets(at));
+        let Some(secrets) = secrets.collect::<Option<Vec<_>>>() else { return };
+        file.settle(|path| {
+            let mut held = secrets.iter().map(|one| one.secrets.hold(path));
+            held.try_fold(true, |all, one| Ok(all && one?))
+        });
     }
 
     async fn follow(
@@ -190,6 +206,9 @@ impl Handler<ProbeFinished> for Actor {
             }
             (Some(Change::Restored), _) => log::info!(relay:% = name; "relay is handed out again"),
             _ => {}
+        }
+        if end.is_ok() {
+            self.settle_first_secret(*pool);
         }
         ().into()
     }

@@ -41,8 +41,8 @@ pub struct Config {
     /// bytes, the same on all nodes.
     pub sealing_key: PathBuf,
     /// File with the first relay secret: visible ASCII text of at least 64 bytes, as it stands in
-    /// the relays' configuration. Used once, by the first agent that finds no secret in NATS; need
-    /// not exist on the others.
+    /// the relays' configuration. Used once, by the first agent that finds no secret in NATS, and
+    /// removed if the service may, once a relay accepts it; need not exist on the others.
     pub first_secret: PathBuf,
     /// Directory for the highest generation of the secrets seen so far.
     pub state: PathBuf,

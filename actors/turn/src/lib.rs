@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
-use stream_bridge::Bridge;
+use stream_bridge::{Bridge, OneTimeSecret};
 use stream_pki::Seal;
 use stream_protocol::{IceServer, SessionId};
 use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
@@ -104,9 +104,13 @@ impl Turn {
             false => Some(Arc::new(Seal::load(&config.sealing_key)?)),
         };
         let lifetime = seal.is_some().then(|| Duration::from_secs(config.lifetime_s));
+        let first_secrets: Arc<[_]> =
+            pools.iter().map(|pool| OneTimeSecret::new(&pool.first_secret)).collect();
         let (targets, shared) = (probe_target::targets(&pools)?, SharedState::new(pools));
         let factory = move || {
-            Actor::new(config.clone(), &bridge, seal.as_ref(), Arc::clone(&targets), shared.clone())
+            let (targets, first_secrets) = (Arc::clone(&targets), Arc::clone(&first_secrets));
+            let shared = shared.clone();
+            Actor::new(config.clone(), &bridge, seal.as_ref(), targets, first_secrets, shared)
         };
         let mailbox = supervisor.spawn(
             "turn",

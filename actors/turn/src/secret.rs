@@ -76,14 +76,14 @@ impl<'de> Deserialize<'de> for Secret {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use stream_pki::write_new;
 
     use super::*;
 
     fn first(text: &str) -> Result<Secret, SecretError> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("turn.secret");
-        fs::write(&path, text).unwrap();
+        write_new(&path, text.as_bytes(), 0o600).unwrap();
         Secret::first(&path)
     }
 
@@ -109,7 +109,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("turn.secret");
         assert!(check_first(&path).is_ok());
-        fs::write(&path, "short").unwrap();
+        write_new(&path, b"short", 0o600).unwrap();
         assert!(check_first(&path).is_err());
     }
 

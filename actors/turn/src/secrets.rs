@@ -40,6 +40,14 @@ impl Secrets {
         Ok(Self { current, pending: None, previous: None, drained: BTreeSet::new() })
     }
 
+    /// Returns whether the secret in the file `path` is one of these.
+    pub(crate) fn hold(&self, path: &Path) -> Result<bool, SecretError> {
+        let first = Secret::first(path)?;
+        let previous = self.previous.as_ref().map(|previous| &previous.secret);
+        let mut all = [Some(&self.current), self.pending.as_ref(), previous].into_iter().flatten();
+        Ok(all.any(|secret| *secret == first))
+    }
+
     /// Makes `fresh` the pending secret, unless there is one, which may be on some relays already.
     /// Refuses while two secrets are valid.
     pub(crate) fn begin(&mut self, fresh: &Secret) -> Result<(), TurnError> {
@@ -124,6 +132,22 @@ mod tests {
         assert!(error.contains("another 60 s"), "{error}");
         secrets.retire(at(100)).unwrap();
         secrets.begin(&Secret::random()).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_held_whose_secret_is_any_of_the_secrets() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("turn.secret");
+        let mut secrets = secrets();
+        let text = secrets.current.as_str().to_owned();
+        stream_pki::write_new(&path, text.as_bytes(), 0o600).unwrap();
+        assert!(secrets.hold(&path).unwrap());
+        let fresh = Secret::random();
+        secrets.begin(&fresh).unwrap();
+        secrets.switch(&fresh, at(100)).unwrap();
+        assert!(secrets.hold(&path).unwrap(), "it is the previous one");
+        secrets.retire(at(100)).unwrap();
+        assert!(!secrets.hold(&path).unwrap());
     }
 
     #[test]

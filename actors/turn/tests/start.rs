@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use actix::System;
 use stream_bridge::Bridge;
-use stream_pki::Authority;
+use stream_pki::{Authority, write_new};
 use stream_protocol::SessionId;
 use stream_supervisor::Supervisor;
 use stream_turn::{Config, Peer, Server, Turn, TurnError};
@@ -20,7 +20,7 @@ fn bridge(directory: &Path, supervisor: &Supervisor) -> Bridge {
     let ca = CA.get_or_init(|| Authority::generate("test").unwrap().certificate_pem());
     let (ca_file, token) = (directory.join("ca.pem"), directory.join("nats.token"));
     fs::write(&ca_file, ca).unwrap();
-    fs::write(&token, "t".repeat(32)).unwrap();
+    write_new(&token, "t".repeat(32).as_bytes(), 0o600).unwrap();
     let config = stream_bridge::Config {
         servers: vec!["tls://127.0.0.1:1".into()],
         ca: ca_file,
@@ -73,8 +73,8 @@ fn without_relays_there_is_stun_at_once_and_no_secret_is_needed() {
 #[test]
 fn with_relays_there_is_nothing_until_the_secret_is_here() {
     run(async |directory, bridge, supervisor| {
-        fs::write(directory.join("sealing.key"), "s".repeat(32)).unwrap();
-        fs::write(directory.join("turn.secret"), "t".repeat(64)).unwrap();
+        write_new(directory.join("sealing.key"), "s".repeat(32).as_bytes(), 0o600).unwrap();
+        write_new(directory.join("turn.secret"), "t".repeat(64).as_bytes(), 0o600).unwrap();
         let config = config(directory, &["turn:turn.example.org:3478"]);
         let turn = Turn::start(config, bridge, supervisor).unwrap();
         let issued = turn.issue(&SessionId::random(), Peer::Instance, "").await;
@@ -89,8 +89,8 @@ fn a_secret_file_that_cannot_be_used_stops_the_start() {
         let config = config(directory, &["turn:turn.example.org:3478"]);
         let start = || Turn::start(config.clone(), bridge.clone(), supervisor).err();
         assert!(matches!(start(), Some(TurnError::Secret(_))), "no sealing key");
-        fs::write(&config.sealing_key, "s".repeat(32)).unwrap();
-        fs::write(&config.first_secret, "short").unwrap();
+        write_new(&config.sealing_key, "s".repeat(32).as_bytes(), 0o600).unwrap();
+        write_new(&config.first_secret, b"short", 0o600).unwrap();
         assert!(matches!(start(), Some(TurnError::Secret(_))), "a short secret");
         fs::remove_file(&config.first_secret).unwrap();
         assert!(start().is_none(), "the secret may have been begun elsewhere");

@@ -110,8 +110,9 @@ fn the_relays_of_the_region_of_the_session_come_first_however_they_are_asked_for
         let secret = stack.nodes.turn_secret()?;
         let start = |name: &str| Coturn::start(&stack.nodes.dir.join(name), &secret);
         let (far, near) = (start("far")?, start("near")?);
+        stream_dev::keys::write_secret(stack.nodes.agent_dir().join("pools.secret"), &secret)?;
         let pool = |name: &str, region: &str, relay: &Coturn| {
-            let first_secret = stack.nodes.agent_dir().join("turn.secret");
+            let first_secret = stack.nodes.agent_dir().join("pools.secret");
             let (first_secret, url) = (first_secret.display(), relay.url());
             format!(
                 "[[turn.pools]]\nname = {name:?}\nregion = {region:?}\n\

@@ -62,8 +62,8 @@ impl Relays {
     ) -> anyhow::Result<Self> {
         let at = |name: &str| dir.path().join(name);
         let nats = Nats::start(&at("nats"), &KeyStore::shared()?)?;
-        std::fs::write(at("sealing.key"), "s".repeat(32))?;
-        std::fs::write(at("turn.secret"), secret)?;
+        stream_dev::keys::write_secret(at("sealing.key"), "s".repeat(32))?;
+        stream_dev::keys::write_secret(at("turn.secret"), secret)?;
         let supervisor = Supervisor::default();
         let bridge = bridge(&nats, &supervisor)?;
         let shared = Shared { bridge: bridge.clone(), sealing_key: at("sealing.key") };

@@ -1,7 +1,7 @@
 //! Whole or not at all, and never over anything.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 use std::{fs, thread};
 
@@ -85,4 +85,23 @@ fn a_private_directory_is_for_its_owner_alone() {
     assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
     assert!(refused.to_string().contains(&path.display().to_string()), "{refused}");
     assert_eq!(mode(&path), 0o710);
+}
+
+#[test]
+fn a_private_directory_belongs_to_who_makes_it_and_so_does_the_link_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (own, link) = (directory.path().join("own"), directory.path().join("link"));
+    create_private_dir(&own).unwrap();
+    symlink(&own, &link).unwrap();
+    create_private_dir(&link).unwrap();
+
+    // Only root can give away what is to be refused then.
+    if lchown(&link, Some(4242), None).is_ok() {
+        let refused = create_private_dir(&link).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+        chown(&own, Some(4242), None).unwrap();
+        let refused = create_private_dir(&own).unwrap_err().to_string();
+        assert!(refused.contains("belongs to user 4242"), "{refused}");
+        assert!(refused.contains("run it as user 4242"), "{refused}");
+    }
 }

@@ -18,7 +18,7 @@ impl Files {
         let directory = tempfile::tempdir().unwrap();
         let paths = ["certificate.pem", "key.pem"].map(|name| directory.path().join(name));
         std::fs::write(&paths[0], certificate).unwrap();
-        std::fs::write(&paths[1], key).unwrap();
+        stream_pki::write_new(&paths[1], key.as_bytes(), 0o600).unwrap();
         let [certificate, key] = paths;
         Self { _directory: directory, certificate, key }
     }

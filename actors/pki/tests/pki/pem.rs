@@ -14,7 +14,7 @@ struct File {
 fn file(text: impl AsRef<[u8]>) -> File {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("file.pem");
-    std::fs::write(&path, text).unwrap();
+    stream_pki::write_new(&path, text.as_ref(), 0o600).unwrap();
     File { _directory: directory, path }
 }
 
