@@ -17,6 +17,7 @@ mod drain;
 mod error_responses;
 mod former_keys;
 mod instance_restart;
+mod ipv6;
 mod launch_crash;
 mod least_privilege;
 mod lifecycle;

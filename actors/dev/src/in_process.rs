@@ -1,5 +1,6 @@
 //! The stack of a test: NATS and coturn are processes, all else runs here.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -26,6 +27,8 @@ const READY_POLL: Duration = Duration::from_millis(20);
 /// What a stack is made of.
 #[derive(Clone)]
 pub struct Options {
+    /// The address of this machine where agent and gateway listen.
+    pub host: IpAddr,
     /// Whether there is a relay; it must be installed then.
     pub coturn: bool,
     /// From the creation of an instance until it runs.
@@ -51,6 +54,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            host: Ipv4Addr::LOCALHOST.into(),
             coturn: false,
             boot: Duration::ZERO,
             capacity: crate::ams::CAPACITY,
@@ -88,6 +92,7 @@ impl Stack {
         let dir = tempfile::tempdir()?;
         let keys = KeyStore::shared()?;
         let nodes = NodeFiles::prepare(&dir.path().join("nodes"), &keys)?;
+        let nodes = NodeFiles { host: options.host, ..nodes };
         let start = match options.least_privilege {
             true => Nats::start_least_privilege,
             false => Nats::start,

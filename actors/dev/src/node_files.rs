@@ -1,5 +1,6 @@
 //! The two nodes of a stack, as an operator would set them up: `init`, then a configuration file.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -21,6 +22,8 @@ use crate::ports;
 #[derive(Clone, Debug)]
 pub struct NodeFiles {
     pub dir: PathBuf,
+    /// The address of this machine where agent and gateway listen.
+    pub host: IpAddr,
     /// Name of the agent.
     pub agent: String,
     pub agent_port: u16,
@@ -96,6 +99,7 @@ impl NodeFiles {
         create_private_dir(dir).with_context(|| format!("directory {}", dir.display()))?;
         let nodes = Self {
             dir: dir.to_owned(),
+            host: Ipv4Addr::LOCALHOST.into(),
             agent: "dev".to_owned(),
             agent_port: ports::free(),
             gateway_port: ports::free(),
@@ -150,12 +154,16 @@ impl NodeFiles {
         self.dir.join("gateway")
     }
 
+    fn listen(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.host, port)
+    }
+
     pub fn agent_url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.agent_port)
+        format!("https://{}", self.listen(self.agent_port))
     }
 
     pub fn gateway_url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.gateway_port)
+        format!("https://{}", self.listen(self.gateway_port))
     }
 
     pub fn ams_url(&self) -> String {
@@ -218,7 +226,7 @@ impl NodeFiles {
                 "url": stack.agents.clone().unwrap_or_else(|| self.agent_url()),
             },
             "api": {
-                "listen": format!("127.0.0.1:{}", self.agent_port),
+                "listen": self.listen(self.agent_port),
                 "requests_per_second": 100_000,
             },
             "http": stack.http(),
@@ -258,7 +266,7 @@ impl NodeFiles {
         let dir = self.gateway_dir();
         let keys = json!({
             "gateway": {
-                "listen": format!("127.0.0.1:{}", self.gateway_port),
+                "listen": self.listen(self.gateway_port),
                 "public_url": stack.gateways.clone().unwrap_or_else(|| self.gateway_url()),
                 "requests_per_second": 100_000,
                 "share_join_interval_s": 0,
