@@ -6,7 +6,7 @@ use std::process::Stdio;
 use crate::support::socket::Socket;
 use crate::support::{APP, eventually, run_flow};
 use anyhow::Context;
-use serde_json::Value;
+use serde_json::{Value, json};
 use stream_dev::in_process::{Options, Stack};
 use stream_protocol::Screen;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -98,6 +98,22 @@ fn a_page_whose_socket_is_cut_after_its_first_token_has_ended_opens_another() {
         let url = seen["url"].as_str().context("an address")?;
         assert!(url.contains("&ice_renewal=") && !url.contains(&page.url), "{url}");
         assert!(page.node.wait().await?.success());
+        Ok(())
+    });
+}
+
+/// The browser takes what it likes best of what the gateway offers.
+#[test]
+fn a_browser_and_the_gateway_agree_on_a_key_exchange_that_outlives_quantum_computers() {
+    run_flow(async || {
+        let stack = Stack::start(Options::default()).await?;
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/key_exchange.mjs");
+        let mut node = Command::new("node");
+        node.arg(script).arg(stack.nodes.gateway_url()).stdout(Stdio::piped()).kill_on_drop(true);
+        let output = tokio::time::timeout(SCRIPT_TIMEOUT, node.output()).await??;
+        let seen: Value = serde_json::from_slice(&output.stdout).context("the browser failed")?;
+        let wanted = json!({ "protocol": "TLS 1.3", "keyExchangeGroup": "X25519MLKEM768" });
+        assert_eq!(seen, wanted);
         Ok(())
     });
 }
