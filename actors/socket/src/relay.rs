@@ -50,7 +50,7 @@ impl SignalRelay {
                     return Err(CloseCause::client_error(CloseCode::Policy, sentence));
                 }
                 // A repeat has the same id, so it is stored once.
-                let append = async || writer.append(&posted).await;
+                let append = async || Box::pin(writer.append(&posted)).await;
                 let stored = retry_while(APPEND_TIMEOUT, BridgeError::is_transient, append).await;
                 let cursor = stored.map_err(rejected)?;
                 if self.frames != FrameFormat::Bare {

@@ -226,8 +226,11 @@ impl Supervisor {
 /// Runs `work` on this thread until it ends, outside of any actor: a connection, say. A panic in it
 /// is logged with `what` and ends nothing else.
 pub fn spawn_detached(what: &'static str, work: impl Future<Output = ()> + 'static) {
+    // Each layer around what is not boxed has room for it twice: as what it was given, and as what
+    // it waits for.
+    let work = Box::pin(AssertUnwindSafe(work).catch_unwind());
     run(async move {
-        if let Err(payload) = AssertUnwindSafe(work).catch_unwind().await {
+        if let Err(payload) = work.await {
             log::error!("{what} failed: {}", Failure::panic(&*payload));
         }
     });

@@ -58,6 +58,9 @@ pub(crate) struct Dependencies {
 }
 
 /// The socket of one client of a session.
+///
+/// Most sockets wait, and there are thousands: what is done now and then is boxed, so that it takes
+/// memory while it is done only.
 pub(crate) struct ClientSocket {
     admission: Admission,
     /// Of the token that opened the socket.
@@ -119,7 +122,7 @@ impl ClientSocket {
                 log::info!(session:%, cause = message.as_str(); "client socket closed");
             }
         }
-        self.release_lease(&cause).await;
+        Box::pin(self.release_lease(&cause)).await;
         let has_left = matches!(cause, CloseCause::PeerClosed | CloseCause::PeerTimedOut);
         close(sender, receiver, cause).await;
         has_left
@@ -185,7 +188,7 @@ impl ClientSocket {
     async fn keep_lease(&self) -> CloseCause {
         if self.admission.keeps_lease {
             let Admission { session, generation, .. } = &self.admission;
-            client_lease::keep(&self.dependencies.bridge, session, *generation).await;
+            Box::pin(client_lease::keep(&self.dependencies.bridge, session, *generation)).await;
         }
         pending().await
     }
@@ -214,7 +217,8 @@ impl ClientSocket {
         }
         let Admission { session, generation, .. } = &self.admission;
         let bridge = &self.dependencies.bridge;
-        if let Err(error) = client_lease::remove_client(bridge, session, *generation).await {
+        let removal = Box::pin(client_lease::remove_client(bridge, session, *generation));
+        if let Err(error) = removal.await {
             log::debug!(session:%, error:%; "a client that left is not reported yet");
         }
     }
@@ -260,7 +264,7 @@ impl ClientSocket {
         let Some(share) = &self.admission.share else { return pending().await };
         loop {
             let Dependencies { views, tokens, .. } = &self.dependencies;
-            let pause = match shares::find(views, tokens, share.as_str()).await {
+            let pause = match Box::pin(shares::find(views, tokens, share.as_str())).await {
                 Ok(Some(found)) => (found.expiry_at - Timestamp::now()).min(SHARE_POLL),
                 Ok(None) => {
                     return CloseCause::client_error(CloseCode::Policy, "the share has ended");
@@ -297,7 +301,8 @@ impl ClientSocket {
         loop {
             ticks.tick().await;
             let expires = reconnect_tokens.expiry();
-            let minted = match self.dependencies.tokens.renew(&self.claims, expires).await {
+            let renewal = Box::pin(self.dependencies.tokens.renew(&self.claims, expires));
+            let minted = match renewal.await {
                 Ok(minted) => minted,
                 Err(error) => {
                     let session = self.session();
@@ -319,14 +324,16 @@ impl ClientSocket {
         let bridge = &self.dependencies.bridge;
         let Admission { session, generation, client, .. } = &self.admission;
         let mut ice_renewal = self.admission.ice_renewal;
-        let start = async || DocumentWatch::start(bridge, session).await;
+        let start = async || Box::pin(DocumentWatch::start(bridge, session)).await;
         let mut watch = match retry_while(Duration::MAX, BridgeError::is_transient, start).await {
             Ok(watch) => watch,
             Err(error) => return CloseCause::rejected(error.refusal()),
         };
         loop {
-            let read =
-                async || bridge.read::<SessionDocument>(Bucket::Sessions, session.as_str()).await;
+            let read = async || {
+                let key = session.as_str();
+                Box::pin(bridge.read::<SessionDocument>(Bucket::Sessions, key)).await
+            };
             let entry = match retry_while(Duration::MAX, BridgeError::is_transient, read).await {
                 Ok(entry) => entry,
                 Err(error) => return CloseCause::rejected(error.refusal()),
@@ -337,14 +344,15 @@ impl ClientSocket {
             }
             if document.as_ref().is_some_and(|document| document.desired.client.is_none())
                 && let Err(error) =
-                    client_lease::restore_client(bridge, session, *generation, *client).await
+                    Box::pin(client_lease::restore_client(bridge, session, *generation, *client))
+                        .await
             {
                 log::debug!(session:%, error:%; "a session still names no client");
             }
             let renewal = document.map_or(0, |document| document.ice_renewal);
             let mut renewed = false;
             if renewal > ice_renewal {
-                renewed = match self.renew_ice(renewal, &mut sender).await {
+                renewed = match Box::pin(self.renew_ice(renewal, &mut sender)).await {
                     Ok(renewed) => renewed,
                     Err(cause) => return cause,
                 };
