@@ -88,7 +88,8 @@ need_apt() {
     return 1
   fi
   say "installing $package"
-  as_root+=(env DEBIAN_FRONTEND=noninteractive)
+  # At this level the scripts of packages start no service.
+  as_root+=(env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1)
   if ! apt_install "$package" "${as_root[@]}"; then
     echo "$package could not be installed" >&2
     return 1

@@ -1,13 +1,22 @@
 //! Measures ours beside the peer or the physical floor, in one run and in interleaved rounds.
 
 mod first_frame;
+mod gateway;
+mod idle_sockets;
+mod nginx;
+mod process_usage;
 mod report;
 mod scale;
 mod sessions;
 mod signaling;
+mod sources;
+mod storm;
 mod supervision;
+mod tls;
+mod tls_client;
 mod tokens;
 mod turn;
+mod unit;
 
 use std::process::ExitCode;
 
@@ -21,12 +30,22 @@ use stream_agent::program;
 struct Arguments {
     /// What to measure: one of the names in `scripts/bench --help`.
     name: String,
+    /// Of a server that a bench starts as a process of its own.
+    #[arg(hide = true)]
+    arguments: Vec<String>,
 }
 
 fn main() -> ExitCode {
-    let Arguments { name } = Arguments::parse();
+    let Arguments { name, arguments } = Arguments::parse();
     stream_dev::log_warnings();
-    program::exit(actix::System::new().block_on(run(&name)))
+    let work = async {
+        match name.as_str() {
+            "bare-server" => gateway::serve(&arguments).await,
+            "tls-server" => tls::serve(&arguments).await,
+            _ => run(&name).await,
+        }
+    };
+    program::exit(actix::System::new().block_on(work))
 }
 
 /// Runs the bench called `name`, prints its table and writes its figures. Refuses a name that
@@ -34,15 +53,18 @@ fn main() -> ExitCode {
 async fn run(name: &str) -> anyhow::Result<()> {
     let report = match name {
         "first-frame" => first_frame::run().await?,
+        "gateway" => gateway::run().await?,
         "scale" => scale::run().await?,
         "sessions" => sessions::run().await?,
         "signaling" => signaling::run().await?,
+        "storm" => storm::run().await?,
+        "tls" => tls::run().await?,
         "tokens" => tokens::run()?,
         "turn" => turn::run().await?,
         "supervision" => supervision::run().await?,
         _ => anyhow::bail!(
-            "there is no bench {name}; there are: first-frame, scale, sessions, signaling, \
-             supervision, tokens, turn"
+            "there is no bench {name}; there are: first-frame, gateway, scale, sessions, \
+             signaling, storm, supervision, tls, tokens, turn"
         ),
     };
     print!("{}", report.table());

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::thread;
 use std::{fs, io};
 
 use serde::Serialize;
@@ -158,10 +157,20 @@ fn machine() -> String {
     let model =
         processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let model = model.map_or("unknown processor", |(_, model)| model.trim());
-    let number = thread::available_parallelism().map_or(0, usize::from);
+    // Not those that a bench has left to a server.
+    let number = processors.lines().filter(|line| line.starts_with("processor")).count();
     let kernel = read("/proc/sys/kernel/osrelease");
     let build = if cfg!(debug_assertions) { "debug build" } else { "release build" };
-    format!("{number} x {model}, Linux {}, {build}", kernel.trim())
+    format!("{number} x {model} ({}), Linux {}, {build}", instructions(&processors), kernel.trim())
+}
+
+/// Which of the instructions that make handshakes cheap the processor has.
+fn instructions(processors: &str) -> String {
+    const OF_INTEREST: [&str; 6] = ["adx", "avx2", "avx512ifma", "bmi2", "sha_ni", "vaes"];
+    let flags = processors.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    let has = |name: &str| flags.split_whitespace().any(|flag| flag == name);
+    let has = |name: &&str| if has(name) { (*name).to_owned() } else { format!("no {name}") };
+    OF_INTEREST.iter().map(has).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
