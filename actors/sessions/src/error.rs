@@ -107,7 +107,7 @@ impl SessionsError {
 fn ams_sentence(error: &AmsError) -> &'static str {
     match error {
         AmsError::Busy(_) => "AMS is busy",
-        AmsError::Conflict => "the name of the instance is taken",
+        AmsError::Conflict | AmsError::NameTaken(_) => "the name of the instance is taken",
         AmsError::NotDeleted => "AMS has not deleted the instance",
         AmsError::NotFound => "AMS knows no such application or instance",
         AmsError::Refused { .. } => "AMS refused it",
