@@ -18,7 +18,7 @@ const MIN_SEED_BYTES: usize = 58;
 #[derive(Clone)]
 pub(crate) enum Credentials {
     Token(PathBuf),
-    Credentials(PathBuf),
+    JwtFile(PathBuf),
     Nkey(PathBuf),
 }
 
@@ -26,7 +26,7 @@ impl Credentials {
     /// Returns the one that `config` names, if it names one.
     pub(crate) fn of(config: &Config) -> Option<Self> {
         let token = config.token.clone().map(Self::Token);
-        let credentials = || config.credentials.clone().map(Self::Credentials);
+        let credentials = || config.credentials.clone().map(Self::JwtFile);
         token.or_else(credentials).or_else(|| config.nkey.clone().map(Self::Nkey))
     }
 
@@ -38,7 +38,7 @@ impl Credentials {
                 let token = read_secret(path, 16).map_err(ConfigError::Token)?;
                 auth.token = Some(String::from_utf8_lossy(&token).into_owned());
             }
-            Self::Credentials(path) => {
+            Self::JwtFile(path) => {
                 let (jwt, seed) = credentials(path)?;
                 let sign = || KeyPair::from_seed(&seed)?.sign(nonce);
                 // The cause is left out: it is about the seed.
@@ -108,7 +108,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("user.creds");
         write_new(&path, text.as_bytes(), 0o600).unwrap();
-        Credentials::Credentials(path).answer(b"nonce")
+        Credentials::JwtFile(path).answer(b"nonce")
     }
 
     fn file(seed: &str) -> String {

@@ -40,7 +40,10 @@ pub(super) async fn hold(port: u16) -> anyhow::Result<Visits> {
         let (tcp, tls) = stream.get_mut();
         let mut read = Vec::with_capacity(4096);
         match tcp.try_read_buf(&mut read) {
-            Ok(_) => drop((tls.read_tls(&mut &read[..])?, tls.process_new_packets()?)),
+            Ok(_) => {
+                tls.read_tls(&mut &read[..])?;
+                tls.process_new_packets()?;
+            }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error.into()),
         }

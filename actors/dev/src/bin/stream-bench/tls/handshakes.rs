@@ -75,7 +75,7 @@ fn shake_hands(server: SocketAddr, tls: &Arc<ClientConfig>) -> anyhow::Result<Ha
     tcp.set_nodelay(true)?;
     tcp.set_read_timeout(Some(IO_TIMEOUT))?;
     let name = ServerName::from(Ipv4Addr::LOCALHOST);
-    let mut connection = ClientConnection::new(Arc::clone(tls), name.into())?;
+    let mut connection = ClientConnection::new(Arc::clone(tls), name)?;
     while connection.is_handshaking() || connection.tls13_tickets_received() == 0 {
         while connection.wants_write() {
             connection.write_tls(&mut tcp)?;
