@@ -136,8 +136,8 @@ pub(crate) async fn one_session(options: Options) -> anyhow::Result<()> {
     let (two, second) = initiating.stack.another_agent("two")?;
     let (_, another_gateway) = initiating.stack.another_gateway("other")?;
     let agents = [initiating.asks(&initiating.stack.nodes)?, initiating.asks(&two)?];
-    let ready =
-        async || Ok((agents[1].get("/1.0/health/ready").await?.status == 200).then_some(()));
+    let probe = Http::new(&two.agent_url(), None, two.agent_pin()?)?;
+    let ready = async || Ok((probe.get("/1.0/health/ready").await?.status == 200).then_some(()));
     eventually("ready", ready).await?;
     let instance = initiating.launch("phone")?;
 

@@ -407,7 +407,7 @@ fn an_agent_with_the_wrong_nats_token_says_so_and_gets_in_once_it_is_right() {
             Ok(text)
         })?;
         for _ in 0..2 {
-            misconfigured.says("nats is away: the server refuses our token").await?;
+            misconfigured.says("nats is away: the server refuses our login").await?;
         }
         misconfigured.lives()?;
         std::fs::write(file.context("the file")?, right)?;

@@ -7,7 +7,7 @@ use crate::support::{eventually, run_flow};
 use anyhow::{Context, ensure};
 use async_nats::jetstream::kv;
 use stream_bridge::Bridge;
-use stream_dev::keys::KeyStore;
+use stream_dev::keys::{KeyStore, write_secret};
 use stream_dev::nats::Nats;
 use stream_protocol::subjects::{Bucket, FORMER_KEYS, NatsUser};
 use stream_protocol::{Op, Timestamp, TokenKind};
@@ -27,8 +27,8 @@ struct Store {
 impl Store {
     fn new() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        std::fs::write(dir.path().join("sealing.key"), "s".repeat(43))?;
-        std::fs::write(dir.path().join("root.key"), "r".repeat(64))?;
+        write_secret(dir.path().join("sealing.key"), "s".repeat(43))?;
+        write_secret(dir.path().join("root.key"), "r".repeat(64))?;
         let nats = Nats::start(&dir.path().join("nats"), &KeyStore::shared()?)?;
         Ok(Self { nats, dir })
     }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::support::{APP, Http, STEP_TIMEOUT, run_flow};
+use crate::support::{APP, Http, STEP_TIMEOUT, eventually, run_flow};
 use stream_agent::gateway::{Gateway, GatewayConfig};
 use stream_dev::in_process::{Options, Stack};
 use stream_dev::keys::KeyStore;
@@ -45,7 +45,9 @@ fn a_gateway_that_listens_on_every_address_is_reached_by_both_versions_and_limit
         for host in [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()] {
             let url = NodeFiles { host, ..nodes.clone() }.gateway_url();
             let http = Http::new(&url, None, nodes.gateway_pin()?)?;
-            assert_eq!(http.get("/1.0/status").await?.status, 401, "{url}");
+            // The keys of tokens are read soon after the start.
+            let refused = async || Ok((http.get("/1.0/status").await?.status == 401).then_some(()));
+            eventually(&url, refused).await?;
             // It keeps its connection.
             clients.push(http);
         }

@@ -228,7 +228,7 @@ fn a_stranger_without_an_nkey_or_with_a_token_is_not_let_in() {
         let config = stack.nats.bridge();
         let stranger = nkeys::KeyPair::new_user();
         let file = stack.nodes.dir.join("stranger.nkey");
-        std::fs::write(&file, stranger.seed()?)?;
+        stream_dev::keys::write_secret(&file, stranger.seed()?)?;
         let supervisor = stream_supervisor::Supervisor::default();
         let nkey = stream_bridge::Config { nkey: Some(file), ..config };
         let bridge = stream_bridge::Bridge::start(nkey, "stranger", &supervisor)?;

@@ -217,8 +217,10 @@ fn an_instance_that_will_not_go_is_reported_until_it_does() {
             Ok((number == 1).then_some(sentences))
         })
         .await?;
-        let name = format!("instance s-{}-1 is still there after", created.id);
-        assert!(told[0].starts_with(&name), "{told:?}");
+        let instances = scripted.stack.ams.instances();
+        let id = &instances.first().context("the instance")?.id;
+        let sentence = format!("instance {id} is still there after");
+        assert!(told[0].starts_with(&sentence), "{told:?}");
         assert_eq!(scripted.client.get(&created.id).await?.status, "terminating");
 
         scripted.stack.ams.set_faults(Faults::default());
