@@ -65,8 +65,8 @@ pub enum Token {
     },
     /// Make a new root key, which all units sign with a while from now; old tokens stay valid.
     Rotate {
-        /// Seconds until it signs, 30 days at most. With fewer than the default, units may refuse new tokens until
-        /// they have read the key.
+        /// Seconds until it signs, 30 days at most. With fewer than the default, units may refuse
+        /// new tokens until they have read the key.
         #[arg(long, value_name = "SECONDS", default_value_t = LEAD.as_secs())]
         lead: u64,
         #[command(flatten)]

@@ -138,11 +138,11 @@ mod tests {
 
     #[test]
     fn an_nkey_is_its_public_key_and_a_signature_of_the_nonce() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("agent.nkey");
         let answer = |text: &str| {
-            fs::write(&path, text).unwrap();
-            Credentials::Nkey(path.clone()).answer(b"nonce")
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("agent.nkey");
+            write_new(&path, text.as_bytes(), 0o600).unwrap();
+            Credentials::Nkey(path).answer(b"nonce")
         };
         let user = KeyPair::new_user();
         let auth = answer(&format!("# of the agents\n{}\n", user.seed().unwrap())).unwrap();

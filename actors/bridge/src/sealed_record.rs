@@ -85,8 +85,8 @@ impl<T: Serialize + DeserializeOwned> SealedRecord<T> {
     }
 
     /// Returns the keys as the store has them; writes the record with `first` when there is none.
-    /// One that 0.1 has left in its bucket is copied as it is instead, and stays there. It is judged
-    /// as any other, so that it cannot bring old keys back.
+    /// One that 0.1 has left in its bucket is copied as it is instead, and stays there. It is
+    /// judged as any other, so that it cannot bring old keys back.
     ///
     /// # Errors
     ///

@@ -77,7 +77,8 @@ pub struct Options {
 pub enum Program {
     /// An instance simulator that streams real video.
     Stream,
-    /// The same, which does not say that it honours roles: nobody can be let only view.
+    /// An instance simulator that streams and does not say that it honours roles: nobody can be
+    /// let only view.
     StreamWithoutRoles,
     /// Nothing, until it is stopped.
     Nothing,

@@ -6,7 +6,6 @@ use stream_http::read_body;
 use stream_tokens::TokensError;
 
 use crate::error::tokens_refusal;
-use crate::shares::ShareError;
 
 pub(crate) use stream_http::HttpError;
 pub(crate) use stream_http::response::{accepted, created, list, ok};
@@ -15,16 +14,6 @@ pub(crate) use stream_http::response::{accepted, created, list, ok};
 const MAX_BODY: usize = 64 * 1024;
 
 pub(crate) type HandlerResult = Result<HttpResponse, HttpError>;
-
-impl From<ShareError> for HttpError {
-    fn from(error: ShareError) -> Self {
-        match error {
-            ShareError::Refused(refusal) => refusal.into(),
-            ShareError::NoRoles => Self::Conflict { text: error.to_string(), retry_after_s: None },
-            ShareError::TooMany => Self::Forbidden("a session has at most 5 shares"),
-        }
-    }
-}
 
 /// Returns the response to a request whose token was not taken, or that needed one made.
 pub(crate) fn token_error(error: TokensError) -> HttpError {
@@ -67,10 +56,5 @@ mod tests {
         let response = busy.error_response();
         assert_eq!(response.status().as_u16(), 503);
         assert_eq!(response.headers().get(RETRY_AFTER).unwrap(), "1");
-    }
-
-    #[test]
-    fn too_many_shares_are_forbidden() {
-        assert_eq!(HttpError::from(ShareError::TooMany).status_code().as_u16(), 403);
     }
 }

@@ -19,6 +19,7 @@ use stream_tokens::{Mint, Revocation, Tokens};
 
 use crate::accounts::{self, Account};
 use crate::error::tokens_refusal;
+use crate::response::HttpError;
 use crate::session_documents;
 use crate::session_summary::SessionSummary;
 use crate::sessions::client_slot;
@@ -48,6 +49,16 @@ pub(crate) enum ShareError {
 impl From<BridgeError> for ShareError {
     fn from(error: BridgeError) -> Self {
         Self::Refused(error.into())
+    }
+}
+
+impl From<ShareError> for HttpError {
+    fn from(error: ShareError) -> Self {
+        match error {
+            ShareError::Refused(refusal) => refusal.into(),
+            ShareError::NoRoles => Self::Conflict { text: error.to_string(), retry_after_s: None },
+            ShareError::TooMany => Self::Forbidden("a session has at most 5 shares"),
+        }
     }
 }
 
@@ -257,4 +268,16 @@ pub(crate) async fn end(bridge: &Bridge, tokens: &Tokens, id: &ShareId) -> Resul
 
 fn not_found() -> Refusal {
     Refusal::new(RefusalCode::NotFound, "share not found")
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::ResponseError;
+
+    use super::*;
+
+    #[test]
+    fn too_many_shares_are_forbidden() {
+        assert_eq!(HttpError::from(ShareError::TooMany).status_code().as_u16(), 403);
+    }
 }

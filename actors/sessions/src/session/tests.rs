@@ -94,7 +94,7 @@ fn a_launch_whose_name_is_taken_gets_one_that_nobody_foresees() {
 #[test]
 fn what_another_agent_owns_or_what_is_ending_is_not_claimed() {
     let refused = claim(&mut claimed(), &agent("b"), "cluster", 1300.into());
-    assert_eq!(refused, Err(InvalidTransition("session is owned by agent a".into())));
+    assert_eq!(refused, Err(InvalidTransition("session has another agent".into())));
     let mut unwanted = created();
     unwanted.desired.state = DesiredState::Terminated;
     assert!(claim(&mut unwanted, &agent("a"), "cluster", 1300.into()).is_err());
