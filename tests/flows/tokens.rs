@@ -409,7 +409,9 @@ fn the_end_of_a_session_ends_its_tokens_on_every_unit_and_after_restarts() {
             anyhow::Ok(Instant::now())
         });
         let over = over?;
-        assert_eq!(poll?.status, 401, "what waits is cut");
+        // The poll hears of the end or of the revocation, whichever comes first.
+        let status = poll?.status.as_u16();
+        assert!([401, 403].contains(&status), "what waits is cut: {status}");
         for (unit, token, op) in [(&agent, token, read), (&gateway, socket, write)] {
             eventually("refused", async || {
                 let verified = unit.tokens.verify(token, op, Some(&id)).await;
