@@ -6,20 +6,20 @@ use std::path::PathBuf;
 
 use async_nats::ServerAddr;
 use parking_lot::Mutex;
-use stream_pki::{Identity, ReloadableClient, Trust, sha256};
+use stream_pki::{Identity, ReloadableClient, Trust, file_state};
 use stream_protocol::error_chain;
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::{Config, ConfigError};
 
-type Digests = [Option<[u8; 32]>; 3];
+type FileStates = [Option<[u8; 32]>; 3];
 
 /// What the files held when they were read last, for the handshakes that follow.
 pub(crate) struct TlsFiles {
     config: Config,
     client: ReloadableClient,
-    /// Digests of the files at the last read, so that what cannot be used is reported once.
-    seen: Mutex<Digests>,
+    /// The files at the last read, so that what cannot be used is reported once.
+    seen: Mutex<FileStates>,
 }
 
 impl TlsFiles {
@@ -29,7 +29,7 @@ impl TlsFiles {
     ///
     /// Which key of the configuration or which file cannot be used.
     pub(crate) fn read(config: &Config) -> Result<Self, ConfigError> {
-        let seen = Mutex::new(digests(config));
+        let seen = Mutex::new(file_states(config));
         let (trust, identity) = load(config)?;
         let client = ReloadableClient::new(&trust, identity.as_ref(), &names(config));
         let client = client.map_err(ConfigError::Tls)?;
@@ -44,8 +44,8 @@ impl TlsFiles {
 
     /// Reads the files again if they have changed. Says so, or why they are not taken.
     pub(crate) fn refresh(&self) {
-        let digests = digests(&self.config);
-        if std::mem::replace(&mut *self.seen.lock(), digests) == digests {
+        let states = file_states(&self.config);
+        if std::mem::replace(&mut *self.seen.lock(), states) == states {
             return;
         }
         let replaced = load(&self.config).and_then(|(trust, identity)| {
@@ -81,9 +81,9 @@ fn names(config: &Config) -> Vec<String> {
     addresses.map(|server| server.host().to_owned()).collect()
 }
 
-fn digests(config: &Config) -> Digests {
-    let digest = |path: Option<&PathBuf>| Some(sha256(&std::fs::read(path?).ok()?));
-    [Some(&config.ca), config.certificate.as_ref(), config.key.as_ref()].map(digest)
+fn file_states(config: &Config) -> FileStates {
+    let state = |path: Option<&PathBuf>| file_state(path?);
+    [Some(&config.ca), config.certificate.as_ref(), config.key.as_ref()].map(state)
 }
 
 #[cfg(test)]

@@ -87,8 +87,8 @@ pub(crate) fn claim_ams_initiated(
     }
 }
 
-/// What AMS knows the instance by: the name of our launch, which is known before the id and ours
-/// alone, or the id of what AMS launched by itself.
+/// What AMS knows the instance by: the name of our launch, which is known before the id, or the id
+/// of what AMS launched by itself. Another instance may have the name.
 pub(crate) fn instance(document: &SessionDocument) -> Option<&str> {
     match &document.instance_name {
         Some(name) => Some(name.as_str()),

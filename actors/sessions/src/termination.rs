@@ -109,7 +109,11 @@ impl Terminator {
             return Err(SessionsError::Conflict(elsewhere));
         }
         let found = self.context.deps.ams.instance(instance).await?;
-        let Some(found) = found else { return Ok(()) };
+        let Some(found) = found else {
+            // Whoever removed it, it is stuck no more.
+            document.instance_id.iter().for_each(|id| self.reconciler.deleted(id));
+            return Ok(());
+        };
         let scope = self.context.scope(&cluster);
         let is_known = document.instance_id.as_ref() == Some(&found.id);
         if !is_known && !scope.launched(&found, &document.id) {
