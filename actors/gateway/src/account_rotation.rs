@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use stream_bridge::BridgeError;
-use stream_protocol::subjects::Bucket;
 use stream_protocol::{Refusal, RefusalCode, Timestamp, TokenKind};
 use stream_tokens::{Mint, Tokens};
 use zeroize::Zeroizing;
 
 use crate::account_upkeep::end_former_token;
-use crate::accounts::{Account, AccountName, FormerToken, existing};
+use crate::accounts::{Account, AccountName, FormerToken, change, existing};
 use crate::error::{bad_request, tokens_refusal};
 use crate::views::Views;
 
@@ -50,15 +49,14 @@ pub(crate) async fn rotate(
         replace_token(present, minted.id.clone(), now + overlap);
         Ok(())
     };
-    let changed = bridge.change(Bucket::Accounts, &name.key(), |_: &Account| None, edit).await;
-    let changed = changed.map_err(|error| match error {
+    let changed = change(bridge, name, edit).await.map_err(|error| match error {
         BridgeError::Conflict => {
             Refusal::new(RefusalCode::Busy, "the account was changed meanwhile: do it again")
         }
         error => error.into(),
     })?;
     if overlap.is_zero() {
-        end_former_token(bridge, tokens, &changed.value).await?;
+        end_former_token(bridge, tokens, &changed).await?;
     }
     Ok(minted.token)
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use stream_bridge::{Bridge, BridgeError};
-use stream_protocol::subjects::Bucket;
 use stream_protocol::{Refusal, Timestamp};
 use stream_tokens::{Revocation, Tokens};
 use tokio::sync::{Notify, watch};
@@ -54,11 +53,9 @@ impl AccountUses {
         for (name, at) in noted {
             let edit = |account: &mut Account| {
                 account.last_used_at = account.last_used_at.max(Some(at));
-                Ok::<_, BridgeError>(())
+                Ok(())
             };
-            let key = name.key();
-            let written = bridge.change(Bucket::Accounts, &key, |_: &Account| None, edit);
-            if let Err(error) = written.await {
+            if let Err(error) = accounts::change(bridge, &name, edit).await {
                 log::debug!(account = name.as_str(), error:%; "the use of an account is not noted");
             }
         }
@@ -119,10 +116,9 @@ pub(crate) async fn end_former_token(
     revoked.await.map_err(tokens_refusal)?;
     let edit = |account: &mut Account| {
         account.former_token.take_if(|present| present.id == former.id);
-        Ok::<_, BridgeError>(())
+        Ok(())
     };
-    let key = account.name.key();
-    match bridge.change(Bucket::Accounts, &key, |_: &Account| None, edit).await {
+    match accounts::change(bridge, &account.name, edit).await {
         Ok(_) | Err(BridgeError::NotFound) => Ok(()),
         Err(error) => Err(error.into()),
     }

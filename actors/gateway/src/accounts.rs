@@ -140,6 +140,18 @@ pub(crate) async fn existing(bridge: &Bridge, name: &AccountName) -> Result<Acco
     })
 }
 
+/// Applies `edit` to the record of the account called `name`, as [`Bridge::change`] does, and
+/// returns what is stored then.
+pub(crate) async fn change(
+    bridge: &Bridge,
+    name: &AccountName,
+    edit: impl Fn(&mut Account) -> Result<(), BridgeError>,
+) -> Result<Account, BridgeError> {
+    let key = name.key();
+    let changed = bridge.change(Bucket::Accounts, &key, |_: &Account| None, edit);
+    Ok(changed.await?.value)
+}
+
 /// Creates an account and returns its token, which is shown this once.
 ///
 /// # Errors
