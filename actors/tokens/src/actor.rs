@@ -13,7 +13,7 @@ use crate::keyring::Keyring;
 use crate::leased::Leased;
 use crate::revocation_list::{self, ReadState, RevocationList};
 use crate::watchers::{News, Watchers};
-use crate::{Claims, Mint, Minted, Ready, Service, TokensError, Verify, authority};
+use crate::{Claims, GetKnown, Mint, Minted, Service, TokensError, authority};
 
 /// How long after the start a caller waits for the first read before it is refused.
 const FIRST_READ: Duration = Duration::from_secs(5);
@@ -41,6 +41,11 @@ impl Default for SharedState {
 }
 
 impl SharedState {
+    /// Returns keys and revocations, unless one is missing or too old to count at `now`.
+    pub(crate) fn known(&self, now: Instant) -> Option<(Arc<Keyring>, Arc<RevocationList>)> {
+        self.keys.get(now).zip(self.revoked.get(now))
+    }
+
     /// Takes what is revoked, and has those look again who wait for what is new in it.
     fn learn(&self, revoked: Arc<RevocationList>, news: &News) {
         self.revoked.set(revoked, Instant::now());
@@ -96,17 +101,15 @@ impl Actor {
     /// Returns keys and revocations, unless one is missing or too old to count.
     pub(crate) fn known(&self) -> Result<(Arc<Keyring>, Arc<RevocationList>), TokensError> {
         let now = Instant::now();
-        let unread = |what: &str| TokensError::NotReady(format!("{what} not been read yet"));
-        let keys = self.shared.keys.get(now).ok_or_else(|| match self.keys_error.as_deref() {
-            None => unread("the root keys have"),
-            Some(error) => error.into(),
-        })?;
-        let revoked =
-            self.shared.revoked.get(now).ok_or_else(|| match &self.revocations_error {
-                None => unread("what is revoked has"),
-                Some(error) => TokensError::NotReady(error.to_string()),
-            })?;
-        Ok((keys, revoked))
+        self.shared.known(now).ok_or_else(|| {
+            let unread = |what: &str| TokensError::NotReady(format!("{what} not been read yet"));
+            match (self.shared.keys.get(now), &self.keys_error, &self.revocations_error) {
+                (None, None, _) => unread("the root keys have"),
+                (None, Some(error), _) => (&**error).into(),
+                (Some(_), _, None) => unread("what is revoked has"),
+                (Some(_), _, Some(error)) => TokensError::NotReady(error.to_string()),
+            }
+        })
     }
 }
 
@@ -219,21 +222,13 @@ impl Handler<Renew> for Actor {
     }
 }
 
-impl Handler<Verify> for Actor {
-    fn handle(&mut self, ask: &Verify, _: &Context<Self>) -> Reply<Result<Claims, TokensError>> {
-        let claims = self.known().and_then(|(keys, revoked)| {
-            let macaroon = ask.macaroon.as_ref().ok_or(TokensError::Invalid)?;
-            let now = Timestamp::now();
-            let verified = authority::verify(&keys, &revoked, self.service, macaroon, now);
-            verified.map_err(|_| TokensError::Invalid)?.authorize(ask.op, ask.session.as_ref())
-        });
-        claims.into()
-    }
-}
-
-impl Handler<Ready> for Actor {
-    fn handle(&mut self, _: &Ready, _: &Context<Self>) -> Reply<Result<(), TokensError>> {
-        self.known().map(drop).into()
+impl Handler<GetKnown> for Actor {
+    fn handle(
+        &mut self,
+        _: &GetKnown,
+        _: &Context<Self>,
+    ) -> Reply<Result<(Arc<Keyring>, Arc<RevocationList>), TokensError>> {
+        self.known().into()
     }
 }
 
