@@ -220,6 +220,7 @@ fn nothing_is_left_and_nothing_is_double_after_a_bad_day_at_twenty_sessions_a_se
             broken_boot_every: 17,
             lying_deletes: 5,
             hanging_deletes: 2,
+            failing_hook: false,
             lost_event_every: 7,
             doubled_event_every: 5,
         });

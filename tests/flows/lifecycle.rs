@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
+use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, becomes, eventually, run_flow};
 use anyhow::{Context, ensure};
 use reqwest::Method;
 use serde_json::json;
@@ -51,7 +51,7 @@ fn an_instance_of_no_session_is_deleted_and_strangers_stay() {
         names.sort();
         let own = format!("s-{}-1", created.id);
         assert_eq!(names, ["by-hand", "other-cluster", "other-deployment", own.as_str()]);
-        assert_eq!(scripted.client.get(&created.id).await?.status, "active");
+        becomes(&scripted.client, &created.id, "active").await?;
         Ok(())
     });
 }
@@ -201,6 +201,21 @@ async fn alerts(scripted: &ScriptedStack, name: &str) -> anyhow::Result<(u64, Ve
     let status = agent.get("/1.0/status").await?.success()?;
     let sentences = serde_json::from_value(status["alerts"].clone())?;
     Ok((number.context("a series")?.parse()?, sentences))
+}
+
+#[test]
+fn an_instance_has_its_hooks_run_before_it_goes_and_they_cannot_keep_it() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        for (failing_hook, forced) in [(false, 0), (true, 1)] {
+            let (created, _instance) = scripted.create().await?;
+            scripted.stack.ams.set_faults(Faults { failing_hook, ..Faults::default() });
+            scripted.client.delete(&created.id).await?;
+            scripted.stack.ams.wait_until(|all| all.is_empty(), STEP_TIMEOUT).await?;
+            assert_eq!(scripted.stack.ams.forced_deletions(), forced);
+        }
+        Ok(())
+    });
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::events::{self, EventChannels};
 use crate::instance::{Instance, LaunchInstance};
 use crate::probe::probe;
 use crate::response::Cluster;
-use crate::{Config, ConnectionStatus};
+use crate::{Config, ConnectionStatus, Deletion};
 
 /// From a good probe to the next one.
 const PROBE_INTERVAL: Duration = Duration::from_secs(30);
@@ -24,7 +24,8 @@ const PROBE_RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from
 /// The shortest time between two probes, however many are requested.
 const MIN_PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The most requests that one message takes, each as long as it may: the launch of an image.
+/// The most requests that one message takes, each as long as it may: the launch of an image, or a
+/// deletion that has to be forced.
 const MAX_CALLS: u32 = 6;
 
 /// Time to spare, so that the deadline of a request strikes before that of its message.
@@ -48,7 +49,10 @@ pub(crate) fn start(
 
 #[derive(Message)]
 #[rtype(result = "Result<(), AmsError>")]
-pub(crate) struct DeleteInstance(pub(crate) String);
+pub(crate) struct DeleteInstance {
+    pub(crate) id_or_name: String,
+    pub(crate) how: Deletion,
+}
 
 #[derive(Message)]
 #[rtype(result = "Result<Option<Instance>, AmsError>")]
@@ -216,8 +220,8 @@ impl Handler<DeleteInstance> for Actor {
         delete: &DeleteInstance,
         _: &Context<Self>,
     ) -> Reply<Result<(), AmsError>> {
-        let id = delete.0.clone();
-        self.call(|client| async move { client.delete(&id).await })
+        let (id, how) = (delete.id_or_name.clone(), delete.how);
+        self.call(|client| async move { client.delete(&id, how).await })
     }
 }
 

@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use stream_protocol::Application;
 
-use crate::Config;
 use crate::circuit_breaker::{self, CallKind, CircuitBreaker};
 use crate::connection::Connections;
 use crate::error::AmsError;
@@ -17,6 +16,7 @@ use crate::hedge::hedged;
 use crate::http::{self, RawResponse};
 use crate::instance::{Instance, LaunchInstance, Raw};
 use crate::response::{self, Image, ListedApplication, Operation, Server};
+use crate::{Config, Deletion};
 
 /// AMS is asked to wait for an operation for this much less than the request may take.
 const WAIT_MARGIN: Duration = Duration::from_secs(1);
@@ -138,10 +138,21 @@ impl AmsClient {
         }
     }
 
-    pub(crate) async fn delete(&self, id_or_name: &str) -> Result<(), AmsError> {
+    pub(crate) async fn delete(&self, id_or_name: &str, how: Deletion) -> Result<(), AmsError> {
         let Some(segment) = path_segment(id_or_name) else { return Ok(()) };
+        match (self.end(segment, how).await, how) {
+            (Err(why @ (AmsError::Refused { .. } | AmsError::NotDeleted)), Deletion::Graceful) => {
+                log::info!(instance:% = segment, cause:% = why; "an instance is deleted by force");
+                self.end(segment, Deletion::Forced).await
+            }
+            (ended, _) => ended,
+        }
+    }
+
+    async fn end(&self, segment: &str, how: Deletion) -> Result<(), AmsError> {
         let url = self.url(&["instances", segment]);
-        let body = self.request(Method::DELETE, url, Some(json!({ "force": true }))).await?;
+        let force = json!({ "force": how == Deletion::Forced });
+        let body = self.request(Method::DELETE, url, Some(force)).await?;
         let ended = match body.open() {
             Ok(answer) => match answer.operation() {
                 Some(operation) => self.wait(operation).await,
@@ -432,6 +443,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let client = AmsClient::new(&config(directory.path())).expect("a good configuration");
         assert!(matches!(client.server(client.timeout()).await, Err(AmsError::Unreachable(_))));
-        assert!(matches!(client.delete("").await, Ok(())), "nothing was to be asked");
+        assert!(
+            matches!(client.delete("", Deletion::Graceful).await, Ok(())),
+            "nothing was to be asked"
+        );
     }
 }

@@ -97,6 +97,15 @@ fn default_reload_s() -> u64 {
     5
 }
 
+/// How an instance is deleted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Deletion {
+    /// Its hooks run before it goes.
+    Graceful,
+    /// It goes, whatever it does.
+    Forced,
+}
+
 /// What the last probe of AMS found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ConnectionStatus {
@@ -136,14 +145,14 @@ impl Ams {
         self.mailbox.ask(launch).await?
     }
 
-    /// Removes an instance by force, running or not, and checks that it is gone. One that does not
-    /// exist counts as removed.
+    /// Removes an instance, running or not, and checks that it is gone. One that does not exist
+    /// counts as removed. When AMS does not carry out a graceful deletion, it is forced.
     ///
     /// # Errors
     ///
     /// [`AmsError::NotDeleted`] when AMS reports success and the instance is still there.
-    pub async fn delete(&self, id_or_name: &str) -> Result<(), AmsError> {
-        self.mailbox.ask(DeleteInstance(id_or_name.to_owned())).await?
+    pub async fn delete(&self, id_or_name: &str, how: Deletion) -> Result<(), AmsError> {
+        self.mailbox.ask(DeleteInstance { id_or_name: id_or_name.to_owned(), how }).await?
     }
 
     /// Returns an instance, or `None` when there is no such one.

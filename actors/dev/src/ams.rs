@@ -121,6 +121,9 @@ pub struct Mishaps {
     /// So many deletions never end.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     hanging_deletes: u32,
+    /// The hook of an instance that stops fails: only a deletion by force deletes.
+    #[arg(long)]
+    failing_hook: bool,
     /// Tell nobody of an event.
     #[arg(long, value_name = "N", default_value_t = 0)]
     lose_event_every: u32,
@@ -143,6 +146,7 @@ impl From<Mishaps> for Faults {
             broken_boot_every: mishaps.break_boot_every,
             lying_deletes: mishaps.lying_deletes,
             hanging_deletes: mishaps.hanging_deletes,
+            failing_hook: mishaps.failing_hook,
             lost_event_every: mishaps.lose_event_every,
             doubled_event_every: mishaps.double_event_every,
         }

@@ -2,7 +2,7 @@
 //! it again.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stream_protocol::SessionId;
 
@@ -59,6 +59,7 @@ pub(crate) struct Alerts {
 
 #[derive(Debug)]
 struct StuckInstance {
+    since: Instant,
     deletions: u32,
     why: String,
     /// When it was tried last.
@@ -115,9 +116,15 @@ impl Alerts {
     /// Counts a deletion after which the instance is still there.
     pub(crate) fn deletion_failed(&mut self, instance: &str, why: String) {
         let round = self.round;
-        let fresh = StuckInstance { deletions: 0, why: String::new(), round };
+        let (since, fresh) = (Instant::now(), String::new());
+        let fresh = StuckInstance { since, deletions: 0, why: fresh, round };
         let stuck = self.stuck.entry(instance.to_owned()).or_insert(fresh);
-        *stuck = StuckInstance { deletions: stuck.deletions + 1, why, round };
+        (stuck.deletions, stuck.why, stuck.round) = (stuck.deletions + 1, why, round);
+    }
+
+    /// Returns when the deletion of an instance failed first that is still there.
+    pub(crate) fn failing_since(&self, instance: &str) -> Option<Instant> {
+        self.stuck.get(instance).map(|stuck| stuck.since)
     }
 
     /// The instance has gone.

@@ -1,7 +1,7 @@
 //! What reconciliation has seen so far, and the alerts that follow from it.
 
 use std::cell::RefCell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stream_protocol::SessionId;
 
@@ -67,6 +67,11 @@ impl Reconciler {
     /// Counts a deletion after which `instance` is still there.
     pub(crate) fn deletion_failed(&self, instance: &str, why: String) {
         self.alerts.borrow_mut().deletion_failed(instance, why);
+    }
+
+    /// Returns when the deletion of an instance failed first that is still there.
+    pub(crate) fn failing_since(&self, instance: &str) -> Option<Instant> {
+        self.alerts.borrow().failing_since(instance)
     }
 
     /// Notes that `instance` has gone.

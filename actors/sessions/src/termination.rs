@@ -3,9 +3,9 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use stream_ams::AmsError;
+use stream_ams::{AmsError, Deletion};
 use stream_protocol::{Origin, SessionDocument, SessionId, Status};
 
 use crate::SessionsError;
@@ -19,6 +19,15 @@ use crate::transition::NextAction;
 
 /// How long one try to delete an instance may take; the sweep tries again.
 const DELETION_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long the hooks of an instance may keep it from being deleted. An instance whose deletion
+/// failed first so long ago is deleted by force.
+const HOOKS_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn deletion(failing_since: Option<Instant>, now: Instant) -> Deletion {
+    let waited = |since| now.saturating_duration_since(since) >= HOOKS_TIMEOUT;
+    if failing_since.is_some_and(waited) { Deletion::Forced } else { Deletion::Graceful }
+}
 
 /// Ends sessions and deletes their instances.
 pub(crate) struct Terminator {
@@ -129,7 +138,8 @@ impl Terminator {
     /// Deletes an instance by its id or name. Counts the failure when AMS was there and the
     /// instance stays.
     pub(crate) async fn delete(&self, instance: &str) -> Result<(), AmsError> {
-        let deletion = self.context.deps.ams.delete(instance);
+        let how = deletion(self.reconciler.failing_since(instance), Instant::now());
+        let deletion = self.context.deps.ams.delete(instance, how);
         let deleted = tokio::time::timeout(DELETION_TIMEOUT, deletion).await;
         let deleted = deleted.unwrap_or(Err(AmsError::TimedOut));
         match &deleted {
@@ -226,5 +236,18 @@ impl Terminator {
         });
         condemned.await?;
         self.delete_kept(&seen.id).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_have_their_time_before_an_instance_is_deleted_by_force() {
+        let first = Instant::now();
+        assert_eq!(deletion(None, first), Deletion::Graceful);
+        assert_eq!(deletion(Some(first), first + HOOKS_TIMEOUT / 2), Deletion::Graceful);
+        assert_eq!(deletion(Some(first), first + HOOKS_TIMEOUT), Deletion::Forced);
     }
 }

@@ -158,6 +158,11 @@ impl Ams {
         self.service.change(|state| state.fault_injector.faults = faults);
     }
 
+    /// Returns how many deletions were to be carried out by force, without the hooks.
+    pub fn forced_deletions(&self) -> u32 {
+        self.service.read(|state| state.forced_deletions)
+    }
+
     /// Has an instance run that somebody else launched; returns its id. For tests of what is left
     /// alone.
     pub fn plant(&self, name: &str, application: &str, tags: Vec<String>) -> Option<String> {

@@ -28,6 +28,8 @@ pub struct Faults {
     pub lying_deletes: u32,
     /// So many deletions never end.
     pub hanging_deletes: u32,
+    /// The hook that runs when an instance stops fails: only a deletion by force deletes.
+    pub failing_hook: bool,
     /// Events that nobody gets.
     pub lost_event_every: u32,
     /// Events that everybody gets twice.

@@ -74,7 +74,11 @@ impl Service {
 
     /// Stops the instances, by id or name, and removes them. Refuses all of them when one is
     /// unknown or protected.
-    pub(crate) fn delete(self: &Arc<Self>, keys: &[String]) -> Result<Operation, ApiError> {
+    pub(crate) fn delete(
+        self: &Arc<Self>,
+        keys: &[String],
+        force: bool,
+    ) -> Result<Operation, ApiError> {
         let now = OffsetDateTime::now_utc();
         let (operation, ids) = self.change(|state| -> Result<_, ApiError> {
             let deletable = |key: &String| state.instances.deletable(key);
@@ -82,6 +86,12 @@ impl Service {
             let urls = ids.iter().map(|id| instances::url(id)).collect();
             let on = ("instances", urls);
             let operation = state.operations.open("Deleting instance", on, false, now);
+            state.forced_deletions += u32::from(force);
+            if !force && state.fault_injector.faults.failing_hook {
+                let why = "the post-stop hook has failed".to_owned();
+                state.operations.finish(&operation.id, Err(why), now);
+                return Ok((operation, Vec::new()));
+            }
             if state.fault_injector.lies() {
                 state.operations.finish(&operation.id, Ok(()), now);
                 return Ok((operation, Vec::new()));

@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(crate) stopped: bool,
     /// What goes wrong.
     pub(crate) fault_injector: FaultInjector,
+    /// How many deletions were to leave the hooks out.
+    pub(crate) forced_deletions: u32,
 }
 
 /// The hold on an instance that lives.
@@ -92,6 +94,7 @@ impl Service {
             runs: HashMap::new(),
             stopped: false,
             fault_injector: FaultInjector::default(),
+            forced_deletions: 0,
         };
         Self {
             // The ids of AMS have the form of session ids.

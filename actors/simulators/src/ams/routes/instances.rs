@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::envelope::{Body, Listing, accepted, list, sync};
 use super::super::error::ApiError;
@@ -30,6 +30,8 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
 #[serde(default)]
 struct Ids {
     ids: Vec<String>,
+    #[serde(default)]
+    force: bool,
 }
 
 async fn all(
@@ -85,18 +87,25 @@ async fn update(
     Ok(accepted(&ams.update(&key, patch, query.done())?))
 }
 
-/// Takes the body that says `force` and does not need it: instances here always obey.
+/// How an instance is to be deleted; clients leave it out.
+#[derive(Deserialize)]
+struct Force {
+    #[serde(default)]
+    force: bool,
+}
+
 async fn remove(
     ams: web::Data<Service>,
     key: web::Path<String>,
-    _force: Body<Value>,
+    body: Body<Force>,
 ) -> Result<HttpResponse, ApiError> {
-    Ok(accepted(&ams.delete(&[key.into_inner()])?))
+    let Body(Force { force }) = body;
+    Ok(accepted(&ams.delete(&[key.into_inner()], force)?))
 }
 
 async fn remove_many(ams: web::Data<Service>, body: Body<Ids>) -> Result<HttpResponse, ApiError> {
-    let Body(Ids { ids }) = body;
-    Ok(accepted(&ams.delete(&ids)?))
+    let Body(Ids { ids, force }) = body;
+    Ok(accepted(&ams.delete(&ids, force)?))
 }
 
 /// There is no machine behind an instance that could run a command.
