@@ -37,6 +37,9 @@ pub struct SessionDocument {
     pub placement: String,
     /// The AMS cluster the instance runs in; empty until claimed, unless AMS launched it.
     pub cluster: String,
+    /// Where the agent is that launched the instance; empty until claimed, and where AMS did.
+    #[serde(default)]
+    pub launch_region: String,
     pub desired: Desired,
     pub status: Status,
     /// Name of the present launch, written before AMS is asked, so that a crash leaves a trace.
@@ -104,6 +107,7 @@ impl SessionDocument {
             owner: None,
             placement: String::new(),
             cluster: String::new(),
+            launch_region: String::new(),
             desired: Desired { state: DesiredState::Running, client: Some(client) },
             status: Status::Created,
             instance_name: None,
@@ -150,6 +154,14 @@ impl SessionDocument {
     /// for the session of an instance that AMS launched, so that one never stays.
     pub fn outlives_its_end(&self) -> bool {
         self.origin == Origin::Client && !self.request.ephemeral
+    }
+
+    /// Returns the region where the session runs; until that is known the one it was asked for in.
+    pub fn region(&self) -> &str {
+        match self.launch_region.as_str() {
+            "" => &self.request.region,
+            region => region,
+        }
     }
 
     /// Returns whether the session has ended for good: no instance of it can bring it back, and
@@ -306,7 +318,7 @@ impl fmt::Display for Role {
 }
 
 /// Where a session is in its [life](crate::manual::wire#session-life), in order.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Status {

@@ -138,6 +138,7 @@ impl Launcher {
         let claimed = self.context.change(id, |document| {
             let deadline = self.context.now().plus_secs(self.context.config.boot_timeout_s);
             session::claim(document, self.context.agent(), &cluster, deadline)?;
+            document.launch_region.clone_from(&self.context.config.region);
             // A session that begins later under the same id has another one.
             document.instance_token.get_or_insert_with(stream_tokens::token_id);
             // A gateway's words are bounded here.

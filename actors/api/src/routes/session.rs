@@ -48,7 +48,7 @@ impl<'a> SessionView<'a> {
         Self {
             id: &document.id,
             app: &document.request.app,
-            region: &document.request.region,
+            region: document.region(),
             status: document.status,
             status_message: match is_told_why {
                 true => document.last_cause(),

@@ -66,8 +66,10 @@ pub(crate) async fn place_session(
     // Before anything is stored: nobody could get into a session without it.
     let url = urls.make(&id, fresh.generation).await?;
     let placed = async {
-        let document = store(bridge, fresh, over).await?;
-        let ClientIce { ice_servers } = request_launch(bridge, &id, hosts).await?;
+        let mut document = store(bridge, fresh, over).await?;
+        let (ClientIce { ice_servers }, region) = request_launch(bridge, &id, hosts).await?;
+        // As its agent has noted it meanwhile.
+        document.launch_region = region;
         Ok::<_, BridgeError>((document, ice_servers))
     };
     match placed.await {

@@ -12,7 +12,8 @@ use crate::placement;
 /// How long an agent may take to have AMS accept the launch, and how long agents are asked.
 const LAUNCH_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Asks one agent of `hosts` after the other, until one launches the instance of `session`.
+/// Asks one agent of `hosts` after the other, until one launches the instance of `session`. Returns
+/// what it says, and its region.
 ///
 /// # Errors
 ///
@@ -21,12 +22,12 @@ pub(crate) async fn request_launch(
     bridge: &Bridge,
     session: &SessionId,
     hosts: Vec<Presence>,
-) -> Result<ClientIce, BridgeError> {
+) -> Result<(ClientIce, String), BridgeError> {
     let ask = async |host: &Presence, placement: String| {
         let launch = Launch { session: session.clone(), placement };
         let asked = bridge.ask(subjects::launch(&host.agent), &launch, LAUNCH_DEADLINE).await;
         let error = match asked {
-            Ok(ice) => return Asked::Launched(ice),
+            Ok(ice) => return Asked::Launched((ice, host.region.clone())),
             Err(error) => error,
         };
         log::info!(session:%, agent:% = host.agent, error:%; "agent did not take the session");
