@@ -30,6 +30,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 ///
 /// Nothing is lost, repeated or swapped between two calls, whatever happens to the server, to the
 /// connection or to the bridge in between.
+///
+/// Most readers wait, and there are thousands: what they do otherwise is boxed, so that it takes
+/// memory while it is done only.
 pub struct SignalReader {
     connection: SignalConnection,
     subject: String,
@@ -101,7 +104,9 @@ impl SignalReader {
         {
             let page = match timeout(QUIET_FOR, live.wait(after)).await {
                 Ok(page) => page,
-                Err(_) if live.log.is_connected() => live.skip_quiet(&self.subject, after).await?,
+                Err(_) if live.log.is_connected() => {
+                    Box::pin(live.skip_quiet(&self.subject, after)).await?
+                }
                 Err(_) => None,
             };
             // Otherwise the log has to be read.
@@ -112,7 +117,7 @@ impl SignalReader {
         }
         // What was lost here may stand on another connection.
         self.live = self.live.take().filter(|live| live.open && live.log.is_connected());
-        self.catch_up().await
+        Box::pin(self.catch_up()).await
     }
 
     /// Reads the log itself, having subscribed before.

@@ -63,7 +63,7 @@ impl SocketSender {
     /// and clients do: then this waits for ever, and [`SocketReceiver::recv`] tells the end when
     /// all is read.
     pub async fn send(&mut self, text: impl Into<String>) -> Result<(), CloseCause> {
-        match delivered(self.0.text(text.into())).await? {
+        match Box::pin(delivered(self.0.text(text.into()))).await? {
             Delivery::Taken => Ok(()),
             Delivery::PeerGone => pending().await,
         }
@@ -80,7 +80,7 @@ enum Delivery {
 }
 
 /// Waits for a frame to be taken, for [`SEND_TIMEOUT`] at most: a full queue means that the peer
-/// does not read.
+/// does not read. Boxed by its callers, since thousands of sockets do this now and then only.
 async fn delivered(
     frame: impl Future<Output = Result<(), Closed>>,
 ) -> Result<Delivery, CloseCause> {
@@ -121,7 +121,7 @@ impl SocketReceiver {
                     ));
                 }
                 AggregatedMessage::Ping(payload) => {
-                    delivered(self.session.pong(&payload)).await?;
+                    Box::pin(delivered(self.session.pong(&payload))).await?;
                 }
                 AggregatedMessage::Pong(_) => {}
                 AggregatedMessage::Close(_) => return Err(CloseCause::PeerClosed),
@@ -133,7 +133,7 @@ impl SocketReceiver {
     /// that has left misses the answer; [`SocketReceiver::recv`] then returns the rest of what it
     /// said, and the end.
     pub async fn reply(&mut self, text: impl Into<String>) -> Result<(), CloseCause> {
-        delivered(self.session.text(text.into())).await.map(drop)
+        Box::pin(delivered(self.session.text(text.into()))).await.map(drop)
     }
 }
 
@@ -142,7 +142,7 @@ pub async fn keep_alive(mut sender: SocketSender) -> CloseCause {
     let mut ticks = interval(PING_INTERVAL);
     loop {
         ticks.tick().await;
-        match delivered(sender.0.ping(b"")).await {
+        match Box::pin(delivered(sender.0.ping(b""))).await {
             Ok(Delivery::Taken) => {}
             // Told where the peer is heard.
             Ok(Delivery::PeerGone) => return pending().await,
