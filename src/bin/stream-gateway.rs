@@ -30,7 +30,7 @@ enum Own {
     #[command(subcommand)]
     Account(Account),
     /// Look at sessions and end them.
-    #[command(subcommand)]
+    #[command(visible_alias = "sessions", subcommand)]
     Session(Session),
     /// Make, look at, change and end links to sessions.
     #[command(subcommand)]

@@ -9,16 +9,17 @@ use stream_protocol::Timestamp;
 
 use super::gateway_client as client;
 use super::operate::{AdminEndpoint, ask};
-use super::span::{days_from_now, parse_span};
+use super::span::{parse_expiration, parse_span};
 
 #[derive(Debug, Subcommand)]
 pub enum Account {
     /// Make an account and print its token, which is shown this once.
     Create {
         name: String,
-        /// Days until the token ends.
-        #[arg(long, value_name = "DAYS", default_value_t = 365)]
-        expiration: u64,
+        /// When the token ends: 24h, 30m or 7d from now, a bare number of days, or a date of UTC,
+        /// "2030-01-31 18:00:00".
+        #[arg(long, value_name = "TIME", default_value = "365d", value_parser = parse_expiration)]
+        expiration: Timestamp,
         /// Show the account no sessions and shares but its own; without it, it sees all.
         #[arg(long)]
         own_sessions: bool,
@@ -69,13 +70,13 @@ impl Account {
     pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
         match self {
             Self::Create { name, expiration, own_sessions, max_sessions, endpoint } => {
-                let expires = days_from_now(expiration);
                 let limits = AccountLimits { own_sessions, max_sessions };
                 let client = client(endpoint, default_config)?;
-                println!("{}", ask(client.create_account(&name, Some(expires), limits))?);
+                println!("{}", ask(client.create_account(&name, Some(expiration), limits))?);
             }
             Self::Delete { name, sessions, endpoint } => {
-                ask(client(endpoint, default_config)?.delete_account(&name, sessions))?
+                ask(client(endpoint, default_config)?.delete_account(&name, sessions))?;
+                println!("Account {name} deleted successfully");
             }
             Self::Rotate { name, overlap, endpoint } => {
                 let client = client(endpoint, default_config)?;

@@ -36,6 +36,18 @@ pub fn parse_expiry(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(|| "such as 24h, 30m, 7d, 2030-01-31 or \"2030-01-31 18:00:00\"".to_owned())
 }
 
+/// Reads a time as [`parse_expiry`] does, and a bare number as days from now.
+///
+/// # Errors
+///
+/// Names the forms that are understood.
+pub fn parse_expiration(text: &str) -> Result<Timestamp, String> {
+    match text.parse() {
+        Ok(days) => Ok(days_from_now(days)),
+        Err(_) => parse_expiry(text),
+    }
+}
+
 /// Returns the moment `days` from now.
 pub fn days_from_now(days: u64) -> Timestamp {
     Timestamp::now().plus_secs(days.saturating_mul(24 * 3600))
@@ -81,6 +93,10 @@ mod tests {
         let left = |text| at(text).secs_since(at("0m"));
         assert!((1800..1802).contains(&left("30m")) && (86_400..86_402).contains(&left("24h")));
         assert!((604_800..604_802).contains(&left("7d")));
+        let days = parse_expiration("7").expect("a time").secs_since(at("0m"));
+        assert!((604_800..604_802).contains(&days));
+        assert_eq!(parse_expiration("2030-01-31"), parse_expiry("2030-01-31"));
+        assert!(parse_expiration("-7").is_err() && parse_expiration("").is_err());
         assert_eq!(parse_expiry("2030-01-31"), Ok(1_896_048_000.into()));
         assert_eq!(parse_expiry("2030-01-31 18:00:01"), Ok(1_896_112_801.into()));
         for text in ["", "h", "24", "24s", "-1h", "1é", "1 h", "2030-02-30", "2030-01-31 18:00"] {

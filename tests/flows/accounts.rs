@@ -107,6 +107,41 @@ fn an_account_has_no_more_sessions_than_it_may_and_gets_places_back() {
 }
 
 #[test]
+fn one_request_ends_many_sessions_and_names_each_that_does_not_end() {
+    run_flow(async || {
+        let accounts = Accounts::start().await?;
+        let anna = accounts.account("anna", OWN).await?;
+        let foreign = id(&create(&accounts.all).await?.success()?)?;
+        let made = create(&anna).await?.success()?;
+        let (first, second) = (id(&made)?, id(&create(&anna).await?.success()?)?);
+        let read = anna.get(&format!("/1.0/sessions/{first}")).await?.success()?;
+        let region = "cloud-0";
+        assert_eq!((&made["region"], &read["region"]), (&json!(region), &json!(region)));
+
+        let end = async |ids: &[&str], query: &str| {
+            let path = format!("/1.0/sessions{query}");
+            anna.send(Method::DELETE, &path, Some(json!({ "ids": ids }))).await
+        };
+        let partly = end(&[&first, &foreign, "x"], "?sync=true").await?;
+        let told = &partly.body["metadata"];
+        assert_eq!((partly.status.as_u16(), &told["deleted_sessions"]), (207, &json!([first])));
+        for (refused, status) in [(foreign.as_str(), 404), ("x", 400)] {
+            let errors = told["errors"].as_array().context("errors")?;
+            let of = errors.iter().find(|error| error["session_id"] == refused);
+            let of = of.with_context(|| format!("nothing about {refused}: {told}"))?;
+            assert_eq!(of["status_code"], status, "{told}");
+        }
+        // The one that ended is not listed any more.
+        assert_eq!(anna.get("/1.0/sessions").await?.success()?, json!([second]));
+        assert_eq!(end(&[&foreign], "").await?.status, 404);
+        assert_eq!(end(&[], "").await?.status, 400);
+        assert_eq!(end(&[&second], "").await?.status, 202);
+        accounts.all.get(&format!("/1.0/sessions/{foreign}")).await?.success()?;
+        Ok(())
+    });
+}
+
+#[test]
 fn what_an_account_gave_away_ends_with_it() {
     run_flow(async || account_ends(Options::default()).await);
 }

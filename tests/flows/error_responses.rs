@@ -6,7 +6,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use crate::support::socket::Socket;
-use crate::support::{APP, Answer, Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
+use crate::support::{
+    APP, Answer, Http, STEP_TIMEOUT, ScriptedStack, becomes, eventually, run_flow,
+};
 use anyhow::Context;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -485,7 +487,7 @@ fn an_instance_that_pins_another_certificate_never_attaches() {
         assert!(tokio::time::timeout(while_it_tries, active).await.is_err(), "it got in");
         assert!(!wrong.is_finished(), "it keeps trying");
         assert_eq!(instance.report("running").await?.status, StatusCode::OK);
-        assert_eq!(scripted.client.get(&created.id).await?.status, "active");
+        becomes(&scripted.client, &created.id, "active").await?;
         stop.send_replace(true);
         wrong.await??;
         Ok(())

@@ -15,7 +15,7 @@ use toml::toml;
 
 use crate::support::socket::Socket;
 use crate::support::{
-    APP, Http, Instance, STEP_TIMEOUT, ScriptedStack, eventually, run_flow, user_of_ams,
+    APP, Http, Instance, STEP_TIMEOUT, ScriptedStack, becomes, eventually, run_flow, user_of_ams,
 };
 
 /// A stack whose instances the test plays, starts and stops.
@@ -56,11 +56,7 @@ impl Restarts {
     }
 
     async fn becomes(&self, session: &str, status: &str) -> anyhow::Result<Session> {
-        eventually(status, async || {
-            let session = self.scripted.client.get(session).await?;
-            Ok((session.status == status).then_some(session))
-        })
-        .await
+        becomes(&self.scripted.client, session, status).await
     }
 
     /// Has AMS start or stop the instance of `session`.
@@ -223,7 +219,7 @@ fn ams_that_asks_again_gets_a_fresh_token_and_the_one_of_before_ends() {
 
         let again = restarts.asks(&session).await?;
         assert_eq!(again.userdata.session_id, first.userdata.session_id);
-        assert_eq!(restarts.scripted.client.get(&id).await?.status, "created");
+        restarts.becomes(&id, "created").await?;
         assert_eq!(first.report("running").await?.status, 401, "its token has ended");
         let twice = restarts.asks(&session).await?;
         assert_eq!(twice.report("running").await?.status, 200, "asked again, it is the same");

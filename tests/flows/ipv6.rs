@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::support::{APP, Http, STEP_TIMEOUT, eventually, run_flow};
+use crate::support::{APP, Http, STEP_TIMEOUT, becomes, eventually, run_flow};
 use stream_agent::gateway::{Gateway, GatewayConfig};
 use stream_dev::in_process::{Options, Stack};
 use stream_dev::keys::KeyStore;
@@ -21,7 +21,7 @@ fn a_session_streams_whose_services_listen_on_the_loopback_of_ipv6() {
         // Its instance has reached the agent over IPv6 before it offers.
         let viewer = Viewer::connect(&created, vec![stack.nodes.gateway_pin()?]).await?;
         viewer.wait_frames(5, STEP_TIMEOUT).await?;
-        assert_eq!(client.get(&created.id).await?.status, "active");
+        becomes(&client, &created.id, "active").await?;
         viewer.disconnect().await;
         client.delete(&created.id).await?;
         stack.ams.wait_until(|instances| instances.is_empty(), STEP_TIMEOUT).await?;

@@ -263,6 +263,12 @@ fn both_documents_are_valid_and_describe_what_is_served() {
         let launched = json!({"instance_id": "bvpg7vbmend4td6moir0", "app": APP});
         agent.ask(Method::POST, SESSIONS, "", Some(launched)).await?.success()?;
         agent.ask(Method::DELETE, SESSION, "", None).await?;
+        let ids = json!({ "ids": [gateway.session] });
+        let ended = gateway.ask(Method::DELETE, SESSIONS, "?sync=true", Some(ids)).await?;
+        assert_eq!(ended.status, 200);
+        let unknown = json!({ "ids": [SessionId::random()] });
+        let refused = gateway.ask(Method::DELETE, SESSIONS, "", Some(unknown)).await?;
+        assert_eq!(refused.status, 404);
         gateway.ask(Method::DELETE, SESSION, "?sync=true", None).await?;
 
         agent.check().await.context("the agent")?;

@@ -6,7 +6,9 @@ use std::process::Output;
 use std::time::Duration;
 
 use crate::support::socket::Socket;
-use crate::support::{Http, STEP_TIMEOUT, ScriptedStack, eventually, light_instances, run_flow};
+use crate::support::{
+    Http, STEP_TIMEOUT, ScriptedStack, becomes, eventually, light_instances, run_flow,
+};
 use anyhow::Context;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -255,7 +257,7 @@ fn a_scrape_tells_how_the_services_are_and_names_no_session() {
         let stack = &scripted.stack;
         let gateway = (stack.nodes.gateway_url(), stack.nodes.gateway_pin()?);
         let agent = (stack.nodes.agent_url(), stack.nodes.agent_pin()?);
-        assert_eq!(scripted.client.get(&created.id).await?.status, "active");
+        becomes(&scripted.client, &created.id, "active").await?;
 
         let text = scrape(&gateway, &stack.token).await?;
         assert!(!text.contains(&created.id), "{text}");
@@ -271,7 +273,7 @@ fn a_scrape_tells_how_the_services_are_and_names_no_session() {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
-        let handled = r#"handler="create_new_session",method="POST""#;
+        let handled = r#"handler="create_new_session",host="127.0.0.1",method="POST""#;
         for start in [
             format!("anbox_stream_gateway_http_requests_total{{{handled},code=\"2xx\"}} 1"),
             format!("anbox_stream_gateway_http_request_duration_seconds_count{{{handled}}} 1"),
@@ -285,7 +287,7 @@ fn a_scrape_tells_how_the_services_are_and_names_no_session() {
         let minted = stack.agent.tokens.mint(watcher).await?;
         let text = scrape(&agent, &minted.token).await?;
         assert!(!text.contains(&created.id), "{text}");
-        let handled = r#"handler="/1.0/sessions/{id}",method="PATCH",code="2xx""#;
+        let handled = r#"handler="/1.0/sessions/{id}",host="127.0.0.1",method="PATCH",code="2xx""#;
         for line in [
             r#"anbox_stream_agent_dependency_up{dependency="nats"} 1"#,
             r#"anbox_stream_agent_dependency_up{dependency="ams"} 1"#,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, eventually, run_flow};
+use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, becomes, eventually, run_flow};
 use reqwest::Method;
 use serde_json::json;
 use stream_dev::in_process::{Options, Stack};
@@ -79,7 +79,7 @@ fn the_answer_does_not_wait_for_the_boot_and_only_the_instance_makes_it_active()
         assert_eq!(early.status(), Some(400));
 
         assert_eq!(instance.report("running").await?.status, 200);
-        assert_eq!(scripted.client.get(&created.id).await?.status, "active");
+        becomes(&scripted.client, &created.id, "active").await?;
         scripted.client.join(&created.id).await?;
         let commands = instance.commands(0, 0).await?;
         assert_eq!(commands["generation"], 1);
@@ -222,7 +222,7 @@ fn nats_may_go_and_come_back_and_the_picture_stays() {
 
         stack.nats.restart()?;
         eventually("back", async || Ok(client.get(&created.id).await.ok())).await?;
-        assert_eq!(client.get(&created.id).await?.status, "active");
+        becomes(&client, &created.id, "active").await?;
         eventually("able to launch", async || Ok(client.create(APP, Screen::default()).await.ok()))
             .await?;
         Ok(())

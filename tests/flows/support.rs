@@ -15,7 +15,7 @@ use stream_dev::in_process::{Options, Stack};
 use stream_pki::{Fingerprint, Identity, Trust, client_config};
 use stream_protocol::{Screen, Userdata};
 use stream_simulators::ams::{Boot, Launcher, scripted_instances};
-use stream_simulators::client::{Gateway, JoinedSession};
+use stream_simulators::client::{Gateway, JoinedSession, Session};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) const APP: &str = stream_dev::in_process::APPLICATION;
@@ -270,6 +270,20 @@ impl Answer {
         anyhow::ensure!(self.status.is_success(), "{self:?}");
         Ok(self.body["metadata"].clone())
     }
+}
+
+/// Waits until the gateway of `client` has heard that a session has this status: what an agent
+/// writes it hears a moment later.
+pub(crate) async fn becomes(
+    client: &Gateway,
+    session: &str,
+    status: &str,
+) -> anyhow::Result<Session> {
+    eventually(status, async || {
+        let session = client.get(session).await?;
+        Ok((session.status == status).then_some(session))
+    })
+    .await
 }
 
 /// Repeats `look` until it finds something; the condition is somebody else's to bring about.

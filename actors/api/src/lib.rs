@@ -119,7 +119,8 @@ impl Api {
         };
         let refusals = state.refusals.clone();
         let routes = move |app: &mut ServiceConfig| routes::configure(app, &state);
-        let service = Service { name: "api", endpoints: routes::ENDPOINTS, refusals, routes };
+        let host = served.current().first_name().unwrap_or_default();
+        let service = Service { name: "api", endpoints: routes::ENDPOINTS, refusals, host, routes };
         let limits = Limits { http, ..Limits::default() };
         let Config { listen, workers, .. } = config;
         let tls = server_config(&served, ClientCertificates::Ignored);

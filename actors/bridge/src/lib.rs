@@ -370,9 +370,12 @@ impl Bridge {
     pub async fn status(&self) -> ConnectionStatus {
         match self.0.ask(status::GetStatus).await {
             Ok(status) => status,
-            Err(error) => {
-                ConnectionStatus { connected: false, server: None, error: Some(error.to_string()) }
-            }
+            Err(error) => ConnectionStatus {
+                connected: false,
+                server: None,
+                servers: 0,
+                error: Some(error.to_string()),
+            },
         }
     }
 

@@ -11,6 +11,8 @@ pub struct ConnectionStatus {
     pub connected: bool,
     /// The name of the server, if there is one.
     pub server: Option<String>,
+    /// How many servers there are, as the one that serves us tells; 0 while there is none.
+    pub servers: usize,
     pub error: Option<String>,
 }
 
@@ -23,12 +25,17 @@ impl Handler<GetStatus> for Actor {
     fn handle(&mut self, _: &GetStatus, _: &Context<Self>) -> Reply<ConnectionStatus> {
         let status = match self.ready() {
             Ok(ready) => {
-                let server = Some(ready.store.connection().client.server_info().server_name);
+                let info = ready.store.connection().client.server_info();
+                // One alone names nobody.
+                let servers = info.connect_urls.len().max(1);
+                let server = Some(info.server_name);
                 let error = self.health().failure();
                 let error = error.map(|cause| format!("NATS does not store anything: {cause}"));
-                ConnectionStatus { connected: error.is_none(), server, error }
+                ConnectionStatus { connected: error.is_none(), server, servers, error }
             }
-            Err(cause) => ConnectionStatus { connected: false, server: None, error: Some(cause) },
+            Err(cause) => {
+                ConnectionStatus { connected: false, server: None, servers: 0, error: Some(cause) }
+            }
         };
         status.into()
     }

@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::accounts::{self, Account, AccountName};
 use crate::error::tokens_refusal;
+use crate::views::{AccountIndex, Views};
 
 /// How exact the last use of an account is; it is written no more often.
 const USE_PRECISION: Duration = Duration::from_secs(3600);
@@ -65,7 +66,7 @@ impl AccountUses {
 /// Works until `closing` turns true.
 pub(crate) async fn run(
     uses: AccountUses,
-    bridge: Bridge,
+    views: Views,
     tokens: Tokens,
     mut closing: watch::Receiver<bool>,
 ) {
@@ -76,10 +77,10 @@ pub(crate) async fn run(
             tokio::select! {
                 () = uses.0.news.notified() => {
                     sleep(GATHER).await;
-                    uses.write(&bridge).await;
+                    uses.write(views.bridge()).await;
                 }
                 _ = ticks.tick() => {
-                    if let Err(error) = end_former_tokens(&bridge, &tokens).await {
+                    if let Err(error) = end_former_tokens(&views, &tokens).await {
                         log::debug!(error:%; "tokens that were replaced are not revoked yet");
                     }
                 }
@@ -94,12 +95,15 @@ pub(crate) async fn run(
 }
 
 /// Revokes the tokens that were replaced and whose time is over.
-async fn end_former_tokens(bridge: &Bridge, tokens: &Tokens) -> Result<(), Refusal> {
+async fn end_former_tokens(views: &Views, tokens: &Tokens) -> Result<(), Refusal> {
     let now = Timestamp::now();
-    for account in accounts::list(bridge).await? {
-        if account.former_token.as_ref().is_some_and(|former| former.is_over(now)) {
-            end_former_token(bridge, tokens, &account).await?;
-        }
+    let is_over = |account: &&Arc<Account>| {
+        account.former_token.as_ref().is_some_and(|former| former.is_over(now))
+    };
+    let due = |accounts: &AccountIndex| accounts.iter().filter(is_over).cloned().collect();
+    let due: Vec<_> = views.accounts(due).await?;
+    for account in due {
+        end_former_token(views.bridge(), tokens, &account).await?;
     }
     Ok(())
 }

@@ -1,129 +1,41 @@
 //! Service accounts, to which the tokens of the API belong.
 
-use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Maker, Refusal, RefusalCode, SessionId, Timestamp, TokenKind};
+use stream_protocol::{Refusal, RefusalCode, SessionId, Timestamp, TokenKind};
 use stream_tokens::{Mint, Tokens};
 use zeroize::Zeroizing;
 
 use crate::error::{bad_request, tokens_refusal};
 use crate::views::Views;
 
-/// The record of an account. It holds the id of the token, never the token.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Account {
-    pub(crate) name: AccountName,
-    pub(crate) token_id: String,
-    /// The id of the token that it was made with; `None` while that is its token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) first_token_id: Option<String>,
-    /// The token before, while it is good beside the present one or not yet revoked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) former_token: Option<FormerToken>,
-    /// When it was used last, to the hour; `None` is never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) last_used_at: Option<Timestamp>,
-    pub(crate) created_at: Timestamp,
-    /// `None` is never.
-    pub(crate) expires_at: Option<Timestamp>,
-    #[serde(flatten)]
-    pub(crate) limits: AccountLimits,
-}
+pub(crate) use crate::account_record::{Account, AccountLimits, AccountName, FormerToken};
 
-/// A token that was replaced.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct FormerToken {
-    pub(crate) id: String,
-    /// From then on it opens nothing.
-    pub(crate) until: Timestamp,
-}
-
-impl FormerToken {
-    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
-        now >= self.until
+/// Returns the account called `name` if the token of this id opens it at `now`, and until when if
+/// that is limited by the account.
+pub(crate) async fn of_token(
+    views: &Views,
+    name: &str,
+    token_id: &str,
+    now: Timestamp,
+) -> Result<Option<(Arc<Account>, Option<Timestamp>)>, Refusal> {
+    let Ok(name) = name.parse::<AccountName>() else { return Ok(None) };
+    let opened = |account: Arc<Account>| {
+        let until = account.opens(token_id, now)?;
+        Some((account, until))
+    };
+    let known = views.accounts(|accounts| accounts.find(&name).cloned()).await?;
+    if let Some(opened) = known.and_then(opened) {
+        return Ok(Some(opened));
     }
-}
-
-/// What an account may do with sessions.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(default)]
-pub struct AccountLimits {
-    /// Whether it sees no sessions but those that it made.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub own_sessions: bool,
-    /// How many sessions it may have that have not ended; `None` is any number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_sessions: Option<u32>,
-}
-
-impl Account {
-    /// What tells it from every other account, also one of the same name before it: the id of the
-    /// token that it was made with, whatever its token is now.
-    pub(crate) fn id(&self) -> &str {
-        self.first_token_id.as_deref().unwrap_or(&self.token_id)
-    }
-
-    /// Whether it is the account that `maker` names. One of the same name before it was another.
-    pub(crate) fn is(&self, maker: Option<&Maker>) -> bool {
-        maker
-            .is_some_and(|maker| maker.account == self.name.as_str() && maker.token_id == self.id())
-    }
-
-    /// Whether the token of this id is one of the account at `now`, and until when if that is
-    /// limited by the account.
-    pub(crate) fn opens(&self, token_id: &str, now: Timestamp) -> Option<Option<Timestamp>> {
-        if token_id == self.token_id {
-            return Some(None);
-        }
-        let former = self.former_token.as_ref().filter(|former| former.id == token_id)?;
-        (!former.is_over(now)).then_some(Some(former.until))
-    }
-}
-
-/// A name of 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '@' and '-'.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(try_from = "String")]
-pub(crate) struct AccountName(String);
-
-impl AccountName {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Returns the name as a key of the store, whose keys have no '@' and no '.' at the ends.
-    pub(crate) fn key(&self) -> String {
-        self.0.replace('@', "=40").replace('.', "=2E")
-    }
-}
-
-impl TryFrom<String> for AccountName {
-    type Error = Refusal;
-
-    fn try_from(text: String) -> Result<Self, Refusal> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.@-".contains(&b);
-        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
-            return Ok(Self(text));
-        }
-        let sentence =
-            "an account name has 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '@', '-'";
-        Err(bad_request(sentence))
-    }
-}
-
-impl FromStr for AccountName {
-    type Err = Refusal;
-
-    fn from_str(text: &str) -> Result<Self, Refusal> {
-        Self::try_from(text.to_owned())
-    }
+    // It may have been made, or have another token, since the view was read.
+    Ok(find(views.bridge(), &name).await?.map(Arc::new).and_then(opened))
 }
 
 /// Returns the account called `name`, if there is one.
-pub(crate) async fn find(bridge: &Bridge, name: &str) -> Result<Option<Account>, Refusal> {
-    let Ok(name) = name.parse::<AccountName>() else { return Ok(None) };
+pub(crate) async fn find(bridge: &Bridge, name: &AccountName) -> Result<Option<Account>, Refusal> {
     let entry = bridge.read::<Account>(Bucket::Accounts, &name.key()).await?;
     Ok(entry.map(|entry| entry.value))
 }
@@ -134,7 +46,7 @@ pub(crate) async fn find(bridge: &Bridge, name: &str) -> Result<Option<Account>,
 ///
 /// Refuses a name without an account.
 pub(crate) async fn existing(bridge: &Bridge, name: &AccountName) -> Result<Account, Refusal> {
-    find(bridge, name.as_str()).await?.ok_or_else(|| {
+    find(bridge, name).await?.ok_or_else(|| {
         let sentence = format!("there is no account {}", name.as_str());
         Refusal::new(RefusalCode::NotFound, sentence)
     })
@@ -226,43 +138,8 @@ fn check_expiry(at: Timestamp, now: Timestamp) -> Result<(), Refusal> {
 }
 
 #[cfg(test)]
-impl Account {
-    /// Returns an account that was made at 100 s and never ends.
-    pub(crate) fn sample(name: &str) -> Self {
-        Self {
-            name: name.parse().unwrap(),
-            token_id: "first".to_owned(),
-            first_token_id: None,
-            former_token: None,
-            last_used_at: None,
-            created_at: 100.into(),
-            expires_at: None,
-            limits: AccountLimits::default(),
-        }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn account_names_are_checked() {
-        for name in ["a", "team.stream@example.com", "x_Y-9", &"n".repeat(64)] {
-            assert!(name.parse::<AccountName>().is_ok(), "{name} was refused");
-        }
-        for name in ["", "a b", "a/b", "a*", "a>", "a\n", "é", "a=40", &"n".repeat(65)] {
-            assert!(name.parse::<AccountName>().is_err(), "{name} passed");
-        }
-    }
-
-    #[test]
-    fn different_names_have_different_keys_that_the_store_takes() {
-        let key = |name: &str| name.parse::<AccountName>().unwrap().key();
-        assert_eq!(key("a@b.c"), "a=40b=2Ec");
-        assert_eq!(key(".a."), "=2Ea=2E");
-        assert_ne!(key("a.b"), key("a@b"));
-    }
 
     #[test]
     fn an_account_cannot_expire_in_the_past_or_beyond_what_a_token_can_say() {

@@ -1,6 +1,7 @@
 //! Who calls, and whether they may.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::HttpRequest;
@@ -22,11 +23,11 @@ pub(crate) struct Caller {
     /// The name of the account, or the id of the share.
     pub(crate) name: String,
     pub(crate) claims: Claims,
-    pub(crate) account: Option<Account>,
+    pub(crate) account: Option<Arc<Account>>,
     /// When the token of the account ends that another one has replaced; `None` for any other.
     pub(crate) replaced_until: Option<Timestamp>,
     /// The share that let the caller in.
-    pub(crate) share: Option<Share>,
+    pub(crate) share: Option<Arc<Share>>,
 }
 
 impl Caller {
@@ -60,7 +61,7 @@ impl Caller {
 
     /// Returns the account of a caller that sees no sessions but its own.
     pub(crate) fn sees_only_its_own(&self) -> Option<&Account> {
-        self.account.as_ref().filter(|account| account.limits.own_sessions)
+        self.account.as_deref().filter(|account| account.limits.own_sessions)
     }
 
     /// Whether the caller sees the session `id`; one that is not there is told by whoever reads it.
@@ -150,20 +151,18 @@ async fn find_caller(
     let mut replaced_until = None;
     let (account, share) = match claims.kind {
         // Deleting an account is how its token is revoked.
-        TokenKind::Account => match accounts::find(&state.bridge, &claims.subject).await? {
-            Some(account) => {
-                let now = Timestamp::now();
-                let until = account.opens(&claims.id, now).ok_or(HttpError::Unauthorized)?;
-                replaced_until = until;
-                state.account_uses.note(&account, now);
-                (Some(account), None)
-            }
-            None => return Err(HttpError::Unauthorized),
-        },
+        TokenKind::Account => {
+            let (name, now) = (&claims.subject, Timestamp::now());
+            let found = accounts::of_token(&state.views, name, &claims.id, now).await?;
+            let (account, until) = found.ok_or(HttpError::Unauthorized)?;
+            replaced_until = until;
+            state.account_uses.note(&account, now);
+            (Some(account), None)
+        }
         TokenKind::Share => {
             let found = shares::find_open(&state.views, &state.tokens, &claims.subject).await?;
             match found {
-                Some(share) if share.token_id == claims.id => (None, Some(Share::clone(&share))),
+                Some(share) if share.token_id == claims.id => (None, Some(share)),
                 _ => return Err(HttpError::Unauthorized),
             }
         }

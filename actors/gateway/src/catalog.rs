@@ -29,6 +29,10 @@ pub(crate) struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "usize"))]
     agents: Option<usize>,
+    /// How many servers NATS has; only with a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "usize"))]
+    database_nodes: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -53,7 +57,8 @@ pub(crate) async fn regions(request: HttpRequest, state: Data<State>) -> Handler
     Ok(ok(region_names(placement::list(&state.bridge).await?)))
 }
 
-/// GET `/1.0/status`: whether NATS is connected; with a token also the number of agents.
+/// GET `/1.0/status`: whether NATS is connected; with a token also how many agents and
+/// servers of NATS there are.
 ///
 /// # Errors
 ///
@@ -73,7 +78,8 @@ pub(crate) async fn status(request: HttpRequest, state: Data<State>) -> HandlerR
         true => Some(placement::list(&state.bridge).await?.len()),
         false => None,
     };
-    Ok(ok(Status { status, agents }))
+    let database_nodes = agents.map(|_| link.servers);
+    Ok(ok(Status { status, agents, database_nodes }))
 }
 
 fn application_names(catalogues: &CatalogueMap) -> BTreeSet<Named> {

@@ -26,6 +26,7 @@
 //! The way of a new session: `create_session` (HTTP) → `place_session` (stores the document) →
 //! `request_launch` (asks an agent).
 
+mod account_record;
 mod account_removal;
 mod account_rotation;
 mod account_upkeep;
@@ -38,7 +39,6 @@ mod catalogues;
 mod client_lease;
 mod config;
 mod cors;
-mod document_watch;
 mod error;
 mod live_count;
 mod metrics;
@@ -141,15 +141,18 @@ impl Gateway {
         let state = Data::new(state);
         let upkeep = account_upkeep::run(
             state.account_uses.clone(),
-            state.bridge.clone(),
+            views.clone(),
             state.tokens.clone(),
             state.closing.clone(),
         );
         spawn_detached("the upkeep of accounts", upkeep);
+        let host = state.urls.public_host().or_else(|| served.current().first_name());
+        let host = host.unwrap_or_default();
         let refusals = state.refusals.clone();
         let metrics = refusals.metrics().clone();
         let routes = move |app: &mut ServiceConfig| routes::configure(app, &state);
-        let service = Service { name: "gateway", endpoints: routes::ENDPOINTS, refusals, routes };
+        let endpoints = routes::ENDPOINTS;
+        let service = Service { name: "gateway", endpoints, refusals, host, routes };
         let tls = server_config(&served, ClientCertificates::Ignored);
         let limits = Limits { http, ..Limits::default() };
         let config = stream_http::Config { listen, workers, limits };

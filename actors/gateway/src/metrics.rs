@@ -13,7 +13,7 @@ use crate::auth::authorize;
 use crate::placement;
 use crate::response::HandlerResult;
 use crate::state::State;
-use crate::views::{STATUSES, SessionIndex, Views};
+use crate::views::{AccountIndex, STATUSES, SessionIndex, Views};
 
 const PREFIX: &str = "anbox_stream_gateway";
 
@@ -49,7 +49,7 @@ struct StoreStats {
 
 impl StoreStats {
     async fn read(views: &Views) -> Result<Self, Refusal> {
-        let accounts = views.account_count().await?;
+        let accounts = views.accounts(AccountIndex::len).await?;
         let present = placement::list(views.bridge()).await?;
         let present = present.into_iter().map(|presence| presence.agent).collect();
         views.sessions(|sessions| Self::of(sessions, accounts, &present)).await

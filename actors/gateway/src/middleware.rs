@@ -1,5 +1,5 @@
 //! Around every request: CORS, the promise of TLS to browsers, and the end of connections while the
-//! gateway drains.
+//! gateway drains. And behind one that may change something, the end of what views hold as of now.
 
 use std::net::IpAddr;
 
@@ -22,6 +22,7 @@ pub(crate) async fn mark(
     let origin = request.headers().get(ORIGIN).cloned();
     let preflight = *request.method() == Method::OPTIONS
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let changes = !request.method().is_safe();
     let mut response = if preflight {
         let mut response = request.into_response(HttpResponse::NoContent().finish());
         state.cors.apply_preflight(origin.as_ref(), response.headers_mut());
@@ -31,6 +32,9 @@ pub(crate) async fn mark(
         state.cors.apply(origin.as_ref(), response.headers_mut());
         response
     };
+    if changes {
+        state.views.note_change();
+    }
     if state.drain.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // The next request goes elsewhere.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);

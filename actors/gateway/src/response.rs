@@ -8,7 +8,7 @@ use stream_tokens::TokensError;
 use crate::error::tokens_refusal;
 
 pub(crate) use stream_http::HttpError;
-pub(crate) use stream_http::response::{accepted, created, list, ok};
+pub(crate) use stream_http::response::{accepted, created, list, ok, with_status};
 
 /// The largest body of a request, in bytes.
 const MAX_BODY: usize = 64 * 1024;

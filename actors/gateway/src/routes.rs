@@ -41,13 +41,18 @@ endpoints! {
             .idempotency_key("A request that is repeated with its key finds its first session")
             .body::<sessions::request::SessionPost>()
             .creates::<sessions::endpoints::CreatedSession<'_>>().refuses(&[404]),
+    DELETE "/1.0/sessions" Some(Op::SessionDelete) => sessions::deletion::delete_sessions
+        as "delete_sessions":
+        EndpointDoc::new("deleteSessions", "Has many sessions end; tells of each that does not")
+            .query::<sessions::deletion::DeleteQuery>().body::<sessions::deletion::SessionIds>()
+            .answers::<sessions::deletion::DeletedSessions>().also(&[202, 207]).refuses(&[404]),
     GET "/1.0/sessions/{id}" Some(Op::SessionRead) => sessions::endpoints::read_session
         as "get_session":
         EndpointDoc::new("readSession", "Shows a session").answers::<sessions::endpoints::SessionView<'_>>(),
-    DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => sessions::endpoints::delete_session
+    DELETE "/1.0/sessions/{id}" Some(Op::SessionDelete) => sessions::deletion::delete_session
         as "delete_session":
         EndpointDoc::new("deleteSession", "Has a session end")
-            .query::<sessions::endpoints::DeleteQuery>(),
+            .query::<sessions::deletion::DeleteQuery>(),
     POST "/1.0/sessions/{id}/join" Some(Op::SessionJoin) => sessions::endpoints::join_session
         as "join_session":
         EndpointDoc::new("joinSession", "Makes the caller the client, instead of whoever was it")

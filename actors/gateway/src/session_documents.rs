@@ -5,12 +5,13 @@ use std::time::Duration;
 use stream_bridge::{Bridge, BridgeError, Entry};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    DesiredState, Origin, Refusal, RefusalCode, SessionDocument, SessionId, Status, Timestamp,
+    DesiredState, Refusal, RefusalCode, SessionDocument, SessionId, Status, Timestamp,
 };
 use stream_tokens::{Revocation, Tokens};
 
-use crate::document_watch::DocumentWatch;
 use crate::error::tokens_refusal;
+use crate::session_summary::is_kept_by_us;
+use crate::views::Views;
 
 /// Returns the document of a session and its revision.
 ///
@@ -169,12 +170,6 @@ async fn unrevoke(tokens: &Tokens, id: &SessionId) {
     }
 }
 
-/// Whether the session has ended and an agent keeps its instance. One that AMS launched by itself
-/// is nobody's to delete once its session has ended.
-pub(crate) fn is_kept_by_us(document: &SessionDocument) -> bool {
-    document.kept_instance.is_some() && document.origin == Origin::Client
-}
-
 /// Orders the end in `document`; without an owner, nobody would carry it out, and the end is now.
 fn request_termination(
     document: &mut SessionDocument,
@@ -210,23 +205,13 @@ fn force_termination(document: &mut SessionDocument, cause: &str, now: Timestamp
 /// Waits up to `timeout` for the end of a session; returns whether it has ended. A session that
 /// does not exist has.
 pub(crate) async fn wait_for_end(
-    bridge: &Bridge,
+    views: &Views,
     id: &SessionId,
     timeout: Duration,
 ) -> Result<bool, Refusal> {
-    let mut watch = DocumentWatch::start(bridge, id).await?;
-    let end = async {
-        while !has_ended(bridge, id).await? {
-            watch.next(false).await;
-        }
-        Ok::<_, Refusal>(())
-    };
-    tokio::time::timeout(timeout, end).await.map_or(Ok(false), |ended| ended.map(|()| true))
-}
-
-async fn has_ended(bridge: &Bridge, id: &SessionId) -> Result<bool, Refusal> {
-    let entry = bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?;
-    Ok(entry.is_none_or(|entry| entry.value.status.is_final() && !is_kept_by_us(&entry.value)))
+    let mut watch = views.watch_session(id).await?;
+    let end = async { while watch.next().await.is_some_and(|session| !session.has_ended) {} };
+    Ok(tokio::time::timeout(timeout, end).await.is_ok())
 }
 
 pub(crate) fn not_found() -> Refusal {
@@ -235,7 +220,7 @@ pub(crate) fn not_found() -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::KeptInstance;
+    use stream_protocol::{KeptInstance, Origin};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! What lists, counts and shares need to know of a session.
 
 use stream_protocol::{
-    AgentId, DesiredState, Maker, SessionDocument, SessionId, Status, Timestamp,
+    AgentId, DesiredState, Maker, Origin, SessionDocument, SessionId, Status, Timestamp,
 };
 
 /// A session without what only its own agent and client need.
@@ -25,6 +25,14 @@ pub(crate) struct SessionSummary {
     pub(crate) is_listed: bool,
     /// Whether it has not ended and nobody wants it to end.
     pub(crate) is_running: bool,
+    /// Whether it has ended and no agent keeps an instance of ours for it.
+    pub(crate) has_ended: bool,
+    /// Of its client: counts those who came.
+    pub(crate) generation: u64,
+    /// Whether its instance is told of a client.
+    pub(crate) has_client: bool,
+    /// Counts how often its ICE servers were renewed.
+    pub(crate) ice_renewal: u64,
 }
 
 impl SessionSummary {
@@ -33,10 +41,14 @@ impl SessionSummary {
         Self {
             is_listed: document.is_listed(),
             is_running: is_wanted && !document.status.is_final(),
+            region: document.region().to_owned(),
+            has_ended: has_ended(&document),
+            generation: document.generation,
+            has_client: document.desired.client.is_some(),
+            ice_renewal: document.ice_renewal,
             message: document.last_cause().to_owned(),
             id: document.id,
             app: document.request.app,
-            region: document.request.region,
             cluster: document.cluster,
             status: document.status,
             joinable: document.request.joinable,
@@ -46,4 +58,15 @@ impl SessionSummary {
             made_by: document.made_by,
         }
     }
+}
+
+/// Whether the session has ended and an agent keeps its instance. One that AMS launched by itself
+/// is nobody's to delete once its session has ended.
+pub(crate) fn is_kept_by_us(document: &SessionDocument) -> bool {
+    document.kept_instance.is_some() && document.origin == Origin::Client
+}
+
+/// Whether the session has ended, and no agent keeps an instance of ours for it.
+pub(crate) fn has_ended(document: &SessionDocument) -> bool {
+    document.status.is_final() && !is_kept_by_us(document)
 }

@@ -1,6 +1,7 @@
 //! Sessions, as clients create, list, join and end them.
 
 pub(crate) mod client_slot;
+pub(crate) mod deletion;
 pub(crate) mod endpoints;
 pub(crate) mod idempotency;
 pub(crate) mod join;

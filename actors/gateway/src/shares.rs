@@ -17,7 +17,7 @@ use stream_protocol::{
 };
 use stream_tokens::{Mint, Revocation, Tokens};
 
-use crate::accounts::{self, Account};
+use crate::accounts::Account;
 use crate::error::tokens_refusal;
 use crate::response::HttpError;
 use crate::session_documents;
@@ -106,11 +106,14 @@ pub(crate) async fn find(
     let share = views.share(id).await?.filter(|share| !share.is_over(Timestamp::now()));
     let Some(share) = share else { return Ok(None) };
     if let Some(maker) = &share.made_by {
-        let found = accounts::find(views.bridge(), &maker.account).await?;
+        let found = match maker.account.parse() {
+            Ok(name) => views.account(&name).await?,
+            Err(_) => None,
+        };
         let is_good = |account: &Account| {
             account.is(Some(maker)) && !tokens.is_revoked(&maker.account, &account.token_id)
         };
-        if !found.as_ref().is_some_and(is_good) {
+        if !found.as_deref().is_some_and(is_good) {
             return Ok(None);
         }
     }

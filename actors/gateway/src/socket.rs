@@ -16,7 +16,7 @@ use crate::state::State;
 
 pub(crate) use admission::SocketQuery;
 use admission::{Admission, SocketToken};
-use client_socket::{ClientSocket, Dependencies};
+use client_socket::ClientSocket;
 
 /// GET `/1.0/sessions/{id}/sockets/slave`: relays signals between the client and the instance.
 ///
@@ -49,20 +49,7 @@ pub(crate) async fn open(
     let (response, sender, receiver) = stream_socket::open(&request, payload)
         .map_err(|_| bad_request("this path is for WebSocket connections"))?;
 
-    let dependencies = Dependencies {
-        bridge: state.bridge.clone(),
-        views: state.views.clone(),
-        signal_connection: SignalConnection::clone(&signal_connection),
-        tokens: state.tokens.clone(),
-        reconnect_tokens: state.reconnect_tokens,
-        closing: state.closing.clone(),
-        drain: state.drain.clone(),
-        open_sockets: state.open_sockets.clone(),
-        departures: state.departures.clone(),
-        writes: state.writes.clone(),
-        socket_limit: state.socket_limit.clone(),
-        client_grace: state.client_grace,
-    };
-    ClientSocket::new(admission, claims, dependencies).start(sender, receiver);
+    let signal_connection = SignalConnection::clone(&signal_connection);
+    ClientSocket::new(admission, claims, signal_connection, state).start(sender, receiver);
     Ok(response)
 }

@@ -32,6 +32,13 @@ impl Urls {
         }
     }
 
+    /// Returns the host of the public address, if one is configured.
+    pub(crate) fn public_host(&self) -> Option<String> {
+        let address = self.public_socket_base.as_deref()?.strip_prefix("wss://")?;
+        let authority: Authority = address.split('/').next()?.parse().ok()?;
+        Some(authority.host().trim_start_matches('[').trim_end_matches(']').to_owned())
+    }
+
     /// Returns what the URL of the page begins with, in the answer to `request`.
     pub(crate) fn page_base(&self, request: &HttpRequest) -> Result<String, Refusal> {
         Ok(page_base(&self.socket_base(request)?))
@@ -85,6 +92,14 @@ mod tests {
         for wrong in ["", "a.example", "http://a.example", "https://", "https://a.example/?x=1"] {
             assert!(socket_base(wrong).is_err(), "{wrong} passed");
         }
+    }
+
+    #[test]
+    fn the_public_address_names_a_host() {
+        let host = |url| Urls::new(Some(url)).expect("a URL").public_host();
+        assert_eq!(host("https://a.example:4000/stream").as_deref(), Some("a.example"));
+        assert_eq!(host("https://[2001:db8::1]:4000").as_deref(), Some("2001:db8::1"));
+        assert_eq!(Urls::new(None).expect("none").public_host(), None);
     }
 
     #[test]

@@ -1,39 +1,54 @@
 //! The actor `views`: what the gateway knows of sessions, shares and accounts without reading them
 //! through. One view for all threads, which a request brings up to date and reads in memory.
 //!
-//! Asked by everything that lists or counts. Asks `bridge`. A restart reads everything again, and a
-//! wrong view is gone.
+//! Asked by everything that shows, lists or counts, and by sockets for their session. Asks
+//! `bridge`. A restart reads everything again, and a wrong view is gone.
 //!
-//! A view is brought up to date before it is read, so that it holds what this unit and all others
-//! have stored until then; those who ask at the same time share one question to NATS. While NATS is
-//! away, views are good for [`MAX_AGE`](view::MAX_AGE).
+//! What is listed and counted is brought up to date first, so that it holds what this unit and all
+//! others have stored until then; those who ask at the same time share one question to NATS. A
+//! single session and an account are read as they are in memory: the view of sessions follows what
+//! the server publishes of them, milliseconds behind the store, and accounts, of which nothing is
+//! published, are read every [`READ_ON`]. One that was not read in time, or since this unit changed
+//! something ([`Views::note_change`]), is brought up to date as well. While NATS is away, views are
+//! good for [`MAX_AGE`](view::MAX_AGE).
 
+mod account_index;
 mod by_creation;
-mod key_index;
 mod session_index;
+mod session_watch;
 mod share_index;
 mod view;
+mod watchers;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Refusal, SessionDocument, SessionId};
 use stream_supervisor::{Context, Limits, Mode, RestartPolicy, Supervisor, Worker};
 use tokio::time::sleep;
 
+use crate::account_record::{Account, AccountName};
 use crate::session_summary::SessionSummary;
 use crate::share_record::Share;
-use key_index::KeyIndex;
 use view::View;
 
+pub(crate) use account_index::AccountIndex;
 pub(crate) use by_creation::ByCreation;
 pub(crate) use session_index::{STATUSES, SessionIndex};
+pub(crate) use session_watch::SessionWatch;
 pub(crate) use share_index::ShareIndex;
 
 /// How often changes are read that no request asks for, so that none finds many.
 const READ_ON: Duration = Duration::from_secs(2);
+
+/// How long after it was read a view is good for that is read on all the time.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Sessions are read on so often at most, however many of them change.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// The views of one process; cheap to clone.
 #[derive(Clone)]
@@ -41,9 +56,11 @@ pub struct Views(Arc<Inner>);
 
 struct Inner {
     bridge: Bridge,
-    accounts: View<KeyIndex>,
-    sessions: View<SessionIndex>,
+    accounts: View<AccountIndex>,
+    sessions: Arc<View<SessionIndex>>,
     shares: View<ShareIndex>,
+    /// When this unit last changed something.
+    changed_at: Mutex<Option<Instant>>,
 }
 
 impl Views {
@@ -53,8 +70,9 @@ impl Views {
         let views = Self(Arc::new(Inner {
             bridge: bridge.clone(),
             accounts: View::new(Bucket::Accounts),
-            sessions: View::new(Bucket::Sessions),
+            sessions: Arc::new(View::new(Bucket::Sessions)),
             shares: View::new(Bucket::Shares),
+            changed_at: Mutex::default(),
         }));
         let actor = Actor { views: views.clone() };
         supervisor.spawn(
@@ -71,6 +89,11 @@ impl Views {
         &self.0.bridge
     }
 
+    /// Notes that a request may have changed something, which is then seen by the next ones.
+    pub(crate) fn note_change(&self) {
+        *self.0.changed_at.lock() = Some(Instant::now());
+    }
+
     /// Returns what `read` finds in the sessions.
     ///
     /// # Errors
@@ -80,7 +103,20 @@ impl Views {
         &self,
         read: impl FnOnce(&SessionIndex) -> T,
     ) -> Result<T, Refusal> {
-        Ok(self.0.sessions.read(&self.0.bridge, read).await?)
+        Ok(self.0.sessions.read(&self.0.bridge, Instant::now(), read).await?)
+    }
+
+    /// Returns what `read` finds in the accounts as they were up to [`FOLLOWED_WITHIN`] ago; the
+    /// tokens of an account that was deleted since are revoked.
+    ///
+    /// # Errors
+    ///
+    /// Refuses as [`Views::sessions`] does.
+    pub(crate) async fn accounts<T>(
+        &self,
+        read: impl FnOnce(&AccountIndex) -> T,
+    ) -> Result<T, Refusal> {
+        Ok(self.0.accounts.read(&self.0.bridge, self.followed_since(), read).await?)
     }
 
     /// Returns what `read` finds in the shares.
@@ -92,7 +128,7 @@ impl Views {
         &self,
         read: impl FnOnce(&ShareIndex) -> T,
     ) -> Result<T, Refusal> {
-        Ok(self.0.shares.read(&self.0.bridge, read).await?)
+        Ok(self.0.shares.read(&self.0.bridge, Instant::now(), read).await?)
     }
 
     /// Returns what `read` finds in the shares, all of those that are stored by now among them.
@@ -107,16 +143,24 @@ impl Views {
         self.0.shares.read_now(&self.0.bridge, read).await
     }
 
-    /// Returns how many accounts there are.
+    /// Returns the account called `name`, from the store when the view does not have it.
     ///
     /// # Errors
     ///
-    /// Refuses as [`Views::sessions`] does.
-    pub(crate) async fn account_count(&self) -> Result<usize, Refusal> {
-        Ok(self.0.accounts.read(&self.0.bridge, KeyIndex::len).await?)
+    /// Refuses when it is not in the view and NATS is away.
+    pub(crate) async fn account(
+        &self,
+        name: &AccountName,
+    ) -> Result<Option<Arc<Account>>, Refusal> {
+        if let Some(account) = self.accounts(|accounts| accounts.find(name).cloned()).await? {
+            return Ok(Some(account));
+        }
+        let entry = self.0.bridge.read::<Account>(Bucket::Accounts, &name.key()).await?;
+        Ok(entry.map(|entry| Arc::new(entry.value)))
     }
 
-    /// Returns the session `id`, from the store when the view does not have it.
+    /// Returns the session `id` as this unit has heard of it last, milliseconds ago; from the store
+    /// when the view does not have it.
     ///
     /// # Errors
     ///
@@ -125,11 +169,23 @@ impl Views {
         &self,
         id: &SessionId,
     ) -> Result<Option<Arc<SessionSummary>>, Refusal> {
-        if let Some(session) = self.sessions(|sessions| sessions.find(id).cloned()).await? {
-            return Ok(Some(session));
+        let find = |sessions: &SessionIndex| sessions.find(id).cloned();
+        let known = self.0.sessions.read(&self.0.bridge, self.followed_since(), find).await?;
+        if known.is_some() {
+            return Ok(known);
         }
         let entry = self.0.bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?;
         Ok(entry.map(|entry| Arc::new(SessionSummary::of(entry.value))))
+    }
+
+    /// Watches the session `id`. What is told first holds all that is stored by now.
+    ///
+    /// # Errors
+    ///
+    /// When NATS is away.
+    pub(crate) async fn watch_session(&self, id: &SessionId) -> Result<SessionWatch, BridgeError> {
+        self.0.sessions.catch_up(&self.0.bridge).await?;
+        Ok(SessionWatch::new(Arc::clone(&self.0.sessions), id.clone()))
     }
 
     /// Returns the share `id`, whether over or not, from the store when the view does not have it.
@@ -145,21 +201,36 @@ impl Views {
         Ok(entry.map(|entry| Arc::new(entry.value)))
     }
 
-    /// Reads on again and again. Never ends.
+    /// Since when a view that is read on all the time must have been read.
+    fn followed_since(&self) -> Instant {
+        let now = Instant::now();
+        let followed = now.checked_sub(FOLLOWED_WITHIN).unwrap_or(now);
+        self.0.changed_at.lock().map_or(followed, |changed| changed.max(followed))
+    }
+
+    /// Reads on again and again, sessions as soon as they change. Never ends.
     async fn keep_up(&self) {
-        let Inner { bridge, accounts, sessions, shares } = &*self.0;
+        let Inner { bridge, accounts, sessions, shares, .. } = &*self.0;
         tokio::join!(accounts.forget(), sessions.forget(), shares.forget());
-        loop {
-            let read = tokio::try_join!(
-                accounts.catch_up(bridge),
-                sessions.catch_up(bridge),
-                shares.catch_up(bridge)
-            );
-            if let Err(error) = read {
-                log::debug!(error:%; "views are not read on");
+        let read_on = async {
+            loop {
+                let read = tokio::try_join!(
+                    accounts.catch_up(bridge),
+                    sessions.catch_up(bridge),
+                    shares.catch_up(bridge)
+                );
+                if let Err(error) = read {
+                    log::debug!(error:%; "views are not read on");
+                }
+                sleep(READ_ON).await;
             }
-            sleep(READ_ON).await;
-        }
+        };
+        let follow = bridge.watch(Bucket::Sessions, ">", async || {
+            let read = sessions.catch_up(bridge).await;
+            sleep(GATHER).await;
+            read.is_ok()
+        });
+        tokio::join!(read_on, follow);
     }
 }
 

@@ -10,7 +10,7 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{
-    CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
@@ -30,11 +30,16 @@ use crate::refusals::Refusals;
 /// What metrics call a request for something that is not served.
 const UNKNOWN_HANDLER: &str = "other";
 
+/// What metrics call a host that is not the service's: clients may send any word.
+const UNKNOWN_HOST: &str = "other";
+
 /// What [`observe`] counts with.
 #[derive(Clone)]
 pub(crate) struct Observer {
     pub(crate) metrics: HttpMetrics,
     pub(crate) endpoints: &'static [Endpoint],
+    /// The name that clients know the service by.
+    pub(crate) host: String,
     /// Whom to believe about clients.
     pub(crate) http: HttpConfig,
     /// Of each address.
@@ -52,6 +57,10 @@ pub(crate) async fn observe(
     let timer = observer.metrics.start();
     let request_size = content_length(request.headers());
     let (method, path) = (request.method().clone(), request.path().to_owned());
+    let host = match is_for(&observer.host, request.headers()) {
+        true => observer.host.as_str(),
+        false => UNKNOWN_HOST,
+    };
 
     let client = client_address::note(&request, &observer.http);
     let in_hand = request.conn_data::<Rc<Activity>>().map(Activity::begin_request);
@@ -75,11 +84,23 @@ pub(crate) async fn observe(
         }
         Err(error) => (error.as_response_error().status_code(), None, UNKNOWN_HANDLER.to_owned()),
     };
-    timer.finish(&handler, method.as_str(), status.as_u16(), (request_size, response_size));
+    let sizes = (request_size, response_size);
+    timer.finish(&handler, host, method.as_str(), status.as_u16(), sizes);
     let (status, took_ms) = (status.as_u16(), started.elapsed().as_millis() as u64);
     // Never the query: it may hold a token.
     log::debug!(method:%, path:%, status, took_ms; "answered");
     result
+}
+
+/// Whether a request with these headers is for `host`, at whatever port.
+fn is_for(host: &str, headers: &HeaderMap) -> bool {
+    let named = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = match named.rsplit_once(':') {
+        // The colon of an address of IPv6 is none before a port.
+        Some((name, _)) if !name.contains(':') || name.ends_with(']') => name,
+        _ => named,
+    };
+    name.trim_start_matches('[').trim_end_matches(']').eq_ignore_ascii_case(host)
 }
 
 /// Says what a browser is to make of an answer that it shows all the same: nothing, unless the
@@ -150,5 +171,22 @@ fn body_size(body: &impl MessageBody) -> Option<u64> {
         BodySize::None => Some(0),
         BodySize::Sized(bytes) => Some(bytes),
         BodySize::Stream => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_the_services_own_at_any_port_and_in_any_case() {
+        let is_for = |host: &str, named: &str| {
+            let value = HeaderValue::from_str(named).expect("a value");
+            is_for(host, &HeaderMap::from_iter([(HOST, value)]))
+        };
+        assert!(is_for("a.example", "A.example") && is_for("a.example", "a.example:4000"));
+        assert!(is_for("::1", "[::1]:4000") && is_for("::1", "[::1]"));
+        assert!(!is_for("a.example", "b.example") && !is_for("a.example", "a.example.evil"));
+        assert!(!super::is_for("a.example", &HeaderMap::new()));
     }
 }

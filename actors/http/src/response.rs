@@ -37,6 +37,12 @@ pub fn created(metadata: impl Serialize) -> HttpResponse {
     build(StatusCode::CREATED).json(Success::new(201, metadata))
 }
 
+/// Answers `status`, one of success, with `metadata`.
+pub fn with_status(status: u16, metadata: impl Serialize) -> HttpResponse {
+    let code = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    build(code).json(Success::new(status, metadata))
+}
+
 /// Answers 202, to a client that does not wait for the end.
 pub fn accepted() -> HttpResponse {
     build(StatusCode::ACCEPTED).json(Success::new(202, ()))

@@ -56,6 +56,8 @@ pub struct Service<R> {
     pub endpoints: &'static [Endpoint],
     /// Counts requests and connections, and those that are refused.
     pub refusals: Refusals,
+    /// The name that clients know the service by: the one label of metrics that is not `other`.
+    pub host: String,
     /// Adds the endpoints; called once per worker thread.
     pub routes: R,
 }
@@ -76,6 +78,7 @@ impl<R: Fn(&mut ServiceConfig) + Clone + Send + Unpin + 'static> Routes for R {}
 ///     name: "pings",
 ///     endpoints: &[],
 ///     refusals: Default::default(),
+///     host: "ping.example.org".to_owned(),
 ///     routes: |app: &mut web::ServiceConfig| {
 ///         app.route("/ping", web::get().to(async || HttpResponse::Ok()));
 ///     },
@@ -248,10 +251,11 @@ impl<R: Routes> Actor<R> {
             .max_concurrent_connections(limits.max_connections.saturating_mul(2 * workers))
             .shutdown_timeout(limits.shutdown_timeout.as_secs())
             .disable_signals();
-        let Service { endpoints, refusals, routes, .. } = service.clone();
+        let Service { endpoints, refusals, host, routes, .. } = service.clone();
         let acceptor = Acceptor::new(limits.clone(), *workers, self.tls(), refusals.clone());
         let observer = Observer {
             endpoints,
+            host,
             http: limits.http.clone(),
             rates: RateLimiter::per_second(limits.http.requests_per_address),
             metrics: refusals.metrics().clone(),
@@ -353,7 +357,8 @@ where
         let (acceptor, http) = (self.acceptor.clone(), Rc::clone(&self.http));
         let watched = Rc::clone(&self.watched);
         Box::pin(async move {
-            let Some(accepted) = acceptor.accept(tcp).await else { return Ok(()) };
+            // Boxed: it is over soon, and connections stay.
+            let Some(accepted) = Box::pin(acceptor.accept(tcp)).await else { return Ok(()) };
             let Accepted { connection, activity, client, permit } = accepted;
             watched.add(&activity);
             let cause = tokio::select! {

@@ -118,17 +118,20 @@ pub struct RequestTimer {
 }
 
 impl RequestTimer {
-    /// Counts the answer. `handler` is a word of ours, never what the client sent; `sizes` are
-    /// those of the bodies of request and answer in bytes, where they are known.
+    /// Counts the answer. `handler` and `host` are words of ours, never what the client sent;
+    /// `sizes` are those of the bodies of request and answer in bytes, where they are known.
     pub fn finish(
         self,
         handler: &str,
+        host: &str,
         method: &str,
         status: u16,
         sizes: (Option<u64>, Option<u64>),
     ) {
         let method = METHODS.into_iter().find(|known| *known == method).unwrap_or("other");
-        let mut labels: Labels = vec![("handler", handler.to_owned()), ("method", method.into())];
+        let (handler, host) = (handler.to_owned(), host.to_owned());
+        let mut labels: Labels =
+            vec![("handler", handler), ("host", host), ("method", method.into())];
         let HttpMetrics { durations, request_sizes, response_sizes, answered, .. } = &self.counts;
         durations.get_or_create_owned(&labels).observe(self.begun.elapsed().as_secs_f64());
         for (family, size) in [(request_sizes, sizes.0), (response_sizes, sizes.1)] {
@@ -161,10 +164,10 @@ mod tests {
     #[test]
     fn an_answer_is_counted_by_handler_method_and_class_of_status() {
         let requests = HttpMetrics::default();
-        requests.start().finish("get_session", "GET", 404, (None, Some(90)));
-        requests.start().finish("get_session", "GET", 403, (None, None));
+        requests.start().finish("get_session", "h", "GET", 404, (None, Some(90)));
+        requests.start().finish("get_session", "h", "GET", 403, (None, None));
         let text = told(&requests);
-        let labels = r#"handler="get_session",method="GET""#;
+        let labels = r#"handler="get_session",host="h",method="GET""#;
         for line in [
             format!(r#"p_http_requests_total{{{labels},code="4xx"}} 2"#),
             format!(r#"p_http_request_duration_seconds_bucket{{le="60.0",{labels}}} 2"#),
@@ -193,7 +196,7 @@ mod tests {
         let requests = HttpMetrics::default();
         let (first, second) = (requests.start(), requests.start());
         assert!(told(&requests).contains("p_http_in_flight_requests 2"));
-        first.finish("x", "GET", 200, (None, None));
+        first.finish("x", "h", "GET", 200, (None, None));
         drop(second);
         assert!(told(&requests).contains("p_http_in_flight_requests 0"));
     }
@@ -201,7 +204,7 @@ mod tests {
     #[test]
     fn a_word_that_a_client_made_up_is_no_label() {
         let requests = HttpMetrics::default();
-        requests.start().finish("x", "SECRET", 405, (None, None));
+        requests.start().finish("x", "h", "SECRET", 405, (None, None));
         let text = told(&requests);
         assert!(text.contains(r#"method="other""#) && !text.contains("SECRET"), "{text}");
     }

@@ -1,6 +1,7 @@
 //! Who we are in a handshake: a certificate chain and the key that belongs to it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +9,8 @@ use ring::signature::RsaKeyPair;
 use rustls::Error::InconsistentKeys;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::extensions::GeneralName;
+use x509_parser::parse_x509_certificate;
 
 use crate::error::PkiError;
 use crate::fingerprint::Fingerprint;
@@ -54,6 +57,18 @@ impl Identity {
         &self.certified
     }
 
+    /// Returns the first name that the certificate is for: of a host, or an address as text; `None`
+    /// when it names neither.
+    pub fn first_name(&self) -> Option<String> {
+        let (_, certificate) = parse_x509_certificate(self.chain().first()?).ok()?;
+        let names = certificate.subject_alternative_name().ok()??;
+        names.value.general_names.iter().find_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+            _ => None,
+        })
+    }
+
     /// The fingerprint of the end entity: what a peer pins.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
@@ -90,6 +105,12 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
     }
+}
+
+/// Reads an address as certificates hold it.
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 fn is_rsa_4096(key: &PrivateKeyDer<'_>) -> bool {

@@ -63,7 +63,8 @@ impl Client {
             app.route("/socket", web::get().to(socket));
         };
         let refusals = Default::default();
-        let service = Service { name: "sockets", endpoints: &[], refusals, routes };
+        let service =
+            Service { name: "sockets", endpoints: &[], refusals, host: String::new(), routes };
         let disconnect_timeout = Duration::from_secs(3600);
         let limits = Limits { disconnect_timeout, ..Limits::default() };
         let config = Config { listen: (Ipv4Addr::LOCALHOST, 0).into(), workers: 1, limits };

@@ -53,15 +53,15 @@ fn a_full_mailbox_refuses_over_https_and_takes_no_more_memory_until_it_has_room_
         };
 
         let filled = Instant::now();
-        fill(supervisor, "tokens")?;
+        fill(supervisor, "sessions")?;
         let answer = instance.http.get(&path).await?;
         assert!(is_told_to_come_back(&answer), "{answer:?}");
         assert!(answer.body["error"].as_str().is_some_and(|why| why.contains("queued")));
         // With the first one come connections, and whatever else is made once.
         flood().await?;
-        let (full, before) = (actor(supervisor, "tokens")?, resident()?);
+        let (full, before) = (actor(supervisor, "sessions")?, resident()?);
         flood().await?;
-        let (later, after) = (actor(supervisor, "tokens")?, resident()?);
+        let (later, after) = (actor(supervisor, "sessions")?, resident()?);
         ensure!(filled.elapsed() < FULL, "too slow to tell: {:?}", filled.elapsed());
         assert_eq!((full.depth, later.depth), (full.capacity, full.capacity));
         assert_eq!(later.high_water, full.high_water, "nothing was queued");
@@ -70,12 +70,12 @@ fn a_full_mailbox_refuses_over_https_and_takes_no_more_memory_until_it_has_room_
 
         let commands = async || Ok(instance.commands(0, 0).await.ok());
         assert_eq!(eventually("room again", commands).await?["desired"], "running");
-        let now = actor(supervisor, "tokens")?;
+        let now = actor(supervisor, "sessions")?;
         assert_eq!(now.high_water, full.high_water);
         let page = watcher.get("/metrics").await?;
         let page = page.body.as_str().unwrap_or_default();
         let counted =
-            format!("anbox_stream_agent_actor_refused_total{{actor=\"tokens\"}} {}", now.refused);
+            format!("anbox_stream_agent_actor_refused_total{{actor=\"sessions\"}} {}", now.refused);
         assert!(page.lines().any(|line| line == counted), "{counted} is not in\n{page}");
         Ok(())
     });

@@ -31,6 +31,13 @@ pub struct AdminService {
 impl AdminService {
     /// Carries out `request` and returns its answer.
     pub async fn handle(self, request: Request) -> Result<Value, Refusal> {
+        let views = self.views.clone();
+        let answer = self.answer(request).await;
+        views.note_change();
+        answer
+    }
+
+    async fn answer(self, request: Request) -> Result<Value, Refusal> {
         Ok(match request {
             Request::CreateAccount { name, expires_at, limits } => {
                 json!(self.create_account(name, expires_at, limits).await?)

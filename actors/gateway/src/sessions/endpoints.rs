@@ -1,30 +1,23 @@
 //! The HTTP endpoints of sessions.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::HttpRequest;
-use actix_web::web::{Data, Path, Payload, Query};
-use serde::{Deserialize, Serialize};
+use actix_web::web::{Data, Path, Payload};
+use serde::Serialize;
 use stream_http::{ScreenRequest, idempotency_key};
 use stream_protocol::{IceServer, OnConflict, Op, Refusal, RefusalCode, Role, SessionId, Status};
 
 use super::join::Newcomer;
 use super::listing::Listing;
 use super::socket_url::SocketUrls;
-use super::termination::{Progress, end_session, force_end};
 use super::{ClientSession, idempotency, join, launch, request};
 use crate::auth::{Caller, authorize, authorize_for};
-use crate::error::bad_request;
-use crate::owner::{OWNER_DEADLINE, Termination};
-use crate::query::flag;
 use crate::response::{self, HandlerResult, HttpError, body, created, ok};
 use crate::session_summary::SessionSummary;
 use crate::state::State;
 use crate::views::SessionIndex;
 use crate::{accounts, client_lease, session_documents};
-
-/// How long a deletion with `sync` waits for the end.
-const END_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A session as clients see it.
 #[derive(Serialize)]
@@ -121,7 +114,7 @@ pub(crate) async fn create_session(
     log::info!(session:% = document.id, caller:%; "session created");
     Ok(created(CreatedSession {
         id: &document.id,
-        region: &document.request.region,
+        region: document.region(),
         status: document.status,
         joinable: document.request.joinable,
         url,
@@ -171,8 +164,8 @@ pub(crate) async fn read_session(
     state: Data<State>,
 ) -> HandlerResult {
     let (caller, id) = authorize_for(&id, &request, &state, Op::SessionRead).await?;
-    let entry = session_documents::read(&state.bridge, &id).await?;
-    Ok(ok(SessionView::of(&SessionSummary::of(entry.value), &caller)))
+    let session = state.views.session(&id).await?.ok_or_else(session_documents::not_found)?;
+    Ok(ok(SessionView::of(&session, &caller)))
 }
 
 /// POST `/1.0/sessions/{id}/join`: makes the caller the client, instead of whoever was it.
@@ -211,49 +204,4 @@ pub(crate) async fn join_as(
     let generation = document.generation;
     log::info!(session:% = id, caller:%, role:%, generation; "session joined");
     Ok(ok(JoinedSession { id, url, stun_servers }))
-}
-
-/// How a session is to be ended.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct DeleteQuery {
-    /// Whether it does not matter if the agent is there.
-    #[cfg_attr(test, schemars(with = "Option<bool>", extend("default" = false)))]
-    force: Option<String>,
-    /// Whether the answer comes after the end.
-    #[cfg_attr(test, schemars(with = "Option<bool>", extend("default" = false)))]
-    sync: Option<String>,
-}
-
-/// DELETE `/1.0/sessions/{id}`: has the owner end it. With `force` the session ends also when the
-/// owner is away; with `sync` the answer comes after the end.
-pub(crate) async fn delete_session(
-    request: HttpRequest,
-    id: Path<String>,
-    state: Data<State>,
-) -> HandlerResult {
-    let (caller, id) = authorize_for(&id, &request, &state, Op::SessionDelete).await?;
-    let query = Query::<DeleteQuery>::from_query(request.query_string());
-    let DeleteQuery { force, sync } = query.map_err(|_| bad_request("the query is malformed"))?.0;
-    let force = flag("force", force.as_deref())?;
-    let sync = flag("sync", sync.as_deref())?;
-
-    let cause = format!("deleted by {caller}");
-    let (bridge, tokens) = (&state.bridge, &state.tokens);
-    let progress = match force {
-        true => force_end(bridge, tokens, &id, cause).await?,
-        false => end_session(bridge, tokens, &id, cause, OWNER_DEADLINE).await?,
-    };
-    match progress {
-        Progress::Ended(_) => return Ok(ok(())),
-        Progress::Ending(Termination::OwnerAway) if !force => {
-            let sentence = "the agent is away; the session ends when it returns";
-            return Err(Refusal::new(RefusalCode::Unavailable, sentence).into());
-        }
-        Progress::Ending(_) => {}
-    }
-    if sync && !session_documents::wait_for_end(bridge, &id, END_DEADLINE).await? {
-        return Err(Refusal::new(RefusalCode::Unavailable, "the session is still ending").into());
-    }
-    Ok(ok(()))
 }

@@ -1,5 +1,6 @@
 //! The query of a list of sessions. Pure.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use actix_web::web::Query;
@@ -19,7 +20,42 @@ pub(crate) struct Listing {
     status: Option<Status>,
     limit: Option<usize>,
     offset: usize,
-    newest_first: bool,
+    sort_by: SortBy,
+    descending: bool,
+}
+
+/// What a list is sorted by; what is equal in it goes by creation.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+enum SortBy {
+    #[default]
+    CreatedAt,
+    Id,
+    App,
+    Region,
+    Status,
+    StatusMessage,
+    Joinable,
+    ContainerId,
+    ClusterId,
+}
+
+impl SortBy {
+    /// Compares two sessions by what is shown of them.
+    fn compare(self, a: &SessionSummary, b: &SessionSummary) -> Ordering {
+        match self {
+            Self::CreatedAt => Ordering::Equal,
+            Self::Id => a.id.cmp(&b.id),
+            Self::App => a.app.cmp(&b.app),
+            Self::Region => a.region.cmp(&b.region),
+            Self::Status => a.status.cmp(&b.status),
+            Self::StatusMessage => a.message.cmp(&b.message),
+            Self::Joinable => a.joinable.cmp(&b.joinable),
+            Self::ContainerId => a.instance_id.cmp(&b.instance_id),
+            Self::ClusterId => a.cluster.cmp(&b.cluster),
+        }
+    }
 }
 
 /// The query of a list.
@@ -42,15 +78,14 @@ pub(crate) struct ListQuery {
     #[cfg_attr(test, schemars(with = "Option<usize>"))]
     offset: Option<String>,
     /// What to sort by.
-    #[cfg_attr(test, schemars(extend("enum" = [CREATED_AT])))]
+    #[cfg_attr(test, schemars(with = "Option<SortBy>", extend("default" = "created_at")))]
     sort_by: Option<String>,
     /// Which way.
     #[cfg_attr(test, schemars(extend("enum" = [ASC, DESC], "default" = ASC)))]
     sort_order: Option<String>,
 }
 
-/// The values of `sort_by` and `sort_order`.
-const CREATED_AT: &str = "created_at";
+/// The values of `sort_order`.
 const ASC: &str = "asc";
 const DESC: &str = "desc";
 
@@ -63,10 +98,8 @@ impl Listing {
     pub(crate) fn parse(query: &str) -> Result<Self, Refusal> {
         let query = Query::<ListQuery>::from_query(query);
         let query = query.map_err(|_| bad_request("the query is malformed"))?.into_inner();
-        if !matches!(query.sort_by.as_deref(), None | Some("" | CREATED_AT)) {
-            return Err(bad_request("sort_by is created_at"));
-        }
-        let newest_first = match query.sort_order.as_deref() {
+        let sort_by = query.sort_by.filter(|word| !word.is_empty()).map(sort_by).transpose()?;
+        let descending = match query.sort_order.as_deref() {
             None | Some("" | ASC) => false,
             Some(DESC) => true,
             Some(_) => return Err(bad_request("sort_order is asc or desc")),
@@ -77,7 +110,8 @@ impl Listing {
             // Clients send 0 when they want no limit.
             limit: number("limit", query.limit)?.filter(|&limit| limit > 0),
             offset: number("offset", query.offset)?.unwrap_or(0),
-            newest_first,
+            sort_by: sort_by.unwrap_or_default(),
+            descending,
         })
     }
 
@@ -91,9 +125,7 @@ impl Listing {
             Some(status) => session.status == status,
             None => session.is_listed,
         };
-        let chosen: ByCreation<SessionSummary> = own.filter(matches).cloned().collect();
-        let limit = self.limit.unwrap_or(usize::MAX);
-        (chosen.page(self.newest_first, self.offset, limit), chosen.len())
+        self.page(&own.filter(matches).cloned().collect())
     }
 
     /// Returns one page of the matching sessions, and how many match in all.
@@ -102,9 +134,29 @@ impl Listing {
             Some(status) => sessions.of_status(status),
             None => sessions.listed(),
         };
-        let limit = self.limit.unwrap_or(usize::MAX);
-        (chosen.page(self.newest_first, self.offset, limit), chosen.len())
+        self.page(chosen)
     }
+
+    fn page(&self, chosen: &ByCreation<SessionSummary>) -> (Vec<Arc<SessionSummary>>, usize) {
+        let limit = self.limit.unwrap_or(usize::MAX);
+        if self.sort_by == SortBy::CreatedAt {
+            return (chosen.page(self.descending, self.offset, limit), chosen.len());
+        }
+        // No order but that of creation is kept: a page costs as much as the list.
+        let mut sorted: Vec<_> = chosen.iter().collect();
+        sorted.sort_by(|a, b| {
+            let order = self.sort_by.compare(a, b);
+            if self.descending { order.reverse() } else { order }
+        });
+        let page = sorted.into_iter().skip(self.offset).take(limit).cloned();
+        (page.collect(), chosen.len())
+    }
+}
+
+fn sort_by(word: String) -> Result<SortBy, Refusal> {
+    let sentence = "sort_by is created_at, id, app, region, status, status_message, joinable, \
+                    container_id or cluster_id";
+    serde_json::from_value(word.into()).map_err(|_| bad_request(sentence))
 }
 
 fn status(word: String) -> Result<Status, Refusal> {
@@ -164,6 +216,17 @@ mod tests {
     }
 
     #[test]
+    fn sessions_are_sorted_by_whatever_is_shown_of_them_and_by_creation_within() {
+        assert_eq!(ids("sort_by=id&sort_order=desc"), (made(&[4, 3, 2, 1]), 4));
+        // The one in error is between; those that are active stay as they were made.
+        assert_eq!(ids("sort_by=status"), (made(&[2, 3, 4, 1]), 4));
+        assert_eq!(ids("sort_by=status&sort_order=desc&limit=2&offset=1"), (made(&[2, 3]), 4));
+        for name in ["app", "region", "status_message", "joinable", "container_id", "cluster_id"] {
+            assert_eq!(ids(&format!("sort_by={name}")), (made(&[1, 2, 3, 4]), 4), "{name}");
+        }
+    }
+
+    #[test]
     fn both_names_of_recursion_count() {
         assert!(Listing::parse("recursion=true").unwrap().recursion);
         assert!(Listing::parse("recursive=1").unwrap().recursion);
@@ -176,7 +239,7 @@ mod tests {
             "status=dead",
             "limit=-1",
             "offset=x",
-            "sort_by=app",
+            "sort_by=colour",
             "sort_order=up",
             "recursion=maybe",
         ] {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::error::tokens_refusal;
 use crate::owner::{self, Termination};
 use crate::session_documents;
+use crate::session_summary::has_ended;
 
 /// How long an owner may be silent, and NATS connected, before a missing presence counts.
 const FORCE_DEADLINE: Duration = Duration::from_secs(5);
@@ -91,10 +92,6 @@ pub(crate) async fn force_end(
             .map(Progress::Ending)?;
     }
     Ok(progress)
-}
-
-fn has_ended(document: &SessionDocument) -> bool {
-    document.status.is_final() && !session_documents::is_kept_by_us(document)
 }
 
 /// Whether the owner of the session is not there. Right after a connect nobody may be, since agents

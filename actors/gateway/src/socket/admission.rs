@@ -2,13 +2,14 @@
 
 use serde::Deserialize;
 use stream_protocol::{
-    Client, DesiredState, OnConflict, Refusal, Role, SessionDocument, SessionId, ShareId, TokenKind,
+    Client, OnConflict, Refusal, Role, SessionDocument, SessionId, ShareId, TokenKind,
 };
 use stream_socket::{CloseCause, CloseCode, FrameFormat};
 use stream_tokens::Claims;
 
 use crate::error::bad_request;
 use crate::query::flag;
+use crate::session_summary::SessionSummary;
 
 /// The query of a socket's URL.
 #[derive(Default, Deserialize)]
@@ -96,7 +97,7 @@ impl Admission {
             share,
             keeps_lease: document.request.on_conflict == OnConflict::Reject,
             client: document.desired.client.unwrap_or(Client { screen, role }),
-            close_cause: close_cause(Some(document), generation),
+            close_cause: close_cause(Some(&SessionSummary::of(document.clone())), generation),
         })
     }
 
@@ -106,23 +107,20 @@ impl Admission {
     }
 }
 
-/// Returns why a socket of `generation` has no place in the session, if it has none; without a
-/// document the session is long over.
-pub(crate) fn close_cause(
-    document: Option<&SessionDocument>,
-    generation: u64,
-) -> Option<CloseCause> {
-    let Some(document) = document else {
+/// Returns why a socket of `generation` has no place in the session, if it has none; one that is
+/// gone is long over.
+pub(crate) fn close_cause(session: Option<&SessionSummary>, generation: u64) -> Option<CloseCause> {
+    let Some(session) = session else {
         return Some(CloseCause::server_error(CloseCode::Normal, "session has ended"));
     };
-    if document.status.is_final() {
-        let message = document.status.sentence();
+    if session.status.is_final() {
+        let message = session.status.sentence();
         return Some(CloseCause::server_error(CloseCode::Normal, message));
     }
-    if document.desired.state == DesiredState::Terminated {
+    if !session.is_running {
         return Some(CloseCause::server_error(CloseCode::Normal, "session is ending"));
     }
-    if document.generation != generation {
+    if session.generation != generation {
         return Some(CloseCause::server_error(
             CloseCode::Policy,
             "another client has joined the session",
@@ -133,7 +131,7 @@ pub(crate) fn close_cause(
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{RefusalCode, Screen, Status};
+    use stream_protocol::{DesiredState, RefusalCode, Screen, Status};
 
     use super::*;
 
@@ -141,6 +139,11 @@ mod tests {
         let mut document = SessionDocument { generation: 2, ..SessionDocument::sample() };
         document.desired.client = None;
         document
+    }
+
+    fn close_cause(document: Option<&SessionDocument>, generation: u64) -> Option<CloseCause> {
+        let session = document.cloned().map(SessionSummary::of);
+        super::close_cause(session.as_ref(), generation)
     }
 
     fn told(end: Option<CloseCause>) -> String {

@@ -3,28 +3,29 @@
 use std::future::pending;
 use std::time::Duration;
 
-use stream_bridge::{Bridge, BridgeError, SignalConnection};
+use actix_web::web::Data;
+use stream_bridge::{BridgeError, SignalConnection};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Direction, SessionDocument, SessionId, Timestamp};
 use stream_socket::{
-    CloseCause, CloseCode, FrameFormat, SignalRelay, SocketLimit, SocketPlace, SocketReceiver,
-    SocketSender, WriteLimiter, close, keep_alive,
+    CloseCause, CloseCode, FrameFormat, SignalRelay, SocketPlace, SocketReceiver, SocketSender,
+    close, keep_alive,
 };
-use stream_supervisor::{Drain, retry_while, spawn_detached};
-use stream_tokens::{Claims, Tokens};
-use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use stream_supervisor::{retry_while, spawn_detached};
+use stream_tokens::Claims;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::admission::{Admission, close_cause};
 use super::messages::{IceServersMessage, ReconnectTokenMessage, text};
-use crate::config::ReconnectTokens;
-use crate::document_watch::DocumentWatch;
-use crate::live_count::LiveCount;
-use crate::views::Views;
+use crate::session_summary::SessionSummary;
+use crate::state::State;
 use crate::{client_lease, owner, shares};
 
 /// How often a share is looked at that is not due: its end may have been brought forward.
 const SHARE_POLL: Duration = Duration::from_secs(10);
+
+/// After how long what could not be done is done again.
+const FOLLOW_AGAIN: Duration = Duration::from_secs(5);
 
 /// How often a share is looked at while the store does not answer.
 const SHARE_RETRY: Duration = Duration::from_secs(2);
@@ -35,28 +36,6 @@ const END_POLL: Duration = Duration::from_secs(60);
 /// The clients of a gateway that drains are sent away within this time, once it begins.
 const DRAIN_SPREAD: Duration = Duration::from_secs(10);
 
-/// What a client's socket uses of the gateway.
-pub(crate) struct Dependencies {
-    pub(crate) bridge: Bridge,
-    pub(crate) views: Views,
-    /// The connection of this thread for signals.
-    pub(crate) signal_connection: SignalConnection,
-    pub(crate) tokens: Tokens,
-    pub(crate) reconnect_tokens: ReconnectTokens,
-    /// Turns true when the gateway stops.
-    pub(crate) closing: watch::Receiver<bool>,
-    /// Whether it is about to.
-    pub(crate) drain: Drain,
-    pub(crate) open_sockets: LiveCount,
-    /// Clients that have left and may return.
-    pub(crate) departures: LiveCount,
-    /// What the clients of each session may still write.
-    pub(crate) writes: WriteLimiter,
-    pub(crate) socket_limit: SocketLimit<(SessionId, u64)>,
-    /// How long a client without a socket may take to return.
-    pub(crate) client_grace: Duration,
-}
-
 /// The socket of one client of a session.
 ///
 /// Most sockets wait, and there are thousands: what is done now and then is boxed, so that it takes
@@ -66,31 +45,37 @@ pub(crate) struct ClientSocket {
     /// Of the token that opened the socket.
     claims: Claims,
     relay: SignalRelay,
-    dependencies: Dependencies,
+    state: Data<State>,
 }
 
 impl ClientSocket {
-    pub(crate) fn new(admission: Admission, claims: Claims, dependencies: Dependencies) -> Self {
+    /// `signal_connection` is the one of this thread.
+    pub(crate) fn new(
+        admission: Admission,
+        claims: Claims,
+        signal_connection: SignalConnection,
+        state: Data<State>,
+    ) -> Self {
         let relay = SignalRelay {
-            signal_connection: dependencies.signal_connection.clone(),
+            signal_connection,
             session: admission.session.clone(),
             direction: Direction::ToInstance,
             frames: admission.frames,
             generation: admission.generation,
             own_generation_only: true,
         };
-        Self { admission, claims, relay, dependencies }
+        Self { admission, claims, relay, state }
     }
 
     /// Runs the socket in a task of its own until it is closed. If the client has left, the
     /// instance is told so when the client has not returned in time.
     pub(crate) fn start(mut self, sender: SocketSender, receiver: SocketReceiver) {
-        let counted = self.dependencies.open_sockets.add();
+        let counted = self.state.open_sockets.add();
         let Admission { session, generation, .. } = &self.admission;
-        let place = self.dependencies.socket_limit.enter((session.clone(), *generation));
+        let place = self.state.socket_limit.enter((session.clone(), *generation));
         spawn_detached("a client socket", async move {
             let has_left = self.run(sender, receiver, place).await;
-            let _departing = has_left.then(|| self.dependencies.departures.add());
+            let _departing = has_left.then(|| self.state.departures.add());
             drop(counted);
             if has_left {
                 self.report_departure().await;
@@ -164,7 +149,7 @@ impl ClientSocket {
         sender: &SocketSender,
         receiver: &mut SocketReceiver,
     ) -> CloseCause {
-        let writes = &self.dependencies.writes;
+        let writes = &self.state.writes;
         let admits =
             |bytes| writes.try_acquire(self.session(), 1, bytes, Instant::now().into_std());
         tokio::select! {
@@ -178,7 +163,7 @@ impl ClientSocket {
     async fn maintain(&self, sender: &SocketSender) -> CloseCause {
         tokio::select! {
             biased;
-            cause = self.send_reconnect_tokens(sender.clone()) => cause,
+            cause = self.renew_tokens(sender) => cause,
             cause = self.keep_lease() => cause,
             cause = keep_alive(sender.clone()) => cause,
         }
@@ -188,7 +173,7 @@ impl ClientSocket {
     async fn keep_lease(&self) -> CloseCause {
         if self.admission.keeps_lease {
             let Admission { session, generation, .. } = &self.admission;
-            Box::pin(client_lease::keep(&self.dependencies.bridge, session, *generation)).await;
+            Box::pin(client_lease::keep(&self.state.bridge, session, *generation)).await;
         }
         pending().await
     }
@@ -196,7 +181,7 @@ impl ClientSocket {
     /// Leaves the lease to the next client, or to the stream of this one.
     async fn release_lease(&self, cause: &CloseCause) {
         let Admission { session, generation, keeps_lease, .. } = &self.admission;
-        let bridge = &self.dependencies.bridge;
+        let bridge = &self.state.bridge;
         match cause {
             _ if !keeps_lease => {}
             CloseCause::PeerClosed => {
@@ -212,11 +197,11 @@ impl ClientSocket {
     /// once, since nobody else knows. A client that returns later is named again by its socket.
     async fn report_departure(&self) {
         tokio::select! {
-            () = sleep(self.dependencies.client_grace) => {}
+            () = sleep(self.state.client_grace) => {}
             _ = self.watch_stop() => {}
         }
         let Admission { session, generation, .. } = &self.admission;
-        let bridge = &self.dependencies.bridge;
+        let bridge = &self.state.bridge;
         let removal = Box::pin(client_lease::remove_client(bridge, session, *generation));
         if let Err(error) = removal.await {
             log::debug!(session:%, error:%; "a client that left is not reported yet");
@@ -229,7 +214,7 @@ impl ClientSocket {
 
     /// Returns when the gateway stops.
     async fn watch_stop(&self) -> CloseCause {
-        let mut closing = self.dependencies.closing.clone();
+        let mut closing = self.state.closing.clone();
         // Without a sender there is no gateway any more.
         let _ = closing.wait_for(|closing| *closing).await;
         CloseCause::restarting("the gateway is restarting")
@@ -238,7 +223,7 @@ impl ClientSocket {
     /// Returns, some time after the gateway was told to drain, when the client has to go on
     /// elsewhere.
     async fn watch_drain(&self) -> CloseCause {
-        let mut orders = self.dependencies.drain.watch();
+        let mut orders = self.state.drain.watch();
         loop {
             let given = orders.wait_for(Option::is_some).await.ok().and_then(|until| *until);
             let Some(until) = given else { return pending().await };
@@ -255,7 +240,7 @@ impl ClientSocket {
 
     /// Returns when the token that opened the socket is revoked.
     async fn watch_revocation(&self) -> CloseCause {
-        self.dependencies.tokens.revoked(&self.claims).await;
+        self.state.tokens.revoked(&self.claims).await;
         CloseCause::client_error(CloseCode::Policy, "token revoked")
     }
 
@@ -263,7 +248,7 @@ impl ClientSocket {
     async fn watch_share(&self) -> CloseCause {
         let Some(share) = &self.admission.share else { return pending().await };
         loop {
-            let Dependencies { views, tokens, .. } = &self.dependencies;
+            let State { views, tokens, .. } = &**self.state;
             let pause = match Box::pin(shares::find(views, tokens, share.as_str())).await {
                 Ok(Some(found)) => (found.expiry_at - Timestamp::now()).min(SHARE_POLL),
                 Ok(None) => {
@@ -288,20 +273,25 @@ impl ClientSocket {
         }
     }
 
+    /// Sends reconnect tokens to a client that wants them; returns when it cannot be reached.
+    async fn renew_tokens(&self, sender: &SocketSender) -> CloseCause {
+        match self.admission.wants_reconnect_tokens {
+            true => Box::pin(self.send_reconnect_tokens(sender.clone())).await,
+            false => pending().await,
+        }
+    }
+
     /// Sends the client a reconnect token at once and then one now and then: it can open the socket
     /// again with any that is not older than a token in a URL may be, as the same client and with
     /// no other right.
     async fn send_reconnect_tokens(&self, mut sender: SocketSender) -> CloseCause {
-        if !self.admission.wants_reconnect_tokens {
-            return pending().await;
-        }
-        let reconnect_tokens = &self.dependencies.reconnect_tokens;
+        let reconnect_tokens = &self.state.reconnect_tokens;
         let mut ticks = interval(reconnect_tokens.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let expires = reconnect_tokens.expiry();
-            let renewal = Box::pin(self.dependencies.tokens.renew(&self.claims, expires));
+            let renewal = Box::pin(self.state.tokens.renew(&self.claims, expires));
             let minted = match renewal.await {
                 Ok(minted) => minted,
                 Err(error) => {
@@ -317,58 +307,71 @@ impl ClientSocket {
         }
     }
 
-    /// Returns when the session is over or another client has taken the place. Until then it names
-    /// this client in the document, and tells the client its new ICE servers whenever they are
-    /// renewed.
-    async fn watch_session(&self, mut sender: SocketSender) -> CloseCause {
-        let bridge = &self.dependencies.bridge;
-        let Admission { session, generation, client, .. } = &self.admission;
-        let mut ice_renewal = self.admission.ice_renewal;
-        let start = async || Box::pin(DocumentWatch::start(bridge, session)).await;
+    /// Returns when the session is over or another client has taken the place.
+    async fn watch_session(&self, sender: SocketSender) -> CloseCause {
+        let State { views, .. } = &**self.state;
+        let start = async || Box::pin(views.watch_session(self.session())).await;
         let mut watch = match retry_while(Duration::MAX, BridgeError::is_transient, start).await {
             Ok(watch) => watch,
             Err(error) => return CloseCause::rejected(error.refusal()),
         };
+        let (mut ice_renewal, mut session) = (self.admission.ice_renewal, watch.next().await);
         loop {
-            let read = async || {
-                let key = session.as_str();
-                Box::pin(bridge.read::<SessionDocument>(Bucket::Sessions, key)).await
+            let followed = Box::pin(self.follow(session.as_deref(), &mut ice_renewal, &sender));
+            session = match followed.await {
+                Ok(true) => watch.next().await,
+                Ok(false) => timeout(FOLLOW_AGAIN, watch.next()).await.unwrap_or(session),
+                Err(cause) => return cause,
             };
-            let entry = match retry_while(Duration::MAX, BridgeError::is_transient, read).await {
-                Ok(entry) => entry,
-                Err(error) => return CloseCause::rejected(error.refusal()),
-            };
-            let document = entry.map(|entry| entry.value);
-            if let Some(cause) = close_cause(document.as_ref(), *generation) {
-                return cause;
-            }
-            if document.as_ref().is_some_and(|document| document.desired.client.is_none())
-                && let Err(error) =
-                    Box::pin(client_lease::restore_client(bridge, session, *generation, *client))
-                        .await
-            {
-                log::debug!(session:%, error:%; "a session still names no client");
-            }
-            let renewal = document.map_or(0, |document| document.ice_renewal);
-            let mut renewed = false;
-            if renewal > ice_renewal {
-                renewed = match Box::pin(self.renew_ice(renewal, &mut sender)).await {
-                    Ok(renewed) => renewed,
-                    Err(cause) => return cause,
-                };
-                if renewed {
-                    ice_renewal = renewal;
-                }
-            }
-            watch.next(renewed).await;
         }
+    }
+
+    /// Does what follows from how the session is now: names this client if nobody is named, and
+    /// tells the client its new ICE servers if they were renewed. Returns whether all is done that
+    /// is to be done, or why the socket closes.
+    async fn follow(
+        &self,
+        session: Option<&SessionSummary>,
+        ice_renewal: &mut u64,
+        sender: &SocketSender,
+    ) -> Result<bool, CloseCause> {
+        let State { bridge, .. } = &**self.state;
+        let Admission { session: id, generation, client, .. } = &self.admission;
+        if session.is_none() {
+            // A document that this version cannot read is in no view.
+            let read = async || bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await;
+            match retry_while(Duration::MAX, BridgeError::is_transient, read).await {
+                Ok(None) => {}
+                // The view is behind.
+                Ok(Some(_)) => return Ok(false),
+                Err(error) => return Err(CloseCause::rejected(error.refusal())),
+            }
+        }
+        if let Some(cause) = close_cause(session, *generation) {
+            return Err(cause);
+        }
+        let Some(session) = session else { return Ok(true) };
+        let mut is_done = true;
+        if !session.has_client
+            && let Err(error) = client_lease::restore_client(bridge, id, *generation, *client).await
+        {
+            log::debug!(session:% = id, error:%; "a session still names no client");
+            is_done = false;
+        }
+        if session.ice_renewal > *ice_renewal {
+            match self.renew_ice(session.ice_renewal, sender.clone()).await? {
+                true => *ice_renewal = session.ice_renewal,
+                false => is_done = false,
+            }
+        }
+        Ok(is_done)
     }
 
     /// Tells the client its new ICE servers; they come from the owner of the session, and pass
     /// through no log. Returns whether that was possible now.
-    async fn renew_ice(&self, renewal: u64, sender: &mut SocketSender) -> Result<bool, CloseCause> {
+    async fn renew_ice(&self, renewal: u64, mut sender: SocketSender) -> Result<bool, CloseCause> {
         let session = self.session();
-        let ice_servers = match owner::ice_servers(&self.dependencies.bridge, session).await {
+        let ice_servers = match owner::ice_servers(&self.state.bridge, session).await {
             Ok(ice_servers) => ice_servers,
             Err(error) => {
                 log::warn!(session:%, error:%; "a client gets no new ICE servers yet");

@@ -129,6 +129,10 @@ impl Index for SessionIndex {
         Some((id, change))
     }
 
+    fn key((id, _): &Self::Change) -> &str {
+        id.as_str()
+    }
+
     fn apply(&mut self, changes: Vec<Self::Change>) {
         let few = changes.len() <= self.sessions.len() / FEW + 1;
         for (id, change) in changes {

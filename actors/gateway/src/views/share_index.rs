@@ -90,6 +90,10 @@ impl Index for ShareIndex {
         Some((id, stored))
     }
 
+    fn key((id, _): &Self::Change) -> &str {
+        id.as_str()
+    }
+
     fn apply(&mut self, changes: Vec<Self::Change>) {
         let few = changes.len() <= self.shares.len() / FEW + 1;
         for (id, stored) in changes {

@@ -1,12 +1,15 @@
 //! One bucket in memory, read on when somebody asks.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
 use stream_bridge::{Bridge, BridgeError, Increment, IncrementalReader, RecordChange};
 use stream_protocol::subjects::Bucket;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
+
+use super::watchers::Watchers;
 
 /// How long a view is good for that NATS does not bring up to date.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(15);
@@ -21,6 +24,9 @@ pub(super) trait Index: Default {
     /// Returns what to keep of a change; `None` for a key that is of no use.
     fn keep(key: String, change: RecordChange<Self::Record>) -> Option<Self::Change>;
 
+    /// Returns the key that a change is of.
+    fn key(change: &Self::Change) -> &str;
+
     /// Takes changes in.
     fn apply(&mut self, changes: Vec<Self::Change>);
 }
@@ -30,7 +36,15 @@ pub(super) struct View<I> {
     bucket: Bucket,
     /// Held by the one who reads on.
     reading: Mutex<Reading>,
-    index: RwLock<I>,
+    held: RwLock<Held<I>>,
+    watchers: Watchers,
+}
+
+#[derive(Default)]
+struct Held<I> {
+    index: I,
+    /// When the last read began that succeeded: what was stored until then is in the index.
+    read_at: Option<Instant>,
 }
 
 struct Reading {
@@ -42,7 +56,8 @@ struct Reading {
 impl<I: Index> View<I> {
     pub(super) fn new(bucket: Bucket) -> Self {
         let reading = Reading { reader: IncrementalReader::new(bucket), failed: None };
-        Self { bucket, reading: Mutex::new(reading), index: RwLock::default() }
+        let (reading, held) = (Mutex::new(reading), RwLock::default());
+        Self { bucket, reading, held, watchers: Watchers::default() }
     }
 
     /// Reads everything again the next time.
@@ -50,7 +65,8 @@ impl<I: Index> View<I> {
         self.reading.lock().await.reader = IncrementalReader::new(self.bucket);
     }
 
-    /// Brings the index up to date and returns what `read` finds in it.
+    /// Returns what `read` finds in the index, which is brought up to date before unless it holds
+    /// what was stored `since` then.
     ///
     /// # Errors
     ///
@@ -58,15 +74,16 @@ impl<I: Index> View<I> {
     pub(super) async fn read<T>(
         &self,
         bridge: &Bridge,
+        since: Instant,
         read: impl FnOnce(&I) -> T,
     ) -> Result<T, BridgeError> {
-        let caught_up = self.catch_up(bridge).await;
-        if let Err(error) = caught_up
-            && !self.is_recent().await
+        if !self.holds(since)
+            && let Err(error) = self.catch_up(bridge).await
+            && !self.is_recent()
         {
             return Err(error);
         }
-        Ok(read(&self.index.read()))
+        Ok(self.peek(read))
     }
 
     /// Brings the index up to date and returns what `read` finds in it.
@@ -80,7 +97,22 @@ impl<I: Index> View<I> {
         read: impl FnOnce(&I) -> T,
     ) -> Result<T, BridgeError> {
         self.catch_up(bridge).await?;
-        Ok(read(&self.index.read()))
+        Ok(self.peek(read))
+    }
+
+    /// Returns what `read` finds in the index as it is.
+    pub(super) fn peek<T>(&self, read: impl FnOnce(&I) -> T) -> T {
+        read(&self.held.read().index)
+    }
+
+    /// Returns what is notified of each change of the record under `key` that is taken in.
+    pub(super) fn watch(&self, key: &str) -> Arc<Notify> {
+        self.watchers.watch(key)
+    }
+
+    /// Gives back what was [watched](View::watch).
+    pub(super) fn unwatch(&self, key: &str) {
+        self.watchers.unwatch(key);
     }
 
     /// Takes in what has changed in the store until this call. Those who call at the same time
@@ -101,7 +133,7 @@ impl<I: Index> View<I> {
         match reading.reader.read(bridge, I::keep).await {
             Ok(increment) => {
                 reading.failed = None;
-                self.take_in(increment);
+                self.take_in(increment, reading.reader.last_read());
                 Ok(())
             }
             Err(error) => {
@@ -111,19 +143,30 @@ impl<I: Index> View<I> {
         }
     }
 
-    fn take_in(&self, Increment { is_whole, changes }: Increment<I::Change>) {
+    fn take_in(&self, increment: Increment<I::Change>, read_at: Option<Instant>) {
+        let Increment { is_whole, changes } = increment;
+        let changed = match is_whole {
+            true => None,
+            false => Some(changes.iter().map(|change| I::key(change).to_owned()).collect()),
+        };
         if is_whole {
             // Nobody waits while it is put together.
             let mut index = I::default();
             index.apply(changes);
-            *self.index.write() = index;
-        } else if !changes.is_empty() {
-            self.index.write().apply(changes);
+            *self.held.write() = Held { index, read_at };
+        } else {
+            let mut held = self.held.write();
+            held.read_at = read_at;
+            held.index.apply(changes);
         }
+        self.watchers.notify(changed);
     }
 
-    async fn is_recent(&self) -> bool {
-        let last_read = self.reading.lock().await.reader.last_read();
-        last_read.is_some_and(|at| at.elapsed() < MAX_AGE)
+    fn holds(&self, since: Instant) -> bool {
+        self.held.read().read_at.is_some_and(|at| at >= since)
+    }
+
+    fn is_recent(&self) -> bool {
+        self.held.read().read_at.is_some_and(|at| at.elapsed() < MAX_AGE)
     }
 }

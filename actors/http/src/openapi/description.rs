@@ -16,6 +16,8 @@ pub struct EndpointDoc {
     pub(super) idempotency_key: Option<&'static str>,
     pub(super) body: Option<Body>,
     pub(super) success: Success,
+    /// Further statuses of success, with the same answer.
+    pub(super) also: &'static [u16],
     pub(super) refusals: &'static [u16],
 }
 
@@ -60,6 +62,7 @@ impl EndpointDoc {
             idempotency_key: None,
             body: None,
             success: Success::Nothing,
+            also: &[],
             refusals: &[],
         }
     }
@@ -97,6 +100,11 @@ impl EndpointDoc {
 
     pub const fn answers<A: JsonSchema>(self) -> Self {
         Self { success: Success::Enveloped(200, SchemaGenerator::subschema_for::<A>), ..self }
+    }
+
+    /// Answers the same with other statuses of success, too.
+    pub const fn also(self, statuses: &'static [u16]) -> Self {
+        Self { also: statuses, ..self }
     }
 
     /// Answers 201 with what was made.

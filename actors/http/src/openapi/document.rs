@@ -96,8 +96,11 @@ fn operation(
     refusals: &BTreeSet<u16>,
     schemas: &mut Schemas,
 ) -> Value {
-    let EndpointDoc { id, summary, token, body, success, .. } = doc;
-    let mut responses = Map::from_iter([answer(*success, schemas)]);
+    let EndpointDoc { id, summary, token, body, success, also, .. } = doc;
+    let (status, done) = answer(*success, schemas);
+    let mut responses: Map<_, _> =
+        also.iter().map(|status| (status.to_string(), done.clone())).collect();
+    responses.insert(status, done);
     for status in refusals {
         let name = status.to_string();
         let reference = reference("responses", &name);

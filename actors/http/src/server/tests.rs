@@ -108,8 +108,13 @@ fn start(
         app.app_data(data.clone()).route("/slow", web::get().to(self::slow));
         app.route("/large", web::get().to(async || "x".repeat(64 << 20)));
     };
-    let service =
-        Service { name: "test", endpoints: ENDPOINTS, refusals: Refusals::new(metrics), routes };
+    let service = Service {
+        name: "test",
+        endpoints: ENDPOINTS,
+        refusals: Refusals::new(metrics),
+        host: "localhost".to_owned(),
+        routes,
+    };
     let tls = server_config(&served(), ClientCertificates::Ignored);
     Server::start(Config { listen, workers: 1, limits }, tls, service, supervisor)
 }
@@ -254,9 +259,9 @@ async fn a_request_is_counted_by_the_name_in_the_table() {
     exposition.requests(&fixture.metrics);
     let text = exposition.text(stream_metrics::Format::Text);
     for labels in [
-        r#"handler="get_ping",method="GET",code="2xx""#,
-        r#"handler="other",method="GET",code="4xx""#,
-        r#"handler="other",method="PUT",code="4xx""#,
+        r#"handler="get_ping",host="other",method="GET",code="2xx""#,
+        r#"handler="other",host="other",method="GET",code="4xx""#,
+        r#"handler="other",host="other",method="PUT",code="4xx""#,
     ] {
         let line = format!("p_http_requests_total{{{labels}}} 1");
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

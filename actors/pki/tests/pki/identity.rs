@@ -36,6 +36,13 @@ impl Files {
 }
 
 #[test]
+fn an_identity_is_called_by_the_first_name_or_address_of_its_certificate() {
+    let name = |pair| crate::keys::identity(pair).first_name();
+    assert_eq!(name(&AUTHORIZED.server).as_deref(), Some("server.test"));
+    assert_eq!(name(&ALICE).as_deref(), Some("alice.test"));
+}
+
+#[test]
 fn a_chain_and_its_key_are_read_from_files() {
     let chain = AUTHORIZED.server.certificate.clone() + &AUTHORIZED.authority.certificate_pem();
     let identity = Files::holding(&chain, &AUTHORIZED.server.key).load().unwrap();

@@ -19,6 +19,7 @@ pub(in super::super) async fn serve(arguments: &[String]) -> anyhow::Result<()> 
         name: "bench",
         endpoints: &[],
         refusals: Default::default(),
+        host: "localhost".to_owned(),
         routes: |app: &mut web::ServiceConfig| {
             app.route("/", web::get().to(async || HttpResponse::Ok().body("pong")));
         },
