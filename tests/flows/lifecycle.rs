@@ -207,12 +207,12 @@ async fn alerts(scripted: &ScriptedStack, name: &str) -> anyhow::Result<(u64, Ve
 fn an_instance_has_its_hooks_run_before_it_goes_and_they_cannot_keep_it() {
     run_flow(async || {
         let mut scripted = ScriptedStack::start().await?;
-        for (failing_hook, forced) in [(false, 0), (true, 1)] {
+        for failing_hook in [false, true] {
             let (created, _instance) = scripted.create().await?;
             scripted.stack.ams.set_faults(Faults { failing_hook, ..Faults::default() });
             scripted.client.delete(&created.id).await?;
             scripted.stack.ams.wait_until(|all| all.is_empty(), STEP_TIMEOUT).await?;
-            assert_eq!(scripted.stack.ams.forced_deletions(), forced);
+            assert_eq!(scripted.stack.ams.forced_deletions() > 0, failing_hook);
         }
         Ok(())
     });

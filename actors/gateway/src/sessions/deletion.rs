@@ -1,7 +1,7 @@
 //! The endpoints that end sessions: one, or many at once.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, ResponseError};
@@ -27,6 +27,9 @@ const MAX_IDS: usize = 1_000;
 
 /// So many sessions of one request are ended at the same time.
 const AT_ONCE: usize = 64;
+
+/// How long a request begins to end sessions: agents that are away keep each of them waiting.
+const BEGIN_WITHIN: Duration = Duration::from_secs(60);
 
 /// How a session is to be ended.
 #[derive(Deserialize)]
@@ -107,8 +110,15 @@ pub(crate) async fn delete_sessions(
     let caller = authorize(&request, &state, Op::SessionDelete, None).await?;
     let wanted = Wanted::parse(request.query_string())?;
     let ids = session_ids(&body(&request, payload).await?)?;
+    let begun = Instant::now();
     let attempts = ids.into_iter().map(async |id| {
-        let deleted = delete_named(&id, wanted, &caller, &state).await;
+        let deleted = match begun.elapsed() < BEGIN_WITHIN {
+            true => delete_named(&id, wanted, &caller, &state).await,
+            false => {
+                let sentence = "the others took too long: ask again";
+                Err(Refusal::new(RefusalCode::Unavailable, sentence).into())
+            }
+        };
         (id, deleted)
     });
     let attempts: Vec<_> = stream::iter(attempts).buffered(AT_ONCE).collect().await;
