@@ -93,7 +93,10 @@ fn those_started_after_a_failed_actor_are_restarted_too_in_order_and_keep_their_
         until(&supervisor, "third", |actor| actor.restarts == 1).await;
         let asked = join_all([&first, &second, &third].map(|actor| actor.ask(Echo(2))));
         assert_eq!(asked.await, [Ok(2); 3]);
-        assert_eq!(*log.lock().expect("not poisoned"), ["-second", "-third", "+second", "+third"]);
+        let mut noted = log.lock().expect("not poisoned").clone();
+        // The one that failed ends on its own thread, before or after the other is told to.
+        noted[..2].sort();
+        assert_eq!(noted, ["-second", "-third", "+second", "+third"]);
         assert_eq!(restarts(&supervisor), [0, 1, 1]);
     });
 }
