@@ -7,7 +7,7 @@
 //! every session: all that must outlive the process is in NATS.
 //!
 //! The actor `gateway` keeps the HTTPS server running; the actor `initiated` serves the requests of
-//! agents; the actor `views` keeps in memory what is listed and counted.
+//! agents; the actor `views` keeps in memory what is shown, listed and counted.
 //!
 //! | part | on restart | why |
 //! |---|---|---|
@@ -19,6 +19,7 @@
 //! | catalogues of agents, what each session may still write, the sockets of each client | kept | they belong to the requests |
 //! | subscription of `initiated` | rebuilt | the other gateways of the group serve meanwhile |
 //! | sessions, shares and accounts in `views` | rebuilt | a wrong view is gone |
+//! | who watches a session in `views` | kept | their sockets live on |
 //!
 //! What is kept is shared state: the state of all requests and the handle of the server. Requests
 //! change nothing in it but counts and limits, and what was read.

@@ -1,5 +1,5 @@
 //! Around every request: CORS, the promise of TLS to browsers, and the end of connections while the
-//! gateway drains. And behind one that may change something, the end of what views hold as of now.
+//! gateway drains. Behind one that may have changed something, views are read on.
 
 use std::net::IpAddr;
 
@@ -32,7 +32,8 @@ pub(crate) async fn mark(
         state.cors.apply(origin.as_ref(), response.headers_mut());
         response
     };
-    if changes {
+    // What was refused has changed nothing: a stranger makes no views be read.
+    if changes && !response.status().is_client_error() {
         state.views.note_change();
     }
     if state.drain.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {

@@ -36,7 +36,7 @@ impl Urls {
     pub(crate) fn public_host(&self) -> Option<String> {
         let address = self.public_socket_base.as_deref()?.strip_prefix("wss://")?;
         let authority: Authority = address.split('/').next()?.parse().ok()?;
-        Some(authority.host().trim_start_matches('[').trim_end_matches(']').to_owned())
+        Some(authority.host().trim_matches(['[', ']']).to_owned())
     }
 
     /// Returns what the URL of the page begins with, in the answer to `request`.

@@ -12,6 +12,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{
     CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
+use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, ResponseError};
@@ -94,13 +95,9 @@ pub(crate) async fn observe(
 
 /// Whether a request with these headers is for `host`, at whatever port.
 fn is_for(host: &str, headers: &HeaderMap) -> bool {
-    let named = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name = match named.rsplit_once(':') {
-        // The colon of an address of IPv6 is none before a port.
-        Some((name, _)) if !name.contains(':') || name.ends_with(']') => name,
-        _ => named,
-    };
-    name.trim_start_matches('[').trim_end_matches(']').eq_ignore_ascii_case(host)
+    let named = headers.get(HOST).and_then(|value| Authority::try_from(value.as_bytes()).ok());
+    // An address of IPv6 stands in brackets there.
+    named.is_some_and(|named| named.host().trim_matches(['[', ']']).eq_ignore_ascii_case(host))
 }
 
 /// Says what a browser is to make of an answer that it shows all the same: nothing, unless the

@@ -116,8 +116,8 @@ impl Alerts {
     /// Counts a deletion after which the instance is still there.
     pub(crate) fn deletion_failed(&mut self, instance: &str, why: String) {
         let round = self.round;
-        let (since, fresh) = (Instant::now(), String::new());
-        let fresh = StuckInstance { since, deletions: 0, why: fresh, round };
+        let since = Instant::now();
+        let fresh = StuckInstance { since, deletions: 0, why: String::new(), round };
         let stuck = self.stuck.entry(instance.to_owned()).or_insert(fresh);
         (stuck.deletions, stuck.why, stuck.round) = (stuck.deletions + 1, why, round);
     }

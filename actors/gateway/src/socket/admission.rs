@@ -97,7 +97,7 @@ impl Admission {
             share,
             keeps_lease: document.request.on_conflict == OnConflict::Reject,
             client: document.desired.client.unwrap_or(Client { screen, role }),
-            close_cause: close_cause(Some(&SessionSummary::of(document.clone())), generation),
+            close_cause: close_cause(&SessionSummary::of(document.clone()), generation),
         })
     }
 
@@ -107,12 +107,13 @@ impl Admission {
     }
 }
 
-/// Returns why a socket of `generation` has no place in the session, if it has none; one that is
-/// gone is long over.
-pub(crate) fn close_cause(session: Option<&SessionSummary>, generation: u64) -> Option<CloseCause> {
-    let Some(session) = session else {
-        return Some(CloseCause::server_error(CloseCode::Normal, "session has ended"));
-    };
+/// Why a socket closes whose session is long over: it is gone.
+pub(crate) fn session_gone() -> CloseCause {
+    CloseCause::server_error(CloseCode::Normal, "session has ended")
+}
+
+/// Returns why a socket of `generation` has no place in the session, if it has none.
+pub(crate) fn close_cause(session: &SessionSummary, generation: u64) -> Option<CloseCause> {
     if session.status.is_final() {
         let message = session.status.sentence();
         return Some(CloseCause::server_error(CloseCode::Normal, message));
@@ -142,8 +143,10 @@ mod tests {
     }
 
     fn close_cause(document: Option<&SessionDocument>, generation: u64) -> Option<CloseCause> {
-        let session = document.cloned().map(SessionSummary::of);
-        super::close_cause(session.as_ref(), generation)
+        match document.cloned().map(SessionSummary::of) {
+            Some(session) => super::close_cause(&session, generation),
+            None => Some(session_gone()),
+        }
     }
 
     fn told(end: Option<CloseCause>) -> String {

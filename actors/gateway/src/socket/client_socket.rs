@@ -15,7 +15,7 @@ use stream_supervisor::{retry_while, spawn_detached};
 use stream_tokens::Claims;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::admission::{Admission, close_cause};
+use super::admission::{Admission, close_cause, session_gone};
 use super::messages::{IceServersMessage, ReconnectTokenMessage, text};
 use crate::session_summary::SessionSummary;
 use crate::state::State;
@@ -337,20 +337,19 @@ impl ClientSocket {
     ) -> Result<bool, CloseCause> {
         let State { bridge, .. } = &**self.state;
         let Admission { session: id, generation, client, .. } = &self.admission;
-        if session.is_none() {
-            // A document that this version cannot read is in no view.
-            let read = async || bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await;
-            match retry_while(Duration::MAX, BridgeError::is_transient, read).await {
-                Ok(None) => {}
+        let Some(session) = session else {
+            // A document that this version cannot read is in no view, either.
+            return match bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await {
+                Ok(None) => Err(session_gone()),
                 // The view is behind.
-                Ok(Some(_)) => return Ok(false),
-                Err(error) => return Err(CloseCause::rejected(error.refusal())),
-            }
-        }
+                Ok(Some(_)) => Ok(false),
+                Err(error) if error.is_transient() => Ok(false),
+                Err(error) => Err(CloseCause::rejected(error.refusal())),
+            };
+        };
         if let Some(cause) = close_cause(session, *generation) {
             return Err(cause);
         }
-        let Some(session) = session else { return Ok(true) };
         let mut is_done = true;
         if !session.has_client
             && let Err(error) = client_lease::restore_client(bridge, id, *generation, *client).await
