@@ -36,14 +36,17 @@ export async function withPage(work) {
   process.exit();
 }
 
-/** Opens a page in a browser of its own; what is asked of it may take `drain_timeout` milliseconds. */
-export async function openPage(drain_timeout) {
+/**
+ * Opens a page in a browser of its own, which is started with `flags` besides the usual ones; what
+ * is asked of it may take `deadline` milliseconds.
+ */
+export async function openPage(deadline, flags = []) {
   const executablePath = process.env.CHROMIUM || "/usr/bin/chromium";
-  const browser = await chromium.launch({ executablePath, args: FLAGS });
+  const browser = await chromium.launch({ executablePath, args: [...FLAGS, ...flags] });
   // Taller than the picture is: bars above and below must not shift a tap.
   const viewport = { width: 900, height: 1000 };
   const page = await browser.newPage({ ignoreHTTPSErrors: true, viewport });
-  page.setDefaultTimeout(drain_timeout);
+  page.setDefaultTimeout(deadline);
   await page.addInitScript(keepPeers);
   return page;
 }

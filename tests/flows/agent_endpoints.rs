@@ -9,7 +9,7 @@ use stream_dev::keys::KeyStore;
 use stream_dev::node_files::NodeFiles;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{AgentEndpoint, Commands, Userdata};
-use stream_simulators::instance;
+use stream_simulators::instance::{self, Behaviour};
 use stream_supervisor::Supervisor;
 use tokio::sync::watch;
 
@@ -60,7 +60,8 @@ fn an_instance_goes_on_with_an_agent_of_another_address_and_certificate() {
 
         // From here on an instance that does what it is told.
         let (_stop, stopped) = watch::channel(false);
-        let instance = instance::run(serde_json::to_string(&launched.userdata)?, stopped);
+        let userdata = serde_json::to_string(&launched.userdata)?;
+        let instance = instance::run(userdata, Behaviour::default(), stopped);
         let goes_on = async {
             let active = async || {
                 Ok((scripted.client.get(&session).await?.status == "active").then_some(()))
@@ -121,7 +122,8 @@ fn an_instance_knows_the_next_certificate_before_it_is_shown() {
         scripted.stack.restart_agent().await?;
         // It has heard nothing since it was launched.
         let (_stop, stopped) = watch::channel(false);
-        let instance = instance::run(serde_json::to_string(&launched.userdata)?, stopped);
+        let userdata = serde_json::to_string(&launched.userdata)?;
+        let instance = instance::run(userdata, Behaviour::default(), stopped);
         let active =
             async || Ok((scripted.client.get(&created.id).await?.status == "active").then_some(()));
         tokio::select! {

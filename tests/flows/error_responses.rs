@@ -17,6 +17,7 @@ use stream_dev::keys::KeyStore;
 use stream_dev::ports;
 use stream_macaroon::Macaroon;
 use stream_protocol::SessionId;
+use stream_simulators::instance::{self, Behaviour};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
@@ -475,7 +476,7 @@ fn an_instance_that_pins_another_certificate_never_attaches() {
         userdata.fingerprints = vec!["cd".repeat(32)];
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let text = serde_json::to_string(&userdata)?;
-        let wrong = tokio::task::spawn_local(stream_simulators::instance::run(text, stopped));
+        let wrong = tokio::task::spawn_local(instance::run(text, Behaviour::default(), stopped));
         // It logs each attempt; what it may not do is reach the session, however often it tries.
         let active = async {
             while scripted.client.get(&created.id).await?.status == "created" {

@@ -26,6 +26,7 @@ mod nats_faults;
 mod on_conflict;
 mod openapi;
 mod operator;
+mod plain_client;
 mod restart;
 mod scale;
 mod secrets;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use stream_dev::in_process::{Options, Stack};
 use stream_protocol::Capabilities;
 use stream_simulators::ams::simulated_instances_with;
+use stream_simulators::instance::Behaviour;
 use toml::toml;
 
 /// A session, its instance, and whoever asks the gateway for it.
@@ -182,10 +183,11 @@ fn nobody_views_through_an_instance_that_does_not_honour_roles() {
 #[test]
 fn the_simulated_instance_honours_roles_unless_it_is_told_not_to() {
     run_flow(async || {
-        for (launcher, expected) in [
-            (Options::default().launcher, 200),
-            (simulated_instances_with(Capabilities::default()), 409),
-        ] {
+        let without_roles =
+            Behaviour { capabilities: Capabilities::default(), ..Behaviour::default() };
+        for (launcher, expected) in
+            [(Options::default().launcher, 200), (simulated_instances_with(without_roles), 409)]
+        {
             let stack = Stack::start(Options { launcher, ..Options::default() }).await?;
             let client = stack.client()?;
             let id = client.create_from(&plain()).await?.id;

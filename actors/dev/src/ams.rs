@@ -10,8 +10,10 @@ use stream_agent::program::Service;
 use stream_pki::{Fingerprint, Identity, random_text};
 use stream_protocol::Capabilities;
 use stream_simulators::ams::{
-    Ams, Config, Faults, Launcher, idle_instances, simulated_instances, simulated_instances_with,
+    Ams, Config, Faults, Launcher, idle_instances, simulated_instances_with,
 };
+use stream_simulators::has_vp8;
+use stream_simulators::instance::{Behaviour, PeerOptions};
 use stream_supervisor::Drain;
 
 use crate::keys::KeyStore;
@@ -63,6 +65,14 @@ pub struct Options {
     /// What an instance runs.
     #[arg(long, value_enum, default_value_t = Program::Stream)]
     pub instances: Program,
+    /// The newest version of the signaling protocol that instances speak: before 2 clients make the
+    /// offer.
+    #[arg(long, value_name = "VERSION", default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(0..=2))]
+    pub api_version: u32,
+    /// Instances send their candidates before the descriptions these belong to.
+    #[arg(long)]
+    pub candidates_first: bool,
     /// From the creation of an instance until it runs; an uploaded application takes as long.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     pub boot_ms: u64,
@@ -176,11 +186,23 @@ impl Options {
             capacity: self.capacity,
             cluster_name: "dev".to_owned(),
         };
+        let peers = PeerOptions {
+            api_version: self.api_version,
+            candidates_first: self.candidates_first,
+            ..PeerOptions::default()
+        };
+        let behaviour = Behaviour { peers, ..Behaviour::default() };
         let launcher = match self.instances {
-            Program::Stream => simulated_instances(),
-            Program::StreamWithoutRoles => simulated_instances_with(Capabilities::default()),
+            Program::Stream => simulated_instances_with(behaviour),
+            Program::StreamWithoutRoles => simulated_instances_with(Behaviour {
+                capabilities: Capabilities::default(),
+                ..behaviour
+            }),
             Program::Nothing => idle_instances(),
         };
+        if !has_vp8() {
+            println!("vpx-tools is not installed: instances offer H.264 only");
+        }
         let ams = Ams::start(config, launcher).context("the AMS simulator cannot listen")?;
         ams.set_faults(self.mishaps.into());
         println!("https://{}", ams.address());

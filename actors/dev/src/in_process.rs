@@ -201,7 +201,7 @@ pub fn client_config(nodes: &NodeFiles, token: &str) -> anyhow::Result<ClientCon
         gateway: nodes.gateway_url(),
         token: token.to_owned(),
         pins: vec![nodes.gateway_pin()?],
-        screen: Default::default(),
+        screen: stream_simulators::SMALL_SCREEN,
     })
 }
 

@@ -6,25 +6,29 @@
 //! goes on meanwhile.
 
 mod agent;
+mod camera;
 mod peer;
 mod relay;
 mod retry;
+mod sound;
 mod stream;
+mod video;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use stream_pki::Fingerprint;
 use stream_protocol::{
-    Capabilities, Capability, Commands, DesiredState, Report, ReportedStatus, Role, Signaling,
-    Userdata, error_chain,
+    Capabilities, Capability, Client, Commands, DesiredState, Report, ReportedStatus, Role, Screen,
+    Signaling, Userdata, error_chain,
 };
 use tokio::sync::watch;
 use tokio::time::{self, Instant};
 
+use crate::device::{Device, SharedDevice};
 use crate::https::CallError;
 use agent::Agent;
-pub use peer::{Peer, PeerState};
+pub use peer::{Peer, PeerOptions, PeerState};
 use relay::Relay;
 use retry::Retry;
 
@@ -44,7 +48,29 @@ pub enum InstanceError {
     Agent(#[source] CallError),
 }
 
-/// Runs an instance that honours roles until its session is over or `stop` turns true.
+/// What an instance is, and how it plays its part.
+#[derive(Clone, Debug)]
+pub struct Behaviour {
+    /// What it says of itself in its first report.
+    pub capabilities: Capabilities,
+    /// Whether its image is automotive: such a one has the properties of a vehicle.
+    pub automotive: bool,
+    /// How it treats its clients; the role is the one that each of them comes for.
+    pub peers: PeerOptions,
+}
+
+impl Default for Behaviour {
+    /// A phone that honours roles.
+    fn default() -> Self {
+        Self {
+            capabilities: [Capability::Roles].into_iter().collect(),
+            automotive: false,
+            peers: PeerOptions::default(),
+        }
+    }
+}
+
+/// Runs an instance until its session is over or `stop` turns true.
 ///
 /// # Errors
 ///
@@ -54,26 +80,24 @@ pub enum InstanceError {
 /// # Cancel safety
 ///
 /// Dropping the future ends the instance as a crash would: nobody is told.
-pub async fn run(user_data: String, stop: watch::Receiver<bool>) -> Result<(), InstanceError> {
-    run_with(user_data, [Capability::Roles].into_iter().collect(), stop).await
-}
-
-/// Runs an instance as [`run`] does, which says of itself that it can do what `capabilities` hold.
-///
-/// # Errors
-///
-/// Those of [`run`].
-pub async fn run_with(
+pub async fn run(
     user_data: String,
-    capabilities: Capabilities,
+    behaviour: Behaviour,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), InstanceError> {
     let userdata: Userdata = serde_json::from_str(&user_data).map_err(InstanceError::Userdata)?;
     let session = userdata.session_id.clone();
     let agent = Arc::new(Agent::new(&userdata)?);
+    let screen = Screen {
+        width: userdata.display_width,
+        height: userdata.display_height,
+        fps: userdata.fps,
+        density: userdata.display_density,
+    };
+    let device = SharedDevice::new(Device::new(screen, behaviour.automotive));
     log::info!(session:%; "instance started");
     let why = tokio::select! {
-        () = live(agent, capabilities) => "its session is over",
+        () = live(agent, device, behaviour) => "its session is over",
         // Whoever dropped the sender cannot stop it any more either.
         _ = stop.wait_for(|stop| *stop) => "it was stopped",
     };
@@ -86,7 +110,8 @@ fn pin(text: &str) -> Result<Fingerprint, InstanceError> {
 }
 
 /// Lives until the session is over.
-async fn live(agent: Arc<Agent>, capabilities: Capabilities) {
+async fn live(agent: Arc<Agent>, device: SharedDevice, behaviour: Behaviour) {
+    let Behaviour { capabilities, peers, .. } = behaviour;
     let running = Report {
         status: ReportedStatus::Running,
         message: String::new(),
@@ -97,7 +122,7 @@ async fn live(agent: Arc<Agent>, capabilities: Capabilities) {
     let (wanted, wants) = watch::channel(None);
     tokio::select! {
         () = ask(&agent, wanted) => {}
-        () = serve(&agent, wants) => {}
+        () = serve(&agent, &device, peers, wants) => {}
     }
 }
 
@@ -123,7 +148,12 @@ async fn ask(agent: &Agent, wanted: watch::Sender<Option<Commands>>) {
 }
 
 /// Serves the clients that the commands name, one after the other, as long as there are commands.
-async fn serve(agent: &Arc<Agent>, mut wants: watch::Receiver<Option<Commands>>) {
+async fn serve(
+    agent: &Arc<Agent>,
+    device: &SharedDevice,
+    peers: PeerOptions,
+    mut wants: watch::Receiver<Option<Commands>>,
+) {
     let mut relay: Option<Relay> = None;
     let mut ice_renewal = 0;
     loop {
@@ -145,7 +175,11 @@ async fn serve(agent: &Arc<Agent>, mut wants: watch::Receiver<Option<Commands>>)
                 // The replaced client's stream ends before the next one begins.
                 drop(relay.take());
                 let role = commands.client.map_or(Role::Control, |client| client.role);
-                match Relay::start(Arc::clone(agent), generation, role) {
+                if let Some(Client { screen, .. }) = commands.client {
+                    device.lock().set_screen(screen);
+                }
+                let options = PeerOptions { role, ..peers };
+                match Relay::start(Arc::clone(agent), generation, device.clone(), options) {
                     Ok(started) => relay = Some(started),
                     Err(error) => {
                         let error = error_chain(&error);
@@ -174,7 +208,7 @@ mod tests {
 
     async fn started(user_data: String) -> Result<(), InstanceError> {
         let (_stop, stopped) = watch::channel(true);
-        run(user_data, stopped).await
+        run(user_data, Behaviour::default(), stopped).await
     }
 
     #[tokio::test]
@@ -191,7 +225,8 @@ mod tests {
     async fn a_stop_ends_an_instance_whose_agent_is_away() {
         let user_data = userdata("https://127.0.0.1:1", &[&"00".repeat(32)]);
         let (stop, stopped) = watch::channel(false);
-        let (ended, ()) = tokio::join!(run(user_data, stopped), async { stop.send(true).unwrap() });
+        let instance = run(user_data, Behaviour::default(), stopped);
+        let (ended, ()) = tokio::join!(instance, async { stop.send(true).unwrap() });
         ended.unwrap();
     }
 }

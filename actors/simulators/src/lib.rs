@@ -5,7 +5,11 @@
 
 pub mod ams;
 pub mod client;
+mod control;
+mod device;
 mod https;
 pub mod instance;
 mod media;
 mod signaling;
+
+pub use media::{SMALL_SCREEN, has_vp8};

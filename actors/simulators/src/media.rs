@@ -1,31 +1,38 @@
 //! What instance and viewer share: pictures, their coding, and the connection that carries them.
 
+mod codecs;
 mod connection;
-mod h264;
+pub(crate) mod h264;
 mod picture;
-mod scene;
+pub(crate) mod vp8;
 
 use std::future::Future;
 use std::io;
 use std::thread;
 
+pub use codecs::has_vp8;
+pub(crate) use codecs::{VideoCodec, common, offered};
 pub(crate) use connection::{Connection, PollResult, parse_candidate, payload_type};
-pub(crate) use h264::{Decoder, Encoder};
 pub use picture::Picture;
-pub(crate) use scene::Scene;
+pub(crate) use picture::{Area, Colour, MAGENTA, even};
+use stream_protocol::Screen;
 
-/// Size of the stream, in pixels.
-pub(crate) const WIDTH: usize = 640;
-pub(crate) const HEIGHT: usize = 360;
+/// A screen that costs little: for whoever asks for none.
+pub const SMALL_SCREEN: Screen = Screen { width: 640, height: 360, fps: 30, density: 240 };
 
-/// Pictures a second.
-pub(crate) const FPS: u32 = 30;
+#[cfg(test)]
+pub(crate) const WIDTH: usize = SMALL_SCREEN.width as usize;
+#[cfg(test)]
+pub(crate) const HEIGHT: usize = SMALL_SCREEN.height as usize;
 
 /// Media could not be made, sent or read.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
     #[error("the codec failed")]
     Codec(#[from] openh264::Error),
+    /// What the other side is to be told.
+    #[error("{0}")]
+    NoCodec(String),
     #[error("the other side sent what cannot be used: {0}")]
     Peer(String),
     #[error("the socket failed")]

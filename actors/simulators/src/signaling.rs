@@ -7,14 +7,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The newest version of the protocol, the only one spoken here: the instance makes the offer.
+/// The newest version of the protocol: the instance makes the offer. Before it the client does,
+/// and version 0 knows neither `discover` nor `settings`.
 pub(crate) const API_VERSION: u32 = 2;
 
 /// The only error code that every published client knows.
 pub(crate) const BAD_REQUEST: u32 = 5;
-
-/// Label of the channel that carries [`ControlMessage`]s.
-pub(crate) const CONTROL: &str = "control";
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -36,6 +34,10 @@ pub(crate) enum ClientMessage {
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum InstanceMessage {
+    /// Protocol versions before 2 only.
+    Answer {
+        sdp: Base64,
+    },
     Candidate(TrickledCandidate),
     Error {
         message: String,
@@ -60,8 +62,9 @@ pub(crate) enum InstanceMessage {
 }
 
 /// What the client wants to get and to give.
-#[derive(Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Settings {
+    #[serde(default)]
     pub(crate) api_version: u32,
     #[serde(default)]
     pub(crate) data_channels: Vec<String>,
@@ -73,6 +76,15 @@ pub(crate) struct Settings {
     pub(crate) enable_video: bool,
     #[serde(default)]
     pub(crate) enable_camera: bool,
+    #[serde(default)]
+    pub(crate) video: VideoSettings,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub(crate) struct VideoSettings {
+    /// `AV1`, `H264`, `VP8` and `VP9`, the best first.
+    pub(crate) preferred_decoder_codecs: Vec<String>,
 }
 
 /// One ICE candidate, sent on its own.
@@ -102,25 +114,6 @@ impl<'de> Deserialize<'de> for Base64 {
         let bytes = STANDARD.decode(text).map_err(D::Error::custom)?;
         String::from_utf8(bytes).map(Self).map_err(D::Error::custom)
     }
-}
-
-/// What the client says on the control channel, as far as it is acted upon here.
-#[derive(Debug, Deserialize, PartialEq, Serialize)]
-#[serde(tag = "type", content = "data")]
-pub(crate) enum ControlMessage {
-    #[serde(rename = "input::mouse-button")]
-    MouseButton { pressed: bool },
-    /// Without a place while the pointer is locked.
-    #[serde(rename = "input::mouse-move")]
-    MouseMove { x: Option<f64>, y: Option<f64> },
-    #[serde(rename = "stream::disconnect")]
-    Disconnect {},
-    #[serde(rename = "input::touch-start")]
-    TouchStart { id: u32, x: f64, y: f64 },
-    #[serde(rename = "input::touch-move")]
-    TouchMove { id: u32, x: f64, y: f64 },
-    #[serde(rename = "input::touch-end")]
-    TouchEnd { id: u32, last: bool },
 }
 
 #[cfg(test)]
@@ -166,22 +159,5 @@ mod tests {
         let offer = |sdp| format!(r#"{{"type":"offer","sdp":"{sdp}"}}"#);
         assert!(serde_json::from_str::<InstanceMessage>(&offer("fn5-fg==")).is_err());
         assert!(serde_json::from_str::<InstanceMessage>(&offer("fn5+fg==")).is_ok());
-    }
-
-    #[test]
-    fn control_messages_are_read() {
-        let read = |text| serde_json::from_str::<ControlMessage>(text);
-        assert_eq!(
-            read(r#"{"type":"input::touch-start","data":{"id":0,"x":12.5,"y":40}}"#).unwrap(),
-            ControlMessage::TouchStart { id: 0, x: 12.5, y: 40.0 }
-        );
-        assert_eq!(
-            read(r#"{"type":"input::mouse-move","data":{"rx":1,"ry":1}}"#).unwrap(),
-            ControlMessage::MouseMove { x: None, y: None }
-        );
-        assert_eq!(
-            read(r#"{"type":"stream::disconnect","data":{}}"#).unwrap(),
-            ControlMessage::Disconnect {}
-        );
     }
 }

@@ -10,7 +10,7 @@ use harness::Harness;
 use stream_pki::{ClientCertificates, Fingerprint, ServerIdentity, server_config};
 use stream_protocol::{DesiredState, ReportedStatus, Signaling};
 use stream_simulators::client::{Milestone, SocketError, Viewer, ViewerError};
-use stream_simulators::instance;
+use stream_simulators::instance::{self, Behaviour};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -44,7 +44,7 @@ async fn an_instance_streams_to_one_client_after_the_other_until_its_session_is_
         second.wait_event(Milestone::Closed, SOON).await?;
         anyhow::Ok(())
     };
-    let instance = instance::run(harness.userdata(), stopped);
+    let instance = instance::run(harness.userdata(), Behaviour::default(), stopped);
     let (clients, instance) = timeout(SOON, async { tokio::join!(clients, instance) }).await?;
     clients?;
     Ok(instance?)
@@ -62,7 +62,7 @@ async fn an_agent_that_is_busy_costs_time_and_no_signal() -> Result<()> {
         stop.send(true)?;
         anyhow::Ok(())
     };
-    let instance = instance::run(harness.userdata(), stopped);
+    let instance = instance::run(harness.userdata(), Behaviour::default(), stopped);
     let (client, instance) = timeout(SOON, async { tokio::join!(client, instance) }).await?;
     client?;
     instance?;
@@ -82,7 +82,7 @@ async fn history_that_is_gone_is_read_from_the_start_without_repeating_anything(
         stop.send(true)?;
         anyhow::Ok(())
     };
-    let instance = instance::run(harness.userdata(), stopped);
+    let instance = instance::run(harness.userdata(), Behaviour::default(), stopped);
     let (client, instance) = timeout(SOON, async { tokio::join!(client, instance) }).await?;
     client?;
     instance?;
@@ -107,7 +107,7 @@ async fn a_server_with_another_certificate_is_told_nothing_and_tried_again() -> 
         stop.send(true)?;
         Ok(())
     };
-    let instance = instance::run(harness::userdata(&url, &other), stopped);
+    let instance = instance::run(harness::userdata(&url, &other), Behaviour::default(), stopped);
     let (server, instance) = timeout(SOON, async { tokio::join!(server, instance) }).await?;
     server?;
     Ok(instance?)

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use stream_protocol::Role;
 use stream_simulators::client::{Milestone, Viewer, ViewerError, ViewerEvent};
-use stream_simulators::instance::{Peer, PeerState};
+use stream_simulators::instance::{Peer, PeerOptions, PeerState};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -19,7 +19,7 @@ const QUEUE: usize = 64;
 fn pair() -> Result<(Viewer, Peer)> {
     let (to_instance, from_viewer) = mpsc::channel(QUEUE);
     let (to_viewer, from_instance) = mpsc::channel(QUEUE);
-    let peer = Peer::start(from_viewer, to_viewer)?;
+    let peer = Peer::start(PeerOptions::default(), from_viewer, to_viewer)?;
     Ok((Viewer::over(from_instance, to_instance)?, peer))
 }
 
@@ -38,9 +38,13 @@ struct Played {
 
 impl Played {
     fn start() -> Result<Self> {
+        Self::start_with(PeerOptions::default())
+    }
+
+    fn start_with(options: PeerOptions) -> Result<Self> {
         let (to_instance, from_client) = mpsc::channel(QUEUE);
         let (to_client, from_instance) = mpsc::channel(QUEUE);
-        Ok(Self { peer: Peer::start(from_client, to_client)?, to_instance, from_instance })
+        Ok(Self { peer: Peer::start(options, from_client, to_client)?, to_instance, from_instance })
     }
 
     async fn say(&self, message: Value) -> Result<()> {
@@ -72,11 +76,131 @@ fn settings(video: bool, speaker: bool, microphone: bool) -> Value {
     })
 }
 
+/// What a browser of protocol version 1 offers, as far as it matters: it wants a picture in one of
+/// `codecs`, and sound.
+fn browser_offer(codecs: &[&str]) -> String {
+    let payloads: Vec<_> = (96..).take(codecs.len()).map(|n: u8| n.to_string()).collect();
+    let maps: String = std::iter::zip(&payloads, codecs)
+        .map(|(payload, codec)| format!("a=rtpmap:{payload} {codec}/90000\r\n"))
+        .collect();
+    let common = "c=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789abcdef01234567\r\n\
+        a=fingerprint:sha-256 12:12:12:12:12:12:12:12:12:12:12:12:12:12:12:12:\
+        12:12:12:12:12:12:12:12:12:12:12:12:12:12:12:12\r\na=setup:actpass\r\na=rtcp-mux\r\n";
+    format!(
+        "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
+         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n{common}a=mid:0\r\na=recvonly\r\n\
+         a=rtpmap:111 opus/48000/2\r\n\
+         m=video 9 UDP/TLS/RTP/SAVPF {}\r\n{common}a=mid:1\r\na=recvonly\r\n{maps}",
+        payloads.join(" ")
+    )
+}
+
+fn encoded(sdp: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(sdp)
+}
+
+fn decoded(message: &Value) -> Result<String> {
+    use base64::Engine;
+    let text = message["sdp"].as_str().context("an sdp")?;
+    Ok(String::from_utf8(base64::engine::general_purpose::STANDARD.decode(text)?)?)
+}
+
+#[tokio::test]
+async fn before_version_2_the_client_makes_the_offer() -> Result<()> {
+    let h264 = browser_offer(&["H264"]).replace(
+        "a=rtpmap:96",
+        "a=fmtp:96 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n\
+         a=rtpmap:96",
+    );
+    for settings in [Some(json!({"type": "settings", "api_version": 1})), None] {
+        let mut client = Played::start()?;
+        if let Some(settings) = settings {
+            client.say(settings).await?;
+        }
+        client.say(json!({"type": "offer", "sdp": encoded(&h264), "dataChannels": []})).await?;
+        let answer = client.hear().await?;
+        ensure!(answer["type"] == "answer", "{answer}");
+        let sdp = decoded(&answer)?;
+        ensure!(sdp.matches("a=sendonly").count() == 2 && sdp.contains("H264/90000"), "{sdp}");
+        ensure!(client.hear().await?["type"] == "candidate");
+        reaches(&client.peer, PeerState::Connecting).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_old_instance_answers_as_old_ones_do() -> Result<()> {
+    let mut client = Played::start_with(PeerOptions { api_version: 1, ..PeerOptions::default() })?;
+    client.say(json!({"type": "discover"})).await?;
+    ensure!(client.hear().await?["max_api_version"] == 1);
+    client.say(settings(true, true, false)).await?;
+    let said = client.hear().await?;
+    ensure!(said["type"] == "error" && said["code"] == 5, "{said}");
+
+    // Version 0 knows nothing but the offer.
+    let mut client = Played::start_with(PeerOptions { api_version: 0, ..PeerOptions::default() })?;
+    client.say(json!({"type": "discover"})).await?;
+    client.say(settings(true, true, false)).await?;
+    client.say(json!({"type": "offer", "sdp": encoded(&browser_offer(&["VP8"]))})).await?;
+    let answer = client.hear().await?;
+    ensure!(answer["type"] == "answer", "the first that is heard: {answer}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_without_a_common_codec_is_told_so_and_the_next_one_is_served() -> Result<()> {
+    let mut client = Played::start()?;
+    client.say(json!({"type": "offer", "sdp": encoded(&browser_offer(&["AV1"]))})).await?;
+    let said = client.hear().await?;
+    ensure!(said["type"] == "error" && said["code"] == 5, "{said}");
+    let message = said["message"].as_str().context("a message")?;
+    ensure!(message.contains("H264") && message.contains("the client AV1"), "{message}");
+    client.offered(settings(true, true, false)).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_codec_that_a_client_prefers_is_offered_first() -> Result<()> {
+    let mut client = Played::start()?;
+    let first = |sdp: &str| {
+        let maps = ["H264/90000", "VP8/90000"].map(|codec| (sdp.find(codec), codec));
+        maps.into_iter().filter(|(at, _)| at.is_some()).min().map(|(_, codec)| codec)
+    };
+    for (preferred, expected) in [("VP8", "VP8/90000"), ("H264", "H264/90000")] {
+        let mut settings = settings(true, true, false);
+        settings["video"] = json!({ "preferred_decoder_codecs": ["AV1", preferred] });
+        let sdp = client.offered(settings).await?;
+        ensure!(first(&sdp) == Some(expected), "{sdp}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn candidates_may_come_before_their_description() -> Result<()> {
+    let options = PeerOptions { candidates_first: true, ..PeerOptions::default() };
+    let (to_instance, from_viewer) = mpsc::channel(QUEUE);
+    let (to_viewer, mut from_instance) = mpsc::channel(QUEUE);
+    let (relayed, to_client) = mpsc::channel(QUEUE);
+    let _peer = Peer::start(options, from_viewer, to_viewer)?;
+    let viewer = Viewer::over(to_client, to_instance)?;
+    let mut heard = Vec::new();
+    while heard.len() < 3 {
+        let text = timeout(SOON, from_instance.recv()).await?.context("the peer ended")?;
+        heard.push(serde_json::from_str::<Value>(&text)?["type"].clone());
+        relayed.send(text).await?;
+    }
+    ensure!(heard == ["resp:discover", "candidate", "offer"], "{heard:?}");
+    viewer.wait_event(Milestone::FirstFrame, SOON).await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn who_came_to_view_sees_the_picture_and_changes_nothing() -> Result<()> {
     let (to_instance, from_viewer) = mpsc::channel(QUEUE);
     let (to_viewer, from_instance) = mpsc::channel(QUEUE);
-    let _peer = Peer::start_as(Role::View, from_viewer, to_viewer)?;
+    let views = PeerOptions { role: Role::View, ..PeerOptions::default() };
+    let _peer = Peer::start(views, from_viewer, to_viewer)?;
     let viewer = Viewer::over(from_instance, to_instance)?;
     viewer.wait_event(Milestone::ControlOpen, SOON).await?;
     viewer.tap(320.0, 180.0, SOON).await?;
@@ -133,7 +257,7 @@ async fn media_goes_on_when_nobody_signals_any_more() -> Result<()> {
     let (to_instance, mut from_viewer) = mpsc::channel(QUEUE);
     let (to_viewer, from_instance) = mpsc::channel(QUEUE);
     let (relayed, from_relay) = mpsc::channel(QUEUE);
-    let _peer = Peer::start(from_relay, to_viewer)?;
+    let _peer = Peer::start(PeerOptions::default(), from_relay, to_viewer)?;
     let viewer = Viewer::over(from_instance, to_instance)?;
     // The viewer hangs up once it is connected.
     while let Some(text) = timeout(SOON, from_viewer.recv()).await? {
@@ -179,7 +303,7 @@ async fn the_instance_says_what_it_speaks() -> Result<()> {
         }),
         "{said}"
     );
-    client.say(json!({"type": "settings", "api_version": 1})).await?;
+    client.say(json!({"type": "settings", "api_version": 3})).await?;
     let said = client.hear().await?;
     ensure!(said["type"] == "error" && said["code"] == 5, "{said}");
     Ok(())
@@ -209,6 +333,8 @@ async fn a_client_that_answers_nonsense_does_not_harm_the_next() -> Result<()> {
     client.say(json!({"type": "candidate", "candidate": "bm9uZQ==", "sdpMid": "0"})).await?;
     client.say(json!({"type": "answer", "sdp": "bm9uc2Vuc2U="})).await?;
     reaches(&client.peer, PeerState::Waiting).await?;
+    let said = client.hear().await?;
+    ensure!(said["type"] == "error" && said["code"] == 5, "{said}");
     client.say(json!({"type": "dance"})).await?;
     client.to_instance.send("[".into()).await?;
     client.offered(settings(true, true, false)).await?;

@@ -44,7 +44,7 @@ pub struct Instance {
     pub app_version: u64,
     image_id: String,
     pub(super) image_name: String,
-    image_variant: &'static str,
+    pub(super) image_variant: &'static str,
     image_version: i64,
     /// Unix seconds.
     created_at: i64,

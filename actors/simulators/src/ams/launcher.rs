@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use stream_protocol::{Capabilities, Capability};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
+
+use crate::instance::Behaviour;
 
 /// Runs the program of an instance once AMS has booted it.
 pub type Launcher = Arc<dyn Fn(Boot) -> InstanceExit + Send + Sync>;
@@ -21,6 +22,8 @@ pub struct Boot {
     pub user_data: String,
     /// What the launch handed over, also beside the answer of the agent.
     pub launch_user_data: String,
+    /// Whether its image is automotive.
+    pub automotive: bool,
     /// Turns true when the instance is to stop.
     pub stop: watch::Receiver<bool>,
 }
@@ -52,19 +55,20 @@ pub fn scripted_instances(players: mpsc::UnboundedSender<Boot>) -> Launcher {
 
 /// Returns a launcher that runs an instance simulator for each instance, on a thread of its own.
 pub fn simulated_instances() -> Launcher {
-    simulated_instances_with([Capability::Roles].into_iter().collect())
+    simulated_instances_with(Behaviour::default())
 }
 
-/// Returns a launcher as [`simulated_instances`] does, whose instances say that they can do what
-/// `capabilities` hold.
-pub fn simulated_instances_with(capabilities: Capabilities) -> Launcher {
+/// Returns a launcher as [`simulated_instances`] does, whose instances play their part as
+/// `behaviour` says; those of an automotive image are automotive in any case.
+pub fn simulated_instances_with(behaviour: Behaviour) -> Launcher {
     Arc::new(move |boot| {
-        let capabilities = capabilities.clone();
+        let automotive = boot.automotive || behaviour.automotive;
+        let behaviour = Behaviour { automotive, ..behaviour.clone() };
         let (ended, end) = oneshot::channel();
         let thread = format!("instance {}", boot.id);
         let spawned = std::thread::Builder::new().name(thread).spawn(move || {
             // Nobody listens any more when the instance took too long to stop.
-            let _ = ended.send(run_here(boot, capabilities));
+            let _ = ended.send(run_here(boot, behaviour));
         });
         Box::pin(async move {
             spawned.map_err(|error| format!("cannot start a thread: {error}"))?;
@@ -73,12 +77,12 @@ pub fn simulated_instances_with(capabilities: Capabilities) -> Launcher {
     })
 }
 
-fn run_here(boot: Boot, capabilities: Capabilities) -> Result<(), String> {
+fn run_here(boot: Boot, behaviour: Behaviour) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start a runtime: {error}"))?;
-    let instance = crate::instance::run_with(boot.user_data, capabilities, boot.stop);
+    let instance = crate::instance::run(boot.user_data, behaviour, boot.stop);
     LocalSet::new().block_on(&runtime, instance).map_err(|error| error.to_string())
 }
 

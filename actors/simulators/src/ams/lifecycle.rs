@@ -238,16 +238,18 @@ impl Service {
         if self.change(|state| state.fault_injector.breaks_boot()) {
             return Err("the boot broke off".to_owned());
         }
-        let (name, UserData { from_launch, session }) = self.read(|state| {
-            let name = state.instances.find(id).map(|instance| instance.name.clone());
-            (name.unwrap_or_default(), state.instances.user_data(id))
-        });
+        let (instance, UserData { from_launch, session }) =
+            self.read(|state| (state.instances.find(id).cloned(), state.instances.user_data(id)));
+        let (name, automotive) = instance
+            .map(|instance| (instance.name, instance.image_variant == "aaos"))
+            .unwrap_or_default();
         let user_data = session.unwrap_or_else(|| from_launch.clone());
         let boot = Boot {
             id: id.to_owned(),
             name,
             user_data,
             launch_user_data: from_launch,
+            automotive,
             stop: stop.clone(),
         };
         let mut program = (self.launcher)(boot);

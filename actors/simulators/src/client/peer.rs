@@ -3,25 +3,23 @@
 use std::future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use str0m::change::SdpOffer;
 use str0m::channel::{ChannelConfig, ChannelId};
 use str0m::format::Codec;
-use str0m::media::{KeyframeRequestKind, MediaData};
+use str0m::media::MediaData;
 use str0m::{Event, IceConnectionState};
 use stream_protocol::error_chain;
 use tokio::sync::mpsc;
 
 use super::report::{Reporter, ViewerEvent};
-use crate::media::{Connection, Decoder, MediaError, PollResult, parse_candidate};
+use crate::control::{CONTROL, ControlMessage};
+use crate::media::h264::Decoder;
+use crate::media::{Connection, MediaError, PollResult, VideoCodec, parse_candidate};
 use crate::signaling::{
-    API_VERSION, Base64, CONTROL, ClientMessage, ControlMessage, InstanceMessage, Settings,
-    TrickledCandidate,
+    API_VERSION, Base64, ClientMessage, InstanceMessage, Settings, TrickledCandidate,
 };
-
-/// At most one key frame is asked for in this time.
-const KEY_FRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(500);
 
 /// More candidates than an instance has.
 const MAX_EARLY_CANDIDATES: usize = 64;
@@ -46,7 +44,6 @@ pub(super) struct Peer {
     answered: bool,
     early_candidates: Vec<TrickledCandidate>,
     control: Option<ChannelId>,
-    key_frame_requested: Option<Instant>,
 }
 
 impl Peer {
@@ -57,7 +54,7 @@ impl Peer {
         reporter: Rc<Reporter>,
     ) -> Result<Self, MediaError> {
         Ok(Self {
-            connection: Connection::open().await?,
+            connection: Connection::open(&[VideoCodec::H264]).await?,
             decoder: Decoder::new()?,
             reporter,
             inbox: Some(inbox),
@@ -66,7 +63,6 @@ impl Peer {
             answered: false,
             early_candidates: Vec::new(),
             control: None,
-            key_frame_requested: None,
         })
     }
 
@@ -121,11 +117,9 @@ impl Peer {
                 }
                 self.send(&ClientMessage::Settings(Settings {
                     api_version: API_VERSION,
-                    data_channels: Vec::new(),
                     enable_speaker: true,
-                    enable_microphone: false,
                     enable_video: true,
-                    enable_camera: false,
+                    ..Settings::default()
                 }));
             }
             Ok(InstanceMessage::Offer { sdp, .. }) if !self.answered => self.answer(&sdp.0).await?,
@@ -133,7 +127,11 @@ impl Peer {
             Ok(InstanceMessage::Error { message, code }) => {
                 return Err(MediaError::Peer(format!("error {code}: {message}")));
             }
-            Ok(InstanceMessage::Offer { .. } | InstanceMessage::Unknown) => {}
+            Ok(
+                InstanceMessage::Answer { .. }
+                | InstanceMessage::Offer { .. }
+                | InstanceMessage::Unknown,
+            ) => {}
             Err(error) => log::debug!(error:%; "signal ignored"),
         }
         Ok(())
@@ -203,22 +201,9 @@ impl Peer {
                 Ok(Some(picture)) if data.contiguous => self.reporter.picture(Arc::new(picture)),
                 Ok(None) if data.contiguous => {}
                 // Something was lost: what follows is damaged up to the next key frame.
-                _ => self.ask_for_key_frame(data),
+                _ => self.connection.ask_for_key_frame(data.mid),
             },
             _ => {}
-        }
-    }
-
-    fn ask_for_key_frame(&mut self, data: &MediaData) {
-        let now = Instant::now();
-        if self.key_frame_requested.is_some_and(|at| now < at + KEY_FRAME_REQUEST_INTERVAL) {
-            return;
-        }
-        self.key_frame_requested = Some(now);
-        if let Some(mut writer) = self.connection.rtc().writer(data.mid)
-            && let Err(error) = writer.request_keyframe(None, KeyframeRequestKind::Pli)
-        {
-            log::debug!(error:%; "cannot ask for a key frame");
         }
     }
 

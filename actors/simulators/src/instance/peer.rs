@@ -7,8 +7,9 @@ use stream_protocol::{Role, error_chain};
 use tokio::sync::{mpsc, watch};
 
 use super::stream::{NextAction, Stream};
-use crate::media::{self, FPS, MediaError};
-use crate::signaling::{API_VERSION, BAD_REQUEST, ClientMessage, InstanceMessage};
+use crate::device::{Device, SharedDevice};
+use crate::media::{self, MediaError};
+use crate::signaling::{API_VERSION, BAD_REQUEST, ClientMessage, InstanceMessage, Settings};
 
 /// Serves one client: signals are JSON texts that come and go over channels, media has a socket
 /// and a thread of its own and goes on when the channels are closed. Dropping it ends the stream.
@@ -16,6 +17,24 @@ pub struct Peer {
     state: watch::Receiver<PeerState>,
     restarts: watch::Sender<u64>,
     _alive: mpsc::Sender<Infallible>,
+}
+
+/// How a peer treats its client.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerOptions {
+    /// What the client came for; a viewer's input has no effect.
+    pub role: Role,
+    /// The newest version of the protocol that is spoken. Before version 2 the client makes the
+    /// offer, and version 0 knows neither `discover` nor `settings`.
+    pub api_version: u32,
+    /// Whether candidates come before the description they belong to.
+    pub candidates_first: bool,
+}
+
+impl Default for PeerOptions {
+    fn default() -> Self {
+        Self { role: Role::Control, api_version: API_VERSION, candidates_first: false }
+    }
 }
 
 /// How far a peer has come with its client.
@@ -32,25 +51,24 @@ pub enum PeerState {
 }
 
 impl Peer {
-    /// Starts a peer that reads `from_client` and writes `to_client`.
+    /// Starts a peer of a small phone that reads `from_client` and writes `to_client`.
     ///
     /// # Errors
     ///
     /// Refuses when the system has no thread for it.
     pub fn start(
+        options: PeerOptions,
         from_client: mpsc::Receiver<String>,
         to_client: mpsc::Sender<String>,
     ) -> Result<Self, MediaError> {
-        Self::start_as(Role::Control, from_client, to_client)
+        let phone = SharedDevice::new(Device::new(media::SMALL_SCREEN, false));
+        Self::start_on(phone, options, from_client, to_client)
     }
 
-    /// Starts a peer for a client in `role`; a viewer's input has no effect.
-    ///
-    /// # Errors
-    ///
-    /// Refuses when the system has no thread for it.
-    pub fn start_as(
-        role: Role,
+    /// Starts a peer that shows `device`.
+    pub(super) fn start_on(
+        device: SharedDevice,
+        options: PeerOptions,
         from_client: mpsc::Receiver<String>,
         to_client: mpsc::Sender<String>,
     ) -> Result<Self, MediaError> {
@@ -58,8 +76,18 @@ impl Peer {
         let (alive, dropped) = mpsc::channel(1);
         let (restarts, restart) = watch::channel(0);
         media::on_own_thread("instance-media", move || {
-            let inbox = Some(from_client);
-            Loop { role, inbox, to_client, dropped, restart, state: state_tx, stream: None }.run()
+            Loop {
+                device,
+                options,
+                settings: Settings::default(),
+                inbox: Some(from_client),
+                to_client,
+                dropped,
+                restart,
+                state: state_tx,
+                stream: None,
+            }
+            .run()
         })?;
         Ok(Self { state, restarts, _alive: alive })
     }
@@ -77,7 +105,10 @@ impl Peer {
 }
 
 struct Loop {
-    role: Role,
+    device: SharedDevice,
+    options: PeerOptions,
+    /// Those of a client that is about to make an offer.
+    settings: Settings,
     /// Gone when nobody signals any more.
     inbox: Option<mpsc::Receiver<String>>,
     to_client: mpsc::Sender<String>,
@@ -97,6 +128,7 @@ impl Loop {
                     PeerEnd::Stream(error) => {
                         log::warn!(error:% = error_chain(&error); "stream ended");
                         self.stream = None;
+                        self.refuse(&error);
                     }
                 }
             }
@@ -117,7 +149,7 @@ impl Loop {
         self.publish();
         tokio::select! {
             text = receive(&mut self.inbox) => self.on_signal(&text).await?,
-            action = next_action(&mut self.stream) => self.on_action(action?)?,
+            action = next_action(&mut self.stream) => self.on_action(action?).await?,
             // A peer that nobody can have restart goes on as it is.
             Ok(()) = self.restart.changed() => self.on_restart()?,
             _ = self.dropped.recv() => return Err(PeerEnd::Dropped),
@@ -144,9 +176,9 @@ impl Loop {
         Ok(())
     }
 
-    fn on_action(&mut self, action: NextAction) -> Result<(), MediaError> {
+    async fn on_action(&mut self, action: NextAction) -> Result<(), MediaError> {
         match (&mut self.stream, action) {
-            (Some(stream), NextAction::Picture) => stream.send_picture(),
+            (Some(stream), NextAction::Picture) => stream.send_picture().await,
             (Some(stream), NextAction::Sound) => stream.send_sound(),
             _ => Ok(()),
         }
@@ -160,26 +192,32 @@ impl Loop {
                 return Ok(());
             }
         };
+        let version = self.options.api_version;
         match message {
-            ClientMessage::Discover {} => self.send(&InstanceMessage::Discovered {
-                max_api_version: API_VERSION,
-                capabilities: Vec::new(),
-                fps: FPS,
-            }),
-            ClientMessage::Settings(settings) if settings.api_version >= API_VERSION => {
-                // A page that was loaded again starts from the beginning.
-                if let Some(replaced) = self.stream.take() {
-                    replaced.close().await;
-                }
-                let (stream, messages) = Stream::offer(&settings, self.role).await?;
-                self.stream = Some(stream);
-                messages.iter().for_each(|message| self.send(message));
-            }
-            ClientMessage::Settings(_) | ClientMessage::Offer { .. } => {
+            ClientMessage::Discover {} if version > 0 => self.discover(),
+            ClientMessage::Settings(settings) if settings.api_version > version && version > 0 => {
                 self.send(&InstanceMessage::Error {
-                    message: format!("only protocol version {API_VERSION} is spoken here"),
+                    message: format!("protocol version {version} is the newest spoken here"),
                     code: BAD_REQUEST,
                 });
+            }
+            ClientMessage::Settings(settings)
+                if version >= API_VERSION && settings.api_version >= API_VERSION =>
+            {
+                // A page that was loaded again starts from the beginning.
+                self.end_stream().await;
+                let (device, views) = self.shown();
+                let (stream, messages) = Stream::offer(&settings, device, views).await?;
+                self.begin(stream, messages);
+            }
+            // The offer that follows is the client's.
+            ClientMessage::Settings(settings) if version > 0 => self.settings = settings,
+            ClientMessage::Offer { sdp } => {
+                self.end_stream().await;
+                let (device, views) = self.shown();
+                let opened = Stream::answer_to(&sdp.0, &self.settings, device, views).await;
+                let (stream, messages) = opened?;
+                self.begin(stream, messages);
             }
             ClientMessage::Answer { sdp } => {
                 if let Some(stream) = &mut self.stream {
@@ -191,9 +229,51 @@ impl Loop {
                     stream.candidate(candidate);
                 }
             }
-            ClientMessage::Unknown => {}
+            ClientMessage::Discover {} | ClientMessage::Settings(_) | ClientMessage::Unknown => {}
         }
         Ok(())
+    }
+
+    fn discover(&self) {
+        let (fps, automotive) = {
+            let device = self.device.lock();
+            (device.screen().fps, device.is_automotive())
+        };
+        self.send(&InstanceMessage::Discovered {
+            max_api_version: self.options.api_version,
+            capabilities: automotive.then(|| "vhal".to_owned()).into_iter().collect(),
+            fps,
+        });
+    }
+
+    /// What a stream shows, and whether to who only views.
+    fn shown(&self) -> (SharedDevice, bool) {
+        (self.device.clone(), self.options.role == Role::View)
+    }
+
+    async fn end_stream(&mut self) {
+        if let Some(replaced) = self.stream.take() {
+            replaced.close().await;
+        }
+    }
+
+    /// Begins with a stream, about which the client is told a description and a candidate.
+    fn begin(&mut self, stream: Stream, mut messages: [InstanceMessage; 2]) {
+        self.stream = Some(stream);
+        if self.options.candidates_first {
+            messages.reverse();
+        }
+        messages.iter().for_each(|message| self.send(message));
+    }
+
+    /// Tells the client why it gets no stream, if that is for something it said.
+    fn refuse(&self, error: &MediaError) {
+        let message = match error {
+            MediaError::NoCodec(message) | MediaError::Peer(message) => message.clone(),
+            MediaError::Stream(error) => error.to_string(),
+            MediaError::Codec(_) | MediaError::Socket(_) => return,
+        };
+        self.send(&InstanceMessage::Error { message, code: BAD_REQUEST });
     }
 
     fn send(&self, message: &InstanceMessage) {

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stream_protocol::{
-    ClientReport, ClientState, Cursor, LoggedSignal, NewSignal, Role, Signal, SignalId, error_chain,
+    ClientReport, ClientState, Cursor, LoggedSignal, NewSignal, Signal, SignalId, error_chain,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time;
 
 use super::agent::Agent;
-use super::peer::{Peer, PeerState};
+use super::peer::{Peer, PeerOptions, PeerState};
 use super::retry::{self, Retry};
+use crate::device::SharedDevice;
 use crate::media::MediaError;
 
 /// Signals under way to or from the peer, which takes them at once.
@@ -38,15 +39,16 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// Starts a peer for the client of `generation`, which came for `role`, and relays its signals.
+    /// Starts a peer that shows `device` to the client of `generation`, and relays its signals.
     pub(super) fn start(
         agent: Arc<Agent>,
         generation: u64,
-        role: Role,
+        device: SharedDevice,
+        options: PeerOptions,
     ) -> Result<Self, MediaError> {
         let (to_peer, from_client) = mpsc::channel(QUEUE_LENGTH);
         let (to_client, from_peer) = mpsc::channel(QUEUE_LENGTH);
-        let peer = Peer::start_as(role, from_client, to_client)?;
+        let peer = Peer::start_on(device, options, from_client, to_client)?;
         let (open, opened) = watch::channel(true);
         let (renewals, renewed) = watch::channel(0);
         let reported = report_client_state(Arc::clone(&agent), peer.state(), generation);

@@ -1,22 +1,23 @@
-//! One WebRTC connection of the instance: makes the offer, sends pictures and sound, takes taps.
+//! One WebRTC connection of the instance: what the device shows and sounds like goes out, and what
+//! the client does and sends of itself comes in.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelData, ChannelId};
-use str0m::format::Codec;
-use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid};
+use str0m::media::{Direction, MediaAdded, MediaData, MediaKind, Mid};
 use str0m::{Event, IceConnectionState};
-use stream_protocol::Role;
 use tokio::time::{self, Interval, MissedTickBehavior};
 
+use super::camera::Camera;
+use super::sound::{self, Sound};
+use super::video::Video;
+use crate::control::{CONTROL, ControlMessage, DeviceMessage};
+use crate::device::{Offers, SharedDevice};
 use crate::media::{
-    Connection, Encoder, FPS, HEIGHT, MediaError, Picture, PollResult, Scene, WIDTH,
-    parse_candidate, payload_type,
+    Connection, MediaError, PollResult, VideoCodec, common, offered, parse_candidate,
 };
-use crate::signaling::{
-    Base64, CONTROL, ControlMessage, InstanceMessage, Settings, TrickledCandidate,
-};
+use crate::signaling::{Base64, InstanceMessage, Settings, TrickledCandidate};
 
 /// How long clients try to connect, and longer than a lost connection takes to come back.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -25,28 +26,26 @@ const RECONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A client that streams says something every second or so.
 const LOST_AFTER: Duration = Duration::from_secs(3);
 
-/// Twenty milliseconds of silence, in Opus.
-const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
-const SOUND_INTERVAL: Duration = Duration::from_millis(20);
-const SAMPLES: u64 = 48_000 / 50;
-
 /// More candidates than any client has.
 const MAX_EARLY_CANDIDATES: usize = 64;
 
 pub(super) struct Stream {
     connection: Connection,
+    device: SharedDevice,
+    /// What comes from who only views has no effect.
+    views: bool,
+    /// Those of ours, the client's favourites first.
+    codecs: Vec<VideoCodec>,
+    /// Whether the client made the offer itself, and the codec that was agreed on then.
+    client_offered: bool,
+    answered: Option<VideoCodec>,
     pending: Option<SdpPendingOffer>,
     /// Candidates that came before the answer.
     early_candidates: Vec<TrickledCandidate>,
-    video: Option<Mid>,
-    audio: Option<Mid>,
+    video: Option<Video>,
+    sound: Option<Sound>,
+    camera: Camera,
     control: Option<ChannelId>,
-    /// Whether what comes over it is done.
-    accepts_input: bool,
-    scene: Scene,
-    picture: Picture,
-    encoder: Encoder,
-    key_frame_wanted: bool,
     clock: Option<MediaClock>,
     /// When to give up, unless the connection is up.
     expires: Option<Instant>,
@@ -59,7 +58,6 @@ struct MediaClock {
     pictures: Interval,
     sounds: Interval,
     since: Instant,
-    sounds_sent: u64,
 }
 
 /// What is to be done next.
@@ -71,22 +69,30 @@ pub(super) enum NextAction {
 }
 
 impl Stream {
-    /// Opens a stream as the client's settings want it, and returns what to tell the client.
+    /// Opens a stream of `device` as the client's settings want it, and returns what to tell the
+    /// client: an offer, and a candidate.
     pub(super) async fn offer(
         settings: &Settings,
-        role: Role,
-    ) -> Result<(Self, Vec<InstanceMessage>), MediaError> {
-        let mut connection = Connection::open().await?;
-        let mut sdp = connection.rtc().sdp_api();
-        let direction = |back| if back { Direction::SendRecv } else { Direction::SendOnly };
+        device: SharedDevice,
+        views: bool,
+    ) -> Result<(Self, [InstanceMessage; 2]), MediaError> {
+        let mut stream = Self::open(settings, device, views).await?;
+        let mut sdp = stream.connection.rtc().sdp_api();
         // Clients tell sound and picture apart by their stream ids.
-        let mut media = |wanted: bool, kind, back: bool, name: &str| {
+        let mut media = |sends: bool, receives: bool, kind, name: &str| {
             let id = Some(name.to_owned());
-            wanted.then(|| sdp.add_media(kind, direction(back), id.clone(), id, None))
+            let direction = match (sends, receives) {
+                (true, true) => Direction::SendRecv,
+                (true, false) => Direction::SendOnly,
+                (false, true) => Direction::RecvOnly,
+                (false, false) => return None,
+            };
+            Some(sdp.add_media(kind, direction, id.clone(), id, None))
         };
-        let video = media(settings.enable_video, MediaKind::Video, settings.enable_camera, "video");
-        let audio =
-            media(settings.enable_speaker, MediaKind::Audio, settings.enable_microphone, "audio");
+        let Settings { enable_video, enable_camera, enable_speaker, enable_microphone, .. } =
+            *settings;
+        let video = media(enable_video, enable_camera, MediaKind::Video, "video");
+        let audio = media(enable_speaker, enable_microphone, MediaKind::Audio, "audio");
         // Channels are the client's to open; one agreed on elsewhere makes the section for them
         // and is announced to nobody.
         sdp.add_channel_with_config(ChannelConfig {
@@ -95,37 +101,69 @@ impl Stream {
             ..ChannelConfig::default()
         });
         let (offer, pending) = sdp.apply().ok_or_else(|| MediaError::Peer("no section".into()))?;
-
+        stream.pending = Some(pending);
         let first = video.or(audio).map_or_else(|| "0".to_owned(), |mid| mid.to_string());
-        let messages = vec![
-            InstanceMessage::Offer { sdp: Base64(offer.to_sdp_string()), ice_renewal: None },
-            InstanceMessage::Candidate(connection.candidate(&first)?),
-        ];
+        if let Some(mid) = video.filter(|_| enable_video) {
+            stream.send_video(mid);
+        }
+        stream.sound = audio.filter(|_| enable_speaker).map(Sound::new);
+        let candidate = InstanceMessage::Candidate(stream.connection.candidate(&first)?);
+        let sdp = Base64(offer.to_sdp_string());
+        Ok((stream, [InstanceMessage::Offer { sdp, ice_renewal: None }, candidate]))
+    }
+
+    /// Opens a stream as the client's offer wants it: before protocol version 2 it makes one.
+    /// Returns what to tell the client: an answer, and a candidate.
+    pub(super) async fn answer_to(
+        sdp: &str,
+        settings: &Settings,
+        device: SharedDevice,
+        views: bool,
+    ) -> Result<(Self, [InstanceMessage; 2]), MediaError> {
+        let mut stream = Self::open(settings, device, views).await?;
+        let offer = SdpOffer::from_sdp_string(sdp).map_err(refused)?;
+        stream.client_offered = true;
+        stream.answered = common(&stream.codecs, sdp).transpose().map_err(MediaError::NoCodec)?;
+        let answer = stream.connection.rtc().sdp_api().accept_offer(offer)?;
+        let candidate = InstanceMessage::Candidate(stream.connection.candidate("0")?);
+        Ok((stream, [InstanceMessage::Answer { sdp: Base64(answer.to_sdp_string()) }, candidate]))
+    }
+
+    async fn open(
+        settings: &Settings,
+        device: SharedDevice,
+        views: bool,
+    ) -> Result<Self, MediaError> {
+        let codecs = offered(&settings.video.preferred_decoder_codecs);
+        let connection = Connection::open(&codecs).await?;
+        let (camera, microphone) = (settings.enable_camera, settings.enable_microphone);
+        device.lock().begin(Offers { camera: camera && !views, microphone: microphone && !views });
         let now = Instant::now();
-        let stream = Self {
+        Ok(Self {
             connection,
-            pending: Some(pending),
+            device,
+            views,
+            codecs,
+            client_offered: false,
+            answered: None,
+            pending: None,
             early_candidates: Vec::new(),
-            video,
-            audio,
+            video: None,
+            sound: None,
+            camera: Camera::default(),
             control: None,
-            accepts_input: role == Role::Control,
-            scene: Scene::default(),
-            picture: Picture::black(WIDTH, HEIGHT),
-            encoder: Encoder::new()?,
-            key_frame_wanted: true,
             clock: None,
             expires: Some(now + CONNECT_TIMEOUT),
             wake: now,
             ended: false,
-        };
-        Ok((stream, messages))
+        })
     }
 
     /// Begins an ICE restart, for new ways to the client; media goes on over the old ones until it
-    /// answers. Returns what to tell the client: nothing, while it is not connected yet.
+    /// answers. Returns what to tell the client: nothing, while it is not connected yet, and when
+    /// it takes no offers.
     pub(super) fn restart(&mut self, renewal: u64) -> Result<Vec<InstanceMessage>, MediaError> {
-        if self.clock.is_none() {
+        if self.clock.is_none() || self.client_offered {
             return Ok(Vec::new());
         }
         let mut sdp = self.connection.rtc().sdp_api();
@@ -134,7 +172,7 @@ impl Stream {
         // An offer that was not answered so far is none any more.
         self.pending = Some(pending);
         self.early_candidates.clear();
-        let mid = self.video.or(self.audio).map_or_else(|| "0".to_owned(), |mid| mid.to_string());
+        let mid = self.video.as_ref().map_or_else(|| "0".to_owned(), |v| v.mid().to_string());
         Ok(vec![
             InstanceMessage::Offer {
                 sdp: Base64(offer.to_sdp_string()),
@@ -148,8 +186,12 @@ impl Stream {
     /// ignored.
     pub(super) async fn answer(&mut self, sdp: &str) -> Result<(), MediaError> {
         let Some(pending) = self.pending.take() else { return Ok(()) };
-        let answer =
-            SdpAnswer::from_sdp_string(sdp).map_err(|error| MediaError::Peer(error.to_string()))?;
+        let answer = SdpAnswer::from_sdp_string(sdp).map_err(refused)?;
+        if let Some(video) = &mut self.video
+            && let Some(codec) = common(&self.codecs, sdp)
+        {
+            video.code_as(codec.map_err(MediaError::NoCodec)?)?;
+        }
         self.connection.rtc().sdp_api().accept_answer(pending, answer)?;
         for early in std::mem::take(&mut self.early_candidates) {
             self.settle().await?;
@@ -181,7 +223,7 @@ impl Stream {
     pub(super) async fn settle(&mut self) -> Result<bool, MediaError> {
         loop {
             match self.connection.poll().await? {
-                PollResult::Event(event) => self.on_event(*event)?,
+                PollResult::Event(event) => self.on_event(*event).await?,
                 PollResult::Idle(until) => {
                     self.wake = until;
                     break;
@@ -202,34 +244,23 @@ impl Stream {
         tokio::select! {
             waited = self.connection.wait(wake) => waited.map(|()| NextAction::None),
             _ = clock.pictures.tick(), if self.video.is_some() => Ok(NextAction::Picture),
-            _ = clock.sounds.tick(), if self.audio.is_some() => Ok(NextAction::Sound),
+            _ = clock.sounds.tick(), if self.sound.is_some() => Ok(NextAction::Sound),
         }
     }
 
-    /// Draws, encodes and sends the picture of this moment.
-    pub(super) fn send_picture(&mut self) -> Result<(), MediaError> {
-        let (Some(mid), Some(clock)) = (self.video, &self.clock) else { return Ok(()) };
-        let now = Instant::now();
-        let Some(writer) = self.connection.rtc().writer(mid) else { return Ok(()) };
-        // A client without H.264 gets no picture, and keeps the rest.
-        let Some(payload) = payload_type(&writer, Codec::H264) else { return Ok(()) };
-        self.scene.draw(&mut self.picture, time_of_day(), now);
-        let unit =
-            self.encoder.encode(&self.picture, std::mem::take(&mut self.key_frame_wanted))?;
-        if unit.is_empty() {
-            return Ok(());
+    pub(super) async fn send_picture(&mut self) -> Result<(), MediaError> {
+        if let Some(seen) = self.camera.take_picture() {
+            self.device.lock().set_camera(&seen);
         }
-        let ticks = (now - clock.since).as_micros() as u64 * 9 / 100;
-        Ok(writer.write(payload, now, MediaTime::from_90khz(ticks), unit)?)
+        let (Some(video), Some(clock)) = (&mut self.video, &self.clock) else { return Ok(()) };
+        video.send(&mut self.connection, clock.since).await
     }
 
     pub(super) fn send_sound(&mut self) -> Result<(), MediaError> {
-        let (Some(mid), Some(clock)) = (self.audio, &mut self.clock) else { return Ok(()) };
-        let time = MediaTime::new(clock.sounds_sent * SAMPLES, Frequency::FORTY_EIGHT_KHZ);
-        clock.sounds_sent += 1;
-        let Some(writer) = self.connection.rtc().writer(mid) else { return Ok(()) };
-        let Some(payload) = payload_type(&writer, Codec::Opus) else { return Ok(()) };
-        Ok(writer.write(payload, Instant::now(), time, SILENCE.as_slice())?)
+        match (&mut self.sound, &self.clock) {
+            (Some(sound), Some(_)) => sound.send(&mut self.connection),
+            _ => Ok(()),
+        }
     }
 
     /// Tells the client that this is the end.
@@ -237,12 +268,12 @@ impl Stream {
         self.connection.close().await;
     }
 
-    fn on_event(&mut self, event: Event) -> Result<(), MediaError> {
+    async fn on_event(&mut self, event: Event) -> Result<(), MediaError> {
         match event {
             Event::Connected => {
-                self.key_frame_wanted = true;
                 self.expires = None;
-                self.clock = Some(MediaClock::start());
+                let interval = self.video.as_ref().map(Video::interval);
+                self.clock = Some(MediaClock::start(interval.unwrap_or(sound::INTERVAL)));
             }
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
                 self.expires = Some(Instant::now() + RECONNECT_TIMEOUT);
@@ -252,9 +283,13 @@ impl Stream {
             {
                 self.expires = None;
             }
-            Event::KeyframeRequest(_) => self.key_frame_wanted = true,
+            Event::KeyframeRequest(_) => {
+                self.video.iter_mut().for_each(Video::want_key_frame);
+            }
+            Event::MediaAdded(added) => self.on_media_added(&added)?,
+            Event::MediaData(data) => self.on_media(&data).await?,
             Event::ChannelOpen(id, label) if label == CONTROL => self.control = Some(id),
-            Event::ChannelData(data) if Some(data.id) == self.control => self.on_control(&data),
+            Event::ChannelData(data) if Some(data.id) == self.control => self.on_control(&data)?,
             Event::ChannelData(data) => self.echo(&data)?,
             Event::Closed => self.ended = true,
             _ => {}
@@ -262,13 +297,63 @@ impl Stream {
         Ok(())
     }
 
-    fn on_control(&mut self, data: &ChannelData) {
+    /// Sends on what a client's own offer has sections for.
+    fn on_media_added(&mut self, added: &MediaAdded) -> Result<(), MediaError> {
+        let sends = matches!(added.direction, Direction::SendOnly | Direction::SendRecv);
+        match added.kind {
+            MediaKind::Video if sends && self.video.is_none() => {
+                if let Some(codec) = self.answered {
+                    self.send_video(added.mid).code_as(codec)?;
+                }
+            }
+            MediaKind::Audio if sends && self.sound.is_none() => {
+                self.sound = Some(Sound::new(added.mid));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn send_video(&mut self, mid: Mid) -> &mut Video {
+        self.video.insert(Video::new(mid, self.device.clone(), self.views))
+    }
+
+    /// Takes what the client's camera and microphone send.
+    async fn on_media(&mut self, data: &MediaData) -> Result<(), MediaError> {
+        if self.views {
+            return Ok(());
+        }
+        if data.params.spec().codec.is_audio() {
+            if let Some(level) = data.ext_vals.audio_level {
+                self.device.lock().set_level(level.unsigned_abs());
+            }
+        } else if !self.camera.decode(data).await? {
+            self.connection.ask_for_key_frame(data.mid);
+        }
+        Ok(())
+    }
+
+    fn on_control(&mut self, data: &ChannelData) -> Result<(), MediaError> {
         match serde_json::from_slice(&data.data) {
             Ok(ControlMessage::Disconnect {}) => self.ended = true,
-            Ok(_) if !self.accepts_input => {}
-            Ok(input) => self.scene.act(&input, Instant::now()),
+            Ok(message) => {
+                let told = self.device.lock().act(&message, self.views, Instant::now());
+                for message in &told {
+                    self.tell(data.id, message)?;
+                }
+            }
             Err(error) => log::debug!(error:%; "control message ignored"),
         }
+        Ok(())
+    }
+
+    fn tell(&mut self, control: ChannelId, message: &DeviceMessage) -> Result<(), MediaError> {
+        if let Some(mut channel) = self.connection.rtc().channel(control)
+            && !channel.write(false, message.to_text().as_bytes())?
+        {
+            log::debug!("control message dropped: the client does not read");
+        }
+        Ok(())
     }
 
     /// Channels with other names end in a service of the real instance; here they echo.
@@ -283,17 +368,14 @@ impl Stream {
 }
 
 impl MediaClock {
-    fn start() -> Self {
-        let mut pictures = time::interval(Duration::from_secs(1) / FPS);
+    fn start(picture: Duration) -> Self {
+        let mut pictures = time::interval(picture);
         // What could not be drawn in time is not drawn later; sound is continuous.
         pictures.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let sounds = time::interval(SOUND_INTERVAL);
-        Self { pictures, sounds, since: Instant::now(), sounds_sent: 0 }
+        Self { pictures, sounds: time::interval(sound::INTERVAL), since: Instant::now() }
     }
 }
 
-/// Time since midnight, UTC.
-fn time_of_day() -> Duration {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Duration::new(since_1970.as_secs() % 86_400, since_1970.subsec_nanos())
+fn refused(error: impl std::fmt::Display) -> MediaError {
+    MediaError::Peer(error.to_string())
 }

@@ -2,12 +2,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use str0m::format::Codec;
+use str0m::media::{KeyframeRequestKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use tokio::net::UdpSocket;
 use tokio::time;
 
-use super::MediaError;
+use super::{MediaError, VideoCodec};
 use crate::signaling::{Base64, TrickledCandidate};
 
 /// How long saying the end may take.
@@ -15,6 +16,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Larger than any datagram of a path that carries WebRTC.
 const MAX_DATAGRAM: usize = 2000;
+
+/// At most one key frame is asked for in this time.
+const KEY_FRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Constrained baseline at level 3.1, the H.264 that every browser decodes.
 const H264_PROFILE: u32 = 0x42_e01f;
@@ -27,6 +31,7 @@ pub(crate) struct Connection {
     address: SocketAddr,
     datagram: Vec<u8>,
     last_received: Instant,
+    key_frame_requested: Option<Instant>,
 }
 
 /// What the connection has to say.
@@ -43,14 +48,22 @@ enum Arrival {
 }
 
 impl Connection {
-    /// Opens a socket and a connection that knows no other side yet: H.264, Opus, data channels.
-    pub(crate) async fn open() -> Result<Self, MediaError> {
+    /// Opens a socket and a connection that knows no other side yet: Opus, data channels, and for
+    /// pictures `codecs`, the best first.
+    pub(crate) async fn open(codecs: &[VideoCodec]) -> Result<Self, MediaError> {
         // Both ends and the relay between them run on one machine.
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = socket.local_addr()?;
         let mut config = RtcConfig::new().clear_codecs().enable_opus(true, false);
-        let codecs = config.codec_config();
-        codecs.add_h264(108.into(), Some(109.into()), true, H264_PROFILE);
+        for codec in codecs {
+            let config = config.codec_config();
+            match codec {
+                VideoCodec::H264 => {
+                    config.add_h264(108.into(), Some(109.into()), true, H264_PROFILE);
+                }
+                VideoCodec::Vp8 => config.enable_vp8(true),
+            }
+        }
         let mut rtc = config.build(Instant::now());
         let candidate = host(address)?;
         rtc.add_local_candidate(candidate);
@@ -60,6 +73,7 @@ impl Connection {
             address,
             datagram: vec![0; MAX_DATAGRAM],
             last_received: Instant::now(),
+            key_frame_requested: None,
         })
     }
 
@@ -75,6 +89,20 @@ impl Connection {
             sdp_mid: Some(mid.to_owned()),
             sdp_m_line_index: Some(0),
         })
+    }
+
+    /// Asks the other side for a key frame of its media `mid`, unless it was asked just now.
+    pub(crate) fn ask_for_key_frame(&mut self, mid: Mid) {
+        let now = Instant::now();
+        if self.key_frame_requested.is_some_and(|at| now < at + KEY_FRAME_REQUEST_INTERVAL) {
+            return;
+        }
+        self.key_frame_requested = Some(now);
+        if let Some(mut writer) = self.rtc.writer(mid)
+            && let Err(error) = writer.request_keyframe(None, KeyframeRequestKind::Pli)
+        {
+            log::debug!(error:%; "cannot ask for a key frame");
+        }
     }
 
     /// When the other side was heard last.

@@ -4,17 +4,17 @@ use openh264::encoder::{
     self, EncoderConfig, FrameRate, Profile, RateControlMode, UsageType, VuiConfig,
 };
 
-use super::{FPS, Picture};
+use super::Picture;
 
 /// Encodes pictures to H.264 constrained baseline: access units in Annex B.
 pub(crate) struct Encoder(encoder::Encoder);
 
 impl Encoder {
-    /// Returns an encoder whose first access unit is a key frame.
-    pub(crate) fn new() -> Result<Self, openh264::Error> {
+    /// Returns an encoder of `fps` pictures a second whose first access unit is a key frame.
+    pub(crate) fn new(fps: u32) -> Result<Self, openh264::Error> {
         // Flat areas need few bits at any quality; control would only leave pictures out.
         let config = EncoderConfig::new()
-            .max_frame_rate(FrameRate::from_hz(FPS as f32))
+            .max_frame_rate(FrameRate::from_hz(fps as f32))
             .rate_control_mode(RateControlMode::Off)
             .profile(Profile::Baseline)
             .usage_type(UsageType::CameraVideoRealTime)
@@ -59,8 +59,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::media::{HEIGHT, Scene, WIDTH};
-    use crate::signaling::ControlMessage;
+    use crate::control::ControlMessage;
+    use crate::device::Device;
+    use crate::media::{HEIGHT, SMALL_SCREEN, WIDTH};
 
     /// NAL unit types of a sequence parameter set and of a slice of a key frame.
     const SPS: u8 = 7;
@@ -78,15 +79,16 @@ mod tests {
 
     #[test]
     fn a_mark_survives_coding_and_pictures_follow_the_clock() {
-        let (mut encoder, mut decoder) = (Encoder::new().unwrap(), Decoder::new().unwrap());
-        let (mut scene, now) = (Scene::default(), Instant::now());
+        let (mut encoder, mut decoder) = (Encoder::new(30).unwrap(), Decoder::new().unwrap());
+        let (mut device, now) = (Device::new(SMALL_SCREEN, false), Instant::now());
         let mut picture = Picture::black(WIDTH, HEIGHT);
         let mut digests = Vec::new();
         for n in 0..5 {
             if n == 2 {
-                scene.act(&ControlMessage::TouchStart { id: 0, x: 100.0, y: 300.0 }, now);
+                let tap = ControlMessage::TouchStart { id: 0, x: 100.0, y: 300.0 };
+                device.act(&tap, false, now);
             }
-            scene.draw(&mut picture, Duration::from_millis(33 * n), now);
+            device.draw(&mut picture, Duration::from_millis(33 * n), now, "");
             let unit = encoder.encode(&picture, false).unwrap();
             let decoded = decoder.decode(&unit).unwrap().expect("every unit holds a picture");
             assert_eq!((decoded.width(), decoded.height()), (WIDTH, HEIGHT));
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_key_frame_comes_first_and_on_request() {
-        let mut encoder = Encoder::new().unwrap();
+        let mut encoder = Encoder::new(30).unwrap();
         let picture = Picture::black(WIDTH, HEIGHT);
         let first = encoder.encode(&picture, false).unwrap();
         assert!(has(&first, IDR) && has(&first, SPS));
@@ -111,7 +113,7 @@ mod tests {
     #[test]
     fn the_profile_is_constrained_baseline() {
         let picture = Picture::black(WIDTH, HEIGHT);
-        let unit = Encoder::new().unwrap().encode(&picture, false).unwrap();
+        let unit = Encoder::new(30).unwrap().encode(&picture, false).unwrap();
         let sps = units(&unit).into_iter().find(|unit| unit[0] & 0x1f == SPS).unwrap().to_vec();
         assert_eq!(sps[1], 66, "baseline");
         assert_ne!(sps[2] & 0x40, 0, "constraint set 1: what browsers negotiate as 42e0");
@@ -123,7 +125,7 @@ mod tests {
         let mut decoder = Decoder::new().unwrap();
         let garbage = [0, 0, 0, 1, 0x65, 0xff, 0x13, 0x77];
         assert!(!matches!(decoder.decode(&garbage), Ok(Some(_))));
-        let unit = Encoder::new().unwrap().encode(&Picture::black(64, 64), false).unwrap();
+        let unit = Encoder::new(30).unwrap().encode(&Picture::black(64, 64), false).unwrap();
         assert!(decoder.decode(&unit).unwrap().is_some());
     }
 }

@@ -17,7 +17,7 @@ pub(crate) const MAGENTA: Colour = Colour { y: 106, u: 202, v: 222 };
 const TOLERANCE: u32 = 24;
 
 /// A rectangle in pixels. Chroma has half the resolution: keep all four numbers even.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Area {
     pub(crate) x: usize,
     pub(crate) y: usize,
@@ -98,6 +98,59 @@ impl Picture {
         fill_rows(&mut self.v, self.width / 2, half, colour.v);
     }
 
+    /// Sets the brightness of `area` alone, as far as it is inside the picture.
+    pub(crate) fn fill_luma(&mut self, area: Area, y: u8) {
+        if let Some(area) = self.clip(area) {
+            fill_rows(&mut self.y, self.width, area, y);
+        }
+    }
+
+    /// Returns the picture at another size, by the nearest pixels.
+    pub(crate) fn scaled(&self, width: usize, height: usize) -> Self {
+        let mut scaled = Self::black(width, height);
+        let (width, height) = (scaled.width, scaled.height);
+        scale_rows(&mut scaled.y, (width, height), &self.y, (self.width, self.height));
+        let half = |(width, height)| (width / 2, height / 2);
+        let (to, from) = (half((width, height)), half((self.width, self.height)));
+        scale_rows(&mut scaled.u, to, &self.u, from);
+        scale_rows(&mut scaled.v, to, &self.v, from);
+        scaled
+    }
+
+    /// Copies `other` to (`x`, `y`), both even, as far as there is room.
+    pub(crate) fn put(&mut self, other: &Self, x: usize, y: usize) {
+        let Some(area) = self.clip(Area { x, y, width: other.width, height: other.height }) else {
+            return;
+        };
+        put_rows(&mut self.y, self.width, area, &other.y, other.width);
+        let half = area.halved();
+        put_rows(&mut self.u, self.width / 2, half, &other.u, other.width / 2);
+        put_rows(&mut self.v, self.width / 2, half, &other.v, other.width / 2);
+    }
+
+    /// Returns a picture from its three planes, one after the other: I420 as it is piped.
+    pub(crate) fn from_planes(width: usize, height: usize, planes: &[u8]) -> Option<Self> {
+        let mut picture = Self::black(width, height);
+        let (luma, chroma) = (picture.y.len(), picture.u.len());
+        if (picture.width, picture.height) != (width, height) || planes.len() != luma + 2 * chroma {
+            return None;
+        }
+        picture.y.copy_from_slice(&planes[..luma]);
+        picture.u.copy_from_slice(&planes[luma..luma + chroma]);
+        picture.v.copy_from_slice(&planes[luma + chroma..]);
+        Some(picture)
+    }
+
+    /// The three planes, one after the other.
+    pub(crate) fn planes(&self) -> [&[u8]; 3] {
+        [&self.y, &self.u, &self.v]
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fill_all(&mut self, y: u8) {
+        self.y.fill(y);
+    }
+
     fn average(&self, area: Area) -> Option<Colour> {
         let area = self.clip(area)?;
         let half = area.halved();
@@ -126,6 +179,13 @@ pub(crate) const fn even(n: usize) -> usize {
 }
 
 impl Area {
+    pub(crate) fn holds(self, x: f64, y: f64) -> bool {
+        let within = |at: f64, from: usize, length: usize| {
+            (from as f64..(from + length) as f64).contains(&at)
+        };
+        within(x, self.x, self.width) && within(y, self.y, self.height)
+    }
+
     fn halved(self) -> Self {
         let Self { x, y, width, height } = self;
         Self { x: x / 2, y: y / 2, width: width / 2, height: height / 2 }
@@ -174,6 +234,23 @@ fn fill_rows(plane: &mut [u8], stride: usize, area: Area, value: u8) {
     }
 }
 
+fn put_rows(plane: &mut [u8], stride: usize, area: Area, from: &[u8], from_stride: usize) {
+    let rows = plane.chunks_exact_mut(stride).skip(area.y).take(area.height);
+    for (to, from) in rows.zip(from.chunks_exact(from_stride)) {
+        to[area.x..area.x + area.width].copy_from_slice(&from[..area.width]);
+    }
+}
+
+fn scale_rows(to: &mut [u8], size: (usize, usize), from: &[u8], from_size: (usize, usize)) {
+    let ((width, height), (from_width, from_height)) = (size, from_size);
+    for (y, row) in to.chunks_exact_mut(width).enumerate() {
+        let source = &from[y * from_height / height * from_width..][..from_width];
+        for (x, pixel) in row.iter_mut().enumerate() {
+            *pixel = source[x * from_width / width];
+        }
+    }
+}
+
 fn average_rows(plane: &[u8], stride: usize, area: Area) -> Option<u8> {
     let rows = plane.chunks_exact(stride).skip(area.y).take(area.height);
     let sum: u64 =
@@ -202,6 +279,22 @@ mod tests {
         picture.fill(Area { x: 64, y: 0, width: 2, height: 2 }, MAGENTA);
         assert!(picture.is_marked(31, 31));
         assert!(!picture.is_marked(8, 8));
+    }
+
+    #[test]
+    fn a_picture_is_scaled_put_and_taken_apart() {
+        let mut small = Picture::black(4, 2);
+        small.y = vec![10, 10, 20, 20, 30, 30, 40, 40];
+        let large = small.scaled(8, 4);
+        assert_eq!(large.y[..8], [10, 10, 10, 10, 20, 20, 20, 20]);
+        assert_eq!(large.y[24..], [30, 30, 30, 30, 40, 40, 40, 40]);
+        assert_eq!(large.scaled(4, 2), small);
+        let mut sheet = Picture::black(8, 4);
+        sheet.put(&small, 6, 2);
+        assert_eq!(sheet.y[2 * 8 + 6..2 * 8 + 8], [10, 10], "cut at the edge");
+        assert_eq!(Picture::from_planes(4, 2, &small.planes().concat()), Some(small));
+        assert_eq!(Picture::from_planes(4, 2, &[0; 11]), None);
+        assert_eq!(Picture::from_planes(3, 2, &[0; 12]), None, "rounded up to 4");
     }
 
     #[test]

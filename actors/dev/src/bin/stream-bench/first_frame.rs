@@ -11,7 +11,7 @@ use stream_dev::processes::Services;
 use stream_dev::workdir::Workdir;
 use stream_pki::{Fingerprint, random_bytes};
 use stream_simulators::client::{Gateway, Milestone, Viewer};
-use stream_simulators::instance::Peer;
+use stream_simulators::instance::{Peer, PeerOptions};
 use tokio::sync::mpsc;
 
 use super::report::{Figure, Report, Samples};
@@ -121,7 +121,7 @@ async fn direct(times: &mut Times) -> anyhow::Result<()> {
     let asked = Instant::now();
     let (to_instance, from_client) = mpsc::channel(QUEUE);
     let (to_client, from_instance) = mpsc::channel(QUEUE);
-    let _instance = Peer::start(from_client, to_client)?;
+    let _instance = Peer::start(PeerOptions::default(), from_client, to_client)?;
     watch(Viewer::over(from_instance, to_instance)?, asked, times).await
 }
 
