@@ -17,6 +17,7 @@ use super::instances::Instances;
 use super::launcher::Launcher;
 use super::operations::Operations;
 use super::rate_limit::RateLimiter;
+use super::ready_application::ReadyApplication;
 use super::settings::{Settings, TRUST_PASSWORD};
 use super::trust::Trust;
 
@@ -77,7 +78,15 @@ impl Service {
     /// Makes the service; its instances live on the present tokio runtime.
     pub(super) fn new(config: &Config, launcher: Launcher) -> Self {
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        let ready = |name: &String| Application::ready(name, now);
+        let mut images = Images::new(&DEFAULT_IMAGES.map(str::to_owned), now);
+        let ready = |ready: &ReadyApplication| {
+            let image = match &ready.image {
+                Some(name) => Some(images.fetch(name, now)),
+                None => images.find("").ok(),
+            };
+            Application::ready(&ready.name, image, now)
+        };
+        let applications = config.applications.iter().map(ready).collect();
         let mut settings = Settings::default();
         let password = config.trust_password.clone().unwrap_or_default();
         if settings.set(TRUST_PASSWORD, password).is_err() {
@@ -85,8 +94,8 @@ impl Service {
         }
         let state = State {
             trust: Trust::new(&config.trusted),
-            applications: config.applications.iter().map(ready).collect(),
-            images: Images::new(&DEFAULT_IMAGES.map(str::to_owned), now),
+            applications,
+            images,
             instances: Instances::default(),
             operations: Operations::default(),
             settings,

@@ -13,14 +13,14 @@ fn images() -> Images {
 }
 
 fn launched(instances: &mut Instances, name: &str, tags: &[&str]) -> Instance {
-    let apps = [Application::ready("app", 0)];
+    let apps = [Application::ready("app", None, 0)];
     let body = json!({"name": name, "app_id": "app", "tags": tags, "user_data": "secret"});
     instances.create(request(body), &apps, &Images::default(), 0).expect("a launch")
 }
 
 #[test]
 fn the_zero_values_of_go_clients_are_not_given() {
-    let apps = [Application::ready("app", 0)];
+    let apps = [Application::ready("app", None, 0)];
     let body = json!({
         "name": "", "type": "", "app_id": apps[0].id, "app_version": null, "image_id": "",
         "image_version": null, "node": "", "user_data": "", "addons": null, "services": null,
@@ -53,7 +53,7 @@ fn the_size_of_the_disk_is_answered_with_a_hyphen() {
 fn a_launch_that_cannot_be_is_refused_by_what_is_wrong() {
     let mut instances = Instances::default();
     let raw = Application::new(manifest("raw"), None, false, 0);
-    let apps = [Application::ready("app", 0), raw];
+    let apps = [Application::ready("app", None, 0), raw];
     let mut refusal = |body| {
         instances.create(request(body), &apps, &Images::default(), 0).expect_err("a refusal")
     };
@@ -73,7 +73,7 @@ fn a_launch_that_cannot_be_is_refused_by_what_is_wrong() {
 #[test]
 fn a_name_is_taken_until_its_instance_is_removed() {
     let mut instances = Instances::default();
-    let apps = [Application::ready("app", 0)];
+    let apps = [Application::ready("app", None, 0)];
     let body = || request(json!({"name": "twin", "app_id": "app"}));
     let first = instances.create(body(), &apps, &Images::default(), 0).expect("a launch");
     assert_eq!(
