@@ -10,6 +10,7 @@ mod ams_initiated;
 mod ams_outage;
 mod authorization_matrix;
 mod browser;
+mod client_suite;
 mod clocks;
 mod config;
 mod demo;

@@ -25,8 +25,7 @@ fn a_client_written_from_the_manual_does_all_that_clients_do() {
         let stack = Stack::start(Options {
             launcher: simulated_instances_with(car),
             // Who views waits for no longer until the one before is given up.
-            agent: toml! { agent.client_grace_s = 1 },
-            gateway: toml! { gateway.allowed_origins = [origin] },
+            gateway: toml! { gateway.allowed_origins = [origin] gateway.client_grace_s = 1 },
             ..Options::default()
         })
         .await?;

@@ -14,7 +14,7 @@ fn simulator(trusts_us: bool) -> simulator::Ams {
         identity: identity("ams-server"),
         trusted: trusted.into_iter().collect(),
         trust_password: Some("sesame".to_owned()),
-        applications: vec!["phone".to_owned()],
+        applications: vec!["phone".into()],
         boot: std::time::Duration::ZERO,
         capacity: 10,
         cluster_name: "test".to_owned(),

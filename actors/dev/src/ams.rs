@@ -1,16 +1,19 @@
 //! The AMS simulator: of a stack, in this process or in one of its own, and alone.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use serde_json::json;
 use stream_agent::program::Service;
-use stream_pki::{Fingerprint, Identity, random_text};
+use stream_pki::{Fingerprint, Identity, Trust, client_config, random_text};
 use stream_protocol::Capabilities;
 use stream_simulators::ams::{
-    Ams, Config, Faults, Launcher, idle_instances, simulated_instances_with,
+    Ams, Config, Faults, Launcher, ReadyApplication, idle_instances, simulated_instances_with,
 };
 use stream_simulators::has_vp8;
 use stream_simulators::instance::{Behaviour, PeerOptions};
@@ -19,11 +22,14 @@ use stream_supervisor::Drain;
 use crate::keys::KeyStore;
 use crate::node_files::NodeFiles;
 
-/// The application of every stack.
+/// The application of every stack, unless it is told others.
 pub const APPLICATION: &str = "clock";
 
 /// More than any test or bench of ours wants at once.
 pub const CAPACITY: usize = 10_000;
+
+/// How long AMS may take to note a value.
+const CONFIGURE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What `--help` tells besides the options.
 pub const HELP: &str = "\
@@ -44,7 +50,10 @@ config.enable_streaming get a session from that agent first.";
 /// The options of `stream-dev ams`.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// Where to listen on the loopback; 0 takes a free port.
+    /// The address of this machine where to listen.
+    #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST.into())]
+    pub listen: IpAddr,
+    /// The port of it; 0 takes a free one.
     #[arg(long, default_value_t = 8444)]
     pub port: u16,
     /// What the server shows, PEM, with SANs.
@@ -59,9 +68,15 @@ pub struct Options {
     /// Lets a client that knows it add its own certificate.
     #[arg(long, value_name = "TEXT")]
     pub trust_password: Option<String>,
-    /// An application that is ready and published from the start; may be repeated.
-    #[arg(long = "application", value_name = "NAME", default_value = APPLICATION)]
-    pub applications: Vec<String>,
+    /// An application that is ready and published from the start, made of an image such as
+    /// jammy:android15:amd64 or jammy:aaos15:amd64; may be repeated.
+    #[arg(
+        long = "application",
+        value_name = "NAME[=IMAGE]",
+        default_value = APPLICATION,
+        value_parser = ReadyApplication::from_str
+    )]
+    pub applications: Vec<ReadyApplication>,
     /// What an instance runs.
     #[arg(long, value_enum, default_value_t = Program::Stream)]
     pub instances: Program,
@@ -176,8 +191,9 @@ impl Options {
         let made_up = self.trust_password.is_none() && self.trust.is_empty();
         let password =
             if made_up { Some(random_text(24).to_string()) } else { self.trust_password };
+        check_names(&self.applications)?;
         let config = Config {
-            listen: (Ipv4Addr::LOCALHOST, self.port).into(),
+            listen: (self.listen, self.port).into(),
             identity: Identity::load(&certificate, &key)?,
             trusted: self.trust,
             trust_password: password.clone(),
@@ -251,6 +267,38 @@ impl Service for Running {
     }
 }
 
+/// Checks that every application has a name of its own.
+pub fn check_names(applications: &[ReadyApplication]) -> anyhow::Result<()> {
+    let mut names = BTreeSet::new();
+    let twice = applications.iter().find(|application| !names.insert(&application.name));
+    match twice {
+        Some(ReadyApplication { name, .. }) => {
+            anyhow::bail!("the application {name} is named twice: name it once")
+        }
+        None => Ok(()),
+    }
+}
+
+/// Has the running AMS of `nodes` ask their agent for the sessions of instances that stream, with a
+/// `token` of the scope `ams`.
+pub async fn set_agent(nodes: &NodeFiles, token: &str) -> anyhow::Result<()> {
+    let pins = Trust::Pins(vec![nodes.ams.identity()?.fingerprint()]);
+    let tls = client_config(&pins, Some(&nodes.ams_client().identity()?))?;
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
+    let client = client.timeout(CONFIGURE_TIMEOUT).build()?;
+    for (name, value) in [
+        ("agent.api.url", nodes.agent_url()),
+        ("agent.api.fingerprint", nodes.agent_pin()?.to_string()),
+        ("agent.api.token", token.to_owned()),
+    ] {
+        let request = client.patch(format!("{}/1.0/config", nodes.ams_url()));
+        let answer = request.json(&json!({ "name": name, "value": value })).send().await;
+        let status = answer.with_context(|| format!("AMS was not told {name}"))?.status();
+        anyhow::ensure!(status.is_success(), "AMS does not take {name}: {status}");
+    }
+    Ok(())
+}
+
 /// Starts the AMS of `nodes`, which trusts their agent and has room for `capacity` instances, in
 /// this process. `boot` is from the creation of an instance until it runs `launcher`. Needs a
 /// running actix system.
@@ -261,11 +309,11 @@ pub fn start(
     launcher: Launcher,
 ) -> anyhow::Result<Ams> {
     let config = Config {
-        listen: (Ipv4Addr::LOCALHOST, nodes.ams_port).into(),
+        listen: nodes.ams_address(),
         identity: nodes.ams.identity()?,
         trusted: vec![nodes.ams_client_pin()?],
         trust_password: None,
-        applications: vec![APPLICATION.to_owned()],
+        applications: vec![APPLICATION.into()],
         boot,
         capacity,
         cluster_name: "dev".to_owned(),

@@ -1,5 +1,6 @@
-//! A real coturn that relays on the loopback, for credentials of the agent.
+//! A real coturn that relays to instances on this machine, for credentials of the agent.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -25,7 +26,7 @@ const USERS: &str = "users.db";
 pub struct Coturn {
     program: PathBuf,
     dir: PathBuf,
-    port: u16,
+    address: SocketAddr,
     tls: Option<Tls>,
     process: Process,
 }
@@ -45,21 +46,28 @@ impl Coturn {
     /// Starts a relay that takes credentials made with `secret`, and waits until it accepts
     /// connections. Refuses when there is no coturn on this machine.
     pub fn start(dir: &Path, secret: &str) -> anyhow::Result<Self> {
-        Self::listen(dir, secret, None)
+        Self::start_on(dir, secret, Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// Starts a relay as [`Coturn::start`] does, that listens on `host`. It relays to the loopback
+    /// and nowhere else, wherever it listens.
+    pub fn start_on(dir: &Path, secret: &str, host: IpAddr) -> anyhow::Result<Self> {
+        Self::listen(dir, secret, host, None)
     }
 
     /// Starts a relay as [`Coturn::start`] does, with a port for TLS on which it shows the
     /// certificate of `pair`.
     pub fn start_with_tls(dir: &Path, secret: &str, pair: Pair) -> anyhow::Result<Self> {
-        Self::listen(dir, secret, Some(Tls { port: ports::free(), pair }))
+        let tls = Tls { port: ports::free(), pair };
+        Self::listen(dir, secret, Ipv4Addr::LOCALHOST.into(), Some(tls))
     }
 
-    fn listen(dir: &Path, secret: &str, tls: Option<Tls>) -> anyhow::Result<Self> {
+    fn listen(dir: &Path, secret: &str, host: IpAddr, tls: Option<Tls>) -> anyhow::Result<Self> {
         let program = Self::find().context("there is no coturn: install the package coturn")?;
         create_private_dir(dir).with_context(|| format!("directory {}", dir.display()))?;
-        let port = ports::free();
-        let process = run(&program, dir, port, tls.as_ref(), &[secret])?;
-        Ok(Self { program, dir: dir.to_owned(), port, tls, process })
+        let address = SocketAddr::new(host, ports::free_on(host));
+        let process = run(&program, dir, address, tls.as_ref(), &[secret])?;
+        Ok(Self { program, dir: dir.to_owned(), address, tls, process })
     }
 
     /// Starts it again on the same port, whether it runs or not; it then takes credentials made
@@ -70,7 +78,7 @@ impl Coturn {
         if users.exists() {
             std::fs::remove_file(users)?;
         }
-        self.process = run(&self.program, &self.dir, self.port, self.tls.as_ref(), secrets)?;
+        self.process = run(&self.program, &self.dir, self.address, self.tls.as_ref(), secrets)?;
         Ok(())
     }
 
@@ -100,7 +108,7 @@ impl Coturn {
     }
 
     pub fn url(&self) -> String {
-        format!("turn:127.0.0.1:{}?transport=udp", self.port)
+        format!("turn:{}?transport=udp", self.address)
     }
 
     /// The way to it inside TLS, if it has one.
@@ -109,7 +117,7 @@ impl Coturn {
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     pub fn process(&mut self) -> &mut Process {
@@ -120,15 +128,16 @@ impl Coturn {
 fn run(
     program: &Path,
     dir: &Path,
-    port: u16,
+    address: SocketAddr,
     tls: Option<&Tls>,
     secrets: &[&str],
 ) -> anyhow::Result<Process> {
     // Relays that run at the same time seldom share a range, and can.
-    let first = 50_000 + port % 50 * RELAY_PORTS;
+    let first = 50_000 + address.port() % 50 * RELAY_PORTS;
     let secrets = secrets.iter().map(|secret| format!("static-auth-secret={secret}\n"));
     let text = format!(
-        "listening-ip=127.0.0.1
+        "listening-ip={host}
+# Only its peer, an instance on this machine, sends to what is relayed.
 relay-ip=127.0.0.1
 listening-port={port}
 min-port={first}
@@ -141,13 +150,16 @@ pidfile={dir}/pid
 log-file=stdout
 # Who was refused is logged only so.
 verbose
-# Both ends of every stream are on this machine.
+# Instances are on this machine; other programs of it that speak TCP are none of a client's matter.
 allow-loopback-peers
 no-multicast-peers
+no-tcp-relay
 no-cli
 no-dtls
 {tls}
 ",
+        host = address.ip(),
+        port = address.port(),
         tls = tls.map_or("no-tls".to_owned(), Tls::lines),
         last = first + RELAY_PORTS - 1,
         secrets = secrets.collect::<String>(),
@@ -160,7 +172,7 @@ no-dtls
     write_new(&config, text.as_bytes(), 0o600)?;
     let arguments = ["-c".as_ref(), config.as_os_str()];
     let mut process = Process::start("coturn", program, &arguments, &dir.join("coturn.log"))?;
-    process.wait_for_port(port, START_WITHIN)?;
+    process.wait_for_address(address, START_WITHIN)?;
     if let Some(Tls { port, .. }) = tls {
         process.wait_for_port(*port, START_WITHIN)?;
     }

@@ -92,7 +92,7 @@ impl Stack {
         let dir = tempfile::tempdir()?;
         let keys = KeyStore::shared()?;
         let nodes = NodeFiles::prepare(&dir.path().join("nodes"), &keys)?;
-        let nodes = NodeFiles { host: options.host, ..nodes };
+        let nodes = NodeFiles { host: options.host, agent_host: options.host, ..nodes };
         let start = match options.least_privilege {
             true => Nats::start_least_privilege,
             false => Nats::start,
@@ -220,14 +220,27 @@ pub async fn account(nodes: &NodeFiles, name: &str) -> anyhow::Result<String> {
     }
 }
 
-/// Returns once the gateway knows an agent that has the application.
+/// Returns once the gateway knows an agent that has the application of every stack.
 pub async fn wait_for_agent(client: &client::Gateway) -> anyhow::Result<()> {
+    wait_for_applications(client, &[APPLICATION]).await
+}
+
+/// Returns once the gateway knows agents that have all `applications`.
+pub async fn wait_for_applications(
+    client: &client::Gateway,
+    applications: &[&str],
+) -> anyhow::Result<()> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
         match client.applications().await {
-            Ok(names) if names.iter().any(|name| name == APPLICATION) => return Ok(()),
-            Ok(_) if Instant::now() > deadline => {
-                anyhow::bail!("the gateway sees no agent with the application {APPLICATION}")
+            Ok(names) => {
+                let is_missing = |wanted: &&&str| !names.iter().any(|name| name == **wanted);
+                let Some(missing) = applications.iter().find(is_missing) else { return Ok(()) };
+                anyhow::ensure!(
+                    Instant::now() <= deadline,
+                    "the gateway sees no agent with the application {missing}"
+                );
+                tokio::time::sleep(READY_POLL).await;
             }
             Err(error) if Instant::now() > deadline => {
                 return Err(error).context("the gateway is not ready in time");

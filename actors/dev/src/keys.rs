@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -10,7 +11,7 @@ use std::thread;
 use anyhow::Context;
 use stream_pki::{Authority, Identity, KeyPairPem, create_private_dir, self_signed, write_new};
 
-/// What the certificates are good for.
+/// What every certificate is good for.
 const HOSTS: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
 
 const SECRET: u32 = 0o600;
@@ -21,6 +22,8 @@ const PUBLIC: u32 = 0o644;
 #[derive(Clone, Debug)]
 pub struct KeyStore {
     dir: PathBuf,
+    /// What the certificates are good for.
+    hosts: Vec<String>,
 }
 
 /// A certificate and its key, as files.
@@ -48,15 +51,26 @@ impl KeyStore {
     pub fn at(dir: impl Into<PathBuf>) -> anyhow::Result<Self> {
         let dir = dir.into();
         create_private_dir(&dir).with_context(|| format!("directory {}", dir.display()))?;
-        Ok(Self { dir })
+        Ok(Self { dir, hosts: HOSTS.map(str::to_owned).into() })
+    }
+
+    /// Returns the store of certificates that are good for `host` as well: this one if they are
+    /// already, else one of their own below it.
+    pub fn good_for(&self, host: IpAddr) -> anyhow::Result<Self> {
+        let name = host.to_string();
+        if self.hosts.contains(&name) {
+            return Ok(self.clone());
+        }
+        let mut store = Self::at(self.dir.join(&name))?;
+        store.hosts.push(name);
+        Ok(store)
     }
 
     /// Returns the pair called `name`, which nobody vouches for.
     pub fn pair(&self, name: &str) -> anyhow::Result<Pair> {
         let pair = Pair::in_dir(&self.dir, name);
         self.once(name, &[&pair.key, &pair.certificate], || {
-            let hosts = HOSTS.map(str::to_owned);
-            pair.write(&self_signed(&format!("stream-{name}"), &hosts)?)
+            pair.write(&self_signed(&format!("stream-{name}"), &self.hosts)?)
         })?;
         Ok(pair)
     }
@@ -67,7 +81,7 @@ impl KeyStore {
         let pair = Pair::in_dir(&self.dir, name);
         self.once(name, &[&authority, &pair.key, &pair.certificate], || {
             let issuer = Authority::generate(&format!("stream-{name} CA"))?;
-            let issued = issuer.issue(&format!("stream-{name}"), &HOSTS.map(str::to_owned))?;
+            let issued = issuer.issue(&format!("stream-{name}"), &self.hosts)?;
             write_new(&authority, issuer.certificate_pem().as_bytes(), PUBLIC)?;
             pair.write(&issued)
         })?;
@@ -137,7 +151,8 @@ pub fn write_secret(path: impl AsRef<Path>, secret: impl AsRef<[u8]>) -> anyhow:
 }
 
 impl Pair {
-    fn in_dir(dir: &Path, stem: &str) -> Self {
+    /// The pair in `STEM.crt` and `STEM.key` of `dir`.
+    pub fn in_dir(dir: &Path, stem: &str) -> Self {
         let file = |end: &str| dir.join(format!("{stem}.{end}"));
         Self { certificate: file("crt"), key: file("key") }
     }
@@ -170,6 +185,10 @@ impl Pair {
 
 #[cfg(test)]
 mod tests {
+    use rustls::client::verify_server_name;
+    use rustls::pki_types::ServerName;
+    use rustls::server::ParsedCertificate;
+
     use super::*;
 
     #[test]
@@ -183,6 +202,23 @@ mod tests {
             askers.into_iter().map(|asker| asker.join().expect("answered")).collect()
         });
         assert!(fingerprints.iter().all(|fingerprint| *fingerprint == fingerprints[0]));
+    }
+
+    #[test]
+    fn a_certificate_is_good_for_the_address_that_it_is_made_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = KeyStore::at(dir.path().join("keys")).expect("a store");
+        let loopback = store.good_for("::1".parse().expect("an address")).expect("a store");
+        assert_eq!(loopback.dir, store.dir, "it is good for that one already");
+        let address = "192.0.2.7".parse().expect("an address");
+        let pair = store.good_for(address).expect("a store").pair("x").expect("a pair");
+        let chain = pair.identity().expect("it fits").chain().to_vec();
+        let certificate = ParsedCertificate::try_from(&chain[0]).expect("a certificate");
+        for (host, is_named) in [("192.0.2.7", true), ("127.0.0.1", true), ("192.0.2.8", false)] {
+            let name = ServerName::try_from(host).expect("a name");
+            let verified = verify_server_name(&certificate, &name);
+            assert_eq!(verified.is_ok(), is_named, "{host}: {verified:?}");
+        }
     }
 
     #[test]

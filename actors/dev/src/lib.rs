@@ -1,13 +1,15 @@
 //! The whole stack on one machine, for people, tests and benches: a real nats-server, a real
 //! coturn, a simulated AMS whose instances send real video, and the two services.
 //!
-//! Never part of a service. Everything listens on the loopback and lives in one directory; what is
-//! started here ends with whoever started it, even when that one is killed.
+//! Never part of a service. Everything listens on the loopback, unless `stream-dev up` is told
+//! another address, and lives in one directory; what is started here ends with whoever started it,
+//! even when that one is killed.
 
 use std::path::Path;
 
 pub mod ams;
 pub mod coturn;
+pub mod env_file;
 pub mod faulty_proxy;
 pub mod in_process;
 pub mod keys;

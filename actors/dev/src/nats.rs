@@ -2,7 +2,7 @@
 //! JetStream on file.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ use crate::{node_files, ports};
 
 const START_WITHIN: Duration = Duration::from_secs(20);
 
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 const NO_SERVER: &str =
     "there is no nats-server: scripts/demo fetches one, or name it in NATS_SERVER";
 
@@ -29,8 +31,8 @@ const STATISTICS_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Nats {
     program: PathBuf,
     dir: PathBuf,
-    port: u16,
-    /// Where the server tells its statistics.
+    address: SocketAddr,
+    /// The port of the loopback where the server tells its statistics.
     monitor: u16,
     process: Process,
     /// Those who may come in, where a token is not enough.
@@ -69,9 +71,14 @@ impl Nats {
         Self::start_with(dir, keys, &ClientAuth::default())
     }
 
+    /// Starts a server as [`Nats::start`] does, that listens on `host`.
+    pub fn start_on(dir: &Path, keys: &KeyStore, host: IpAddr) -> anyhow::Result<Self> {
+        Self::open(dir, keys, &ClientAuth::default(), &random_text(43), host, None)
+    }
+
     /// Starts a server that lets clients in as `auth` says, and waits until it accepts connections.
     pub fn start_with(dir: &Path, keys: &KeyStore, auth: &ClientAuth) -> anyhow::Result<Self> {
-        Self::open(dir, keys, auth, &random_text(43), None)
+        Self::open(dir, keys, auth, &random_text(43), LOOPBACK, None)
     }
 
     /// Starts `count` servers that keep copies for each other, each with its files in a directory
@@ -83,7 +90,7 @@ impl Nats {
         let server = |own| {
             let member = Member { name: format!("nats-{own}"), ports: &ports, own };
             let dir = dir.join(&member.name);
-            Self::open(&dir, keys, &ClientAuth::default(), &token, Some(&member))
+            Self::open(&dir, keys, &ClientAuth::default(), &token, LOOPBACK, Some(&member))
         };
         (0..count).map(server).collect()
     }
@@ -100,9 +107,10 @@ impl Nats {
         let users = Users::new(dir, keys)?;
         let text = users.configuration(dir, port, monitor)?;
         write_new(dir.join("nats.conf"), text.as_bytes(), 0o600)?;
-        let process = run(&program, dir, port)?;
+        let address = SocketAddr::new(LOOPBACK, port);
+        let process = run(&program, dir, address)?;
         let users = Some(users);
-        Ok(Self { program, dir: dir.to_owned(), port, monitor, process, users })
+        Ok(Self { program, dir: dir.to_owned(), address, monitor, process, users })
     }
 
     fn open(
@@ -110,6 +118,7 @@ impl Nats {
         keys: &KeyStore,
         auth: &ClientAuth,
         token: &str,
+        host: IpAddr,
         member: Option<&Member<'_>>,
     ) -> anyhow::Result<Self> {
         let program = Self::find().context(NO_SERVER)?;
@@ -119,7 +128,7 @@ impl Nats {
         let ca = dir.join("ca.crt");
         std::fs::copy(&signed.authority, &ca)?;
 
-        let (port, monitor) = (ports::free(), ports::free());
+        let (address, monitor) = (SocketAddr::new(host, ports::free_on(host)), ports::free());
         write_new(dir.join("token"), token.as_bytes(), 0o600)?;
         let authorization = match &auth.instead_of_token {
             Some(text) => text.clone(),
@@ -139,7 +148,7 @@ impl Nats {
             node_files::quoted(&pair.key),
         );
         let text = format!(
-            r#"listen: "127.0.0.1:{port}"
+            r#"listen: "{address}"
 http: "127.0.0.1:{monitor}"
 tls {{
   {identity}
@@ -157,16 +166,16 @@ jetstream {{
             cluster = member.map(|member| member.section(&identity, &ca)).unwrap_or_default(),
         );
         write_new(dir.join("nats.conf"), text.as_bytes(), 0o600)?;
-        let process = run(&program, dir, port)?;
-        Ok(Self { program, dir: dir.to_owned(), port, monitor, process, users: None })
+        let process = run(&program, dir, address)?;
+        Ok(Self { program, dir: dir.to_owned(), address, monitor, process, users: None })
     }
 
     pub fn url(&self) -> String {
-        format!("tls://127.0.0.1:{}", self.port)
+        format!("tls://{}", self.address)
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     /// Returns what the server tells of itself under `path`: `varz` has its counters, `connz` those
@@ -280,7 +289,7 @@ jetstream {{
     /// Starts the server again, after [`Nats::kill`] or [`Nats::stop`], on the same port and store.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.process.stop();
-        self.process = run(&self.program, &self.dir, self.port)?;
+        self.process = run(&self.program, &self.dir, self.address)?;
         Ok(())
     }
 }
@@ -319,10 +328,10 @@ cluster {{
     }
 }
 
-fn run(program: &Path, dir: &Path, port: u16) -> anyhow::Result<Process> {
+fn run(program: &Path, dir: &Path, address: SocketAddr) -> anyhow::Result<Process> {
     let config = dir.join("nats.conf");
     let arguments = ["--config".as_ref(), config.as_os_str()];
     let mut process = Process::start("nats", program, &arguments, &dir.join("nats.log"))?;
-    process.wait_for_port(port, START_WITHIN)?;
+    process.wait_for_address(address, START_WITHIN)?;
     Ok(process)
 }

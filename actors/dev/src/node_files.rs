@@ -22,8 +22,10 @@ use crate::ports;
 #[derive(Clone, Debug)]
 pub struct NodeFiles {
     pub dir: PathBuf,
-    /// The address of this machine where agent and gateway listen.
+    /// The address of this machine where the gateway listens.
     pub host: IpAddr,
+    pub agent_host: IpAddr,
+    pub ams_host: IpAddr,
     /// Name of the agent.
     pub agent: String,
     pub agent_port: u16,
@@ -93,17 +95,32 @@ impl StackConfig {
 }
 
 impl NodeFiles {
-    /// Sets up both nodes in `dir`, with keys from `keys`. What is there already stays.
+    /// Sets up both nodes in `dir`, with keys from `keys`, to listen on the loopback. What is there
+    /// already stays.
     pub fn prepare(dir: &Path, keys: &KeyStore) -> anyhow::Result<Self> {
+        let loopback = Ipv4Addr::LOCALHOST.into();
+        Self::prepare_on(dir, keys, loopback, loopback)
+    }
+
+    /// Sets up both nodes as [`NodeFiles::prepare`] does; the gateway is to listen on `host`, agent
+    /// and AMS on `inner`. The certificates in `keys` are to be good for both.
+    pub fn prepare_on(
+        dir: &Path,
+        keys: &KeyStore,
+        host: IpAddr,
+        inner: IpAddr,
+    ) -> anyhow::Result<Self> {
         keys.warm_up()?;
         create_private_dir(dir).with_context(|| format!("directory {}", dir.display()))?;
         let nodes = Self {
             dir: dir.to_owned(),
-            host: Ipv4Addr::LOCALHOST.into(),
+            host,
+            agent_host: inner,
+            ams_host: inner,
             agent: "dev".to_owned(),
-            agent_port: ports::free(),
-            gateway_port: ports::free(),
-            ams_port: ports::free(),
+            agent_port: ports::free_on(inner),
+            gateway_port: ports::free_on(host),
+            ams_port: ports::free_on(inner),
             ams: keys.pair("ams")?,
         };
         let hosts = ["127.0.0.1".to_owned(), "localhost".to_owned()];
@@ -154,20 +171,43 @@ impl NodeFiles {
         self.dir.join("gateway")
     }
 
-    fn listen(&self, port: u16) -> SocketAddr {
-        SocketAddr::new(self.host, port)
+    pub fn agent_address(&self) -> SocketAddr {
+        SocketAddr::new(self.agent_host, self.agent_port)
+    }
+
+    pub fn gateway_address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.gateway_port)
+    }
+
+    pub fn ams_address(&self) -> SocketAddr {
+        SocketAddr::new(self.ams_host, self.ams_port)
     }
 
     pub fn agent_url(&self) -> String {
-        format!("https://{}", self.listen(self.agent_port))
+        format!("https://{}", self.agent_address())
     }
 
     pub fn gateway_url(&self) -> String {
-        format!("https://{}", self.listen(self.gateway_port))
+        format!("https://{}", self.gateway_address())
     }
 
     pub fn ams_url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.ams_port)
+        format!("https://{}", self.ams_address())
+    }
+
+    /// What the agent shows to AMS, which lets it do everything.
+    pub fn ams_client(&self) -> Pair {
+        Pair::in_dir(&self.agent_dir(), "ams-client")
+    }
+
+    /// What the agent shows to instances and to AMS.
+    pub fn agent_pair(&self) -> Pair {
+        Pair::in_dir(&self.agent_dir(), "server")
+    }
+
+    /// What the gateway shows to clients.
+    pub fn gateway_pair(&self) -> Pair {
+        Pair::in_dir(&self.gateway_dir(), "server")
     }
 
     /// The operator's socket of the agent.
@@ -182,14 +222,19 @@ impl NodeFiles {
 
     /// What the relay and the agent share.
     pub fn turn_secret(&self) -> anyhow::Result<String> {
-        first_secret(&self.agent_dir(), "turn.secret")
+        read_kept(&self.turn_secret_file())
+    }
+
+    /// The file with the [secret](NodeFiles::turn_secret).
+    pub fn turn_secret_file(&self) -> PathBuf {
+        kept(&self.agent_dir(), "turn.secret")
     }
 
     /// The first root keys of the agent and of the gateway.
     pub fn root_keys(&self) -> anyhow::Result<[String; 2]> {
         Ok([
-            first_secret(&self.agent_dir(), "root.key")?,
-            first_secret(&self.gateway_dir(), "root.key")?,
+            read_kept(&kept(&self.agent_dir(), "root.key"))?,
+            read_kept(&kept(&self.gateway_dir(), "root.key"))?,
         ])
     }
 
@@ -226,7 +271,7 @@ impl NodeFiles {
                 "url": stack.agents.clone().unwrap_or_else(|| self.agent_url()),
             },
             "api": {
-                "listen": self.listen(self.agent_port),
+                "listen": self.agent_address(),
                 "requests_per_second": 100_000,
             },
             "http": stack.http(),
@@ -266,7 +311,7 @@ impl NodeFiles {
         let dir = self.gateway_dir();
         let keys = json!({
             "gateway": {
-                "listen": self.listen(self.gateway_port),
+                "listen": self.gateway_address(),
                 "public_url": stack.gateways.clone().unwrap_or_else(|| self.gateway_url()),
                 "requests_per_second": 100_000,
                 "share_join_interval_s": 0,
@@ -300,15 +345,18 @@ pub fn merge(keys: &mut Table, others: Table) {
 fn keep_first_secrets(home: &Path) -> anyhow::Result<()> {
     for name in ["root.key", "turn.secret"] {
         if let Ok(secret) = std::fs::read(home.join(name)) {
-            write_secret(home.join(format!("{name}.kept")), secret)?;
+            write_secret(kept(home, name), secret)?;
         }
     }
     Ok(())
 }
 
-fn first_secret(home: &Path, name: &str) -> anyhow::Result<String> {
-    let path = home.join(format!("{name}.kept"));
-    std::fs::read_to_string(&path).with_context(|| format!("file {}", path.display()))
+fn kept(home: &Path, name: &str) -> PathBuf {
+    home.join(format!("{name}.kept"))
+}
+
+fn read_kept(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("file {}", path.display()))
 }
 
 /// A path as TOML writes it; nats-server reads it too.

@@ -1,6 +1,6 @@
 //! Ports for servers that must know theirs before they start.
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -19,10 +19,15 @@ static TAKEN: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
 /// Returns a port of the loopback on which nobody listens, neither TCP nor UDP, and that nobody
 /// else is given while this process lives.
 pub fn free() -> u16 {
+    free_on(Ipv4Addr::LOCALHOST.into())
+}
+
+/// Returns a port as [`free`] does, of an address that this machine has.
+pub fn free_on(host: IpAddr) -> u16 {
     loop {
         let number = u16::from_le_bytes(*random_bytes::<2>());
         let port = FROM.start + number % (FROM.end - FROM.start);
-        let address = (Ipv4Addr::LOCALHOST, port);
+        let address = (host, port);
         if let Some(taken) = take(port)
             && TcpListener::bind(address).is_ok()
             && UdpSocket::bind(address).is_ok()

@@ -67,7 +67,16 @@ impl Process {
     /// Waits until the program accepts connections on `port`. Fails with its last words when it
     /// ends before, and after `within`.
     pub fn wait_for_port(&mut self, port: u16, within: Duration) -> anyhow::Result<()> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        self.wait_for_address((Ipv4Addr::LOCALHOST, port).into(), within)
+    }
+
+    /// Waits until the program accepts connections at `address`; fails as
+    /// [`Process::wait_for_port`] does.
+    pub fn wait_for_address(
+        &mut self,
+        address: SocketAddr,
+        within: Duration,
+    ) -> anyhow::Result<()> {
         self.wait_until(within, || TcpStream::connect(address).is_ok())
     }
 

@@ -1,33 +1,65 @@
 //! The stack as an operator runs it: every part a process of its own.
 
 use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use stream_simulators::ams::ReadyApplication;
 use stream_simulators::client::Gateway;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use toml::toml;
 
-use crate::ams::APPLICATION;
+use crate::ams::{self, APPLICATION};
 use crate::coturn::Coturn;
-use crate::in_process::{client_config, wait_for_agent};
+use crate::in_process::{client_config, wait_for_applications};
 use crate::keys::KeyStore;
 use crate::nats::Nats;
-use crate::node_files::{NodeFiles, StackConfig};
+use crate::node_files::{NodeFiles, StackConfig, merge};
 use crate::process::{Process, beside_us};
 
 const START_WITHIN: Duration = Duration::from_secs(20);
 
-/// Between two questions to a gateway that has no keys yet.
+/// Between two questions to a service that has no keys yet.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// A running stack, and the token of an account. Dropping it ends every part in order.
+/// What a stack offers, and to whom.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The address of this machine where gateway and relay listen.
+    pub listen: IpAddr,
+    /// Whether NATS, AMS and agent listen there as well; on the loopback otherwise.
+    pub listen_all: bool,
+    /// The origins of web pages elsewhere that may call the gateway.
+    pub origins: Vec<String>,
+    /// What can be launched, at least one; the link of the stack starts the first.
+    pub applications: Vec<ReadyApplication>,
+    /// How long an instance takes to boot.
+    pub boot: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: Ipv4Addr::LOCALHOST.into(),
+            listen_all: false,
+            origins: Vec::new(),
+            applications: vec![APPLICATION.into()],
+            boot: Duration::ZERO,
+        }
+    }
+}
+
+/// A running stack and its tokens. Dropping it ends every part in order.
 pub struct Services {
     pub nodes: NodeFiles,
     /// The token of the account `demo`.
     pub token: String,
+    /// The token with which AMS asks the agent for sessions.
+    pub ams_token: String,
+    applications: Vec<ReadyApplication>,
     running: Running,
 }
 
@@ -50,13 +82,16 @@ pub struct Part {
 }
 
 impl Services {
-    /// Starts everything with its files in `dir`, and returns once a session can be asked for.
-    /// `boot` is how long an instance takes. Says on standard error what is being waited for.
-    pub async fn start(dir: &Path, keys: &KeyStore, boot: Duration) -> anyhow::Result<Self> {
+    /// Starts everything with its files in `dir`, and returns once a session can be asked for, at
+    /// the gateway and at AMS. Says on standard error what is being waited for.
+    pub async fn start(dir: &Path, keys: &KeyStore, options: &Options) -> anyhow::Result<Self> {
+        let (host, applications) = (options.listen, options.applications.clone());
+        ams::check_names(&applications)?;
+        let inner = if options.listen_all { host } else { Ipv4Addr::LOCALHOST.into() };
         let say = Progress::new();
         say.line("keys: RSA-4096, a few seconds when they have to be made");
-        let (keys, at) = (keys.clone(), dir.join("nodes"));
-        let prepare = move || Ok((NodeFiles::prepare(&at, &keys)?, keys));
+        let (keys, at) = (keys.good_for(host)?, dir.join("nodes"));
+        let prepare = move || Ok((NodeFiles::prepare_on(&at, &keys, host, inner)?, keys));
         let (nodes, keys) = tokio::task::spawn_blocking(prepare)
             .await
             .context("making the keys panicked")
@@ -64,12 +99,18 @@ impl Services {
 
         let mut running = Running::default();
         say.line("nats: starting");
-        let nats = running.nats.insert(Nats::start(&dir.join("nats"), &keys)?);
+        let nats = running.nats.insert(Nats::start_on(&dir.join("nats"), &keys, inner)?);
         let mut config = StackConfig::new(nats.bridge(), &nodes)?;
         config.override_agent(toml! { agent.sweep_s = 5 });
+        let origins = options.origins.clone();
+        let for_developers = toml! {
+            gateway.allow_token_in_query = true
+            gateway.allowed_origins = origins
+        };
+        merge(&mut config.gateway, for_developers);
         if Coturn::find().is_some() {
             say.line("coturn: starting");
-            let coturn = Coturn::start(&dir.join("coturn"), &nodes.turn_secret()?)?;
+            let coturn = Coturn::start_on(&dir.join("coturn"), &nodes.turn_secret()?, host)?;
             config.turn.push(running.coturn.insert(coturn).url());
         } else {
             say.line("coturn: relaying is off, install coturn to have it");
@@ -78,26 +119,34 @@ impl Services {
         say.line("ams: starting");
         // The benches start the stack from a program of their own.
         let program = beside_us("stream-dev")?;
-        let ams =
-            Process::start("ams", &program, &ams_arguments(&nodes, boot)?, &dir.join("ams.log"))?;
-        running.ams.insert(ams).wait_for_port(nodes.ams_port, START_WITHIN)?;
+        let arguments = ams_arguments(&nodes, options)?;
+        let ams = Process::start("ams", &program, &arguments, &dir.join("ams.log"))?;
+        running.ams.insert(ams).wait_for_address(nodes.ams_address(), START_WITHIN)?;
         say.line("agent: starting");
         let agent = service("stream-agent", &nodes.write_agent(&config)?, &dir.join("agent.log"))?;
-        running.agent.insert(agent).wait_for_port(nodes.agent_port, START_WITHIN)?;
+        running.agent.insert(agent).wait_for_address(nodes.agent_address(), START_WITHIN)?;
         say.line("gateway: starting");
         let gateway = nodes.write_gateway(&config)?;
         let gateway = service("stream-gateway", &gateway, &dir.join("gateway.log"))?;
-        running.gateway.insert(gateway).wait_for_port(nodes.gateway_port, START_WITHIN)?;
+        running.gateway.insert(gateway).wait_for_address(nodes.gateway_address(), START_WITHIN)?;
 
-        say.line("account: waiting until the gateway knows the agent");
-        let ready = async {
+        say.line("account: waiting until the gateway knows the agent, and AMS as well");
+        let account = async {
             let token = create_account(&nodes).await?;
-            wait_for_agent(&Gateway::new(&client_config(&nodes, &token)?)?).await?;
+            let names: Vec<_> = applications.iter().map(|app| app.name.as_str()).collect();
+            let client = Gateway::new(&client_config(&nodes, &token)?)?;
+            wait_for_applications(&client, &names).await?;
             Ok(token)
         };
-        let token = running.while_alive(ready).await?;
+        let for_ams = async {
+            let token = create_ams_token(&nodes).await?;
+            let _ = ams::set_agent;
+            Ok(token)
+        };
+        let ready = async { tokio::try_join!(account, for_ams) };
+        let (token, ams_token) = running.while_alive(ready).await?;
         say.line("ready");
-        Ok(Self { nodes, token, running })
+        Ok(Self { nodes, token, ams_token, applications, running })
     }
 
     /// A client of the gateway, as the account `demo`.
@@ -107,8 +156,52 @@ impl Services {
 
     /// The address of the page, with all it needs to start a session at once.
     pub fn link(&self) -> String {
-        let (url, token) = (self.nodes.gateway_url(), &self.token);
-        format!("{url}/#token={token}&app={APPLICATION}&start=1")
+        let (url, token, app) = (self.nodes.gateway_url(), &self.token, self.application());
+        format!("{url}/#token={token}&app={app}&start=1")
+    }
+
+    /// The application that the link starts.
+    pub fn application(&self) -> &str {
+        self.applications.first().map_or(APPLICATION, |application| &application.name)
+    }
+
+    /// What a test suite needs to know of the parts, as variables of its environment. The first
+    /// five have the names by which the public end-to-end tests of the client SDK read them.
+    pub fn variables(&self) -> anyhow::Result<Vec<(&'static str, String)>> {
+        let (nodes, running) = (&self.nodes, &self.running);
+        let file = |path: &Path| path.display().to_string();
+        let client = nodes.ams_client();
+        let mut variables = vec![
+            ("AMS_API_URL", nodes.ams_url()),
+            ("AMS_API_CERTIFICATE", file(&client.certificate)),
+            ("AMS_API_CERTIFICATE_KEY", file(&client.key)),
+            ("ASG_API_URL", nodes.gateway_url()),
+            ("ASG_API_TOKEN", self.token.clone()),
+            ("STREAM_GATEWAY_CERTIFICATE", file(&nodes.gateway_pair().certificate)),
+            ("STREAM_GATEWAY_SHA256", nodes.gateway_pin()?.to_string()),
+            ("STREAM_GATEWAY_SOCKET", file(&nodes.admin_socket())),
+            ("STREAM_AMS_CERTIFICATE", file(&nodes.ams.certificate)),
+            ("STREAM_AMS_SHA256", nodes.ams.identity()?.fingerprint().to_string()),
+            ("STREAM_AGENT_URL", nodes.agent_url()),
+            ("STREAM_AGENT_CERTIFICATE", file(&nodes.agent_pair().certificate)),
+            ("STREAM_AGENT_SHA256", nodes.agent_pin()?.to_string()),
+            ("STREAM_AGENT_SOCKET", file(&nodes.agent_socket())),
+            ("STREAM_AGENT_AMS_TOKEN", self.ams_token.clone()),
+        ];
+        if let Some(nats) = &running.nats {
+            variables.extend([
+                ("STREAM_NATS_URL", nats.url()),
+                ("STREAM_NATS_CA", file(&nats.ca())),
+                ("STREAM_NATS_TOKEN_FILE", file(&nats.token())),
+            ]);
+        }
+        if let Some(coturn) = &running.coturn {
+            variables.extend([
+                ("STREAM_TURN_URL", coturn.url()),
+                ("STREAM_TURN_SECRET_FILE", file(&nodes.turn_secret_file())),
+            ]);
+        }
+        Ok(variables)
     }
 
     /// How each part is found, in the order they were started.
@@ -210,9 +303,11 @@ fn service(name: &'static str, config: &Path, log: &Path) -> anyhow::Result<Proc
 }
 
 /// What `stream-dev ams` takes.
-fn ams_arguments(nodes: &NodeFiles, boot: Duration) -> anyhow::Result<Vec<OsString>> {
-    Ok(vec![
+fn ams_arguments(nodes: &NodeFiles, options: &Options) -> anyhow::Result<Vec<OsString>> {
+    let mut arguments: Vec<OsString> = vec![
         "ams".into(),
+        "--listen".into(),
+        nodes.ams_host.to_string().into(),
         "--port".into(),
         nodes.ams_port.to_string().into(),
         "--certificate".into(),
@@ -222,24 +317,41 @@ fn ams_arguments(nodes: &NodeFiles, boot: Duration) -> anyhow::Result<Vec<OsStri
         "--trust".into(),
         nodes.ams_client_pin()?.to_string().into(),
         "--boot-ms".into(),
-        boot.as_millis().to_string().into(),
-    ])
+        options.boot.as_millis().to_string().into(),
+    ];
+    for application in &options.applications {
+        arguments.extend(["--application".into(), application.to_string().into()]);
+    }
+    Ok(arguments)
 }
 
-/// Creates the account as an operator does, as soon as the gateway can.
+/// Creates the account of whoever uses the stack.
 async fn create_account(nodes: &NodeFiles) -> anyhow::Result<String> {
-    let program = beside_us("stream-gateway")?;
+    let arguments = ["account", "create", "demo"];
+    printed_token("stream-gateway", &arguments, &nodes.admin_socket()).await
+}
+
+/// Makes the token with which AMS asks for sessions.
+async fn create_ams_token(nodes: &NodeFiles) -> anyhow::Result<String> {
+    let arguments = ["token", "create", "--scope", "ams", "ams"];
+    printed_token("stream-agent", &arguments, &nodes.agent_socket()).await
+}
+
+/// Returns the token that a command of the service `name` prints, run as an operator does, as soon
+/// as the service at `socket` can make one.
+async fn printed_token(name: &str, arguments: &[&str], socket: &Path) -> anyhow::Result<String> {
+    let program = beside_us(name)?;
     let deadline = Instant::now() + START_WITHIN;
     loop {
         let mut command = Command::new(&program);
-        command.args(["account", "create", "demo", "--socket"]).arg(nodes.admin_socket());
+        command.args(arguments).arg("--socket").arg(socket);
         let output = command.kill_on_drop(true).output().await.context("cannot run it")?;
         if output.status.success() {
             let token = String::from_utf8(output.stdout).context("the token is no text")?;
             return Ok(token.trim().to_owned());
         }
         let why = String::from_utf8_lossy(&output.stderr);
-        anyhow::ensure!(Instant::now() < deadline, "no account could be made: {}", why.trim());
+        anyhow::ensure!(Instant::now() < deadline, "{name} makes no token: {}", why.trim());
         tokio::time::sleep(ASK_AGAIN).await;
     }
 }

@@ -10,7 +10,6 @@ use stream_simulators::client::{Gateway, Milestone, Viewer};
 use stream_supervisor::Supervisor;
 use tokio::time::{sleep, timeout_at};
 
-use crate::ams::APPLICATION;
 use crate::node_files::NodeFiles;
 
 /// From the start of the program; a person waits for it.
@@ -22,15 +21,20 @@ const STATUS_POLL: Duration = Duration::from_millis(10);
 /// Where the tap goes, in pixels of the stream: nothing else is drawn there.
 const TAP: (usize, usize) = (96, 328);
 
-/// Drives one session through all milestones and prints when each was reached. Fails at the first
-/// hop that is not, or at the end of a minute since `started`, naming the hop.
-pub async fn run(nodes: NodeFiles, gateway: Gateway, started: Instant) -> anyhow::Result<()> {
+/// Drives one session of `application` through all milestones and prints when each was reached.
+/// Fails at the first hop that is not, or at the end of a minute since `started`, naming the hop.
+pub async fn run(
+    nodes: NodeFiles,
+    gateway: Gateway,
+    application: String,
+    started: Instant,
+) -> anyhow::Result<()> {
     let milestones = Milestones {
         asked: Instant::now(),
         deadline: started + RUN_TIMEOUT,
         reached: RefCell::default(),
     };
-    let driven = drive(&nodes, &gateway, &milestones).await;
+    let driven = drive(&nodes, &gateway, &application, &milestones).await;
     milestones.print();
     driven
 }
@@ -38,6 +42,7 @@ pub async fn run(nodes: NodeFiles, gateway: Gateway, started: Instant) -> anyhow
 async fn drive(
     nodes: &NodeFiles,
     gateway: &Gateway,
+    application: &str,
     milestones: &Milestones,
 ) -> anyhow::Result<()> {
     let supervisor = Supervisor::default();
@@ -46,7 +51,7 @@ async fn drive(
     let pins = vec![nodes.gateway_pin()?];
 
     let created =
-        milestones.step("create answered", gateway.create(APPLICATION, Default::default()));
+        milestones.step("create answered", gateway.create(application, Default::default()));
     let created = created.await?;
     let tag = format!("session={}", created.id);
     let launched = milestones.step("launched", instances(&ams, &tag, |number| number == 1));

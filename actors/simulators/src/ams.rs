@@ -16,8 +16,10 @@ mod images;
 mod instances;
 mod launcher;
 mod lifecycle;
+mod listener_tokens;
 mod operations;
 mod rate_limit;
+mod ready_application;
 mod routes;
 mod service;
 mod settings;
@@ -44,6 +46,7 @@ pub use self::launcher::{
     simulated_instances_with,
 };
 use self::lifecycle::Completion;
+pub use self::ready_application::ReadyApplication;
 use self::service::Service;
 
 /// The largest request body, in bytes.
@@ -59,8 +62,8 @@ pub struct Config {
     pub trusted: Vec<Fingerprint>,
     /// Lets a client that knows it add its own certificate; without one no client can.
     pub trust_password: Option<String>,
-    /// Names of the applications, each ready and with its version 1 published.
-    pub applications: Vec<String>,
+    /// The applications that there are from the start.
+    pub applications: Vec<ReadyApplication>,
     /// From the creation of an instance until it runs.
     pub boot: Duration,
     /// How many instances the one node has room for. A launch beyond is accepted and then fails:

@@ -41,7 +41,7 @@ impl Harness {
             identity: identity("ams-server"),
             trusted: vec![client.fingerprint()],
             trust_password: None,
-            applications: vec!["phone".to_owned()],
+            applications: vec!["phone".into()],
             boot: Duration::ZERO,
             capacity: 100,
             cluster_name: "test".to_owned(),

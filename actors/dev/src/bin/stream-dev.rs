@@ -1,9 +1,7 @@
 //! The whole stack on one machine: arguments, run, exit code.
 
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use stream_agent::program;
@@ -23,17 +21,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Start everything, print a link to open in a browser, and run until Ctrl-C.
-    Up {
-        /// Drive one whole session with a headless client instead, print its time line, and end.
-        #[arg(long)]
-        smoke: bool,
-        /// Keep keys and logs in this directory; without it all goes away at the end.
-        #[arg(long, value_name = "DIR")]
-        state: Option<PathBuf>,
-        /// How long an instance takes to boot.
-        #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
-        boot_ms: u64,
-    },
+    #[command(after_long_help = run::HELP)]
+    Up(Box<run::Options>),
     /// Measure side by side, print a table of medians and write target/bench/NAME.json.
     Bench {
         /// What to measure: one of the names in `scripts/bench --help`.
@@ -46,10 +35,9 @@ enum Command {
 
 fn main() -> ExitCode {
     program::exit(match Arguments::parse().command {
-        Command::Up { smoke, state, boot_ms } => {
+        Command::Up(options) => {
             stream_dev::log_warnings();
-            let boot = Duration::from_millis(boot_ms);
-            actix::System::new().block_on(run::run(run::Options { smoke, state, boot }))
+            actix::System::new().block_on(run::run(*options))
         }
         Command::Bench { name } => bench(&name),
         Command::AmsSimulator(options) => {

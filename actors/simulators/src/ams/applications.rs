@@ -137,10 +137,10 @@ impl Application {
         application
     }
 
-    /// Returns one that is ready, with its version 1 published.
-    pub(crate) fn ready(name: &str, now: i64) -> Self {
+    /// Returns one of `image` that is ready, with its version 1 published.
+    pub(crate) fn ready(name: &str, image: Option<&Image>, now: i64) -> Self {
         let manifest = Manifest { name: name.to_owned(), ..Manifest::default() };
-        let mut application = Self::new(manifest, None, false, now);
+        let mut application = Self::new(manifest, image, false, now);
         application.finish(1, true);
         application
     }
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_launch_takes_the_latest_published_version_unless_it_names_one() {
-        let mut app = Application::ready("a", 0);
+        let mut app = Application::ready("a", None, 0);
         assert_eq!(app.add_version(Manifest::default(), 0), 2);
         for (asked, expected) in [(None, 1), (Some(-1), 1), (Some(1), 1), (Some(2), 2)] {
             assert_eq!(app.version(asked), Ok(expected), "{asked:?}");
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn the_last_version_stays() {
-        let mut app = Application::ready("a", 0);
+        let mut app = Application::ready("a", None, 0);
         assert!(matches!(app.remove_version(1), Err(ApiError::NotAllowed(_))));
         app.add_version(Manifest::default(), 0);
         assert_eq!(app.remove_version(1), Ok(()));
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_fits_nothing_admits_nothing() {
-        let app = Application::ready("a", 0);
+        let app = Application::ready("a", None, 0);
         let admits = |text: &str| {
             let filter: Filter = serde_json::from_str(text).expect("a filter");
             filter.admits(&app)

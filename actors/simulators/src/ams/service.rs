@@ -15,8 +15,10 @@ use super::faults::{Copies, FaultInjector};
 use super::images::{DEFAULT_IMAGES, Images};
 use super::instances::Instances;
 use super::launcher::Launcher;
+use super::listener_tokens::ListenerTokens;
 use super::operations::Operations;
 use super::rate_limit::RateLimiter;
+use super::ready_application::ReadyApplication;
 use super::settings::{Settings, TRUST_PASSWORD};
 use super::trust::Trust;
 
@@ -46,6 +48,7 @@ pub(crate) struct State {
     pub(crate) operations: Operations,
     pub(crate) settings: Settings,
     pub(crate) rate_limiter: RateLimiter,
+    pub(crate) listener_tokens: ListenerTokens,
     /// The instances that boot, run or are about to stop, by their ids.
     pub(crate) runs: HashMap<String, Run>,
     /// Whether the service is over and answers nobody.
@@ -77,7 +80,15 @@ impl Service {
     /// Makes the service; its instances live on the present tokio runtime.
     pub(super) fn new(config: &Config, launcher: Launcher) -> Self {
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        let ready = |name: &String| Application::ready(name, now);
+        let mut images = Images::new(&DEFAULT_IMAGES.map(str::to_owned), now);
+        let ready = |ready: &ReadyApplication| {
+            let image = match &ready.image {
+                Some(name) => Some(images.fetch(name, now)),
+                None => images.find("").ok(),
+            };
+            Application::ready(&ready.name, image, now)
+        };
+        let applications = config.applications.iter().map(ready).collect();
         let mut settings = Settings::default();
         let password = config.trust_password.clone().unwrap_or_default();
         if settings.set(TRUST_PASSWORD, password).is_err() {
@@ -85,12 +96,13 @@ impl Service {
         }
         let state = State {
             trust: Trust::new(&config.trusted),
-            applications: config.applications.iter().map(ready).collect(),
-            images: Images::new(&DEFAULT_IMAGES.map(str::to_owned), now),
+            applications,
+            images,
             instances: Instances::default(),
             operations: Operations::default(),
             settings,
             rate_limiter: RateLimiter::default(),
+            listener_tokens: ListenerTokens::default(),
             runs: HashMap::new(),
             stopped: false,
             fault_injector: FaultInjector::default(),

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn instance(config: Value) -> Instance {
-        let apps = [Application::ready("phone", 0)];
+        let apps = [Application::ready("phone", None, 0)];
         let request = json!({"app_id": "phone", "config": config});
         let request = serde_json::from_value(request).expect("a request");
         Instances::default().create(request, &apps, &Images::default(), 0).expect("a launch")

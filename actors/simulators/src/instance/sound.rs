@@ -47,6 +47,6 @@ mod tests {
     fn the_table_holds_whole_packets_of_one_configuration() {
         assert_eq!(TONE.len() % PACKET, 0);
         // RFC 6716, section 3.1: wide band, coded by CELT, 20 ms; mono; one frame.
-        assert!(TONE.chunks(PACKET).all(|packet| packet[0] == 0b10111_0_00), "{:#b}", TONE[0]);
+        assert!(TONE.chunks(PACKET).all(|packet| packet[0] == 0b1011_1000), "{:#b}", TONE[0]);
     }
 }

@@ -1,14 +1,16 @@
 //! VP8 by the programs of Debian's `vpx-tools`, as child processes: raw pictures on one pipe,
 //! coded ones in IVF on the other. They end with the coder that started them.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
-use tokio::{task, time};
+use tokio::time;
 
 use super::Picture;
 
@@ -84,13 +86,6 @@ pub(crate) struct Decoder {
     _program: Child,
     frames: ChildStdin,
     pictures: watch::Receiver<Option<Picture>>,
-    reader: task::JoinHandle<()>,
-}
-
-impl Drop for Decoder {
-    fn drop(&mut self) {
-        self.reader.abort();
-    }
 }
 
 impl Decoder {
@@ -105,11 +100,13 @@ impl Decoder {
         frames.write_all(&file_header(width, height)).await?;
         let (decoded, latest) = watch::channel(None);
         let (width, height) = (usize::from(width), usize::from(height));
-        let reader = task::spawn(async move {
-            // It ends with the program.
-            let _ = read_pictures(pictures, width, height, &decoded).await;
-        });
-        let mut decoder = Self { _program: program, frames, pictures: latest, reader };
+        let pictures = File::from(pictures.into_owned_fd()?);
+        // Pictures are larger than a pipe: a thread of its own keeps it flowing, and ends with the
+        // program.
+        thread::Builder::new().name("vp8-pictures".to_owned()).spawn(move || {
+            let _ = read_pictures(pictures, width, height, &decoded);
+        })?;
+        let mut decoder = Self { _program: program, frames, pictures: latest };
         decoder.decode(key_frame).await?;
         Ok(Some(decoder))
     }
@@ -132,8 +129,8 @@ impl Decoder {
     }
 }
 
-async fn read_pictures(
-    mut from: ChildStdout,
+fn read_pictures(
+    mut from: File,
     width: usize,
     height: usize,
     decoded: &watch::Sender<Option<Picture>>,
@@ -141,7 +138,7 @@ async fn read_pictures(
     let chroma = width.div_ceil(2) * height.div_ceil(2);
     let mut planes = vec![0; width * height + 2 * chroma];
     loop {
-        from.read_exact(&mut planes).await?;
+        from.read_exact(&mut planes)?;
         decoded.send_replace(Picture::from_planes(width, height, &planes));
     }
 }

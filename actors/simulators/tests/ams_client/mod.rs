@@ -36,7 +36,7 @@ pub(crate) fn config() -> Config {
         identity: identity("ams-server"),
         trusted: vec![identity("ams-client").fingerprint()],
         trust_password: None,
-        applications: vec!["phone".to_owned()],
+        applications: vec!["phone".into()],
         boot: Duration::from_millis(30),
         capacity: 100,
         cluster_name: "test".to_owned(),

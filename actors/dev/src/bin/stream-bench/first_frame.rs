@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use stream_dev::ams::APPLICATION;
-use stream_dev::processes::Services;
+use stream_dev::processes::{Options, Services};
 use stream_dev::workdir::Workdir;
 use stream_pki::{Fingerprint, random_bytes};
 use stream_simulators::client::{Gateway, Milestone, Viewer};
@@ -52,7 +52,8 @@ struct Times {
 pub(super) async fn run() -> anyhow::Result<Report> {
     let workdir = Workdir::new(None)?;
     let measured = async {
-        let mut services = Services::start(workdir.dir(), &workdir.keys, Duration::ZERO).await?;
+        let mut services =
+            Services::start(workdir.dir(), &workdir.keys, &Options::default()).await?;
         let (gateway, pin) = (services.client()?, services.nodes.gateway_pin()?);
         services.while_alive(measure(&gateway, pin)).await
     };
