@@ -101,3 +101,25 @@ await signal(candidate);
 assert.deepEqual(failures, [], "nothing of this ends the stream");
 assert.equal(peer.candidates.length, 1, "and what makes sense arrives");
 stream.close();
+
+// All pages of a gateway lose it in one moment, and must not come back in one.
+const pauses = [];
+const later = globalThis.setTimeout;
+for (const told of [undefined, 2000]) {
+  for (let page = 0; page < 20; page += 1) {
+    const lost = new Stream({ url: "wss://gateway/socket", stunServers: [] }, events);
+    const cut = Socket.last;
+    cut.onmessage({ data: JSON.stringify({ type: "resumed", cursor: "z-1" }) });
+    if (told) cut.onmessage({ data: JSON.stringify({ type: "error", retry_after_ms: told }) });
+    await settled();
+    globalThis.setTimeout = (_, pause) => pauses.push(pause);
+    cut.onclose({ code: 1006 });
+    globalThis.setTimeout = later;
+    lost.close();
+  }
+  const [first, last] = [Math.min(...pauses), Math.max(...pauses)];
+  assert.equal(pauses.length, 20, "each of them comes back");
+  assert.ok(last - first > 50, `within ${last - first} ms`);
+  assert.ok(first >= (told ?? 250), `not before it is due: ${first} ms`);
+  pauses.length = 0;
+}

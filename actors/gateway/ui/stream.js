@@ -139,7 +139,9 @@ export class Stream {
 
   #reopenLater() {
     const due = Math.min(REOPEN_AFTER_MS * 2 ** this.#reopenings, REOPENED_MOST_SELDOM_MS);
-    const pause = this.#pause ?? due;
+    // All pages of a gateway lose it in one moment, and must not come back in one.
+    const spread = due * Math.random();
+    const pause = this.#pause === undefined ? due / 2 + spread : this.#pause + spread / 2;
     this.#pause = undefined;
     this.#reopenings += 1;
     this.#reopening = setTimeout(() => {
