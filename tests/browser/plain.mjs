@@ -1,9 +1,10 @@
 // A client of another origin, written from the manual alone, does all that clients do.
 //
-//   node plain.mjs <port of its origin> <gateway> <application> [file for a picture of it]
+//   node plain.mjs <port of its origin> <gateway> <application> [--watch SECONDS | PICTURE]
 //
-// The token comes in STREAM_TOKEN. Prints each step; when one fails it says why on stderr and exits
-// with 1. CHROMIUM names another browser than /usr/bin/chromium.
+// The token comes in STREAM_TOKEN. Prints each step, and makes a picture of it where PICTURE names
+// one, with a % for its number. With --watch it watches a relayed stream instead, and prints how
+// that went. When something fails it says why on stderr and exits with 1. CHROMIUM names another browser than /usr/bin/chromium.
 
 import { createReadStream } from "node:fs";
 import { createServer } from "node:http";
@@ -14,7 +15,10 @@ import { openPage, redact } from "./page.mjs";
 const DEADLINE_MS = 150_000;
 const FILES = ["/plain_client.js", "/plain_steps.js"];
 
-const [port, url, app, picture] = process.argv.slice(2);
+const [port, url, app, option, seconds] = process.argv.slice(2);
+const watches = option === "--watch";
+const picture = watches ? undefined : option;
+const deadlineMs = DEADLINE_MS + Number(watches ? seconds : 0) * 1000;
 const token = process.env.STREAM_TOKEN;
 let current = "start";
 let browser;
@@ -31,7 +35,7 @@ const server = createServer((request, response) => {
 server.listen(Number(port), "127.0.0.1");
 
 try {
-  const page = await openPage(DEADLINE_MS, [
+  const page = await openPage(deadlineMs, [
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
     "--autoplay-policy=no-user-gesture-required",
@@ -44,9 +48,9 @@ try {
   });
   await page.goto(`http://127.0.0.1:${port}/`);
   const steps = page.evaluate(async (wanted) => {
-    const { run } = await import("/plain_steps.js");
-    await run(wanted, window.at);
-  }, { url, token, app });
+    const { run, watch } = await import("/plain_steps.js");
+    await (wanted.seconds ? watch : run)(wanted, window.at);
+  }, { url, token, app, seconds: Number(watches ? seconds : 0) });
   await Promise.race([steps, deadline()]);
 } catch (error) {
   console.error(`${current}: ${redact(error.message.split("\n")[0])}`);
@@ -59,7 +63,7 @@ process.exit();
 
 function deadline() {
   return new Promise((_, reject) => {
-    setTimeout(() => reject(new Error("it takes too long")), DEADLINE_MS);
+    setTimeout(() => reject(new Error("it takes too long")), deadlineMs);
   });
 }
 

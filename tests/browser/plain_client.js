@@ -45,11 +45,14 @@ export class Client {
   #described = false;
 
   constructor(joined, options = {}) {
-    this.#options = { version: 2, codecs: [], channels: [], camera: false, microphone: false, ...options };
+    this.#options = {
+      version: 2, codecs: [], channels: [], camera: false, microphone: false, relay: false, ...options,
+    };
     const iceServers = joined.stun_servers.map(({ urls, username, password }) => ({
       urls, ...(username && { username, credential: password }),
     }));
-    this.peer = new RTCPeerConnection({ iceServers });
+    const iceTransportPolicy = this.#options.relay ? "relay" : "all";
+    this.peer = new RTCPeerConnection({ iceServers, iceTransportPolicy });
     this.control = this.peer.createDataChannel("control", { ordered: true });
     this.control.onmessage = ({ data }) => this.heard.push(JSON.parse(data));
     this.control.onclose = () => { this.controlClosed = true; };
@@ -131,6 +134,23 @@ export class Client {
     const transceiver = this.peer.getTransceivers()
       .find(({ receiver }) => receiver.track.kind === kind);
     await transceiver.sender.replaceTrack(stream.getTracks()[0]);
+  }
+
+  /** Watches the picture for a while; returns how that went. */
+  async watch(seconds) {
+    let [frames, since, longest] = [0, performance.now(), 0];
+    const end = since + seconds * 1000;
+    while (performance.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      const { totalVideoFrames } = this.video.getVideoPlaybackQuality();
+      const now = performance.now();
+      longest = Math.max(longest, now - since);
+      if (totalVideoFrames !== frames) [frames, since] = [totalVideoFrames, now];
+    }
+    const { selectedCandidatePairId } = await this.statistics("transport");
+    const pair = await this.statistics("candidate-pair", ({ id }) => id === selectedCandidatePairId);
+    const local = await this.statistics("local-candidate", ({ id }) => id === pair.localCandidateId);
+    return { longest_ms: Math.round(longest), frames, candidate: local.candidateType };
   }
 
   leave() {

@@ -126,6 +126,18 @@ export async function run({ url, token, app }, at) {
   at("");
 }
 
+/** Watches a new session through the relay alone; its socket is closed once it streams. */
+export async function watch({ url, token, app, seconds }, at) {
+  const gateway = new Gateway(url, token);
+  const screen = { width: 640, height: 360, fps: 30 };
+  const joined = await gateway.ask("POST", "/sessions", { app, screen }, 201);
+  await gateway.active(joined.id);
+  const client = new Client(joined, { relay: true });
+  await client.shows(640, 360);
+  await until("the socket to be closed", () => client.closed);
+  at(JSON.stringify({ session: joined.id, ...(await client.watch(seconds)) }));
+}
+
 async function input(client) {
   const deeds = [
     ["keys", [["input::key", { code: 4, pressed: true }], ["input::key", { code: 4, pressed: false }]]],

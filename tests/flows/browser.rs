@@ -52,6 +52,33 @@ fn the_page_shows_the_picture_and_answers_a_tap() {
     });
 }
 
+/// Firefox decodes no H.264 unless it fetches a codec from elsewhere.
+async fn drive_firefox(stack: &Stack, relay: bool) -> anyhow::Result<Value> {
+    let fragment =
+        format!("token={}&app={APP}&start=1{}", stack.token, if relay { "&relay=1" } else { "" });
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/firefox.mjs");
+    let mut node = Command::new("node");
+    node.arg(script).arg(format!("{}/#{fragment}", stack.nodes.gateway_url()));
+    node.args(relay.then_some("--relay")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = tokio::time::timeout(SCRIPT_TIMEOUT, node.kill_on_drop(true).output()).await??;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "the browser failed: {said}");
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+#[test]
+fn firefox_plays_the_page_in_vp8_directly_and_through_the_relay() {
+    run_flow(async || {
+        let stack = Stack::start(Options { coturn: true, ..Options::default() }).await?;
+        let seen = drive_firefox(&stack, false).await?;
+        assert_eq!(seen["codec"], "video/VP8", "{seen}");
+        assert_ne!(seen["candidate"], "relay", "{seen}");
+        let relayed = drive_firefox(&stack, true).await?;
+        assert_eq!((&relayed["codec"], &relayed["candidate"]), (&"video/VP8".into(), &"relay".into()));
+        Ok(())
+    });
+}
+
 /// The page in a browser that is to lose its socket.
 struct Losing {
     node: Child,

@@ -156,6 +156,9 @@ no-multicast-peers
 no-tcp-relay
 no-cli
 no-dtls
+# Clients refresh what they were allotted after half of this: what holds only until the first
+# refresh does not go unseen.
+max-allocate-lifetime=30
 {tls}
 ",
         host = address.ip(),

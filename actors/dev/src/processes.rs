@@ -140,7 +140,7 @@ impl Services {
         };
         let for_ams = async {
             let token = create_ams_token(&nodes).await?;
-            let _ = ams::set_agent;
+            ams::set_agent(&nodes, &token).await?;
             Ok(token)
         };
         let ready = async { tokio::try_join!(account, for_ams) };

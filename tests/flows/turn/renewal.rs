@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::Value;
 use stream_dev::in_process::{Options, Stack};
+use stream_dev::ports;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use toml::toml;
@@ -83,6 +84,44 @@ fn a_stream_outlives_its_credentials_without_a_gap() {
         for pair in expiries.windows(2) {
             assert!((12..=16).contains(&(pair[1] - pair[0])), "about every 13 s: {users:?}");
         }
+        Ok(())
+    });
+}
+
+/// Published clients close their socket once they stream, and so never hear of fresh credentials.
+#[test]
+fn a_stream_whose_client_closed_its_socket_outlives_three_lives_of_its_credential() {
+    run_flow(async || {
+        // In the long run permissions and channels are made anew as well: every 4 and 9 minutes.
+        let long = std::env::var_os("STREAM_TEST_LONG").is_some();
+        let lifetime_s = if long { 200 } else { 20 };
+        let port = ports::free();
+        let stack = Stack::start(Options {
+            coturn: true,
+            agent: toml! { turn.lifetime_s = lifetime_s },
+            gateway: toml! { gateway.allowed_origins = ["*"] },
+            ..Options::default()
+        })
+        .await?;
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/plain.mjs");
+        let mut node = Command::new("node");
+        node.arg(script).arg(port.to_string()).arg(stack.nodes.gateway_url()).arg(APP);
+        node.arg("--watch").arg((3 * lifetime_s + 3).to_string());
+        node.env("STREAM_TOKEN", &stack.token).kill_on_drop(true);
+        let output = node.stderr(Stdio::inherit()).output().await?;
+        let seen: Value = serde_json::from_slice(&output.stdout).context("the browser failed")?;
+        assert_eq!(seen["candidate"], "relay");
+        assert!(seen["longest_ms"].as_u64().is_some_and(|longest| longest <= 1000), "{seen}");
+
+        let log = stack.coturn.as_ref().context("the relay")?.log()?;
+        assert_eq!(refusals(&log), Vec::<&str>::new());
+        let session = seen["session"].as_str().context("a session")?;
+        assert_eq!(users(&log, session).len(), 1, "no fresh credential was used");
+        let refreshed = log.lines().filter(|line| {
+            line.contains("REFRESH processed, success")
+                && line.contains(&format!("{session}-client"))
+        });
+        assert!(refreshed.count() >= 4, "one every 15 s at least");
         Ok(())
     });
 }
