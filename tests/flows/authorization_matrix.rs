@@ -21,6 +21,9 @@ use stream_tokens::{Config, Mint, Revocation, Service, Tokens};
 /// Open to everybody, and known to be.
 const OPEN: [&str; 3] = ["/1.0", DOCUMENT, "/1.0/health/live"];
 
+/// Closed to everybody, whatever they bring.
+const CLOSED: [&str; 2] = ["/1.0/sessions/{id}/sockets/master", "/1.0/session/{id}/sockets/master"];
+
 /// Open to everybody, but a bad token is refused.
 const OPTIONAL: [&str; 2] = ["/1.0/status", "/1.0/health/ready"];
 
@@ -211,6 +214,7 @@ async fn walk_open(target: &Target) -> anyhow::Result<()> {
     for operation in &target.operations {
         let name = target.name(operation);
         let known: &[&str] = match operation.token {
+            Token::Unused if operation.success == 403 => &CLOSED,
             Token::Unused => &OPEN,
             Token::Optional => &OPTIONAL,
             Token::Header | Token::Query => continue,
@@ -218,6 +222,15 @@ async fn walk_open(target: &Target) -> anyhow::Result<()> {
         assert!(known.contains(&operation.path.as_str()), "{name} is open: is that meant?");
         assert_eq!(operation.op.is_some(), operation.token == Token::Optional, "{name}");
         assert_eq!(target.ask(operation, None).await?, operation.success, "{name}");
+        if operation.success == 403 {
+            for &kind in TokenKind::ALL {
+                let token = target.token(kind).await?;
+                let path = format!("{}?token={token}", operation.path);
+                let refused = target.send(&operation.method, &path, Some(&token)).await?;
+                assert_eq!(refused.status, 403, "{name} with {kind}");
+                assert_eq!(refused.body["error"], "instances connect to their agent");
+            }
+        }
     }
     Ok(())
 }

@@ -186,6 +186,9 @@ async fn see_gateway(gateway: &mut ApiRecorder) -> anyhow::Result<()> {
     {
         gateway.get(path, "").await?;
     }
+    for path in ["/1.0/sessions/{id}/sockets/master", "/1.0/session/{id}/sockets/master"] {
+        assert_eq!(gateway.get(path, "").await?.status, 403);
+    }
     gateway.get(SESSIONS, "").await?;
     gateway.get(SESSIONS, "?recursion=true&status=active&limit=5&sort_order=desc").await?;
     assert_eq!(gateway.get(SESSIONS, "?limit=few").await?.status, 400);

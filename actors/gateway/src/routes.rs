@@ -81,6 +81,14 @@ endpoints! {
         as "streaming_websocket_slave":
         EndpointDoc::new("openSocketByOldPath", "The same by the name of older releases")
             .token_in_query().query::<socket::SocketQuery>().opens_socket(),
+    GET without HEAD "/1.0/sessions/{id}/sockets/master" None => socket::refuse_instance
+        as "streaming_websocket_master":
+        EndpointDoc::new("openInstanceSocket", "Is for nobody: instances connect to their agent")
+            .never_succeeds(403),
+    GET without HEAD "/1.0/session/{id}/sockets/master" None => socket::refuse_instance
+        as "streaming_websocket_master":
+        EndpointDoc::new("openInstanceSocketByOldPath", "The same by the name of older releases")
+            .never_succeeds(403),
     GET "/1.0/shares" Some(Op::ShareRead) => shares::endpoints::list as "get_shares":
         EndpointDoc::new("listShares", "Lists the shares of live sessions")
             .query::<shares::ListQuery>().answers::<shares::endpoints::Listed<'_>>(),
