@@ -18,6 +18,7 @@ mod error_responses;
 mod former_keys;
 mod instance_restart;
 mod ipv6;
+mod joinable;
 mod launch_crash;
 mod least_privilege;
 mod lifecycle;

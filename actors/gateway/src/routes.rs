@@ -55,12 +55,19 @@ endpoints! {
             .query::<sessions::deletion::DeleteQuery>(),
     POST "/1.0/sessions/{id}/join" Some(Op::SessionJoin) => sessions::endpoints::join_session
         as "join_session":
-        EndpointDoc::new("joinSession", "Makes the caller the client, instead of whoever was it")
+        EndpointDoc::new(
+            "joinSession",
+            "Makes the caller the client, instead of whoever was it; a session that is not \
+             joinable is joined by its first client alone",
+        )
             .optional_body::<sessions::request::SessionJoin>()
             .answers::<sessions::endpoints::JoinedSession<'_>>().refuses(&[409]),
     POST "/1.0/sessions/{id}/share" Some(Op::ShareCreate) => shares::endpoints::create
         as "share_session":
-        EndpointDoc::new("shareSession", "Makes a link that lets whoever has it join")
+        EndpointDoc::new(
+            "shareSession",
+            "Makes a link that lets whoever has it join, if the session is joinable",
+        )
             .body::<shares::SharePost>().answers::<shares::endpoints::ShareView<'_>>()
             .refuses(&[409]),
     GET without HEAD "/1.0/sessions/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect

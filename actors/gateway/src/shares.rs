@@ -172,8 +172,8 @@ pub(crate) async fn all(
 ///
 /// # Errors
 ///
-/// Refuses a session that is ending, more shares than a session may have, and one that only views
-/// where the instance runs and does not say that it honours roles. Before it runs nobody knows;
+/// Refuses a session that is ending or takes one client only, more shares than a session may have,
+/// and one that only views where the instance runs and does not say that it honours roles. Before it runs nobody knows;
 /// who joins then is judged when they do.
 pub(crate) async fn make(
     views: &Views,
@@ -185,6 +185,7 @@ pub(crate) async fn make(
 ) -> Result<(Share, String), ShareError> {
     let bridge = views.bridge();
     let document = session_documents::read(bridge, session).await?.value;
+    let is_joinable = document.request.joinable;
     let knows_no_roles = document.status == Status::Active && !document.has_roles();
     let session = SessionSummary::of(document);
     let now = Timestamp::now();
@@ -200,6 +201,9 @@ pub(crate) async fn make(
     };
     if !share.is_of(&session) {
         return Err(Refusal::new(RefusalCode::Conflict, "session is ending").into());
+    }
+    if !is_joinable {
+        return Err(client_slot::not_joinable().into());
     }
     if share.role == Role::View && knows_no_roles {
         return Err(ShareError::NoRoles);

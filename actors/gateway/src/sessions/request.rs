@@ -38,6 +38,8 @@ pub(crate) struct SessionPost {
     region: Option<String>,
     #[cfg_attr(test, schemars(with = "Option<ScreenRequest>"))]
     screen: ScreenRequest,
+    /// Whether clients may join after the first one, who is the only one otherwise: the session
+    /// ends when that one has left.
     #[cfg_attr(test, schemars(extend("default" = false)))]
     joinable: Option<bool>,
     #[cfg_attr(test, schemars(extend("default" = true)))]
