@@ -1,7 +1,7 @@
 //! Every operation that a service describes, every kind of token, every way to tamper with it: who
 //! gets in, who does not, and what exactly they are told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ struct Target {
     operations: Vec<Operation>,
     http: Http,
     tokens: Tokens,
-    /// A token of an account that exists.
-    account: Option<String>,
+    /// A token of an account that exists, for each kind of them.
+    accounts: BTreeMap<TokenKind, String>,
     /// The session in every path. There is none: who is let in gets 404.
     session: SessionId,
 }
@@ -48,7 +48,7 @@ impl Target {
         http: Http,
         nats: stream_bridge::Config,
         tokens: Config,
-        account: Option<String>,
+        accounts: BTreeMap<TokenKind, String>,
     ) -> anyhow::Result<Self> {
         let supervisor = Supervisor::default();
         let bridge = Bridge::start(nats, "matrix", &supervisor)?;
@@ -56,15 +56,15 @@ impl Target {
         let tokens = Tokens::start(Config { state, ..tokens }, service, bridge, &supervisor)?;
         eventually("ready", async || Ok(tokens.ready().await.ok())).await?;
         let operations = operations(&document(&http).await?)?;
-        Ok(Self { service, operations, http, tokens, account, session: SessionId::random() })
+        Ok(Self { service, operations, http, tokens, accounts, session: SessionId::random() })
     }
 
     /// Returns a token of `kind` that allows all that its kind may.
     async fn token(&self, kind: TokenKind) -> anyhow::Result<String> {
-        if let (TokenKind::Account, Some(token)) = (kind, &self.account) {
-            return Ok(token.clone());
+        match self.accounts.get(&kind) {
+            Some(token) => Ok(token.clone()),
+            None => Ok(self.mint(kind).await?.0),
         }
-        Ok(self.mint(kind).await?.0)
     }
 
     /// Returns a fresh token and its id.
@@ -116,7 +116,7 @@ impl Target {
             // The way in for tokens that the gateway puts into addresses: any other is none.
             (Service::Gateway, Token::Query) if kind != TokenKind::Socket => 401,
             (Service::Gateway, Token::Query) => within(operation),
-            (Service::Gateway, _) if kind != TokenKind::Account => 403,
+            (Service::Gateway, _) if !self.accounts.contains_key(&kind) => 403,
             (Service::Gateway, _) => within(operation),
         }
     }
@@ -319,14 +319,17 @@ fn every_operation_lets_in_whom_it_should_and_nobody_else() {
         let (_, instance) = scripted.create().await?;
         let nodes = &scripted.stack.nodes;
         let config = AgentConfig::read(&nodes.dir.join("agent.toml"))?;
-        let agent =
-            Target::start(Service::Agent, instance.http, config.nats, config.tokens, None).await?;
+        let (http, none) = (instance.http, BTreeMap::new());
+        let agent = Target::start(Service::Agent, http, config.nats, config.tokens, none).await?;
         let config = GatewayConfig::read(&nodes.dir.join("gateway.toml"))?;
+        let operators = stream_gateway::admin::Client::new(nodes.admin_socket());
+        let operator = operators.create_operator("operator", None, Default::default()).await?;
         let account = scripted.stack.token.clone();
+        let accounts =
+            BTreeMap::from([(TokenKind::Account, account), (TokenKind::Operator, operator)]);
         let http = Http::new(&nodes.gateway_url(), None, nodes.gateway_pin()?)?;
         let gateway =
-            Target::start(Service::Gateway, http, config.nats, config.tokens, Some(account))
-                .await?;
+            Target::start(Service::Gateway, http, config.nats, config.tokens, accounts).await?;
 
         for (target, foreign) in [(&agent, &gateway), (&gateway, &agent)] {
             walk_open(target).await?;

@@ -22,6 +22,7 @@ mod joinable;
 mod launch_crash;
 mod least_privilege;
 mod lifecycle;
+mod live_config;
 mod nats;
 mod nats_faults;
 mod on_conflict;

@@ -212,6 +212,20 @@ async fn see_gateway(gateway: &mut ApiRecorder) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Asks the gateway for what only operators may.
+async fn see_config(gateway: &mut ApiRecorder, operator: &str) -> anyhow::Result<()> {
+    const CONFIG: &str = "/1.0/config";
+    assert_eq!(gateway.get(CONFIG, "").await?.status, 403);
+    let account = gateway.change_token(Some(operator));
+    gateway.get(CONFIG, "").await?.success()?;
+    for (value, status) in [("7", 200), ("", 200), ("many", 400)] {
+        let change = json!({"name": "share.per_session", "value": value});
+        assert_eq!(gateway.ask(Method::PATCH, CONFIG, "", Some(change)).await?.status, status);
+    }
+    gateway.http = account;
+    Ok(())
+}
+
 /// Asks the gateway for everything in the life of one share.
 async fn see_shares(gateway: &mut ApiRecorder) -> anyhow::Result<()> {
     let share = format!("{SESSION}/share");
@@ -260,6 +274,9 @@ fn both_documents_are_valid_and_describe_what_is_served() {
         see_agent(&mut agent, &mut gateway, &instance, &mut scripted).await?;
         see_gateway(&mut gateway).await?;
         see_shares(&mut gateway).await?;
+        let operators = stream_gateway::admin::Client::new(scripted.stack.nodes.admin_socket());
+        let operator = operators.create_operator("operator", None, Default::default()).await?;
+        see_config(&mut gateway, &operator).await?;
 
         let ams = token(&scripted.stack.agent.tokens, TokenKind::Ams).await?;
         agent.change_token(Some(&ams));

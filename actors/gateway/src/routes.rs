@@ -1,7 +1,7 @@
 //! The table of endpoints. Names of metrics are those of the documented ones where there are any.
 
 #[cfg(test)]
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, ServiceConfig};
@@ -12,8 +12,10 @@ use stream_http::openapi::EndpointDoc;
 use stream_http::openapi::{Document, serve};
 use stream_protocol::Op;
 
+#[cfg(test)]
+use crate::settings;
 use crate::state::State;
-use crate::{catalog, metrics, middleware, sessions, shares, socket, web_ui};
+use crate::{catalog, live_config, metrics, middleware, sessions, shares, socket, web_ui};
 
 /// The document at `/1.0/openapi.json`, which the test `openapi` keeps true.
 const DOCUMENT: Document = Document::new(include_bytes!("../openapi.json"));
@@ -26,6 +28,12 @@ endpoints! {
     GET "/1.0/applications" Some(Op::ApplicationRead) => catalog::applications
         as "get_applications":
         EndpointDoc::new("listApplications", "Lists what can be streamed").answers::<BTreeSet<catalog::Named>>(),
+    GET "/1.0/config" Some(Op::ConfigRead) => live_config::read as "get_config":
+        EndpointDoc::new("readConfig", "Shows what operators may change while gateways run")
+            .answers::<BTreeMap<&str, String>>(),
+    PATCH "/1.0/config" Some(Op::ConfigUpdate) => live_config::change as "update_config":
+        EndpointDoc::new("changeConfig", "Changes one value for all gateways; answers with all")
+            .body::<settings::ConfigPatch>().answers::<BTreeMap<&str, String>>(),
     GET "/1.0/regions" Some(Op::RegionRead) => catalog::regions as "get_regions":
         EndpointDoc::new("listRegions", "Lists where there are agents").answers::<BTreeSet<catalog::Named>>(),
     GET "/1.0/status" Some(Op::StatusRead) => catalog::status as "get_service_status":

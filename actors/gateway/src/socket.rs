@@ -21,7 +21,7 @@ use client_socket::ClientSocket;
 /// GET `/1.0/sessions/{id}/sockets/master`: refuses whoever comes. In releases of old this was the
 /// instance's socket; the agent serves it now, at the address in the instance's userdata.
 pub(crate) async fn refuse_instance() -> HandlerResult {
-    Err(HttpError::Forbidden("instances connect to their agent"))
+    Err(HttpError::forbidden("instances connect to their agent"))
 }
 
 /// GET `/1.0/sessions/{id}/sockets/slave`: relays signals between the client and the instance.
