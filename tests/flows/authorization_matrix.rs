@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use crate::support::openapi::{DOCUMENT, Operation, Token, document, operations};
 use crate::support::{Answer, Http, ScriptedStack, eventually, run_flow};
+use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
+use serde_json::json;
 use stream_agent::agent::AgentConfig;
 use stream_agent::gateway::GatewayConfig;
 use stream_bridge::Bridge;
+use stream_gateway::admin::AccountLimits;
 use stream_macaroon::{Key, Macaroon};
 use stream_protocol::{Op, Role, SessionId, Timestamp, TokenKind};
 use stream_supervisor::Supervisor;
@@ -288,6 +291,54 @@ async fn revoke(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whatever an account that sees its own sessions only asks of another's, it is told what it is told
+/// of one that is not there.
+async fn walk_own(
+    target: &Target,
+    account: &str,
+    [session, share]: [&str; 2],
+) -> anyhow::Result<()> {
+    // Whole enough for all that take one.
+    let body = json!({ "type": "control", "description": "mine", "ids": [session] });
+    let mut seen = 0;
+    for operation in &target.operations {
+        let (name, path) = (target.name(operation), &operation.path);
+        if operation.token != Token::Header || !path.contains("{id}") {
+            continue;
+        }
+        let id = if path.starts_with("/1.0/shares/") { share } else { session };
+        let method = Method::from_bytes(operation.method.as_bytes())?;
+        let (path, body) = (path.replace("{id}", id), operation.needs_body.then(|| body.clone()));
+        let answer = target.http.with(Some(account)).send(method, &path, body).await?;
+        assert_eq!(answer.status, 404, "{name} of a foreign one: {answer:?}");
+        seen += 1;
+    }
+    assert!(seen >= 7, "{seen} operations name a session or a share");
+    Ok(())
+}
+
+/// Every way in refuses a viewer while a controlling client is there, and says when to come again.
+async fn walk_view(target: &Target, session: &str, viewer: &str) -> anyhow::Result<()> {
+    let ways: Vec<_> = target
+        .operations
+        .iter()
+        .filter(|operation| operation.op == Some(Op::SessionJoin))
+        .collect();
+    assert_eq!(ways.len(), 3, "join, and both spellings of connect");
+    for operation in ways {
+        let name = target.name(operation);
+        let mut path = operation.path.replace("{id}", session);
+        if operation.token == Token::Query {
+            path = format!("{path}?type=view&token={viewer}");
+        }
+        let method = Method::from_bytes(operation.method.as_bytes())?;
+        let answer = target.http.with(Some(viewer)).send(method, &path, None).await?;
+        assert_eq!((answer.status.as_u16(), answer.retry_after), (409, true), "{name}: {answer:?}");
+        assert!(operation.statuses.contains(&409), "{name} does not say that it answers 409");
+    }
+    Ok(())
+}
+
 /// What a service does not describe it does not serve: not by another method, not by a path of the
 /// other service, and not by those that one would try.
 async fn probe(target: &Target, foreign: &Target) -> anyhow::Result<()> {
@@ -338,6 +389,34 @@ fn every_operation_lets_in_whom_it_should_and_nobody_else() {
             revoke(target).await?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn a_foreign_session_is_hidden_and_a_controlled_one_is_not_viewed_whatever_the_way() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        instance.report("running").await?.success()?;
+        let nodes = &scripted.stack.nodes;
+        let (pin, account) = (nodes.gateway_pin()?, &scripted.stack.token);
+        let http = Http::new(&nodes.gateway_url(), Some(account), pin)?;
+        let path = format!("/1.0/sessions/{}/share", created.id);
+        let view = Some(json!({ "type": "view" }));
+        let shared = http.send(Method::POST, &path, view).await?.success()?;
+        let text = |name: &str| shared[name].as_str().unwrap_or_default().to_owned();
+        let (share, url) = (text("id"), text("url"));
+        let (_, viewer) = url.split_once("&share=").context("a token")?;
+
+        let config = GatewayConfig::read(&nodes.dir.join("gateway.toml"))?;
+        let operators = stream_gateway::admin::Client::new(nodes.admin_socket());
+        let limits = AccountLimits { own_sessions: true, max_sessions: None };
+        let own = operators.create_account("own", None, limits).await?;
+        let target =
+            Target::start(Service::Gateway, http, config.nats, config.tokens, BTreeMap::new())
+                .await?;
+        walk_own(&target, &own, [&created.id, &share]).await?;
+        walk_view(&target, &created.id, viewer).await
     });
 }
 
