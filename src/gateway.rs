@@ -78,7 +78,9 @@ impl Gateway {
         let tokens = Tokens::start(config.tokens, TOKENS, bridge.clone(), &supervisor)?;
         let page_base = config.gateway.page_base();
         let views = Views::start(&bridge, &supervisor);
-        let service = AdminService { views: views.clone(), tokens: tokens.clone(), page_base };
+        let file_settings = config.gateway.settings();
+        let service =
+            AdminService { views: views.clone(), tokens: tokens.clone(), page_base, file_settings };
         let handler = move |request| service.clone().handle(request);
         let drain_timeout = config.admin.drain();
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;

@@ -9,7 +9,13 @@ use stream_protocol::Timestamp;
 
 use super::gateway_client as client;
 use super::operate::{AdminEndpoint, ask};
-use super::span::{parse_expiration, parse_span};
+use super::span::{days_from_now, parse_expiration, parse_span};
+
+/// How long the token of an account lasts unless something else is said, in days.
+const ACCOUNT_DAYS: u64 = 365;
+
+/// The same for an account that looks after the deployment.
+const OPERATOR_DAYS: u64 = 30;
 
 #[derive(Debug, Subcommand)]
 pub enum Account {
@@ -17,9 +23,13 @@ pub enum Account {
     Create {
         name: String,
         /// When the token ends: 24h, 30m or 7d from now, a bare number of days, or a date of UTC,
-        /// "2030-01-31 18:00:00".
-        #[arg(long, value_name = "TIME", default_value = "365d", value_parser = parse_expiration)]
-        expiration: Timestamp,
+        /// "2030-01-31 18:00:00". Without it, after 365 days, that of an operator after 30.
+        #[arg(long, value_name = "TIME", value_parser = parse_expiration)]
+        expiration: Option<Timestamp>,
+        /// Let the account look after the deployment, too: what holds for all gateways it may read
+        /// and change.
+        #[arg(long)]
+        operator: bool,
         /// Show the account no sessions and shares but its own; without it, it sees all.
         #[arg(long)]
         own_sessions: bool,
@@ -69,10 +79,16 @@ impl Account {
     /// The service does not answer or refuses.
     pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
         match self {
-            Self::Create { name, expiration, own_sessions, max_sessions, endpoint } => {
+            Self::Create { name, expiration, operator, own_sessions, max_sessions, endpoint } => {
                 let limits = AccountLimits { own_sessions, max_sessions };
                 let client = client(endpoint, default_config)?;
-                println!("{}", ask(client.create_account(&name, Some(expiration), limits))?);
+                let life = if operator { OPERATOR_DAYS } else { ACCOUNT_DAYS };
+                let expires = Some(expiration.unwrap_or_else(|| days_from_now(life)));
+                let token = match operator {
+                    true => ask(client.create_operator(&name, expires, limits))?,
+                    false => ask(client.create_account(&name, expires, limits))?,
+                };
+                println!("{token}");
             }
             Self::Delete { name, sessions, endpoint } => {
                 ask(client(endpoint, default_config)?.delete_account(&name, sessions))?;
@@ -96,10 +112,12 @@ impl Account {
                     let (ends, used) = (moment(account.expires_at), moment(account.last_used_at));
                     let both = account.replaced_until;
                     let both = both.map_or(String::new(), |at| format!("  two tokens until {at}"));
+                    let operator = if account.operator { "  operator" } else { "" };
                     let own = if account.limits.own_sessions { "  own sessions" } else { "" };
                     let max = account.limits.max_sessions;
                     let max = max.map_or(String::new(), |max| format!("  at most {max} sessions"));
-                    println!("{}  {made}  {ends}  {used}{own}{max}{both}", account.name);
+                    let name = account.name;
+                    println!("{name}  {made}  {ends}  {used}{operator}{own}{max}{both}");
                 }
             }
         }

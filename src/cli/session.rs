@@ -6,6 +6,7 @@ use clap::Subcommand;
 use stream_gateway::admin::SessionInfo;
 
 use super::operate::{AdminEndpoint, ask};
+use super::share::NewShare;
 use super::{explain, gateway_client as client};
 
 #[derive(Debug, Subcommand)]
@@ -35,6 +36,8 @@ pub enum Session {
         #[command(flatten)]
         endpoint: AdminEndpoint,
     },
+    /// Make a link that lets whoever has it join a session, as `share create` does.
+    Share(NewShare),
 }
 
 impl Session {
@@ -64,6 +67,7 @@ impl Session {
                     println!("{}", format!("{id}  {status}  {app}  {agent}  {message}").trim_end());
                 }
             }
+            Self::Share(share) => share.run(default_config)?,
         }
         Ok(())
     }

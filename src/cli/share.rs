@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use stream_gateway::admin::ShareInfo;
 use stream_protocol::Timestamp;
 
@@ -18,21 +18,7 @@ const VIEW_NOTE: &str = "whoever has the link watches while nobody controls the 
 pub enum Share {
     /// Make a link that lets whoever has it join a session, and print it; its id goes to standard
     /// error.
-    Create {
-        session: String,
-        /// As what the link joins. `view` needs an instance that honours roles and says so in its
-        /// first report; whoever views enters while nobody controls the session.
-        #[arg(long = "type", value_parser = ["control", "view"])]
-        role: String,
-        #[arg(long, default_value = "")]
-        description: String,
-        /// When the link ends: 24h, 30m or 7d from now, or a date of UTC, "2030-01-31 18:00:00";
-        /// 30 days from now at most.
-        #[arg(long, default_value = "12h", value_parser = parse_expiry)]
-        expiry: Timestamp,
-        #[command(flatten)]
-        endpoint: AdminEndpoint,
-    },
+    Create(NewShare),
     /// End a share; whoever came through its link is cut off.
     Delete {
         id: String,
@@ -60,6 +46,44 @@ pub enum Share {
     },
 }
 
+/// A link to be made.
+#[derive(Args, Debug)]
+pub struct NewShare {
+    session: String,
+    /// As what the link joins. `view` needs an instance that honours roles and says so in its first
+    /// report; whoever views enters while nobody controls the session.
+    #[arg(long = "type", default_value = "control", value_parser = ["control", "view"])]
+    role: String,
+    #[arg(long, default_value = "")]
+    description: String,
+    /// When the link ends: 24h, 30m or 7d from now, or a date of UTC, "2030-01-31 18:00:00"; 30
+    /// days from now at most. Without it, after 12 hours unless the gateways are told otherwise.
+    #[arg(long, visible_alias = "expiration", value_name = "TIME", value_parser = parse_expiry)]
+    expiry: Option<Timestamp>,
+    #[command(flatten)]
+    endpoint: AdminEndpoint,
+}
+
+impl NewShare {
+    /// Makes the link and prints it; `default_config` names the socket unless the command line
+    /// does.
+    ///
+    /// # Errors
+    ///
+    /// The service does not answer or refuses.
+    pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
+        let Self { session, role, description, expiry, endpoint } = self;
+        let client = client(endpoint, default_config)?;
+        let made = ask(client.create_share(&session, &role, &description, expiry))?;
+        eprintln!("id {}", made.id);
+        if role == "view" {
+            eprintln!("{VIEW_NOTE}");
+        }
+        println!("{}", made.url);
+        Ok(())
+    }
+}
+
 impl Share {
     /// Runs the command and prints what came of it; `default_config` names the socket unless the
     /// command line does.
@@ -69,16 +93,7 @@ impl Share {
     /// The service does not answer or refuses.
     pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
         match self {
-            Self::Create { session, role, description, expiry, endpoint } => {
-                let (client, views) = (client(endpoint, default_config)?, role == "view");
-                let made = client.create_share(&session, &role, &description, Some(expiry));
-                let made = ask(made)?;
-                eprintln!("id {}", made.id);
-                if views {
-                    eprintln!("{VIEW_NOTE}");
-                }
-                println!("{}", made.url);
-            }
+            Self::Create(share) => share.run(default_config)?,
             Self::Delete { id, endpoint } => {
                 ask(client(endpoint, default_config)?.delete_share(&id))?
             }

@@ -39,7 +39,8 @@ impl Accounts {
 const OWN: AccountLimits = AccountLimits { own_sessions: true, max_sessions: None };
 
 async fn create(account: &Http) -> anyhow::Result<Answer> {
-    account.send(Method::POST, "/1.0/sessions", Some(json!({ "app": APP }))).await
+    let body = json!({ "app": APP, "joinable": true });
+    account.send(Method::POST, "/1.0/sessions", Some(body)).await
 }
 
 fn id(made: &Value) -> anyhow::Result<String> {

@@ -1,18 +1,21 @@
 //! Every operation that a service describes, every kind of token, every way to tamper with it: who
 //! gets in, who does not, and what exactly they are told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::support::openapi::{DOCUMENT, Operation, Token, document, operations};
 use crate::support::{Answer, Http, ScriptedStack, eventually, run_flow};
+use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
+use serde_json::json;
 use stream_agent::agent::AgentConfig;
 use stream_agent::gateway::GatewayConfig;
 use stream_bridge::Bridge;
+use stream_gateway::admin::AccountLimits;
 use stream_macaroon::{Key, Macaroon};
 use stream_protocol::{Op, Role, SessionId, Timestamp, TokenKind};
 use stream_supervisor::Supervisor;
@@ -20,6 +23,9 @@ use stream_tokens::{Config, Mint, Revocation, Service, Tokens};
 
 /// Open to everybody, and known to be.
 const OPEN: [&str; 3] = ["/1.0", DOCUMENT, "/1.0/health/live"];
+
+/// Closed to everybody, whatever they bring.
+const CLOSED: [&str; 2] = ["/1.0/sessions/{id}/sockets/master", "/1.0/session/{id}/sockets/master"];
 
 /// Open to everybody, but a bad token is refused.
 const OPTIONAL: [&str; 2] = ["/1.0/status", "/1.0/health/ready"];
@@ -33,8 +39,8 @@ struct Target {
     operations: Vec<Operation>,
     http: Http,
     tokens: Tokens,
-    /// A token of an account that exists.
-    account: Option<String>,
+    /// A token of an account that exists, for each kind of them.
+    accounts: BTreeMap<TokenKind, String>,
     /// The session in every path. There is none: who is let in gets 404.
     session: SessionId,
 }
@@ -45,7 +51,7 @@ impl Target {
         http: Http,
         nats: stream_bridge::Config,
         tokens: Config,
-        account: Option<String>,
+        accounts: BTreeMap<TokenKind, String>,
     ) -> anyhow::Result<Self> {
         let supervisor = Supervisor::default();
         let bridge = Bridge::start(nats, "matrix", &supervisor)?;
@@ -53,15 +59,15 @@ impl Target {
         let tokens = Tokens::start(Config { state, ..tokens }, service, bridge, &supervisor)?;
         eventually("ready", async || Ok(tokens.ready().await.ok())).await?;
         let operations = operations(&document(&http).await?)?;
-        Ok(Self { service, operations, http, tokens, account, session: SessionId::random() })
+        Ok(Self { service, operations, http, tokens, accounts, session: SessionId::random() })
     }
 
     /// Returns a token of `kind` that allows all that its kind may.
     async fn token(&self, kind: TokenKind) -> anyhow::Result<String> {
-        if let (TokenKind::Account, Some(token)) = (kind, &self.account) {
-            return Ok(token.clone());
+        match self.accounts.get(&kind) {
+            Some(token) => Ok(token.clone()),
+            None => Ok(self.mint(kind).await?.0),
         }
-        Ok(self.mint(kind).await?.0)
     }
 
     /// Returns a fresh token and its id.
@@ -113,7 +119,7 @@ impl Target {
             // The way in for tokens that the gateway puts into addresses: any other is none.
             (Service::Gateway, Token::Query) if kind != TokenKind::Socket => 401,
             (Service::Gateway, Token::Query) => within(operation),
-            (Service::Gateway, _) if kind != TokenKind::Account => 403,
+            (Service::Gateway, _) if !self.accounts.contains_key(&kind) => 403,
             (Service::Gateway, _) => within(operation),
         }
     }
@@ -211,6 +217,7 @@ async fn walk_open(target: &Target) -> anyhow::Result<()> {
     for operation in &target.operations {
         let name = target.name(operation);
         let known: &[&str] = match operation.token {
+            Token::Unused if operation.success == 403 => &CLOSED,
             Token::Unused => &OPEN,
             Token::Optional => &OPTIONAL,
             Token::Header | Token::Query => continue,
@@ -218,6 +225,15 @@ async fn walk_open(target: &Target) -> anyhow::Result<()> {
         assert!(known.contains(&operation.path.as_str()), "{name} is open: is that meant?");
         assert_eq!(operation.op.is_some(), operation.token == Token::Optional, "{name}");
         assert_eq!(target.ask(operation, None).await?, operation.success, "{name}");
+        if operation.success == 403 {
+            for &kind in TokenKind::ALL {
+                let token = target.token(kind).await?;
+                let path = format!("{}?token={token}", operation.path);
+                let refused = target.send(&operation.method, &path, Some(&token)).await?;
+                assert_eq!(refused.status, 403, "{name} with {kind}");
+                assert_eq!(refused.body["error"], "instances connect to their agent");
+            }
+        }
     }
     Ok(())
 }
@@ -275,6 +291,54 @@ async fn revoke(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whatever an account that sees its own sessions only asks of another's, it is told what it is told
+/// of one that is not there.
+async fn walk_own(
+    target: &Target,
+    account: &str,
+    [session, share]: [&str; 2],
+) -> anyhow::Result<()> {
+    // Whole enough for all that take one.
+    let body = json!({ "type": "control", "description": "mine", "ids": [session] });
+    let mut seen = 0;
+    for operation in &target.operations {
+        let (name, path) = (target.name(operation), &operation.path);
+        if operation.token != Token::Header || !path.contains("{id}") {
+            continue;
+        }
+        let id = if path.starts_with("/1.0/shares/") { share } else { session };
+        let method = Method::from_bytes(operation.method.as_bytes())?;
+        let (path, body) = (path.replace("{id}", id), operation.needs_body.then(|| body.clone()));
+        let answer = target.http.with(Some(account)).send(method, &path, body).await?;
+        assert_eq!(answer.status, 404, "{name} of a foreign one: {answer:?}");
+        seen += 1;
+    }
+    assert!(seen >= 7, "{seen} operations name a session or a share");
+    Ok(())
+}
+
+/// Every way in refuses a viewer while a controlling client is there, and says when to come again.
+async fn walk_view(target: &Target, session: &str, viewer: &str) -> anyhow::Result<()> {
+    let ways: Vec<_> = target
+        .operations
+        .iter()
+        .filter(|operation| operation.op == Some(Op::SessionJoin))
+        .collect();
+    assert_eq!(ways.len(), 3, "join, and both spellings of connect");
+    for operation in ways {
+        let name = target.name(operation);
+        let mut path = operation.path.replace("{id}", session);
+        if operation.token == Token::Query {
+            path = format!("{path}?type=view&token={viewer}");
+        }
+        let method = Method::from_bytes(operation.method.as_bytes())?;
+        let answer = target.http.with(Some(viewer)).send(method, &path, None).await?;
+        assert_eq!((answer.status.as_u16(), answer.retry_after), (409, true), "{name}: {answer:?}");
+        assert!(operation.statuses.contains(&409), "{name} does not say that it answers 409");
+    }
+    Ok(())
+}
+
 /// What a service does not describe it does not serve: not by another method, not by a path of the
 /// other service, and not by those that one would try.
 async fn probe(target: &Target, foreign: &Target) -> anyhow::Result<()> {
@@ -306,14 +370,17 @@ fn every_operation_lets_in_whom_it_should_and_nobody_else() {
         let (_, instance) = scripted.create().await?;
         let nodes = &scripted.stack.nodes;
         let config = AgentConfig::read(&nodes.dir.join("agent.toml"))?;
-        let agent =
-            Target::start(Service::Agent, instance.http, config.nats, config.tokens, None).await?;
+        let (http, none) = (instance.http, BTreeMap::new());
+        let agent = Target::start(Service::Agent, http, config.nats, config.tokens, none).await?;
         let config = GatewayConfig::read(&nodes.dir.join("gateway.toml"))?;
+        let operators = stream_gateway::admin::Client::new(nodes.admin_socket());
+        let operator = operators.create_operator("operator", None, Default::default()).await?;
         let account = scripted.stack.token.clone();
+        let accounts =
+            BTreeMap::from([(TokenKind::Account, account), (TokenKind::Operator, operator)]);
         let http = Http::new(&nodes.gateway_url(), None, nodes.gateway_pin()?)?;
         let gateway =
-            Target::start(Service::Gateway, http, config.nats, config.tokens, Some(account))
-                .await?;
+            Target::start(Service::Gateway, http, config.nats, config.tokens, accounts).await?;
 
         for (target, foreign) in [(&agent, &gateway), (&gateway, &agent)] {
             walk_open(target).await?;
@@ -322,6 +389,34 @@ fn every_operation_lets_in_whom_it_should_and_nobody_else() {
             revoke(target).await?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn a_foreign_session_is_hidden_and_a_controlled_one_is_not_viewed_whatever_the_way() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let (created, instance) = scripted.create().await?;
+        instance.report("running").await?.success()?;
+        let nodes = &scripted.stack.nodes;
+        let (pin, account) = (nodes.gateway_pin()?, &scripted.stack.token);
+        let http = Http::new(&nodes.gateway_url(), Some(account), pin)?;
+        let path = format!("/1.0/sessions/{}/share", created.id);
+        let view = Some(json!({ "type": "view" }));
+        let shared = http.send(Method::POST, &path, view).await?.success()?;
+        let text = |name: &str| shared[name].as_str().unwrap_or_default().to_owned();
+        let (share, url) = (text("id"), text("url"));
+        let (_, viewer) = url.split_once("&share=").context("a token")?;
+
+        let config = GatewayConfig::read(&nodes.dir.join("gateway.toml"))?;
+        let operators = stream_gateway::admin::Client::new(nodes.admin_socket());
+        let limits = AccountLimits { own_sessions: true, max_sessions: None };
+        let own = operators.create_account("own", None, limits).await?;
+        let target =
+            Target::start(Service::Gateway, http, config.nats, config.tokens, BTreeMap::new())
+                .await?;
+        walk_own(&target, &own, [&created.id, &share]).await?;
+        walk_view(&target, &created.id, viewer).await
     });
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::support::{STEP_TIMEOUT, run_flow};
-use crate::{accounts, ams_initiated, session, shares, signaling, tokens};
+use crate::{accounts, ams_initiated, live_config, session, shares, signaling, tokens};
 use anyhow::Context;
 use async_nats::Event;
 use stream_dev::in_process::{Options, Stack};
@@ -41,6 +41,11 @@ fn a_share_is_made_opened_and_deleted() {
 #[test]
 fn an_account_is_made_and_deleted_with_all_it_gave_away() {
     run_flow(async || accounts::account_ends(strict()).await);
+}
+
+#[test]
+fn what_holds_for_all_gateways_is_changed_at_one() {
+    run_flow(async || live_config::changed_for_all(strict()).await);
 }
 
 #[test]
@@ -170,6 +175,7 @@ fn the_nkey_of_a_gateway_speaks_for_no_agent_and_reads_none_of_their_keys() {
             &format!("live.{SIGNALS}.to_client"),
             "$KV.agents.agent-1",
             "$KV.catalogues.agent-1.0",
+            "$KV.settings.another",
             "$KV.keys.agent.root",
             "$KV.keys.gateway.root",
             "$JS.API.DIRECT.GET.KV_keys",
@@ -201,7 +207,13 @@ fn the_nkey_of_an_agent_touches_no_account_and_no_share_and_answers_for_no_gatew
         let _subscription = thief.client.queue_subscribe(group.0, group.1).await?;
         let refused = thief.refused("answering for gateways").await?;
         anyhow::ensure!(refused.to_lowercase().contains("gateway.sessions"), "{refused}");
-        for bucket in [Bucket::Accounts, Bucket::Clients, Bucket::KeysGateway, Bucket::Shares] {
+        for bucket in [
+            Bucket::Accounts,
+            Bucket::Clients,
+            Bucket::KeysGateway,
+            Bucket::Settings,
+            Bucket::Shares,
+        ] {
             thief.cannot_touch(bucket).await?;
         }
         for subject in [

@@ -186,6 +186,9 @@ async fn see_gateway(gateway: &mut ApiRecorder) -> anyhow::Result<()> {
     {
         gateway.get(path, "").await?;
     }
+    for path in ["/1.0/sessions/{id}/sockets/master", "/1.0/session/{id}/sockets/master"] {
+        assert_eq!(gateway.get(path, "").await?.status, 403);
+    }
     gateway.get(SESSIONS, "").await?;
     gateway.get(SESSIONS, "?recursion=true&status=active&limit=5&sort_order=desc").await?;
     assert_eq!(gateway.get(SESSIONS, "?limit=few").await?.status, 400);
@@ -206,6 +209,20 @@ async fn see_gateway(gateway: &mut ApiRecorder) -> anyhow::Result<()> {
     gateway.session = "none".to_owned();
     assert_eq!(gateway.get(SESSION, "").await?.status, 400);
     gateway.session = session;
+    Ok(())
+}
+
+/// Asks the gateway for what only operators may.
+async fn see_config(gateway: &mut ApiRecorder, operator: &str) -> anyhow::Result<()> {
+    const CONFIG: &str = "/1.0/config";
+    assert_eq!(gateway.get(CONFIG, "").await?.status, 403);
+    let account = gateway.change_token(Some(operator));
+    gateway.get(CONFIG, "").await?.success()?;
+    for (value, status) in [("7", 200), ("", 200), ("many", 400)] {
+        let change = json!({"name": "share.per_session", "value": value});
+        assert_eq!(gateway.ask(Method::PATCH, CONFIG, "", Some(change)).await?.status, status);
+    }
+    gateway.http = account;
     Ok(())
 }
 
@@ -257,6 +274,9 @@ fn both_documents_are_valid_and_describe_what_is_served() {
         see_agent(&mut agent, &mut gateway, &instance, &mut scripted).await?;
         see_gateway(&mut gateway).await?;
         see_shares(&mut gateway).await?;
+        let operators = stream_gateway::admin::Client::new(scripted.stack.nodes.admin_socket());
+        let operator = operators.create_operator("operator", None, Default::default()).await?;
+        see_config(&mut gateway, &operator).await?;
 
         let ams = token(&scripted.stack.agent.tokens, TokenKind::Ams).await?;
         agent.change_token(Some(&ams));

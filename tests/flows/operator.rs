@@ -185,6 +185,36 @@ fn restarts(stack: &Stack, actor: &str) -> u64 {
 }
 
 #[test]
+fn an_account_that_looks_after_the_deployment_is_made_for_30_days() {
+    run_flow(async || {
+        let stack = Stack::start(light(false)).await?;
+        let socket = stack.nodes.admin_socket();
+        let token = printed(GATEWAY, &["account", "create", "ops", "--operator"], &socket).await?;
+        let http =
+            Http::new(&stack.nodes.gateway_url(), Some(token.trim()), stack.nodes.gateway_pin()?)?;
+        for path in ["/1.0/config", "/1.0/sessions"] {
+            assert_eq!(http.get(path).await?.status, 200, "{path}");
+        }
+        let list = printed(GATEWAY, &["account", "list"], &socket).await?;
+        let line = list.lines().find(|line| line.starts_with("ops "));
+        assert!(line.context("it is listed")?.ends_with("  operator"), "{list}");
+        let json = printed(GATEWAY, &["account", "list", "--json"], &socket).await?;
+        let accounts: Value = serde_json::from_str(&json)?;
+        let days = |name: &str| {
+            let account = accounts.as_array()?.iter().find(|account| account["name"] == name)?;
+            let (made, ends) = (account["created_at"].as_u64()?, account["expires_at"].as_u64()?);
+            Some((ends - made + 60) / (24 * 3600))
+        };
+        assert_eq!(days("ops"), Some(30), "{json}");
+        let all = accounts.as_array().into_iter().flatten();
+        let operators: Vec<_> = all.filter(|account| account["operator"] == true).collect();
+        assert_eq!(operators.len(), 1, "the account of the stack is none: {json}");
+        stack.stop().await;
+        Ok(())
+    });
+}
+
+#[test]
 fn the_token_of_a_deleted_account_is_refused_at_once() {
     run_flow(async || {
         let stack = Stack::start(light(false)).await?;

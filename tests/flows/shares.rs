@@ -357,7 +357,7 @@ fn a_narrowed_token_joins_in_its_role_and_gives_no_more_away_than_it_has() {
 /// Runs the gateway's program as an operator does and returns what it prints.
 async fn operate(words: &[&str], socket: &Path) -> anyhow::Result<String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stream-gateway"));
-    command.arg("share").args(words).arg("--socket").arg(socket).kill_on_drop(true);
+    command.args(words).arg("--socket").arg(socket).kill_on_drop(true);
     let output = tokio::time::timeout(STEP_TIMEOUT, command.output()).await??;
     anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
@@ -368,24 +368,34 @@ fn operators_make_list_change_and_delete_shares() {
     run_flow(async || {
         let running = Running::start().await?;
         let (socket, session) = (running.stack().nodes.admin_socket(), &running.session.id);
-        let made = ["create", session, "--type=view", "--description=for Ada", "--expiry=30m"];
+        let made =
+            ["share", "create", session, "--type=view", "--description=for Ada", "--expiry=30m"];
         let link = operate(&made, &socket).await?;
         let (_, token) = link.trim().split_once("&share=").context("a token")?;
         running.join(token).await?.success()?;
 
-        let listed = operate(&["list", "--session-id", session], &socket).await?;
+        let listed = operate(&["share", "list", "--session-id", session], &socket).await?;
         let words: Vec<_> = listed.split_whitespace().collect();
         assert_eq!(&words[1..3], [session, "view"], "{listed}");
         assert!(listed.contains("for Ada") && !listed.contains(token), "{listed}");
         let id = words[0];
-        let change = ["update", id, "--description=for Bob", "--expiry=7d"];
+        let change = ["share", "update", id, "--description=for Bob", "--expiry=7d"];
         assert!(operate(&change, &socket).await?.contains("for Bob"));
         running.join(token).await?.success()?;
-        operate(&["delete", id], &socket).await?;
+        operate(&["share", "delete", id], &socket).await?;
         assert_eq!(running.join(token).await?.status, 401);
-        assert_eq!(operate(&["list"], &socket).await?, "");
-        let missing = operate(&["delete", id], &socket).await;
+        assert_eq!(operate(&["share", "list"], &socket).await?, "");
+        let missing = operate(&["share", "delete", id], &socket).await;
         assert!(missing.is_err_and(|error| error.to_string().contains("share not found")));
+
+        // The documented spelling, which names no type.
+        let made = ["session", "share", session, "--description=for Eve", "--expiration=30m"];
+        let link = operate(&made, &socket).await?;
+        let (_, token) = link.trim().split_once("&share=").context("a token")?;
+        running.join(token).await?.success()?;
+        assert_eq!(running.role().await?, "control");
+        let listed = operate(&["share", "list"], &socket).await?;
+        assert!(listed.contains(" control ") && listed.contains("for Eve"), "{listed}");
         Ok(())
     });
 }

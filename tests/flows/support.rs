@@ -217,10 +217,11 @@ impl Http {
         Self { key: Some(key.to_owned()), ..self.clone() }
     }
 
-    /// Asks the gateway for a session in the way of a client that repeats itself.
+    /// Asks the gateway for a session that others may join, in the way of a client that repeats
+    /// itself.
     pub(crate) async fn create_with_key(&self, app: &str, key: &str) -> anyhow::Result<Answer> {
-        let keyed = self.keyed(key);
-        keyed.send(Method::POST, "/1.0/sessions", Some(json!({ "app": app }))).await
+        let (keyed, body) = (self.keyed(key), json!({ "app": app, "joinable": true }));
+        keyed.send(Method::POST, "/1.0/sessions", Some(body)).await
     }
 
     pub(crate) async fn send(

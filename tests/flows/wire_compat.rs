@@ -33,12 +33,13 @@ use stream_tokens::{Config, Service, Tokens};
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// In which records are kept that others read; presence and clients do not outlive a moment.
-const KEPT: [Bucket; 6] = [
+const KEPT: [Bucket; 7] = [
     Bucket::Accounts,
     Bucket::KeysAgent,
     Bucket::KeysGateway,
     Bucket::Revoked,
     Bucket::Sessions,
+    Bucket::Settings,
     Bucket::Shares,
 ];
 
@@ -308,10 +309,12 @@ async fn read_store(stored: &Stored) -> anyhow::Result<()> {
     agent.verify(&stored.instance_token, Op::SignalWrite, session).await?;
 
     let views = Views::start(&bridge, &supervisor);
-    let service = AdminService { views, tokens: gateway, page_base: None };
+    let file_settings = stream_gateway::Config::default().settings();
+    let service = AdminService { views, tokens: gateway, page_base: None, file_settings };
     let ask = async |request| anyhow::Ok(service.clone().handle(request).await?);
     let accounts = ask(Request::ListAccounts).await?;
-    ensure!(accounts["accounts"][0]["name"] == "test", "{accounts}");
+    let names = accounts["accounts"].as_array().context("accounts")?.iter();
+    ensure!(names.clone().any(|account| account["name"] == "test"), "{accounts}");
     let sessions = ask(Request::ListSessions).await?;
     ensure!(sessions["sessions"][0]["status"] == "active", "{sessions}");
     let shares = ask(Request::ListShares { session: None }).await?;
@@ -360,6 +363,9 @@ async fn live_store() -> anyhow::Result<Stored> {
     let operator = stream_gateway::admin::Client::new(nodes.admin_socket());
     let revoked_token = operator.create_account("gone", None, Default::default()).await?;
     operator.delete_account("gone", false).await?;
+    let token = operator.create_operator("operator", None, Default::default()).await?;
+    let change = Some(json!({ "name": "share.per_session", "value": "1" }));
+    http.with(Some(&token)).send(Method::PATCH, "/1.0/config", change).await?.success()?;
 
     let bridge = Bridge::start(scripted.stack.nats.bridge(), "test", &Supervisor::default())?;
     let mut buckets = BTreeMap::new();

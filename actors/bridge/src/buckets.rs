@@ -202,6 +202,7 @@ fn max_bytes(bucket: Bucket) -> i64 {
         // In memory. A lease has some 200 bytes, a presence less than 1 KiB.
         Bucket::Agents | Bucket::Clients => 32 * MIB,
         Bucket::Endpoints | Bucket::KeysAgent | Bucket::KeysGateway => 16 * MIB,
+        Bucket::Settings => MIB,
         Bucket::Accounts => 64 * MIB,
         Bucket::Catalogues | Bucket::Revoked | Bucket::Shares => 128 * MIB,
         // A document has 1 to 2 KiB, and what its client gave along. A bucket without room would

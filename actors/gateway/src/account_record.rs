@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use stream_protocol::{Maker, Refusal, Timestamp};
+use stream_protocol::{Maker, Refusal, Timestamp, TokenKind};
 
 use crate::error::bad_request;
 
@@ -24,6 +24,9 @@ pub(crate) struct Account {
     pub(crate) created_at: Timestamp,
     /// `None` is never.
     pub(crate) expires_at: Option<Timestamp>,
+    /// Whether it may look after the deployment, beside what every account may.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) operator: bool,
     #[serde(flatten)]
     pub(crate) limits: AccountLimits,
 }
@@ -61,6 +64,11 @@ impl Account {
         self.first_token_id.as_deref().unwrap_or(&self.token_id)
     }
 
+    /// Returns the kind of its tokens.
+    pub(crate) fn token_kind(&self) -> TokenKind {
+        token_kind(self.operator)
+    }
+
     /// Whether it is the account that `maker` names. One of the same name before it was another.
     pub(crate) fn is(&self, maker: Option<&Maker>) -> bool {
         maker
@@ -76,6 +84,11 @@ impl Account {
         let former = self.former_token.as_ref().filter(|former| former.id == token_id)?;
         (!former.is_over(now)).then_some(Some(former.until))
     }
+}
+
+/// Returns the kind of the tokens of an account.
+pub(crate) fn token_kind(operator: bool) -> TokenKind {
+    if operator { TokenKind::Operator } else { TokenKind::Account }
 }
 
 /// A name of 1 to 64 characters of A-Z, a-z, 0-9, '_', '.', '@' and '-'.
@@ -128,6 +141,7 @@ impl Account {
             last_used_at: None,
             created_at: 100.into(),
             expires_at: None,
+            operator: false,
             limits: AccountLimits::default(),
         }
     }
@@ -136,6 +150,17 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_of_earlier_versions_is_no_operator() {
+        let before = r#"{"name":"anna","token_id":"t","created_at":1,"expires_at":null}"#;
+        let account: Account = serde_json::from_str(before).unwrap();
+        assert_eq!(account.token_kind(), TokenKind::Account);
+        assert_eq!(serde_json::to_string(&account).unwrap(), before);
+        let operator = Account { operator: true, ..account };
+        assert!(serde_json::to_string(&operator).unwrap().contains(r#""operator":true"#));
+        assert_eq!(operator.token_kind(), TokenKind::Operator);
+    }
 
     #[test]
     fn account_names_are_checked() {

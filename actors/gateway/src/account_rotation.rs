@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stream_bridge::BridgeError;
-use stream_protocol::{Refusal, RefusalCode, Timestamp, TokenKind};
+use stream_protocol::{Refusal, RefusalCode, Timestamp};
 use stream_tokens::{Mint, Tokens};
 use zeroize::Zeroizing;
 
@@ -40,7 +40,7 @@ pub(crate) async fn rotate(
     }
     // Two at once are one too many, whatever its time.
     end_former_token(bridge, tokens, &account).await?;
-    let mint = Mint::new(TokenKind::Account, name.as_str()).expires(account.expires_at);
+    let mint = Mint::new(account.token_kind(), name.as_str()).expires(account.expires_at);
     let minted = tokens.mint(mint).await.map_err(tokens_refusal)?;
     let edit = |present: &mut Account| {
         if present.token_id != account.token_id || present.former_token.is_some() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Refusal, RefusalCode, SessionId, Timestamp, TokenKind};
+use stream_protocol::{Refusal, RefusalCode, SessionId, Timestamp};
 use stream_tokens::{Mint, Tokens};
 use zeroize::Zeroizing;
 
@@ -12,6 +12,8 @@ use crate::error::{bad_request, tokens_refusal};
 use crate::views::Views;
 
 pub(crate) use crate::account_record::{Account, AccountLimits, AccountName, FormerToken};
+
+use crate::account_record::token_kind;
 
 /// Returns the account called `name` if the token of this id opens it at `now`, and until when if
 /// that is limited by the account.
@@ -64,7 +66,8 @@ pub(crate) async fn change(
     Ok(changed.await?.value)
 }
 
-/// Creates an account and returns its token, which is shown this once.
+/// Creates an account, an `operator` if that is asked for, and returns its token, which is shown
+/// this once.
 ///
 /// # Errors
 ///
@@ -74,13 +77,14 @@ pub(crate) async fn create(
     tokens: &Tokens,
     name: AccountName,
     expires_at: Option<Timestamp>,
+    operator: bool,
     limits: AccountLimits,
 ) -> Result<Zeroizing<String>, Refusal> {
     let now = Timestamp::now();
     if let Some(at) = expires_at {
         check_expiry(at, now)?;
     }
-    let mint = Mint::new(TokenKind::Account, name.as_str());
+    let mint = Mint::new(token_kind(operator), name.as_str());
     let mint = mint.expires(expires_at);
     let minted = tokens.mint(mint).await.map_err(tokens_refusal)?;
 
@@ -93,6 +97,7 @@ pub(crate) async fn create(
         last_used_at: None,
         created_at: now,
         expires_at,
+        operator,
         limits,
     };
     match bridge.create(Bucket::Accounts, &key, &account).await {

@@ -40,8 +40,33 @@ impl Client {
         expires: Option<Timestamp>,
         limits: AccountLimits,
     ) -> Result<String, AdminError> {
+        self.create(name, expires, false, limits).await
+    }
+
+    /// Creates an account as [`create_account`](Self::create_account) does, which may also look
+    /// after the deployment.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a name that is taken.
+    pub async fn create_operator(
+        &self,
+        name: &str,
+        expires: Option<Timestamp>,
+        limits: AccountLimits,
+    ) -> Result<String, AdminError> {
+        self.create(name, expires, true, limits).await
+    }
+
+    async fn create(
+        &self,
+        name: &str,
+        expires_at: Option<Timestamp>,
+        operator: bool,
+        limits: AccountLimits,
+    ) -> Result<String, AdminError> {
         let name = name.to_owned();
-        let request = Request::CreateAccount { name, expires_at: expires, limits };
+        let request = Request::CreateAccount { name, expires_at, operator, limits };
         let created: CreatedAccount = self.0.ask(&request).await?;
         Ok(created.token)
     }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use actix_web::HttpRequest;
 use actix_web::web::Query;
@@ -130,7 +129,7 @@ pub(crate) async fn authorize_token(
         refused("token");
     }
     let caller = found?;
-    if !state.request_rates.check(caller.claims.id.as_str(), Instant::now()) {
+    if !state.admits_request(&caller.claims.id) {
         refused("token_rate");
         return Err(HttpError::RateLimited);
     }
@@ -151,7 +150,7 @@ async fn find_caller(
     let mut replaced_until = None;
     let (account, share) = match claims.kind {
         // Deleting an account is how its token is revoked.
-        TokenKind::Account => {
+        TokenKind::Account | TokenKind::Operator => {
             let (name, now) = (&claims.subject, Timestamp::now());
             let found = accounts::of_token(&state.views, name, &claims.id, now).await?;
             let (account, until) = found.ok_or(HttpError::Unauthorized)?;

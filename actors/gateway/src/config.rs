@@ -9,6 +9,7 @@ use stream_protocol::Timestamp;
 
 use crate::cors::CorsPolicy;
 use crate::error::GatewayError;
+use crate::settings::{Item, Settings};
 use crate::urls::Urls;
 
 const MAX_WORKERS: usize = 64;
@@ -42,8 +43,15 @@ pub struct Config {
     /// Seconds that a session may run until its first client comes, unless it is joinable or says
     /// when it ends without a client; at most 540, and 0 is for ever. Default 300.
     pub first_client_s: u64,
-    /// Requests a second that one token may make on the average, at least 1; ten times as many may
-    /// come at once. Default 50.
+    /// How long a joinable session waits for clients unless its request says, in minutes; 0 is for
+    /// ever, 10080 the most. Default 30.
+    pub idle_time_min: u32,
+    /// The most shares of a session, 1 to 100. Default 5.
+    pub shares_per_session: u32,
+    /// The life of a share whose request says nothing of it, in hours, 1 to 720. Default 12.
+    pub share_expiry_h: u32,
+    /// Requests a second that one token may make on the average, 1 to 1000000; ten times as many
+    /// may come at once. Default 50.
     pub requests_per_second: u32,
     /// Seconds between two joins through one share; 0 is no limit. Default 5.
     pub share_join_interval_s: u64,
@@ -68,6 +76,9 @@ impl Default for Config {
             reconnect_token_s: 60,
             client_grace_s: 30,
             first_client_s: 300,
+            idle_time_min: 30,
+            shares_per_session: 5,
+            share_expiry_h: 12,
             requests_per_second: 50,
             share_join_interval_s: 5,
             hsts_s: 31_536_000,
@@ -82,6 +93,16 @@ impl Config {
     pub fn page_base(&self) -> Option<String> {
         let urls = Urls::new(self.public_url.as_deref()).ok()?;
         urls.public_page_base()
+    }
+
+    /// Returns the values of what operators may change while the gateway runs.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            idle_time_min: self.idle_time_min,
+            shares_per_session: self.shares_per_session,
+            share_expiry_h: self.share_expiry_h,
+            requests_per_second: self.requests_per_second,
+        }
     }
 
     /// Checks the values.
@@ -105,9 +126,13 @@ impl Config {
             let sentence = format!("gateway.first_client_s is at most {MAX_FIRST_CLIENT_S}");
             return Err(GatewayError::Config(sentence));
         }
-        if self.requests_per_second == 0 {
-            let sentence = "gateway.requests_per_second is at least 1".to_owned();
-            return Err(GatewayError::Config(sentence));
+        for item in Item::ALL {
+            let (key, range) = (item.key(), item.range());
+            if !range.contains(&self.settings().get(item)) {
+                let (least, most) = (range.start(), range.end());
+                let sentence = format!("gateway.{key} is between {least} and {most}");
+                return Err(GatewayError::Config(sentence));
+            }
         }
         CorsPolicy::new(&self.allowed_origins)?;
         Urls::new(self.public_url.as_deref()).map(drop)
@@ -147,6 +172,18 @@ mod tests {
         let seconds = (config.socket_token_s, config.reconnect_token_s);
         assert_eq!((config.workers, seconds), (2, (300, 60)));
         assert!(serde_json::from_str::<Config>(r#"{"alowed_origins":[]}"#).is_err());
+    }
+
+    #[test]
+    fn what_operators_may_change_is_within_its_range_in_the_file_as_well() {
+        assert!(Config::default().check().is_ok());
+        for key in ["shares_per_session", "share_expiry_h", "requests_per_second"] {
+            let config: Config = serde_json::from_str(&format!(r#"{{"{key}":0}}"#)).unwrap();
+            let refused = config.check().unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("gateway.{key} is between 1 and ")), "{refused}");
+        }
+        let config = Config { idle_time_min: 10_081, ..Config::default() };
+        assert!(config.check().is_err());
     }
 
     #[test]

@@ -18,7 +18,7 @@
 //! | counts of open sockets and of clients that may return, HTTP metrics, order to drain | kept | they describe the process |
 //! | catalogues of agents, what each session may still write, the sockets of each client | kept | they belong to the requests |
 //! | subscription of `initiated` | rebuilt | the other gateways of the group serve meanwhile |
-//! | sessions, shares and accounts in `views` | rebuilt | a wrong view is gone |
+//! | sessions, shares, accounts and settings in `views` | rebuilt | a wrong view is gone |
 //! | who watches a session in `views` | kept | their sockets live on |
 //!
 //! What is kept is shared state: the state of all requests and the handle of the server. Requests
@@ -41,6 +41,7 @@ mod client_lease;
 mod config;
 mod cors;
 mod error;
+mod live_config;
 mod live_count;
 mod metrics;
 mod middleware;
@@ -55,6 +56,7 @@ mod routes;
 mod session_documents;
 mod session_summary;
 mod sessions;
+mod settings;
 mod share_record;
 mod shares;
 mod socket;
@@ -76,6 +78,7 @@ use tokio::sync::watch;
 
 pub use config::Config;
 pub use error::GatewayError;
+pub use settings::Settings;
 pub use views::Views;
 
 use live_count::LiveCount;

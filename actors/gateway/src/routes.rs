@@ -1,7 +1,7 @@
 //! The table of endpoints. Names of metrics are those of the documented ones where there are any.
 
 #[cfg(test)]
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, ServiceConfig};
@@ -12,8 +12,10 @@ use stream_http::openapi::EndpointDoc;
 use stream_http::openapi::{Document, serve};
 use stream_protocol::Op;
 
+#[cfg(test)]
+use crate::settings;
 use crate::state::State;
-use crate::{catalog, metrics, middleware, sessions, shares, socket, web_ui};
+use crate::{catalog, live_config, metrics, middleware, sessions, shares, socket, web_ui};
 
 /// The document at `/1.0/openapi.json`, which the test `openapi` keeps true.
 const DOCUMENT: Document = Document::new(include_bytes!("../openapi.json"));
@@ -26,6 +28,12 @@ endpoints! {
     GET "/1.0/applications" Some(Op::ApplicationRead) => catalog::applications
         as "get_applications":
         EndpointDoc::new("listApplications", "Lists what can be streamed").answers::<BTreeSet<catalog::Named>>(),
+    GET "/1.0/config" Some(Op::ConfigRead) => live_config::read as "get_config":
+        EndpointDoc::new("readConfig", "Shows what operators may change while gateways run")
+            .answers::<BTreeMap<&str, String>>(),
+    PATCH "/1.0/config" Some(Op::ConfigUpdate) => live_config::change as "update_config":
+        EndpointDoc::new("changeConfig", "Changes one value for all gateways; answers with all")
+            .body::<settings::ConfigPatch>().answers::<BTreeMap<&str, String>>(),
     GET "/1.0/regions" Some(Op::RegionRead) => catalog::regions as "get_regions":
         EndpointDoc::new("listRegions", "Lists where there are agents").answers::<BTreeSet<catalog::Named>>(),
     GET "/1.0/status" Some(Op::StatusRead) => catalog::status as "get_service_status":
@@ -55,12 +63,19 @@ endpoints! {
             .query::<sessions::deletion::DeleteQuery>(),
     POST "/1.0/sessions/{id}/join" Some(Op::SessionJoin) => sessions::endpoints::join_session
         as "join_session":
-        EndpointDoc::new("joinSession", "Makes the caller the client, instead of whoever was it")
+        EndpointDoc::new(
+            "joinSession",
+            "Makes the caller the client, instead of whoever was it; a session that is not \
+             joinable is joined by its first client alone",
+        )
             .optional_body::<sessions::request::SessionJoin>()
             .answers::<sessions::endpoints::JoinedSession<'_>>().refuses(&[409]),
     POST "/1.0/sessions/{id}/share" Some(Op::ShareCreate) => shares::endpoints::create
         as "share_session":
-        EndpointDoc::new("shareSession", "Makes a link that lets whoever has it join")
+        EndpointDoc::new(
+            "shareSession",
+            "Makes a link that lets whoever has it join, if the session is joinable",
+        )
             .body::<shares::SharePost>().answers::<shares::endpoints::ShareView<'_>>()
             .refuses(&[409]),
     GET without HEAD "/1.0/sessions/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect
@@ -81,6 +96,14 @@ endpoints! {
         as "streaming_websocket_slave":
         EndpointDoc::new("openSocketByOldPath", "The same by the name of older releases")
             .token_in_query().query::<socket::SocketQuery>().opens_socket(),
+    GET without HEAD "/1.0/sessions/{id}/sockets/master" None => socket::refuse_instance
+        as "streaming_websocket_master":
+        EndpointDoc::new("openInstanceSocket", "Is for nobody: instances connect to their agent")
+            .never_succeeds(403),
+    GET without HEAD "/1.0/session/{id}/sockets/master" None => socket::refuse_instance
+        as "streaming_websocket_master":
+        EndpointDoc::new("openInstanceSocketByOldPath", "The same by the name of older releases")
+            .never_succeeds(403),
     GET "/1.0/shares" Some(Op::ShareRead) => shares::endpoints::list as "get_shares":
         EndpointDoc::new("listShares", "Lists the shares of live sessions")
             .query::<shares::ListQuery>().answers::<shares::endpoints::Listed<'_>>(),

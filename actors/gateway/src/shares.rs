@@ -9,6 +9,7 @@ pub(crate) mod endpoints;
 mod request;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
@@ -23,6 +24,7 @@ use crate::response::HttpError;
 use crate::session_documents;
 use crate::session_summary::SessionSummary;
 use crate::sessions::client_slot;
+use crate::settings::Settings;
 use crate::views::{SessionIndex, ShareIndex, Views};
 
 pub(crate) use crate::share_record::Share;
@@ -32,9 +34,6 @@ pub(crate) use request::{NewShare, SharePatch, role};
 
 use request::MAX_LIFETIME;
 
-/// The most shares of a session.
-const MAX_SHARES: usize = 5;
-
 /// Why a share was not made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ShareError {
@@ -42,8 +41,8 @@ pub(crate) enum ShareError {
     Refused(#[from] Refusal),
     #[error("{}", client_slot::NO_ROLES)]
     NoRoles,
-    #[error("a session has at most {MAX_SHARES} shares")]
-    TooMany,
+    #[error("a session has at most {0} shares")]
+    TooMany(u32),
 }
 
 impl From<BridgeError> for ShareError {
@@ -57,7 +56,7 @@ impl From<ShareError> for HttpError {
         match error {
             ShareError::Refused(refusal) => refusal.into(),
             ShareError::NoRoles => Self::Conflict { text: error.to_string(), retry_after_s: None },
-            ShareError::TooMany => Self::Forbidden("a session has at most 5 shares"),
+            ShareError::TooMany(_) => Self::forbidden(error.to_string()),
         }
     }
 }
@@ -67,7 +66,7 @@ impl From<ShareError> for Refusal {
         match error {
             ShareError::Refused(refusal) => refusal,
             ShareError::NoRoles => Self::new(RefusalCode::Conflict, error.to_string()),
-            ShareError::TooMany => Self::new(RefusalCode::Failed, error.to_string()),
+            ShareError::TooMany(_) => Self::new(RefusalCode::Failed, error.to_string()),
         }
     }
 }
@@ -168,12 +167,13 @@ pub(crate) async fn all(
 }
 
 /// Makes a share of the session for `made_by` and returns it with its link, which begins with
-/// `base`. The share ends at `end` at the latest.
+/// `base`. The share ends at `end` at the latest. What operators have changed holds over
+/// `file_settings`.
 ///
 /// # Errors
 ///
-/// Refuses a session that is ending, more shares than a session may have, and one that only views
-/// where the instance runs and does not say that it honours roles. Before it runs nobody knows;
+/// Refuses a session that is ending or takes one client only, more shares than a session may have,
+/// and one that only views where the instance runs and does not say that it honours roles. Before it runs nobody knows;
 /// who joins then is judged when they do.
 pub(crate) async fn make(
     views: &Views,
@@ -182,9 +182,13 @@ pub(crate) async fn make(
     new: NewShare,
     (made_by, end): (Option<Maker>, Option<Timestamp>),
     base: &str,
+    file_settings: Settings,
 ) -> Result<(Share, String), ShareError> {
     let bridge = views.bridge();
+    let settings = views.settings(file_settings).await;
+    let lifetime = Duration::from_secs(u64::from(settings.share_expiry_h) * 3600);
     let document = session_documents::read(bridge, session).await?.value;
+    let is_joinable = document.request.joinable;
     let knows_no_roles = document.status == Status::Active && !document.has_roles();
     let session = SessionSummary::of(document);
     let now = Timestamp::now();
@@ -194,12 +198,15 @@ pub(crate) async fn make(
         role: new.role,
         description: new.description,
         created_at: now,
-        expiry_at: request::expiry(new.expiry_at, now, end, now)?,
+        expiry_at: request::expiry(new.expiry_at.unwrap_or(now + lifetime), now, end, now)?,
         token_id: String::new(),
         made_by,
     };
     if !share.is_of(&session) {
         return Err(Refusal::new(RefusalCode::Conflict, "session is ending").into());
+    }
+    if !is_joinable {
+        return Err(client_slot::not_joinable().into());
     }
     if share.role == Role::View && knows_no_roles {
         return Err(ShareError::NoRoles);
@@ -214,9 +221,9 @@ pub(crate) async fn make(
     let count =
         |shares: &ShareIndex| shares.of_session(&share.session_id).filter(is_before).count();
     let before = views.shares_now(count).await?;
-    if before >= MAX_SHARES {
+    if before >= settings.shares_per_session as usize {
         bridge.remove(bucket, key).await?;
-        return Err(ShareError::TooMany);
+        return Err(ShareError::TooMany(settings.shares_per_session));
     }
     let link = link(base, &share.session_id, &minted.token);
     Ok((share, link))
@@ -239,7 +246,7 @@ pub(crate) async fn edit(
     let edit = |share: &mut Share| {
         if let Some(expiry_at) = patch.expiry_at {
             let (made, now) = (share.created_at, Timestamp::now());
-            let expiry = request::expiry(Some(expiry_at), made, end, now);
+            let expiry = request::expiry(expiry_at, made, end, now);
             share.expiry_at = expiry.map_err(BridgeError::Refused)?;
         }
         if let Some(description) = &patch.description {
@@ -281,6 +288,6 @@ mod tests {
 
     #[test]
     fn too_many_shares_are_forbidden() {
-        assert_eq!(HttpError::from(ShareError::TooMany).status_code().as_u16(), 403);
+        assert_eq!(HttpError::from(ShareError::TooMany(5)).status_code().as_u16(), 403);
     }
 }

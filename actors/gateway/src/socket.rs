@@ -18,6 +18,12 @@ pub(crate) use admission::SocketQuery;
 use admission::{Admission, SocketToken};
 use client_socket::ClientSocket;
 
+/// GET `/1.0/sessions/{id}/sockets/master`: refuses whoever comes. In releases of old this was the
+/// instance's socket; the agent serves it now, at the address in the instance's userdata.
+pub(crate) async fn refuse_instance() -> HandlerResult {
+    Err(HttpError::forbidden("instances connect to their agent"))
+}
+
 /// GET `/1.0/sessions/{id}/sockets/slave`: relays signals between the client and the instance.
 ///
 /// The gateway refuses a bad token, and a session that does not exist, before the upgrade. A client

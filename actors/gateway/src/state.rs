@@ -1,6 +1,6 @@
 //! Shared state: what every request may use.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::http::header::HeaderValue;
 use stream_bridge::Bridge;
@@ -18,6 +18,7 @@ use crate::cors::CorsPolicy;
 use crate::error::GatewayError;
 use crate::live_count::LiveCount;
 use crate::present_agents::PresentAgents;
+use crate::settings::Settings;
 use crate::urls::Urls;
 use crate::views::Views;
 
@@ -35,7 +36,7 @@ pub(crate) struct State {
     /// Counts the requests of all threads, and what is refused.
     pub(crate) refusals: Refusals,
     /// Requests by the id of their token.
-    pub(crate) request_rates: RateLimiter,
+    request_rates: RateLimiter,
     /// Joins by the id of the share; `None` is no limit.
     pub(crate) share_joins: Option<RateLimiter>,
     pub(crate) cors: CorsPolicy,
@@ -59,6 +60,8 @@ pub(crate) struct State {
     pub(crate) client_grace: Duration,
     /// How long a new session may wait for its first client, in seconds.
     pub(crate) first_client_s: u64,
+    /// What holds where operators have not changed it, see [`State::settings`].
+    pub(crate) file_settings: Settings,
     pub(crate) urls: Urls,
 }
 
@@ -102,8 +105,21 @@ impl State {
             socket_limit: SocketLimit::default(),
             client_grace: Duration::from_secs(config.client_grace_s),
             first_client_s: config.first_client_s,
+            file_settings: config.settings(),
             reconnect_tokens,
             urls,
         })
+    }
+
+    /// Returns the settings as they hold now: what operators have changed over the file.
+    pub(crate) async fn settings(&self) -> Settings {
+        self.views.settings(self.file_settings).await
+    }
+
+    /// Whether the token of this id may make one more request now, which is counted.
+    pub(crate) fn admits_request(&self, token_id: &str) -> bool {
+        let settings = self.views.settings_in_memory(self.file_settings);
+        self.request_rates.set_per_second(settings.requests_per_second);
+        self.request_rates.check(token_id, Instant::now())
     }
 }

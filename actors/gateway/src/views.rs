@@ -1,5 +1,5 @@
-//! The actor `views`: what the gateway knows of sessions, shares and accounts without reading them
-//! through. One view for all threads, which a request brings up to date and reads in memory.
+//! The actor `views`: what the gateway knows of sessions, shares, accounts and settings without
+//! reading them through. One view for all threads, which a request brings up to date and reads in memory.
 //!
 //! Asked by everything that shows, lists or counts, and by sockets for their session. Asks
 //! `bridge`. A restart reads everything again, and a wrong view is gone.
@@ -10,12 +10,13 @@
 //! the server publishes of them, milliseconds behind the store, and accounts, of which nothing is
 //! published, are read every [`READ_ON`]. One that was not read in time, or since this unit changed
 //! something ([`Views::note_change`]), is brought up to date as well. While NATS is away, views are
-//! good for [`MAX_AGE`](view::MAX_AGE).
+//! good for [`MAX_AGE`](view::MAX_AGE), and settings for ever.
 
 mod account_index;
 mod by_creation;
 mod session_index;
 mod session_watch;
+mod settings_index;
 mod share_index;
 mod view;
 mod watchers;
@@ -32,7 +33,9 @@ use tokio::time::sleep;
 
 use crate::account_record::{Account, AccountName};
 use crate::session_summary::SessionSummary;
+use crate::settings::Settings;
 use crate::share_record::Share;
+use settings_index::SettingsIndex;
 use view::View;
 
 pub(crate) use account_index::AccountIndex;
@@ -58,6 +61,7 @@ struct Inner {
     bridge: Bridge,
     accounts: View<AccountIndex>,
     sessions: Arc<View<SessionIndex>>,
+    settings: View<SettingsIndex>,
     shares: View<ShareIndex>,
     /// When this unit last changed something.
     changed_at: Mutex<Option<Instant>>,
@@ -71,6 +75,7 @@ impl Views {
             bridge: bridge.clone(),
             accounts: View::new(Bucket::Accounts),
             sessions: Arc::new(View::new(Bucket::Sessions)),
+            settings: View::new(Bucket::Settings),
             shares: View::new(Bucket::Shares),
             changed_at: Mutex::default(),
         }));
@@ -201,22 +206,45 @@ impl Views {
         Ok(entry.map(|entry| Arc::new(entry.value)))
     }
 
+    /// Returns the settings that hold over those of `file`, as they were up to [`FOLLOWED_WITHIN`]
+    /// ago; while NATS is away, as they were known last.
+    pub(crate) async fn settings(&self, file: Settings) -> Settings {
+        self.settings_since(file, followed_until(Instant::now())).await
+    }
+
+    /// Returns the settings that hold over those of `file`, all that is stored by now among them,
+    /// unless NATS is away.
+    pub(crate) async fn settings_now(&self, file: Settings) -> Settings {
+        self.settings_since(file, Instant::now()).await
+    }
+
+    async fn settings_since(&self, file: Settings, since: Instant) -> Settings {
+        let read = |index: &SettingsIndex| index.over(file);
+        let read = self.0.settings.read(&self.0.bridge, since, read).await;
+        read.unwrap_or_else(|_| self.settings_in_memory(file))
+    }
+
+    /// Returns the settings that hold over those of `file` as they are in memory.
+    pub(crate) fn settings_in_memory(&self, file: Settings) -> Settings {
+        self.0.settings.peek(|index| index.over(file))
+    }
+
     /// Since when a view that is read on all the time must have been read.
     fn followed_since(&self) -> Instant {
-        let now = Instant::now();
-        let followed = now.checked_sub(FOLLOWED_WITHIN).unwrap_or(now);
+        let followed = followed_until(Instant::now());
         self.0.changed_at.lock().map_or(followed, |changed| changed.max(followed))
     }
 
     /// Reads on again and again, sessions as soon as they change. Never ends.
     async fn keep_up(&self) {
-        let Inner { bridge, accounts, sessions, shares, .. } = &*self.0;
-        tokio::join!(accounts.forget(), sessions.forget(), shares.forget());
+        let Inner { bridge, accounts, sessions, settings, shares, .. } = &*self.0;
+        tokio::join!(accounts.forget(), sessions.forget(), settings.forget(), shares.forget());
         let read_on = async {
             loop {
                 let read = tokio::try_join!(
                     accounts.catch_up(bridge),
                     sessions.catch_up(bridge),
+                    settings.catch_up(bridge),
                     shares.catch_up(bridge)
                 );
                 if let Err(error) = read {
@@ -232,6 +260,11 @@ impl Views {
         });
         tokio::join!(read_on, follow);
     }
+}
+
+/// When a view must have been read that is good at `now` because it is read on all the time.
+fn followed_until(now: Instant) -> Instant {
+    now.checked_sub(FOLLOWED_WITHIN).unwrap_or(now)
 }
 
 #[derive(Clone)]

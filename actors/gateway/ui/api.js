@@ -35,10 +35,13 @@ export class Api {
     return list.map((application) => application.name);
   }
 
-  /** Creates a session; its key makes the retries of a lost answer find it instead of a second. */
+  /**
+   * Creates a session, which the page may leave and join again for as long as the gateway lets it
+   * wait; its key makes the retries of a lost answer find it instead of a second.
+   */
   create(app, screen) {
     const key = { "Idempotency-Key": crypto.randomUUID() };
-    return this.#ask("POST", "sessions", { app, screen, extra_data: null }, key);
+    return this.#ask("POST", "sessions", { app, screen, joinable: true, extra_data: null }, key);
   }
 
   /** Returns the state of a session. */

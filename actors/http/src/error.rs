@@ -1,5 +1,7 @@
 //! The one place where a refusal gets its HTTP status.
 
+use std::borrow::Cow;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
@@ -19,7 +21,7 @@ pub enum HttpError {
     Unauthorized,
     /// 403; [`HttpError::token_forbids`] is the usual one.
     #[error("{0}")]
-    Forbidden(&'static str),
+    Forbidden(Cow<'static, str>),
     /// 404 for a path that nothing is served at.
     #[error("no such endpoint")]
     NoSuchEndpoint,
@@ -50,7 +52,12 @@ pub enum HttpError {
 impl HttpError {
     /// The token is valid and does not allow what was asked.
     pub fn token_forbids() -> Self {
-        Self::Forbidden("the token does not allow this")
+        Self::forbidden("the token does not allow this")
+    }
+
+    /// Whoever asks may not have what was asked.
+    pub fn forbidden(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::Forbidden(text.into())
     }
 
     /// The request is not what the endpoint takes.

@@ -7,6 +7,7 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -23,8 +24,8 @@ const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 /// The request rates of all keys; clones share them.
 #[derive(Clone)]
 pub struct RateLimiter<K = String> {
-    /// What one request costs of a key's time.
-    cost: Duration,
+    /// What one request costs of a key's time, in nanoseconds.
+    cost: Arc<AtomicU64>,
     /// How much of its time a key may use up in advance.
     tolerance: Duration,
     state: Arc<Mutex<State<K>>>,
@@ -41,8 +42,13 @@ impl<K: Eq + Hash> RateLimiter<K> {
     /// Allows each key `rate` requests a second on the average, at least one, and ten times as
     /// many at once.
     pub fn per_second(rate: u32) -> Self {
-        let cost = Duration::from_secs(1) / rate.max(1);
-        Self::new(cost, Duration::from_secs(BURST_S.into()))
+        Self::new(cost(rate), Duration::from_secs(BURST_S.into()))
+    }
+
+    /// Allows each key `rate` requests a second from now on, as [`per_second`](Self::per_second)
+    /// does; what keys have used up counts on.
+    pub fn set_per_second(&self, rate: u32) {
+        self.cost.store(nanos(cost(rate)), Ordering::Relaxed);
     }
 
     /// Allows each key one request in `interval`.
@@ -52,6 +58,7 @@ impl<K: Eq + Hash> RateLimiter<K> {
 
     fn new(cost: Duration, tolerance: Duration) -> Self {
         let state = State { until: HashMap::new(), cleaned: None };
+        let cost = Arc::new(AtomicU64::new(nanos(cost)));
         Self { cost, tolerance, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -95,7 +102,8 @@ impl<K: Eq + Hash> RateLimiter<K> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        state.until.get(key).map_or(now, |until| now.max(*until)) + self.cost
+        let cost = Duration::from_nanos(self.cost.load(Ordering::Relaxed));
+        state.until.get(key).map_or(now, |until| now.max(*until)) + cost
     }
 
     fn count<Q>(&self, state: &mut State<K>, key: &Q, now: Instant)
@@ -110,6 +118,14 @@ impl<K: Eq + Hash> RateLimiter<K> {
             state.until.insert(key.to_owned(), until);
         }
     }
+}
+
+fn cost(rate: u32) -> Duration {
+    Duration::from_secs(1) / rate.max(1)
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl<K: Eq + Hash> State<K> {
@@ -142,6 +158,17 @@ mod tests {
         let soon = now + Duration::from_secs(1);
         assert_eq!(admitted(&limiter, "a", soon), 4, "what was refused has cost nothing");
         assert_eq!(admitted(&limiter, "a", soon + Duration::from_secs(3600)), 40);
+    }
+
+    #[test]
+    fn another_rate_holds_at_once_for_what_comes() {
+        let (limiter, now) = (limiter(1), Instant::now());
+        assert_eq!(admitted(&limiter, "a", now), 10);
+        let other = limiter.clone();
+        other.set_per_second(4);
+        assert_eq!(admitted(&limiter, "a", now), 0, "its time is used up");
+        assert_eq!(admitted(&limiter, "a", now + Duration::from_secs(1)), 4);
+        assert_eq!(admitted(&limiter, "b", now), 40);
     }
 
     #[test]

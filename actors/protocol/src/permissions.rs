@@ -36,12 +36,20 @@ macro_rules! string_enum {
 string_enum! {
     /// An operation, the word of an `allow` caveat.
     Op {
+        AccountRead = "account.read",
+        AgentDrain = "agent.drain",
+        AgentRead = "agent.read",
         ApplicationRead = "application.read",
         CommandRead = "command.read",
+        ConfigRead = "config.read",
+        ConfigUpdate = "config.update",
+        EventRead = "event.read",
         IceMint = "ice.mint",
         RegionRead = "region.read",
+        RelayRead = "relay.read",
         SessionCreate = "session.create",
         SessionDelete = "session.delete",
+        SessionExplain = "session.explain",
         SessionJoin = "session.join",
         SessionRead = "session.read",
         SessionReport = "session.report",
@@ -67,6 +75,9 @@ string_enum! {
         /// Who watches a unit of the agent: its state and metrics; the subject is a name given by
         /// the operator.
         Monitor = "monitor",
+        /// A service account of the gateway that also looks after the deployment; the subject is
+        /// its name.
+        Operator = "operator",
         /// Whoever has the link of a share; the subject is its id.
         Share = "share",
         /// One socket of a client; the subject is `account:<name>`, or the share it came through.
@@ -101,8 +112,45 @@ impl TokenKind {
                 Op::SignalWrite,
             ],
             Self::Monitor => &[Op::StatusRead],
+            Self::Operator => &[
+                Op::AccountRead,
+                Op::AgentDrain,
+                Op::AgentRead,
+                Op::ApplicationRead,
+                Op::ConfigRead,
+                Op::ConfigUpdate,
+                Op::EventRead,
+                Op::RegionRead,
+                Op::RelayRead,
+                Op::SessionCreate,
+                Op::SessionDelete,
+                Op::SessionExplain,
+                Op::SessionJoin,
+                Op::SessionRead,
+                Op::ShareCreate,
+                Op::ShareDelete,
+                Op::ShareRead,
+                Op::ShareUpdate,
+                Op::StatusRead,
+            ],
             Self::Share => &[Op::SessionJoin, Op::SessionRead],
             Self::Socket => &[Op::SignalRead, Op::SignalWrite],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_may_do_what_an_account_may_and_more() {
+        let (account, operator) = (TokenKind::Account.ops(), TokenKind::Operator.ops());
+        assert!(account.iter().all(|op| operator.contains(op)));
+        let more: Vec<_> = operator.iter().filter(|op| !account.contains(op)).collect();
+        let words: Vec<_> = more.into_iter().map(|op| op.as_str()).collect();
+        let expected = "account.read agent.drain agent.read config.read config.update event.read \
+            relay.read session.explain";
+        assert_eq!(words.join(" "), expected);
     }
 }

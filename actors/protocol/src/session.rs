@@ -181,6 +181,13 @@ impl SessionDocument {
         self.capabilities.has(Capability::Roles)
     }
 
+    /// Returns whether a client has come to the instance as it runs now: one is there, one was, or
+    /// the instance has answered one.
+    pub fn client_has_come(&self) -> bool {
+        let came = |idle: &Idle| idle.left || idle.answered;
+        self.status == Status::Active && self.idle.as_ref().is_none_or(came)
+    }
+
     /// Returns the screen of the device, as far as it is known.
     pub fn screen(&self) -> Screen {
         self.last_screen.unwrap_or(self.request.screen)
@@ -490,6 +497,20 @@ mod tests {
         assert!(listed(Status::Error, true, Some("i")));
         assert!(!listed(Status::Error, true, None), "whoever asked was told");
         assert!(listed(Status::Error, false, None));
+    }
+
+    #[test]
+    fn a_client_has_come_when_it_is_there_has_left_or_was_answered() {
+        let idle =
+            Idle { since: 1.into(), generation: 0, left: false, answered: false, dismissed: false };
+        let has_come = |status, idle| {
+            SessionDocument { status, idle, ..SessionDocument::sample() }.client_has_come()
+        };
+        assert!(!has_come(Status::Created, None), "it does not run yet");
+        assert!(!has_come(Status::Active, Some(idle.clone())));
+        assert!(has_come(Status::Active, None), "it is there");
+        assert!(has_come(Status::Active, Some(Idle { left: true, ..idle.clone() })));
+        assert!(has_come(Status::Active, Some(Idle { answered: true, ..idle })));
     }
 
     #[test]

@@ -51,12 +51,18 @@ pub enum Bucket {
     Revoked,
     /// One document per session, by id.
     Sessions,
+    /// What operators have changed of the gateways' configuration, in the one record
+    /// [`SETTINGS_KEY`].
+    Settings,
     /// Share links, by id.
     Shares,
 }
 
+/// The key of the record in [`Bucket::Settings`].
+pub const SETTINGS_KEY: &str = "gateway";
+
 impl Bucket {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Accounts,
         Self::Agents,
         Self::Catalogues,
@@ -66,6 +72,7 @@ impl Bucket {
         Self::KeysGateway,
         Self::Revoked,
         Self::Sessions,
+        Self::Settings,
         Self::Shares,
     ];
 
@@ -80,6 +87,7 @@ impl Bucket {
             Self::KeysGateway => "keys_gateway",
             Self::Revoked => "revoked",
             Self::Sessions => "sessions",
+            Self::Settings => "settings",
             Self::Shares => "shares",
         }
     }
@@ -104,13 +112,21 @@ impl NatsUser {
     pub fn buckets(self) -> &'static [Bucket] {
         use Bucket::{
             Accounts, Agents, Catalogues, Clients, Endpoints, KeysAgent, KeysGateway, Revoked,
-            Sessions, Shares,
+            Sessions, Settings, Shares,
         };
         match self {
             Self::Agent => &[Agents, Catalogues, Endpoints, KeysAgent, Revoked, Sessions],
-            Self::Gateway => {
-                &[Accounts, Agents, Catalogues, Clients, KeysGateway, Revoked, Sessions, Shares]
-            }
+            Self::Gateway => &[
+                Accounts,
+                Agents,
+                Catalogues,
+                Clients,
+                KeysGateway,
+                Revoked,
+                Sessions,
+                Settings,
+                Shares,
+            ],
             Self::Operator => &Bucket::ALL,
         }
     }

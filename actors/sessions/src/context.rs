@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stream_ams::Ams;
-use stream_bridge::{Bridge, BridgeError, Entry, RecordChange};
+use stream_bridge::{Bridge, BridgeError, Entry, RecordChange, SignalReader};
 use stream_pki::Seal;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{AgentId, Presence, SessionDocument, SessionId, Timestamp};
+use stream_protocol::{
+    AgentId, Direction, LoggedSignal, Presence, SessionDocument, SessionId, Timestamp,
+};
 use stream_supervisor::Drain;
 use stream_tokens::Tokens;
 use stream_turn::Turn;
@@ -109,6 +111,32 @@ impl AgentContext {
     ) -> Result<Entry<SessionDocument>, SessionsError> {
         let read = self.deps.bridge.read(Bucket::Sessions, id.as_str()).await?;
         read.ok_or(SessionsError::Bridge(BridgeError::NotFound))
+    }
+
+    /// Whether an answer has passed between the instance and the client of the generation in
+    /// `document`, as far as the log of signals goes back. Which of the two makes the offer depends
+    /// on the version that they speak.
+    pub(crate) async fn has_answered(
+        &self,
+        document: &SessionDocument,
+    ) -> Result<bool, SessionsError> {
+        let signals = self.deps.bridge.signals();
+        let (id, generation) = (&document.id, document.generation);
+        for direction in [Direction::ToClient, Direction::ToInstance] {
+            let mut reader = signals.reader(id, direction, None, generation);
+            loop {
+                let page = reader.next().await?;
+                let is_present = |logged: &&LoggedSignal| logged.generation == generation;
+                let mut present = page.signals.iter().filter(is_present);
+                if present.any(|logged| logged.signal.is_answer()) {
+                    return Ok(true);
+                }
+                if page.signals.len() < SignalReader::MAX_PAGE {
+                    break;
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Applies `transition` to the document of a session and returns what is stored then. The

@@ -52,11 +52,23 @@ pub(crate) fn on_report(
     Ok(())
 }
 
-/// Notes that the instance has answered a client of the present generation.
-pub(crate) fn on_answer(document: &mut SessionDocument) {
-    if let Some(idle) = document.idle.as_mut() {
-        idle.answered = idle.generation == document.generation;
+/// Notes that the instance and the client of `generation` have answered each other, unless another
+/// client has joined since.
+pub(crate) fn on_answer(document: &mut SessionDocument, generation: u64, now: Timestamp) {
+    let Some(idle) = document.idle.as_mut().filter(|_| document.generation == generation) else {
+        return;
+    };
+    if idle.generation != generation {
+        *idle = Idle { since: now, generation, left: false, answered: false, dismissed: false };
     }
+    idle.answered = true;
+}
+
+/// Whether a client that joins may be a second one where one is the most, as far as only the
+/// signals of the session tell: no instance has to report its clients.
+pub(crate) fn is_first_in_doubt(document: &SessionDocument) -> bool {
+    let runs = document.status == Status::Active;
+    runs && !document.request.joinable && !document.client_has_come()
 }
 
 /// What is due because nobody is there.
@@ -188,7 +200,7 @@ mod tests {
         assert_eq!(next_action(&document, 1299.into()), NextAction::None);
         assert_eq!(next_action(&document, 1300.into()), NextAction::CheckClient);
         let mut answered = document.clone();
-        on_answer(&mut answered);
+        on_answer(&mut answered, 0, 1100.into());
         assert_eq!(next_action(&answered, u64::MAX.into()), NextAction::None, "one came");
         end_without_client(&mut answered, 1300.into());
         assert_eq!(answered.status, Status::Active);
@@ -219,7 +231,7 @@ mod tests {
         assert_eq!(next_action(&document, 1300.into()), NextAction::CheckClient);
 
         let mut answered = document.clone();
-        on_answer(&mut answered);
+        on_answer(&mut answered, 0, 1100.into());
         assert_eq!(next_action(&answered, 9000.into()), NextAction::None, "it streams");
         let mut left = document.clone();
         report(&mut left, ClientState::Connected, 0, 1100);
@@ -247,6 +259,21 @@ mod tests {
         assert_eq!(next_action(&document, 9999.into()), NextAction::RestartIdleTimer);
         restart(&mut document, 9999.into());
         assert!(!ends(&document, 10_058) && ends(&document, 10_059));
+    }
+
+    #[test]
+    fn an_answer_counts_for_the_client_that_got_it_and_for_no_later_one() {
+        let mut document = active(false, 0);
+        assert!(is_first_in_doubt(&document));
+        document.generation = 1;
+        on_answer(&mut document, 0, 1100.into());
+        assert!(is_first_in_doubt(&document), "it joined since");
+        // Before its time has begun to count.
+        on_answer(&mut document, 1, 1200.into());
+        let counted = document.idle.as_ref().map(|idle| (idle.generation, idle.since));
+        assert_eq!(counted, Some((1, 1200.into())));
+        assert!(document.client_has_come() && !is_first_in_doubt(&document));
+        assert!(!is_first_in_doubt(&active(true, 0)), "others may join all the same");
     }
 
     #[test]

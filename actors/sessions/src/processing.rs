@@ -5,8 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use stream_bridge::SignalReader;
-use stream_protocol::{Direction, SessionDocument, Status};
+use stream_protocol::{SessionDocument, Status};
 
 use crate::SessionsError;
 use crate::context::AgentContext;
@@ -61,23 +60,15 @@ impl Processor {
         Ok(())
     }
 
-    /// Does what is due without a client, unless the instance has answered one.
+    /// Does what is due without a client, unless one has exchanged an answer with the instance.
     async fn check_client(&self, document: &SessionDocument) -> Result<(), SessionsError> {
-        let id = &document.id;
-        let signals = self.context.deps.bridge.signals();
-        let mut reader = signals.reader(id, Direction::ToClient, None, document.generation);
-        let mut answered = false;
-        loop {
-            let page = reader.next().await?;
-            answered |= page.signals.iter().any(|logged| logged.signal.is_answer());
-            if answered || page.signals.len() < SignalReader::MAX_PAGE {
-                break;
-            }
-        }
+        let (id, generation) = (&document.id, document.generation);
+        let answered = self.context.has_answered(document).await?;
         let changed = self.context.change(id, |document| {
+            let now = self.context.now();
             match answered {
-                true => idle::on_answer(document),
-                false => session::end_without_client(document, self.context.now()),
+                true => idle::on_answer(document, generation, now),
+                false => session::end_without_client(document, now),
             }
             Ok(())
         });

@@ -16,6 +16,7 @@ use crate::SessionsError;
 use crate::actor::{Actor, queue_follow_up};
 use crate::context::AgentContext;
 use crate::ice_renewal::issue_ice;
+use crate::idle;
 use crate::launch::Launcher;
 use crate::lost_instances::{FollowUp, LostInstances};
 use crate::termination::Terminator;
@@ -58,8 +59,13 @@ impl GatewayRequests {
                 request.answer(Answer::encode(answer)).await;
                 looked.ok().flatten().map(|follow_up| (session, follow_up))
             }
-            Ok(AgentRequest::Session { session, op: SessionOp::Ice | SessionOp::Join }) => {
+            Ok(AgentRequest::Session { session, op: SessionOp::Ice }) => {
                 let minted = self.client_ice(&session).await.map_err(|error| error.refusal());
+                request.answer(Answer::encode(minted)).await;
+                None
+            }
+            Ok(AgentRequest::Session { session, op: SessionOp::Join }) => {
+                let minted = self.join(&session).await.map_err(|error| error.refusal());
                 request.answer(Answer::encode(minted)).await;
                 None
             }
@@ -95,6 +101,21 @@ impl GatewayRequests {
         let Terminate { cause } = Versioned::decode(&request.body)?;
         let begun = self.terminator.request_termination(id, &cause).await;
         begun.map_err(|error| error.refusal())
+    }
+
+    /// Has the document say by the time of the answer whether a client has come, where that decides
+    /// about the next one: the gateway judges the version that its join replaces.
+    async fn join(&self, id: &SessionId) -> Result<ClientIce, SessionsError> {
+        let document = self.context.read(id).await?.value;
+        let generation = document.generation;
+        if idle::is_first_in_doubt(&document) && self.context.has_answered(&document).await? {
+            let noted = self.context.change(id, |document| {
+                idle::on_answer(document, generation, self.context.now());
+                Ok(())
+            });
+            noted.await?;
+        }
+        self.client_ice(id).await
     }
 
     async fn client_ice(&self, id: &SessionId) -> Result<ClientIce, SessionsError> {

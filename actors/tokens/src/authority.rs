@@ -162,7 +162,7 @@ impl Verified<'_> {
 /// Returns whether a token of this kind that is bound to no session opens all of them.
 fn opens_all_sessions(kind: TokenKind) -> bool {
     match kind {
-        TokenKind::Account | TokenKind::Ams | TokenKind::Monitor => true,
+        TokenKind::Account | TokenKind::Ams | TokenKind::Monitor | TokenKind::Operator => true,
         TokenKind::Instance | TokenKind::Share | TokenKind::Socket => false,
     }
 }

@@ -70,7 +70,7 @@ impl<'a> Identifier<'a> {
     /// The account whose revocation ends the token.
     fn account(&self) -> Option<&'a str> {
         match self.kind {
-            TokenKind::Account => Some(self.subject),
+            TokenKind::Account | TokenKind::Operator => Some(self.subject),
             TokenKind::Socket => self.subject.strip_prefix(OF_ACCOUNT),
             _ => None,
         }

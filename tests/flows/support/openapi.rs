@@ -20,7 +20,7 @@ pub(crate) struct Operation {
     pub(crate) op: Option<Op>,
     pub(crate) token: Token,
     pub(crate) needs_body: bool,
-    /// The status of a success.
+    /// The status of a success; where nothing succeeds, of the refusal.
     pub(crate) success: u16,
     /// Every status that is described, the one of a success among them.
     pub(crate) statuses: BTreeSet<u16>,
@@ -67,7 +67,7 @@ fn operation(path: &str, method: &str, value: &Value) -> anyhow::Result<Operatio
         op: op.transpose()?,
         token: token(&value["security"])?,
         needs_body: value["requestBody"]["required"] == true,
-        success: *statuses.range(..400).next().context("a success")?,
+        success: *statuses.first().context("an answer")?,
         statuses,
     })
 }

@@ -19,6 +19,9 @@ pub enum Request {
     CreateAccount {
         name: String,
         expires_at: Option<Timestamp>,
+        /// Whether it may look after the deployment.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        operator: bool,
         #[serde(flatten)]
         limits: AccountLimits,
     },
@@ -96,6 +99,9 @@ pub struct AccountInfo {
     /// Until when the token before the present one is good, if there is one.
     #[serde(default)]
     pub replaced_until: Option<Timestamp>,
+    /// Whether it may look after the deployment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub operator: bool,
     #[serde(flatten)]
     pub limits: AccountLimits,
 }
@@ -201,6 +207,7 @@ mod tests {
         let request = Request::CreateAccount {
             name: "a".into(),
             expires_at: None,
+            operator: false,
             limits: AccountLimits::default(),
         };
         let text = String::from_utf8(Versioned::encode(request)).unwrap();

@@ -13,6 +13,7 @@ use crate::accounts::{self, Account, AccountLimits, AccountName};
 use crate::error::bad_request;
 use crate::owner::Termination;
 use crate::sessions::termination::{Progress, end_session};
+use crate::settings::Settings;
 use crate::views::{SessionIndex, Views};
 use crate::{account_removal, account_rotation, placement, session_documents, shares};
 
@@ -26,6 +27,8 @@ pub struct AdminService {
     pub tokens: Tokens,
     /// What the URL of the page begins with, if a public URL is configured.
     pub page_base: Option<String>,
+    /// What holds where operators have not changed it.
+    pub file_settings: Settings,
 }
 
 impl AdminService {
@@ -39,8 +42,8 @@ impl AdminService {
 
     async fn answer(self, request: Request) -> Result<Value, Refusal> {
         Ok(match request {
-            Request::CreateAccount { name, expires_at, limits } => {
-                json!(self.create_account(name, expires_at, limits).await?)
+            Request::CreateAccount { name, expires_at, operator, limits } => {
+                json!(self.create_account(name, expires_at, operator, limits).await?)
             }
             Request::DeleteAccount { name, sessions } => {
                 json!(self.delete_account(name, sessions).await?)
@@ -88,13 +91,15 @@ impl AdminService {
         &self,
         name: String,
         expires_at: Option<Timestamp>,
+        operator: bool,
         limits: AccountLimits,
     ) -> Result<CreatedAccount, Refusal> {
         let name = AccountName::try_from(name)?;
         let account = name.as_str().to_owned();
         let bridge = self.views.bridge();
-        let token = accounts::create(bridge, &self.tokens, name, expires_at, limits).await?;
-        log::info!(account:%; "account created");
+        let tokens = &self.tokens;
+        let token = accounts::create(bridge, tokens, name, expires_at, operator, limits).await?;
+        log::info!(account:%, operator; "account created");
         Ok(CreatedAccount { token: token.to_string() })
     }
 
@@ -124,6 +129,7 @@ impl AdminService {
             expires_at: account.expires_at,
             last_used_at: account.last_used_at,
             replaced_until: account.former_token.map(|former| former.until),
+            operator: account.operator,
             limits: account.limits,
         };
         Ok(AccountList { accounts: accounts.into_iter().map(info).collect() })
@@ -157,8 +163,9 @@ impl AdminService {
         };
         let (session, role) = (parse(session)?, shares::role(Some(role))?);
         let new = shares::NewShare { role, description, expiry_at }.checked()?;
-        let (views, tokens) = (&self.views, &self.tokens);
-        let (share, url) = shares::make(views, tokens, &session, new, (None, None), base).await?;
+        let (views, tokens, by) = (&self.views, &self.tokens, (None, None));
+        let made = shares::make(views, tokens, &session, new, by, base, self.file_settings);
+        let (share, url) = made.await?;
         log::info!(share:% = share.id, session:%; "share created by an operator");
         Ok(CreatedShare { id: share.id, url })
     }

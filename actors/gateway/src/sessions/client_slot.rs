@@ -32,6 +32,13 @@ pub(crate) enum JoinError {
 pub(crate) const NO_ROLES: &str =
     "the instance does not say that it honours roles: whoever views could control it";
 
+/// Returns the refusal of another client of a session that takes one.
+pub(crate) fn not_joinable() -> Refusal {
+    let sentence = "the session takes one client, since it was made without \"joinable\": for \
+        more, make it with \"joinable\": true, \"idle_time_min\": N";
+    Refusal::new(RefusalCode::Conflict, sentence)
+}
+
 impl JoinError {
     pub(crate) fn occupied() -> Self {
         let sentence = "session has a client, and does not replace it";
@@ -73,6 +80,9 @@ pub(crate) fn judge(
     (grace, now): (Duration, Timestamp),
 ) -> Result<(), JoinError> {
     may_join(document)?;
+    if !document.request.joinable && document.client_has_come() {
+        return Err(not_joinable().into());
+    }
     if role == Role::View && !document.has_roles() {
         return Err(JoinError::NoRoles);
     }
@@ -152,6 +162,7 @@ mod tests {
     fn document() -> SessionDocument {
         let mut document = SessionDocument::sample();
         document.status = Status::Active;
+        document.request.joinable = true;
         document.capabilities = [Capability::Roles].into_iter().collect();
         document.idle = Some(idle(0, false));
         document
@@ -190,6 +201,20 @@ mod tests {
         assert_eq!(join(&document, Role::View, 0), occupied, "viewers do as the session says");
         document.request.on_conflict = OnConflict::Replace;
         assert_eq!(join(&document, Role::View, 0), Ok(()));
+    }
+
+    #[test]
+    fn a_session_that_is_not_joinable_takes_one_client() {
+        let mut document = document();
+        document.request.joinable = false;
+        assert_eq!(join(&document, Role::Control, 0), Ok(()), "it is the first");
+        let refused = Err(not_joinable().into());
+        for come in [None, Some(idle(0, true)), Some(Idle { answered: true, ..idle(0, false) })] {
+            document.idle = come;
+            for role in [Role::Control, Role::View] {
+                assert_eq!(join(&document, role, 9999), refused, "{:?}", document.idle);
+            }
+        }
     }
 
     #[test]

@@ -31,8 +31,9 @@ pub(crate) struct Newcomer {
 ///
 /// # Errors
 ///
-/// Refuses a session that is not active, one that has a client and does not replace it, and a
-/// viewer while a controlling client is there. A refusal changes nothing.
+/// Refuses a session that is not active, one that takes no client but its first, one that has a
+/// client and does not replace it, and a viewer while a controlling client is there. A refusal
+/// changes nothing.
 pub(crate) async fn join_session(
     bridge: &Bridge,
     urls: &SocketUrls<'_>,

@@ -11,6 +11,7 @@ use stream_protocol::{
 use stream_supervisor::{retry_while, spawn_detached};
 
 use super::ClientSession;
+use super::request::NewSession;
 use super::search::request_launch;
 use super::socket_url::SocketUrls;
 use crate::response::HttpError;
@@ -43,17 +44,17 @@ pub(crate) async fn place_session(
     state: &State,
     urls: &SocketUrls<'_>,
     id: Option<SessionId>,
-    request: Request,
+    wanted: NewSession,
     role: Role,
 ) -> Result<ClientSession, HttpError> {
     let bridge = &state.bridge;
     let repeatable = id.is_some();
     let id = id.unwrap_or_else(SessionId::random);
-    let mut fresh = new_document(id.clone(), request, role, bridge.now());
+    let mut fresh = new_document(id.clone(), wanted.request.clone(), role, bridge.now());
     fresh.made_by = urls.caller.maker();
     let mut over = None;
     if repeatable && let Some(entry) = read(bridge, &id).await? {
-        match existing(&entry.value, &fresh.request, bridge.now())? {
+        match existing(&entry.value, &wanted, bridge.now())? {
             Existing::Claimed => {
                 check_client(&entry.value, role)?;
                 return rejoin(bridge, urls, entry.value).await;
@@ -182,12 +183,16 @@ enum Existing {
 
 fn existing(
     document: &SessionDocument,
-    request: &Request,
+    wanted: &NewSession,
     now: Timestamp,
 ) -> Result<Existing, Refusal> {
-    // How long to wait for the first client is our configuration, which may be another by now.
-    let first_client_s = document.request.first_client_s;
-    if document.request != (Request { first_client_s, ..request.clone() }) {
+    // How long to wait for clients is our configuration, which may be another by now.
+    let mut request = wanted.request.clone();
+    request.first_client_s = document.request.first_client_s;
+    if wanted.has_default_idle {
+        request.idle_time_min = document.request.idle_time_min;
+    }
+    if document.request != request {
         let sentence = "the Idempotency-Key was used for another request";
         return Err(Refusal::new(RefusalCode::Conflict, sentence));
     }
@@ -218,12 +223,12 @@ fn existing(
 mod tests {
     use super::*;
 
-    fn request(app: &str) -> Request {
-        super::super::request::session(format!(r#"{{"app":"{app}"}}"#).as_bytes(), 0).unwrap()
+    fn wanted(app: &str) -> NewSession {
+        NewSession { request: Request::for_app(app), has_default_idle: true }
     }
 
     fn document() -> SessionDocument {
-        SessionDocument { request: request("app"), ..SessionDocument::sample() }
+        SessionDocument { request: Request::for_app("app"), ..SessionDocument::sample() }
     }
 
     fn claimed() -> SessionDocument {
@@ -232,11 +237,11 @@ mod tests {
     }
 
     fn code(document: &SessionDocument, app: &str, now: u64) -> RefusalCode {
-        existing(document, &request(app), now.into()).unwrap_err().code
+        existing(document, &wanted(app), now.into()).unwrap_err().code
     }
 
     fn found(document: &SessionDocument, now: u64) -> Existing {
-        existing(document, &request("app"), now.into()).unwrap()
+        existing(document, &wanted("app"), now.into()).unwrap()
     }
 
     #[test]
@@ -244,7 +249,10 @@ mod tests {
         assert_eq!(found(&claimed(), 999), Existing::Claimed);
         let mut other_configuration = claimed();
         other_configuration.request.first_client_s = 300;
+        other_configuration.request.idle_time_min = 77;
         assert_eq!(found(&other_configuration, 999), Existing::Claimed);
+        let named = NewSession { has_default_idle: false, ..wanted("app") };
+        assert!(existing(&other_configuration, &named, 999.into()).is_err(), "it named another");
     }
 
     #[test]

@@ -166,12 +166,12 @@ fn status(word: String) -> Result<Status, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{SessionDocument, SessionId};
+    use stream_protocol::{Request, SessionDocument, SessionId};
 
     use super::*;
 
     fn documents() -> Vec<SessionDocument> {
-        let request = super::super::request::session(br#"{"app":"a"}"#, 0).unwrap();
+        let request = Request::for_app("a");
         let made = |n: u8, status| {
             let id = SessionId::from_bytes([n; 13]);
             let document =

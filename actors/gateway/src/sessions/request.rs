@@ -17,9 +17,6 @@ pub(crate) const MAX_EXTRA_DATA: usize = 8 * 1024;
 /// The longest name of an application or a region, in bytes.
 const MAX_NAME: usize = 256;
 
-/// How long a joinable session waits for clients unless the request says, in minutes.
-const JOINABLE_IDLE_MIN: u64 = 30;
-
 /// The session that a client asks for, as it writes it.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct SessionPost {
@@ -38,6 +35,8 @@ pub(crate) struct SessionPost {
     region: Option<String>,
     #[cfg_attr(test, schemars(with = "Option<ScreenRequest>"))]
     screen: ScreenRequest,
+    /// Whether clients may join after the first one, who is the only one otherwise: the session
+    /// ends when that one has left.
     #[cfg_attr(test, schemars(extend("default" = false)))]
     joinable: Option<bool>,
     #[cfg_attr(test, schemars(extend("default" = true)))]
@@ -73,19 +72,35 @@ impl SessionPost {
     }
 }
 
-/// Reads the body of a creation and ignores members it does not know. A session that says neither
-/// that others may join nor when it ends without a client gets `first_client_s`.
+/// What is filled in where a client says nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Defaults {
+    /// Of a session that says neither that others may join nor when it ends without a client.
+    pub(crate) first_client_s: u64,
+    /// Of a joinable session.
+    pub(crate) idle_time_min: u32,
+}
+
+/// A session that a client asks for.
+#[derive(Debug)]
+pub(crate) struct NewSession {
+    pub(crate) request: Request,
+    /// Whether the idle time is our default, which may be another by the next time.
+    pub(crate) has_default_idle: bool,
+}
+
+/// Reads the body of a creation and ignores members it does not know.
 ///
 /// # Errors
 ///
 /// Refuses a body without `app`, members of the wrong type, and values outside their limits.
-pub(crate) fn session(body: &[u8], first_client_s: u64) -> Result<Request, Refusal> {
+pub(crate) fn session(body: &[u8], defaults: Defaults) -> Result<NewSession, Refusal> {
     let post = SessionPost::read(JsonObject::parse(body)?)?;
     let app = post.app.filter(|app| !app.is_empty());
     let joinable = post.joinable.unwrap_or(false);
     let has_own_end = joinable || post.idle_time_min.is_some();
-    let idle_by_default = if joinable { JOINABLE_IDLE_MIN } else { 0 };
-    Ok(Request {
+    let idle_by_default = if joinable { defaults.idle_time_min.into() } else { 0 };
+    let request = Request {
         app: app.ok_or_else(|| bad_request("app is missing"))?,
         app_version: post.app_version,
         region: post.region.unwrap_or_default(),
@@ -94,9 +109,10 @@ pub(crate) fn session(body: &[u8], first_client_s: u64) -> Result<Request, Refus
         ephemeral: post.ephemeral.unwrap_or(true),
         idle_time_min: post.idle_time_min.unwrap_or(idle_by_default),
         on_conflict: post.on_conflict.unwrap_or_default(),
-        first_client_s: if has_own_end { 0 } else { first_client_s },
+        first_client_s: if has_own_end { 0 } else { defaults.first_client_s },
         extra_data: post.extra_data,
-    })
+    };
+    Ok(NewSession { request, has_default_idle: post.idle_time_min.is_none() })
 }
 
 /// What a client says that joins a session.
@@ -212,8 +228,14 @@ mod tests {
 
     use super::*;
 
+    const DEFAULTS: Defaults = Defaults { first_client_s: 300, idle_time_min: 30 };
+
+    fn session(body: &[u8]) -> Result<Request, Refusal> {
+        super::session(body, DEFAULTS).map(|new| new.request)
+    }
+
     fn read(body: Value) -> Result<Request, Refusal> {
-        session(body.to_string().as_bytes(), 300)
+        session(body.to_string().as_bytes())
     }
 
     #[test]
@@ -254,12 +276,12 @@ mod tests {
             r#""\/\u00e4""#,
         ] {
             let body = format!(r#"{{"app":"a","extra_data":{strange}}}"#);
-            let request = session(body.as_bytes(), 300).unwrap();
+            let request = session(body.as_bytes()).unwrap();
             assert_eq!(request.extra_data.as_str(), strange);
         }
         let nested =
             format!(r#"{{"app":"a","extra_data":{}{}}}"#, "[".repeat(101), "]".repeat(101));
-        let refused = session(nested.as_bytes(), 300).unwrap_err();
+        let refused = session(nested.as_bytes()).unwrap_err();
         assert_eq!(refused.message, "extra_data: JSON is nested at most 100 levels deep");
         let text = |length: usize| json!({"app": "a", "extra_data": "x".repeat(length)});
         assert!(read(text(MAX_EXTRA_DATA - 2)).is_ok());
@@ -269,7 +291,7 @@ mod tests {
     #[test]
     fn a_joinable_session_waits_unless_told_how_long() {
         let idle = |body| read(body).unwrap().idle_time_min;
-        assert_eq!(idle(json!({"app": "a", "joinable": true})), JOINABLE_IDLE_MIN);
+        assert_eq!(idle(json!({"app": "a", "joinable": true})), 30);
         assert_eq!(idle(json!({"app": "a", "joinable": true, "idle_time_min": 0})), 0);
         assert_eq!(idle(json!({"app": "a", "idle_time_min": 5})), 5);
         assert!(read(json!({"app": "a", "idle_time_min": -5})).is_err());
@@ -290,9 +312,9 @@ mod tests {
 
     #[test]
     fn a_body_may_begin_with_a_byte_order_mark_and_its_own_names_mean_nothing() {
-        assert_eq!(session(b"\xef\xbb\xbf{\"app\":\"a\"}", 0).unwrap().app, "a");
+        assert_eq!(session(b"\xef\xbb\xbf{\"app\":\"a\"}").unwrap().app, "a");
         let whole = br#"{"$serde_json::private::RawValue":"{\"app\":\"a\"}"}"#;
-        assert_eq!(session(whole, 0).unwrap_err().message, "app is missing");
+        assert_eq!(session(whole).unwrap_err().message, "app is missing");
     }
 
     #[test]
@@ -338,14 +360,14 @@ mod tests {
     #[test]
     fn a_refusal_does_not_repeat_the_body() {
         for body in [r#"{"app":"a","region":{"s3cret":1}}"#, r#"s3cret"#, r#"{"app":"s3cret"#] {
-            assert!(!session(body.as_bytes(), 0).unwrap_err().message.contains("s3cret"));
+            assert!(!session(body.as_bytes()).unwrap_err().message.contains("s3cret"));
         }
     }
 
     proptest! {
         #[test]
         fn no_body_makes_the_reader_panic(body: Vec<u8>) {
-            let _ = session(&body, 0);
+            let _ = session(&body);
             let _ = join(&body);
         }
     }

@@ -12,9 +12,6 @@ use crate::query::{flag, number};
 /// The longest life of a share.
 pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The life of a share whose request says nothing of it.
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(12 * 3600);
-
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 256;
 
@@ -105,19 +102,17 @@ impl SharePatch {
     }
 }
 
-/// Returns when a share of `created_at` ends that is to end at `wanted`, but at `end` at the
-/// latest.
+/// Returns when a share of `created_at` ends that is to end at `at`, but at `end` at the latest.
 ///
 /// # Errors
 ///
 /// Refuses an expiry that has passed, and one more than [`MAX_LIFETIME`] after the creation.
 pub(super) fn expiry(
-    wanted: Option<Timestamp>,
+    at: Timestamp,
     created_at: Timestamp,
     end: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Timestamp, Refusal> {
-    let at = wanted.unwrap_or(now + DEFAULT_LIFETIME);
     if at <= now {
         return Err(bad_request("a share ends in the future"));
     }
@@ -236,25 +231,24 @@ mod tests {
     }
 
     #[test]
-    fn a_share_lasts_twelve_hours_or_as_wished_up_to_thirty_days_from_its_beginning() {
-        let until = |wanted, now| expiry(wanted, NOW, None, now);
+    fn a_share_lasts_up_to_thirty_days_from_its_beginning() {
+        let until = |at, now| expiry(at, NOW, None, now);
         let later = |seconds| NOW.plus_secs(seconds);
-        assert_eq!(until(None, NOW).unwrap(), later(43_200));
-        assert_eq!(until(Some(later(1)), NOW).unwrap(), later(1));
+        assert_eq!(until(later(1), NOW).unwrap(), later(1));
         let (last, end) = (NOW + MAX_LIFETIME, Timestamp::from_unix(u64::MAX));
         let just_before = Timestamp::from_unix(last.as_unix() - 1);
-        assert_eq!(until(Some(last), just_before).unwrap(), last);
-        for (wanted, now) in [(NOW, NOW), (0.into(), NOW), (last.plus_secs(1), NOW), (end, last)] {
-            assert!(until(Some(wanted), now).is_err(), "{wanted}");
+        assert_eq!(until(last, just_before).unwrap(), last);
+        for (at, now) in [(NOW, NOW), (0.into(), NOW), (last.plus_secs(1), NOW), (end, last)] {
+            assert!(until(at, now).is_err(), "{at}");
         }
     }
 
     #[test]
     fn a_share_ends_with_the_token_of_whoever_made_it() {
         let end = Some(NOW.plus_secs(60));
-        assert_eq!(expiry(None, NOW, end, NOW).unwrap(), NOW.plus_secs(60));
-        let sooner = Some(NOW.plus_secs(30));
-        assert_eq!(expiry(sooner, NOW, end, NOW).unwrap(), NOW.plus_secs(30));
+        assert_eq!(expiry(NOW.plus_secs(90), NOW, end, NOW).unwrap(), NOW.plus_secs(60));
+        let sooner = NOW.plus_secs(30);
+        assert_eq!(expiry(sooner, NOW, end, NOW).unwrap(), sooner);
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(super) enum Success {
     Document,
     /// JSON in the envelope: status, and the schema of what is in it.
     Enveloped(u16, MakeSchema),
+    /// There is none: every request is refused with this status.
+    Never(u16),
     /// Nothing in the envelope.
     Nothing,
     /// An upgrade to WebSocket.
@@ -123,6 +125,11 @@ impl EndpointDoc {
 
     pub const fn opens_socket(self) -> Self {
         Self { success: Success::Socket, ..self }
+    }
+
+    /// Refuses every request with `status`.
+    pub const fn never_succeeds(self, status: u16) -> Self {
+        Self { success: Success::Never(status), ..self }
     }
 
     /// Refusals beside those that follow from the rest: 401, 403 and 503 where there is a token to

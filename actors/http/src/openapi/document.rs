@@ -97,10 +97,11 @@ fn operation(
     schemas: &mut Schemas,
 ) -> Value {
     let EndpointDoc { id, summary, token, body, success, also, .. } = doc;
-    let (status, done) = answer(*success, schemas);
-    let mut responses: Map<_, _> =
-        also.iter().map(|status| (status.to_string(), done.clone())).collect();
-    responses.insert(status, done);
+    let mut responses = Map::new();
+    if let Some((status, done)) = answer(*success, schemas) {
+        responses.extend(also.iter().map(|status| (status.to_string(), done.clone())));
+        responses.insert(status.to_string(), done);
+    }
     for status in refusals {
         let name = status.to_string();
         let reference = reference("responses", &name);
@@ -174,13 +175,15 @@ fn query_parameter(name: &str, mut schema: Value, required: bool) -> Value {
     parameter
 }
 
-fn answer(success: Success, schemas: &mut Schemas) -> (String, Value) {
+/// Returns what is answered to a request that succeeds, if one can.
+fn answer(success: Success, schemas: &mut Schemas) -> Option<(u16, Value)> {
     let enveloped = |metadata: Value| {
         let metadata = json!({"properties": {"metadata": metadata}});
         let schema = json!({"allOf": [reference("schemas", "Success"), metadata]});
         json!({"description": "Done", "content": content(schema)})
     };
-    let (status, answer) = match success {
+    Some(match success {
+        Success::Never(_) => return None,
         Success::Document => {
             let schema = json!({
                 "type": "object",
@@ -198,13 +201,16 @@ fn answer(success: Success, schemas: &mut Schemas) -> (String, Value) {
             let content = json!({"text/plain": {"schema": {"type": "string"}}});
             (200, json!({"description": "Done", "content": content}))
         }
-    };
-    (status.to_string(), answer)
+    })
 }
 
 /// Returns how `endpoint` may refuse.
 fn refusals(api: &ApiInfo, endpoint: &Endpoint, doc: &EndpointDoc) -> BTreeSet<u16> {
-    let EndpointDoc { query, idempotency_key, body, refusals, .. } = doc;
+    let EndpointDoc { query, idempotency_key, body, refusals, success, .. } = doc;
+    // Before anything of the request is looked at.
+    if let Success::Never(status) = success {
+        return BTreeSet::from([*status]);
+    }
     let mut statuses = BTreeSet::from_iter(refusals.iter().chain(api.common_errors).copied());
     if endpoint.op.is_some() {
         statuses.extend([401, 403, 503]);
@@ -227,7 +233,7 @@ fn refusal(status: u16) -> Value {
     let mut answer = failure(match status {
         400 => "The request is malformed, or the state of the session does not allow it",
         401 => "A valid token is needed",
-        403 => "The token does not allow this",
+        403 => "The token, or a limit, does not allow this, or nobody may do it here",
         404 => "There is none, or none that the asker may see",
         408 => "The body did not arrive in time",
         409 => "Not now or not here: with Retry-After again later, with a cursor go on from there",
