@@ -16,6 +16,7 @@ mod images;
 mod instances;
 mod launcher;
 mod lifecycle;
+mod listener_tokens;
 mod operations;
 mod rate_limit;
 mod ready_application;

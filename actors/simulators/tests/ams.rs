@@ -141,6 +141,87 @@ async fn what_cannot_be_done_is_refused_in_the_words_of_ams() {
 }
 
 #[actix_web::test]
+async fn what_a_simulator_lacks_is_refused_in_the_words_of_ams() {
+    let (_ams, client) = started(idle_instances());
+    client.launched(json!({"name": "s-1", "app_id": "phone"})).await;
+    let execute = client.post("/1.0/instances/s-1/exec", json!({"command": ["id"]})).await;
+    assert_refused(execute, 400, "running a command not supported");
+    let share = client.post("/1.0/instances/s-1/shares", json!({"type": "adb"})).await;
+    assert_refused(share, 400, "sharing an instance not supported");
+    assert_eq!(client.get("/1.0/instances/s-1/logs").await.1["metadata"], json!([]));
+    let log = client.get("/1.0/instances/s-1/logs/container.log").await;
+    assert_refused(log, 404, "log not found");
+}
+
+#[actix_web::test]
+async fn a_stopped_instance_is_copied_and_a_running_one_is_not() {
+    let (ams, client) = started(idle_instances());
+    let body = json!({"name": "s-1", "app_id": "phone", "tags": ["session=s"]});
+    client.launched(body).await;
+    let copy = json!({"name": "s-2", "source": {"type": "instance", "id": "s-1"}});
+    let refused = client.post("/1.0/instances", copy.clone()).await;
+    assert_refused(refused, 400, "copying an instance that is not stopped not allowed");
+    let stop = Some(json!({"desired_status": "stopped"}));
+    client.finished(client.ask(Method::PATCH, "/1.0/instances/s-1", stop).await).await;
+    assert_eq!(client.launched(copy).await["status_code"], json!(200));
+    let copied = ams.instances().into_iter().find(|one| one.name == "s-2").expect("a copy");
+    assert_eq!((copied.app_name.as_str(), copied.status), ("phone", Status::Running));
+    assert!(copied.tags.is_empty(), "{:?}", copied.tags);
+}
+
+#[actix_web::test]
+async fn a_token_lets_a_listener_in_that_shows_no_certificate() {
+    let (ams, client) = started(idle_instances());
+    let nobody = Client::of(&ams, None);
+    assert_refused(nobody.post("/1.0/events/auth", json!({})).await, 403, "not authorized");
+    let (code, answer) = client.post("/1.0/events/auth", json!({})).await;
+    assert_eq!(code, 200, "{answer}");
+    let token = answer["metadata"]["token"].as_str().expect("a token");
+    let listen = async |query: String| {
+        let request = nobody.http.get(format!("{}/1.0/events{query}", nobody.base));
+        let request = request
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    for query in [String::new(), "?token=".to_owned(), "?token=x".to_owned()] {
+        assert_eq!(listen(query).await, 403);
+    }
+    assert_eq!(listen(format!("?type=operation&token={token}")).await, 101);
+    let elsewhere = nobody.get(&format!("/1.0/instances?token={token}")).await;
+    assert_refused(elsewhere, 403, "not authorized");
+}
+
+#[actix_web::test]
+async fn applications_are_made_of_the_images_that_they_name() {
+    let applications = vec![
+        "phone".into(),
+        "car=jammy:aaos15:amd64".parse().expect("an application"),
+        "tablet=noble:android16:arm64".parse().expect("an application"),
+    ];
+    let ams = Ams::start(Config { applications, ..config() }, idle_instances()).expect("an AMS");
+    let client = Client::of(&ams, Some(&identity("ams-client")));
+    for (app, image, variant) in [
+        ("phone", "jammy:android15:amd64", "android"),
+        ("car", "jammy:aaos15:amd64", "aaos"),
+        ("tablet", "noble:android16:arm64", "android"),
+    ] {
+        let (_, shown) = client.get(&format!("/1.0/applications/{app}")).await;
+        assert_eq!(shown["metadata"]["parent_image_variant"], json!(variant), "{app}");
+        let id = shown["metadata"]["parent_image_id"].as_str().expect("an image");
+        let (_, parent) = client.get(&format!("/1.0/images/{id}")).await;
+        assert_eq!(parent["metadata"]["name"], json!(image), "{app}");
+        client.launched(json!({"name": app, "app_id": app})).await;
+        let (_, instance) = client.get(&format!("/1.0/instances/{app}")).await;
+        assert_eq!(instance["metadata"]["image_variant"], json!(variant), "{app}");
+    }
+    let (_, cars) = client.get("/1.0/applications?parent_image_variant=aaos&recursion=1").await;
+    assert_eq!(cars["metadata"].as_array().expect("a list").len(), 1);
+}
+
+#[actix_web::test]
 async fn applications_are_found_by_id_and_by_name() {
     let (_ams, client) = started(idle_instances());
     let (_, list) = client.get("/1.0/applications?recursion=1&published=true").await;
@@ -190,6 +271,10 @@ async fn a_program_that_fails_takes_its_instance_with_it() {
     let (_, instance) = client.get("/1.0/instances/s-1").await;
     assert_eq!(instance["metadata"]["status_code"], json!(-1));
     assert_eq!(instance["metadata"]["error_message"], json!("no picture"));
+    assert_eq!(instance["metadata"]["stored_logs"], json!(["container.log"]));
+    let log = client.http.get(format!("{}/1.0/instances/s-1/logs/container.log", client.base));
+    let log = log.send().await.expect("an answer").text().await.expect("text");
+    assert_eq!(log, "no picture\n");
 }
 
 #[actix_web::test]

@@ -3,6 +3,7 @@
 //! [Instances]: stream_protocol::manual::wire#instances
 
 mod request;
+mod template;
 
 use std::fmt;
 
@@ -11,7 +12,8 @@ use serde_json::{Value, json};
 use stream_protocol::{MAX_USERDATA_BYTES, SessionId};
 
 pub(crate) use self::request::{Filter, NewInstance, Resources};
-use super::applications::{self, Application};
+use self::template::Template;
+use super::applications::Application;
 use super::error::ApiError;
 use super::events::Event;
 use super::images::Images;
@@ -113,6 +115,11 @@ impl Instance {
     pub(crate) fn url(&self) -> String {
         url(&self.id)
     }
+
+    /// The URLs of the logs that were collected of it.
+    pub(crate) fn log_urls(&self) -> Vec<String> {
+        self.stored_logs.iter().map(|name| format!("{}/logs/{name}", self.url())).collect()
+    }
 }
 
 /// Returns the URL of the instance with this id.
@@ -133,7 +140,12 @@ struct Entry {
     // Beside the instance, because it is never shown.
     user_data: UserData,
     delete_protected: bool,
+    /// What was collected when it failed.
+    log: Option<String>,
 }
+
+/// The one log that is collected of an instance.
+const LOG: &str = "container.log";
 
 impl Instances {
     /// Stores a new instance and returns it. `now` is in Unix seconds.
@@ -150,21 +162,16 @@ impl Instances {
         if request.name.len() > MAX_NAME_BYTES || request.name.contains('/') {
             return Err(ApiError::Invalid("name"));
         }
-        if request.source.is_some_and(|source| source.is_given()) {
-            return Err(ApiError::NotSupported("copying an instance"));
-        }
         if !matches!(request.node.as_str(), "" | NODE) {
             return Err(ApiError::NotFound("node"));
         }
-        let (app_id, app_name, app_version, image) = match request.app_id.as_str() {
-            "" if request.image_id.is_empty() => return Err(ApiError::Invalid("app_id")),
-            "" => (String::new(), String::new(), 0, Some(images.find(&request.image_id)?)),
-            key => {
-                let app = applications::find(apps, key)?;
-                let version = app.version(request.app_version)?;
-                let image = images.find(&app.parent_image_id).ok();
-                (app.id.clone(), app.name.clone(), version, image)
+        let original = self.source(&request)?;
+        let (template, user_data) = match original {
+            Some(original) if request.user_data.is_empty() => {
+                (Template::of(original)?, self.user_data(&original.id).from_launch)
             }
+            Some(original) => (Template::of(original)?, request.user_data),
+            None => (Template::requested(&request, apps, images)?, request.user_data),
         };
         if self.entries.len() >= MAX_INSTANCES {
             return Err(ApiError::Full);
@@ -177,38 +184,38 @@ impl Instances {
         }
 
         let delete_protected = request.config["security"]["delete_protected"] == json!(true);
-        let config = if request.config.is_null() { json!({}) } else { request.config };
         let instance = Instance {
             id,
             name,
             base: false,
-            kind: if request.kind.is_empty() { "container".to_owned() } else { request.kind },
+            kind: template.kind,
             status: Status::Created,
             status_message: String::new(),
             error_message: String::new(),
             node: String::new(),
-            app_id,
-            app_name,
-            app_version,
-            image_id: image.map(|image| image.id.clone()).unwrap_or_default(),
-            image_name: image.map(|image| image.name.clone()).unwrap_or_default(),
-            image_variant: image.map_or("android", |image| image.variant),
-            image_version: request.image_version.unwrap_or_default(),
+            app_id: template.app_id,
+            app_name: template.app_name,
+            app_version: template.app_version,
+            image_id: template.image_id,
+            image_name: template.image_name,
+            image_variant: template.image_variant,
+            image_version: template.image_version,
             created_at: now,
             address: String::new(),
             public_address: String::new(),
-            services: request.services,
+            services: template.services,
             stored_logs: Vec::new(),
-            config,
-            resources: request.resources,
+            config: template.config,
+            resources: template.resources,
             architecture: "x86_64".to_owned(),
             tags: request.tags,
         };
         self.tell("created", &instance.id);
         self.entries.push(Entry {
             instance: instance.clone(),
-            user_data: UserData { from_launch: request.user_data, session: None },
+            user_data: UserData { from_launch: user_data, session: None },
             delete_protected,
+            log: None,
         });
         Ok(instance)
     }
@@ -221,6 +228,26 @@ impl Instances {
     pub(crate) fn find(&self, key: &str) -> Result<&Instance, ApiError> {
         let found = self.all().find(|instance| instance.id == key || instance.name == key);
         found.ok_or(ApiError::NotFound("instance"))
+    }
+
+    /// Returns the instance that `request` wants a copy of, if it wants one.
+    fn source(&self, request: &NewInstance) -> Result<Option<&Instance>, ApiError> {
+        let Some(source) = request.source.as_ref().filter(|source| !source.id.is_empty()) else {
+            return Ok(None);
+        };
+        let names_another = !(request.app_id.is_empty() && request.image_id.is_empty());
+        if names_another || !matches!(source.kind.as_str(), "" | "instance") {
+            return Err(ApiError::Invalid("source"));
+        }
+        self.find(&source.id).map(Some)
+    }
+
+    /// Returns the log `name` of an instance.
+    pub(crate) fn log(&self, key: &str, name: &str) -> Result<String, ApiError> {
+        let id = &self.find(key)?.id;
+        let entry = self.entries.iter().find(|entry| entry.instance.id == *id);
+        let log = entry.filter(|_| name == LOG).and_then(|entry| entry.log.clone());
+        log.ok_or(ApiError::NotFound("log"))
     }
 
     /// Returns what the instance finds when it boots.
@@ -301,6 +328,8 @@ impl Instances {
             Err(message) => {
                 entry.instance.status = Status::Error;
                 entry.instance.error_message.clone_from(message);
+                entry.instance.stored_logs = vec![LOG.to_owned()];
+                entry.log = Some(format!("{message}\n"));
                 self.tell("failed", id);
             }
         }

@@ -15,6 +15,7 @@ use super::faults::{Copies, FaultInjector};
 use super::images::{DEFAULT_IMAGES, Images};
 use super::instances::Instances;
 use super::launcher::Launcher;
+use super::listener_tokens::ListenerTokens;
 use super::operations::Operations;
 use super::rate_limit::RateLimiter;
 use super::ready_application::ReadyApplication;
@@ -47,6 +48,7 @@ pub(crate) struct State {
     pub(crate) operations: Operations,
     pub(crate) settings: Settings,
     pub(crate) rate_limiter: RateLimiter,
+    pub(crate) listener_tokens: ListenerTokens,
     /// The instances that boot, run or are about to stop, by their ids.
     pub(crate) runs: HashMap<String, Run>,
     /// Whether the service is over and answers nobody.
@@ -100,6 +102,7 @@ impl Service {
             operations: Operations::default(),
             settings,
             rate_limiter: RateLimiter::default(),
+            listener_tokens: ListenerTokens::default(),
             runs: HashMap::new(),
             stopped: false,
             fault_injector: FaultInjector::default(),

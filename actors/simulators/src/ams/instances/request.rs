@@ -64,18 +64,15 @@ pub(crate) struct Resources {
     no_disk_reserve: bool,
 }
 
-/// The instance to make a copy of.
+/// What to make a copy of.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Source {
+    /// `instance`, of which alone copies are made.
+    #[serde(rename = "type", deserialize_with = "nullable")]
+    pub(super) kind: String,
     #[serde(deserialize_with = "nullable")]
-    id: String,
-}
-
-impl Source {
-    pub(super) fn is_given(&self) -> bool {
-        !self.id.is_empty()
-    }
+    pub(super) id: String,
 }
 
 /// Which instances a list is to hold; what is empty or missing does not filter.

@@ -1,10 +1,11 @@
 use super::*;
+use crate::ams::applications::Manifest;
 
 fn request(body: Value) -> NewInstance {
     serde_json::from_value(body).expect("a request")
 }
 
-fn manifest(name: &str) -> applications::Manifest {
+fn manifest(name: &str) -> Manifest {
     serde_json::from_value(json!({ "name": name })).expect("a manifest")
 }
 
@@ -67,7 +68,40 @@ fn a_launch_that_cannot_be_is_refused_by_what_is_wrong() {
     let body = json!({"app_id": "app", "user_data": user_data});
     assert_eq!(refusal(body), ApiError::Invalid("user_data"));
     let body = json!({"app_id": "app", "source": {"type": "instance", "id": "x"}});
-    assert!(matches!(refusal(body), ApiError::NotSupported(_)));
+    assert_eq!(refusal(body), ApiError::Invalid("source"));
+    let body = json!({"source": {"type": "snapshot", "id": "x"}});
+    assert_eq!(refusal(body), ApiError::Invalid("source"));
+    let body = json!({"source": {"type": "instance", "id": "x"}});
+    assert_eq!(refusal(body), ApiError::NotFound("instance"));
+}
+
+#[test]
+fn a_copy_is_what_a_stopped_instance_is_but_for_name_and_tags() {
+    let mut instances = Instances::default();
+    let original = launched(&mut instances, "one", &["session=s", "a"]);
+    let mut copy = |body: Value| instances.create(request(body), &[], &Images::default(), 0);
+    let body = json!({"name": "two", "tags": ["b"], "source": {"type": "instance", "id": "one"}});
+    let refused = copy(body.clone()).expect_err("it is not stopped");
+    assert_eq!(refused, ApiError::NotAllowed("copying an instance that is not stopped"));
+    instances.ended(&original.id, &Ok(()));
+    let copy = instances.create(request(body), &[], &Images::default(), 0).expect("a copy");
+    assert_ne!(copy.id, original.id);
+    assert_eq!((copy.name.as_str(), copy.tags.as_slice()), ("two", ["b".to_owned()].as_slice()));
+    assert_eq!((&copy.app_id, copy.app_version), (&original.app_id, original.app_version));
+    assert_eq!((copy.config, copy.status), (original.config, Status::Created));
+    assert_eq!(instances.user_data(&copy.id).from_launch, "secret");
+}
+
+#[test]
+fn a_failed_instance_leaves_a_log() {
+    let mut instances = Instances::default();
+    let id = launched(&mut instances, "one", &[]).id;
+    assert_eq!(instances.log("one", LOG), Err(ApiError::NotFound("log")));
+    instances.ended(&id, &Err("no picture".to_owned()));
+    let urls = instances.find("one").expect("an instance").log_urls();
+    assert_eq!(urls, [format!("/1.0/instances/{id}/logs/container.log")]);
+    assert_eq!(instances.log(&id, LOG).as_deref(), Ok("no picture\n"));
+    assert_eq!(instances.log(&id, "other"), Err(ApiError::NotFound("log")));
 }
 
 #[test]

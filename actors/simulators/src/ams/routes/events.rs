@@ -1,14 +1,16 @@
 //! The socket of [events](stream_protocol::manual::wire#operations-and-events).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use actix_web::http::Method;
 use actix_web::web::{Data, Payload, Query};
 use actix_web::{Error, HttpRequest, HttpResponse, web};
 use futures_util::StreamExt;
 use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::super::error::ApiError;
+use super::super::envelope::sync;
 use super::super::events;
 use super::super::service::Service;
 
@@ -24,11 +26,25 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
 struct EventsQuery {
     #[serde(rename = "type", default)]
     types: String,
+    #[serde(default)]
+    token: String,
 }
 
-/// Browsers would take one, since they cannot show a certificate.
-async fn token() -> Result<HttpResponse, ApiError> {
-    Err(ApiError::NotSupported("listening with a token"))
+/// Browsers take one, since they cannot show a certificate at will.
+async fn token(ams: Data<Service>) -> HttpResponse {
+    let token = ams.change(|state| state.listener_tokens.issue(Instant::now()));
+    sync(json!({ "token": token }))
+}
+
+/// Whether a token admits a listener who is not trusted. Nothing public says where a real AMS takes
+/// it; the query is where a WebSocket of a browser can have one.
+pub(super) fn is_admitted(request: &HttpRequest, ams: &Service) -> bool {
+    let query = Query::<EventsQuery>::from_query(request.query_string());
+    request.method() == Method::GET
+        && request.path() == "/1.0/events"
+        && query.is_ok_and(|query| {
+            ams.read(|state| state.listener_tokens.admit(&query.token, Instant::now()))
+        })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a simulator has no supervisor")]

@@ -2,7 +2,6 @@
 
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
-use serde_json::json;
 
 use super::super::envelope::{Body, Listing, accepted, list, sync};
 use super::super::error::ApiError;
@@ -117,17 +116,18 @@ async fn execute(
     Err(ApiError::NotSupported("running a command"))
 }
 
-/// None are ever kept.
+/// What was collected of an instance that failed.
 async fn logs(ams: web::Data<Service>, key: web::Path<String>) -> Result<HttpResponse, ApiError> {
-    ams.read(|state| state.instances.find(&key).map(|_| sync(json!([]))))
+    ams.read(|state| state.instances.find(&key).map(|instance| sync(instance.log_urls())))
 }
 
 async fn log(
     ams: web::Data<Service>,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
-    ams.read(|state| state.instances.find(&path.0).map(drop))?;
-    Err(ApiError::NotFound("log"))
+    let (key, name) = path.into_inner();
+    let text = ams.read(|state| state.instances.log(&key, &name))?;
+    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
 }
 
 /// How AMS would reach the gateway for it is not known.
