@@ -14,7 +14,7 @@ use super::span::{days_from_now, parse_expiration, parse_span};
 /// How long the token of an account lasts unless something else is said, in days.
 const ACCOUNT_DAYS: u64 = 365;
 
-/// The same for an account that looks after the deployment.
+/// How long the token of an account lasts that looks after the deployment, in days.
 const OPERATOR_DAYS: u64 = 30;
 
 #[derive(Debug, Subcommand)]

@@ -291,8 +291,8 @@ async fn revoke(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whatever an account that sees its own sessions only asks of another's, it is told what it is told
-/// of one that is not there.
+/// Whatever an account that sees its own sessions only asks of another's, it is told what it is
+/// told of one that is not there.
 async fn walk_own(
     target: &Target,
     account: &str,

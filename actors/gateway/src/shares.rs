@@ -173,8 +173,8 @@ pub(crate) async fn all(
 /// # Errors
 ///
 /// Refuses a session that is ending or takes one client only, more shares than a session may have,
-/// and one that only views where the instance runs and does not say that it honours roles. Before it runs nobody knows;
-/// who joins then is judged when they do.
+/// and one that only views where the instance runs and does not say that it honours roles. Before
+/// it runs nobody knows; who joins then is judged when they do.
 pub(crate) async fn make(
     views: &Views,
     tokens: &Tokens,

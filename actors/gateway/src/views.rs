@@ -1,5 +1,6 @@
 //! The actor `views`: what the gateway knows of sessions, shares, accounts and settings without
-//! reading them through. One view for all threads, which a request brings up to date and reads in memory.
+//! reading them through. One view for all threads, which a request brings up to date and reads in
+//! memory.
 //!
 //! Asked by everything that shows, lists or counts, and by sockets for their session. Asks
 //! `bridge`. A restart reads everything again, and a wrong view is gone.
