@@ -74,7 +74,10 @@ fn firefox_plays_the_page_in_vp8_directly_and_through_the_relay() {
         assert_eq!(seen["codec"], "video/VP8", "{seen}");
         assert_ne!(seen["candidate"], "relay", "{seen}");
         let relayed = drive_firefox(&stack, true).await?;
-        assert_eq!((&relayed["codec"], &relayed["candidate"]), (&"video/VP8".into(), &"relay".into()));
+        assert_eq!(
+            (&relayed["codec"], &relayed["candidate"]),
+            (&"video/VP8".into(), &"relay".into())
+        );
         Ok(())
     });
 }

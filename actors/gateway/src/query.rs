@@ -15,6 +15,10 @@ pub(crate) fn flag(name: &str, value: Option<&str>) -> Result<bool, Refusal> {
 
 /// Reads a number of a query; without a value it is absent.
 pub(crate) fn number(name: &str, value: Option<String>) -> Result<Option<usize>, Refusal> {
-    let value = value.filter(|text| !text.is_empty()).map(|text| text.parse());
-    value.transpose().map_err(|_| bad_request(format!("{name} is a number")))
+    let Some(text) = value.filter(|text| !text.is_empty()) else { return Ok(None) };
+    match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // What is larger than any list is as good as the largest number.
+        true => Ok(Some(text.parse().unwrap_or(usize::MAX))),
+        false => Err(bad_request(format!("{name} is a number"))),
+    }
 }

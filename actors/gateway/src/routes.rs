@@ -48,7 +48,8 @@ endpoints! {
         EndpointDoc::new("createSession", "Has an instance launched; answers before it has booted")
             .idempotency_key("A request that is repeated with its key finds its first session")
             .body::<sessions::request::SessionPost>()
-            .creates::<sessions::endpoints::CreatedSession<'_>>().refuses(&[404]),
+            .creates::<sessions::endpoints::CreatedSession<'_>>().refuses(&[404])
+            .leads_to(&["readSession", "joinSession", "shareSession", "deleteSession"]),
     DELETE "/1.0/sessions" Some(Op::SessionDelete) => sessions::deletion::delete_sessions
         as "delete_sessions":
         EndpointDoc::new("deleteSessions", "Has many sessions end; tells of each that does not")
@@ -77,7 +78,7 @@ endpoints! {
             "Makes a link that lets whoever has it join, if the session is joinable",
         )
             .body::<shares::SharePost>().answers::<shares::endpoints::ShareView<'_>>()
-            .refuses(&[409]),
+            .refuses(&[409]).leads_to(&["readShare", "changeShare", "deleteShare"]),
     GET without HEAD "/1.0/sessions/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect
         as "connect_session":
         EndpointDoc::new("connectToSession", "Joins with the token of a share")

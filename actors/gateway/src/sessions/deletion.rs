@@ -47,7 +47,10 @@ pub(crate) struct DeleteQuery {
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct SessionIds {
-    #[cfg_attr(test, schemars(length(min = 1, max = MAX_IDS)))]
+    #[cfg_attr(test, schemars(
+        length(min = 1, max = MAX_IDS),
+        inner(regex(pattern = format!("^{}$", SessionId::PATTERN))),
+    ))]
     ids: Vec<String>,
 }
 

@@ -12,8 +12,12 @@ use crate::query::{flag, number};
 /// The longest life of a share.
 pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The longest description, in bytes.
+/// The longest description, in characters.
 const MAX_DESCRIPTION: usize = 256;
+
+/// What it looks like, as a regular expression: no control characters.
+#[cfg(test)]
+const ONE_LINE: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
 
 /// What a link lets its holder do.
 #[cfg(test)]
@@ -31,7 +35,7 @@ pub(super) enum ShareType {
 pub(crate) struct SharePost {
     #[cfg_attr(test, schemars(with = "ShareType"))]
     r#type: Option<String>,
-    #[cfg_attr(test, schemars(length(max = MAX_DESCRIPTION)))]
+    #[cfg_attr(test, schemars(length(max = MAX_DESCRIPTION), regex(pattern = ONE_LINE)))]
     description: Option<String>,
     #[cfg_attr(test, schemars(description = expiry_text()))]
     expiry_at: Option<Timestamp>,
@@ -87,7 +91,7 @@ pub(crate) fn role(word: Option<&str>) -> Result<Role, Refusal> {
 pub(crate) struct SharePatch {
     #[cfg_attr(test, schemars(description = expiry_text()))]
     pub(crate) expiry_at: Option<Timestamp>,
-    #[cfg_attr(test, schemars(length(max = MAX_DESCRIPTION)))]
+    #[cfg_attr(test, schemars(length(max = MAX_DESCRIPTION), regex(pattern = ONE_LINE)))]
     pub(crate) description: Option<String>,
 }
 
@@ -130,7 +134,7 @@ pub(crate) struct ListQuery {
     #[cfg_attr(test, schemars(with = "Option<bool>", extend("default" = false)))]
     recursion: Option<String>,
     /// Only the shares of this session.
-    #[cfg_attr(test, schemars(with = "Option<SessionId>"))]
+    #[cfg_attr(test, schemars(regex(pattern = format!("^({})?$", SessionId::PATTERN))))]
     session_id: Option<String>,
     /// 0 is no limit.
     #[cfg_attr(test, schemars(with = "Option<usize>"))]
@@ -176,8 +180,8 @@ impl Listing {
 }
 
 fn check_description(text: String) -> Result<String, Refusal> {
-    if text.len() > MAX_DESCRIPTION || text.chars().any(char::is_control) {
-        let sentence = format!("description is one line of at most {MAX_DESCRIPTION} bytes");
+    if text.chars().count() > MAX_DESCRIPTION || text.chars().any(char::is_control) {
+        let sentence = format!("description is one line of at most {MAX_DESCRIPTION} characters");
         return Err(bad_request(sentence));
     }
     Ok(text)

@@ -19,6 +19,8 @@ pub struct EndpointDoc {
     /// Further statuses of success, with the same answer.
     pub(super) also: &'static [u16],
     pub(super) refusals: &'static [u16],
+    /// The endpoints that take the `id` of what is answered in their path.
+    pub(super) next: &'static [&'static str],
 }
 
 /// Where an endpoint looks for the token.
@@ -66,6 +68,7 @@ impl EndpointDoc {
             success: Success::Nothing,
             also: &[],
             refusals: &[],
+            next: &[],
         }
     }
 
@@ -130,6 +133,11 @@ impl EndpointDoc {
     /// Refuses every request with `status`.
     pub const fn never_succeeds(self, status: u16) -> Self {
         Self { success: Success::Never(status), ..self }
+    }
+
+    /// The endpoints called so take the `id` in the answer as the one in their path.
+    pub const fn leads_to(self, next: &'static [&'static str]) -> Self {
+        Self { next, ..self }
     }
 
     /// Refusals beside those that follow from the rest: 401, 403 and 503 where there is a token to

@@ -96,9 +96,13 @@ fn operation(
     refusals: &BTreeSet<u16>,
     schemas: &mut Schemas,
 ) -> Value {
-    let EndpointDoc { id, summary, token, body, success, also, .. } = doc;
+    let EndpointDoc { id, summary, token, body, success, also, next, .. } = doc;
     let mut responses = Map::new();
-    if let Some((status, done)) = answer(*success, schemas) {
+    if let Some((status, mut done)) = answer(*success, schemas) {
+        if !next.is_empty() {
+            done["links"] =
+                next.iter().map(|id| ((*id).to_owned(), link(id))).collect::<Map<_, _>>().into();
+        }
         responses.extend(also.iter().map(|status| (status.to_string(), done.clone())));
         responses.insert(status.to_string(), done);
     }
@@ -129,6 +133,12 @@ fn operation(
         operation["requestBody"] = json!({"required": body.required, "content": content});
     }
     operation
+}
+
+/// Returns the way to an endpoint that takes the `id` in an answer.
+fn link(operation: &str) -> Value {
+    let parameters = json!({"id": "$response.body#/metadata/id"});
+    json!({"operationId": operation, "parameters": parameters})
 }
 
 /// Returns the header and the members of the query, by name.
