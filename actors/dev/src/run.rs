@@ -162,6 +162,9 @@ fn print_parts(services: &mut Services, env: Option<&EnvFile>) -> anyhow::Result
         let (name, address, log) = (part.name, part.address, part.log.display());
         writeln!(out, "{name:<15} {address:<42} pid {:<8} {log}", part.pid)?;
     }
+    if !stream_simulators::has_vp8() {
+        writeln!(out, "\nInstances have H.264 only: VP8 needs the package vpx-tools.")?;
+    }
     if let Some(env) = env {
         writeln!(out, "\nFor test suites: {}", env.path().display())?;
     }

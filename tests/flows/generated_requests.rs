@@ -1,0 +1,53 @@
+//! Requests that are generated from the documents, valid and invalid ones: none is answered with
+//! 5xx or with what the document does not have, no valid one is refused, no invalid one taken.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::support::{APP, run_flow};
+use anyhow::{Context, ensure};
+use stream_dev::in_process::{Options, Stack};
+use tokio::process::Command;
+use toml::toml;
+
+/// Has schemathesis ask the service at `url`, as whoever has `token`. Where it lies is in
+/// `SCHEMATHESIS`, which `scripts/test` sets.
+async fn ask(url: &str, token: &str, examples: usize) -> anyhow::Result<()> {
+    let packages = std::env::var_os("SCHEMATHESIS").context("scripts/test says where it lies")?;
+    let config =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/openapi/schemathesis.toml");
+    let mut command = Command::new("python3");
+    command.env("PYTHONPATH", packages).args(["-m", "schemathesis.cli", "--config-file"]);
+    command.arg(config).arg("run").arg(format!("{url}/1.0/openapi.json"));
+    command.args(["-H", &format!("Authorization: Macaroon root={token}"), "--tls-verify=false"]);
+    command.args(["--phases=coverage,fuzzing,stateful", "--seed=1", "--continue-on-failure"]);
+    command.args(["--max-examples", &examples.to_string(), "--request-timeout=30", "--no-color"]);
+    command.current_dir(std::env::temp_dir()).kill_on_drop(true);
+    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().await?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    // One that asks nothing finds nothing.
+    let generated = said.lines().find_map(|line| line.trim().strip_suffix("skipped"));
+    let generated =
+        generated.and_then(|line| line.split(' ').next()?.replace(',', "").parse().ok());
+    ensure!(generated.is_some_and(|generated: u32| generated > 500), "{said}");
+    Ok(())
+}
+
+fn examples() -> usize {
+    if std::env::var_os("STREAM_TEST_LONG").is_some() { 400 } else { 20 }
+}
+
+#[test]
+fn the_gateway_answers_generated_requests_as_its_document_says() {
+    run_flow(async || {
+        let gateway = toml! {
+            gateway.requests_per_second = 100_000
+            http.requests_per_address = 100_000
+        };
+        let stack = Stack::start(Options { gateway, ..Options::default() }).await?;
+        // Somebody's session is there while others are made and ended.
+        stack.client()?.create(APP, stream_simulators::SMALL_SCREEN).await?;
+        ask(&stack.nodes.gateway_url(), &stack.token, examples()).await
+    });
+}
