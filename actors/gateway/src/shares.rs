@@ -41,7 +41,7 @@ pub(crate) enum ShareError {
     Refused(#[from] Refusal),
     #[error("{}", client_slot::NO_ROLES)]
     NoRoles,
-    #[error("a session has at most {0} shares")]
+    #[error("a session has at most {0} share{plural}", plural = if *.0 == 1 { "" } else { "s" })]
     TooMany(u32),
 }
 
