@@ -73,7 +73,7 @@ pub(crate) async fn changed_for_all(options: Options) -> anyhow::Result<()> {
     share(&clients, &path).await?.success()?;
     let refused = share(&clients, &path).await?;
     ensure!(refused.status == 403, "{refused:?}");
-    ensure!(refused.body["error"] == "a session has at most 1 shares", "{refused:?}");
+    ensure!(refused.body["error"] == "a session has at most 1 share", "{refused:?}");
 
     // The life of a share and the rate of a token are read when they count.
     change(&second, "share.expiry_h", "1").await?.success()?;

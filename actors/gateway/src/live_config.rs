@@ -33,8 +33,9 @@ pub(crate) async fn change(
     let change = Change::parse(&body(&request, payload).await?)?;
     let before = state.settings().await.get(change.item);
     store(&state.bridge, &change).await?;
-    // The answer, and whatever this gateway does next, knows of it.
-    let settings = state.views.settings_now(state.file_settings).await;
+    // The answer, and whatever this gateway does next, knows of it. Where it cannot be read again
+    // it is stored all the same: to say it twice is no harm.
+    let settings = state.views.settings_now(state.file_settings).await?;
     let (item, now, token) = (change.item.name(), settings.get(change.item), &caller.claims.id);
     let of_file = change.value.is_none();
     log::info!(item, before, now, of_file, caller:%, token:%; "configuration changed");

@@ -210,19 +210,19 @@ impl Views {
     /// Returns the settings that hold over those of `file`, as they were up to [`FOLLOWED_WITHIN`]
     /// ago; while NATS is away, as they were known last.
     pub(crate) async fn settings(&self, file: Settings) -> Settings {
-        self.settings_since(file, followed_until(Instant::now())).await
-    }
-
-    /// Returns the settings that hold over those of `file`, all that is stored by now among them,
-    /// unless NATS is away.
-    pub(crate) async fn settings_now(&self, file: Settings) -> Settings {
-        self.settings_since(file, Instant::now()).await
-    }
-
-    async fn settings_since(&self, file: Settings, since: Instant) -> Settings {
-        let read = |index: &SettingsIndex| index.over(file);
+        let (since, read) =
+            (followed_until(Instant::now()), |index: &SettingsIndex| index.over(file));
         let read = self.0.settings.read(&self.0.bridge, since, read).await;
         read.unwrap_or_else(|_| self.settings_in_memory(file))
+    }
+
+    /// Returns the settings that hold over those of `file`, all that is stored by now among them.
+    ///
+    /// # Errors
+    ///
+    /// Refuses when NATS is away.
+    pub(crate) async fn settings_now(&self, file: Settings) -> Result<Settings, Refusal> {
+        Ok(self.0.settings.read_now(&self.0.bridge, |index| index.over(file)).await?)
     }
 
     /// Returns the settings that hold over those of `file` as they are in memory.

@@ -27,7 +27,7 @@ pub struct ScreenRequest {
     #[cfg_attr(feature = "schema", schemars(extend("default" = Screen::default().fps)))]
     #[serde(deserialize_with = "WholeNumber::deserialize_option")]
     pub fps: Option<u32>,
-    #[cfg_attr(feature = "schema", schemars(range(min = Screen::MIN_DENSITY)))]
+    #[cfg_attr(feature = "schema", schemars(range(min = Screen::MIN_DENSITY, max = Screen::MAX_DENSITY)))]
     #[cfg_attr(feature = "schema", schemars(extend("default" = Screen::default().density)))]
     #[serde(deserialize_with = "WholeNumber::deserialize_option")]
     pub density: Option<u32>,

@@ -406,7 +406,7 @@ pub struct Screen {
     pub height: u32,
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = Screen::MAX_FPS)))]
     pub fps: u32,
-    #[cfg_attr(feature = "schema", schemars(range(min = Screen::MIN_DENSITY)))]
+    #[cfg_attr(feature = "schema", schemars(range(min = Screen::MIN_DENSITY, max = Screen::MAX_DENSITY)))]
     pub density: u32,
 }
 
@@ -419,7 +419,7 @@ impl Default for Screen {
 /// A screen is outside its [limits](crate::manual::wire#screens).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ScreenError {
-    #[error("screen.density is at least {}", Screen::MIN_DENSITY)]
+    #[error("screen.density is between {} and {}", Screen::MIN_DENSITY, Screen::MAX_DENSITY)]
     Density,
     #[error("screen.fps is between 1 and {}", Screen::MAX_FPS)]
     Fps,
@@ -443,6 +443,7 @@ impl Screen {
 
     /// Dots per inch.
     pub const MIN_DENSITY: u32 = 72;
+    pub const MAX_DENSITY: u32 = 10_000;
 
     /// Returns the screen with odd sizes rounded up by one, because encoders need even ones.
     ///
@@ -458,7 +459,7 @@ impl Screen {
         if !(1..=Self::MAX_FPS).contains(&self.fps) {
             return Err(ScreenError::Fps);
         }
-        if self.density < Self::MIN_DENSITY {
+        if !(Self::MIN_DENSITY..=Self::MAX_DENSITY).contains(&self.density) {
             return Err(ScreenError::Density);
         }
         let even = |size: u32| size + size % 2;

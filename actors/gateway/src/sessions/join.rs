@@ -71,7 +71,7 @@ async fn enter(
         if entered.get() {
             let wanted = match role {
                 Role::View => document.screen(),
-                Role::Adb | Role::Control => screen.over(document.request.screen)?,
+                Role::Adb | Role::Control => screen.over(document.screen())?,
             };
             client_slot::enter(document, role, wanted);
         }
