@@ -4,8 +4,10 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::support::{APP, run_flow};
+use crate::support::{APP, Http, eventually, run_flow};
 use anyhow::{Context, ensure};
+use reqwest::Method;
+use serde_json::json;
 use stream_dev::in_process::{Options, Stack};
 use tokio::process::Command;
 use toml::toml;
@@ -48,6 +50,15 @@ fn the_gateway_answers_generated_requests_as_its_document_says() {
         let stack = Stack::start(Options { gateway, ..Options::default() }).await?;
         // Somebody's session is there while others are made and ended.
         stack.client()?.create(APP, stream_simulators::SMALL_SCREEN).await?;
+        // A gateway that has just begun does not know yet that a region has no agent: 503.
+        let nodes = &stack.nodes;
+        let http = Http::new(&nodes.gateway_url(), Some(&stack.token), nodes.gateway_pin()?)?;
+        eventually("sure of its agents", async || {
+            let wanted = json!({ "app": APP, "region": "nowhere" });
+            let answer = http.send(Method::POST, "/1.0/sessions", Some(wanted)).await?;
+            Ok((answer.status == 404).then_some(()))
+        })
+        .await?;
         ask(&stack.nodes.gateway_url(), &stack.token, examples()).await
     });
 }
