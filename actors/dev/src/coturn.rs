@@ -156,8 +156,7 @@ no-multicast-peers
 no-tcp-relay
 no-cli
 no-dtls
-# Clients refresh what they were allotted after half of this: what holds only until the first
-# refresh does not go unseen.
+# What clients get that ask for no time of their own, as Firefox does; they refresh it soon.
 max-allocate-lifetime=30
 {tls}
 ",
