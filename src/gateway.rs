@@ -77,10 +77,8 @@ impl Gateway {
         let Base { supervisor, certificates, bridge, drain } = base;
         let tokens = Tokens::start(config.tokens, TOKENS, bridge.clone(), &supervisor)?;
         let page_base = config.gateway.page_base();
-        let views = Views::start(&bridge, &supervisor);
-        let file_settings = config.gateway.settings();
-        let service =
-            AdminService { views: views.clone(), tokens: tokens.clone(), page_base, file_settings };
+        let views = Views::start(&bridge, config.gateway.settings(), &supervisor);
+        let service = AdminService { views: views.clone(), tokens: tokens.clone(), page_base };
         let handler = move |request| service.clone().handle(request);
         let drain_timeout = config.admin.drain();
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;

@@ -308,9 +308,9 @@ async fn read_store(stored: &Stored) -> anyhow::Result<()> {
     let session = Some(&stored.session);
     agent.verify(&stored.instance_token, Op::SignalWrite, session).await?;
 
-    let views = Views::start(&bridge, &supervisor);
-    let file_settings = stream_gateway::Config::default().settings();
-    let service = AdminService { views, tokens: gateway, page_base: None, file_settings };
+    let settings = stream_gateway::Config::default().settings();
+    let views = Views::start(&bridge, settings, &supervisor);
+    let service = AdminService { views, tokens: gateway, page_base: None };
     let ask = async |request| anyhow::Ok(service.clone().handle(request).await?);
     let accounts = ask(Request::ListAccounts).await?;
     let names = accounts["accounts"].as_array().context("accounts")?.iter();

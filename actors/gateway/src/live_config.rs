@@ -20,7 +20,7 @@ const MAX_CAS_ATTEMPTS: usize = 3;
 /// GET `/1.0/config`: the values that hold, by name.
 pub(crate) async fn read(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::ConfigRead, None).await?;
-    Ok(ok(state.settings().await.items()))
+    Ok(ok(state.views.settings().await.items()))
 }
 
 /// PATCH `/1.0/config`: changes one value for all gateways, and answers with all of them.
@@ -31,11 +31,11 @@ pub(crate) async fn change(
 ) -> HandlerResult {
     let caller = authorize(&request, &state, Op::ConfigUpdate, None).await?;
     let change = Change::parse(&body(&request, payload).await?)?;
-    let before = state.settings().await.get(change.item);
+    let before = state.views.settings().await.get(change.item);
     store(&state.bridge, &change).await?;
     // The answer, and whatever this gateway does next, knows of it. Where it cannot be read again
     // it is stored all the same: to say it twice is no harm.
-    let settings = state.views.settings_now(state.file_settings).await?;
+    let settings = state.views.settings_now().await?;
     let (item, now, token) = (change.item.name(), settings.get(change.item), &caller.claims.id);
     let of_file = change.value.is_none();
     log::info!(item, before, now, of_file, caller:%, token:%; "configuration changed");

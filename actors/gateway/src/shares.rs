@@ -24,7 +24,6 @@ use crate::response::HttpError;
 use crate::session_documents;
 use crate::session_summary::SessionSummary;
 use crate::sessions::client_slot;
-use crate::settings::Settings;
 use crate::views::{SessionIndex, ShareIndex, Views};
 
 pub(crate) use crate::share_record::Share;
@@ -167,8 +166,7 @@ pub(crate) async fn all(
 }
 
 /// Makes a share of the session for `made_by` and returns it with its link, which begins with
-/// `base`. The share ends at `end` at the latest. What operators have changed holds over
-/// `file_settings`.
+/// `base`. The share ends at `end` at the latest.
 ///
 /// # Errors
 ///
@@ -182,10 +180,9 @@ pub(crate) async fn make(
     new: NewShare,
     (made_by, end): (Option<Maker>, Option<Timestamp>),
     base: &str,
-    file_settings: Settings,
 ) -> Result<(Share, String), ShareError> {
     let bridge = views.bridge();
-    let settings = views.settings(file_settings).await;
+    let settings = views.settings().await;
     let lifetime = Duration::from_secs(u64::from(settings.share_expiry_h) * 3600);
     let document = session_documents::read(bridge, session).await?.value;
     let is_joinable = document.request.joinable;

@@ -18,7 +18,6 @@ use crate::cors::CorsPolicy;
 use crate::error::GatewayError;
 use crate::live_count::LiveCount;
 use crate::present_agents::PresentAgents;
-use crate::settings::Settings;
 use crate::urls::Urls;
 use crate::views::Views;
 
@@ -60,8 +59,6 @@ pub(crate) struct State {
     pub(crate) client_grace: Duration,
     /// How long a new session may wait for its first client, in seconds.
     pub(crate) first_client_s: u64,
-    /// What holds where operators have not changed it, see [`State::settings`].
-    pub(crate) file_settings: Settings,
     pub(crate) urls: Urls,
 }
 
@@ -105,20 +102,14 @@ impl State {
             socket_limit: SocketLimit::default(),
             client_grace: Duration::from_secs(config.client_grace_s),
             first_client_s: config.first_client_s,
-            file_settings: config.settings(),
             reconnect_tokens,
             urls,
         })
     }
 
-    /// Returns the settings as they hold now: what operators have changed over the file.
-    pub(crate) async fn settings(&self) -> Settings {
-        self.views.settings(self.file_settings).await
-    }
-
     /// Whether the token of this id may make one more request now, which is counted.
     pub(crate) fn admits_request(&self, token_id: &str) -> bool {
-        let settings = self.views.settings_in_memory(self.file_settings);
+        let settings = self.views.settings_in_memory();
         self.request_rates.set_per_second(settings.requests_per_second);
         self.request_rates.check(token_id, Instant::now())
     }

@@ -63,6 +63,7 @@ struct Inner {
     accounts: View<AccountIndex>,
     sessions: Arc<View<SessionIndex>>,
     settings: View<SettingsIndex>,
+    file_settings: Settings,
     shares: View<ShareIndex>,
     /// When this unit last changed something.
     changed_at: Mutex<Option<Instant>>,
@@ -71,12 +72,14 @@ struct Inner {
 impl Views {
     /// Starts the actor under `supervisor`, which keeps the views up to date from the first
     /// connection to NATS on.
-    pub fn start(bridge: &Bridge, supervisor: &Supervisor) -> Self {
+    /// `file_settings` hold where operators have not changed them.
+    pub fn start(bridge: &Bridge, file_settings: Settings, supervisor: &Supervisor) -> Self {
         let views = Self(Arc::new(Inner {
             bridge: bridge.clone(),
             accounts: View::new(Bucket::Accounts),
             sessions: Arc::new(View::new(Bucket::Sessions)),
             settings: View::new(Bucket::Settings),
+            file_settings,
             shares: View::new(Bucket::Shares),
             changed_at: Mutex::default(),
         }));
@@ -207,27 +210,28 @@ impl Views {
         Ok(entry.map(|entry| Arc::new(entry.value)))
     }
 
-    /// Returns the settings that hold over those of `file`, as they were up to [`FOLLOWED_WITHIN`]
-    /// ago; while NATS is away, as they were known last.
-    pub(crate) async fn settings(&self, file: Settings) -> Settings {
-        let (since, read) =
-            (followed_until(Instant::now()), |index: &SettingsIndex| index.over(file));
-        let read = self.0.settings.read(&self.0.bridge, since, read).await;
-        read.unwrap_or_else(|_| self.settings_in_memory(file))
+    /// Returns the settings as they held up to [`FOLLOWED_WITHIN`] ago; while NATS is away, as they
+    /// were known last.
+    pub(crate) async fn settings(&self) -> Settings {
+        let Inner { bridge, settings, file_settings, .. } = &*self.0;
+        let since = followed_until(Instant::now());
+        let read = settings.read(bridge, since, |index| index.over(*file_settings)).await;
+        read.unwrap_or_else(|_| self.settings_in_memory())
     }
 
-    /// Returns the settings that hold over those of `file`, all that is stored by now among them.
+    /// Returns the settings, all that is stored by now among them.
     ///
     /// # Errors
     ///
     /// Refuses when NATS is away.
-    pub(crate) async fn settings_now(&self, file: Settings) -> Result<Settings, Refusal> {
-        Ok(self.0.settings.read_now(&self.0.bridge, |index| index.over(file)).await?)
+    pub(crate) async fn settings_now(&self) -> Result<Settings, Refusal> {
+        let Inner { bridge, settings, file_settings, .. } = &*self.0;
+        Ok(settings.read_now(bridge, |index| index.over(*file_settings)).await?)
     }
 
-    /// Returns the settings that hold over those of `file` as they are in memory.
-    pub(crate) fn settings_in_memory(&self, file: Settings) -> Settings {
-        self.0.settings.peek(|index| index.over(file))
+    /// Returns the settings as they are in memory.
+    pub(crate) fn settings_in_memory(&self) -> Settings {
+        self.0.settings.peek(|index| index.over(self.0.file_settings))
     }
 
     /// Since when a view that is read on all the time must have been read.

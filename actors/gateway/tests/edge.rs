@@ -70,13 +70,9 @@ impl Edge {
         let socket = folder.path().join("operator/socket");
         let socket = stream_admin::Config { socket, drain_s: 60 };
         let drain = Drain::default();
-        let views = Views::start(&bridge, &supervisor);
-        let service = AdminService {
-            views: views.clone(),
-            tokens: tokens.clone(),
-            page_base: None,
-            file_settings: Self::config().settings(),
-        };
+        let views = Views::start(&bridge, Self::config().settings(), &supervisor);
+        let service =
+            AdminService { views: views.clone(), tokens: tokens.clone(), page_base: None };
         let handler = move |request| service.clone().handle(request);
         let admin = Admin::start(socket, Default::default(), &supervisor, &drain, handler).unwrap();
         let gateway = Gateway::start(

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use stream_bridge::IncomingRequest;
 use stream_protocol::subjects::{AgentRequest, SessionOp};
 use stream_protocol::{
-    ClientIce, Empty, Launch, Refusal, RefusalCode, Reply as Answer, SessionId, Terminate,
-    Versioned,
+    ClientIce, Empty, Launch, Refusal, RefusalCode, Reply as Answer, SessionDocument, SessionId,
+    Terminate, Versioned,
 };
 use stream_supervisor::{Context, Handler, Reply};
 use stream_turn::Peer;
@@ -60,7 +60,7 @@ impl GatewayRequests {
                 looked.ok().flatten().map(|follow_up| (session, follow_up))
             }
             Ok(AgentRequest::Session { session, op: SessionOp::Ice }) => {
-                let minted = self.client_ice(&session).await.map_err(|error| error.refusal());
+                let minted = self.ice(&session).await.map_err(|error| error.refusal());
                 request.answer(Answer::encode(minted)).await;
                 None
             }
@@ -103,6 +103,10 @@ impl GatewayRequests {
         begun.map_err(|error| error.refusal())
     }
 
+    async fn ice(&self, id: &SessionId) -> Result<ClientIce, SessionsError> {
+        self.client_ice(&self.context.read(id).await?.value).await
+    }
+
     /// Has the document say by the time of the answer whether a client has come, where that decides
     /// about the next one: the gateway judges the version that its join replaces.
     async fn join(&self, id: &SessionId) -> Result<ClientIce, SessionsError> {
@@ -115,11 +119,10 @@ impl GatewayRequests {
             });
             noted.await?;
         }
-        self.client_ice(id).await
+        self.client_ice(&document).await
     }
 
-    async fn client_ice(&self, id: &SessionId) -> Result<ClientIce, SessionsError> {
-        let document = self.context.read(id).await?.value;
-        Ok(ClientIce { ice_servers: issue_ice(&self.context, &document, Peer::Client).await? })
+    async fn client_ice(&self, document: &SessionDocument) -> Result<ClientIce, SessionsError> {
+        Ok(ClientIce { ice_servers: issue_ice(&self.context, document, Peer::Client).await? })
     }
 }

@@ -13,7 +13,6 @@ use crate::accounts::{self, Account, AccountLimits, AccountName};
 use crate::error::bad_request;
 use crate::owner::Termination;
 use crate::sessions::termination::{Progress, end_session};
-use crate::settings::Settings;
 use crate::views::{SessionIndex, Views};
 use crate::{account_removal, account_rotation, placement, session_documents, shares};
 
@@ -27,8 +26,6 @@ pub struct AdminService {
     pub tokens: Tokens,
     /// What the URL of the page begins with, if a public URL is configured.
     pub page_base: Option<String>,
-    /// What holds where operators have not changed it.
-    pub file_settings: Settings,
 }
 
 impl AdminService {
@@ -163,9 +160,8 @@ impl AdminService {
         };
         let (session, role) = (parse(session)?, shares::role(Some(role))?);
         let new = shares::NewShare { role, description, expiry_at }.checked()?;
-        let (views, tokens, by) = (&self.views, &self.tokens, (None, None));
-        let made = shares::make(views, tokens, &session, new, by, base, self.file_settings);
-        let (share, url) = made.await?;
+        let (views, tokens) = (&self.views, &self.tokens);
+        let (share, url) = shares::make(views, tokens, &session, new, (None, None), base).await?;
         log::info!(share:% = share.id, session:%; "share created by an operator");
         Ok(CreatedShare { id: share.id, url })
     }

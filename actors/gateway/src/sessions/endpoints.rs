@@ -97,7 +97,7 @@ pub(crate) async fn create_session(
     let caller = authorize(&request, &state, Op::SessionCreate, None).await?;
     let (key, base) = (idempotency_key(request.headers())?, state.urls.socket_base(&request)?);
     let body = body(&request, payload).await?;
-    let idle_time_min = state.settings().await.idle_time_min;
+    let idle_time_min = state.views.settings().await.idle_time_min;
     let defaults = request::Defaults { first_client_s: state.first_client_s, idle_time_min };
     let (wanted, role) = (request::session(&body, defaults)?, caller.role()?);
     // Its instance has not said yet that it lets a viewer do no more.

@@ -77,8 +77,7 @@ pub(crate) async fn create(
     let new = NewShare::parse(&body(&request, payload).await?, Timestamp::now())?;
     check_grant(&caller, new.role)?;
     let by = (caller.maker(), caller.end());
-    let (views, tokens) = (&state.views, &state.tokens);
-    let made = super::make(views, tokens, &id, new, by, &base, state.file_settings).await;
+    let made = super::make(&state.views, &state.tokens, &id, new, by, &base).await;
     let (share, url) = made?;
     log::info!(share:% = share.id, session:% = id, caller:%; "share created");
     Ok(ok(ShareView::of(&share, Some(&url))))
