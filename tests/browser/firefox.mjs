@@ -9,7 +9,7 @@ import process from "node:process";
 
 import puppeteer from "puppeteer-core";
 
-import { redact } from "./page.mjs";
+import { changes, keepPeers, redact } from "./page.mjs";
 
 const PATIENCE_MS = 80_000;
 const FRAMES = 60;
@@ -77,30 +77,6 @@ async function reach(page, wanted) {
     document.documentElement.dataset.state, document.querySelector("[role=alert]")?.textContent,
   ]);
   if (state !== wanted) throw new Error(`the page says: ${said}`);
-}
-
-/** In the page, before its scripts: keeps the connections within reach of `getStats`. */
-function keepPeers() {
-  window.peers = [];
-  window.RTCPeerConnection = class extends RTCPeerConnection {
-    constructor(...parameters) {
-      super(...parameters);
-      window.peers.push(this);
-    }
-  };
-}
-
-/** In the page: whether the picture is another one than at the first call. */
-function changes() {
-  const video = document.querySelector("video");
-  const { videoWidth: width, videoHeight: height } = video;
-  if (!width) return false;
-  const context = new OffscreenCanvas(width, height).getContext("2d");
-  context.drawImage(video, 0, 0);
-  const picture = context.getImageData(0, 0, width, height).data;
-  const digest = picture.reduce((hash, byte) => (Math.imul(hash, 31) + byte) | 0, 7);
-  window.firstDigest ??= digest;
-  return digest !== window.firstDigest;
 }
 
 /** In the page: what it gets, and by which way. */

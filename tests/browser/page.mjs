@@ -51,8 +51,21 @@ export async function openPage(deadline, flags = []) {
   return page;
 }
 
+/** In the page: whether the picture is there, and another one than at the first call. */
+export function changes() {
+  const video = document.querySelector("video");
+  const { videoWidth: width, videoHeight: height } = video;
+  if (!width) return false;
+  const context = new OffscreenCanvas(width, height).getContext("2d");
+  context.drawImage(video, 0, 0);
+  const picture = context.getImageData(0, 0, width, height).data;
+  const digest = picture.reduce((hash, byte) => (Math.imul(hash, 31) + byte) | 0, 7);
+  window.firstDigest ??= digest;
+  return digest !== window.firstDigest;
+}
+
 /** In the page, before its scripts: keeps the connections within reach of `getStats`. */
-function keepPeers() {
+export function keepPeers() {
   window.peers = [];
   window.RTCPeerConnection = class extends RTCPeerConnection {
     constructor(...parameters) {

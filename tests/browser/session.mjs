@@ -8,7 +8,7 @@
 
 import process from "node:process";
 
-import { openPage, reach, redact, visit } from "./page.mjs";
+import { changes, openPage, reach, redact, visit } from "./page.mjs";
 
 const DEADLINE_MS = 60_000;
 const FRAMES = 60;
@@ -47,7 +47,7 @@ async function watch() {
   await step("follow the link", () => visit(page, address));
   await step("connect to the stream", () => reach(page, "streaming"));
   const frames = await step(`decode ${FRAMES} frames`, () => decoded(page, FRAMES));
-  await step("see the picture change", () => changing(page));
+  await step("see the picture change", () => page.waitForFunction(changes));
   const tap = await step("see the tap in the picture", () => tapped(page));
   const candidate = await step("read the selected candidate pair", () => selected(page));
   if (relay) await step("stream through the relay", () => equal("candidate", candidate, "relay"));
@@ -82,19 +82,6 @@ async function decoded(page, atLeast) {
     return totalVideoFrames >= atLeast && totalVideoFrames;
   }, atLeast);
   return frames.jsonValue();
-}
-
-function changing(page) {
-  return page.waitForFunction(() => {
-    const video = document.querySelector("video");
-    const { videoWidth: width, videoHeight: height } = video;
-    const context = new OffscreenCanvas(width, height).getContext("2d");
-    context.drawImage(video, 0, 0);
-    const picture = context.getImageData(0, 0, width, height).data;
-    const digest = picture.reduce((hash, byte) => (Math.imul(hash, 31) + byte) | 0, 7);
-    window.firstDigest ??= digest;
-    return digest !== window.firstDigest;
-  });
 }
 
 async function tapped(page) {

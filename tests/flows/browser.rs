@@ -16,12 +16,13 @@ use toml::toml;
 /// Longer than the script's own deadline.
 const SCRIPT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(90);
 
-async fn drive(stack: &Stack, relay: bool) -> anyhow::Result<serde_json::Value> {
+/// Has the script `name` drive a session of the page.
+async fn drive(name: &str, stack: &Stack, relay: bool) -> anyhow::Result<Value> {
     let fragment =
         format!("token={}&app={APP}&start=1{}", stack.token, if relay { "&relay=1" } else { "" });
     let page = format!("{}/#{fragment}", stack.nodes.gateway_url());
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/session.mjs");
-    let mut node = tokio::process::Command::new("node");
+    let script = format!("{}/tests/browser/{name}.mjs", env!("CARGO_MANIFEST_DIR"));
+    let mut node = Command::new("node");
     node.arg(script).arg(page).args(relay.then_some("--relay"));
     node.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = tokio::time::timeout(SCRIPT_TIMEOUT, node.output()).await??;
@@ -45,7 +46,7 @@ fn signals_that_make_no_sense_do_not_end_a_stream_of_the_page() -> anyhow::Resul
 fn the_page_shows_the_picture_and_answers_a_tap() {
     run_flow(async || {
         let stack = Stack::start(Options::default()).await?;
-        let seen = drive(&stack, false).await?;
+        let seen = drive("session", &stack, false).await?;
         assert!(seen["frames"].as_u64().is_some_and(|frames| frames >= 60), "{seen}");
         assert_ne!(seen["candidate"], "relay");
         Ok(())
@@ -53,27 +54,14 @@ fn the_page_shows_the_picture_and_answers_a_tap() {
 }
 
 /// Firefox decodes no H.264 unless it fetches a codec from elsewhere.
-async fn drive_firefox(stack: &Stack, relay: bool) -> anyhow::Result<Value> {
-    let fragment =
-        format!("token={}&app={APP}&start=1{}", stack.token, if relay { "&relay=1" } else { "" });
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/firefox.mjs");
-    let mut node = Command::new("node");
-    node.arg(script).arg(format!("{}/#{fragment}", stack.nodes.gateway_url()));
-    node.args(relay.then_some("--relay")).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = tokio::time::timeout(SCRIPT_TIMEOUT, node.kill_on_drop(true).output()).await??;
-    let said = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "the browser failed: {said}");
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
 #[test]
 fn firefox_plays_the_page_in_vp8_directly_and_through_the_relay() {
     run_flow(async || {
         let stack = Stack::start(Options { coturn: true, ..Options::default() }).await?;
-        let seen = drive_firefox(&stack, false).await?;
+        let seen = drive("firefox", &stack, false).await?;
         assert_eq!(seen["codec"], "video/VP8", "{seen}");
         assert_ne!(seen["candidate"], "relay", "{seen}");
-        let relayed = drive_firefox(&stack, true).await?;
+        let relayed = drive("firefox", &stack, true).await?;
         assert_eq!(
             (&relayed["codec"], &relayed["candidate"]),
             (&"video/VP8".into(), &"relay".into())
@@ -170,7 +158,7 @@ fn the_page_opens_the_link_of_a_share_and_offers_no_more_than_that() {
 fn the_page_does_the_same_through_the_relay_only() {
     run_flow(async || {
         let stack = Stack::start(Options { coturn: true, ..Options::default() }).await?;
-        let seen = drive(&stack, true).await?;
+        let seen = drive("session", &stack, true).await?;
         assert!(seen["frames"].as_u64().is_some_and(|frames| frames >= 60), "{seen}");
         assert_eq!(seen["candidate"], "relay");
         Ok(())
