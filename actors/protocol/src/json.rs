@@ -70,8 +70,9 @@ impl From<serde_json::Value> for JsonText {
     }
 }
 
-/// A whole number, also when it is written with a fraction of zero or an exponent, as clients do
-/// whose language divides into floats: `1280`, `1280.0`, `1.28e3`.
+/// A whole number of at most [`WholeNumber::MAX`] either way, also when it is written with a
+/// fraction of zero or an exponent, as clients do whose language divides into floats: `1280`,
+/// `1280.0`, `1.28e3`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct WholeNumber(pub i64);
 
@@ -91,25 +92,29 @@ impl Visitor<'_> for WholeVisitor {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<WholeNumber, E> {
+        if number.unsigned_abs() > WholeNumber::MAX.unsigned_abs() {
+            return Err(E::invalid_value(Unexpected::Signed(number), &self));
+        }
         Ok(WholeNumber(number))
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<WholeNumber, E> {
-        let number = i64::try_from(number);
-        number.map(WholeNumber).map_err(|_| E::custom("a number beyond 63 bits"))
+        self.visit_i64(i64::try_from(number).unwrap_or(i64::MAX))
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<WholeNumber, E> {
-        /// From here on a float does not tell whole numbers apart.
-        const EXACT: f64 = 9_007_199_254_740_992.0;
-        if number.fract() == 0.0 && number.abs() < EXACT {
-            return Ok(WholeNumber(number as i64));
+        if number.fract() == 0.0 {
+            // What is too large for an `i64` becomes the largest one.
+            return self.visit_i64(number as i64);
         }
         Err(E::invalid_value(Unexpected::Float(number), &self))
     }
 }
 
 impl WholeNumber {
+    /// From the next one on, floats do not tell whole numbers apart (RFC 8259, section 6).
+    pub const MAX: i64 = 9_007_199_254_740_991;
+
     /// Returns the number as a `T`.
     ///
     /// # Errors
@@ -195,8 +200,10 @@ mod tests {
             assert_eq!(read(text), Some(1280), "{text}");
         }
         assert_eq!((read("-1.0"), read("0.0")), (Some(-1), Some(0)));
-        for text in ["1.5", "1e300", "\"1\"", "true", "18446744073709551616", "9223372036854775808"]
-        {
+        assert_eq!(read("9007199254740991"), Some(WholeNumber::MAX));
+        assert_eq!(read("-9007199254740991.0"), Some(-WholeNumber::MAX));
+        let too_large = ["9007199254740992", "-9007199254740992.0", "9223372036854775808", "1e300"];
+        for text in too_large.into_iter().chain(["1.5", "\"1\"", "true", "18446744073709551616"]) {
             assert_eq!(read(text), None, "{text}");
         }
     }

@@ -17,6 +17,9 @@ pub(crate) const MAX_EXTRA_DATA: usize = 8 * 1024;
 /// The longest name of an application or a region, in bytes.
 const MAX_NAME: usize = 256;
 
+/// The longest version of an application where it is a text.
+const MAX_VERSION_DIGITS: usize = 15;
+
 /// The session that a client asks for, as it writes it.
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct SessionPost {
@@ -27,7 +30,9 @@ pub(crate) struct SessionPost {
         test,
         schemars(
             with = "Option<i64>",
-            extend("type" = ["integer", "string", "null"], "pattern" = "^ *(-?[0-9]+)? *$")
+            range(min = -WholeNumber::MAX, max = WholeNumber::MAX),
+            extend("type" = ["integer", "string", "null"]),
+            extend("pattern" = format!("^ *(-?[0-9]{{1,{MAX_VERSION_DIGITS}}})? *$"))
         )
     )]
     app_version: Option<u64>,
@@ -42,6 +47,7 @@ pub(crate) struct SessionPost {
     #[cfg_attr(test, schemars(extend("default" = true)))]
     ephemeral: Option<bool>,
     /// Minutes without a client until the end; 0 is never.
+    #[cfg_attr(test, schemars(range(max = WholeNumber::MAX)))]
     idle_time_min: Option<u64>,
     /// What becomes of the present client when another one joins.
     #[cfg_attr(test, schemars(extend("default" = OnConflict::default())))]
@@ -205,7 +211,7 @@ impl JsonObject {
         let number = match self.take("app_version", "a whole number")? {
             None => return Ok(None),
             Some(Version::Text(text)) if text.trim().is_empty() => return Ok(None),
-            Some(Version::Text(text)) => text.trim().parse::<i64>().ok(),
+            Some(Version::Text(text)) => version_of_text(text.trim()),
             Some(Version::Number(WholeNumber(number))) => Some(number),
         };
         let number = number.ok_or_else(|| bad_request("app_version is a whole number"))?;
@@ -219,6 +225,13 @@ impl JsonObject {
         }
         text.checked().map_err(|error| bad_request(format!("extra_data: {error}")))
     }
+}
+
+fn version_of_text(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_number =
+        digits.len() <= MAX_VERSION_DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| text.parse().ok())?
 }
 
 #[cfg(test)]
@@ -259,7 +272,11 @@ mod tests {
         for none in [json!(null), json!(-1), json!("-1"), json!("")] {
             assert_eq!(version(none).unwrap(), None);
         }
-        for wrong in [json!("three"), json!(1.5), json!(true), json!([])] {
+        assert_eq!(version(json!("999999999999999")).unwrap(), Some(999_999_999_999_999));
+        for wrong in ["three", "1234567890123456", "+1", "--1", "-"].map(Value::from) {
+            assert!(version(wrong).is_err());
+        }
+        for wrong in [json!(1.5), json!(1e21), json!(true), json!([])] {
             assert!(version(wrong).is_err());
         }
     }
