@@ -95,8 +95,15 @@ impl Agent {
         let seal = Arc::new(Seal::load(&config.tokens.sealing_key)?);
         let tokens = Tokens::start(config.tokens, TOKENS, bridge.clone(), &supervisor)?;
         let turn = Turn::start(config.turn, bridge.clone(), &supervisor)?;
-        let dependencies =
-            Dependencies { ams, bridge, tokens: tokens.clone(), turn: turn.clone(), seal };
+        let (agent, places, remote_drain) =
+            (config.agent.name.clone(), config.agent.capacity, config.agent.remote_drain);
+        let dependencies = Dependencies {
+            ams,
+            bridge: bridge.clone(),
+            tokens: tokens.clone(),
+            turn: turn.clone(),
+            seal,
+        };
         let sessions = Sessions::start(
             config.agent,
             certificates.identity(),
@@ -117,6 +124,16 @@ impl Agent {
             supervisor.clone(),
         )
         .context("the api cannot listen")?;
+        stream_overview::start(stream_overview::Sources {
+            agent,
+            places,
+            remote_drain,
+            bridge,
+            drain: drain.clone(),
+            sessions: sessions.clone(),
+            supervisor: supervisor.clone(),
+            tokens: tokens.clone(),
+        });
         Ok(Self { supervisor, tokens, admin, api, certificates, sessions, drain, drain_timeout })
     }
 

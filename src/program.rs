@@ -152,7 +152,7 @@ impl Signals {
         loop {
             let (name, order) = self.next().await;
             match order {
-                Order::End if service.drain().is_draining() => return name,
+                Order::End if service.drain().is_ending() => return name,
                 Order::End => {
                     log::info!(signal = name; "stopping on a signal");
                     service.drain().begin(service.drain_timeout());

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::support::{APP, Http, eventually, run_flow};
+use crate::support::{APP, Http, ScriptedStack, eventually, run_flow};
 use anyhow::{Context, ensure};
 use reqwest::Method;
 use serde_json::json;
@@ -12,18 +12,29 @@ use stream_dev::in_process::{Options, Stack};
 use tokio::process::Command;
 use toml::toml;
 
-/// Has schemathesis ask the service at `url`, as whoever has `token`. Where it lies is in
-/// `SCHEMATHESIS`, which `scripts/test` sets.
-async fn ask(url: &str, token: &str, examples: usize) -> anyhow::Result<()> {
+/// A service, and who asks it.
+struct Asked<'a> {
+    name: &'a str,
+    url: String,
+    token: &'a str,
+    /// Stands for the id of every path where the configuration wants it.
+    session: &'a str,
+}
+
+/// Has schemathesis ask a service. Where it lies is in `SCHEMATHESIS`, which `scripts/test` sets.
+async fn ask(asked: Asked<'_>, examples: usize) -> anyhow::Result<()> {
+    let Asked { name, url, token, session } = asked;
     let packages = std::env::var_os("SCHEMATHESIS").context("scripts/test says where it lies")?;
-    let config =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/openapi/schemathesis.toml");
+    let config = format!("tests/interop/openapi/generated_{name}.toml");
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join(config);
     let mut command = Command::new("python3");
-    command.env("PYTHONPATH", packages).args(["-m", "schemathesis.cli", "--config-file"]);
+    command.env("PYTHONPATH", packages).env("SESSION", session);
+    command.args(["-m", "schemathesis.cli", "--config-file"]);
     command.arg(config).arg("run").arg(format!("{url}/1.0/openapi.json"));
     command.args(["-H", &format!("Authorization: Macaroon root={token}"), "--tls-verify=false"]);
-    command.args(["--phases=coverage,fuzzing,stateful", "--seed=1", "--continue-on-failure"]);
-    command.args(["--max-examples", &examples.to_string(), "--request-timeout=30", "--no-color"]);
+    command.args(["--phases=coverage,fuzzing,stateful", &format!("--seed={}", seed())]);
+    command.args(["--continue-on-failure", "--request-timeout=30", "--no-color"]);
+    command.args(["--max-examples", &examples.to_string()]);
     command.current_dir(std::env::temp_dir()).kill_on_drop(true);
     let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().await?;
     let said = String::from_utf8_lossy(&output.stdout);
@@ -34,6 +45,11 @@ async fn ask(url: &str, token: &str, examples: usize) -> anyhow::Result<()> {
         generated.and_then(|line| line.split(' ').next()?.replace(',', "").parse().ok());
     ensure!(generated.is_some_and(|generated: u32| generated > 500), "{said}");
     Ok(())
+}
+
+/// The same in every run, unless `STREAM_TEST_SEED` has another one.
+fn seed() -> String {
+    std::env::var("STREAM_TEST_SEED").unwrap_or_else(|_| "1".to_owned())
 }
 
 fn examples() -> usize {
@@ -59,6 +75,20 @@ fn the_gateway_answers_generated_requests_as_its_document_says() {
             Ok((answer.status == 404).then_some(()))
         })
         .await?;
-        ask(&stack.nodes.gateway_url(), &stack.token, examples()).await
+        let (url, token, session) = (nodes.gateway_url(), &*stack.token, "");
+        ask(Asked { name: "gateway", url, token, session }, examples()).await
+    });
+}
+
+#[test]
+fn the_agent_answers_generated_requests_as_its_document_says() {
+    run_flow(async || {
+        let agent = toml! { http.requests_per_address = 100_000 };
+        let options = Options { agent, ..Options::default() };
+        let mut scripted = ScriptedStack::start_with(options).await?;
+        let (created, instance) = scripted.create().await?;
+        let url = instance.userdata.agent_url.clone();
+        let (token, session) = (&instance.userdata.token, &created.id);
+        ask(Asked { name: "agent", url, token, session }, examples()).await
     });
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::support::{STEP_TIMEOUT, run_flow};
-use crate::{accounts, ams_initiated, live_config, session, shares, signaling, tokens};
+use crate::{accounts, agents, ams_initiated, live_config, session, shares, signaling, tokens};
 use anyhow::Context;
 use async_nats::Event;
 use stream_dev::in_process::{Options, Stack};
@@ -46,6 +46,11 @@ fn an_account_is_made_and_deleted_with_all_it_gave_away() {
 #[test]
 fn what_holds_for_all_gateways_is_changed_at_one() {
     run_flow(async || live_config::changed_for_all(strict()).await);
+}
+
+#[test]
+fn agents_are_seen_and_drained() {
+    run_flow(async || agents::seen_and_drained(strict()).await);
 }
 
 #[test]
@@ -157,8 +162,9 @@ fn the_nkey_of_a_gateway_speaks_for_no_agent_and_reads_none_of_their_keys() {
         }
         for subject in [
             // What agents are asked, and answered.
-            "stream.v1.agent.*.launch",
+            "stream.v1.agent.*.*",
             "stream.v1.agent.agent-1.launch",
+            "stream.v1.agent.agent-1.drain",
             "stream.v1.session.*.*",
             "_INBOX.agent.>",
             // Without the group a gateway would hear what others are to answer.
@@ -225,6 +231,7 @@ fn the_nkey_of_an_agent_touches_no_account_and_no_share_and_answers_for_no_gatew
             "$JS.API.STREAM.MSG.GET.KV_keys",
             "_INBOX.gateway.a",
             "stream.v1.agent.agent-1.launch",
+            "stream.v1.agent.agent-1.drain",
         ] {
             thief.cannot_publish(subject).await?;
         }

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod agent_endpoints;
+mod agents;
 mod ams;
 mod ams_initiated;
 mod ams_outage;

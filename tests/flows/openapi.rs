@@ -213,7 +213,11 @@ async fn see_gateway(gateway: &mut ApiRecorder) -> anyhow::Result<()> {
 }
 
 /// Asks the gateway for what only operators may.
-async fn see_config(gateway: &mut ApiRecorder, operator: &str) -> anyhow::Result<()> {
+async fn see_operations(
+    gateway: &mut ApiRecorder,
+    operator: &str,
+    agent: &str,
+) -> anyhow::Result<()> {
     const CONFIG: &str = "/1.0/config";
     assert_eq!(gateway.get(CONFIG, "").await?.status, 403);
     let account = gateway.change_token(Some(operator));
@@ -222,6 +226,14 @@ async fn see_config(gateway: &mut ApiRecorder, operator: &str) -> anyhow::Result
         let change = json!({"name": "share.per_session", "value": value});
         assert_eq!(gateway.ask(Method::PATCH, CONFIG, "", Some(change)).await?.status, status);
     }
+    gateway.get("/1.0/accounts", "").await?.success()?;
+    gateway.get("/1.0/agents", "").await?.success()?;
+    let (drain, session) =
+        ("/1.0/agents/{id}/drain", std::mem::replace(&mut gateway.session, agent.to_owned()));
+    assert_eq!(gateway.ask(Method::POST, drain, "", None).await?.status, 409, "it is the last one");
+    gateway.ask(Method::POST, drain, "?force=true", None).await?.success()?;
+    gateway.ask(Method::DELETE, drain, "", None).await?.success()?;
+    gateway.session = session;
     gateway.http = account;
     Ok(())
 }
@@ -276,7 +288,7 @@ fn both_documents_are_valid_and_describe_what_is_served() {
         see_shares(&mut gateway).await?;
         let operators = stream_gateway::admin::Client::new(scripted.stack.nodes.admin_socket());
         let operator = operators.create_operator("operator", None, Default::default()).await?;
-        see_config(&mut gateway, &operator).await?;
+        see_operations(&mut gateway, &operator, &scripted.stack.nodes.agent).await?;
 
         let ams = token(&scripted.stack.agent.tokens, TokenKind::Ams).await?;
         agent.change_token(Some(&ams));

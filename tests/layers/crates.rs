@@ -13,7 +13,7 @@ const ROWS: &[&[&str]] = &[
     &["bridge", "ams", "admin", "http"],
     &["socket", "tls", "tokens", "turn"],
     &["sessions"],
-    &["api", "gateway"],
+    &["api", "gateway", "overview"],
 ];
 
 /// Crates that must not be built, by the advisories and the one TLS path.

@@ -269,6 +269,7 @@ impl NodeFiles {
                 "name": self.agent,
                 "deployment": "dev",
                 "url": stack.agents.clone().unwrap_or_else(|| self.agent_url()),
+                "remote_drain": true,
             },
             "api": {
                 "listen": self.agent_address(),

@@ -47,6 +47,7 @@ impl FormerToken {
 
 /// What an account may do with sessions.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct AccountLimits {
     /// Whether it sees no sessions but those that it made.

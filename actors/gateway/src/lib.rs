@@ -27,12 +27,14 @@
 //! The way of a new session: `create_session` (HTTP) → `place_session` (stores the document) →
 //! `request_launch` (asks an agent).
 
+mod account_list;
 mod account_record;
 mod account_removal;
 mod account_rotation;
 mod account_upkeep;
 mod accounts;
 pub mod admin;
+mod agents;
 mod ams_initiated;
 mod auth;
 mod catalog;

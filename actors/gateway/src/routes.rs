@@ -15,7 +15,10 @@ use stream_protocol::Op;
 #[cfg(test)]
 use crate::settings;
 use crate::state::State;
-use crate::{catalog, live_config, metrics, middleware, sessions, shares, socket, web_ui};
+use crate::{
+    account_list, agents, catalog, live_config, metrics, middleware, sessions, shares, socket,
+    web_ui,
+};
 
 /// The document at `/1.0/openapi.json`, which the test `openapi` keeps true.
 const DOCUMENT: Document = Document::new(include_bytes!("../openapi.json"));
@@ -25,6 +28,19 @@ endpoints! {
         EndpointDoc::new("scrapeMetrics", "Tells Prometheus what is counted").answers_text(),
     GET "/1.0/openapi.json" None => serve as "get_openapi":
         EndpointDoc::new("readOpenApi", "Tells what this API is").answers_document(),
+    GET "/1.0/accounts" Some(Op::AccountRead) => account_list::list as "get_accounts":
+        EndpointDoc::new("listAccounts", "Lists the accounts, without their tokens")
+            .answers::<Vec<crate::admin::AccountInfo>>(),
+    GET "/1.0/agents" Some(Op::AgentRead) => agents::list as "get_agents":
+        EndpointDoc::new("listAgents", "Shows every agent, as it says itself how it is")
+            .answers::<Vec<agents::AgentView>>(),
+    POST "/1.0/agents/{id}/drain" Some(Op::AgentDrain) => agents::drain as "drain_agent":
+        EndpointDoc::new("drainAgent", "Has an agent leave its sessions to others, and stay")
+            .query::<agents::DrainQuery>().refuses(&[409, 503]),
+    DELETE "/1.0/agents/{id}/drain" Some(Op::AgentDrain) => agents::cancel_drain
+        as "cancel_drain_of_agent":
+        EndpointDoc::new("cancelDrainOfAgent", "Has an agent that drains take sessions again")
+            .refuses(&[409, 503]),
     GET "/1.0/applications" Some(Op::ApplicationRead) => catalog::applications
         as "get_applications":
         EndpointDoc::new("listApplications", "Lists what can be streamed").answers::<BTreeSet<catalog::Named>>(),

@@ -12,6 +12,7 @@ use stream_tokens::Tokens;
 use tokio::sync::watch;
 
 use crate::account_upkeep::AccountUses;
+use crate::agents::LatestOverviews;
 use crate::catalogues::Catalogues;
 use crate::config::{Config, ReconnectTokens};
 use crate::cors::CorsPolicy;
@@ -30,6 +31,8 @@ pub(crate) struct State {
     pub(crate) account_uses: AccountUses,
     /// Which agents are there, and what they can launch.
     pub(crate) present_agents: PresentAgents,
+    /// What the agents say of themselves, for operators.
+    pub(crate) agent_overviews: LatestOverviews,
     pub(crate) catalogues: Catalogues,
     pub(crate) supervisor: Supervisor,
     /// Counts the requests of all threads, and what is refused.
@@ -86,6 +89,7 @@ impl State {
             tokens,
             account_uses: AccountUses::default(),
             present_agents: PresentAgents::default(),
+            agent_overviews: LatestOverviews::default(),
             catalogues: Catalogues::default(),
             supervisor,
             refusals: Refusals::default(),

@@ -4,6 +4,7 @@
 //! [`manual`] says what the words mean and how the units that exchange them work together.
 
 mod agent_endpoint;
+mod agent_overview;
 mod ams_instance;
 mod capabilities;
 mod catalogue;
@@ -32,6 +33,7 @@ mod userdata;
 mod versioned;
 
 pub use agent_endpoint::AgentEndpoint;
+pub use agent_overview::{ActorOverview, AgentOverview, DrainAgent, DrainOutcome};
 pub use ams_instance::AmsInstance;
 pub use capabilities::{Capabilities, Capability};
 pub use catalogue::CataloguePage;

@@ -145,10 +145,33 @@ impl NatsUser {
 /// A request to an agent, named by its subject.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum AgentRequest {
-    /// To claim and launch a session that a gateway has stored.
-    Launch { agent: AgentId },
+    /// To do something itself.
+    Agent { agent: AgentId, op: AgentOp },
     /// To do something with a session; the agent that owns it listens.
     Session { session: SessionId, op: SessionOp },
+}
+
+/// What an agent is asked to do itself.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum AgentOp {
+    /// Leave its sessions to others and stay, or take none away any more.
+    Drain,
+    /// Claim and launch a session that a gateway has stored.
+    Launch,
+    /// Say how it is.
+    Overview,
+}
+
+impl AgentOp {
+    pub const ALL: [Self; 3] = [Self::Drain, Self::Launch, Self::Overview];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Launch => "launch",
+            Self::Overview => "overview",
+        }
+    }
 }
 
 /// What the owner of a session is asked to do.
@@ -180,7 +203,7 @@ impl SessionOp {
 impl fmt::Display for AgentRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Launch { agent } => write!(f, "stream.v1.agent.{agent}.launch"),
+            Self::Agent { agent, op } => write!(f, "stream.v1.agent.{agent}.{}", op.as_str()),
             Self::Session { session, op } => {
                 write!(f, "stream.v1.session.{session}.{}", op.as_str())
             }
@@ -195,8 +218,10 @@ impl FromStr for AgentRequest {
         let unknown = || SubjectError(subject.chars().take(128).collect());
         let parts: Vec<_> = subject.split('.').collect();
         match parts[..] {
-            ["stream", "v1", "agent", agent, "launch"] => {
-                Ok(Self::Launch { agent: agent.parse().map_err(|_| unknown())? })
+            ["stream", "v1", "agent", agent, op] => {
+                let op = AgentOp::ALL.into_iter().find(|known| known.as_str() == op);
+                let agent = agent.parse().map_err(|_| unknown())?;
+                Ok(Self::Agent { agent, op: op.ok_or_else(unknown)? })
             }
             ["stream", "v1", "session", session, op] => {
                 let op = SessionOp::ALL.into_iter().find(|known| known.as_str() == op);
@@ -213,9 +238,9 @@ impl FromStr for AgentRequest {
 #[error("no such request: {0}")]
 pub struct SubjectError(String);
 
-/// Returns the subject of launch requests to `agent`.
-pub fn launch(agent: &AgentId) -> String {
-    AgentRequest::Launch { agent: agent.clone() }.to_string()
+/// Returns the subject on which `agent` is asked for `op`.
+pub fn agent(agent: &AgentId, op: AgentOp) -> String {
+    AgentRequest::Agent { agent: agent.clone(), op }.to_string()
 }
 
 /// Returns the subject on which the owner of `session` is asked for `op`.
@@ -240,14 +265,17 @@ mod tests {
     use super::*;
 
     fn request() -> impl Strategy<Value = AgentRequest> {
-        let launch = "[a-z0-9-]{1,64}"
-            .prop_map(|agent| AgentRequest::Launch { agent: agent.parse().expect("an agent") });
+        let op = prop::sample::select(AgentOp::ALL.to_vec());
+        let agent = ("[a-z0-9-]{1,64}", op).prop_map(|(agent, op)| AgentRequest::Agent {
+            agent: agent.parse().expect("an agent"),
+            op,
+        });
         let op = prop::sample::select(SessionOp::ALL.to_vec());
         let session = ("[a-z0-9]{20}", op).prop_map(|(session, op)| AgentRequest::Session {
             session: session.parse().expect("a session"),
             op,
         });
-        prop_oneof![launch, session]
+        prop_oneof![agent, session]
     }
 
     proptest! {

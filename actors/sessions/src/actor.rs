@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use actix::Message;
 use stream_bridge::{Entry, IncomingRequest};
+use stream_protocol::subjects::{self, AgentOp};
 use stream_protocol::{
-    AmsInstance, ClientReport, IceServer, Report, SessionDocument, SessionId, Status, subjects,
+    AmsInstance, ClientReport, IceServer, Report, SessionDocument, SessionId, Status,
 };
 use stream_supervisor::{AskError, Context, Handler, Reply, Worker};
 use stream_turn::Peer;
@@ -147,7 +148,7 @@ impl Worker for Actor {
         let context = Arc::clone(&self.context);
         let requests = ctx.mailbox().recipient::<IncomingRequest>();
         ctx.spawn(async move {
-            let launch = subjects::launch(context.agent());
+            let launch = subjects::agent(context.agent(), AgentOp::Launch);
             while context.deps.bridge.serve(launch.clone(), requests.clone()).await.is_err() {
                 tokio::time::sleep(SUBSCRIBE_RETRY).await;
             }

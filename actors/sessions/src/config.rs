@@ -28,6 +28,9 @@ pub struct Config {
     /// Sessions this unit takes at most.
     #[serde(default = "capacity")]
     pub capacity: u32,
+    /// Whether accounts of operators may have this unit drain through a gateway.
+    #[serde(default)]
+    pub remote_drain: bool,
     /// Seconds an instance may take from its launch until it says that it runs.
     #[serde(default = "boot_timeout_s")]
     pub boot_timeout_s: u64,

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use stream_bridge::IncomingRequest;
-use stream_protocol::subjects::{AgentRequest, SessionOp};
+use stream_protocol::subjects::{AgentOp, AgentRequest, SessionOp};
 use stream_protocol::{
     ClientIce, Empty, Launch, Refusal, RefusalCode, Reply as Answer, SessionDocument, SessionId,
     Terminate, Versioned,
@@ -50,7 +50,7 @@ impl GatewayRequests {
     /// Answers a request. Returns the session with which more is to be done, and what.
     async fn answer(&self, request: &IncomingRequest) -> Option<(SessionId, FollowUp)> {
         match request.subject.parse() {
-            Ok(AgentRequest::Launch { .. }) => {
+            Ok(AgentRequest::Agent { op: AgentOp::Launch, .. }) => {
                 self.launch(request).await.map(|ending| (ending, FollowUp::FinishEnd))
             }
             Ok(AgentRequest::Session { session, op: SessionOp::Instance }) => {
@@ -75,9 +75,10 @@ impl GatewayRequests {
                 request.answer(Answer::encode(begun.map(|()| Empty {}))).await;
                 begins.then_some((session, FollowUp::FinishEnd))
             }
-            Err(error) => {
-                log::warn!(subject:% = request.subject, error:%; "a request is not ours");
-                let refusal = Refusal::new(RefusalCode::Malformed, error.to_string());
+            Ok(AgentRequest::Agent { .. }) | Err(_) => {
+                log::warn!(subject:% = request.subject; "a request is not ours");
+                let why = format!("no such request: {}", request.subject);
+                let refusal = Refusal::new(RefusalCode::Malformed, why);
                 request.answer(Answer::<Empty>::encode(Err(refusal))).await;
                 None
             }

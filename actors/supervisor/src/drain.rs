@@ -1,23 +1,35 @@
-//! The order to drain: the service hands its work to others and ends, when that is done or when its
-//! time is up.
+//! The order to drain: the service hands its work to others. Then it ends, when that is done or when
+//! its time is up; or it stays, takes nothing, and can be taken back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
-/// Whether the service is to drain and end. Everybody who acts on it holds a clone.
+/// The pause between two looks at whether others take what is left of a service that stays.
+const STAY_POLL: Duration = Duration::from_secs(1);
+
+/// What a service that drains is to do in the end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DrainOrder {
+    /// To end when all is handed over, or at this time.
+    EndBy(Instant),
+    /// To hand over what it can for as long as the order holds, and stay.
+    Stay,
+}
+
+/// Whether the service is to drain. Everybody who acts on it holds a clone.
 #[derive(Clone)]
 pub struct Drain {
-    until: Arc<watch::Sender<Option<Instant>>>,
+    order: Arc<watch::Sender<Option<DrainOrder>>>,
     left: Arc<AtomicUsize>,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { until: Arc::new(watch::Sender::new(None)), left: Arc::default() }
+        Self { order: Arc::new(watch::Sender::new(None)), left: Arc::default() }
     }
 }
 
@@ -28,31 +40,55 @@ impl Drain {
         let now = Instant::now();
         let until = now.checked_add(deadline).unwrap_or(now);
         log::info!("draining, for {} s at most", deadline.as_secs());
-        self.until.send_replace(Some(until));
+        self.order.send_replace(Some(DrainOrder::EndBy(until)));
+    }
+
+    /// Orders the service to hand its work over and to stay. An order to end holds over this one.
+    pub fn begin_to_stay(&self) {
+        let given = self.order.send_if_modified(|order| match order {
+            None => order.replace(DrainOrder::Stay).is_none(),
+            Some(_) => false,
+        });
+        if given {
+            log::info!("draining, and staying until the order is taken back");
+        }
     }
 
     /// Withdraws the order: the service goes on as before. Returns whether there was one.
     pub fn cancel(&self) -> bool {
-        let given = self.until.send_replace(None).is_some();
+        let given = self.order.send_replace(None).is_some();
         if given {
             log::info!("the drain is cancelled, serving as before");
         }
         given
     }
 
-    /// Follows when the service ends; `None` while it serves.
-    pub fn watch(&self) -> watch::Receiver<Option<Instant>> {
-        self.until.subscribe()
+    /// Follows the order that holds; `None` while the service serves.
+    pub fn watch(&self) -> watch::Receiver<Option<DrainOrder>> {
+        self.order.subscribe()
+    }
+
+    /// The order that holds; `None` while the service serves.
+    pub fn order(&self) -> Option<DrainOrder> {
+        *self.order.borrow()
     }
 
     /// Whether the service is draining.
     pub fn is_draining(&self) -> bool {
-        self.until.borrow().is_some()
+        self.order().is_some()
     }
 
-    /// How much time is left to drain; `None` while the service serves.
+    /// Whether the service is draining and ends then.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.order(), Some(DrainOrder::EndBy(_)))
+    }
+
+    /// How much time is left until the service ends; `None` while it serves or stays.
     pub fn time_left(&self) -> Option<Duration> {
-        self.until.borrow().map(|until| until.saturating_duration_since(Instant::now()))
+        match self.order()? {
+            DrainOrder::EndBy(until) => Some(until.saturating_duration_since(Instant::now())),
+            DrainOrder::Stay => None,
+        }
     }
 
     /// Records how many items are still to be handed over, for operators who wait.
@@ -65,29 +101,46 @@ impl Drain {
         self.left.load(Relaxed)
     }
 
-    /// Returns when an order was given and carried out: `drained` has returned, or the time is up.
-    /// An order that is withdrawn meanwhile does not count.
+    /// Returns when an order to end was given and carried out: `drained` has returned, or the time
+    /// is up. An order that is withdrawn meanwhile does not count, and one to stay is carried out
+    /// until another one comes.
     pub async fn completed(&self, drained: impl AsyncFn()) {
         let mut orders = self.watch();
         loop {
-            let given = orders.wait_for(Option::is_some).await.ok().and_then(|until| *until);
+            let given = orders.wait_for(Option::is_some).await.ok().and_then(|order| *order);
             // The sender is ours, and stays.
-            let Some(until) = given else { return };
+            let Some(order) = given else { return };
             tokio::select! {
                 biased;
-                // There is another deadline, or none.
+                // There is another order, or none.
                 _ = orders.changed() => {}
-                () = drained() => return log::info!("drained"),
-                () = sleep_until(until) => {
-                    return log::warn!("the time to drain is up, {} left", self.remaining());
-                }
+                ended = self.carry_out(order, &drained) => return ended,
             }
+        }
+    }
+
+    /// Returns when the service has to end.
+    async fn carry_out(&self, order: DrainOrder, drained: &impl AsyncFn()) {
+        match order {
+            DrainOrder::EndBy(until) => tokio::select! {
+                biased;
+                () = drained() => log::info!("drained"),
+                () = sleep_until(until) => {
+                    log::warn!("the time to drain is up, {} left", self.remaining());
+                }
+            },
+            DrainOrder::Stay => loop {
+                drained().await;
+                // Who could take nothing then may be able to by now.
+                sleep(STAY_POLL).await;
+            },
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::future::{pending, ready};
 
     use tokio::time::timeout;
@@ -123,6 +176,32 @@ mod tests {
             biased;
             () = changes => panic!("the second order was carried out long ago"),
             () = over => assert!(drain.is_draining()),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stays_hands_over_again_and_again_until_it_is_to_end() {
+        let (drain, rounds) = (Drain::default(), Cell::new(0));
+        let over = drain.completed(async || rounds.set(rounds.get() + 1));
+        let changes = async {
+            drain.begin_to_stay();
+            assert!(drain.is_draining() && !drain.is_ending());
+            sleep(2 * STAY_POLL).await;
+            assert!(rounds.get() >= 2);
+            assert_eq!(drain.time_left(), None);
+            drain.cancel();
+            let before = rounds.get();
+            sleep(LONG).await;
+            assert_eq!(rounds.get(), before);
+            drain.begin(LONG);
+            drain.begin_to_stay();
+            assert!(drain.is_ending(), "the order to end holds");
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            () = changes => panic!("it never ends by itself"),
+            () = over => assert!(drain.is_ending()),
         }
     }
 

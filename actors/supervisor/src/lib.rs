@@ -69,7 +69,7 @@ mod watchdog;
 mod worker;
 
 pub use backoff::{Backoff, jittered, retry_while};
-pub use drain::Drain;
+pub use drain::{Drain, DrainOrder};
 pub use failure::AskError;
 pub use fault::Fault;
 pub use futures_util::future::LocalBoxFuture;

@@ -7,7 +7,7 @@ use stream_protocol::{
     AgentId, Presence, Role, SessionDocument, SessionId, ShareId, Status, Timestamp,
 };
 
-use crate::accounts::AccountLimits;
+use crate::accounts::{Account, AccountLimits};
 use crate::session_summary::SessionSummary;
 use crate::share_record::Share;
 
@@ -88,6 +88,7 @@ pub(crate) struct AccountList {
 
 /// An account as operators see it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Account"))]
 pub struct AccountInfo {
     pub name: String,
     pub created_at: Timestamp,
@@ -104,6 +105,20 @@ pub struct AccountInfo {
     pub operator: bool,
     #[serde(flatten)]
     pub limits: AccountLimits,
+}
+
+impl AccountInfo {
+    pub(crate) fn of(account: &Account) -> Self {
+        Self {
+            name: account.name.as_str().to_owned(),
+            created_at: account.created_at,
+            expires_at: account.expires_at,
+            last_used_at: account.last_used_at,
+            replaced_until: account.former_token.as_ref().map(|former| former.until),
+            operator: account.operator,
+            limits: account.limits,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -9,7 +9,7 @@ use super::request::{
     AccountInfo, AccountList, CreatedAccount, CreatedShare, DeletedSession, Request,
     SessionExplanation, SessionInfo, SessionList, ShareInfo, ShareList,
 };
-use crate::accounts::{self, Account, AccountLimits, AccountName};
+use crate::accounts::{self, AccountLimits, AccountName};
 use crate::error::bad_request;
 use crate::owner::Termination;
 use crate::sessions::termination::{Progress, end_session};
@@ -120,16 +120,7 @@ impl AdminService {
 
     async fn list_accounts(&self) -> Result<AccountList, Refusal> {
         let accounts = accounts::list(self.views.bridge()).await?;
-        let info = |account: Account| AccountInfo {
-            name: account.name.as_str().to_owned(),
-            created_at: account.created_at,
-            expires_at: account.expires_at,
-            last_used_at: account.last_used_at,
-            replaced_until: account.former_token.map(|former| former.until),
-            operator: account.operator,
-            limits: account.limits,
-        };
-        Ok(AccountList { accounts: accounts.into_iter().map(info).collect() })
+        Ok(AccountList { accounts: accounts.iter().map(AccountInfo::of).collect() })
     }
 
     async fn list_sessions(&self) -> Result<SessionList, Refusal> {

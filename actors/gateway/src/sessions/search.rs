@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError};
-use stream_protocol::subjects::{self, Bucket};
+use stream_protocol::subjects::{self, AgentOp, Bucket};
 use stream_protocol::{ClientIce, Launch, Presence, RefusalCode, SessionDocument, SessionId};
 use tokio::time::Instant;
 
@@ -25,7 +25,9 @@ pub(crate) async fn request_launch(
 ) -> Result<(ClientIce, String), BridgeError> {
     let ask = async |host: &Presence, placement: String| {
         let launch = Launch { session: session.clone(), placement };
-        let asked = bridge.ask(subjects::launch(&host.agent), &launch, LAUNCH_DEADLINE).await;
+        let asked = bridge
+            .ask(subjects::agent(&host.agent, AgentOp::Launch), &launch, LAUNCH_DEADLINE)
+            .await;
         let error = match asked {
             Ok(ice) => return Asked::Launched((ice, host.region.clone())),
             Err(error) => error,

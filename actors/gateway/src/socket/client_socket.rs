@@ -11,7 +11,7 @@ use stream_socket::{
     CloseCause, CloseCode, FrameFormat, SignalRelay, SocketPlace, SocketReceiver, SocketSender,
     close, keep_alive,
 };
-use stream_supervisor::{retry_while, spawn_detached};
+use stream_supervisor::{DrainOrder, retry_while, spawn_detached};
 use stream_tokens::Claims;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
@@ -225,8 +225,9 @@ impl ClientSocket {
     async fn watch_drain(&self) -> CloseCause {
         let mut orders = self.state.drain.watch();
         loop {
-            let given = orders.wait_for(Option::is_some).await.ok().and_then(|until| *until);
-            let Some(until) = given else { return pending().await };
+            let ends = |order: &Option<DrainOrder>| matches!(order, Some(DrainOrder::EndBy(_)));
+            let given = orders.wait_for(ends).await.ok().and_then(|order| *order);
+            let Some(DrainOrder::EndBy(until)) = given else { return pending().await };
             let [chance] = *stream_pki::random_bytes::<1>();
             let left = until.saturating_duration_since(Instant::now());
             let pause = drain_pause(self.admission.frames, left, f64::from(chance) / 256.0);
