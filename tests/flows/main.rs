@@ -17,6 +17,7 @@ mod config;
 mod demo;
 mod drain;
 mod error_responses;
+mod events;
 mod former_keys;
 mod generated_requests;
 mod instance_restart;

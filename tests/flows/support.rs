@@ -252,7 +252,12 @@ impl Http {
         let response = request.send().await?;
         let status = response.status();
         let retry_after = response.headers().contains_key("retry-after");
-        let text = response.text().await?;
+        let kind = response.headers().get("content-type").cloned();
+        let text = match kind.as_ref().and_then(|kind| kind.to_str().ok()) {
+            // They never end.
+            Some("text/event-stream") => String::new(),
+            _ => response.text().await?,
+        };
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
         Ok(Answer { status, retry_after, body })
     }

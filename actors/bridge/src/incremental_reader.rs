@@ -88,6 +88,11 @@ impl IncrementalReader {
         self.last_read.map_or(0, |last_read| last_read.continuity.created_at)
     }
 
+    /// The revision up to which the bucket was read; 0 before the first read.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// When the last read began that succeeded. What was stored until then was found.
     pub fn last_read(&self) -> Option<Instant> {
         self.last_read.map(|last_read| last_read.at)

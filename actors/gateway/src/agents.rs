@@ -75,6 +75,10 @@ enum AgentState {
 }
 
 impl AgentView {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Shows an agent that gives signs of life, with what it says of itself or why it does not.
     fn of(presence: Presence, told: Result<AgentOverview, String>) -> Self {
         let (told, silent) = match told {

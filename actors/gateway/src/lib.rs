@@ -43,6 +43,7 @@ mod client_lease;
 mod config;
 mod cors;
 mod error;
+mod events;
 mod live_config;
 mod live_count;
 mod metrics;

@@ -16,8 +16,8 @@ use stream_protocol::Op;
 use crate::settings;
 use crate::state::State;
 use crate::{
-    account_list, agents, catalog, live_config, metrics, middleware, sessions, shares, socket,
-    web_ui,
+    account_list, agents, catalog, events, live_config, metrics, middleware, sessions, shares,
+    socket, web_ui,
 };
 
 /// The document at `/1.0/openapi.json`, which the test `openapi` keeps true.
@@ -50,6 +50,9 @@ endpoints! {
     PATCH "/1.0/config" Some(Op::ConfigUpdate) => live_config::change as "update_config":
         EndpointDoc::new("changeConfig", "Changes one value for all gateways; answers with all")
             .body::<settings::ConfigPatch>().answers::<BTreeMap<&str, String>>(),
+    GET without HEAD "/1.0/events" Some(Op::EventRead) => events::open as "get_events":
+        EndpointDoc::new("followEvents", "Tells sessions, shares and agents as they change")
+            .answers_events().refuses(&[429]),
     GET "/1.0/regions" Some(Op::RegionRead) => catalog::regions as "get_regions":
         EndpointDoc::new("listRegions", "Lists where there are agents").answers::<BTreeSet<catalog::Named>>(),
     GET "/1.0/status" Some(Op::StatusRead) => catalog::status as "get_service_status":

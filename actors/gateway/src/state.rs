@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::http::header::HeaderValue;
 use stream_bridge::Bridge;
-use stream_http::{RateLimiter, Refusals};
+use stream_http::{PollLimit, RateLimiter, Refusals};
 use stream_protocol::SessionId;
 use stream_socket::{SocketLimit, WriteLimiter};
 use stream_supervisor::{Drain, Supervisor};
@@ -22,6 +22,9 @@ use crate::present_agents::PresentAgents;
 use crate::urls::Urls;
 use crate::views::Views;
 
+/// So many streams of events a token may have open.
+const MAX_EVENT_STREAMS: usize = 8;
+
 /// The state that all threads share which serve requests. It outlives a failure of the actor.
 pub(crate) struct State {
     pub(crate) bridge: Bridge,
@@ -31,6 +34,8 @@ pub(crate) struct State {
     pub(crate) account_uses: AccountUses,
     /// Which agents are there, and what they can launch.
     pub(crate) present_agents: PresentAgents,
+    /// The streams of events by the id of the token.
+    pub(crate) event_streams: PollLimit,
     /// What the agents say of themselves, for operators.
     pub(crate) agent_overviews: LatestOverviews,
     pub(crate) catalogues: Catalogues,
@@ -89,6 +94,7 @@ impl State {
             tokens,
             account_uses: AccountUses::default(),
             present_agents: PresentAgents::default(),
+            event_streams: PollLimit::new(MAX_EVENT_STREAMS),
             agent_overviews: LatestOverviews::default(),
             catalogues: Catalogues::default(),
             supervisor,

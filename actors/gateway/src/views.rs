@@ -19,6 +19,7 @@ mod session_index;
 mod session_watch;
 mod settings_index;
 mod share_index;
+mod subscription;
 mod view;
 mod watchers;
 
@@ -44,6 +45,7 @@ pub(crate) use by_creation::ByCreation;
 pub(crate) use session_index::{STATUSES, SessionIndex};
 pub(crate) use session_watch::SessionWatch;
 pub(crate) use share_index::ShareIndex;
+pub(crate) use subscription::{News, Position, Subscription};
 
 /// How often changes are read that no request asks for, so that none finds many.
 const READ_ON: Duration = Duration::from_secs(2);
@@ -208,6 +210,31 @@ impl Views {
         }
         let entry = self.0.bridge.read::<Share>(Bucket::Shares, id).await?;
         Ok(entry.map(|entry| Arc::new(entry.value)))
+    }
+
+    /// Returns what gathers the changes of sessions and of shares from now on.
+    pub(crate) fn subscribe(&self) -> (Subscription, Subscription) {
+        (self.0.sessions.subscribe(), self.0.shares.subscribe())
+    }
+
+    /// Returns what `read` finds in the sessions as they are in memory, which is followed.
+    pub(crate) fn peek_sessions<T>(&self, read: impl FnOnce(&SessionIndex) -> T) -> T {
+        self.0.sessions.peek(read)
+    }
+
+    /// Returns what `read` finds in the shares as they are in memory, which is read every
+    /// [`READ_ON`], and more often where somebody asks.
+    pub(crate) fn peek_shares<T>(&self, read: impl FnOnce(&ShareIndex) -> T) -> T {
+        self.0.shares.peek(read)
+    }
+
+    /// Has the shares in memory be those of `since`, at least.
+    ///
+    /// # Errors
+    ///
+    /// Refuses as [`Views::sessions`] does.
+    pub(crate) async fn follow_shares(&self, since: Instant) -> Result<(), Refusal> {
+        Ok(self.0.shares.read(&self.0.bridge, since, |_| ()).await?)
     }
 
     /// Returns the settings as they held up to [`FOLLOWED_WITHIN`] ago; while NATS is away, as they

@@ -143,7 +143,6 @@ fn actor(status: ActorStatus) -> ActorOverview {
         name: status.name.to_owned(),
         state: state.to_owned(),
         restarts: status.restarts,
-        depth: status.depth as u64,
         last_failure: status.last_failure.map(|failure| failure.cause),
     }
 }

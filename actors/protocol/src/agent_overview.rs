@@ -47,9 +47,6 @@ pub struct ActorOverview {
     /// How often it was built again since the process started.
     #[serde(default)]
     pub restarts: u64,
-    /// Messages that wait or are in work.
-    #[serde(default)]
-    pub depth: u64,
     /// Why it failed last, if it ever did.
     #[serde(default)]
     pub last_failure: Option<String>,

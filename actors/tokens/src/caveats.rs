@@ -60,6 +60,11 @@ impl Restrictions {
 }
 
 impl<S> Restrictions<S> {
+    /// Whether the token allows `op`.
+    pub fn allows(&self, op: Op) -> bool {
+        self.ops.contains(op)
+    }
+
     /// Returns the first moment at which the token is no longer good; `None` is never.
     pub fn end(&self) -> Option<Timestamp> {
         self.expires.into_iter().chain(self.until).min()

@@ -6,7 +6,9 @@ use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload};
 use serde::Serialize;
 use stream_http::{ScreenRequest, idempotency_key};
-use stream_protocol::{IceServer, OnConflict, Op, Refusal, RefusalCode, Role, SessionId, Status};
+use stream_protocol::{
+    IceServer, OnConflict, Op, Refusal, RefusalCode, Role, SessionId, Status, Timestamp,
+};
 
 use super::join::Newcomer;
 use super::listing::Listing;
@@ -33,11 +35,16 @@ pub(crate) struct SessionView<'a> {
     /// The instance; empty while there is none.
     container_id: &'a str,
     cluster_id: &'a str,
+    created_at: Timestamp,
+    /// The agent that has it; empty until one has taken it, and for whoever has the link of a share.
+    agent: &'a str,
+    /// Whether it has a client, who may be on the way.
+    client: bool,
 }
 
 impl<'a> SessionView<'a> {
     /// Shows a session to `caller`.
-    fn of(session: &'a SessionSummary, caller: &Caller) -> Self {
+    pub(crate) fn of(session: &'a SessionSummary, caller: &Caller) -> Self {
         Self {
             id: &session.id,
             app: &session.app,
@@ -50,6 +57,12 @@ impl<'a> SessionView<'a> {
             joinable: session.joinable,
             container_id: session.instance_id.as_deref().unwrap_or_default(),
             cluster_id: &session.cluster,
+            created_at: session.created_at,
+            agent: match (&caller.share, &session.owner) {
+                (None, Some(owner)) => owner.as_str(),
+                _ => "",
+            },
+            client: session.has_client,
         }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct ShareView<'a> {
 }
 
 impl<'a> ShareView<'a> {
-    fn of(share: &'a Share, url: Option<&'a str>) -> Self {
+    pub(crate) fn of(share: &'a Share, url: Option<&'a str>) -> Self {
         Self {
             id: &share.id,
             session_id: &share.session_id,

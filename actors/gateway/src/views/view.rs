@@ -9,6 +9,7 @@ use stream_bridge::{Bridge, BridgeError, Increment, IncrementalReader, RecordCha
 use stream_protocol::subjects::Bucket;
 use tokio::sync::{Mutex, Notify};
 
+use super::subscription::{Position, Subscribers, Subscription};
 use super::watchers::Watchers;
 
 /// How long a view is good for that NATS does not bring up to date.
@@ -38,6 +39,7 @@ pub(super) struct View<I> {
     reading: Mutex<Reading>,
     held: RwLock<Held<I>>,
     watchers: Watchers,
+    subscribers: Subscribers,
 }
 
 #[derive(Default)]
@@ -45,6 +47,7 @@ struct Held<I> {
     index: I,
     /// When the last read began that succeeded: what was stored until then is in the index.
     read_at: Option<Instant>,
+    position: Position,
 }
 
 struct Reading {
@@ -57,7 +60,8 @@ impl<I: Index> View<I> {
     pub(super) fn new(bucket: Bucket) -> Self {
         let reading = Reading { reader: IncrementalReader::new(bucket), failed: None };
         let (reading, held) = (Mutex::new(reading), RwLock::default());
-        Self { bucket, reading, held, watchers: Watchers::default() }
+        let (watchers, subscribers) = (Watchers::default(), Subscribers::default());
+        Self { bucket, reading, held, watchers, subscribers }
     }
 
     /// Reads everything again the next time.
@@ -115,6 +119,11 @@ impl<I: Index> View<I> {
         self.watchers.unwatch(key);
     }
 
+    /// Returns what gathers the keys of all changes that are taken in from now on.
+    pub(super) fn subscribe(&self) -> Subscription {
+        self.subscribers.subscribe(self.held.read().position)
+    }
+
     /// Takes in what has changed in the store until this call. Those who call at the same time
     /// share an attempt.
     pub(super) async fn catch_up(&self, bridge: &Bridge) -> Result<(), BridgeError> {
@@ -133,7 +142,10 @@ impl<I: Index> View<I> {
         match reading.reader.read(bridge, I::keep).await {
             Ok(increment) => {
                 reading.failed = None;
-                self.take_in(increment, reading.reader.last_read());
+                let reader = &reading.reader;
+                let position =
+                    Position { created_at: reader.created_at(), revision: reader.revision() };
+                self.take_in(increment, reader.last_read(), position);
                 Ok(())
             }
             Err(error) => {
@@ -143,9 +155,14 @@ impl<I: Index> View<I> {
         }
     }
 
-    fn take_in(&self, increment: Increment<I::Change>, read_at: Option<Instant>) {
+    fn take_in(
+        &self,
+        increment: Increment<I::Change>,
+        read_at: Option<Instant>,
+        position: Position,
+    ) {
         let Increment { is_whole, changes } = increment;
-        let changed = match is_whole {
+        let changed: Option<Vec<_>> = match is_whole {
             true => None,
             false => Some(changes.iter().map(|change| I::key(change).to_owned()).collect()),
         };
@@ -153,12 +170,14 @@ impl<I: Index> View<I> {
             // Nobody waits while it is put together.
             let mut index = I::default();
             index.apply(changes);
-            *self.held.write() = Held { index, read_at };
+            *self.held.write() = Held { index, read_at, position };
         } else {
             let mut held = self.held.write();
             held.read_at = read_at;
+            held.position = position;
             held.index.apply(changes);
         }
+        self.subscribers.tell(changed.as_deref(), position);
         self.watchers.notify(changed);
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Body {
 pub(super) enum Success {
     /// An OpenAPI document, without the envelope.
     Document,
+    /// Server-sent events, for as long as they are read.
+    Events,
     /// JSON in the envelope: status, and the schema of what is in it.
     Enveloped(u16, MakeSchema),
     /// There is none: every request is refused with this status.
@@ -120,6 +122,11 @@ impl EndpointDoc {
     /// Answers 200 with the document itself.
     pub const fn answers_document(self) -> Self {
         Self { success: Success::Document, ..self }
+    }
+
+    /// Answers 200 with server-sent events, and goes on.
+    pub const fn answers_events(self) -> Self {
+        Self { success: Success::Events, ..self }
     }
 
     pub const fn answers_text(self) -> Self {

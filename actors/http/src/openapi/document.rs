@@ -207,11 +207,13 @@ fn answer(success: Success, schemas: &mut Schemas) -> Option<(u16, Value)> {
             (200, enveloped(json!({"type": ["object", "null"], "maxProperties": 0})))
         }
         Success::Socket => (101, json!({"description": "The connection is a WebSocket now"})),
-        Success::Text => {
-            let content = json!({"text/plain": {"schema": {"type": "string"}}});
-            (200, json!({"description": "Done", "content": content}))
-        }
+        Success::Events => (200, text("text/event-stream")),
+        Success::Text => (200, text("text/plain")),
     })
+}
+
+fn text(kind: &str) -> Value {
+    json!({"description": "Done", "content": {kind: {"schema": {"type": "string"}}}})
 }
 
 /// Returns how `endpoint` may refuse.

@@ -1,0 +1,304 @@
+//! One stream of events.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::convert::Infallible;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use actix_web::web::{Bytes, Data};
+use futures_util::future::LocalBoxFuture;
+use serde::Serialize;
+use serde_json::json;
+use stream_bridge::MARKER_TTL;
+use stream_http::PollPlace;
+use stream_protocol::subjects::Bucket;
+use stream_protocol::{Op, Refusal, SessionId, ShareId, Timestamp};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+
+use super::event_id::EventId;
+use crate::agents::AgentView;
+use crate::auth::Caller;
+use crate::sessions::endpoints::SessionView;
+use crate::shares::endpoints::ShareView;
+use crate::state::State;
+use crate::views::{News, SessionIndex, Subscription};
+
+/// How long after an event its id is good: the store tells no more what was removed before.
+const GOOD_FOR: Duration = MARKER_TTL.checked_div(2).unwrap();
+
+/// Of more changes than this, a client is told to list anew.
+const MAX_CHANGES: usize = 1_000;
+
+/// How often shares and agents are looked at, which nobody publishes.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long nothing is sent before a comment is, so that those on the way keep the connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What is still to be told to a client.
+pub(super) struct Feed {
+    state: Data<State>,
+    caller: Caller,
+    _place: PollPlace,
+    sessions: Subscription,
+    shares: Subscription,
+    /// How far the client knows everything.
+    id: EventId,
+    /// What is sent before anything else.
+    first: Option<Bytes>,
+    /// The agents as they were told last, as they were written.
+    agents: HashMap<String, String>,
+    /// The sessions that were told to a client that sees only its own.
+    told: HashSet<SessionId>,
+    look: Interval,
+    end: LocalBoxFuture<'static, ()>,
+}
+
+impl Feed {
+    /// Begins a stream behind the event of `last`, or with the advice to list anew.
+    pub(super) async fn open(
+        state: Data<State>,
+        caller: Caller,
+        place: PollPlace,
+        last: Option<EventId>,
+    ) -> Result<Self, Refusal> {
+        // Before anything is read: what changes from here on is told in any case.
+        let (sessions, shares) = state.views.subscribe();
+        let missed = match last {
+            Some(last) => missed(&state, last).await?,
+            None => None,
+        };
+        state.views.sessions(|_| ()).await?;
+        state.views.follow_shares(Instant::now()).await?;
+        let (of_sessions, of_shares) = (sessions.take(), shares.take());
+        let id = EventId {
+            at: state.bridge.now(),
+            sessions: of_sessions.position,
+            shares: of_shares.position,
+        };
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let end = Box::pin(end(state.clone(), caller.claims.clone(), caller.end()));
+        let mut feed = Self {
+            state,
+            caller,
+            _place: place,
+            sessions,
+            shares,
+            id,
+            first: None,
+            agents: HashMap::new(),
+            told: HashSet::new(),
+            look,
+            end,
+        };
+        let mut events = Events::default();
+        match missed {
+            Some((sessions, shares)) => {
+                feed.tell_sessions(&of_sessions.and(sessions), &mut events);
+                feed.tell_shares(&of_shares.and(shares), &mut events);
+            }
+            None => events.push("reset", &json!({})),
+        }
+        feed.first = Some(events.finish(&feed.id));
+        Ok(feed)
+    }
+
+    /// Returns what is to be sent next, and the rest.
+    pub(super) async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        if let Some(first) = self.first.take() {
+            return Some((Ok(first), self));
+        }
+        let silence = sleep(KEEP_ALIVE);
+        tokio::pin!(silence);
+        loop {
+            let mut events = Events::default();
+            tokio::select! {
+                biased;
+                () = &mut self.end => return None,
+                news = self.sessions.next() => self.tell_sessions(&news, &mut events),
+                news = self.shares.next() => self.tell_shares(&news, &mut events),
+                _ = self.look.tick() => self.look(&mut events).await,
+                () = &mut silence => {
+                    return Some((Ok(Bytes::from_static(b": still here\n\n")), self));
+                }
+            }
+            if !events.is_empty() {
+                self.id.at = self.state.bridge.now();
+                return Some((Ok(events.finish(&self.id)), self));
+            }
+        }
+    }
+
+    fn may(&self, op: Op) -> bool {
+        self.caller.claims.restrictions.allows(op)
+    }
+
+    fn tell_sessions(&mut self, news: &News, events: &mut Events) {
+        self.id.sessions = news.position;
+        if !self.may(Op::SessionRead) {
+            return;
+        }
+        let Some(changed) = &news.changed else { return events.push("reset", &json!({})) };
+        let account = self.caller.sees_only_its_own();
+        let (caller, told) = (&self.caller, &mut self.told);
+        self.state.views.peek_sessions(|sessions| {
+            for id in ids::<SessionId>(changed) {
+                let row = sessions.find(&id).filter(|session| session.is_listed);
+                let row = row.filter(|session| {
+                    account.is_none_or(|account| account.is(session.made_by.as_ref()))
+                });
+                match row {
+                    Some(session) => {
+                        if account.is_some() {
+                            told.insert(id);
+                        }
+                        events.push("session", &SessionView::of(session, caller));
+                    }
+                    // Who sees only its own is told of nobody else's.
+                    None if account.is_none() || told.remove(&id) => {
+                        events.push("session.removed", &json!({ "id": id }));
+                    }
+                    None => {}
+                }
+            }
+        });
+    }
+
+    fn tell_shares(&mut self, news: &News, events: &mut Events) {
+        self.id.shares = news.position;
+        if !self.may(Op::ShareRead) {
+            return;
+        }
+        let Some(changed) = &news.changed else { return events.push("reset", &json!({})) };
+        let views = &self.state.views;
+        let shares: Vec<_> = views.peek_shares(|shares| {
+            ids::<ShareId>(changed).map(|id| (shares.find(id.as_str()).cloned(), id)).collect()
+        });
+        let now = Timestamp::now();
+        let is_seen = |sessions: &SessionIndex, session: &SessionId| {
+            let account = self.caller.sees_only_its_own();
+            let session = sessions.find(session);
+            session.is_some_and(|it| account.is_none_or(|own| own.is(it.made_by.as_ref())))
+        };
+        for (share, id) in shares {
+            let open = share.filter(|share| !share.is_over(now));
+            let seen = open.as_ref().is_some_and(|share| {
+                views.peek_sessions(|sessions| is_seen(sessions, &share.session_id))
+            });
+            match open {
+                Some(share) if seen => events.push("share", &ShareView::of(&share, None)),
+                // The name of a share opens nothing and tells nothing.
+                None => events.push("share.removed", &json!({ "id": id })),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Has the shares read on, and tells which agents are others than before.
+    async fn look(&mut self, events: &mut Events) {
+        // While NATS is away nothing is known to have changed.
+        let since = Instant::now().checked_sub(LOOK).unwrap_or_else(Instant::now);
+        let _ = self.state.views.follow_shares(since).await;
+        if !self.may(Op::AgentRead) {
+            return;
+        }
+        let Ok(agents) = self.state.agent_overviews.get(&self.state.bridge).await else { return };
+        let written = |agent: &AgentView| serde_json::to_string(agent).unwrap_or_default();
+        let now: HashMap<_, _> =
+            agents.iter().map(|agent| (agent.name().to_owned(), written(agent))).collect();
+        for (name, row) in &now {
+            if self.agents.get(name) != Some(row) {
+                events.push_written("agent", row);
+            }
+        }
+        for name in self.agents.keys().filter(|name| !now.contains_key(*name)) {
+            events.push("agent.removed", &json!({ "name": name }));
+        }
+        self.agents = now;
+    }
+}
+
+/// Returns the keys of sessions and of shares that have changed since the event of `last`; `None`
+/// when that cannot be told.
+async fn missed(
+    state: &State,
+    last: EventId,
+) -> Result<Option<(BTreeSet<String>, BTreeSet<String>)>, Refusal> {
+    let now = state.bridge.now();
+    if now.secs_since(last.at) >= GOOD_FOR.as_secs() || last.at.secs_since(now) > 1 {
+        return Ok(None);
+    }
+    let mut missed = [BTreeSet::new(), BTreeSet::new()];
+    let buckets = [(Bucket::Sessions, last.sessions), (Bucket::Shares, last.shares)];
+    for (keys, (bucket, position)) in missed.iter_mut().zip(buckets) {
+        let continuity = state.bridge.continuity(bucket).await?;
+        if continuity.created_at != position.created_at {
+            return Ok(None);
+        }
+        let note = |key: &str, _| {
+            keys.insert(key.to_owned());
+        };
+        state.bridge.keys(bucket, position.revision, note).await?;
+        if keys.len() > MAX_CHANGES {
+            return Ok(None);
+        }
+    }
+    let [sessions, shares] = missed;
+    Ok(Some((sessions, shares)))
+}
+
+fn ids<T: std::str::FromStr>(keys: &BTreeSet<String>) -> impl Iterator<Item = T> {
+    keys.iter().filter_map(|key| key.parse().ok())
+}
+
+/// Returns when no more is to be told: the gateway stops or drains, or the token is no longer good.
+async fn end(state: Data<State>, claims: stream_tokens::Claims, until: Option<Timestamp>) {
+    let mut closing = state.closing.clone();
+    let mut orders = state.drain.watch();
+    let expired = async {
+        match until {
+            Some(until) => {
+                sleep(Duration::from_secs(until.secs_since(Timestamp::now()))).await;
+            }
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = closing.wait_for(|closing| *closing) => {}
+        _ = orders.wait_for(Option::is_some) => {}
+        () = state.tokens.revoked(&claims) => {}
+        () = expired => {}
+    }
+}
+
+/// Events as they are written.
+#[derive(Default)]
+struct Events(String);
+
+impl Events {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn push(&mut self, name: &str, row: &impl Serialize) {
+        match serde_json::to_string(row) {
+            Ok(row) => self.push_written(name, &row),
+            Err(error) => log::error!(name, error:%; "an event cannot be written"),
+        }
+    }
+
+    /// `row` is JSON, in which no line ends.
+    fn push_written(&mut self, name: &str, row: &str) {
+        let _ = write!(self.0, "event: {name}\ndata: {row}\n\n");
+    }
+
+    /// Returns all with their id, which the last one carries: who was told a part is told it again.
+    fn finish(mut self, id: &EventId) -> Bytes {
+        if self.0.ends_with("\n\n") {
+            self.0.pop();
+            let _ = write!(self.0, "id: {id}\n\n");
+        }
+        self.0.into()
+    }
+}
