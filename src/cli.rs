@@ -19,6 +19,7 @@ use stream_pki::Identity;
 use self::operate::AdminEndpoint;
 use crate::config::ConfigError;
 use crate::init::File;
+use crate::owner::Owner;
 use crate::program::{self, Service};
 
 /// One of the two programs, as far as the command line knows it.
@@ -61,6 +62,10 @@ pub enum Command<P: Program> {
         /// Join the units that exist: the file `sealing.key` of the first node.
         #[arg(long, value_name = "FILE")]
         join: Option<PathBuf>,
+        /// The user that the service runs as, whom all is given to. When root runs this, it is the
+        /// one called as the service, if there is one.
+        #[arg(long, value_name = "USER")]
+        owner: Option<String>,
     },
     /// Look at a configuration file and everything it names, and start nothing.
     CheckConfig {
@@ -82,7 +87,9 @@ impl<P: Program> Command<P> {
     /// Does it; an error is one sentence on standard error and an exit code.
     pub fn run(self) -> ExitCode {
         program::exit(match self {
-            Self::Init { dir, hosts, join } => init::<P>(&dir, &hosts, join.as_deref()),
+            Self::Init { dir, hosts, join, owner } => {
+                init::<P>(&dir, &hosts, join.as_deref(), owner.as_deref())
+            }
             Self::CheckConfig { config } => check_config::<P>(&config),
             Self::Run { config } => run::<P>(&config),
             Self::Own(command) => P::operate(command),
@@ -91,13 +98,28 @@ impl<P: Program> Command<P> {
     }
 }
 
-fn init<P: Program>(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Result<()> {
+fn init<P: Program>(
+    dir: &Path,
+    hosts: &[String],
+    join: Option<&Path>,
+    owner: Option<&str>,
+) -> anyhow::Result<()> {
+    let service = Path::new(P::DIR).file_name().unwrap_or_default().to_string_lossy();
+    // Before anything is made.
+    let owner = Owner::find(owner, &service)?;
     eprintln!("making secrets and RSA-4096 keys in {}, a few seconds", dir.display());
     program::print_files(&P::init(dir, hosts, join)?);
     for (stem, what) in P::CERTIFICATES {
         let file = |end: &str| dir.join(format!("{stem}.{end}"));
         let identity = Identity::load(file("crt"), file("key"))?;
         println!("SHA-256 fingerprint of {what}: {}", identity.fingerprint());
+    }
+    match owner {
+        Some(owner) => {
+            owner.give(dir)?;
+            println!("all of it belongs to the user {}", owner.name);
+        }
+        None => println!("all of it belongs to whoever ran this: let the service run as the same"),
     }
     Ok(())
 }

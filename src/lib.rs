@@ -18,6 +18,7 @@
 //! 2  socket                                  WebSockets that carry signals
 //! 3  sessions                                decides
 //! 4  api  gateway                            accept: the agent's HTTPS, the clients' HTTPS and WSS
+//! 4  overview                                tells gateways how the agent is
 //! ```
 //!
 //! [`agent`] and [`gateway`] start the actors of the two services in that order; [`cli`] is the
@@ -29,4 +30,5 @@ pub mod cli;
 pub mod config;
 pub mod gateway;
 pub mod init;
+pub mod owner;
 pub mod program;

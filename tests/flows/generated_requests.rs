@@ -9,6 +9,8 @@ use anyhow::{Context, ensure};
 use reqwest::Method;
 use serde_json::json;
 use stream_dev::in_process::{Options, Stack};
+use stream_protocol::TokenKind;
+use stream_tokens::Mint;
 use tokio::process::Command;
 use toml::toml;
 
@@ -17,18 +19,18 @@ struct Asked<'a> {
     name: &'a str,
     url: String,
     token: &'a str,
-    /// Stands for the id of every path where the configuration wants it.
-    session: &'a str,
+    /// What its configuration names.
+    variables: &'a [(&'a str, &'a str)],
 }
 
 /// Has schemathesis ask a service. Where it lies is in `SCHEMATHESIS`, which `scripts/test` sets.
 async fn ask(asked: Asked<'_>, examples: usize) -> anyhow::Result<()> {
-    let Asked { name, url, token, session } = asked;
+    let Asked { name, url, token, variables } = asked;
     let packages = std::env::var_os("SCHEMATHESIS").context("scripts/test says where it lies")?;
     let config = format!("tests/interop/openapi/generated_{name}.toml");
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join(config);
     let mut command = Command::new("python3");
-    command.env("PYTHONPATH", packages).env("SESSION", session);
+    command.env("PYTHONPATH", packages).envs(variables.iter().copied());
     command.args(["-m", "schemathesis.cli", "--config-file"]);
     command.arg(config).arg("run").arg(format!("{url}/1.0/openapi.json"));
     command.args(["-H", &format!("Authorization: Macaroon root={token}"), "--tls-verify=false"]);
@@ -75,8 +77,8 @@ fn the_gateway_answers_generated_requests_as_its_document_says() {
             Ok((answer.status == 404).then_some(()))
         })
         .await?;
-        let (url, token, session) = (nodes.gateway_url(), &*stack.token, "");
-        ask(Asked { name: "gateway", url, token, session }, examples()).await
+        let (url, token) = (nodes.gateway_url(), &*stack.token);
+        ask(Asked { name: "gateway", url, token, variables: &[] }, examples()).await
     });
 }
 
@@ -87,8 +89,12 @@ fn the_agent_answers_generated_requests_as_its_document_says() {
         let options = Options { agent, ..Options::default() };
         let mut scripted = ScriptedStack::start_with(options).await?;
         let (created, instance) = scripted.create().await?;
-        let url = instance.userdata.agent_url.clone();
-        let (token, session) = (&instance.userdata.token, &created.id);
-        ask(Asked { name: "agent", url, token, session }, examples()).await
+        let tokens = &scripted.stack.agent.tokens;
+        let mint = async |kind| tokens.mint(Mint::new(kind, "asker")).await;
+        let (monitor, ams) = (mint(TokenKind::Monitor).await?, mint(TokenKind::Ams).await?);
+        let variables =
+            [("SESSION", &*created.id), ("MONITOR", &*monitor.token), ("AMS", &*ams.token)];
+        let (url, token) = (instance.userdata.agent_url.clone(), &*instance.userdata.token);
+        ask(Asked { name: "agent", url, token, variables: &variables }, examples()).await
     });
 }

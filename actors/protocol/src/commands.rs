@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentEndpoint, Capabilities, Client, DesiredState, SessionDocument};
+use crate::{AgentEndpoint, Capabilities, Client, DesiredState, SessionDocument, WholeNumber};
 
 /// What the session wants of its instance now. Level-triggered, so that an instance which missed
 /// states in between acts on the present one.
@@ -58,6 +58,8 @@ pub enum Signaling {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClientReport {
     pub client: ClientState,
+    #[serde(deserialize_with = "WholeNumber::deserialize_number")]
+    #[cfg_attr(feature = "schema", schemars(range(max = WholeNumber::MAX)))]
     pub generation: u64,
 }
 

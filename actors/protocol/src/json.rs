@@ -124,6 +124,20 @@ impl WholeNumber {
         T::try_from(self.0)
     }
 
+    /// Reads a member that is a `T`, for `#[serde(deserialize_with)]`.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what is no whole number, and one that `T` does not hold.
+    pub fn deserialize_number<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: TryFrom<i64>,
+    {
+        let number = Self::deserialize(deserializer)?.into();
+        number.map_err(|_| D::Error::custom("a number outside its bounds"))
+    }
+
     /// Reads a member that is a `T`, null or missing, for `#[serde(default, deserialize_with)]`.
     ///
     /// # Errors

@@ -168,7 +168,7 @@ pub struct Cursor {
 
 impl Cursor {
     /// What the whole text of one looks like, as a regular expression without anchors.
-    pub const PATTERN: &'static str = "[0-9A-Za-z]+-[0-9]+";
+    pub const PATTERN: &'static str = "[0-9A-Za-z]{1,12}-[0-9]{1,19}";
 }
 
 impl fmt::Display for Cursor {

@@ -29,6 +29,7 @@ pub(super) struct LaunchedInstance {
     app: Option<String>,
     /// A version below 1 is the latest one.
     #[serde(default, deserialize_with = "WholeNumber::deserialize_option")]
+    #[cfg_attr(test, schemars(range(min = -WholeNumber::MAX, max = WholeNumber::MAX)))]
     app_version: Option<i64>,
     /// What is 0 counts as not given.
     #[serde(alias = "display")]

@@ -7,7 +7,9 @@ use serde_json::value::RawValue;
 use stream_http::{parse_json, read_body, response};
 #[cfg(test)]
 use stream_protocol::SignalQuota;
-use stream_protocol::{Cursor, NewSignal, Op, Refusal, RefusalCode, Signal, SignalError, SignalId};
+use stream_protocol::{
+    Cursor, NewSignal, Op, Refusal, RefusalCode, Signal, SignalError, SignalId, WholeNumber,
+};
 
 use super::session::poll;
 use crate::auth;
@@ -60,6 +62,8 @@ pub(super) async fn read(
 pub(super) struct PostedSignal {
     /// The writer's own: what is written again is kept once.
     id: SignalId,
+    #[serde(deserialize_with = "WholeNumber::deserialize_number")]
+    #[cfg_attr(test, schemars(range(max = WholeNumber::MAX)))]
     generation: u64,
     #[cfg_attr(test, schemars(with = "Signal"))]
     signal: Box<RawValue>,
