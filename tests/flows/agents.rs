@@ -56,7 +56,7 @@ pub(crate) async fn seen_and_drained(options: Options) -> anyhow::Result<()> {
     let seen = row(&operator, "agent-0").await?;
     ensure!(seen["version"] == env!("CARGO_PKG_VERSION") && seen["remote_drain"] == true, "{seen}");
     let dependencies = seen["dependencies"].as_object().context("dependencies")?;
-    for name in ["nats", "ams", "turn", "tokens"] {
+    for name in ["nats", "ams", "relays", "tokens"] {
         ensure!(dependencies.get(name).is_some_and(|state| state == "ok"), "{name}: {seen}");
     }
     let actors = seen["actors"].as_array().context("actors")?;

@@ -75,12 +75,15 @@ impl Events {
 
     /// Returns the first event from here on that is `wanted`.
     async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> anyhow::Result<Event> {
-        loop {
-            let event = self.next().await?.context("the stream has ended")?;
-            if wanted(&event) {
-                return Ok(event);
+        let first = async {
+            loop {
+                let event = self.next().await?.context("the stream has ended")?;
+                if wanted(&event) {
+                    return Ok(event);
+                }
             }
-        }
+        };
+        tokio::time::timeout(STEP_TIMEOUT, first).await.context("no such event came")?
     }
 
     async fn session(&mut self, id: &Value, status: &str) -> anyhow::Result<Value> {
@@ -124,8 +127,9 @@ pub(crate) async fn told_everywhere(options: Options) -> anyhow::Result<()> {
     let created = fleet.http.send(Method::POST, "/1.0/sessions", Some(wanted)).await?.success()?;
     let (id, path) =
         (&created["id"], format!("/1.0/sessions/{}", created["id"].as_str().context("id")?));
+    let mut row = Value::Null;
     for events in [&mut here, &mut there] {
-        let row = events.session(id, "active").await?;
+        row = events.session(id, "active").await?;
         ensure!(row["agent"].as_str().is_some_and(|agent| agent.starts_with("agent-")), "{row}");
         ensure!(row["client"] == true && row["created_at"].is_number(), "{row}");
     }
@@ -156,19 +160,27 @@ pub(crate) async fn told_everywhere(options: Options) -> anyhow::Result<()> {
         ensure!(events.next().await?.context("an event")?.name == "reset", "{strange}");
     }
 
-    fleet.agents[1].process.kill();
+    // The one that has no session.
+    let other = if row["agent"] == "agent-0" { "agent-1" } else { "agent-0" };
+    fleet.agent(other)?.process.kill();
+    let is_other = |event: &Event| event.data["name"] == other;
+    there.until(|it| it.name == "agent" && is_other(it) && it.data["state"] == "silent").await?;
+    there.until(|it| it.name == "agent.removed" && is_other(it)).await?;
+    fleet.http.send(Method::DELETE, &path, None).await?.success()?;
     there
         .until(|it| {
-            it.name == "agent" && it.data["name"] == "agent-1" && it.data["state"] == "silent"
+            let ended = it.name == "session" && it.data["status"] == "terminated";
+            it.data["id"] == *id && (ended || it.name == "session.removed")
         })
         .await?;
-    there.until(|it| it.name == "agent.removed" && it.data["name"] == "agent-1").await?;
-    fleet.http.send(Method::DELETE, &path, None).await?.success()?;
-    there.session(id, "terminated").await?;
 
     // Nobody is told more than the token allows, nor longer.
     operators.delete_account("operator", false).await?;
-    while there.next().await?.is_some() {}
+    let ends = async {
+        while there.next().await?.is_some() {}
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(STEP_TIMEOUT, ends).await.context("the stream goes on")??;
     ensure!(ask(&fleet.gateways[0], &token, None).await?.status() == 401);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
-use stream_protocol::Refusal;
+use stream_protocol::{FromObject, Refusal};
 
 use crate::error::bad_request;
 
@@ -159,7 +159,7 @@ impl Change {
     /// Refuses what is no item, and a value that the item cannot have.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Refusal> {
         let patch = serde_json::from_slice(body);
-        let ConfigPatch { name, value } =
+        let FromObject(ConfigPatch { name, value }) =
             patch.map_err(|_| bad_request(r#"the body is {"name":TEXT,"value":TEXT}"#))?;
         let Some(item) = Item::named(&name) else {
             return Err(bad_request(format!("{} is set in gateway.toml", shown(&name))));

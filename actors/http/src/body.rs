@@ -8,7 +8,7 @@ use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
 use actix_web::web::{Bytes, Payload};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
-use stream_protocol::{Refusal, RefusalCode};
+use stream_protocol::{FromObject, Refusal, RefusalCode};
 
 use crate::error::HttpError;
 
@@ -64,13 +64,30 @@ pub fn without_byte_order_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-/// Reads JSON.
+/// Reads an object of JSON.
 ///
 /// # Errors
 ///
 /// 400, with the place of the error and `expected`. The body is never quoted: it may hold secrets,
 /// and messages end up in logs.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8], expected: &str) -> Result<T, HttpError> {
+    parse::<FromObject<T>>(body, expected).map(|FromObject(read)| read)
+}
+
+/// Reads an array of objects.
+///
+/// # Errors
+///
+/// As [`parse_json`].
+pub fn parse_json_list<T: DeserializeOwned>(
+    body: &[u8],
+    expected: &str,
+) -> Result<Vec<T>, HttpError> {
+    let read: Vec<FromObject<T>> = parse(body, expected)?;
+    Ok(read.into_iter().map(|FromObject(read)| read).collect())
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8], expected: &str) -> Result<T, HttpError> {
     serde_json::from_slice(without_byte_order_mark(body)).map_err(|error| {
         let what = match error.classify() {
             serde_json::error::Category::Data => "not what is expected",

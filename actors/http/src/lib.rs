@@ -44,7 +44,7 @@ mod server;
 
 pub use actor_metrics::export_actors;
 pub use auth::{MAX_TOKEN_BYTES, authorization, parse_authorization};
-pub use body::{parse_json, read_body, without_byte_order_mark};
+pub use body::{parse_json, parse_json_list, read_body, without_byte_order_mark};
 pub use client_address::client_address;
 pub use connection::ConnectionCloser;
 pub use error::HttpError;

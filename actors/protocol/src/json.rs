@@ -1,8 +1,10 @@
 //! JSON that is handed on as it came, and numbers as clients write them.
 
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{Error, Unexpected, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -14,6 +16,31 @@ const MAX_NESTING: usize = 100;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct JsonText(Box<RawValue>);
+
+/// What is read from an object, and from nothing else: serde would take an array of the members as
+/// well.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct FromObject<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for FromObject<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = FromObject<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members)).map(FromObject)
+    }
+}
 
 /// The JSON is nested too deeply to be handed on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -205,6 +232,18 @@ mod tests {
         assert!(!checked(&nested(MAX_NESTING + 1)));
         assert!(!checked(&nested(100_000)), "without recursion");
         assert!(checked(&format!(r#""\"{}""#, "[".repeat(1000))));
+    }
+
+    #[test]
+    fn an_object_is_no_array_of_its_members() {
+        let read = |text: &str| serde_json::from_str::<FromObject<Inner>>(text);
+        let whole = r#"{"text": {"a": 1.0}}"#;
+        let FromObject(inner) = read(whole).unwrap();
+        assert_eq!(inner.text.as_str(), r#"{"a": 1.0}"#, "byte for byte");
+        assert!(serde_json::from_str::<Inner>("[1]").is_ok(), "what this is for");
+        for other in ["[1]", "[]", "1", "null", "\"\""] {
+            assert!(read(other).is_err(), "{other}");
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub use error_chain::error_chain;
 pub use http::{Failure, Success};
 pub use ice::IceServer;
 pub use ids::{AgentId, IdError, InstanceName, SessionId, ShareId, SignalId};
-pub use json::{JsonText, NestingError, WholeNumber};
+pub use json::{FromObject, JsonText, NestingError, WholeNumber};
 pub use kept_instance::KeptInstance;
 pub use permissions::{Op, TokenKind};
 pub use presence::{Application, Presence};

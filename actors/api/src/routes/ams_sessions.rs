@@ -7,7 +7,9 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use stream_http::{ScreenRequest, idempotency_key, parse_json, read_body, response};
-use stream_protocol::{AmsInstance, JsonText, Op, Screen, SessionId, WholeNumber, printable};
+use stream_protocol::{
+    AmsInstance, FromObject, JsonText, Op, Screen, SessionId, WholeNumber, printable,
+};
 
 use super::MAX_SMALL_BODY;
 use crate::auth;
@@ -34,7 +36,7 @@ pub(super) struct LaunchedInstance {
     /// What is 0 counts as not given.
     #[serde(alias = "display")]
     #[cfg_attr(test, schemars(with = "Option<serde_json::Map<String, serde_json::Value>>"))]
-    screen: Option<ScreenRequest>,
+    screen: Option<FromObject<ScreenRequest>>,
     /// Any JSON, for the instance.
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "serde_json::Value"))]
@@ -76,13 +78,14 @@ fn parse(bytes: &[u8]) -> Result<AmsInstance, ApiError> {
     if app.len() > MAX_NAME {
         return Err(ApiError::bad_request(format!("app is a text of at most {MAX_NAME} bytes")));
     }
+    let screen = screen.unwrap_or_default();
     let app_version = app_version.and_then(|version| u64::try_from(version).ok());
     Ok(AmsInstance {
         id: instance_id,
         // It may end up on a terminal.
         app: printable(&app, MAX_NAME),
         app_version: app_version.filter(|version| *version > 0),
-        screen: screen.unwrap_or_default().zero_is_absent().over(Screen::default())?,
+        screen: screen.0.zero_is_absent().over(Screen::default())?,
         extra_data: extra_data
             .checked()
             .map_err(|error| ApiError::bad_request(format!("extra_data: {error}")))?,

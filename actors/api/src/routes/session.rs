@@ -164,6 +164,7 @@ pub(super) fn poll<T: for<'de> Deserialize<'de>>(
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct CommandsPollQuery {
     /// The revision of the last commands that are known.
+    #[cfg_attr(test, schemars(range(max = u64::MAX)))]
     after: Option<u64>,
     /// The `agents_version` of the last commands that are known; with it, other agents are an
     /// answer at once.

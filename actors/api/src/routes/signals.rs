@@ -4,7 +4,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use stream_http::{parse_json, read_body, response};
+use stream_http::{parse_json, parse_json_list, read_body, response};
 #[cfg(test)]
 use stream_protocol::SignalQuota;
 use stream_protocol::{
@@ -87,7 +87,7 @@ pub(super) enum PostedSignals {
 fn parse(body: &[u8]) -> Result<Vec<NewSignal>, ApiError> {
     let several = body.trim_ascii_start().starts_with(b"[");
     let incoming: Vec<PostedSignal> =
-        if several { parse_json(body, EXPECTED)? } else { vec![parse_json(body, EXPECTED)?] };
+        if several { parse_json_list(body, EXPECTED)? } else { vec![parse_json(body, EXPECTED)?] };
     match incoming.len() {
         0 => Err(ApiError::bad_request("there is no signal in the body")),
         1..=MAX_SIGNALS => incoming.into_iter().map(check).collect(),

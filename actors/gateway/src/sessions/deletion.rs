@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, ResponseError};
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use stream_protocol::{Op, Refusal, RefusalCode, SessionId};
+use stream_protocol::{FromObject, Op, Refusal, RefusalCode, SessionId};
 
 use super::termination::{Progress, end_session, force_end};
 use crate::auth::{Caller, authorize, authorize_for};
@@ -128,7 +128,7 @@ pub(crate) async fn delete_sessions(
 
 /// Returns the ids in a body, each once.
 fn session_ids(body: &[u8]) -> Result<BTreeSet<String>, Refusal> {
-    let SessionIds { ids } =
+    let FromObject(SessionIds { ids }) =
         serde_json::from_slice(body).map_err(|error| bad_request(error.to_string()))?;
     if !(1..=MAX_IDS).contains(&ids.len()) {
         return Err(bad_request(format!("ids names 1 to {MAX_IDS} sessions")));

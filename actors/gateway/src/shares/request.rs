@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use stream_protocol::{Refusal, Role, SessionId, Timestamp};
+use stream_protocol::{FromObject, Refusal, Role, SessionId, Timestamp};
 
 use crate::error::bad_request;
 use crate::query::{flag, number};
@@ -189,7 +189,8 @@ fn check_description(text: String) -> Result<String, Refusal> {
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     // The text of the error would repeat what is in the body.
-    serde_json::from_slice(body).map_err(|error| {
+    let read = serde_json::from_slice(body).map(|FromObject(read)| read);
+    read.map_err(|error| {
         let (line, column) = (error.line(), error.column());
         bad_request(format!("the body is not what a share takes: line {line}, column {column}"))
     })
