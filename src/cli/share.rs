@@ -10,14 +10,18 @@ use super::gateway_client as client;
 use super::operate::{AdminEndpoint, ask};
 use super::span::parse_expiry;
 
+/// What whoever makes a link for ADB is told beside it.
+const ADB_NOTE: &str = "whoever has the link has a shell on the device; for adb itself there is \
+    stream-dev adb URL --listen 127.0.0.1:PORT";
+
 /// What whoever makes a link to view is told beside it.
 const VIEW_NOTE: &str = "whoever has the link watches while nobody controls the session, if its \
     instance honours roles";
 
 #[derive(Debug, Subcommand)]
 pub enum Share {
-    /// Make a link that lets whoever has it join a session, and print it; its id goes to standard
-    /// error.
+    /// Make a link that lets whoever has it join a session, or use the ADB of its instance, and print
+    /// it; its id goes to standard error.
     Create(NewShare),
     /// End a share; whoever came through its link is cut off.
     Delete {
@@ -51,8 +55,9 @@ pub enum Share {
 pub struct NewShare {
     session: String,
     /// As what the link joins. `view` needs an instance that honours roles and says so in its first
-    /// report; whoever views enters while nobody controls the session.
-    #[arg(long = "type", default_value = "control", value_parser = ["control", "view"])]
+    /// report; whoever views enters while nobody controls the session. `adb` opens a shell instead,
+    /// beside whoever is the client, if the instance serves ADB and says so.
+    #[arg(long = "type", default_value = "control", value_parser = ["adb", "control", "view"])]
     role: String,
     #[arg(long, default_value = "")]
     description: String,
@@ -76,8 +81,10 @@ impl NewShare {
         let client = client(endpoint, default_config)?;
         let made = ask(client.create_share(&session, &role, &description, expiry))?;
         eprintln!("id {}", made.id);
-        if role == "view" {
-            eprintln!("{VIEW_NOTE}");
+        match role.as_str() {
+            "adb" => eprintln!("{ADB_NOTE}"),
+            "view" => eprintln!("{VIEW_NOTE}"),
+            _ => {}
         }
         println!("{}", made.url);
         Ok(())

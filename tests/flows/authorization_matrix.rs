@@ -17,7 +17,7 @@ use stream_agent::gateway::GatewayConfig;
 use stream_bridge::Bridge;
 use stream_gateway::admin::AccountLimits;
 use stream_macaroon::{Key, Macaroon};
-use stream_protocol::{Op, Role, SessionId, Timestamp, TokenKind};
+use stream_protocol::{Op, Role, SessionId, ShareId, Timestamp, TokenKind};
 use stream_supervisor::Supervisor;
 use stream_tokens::{Config, Mint, Revocation, Service, Tokens};
 
@@ -29,6 +29,10 @@ const CLOSED: [&str; 2] = ["/1.0/sessions/{id}/sockets/master", "/1.0/session/{i
 
 /// Open to everybody, but a bad token is refused.
 const OPTIONAL: [&str; 2] = ["/1.0/status", "/1.0/health/ready"];
+
+/// Open to tokens of the role `adb` alone, as [`CLIENT_SOCKET`] is to those of all others.
+const ADB_SOCKET: &str = "/sockets/adb";
+const CLIENT_SOCKET: &str = "/sockets/slave";
 
 /// Open to those who have the link of a share, which takes more than a token: see `shares`.
 const SHARED: &str = "/connect";
@@ -62,21 +66,24 @@ impl Target {
         Ok(Self { service, operations, http, tokens, accounts, session: SessionId::random() })
     }
 
-    /// Returns a token of `kind` that allows all that its kind may.
-    async fn token(&self, kind: TokenKind) -> anyhow::Result<String> {
+    /// Returns a token of `kind` that allows all that its kind may; one of a socket, where
+    /// `operation` takes it.
+    async fn token(&self, kind: TokenKind, operation: &Operation) -> anyhow::Result<String> {
         match self.accounts.get(&kind) {
             Some(token) => Ok(token.clone()),
-            None => Ok(self.mint(kind).await?.0),
+            None => Ok(self.mint(kind, role_of(operation)).await?.0),
         }
     }
 
-    /// Returns a fresh token and its id.
-    async fn mint(&self, kind: TokenKind) -> anyhow::Result<(String, String)> {
+    /// Returns a fresh token and its id; one of a socket is for `role`.
+    async fn mint(&self, kind: TokenKind, role: Role) -> anyhow::Result<(String, String)> {
         // Of one client only where there are clients.
         let socket = kind == TokenKind::Socket && self.service == Service::Gateway;
-        let mint = Mint::new(kind, "matrix")
+        let share = ShareId::random();
+        let subject = if role == Role::Adb { share.as_str() } else { "matrix" };
+        let mint = Mint::new(kind, subject)
             .session(is_bound(kind).then(|| self.session.clone()))
-            .role(socket.then_some(Role::Control))
+            .role(socket.then_some(role))
             .generation(socket.then_some(0))
             .expires(Timestamp::now() + Duration::from_secs(300));
         let minted = self.tokens.mint(mint);
@@ -127,6 +134,11 @@ impl Target {
     fn name(&self, operation: &Operation) -> String {
         format!("{:?} {} {}", self.service, operation.method, operation.path)
     }
+}
+
+/// The role of a token that opens the socket of `operation`.
+fn role_of(operation: &Operation) -> Role {
+    if operation.path.ends_with(ADB_SOCKET) { Role::Adb } else { Role::Control }
 }
 
 /// What is answered to those who are let in: there is no such session, and no body either.
@@ -227,7 +239,7 @@ async fn walk_open(target: &Target) -> anyhow::Result<()> {
         assert_eq!(target.ask(operation, None).await?, operation.success, "{name}");
         if operation.success == 403 {
             for &kind in TokenKind::ALL {
-                let token = target.token(kind).await?;
+                let token = target.token(kind, operation).await?;
                 let path = format!("{}?token={token}", operation.path);
                 let refused = target.send(&operation.method, &path, Some(&token)).await?;
                 assert_eq!(refused.status, 403, "{name} with {kind}");
@@ -244,10 +256,10 @@ async fn walk(target: &Target, foreign: &Target) -> anyhow::Result<()> {
         let name = target.name(operation);
         let op = operation.op.unwrap_or_else(|| panic!("{name} takes a token and names no op"));
         for &kind in TokenKind::ALL {
-            let token = target.token(kind).await?;
+            let token = target.token(kind, operation).await?;
             let status = target.ask(operation, Some(&token)).await?;
             assert_eq!(status, target.answer(operation, op, kind), "{name} with {kind}");
-            let stranger = foreign.token(kind).await?;
+            let stranger = foreign.token(kind, operation).await?;
             let refused = target.ask(operation, Some(&stranger)).await?;
             assert_eq!(refused, 401, "{name} with {kind} of the other service");
             for (what, text) in invalid(&token) {
@@ -270,6 +282,14 @@ async fn walk(target: &Target, foreign: &Target) -> anyhow::Result<()> {
             let exact = target.ask(operation, Some(&exact)).await?;
             assert_eq!(exact, status, "{name} with {kind} for {op} alone");
         }
+        if operation.path.ends_with(ADB_SOCKET) || operation.path.ends_with(CLIENT_SOCKET) {
+            for role in [Role::Adb, Role::Control, Role::View] {
+                let (token, _) = target.mint(TokenKind::Socket, role).await?;
+                let is_for = (role == Role::Adb) == operation.path.ends_with(ADB_SOCKET);
+                let expected = if is_for { within(operation) } else { 403 };
+                assert_eq!(target.ask(operation, Some(&token)).await?, expected, "{name}, {role}");
+            }
+        }
         let opens = opened.contains(&operation.id) || operation.path.ends_with(SHARED);
         assert!(opens, "{name} opens to nobody");
     }
@@ -279,11 +299,14 @@ async fn walk(target: &Target, foreign: &Target) -> anyhow::Result<()> {
 /// A token that was good a moment ago is refused by every operation once it is revoked.
 async fn revoke(target: &Target) -> anyhow::Result<()> {
     for &kind in TokenKind::ALL {
-        let (token, id) = target.mint(kind).await?;
+        let (of_client, id) = target.mint(kind, Role::Control).await?;
+        target.tokens.revoke(Revocation::Token(id), None).await?;
+        let (of_adb, id) = target.mint(kind, Role::Adb).await?;
         target.tokens.revoke(Revocation::Token(id), None).await?;
         for operation in target.operations.iter().filter(|o| o.token != Token::Unused) {
+            let token = if role_of(operation) == Role::Adb { &of_adb } else { &of_client };
             eventually(&format!("401 from {}", target.name(operation)), async || {
-                Ok((target.ask(operation, Some(&token)).await? == 401).then_some(()))
+                Ok((target.ask(operation, Some(token)).await? == 401).then_some(()))
             })
             .await?;
         }

@@ -4,6 +4,7 @@
 //! process: its logger, its threads, its memory.
 
 mod accounts;
+mod adb;
 mod agent_endpoints;
 mod agents;
 mod ams;

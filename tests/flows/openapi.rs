@@ -10,6 +10,7 @@ use crate::support::{APP, Answer, Http, Instance, ScriptedStack, run_flow};
 use anyhow::Context;
 use reqwest::Method;
 use serde_json::{Value, json};
+use stream_dev::in_process::Stack;
 use stream_protocol::{SessionId, TokenKind};
 use stream_tokens::{Mint, Tokens};
 use tokio::io::AsyncWriteExt;
@@ -131,7 +132,7 @@ async fn see_agent(
             Method::PATCH,
             SESSION,
             "",
-            Some(json!({"status": "running", "capabilities": ["roles"]})),
+            Some(json!({"status": "running", "capabilities": ["adb", "roles"]})),
         )
         .await?;
     agent.get(SESSION, "").await?;
@@ -240,12 +241,22 @@ async fn see_operations(
 }
 
 /// Asks the gateway for everything in the life of one share.
-async fn see_shares(gateway: &mut ApiRecorder) -> anyhow::Result<()> {
+async fn see_shares(gateway: &mut ApiRecorder, stack: &Stack) -> anyhow::Result<()> {
     let share = format!("{SESSION}/share");
     let wanted = json!({"type": "control", "description": "for Ada", "expiry_min": 5});
     let made = gateway.ask(Method::POST, &share, "", Some(wanted)).await?.success()?;
-    let refused = gateway.ask(Method::POST, &share, "", Some(json!({"type": "adb"}))).await?;
+    let refused = gateway.ask(Method::POST, &share, "", Some(json!({"type": "root"}))).await?;
     assert_eq!(refused.status, 400);
+    let adb =
+        gateway.ask(Method::POST, &share, "", Some(json!({"type": "adb"}))).await?.success()?;
+    let (_, query) = adb["url"].as_str().and_then(|url| url.split_once('?')).context("url")?;
+    for prefix in ["/1.0/sessions/", "/1.0/session/"] {
+        let path = format!("{prefix}{{id}}/connect");
+        let connected = gateway.get(&path, &format!("?{query}")).await?.success()?;
+        let url = connected["url"].as_str().context("a url")?.replace("/1.0/sessions/", prefix);
+        Socket::open_url(&url, stack).await?.close().await?;
+        gateway.keep("GET", &format!("{prefix}{{id}}/sockets/adb"), None, 101, Value::Null);
+    }
     let (_, token) =
         made["url"].as_str().and_then(|url| url.split_once("&share=")).context("url")?;
     for path in ["/1.0/sessions/{id}/connect", "/1.0/session/{id}/connect"] {
@@ -286,7 +297,7 @@ fn both_documents_are_valid_and_describe_what_is_served() {
 
         see_agent(&mut agent, &mut gateway, &instance, &mut scripted).await?;
         see_gateway(&mut gateway).await?;
-        see_shares(&mut gateway).await?;
+        see_shares(&mut gateway, &scripted.stack).await?;
         let operators = stream_gateway::admin::Client::new(scripted.stack.nodes.admin_socket());
         let operator = operators.create_operator("operator", None, Default::default()).await?;
         see_operations(&mut gateway, &operator, &scripted.stack.nodes.agent).await?;

@@ -184,7 +184,6 @@ fn what_cannot_be_shared_is_refused() {
         for body in [
             json!({}),
             json!({ "type": "root" }),
-            json!({ "type": "adb" }),
             json!({ "type": "view", "expiry_at": 1 }),
             json!({ "type": "view", "expiry_at": late }),
             json!({ "type": "view", "description": "d".repeat(257) }),
@@ -355,7 +354,7 @@ fn a_narrowed_token_joins_in_its_role_and_gives_no_more_away_than_it_has() {
 }
 
 /// Runs the gateway's program as an operator does and returns what it prints.
-async fn operate(words: &[&str], socket: &Path) -> anyhow::Result<String> {
+pub(crate) async fn operate(words: &[&str], socket: &Path) -> anyhow::Result<String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stream-gateway"));
     command.args(words).arg("--socket").arg(socket).kill_on_drop(true);
     let output = tokio::time::timeout(STEP_TIMEOUT, command.output()).await??;

@@ -22,10 +22,10 @@ use stream_gateway::Views;
 use stream_gateway::admin::{AdminService, Request};
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
-    AgentEndpoint, AmsInstance, AmsSessionCreated, ClientIce, ClientReport, ClientState, Commands,
-    CreateAmsSession, Cursor, DesiredState, Empty, IceServer, JsonText, Launch, LoggedSignal,
-    NewSignal, Op, Presence, Refusal, RefusalCode, Reply, Report, ReportedStatus, SessionDocument,
-    SessionId, Signal, SignalPage, StoredSignal, Terminate, Userdata, Versioned,
+    AdbPeer, AgentEndpoint, AmsInstance, AmsSessionCreated, ClientIce, ClientReport, ClientState,
+    Commands, CreateAmsSession, Cursor, DesiredState, Empty, IceServer, JsonText, Launch,
+    LoggedSignal, NewSignal, Op, Presence, Refusal, RefusalCode, Reply, Report, ReportedStatus,
+    SessionDocument, SessionId, Signal, SignalPage, StoredSignal, Terminate, Userdata, Versioned,
 };
 use stream_supervisor::Supervisor;
 use stream_tokens::{Config, Service, Tokens};
@@ -111,6 +111,7 @@ fn messages() -> BTreeMap<&'static str, Value> {
         client: None,
         ice_renewal: 2,
         desired: DesiredState::Running,
+        adb: vec![AdbPeer { share: "0123456789abcdefghij".parse().expect("an id"), generation: 3 }],
         agents: vec![endpoint],
         agents_version: "0011223344556677".to_owned(),
     };
@@ -128,7 +129,8 @@ fn messages() -> BTreeMap<&'static str, Value> {
     let logged = LoggedSignal { cursor, generation: 1, signal: signal() };
     let posted = NewSignal { id: "o-1".parse().expect("an id"), generation: 1, signal: signal() };
     let client = ClientReport { client: ClientState::Connected, generation: 1 };
-    let capabilities = Some([stream_protocol::Capability::Roles].into_iter().collect());
+    let can = [stream_protocol::Capability::Adb, stream_protocol::Capability::Roles];
+    let capabilities = Some(can.into_iter().collect());
     let message = "up".to_owned();
     let report = Report { status: ReportedStatus::Running, message, capabilities };
     let refusal = Refusal::new(RefusalCode::Draining, "this agent is draining");

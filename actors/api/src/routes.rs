@@ -53,10 +53,10 @@ endpoints! {
         EndpointDoc::new("readCommands", "Tells what the session wants of its instance; may wait")
             .query::<session::CommandsPollQuery>().answers::<Commands>(),
     POST "/1.0/sessions/{id}/signals" Some(Op::SignalWrite) => signals::write:
-        EndpointDoc::new("writeSignals", "Keeps signals for the client; again is harmless")
-            .body::<signals::PostedSignals>().answers::<signals::Cursors>(),
+        EndpointDoc::new("writeSignals", "Keeps signals for a peer; again is harmless")
+            .query::<signals::PeerQuery>().body::<signals::PostedSignals>().answers::<signals::Cursors>(),
     GET "/1.0/sessions/{id}/signals" Some(Op::SignalRead) => signals::read:
-        EndpointDoc::new("readSignals", "Returns signals of the client; may wait for some")
+        EndpointDoc::new("readSignals", "Returns signals of a peer; may wait for some")
             .query::<session::PollQuery<Cursor>>().answers::<SignalPage>().refuses(&[409]),
     GET without HEAD "/1.0/sessions/{id}/sockets/control" Some(Op::CommandRead) => sockets::control:
         EndpointDoc::new("openControlSocket", "Tells commands and takes reports over a WebSocket")

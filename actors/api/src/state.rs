@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use stream_http::{HttpError, PollLimit, RateLimiter, Refusals};
-use stream_protocol::SessionId;
+use stream_protocol::{SessionId, SignalPeer};
 use stream_sessions::Sessions;
 use stream_socket::{CloseCause, CloseCode, SocketLimit, SocketPlace};
 use stream_supervisor::Supervisor;
@@ -26,8 +26,8 @@ pub(crate) struct AppState {
     pub(crate) report_rates: RateLimiter<SessionId>,
     /// Long-polls by the id of the token.
     pub(crate) polls: PollLimit,
-    /// The sockets of each instance, signaling and control.
-    pub(crate) sockets: SocketLimit<(SessionId, &'static str)>,
+    /// The sockets of each instance: signaling with each of its peers, and control.
+    pub(crate) sockets: SocketLimit<(SignalPeer, &'static str)>,
     /// What this unit depends on, as found last.
     pub(crate) dependencies: LatestDependencies,
     /// Turns true when the unit stops.
@@ -78,7 +78,7 @@ impl AppState {
 }
 
 /// Returns when the instance has newer sockets of this kind.
-pub(crate) async fn superseded(place: &SocketPlace<(SessionId, &'static str)>) -> CloseCause {
+pub(crate) async fn superseded(place: &SocketPlace<(SignalPeer, &'static str)>) -> CloseCause {
     place.taken().await;
     CloseCause::client_error(CloseCode::Policy, "the instance has opened other sockets")
 }

@@ -1,4 +1,4 @@
-//! Reading one direction of a session's signals as the log grows.
+//! Reading one direction of a peer's signals as the log grows.
 //!
 //! The server publishes what it has stored, so a reader that has caught up is told at once. What
 //! is published can get lost; that what came is next to what was there before is checked with
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::Message;
 use stream_protocol::{
-    Cursor, Direction, LoggedSignal, SessionId, SignalPage, StoredSignal, Versioned, subjects,
+    Cursor, Direction, LoggedSignal, SignalPage, SignalPeer, StoredSignal, Versioned, subjects,
 };
 use tokio::time::timeout;
 
@@ -62,16 +62,16 @@ enum Order {
 }
 
 impl SignalConnection {
-    /// Returns a reader of the signals after `after`, of all generations; without a cursor of those
+    /// Returns a reader of the signals of `peer` after `after`, of all generations; without a cursor of those
     /// of `generation` from the beginning. Nothing is asked before its first call.
     pub fn reader(
         &self,
-        session: &SessionId,
+        peer: impl Into<SignalPeer>,
         direction: Direction,
         after: Option<Cursor>,
         generation: u64,
     ) -> SignalReader {
-        let subject = subjects::signal(session, direction);
+        let subject = subjects::signal(peer, direction);
         SignalReader { connection: self.clone(), subject, after, generation, live: None }
     }
 }

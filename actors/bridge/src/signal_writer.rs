@@ -1,11 +1,13 @@
-//! Writing one direction of a session's signals.
+//! Writing one direction of a peer's signals.
 //!
 //! A writer keeps the connection it was given, so that a signal need not pass through the mailbox
 //! of the actor, which was measured to cost a tenth of its way to the other end and back.
 
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
-use stream_protocol::{Cursor, Direction, NewSignal, SessionId, StoredSignal, Versioned, subjects};
+use stream_protocol::{
+    Cursor, Direction, NewSignal, SignalPeer, StoredSignal, Versioned, subjects,
+};
 
 use crate::connection::publish;
 use crate::signal_log::{SignalLog, Tail};
@@ -14,7 +16,7 @@ use crate::{BridgeError, SignalConnection};
 /// How often a write that was not acknowledged is repeated; the id makes that harmless.
 const MAX_ATTEMPTS: usize = 3;
 
-/// Writes the signals of one session in one direction; made by [`SignalConnection::writer`].
+/// Writes the signals of one peer in one direction; made by [`SignalConnection::writer`].
 pub struct SignalWriter {
     connection: SignalConnection,
     subject: String,
@@ -26,13 +28,14 @@ pub struct SignalWriter {
 }
 
 impl SignalConnection {
-    /// Returns a writer for the signals of one session. Nothing is asked before its first call.
-    pub fn writer(&self, session: &SessionId, direction: Direction) -> SignalWriter {
+    /// Returns a writer for the signals of `peer`. Nothing is asked before its first call.
+    pub fn writer(&self, peer: impl Into<SignalPeer>, direction: Direction) -> SignalWriter {
+        let peer = peer.into();
         SignalWriter {
             connection: self.clone(),
-            subject: subjects::signal(session, direction),
+            subject: subjects::signal(&peer, direction),
             // The window of ids is the stream's, not the subject's.
-            prefix: format!("{session}.{direction}"),
+            prefix: format!("{peer}.{direction}"),
             log: None,
             tail: None,
         }

@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+pub mod adb;
 pub mod ams;
 pub mod coturn;
 pub mod env_file;

@@ -37,16 +37,18 @@ impl Caller {
     /// Refuses a token that is bound to a role that is not served.
     pub(crate) fn role(&self) -> Result<Role, Refusal> {
         match self.claims.restrictions.role {
-            Some(Role::Adb) => Err(bad_request("adb is not served here")),
+            Some(Role::Adb) => Err(bad_request("the token is for adb: connect with its URL")),
             Some(role) => Ok(role),
             None => Ok(Role::Control),
         }
     }
 
-    /// Whether the caller may give `role` away: nobody gives away more than they have.
+    /// Whether the caller may give `role` away: nobody gives away more than they have. Who controls
+    /// the device sees it; ADB does what no touch can.
     pub(crate) fn may_grant(&self, role: Role) -> bool {
         match self.claims.restrictions.role {
-            None | Some(Role::Control) => true,
+            None => true,
+            Some(Role::Control) => role != Role::Adb,
             Some(own) => own == role,
         }
     }

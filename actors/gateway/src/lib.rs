@@ -33,6 +33,7 @@ mod account_removal;
 mod account_rotation;
 mod account_upkeep;
 mod accounts;
+mod adb_connections;
 pub mod admin;
 mod agents;
 mod ams_initiated;

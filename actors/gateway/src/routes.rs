@@ -94,13 +94,13 @@ endpoints! {
         as "share_session":
         EndpointDoc::new(
             "shareSession",
-            "Makes a link that lets whoever has it join, if the session is joinable",
+            "Makes a link that lets whoever has it join, if the session is joinable, or use its adb",
         )
             .body::<shares::SharePost>().answers::<shares::endpoints::ShareView<'_>>()
             .refuses(&[409]).leads_to(&["readShare", "changeShare", "deleteShare"]),
     GET without HEAD "/1.0/sessions/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect
         as "connect_session":
-        EndpointDoc::new("connectToSession", "Joins with the token of a share")
+        EndpointDoc::new("connectToSession", "Joins, or connects to adb, with the token of a share")
             .token_in_query().query::<shares::endpoints::ConnectQuery>()
             .answers::<sessions::endpoints::JoinedSession<'_>>().refuses(&[409]),
     GET without HEAD "/1.0/session/{id}/connect" Some(Op::SessionJoin) => shares::endpoints::connect
@@ -115,6 +115,14 @@ endpoints! {
     GET without HEAD "/1.0/session/{id}/sockets/slave" Some(Op::SignalWrite) => socket::open
         as "streaming_websocket_slave":
         EndpointDoc::new("openSocketByOldPath", "The same by the name of older releases")
+            .token_in_query().query::<socket::SocketQuery>().opens_socket(),
+    GET without HEAD "/1.0/sessions/{id}/sockets/adb" Some(Op::SignalWrite) => socket::open_adb
+        as "streaming_websocket_adb":
+        EndpointDoc::new("openAdbSocket", "Relays signals between a user of ADB and the instance")
+            .token_in_query().query::<socket::SocketQuery>().opens_socket(),
+    GET without HEAD "/1.0/session/{id}/sockets/adb" Some(Op::SignalWrite) => socket::open_adb
+        as "streaming_websocket_adb":
+        EndpointDoc::new("openAdbSocketByOldPath", "The same by the name of older releases")
             .token_in_query().query::<socket::SocketQuery>().opens_socket(),
     GET without HEAD "/1.0/sessions/{id}/sockets/master" None => socket::refuse_instance
         as "streaming_websocket_master":

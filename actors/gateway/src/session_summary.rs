@@ -1,7 +1,8 @@
 //! What lists, counts and shares need to know of a session.
 
 use stream_protocol::{
-    AgentId, DesiredState, Maker, Origin, SessionDocument, SessionId, Status, Timestamp,
+    AdbConnections, AgentId, DesiredState, Maker, Origin, SessionDocument, SessionId, Status,
+    Timestamp,
 };
 
 /// A session without what only its own agent and client need.
@@ -31,6 +32,8 @@ pub(crate) struct SessionSummary {
     pub(crate) generation: u64,
     /// Whether its instance is told of a client.
     pub(crate) has_client: bool,
+    /// Who uses the ADB of its instance.
+    pub(crate) adb: AdbConnections,
     /// Counts how often its ICE servers were renewed.
     pub(crate) ice_renewal: u64,
 }
@@ -47,6 +50,7 @@ impl SessionSummary {
             has_client: document.desired.client.is_some(),
             ice_renewal: document.ice_renewal,
             message: document.last_cause().to_owned(),
+            adb: document.adb,
             id: document.id,
             app: document.request.app,
             cluster: document.cluster,

@@ -1,5 +1,6 @@
 //! Sessions, as clients create, list, join and end them.
 
+pub(crate) mod adb;
 pub(crate) mod client_slot;
 pub(crate) mod deletion;
 pub(crate) mod endpoints;

@@ -15,7 +15,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(60);
 pub(crate) struct Share {
     pub(crate) id: ShareId,
     pub(crate) session_id: SessionId,
-    /// The role in which its link joins: `control` or `view`.
+    /// The role in which its link joins, or `adb`.
     pub(crate) role: Role,
     pub(crate) description: String,
     pub(crate) created_at: Timestamp,
@@ -36,6 +36,11 @@ impl Share {
     pub(crate) fn is_of(&self, session: &SessionSummary) -> bool {
         let began_before = session.created_at <= self.created_at;
         self.session_id == session.id && session.is_running && began_before
+    }
+
+    /// Whether the share opens ADB, and not a place as the client.
+    pub(crate) fn is_adb(&self) -> bool {
+        self.role == Role::Adb
     }
 
     /// Returns how long the record is to stay from `now` on.

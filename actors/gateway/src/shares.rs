@@ -1,4 +1,4 @@
-//! Shares: links whose holder may join one session, for a while and in one role.
+//! Shares: links whose holder may join one session, for a while and in one role, or use its ADB.
 //!
 //! The record of a share holds the id of its token, never the token: the gateway mints the link
 //! again for whoever may see it. A token is good as long as its record says, which may change, and
@@ -19,6 +19,7 @@ use stream_protocol::{
 use stream_tokens::{Mint, Revocation, Tokens};
 
 use crate::accounts::Account;
+use crate::adb_connections;
 use crate::error::tokens_refusal;
 use crate::response::HttpError;
 use crate::session_documents;
@@ -38,10 +39,16 @@ use request::MAX_LIFETIME;
 pub(crate) enum ShareError {
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error("{}", client_slot::NO_ADB)]
+    NoAdb,
     #[error("{}", client_slot::NO_ROLES)]
     NoRoles,
-    #[error("a session has at most {0} share{plural}", plural = if *.0 == 1 { "" } else { "s" })]
-    TooMany(u32),
+    #[error(
+        "a session has at most {max} {kind}share{plural}",
+        kind = if *.is_adb { "adb " } else { "" },
+        plural = if *.max == 1 { "" } else { "s" }
+    )]
+    TooMany { max: u32, is_adb: bool },
 }
 
 impl From<BridgeError> for ShareError {
@@ -54,8 +61,10 @@ impl From<ShareError> for HttpError {
     fn from(error: ShareError) -> Self {
         match error {
             ShareError::Refused(refusal) => refusal.into(),
-            ShareError::NoRoles => Self::Conflict { text: error.to_string(), retry_after_s: None },
-            ShareError::TooMany(_) => Self::forbidden(error.to_string()),
+            ShareError::NoAdb | ShareError::NoRoles => {
+                Self::Conflict { text: error.to_string(), retry_after_s: None }
+            }
+            ShareError::TooMany { .. } => Self::forbidden(error.to_string()),
         }
     }
 }
@@ -64,8 +73,10 @@ impl From<ShareError> for Refusal {
     fn from(error: ShareError) -> Self {
         match error {
             ShareError::Refused(refusal) => refusal,
-            ShareError::NoRoles => Self::new(RefusalCode::Conflict, error.to_string()),
-            ShareError::TooMany(_) => Self::new(RefusalCode::Failed, error.to_string()),
+            ShareError::NoAdb | ShareError::NoRoles => {
+                Self::new(RefusalCode::Conflict, error.to_string())
+            }
+            ShareError::TooMany { .. } => Self::new(RefusalCode::Failed, error.to_string()),
         }
     }
 }
@@ -78,17 +89,22 @@ impl Share {
             .expires(self.created_at + MAX_LIFETIME)
     }
 
-    /// Mints the link that the page opens. The token is in the fragment, which browsers do not
-    /// send, so a link preview that follows the link joins nothing.
+    /// Mints the link that the page opens, or with which a client of ADB connects. The token of the
+    /// former is in the fragment, which browsers do not send, so a link preview that follows the
+    /// link joins nothing.
     pub(crate) async fn link(&self, tokens: &Tokens, base: &str) -> Result<String, Refusal> {
         let minted = tokens.mint_with_id(&self.token_id, self.mint()).await;
         let minted = minted.map_err(tokens_refusal)?;
-        Ok(link(base, &self.session_id, &minted.token))
+        Ok(self.link_with(base, &minted.token))
     }
-}
 
-fn link(base: &str, session: &SessionId, token: &str) -> String {
-    format!("{base}/#session={session}&share={token}")
+    fn link_with(&self, base: &str, token: &str) -> String {
+        let session = &self.session_id;
+        match self.is_adb() {
+            true => format!("{base}/1.0/sessions/{session}/connect?type=adb&token={token}"),
+            false => format!("{base}/#session={session}&share={token}"),
+        }
+    }
 }
 
 /// Returns the share `id` unless it has expired or its maker is gone, whatever the state of its
@@ -170,9 +186,10 @@ pub(crate) async fn all(
 ///
 /// # Errors
 ///
-/// Refuses a session that is ending or takes one client only, more shares than a session may have,
-/// and one that only views where the instance runs and does not say that it honours roles. Before
-/// it runs nobody knows; who joins then is judged when they do.
+/// Refuses a session that is ending, and more shares than a session may have, of which those for ADB
+/// are counted apart. A share that joins is refused for a session that takes one client only; one
+/// that only views, and one for ADB, where the instance runs and does not say that it honours roles,
+/// or serves ADB. Before it runs nobody knows; who comes then is judged when they do.
 pub(crate) async fn make(
     views: &Views,
     tokens: &Tokens,
@@ -187,6 +204,7 @@ pub(crate) async fn make(
     let document = session_documents::read(bridge, session).await?.value;
     let is_joinable = document.request.joinable;
     let knows_no_roles = document.status == Status::Active && !document.has_roles();
+    let has_no_adb = adb_connections::is_missing(&document);
     let session = SessionSummary::of(document);
     let now = Timestamp::now();
     let mut share = Share {
@@ -202,7 +220,10 @@ pub(crate) async fn make(
     if !share.is_of(&session) {
         return Err(Refusal::new(RefusalCode::Conflict, "session is ending").into());
     }
-    if !is_joinable {
+    if share.is_adb() && has_no_adb {
+        return Err(ShareError::NoAdb);
+    }
+    if !share.is_adb() && !is_joinable {
         return Err(client_slot::not_joinable().into());
     }
     if share.role == Role::View && knows_no_roles {
@@ -213,16 +234,18 @@ pub(crate) async fn make(
     let (bucket, key) = (Bucket::Shares, share.id.as_str());
     let revision = bridge.put_with_ttl(bucket, key, &share, share.ttl(now)).await?;
     // Counted with it in place, so that of several at the same time the last are too many.
-    let is_before =
-        |(other, stored): &(&Arc<Share>, u64)| *stored < revision && !other.is_over(now);
+    let is_before = |(other, stored): &(&Arc<Share>, u64)| {
+        *stored < revision && !other.is_over(now) && other.is_adb() == share.is_adb()
+    };
     let count =
         |shares: &ShareIndex| shares.of_session(&share.session_id).filter(is_before).count();
     let before = views.shares_now(count).await?;
     if before >= settings.shares_per_session as usize {
         bridge.remove(bucket, key).await?;
-        return Err(ShareError::TooMany(settings.shares_per_session));
+        let (max, is_adb) = (settings.shares_per_session, share.is_adb());
+        return Err(ShareError::TooMany { max, is_adb });
     }
-    let link = link(base, &share.session_id, &minted.token);
+    let link = share.link_with(base, &minted.token);
     Ok((share, link))
 }
 
@@ -252,24 +275,33 @@ pub(crate) async fn edit(
         Ok(())
     };
     let ttl = |share: &Share| Some(share.ttl(Timestamp::now()));
-    match views.bridge().change(Bucket::Shares, id.as_str(), ttl, edit).await {
-        Ok(entry) => Ok(entry.value),
-        Err(BridgeError::NotFound) => Err(not_found()),
-        Err(error) => Err(error.into()),
+    let share = match views.bridge().change(Bucket::Shares, id.as_str(), ttl, edit).await {
+        Ok(entry) => entry.value,
+        Err(BridgeError::NotFound) => return Err(not_found()),
+        Err(error) => return Err(error.into()),
+    };
+    if share.is_adb() && patch.expiry_at.is_some() {
+        adb_connections::prolong(views.bridge(), &share).await?;
     }
+    Ok(share)
 }
 
-/// Ends a share: its link opens nothing any more, and the sockets it opened are closed.
+/// Ends a share: its link opens nothing any more, the sockets it opened are closed, and the instance
+/// is told to cut off who uses its ADB through it.
 ///
 /// # Errors
 ///
 /// Refuses a share that does not exist.
 pub(crate) async fn end(bridge: &Bridge, tokens: &Tokens, id: &ShareId) -> Result<(), Refusal> {
     let entry = bridge.read::<Share>(Bucket::Shares, id.as_str()).await?.ok_or_else(not_found)?;
-    let Share { token_id, created_at, .. } = entry.value;
-    let until = created_at + MAX_LIFETIME;
-    let revoked = tokens.revoke(Revocation::Token(token_id), Some(until)).await;
+    let share = entry.value;
+    let until = share.created_at + MAX_LIFETIME;
+    let revoked = tokens.revoke(Revocation::Token(share.token_id.clone()), Some(until)).await;
     revoked.map_err(tokens_refusal)?;
+    // While the record is there: a failure is made good by whoever deletes the share again.
+    if share.is_adb() {
+        adb_connections::end(bridge, &share.session_id, id, None).await?;
+    }
     Ok(bridge.remove(Bucket::Shares, id.as_str()).await?)
 }
 
@@ -285,6 +317,8 @@ mod tests {
 
     #[test]
     fn too_many_shares_are_forbidden() {
-        assert_eq!(HttpError::from(ShareError::TooMany(5)).status_code().as_u16(), 403);
+        let error = ShareError::TooMany { max: 5, is_adb: true };
+        assert_eq!(error.to_string(), "a session has at most 5 adb shares");
+        assert_eq!(HttpError::from(error).status_code().as_u16(), 403);
     }
 }

@@ -1,4 +1,4 @@
-//! The client's signaling socket: who may open it, and its upgrade.
+//! The signaling sockets of clients and of users of ADB: who may open them, and their upgrade.
 
 mod admission;
 mod client_socket;
@@ -7,7 +7,7 @@ mod messages;
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
 use stream_bridge::SignalConnection;
-use stream_protocol::{Op, Refusal, RefusalCode, SessionId};
+use stream_protocol::{Op, Refusal, RefusalCode, Role, SessionId};
 
 use crate::error::bad_request;
 use crate::response::{HandlerResult, HttpError, token_error};
@@ -37,6 +37,30 @@ pub(crate) async fn open(
     state: Data<State>,
     signal_connection: Data<SignalConnection>,
 ) -> HandlerResult {
+    upgrade(&request, &id, payload, state, &signal_connection, |role| role != Role::Adb).await
+}
+
+/// GET `/1.0/sessions/{id}/sockets/adb`: relays signals between the instance and who came through a
+/// share of its ADB. Refuses as [`open`] does; the newest socket of a connection ends the one before.
+pub(crate) async fn open_adb(
+    request: HttpRequest,
+    id: Path<String>,
+    payload: Payload,
+    state: Data<State>,
+    signal_connection: Data<SignalConnection>,
+) -> HandlerResult {
+    upgrade(&request, &id, payload, state, &signal_connection, |role| role == Role::Adb).await
+}
+
+/// Opens the socket that `request` asks for, with a token of a role that it `is_for`.
+async fn upgrade(
+    request: &HttpRequest,
+    id: &str,
+    payload: Payload,
+    state: Data<State>,
+    signal_connection: &SignalConnection,
+    is_for: fn(Role) -> bool,
+) -> HandlerResult {
     let query = Query::<SocketQuery>::from_query(request.query_string());
     let query = query.map_err(|_| HttpError::Unauthorized)?.into_inner();
     let session = id.parse::<SessionId>().map_err(|_| HttpError::Unauthorized)?;
@@ -46,16 +70,18 @@ pub(crate) async fn open(
         .await
         .map_err(token_error)?;
     let token = SocketToken::of(&claims).ok_or(HttpError::Unauthorized)?;
+    if !is_for(token.role) {
+        return Err(HttpError::token_forbids());
+    }
 
     let document = session_documents::read(&state.bridge, &session).await?.value;
     let admission = Admission::check(&query, token, &document)?;
     if state.drain.is_draining() && admission.can_resume_elsewhere() {
         return Err(Refusal::new(RefusalCode::Draining, "the gateway is draining").into());
     }
-    let (response, sender, receiver) = stream_socket::open(&request, payload)
+    let (response, sender, receiver) = stream_socket::open(request, payload)
         .map_err(|_| bad_request("this path is for WebSocket connections"))?;
 
-    let signal_connection = SignalConnection::clone(&signal_connection);
-    ClientSocket::new(admission, claims, signal_connection, state).start(sender, receiver);
+    ClientSocket::new(admission, claims, signal_connection.clone(), state).start(sender, receiver);
     Ok(response)
 }

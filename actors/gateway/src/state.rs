@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use actix_web::http::header::HeaderValue;
 use stream_bridge::Bridge;
 use stream_http::{PollLimit, RateLimiter, Refusals};
-use stream_protocol::SessionId;
+use stream_protocol::SignalPeer;
 use stream_socket::{SocketLimit, WriteLimiter};
 use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
@@ -58,10 +58,10 @@ pub(crate) struct State {
     pub(crate) open_sockets: LiveCount,
     /// The clients whose socket has ended and who may return.
     pub(crate) departures: LiveCount,
-    /// What the clients of each session may still write here.
-    pub(crate) writes: WriteLimiter,
-    /// The sockets of each client, by session and generation.
-    pub(crate) socket_limit: SocketLimit<(SessionId, u64)>,
+    /// What the clients of each session may still write here, and what each user of its ADB.
+    pub(crate) writes: WriteLimiter<SignalPeer>,
+    /// The sockets of each client and user of ADB, by generation.
+    pub(crate) socket_limit: SocketLimit<(SignalPeer, u64)>,
     pub(crate) reconnect_tokens: ReconnectTokens,
     /// How long a client without a socket may take to return before it counts as gone.
     pub(crate) client_grace: Duration,

@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Capability {
+    /// It serves ADB to the peers in its commands.
+    Adb,
     /// It lets a client do no more than the [`Role`](crate::Role) in its commands.
     Roles,
 }
@@ -15,6 +17,7 @@ pub enum Capability {
 impl Capability {
     fn parse(word: &str) -> Option<Self> {
         match word {
+            "adb" => Some(Self::Adb),
             "roles" => Some(Self::Roles),
             _ => None,
         }
@@ -54,8 +57,8 @@ impl schemars::JsonSchema for Capabilities {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": "Words; `roles`: the instance lets a client do no more than its role. \
-                Others are ignored",
+            "description": "Words; `roles`: the instance lets a client do no more than its role; \
+                `adb`: it serves ADB to the peers in its commands. Others are ignored",
             "type": "array",
             "items": { "type": "string" },
         })
@@ -65,6 +68,15 @@ impl schemars::JsonSchema for Capabilities {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_word_is_one_capability() {
+        let read = |text: &str| serde_json::from_str::<Capabilities>(text).unwrap();
+        for capability in [Capability::Adb, Capability::Roles] {
+            let alone: Capabilities = [capability].into_iter().collect();
+            assert_eq!(read(&serde_json::to_string(&alone).unwrap()), alone);
+        }
+    }
 
     #[test]
     fn words_that_are_not_known_are_left_out_and_known_ones_survive_the_wire() {

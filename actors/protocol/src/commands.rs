@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentEndpoint, Capabilities, Client, DesiredState, SessionDocument, WholeNumber};
+use crate::{
+    AdbPeer, AgentEndpoint, Capabilities, Client, DesiredState, SessionDocument, WholeNumber,
+};
 
 /// What the session wants of its instance now. Level-triggered, so that an instance which missed
 /// states in between acts on the present one.
@@ -17,6 +19,10 @@ pub struct Commands {
     /// Grows when the instance is to fetch fresh ICE servers.
     pub ice_renewal: u64,
     pub desired: DesiredState,
+    /// Who uses ADB now, each a peer of its own. One that is not named any more, or is named with
+    /// another generation, is to be cut off.
+    #[serde(default)]
+    pub adb: Vec<AdbPeer>,
     /// Where agents of the cluster are reached, the one that answers first.
     #[serde(default)]
     pub agents: Vec<AgentEndpoint>,
@@ -37,6 +43,7 @@ impl Commands {
             signaling: if open { Signaling::Open } else { Signaling::Closed },
             client: document.desired.client,
             ice_renewal: document.ice_renewal,
+            adb: if over { Vec::new() } else { document.adb.peers() },
             desired: if over { DesiredState::Terminated } else { DesiredState::Running },
             agents: Vec::new(),
             agents_version: String::new(),

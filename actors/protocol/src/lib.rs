@@ -3,6 +3,7 @@
 //! No I/O and no decisions: every other crate may use this one, it uses none of them. The
 //! [`manual`] says what the words mean and how the units that exchange them work together.
 
+mod adb;
 mod agent_endpoint;
 mod agent_overview;
 mod ams_instance;
@@ -25,6 +26,7 @@ mod refusal;
 mod requests;
 mod session;
 mod signal;
+mod signal_peer;
 mod signal_quota;
 pub mod subjects;
 mod timestamp;
@@ -32,6 +34,7 @@ mod unknown_members;
 mod userdata;
 mod versioned;
 
+pub use adb::{AdbConnection, AdbConnections, AdbPeer};
 pub use agent_endpoint::AgentEndpoint;
 pub use agent_overview::{ActorOverview, AgentOverview, DrainAgent, DrainOutcome};
 pub use ams_instance::AmsInstance;
@@ -59,6 +62,7 @@ pub use signal::{
     Cursor, CursorError, Direction, LoggedSignal, MAX_SIGNAL_BYTES, NewSignal, Signal, SignalError,
     SignalPage, StoredSignal,
 };
+pub use signal_peer::SignalPeer;
 pub use signal_quota::SignalQuota;
 pub use timestamp::{Timestamp, TimestampError};
 pub use userdata::{MAX_USERDATA_BYTES, Userdata};

@@ -9,7 +9,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentId, Capabilities, Capability, InstanceName, JsonText, KeptInstance, SessionId, Timestamp,
+    AdbConnections, AgentId, Capabilities, Capability, InstanceName, JsonText, KeptInstance,
+    SessionId, Timestamp,
 };
 
 /// How many causes a document keeps; the oldest go first.
@@ -90,6 +91,9 @@ pub struct SessionDocument {
     /// Since when there is no client; `None` while there is one, and before the instance runs.
     #[serde(default)]
     pub idle: Option<Idle>,
+    /// Who uses the ADB of the instance, beside its client.
+    #[serde(default)]
+    pub adb: AdbConnections,
     /// Why the status changed, the latest last.
     pub causes: Vec<Cause>,
     pub request: Request,
@@ -125,6 +129,7 @@ impl SessionDocument {
             ice_renewed_at: Timestamp::EPOCH,
             made_by: None,
             idle: None,
+            adb: AdbConnections::default(),
             causes: Vec::new(),
             request,
             created_at: now,
@@ -179,6 +184,11 @@ impl SessionDocument {
     /// Returns whether a client with the role [`View`](Role::View) can do no more than that.
     pub fn has_roles(&self) -> bool {
         self.capabilities.has(Capability::Roles)
+    }
+
+    /// Returns whether the instance serves ADB.
+    pub fn has_adb(&self) -> bool {
+        self.capabilities.has(Capability::Adb)
     }
 
     /// Returns whether a client has come to the instance as it runs now: one is there, one was, or

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{AgentId, Direction, SessionId};
+use crate::{AgentId, Direction, SessionId, SignalPeer};
 
 /// Agents ask here for the session of an instance that AMS launched by itself. The name is public:
 /// see [the wire contract](crate::manual::wire#sessions-that-ams-starts).
@@ -18,7 +18,7 @@ pub const GATEWAYS: &str = "gateways";
 /// The stream that keeps signals.
 pub const SIGNALS: &str = "signals";
 
-/// The subjects of [`SIGNALS`]: every session, both directions.
+/// The subjects of [`SIGNALS`]: every [peer](SignalPeer), both directions.
 pub const ALL_SIGNALS: &str = "stream.v1.signal.*.*";
 
 /// The stream into which the server copies the last signal of each subject, so that one that the
@@ -253,9 +253,9 @@ pub fn session_requests(session: &SessionId) -> String {
     format!("stream.v1.session.{session}.*")
 }
 
-/// Returns the subject of the signals of `session` in one direction.
-pub fn signal(session: &SessionId, direction: Direction) -> String {
-    format!("stream.v1.signal.{session}.{direction}")
+/// Returns the subject of the signals between an instance and `peer` in one direction.
+pub fn signal(peer: impl Into<SignalPeer>, direction: Direction) -> String {
+    format!("stream.v1.signal.{}.{direction}", peer.into())
 }
 
 #[cfg(test)]
@@ -299,6 +299,18 @@ mod tests {
         fn no_text_makes_the_parser_panic(text: String) {
             let _ = text.parse::<AgentRequest>();
         }
+    }
+
+    #[test]
+    fn every_peer_of_a_session_has_subjects_of_its_own_in_the_log() {
+        let session: SessionId = "abcdefghij0123456789".parse().expect("a session");
+        let share = "0123456789abcdefghij".parse().expect("a share");
+        let client = signal(&session, Direction::ToClient);
+        assert_eq!(client, "stream.v1.signal.abcdefghij0123456789.to_client");
+        let adb = signal(&SignalPeer::adb(&session, &share), Direction::ToClient);
+        let expected = "stream.v1.signal.abcdefghij0123456789-0123456789abcdefghij.to_client";
+        assert_eq!(adb, expected);
+        assert_eq!(adb.split('.').count(), ALL_SIGNALS.split('.').count());
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub enum SessionsError {
     /// The request cannot be carried out as it is.
     #[error("{0}")]
     Malformed(String),
+    /// The session has no such peer, or none any more.
+    #[error("the session has no such peer: its commands name those that it has")]
+    NoPeer,
     /// The session writes more signals than a minute allows.
     #[error("too many signals: at most {} for one session", SignalQuota::limits())]
     TooMany,
@@ -55,6 +58,7 @@ impl SessionsError {
             Self::Unavailable(_) => "sessions cannot be served now",
             Self::Conflict(_)
             | Self::Malformed(_)
+            | Self::NoPeer
             | Self::Tokens(_)
             | Self::TooMany
             | Self::Turn(_) => &self.to_string(),
@@ -67,7 +71,7 @@ impl SessionsError {
 
     fn code(&self) -> RefusalCode {
         match self {
-            Self::Bridge(BridgeError::NotFound) => RefusalCode::NotFound,
+            Self::Bridge(BridgeError::NotFound) | Self::NoPeer => RefusalCode::NotFound,
             Self::Bridge(error) => error.refusal().code,
             Self::Conflict(_) => RefusalCode::Conflict,
             Self::Malformed(_) => RefusalCode::Malformed,

@@ -8,7 +8,7 @@ use stream_pki::ServerIdentity;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
     AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, NewSignal, Report,
-    SessionDocument, SessionId, SignalPage,
+    SessionDocument, SessionId, SignalPage, SignalPeer,
 };
 use stream_socket::{FrameFormat, SignalRelay, WriteLimiter};
 use stream_supervisor::Drain;
@@ -171,27 +171,27 @@ impl Sessions {
         }
     }
 
-    /// Stores signals of the instance, in order, and returns their cursors. Refuses what exceeds
-    /// the limit of writes of the session.
+    /// Stores signals of the instance for `peer`, in order, and returns their cursors. Refuses what
+    /// exceeds the limit of writes of the session, and a peer that it does not have.
     pub async fn write_signals(
         &self,
-        id: &SessionId,
+        peer: &SignalPeer,
         signals: Vec<NewSignal>,
     ) -> Result<Vec<Cursor>, SessionsError> {
-        self.mailbox.ask(signals::Write { id: id.clone(), signals }).await?
+        self.mailbox.ask(signals::Write { peer: peer.clone(), signals }).await?
     }
 
-    /// Returns the signals for the instance after `after`, as soon as there are any, otherwise none
-    /// after `wait`. Without a cursor, those of the present generation from the beginning. While
-    /// NATS is away it waits as well, and refuses only then.
+    /// Returns the signals of `peer` for the instance after `after`, as soon as there are any,
+    /// otherwise none after `wait`. Without a cursor, those of its present generation from the
+    /// beginning. While NATS is away it waits as well, and refuses only then.
     pub async fn read_signals(
         &self,
-        id: &SessionId,
+        peer: &SignalPeer,
         after: Option<Cursor>,
         wait: Duration,
     ) -> Result<SignalPage, SessionsError> {
         let until = Instant::now() + wait;
-        let begin = async || self.tail_signals(id, after).await;
+        let begin = async || self.tail_signals(peer, after).await;
         let mut reader = retry_while(left(until), SessionsError::is_transient, begin).await?;
         let mut page =
             retry_while(left(until), BridgeError::is_transient, async || reader.next().await)
@@ -212,24 +212,25 @@ impl Sessions {
         SignalConnection::start(&self.bridge)
     }
 
-    /// Returns what carries signals between the log and a socket of the instance: those of its
-    /// present client, or, in envelopes, those of all. Refuses a session that has ended.
+    /// Returns what carries signals between the log and a socket of the instance: those of the
+    /// present generation of `peer`, or, in envelopes, those of all. Refuses a session that has
+    /// ended, and a peer that it does not have.
     pub async fn signal_relay(
         &self,
-        id: &SessionId,
+        peer: &SignalPeer,
         frames: FrameFormat,
         signal_connection: &SignalConnection,
     ) -> Result<SignalRelay, SessionsError> {
-        let document = self.read(id).await?;
+        let document = self.read(&peer.session).await?;
         if document.status.is_final() {
             return Err(SessionsError::Conflict(format!("session is {}", document.status)));
         }
         Ok(SignalRelay {
             signal_connection: signal_connection.clone(),
-            session: id.clone(),
+            peer: peer.clone(),
             direction: Direction::ToClient,
             frames,
-            generation: document.generation,
+            generation: signals::generation(&document, peer)?,
             own_generation_only: frames == FrameFormat::Bare,
         })
     }
@@ -240,19 +241,20 @@ impl Sessions {
         self.writes.try_acquire(id, 1, bytes, std::time::Instant::now())
     }
 
-    /// Returns a reader of the signals for the instance after `after`; without a cursor, of those
-    /// of the present generation from the beginning.
+    /// Returns a reader of the signals of `peer` for the instance after `after`; without a cursor,
+    /// of those of its present generation from the beginning.
     async fn tail_signals(
         &self,
-        id: &SessionId,
+        peer: &SignalPeer,
         after: Option<Cursor>,
     ) -> Result<SignalReader, SessionsError> {
         let generation = match after {
-            // The reader tells the generations apart itself.
-            Some(_) => 0,
-            None => self.read(id).await?.generation,
+            // The reader tells the generations apart itself. A share is no name of its own, so
+            // whether the peer is there is looked up with a cursor, too.
+            Some(_) if peer.share.is_none() => 0,
+            _ => signals::generation(&self.read(&peer.session).await?, peer)?,
         };
-        Ok(self.bridge.signals().reader(id, Direction::ToInstance, after, generation))
+        Ok(self.bridge.signals().reader(peer, Direction::ToInstance, after, generation))
     }
 
     /// Returns fresh ICE servers for the instance of a session.

@@ -111,6 +111,7 @@ fn begin_again(
     // Nobody has a token for it: whoever wants to go on joins.
     document.generation += 1;
     document.desired.client = None;
+    document.adb.end_all();
     Ok(())
 }
 

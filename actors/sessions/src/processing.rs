@@ -36,7 +36,7 @@ impl Processor {
             self.launcher.serve(document).await?;
         }
         match session::next_action(document, agent, self.context.now()) {
-            NextAction::BeginEnd { .. } | NextAction::RestartIdleTimer => {
+            NextAction::BeginEnd { .. } | NextAction::EndAdb | NextAction::RestartIdleTimer => {
                 // It was looked at a while ago, perhaps by an agent that was held up since.
                 let changed = self.context.change(id, |document| {
                     session::apply_due_change(document, agent, self.context.now());

@@ -234,7 +234,7 @@ pub(crate) fn on_report(
 }
 
 /// Notes what the instance can do. A viewer that it would let control the device is its client no
-/// more: started again, it may be another program.
+/// more, and who it does not serve ADB is not connected: started again, it may be another program.
 fn learn_capabilities(document: &mut SessionDocument, report: &Report) {
     let begins = document.status != Status::Active;
     match &report.capabilities {
@@ -245,6 +245,9 @@ fn learn_capabilities(document: &mut SessionDocument, report: &Report) {
     let views = document.desired.client.is_some_and(|client| client.role == Role::View);
     if views && !document.has_roles() {
         document.desired.client = None;
+    }
+    if !document.has_adb() {
+        document.adb.end_all();
     }
 }
 
@@ -342,7 +345,10 @@ pub(crate) fn next_action(
             cause: "the instance did not get ready in time".to_owned(),
             failed: true,
         },
-        (_, Some(_)) => idle::next_action(document, now),
+        (_, Some(_)) => match idle::next_action(document, now) {
+            NextAction::None if document.adb.is_any_overdue(now) => NextAction::EndAdb,
+            action => action,
+        },
     }
 }
 
@@ -352,6 +358,7 @@ pub(crate) fn next_action(
 pub(crate) fn apply_due_change(document: &mut SessionDocument, agent: &AgentId, now: Timestamp) {
     match next_action(document, agent, now) {
         NextAction::BeginEnd { cause, failed } => end(document, cause, failed, now),
+        NextAction::EndAdb => document.adb.end_overdue(now),
         NextAction::RestartIdleTimer => idle::restart(document, now),
         NextAction::DeleteKept => kept_instance::condemn(document, now),
         NextAction::CheckClient | NextAction::FinishEnd | NextAction::None => {}

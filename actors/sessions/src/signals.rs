@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix::Message;
-use stream_protocol::{Cursor, Direction, NewSignal, SessionId};
+use stream_protocol::{Cursor, Direction, NewSignal, SessionDocument, SignalPeer};
 use stream_supervisor::{Context, Handler, Reply};
 
 use crate::SessionsError;
 use crate::actor::Actor;
 
-/// Stores signals of the instance.
+/// Stores signals of the instance for one of its peers.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<Cursor>, SessionsError>")]
 pub(crate) struct Write {
-    pub(crate) id: SessionId,
+    pub(crate) peer: SignalPeer,
     pub(crate) signals: Vec<NewSignal>,
 }
 
@@ -24,24 +24,40 @@ impl Handler<Write> for Actor {
         write: &Write,
         _: &Context<Self>,
     ) -> Reply<Result<Vec<Cursor>, SessionsError>> {
-        let Write { id, signals } = write;
+        let Write { peer, signals } = write;
         let bytes = signals.iter().map(|posted| posted.signal.as_str().len()).sum();
-        if !self.shared.writes.try_acquire(id, signals.len(), bytes, Instant::now()) {
+        if !self.shared.writes.try_acquire(&peer.session, signals.len(), bytes, Instant::now()) {
             return Err(SessionsError::TooMany).into();
         }
-        let (context, id, signals) = (Arc::clone(&self.context), id.clone(), signals.clone());
+        let (context, peer, signals) = (Arc::clone(&self.context), peer.clone(), signals.clone());
         Reply::later(async move {
-            let document = context.read(&id).await?.value;
+            let document = context.read(&peer.session).await?.value;
             if document.status.is_final() {
                 return Err(SessionsError::Conflict(format!("session is {}", document.status)));
             }
+            generation(&document, &peer)?;
             let mut cursors = Vec::with_capacity(signals.len());
             let signal_connection = context.deps.bridge.signals();
-            let mut writer = signal_connection.writer(&id, Direction::ToClient);
+            let mut writer = signal_connection.writer(&peer, Direction::ToClient);
             for posted in &signals {
                 cursors.push(writer.append(posted).await?);
             }
             Ok(cursors)
         })
+    }
+}
+
+/// Returns the present generation of a peer of the instance.
+///
+/// # Errors
+///
+/// [`SessionsError::NoPeer`] when the commands of the instance name no such peer.
+pub(crate) fn generation(
+    document: &SessionDocument,
+    peer: &SignalPeer,
+) -> Result<u64, SessionsError> {
+    match &peer.share {
+        None => Ok(document.generation),
+        Some(share) => document.adb.generation(share).ok_or(SessionsError::NoPeer),
     }
 }

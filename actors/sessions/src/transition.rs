@@ -14,6 +14,8 @@ pub(crate) enum NextAction {
     },
     /// Somebody has joined: the time without a client begins anew.
     RestartIdleTimer,
+    /// End the connections to ADB whose share is over.
+    EndAdb,
     /// Nobody is known to have come in time: end the session unless its signals tell otherwise.
     CheckClient,
     /// Finish an end that has begun.

@@ -2,8 +2,10 @@
 //!
 //! Used by the smoke run, the tests and the benches in place of a browser. It speaks protocol
 //! version 2 as published clients do: discover, settings, answer to the instance's offer, control
-//! channel, and a signaling socket that is closed once media flows.
+//! channel, and a signaling socket that is closed once media flows. Its bridge to ADB holds the
+//! socket, and ends with it.
 
+mod adb;
 mod gateway;
 mod peer;
 mod report;
@@ -12,6 +14,7 @@ mod viewer;
 
 pub use crate::https::CallError;
 pub use crate::media::{MediaError, Picture};
+pub use adb::{AdbError, serve_adb};
 pub use gateway::{ClientConfig, Gateway, JoinedSession, Session};
 pub use report::{Milestone, ViewerEvent};
 pub use socket::SocketError;

@@ -71,20 +71,34 @@ impl From<reqwest::Error> for CallError {
 pub(crate) struct Https {
     client: reqwest::Client,
     base: String,
-    authorization: HeaderValue,
+    /// None where the URL holds the token.
+    authorization: Option<HeaderValue>,
 }
 
 impl Https {
     /// Returns a client of the server at `base` that shows `token`, and shows it only to a server
     /// with one of the certificates in `pins`.
     pub(crate) fn new(base: &str, token: &str, pins: Vec<Fingerprint>) -> Result<Self, CallError> {
+        let mut authorization = HeaderValue::try_from(format!("Macaroon root={token}"))
+            .map_err(|_| CallError::Token)?;
+        authorization.set_sensitive(true);
+        Self::open(base, Some(authorization), pins)
+    }
+
+    /// Returns a client of the server at `base` that shows no token.
+    pub(crate) fn without_token(base: &str, pins: Vec<Fingerprint>) -> Result<Self, CallError> {
+        Self::open(base, None, pins)
+    }
+
+    fn open(
+        base: &str,
+        authorization: Option<HeaderValue>,
+        pins: Vec<Fingerprint>,
+    ) -> Result<Self, CallError> {
         let url = Url::parse(base).ok().filter(|url| url.scheme() == "https" && url.has_host());
         if url.is_none() {
             return Err(CallError::Address(base.to_owned()));
         }
-        let mut authorization = HeaderValue::try_from(format!("Macaroon root={token}"))
-            .map_err(|_| CallError::Token)?;
-        authorization.set_sensitive(true);
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(client_config(&Trust::Pins(pins), None)?)
             .https_only(true)
@@ -97,7 +111,11 @@ impl Https {
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", self.base);
-        self.client.request(method, url).header(AUTHORIZATION, self.authorization.clone())
+        let request = self.client.request(method, url);
+        match &self.authorization {
+            Some(authorization) => request.header(AUTHORIZATION, authorization.clone()),
+            None => request,
+        }
     }
 
     /// Sends `request` and returns the metadata of the answer, all `within` the given time.

@@ -1,10 +1,13 @@
 //! A stand-in for the Android instance: boots from userdata, follows its agent's commands, and
-//! streams real video and sound to the session's client.
+//! streams real video and sound to the session's client. Whoever it is told of beside the client
+//! reaches a shell by ADB.
 //!
 //! It asks its agent over HTTPS and nobody else; media goes straight to the client. The agent may
 //! be away for as long as it likes: every call is tried again after a growing pause, and media
 //! goes on meanwhile.
 
+mod adb;
+mod adbd;
 mod agent;
 mod camera;
 mod peer;
@@ -14,19 +17,22 @@ mod sound;
 mod stream;
 mod video;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stream_pki::Fingerprint;
 use stream_protocol::{
-    Capabilities, Capability, Client, Commands, DesiredState, Report, ReportedStatus, Role, Screen,
-    Signaling, Userdata, error_chain,
+    AdbPeer, Capabilities, Capability, Client, Commands, DesiredState, Report, ReportedStatus,
+    Role, Screen, ShareId, Signaling, Userdata, error_chain,
 };
 use tokio::sync::watch;
 use tokio::time::{self, Instant};
 
 use crate::device::{Device, SharedDevice};
 use crate::https::CallError;
+use crate::media::SMALL_SCREEN;
+pub(crate) use adb::{ADB, MAX_MESSAGE};
 use agent::Agent;
 pub use peer::{Peer, PeerOptions, PeerState};
 use relay::Relay;
@@ -34,6 +40,10 @@ use retry::Retry;
 
 /// Commands that say nothing new are asked for at most once in this time, whatever the agent does.
 const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Peers that use ADB at once. Each waits for signals, as the commands and the client do, and the
+/// token of an instance has eight polls.
+const MAX_ADB_PEERS: usize = 6;
 
 /// Why an instance could not start. Once started, it ends only when it is told to.
 #[derive(Debug, thiserror::Error)]
@@ -60,10 +70,10 @@ pub struct Behaviour {
 }
 
 impl Default for Behaviour {
-    /// A phone that honours roles.
+    /// A phone that honours roles and serves ADB.
     fn default() -> Self {
         Self {
-            capabilities: [Capability::Roles].into_iter().collect(),
+            capabilities: [Capability::Adb, Capability::Roles].into_iter().collect(),
             automotive: false,
             peers: PeerOptions::default(),
         }
@@ -147,7 +157,8 @@ async fn ask(agent: &Agent, wanted: watch::Sender<Option<Commands>>) {
     }
 }
 
-/// Serves the clients that the commands name, one after the other, as long as there are commands.
+/// Serves the clients that the commands name, one after the other, and beside them all who use ADB,
+/// as long as there are commands.
 async fn serve(
     agent: &Arc<Agent>,
     device: &SharedDevice,
@@ -155,11 +166,12 @@ async fn serve(
     mut wants: watch::Receiver<Option<Commands>>,
 ) {
     let mut relay: Option<Relay> = None;
+    let mut adb = HashMap::new();
     let mut ice_renewal = 0;
     loop {
         tokio::select! {
             changed = wants.changed() => if changed.is_err() { return },
-            () = relay::work(&mut relay) => continue,
+            () = relay::work(relay.iter_mut().chain(adb.values_mut())) => continue,
         }
         let Some(commands) = wants.borrow_and_update().clone() else { continue };
         let open = commands.signaling == Signaling::Open;
@@ -179,7 +191,7 @@ async fn serve(
                     device.lock().set_screen(screen);
                 }
                 let options = PeerOptions { role, ..peers };
-                match Relay::start(Arc::clone(agent), generation, device.clone(), options) {
+                match Relay::start(Arc::clone(agent), None, generation, device.clone(), options) {
                     Ok(started) => relay = Some(started),
                     Err(error) => {
                         let error = error_chain(&error);
@@ -189,7 +201,45 @@ async fn serve(
             }
             _ => {}
         }
+        serve_adb(&mut adb, agent, peers, &commands.adb);
+        if commands.ice_renewal > ice_renewal {
+            adb.values().for_each(|relay| relay.renew_ice(commands.ice_renewal));
+        }
         ice_renewal = commands.ice_renewal;
+    }
+}
+
+/// Cuts off who is not among `named` any more, or not as the same generation, and serves who is new.
+fn serve_adb(
+    served: &mut HashMap<ShareId, Relay>,
+    agent: &Arc<Agent>,
+    peers: PeerOptions,
+    named: &[AdbPeer],
+) {
+    served.retain(|share, relay| {
+        let is_same =
+            |peer: &AdbPeer| peer.share == *share && peer.generation == relay.generation();
+        named.iter().any(is_same)
+    });
+    for AdbPeer { share, generation } in named {
+        if served.contains_key(share) {
+            continue;
+        }
+        if served.len() >= MAX_ADB_PEERS {
+            log::warn!(share:%; "adb is not served: there are {MAX_ADB_PEERS} peers");
+            continue;
+        }
+        // What such a peer would show of itself is shown on no device that others see.
+        let device = SharedDevice::new(Device::new(SMALL_SCREEN, false));
+        let options = PeerOptions { role: Role::Adb, ..peers };
+        let peer = Some(share.clone());
+        match Relay::start(Arc::clone(agent), peer, *generation, device, options) {
+            Ok(started) => drop(served.insert(share.clone(), started)),
+            Err(error) => {
+                let error = error_chain(&error);
+                log::error!(share:%, error:%; "adb gets no peer");
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::mem;
 use std::time::Duration;
 
 use stream_bridge::{BridgeError, SignalConnection, SignalReader};
-use stream_protocol::{Cursor, Direction, LoggedSignal, SessionId, SignalPage, SignalQuota};
+use stream_protocol::{Cursor, Direction, LoggedSignal, SignalPage, SignalPeer, SignalQuota};
 use stream_supervisor::retry_while;
 
 use crate::envelope::ControlFrame;
@@ -14,12 +14,12 @@ use crate::{CloseCause, CloseCode, FrameFormat, SocketReceiver, SocketSender};
 /// How long a signal is kept while NATS is away, before the peer is told that it is lost.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Carries the signals of one session between a socket and the log.
+/// Carries the signals of one peer between a socket and the log.
 #[derive(Clone)]
 pub struct SignalRelay {
     pub signal_connection: SignalConnection,
-    pub session: SessionId,
-    /// Which way the signals of the peer go; it is told those of the other.
+    pub peer: SignalPeer,
+    /// Which way the signals go that the socket brings; it is told those of the other.
     pub direction: Direction,
     pub frames: FrameFormat,
     /// Of the client that the signals belong to.
@@ -36,7 +36,7 @@ impl SignalRelay {
         receiver: &mut SocketReceiver,
         mut admits: impl FnMut(usize) -> bool,
     ) -> CloseCause {
-        let mut writer = self.signal_connection.writer(&self.session, self.direction);
+        let mut writer = self.signal_connection.writer(&self.peer, self.direction);
         loop {
             let heard = async {
                 let text = receiver.recv().await?;
@@ -105,7 +105,7 @@ impl SignalRelay {
             Direction::ToClient => Direction::ToInstance,
             Direction::ToInstance => Direction::ToClient,
         };
-        self.signal_connection.reader(&self.session, direction, after, self.generation)
+        self.signal_connection.reader(&self.peer, direction, after, self.generation)
     }
 
     /// A client must never see the candidates of the one before it.

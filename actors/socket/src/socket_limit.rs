@@ -31,11 +31,20 @@ impl<K: Eq + Hash> Default for SocketLimit<K> {
 impl<K: Clone + Eq + Hash> SocketLimit<K> {
     /// Gives the newest socket of a peer a place; the oldest of too many loses its own.
     pub fn enter(&self, peer: K) -> SocketPlace<K> {
+        self.enter_among(peer, MAX_SOCKETS)
+    }
+
+    /// Gives the newest socket of a peer its only place; the one before loses it.
+    pub fn enter_alone(&self, peer: K) -> SocketPlace<K> {
+        self.enter_among(peer, 1)
+    }
+
+    fn enter_among(&self, peer: K, max: usize) -> SocketPlace<K> {
         let taken = Arc::new(Notify::new());
         let mut sockets = self.0.lock();
         let places = sockets.entry(peer.clone()).or_default();
         places.push_back(Arc::clone(&taken));
-        if places.len() > MAX_SOCKETS
+        if places.len() > max
             && let Some(oldest) = places.pop_front()
         {
             oldest.notify_one();
@@ -86,5 +95,14 @@ mod tests {
         }
         drop((second, fourth, other));
         assert!(limit.0.lock().is_empty());
+    }
+
+    #[test]
+    fn a_peer_that_may_have_one_socket_loses_it_to_the_next() {
+        let limit = SocketLimit::default();
+        let first = limit.enter_alone("peer");
+        let second = limit.enter_alone("peer");
+        assert!(first.taken().now_or_never().is_some());
+        assert!(second.taken().now_or_never().is_none());
     }
 }

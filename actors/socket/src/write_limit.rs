@@ -1,43 +1,43 @@
 //! The limit of writes: nobody pushes the signals of others out of the log.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 use stream_protocol::{SessionId, SignalQuota};
 
-/// What each session may still write within its present minute, however many sockets and requests
-/// do it. Clones share the counts.
+/// What each writer, a session unless said otherwise, may still write within its present minute,
+/// however many sockets and requests do it. Clones share the counts.
 ///
 /// A unit has one for the writers of the direction it serves.
-#[derive(Clone, Default)]
-pub struct WriteLimiter(Arc<Mutex<Windows>>);
+#[derive(Clone)]
+pub struct WriteLimiter<K: Eq + Hash = SessionId>(Arc<Mutex<Windows<K>>>);
 
-#[derive(Default)]
-struct Windows {
-    quotas: HashMap<SessionId, SignalQuota>,
+struct Windows<K> {
+    quotas: HashMap<K, SignalQuota>,
     cleaned: Option<Instant>,
 }
 
-impl WriteLimiter {
-    /// Counts a write and returns whether the session may make it. A refused write is not counted.
-    pub fn try_acquire(
-        &self,
-        session: &SessionId,
-        signals: usize,
-        bytes: usize,
-        now: Instant,
-    ) -> bool {
+impl<K: Eq + Hash> Default for WriteLimiter<K> {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Windows { quotas: HashMap::new(), cleaned: None })))
+    }
+}
+
+impl<K: Clone + Eq + Hash> WriteLimiter<K> {
+    /// Counts a write and returns whether `writer` may make it. A refused write is not counted.
+    pub fn try_acquire(&self, writer: &K, signals: usize, bytes: usize, now: Instant) -> bool {
         let mut windows = self.0.lock();
         windows.clean(now);
-        let quota = windows.quotas.entry(session.clone());
+        let quota = windows.quotas.entry(writer.clone());
         quota.or_insert_with(|| SignalQuota::new(now)).take(signals, bytes, now)
     }
 }
 
-impl Windows {
-    /// Forgets the sessions that have been quiet, once a minute.
+impl<K: Eq + Hash> Windows<K> {
+    /// Forgets the writers that have been quiet, once a minute.
     fn clean(&mut self, now: Instant) {
         let due = |cleaned: Instant| now.saturating_duration_since(cleaned) >= SignalQuota::WINDOW;
         if self.cleaned.is_none_or(due) {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stream_http::{HttpError, parse_json, read_body, response};
 use stream_protocol::{
-    ClientReport, Op, Report, SessionDocument, SessionId, Status, Timestamp, TokenKind, printable,
+    ClientReport, Op, Report, SessionDocument, SessionId, ShareId, Status, Timestamp, TokenKind,
+    printable,
 };
 use stream_sessions::KnownCommands;
 
@@ -139,24 +140,29 @@ pub(super) struct PollQuery<T> {
     /// The revision or the cursor of the last answer. Without it, the answer is the present state,
     /// or all signals of this generation.
     after: Option<T>,
+    /// The share of a peer that uses ADB, as the commands name it; without it, the client.
+    peer: Option<ShareId>,
     /// Seconds to wait for something new; more than the maximum counts as the maximum.
     #[serde(default)]
     #[cfg_attr(test, schemars(range(max = MAX_WAIT_S)))]
     wait: u64,
 }
 
-/// Parses the query of a long-poll: the cursor or revision it starts after, and how long it waits.
+/// Parses the query of a long-poll: whose signals it asks for, the cursor it starts after, and how
+/// long it waits.
 ///
 /// # Errors
 ///
 /// 400 when a value does not parse.
 pub(super) fn poll<T: for<'de> Deserialize<'de>>(
     query: &str,
-) -> Result<(Option<T>, Duration), ApiError> {
-    let Query(PollQuery { after, wait }) = Query::from_query(query).map_err(|_| {
-        ApiError::bad_request("after is what the last answer gave, wait is a number of seconds")
+) -> Result<(Option<ShareId>, Option<T>, Duration), ApiError> {
+    let Query(PollQuery { after, peer, wait }) = Query::from_query(query).map_err(|_| {
+        ApiError::bad_request(
+            "after is what the last answer gave, peer is a share, wait is a number of seconds",
+        )
     })?;
-    Ok((after, Duration::from_secs(wait.min(MAX_WAIT_S))))
+    Ok((peer, after, Duration::from_secs(wait.min(MAX_WAIT_S))))
 }
 
 /// The query of a long-poll for commands.
@@ -222,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_poll_is_read_from_the_query_and_never_waits_longer_than_a_minute() {
-        let waits = |query| poll::<u64>(query).map(|(after, wait)| (after, wait.as_secs()));
+        let waits = |query| poll::<u64>(query).map(|(_, after, wait)| (after, wait.as_secs()));
         assert_eq!(waits("").expect("defaults"), (None, 0));
         assert_eq!(waits("after=7&wait=25").expect("a poll"), (Some(7), 25));
         assert_eq!(waits("wait=86400&other=x").expect("a poll"), (None, 60));
@@ -230,7 +236,11 @@ mod tests {
             assert!(waits(query).is_err(), "{query} passed");
         }
         let cursor = Cursor { epoch: 35, sequence: 7 };
-        assert_eq!(poll("after=z-7").expect("a poll").0, Some(cursor));
+        assert_eq!(poll("after=z-7").expect("a poll").1, Some(cursor));
+        let share = "abcdefghij0123456789";
+        let peer = poll::<Cursor>(&format!("peer={share}")).expect("a poll").0;
+        assert_eq!(peer.as_ref().map(ShareId::as_str), Some(share));
+        assert!(poll::<Cursor>("peer=x").is_err());
         assert!(poll::<Cursor>("after=7").is_err());
     }
 

@@ -1,6 +1,6 @@
 //! Endpoints that read and write the signal log for the instance.
 
-use actix_web::web::{Data, Payload};
+use actix_web::web::{Data, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -8,7 +8,8 @@ use stream_http::{parse_json, parse_json_list, read_body, response};
 #[cfg(test)]
 use stream_protocol::SignalQuota;
 use stream_protocol::{
-    Cursor, NewSignal, Op, Refusal, RefusalCode, Signal, SignalError, SignalId, WholeNumber,
+    Cursor, NewSignal, Op, Refusal, RefusalCode, SessionId, ShareId, Signal, SignalError, SignalId,
+    SignalPeer, WholeNumber,
 };
 
 use super::session::poll;
@@ -31,6 +32,25 @@ pub(super) struct Cursors {
     cursors: Vec<Cursor>,
 }
 
+/// Whose signals they are.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct PeerQuery {
+    /// The share of a peer that uses ADB, as the commands name it; without it, the client.
+    peer: Option<ShareId>,
+}
+
+/// Returns the peer of the instance of `session` that `query` names.
+///
+/// # Errors
+///
+/// 400 when it names none.
+fn peer(query: &str, session: SessionId) -> Result<SignalPeer, ApiError> {
+    let Query(PeerQuery { peer: share }) = Query::from_query(query)
+        .map_err(|_| ApiError::bad_request("peer is the share of a peer in the commands"))?;
+    Ok(SignalPeer { session, share })
+}
+
 /// `POST /1.0/sessions/{id}/signals`: answers when the log has acknowledged every signal.
 pub(super) async fn write(
     request: HttpRequest,
@@ -38,8 +58,9 @@ pub(super) async fn write(
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, _) = auth::session(&request, &state, Op::SignalWrite).await?;
+    let peer = peer(request.query_string(), id)?;
     let signals = parse(&read_body(&request, payload, MAX_BODY).await?)?;
-    let cursors = state.sessions.write_signals(&id, signals).await?;
+    let cursors = state.sessions.write_signals(&peer, signals).await?;
     Ok(response::ok(Cursors { cursors }))
 }
 
@@ -49,8 +70,9 @@ pub(super) async fn read(
     state: Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, claims) = auth::session(&request, &state, Op::SignalRead).await?;
-    let (after, wait) = poll(request.query_string())?;
-    let poll = async |wait| state.sessions.read_signals(&id, after, wait).await;
+    let (share, after, wait) = poll(request.query_string())?;
+    let peer = SignalPeer { session: id, share };
+    let poll = async |wait| state.sessions.read_signals(&peer, after, wait).await;
     Ok(response::ok(state.poll(&claims, wait, poll).await?))
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 #[cfg(test)]
 use stream_protocol::Cursor;
-use stream_protocol::{Commands, DesiredState, Op, SessionId};
+use stream_protocol::{Commands, DesiredState, Op, SessionId, ShareId, SignalPeer};
 use stream_sessions::{KnownCommands, SessionsError};
 use stream_socket::{
     CloseCause, CloseCode, FrameFormat, SignalConnection, SignalRelay, SocketReceiver,
@@ -39,6 +39,9 @@ pub(super) struct ResumeQuery {
     /// come and go in envelopes.
     #[cfg_attr(test, schemars(regex(pattern = format!("^({})?$", Cursor::PATTERN))))]
     after: Option<String>,
+    /// The share of a peer that uses ADB, as the commands name it; without it, signals are those of
+    /// the client.
+    peer: Option<ShareId>,
 }
 
 /// The query of a control socket.
@@ -52,14 +55,17 @@ pub(super) struct CommandsQuery {
     agents: Option<String>,
 }
 
-fn frames(query: &str) -> Result<FrameFormat, ApiError> {
-    let wrong = || ApiError::bad_request("after is a cursor, or empty");
-    let Query(ResumeQuery { after }) = Query::from_query(query).map_err(|_| wrong())?;
-    FrameFormat::from_query(after.as_deref()).map_err(|_| wrong())
+/// Parses the query of a signaling socket: whose signals it carries, and in which frames.
+fn resume(query: &str) -> Result<(Option<ShareId>, FrameFormat), ApiError> {
+    let wrong = || ApiError::bad_request("after is a cursor, or empty; peer is a share");
+    let Query(ResumeQuery { after, peer }) = Query::from_query(query).map_err(|_| wrong())?;
+    let frames = FrameFormat::from_query(after.as_deref()).map_err(|_| wrong())?;
+    Ok((peer, frames))
 }
 
 /// `GET /1.0/sessions/{id}/sockets/master`: signals both ways. Bare ones are those of the present
-/// client, and the socket ends with it; in envelopes come those of all clients.
+/// client, and the socket ends with it; in envelopes come those of all clients. With `peer` they
+/// are those of a peer that uses ADB, in its place.
 pub(super) async fn master(
     request: HttpRequest,
     payload: Payload,
@@ -68,10 +74,9 @@ pub(super) async fn master(
 ) -> Result<HttpResponse, ApiError> {
     let (id, claims) = auth::session(&request, &state, Op::SignalWrite).await?;
     let reads = auth::session(&request, &state, Op::SignalRead).await.is_ok();
-    let signal_relay = state
-        .sessions
-        .signal_relay(&id, frames(request.query_string())?, &signal_connection)
-        .await?;
+    let (share, frames) = resume(request.query_string())?;
+    let peer = SignalPeer { session: id, share };
+    let signal_relay = state.sessions.signal_relay(&peer, frames, &signal_connection).await?;
     let (response, sender, receiver) =
         open(&request, payload).map_err(|_| ApiError::bad_request(NO_SOCKET))?;
     spawn_detached("an instance's socket", async move {
@@ -90,17 +95,17 @@ async fn serve_signals(
     sender: SocketSender,
     mut receiver: SocketReceiver,
 ) {
-    let id = &signal_relay.session;
+    let (id, peer) = (&signal_relay.peer.session, &signal_relay.peer);
     log::info!(session:% = id; "signaling socket opened by the instance");
     let only = signal_relay.own_generation_only.then_some(signal_relay.generation);
-    let place = state.sockets.enter((id.clone(), "signaling"));
+    let place = state.sockets.enter((peer.clone(), "signaling"));
     let admits = |bytes| state.sessions.try_acquire_signal(id, bytes);
     let end = tokio::select! {
         biased;
         end = state.stopped() => end,
         end = revoked(state, &claims) => end,
         end = superseded(&place) => end,
-        end = watch_session(state, id, only) => end,
+        end = watch_session(state, peer, only) => end,
         end = signal_relay.receive_from_peer(&mut receiver, admits) => end,
         end = signal_relay.send_to_peer(sender.clone()), if reads => end,
         end = keep_alive(sender.clone()) => end,
@@ -139,7 +144,7 @@ async fn serve_control(
     mut receiver: SocketReceiver,
 ) {
     log::info!(session:% = id; "control socket opened by the instance");
-    let place = state.sockets.enter((id.clone(), "control"));
+    let place = state.sockets.enter((SignalPeer::from(&id), "control"));
     let end = tokio::select! {
         biased;
         end = state.stopped() => end,
@@ -176,24 +181,34 @@ async fn revoked(state: &AppState, claims: &Claims) -> CloseCause {
     CloseCause::client_error(CloseCode::Policy, "token revoked")
 }
 
-/// Returns when the session ends, or when the generation of its client is not `only` any more.
-async fn watch_session(state: &AppState, id: &SessionId, only: Option<u64>) -> CloseCause {
+/// Returns when the session ends or `peer` leaves it, or when the generation of the peer is not
+/// `only` any more.
+async fn watch_session(state: &AppState, peer: &SignalPeer, only: Option<u64>) -> CloseCause {
     let mut known = KnownCommands::default();
     loop {
-        let commands = match commands(state, id, &known).await {
+        let commands = match commands(state, &peer.session, &known).await {
             Ok(commands) => commands,
             Err(end) => return end,
         };
         if commands.desired == DesiredState::Terminated {
             return CloseCause::server_error(CloseCode::Normal, "session is ending");
         }
-        if only.is_some_and(|generation| generation != commands.generation) {
-            return CloseCause::server_error(
-                CloseCode::Policy,
-                "another client has joined the session",
-            );
+        if let Some(message) = departure(&commands, peer, only) {
+            return CloseCause::server_error(CloseCode::Policy, message);
         }
         known.revision = commands.revision;
+    }
+}
+
+/// Why `peer` has left, if it has: it is not named any more, or not as the generation `only`.
+fn departure(commands: &Commands, peer: &SignalPeer, only: Option<u64>) -> Option<&'static str> {
+    let is_other = |generation: u64| only.is_some_and(|only| only != generation);
+    let Some(share) = &peer.share else {
+        return is_other(commands.generation).then_some("another client has joined the session");
+    };
+    match commands.adb.iter().find(|adb| adb.share == *share) {
+        None => Some("the connection has ended"),
+        Some(adb) => is_other(adb.generation).then_some("the share was connected anew"),
     }
 }
 
@@ -281,17 +296,35 @@ async fn receive_reports(
 
 #[cfg(test)]
 mod tests {
+    use stream_protocol::SessionDocument;
+
     use super::*;
 
     #[test]
     fn a_cursor_in_the_query_asks_for_envelopes() {
         let cursor = Cursor { epoch: 35, sequence: 7 };
+        let frames = |query| resume(query).map(|(_, frames)| frames);
         assert_eq!(frames("").expect("bare"), FrameFormat::Bare);
         assert_eq!(frames("after=").expect("new"), FrameFormat::Enveloped { after: None });
         assert_eq!(
             frames("after=z-7").expect("on"),
             FrameFormat::Enveloped { after: Some(cursor) }
         );
-        assert!(frames("after=7").is_err());
+        assert!(frames("after=7").is_err() && frames("peer=x").is_err());
+    }
+
+    #[test]
+    fn a_peer_has_left_when_it_is_not_named_or_as_another_generation() {
+        let (session, share) = (SessionId::random(), ShareId::random());
+        let mut document = SessionDocument { generation: 2, ..SessionDocument::sample() };
+        document.adb.connect(&share, 100.into(), 0.into());
+        let commands = Commands::of(&document, 1);
+        let (client, adb) = (SignalPeer::from(&session), SignalPeer::adb(&session, &share));
+        let is_gone = |peer: &SignalPeer, only| departure(&commands, peer, only).is_some();
+        assert!(!is_gone(&client, Some(2)) && is_gone(&client, Some(1)));
+        assert!(!is_gone(&adb, Some(1)) && is_gone(&adb, Some(2)));
+        assert!(!is_gone(&client, None) && !is_gone(&adb, None));
+        let other = SignalPeer::adb(&session, &ShareId::random());
+        assert!(is_gone(&other, None));
     }
 }

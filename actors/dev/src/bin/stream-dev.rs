@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stream_agent::program;
-use stream_dev::{ams, process, run};
+use stream_dev::{adb, ams, process, run};
 
 /// Runs the streaming stack on this machine: nats-server, coturn when it is installed, a simulated
 /// AMS with simulated instances that send real video, the agent and the gateway.
@@ -28,6 +28,9 @@ enum Command {
         /// What to measure: one of the names in `scripts/bench --help`.
         name: String,
     },
+    /// Serve the ADB of an instance to `adb` on this machine, by the URL of a share of type adb.
+    #[command(after_long_help = adb::HELP)]
+    Adb(Box<adb::Options>),
     /// Run the AMS simulator alone, until Ctrl-C; `up` starts it in this way.
     #[command(name = "ams", after_long_help = ams::HELP)]
     AmsSimulator(Box<ams::Options>),
@@ -38,6 +41,10 @@ fn main() -> ExitCode {
         Command::Up(options) => {
             stream_dev::log_warnings();
             actix::System::new().block_on(run::run(*options))
+        }
+        Command::Adb(options) => {
+            stream_dev::log_warnings();
+            actix::System::new().block_on(adb::run(*options))
         }
         Command::Bench { name } => bench(&name),
         Command::AmsSimulator(options) => {

@@ -22,6 +22,8 @@ pub(crate) const VIEW_RETRY_S: u64 = 5;
 pub(crate) enum JoinError {
     #[error("a controlling client is there: a viewer enters when it has left")]
     Controlled,
+    #[error("{}", NO_ADB)]
+    NoAdb,
     #[error("{}", NO_ROLES)]
     NoRoles,
     #[error(transparent)]
@@ -31,6 +33,10 @@ pub(crate) enum JoinError {
 /// Nothing of ours stands between an instance and its client: who may only view is up to it.
 pub(crate) const NO_ROLES: &str =
     "the instance does not say that it honours roles: whoever views could control it";
+
+/// Nobody but the instance can serve its ADB.
+pub(crate) const NO_ADB: &str =
+    "the instance does not serve adb: its first report does not list the capability";
 
 /// Returns the refusal of another client of a session that takes one.
 pub(crate) fn not_joinable() -> Refusal {
@@ -61,7 +67,9 @@ impl From<JoinError> for HttpError {
             JoinError::Controlled => {
                 Self::Conflict { text: error.to_string(), retry_after_s: Some(VIEW_RETRY_S) }
             }
-            JoinError::NoRoles => Self::Conflict { text: error.to_string(), retry_after_s: None },
+            JoinError::NoAdb | JoinError::NoRoles => {
+                Self::Conflict { text: error.to_string(), retry_after_s: None }
+            }
             JoinError::Refused(refusal) => refusal.into(),
         }
     }
@@ -79,7 +87,7 @@ pub(crate) fn judge(
     role: Role,
     (grace, now): (Duration, Timestamp),
 ) -> Result<(), JoinError> {
-    may_join(document)?;
+    check_active(document)?;
     if !document.request.joinable && document.client_has_come() {
         return Err(not_joinable().into());
     }
@@ -119,7 +127,8 @@ pub(crate) fn enter(document: &mut SessionDocument, role: Role, wanted: Screen) 
     document.desired.client = Some(Client { screen, role });
 }
 
-fn may_join(document: &SessionDocument) -> Result<(), Refusal> {
+/// Refuses a session that is not active, or is ending.
+pub(crate) fn check_active(document: &SessionDocument) -> Result<(), Refusal> {
     let sentence = match document.status {
         Status::Active if document.desired.state == DesiredState::Running => return Ok(()),
         Status::Created => "session is not active yet",

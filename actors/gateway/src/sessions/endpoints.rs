@@ -13,10 +13,11 @@ use stream_protocol::{
 use super::join::Newcomer;
 use super::listing::Listing;
 use super::socket_url::SocketUrls;
-use super::{ClientSession, idempotency, join, launch, request};
+use super::{ClientSession, adb, idempotency, join, launch, request};
 use crate::auth::{Caller, authorize, authorize_for};
 use crate::response::{self, HandlerResult, HttpError, body, created, ok};
 use crate::session_summary::SessionSummary;
+use crate::share_record::Share;
 use crate::state::State;
 use crate::views::SessionIndex;
 use crate::{accounts, client_lease, session_documents};
@@ -206,12 +207,7 @@ pub(crate) async fn join_as(
     base: &str,
 ) -> HandlerResult {
     let role = caller.role()?;
-    if let (Some(joins), Some(share)) = (&state.share_joins, &caller.share)
-        && !joins.check(share.id.as_str(), Instant::now())
-    {
-        state.refusals.note_request("share_join_rate", None);
-        return Err(Refusal::new(RefusalCode::TooMany, "the share was joined a moment ago").into());
-    }
+    check_share_rate(state, caller)?;
     let urls = SocketUrls { state, base, caller };
     let newcomer = Newcomer { role, screen, grace: state.client_grace };
     let joined = join::join_session(&state.bridge, &urls, id, newcomer).await?;
@@ -219,4 +215,32 @@ pub(crate) async fn join_as(
     let generation = document.generation;
     log::info!(session:% = id, caller:%, role:%, generation; "session joined");
     Ok(ok(JoinedSession { id, url, stun_servers }))
+}
+
+/// Connects `caller`, who came through `share`, to the ADB of session `id`, and answers with the URL
+/// of its socket, which begins with `base`.
+pub(crate) async fn connect_adb(
+    state: &State,
+    caller: &Caller,
+    share: &Share,
+    id: &SessionId,
+    base: &str,
+) -> HandlerResult {
+    check_share_rate(state, caller)?;
+    let urls = SocketUrls { state, base, caller };
+    let (generation, connected) = adb::connect(&state.bridge, &urls, id, share).await?;
+    let ClientSession { ice_servers: stun_servers, url, .. } = connected;
+    log::info!(session:% = id, caller:%, generation; "adb connected");
+    Ok(ok(JoinedSession { id, url, stun_servers }))
+}
+
+/// Refuses whoever came through a share that has just been used.
+fn check_share_rate(state: &State, caller: &Caller) -> Result<(), Refusal> {
+    if let (Some(joins), Some(share)) = (&state.share_joins, &caller.share)
+        && !joins.check(share.id.as_str(), Instant::now())
+    {
+        state.refusals.note_request("share_join_rate", None);
+        return Err(Refusal::new(RefusalCode::TooMany, "the share was joined a moment ago"));
+    }
+    Ok(())
 }

@@ -46,7 +46,7 @@ pub(crate) async fn join_session(
     let ice_servers = owner::join(bridge, id).await?;
     for _ in 0..MAX_ATTEMPTS {
         let generation = found.generation + 1;
-        let url = urls.make(id, generation).await?;
+        let url = urls.make(id, generation, newcomer.role).await?;
         acquire_lease(bridge, &found, newcomer.role).await?;
         if let Some(document) = enter(bridge, id, generation, newcomer).await? {
             return Ok(ClientSession { document, ice_servers, url });

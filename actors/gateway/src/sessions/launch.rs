@@ -57,7 +57,7 @@ pub(crate) async fn place_session(
         match existing(&entry.value, &wanted, bridge.now())? {
             Existing::Claimed => {
                 check_client(&entry.value, role)?;
-                return rejoin(bridge, urls, entry.value).await;
+                return rejoin(bridge, urls, entry.value, role).await;
             }
             Existing::Void { next } => fresh.instance_name = next,
         }
@@ -65,7 +65,7 @@ pub(crate) async fn place_session(
     }
     let hosts = hosts(state, &fresh.request).await?;
     // Before anything is stored: nobody could get into a session without it.
-    let url = urls.make(&id, fresh.generation).await?;
+    let url = urls.make(&id, fresh.generation, role).await?;
     let placed = async {
         let mut document = store(bridge, fresh, over).await?;
         let (ClientIce { ice_servers }, region) = request_launch(bridge, &id, hosts).await?;
@@ -120,8 +120,9 @@ async fn rejoin(
     bridge: &Bridge,
     urls: &SocketUrls<'_>,
     document: SessionDocument,
+    role: Role,
 ) -> Result<ClientSession, HttpError> {
-    let url = urls.make(&document.id, document.generation).await?;
+    let url = urls.make(&document.id, document.generation, role).await?;
     let ice_servers = owner::ice_servers(bridge, &document.id).await?;
     Ok(ClientSession { document, ice_servers, url })
 }

@@ -1,6 +1,6 @@
 //! The URL with which a client opens its signaling socket.
 
-use stream_protocol::{SessionId, TokenKind};
+use stream_protocol::{Role, SessionId, TokenKind};
 use stream_tokens::{Mint, socket_of_account};
 
 use crate::auth::Caller;
@@ -16,9 +16,10 @@ pub(crate) struct SocketUrls<'a> {
 }
 
 impl SocketUrls<'_> {
-    /// Returns the URL of the socket of client `generation` of `session`. The token in it is good
-    /// for a few minutes, and no longer than what the caller came with. Whatever revokes that
-    /// revokes the socket's token too.
+    /// Returns the URL of the socket of client `generation` of `session`, or with the role
+    /// [`Adb`](Role::Adb) of the connection `generation` to its ADB. The token in it is good for a
+    /// few minutes, and no longer than what the caller came with. Whatever revokes that revokes the
+    /// socket's token too.
     ///
     /// # Errors
     ///
@@ -29,6 +30,7 @@ impl SocketUrls<'_> {
         &self,
         session: &SessionId,
         generation: u64,
+        role: Role,
     ) -> Result<String, HttpError> {
         let Self { state, base, caller } = self;
         let (subject, came_with) = match &caller.share {
@@ -42,12 +44,13 @@ impl SocketUrls<'_> {
         let until = caller.token_end();
         let mint = Mint::new(TokenKind::Socket, subject)
             .session(session.clone())
-            .role(caller.role()?)
+            .role(role)
             .generation(generation)
             .expires(expires)
             .until(until);
         let minted = state.tokens.mint_with_id(came_with, mint).await.map_err(token_error)?;
         let token = minted.token.as_str();
-        Ok(format!("{base}/1.0/sessions/{session}/sockets/slave?token={token}"))
+        let socket = if role == Role::Adb { "adb" } else { "slave" };
+        Ok(format!("{base}/1.0/sessions/{session}/sockets/{socket}?token={token}"))
     }
 }

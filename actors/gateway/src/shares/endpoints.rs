@@ -18,7 +18,7 @@ use crate::error::bad_request;
 use crate::query::flag;
 use crate::response;
 use crate::response::{HandlerResult, HttpError, accepted, body, ok};
-use crate::sessions::endpoints::join_as;
+use crate::sessions::endpoints::{connect_adb, join_as};
 use crate::state::State;
 
 /// A share as clients see it. The link in `url` holds its token.
@@ -34,7 +34,7 @@ pub(crate) struct ShareView<'a> {
     expiry_at: Timestamp,
     /// The minutes that are left, rounded up; older clients read it.
     expiry_min: u64,
-    /// What the page opens; not in lists.
+    /// What the page opens, or connects a client of ADB; not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String"))]
     url: Option<&'a str>,
@@ -174,8 +174,8 @@ pub(crate) struct ConnectQuery {
     token: String,
 }
 
-/// GET `/1.0/sessions/{id}/connect`: joins the session with the token of a share in the address,
-/// for clients other than the page.
+/// GET `/1.0/sessions/{id}/connect`: joins the session, or connects to its ADB, with the token of a
+/// share in the address, for clients other than the page.
 pub(crate) async fn connect(
     request: HttpRequest,
     id: Path<String>,
@@ -185,13 +185,14 @@ pub(crate) async fn connect(
     let ConnectQuery { r#type, token } = query.map_err(|_| HttpError::Unauthorized)?.into_inner();
     let id = id.parse::<SessionId>().map_err(|_| HttpError::Unauthorized)?;
     let caller = authorize_token(&token, &request, &state, Op::SessionJoin, Some(&id)).await?;
-    if caller.share.is_none() {
-        return Err(HttpError::Unauthorized);
-    }
-    if role(r#type.as_deref())? != caller.role()? {
+    let Some(share) = &caller.share else { return Err(HttpError::Unauthorized) };
+    if role(r#type.as_deref())? != share.role {
         return Err(bad_request("type is not that of the share").into());
     }
     let base = state.urls.socket_base(&request)?;
+    if share.is_adb() {
+        return connect_adb(&state, &caller, share, &id, &base).await;
+    }
     join_as(&state, &caller, &id, ScreenRequest::default(), &base).await
 }
 

@@ -25,6 +25,7 @@ const ONE_LINE: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
 #[schemars(rename_all = "snake_case")]
 #[allow(dead_code)] // Only its schema is of use: it is what `role` reads.
 pub(super) enum ShareType {
+    Adb,
     Control,
     View,
 }
@@ -78,10 +79,10 @@ impl NewShare {
 /// Reads the type of a share, which is the role in which its link joins.
 pub(crate) fn role(word: Option<&str>) -> Result<Role, Refusal> {
     match word {
+        Some("adb") => Ok(Role::Adb),
         Some("control") => Ok(Role::Control),
         Some("view") => Ok(Role::View),
-        Some("adb") => Err(bad_request("adb is not served here: type is control or view")),
-        _ => Err(bad_request("type is control or view")),
+        _ => Err(bad_request("type is adb, control or view")),
     }
 }
 
@@ -222,7 +223,7 @@ mod tests {
         );
         let minutes = new(r#"{"type":"view","expiry_min":3}"#).unwrap();
         assert_eq!(minutes.expiry_at, Some(NOW.plus_secs(180)));
-        assert!(new(r#"{"type":"adb"}"#).unwrap_err().message.starts_with("adb is not served"));
+        assert_eq!(new(r#"{"type":"adb"}"#).unwrap().role, Role::Adb);
         for body in ["", "{}", "[]", r#"{"type":7}"#, r#"{"type":"view","expiry_at":-1}"#] {
             assert!(new(body).is_err(), "{body}");
         }

@@ -1,8 +1,9 @@
-//! Whether a client may have a socket in its session, and what the socket does. Pure.
+//! Whether a client, or a user of ADB, may have a socket in its session, and what the socket does.
+//! Pure.
 
 use serde::Deserialize;
 use stream_protocol::{
-    Client, OnConflict, Refusal, Role, SessionDocument, SessionId, ShareId, TokenKind,
+    Client, OnConflict, Refusal, Role, SessionDocument, ShareId, SignalPeer, TokenKind,
 };
 use stream_socket::{CloseCause, CloseCode, FrameFormat};
 use stream_tokens::Claims;
@@ -35,6 +36,7 @@ pub(crate) struct SocketQuery {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct SocketToken {
     pub(crate) generation: u64,
+    /// [`Role::Adb`] comes with a share.
     pub(crate) role: Role,
     /// The share that the client came through; an account otherwise.
     pub(crate) share: Option<ShareId>,
@@ -49,14 +51,15 @@ impl SocketToken {
         else {
             return None;
         };
-        Some(Self { generation, role, share: claims.subject.parse().ok() })
+        let share = claims.subject.parse().ok();
+        (role != Role::Adb || share.is_some()).then_some(Self { generation, role, share })
     }
 }
 
 /// A client's socket that may be opened.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    pub(crate) session: SessionId,
+    pub(crate) peer: SignalPeer,
     pub(crate) generation: u64,
     pub(crate) frames: FrameFormat,
     /// The last renewal of ICE servers that the client knows of.
@@ -66,8 +69,9 @@ pub(crate) struct Admission {
     pub(crate) share: Option<ShareId>,
     /// Whether a client that joins has to wait until this one has left.
     pub(crate) keeps_lease: bool,
-    /// What is to be streamed, in case that the document names no client any more.
-    pub(crate) client: Client,
+    /// What is to be streamed, in case that the document names no client any more; nothing for a
+    /// user of ADB.
+    pub(crate) client: Option<Client>,
     /// Why the socket closes as soon as it is open.
     pub(crate) close_cause: Option<CloseCause>,
 }
@@ -87,17 +91,21 @@ impl Admission {
         let SocketToken { generation, role, share } = token;
         let frames = FrameFormat::from_query(query.after.as_deref())
             .map_err(|_| bad_request("after is a cursor, or empty"))?;
-        let screen = document.screen();
+        let adb = share.clone().filter(|_| role == Role::Adb);
+        let is_client = adb.is_none();
+        let peer = SignalPeer { session: document.id.clone(), share: adb };
+        let named =
+            || document.desired.client.unwrap_or(Client { screen: document.screen(), role });
         Ok(Self {
-            session: document.id.clone(),
             generation,
             frames,
             ice_renewal: query.ice_renewal.unwrap_or(document.ice_renewal),
             wants_reconnect_tokens: flag("tickets", query.tickets.as_deref())?,
             share,
-            keeps_lease: document.request.on_conflict == OnConflict::Reject,
-            client: document.desired.client.unwrap_or(Client { screen, role }),
-            close_cause: close_cause(&SessionSummary::of(document.clone()), generation),
+            keeps_lease: is_client && document.request.on_conflict == OnConflict::Reject,
+            client: is_client.then(named),
+            close_cause: close_cause(&SessionSummary::of(document.clone()), &peer, generation),
+            peer,
         })
     }
 
@@ -112,8 +120,12 @@ pub(crate) fn session_gone() -> CloseCause {
     CloseCause::server_error(CloseCode::Normal, "session has ended")
 }
 
-/// Returns why a socket of `generation` has no place in the session, if it has none.
-pub(crate) fn close_cause(session: &SessionSummary, generation: u64) -> Option<CloseCause> {
+/// Returns why a socket of `generation` of `peer` has no place in the session, if it has none.
+pub(crate) fn close_cause(
+    session: &SessionSummary,
+    peer: &SignalPeer,
+    generation: u64,
+) -> Option<CloseCause> {
     if session.status.is_final() {
         let message = session.status.sentence();
         return Some(CloseCause::server_error(CloseCode::Normal, message));
@@ -121,13 +133,15 @@ pub(crate) fn close_cause(session: &SessionSummary, generation: u64) -> Option<C
     if !session.is_running {
         return Some(CloseCause::server_error(CloseCode::Normal, "session is ending"));
     }
-    if session.generation != generation {
-        return Some(CloseCause::server_error(
-            CloseCode::Policy,
-            "another client has joined the session",
-        ));
-    }
-    None
+    let replaced = match &peer.share {
+        None => session.generation != generation,
+        Some(share) => session.adb.generation(share) != Some(generation),
+    };
+    let sentence = match &peer.share {
+        None => "another client has joined the session",
+        Some(_) => "the connection to adb has ended: connect again with the URL of the share",
+    };
+    replaced.then(|| CloseCause::server_error(CloseCode::Policy, sentence))
 }
 
 #[cfg(test)]
@@ -144,7 +158,10 @@ mod tests {
 
     fn close_cause(document: Option<&SessionDocument>, generation: u64) -> Option<CloseCause> {
         match document.cloned().map(SessionSummary::of) {
-            Some(session) => super::close_cause(&session, generation),
+            Some(session) => {
+                let peer = SignalPeer::from(&session.id);
+                super::close_cause(&session, &peer, generation)
+            }
             None => Some(session_gone()),
         }
     }
@@ -165,7 +182,7 @@ mod tests {
     fn a_socket_is_for_the_client_that_the_document_or_else_the_token_names() {
         let plain = check(SocketQuery::default(), &document()).unwrap();
         let screen = document().request.screen;
-        assert_eq!(plain.client, Client { screen, role: Role::View });
+        assert_eq!(plain.client, Some(Client { screen, role: Role::View }));
         assert_eq!((plain.frames, plain.wants_reconnect_tokens), (FrameFormat::Bare, false));
         assert!(!plain.keeps_lease && plain.close_cause.is_none());
 
@@ -174,7 +191,26 @@ mod tests {
         let client = Client { screen: Screen { width: 2, ..screen }, role: Role::Control };
         document.desired.client = Some(client);
         let named = check(SocketQuery::default(), &document).unwrap();
-        assert_eq!((named.client, named.keeps_lease), (client, true));
+        assert_eq!((named.client, named.keeps_lease), (Some(client), true));
+    }
+
+    #[test]
+    fn a_user_of_adb_is_no_client_and_stays_while_its_share_is_not_connected_anew() {
+        let mut document = document();
+        document.request.on_conflict = OnConflict::Reject;
+        let share = ShareId::random();
+        document.adb.connect(&share, 100.into(), 0.into());
+        let of = |generation, share: &ShareId| {
+            let share = Some(share.clone());
+            SocketToken { generation, role: Role::Adb, share }
+        };
+        let check = |token| Admission::check(&SocketQuery::default(), token, &document).unwrap();
+        let admission = check(of(1, &share));
+        assert_eq!(admission.peer, SignalPeer::adb(&document.id, &share));
+        assert_eq!((admission.client, admission.keeps_lease), (None, false));
+        assert!(admission.close_cause.is_none());
+        assert!(check(of(2, &share)).close_cause.is_some(), "of another connection");
+        assert!(check(of(1, &ShareId::random())).close_cause.is_some(), "of another share");
     }
 
     #[test]

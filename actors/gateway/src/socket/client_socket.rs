@@ -1,4 +1,4 @@
-//! One client's socket: signals both ways until somebody ends it.
+//! One client's socket: signals both ways until somebody ends it. That of a user of ADB, too.
 
 use std::future::pending;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::web::Data;
 use stream_bridge::{BridgeError, SignalConnection};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Direction, SessionDocument, SessionId, Timestamp};
+use stream_protocol::{Direction, SessionDocument, SessionId, SignalPeer, Timestamp};
 use stream_socket::{
     CloseCause, CloseCode, FrameFormat, SignalRelay, SocketPlace, SocketReceiver, SocketSender,
     close, keep_alive,
@@ -19,7 +19,7 @@ use super::admission::{Admission, close_cause, session_gone};
 use super::messages::{IceServersMessage, ReconnectTokenMessage, text};
 use crate::session_summary::SessionSummary;
 use crate::state::State;
-use crate::{client_lease, owner, shares};
+use crate::{adb_connections, client_lease, owner, shares};
 
 /// How often a share is looked at that is not due: its end may have been brought forward.
 const SHARE_POLL: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ impl ClientSocket {
     ) -> Self {
         let relay = SignalRelay {
             signal_connection,
-            session: admission.session.clone(),
+            peer: admission.peer.clone(),
             direction: Direction::ToInstance,
             frames: admission.frames,
             generation: admission.generation,
@@ -71,10 +71,11 @@ impl ClientSocket {
     /// instance is told so when the client has not returned in time.
     pub(crate) fn start(mut self, sender: SocketSender, receiver: SocketReceiver) {
         let counted = self.state.open_sockets.add();
-        let Admission { session, generation, .. } = &self.admission;
-        let place = self.state.socket_limit.enter((session.clone(), *generation));
+        let Admission { peer, generation, .. } = &self.admission;
+        let (limit, key) = (&self.state.socket_limit, (peer.clone(), *generation));
+        let place = if self.is_client() { limit.enter(key) } else { limit.enter_alone(key) };
         spawn_detached("a client socket", async move {
-            let has_left = self.run(sender, receiver, place).await;
+            let has_left = self.run(sender, receiver, place).await && self.is_client();
             let _departing = has_left.then(|| self.state.departures.add());
             drop(counted);
             if has_left {
@@ -88,15 +89,15 @@ impl ClientSocket {
         &mut self,
         sender: SocketSender,
         mut receiver: SocketReceiver,
-        place: SocketPlace<(SessionId, u64)>,
+        place: SocketPlace<(SignalPeer, u64)>,
     ) -> bool {
-        let (session, generation) = (&self.admission.session, self.admission.generation);
-        log::info!(session:%, generation; "client socket opened");
-        let cause = match self.admission.close_cause.take() {
-            Some(cause) => cause,
+        let Admission { peer, generation, .. } = &self.admission;
+        log::info!(session:% = peer, generation; "client socket opened");
+        let (cause, has_lost_right) = match self.admission.close_cause.take() {
+            Some(cause) => (cause, false),
             None => self.serve(&sender, &mut receiver, &place).await,
         };
-        let session = &self.admission.session;
+        let session = &self.admission.peer;
         match &cause {
             // The ordinary end: clients close it when their stream is connected.
             CloseCause::PeerClosed => {
@@ -110,35 +111,59 @@ impl ClientSocket {
         Box::pin(self.release_lease(&cause)).await;
         let has_left = matches!(cause, CloseCause::PeerClosed | CloseCause::PeerTimedOut);
         close(sender, receiver, cause).await;
+        if has_lost_right {
+            Box::pin(self.end_adb()).await;
+        }
         has_left
     }
 
-    /// Serves the open socket; returns why it ends. An order to leave comes before a signal.
+    /// Serves the open socket; returns why it ends, and whether for a right that has. An order to
+    /// leave comes before a signal.
     async fn serve(
         &self,
         sender: &SocketSender,
         receiver: &mut SocketReceiver,
-        place: &SocketPlace<(SessionId, u64)>,
-    ) -> CloseCause {
-        tokio::select! {
+        place: &SocketPlace<(SignalPeer, u64)>,
+    ) -> (CloseCause, bool) {
+        let cause = tokio::select! {
             biased;
-            cause = self.dismissed() => cause,
+            cause = self.watch_rights() => return (cause, true),
+            cause = self.watch_unit() => cause,
             cause = superseded(place) => cause,
             cause = self.watch_session(sender.clone()) => cause,
             cause = self.relay_signals(sender, receiver) => cause,
             cause = self.maintain(sender) => cause,
+        };
+        (cause, false)
+    }
+
+    /// Returns when the client may not be here any more, whatever becomes of its session.
+    async fn watch_rights(&self) -> CloseCause {
+        tokio::select! {
+            biased;
+            cause = self.watch_revocation() => cause,
+            cause = self.watch_share() => cause,
+            cause = self.watch_end() => cause,
         }
     }
 
-    /// Returns when the client has to leave, whatever becomes of its session.
-    async fn dismissed(&self) -> CloseCause {
+    /// Returns when the client has to go on at another gateway.
+    async fn watch_unit(&self) -> CloseCause {
         tokio::select! {
             biased;
             cause = self.watch_stop() => cause,
             cause = self.watch_drain() => cause,
-            cause = self.watch_revocation() => cause,
-            cause = self.watch_share() => cause,
-            cause = self.watch_end() => cause,
+        }
+    }
+
+    /// Has the instance cut off a user of ADB that may not use it any more. What cannot be written
+    /// now ends with the share.
+    async fn end_adb(&self) {
+        let Admission { peer, generation, .. } = &self.admission;
+        let (Some(share), bridge) = (&peer.share, &self.state.bridge) else { return };
+        let ended = adb_connections::end(bridge, &peer.session, share, Some(*generation));
+        if let Err(error) = ended.await {
+            log::debug!(session:% = peer, error:%; "a connection to adb is left to its end");
         }
     }
 
@@ -151,7 +176,7 @@ impl ClientSocket {
     ) -> CloseCause {
         let writes = &self.state.writes;
         let admits =
-            |bytes| writes.try_acquire(self.session(), 1, bytes, Instant::now().into_std());
+            |bytes| writes.try_acquire(&self.admission.peer, 1, bytes, Instant::now().into_std());
         tokio::select! {
             biased;
             cause = self.relay.receive_from_peer(receiver, admits) => cause,
@@ -172,15 +197,16 @@ impl ClientSocket {
     /// Holds the client's lease, where another client would have to wait for it.
     async fn keep_lease(&self) -> CloseCause {
         if self.admission.keeps_lease {
-            let Admission { session, generation, .. } = &self.admission;
-            Box::pin(client_lease::keep(&self.state.bridge, session, *generation)).await;
+            let (session, generation) = (self.session(), self.admission.generation);
+            Box::pin(client_lease::keep(&self.state.bridge, session, generation)).await;
         }
         pending().await
     }
 
     /// Leaves the lease to the next client, or to the stream of this one.
     async fn release_lease(&self, cause: &CloseCause) {
-        let Admission { session, generation, keeps_lease, .. } = &self.admission;
+        let (session, Admission { generation, keeps_lease, .. }) =
+            (self.session(), &self.admission);
         let bridge = &self.state.bridge;
         match cause {
             _ if !keeps_lease => {}
@@ -200,16 +226,21 @@ impl ClientSocket {
             () = sleep(self.state.client_grace) => {}
             _ = self.watch_stop() => {}
         }
-        let Admission { session, generation, .. } = &self.admission;
+        let (session, generation) = (self.session(), self.admission.generation);
         let bridge = &self.state.bridge;
-        let removal = Box::pin(client_lease::remove_client(bridge, session, *generation));
+        let removal = Box::pin(client_lease::remove_client(bridge, session, generation));
         if let Err(error) = removal.await {
             log::debug!(session:%, error:%; "a client that left is not reported yet");
         }
     }
 
     fn session(&self) -> &SessionId {
-        &self.admission.session
+        &self.admission.peer.session
+    }
+
+    /// Whether it is the client's, not that of a user of ADB.
+    fn is_client(&self) -> bool {
+        self.admission.peer.share.is_none()
     }
 
     /// Returns when the gateway stops.
@@ -337,7 +368,7 @@ impl ClientSocket {
         sender: &SocketSender,
     ) -> Result<bool, CloseCause> {
         let State { bridge, .. } = &**self.state;
-        let Admission { session: id, generation, client, .. } = &self.admission;
+        let (id, Admission { peer, generation, client, .. }) = (self.session(), &self.admission);
         let Some(session) = session else {
             // A document that this version cannot read is in no view, either.
             return match bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await {
@@ -348,12 +379,13 @@ impl ClientSocket {
                 Err(error) => Err(CloseCause::rejected(error.refusal())),
             };
         };
-        if let Some(cause) = close_cause(session, *generation) {
+        if let Some(cause) = close_cause(session, peer, *generation) {
             return Err(cause);
         }
         let mut is_done = true;
         if !session.has_client
-            && let Err(error) = client_lease::restore_client(bridge, id, *generation, *client).await
+            && let Some(client) = *client
+            && let Err(error) = client_lease::restore_client(bridge, id, *generation, client).await
         {
             log::debug!(session:% = id, error:%; "a session still names no client");
             is_done = false;
@@ -384,7 +416,7 @@ impl ClientSocket {
 }
 
 /// Returns when the client has opened too many sockets after this one.
-async fn superseded(place: &SocketPlace<(SessionId, u64)>) -> CloseCause {
+async fn superseded(place: &SocketPlace<(SignalPeer, u64)>) -> CloseCause {
     place.taken().await;
     CloseCause::client_error(CloseCode::Policy, "the client has opened the socket again")
 }

@@ -1,7 +1,7 @@
 //! What each event may do to a document, and what it may not.
 
 use proptest::prelude::*;
-use stream_protocol::{Capability, ClientReport, ClientState, Request, SessionId};
+use stream_protocol::{Capability, ClientReport, ClientState, Request, SessionId, ShareId};
 
 use super::*;
 use crate::reconcile::Loss;
@@ -55,6 +55,32 @@ fn the_latest_program_of_an_instance_says_what_it_can_do() {
     document.desired.client = created().desired.client;
     says(&mut document, None);
     assert!(document.desired.client.is_some(), "a client that controls is served by each");
+}
+
+#[test]
+fn a_connection_to_adb_ends_with_its_share_and_holds_off_no_end() {
+    let says = |document: &mut SessionDocument, capabilities: &[Capability]| {
+        let capabilities = Some(capabilities.iter().copied().collect());
+        let (status, message) = (ReportedStatus::Running, String::new());
+        on_report(document, &Report { status, message, capabilities }, Retention::NONE, 1010.into())
+    };
+    let mut document = claimed();
+    says(&mut document, &[Capability::Adb]).unwrap();
+    let (share, me) = (ShareId::random(), agent("a"));
+    document.adb.connect(&share, 1100.into(), 1020.into());
+    let idle = document.idle.clone();
+    assert_eq!(next_action(&document, &me, 1099.into()), NextAction::None);
+    assert_eq!(next_action(&document, &me, 1100.into()), NextAction::EndAdb);
+    assert_eq!(next_action(&document, &agent("b"), 1100.into()), NextAction::None, "its owner's");
+    let mut ended = document.clone();
+    apply_due_change(&mut ended, &me, 1100.into());
+    assert_eq!((ended.adb.peers(), &ended.idle), (Vec::new(), &idle));
+    assert_eq!(next_action(&ended, &me, 1100.into()), NextAction::None);
+    document.request.idle_time_min = 1;
+    let due = next_action(&document, &me, 1100.into());
+    assert!(matches!(due, NextAction::BeginEnd { .. }), "{due:?}");
+    says(&mut document, &[]).unwrap();
+    assert_eq!(document.adb.peers(), [], "whoever it is now does not serve it");
 }
 
 fn initiate(
@@ -380,6 +406,7 @@ proptest! {
                 prop_assert_eq!(&document, &condemned);
                 prop_assert_eq!(next, NextAction::DeleteKept);
             }
+            NextAction::EndAdb => prop_assert!(!document.adb.is_any_overdue(now)),
             NextAction::RestartIdleTimer => {
                 prop_assert_eq!(document.status, Status::Active);
                 prop_assert!(document.idle.is_some());

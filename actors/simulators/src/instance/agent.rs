@@ -7,8 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use reqwest::Method;
 use stream_protocol::{
-    AgentEndpoint, ClientReport, Commands, Cursor, IceServer, NewSignal, Report, SignalPage,
-    Userdata,
+    AgentEndpoint, ClientReport, Commands, Cursor, IceServer, NewSignal, Report, ShareId,
+    SignalPage, Userdata,
 };
 
 use super::{InstanceError, pin};
@@ -71,15 +71,27 @@ impl Agent {
         Ok(commands)
     }
 
-    /// Returns the signals after `after`, as soon as there are any; without it, all of the present
-    /// generation. Refused with 409 when some of them are no longer kept.
-    pub(super) async fn signals(&self, after: Option<Cursor>) -> Result<SignalPage, CallError> {
-        self.poll("signals", "", after.map(String::from)).await
+    /// Returns the signals of the client, or of who uses ADB through `share`, after `after`, as soon
+    /// as there are any; without it, all of the present generation. Refused with 409 when some of
+    /// them are no longer kept.
+    pub(super) async fn signals(
+        &self,
+        share: Option<&ShareId>,
+        after: Option<Cursor>,
+    ) -> Result<SignalPage, CallError> {
+        let peer = share.map(|share| format!("peer={share}&")).unwrap_or_default();
+        self.poll("signals", &peer, after.map(String::from)).await
     }
 
-    /// Writes signals. Writing the same ones again is harmless.
-    pub(super) async fn post(&self, signals: &[NewSignal]) -> Result<(), CallError> {
-        let path = format!("{}/signals", self.session);
+    /// Writes signals to the client, or to who uses ADB through `share`. Writing the same ones again
+    /// is harmless.
+    pub(super) async fn post(
+        &self,
+        share: Option<&ShareId>,
+        signals: &[NewSignal],
+    ) -> Result<(), CallError> {
+        let peer = share.map(|share| format!("?peer={share}")).unwrap_or_default();
+        let path = format!("{}/signals{peer}", self.session);
         self.send(|https| https.request(Method::POST, &path).json(signals)).await
     }
 
@@ -100,13 +112,13 @@ impl Agent {
     async fn poll<T: serde::de::DeserializeOwned>(
         &self,
         what: &str,
-        known: &str,
+        query: &str,
         after: Option<String>,
     ) -> Result<T, CallError> {
         let wait = WAIT.as_secs();
         // Numbers, cursors and versions need no escaping.
         let after = after.map(|after| format!("after={after}&")).unwrap_or_default();
-        let path = format!("{}/{what}?{after}{known}wait={wait}", self.session);
+        let path = format!("{}/{what}?{after}{query}wait={wait}", self.session);
         let https = self.first();
         let asked = https.call(https.request(Method::GET, &path), WAIT + CALL_TIMEOUT).await;
         self.heard(&https, asked)

@@ -22,7 +22,7 @@ pub struct Peer {
 /// How a peer treats its client.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerOptions {
-    /// What the client came for; a viewer's input has no effect.
+    /// What the client came for; a viewer's input has no effect, and who uses ADB gets nothing else.
     pub role: Role,
     /// The newest version of the protocol that is spoken. Before version 2 the client makes the
     /// offer, and version 0 knows neither `discover` nor `settings`.
@@ -206,16 +206,20 @@ impl Loop {
             {
                 // A page that was loaded again starts from the beginning.
                 self.end_stream().await;
-                let (device, views) = self.shown();
-                let (stream, messages) = Stream::offer(&settings, device, views).await?;
+                let settings = self.granted(settings);
+                let device = self.device.clone();
+                let (stream, messages) =
+                    Stream::offer(&settings, device, self.options.role).await?;
                 self.begin(stream, messages);
             }
             // The offer that follows is the client's.
-            ClientMessage::Settings(settings) if version > 0 => self.settings = settings,
+            ClientMessage::Settings(settings) if version > 0 => {
+                self.settings = self.granted(settings);
+            }
             ClientMessage::Offer { sdp } => {
                 self.end_stream().await;
-                let (device, views) = self.shown();
-                let opened = Stream::answer_to(&sdp.0, &self.settings, device, views).await;
+                let (device, role) = (self.device.clone(), self.options.role);
+                let opened = Stream::answer_to(&sdp.0, &self.settings, device, role).await;
                 let (stream, messages) = opened?;
                 self.begin(stream, messages);
             }
@@ -246,9 +250,12 @@ impl Loop {
         });
     }
 
-    /// What a stream shows, and whether to who only views.
-    fn shown(&self) -> (SharedDevice, bool) {
-        (self.device.clone(), self.options.role == Role::View)
+    /// What a client of its role gets of what it wants.
+    fn granted(&self, wanted: Settings) -> Settings {
+        match self.options.role {
+            Role::Adb => Settings { api_version: wanted.api_version, ..Settings::default() },
+            Role::Control | Role::View => wanted,
+        }
     }
 
     async fn end_stream(&mut self) {

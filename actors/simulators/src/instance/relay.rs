@@ -1,12 +1,15 @@
-//! Carries one generation's signals between the agent and the peer that serves its client.
+//! Carries one generation's signals between the agent and the peer that serves its client, or who
+//! uses ADB.
 
 use std::future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use stream_protocol::{
-    ClientReport, ClientState, Cursor, LoggedSignal, NewSignal, Signal, SignalId, error_chain,
+    ClientReport, ClientState, Cursor, LoggedSignal, NewSignal, ShareId, Signal, SignalId,
+    error_chain,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time;
@@ -39,9 +42,11 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// Starts a peer that shows `device` to the client of `generation`, and relays its signals.
+    /// Starts a peer that shows `device` to the client of `generation`, and relays its signals; or
+    /// one for who uses ADB through `share`, of which nothing is reported.
     pub(super) fn start(
         agent: Arc<Agent>,
+        share: Option<ShareId>,
         generation: u64,
         device: SharedDevice,
         options: PeerOptions,
@@ -52,12 +57,18 @@ impl Relay {
         let (open, opened) = watch::channel(true);
         let (renewals, renewed) = watch::channel(0);
         let reported = report_client_state(Arc::clone(&agent), peer.state(), generation);
+        let is_client = share.is_none();
         let fetched = fetch_ice(Arc::clone(&agent), renewed, peer.restarts());
         let recovered = renew_while_lost(Arc::clone(&agent), peer.state());
-        let written = write(Arc::clone(&agent), generation, from_peer);
-        let read = Reader::new(agent, generation, opened, to_peer).run();
+        let written = write(Arc::clone(&agent), share.clone(), generation, from_peer);
+        let read = Reader::new(agent, share, generation, opened, to_peer).run();
         let work = Box::pin(async move {
-            tokio::join!(reported, fetched, recovered, written, read);
+            let of_client = async {
+                if is_client {
+                    tokio::join!(reported, recovered);
+                }
+            };
+            tokio::join!(of_client, fetched, written, read);
         });
         Ok(Self { generation, open, renewals, work, _peer: peer })
     }
@@ -77,13 +88,18 @@ impl Relay {
     }
 }
 
-/// Does the relay's work; with no relay, or when its work is done, waits for ever.
-pub(super) async fn work(relay: &mut Option<Relay>) {
-    if let Some(relay) = relay {
-        relay.work.as_mut().await;
-        relay.work = Box::pin(future::pending());
-    }
-    future::pending().await
+/// Does the work of `relays`; with none, or when all is done, waits for ever.
+pub(super) async fn work<'a>(relays: impl Iterator<Item = &'a mut Relay>) {
+    let mut relays: Vec<_> = relays.collect();
+    future::poll_fn(|context| {
+        for relay in &mut relays {
+            if relay.work.as_mut().poll(context).is_ready() {
+                relay.work = Box::pin(future::pending());
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Says when the client comes and goes; one of which nothing is heard any more is not there.
@@ -143,7 +159,12 @@ async fn fetch_ice(
 }
 
 /// Writes what the peer says, in order, each until it is acknowledged or refused for good.
-async fn write(agent: Arc<Agent>, generation: u64, mut from_peer: mpsc::Receiver<String>) {
+async fn write(
+    agent: Arc<Agent>,
+    share: Option<ShareId>,
+    generation: u64,
+    mut from_peer: mpsc::Receiver<String>,
+) {
     let mut texts = Vec::with_capacity(BATCH);
     while from_peer.recv_many(&mut texts, BATCH).await > 0 {
         let signals = texts.drain(..).filter_map(|text| match Signal::parse(text) {
@@ -155,12 +176,13 @@ async fn write(agent: Arc<Agent>, generation: u64, mut from_peer: mpsc::Receiver
             }
         });
         let signals: Vec<_> = signals.collect();
-        retry::until_answered("signal write", || agent.post(&signals)).await;
+        retry::until_answered("signal write", || agent.post(share.as_ref(), &signals)).await;
     }
 }
 
 struct Reader {
     agent: Arc<Agent>,
+    share: Option<ShareId>,
     position: ReadPosition,
     open: watch::Receiver<bool>,
     to_peer: mpsc::Sender<String>,
@@ -169,12 +191,14 @@ struct Reader {
 impl Reader {
     fn new(
         agent: Arc<Agent>,
+        share: Option<ShareId>,
         generation: u64,
         open: watch::Receiver<bool>,
         to_peer: mpsc::Sender<String>,
     ) -> Self {
         Self {
             agent,
+            share,
             position: ReadPosition { generation, after: None, last_accepted: None },
             open,
             to_peer,
@@ -185,7 +209,7 @@ impl Reader {
     async fn run(mut self) {
         let mut retry = Retry::default();
         while self.open.wait_for(|open| *open).await.is_ok() {
-            match self.agent.signals(self.position.after).await {
+            match self.agent.signals(self.share.as_ref(), self.position.after).await {
                 Ok(page) => {
                     retry.reset();
                     for signal in page.signals {

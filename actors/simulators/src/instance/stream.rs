@@ -7,8 +7,10 @@ use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelData, ChannelId};
 use str0m::media::{Direction, MediaAdded, MediaData, MediaKind, Mid};
 use str0m::{Event, IceConnectionState};
+use stream_protocol::Role;
 use tokio::time::{self, Interval, MissedTickBehavior};
 
+use super::adb::{ADB, AdbService};
 use super::camera::Camera;
 use super::sound::{self, Sound};
 use super::video::Video;
@@ -34,6 +36,8 @@ pub(super) struct Stream {
     device: SharedDevice,
     /// What comes from who only views has no effect.
     views: bool,
+    /// For who uses ADB, and nothing else.
+    adb: Option<AdbService>,
     /// Those of ours, the client's favourites first.
     codecs: Vec<VideoCodec>,
     /// Whether the client made the offer itself, and the codec that was agreed on then.
@@ -74,9 +78,9 @@ impl Stream {
     pub(super) async fn offer(
         settings: &Settings,
         device: SharedDevice,
-        views: bool,
+        role: Role,
     ) -> Result<(Self, [InstanceMessage; 2]), MediaError> {
-        let mut stream = Self::open(settings, device, views).await?;
+        let mut stream = Self::open(settings, device, role).await?;
         let mut sdp = stream.connection.rtc().sdp_api();
         // Clients tell sound and picture apart by their stream ids.
         let mut media = |sends: bool, receives: bool, kind, name: &str| {
@@ -118,9 +122,9 @@ impl Stream {
         sdp: &str,
         settings: &Settings,
         device: SharedDevice,
-        views: bool,
+        role: Role,
     ) -> Result<(Self, [InstanceMessage; 2]), MediaError> {
-        let mut stream = Self::open(settings, device, views).await?;
+        let mut stream = Self::open(settings, device, role).await?;
         let offer = SdpOffer::from_sdp_string(sdp).map_err(refused)?;
         stream.client_offered = true;
         stream.answered = common(&stream.codecs, sdp).transpose().map_err(MediaError::NoCodec)?;
@@ -132,8 +136,9 @@ impl Stream {
     async fn open(
         settings: &Settings,
         device: SharedDevice,
-        views: bool,
+        role: Role,
     ) -> Result<Self, MediaError> {
+        let views = role == Role::View;
         let codecs = offered(&settings.video.preferred_decoder_codecs);
         let connection = Connection::open(&codecs).await?;
         let (camera, microphone) = (settings.enable_camera, settings.enable_microphone);
@@ -143,6 +148,7 @@ impl Stream {
             connection,
             device,
             views,
+            adb: (role == Role::Adb).then(AdbService::default),
             codecs,
             client_offered: false,
             answered: None,
@@ -288,9 +294,13 @@ impl Stream {
             }
             Event::MediaAdded(added) => self.on_media_added(&added)?,
             Event::MediaData(data) => self.on_media(&data).await?,
-            Event::ChannelOpen(id, label) if label == CONTROL => self.control = Some(id),
+            Event::ChannelOpen(id, label) => self.on_channel(id, &label),
             Event::ChannelData(data) if Some(data.id) == self.control => self.on_control(&data)?,
-            Event::ChannelData(data) => self.echo(&data)?,
+            Event::ChannelData(data) => match &mut self.adb {
+                Some(adb) => adb.on_data(self.connection.rtc(), &data)?,
+                None => self.echo(&data)?,
+            },
+            Event::ChannelClose(id) => self.adb.iter_mut().for_each(|adb| adb.on_close(id)),
             Event::Closed => self.ended = true,
             _ => {}
         }
@@ -301,6 +311,7 @@ impl Stream {
     fn on_media_added(&mut self, added: &MediaAdded) -> Result<(), MediaError> {
         let sends = matches!(added.direction, Direction::SendOnly | Direction::SendRecv);
         match added.kind {
+            _ if self.adb.is_some() => {}
             MediaKind::Video if sends && self.video.is_none() => {
                 if let Some(codec) = self.answered {
                     self.send_video(added.mid).code_as(codec)?;
@@ -331,6 +342,14 @@ impl Stream {
             self.connection.ask_for_key_frame(data.mid);
         }
         Ok(())
+    }
+
+    fn on_channel(&mut self, id: ChannelId, label: &str) {
+        match &mut self.adb {
+            Some(adb) if label == ADB => adb.on_open(self.connection.rtc(), id),
+            None if label == CONTROL => self.control = Some(id),
+            _ => {}
+        }
     }
 
     fn on_control(&mut self, data: &ChannelData) -> Result<(), MediaError> {

@@ -80,6 +80,7 @@ impl Harness {
                     client: None,
                     ice_renewal: 0,
                     desired: DesiredState::Running,
+                    adb: Vec::new(),
                     agents: Vec::new(),
                     agents_version: String::new(),
                 },
