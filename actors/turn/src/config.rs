@@ -15,7 +15,8 @@ pub(crate) const DEFAULT_POOL: &str = "default";
 /// Shorter than this, a credential may end before a connection stands.
 const MIN_LIFETIME_S: u64 = 10;
 
-/// The STUN and TURN servers that clients and instances are given.
+/// The STUN and TURN servers that clients and instances are given. While the agent runs it takes up
+/// other `servers`, `pools` and `stun`, and a `first_secret` with them; all else wants a restart.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -102,6 +103,18 @@ impl Config {
         default.into_iter().chain(self.pools.iter().cloned()).collect()
     }
 
+    /// Returns this configuration with the servers of `other`, and the files of first secrets that
+    /// belong to them.
+    pub(crate) fn with_servers_of(&self, other: &Self) -> Self {
+        Self {
+            servers: other.servers.clone(),
+            pools: other.pools.clone(),
+            stun: other.stun.clone(),
+            first_secret: other.first_secret.clone(),
+            ..self.clone()
+        }
+    }
+
     /// Checks the values and, when there are relays, the files that they name.
     ///
     /// # Errors
@@ -176,6 +189,24 @@ mod tests {
         assert_eq!(config.probe_s, 10);
         assert!(config.all_pools().is_empty() && config.stun.is_empty());
         assert!(config.check_values().is_ok());
+    }
+
+    #[test]
+    fn only_servers_and_their_first_secrets_are_taken_from_another_configuration() {
+        let other = Config {
+            stun: vec!["stun:a".into()],
+            first_secret: "another".into(),
+            lifetime_s: 60,
+            probe_s: 1,
+            sealing_key: "another".into(),
+            state: "another".into(),
+            ..relay("turn:a")
+        };
+        let taken = config().with_servers_of(&other);
+        assert_eq!((taken.servers[0].name(), taken.stun.len()), ("turn:a", 1));
+        assert_eq!(taken.first_secret, other.first_secret);
+        assert_eq!((taken.lifetime_s, taken.probe_s), (3600, 10));
+        assert_eq!((taken.sealing_key, taken.state), ("sealing.key".into(), "state".into()));
     }
 
     #[test]
