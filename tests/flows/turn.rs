@@ -1,5 +1,5 @@
-//! TURN credentials against real relays: who may relay, which relays are handed out, relays that come
-//! and go, a new secret without a refused client, and a stream that outlives its credentials.
+//! TURN credentials against real relays: who may relay, which relays are handed out, relays that
+//! come and go, a new secret without a refused client, and a stream that outlives its credentials.
 
 mod credentials;
 mod health;

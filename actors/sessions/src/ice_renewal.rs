@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stream_protocol::{
-    AgentId, DesiredState, IceServer, SessionDocument, SessionId, Status, Timestamp,
+    AgentId, DesiredState, IceServer, IceTerms, SessionDocument, SessionId, Status, Timestamp,
 };
 use stream_turn::Peer;
 use tokio::time::timeout;
@@ -29,17 +29,18 @@ const ONE_SECOND: Duration = Duration::from_secs(1);
 /// A renewal that is asked for so soon after the last one is still under way, seconds.
 const DEBOUNCE_S: u64 = 2;
 
-/// Mints ICE servers for one peer of a session that is not over.
+/// Mints ICE servers for one peer of a session that is not over, on its `terms`.
 pub(crate) async fn issue_ice(
     context: &AgentContext,
     document: &SessionDocument,
     peer: Peer,
+    terms: IceTerms,
 ) -> Result<Vec<IceServer>, SessionsError> {
     if document.is_over() {
         return Err(SessionsError::Conflict(format!("session is {}", document.status)));
     }
     let region = region(document, &context.config.region);
-    Ok(context.deps.turn.issue(&document.id, peer, region).await?)
+    Ok(context.deps.turn.issue_on(terms, &document.id, peer, region).await?)
 }
 
 /// Renews the credentials of a session at once, for an instance that has lost its client.

@@ -245,7 +245,7 @@ impl Handler<IssueIceServers> for Actor {
             return Err(error).into();
         }
         let config = &self.set.config;
-        let expiry = Timestamp::now().plus_secs(config.lifetime_s);
+        let expiry = config.expiry(ask.terms, Timestamp::now());
         Ok(ice::servers(&config.stun, &self.set.relays(), ask, expiry)).into()
     }
 }
@@ -317,7 +317,7 @@ impl Handler<Rotate> for Actor {
         let (record, set, ctx) = (self.records[at].clone(), Arc::clone(&self.set), ctx.clone());
         Reply::later(async move {
             let pool = (&set.pools[at], set.targets[at].as_slice());
-            let (secrets, rotation) = rotation::rotate(&record, pool, set.config.lifetime_s).await?;
+            let (secrets, rotation) = rotation::rotate(&record, pool, &set.config).await?;
             ctx.tell(SecretsRead(set, at, Ok(secrets)));
             Ok(rotation)
         })

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use actix::Message;
 use stream_bridge::Bridge;
-use stream_protocol::{IceServer, SessionId};
+use stream_protocol::{IceServer, IceTerms, SessionId};
 use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
 use tokio::sync::watch;
 
@@ -131,7 +131,7 @@ impl Turn {
         Ok(changes)
     }
 
-    /// Returns how long a credential is valid; `None` while no relay needs one.
+    /// Returns how long a credential is valid that is renewed; `None` while no relay needs one.
     pub fn lifetime(&self) -> Option<Duration> {
         let set = self.shared.present();
         (!set.pools.is_empty()).then(|| Duration::from_secs(set.config.lifetime_s))
@@ -143,10 +143,10 @@ impl Turn {
         self.shared.changes()
     }
 
-    /// Returns the ICE servers for one `peer` of `session`: STUN first, then the relays, those of
-    /// `region` before others, each with a credential that is valid for [`Config::lifetime_s`] from
-    /// now. Leaves out relays that are withheld or drained, unless that would leave none. Empty
-    /// when none is configured.
+    /// Returns the ICE servers for one `peer` of `session`, which is given fresh ones in time: STUN
+    /// first, then the relays, those of `region` before others, each with a credential that is
+    /// valid for [`Config::lifetime_s`] from now. Leaves out relays that are withheld or drained,
+    /// unless that would leave none. Empty when none is configured.
     ///
     /// # Errors
     ///
@@ -157,8 +157,24 @@ impl Turn {
         peer: Peer,
         region: &str,
     ) -> Result<Vec<IceServer>, TurnError> {
+        self.issue_on(IceTerms::renewed(), session, peer, region).await
+    }
+
+    /// Returns the ICE servers as [`Turn::issue`] does, with credentials that are valid for as long
+    /// as `terms` say.
+    ///
+    /// # Errors
+    ///
+    /// [`TurnError::NotReady`] while no pool has a secret.
+    pub async fn issue_on(
+        &self,
+        terms: IceTerms,
+        session: &SessionId,
+        peer: Peer,
+        region: &str,
+    ) -> Result<Vec<IceServer>, TurnError> {
         let (session, region) = (session.clone(), region.to_owned());
-        self.mailbox.ask(IssueIceServers { session, peer, region }).await?
+        self.mailbox.ask(IssueIceServers { session, peer, region, terms }).await?
     }
 
     /// Succeeds when the secrets of all pools are known, or none is needed.
@@ -225,6 +241,7 @@ struct IssueIceServers {
     session: SessionId,
     peer: Peer,
     region: String,
+    terms: IceTerms,
 }
 
 /// Puts a set of relays in the place of the present one.

@@ -77,6 +77,7 @@ impl Relays {
             pools: Vec::new(),
             stun: Vec::new(),
             lifetime_s,
+            lifetime_without_renewal_s: None,
             probe_s: PROBE.as_secs(),
             sealing_key: at("sealing.key"),
             first_secret: at("turn.secret"),

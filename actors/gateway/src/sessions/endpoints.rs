@@ -10,6 +10,7 @@ use stream_protocol::{IceServer, OnConflict, Op, Refusal, RefusalCode, Role, Ses
 
 use super::join::Newcomer;
 use super::listing::Listing;
+use super::request::ClientQuery;
 use super::socket_url::SocketUrls;
 use super::{ClientSession, idempotency, join, launch, request};
 use crate::auth::{Caller, authorize, authorize_for};
@@ -96,10 +97,12 @@ pub(crate) async fn create_session(
 ) -> HandlerResult {
     let caller = authorize(&request, &state, Op::SessionCreate, None).await?;
     let (key, base) = (idempotency_key(request.headers())?, state.urls.socket_base(&request)?);
+    let renew = ClientQuery::renew(request.query_string())?;
     let body = body(&request, payload).await?;
     let idle_time_min = state.views.settings().await.idle_time_min;
     let defaults = request::Defaults { first_client_s: state.first_client_s, idle_time_min };
     let (wanted, role) = (request::session(&body, defaults)?, caller.role()?);
+    let terms = caller.ice_terms(renew);
     // Its instance has not said yet that it lets a viewer do no more.
     if role == Role::View {
         return Err(HttpError::token_forbids());
@@ -108,7 +111,7 @@ pub(crate) async fn create_session(
     let id = key.map(|key| idempotency::id(&caller.name, key));
     check_room(&caller, id.as_ref(), &state).await?;
     let urls = SocketUrls { state: &state, base: &base, caller: &caller };
-    let placed = launch::place_session(&state, &urls, id, wanted, role).await?;
+    let placed = launch::place_session(&state, &urls, id, wanted, (role, terms)).await?;
     let ClientSession { document, ice_servers: stun_servers, url } = placed;
     if document.request.on_conflict == OnConflict::Reject {
         client_lease::reserve(&state.bridge, &document.id, document.generation).await;
@@ -179,17 +182,18 @@ pub(crate) async fn join_session(
 ) -> HandlerResult {
     let (caller, id) = authorize_for(&id, &request, &state, Op::SessionJoin).await?;
     let base = state.urls.socket_base(&request)?;
+    let renew = ClientQuery::renew(request.query_string())?;
     let screen = request::join(&body(&request, payload).await?)?;
-    join_as(&state, &caller, &id, screen, &base).await
+    join_as(&state, &caller, &id, (screen, renew), &base).await
 }
 
 /// Makes `caller` the client of session `id` in the role of its token, and answers with the URL of
-/// its socket, which begins with `base`.
+/// its socket, which begins with `base`. `renew` is whether it takes fresh ICE servers.
 pub(crate) async fn join_as(
     state: &State,
     caller: &Caller,
     id: &SessionId,
-    screen: ScreenRequest,
+    (screen, renew): (ScreenRequest, bool),
     base: &str,
 ) -> HandlerResult {
     let role = caller.role()?;
@@ -200,7 +204,8 @@ pub(crate) async fn join_as(
         return Err(Refusal::new(RefusalCode::TooMany, "the share was joined a moment ago").into());
     }
     let urls = SocketUrls { state, base, caller };
-    let newcomer = Newcomer { role, screen, grace: state.client_grace };
+    let newcomer =
+        Newcomer { role, screen, terms: caller.ice_terms(renew), grace: state.client_grace };
     let joined = join::join_session(&state.bridge, &urls, id, newcomer).await?;
     let ClientSession { document, ice_servers: stun_servers, url } = joined;
     let generation = document.generation;

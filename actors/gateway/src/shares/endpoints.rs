@@ -172,6 +172,9 @@ pub(crate) struct ConnectQuery {
     r#type: Option<String>,
     #[cfg_attr(test, schemars(skip))]
     token: String,
+    /// Whether the client takes the fresh ICE servers that come over its socket.
+    #[cfg_attr(test, schemars(with = "Option<bool>", extend("default" = false)))]
+    renew: Option<String>,
 }
 
 /// GET `/1.0/sessions/{id}/connect`: joins the session with the token of a share in the address,
@@ -182,7 +185,8 @@ pub(crate) async fn connect(
     state: Data<State>,
 ) -> HandlerResult {
     let query = Query::<ConnectQuery>::from_query(request.query_string());
-    let ConnectQuery { r#type, token } = query.map_err(|_| HttpError::Unauthorized)?.into_inner();
+    let ConnectQuery { r#type, token, renew } =
+        query.map_err(|_| HttpError::Unauthorized)?.into_inner();
     let id = id.parse::<SessionId>().map_err(|_| HttpError::Unauthorized)?;
     let caller = authorize_token(&token, &request, &state, Op::SessionJoin, Some(&id)).await?;
     if caller.share.is_none() {
@@ -192,7 +196,8 @@ pub(crate) async fn connect(
         return Err(bad_request("type is not that of the share").into());
     }
     let base = state.urls.socket_base(&request)?;
-    join_as(&state, &caller, &id, ScreenRequest::default(), &base).await
+    let renew = flag("renew", renew.as_deref())?;
+    join_as(&state, &caller, &id, (ScreenRequest::default(), renew), &base).await
 }
 
 /// Returns the share `id` if it is open and `caller` sees its session.
