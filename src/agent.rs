@@ -1,6 +1,6 @@
 //! The agent: its actors, in the order a request flows through them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,14 +17,18 @@ use stream_sessions::{Dependencies, Sessions};
 use stream_supervisor::{Drain, Supervisor};
 use stream_tls::CertificateReloader;
 use stream_tokens::Tokens;
-use stream_turn::Turn;
+use stream_turn::{ServerChanges, Turn};
 
 use crate::base::{Base, reload, shut_down};
-use crate::config::{self, ConfigError};
+use crate::config::{self, ConfigError, differing_keys};
 use crate::program::Service;
 
 /// Whose tokens an agent mints and takes.
 const TOKENS: stream_tokens::Service = stream_tokens::Service::Agent;
+
+/// What the agent takes up while it runs: which relays and STUN servers there are, and the secret
+/// that those begin with that are in no pool. All else takes a restart.
+const LIVE: [&str; 4] = ["turn.first_secret", "turn.pools", "turn.servers", "turn.stun"];
 
 /// The configuration of the agent, a section for each actor.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -74,6 +78,10 @@ pub struct Agent {
     pub tokens: Tokens,
     pub admin: Admin,
     pub api: Api,
+    /// What it was started with, and the file of it that is read again.
+    config: AgentConfig,
+    file: Option<PathBuf>,
+    turn: Turn,
     certificates: CertificateReloader,
     sessions: Sessions,
     drain: Drain,
@@ -88,6 +96,7 @@ impl Agent {
     ///
     /// A configuration, file or address cannot be used.
     pub fn start(config: AgentConfig) -> anyhow::Result<Self> {
+        let started_with = config.clone();
         let unit = format!("stream-agent {}", config.agent.name);
         let base = Base::start(TOKENS, &unit, config.tls, config.nats, &config.tokens)?;
         let Base { supervisor, certificates, bridge, drain } = base;
@@ -111,7 +120,7 @@ impl Agent {
             &drain,
             &supervisor,
         );
-        let asked = (tokens.clone(), turn);
+        let asked = (tokens.clone(), turn.clone());
         let handler = move |request| answer(asked.clone(), request);
         let drain_timeout = config.admin.drain();
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
@@ -134,7 +143,46 @@ impl Agent {
             supervisor: supervisor.clone(),
             tokens: tokens.clone(),
         });
-        Ok(Self { supervisor, tokens, admin, api, certificates, sessions, drain, drain_timeout })
+        Ok(Self {
+            supervisor,
+            tokens,
+            admin,
+            api,
+            config: started_with,
+            file: None,
+            turn,
+            certificates,
+            sessions,
+            drain,
+            drain_timeout,
+        })
+    }
+
+    /// Has a [reload](Service::reload) take up what changes in `file`, from which the configuration
+    /// was read.
+    pub fn configured_by(self, file: &Path) -> Self {
+        Self { file: Some(file.to_owned()), ..self }
+    }
+
+    /// Reads `file` again and takes up its relays and STUN servers, all or none of them; says what
+    /// else in it takes a restart. A file that cannot be used as a whole changes nothing.
+    async fn take_up(&self, file: &Path) -> Result<(), ConfigError> {
+        let config = AgentConfig::read(file)?;
+        let taken_up = self.turn.take_up(&config.turn).await;
+        let ServerChanges { added, removed, changed } = taken_up.map_err(|error| {
+            ConfigError::Refused { path: file.to_owned(), problem: format!("[turn]: {error}") }
+        })?;
+        if added.is_empty() && removed.is_empty() && changed.is_empty() {
+            log::info!("relays and STUN servers are the same as before");
+        } else {
+            log::info!(added:?, removed:?, changed:?; "relays and STUN servers are other ones");
+        }
+        let keys = differing_keys(&self.config, &config);
+        let keys: Vec<_> = keys.into_iter().filter(|key| !LIVE.contains(&key.as_str())).collect();
+        if !keys.is_empty() {
+            log::warn!(keys = keys.join(" ").as_str(); "these keys change with a restart only");
+        }
+        Ok(())
     }
 
     /// Lets requests under way finish, then stops the actors, the last one started first.
@@ -165,6 +213,11 @@ impl Service for Agent {
 
     async fn reload(&self) {
         reload(&self.certificates).await;
+        if let Some(file) = &self.file
+            && let Err(error) = self.take_up(file).await
+        {
+            log::error!(cause:% = error; "the configuration is refused, and nothing changes");
+        }
     }
 
     async fn stop(self) {

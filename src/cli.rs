@@ -43,7 +43,8 @@ pub trait Program {
     /// Reads a configuration and looks at everything it names, without starting anything.
     fn read(path: &Path) -> Result<Self::Config, ConfigError>;
 
-    fn start(config: Self::Config) -> anyhow::Result<Self::Service>;
+    /// Starts the service with the configuration that was read from `file`.
+    fn start(config: Self::Config, file: &Path) -> anyhow::Result<Self::Service>;
 
     /// Runs one of its own commands.
     fn operate(command: Self::Command) -> anyhow::Result<()>;
@@ -72,7 +73,9 @@ pub enum Command<P: Program> {
         #[arg(long, value_name = "FILE", default_value = P::CONFIG)]
         config: PathBuf,
     },
-    /// Run the service until SIGTERM or SIGINT. SIGHUP has it read its certificates again.
+    /// Run the service until SIGTERM or SIGINT. SIGHUP has it read its certificates again, and an
+    /// agent its configuration: it takes up other relays and STUN servers, and says what else takes
+    /// a restart.
     Run {
         #[arg(long, value_name = "FILE", default_value = P::CONFIG)]
         config: PathBuf,
@@ -134,7 +137,7 @@ fn run<P: Program>(path: &Path) -> anyhow::Result<()> {
     program::start_logging();
     program::keep_memory_private();
     let config = P::read(path)?;
-    program::run(|| P::start(config))
+    program::run(|| P::start(config, path))
 }
 
 fn gateway_client(

@@ -1,8 +1,11 @@
 //! Reads one TOML file into a struct of the actors' configurations.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 /// A configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,27 @@ pub fn read<C: DeserializeOwned>(
     Ok(config)
 }
 
+/// Returns the keys in which two configurations differ, as `section.key`.
+pub fn differing_keys<C: Serialize>(before: &C, after: &C) -> Vec<String> {
+    let sections = [before, after].map(|config| members(serde_json::to_value(config).ok()));
+    let [before, after] = sections.map(|sections| {
+        let keys = sections.into_iter().flat_map(|(section, keys)| {
+            let named = move |(key, value)| (format!("{section}.{key}"), value);
+            members(Some(keys)).into_iter().map(named)
+        });
+        keys.collect::<BTreeMap<_, _>>()
+    });
+    let all: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    all.into_iter().filter(|key| before.get(*key) != after.get(*key)).cloned().collect()
+}
+
+fn members(value: Option<Value>) -> Map<String, Value> {
+    match value {
+        Some(Value::Object(members)) => members,
+        _ => Map::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -65,6 +89,18 @@ mod tests {
         assert!(unknown.starts_with("FILE:3: unknown field `sise`"), "{unknown}");
         let wrong = read_text("# a comment\nsize = \"big\"\n");
         assert!(wrong.starts_with("FILE:2: invalid type"), "{wrong}");
+    }
+
+    #[test]
+    fn keys_that_differ_are_named_with_their_section_and_never_their_values() {
+        let config = serde_json::json!({ "a": { "b": 1, "c": ["x"], "d": null }, "e": { "f": 1 } });
+        assert_eq!(differing_keys(&config, &config), Vec::<String>::new());
+        let mut other = config.clone();
+        other["a"]["c"] = serde_json::json!(["x", "y"]);
+        other["a"]["d"] = serde_json::json!({ "s3cret": 1 });
+        other["g"] = serde_json::json!({ "h": 1 });
+        assert_eq!(differing_keys(&config, &other), ["a.c", "a.d", "g.h"]);
+        assert_eq!(differing_keys(&other, &config), ["a.c", "a.d", "g.h"]);
     }
 
     #[test]

@@ -80,7 +80,8 @@ pub trait Service {
     /// Returns when nothing is left that others could take over, or that ends by itself.
     fn drained(&self) -> impl Future<Output = ()>;
 
-    /// Reads the certificates again, and presents the new ones from the next handshake on.
+    /// Reads the certificates again, and presents the new ones from the next handshake on; takes up
+    /// what else of its files can change while it runs.
     fn reload(&self) -> impl Future<Output = ()>;
 
     /// Ends the service, whatever is left.
@@ -89,8 +90,8 @@ pub trait Service {
 
 /// Starts a service in an actix system of its own, runs it until it is told to end, by SIGTERM,
 /// SIGINT, SIGQUIT or an operator, lets it drain, and stops it. A second such signal stops it at
-/// once. SIGHUP has it read its certificates again. Other signals that people send are logged, and
-/// end nothing.
+/// once. SIGHUP has it [read its files again](Service::reload). Other signals that people send are
+/// logged, and end nothing.
 ///
 /// # Errors
 ///
@@ -158,7 +159,7 @@ impl Signals {
                     service.drain().begin(service.drain_timeout());
                 }
                 Order::Reload => {
-                    log::info!(signal = name; "reading the certificates again");
+                    log::info!(signal = name; "reading the files again");
                     service.reload().await;
                 }
                 Order::Nothing => log::info!(signal = name; "a signal asks for nothing here"),

@@ -59,8 +59,8 @@ impl Program for StreamAgent {
         AgentConfig::read(path)
     }
 
-    fn start(config: AgentConfig) -> anyhow::Result<Agent> {
-        Agent::start(config)
+    fn start(config: AgentConfig, file: &Path) -> anyhow::Result<Agent> {
+        Ok(Agent::start(config)?.configured_by(file))
     }
 
     fn operate(command: Own) -> anyhow::Result<()> {

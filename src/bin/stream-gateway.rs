@@ -61,7 +61,7 @@ impl Program for StreamGateway {
         GatewayConfig::read(path)
     }
 
-    fn start(config: GatewayConfig) -> anyhow::Result<Gateway> {
+    fn start(config: GatewayConfig, _: &Path) -> anyhow::Result<Gateway> {
         Gateway::start(config)
     }
 

@@ -30,7 +30,7 @@ async fn survives(process: &mut Process) -> anyhow::Result<()> {
         (Signal::USR1, "a signal asks for nothing here signal=SIGUSR1"),
         (Signal::USR2, "a signal asks for nothing here signal=SIGUSR2"),
         (Signal::ALARM, "a signal asks for nothing here signal=SIGALRM"),
-        (Signal::HUP, "reading the certificates again signal=SIGHUP"),
+        (Signal::HUP, "reading the files again signal=SIGHUP"),
     ];
     for (signal, says) in others {
         send(process, signal)?;

@@ -23,7 +23,7 @@ use stream_gateway::admin::{AdminService, Request};
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
     AdbPeer, AgentEndpoint, AmsInstance, AmsSessionCreated, ClientIce, ClientReport, ClientState,
-    Commands, CreateAmsSession, Cursor, DesiredState, Empty, IceServer, JsonText, Launch,
+    Commands, CreateAmsSession, Cursor, DesiredState, Empty, IceServer, IceTerms, JsonText, Launch,
     LoggedSignal, NewSignal, Op, Presence, Refusal, RefusalCode, Reply, Report, ReportedStatus,
     SessionDocument, SessionId, Signal, SignalPage, StoredSignal, Terminate, Userdata, Versioned,
 };
@@ -81,6 +81,7 @@ fn messages() -> BTreeMap<&'static str, Value> {
         username: Some("1700000000:s".to_owned()),
         password: Some("p".to_owned()),
     };
+    let terms = IceTerms { renew: true, until: Some(1_700_000_000.into()) };
     let instance = AmsInstance {
         id: "i".to_owned(),
         app: "clock".to_owned(),
@@ -141,7 +142,8 @@ fn messages() -> BTreeMap<&'static str, Value> {
         ("commands", bare(commands)),
         ("initiate", written(initiate)),
         ("initiated", answered(Ok(initiated))),
-        ("launch", written(Launch { session, placement: "the roomier of two".to_owned() })),
+        ("ice_terms", written(terms)),
+        ("launch", written(Launch { session, placement: "the roomier of two".to_owned(), terms })),
         ("page", bare(SignalPage { cursor, signals: vec![logged] })),
         ("posted", bare(posted)),
         ("presence", written(presence)),
@@ -180,6 +182,7 @@ fn read_message(name: &str, message: &Value) -> anyhow::Result<Value> {
         "commands" => bare::<Commands>(&text),
         "initiate" => versioned::<CreateAmsSession>(&text),
         "initiated" => answer::<AmsSessionCreated>(&text),
+        "ice_terms" => versioned::<IceTerms>(&text),
         "launch" => versioned::<Launch>(&text),
         "page" => bare::<SignalPage>(&text),
         "posted" => bare::<NewSignal>(&text),

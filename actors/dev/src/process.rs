@@ -118,7 +118,8 @@ impl Process {
         self.signal(Signal::CONT)
     }
 
-    pub(super) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
         Ok(kill_process(pid.context("its process id")?, signal)?)
     }

@@ -7,7 +7,7 @@ use actix_web::HttpRequest;
 use actix_web::web::Query;
 use serde::Deserialize;
 use stream_http::{authorization, client_address};
-use stream_protocol::{Maker, Op, Refusal, Role, SessionId, Timestamp, TokenKind};
+use stream_protocol::{IceTerms, Maker, Op, Refusal, Role, SessionId, Timestamp, TokenKind};
 use stream_tokens::Claims;
 
 use crate::accounts::{self, Account};
@@ -76,6 +76,11 @@ impl Caller {
     pub(crate) fn end(&self) -> Option<Timestamp> {
         let share = self.share.as_ref().map(|share| share.expiry_at);
         self.token_end().into_iter().chain(share).min()
+    }
+
+    /// Returns on which terms the caller gets ICE servers; `renew` is whether it takes fresh ones.
+    pub(crate) fn ice_terms(&self, renew: bool) -> IceTerms {
+        IceTerms { renew, until: self.end() }
     }
 
     /// Returns when the token ends that the caller came with; `None` is never.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::{self, SessionOp};
-use stream_protocol::{ClientIce, Empty, IceServer, Refusal, SessionId, Terminate};
+use stream_protocol::{ClientIce, Empty, IceServer, IceTerms, Refusal, SessionId, Terminate};
 
 /// How long the owner may take to answer.
 pub(crate) const OWNER_DEADLINE: Duration = Duration::from_secs(10);
@@ -18,20 +18,25 @@ pub(crate) enum Termination {
     OwnerAway,
 }
 
-/// Returns fresh ICE servers for the client of `session`.
+/// Returns fresh ICE servers for the client of `session`, on its `terms`.
 pub(crate) async fn ice_servers(
     bridge: &Bridge,
     session: &SessionId,
+    terms: IceTerms,
 ) -> Result<Vec<IceServer>, Refusal> {
     let subject = subjects::session(session, SessionOp::Ice);
-    let answer: ClientIce = bridge.ask(subject, &Empty {}, OWNER_DEADLINE).await?;
+    let answer: ClientIce = bridge.ask(subject, &terms, OWNER_DEADLINE).await?;
     Ok(answer.ice_servers)
 }
 
-/// Tells the owner that `session` has a new client, and returns ICE servers for it.
-pub(crate) async fn join(bridge: &Bridge, session: &SessionId) -> Result<Vec<IceServer>, Refusal> {
+/// Tells the owner that `session` has a new client, and returns ICE servers for it, on its `terms`.
+pub(crate) async fn join(
+    bridge: &Bridge,
+    session: &SessionId,
+    terms: IceTerms,
+) -> Result<Vec<IceServer>, Refusal> {
     let subject = subjects::session(session, SessionOp::Join);
-    let answer: ClientIce = bridge.ask(subject, &Empty {}, OWNER_DEADLINE).await?;
+    let answer: ClientIce = bridge.ask(subject, &terms, OWNER_DEADLINE).await?;
     Ok(answer.ice_servers)
 }
 

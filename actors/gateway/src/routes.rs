@@ -66,6 +66,7 @@ endpoints! {
         as "create_new_session":
         EndpointDoc::new("createSession", "Has an instance launched; answers before it has booted")
             .idempotency_key("A request that is repeated with its key finds its first session")
+            .query::<sessions::request::ClientQuery>()
             .body::<sessions::request::SessionPost>()
             .creates::<sessions::endpoints::CreatedSession<'_>>().refuses(&[404])
             .leads_to(&["readSession", "joinSession", "shareSession", "deleteSession"]),
@@ -88,6 +89,7 @@ endpoints! {
             "Makes the caller the client, instead of whoever was it; a session that is not \
              joinable is joined by its first client alone",
         )
+            .query::<sessions::request::ClientQuery>()
             .optional_body::<sessions::request::SessionJoin>()
             .answers::<sessions::endpoints::JoinedSession<'_>>().refuses(&[409]),
     POST "/1.0/sessions/{id}/share" Some(Op::ShareCreate) => shares::endpoints::create

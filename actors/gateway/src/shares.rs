@@ -305,7 +305,7 @@ pub(crate) async fn end(bridge: &Bridge, tokens: &Tokens, id: &ShareId) -> Resul
     Ok(bridge.remove(Bucket::Shares, id.as_str()).await?)
 }
 
-fn not_found() -> Refusal {
+pub(crate) fn not_found() -> Refusal {
     Refusal::new(RefusalCode::NotFound, "share not found")
 }
 

@@ -5,6 +5,9 @@ const ATTEMPTS = 4;
 const LONGEST_PAUSE_S = 5;
 const BUSY = [429, 503];
 
+// Says that this page takes the fresh ICE servers that come over its socket.
+const RENEW = "renew=true";
+
 // The folder of this file, which a proxy may serve below a path of its own.
 const BASE = new URL("./", import.meta.url);
 
@@ -41,7 +44,8 @@ export class Api {
    */
   create(app, screen) {
     const key = { "Idempotency-Key": crypto.randomUUID() };
-    return this.#ask("POST", "sessions", { app, screen, joinable: true, extra_data: null }, key);
+    const session = { app, screen, joinable: true, extra_data: null };
+    return this.#ask("POST", `sessions?${RENEW}`, session, key);
   }
 
   /** Returns the state of a session. */
@@ -51,7 +55,7 @@ export class Api {
 
   /** Takes a running session over from whoever watched it so far. */
   join(id) {
-    return this.#ask("POST", `sessions/${encodeURIComponent(id)}/join`, {});
+    return this.#ask("POST", `sessions/${encodeURIComponent(id)}/join?${RENEW}`, {});
   }
 
   /** Ends a session; one that is already gone counts as ended. */

@@ -52,7 +52,7 @@ pub use presence::{Application, Presence};
 pub use printable::printable;
 pub use refusal::{Refusal, RefusalCode};
 pub use requests::{
-    AmsSessionCreated, ClientIce, CreateAmsSession, Empty, Launch, Reply, Terminate,
+    AmsSessionCreated, ClientIce, CreateAmsSession, Empty, IceTerms, Launch, Reply, Terminate,
 };
 pub use session::{
     Cause, Client, Desired, DesiredState, Idle, Maker, OnConflict, Origin, Request, Role, Screen,

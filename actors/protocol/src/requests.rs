@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AmsInstance, IceServer, Refusal, RefusalCode, SessionId, Userdata, Versioned};
+use crate::{
+    AmsInstance, IceServer, Refusal, RefusalCode, SessionId, Timestamp, Userdata, Versioned,
+};
 
 /// Asks an agent to claim a stored session and launch its instance. The agent answers with
 /// [`ClientIce`] once AMS has accepted the launch, without waiting for the boot.
@@ -12,6 +14,9 @@ pub struct Launch {
     /// Why the gateway chose this agent, for the document.
     #[serde(default)]
     pub placement: String,
+    /// Those of the client that asks for the session.
+    #[serde(default)]
+    pub terms: IceTerms,
 }
 
 /// Asks any gateway for the session of an instance that AMS launched by itself; one of them answers
@@ -36,6 +41,27 @@ pub struct AmsSessionCreated {
 /// An empty body, for requests whose subject says everything and for answers that say no more.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Empty {}
+
+/// On which terms a client gets ICE servers, in the request for them; what is left out, as by an
+/// older gateway, is the default.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct IceTerms {
+    /// Whether the client takes the fresh servers that come over its socket. Who does not may get
+    /// credentials of a longer life.
+    #[serde(default)]
+    pub renew: bool,
+    /// When that ends with which the client came: no credential is good for longer. `None` is
+    /// never.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+}
+
+impl IceTerms {
+    /// Returns the terms of who is given fresh servers in time, and came with nothing that ends.
+    pub fn renewed() -> Self {
+        Self { renew: true, until: None }
+    }
+}
 
 /// The ICE servers for the client of a session.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -90,6 +116,17 @@ impl<T: serde::de::DeserializeOwned> Reply<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_for_ice_servers_without_terms_is_one_on_the_default_terms() {
+        let older = Versioned::<IceTerms>::decode(&Versioned::encode(Empty {})).unwrap();
+        assert_eq!(older, IceTerms { renew: false, until: None });
+        let launch = br#"{"v":1,"session":"bvpg7vbmend4td6moir0"}"#;
+        assert_eq!(Versioned::<Launch>::decode(launch).unwrap().terms, IceTerms::default());
+        let terms = IceTerms { renew: true, until: Some(1_700_000_000.into()) };
+        let read = Versioned::<IceTerms>::decode(&Versioned::encode(terms)).unwrap();
+        assert_eq!(read, terms);
+    }
 
     #[test]
     fn an_answer_survives_the_wire() {

@@ -10,7 +10,7 @@ use actix::Message;
 use stream_bridge::{Entry, IncomingRequest};
 use stream_protocol::subjects::{self, AgentOp};
 use stream_protocol::{
-    AmsInstance, ClientReport, IceServer, Report, SessionDocument, SessionId, Status,
+    AmsInstance, ClientReport, IceServer, IceTerms, Report, SessionDocument, SessionId, Status,
 };
 use stream_supervisor::{AskError, Context, Handler, Reply, Worker};
 use stream_turn::Peer;
@@ -354,7 +354,7 @@ impl Handler<MintInstanceIce> for Actor {
                 renew_now(&context, &id).await?;
             }
             let document = context.read(&id).await?.value;
-            issue_ice(&context, &document, Peer::Instance).await
+            issue_ice(&context, &document, Peer::Instance, IceTerms::renewed()).await
         })
     }
 }

@@ -1,14 +1,15 @@
-//! Renewal: client and instance of a live session get new TURN credentials before theirs end, and
-//! when the relay between them is lost.
+//! Renewal: client and instance of a live session get new TURN credentials before theirs end, when
+//! the relay between them is lost, and when other relays are handed out.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stream_protocol::{
-    AgentId, DesiredState, IceServer, SessionDocument, SessionId, Status, Timestamp,
+    AgentId, DesiredState, IceServer, IceTerms, SessionDocument, SessionId, Status, Timestamp,
 };
 use stream_turn::Peer;
+use tokio::time::timeout;
 
 use crate::SessionsError;
 use crate::context::AgentContext;
@@ -22,20 +23,24 @@ const CHECKS_PER_LIFETIME: u32 = 60;
 const MIN_CHECK_PAUSE: Duration = Duration::from_millis(250);
 const MAX_CHECK_PAUSE: Duration = Duration::from_secs(30);
 
+/// The grain of the times in a document.
+const ONE_SECOND: Duration = Duration::from_secs(1);
+
 /// A renewal that is asked for so soon after the last one is still under way, seconds.
 const DEBOUNCE_S: u64 = 2;
 
-/// Mints ICE servers for one peer of a session that is not over.
+/// Mints ICE servers for one peer of a session that is not over, on its `terms`.
 pub(crate) async fn issue_ice(
     context: &AgentContext,
     document: &SessionDocument,
     peer: Peer,
+    terms: IceTerms,
 ) -> Result<Vec<IceServer>, SessionsError> {
     if document.is_over() {
         return Err(SessionsError::Conflict(format!("session is {}", document.status)));
     }
     let region = region(document, &context.config.region);
-    Ok(context.deps.turn.issue(&document.id, peer, region).await?)
+    Ok(context.deps.turn.issue_on(terms, &document.id, peer, region).await?)
 }
 
 /// Renews the credentials of a session at once, for an instance that has lost its client.
@@ -59,27 +64,43 @@ pub(crate) struct IceRenewal {
 }
 
 impl IceRenewal {
-    /// Renews what is due, again and again. Returns at once when no relay is configured.
+    /// Renews what is due, again and again: in time, and at once what may name other servers than
+    /// those that are handed out now.
     pub(crate) async fn run(&self) {
-        let Some(lifetime) = self.context.deps.turn.lifetime() else { return };
-        let pause = (lifetime / CHECKS_PER_LIFETIME).clamp(MIN_CHECK_PAUSE, MAX_CHECK_PAUSE);
+        let turn = &self.context.deps.turn;
+        let (mut changes, mut outdated_before) = (turn.changes(), Timestamp::EPOCH);
+        // A restart does not know which were seen to.
+        if *changes.borrow() > 0 {
+            changes.mark_changed();
+        }
         loop {
-            tokio::time::sleep(pause).await;
-            if let Err(error) = self.renew_due(lifetime.as_secs()).await {
+            let pause = turn.lifetime().map_or(MAX_CHECK_PAUSE, |lifetime| {
+                (lifetime / CHECKS_PER_LIFETIME).clamp(MIN_CHECK_PAUSE, MAX_CHECK_PAUSE)
+            });
+            if timeout(pause, changes.changed()).await.is_ok() {
+                // What is handed out within this second may still be the old ones.
+                outdated_before = self.context.now().plus_secs(1);
+                tokio::time::sleep(ONE_SECOND).await;
+            }
+            let lifetime_s = turn.lifetime().map(|lifetime| lifetime.as_secs());
+            let due = Due { lifetime_s, outdated_before };
+            if due != Due::default()
+                && let Err(error) = self.renew_due(due).await
+            {
                 log::debug!(error:%; "no look at the life of credentials");
             }
         }
     }
 
-    async fn renew_due(&self, lifetime_s: u64) -> Result<(), SessionsError> {
+    async fn renew_due(&self, due: Due) -> Result<(), SessionsError> {
         let agent = self.context.agent();
         for document in self.cache.live_and_kept(&self.context.deps.bridge).await? {
-            if !is_due(&document, agent, lifetime_s, self.context.now()) {
+            if !due.includes(&document, agent, self.context.now()) {
                 continue;
             }
             let id = &document.id;
             let renewed = self.context.change(id, |document| {
-                if is_due(document, agent, lifetime_s, self.context.now()) {
+                if due.includes(document, agent, self.context.now()) {
                     renew(document, self.context.now());
                 }
                 Ok(())
@@ -105,15 +126,28 @@ fn region<'a>(document: &'a SessionDocument, agent: &'a str) -> &'a str {
     }
 }
 
-/// Whether two thirds of the life of the oldest credentials of a live session of ours are over.
-fn is_due(document: &SessionDocument, agent: &AgentId, lifetime_s: u64, now: Timestamp) -> bool {
-    let mine = document.owner.as_ref() == Some(agent);
-    let live = matches!(document.status, Status::Created | Status::Active)
-        && document.desired.state == DesiredState::Running
-        && document.desired.client.is_some();
-    // None was made before the session; one made since, for a client that joined, ends later.
-    let made = document.created_at.max(document.ice_renewed_at);
-    mine && live && now >= made.plus_secs(lifetime_s.saturating_mul(2) / 3)
+/// Whose servers are to be renewed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Due {
+    /// The life of a credential, in seconds; `None` when there is none to renew.
+    lifetime_s: Option<u64>,
+    /// What is older may name other servers than the present ones.
+    outdated_before: Timestamp,
+}
+
+impl Due {
+    /// Whether the servers of a live session of ours are outdated, or two thirds of the life of its
+    /// oldest credentials over.
+    fn includes(&self, document: &SessionDocument, agent: &AgentId, now: Timestamp) -> bool {
+        let mine = document.owner.as_ref() == Some(agent);
+        let live = matches!(document.status, Status::Created | Status::Active)
+            && document.desired.state == DesiredState::Running
+            && document.desired.client.is_some();
+        // None was made before the session; one made since, for a client that joined, ends later.
+        let made = document.created_at.max(document.ice_renewed_at);
+        let two_thirds = |life: u64| now >= made.plus_secs(life.saturating_mul(2) / 3);
+        mine && live && (made < self.outdated_before || self.lifetime_s.is_some_and(two_thirds))
+    }
 }
 
 fn renew(document: &mut SessionDocument, now: Timestamp) {
@@ -141,6 +175,11 @@ mod tests {
         name.parse().unwrap()
     }
 
+    fn is_due(document: &SessionDocument, agent: &AgentId, life: u64, now: Timestamp) -> bool {
+        let due = Due { lifetime_s: Some(life), ..Due::default() };
+        due.includes(document, agent, now)
+    }
+
     #[test]
     fn a_session_keeps_the_region_it_was_asked_for_in() {
         let mut document = live();
@@ -158,6 +197,18 @@ mod tests {
         assert_eq!(Commands::of(&document, 7).ice_renewal, 1);
         assert!(!is_due(&document, &me, 20, 1026.into()));
         assert!(is_due(&document, &me, 20, 1027.into()));
+    }
+
+    #[test]
+    fn servers_that_are_outdated_are_renewed_at_once_and_once() {
+        let (mut document, me) = (live(), agent("a"));
+        let outdated = |before: u64| Due { lifetime_s: None, outdated_before: before.into() };
+        assert!(!outdated(0).includes(&document, &me, 9999.into()), "no relay, and none was");
+        assert!(!outdated(1000).includes(&document, &me, 1001.into()));
+        assert!(outdated(1001).includes(&document, &me, 1001.into()));
+        renew(&mut document, 1001.into());
+        assert!(!outdated(1001).includes(&document, &me, 1001.into()));
+        assert!(outdated(1002).includes(&document, &me, 1002.into()), "changed once more");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use stream_ams::{AmsError, LaunchInstance};
 use stream_bridge::IncomingRequest;
 use stream_protocol::{
-    AgentEndpoint, ClientIce, InstanceName, MAX_USERDATA_BYTES, Refusal, RefusalCode,
+    AgentEndpoint, ClientIce, IceTerms, InstanceName, MAX_USERDATA_BYTES, Refusal, RefusalCode,
     SessionDocument, SessionId, Status, TokenKind, Userdata,
 };
 use stream_supervisor::Recipient;
@@ -38,8 +38,8 @@ pub(crate) struct Launcher {
 }
 
 impl Launcher {
-    /// Claims the session, launches its instance and returns the ICE servers of its client. Returns
-    /// as soon as AMS has accepted, before the instance boots.
+    /// Claims the session, launches its instance and returns the ICE servers of its client, on its
+    /// `terms`. Returns as soon as AMS has accepted, before the instance boots.
     ///
     /// # Errors
     /// Refuses what cannot be claimed here. A launch that fails begins the end of the session, with
@@ -48,6 +48,7 @@ impl Launcher {
         &self,
         id: &SessionId,
         placement: &str,
+        terms: IceTerms,
     ) -> Result<ClientIce, Refusal> {
         let capacity = self.context.config.capacity;
         let _under_way =
@@ -58,7 +59,13 @@ impl Launcher {
                 }
             })?;
         let claimed = self.claim(id, placement).await.map_err(|error| error.refusal())?;
-        let launched = tokio::time::timeout(LAUNCH_TIMEOUT, self.launch_instance(&claimed)).await;
+        let launch = async {
+            let launched = self.launch_instance(&claimed).await?;
+            let peer = stream_turn::Peer::Client;
+            let ice_servers = issue_ice(&self.context, &launched, peer, terms).await?;
+            Ok(ClientIce { ice_servers })
+        };
+        let launched = tokio::time::timeout(LAUNCH_TIMEOUT, launch).await;
         let error = match launched.unwrap_or(Err(AmsError::TimedOut.into())) {
             Ok(ice) => return Ok(ice),
             Err(error) => error,
@@ -151,7 +158,7 @@ impl Launcher {
     async fn launch_instance(
         &self,
         document: &SessionDocument,
-    ) -> Result<ClientIce, SessionsError> {
+    ) -> Result<SessionDocument, SessionsError> {
         let id = &document.id;
         // The session may be asked for from now on, also to end while it is launched.
         self.serve(document).await?;
@@ -191,9 +198,7 @@ impl Launcher {
         } else if present.status == Status::Terminating {
             self.terminator.finish_end(id).await;
         }
-        noted?;
-        let ice_servers = issue_ice(&self.context, &present, stream_turn::Peer::Client).await?;
-        Ok(ClientIce { ice_servers })
+        noted
     }
 
     /// Launches an instance under another name than `taken`, which nobody can have given away. The

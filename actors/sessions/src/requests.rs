@@ -6,8 +6,8 @@ use std::sync::Arc;
 use stream_bridge::IncomingRequest;
 use stream_protocol::subjects::{AgentOp, AgentRequest, SessionOp};
 use stream_protocol::{
-    ClientIce, Empty, Launch, Refusal, RefusalCode, Reply as Answer, SessionDocument, SessionId,
-    Terminate, Versioned,
+    ClientIce, Empty, IceTerms, Launch, Refusal, RefusalCode, Reply as Answer, SessionDocument,
+    SessionId, Terminate, Versioned,
 };
 use stream_supervisor::{Context, Handler, Reply};
 use stream_turn::Peer;
@@ -60,12 +60,12 @@ impl GatewayRequests {
                 looked.ok().flatten().map(|follow_up| (session, follow_up))
             }
             Ok(AgentRequest::Session { session, op: SessionOp::Ice }) => {
-                let minted = self.ice(&session).await.map_err(|error| error.refusal());
+                let minted = self.ice(&session, request).await;
                 request.answer(Answer::encode(minted)).await;
                 None
             }
             Ok(AgentRequest::Session { session, op: SessionOp::Join }) => {
-                let minted = self.join(&session).await.map_err(|error| error.refusal());
+                let minted = self.join(&session, request).await;
                 request.answer(Answer::encode(minted)).await;
                 None
             }
@@ -87,8 +87,8 @@ impl GatewayRequests {
 
     async fn launch(&self, request: &IncomingRequest) -> Option<SessionId> {
         let (launched, ending) = match Versioned::decode(&request.body) {
-            Ok(Launch { session, placement }) => {
-                let launched = self.launcher.handle_launch(&session, &placement).await;
+            Ok(Launch { session, placement, terms }) => {
+                let launched = self.launcher.handle_launch(&session, &placement, terms).await;
                 let ending = launched.is_err().then_some(session);
                 (launched, ending)
             }
@@ -104,13 +104,20 @@ impl GatewayRequests {
         begun.map_err(|error| error.refusal())
     }
 
-    async fn ice(&self, id: &SessionId) -> Result<ClientIce, SessionsError> {
-        self.client_ice(&self.context.read(id).await?.value).await
+    async fn ice(&self, id: &SessionId, request: &IncomingRequest) -> Result<ClientIce, Refusal> {
+        let terms = Versioned::decode(&request.body)?;
+        let minted = async { self.client_ice(&self.context.read(id).await?.value, terms).await };
+        minted.await.map_err(|error| error.refusal())
+    }
+
+    async fn join(&self, id: &SessionId, request: &IncomingRequest) -> Result<ClientIce, Refusal> {
+        let terms = Versioned::decode(&request.body)?;
+        self.take_in(id, terms).await.map_err(|error| error.refusal())
     }
 
     /// Has the document say by the time of the answer whether a client has come, where that decides
     /// about the next one: the gateway judges the version that its join replaces.
-    async fn join(&self, id: &SessionId) -> Result<ClientIce, SessionsError> {
+    async fn take_in(&self, id: &SessionId, terms: IceTerms) -> Result<ClientIce, SessionsError> {
         let document = self.context.read(id).await?.value;
         let generation = document.generation;
         if idle::is_first_in_doubt(&document) && self.context.has_answered(&document).await? {
@@ -120,10 +127,16 @@ impl GatewayRequests {
             });
             noted.await?;
         }
-        self.client_ice(&document).await
+        self.client_ice(&document, terms).await
     }
 
-    async fn client_ice(&self, document: &SessionDocument) -> Result<ClientIce, SessionsError> {
-        Ok(ClientIce { ice_servers: issue_ice(&self.context, document, Peer::Client).await? })
+    async fn client_ice(
+        &self,
+        document: &SessionDocument,
+        terms: IceTerms,
+    ) -> Result<ClientIce, SessionsError> {
+        Ok(ClientIce {
+            ice_servers: issue_ice(&self.context, document, Peer::Client, terms).await?,
+        })
     }
 }

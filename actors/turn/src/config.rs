@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use stream_pki::Seal;
+use stream_protocol::{IceTerms, Timestamp};
 
 use crate::url::{self, RelayUrl};
 use crate::{TurnError, probe_target, secret};
@@ -15,7 +16,11 @@ pub(crate) const DEFAULT_POOL: &str = "default";
 /// Shorter than this, a credential may end before a connection stands.
 const MIN_LIFETIME_S: u64 = 10;
 
-/// The STUN and TURN servers that clients and instances are given.
+/// The longest life of a credential, in seconds: 30 days.
+const MAX_LIFETIME_S: u64 = 30 * 24 * 3600;
+
+/// The STUN and TURN servers that clients and instances are given. While the agent runs it takes up
+/// other `servers`, `pools` and `stun`, and a `first_secret` with them; all else wants a restart.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -33,6 +38,11 @@ pub struct Config {
     /// renewed after two thirds of it. Defaults to 3600.
     #[serde(default = "an_hour")]
     pub lifetime_s: u64,
+    /// Seconds that the credential of a client is good for which does not say that it takes fresh
+    /// ones, at least `lifetime_s` and at most 2592000, 30 days. For relays that look at the
+    /// credential again while a stream runs; coturn does not. Defaults to `lifetime_s`.
+    #[serde(default)]
+    pub lifetime_without_renewal_s: Option<u64>,
     /// Seconds between two probes of a relay over all its URLs, at least 1. A relay that fails two
     /// in a row is not handed out until three succeed. Defaults to 10.
     #[serde(default = "ten")]
@@ -102,6 +112,30 @@ impl Config {
         default.into_iter().chain(self.pools.iter().cloned()).collect()
     }
 
+    /// Returns this configuration with the servers of `other`, and the files of first secrets that
+    /// belong to them.
+    pub(crate) fn with_servers_of(&self, other: &Self) -> Self {
+        Self {
+            servers: other.servers.clone(),
+            pools: other.pools.clone(),
+            stun: other.stun.clone(),
+            first_secret: other.first_secret.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// Returns until when a credential is good that is made at `now` on `terms`.
+    pub(crate) fn expiry(&self, terms: IceTerms, now: Timestamp) -> Timestamp {
+        let without_renewal = self.lifetime_without_renewal_s.filter(|_| !terms.renew);
+        let expiry = now.plus_secs(without_renewal.unwrap_or(self.lifetime_s));
+        terms.until.map_or(expiry, |until| expiry.min(until))
+    }
+
+    /// Returns the longest life of a credential, in seconds.
+    pub(crate) fn longest_lifetime_s(&self) -> u64 {
+        self.lifetime_without_renewal_s.unwrap_or(self.lifetime_s)
+    }
+
     /// Checks the values and, when there are relays, the files that they name.
     ///
     /// # Errors
@@ -122,6 +156,16 @@ impl Config {
         let refuse = |text: String| Err(TurnError::Config(text));
         if self.lifetime_s < MIN_LIFETIME_S {
             return refuse(format!("turn.lifetime_s is at least {MIN_LIFETIME_S}"));
+        }
+        let without_renewal = self.lifetime_without_renewal_s.unwrap_or(self.lifetime_s);
+        if without_renewal < self.lifetime_s
+            || without_renewal > MAX_LIFETIME_S.max(self.lifetime_s)
+        {
+            return refuse(format!(
+                "turn.lifetime_without_renewal_s is at least turn.lifetime_s, {}, and at most \
+                 {MAX_LIFETIME_S}",
+                self.lifetime_s
+            ));
         }
         if self.probe_s < 1 {
             return refuse("turn.probe_s is at least 1".into());
@@ -179,6 +223,40 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_renew_gets_a_longer_life_where_one_is_set_and_nobody_outlives_an_end() {
+        let now = Timestamp::from_unix(1000);
+        let life = |config: &Config, renew, until: Option<u64>| {
+            let terms = IceTerms { renew, until: until.map(Timestamp::from_unix) };
+            config.expiry(terms, now).as_unix() - 1000
+        };
+        let unset = config();
+        assert_eq!((life(&unset, false, None), life(&unset, true, None)), (3600, 3600));
+        let set = Config { lifetime_without_renewal_s: Some(86400), ..config() };
+        assert_eq!((life(&set, false, None), life(&set, true, None)), (86400, 3600));
+        assert_eq!((life(&set, false, Some(8000)), life(&set, true, Some(8000))), (7000, 3600));
+        assert_eq!((life(&set, true, Some(1060)), life(&unset, false, Some(1060))), (60, 60));
+        assert_eq!((unset.longest_lifetime_s(), set.longest_lifetime_s()), (3600, 86400));
+    }
+
+    #[test]
+    fn only_servers_and_their_first_secrets_are_taken_from_another_configuration() {
+        let other = Config {
+            stun: vec!["stun:a".into()],
+            first_secret: "another".into(),
+            lifetime_s: 60,
+            probe_s: 1,
+            sealing_key: "another".into(),
+            state: "another".into(),
+            ..relay("turn:a")
+        };
+        let taken = config().with_servers_of(&other);
+        assert_eq!((taken.servers[0].name(), taken.stun.len()), ("turn:a", 1));
+        assert_eq!(taken.first_secret, other.first_secret);
+        assert_eq!((taken.lifetime_s, taken.probe_s), (3600, 10));
+        assert_eq!((taken.sealing_key, taken.state), ("sealing.key".into(), "state".into()));
+    }
+
+    #[test]
     fn what_cannot_work_is_refused_by_its_key() {
         let tls = "turns:turn.example.org:5349?transport=tcp";
         let both = Server { urls: vec![tls.into(), "turn:turn.example.org".into()], ca: None };
@@ -192,10 +270,15 @@ mod tests {
         };
         let pools = |pools: Vec<Pool>| Config { pools, ..relay("turn:a") };
         assert!(pools(vec![pool("eu", "turn:b"), pool("us", "turn:c")]).check_values().is_ok());
+        let without_renewal = |life| Config { lifetime_without_renewal_s: Some(life), ..config() };
+        assert!(without_renewal(3600).check_values().is_ok());
+        assert!(without_renewal(MAX_LIFETIME_S).check_values().is_ok());
         let no_urls = Config { servers: vec![Server { urls: vec![], ca: None }], ..config() };
         let stun = |url: &str| Config { stun: vec![url.into()], ..config() };
         for (refused, key) in [
             (Config { lifetime_s: 9, ..config() }, "turn.lifetime_s"),
+            (without_renewal(3599), "turn.lifetime_without_renewal_s"),
+            (without_renewal(MAX_LIFETIME_S + 1), "turn.lifetime_without_renewal_s"),
             (no_urls, "turn.servers"),
             (relay("turn.example.org:3478"), "turn.servers"),
             (relay("stun:turn.example.org:3478"), "turn.servers"),

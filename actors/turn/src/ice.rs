@@ -31,6 +31,8 @@ pub(crate) fn servers(
 mod tests {
     use std::sync::Arc;
 
+    use stream_protocol::IceTerms;
+
     use super::*;
     use crate::relays::PoolSecrets;
     use crate::{Peer, Pool, Server};
@@ -53,7 +55,8 @@ mod tests {
 
     fn issued(stun: &[&str], relays: &Relays) -> Vec<IceServer> {
         let session = "abcdefghij0123456789".parse().unwrap();
-        let ask = IssueIceServers { session, peer: Peer::Client, region: "eu".into() };
+        let (peer, terms) = (Peer::Client, IceTerms::default());
+        let ask = IssueIceServers { session, peer, region: "eu".into(), terms };
         let stun: Vec<_> = stun.iter().map(|&url| url.to_owned()).collect();
         servers(&stun, relays, &ask, 1_700_003_600.into())
     }

@@ -7,6 +7,7 @@
 //!
 //! | part | on restart | why |
 //! |---|---|---|
+//! | the relays, as taken up last | kept | a restart must not bring back those that are gone |
 //! | the secrets, as read last | kept | credentials are issued while NATS is away |
 //! | the health of each relay | kept | a restart must not hand out relays that are withheld |
 //! | why secrets could not be read | rebuilt | the next read finds it out again |
@@ -15,6 +16,7 @@
 mod actor;
 mod admin;
 mod allocation;
+mod changes;
 mod config;
 mod credential;
 mod error;
@@ -23,6 +25,7 @@ mod ice;
 mod probe;
 mod probe_target;
 mod relay_connection;
+mod relay_set;
 mod relays;
 mod rotation;
 mod secret;
@@ -34,12 +37,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
-use stream_bridge::{Bridge, OneTimeSecret};
-use stream_pki::Seal;
-use stream_protocol::{IceServer, SessionId};
+use stream_bridge::Bridge;
+use stream_protocol::{IceServer, IceTerms, SessionId};
 use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
+use tokio::sync::watch;
 
 pub use admin::{ProbeRow, Request, Rotated};
+pub use changes::ServerChanges;
 pub use config::{Config, Pool, Server};
 pub use credential::{Credential, Signer};
 pub use error::{ProbeError, TurnError};
@@ -47,7 +51,7 @@ pub use probe::{ProbeTimings, probe_relay};
 pub use rotation::{NewSecret, RejectedBy, Rotation};
 
 use actor::Actor;
-use relays::SharedState;
+use relay_set::{RelaySet, SharedState};
 
 /// Whom a credential is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,7 +85,7 @@ pub struct ProbeReport {
 #[derive(Clone)]
 pub struct Turn {
     mailbox: Mailbox<Actor>,
-    lifetime: Option<Duration>,
+    shared: SharedState,
 }
 
 impl Turn {
@@ -97,21 +101,9 @@ impl Turn {
         supervisor: &Supervisor,
     ) -> Result<Self, TurnError> {
         config.check()?;
-        let pools = config.all_pools();
-        // Without relays there is nothing to sign, and no secret is needed.
-        let seal = match pools.is_empty() {
-            true => None,
-            false => Some(Arc::new(Seal::load(&config.sealing_key)?)),
-        };
-        let lifetime = seal.is_some().then(|| Duration::from_secs(config.lifetime_s));
-        let first_secrets: Arc<[_]> =
-            pools.iter().map(|pool| OneTimeSecret::new(&pool.first_secret)).collect();
-        let (targets, shared) = (probe_target::targets(&pools)?, SharedState::new(pools));
-        let factory = move || {
-            let (targets, first_secrets) = (Arc::clone(&targets), Arc::clone(&first_secrets));
-            let shared = shared.clone();
-            Actor::new(config.clone(), &bridge, seal.as_ref(), targets, first_secrets, shared)
-        };
+        let shared = SharedState::new(RelaySet::read(config, None)?);
+        let kept = shared.clone();
+        let factory = move || Actor::new(bridge.clone(), kept.clone());
         let mailbox = supervisor.spawn(
             "turn",
             Mode::CancelOnRestart,
@@ -119,18 +111,42 @@ impl Turn {
             Limits::default(),
             factory,
         );
-        Ok(Self { mailbox, lifetime })
+        Ok(Self { mailbox, shared })
     }
 
-    /// Returns how long a credential is valid; `None` when no relay needs one.
+    /// Hands out the relays and STUN servers of `config` from now on, in the place of the present
+    /// ones; no other key of it counts. Relays that stay keep what their probes have shown, and
+    /// their certificate authorities are read again. Returns what has changed.
+    ///
+    /// # Errors
+    ///
+    /// Names a key that cannot work or a file that cannot be used; nothing has changed then.
+    pub async fn take_up(&self, config: &Config) -> Result<ServerChanges, TurnError> {
+        let present = self.shared.present();
+        let config = present.config.with_servers_of(config);
+        config.check()?;
+        let changes = ServerChanges::between(&present.config, &config);
+        let set = Arc::new(RelaySet::read(config, Some(&present))?);
+        self.mailbox.ask(TakeUp { set, changes: changes.clone() }).await?;
+        Ok(changes)
+    }
+
+    /// Returns how long a credential is valid that is renewed; `None` while no relay needs one.
     pub fn lifetime(&self) -> Option<Duration> {
-        self.lifetime
+        let set = self.shared.present();
+        (!set.pools.is_empty()).then(|| Duration::from_secs(set.config.lifetime_s))
     }
 
-    /// Returns the ICE servers for one `peer` of `session`: STUN first, then the relays, those of
-    /// `region` before others, each with a credential that is valid for [`Config::lifetime_s`] from
-    /// now. Leaves out relays that are withheld or drained, unless that would leave none. Empty
-    /// when none is configured.
+    /// Returns how often other servers came to be issued than before: when others were [taken
+    /// up](Turn::take_up), and when the secret of one of their pools became known.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes()
+    }
+
+    /// Returns the ICE servers for one `peer` of `session`, which is given fresh ones in time: STUN
+    /// first, then the relays, those of `region` before others, each with a credential that is
+    /// valid for [`Config::lifetime_s`] from now. Leaves out relays that are withheld or drained,
+    /// unless that would leave none. Empty when none is configured.
     ///
     /// # Errors
     ///
@@ -141,8 +157,24 @@ impl Turn {
         peer: Peer,
         region: &str,
     ) -> Result<Vec<IceServer>, TurnError> {
-        let region = region.to_owned();
-        self.mailbox.ask(IssueIceServers { session: session.clone(), peer, region }).await?
+        self.issue_on(IceTerms::renewed(), session, peer, region).await
+    }
+
+    /// Returns the ICE servers as [`Turn::issue`] does, with credentials that are valid for as long
+    /// as `terms` say.
+    ///
+    /// # Errors
+    ///
+    /// [`TurnError::NotReady`] while no pool has a secret.
+    pub async fn issue_on(
+        &self,
+        terms: IceTerms,
+        session: &SessionId,
+        peer: Peer,
+        region: &str,
+    ) -> Result<Vec<IceServer>, TurnError> {
+        let (session, region) = (session.clone(), region.to_owned());
+        self.mailbox.ask(IssueIceServers { session, peer, region, terms }).await?
     }
 
     /// Succeeds when the secrets of all pools are known, or none is needed.
@@ -209,6 +241,15 @@ struct IssueIceServers {
     session: SessionId,
     peer: Peer,
     region: String,
+    terms: IceTerms,
+}
+
+/// Puts a set of relays in the place of the present one.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct TakeUp {
+    set: Arc<RelaySet>,
+    changes: ServerChanges,
 }
 
 /// Asks whether the relay secrets are known.

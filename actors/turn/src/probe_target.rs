@@ -26,7 +26,7 @@ pub(crate) struct ProbeTarget {
 }
 
 /// The probe targets of every relay of every pool.
-pub(crate) type ProbeTargets = Arc<[Vec<Vec<ProbeTarget>>]>;
+pub(crate) type ProbeTargets = Vec<Vec<Vec<ProbeTarget>>>;
 
 /// Returns where the relays of `pools` are probed: each over all its URLs but those of DTLS, which
 /// is not spoken here. Refuses a relay without any, and authorities that cannot be used.

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use crate::credential::Signer;
 use crate::health::{Change, Health};
 use crate::secrets::Secrets;
@@ -48,6 +46,23 @@ impl Relays {
             PoolState { pool, secrets: None, health }
         };
         Self { pools: pools.into_iter().map(known).collect() }
+    }
+
+    /// Takes over from `before` the secrets of pools that were there, and the health of relays that
+    /// are reached as they were.
+    pub(crate) fn carry_over(&mut self, before: &Self) {
+        for PoolState { pool, secrets, health } in &mut self.pools {
+            let Some(old) = before.pools.iter().find(|old| old.pool.name == pool.name) else {
+                continue;
+            };
+            secrets.clone_from(&old.secrets);
+            for (server, health) in pool.servers.iter().zip(health) {
+                let mut known = old.pool.servers.iter().zip(&old.health);
+                if let Some((_, known)) = known.find(|(known, _)| known.urls == server.urls) {
+                    *health = *known;
+                }
+            }
+        }
     }
 
     pub(crate) fn secrets_read(&mut self, pool: usize, secrets: Arc<PoolSecrets>) {
@@ -120,21 +135,6 @@ impl Relays {
     }
 }
 
-/// The relays, shared by every rebuilt actor: a restart forgets neither secrets nor health, so it
-/// needs no NATS.
-#[derive(Clone)]
-pub(crate) struct SharedState(Arc<Mutex<Relays>>);
-
-impl SharedState {
-    pub(crate) fn new(pools: Vec<Pool>) -> Self {
-        Self(Arc::new(Mutex::new(Relays::new(pools))))
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Relays> {
-        self.0.lock()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -204,6 +204,24 @@ mod tests {
             (RelayState::Withheld, RelayState::Drained)
         );
         assert_eq!(relays.fallback(), None);
+    }
+
+    #[test]
+    fn relays_that_stay_keep_their_health_and_pools_their_secrets() {
+        let mut before = relays();
+        fail(&mut before, 0, 1);
+        fail(&mut before, 1, 0);
+        let mut after = Relays::new(vec![
+            pool("new", "us", &["turn:new"]),
+            pool("us", "us", &["turn:us3", "turn:us2"]),
+            pool("default", "", &["turn:any", "turn:us1"]),
+        ]);
+        after.pools[2].pool.servers[0].urls.push("turns:any".to_owned());
+        after.carry_over(&before);
+        assert_eq!(after.state(1, 1), RelayState::Withheld, "it has another place in its pool");
+        assert_eq!(after.state(2, 0), RelayState::Healthy, "it is reached otherwise");
+        assert!(after.secrets(0).is_none() && after.secrets(1).is_some());
+        assert_eq!(names(&after, ""), ["turn:any", "turn:us1", "turn:us3"]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::probe;
 use crate::probe_target::ProbeTarget;
 use crate::secret::Secret;
 use crate::secrets::Secrets;
-use crate::{Pool, Server, TurnError};
+use crate::{Config, Pool, Server, TurnError};
 
 /// How long one relay may take to verify a secret.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -62,7 +62,7 @@ impl fmt::Debug for NewSecret {
 pub(crate) async fn rotate(
     record: &SealedRecord<Secrets>,
     (pool, targets): (&Pool, &[Vec<ProbeTarget>]),
-    lifetime_s: u64,
+    config: &Config,
 ) -> Result<(Secrets, Rotation), TurnError> {
     let fresh = Secret::random();
     let secrets = record.update(|secrets| secrets.begin(&fresh)).await?;
@@ -71,14 +71,14 @@ pub(crate) async fn rotate(
     };
     let servers = pool.servers.iter().zip(targets);
     let asked = servers.filter(|(server, _)| !secrets.drained.contains(server.name()));
-    let verified = asked.map(|server| verify_on_relay(server, &pending, lifetime_s));
+    let verified = asked.map(|server| verify_on_relay(server, &pending, config.lifetime_s));
     let verified = join_all(verified).await;
     let refusals: Vec<_> = verified.into_iter().filter_map(Result::err).collect();
     if !refusals.is_empty() {
         let secret = NewSecret(Zeroizing::new(pending.as_str().to_owned()));
         return Ok((secrets, Rotation::Waiting { secret, refusals }));
     }
-    let old_until = Timestamp::now().plus_secs(lifetime_s + PROPAGATION_S);
+    let old_until = Timestamp::now().plus_secs(config.longest_lifetime_s() + PROPAGATION_S);
     let secrets = record.update(|secrets| secrets.switch(&pending, old_until)).await?;
     log::info!(pool = pool.name.as_str(); "relay secret is a new one, verified on each relay");
     Ok((secrets, Rotation::Switched { old_until }))

@@ -43,6 +43,7 @@ fn config(directory: &Path, relays: &[&str]) -> Config {
         stun: vec![STUN.into()],
         probe_s: 10,
         lifetime_s: 3600,
+        lifetime_without_renewal_s: None,
         sealing_key: directory.join("sealing.key"),
         first_secret: directory.join("turn.secret"),
         state: directory.join("state"),

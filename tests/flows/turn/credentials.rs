@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Context;
 use reqwest::Method;
+use serde_json::{Value, json};
 use stream_bridge::BridgeError;
 use stream_dev::coturn::Coturn;
 use stream_dev::in_process::{Options, Stack};
@@ -11,9 +12,11 @@ use stream_protocol::{IceServer, SessionId};
 use stream_supervisor::Supervisor;
 use stream_turn::{Peer, Signer};
 use tokio::process::Command;
+use toml::toml;
 
 use super::relays::{POOL, Relays, Shared, bridge, can_relay, credential, now};
-use crate::support::{Http, ScriptedStack, eventually, run_flow};
+use crate::support::socket::Socket;
+use crate::support::{APP, Http, Instance, ScriptedStack, eventually, run_flow};
 
 #[test]
 fn a_minted_credential_relays_and_no_other_does() {
@@ -159,6 +162,93 @@ fn the_relays_of_the_region_of_the_session_come_first_however_they_are_asked_for
         assert_eq!(first_urls(&fetch().await?), [&far, &near], "for the instance");
         let joined = scripted.client.join(&created.id).await?;
         assert_eq!(first_urls(&joined.stun_servers), [&far, &near], "as joined");
+        Ok(())
+    });
+}
+
+/// For how many seconds the credential of the one relay among `servers` is still good.
+fn life(servers: &Value) -> anyhow::Result<u64> {
+    let username = servers[0]["username"].as_str().with_context(|| format!("{servers}"))?;
+    let expiry: u64 = username.split(':').next().context("an expiry")?.parse()?;
+    Ok(expiry.saturating_sub(now()))
+}
+
+fn is_about(found: u64, expected: u64) -> anyhow::Result<()> {
+    anyhow::ensure!((expected - 30..=expected).contains(&found), "{found} s, not {expected} s");
+    Ok(())
+}
+
+#[test]
+fn who_does_not_renew_gets_a_longer_life_and_nobody_outlives_what_they_came_with() {
+    run_flow(async || {
+        let (short, long) = (3600, 86400);
+        let agent = toml! { turn.lifetime_without_renewal_s = 86400 };
+        let options = Options { coturn: true, agent, ..Options::default() };
+        let mut scripted = ScriptedStack::start_with(options).await?;
+        let (nodes, token) = (&scripted.stack.nodes, scripted.stack.token.clone());
+        let http = Http::new(&nodes.gateway_url(), Some(&token), nodes.gateway_pin()?)?;
+        let body = || Some(json!({ "app": APP, "joinable": true }));
+        let post = async |path: &str, body| http.send(Method::POST, path, body).await?.success();
+
+        let created = post("/1.0/sessions?renew=true", body()).await?;
+        is_about(life(&created["stun_servers"])?, short).context("created, renews")?;
+        let mut boots = vec![scripted.booted().await?];
+        let created = http.keyed("once");
+        let again = async |query: &str| {
+            let path = format!("/1.0/sessions{query}");
+            created.send(Method::POST, &path, body()).await?.success()
+        };
+        let created = again("").await?;
+        is_about(life(&created["stun_servers"])?, long).context("created")?;
+        boots.push(scripted.booted().await?);
+        let repeated = again("?renew").await?;
+        assert_eq!(repeated["id"], created["id"]);
+        is_about(life(&repeated["stun_servers"])?, short).context("asked for again, renews")?;
+
+        let id = created["id"].as_str().context("an id")?;
+        let own = |instance: &Instance| instance.userdata.session_id.as_str() == id;
+        let instance = boots.into_iter().find(own).context("its instance")?;
+        instance.report("running").await?.success()?;
+        let join = async |query: &str| post(&format!("/1.0/sessions/{id}/join{query}"), None).await;
+        is_about(life(&join("?renew=true").await?["stun_servers"])?, short).context("renews")?;
+        let joined = join("").await?;
+        is_about(life(&joined["stun_servers"])?, long).context("joined")?;
+        let unclear = format!("/1.0/sessions/{id}/join?renew=x");
+        assert_eq!(http.send(Method::POST, &unclear, None).await?.status, 400);
+
+        // Whatever comes over the socket is renewed again in time, as for an instance.
+        let url = joined["url"].as_str().context("a socket")?;
+        let mut socket = Socket::open_url(url, &scripted.stack).await?;
+        let path = instance.path("/ice-servers?renew=true");
+        let fetched = instance.http.send(Method::POST, &path, None).await?.success()?;
+        is_about(life(&fetched)?, short).context("the instance")?;
+        let message = socket.next().await?;
+        assert_eq!(message["type"], "ice_servers");
+        is_about(life(&message["ice_servers"])?, short).context("over the socket")?;
+
+        let expiry_at = now() + 900;
+        let share = json!({ "type": "control", "expiry_at": expiry_at });
+        let share = post(&format!("/1.0/sessions/{id}/share"), Some(share)).await?;
+        let url = share["url"].as_str().context("a link")?;
+        let (_, share) = url.split_once("&share=").context("a token")?;
+        for renew in ["", "&renew=true"] {
+            let path = format!("/1.0/sessions/{id}/connect?type=control&token={share}{renew}");
+            let joined = http.with(None).get(&path).await?.success()?;
+            is_about(life(&joined["stun_servers"])?, 900).context("ends with its share")?;
+            let url = joined["url"].as_str().context("a socket")?;
+            let mut socket = Socket::open_url(url, &scripted.stack).await?;
+            let fetch = async || {
+                let path = instance.path("/ice-servers?renew=true");
+                instance.http.send(Method::POST, &path, None).await?.success()?;
+                let renewal = instance.commands(0, 0).await?["ice_renewal"].clone();
+                anyhow::Ok(renewal)
+            };
+            let before = fetch().await?;
+            eventually("renewed", async || Ok((fetch().await? != before).then_some(()))).await?;
+            let message = socket.next().await?;
+            assert_eq!(message["type"], "ice_servers");
+            is_about(life(&message["ice_servers"])?, 900).context("over its socket")?;
+        }
         Ok(())
     });
 }

@@ -32,6 +32,7 @@ pub(crate) struct Relays {
     pub(crate) relays: Vec<Coturn>,
     pub(crate) secret: String,
     pub(crate) shared: Shared,
+    pub(crate) config: Config,
     supervisor: Supervisor,
     _nats: Nats,
     _dir: tempfile::TempDir,
@@ -76,15 +77,16 @@ impl Relays {
             pools: Vec::new(),
             stun: Vec::new(),
             lifetime_s,
+            lifetime_without_renewal_s: None,
             probe_s: PROBE.as_secs(),
             sealing_key: at("sealing.key"),
             first_secret: at("turn.secret"),
             state: at("state"),
         };
-        let turn = Turn::start(config, bridge, &supervisor)?;
+        let turn = Turn::start(config.clone(), bridge, &supervisor)?;
         eventually("ready", async || Ok(turn.ready().await.ok())).await?;
         let secret = secret.to_owned();
-        Ok(Self { turn, relays, secret, shared, supervisor, _nats: nats, _dir: dir })
+        Ok(Self { turn, relays, secret, shared, config, supervisor, _nats: nats, _dir: dir })
     }
 
     pub(crate) async fn issue(&self) -> anyhow::Result<Vec<IceServer>> {
@@ -101,14 +103,23 @@ impl Relays {
         servers.iter().map(number).collect()
     }
 
-    /// Returns how long it takes until `relay` is in new lists, or no longer is; the others are in
-    /// all of them.
-    pub(crate) async fn until(&self, relay: usize, present: bool) -> anyhow::Result<Duration> {
-        let (begun, all) = (Instant::now(), self.relays.len());
+    /// Makes the actor fail.
+    pub(crate) fn crash(&self) {
+        assert!(self.supervisor.crash("turn"));
+    }
+
+    /// Returns how long it takes until `relay` is in new lists, or no longer is; the `others` are
+    /// in all of them.
+    pub(crate) async fn until(
+        &self,
+        relay: usize,
+        present: bool,
+        others: &[usize],
+    ) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
         eventually("so", async || {
             let handed_out = self.handed_out().await?;
-            let others = (0..all).filter(|other| *other != relay);
-            anyhow::ensure!(others.into_iter().all(|other| handed_out.contains(&other)));
+            anyhow::ensure!(others.iter().all(|other| handed_out.contains(other)));
             Ok((handed_out.contains(&relay) == present).then_some(()))
         })
         .await?;

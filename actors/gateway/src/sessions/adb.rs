@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use stream_bridge::Bridge;
-use stream_protocol::{Refusal, RefusalCode, Role, SessionDocument, SessionId};
+use stream_protocol::{IceTerms, Refusal, RefusalCode, Role, SessionDocument, SessionId};
 
 use super::ClientSession;
 use super::client_slot::{self, JoinError};
@@ -16,8 +16,8 @@ use crate::{owner, session_documents};
 /// How often a connection is tried to be made while others are made before it.
 const MAX_ATTEMPTS: usize = 16;
 
-/// Begins the next connection through `share`, and returns what whoever came needs for it. The one
-/// before ends.
+/// Begins the next connection through `share`, and returns what whoever came needs for it, ICE
+/// servers on `terms`. The one before ends.
 ///
 /// # Errors
 ///
@@ -28,10 +28,11 @@ pub(crate) async fn connect(
     urls: &SocketUrls<'_>,
     id: &SessionId,
     share: &Share,
+    terms: IceTerms,
 ) -> Result<(u64, ClientSession), HttpError> {
     let mut found = session_documents::read(bridge, id).await?.value;
     judge(&found)?;
-    let ice_servers = owner::ice_servers(bridge, id).await?;
+    let ice_servers = owner::ice_servers(bridge, id, terms).await?;
     for _ in 0..MAX_ATTEMPTS {
         let generation = found.adb.made + 1;
         let url = urls.make(id, generation, Role::Adb).await?;

@@ -12,6 +12,7 @@ use stream_protocol::{
 
 use super::join::Newcomer;
 use super::listing::Listing;
+use super::request::ClientQuery;
 use super::socket_url::SocketUrls;
 use super::{ClientSession, adb, idempotency, join, launch, request};
 use crate::auth::{Caller, authorize, authorize_for};
@@ -110,10 +111,12 @@ pub(crate) async fn create_session(
 ) -> HandlerResult {
     let caller = authorize(&request, &state, Op::SessionCreate, None).await?;
     let (key, base) = (idempotency_key(request.headers())?, state.urls.socket_base(&request)?);
+    let renew = ClientQuery::renew(request.query_string())?;
     let body = body(&request, payload).await?;
     let idle_time_min = state.views.settings().await.idle_time_min;
     let defaults = request::Defaults { first_client_s: state.first_client_s, idle_time_min };
     let (wanted, role) = (request::session(&body, defaults)?, caller.role()?);
+    let terms = caller.ice_terms(renew);
     // Its instance has not said yet that it lets a viewer do no more.
     if role == Role::View {
         return Err(HttpError::token_forbids());
@@ -122,7 +125,7 @@ pub(crate) async fn create_session(
     let id = key.map(|key| idempotency::id(&caller.name, key));
     check_room(&caller, id.as_ref(), &state).await?;
     let urls = SocketUrls { state: &state, base: &base, caller: &caller };
-    let placed = launch::place_session(&state, &urls, id, wanted, role).await?;
+    let placed = launch::place_session(&state, &urls, id, wanted, (role, terms)).await?;
     let ClientSession { document, ice_servers: stun_servers, url } = placed;
     if document.request.on_conflict == OnConflict::Reject {
         client_lease::reserve(&state.bridge, &document.id, document.generation).await;
@@ -193,23 +196,25 @@ pub(crate) async fn join_session(
 ) -> HandlerResult {
     let (caller, id) = authorize_for(&id, &request, &state, Op::SessionJoin).await?;
     let base = state.urls.socket_base(&request)?;
+    let renew = ClientQuery::renew(request.query_string())?;
     let screen = request::join(&body(&request, payload).await?)?;
-    join_as(&state, &caller, &id, screen, &base).await
+    join_as(&state, &caller, &id, (screen, renew), &base).await
 }
 
 /// Makes `caller` the client of session `id` in the role of its token, and answers with the URL of
-/// its socket, which begins with `base`.
+/// its socket, which begins with `base`. `renew` is whether it takes fresh ICE servers.
 pub(crate) async fn join_as(
     state: &State,
     caller: &Caller,
     id: &SessionId,
-    screen: ScreenRequest,
+    (screen, renew): (ScreenRequest, bool),
     base: &str,
 ) -> HandlerResult {
     let role = caller.role()?;
     check_share_rate(state, caller)?;
     let urls = SocketUrls { state, base, caller };
-    let newcomer = Newcomer { role, screen, grace: state.client_grace };
+    let newcomer =
+        Newcomer { role, screen, terms: caller.ice_terms(renew), grace: state.client_grace };
     let joined = join::join_session(&state.bridge, &urls, id, newcomer).await?;
     let ClientSession { document, ice_servers: stun_servers, url } = joined;
     let generation = document.generation;
@@ -224,11 +229,12 @@ pub(crate) async fn connect_adb(
     caller: &Caller,
     share: &Share,
     id: &SessionId,
+    renew: bool,
     base: &str,
 ) -> HandlerResult {
     check_share_rate(state, caller)?;
-    let urls = SocketUrls { state, base, caller };
-    let (generation, connected) = adb::connect(&state.bridge, &urls, id, share).await?;
+    let (urls, terms) = (SocketUrls { state, base, caller }, caller.ice_terms(renew));
+    let (generation, connected) = adb::connect(&state.bridge, &urls, id, share, terms).await?;
     let ClientSession { ice_servers: stun_servers, url, .. } = connected;
     log::info!(session:% = id, caller:%, generation; "adb connected");
     Ok(ok(JoinedSession { id, url, stun_servers }))

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use stream_bridge::Bridge;
 use stream_http::ScreenRequest;
-use stream_protocol::{OnConflict, Refusal, RefusalCode, Role, SessionDocument, SessionId};
+use stream_protocol::{
+    IceTerms, OnConflict, Refusal, RefusalCode, Role, SessionDocument, SessionId,
+};
 
 use super::ClientSession;
 use super::client_slot::{self, JoinError};
@@ -22,6 +24,7 @@ pub(crate) struct Newcomer {
     pub(crate) role: Role,
     /// What it asks for; nothing comes of it for a viewer.
     pub(crate) screen: ScreenRequest,
+    pub(crate) terms: IceTerms,
     /// How long a client that has left may take to return.
     pub(crate) grace: Duration,
 }
@@ -43,7 +46,7 @@ pub(crate) async fn join_session(
     let mut found = session_documents::read(bridge, id).await?.value;
     // A refusal costs the owner nothing.
     client_slot::judge(&found, newcomer.role, (newcomer.grace, bridge.now()))?;
-    let ice_servers = owner::join(bridge, id).await?;
+    let ice_servers = owner::join(bridge, id, newcomer.terms).await?;
     for _ in 0..MAX_ATTEMPTS {
         let generation = found.generation + 1;
         let url = urls.make(id, generation, newcomer.role).await?;
@@ -62,7 +65,7 @@ async fn enter(
     bridge: &Bridge,
     id: &SessionId,
     generation: u64,
-    Newcomer { role, screen, grace }: Newcomer,
+    Newcomer { role, screen, grace, .. }: Newcomer,
 ) -> Result<Option<SessionDocument>, JoinError> {
     let entered = Cell::new(false);
     let edit = |document: &mut SessionDocument| {

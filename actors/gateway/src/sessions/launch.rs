@@ -5,8 +5,8 @@ use std::time::Duration;
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    Client, ClientIce, DesiredState, InstanceName, Presence, Refusal, RefusalCode, Request, Role,
-    SessionDocument, SessionId, Status, Timestamp,
+    Client, ClientIce, DesiredState, IceTerms, InstanceName, Presence, Refusal, RefusalCode,
+    Request, Role, SessionDocument, SessionId, Status, Timestamp,
 };
 use stream_supervisor::{retry_while, spawn_detached};
 
@@ -30,6 +30,7 @@ const GIVE_UP_FOR: Duration = Duration::from_secs(300);
 const ANNOUNCED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Stores a session and has an agent launch its instance; answers before the instance has booted.
+/// Its client is there in `role`, and gets ICE servers on `terms`.
 ///
 /// With an `id`, which belongs to one idempotency key, a repeated request returns the session that
 /// the first one created, or tries again what was refused for the moment. Without, the session gets
@@ -45,7 +46,7 @@ pub(crate) async fn place_session(
     urls: &SocketUrls<'_>,
     id: Option<SessionId>,
     wanted: NewSession,
-    role: Role,
+    (role, terms): (Role, IceTerms),
 ) -> Result<ClientSession, HttpError> {
     let bridge = &state.bridge;
     let repeatable = id.is_some();
@@ -57,7 +58,7 @@ pub(crate) async fn place_session(
         match existing(&entry.value, &wanted, bridge.now())? {
             Existing::Claimed => {
                 check_client(&entry.value, role)?;
-                return rejoin(bridge, urls, entry.value, role).await;
+                return rejoin(bridge, urls, entry.value, role, terms).await;
             }
             Existing::Void { next } => fresh.instance_name = next,
         }
@@ -68,7 +69,7 @@ pub(crate) async fn place_session(
     let url = urls.make(&id, fresh.generation, role).await?;
     let placed = async {
         let mut document = store(bridge, fresh, over).await?;
-        let (ClientIce { ice_servers }, region) = request_launch(bridge, &id, hosts).await?;
+        let (ClientIce { ice_servers }, region) = request_launch(bridge, &id, terms, hosts).await?;
         // As its agent has noted it meanwhile.
         document.launch_region = region;
         Ok::<_, BridgeError>((document, ice_servers))
@@ -121,9 +122,10 @@ async fn rejoin(
     urls: &SocketUrls<'_>,
     document: SessionDocument,
     role: Role,
+    terms: IceTerms,
 ) -> Result<ClientSession, HttpError> {
     let url = urls.make(&document.id, document.generation, role).await?;
-    let ice_servers = owner::ice_servers(bridge, &document.id).await?;
+    let ice_servers = owner::ice_servers(bridge, &document.id, terms).await?;
     Ok(ClientSession { document, ice_servers, url })
 }
 

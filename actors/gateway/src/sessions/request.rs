@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use actix_web::web::Query;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -9,6 +10,7 @@ use stream_http::{ScreenRequest, without_byte_order_mark};
 use stream_protocol::{JsonText, OnConflict, Refusal, Request, Screen, WholeNumber};
 
 use crate::error::bad_request;
+use crate::query::flag;
 
 /// The largest `extra_data`, in bytes of JSON text, so that the userdata of an instance fits into
 /// the 10 KiB that AMS hands over.
@@ -75,6 +77,25 @@ impl SessionPost {
             on_conflict: members.take("on_conflict", "\"replace\" or \"reject\"")?,
             extra_data: members.extra_data()?,
         })
+    }
+}
+
+/// The query of whoever becomes the client of a session.
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct ClientQuery {
+    /// Whether the client takes the fresh ICE servers that come over its socket. The credentials of
+    /// one that does not may be made for a longer life.
+    #[cfg_attr(test, schemars(with = "Option<bool>", extend("default" = false)))]
+    renew: Option<String>,
+}
+
+impl ClientQuery {
+    /// Reads the query and ignores members it does not know; returns whether the client renews.
+    pub(crate) fn renew(query: &str) -> Result<bool, Refusal> {
+        let query = Query::<Self>::from_query(query);
+        let query = query.map_err(|_| bad_request("the query is malformed"))?;
+        flag("renew", query.renew.as_deref())
     }
 }
 
@@ -372,6 +393,18 @@ mod tests {
             join(br#"{"screen":{"width":200,"height":100}}"#).unwrap().over(asked).unwrap();
         assert_eq!(turned, Screen { width: 200, height: 100, ..asked });
         assert!(join(b"[]").is_err() && join(b"{").is_err());
+    }
+
+    #[test]
+    fn a_client_renews_that_says_so() {
+        for query in ["renew=true", "renew", "x=1&renew=1"] {
+            assert!(ClientQuery::renew(query).unwrap(), "{query}");
+        }
+        for query in ["", "renew=false", "renew=0", "api_token=t"] {
+            assert!(!ClientQuery::renew(query).unwrap(), "{query}");
+        }
+        assert!(ClientQuery::renew("renew=s3cret").is_err_and(|no| !no.message.contains("s3c")));
+        assert!(ClientQuery::renew("renew=true&renew=true").is_err());
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::{self, AgentOp, Bucket};
-use stream_protocol::{ClientIce, Launch, Presence, RefusalCode, SessionDocument, SessionId};
+use stream_protocol::{
+    ClientIce, IceTerms, Launch, Presence, RefusalCode, SessionDocument, SessionId,
+};
 use tokio::time::Instant;
 
 use crate::placement;
@@ -12,8 +14,8 @@ use crate::placement;
 /// How long an agent may take to have AMS accept the launch, and how long agents are asked.
 const LAUNCH_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Asks one agent of `hosts` after the other, until one launches the instance of `session`. Returns
-/// what it says, and its region.
+/// Asks one agent of `hosts` after the other, until one launches the instance of `session`, whose
+/// client gets ICE servers on `terms`. Returns what it says, and its region.
 ///
 /// # Errors
 ///
@@ -21,10 +23,11 @@ const LAUNCH_DEADLINE: Duration = Duration::from_secs(15);
 pub(crate) async fn request_launch(
     bridge: &Bridge,
     session: &SessionId,
+    terms: IceTerms,
     hosts: Vec<Presence>,
 ) -> Result<(ClientIce, String), BridgeError> {
     let ask = async |host: &Presence, placement: String| {
-        let launch = Launch { session: session.clone(), placement };
+        let launch = Launch { session: session.clone(), placement, terms };
         let asked = bridge
             .ask(subjects::agent(&host.agent, AgentOp::Launch), &launch, LAUNCH_DEADLINE)
             .await;

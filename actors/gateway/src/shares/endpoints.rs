@@ -172,6 +172,9 @@ pub(crate) struct ConnectQuery {
     r#type: Option<String>,
     #[cfg_attr(test, schemars(skip))]
     token: String,
+    /// Whether the client takes the fresh ICE servers that come over its socket.
+    #[cfg_attr(test, schemars(with = "Option<bool>", extend("default" = false)))]
+    renew: Option<String>,
 }
 
 /// GET `/1.0/sessions/{id}/connect`: joins the session, or connects to its ADB, with the token of a
@@ -182,7 +185,8 @@ pub(crate) async fn connect(
     state: Data<State>,
 ) -> HandlerResult {
     let query = Query::<ConnectQuery>::from_query(request.query_string());
-    let ConnectQuery { r#type, token } = query.map_err(|_| HttpError::Unauthorized)?.into_inner();
+    let ConnectQuery { r#type, token, renew } =
+        query.map_err(|_| HttpError::Unauthorized)?.into_inner();
     let id = id.parse::<SessionId>().map_err(|_| HttpError::Unauthorized)?;
     let caller = authorize_token(&token, &request, &state, Op::SessionJoin, Some(&id)).await?;
     let Some(share) = &caller.share else { return Err(HttpError::Unauthorized) };
@@ -190,10 +194,11 @@ pub(crate) async fn connect(
         return Err(bad_request("type is not that of the share").into());
     }
     let base = state.urls.socket_base(&request)?;
+    let renew = flag("renew", renew.as_deref())?;
     if share.is_adb() {
-        return connect_adb(&state, &caller, share, &id, &base).await;
+        return connect_adb(&state, &caller, share, &id, renew, &base).await;
     }
-    join_as(&state, &caller, &id, ScreenRequest::default(), &base).await
+    join_as(&state, &caller, &id, (ScreenRequest::default(), renew), &base).await
 }
 
 /// Returns the share `id` if it is open and `caller` sees its session.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use actix_web::web::Data;
 use stream_bridge::{BridgeError, SignalConnection};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Direction, SessionDocument, SessionId, SignalPeer, Timestamp};
+use stream_protocol::{
+    Direction, IceTerms, Refusal, SessionDocument, SessionId, SignalPeer, Timestamp,
+};
 use stream_socket::{
     CloseCause, CloseCode, FrameFormat, SignalRelay, SocketPlace, SocketReceiver, SocketSender,
     close, keep_alive,
@@ -399,11 +401,23 @@ impl ClientSocket {
         Ok(is_done)
     }
 
+    /// Returns when everything ends that the client has, as far as is known now; `None` is never.
+    async fn end(&self) -> Result<Option<Timestamp>, Refusal> {
+        let State { views, tokens, .. } = &**self.state;
+        let token = self.claims.restrictions.until;
+        let Some(share) = &self.admission.share else { return Ok(token) };
+        let share = shares::find(views, tokens, share.as_str()).await?;
+        let share = share.ok_or_else(shares::not_found)?;
+        Ok(token.into_iter().chain([share.expiry_at]).min())
+    }
+
     /// Tells the client its new ICE servers; they come from the owner of the session, and pass
     /// through no log. Returns whether that was possible now.
     async fn renew_ice(&self, renewal: u64, mut sender: SocketSender) -> Result<bool, CloseCause> {
         let session = self.session();
-        let ice_servers = match owner::ice_servers(&self.state.bridge, session).await {
+        let Ok(until) = Box::pin(self.end()).await else { return Ok(false) };
+        let terms = IceTerms { renew: true, until };
+        let ice_servers = match owner::ice_servers(&self.state.bridge, session, terms).await {
             Ok(ice_servers) => ice_servers,
             Err(error) => {
                 log::warn!(session:%, error:%; "a client gets no new ICE servers yet");

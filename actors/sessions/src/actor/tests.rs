@@ -181,6 +181,7 @@ fn away(dir: &Path, supervisor: &Supervisor) -> (Dependencies, ServerIdentity) {
         pools: Vec::new(),
         stun: Vec::new(),
         lifetime_s: 3600,
+        lifetime_without_renewal_s: None,
         probe_s: 10,
         sealing_key,
         first_secret: dir.join("turn.secret"),
