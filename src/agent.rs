@@ -142,6 +142,7 @@ impl Agent {
             sessions: sessions.clone(),
             supervisor: supervisor.clone(),
             tokens: tokens.clone(),
+            turn: turn.clone(),
         });
         Ok(Self {
             supervisor,

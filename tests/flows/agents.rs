@@ -2,7 +2,7 @@
 
 use crate::support::fleet::Fleet;
 use crate::support::{APP, Answer, Http, ScriptedStack, eventually, light_instances, run_flow};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use reqwest::Method;
 use serde_json::Value;
 use stream_dev::in_process::Options;
@@ -93,6 +93,39 @@ pub(crate) async fn seen_and_drained(options: Options) -> anyhow::Result<()> {
     fleet.agents[0].process.wake()?;
     becomes(&operator, "agent-0", "serving").await?;
     Ok(())
+}
+
+#[test]
+fn an_operator_sees_how_the_relays_answer() {
+    run_flow(async || {
+        let scripted =
+            ScriptedStack::start_with(Options { coturn: true, ..Options::default() }).await?;
+        let nodes = &scripted.stack.nodes;
+        let operators = Client::new(nodes.admin_socket());
+        let token = operators.create_operator("operator", None, Default::default()).await?;
+        let operator = Http::new(&nodes.gateway_url(), Some(&token), nodes.gateway_pin()?)?;
+        let relays = operator.get("/1.0/relays").await?.success()?;
+        let [relay] = relays.as_array().context("rows")?.as_slice() else { bail!("{relays}") };
+        ensure!(relay["state"] == "good", "{relay}");
+        let at = &relay["agents"][0];
+        ensure!(at["agent"] == nodes.agent.as_str() && at["state"] == "good", "{relay}");
+        let way = &at["transports"][0];
+        ensure!(way["binding_us"].as_u64().is_some_and(|time| time > 0), "{relay}");
+        ensure!(way["allocate_us"].as_u64() >= way["binding_us"].as_u64(), "{relay}");
+        ensure!(way["cause"] == "", "{relay}");
+
+        drop(scripted.stack.coturn);
+        let fails =
+            |relays: &Value| relays[0]["agents"][0]["transports"][0]["binding_us"].is_null();
+        let relays = eventually("seen to be gone", async || {
+            let relays = operator.get("/1.0/relays").await?.success()?;
+            Ok(fails(&relays).then_some(relays))
+        })
+        .await?;
+        let cause = &relays[0]["agents"][0]["transports"][0]["cause"];
+        ensure!(cause.as_str().is_some_and(|cause| cause.starts_with("binding: ")), "{relays}");
+        Ok(())
+    });
 }
 
 #[test]

@@ -1,22 +1,16 @@
 //! The endpoints at `/1.0/agents`: how the agents are, and the order to drain.
 
-mod overviews;
-
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Query};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use stream_bridge::BridgeError;
 use stream_protocol::subjects::{self, AgentOp, Bucket};
-use stream_protocol::{
-    ActorOverview, AgentId, AgentOverview, DrainAgent, DrainOutcome, Op, Presence, Refusal,
-    RefusalCode,
-};
+use stream_protocol::{AgentId, DrainAgent, DrainOutcome, Op, Presence, Refusal, RefusalCode};
 
-pub(crate) use overviews::LatestOverviews;
-
+use crate::agent_view::{self, AgentView};
 use crate::auth::{Caller, authorize};
 use crate::error::bad_request;
 use crate::query::flag;
@@ -26,97 +20,19 @@ use crate::state::State;
 /// How long an agent may take to say that it has taken the order.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// An agent, as operators see it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Agent"))]
-pub(crate) struct AgentView {
-    name: String,
-    region: String,
-    /// The AMS cluster; empty while AMS has not been reached.
-    cluster: String,
-    version: String,
-    state: AgentState,
-    /// Why it is `silent` or `unavailable`; empty otherwise.
-    cause: String,
-    /// How many more sessions it takes.
-    free: u32,
-    /// Sessions that it serves or launches.
-    sessions: u32,
-    /// Sessions that it takes at most.
-    places: u32,
-    /// How many sessions an agent that drains has still to hand over.
-    left: u32,
-    /// Seconds until an agent that drains ends, at the latest; `null` for one that stays.
-    ends_in_s: Option<u64>,
-    /// Whether it takes orders to drain from here.
-    remote_drain: bool,
-    /// What it depends on: `ok`, or why that is away.
-    dependencies: BTreeMap<String, String>,
-    actors: Vec<ActorOverview>,
-    /// What only an operator can settle, a sentence each.
-    alerts: Vec<String>,
+/// Returns every agent that gives signs of life, by name, as it was within the last second.
+///
+/// # Errors
+///
+/// Refuses while NATS is away.
+pub(crate) async fn latest(state: &State) -> Result<Arc<Vec<AgentView>>, Refusal> {
+    state.agent_views.get(|| agent_view::ask_all(&state.bridge)).await
 }
 
-/// What an agent is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-enum AgentState {
-    /// It takes sessions.
-    Serving,
-    /// It leaves its sessions to others, and takes none.
-    Draining,
-    /// It has left all its sessions to others, and takes none.
-    Drained,
-    /// It gives signs of life, and does not say how it is.
-    Silent,
-    /// It can launch nothing now.
-    Unavailable,
-}
-
-impl AgentView {
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Shows an agent that gives signs of life, with what it says of itself or why it does not.
-    fn of(presence: Presence, told: Result<AgentOverview, String>) -> Self {
-        let (told, silent) = match told {
-            Ok(told) => (told, None),
-            Err(why) => (AgentOverview::default(), Some(why)),
-        };
-        let state = match (&silent, &presence.unavailable) {
-            (Some(_), _) => AgentState::Silent,
-            (None, _) if told.draining && told.sessions == 0 => AgentState::Drained,
-            (None, _) if told.draining => AgentState::Draining,
-            (None, Some(_)) => AgentState::Unavailable,
-            (None, None) => AgentState::Serving,
-        };
-        Self {
-            name: presence.agent.to_string(),
-            region: presence.region,
-            cluster: presence.cluster,
-            version: presence.version,
-            state,
-            cause: silent.or(presence.unavailable).unwrap_or_default(),
-            free: presence.capacity,
-            sessions: told.sessions,
-            places: told.places,
-            left: if told.draining { told.left } else { 0 },
-            ends_in_s: told.ends_in_s,
-            remote_drain: told.remote_drain,
-            dependencies: told.dependencies,
-            actors: told.actors,
-            alerts: told.alerts,
-        }
-    }
-}
-
-/// GET `/1.0/agents`: every agent that gives signs of life. However many ask, each agent is asked
-/// once a second.
+/// GET `/1.0/agents`: every agent that gives signs of life.
 pub(crate) async fn list(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::AgentRead, None).await?;
-    Ok(ok(&*state.agent_overviews.get(&state.bridge).await?))
+    Ok(ok(&*latest(&state).await?))
 }
 
 /// The query of an order to drain.
@@ -164,7 +80,7 @@ async fn give(order: &DrainAgent, id: &str, caller: &Caller, state: &State) -> H
     if let Some(refused) = refused(outcome) {
         return Err(refused);
     }
-    state.agent_overviews.forget().await;
+    state.agent_views.forget().await;
     let (DrainAgent { drain, force }, token) = (order, &caller.claims.id);
     log::info!(agent:%, drain, force, caller:%, token:%; "an agent was told to drain, or not to");
     Ok(ok(()))
@@ -198,36 +114,4 @@ fn refused(outcome: DrainOutcome) -> Option<HttpError> {
         ),
         DrainOutcome::NotDraining => conflict("the agent is not draining"),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn presence() -> Presence {
-        serde_json::from_str(
-            r#"{"agent":"a","region":"eu","cluster":"c","capacity":3,"draining":false,
-                "version":"1"}"#,
-        )
-        .unwrap()
-    }
-
-    fn state(presence: Presence, told: Result<AgentOverview, &str>) -> AgentState {
-        AgentView::of(presence, told.map_err(str::to_owned)).state
-    }
-
-    #[test]
-    fn what_an_agent_says_of_itself_counts_and_silence_is_shown() {
-        let well = AgentOverview::default();
-        let drains = AgentOverview { draining: true, sessions: 2, ..well.clone() };
-        let ill = Presence { unavailable: Some("AMS is away".into()), ..presence() };
-        assert_eq!(state(presence(), Ok(well.clone())), AgentState::Serving);
-        assert_eq!(state(presence(), Ok(drains.clone())), AgentState::Draining);
-        let drained = AgentOverview { sessions: 0, ..drains };
-        assert_eq!(state(ill.clone(), Ok(drained)), AgentState::Drained);
-        assert_eq!(state(ill.clone(), Ok(well)), AgentState::Unavailable);
-        assert_eq!(state(ill.clone(), Err("no answer")), AgentState::Silent);
-        assert_eq!(AgentView::of(ill.clone(), Ok(AgentOverview::default())).cause, "AMS is away");
-        assert_eq!(AgentView::of(ill, Err("no answer".into())).cause, "no answer");
-    }
 }

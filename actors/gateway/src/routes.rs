@@ -12,13 +12,13 @@ use stream_http::openapi::EndpointDoc;
 use stream_http::openapi::{Document, serve};
 use stream_protocol::Op;
 
-#[cfg(test)]
-use crate::settings;
 use crate::state::State;
 use crate::{
-    account_list, agents, catalog, events, live_config, metrics, middleware, sessions, shares,
-    socket, web_ui,
+    account_list, agents, catalog, events, live_config, metrics, middleware, relays, sessions,
+    shares, socket, web_ui,
 };
+#[cfg(test)]
+use crate::{agent_view, relay_view, settings};
 
 /// The document at `/1.0/openapi.json`, which the test `openapi` keeps true.
 const DOCUMENT: Document = Document::new(include_bytes!("../openapi.json"));
@@ -33,7 +33,7 @@ endpoints! {
             .answers::<Vec<crate::admin::AccountInfo>>(),
     GET "/1.0/agents" Some(Op::AgentRead) => agents::list as "get_agents":
         EndpointDoc::new("listAgents", "Shows every agent, as it says itself how it is")
-            .answers::<Vec<agents::AgentView>>(),
+            .answers::<Vec<agent_view::AgentView>>(),
     POST "/1.0/agents/{id}/drain" Some(Op::AgentDrain) => agents::drain as "drain_agent":
         EndpointDoc::new("drainAgent", "Has an agent leave its sessions to others, and stay")
             .query::<agents::DrainQuery>().refuses(&[409, 503]),
@@ -55,6 +55,9 @@ endpoints! {
             .answers_events().refuses(&[429]),
     GET "/1.0/regions" Some(Op::RegionRead) => catalog::regions as "get_regions":
         EndpointDoc::new("listRegions", "Lists where there are agents").answers::<BTreeSet<catalog::Named>>(),
+    GET "/1.0/relays" Some(Op::RelayRead) => relays::list as "get_relays":
+        EndpointDoc::new("listRelays", "Shows how the relays answer the agents, the worst first")
+            .answers::<Vec<relay_view::RelayView>>(),
     GET "/1.0/status" Some(Op::StatusRead) => catalog::status as "get_service_status":
         EndpointDoc::new("readStatus", "Tells whether the service is healthy; with a token, more")
             .more_with_token().answers::<catalog::Status>(),

@@ -12,15 +12,23 @@ use stream_tokens::Tokens;
 use tokio::sync::watch;
 
 use crate::account_upkeep::AccountUses;
-use crate::agents::LatestOverviews;
+use crate::agent_view::AgentView;
 use crate::catalogues::Catalogues;
 use crate::config::{Config, ReconnectTokens};
 use crate::cors::CorsPolicy;
 use crate::error::GatewayError;
+use crate::latest::Latest;
 use crate::live_count::LiveCount;
 use crate::present_agents::PresentAgents;
+use crate::relay_view::RelayView;
 use crate::urls::Urls;
 use crate::views::Views;
+
+/// Agents are asked so often at most, however many operators look at them.
+const AGENTS_GOOD_FOR: Duration = Duration::from_secs(1);
+
+/// The same for their relays, which they try then.
+const RELAYS_GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// So many streams of events a token may have open.
 const MAX_EVENT_STREAMS: usize = 8;
@@ -37,7 +45,9 @@ pub(crate) struct State {
     /// The streams of events by the id of the token.
     pub(crate) event_streams: PollLimit,
     /// What the agents say of themselves, for operators.
-    pub(crate) agent_overviews: LatestOverviews,
+    pub(crate) agent_views: Latest<Vec<AgentView>>,
+    /// How the relays answer the agents, for operators.
+    pub(crate) relay_views: Latest<Vec<RelayView>>,
     pub(crate) catalogues: Catalogues,
     pub(crate) supervisor: Supervisor,
     /// Counts the requests of all threads, and what is refused.
@@ -95,7 +105,8 @@ impl State {
             account_uses: AccountUses::default(),
             present_agents: PresentAgents::default(),
             event_streams: PollLimit::new(MAX_EVENT_STREAMS),
-            agent_overviews: LatestOverviews::default(),
+            agent_views: Latest::good_for(AGENTS_GOOD_FOR),
+            relay_views: Latest::good_for(RELAYS_GOOD_FOR),
             catalogues: Catalogues::default(),
             supervisor,
             refusals: Refusals::default(),

@@ -1,9 +1,10 @@
 //! Tells gateways how this agent is, and takes their order to drain, for the console.
 //!
-//! Asked by gateways over NATS; asks the supervisor, `sessions` and `tokens`. A restart loses the
+//! Asked by gateways over NATS; asks the supervisor, `sessions`, `tokens` and `turn`. A restart loses the
 //! requests in hand, which the gateway answers for: it shows that the agent is silent.
 
 mod drain;
+mod relays;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use stream_supervisor::{
     Supervisor, Worker, retry_while,
 };
 use stream_tokens::Tokens;
+use stream_turn::Turn;
 use tokio::time::timeout;
 
 /// What is not known within this time is left out: the gateway waits little longer.
@@ -36,6 +38,7 @@ pub struct Sources {
     pub sessions: Sessions,
     pub supervisor: Supervisor,
     pub tokens: Tokens,
+    pub turn: Turn,
 }
 
 /// Starts the actor under the supervisor of `sources`; it subscribes in the background.
@@ -57,7 +60,7 @@ struct Actor {
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
-        for op in [AgentOp::Drain, AgentOp::Overview] {
+        for op in [AgentOp::Drain, AgentOp::Overview, AgentOp::Relays] {
             let (sources, requests) =
                 (Arc::clone(&self.sources), ctx.mailbox().recipient::<IncomingRequest>());
             ctx.spawn(async move {
@@ -79,6 +82,9 @@ impl Handler<IncomingRequest> for Actor {
             let answer = match request.subject.parse() {
                 Ok(AgentRequest::Agent { op: AgentOp::Overview, .. }) => {
                     Answer::encode(Ok(sources.overview().await))
+                }
+                Ok(AgentRequest::Agent { op: AgentOp::Relays, .. }) => {
+                    Answer::encode(relays::look(&sources.turn).await)
                 }
                 Ok(AgentRequest::Agent { op: AgentOp::Drain, .. }) => {
                     let ordered = match Versioned::decode(&request.body) {

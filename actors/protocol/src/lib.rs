@@ -23,6 +23,7 @@ mod permissions;
 mod presence;
 mod printable;
 mod refusal;
+mod relay_overview;
 mod requests;
 mod session;
 mod signal;
@@ -51,6 +52,7 @@ pub use permissions::{Op, TokenKind};
 pub use presence::{Application, Presence};
 pub use printable::printable;
 pub use refusal::{Refusal, RefusalCode};
+pub use relay_overview::{RelayOverview, RelayState};
 pub use requests::{
     AmsSessionCreated, ClientIce, CreateAmsSession, Empty, IceTerms, Launch, Reply, Terminate,
 };

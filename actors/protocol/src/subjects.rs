@@ -160,16 +160,19 @@ pub enum AgentOp {
     Launch,
     /// Say how it is.
     Overview,
+    /// Try the relays, and say how they are.
+    Relays,
 }
 
 impl AgentOp {
-    pub const ALL: [Self; 3] = [Self::Drain, Self::Launch, Self::Overview];
+    pub const ALL: [Self; 4] = [Self::Drain, Self::Launch, Self::Overview, Self::Relays];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Drain => "drain",
             Self::Launch => "launch",
             Self::Overview => "overview",
+            Self::Relays => "relays",
         }
     }
 }

@@ -16,7 +16,8 @@ use stream_protocol::{Op, Refusal, SessionId, ShareId, Timestamp};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::event_id::EventId;
-use crate::agents::AgentView;
+use crate::agent_view::AgentView;
+use crate::agents;
 use crate::auth::Caller;
 use crate::sessions::endpoints::SessionView;
 use crate::shares::endpoints::ShareView;
@@ -203,7 +204,7 @@ impl Feed {
         if !self.may(Op::AgentRead) {
             return;
         }
-        let Ok(agents) = self.state.agent_overviews.get(&self.state.bridge).await else { return };
+        let Ok(agents) = agents::latest(&self.state).await else { return };
         let written = |agent: &AgentView| serde_json::to_string(agent).unwrap_or_default();
         let now: HashMap<_, _> =
             agents.iter().map(|agent| (agent.name().to_owned(), written(agent))).collect();

@@ -1,0 +1,80 @@
+//! What is asked of agents once in a while, however many want to know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stream_protocol::Refusal;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// What was told last, and when it was asked for. Whoever asks holds the lock, so that others wait
+/// for the same answers. Clones are the same.
+pub(crate) struct Latest<T> {
+    good_for: Duration,
+    told: Arc<Mutex<Option<(Instant, Arc<T>)>>>,
+}
+
+impl<T> Clone for Latest<T> {
+    fn clone(&self) -> Self {
+        Self { good_for: self.good_for, told: Arc::clone(&self.told) }
+    }
+}
+
+impl<T> Latest<T> {
+    /// What is told is answered again for `good_for`.
+    pub(crate) fn good_for(good_for: Duration) -> Self {
+        Self { good_for, told: Arc::default() }
+    }
+
+    /// Has everything asked again.
+    pub(crate) async fn forget(&self) {
+        *self.told.lock().await = None;
+    }
+
+    /// Returns what was told a moment ago, or what `ask` is told now.
+    pub(crate) async fn get<F>(&self, ask: impl FnOnce() -> F) -> Result<Arc<T>, Refusal>
+    where
+        F: Future<Output = Result<T, Refusal>>,
+    {
+        let mut latest = self.told.lock().await;
+        if let Some((at, told)) = &*latest
+            && at.elapsed() < self.good_for
+        {
+            return Ok(Arc::clone(told));
+        }
+        let begun = Instant::now();
+        let told = Arc::new(ask().await?);
+        *latest = Some((begun, Arc::clone(&told)));
+        Ok(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures_util::future::join_all;
+    use stream_protocol::RefusalCode;
+
+    use super::*;
+
+    const GOOD_FOR: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_a_moment_later_gets_the_same_and_a_failure_is_not_kept() {
+        let (latest, asked) = (Latest::good_for(GOOD_FOR), Cell::new(0));
+        let ask = async || {
+            asked.set(asked.get() + 1);
+            tokio::task::yield_now().await;
+            Ok(asked.get())
+        };
+        let all = join_all((0..100).map(|_| latest.get(ask))).await;
+        assert!(all.iter().all(|told| told.as_ref().is_ok_and(|told| **told == 1)));
+        tokio::time::advance(GOOD_FOR).await;
+        let away = async || Err(Refusal::new(RefusalCode::Unavailable, "NATS is away"));
+        assert!(latest.get(away).await.is_err());
+        assert_eq!(*latest.get(ask).await.unwrap(), 2);
+        latest.forget().await;
+        assert_eq!(*latest.get(ask).await.unwrap(), 3);
+    }
+}
