@@ -254,8 +254,8 @@ mod tests {
         }
         assert_eq!((read("-1.0"), read("0.0")), (Some(-1), Some(0)));
         assert_eq!(read("9007199254740991"), Some(WholeNumber::MAX));
-        assert_eq!(read("-9007199254740991.0"), Some(-WholeNumber::MAX));
-        let too_large = ["9007199254740992", "-9007199254740992.0", "9223372036854775808", "1e300"];
+        assert_eq!(read("-9007199254740991"), Some(-WholeNumber::MAX));
+        let too_large = ["9007199254740992", "-9007199254740992", "9223372036854775808", "1e16"];
         for text in too_large.into_iter().chain(["1.5", "\"1\"", "true", "18446744073709551616"]) {
             assert_eq!(read(text), None, "{text}");
         }
