@@ -58,8 +58,9 @@ fn frames(query: &str) -> Result<FrameFormat, ApiError> {
     FrameFormat::from_query(after.as_deref()).map_err(|_| wrong())
 }
 
-/// `GET /1.0/sessions/{id}/sockets/master`: signals both ways. Bare ones are those of the present
-/// client, and the socket ends with it; in envelopes come those of all clients.
+/// `GET /1.0/sessions/{id}/sockets/master`, also as `/1.0/session/…`: signals both ways. Bare ones
+/// are those of the present client, and the socket ends with it; in envelopes come those of all
+/// clients.
 pub(super) async fn master(
     request: HttpRequest,
     payload: Payload,
@@ -108,8 +109,8 @@ async fn serve_signals(
     close_socket("signaling", id, sender, receiver, end).await;
 }
 
-/// `GET /1.0/sessions/{id}/sockets/control`: the commands whenever they change, in the form of the
-/// long-poll, and the other way reports in the form of a PATCH.
+/// `GET /1.0/sessions/{id}/sockets/control`, also as `/1.0/session/…`: the commands whenever they
+/// change, in the form of the long-poll, and the other way reports in the form of a PATCH.
 pub(super) async fn control(
     request: HttpRequest,
     payload: Payload,
