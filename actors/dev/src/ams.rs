@@ -16,7 +16,7 @@ use stream_simulators::ams::{
     Ams, Config, Faults, Launcher, ReadyApplication, idle_instances, simulated_instances_with,
 };
 use stream_simulators::has_vp8;
-use stream_simulators::instance::{Behaviour, PeerOptions};
+use stream_simulators::instance::{self, Behaviour, PeerOptions};
 use stream_supervisor::Drain;
 
 use crate::keys::KeyStore;
@@ -88,6 +88,13 @@ pub struct Options {
     /// Instances send their candidates before the descriptions these belong to.
     #[arg(long)]
     pub candidates_first: bool,
+    /// How instances exchange commands and signals with their agent.
+    #[arg(long, value_enum, default_value_t = Transport::Rest)]
+    pub transport: Transport,
+    /// The authorities, PEM, that vouch for an agent that names no certificate of its own
+    /// (`pin = false`); without it those of the system, or of SSL_CERT_FILE, do.
+    #[arg(long, value_name = "FILE")]
+    pub authority: Option<PathBuf>,
     /// From the creation of an instance until it runs; an uploaded application takes as long.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     pub boot_ms: u64,
@@ -107,6 +114,27 @@ pub enum Program {
     StreamWithoutRoles,
     /// Nothing, until it is stopped.
     Nothing,
+}
+
+/// The way between instances and their agent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Transport {
+    /// Requests and long polls.
+    Rest,
+    /// The control and the signaling socket.
+    Socket,
+    /// Both in turns, changing after every few calls.
+    Hop,
+}
+
+impl From<Transport> for instance::Transport {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Rest => Self::Rest,
+            Transport::Socket => Self::Socket,
+            Transport::Hop => Self::Hop,
+        }
+    }
 }
 
 /// What goes wrong; 0 is never.
@@ -207,7 +235,12 @@ impl Options {
             candidates_first: self.candidates_first,
             ..PeerOptions::default()
         };
-        let behaviour = Behaviour { peers, ..Behaviour::default() };
+        let behaviour = Behaviour {
+            transport: self.transport.into(),
+            authority: self.authority,
+            peers,
+            ..Behaviour::default()
+        };
         let launcher = match self.instances {
             Program::Stream => simulated_instances_with(behaviour),
             Program::StreamWithoutRoles => simulated_instances_with(Behaviour {

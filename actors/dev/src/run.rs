@@ -10,7 +10,7 @@ use clap::Args;
 use stream_simulators::ams::ReadyApplication;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::ams::APPLICATION;
+use crate::ams::{APPLICATION, Transport};
 use crate::env_file::EnvFile;
 use crate::processes::{self, Services};
 use crate::smoke;
@@ -43,6 +43,9 @@ pub struct Options {
     /// How long an instance takes to boot.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     pub boot_ms: u64,
+    /// How instances exchange commands and signals with their agent.
+    #[arg(long, value_enum, default_value_t = Transport::Rest)]
+    pub transport: Transport,
     /// Where gateway and coturn listen: an address of this machine, for clients on others. NATS,
     /// AMS and the agent stay on the loopback.
     ///
@@ -133,6 +136,7 @@ impl Options {
             origins: self.origins.clone(),
             applications: self.applications.clone(),
             boot: Duration::from_millis(self.boot_ms),
+            transport: self.transport,
         }
     }
 }
@@ -246,6 +250,7 @@ mod tests {
         let stack = parse(&[]).expect("options").stack();
         assert_eq!(stack.listen, Ipv4Addr::LOCALHOST);
         assert!(!stack.listen_all && stack.origins.is_empty());
+        assert_eq!(stack.transport, Transport::Rest);
         assert_eq!(stack.applications, [ReadyApplication::from(APPLICATION)]);
         assert_eq!(warning(&stack), None);
     }

@@ -12,7 +12,7 @@ mod viewer;
 
 pub use crate::https::CallError;
 pub use crate::media::{MediaError, Picture};
+pub use crate::websocket::SocketError;
 pub use gateway::{ClientConfig, Gateway, JoinedSession, Session};
 pub use report::{Milestone, ViewerEvent};
-pub use socket::SocketError;
 pub use viewer::{Viewer, ViewerError};

@@ -10,8 +10,9 @@ use tokio::time;
 use super::JoinedSession;
 use super::peer::{Command, Peer};
 use super::report::{Milestone, Progress, Reporter, ViewerEvent};
-use super::socket::{self, RelayChannels, SocketError};
+use super::socket::{self, RelayChannels};
 use crate::media::{self, MediaError, Picture};
+use crate::websocket::SocketError;
 
 /// About half a minute of events.
 const EVENTS: usize = 2048;
