@@ -1,11 +1,14 @@
 //! Instances that go over REST, over their sockets, or change between the two, in whole sessions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::support::socket::Socket;
 use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, becomes, run_flow};
 use anyhow::{Context, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use stream_dev::in_process::{Options, Stack};
 use stream_dev::keys::KeyStore;
@@ -13,7 +16,7 @@ use stream_pki::{Trust, client_config};
 use stream_protocol::{Screen, TokenKind, Userdata};
 use stream_simulators::ams::simulated_instances_with;
 use stream_simulators::client::{Milestone, Viewer};
-use stream_simulators::instance::{Behaviour, Transport};
+use stream_simulators::instance::{Behaviour, PeerOptions, Relaying, Transport};
 use stream_tokens::Mint;
 use toml::toml;
 
@@ -247,6 +250,70 @@ fn an_agent_that_names_no_certificate_is_trusted_by_its_authority() {
             viewer.wait_frames(3, STEP_TIMEOUT).await?;
             stack.stop().await;
         }
+        Ok(())
+    });
+}
+
+/// The names of those of `session` who got an address at the relay, without the time until which
+/// they hold.
+fn relayed(log: &str, session: &str) -> BTreeSet<String> {
+    let lines = log.lines().filter(|line| line.contains("ALLOCATE processed, success"));
+    let users = lines.filter_map(|line| line.split_once("user <")?.1.split_once('>'));
+    let names = users.filter_map(|(user, _)| Some(user.split_once(':')?.1.to_owned()));
+    names.filter(|name| name.starts_with(session)).collect()
+}
+
+#[test]
+fn a_session_plays_when_both_sides_have_nothing_but_the_relay() {
+    run_flow(async || {
+        let peers = PeerOptions { relaying: Relaying::Only, ..PeerOptions::default() };
+        let behaviour = Behaviour { peers, ..Behaviour::default() };
+        let launcher = simulated_instances_with(behaviour);
+        let options = Options { launcher, coturn: true, ..Options::default() };
+        let stack = Stack::start(options).await?;
+        let client = stack.client()?;
+        let created = client.create(APP, Screen::default()).await?;
+        let pins = vec![stack.nodes.gateway_pin()?];
+        // Each has one candidate alone, so that the pair that media takes is of two relayed ones.
+        let viewer = Viewer::connect_over(&created, pins, Relaying::Only).await?;
+        viewer.wait_frames(30, STEP_TIMEOUT).await?;
+        viewer.tap(320.0, 180.0, STEP_TIMEOUT).await?;
+        viewer.wait_mark(320, 180, STEP_TIMEOUT).await?;
+        viewer.disconnect().await;
+        let log = stack.coturn.as_ref().context("the relay")?.log()?;
+        let both = ["client", "instance"].map(|side| format!("{}-{side}", created.id));
+        assert_eq!(relayed(&log, &created.id), BTreeSet::from(both));
+        stack.stop().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn an_instance_may_be_reached_at_two_addresses_and_through_its_relay() {
+    run_flow(async || {
+        let address = Some("127.0.0.2".parse()?);
+        let peers = PeerOptions { address, relaying: Relaying::Also, ..PeerOptions::default() };
+        let behaviour = Behaviour { peers, ..Behaviour::default() };
+        let launcher = simulated_instances_with(behaviour);
+        let options = Options { launcher, coturn: true, ..Options::default() };
+        let stack = Stack::start(options).await?;
+        let client = stack.client()?;
+        let created = client.create(APP, Screen::default()).await?;
+        let mut socket = Socket::open(&created, &stack).await?;
+        let settings = json!({ "type": "settings", "api_version": 2, "enable_video": true });
+        socket.send(&settings).await?;
+        assert_eq!(socket.next().await?["type"], "offer");
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let text = socket.next().await?["candidate"].as_str().context("text")?.to_owned();
+            let candidate = String::from_utf8(STANDARD.decode(text)?)?;
+            let words: Vec<_> = candidate.split(' ').collect();
+            // The fifth is the address; the port and "typ" stand between it and the kind.
+            let (ip, kind) = (words.get(4), words.get(7));
+            seen.push(format!("{} {}", kind.context("a kind")?, ip.context("an address")?));
+        }
+        assert_eq!(seen, ["host 127.0.0.1", "host 127.0.0.2", "relay 127.0.0.1"]);
+        stack.stop().await;
         Ok(())
     });
 }

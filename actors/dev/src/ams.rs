@@ -16,7 +16,7 @@ use stream_simulators::ams::{
     Ams, Config, Faults, Launcher, ReadyApplication, idle_instances, simulated_instances_with,
 };
 use stream_simulators::has_vp8;
-use stream_simulators::instance::{self, Behaviour, PeerOptions};
+use stream_simulators::instance::{self, Behaviour, PeerOptions, Relaying};
 use stream_supervisor::Drain;
 
 use crate::keys::KeyStore;
@@ -95,6 +95,14 @@ pub struct Options {
     /// (`pin = false`); without it those of the system, or of SSL_CERT_FILE, do.
     #[arg(long, value_name = "FILE")]
     pub authority: Option<PathBuf>,
+    /// An address of this machine where instances take media, beside the loopback.
+    #[arg(long, value_name = "ADDRESS")]
+    pub media_address: Option<IpAddr>,
+    /// Instances have media relayed by the relay of their ICE servers, when the client chooses to;
+    /// with `=only`, in no other way.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Relay::Never,
+        num_args = 0..=1, require_equals = true, default_missing_value = "also")]
+    pub relay: Relay,
     /// From the creation of an instance until it runs; an uploaded application takes as long.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     pub boot_ms: u64,
@@ -125,6 +133,27 @@ pub enum Transport {
     Socket,
     /// Both in turns, changing after every few calls.
     Hop,
+}
+
+/// Whether instances have media relayed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Relay {
+    /// They are reached at an address of this machine.
+    Never,
+    /// They are reached in both ways.
+    Also,
+    /// They are reached through the relay alone.
+    Only,
+}
+
+impl From<Relay> for Relaying {
+    fn from(relay: Relay) -> Self {
+        match relay {
+            Relay::Never => Self::Never,
+            Relay::Also => Self::Also,
+            Relay::Only => Self::Only,
+        }
+    }
 }
 
 impl From<Transport> for instance::Transport {
@@ -233,6 +262,8 @@ impl Options {
         let peers = PeerOptions {
             api_version: self.api_version,
             candidates_first: self.candidates_first,
+            address: self.media_address,
+            relaying: self.relay.into(),
             ..PeerOptions::default()
         };
         let behaviour = Behaviour {

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use toml::toml;
 
-use crate::ams::{self, APPLICATION, Transport};
+use crate::ams::{self, APPLICATION, Relay, Transport};
 use crate::coturn::Coturn;
 use crate::in_process::{client_config, wait_for_applications};
 use crate::keys::KeyStore;
@@ -41,6 +41,8 @@ pub struct Options {
     pub boot: Duration,
     /// How instances exchange commands and signals with their agent.
     pub transport: Transport,
+    /// Whether instances have media relayed.
+    pub relay: Relay,
 }
 
 impl Default for Options {
@@ -52,6 +54,7 @@ impl Default for Options {
             applications: vec![APPLICATION.into()],
             boot: Duration::ZERO,
             transport: Transport::Rest,
+            relay: Relay::Never,
         }
     }
 }
@@ -329,7 +332,12 @@ fn ams_arguments(nodes: &NodeFiles, options: &Options) -> anyhow::Result<Vec<OsS
         "--boot-ms".into(),
         options.boot.as_millis().to_string().into(),
         format!("--transport={}", value_name(options.transport)?).into(),
+        format!("--relay={}", value_name(options.relay)?).into(),
     ];
+    // Clients that reach the gateway there reach instances there as well.
+    if !options.listen.is_loopback() {
+        arguments.extend(["--media-address".into(), options.listen.to_string().into()]);
+    }
     for application in &options.applications {
         arguments.extend(["--application".into(), application.to_string().into()]);
     }

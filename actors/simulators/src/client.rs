@@ -11,7 +11,7 @@ mod socket;
 mod viewer;
 
 pub use crate::https::CallError;
-pub use crate::media::{MediaError, Picture};
+pub use crate::media::{MediaError, Picture, Relaying};
 pub use crate::websocket::SocketError;
 pub use gateway::{ClientConfig, Gateway, JoinedSession, Session};
 pub use report::{Milestone, ViewerEvent};

@@ -34,6 +34,7 @@ use tokio::time::{self, Instant};
 
 use crate::device::{Device, SharedDevice};
 use crate::https::CallError;
+pub use crate::media::Relaying;
 use agent::Agent;
 pub use peer::{Peer, PeerOptions, PeerState};
 use relay::Relay;
