@@ -47,6 +47,7 @@ mod supervision;
 mod support;
 mod tickets;
 mod tokens;
+mod transports;
 mod turn;
 mod unit_failures;
 mod view;

@@ -61,8 +61,16 @@ endpoints! {
     GET without HEAD "/1.0/sessions/{id}/sockets/control" Some(Op::CommandRead) => sockets::control:
         EndpointDoc::new("openControlSocket", "Tells commands and takes reports over a WebSocket")
             .query::<sockets::CommandsQuery>().opens_socket(),
+    GET without HEAD "/1.0/session/{id}/sockets/control" Some(Op::CommandRead) => sockets::control
+        as "/1.0/sessions/{id}/sockets/control":
+        EndpointDoc::new("openControlSocketByOldPath", "The same by the name of older releases")
+            .query::<sockets::CommandsQuery>().opens_socket(),
     GET without HEAD "/1.0/sessions/{id}/sockets/master" Some(Op::SignalWrite) => sockets::master:
         EndpointDoc::new("openSignalingSocket", "Carries signals both ways over a WebSocket")
+            .query::<sockets::ResumeQuery>().opens_socket(),
+    GET without HEAD "/1.0/session/{id}/sockets/master" Some(Op::SignalWrite) => sockets::master
+        as "/1.0/sessions/{id}/sockets/master":
+        EndpointDoc::new("openSignalingSocketByOldPath", "The same by the name of older releases")
             .query::<sockets::ResumeQuery>().opens_socket(),
     POST "/1.0/sessions/{id}/ice-servers" Some(Op::IceMint) => session::ice_servers:
         EndpointDoc::new("mintIceServers", "Mints fresh STUN and TURN servers for the instance")

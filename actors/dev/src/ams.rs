@@ -16,7 +16,7 @@ use stream_simulators::ams::{
     Ams, Config, Faults, Launcher, ReadyApplication, idle_instances, simulated_instances_with,
 };
 use stream_simulators::has_vp8;
-use stream_simulators::instance::{Behaviour, PeerOptions};
+use stream_simulators::instance::{self, Behaviour, PeerOptions, Relaying};
 use stream_supervisor::Drain;
 
 use crate::keys::KeyStore;
@@ -88,6 +88,21 @@ pub struct Options {
     /// Instances send their candidates before the descriptions these belong to.
     #[arg(long)]
     pub candidates_first: bool,
+    /// How instances exchange commands and signals with their agent.
+    #[arg(long, value_enum, default_value_t = Transport::Rest)]
+    pub transport: Transport,
+    /// The authorities, PEM, that vouch for an agent that names no certificate of its own
+    /// (`pin = false`); without it those of the system, or of SSL_CERT_FILE, do.
+    #[arg(long, value_name = "FILE")]
+    pub authority: Option<PathBuf>,
+    /// An address of this machine where instances take media, beside the loopback.
+    #[arg(long, value_name = "ADDRESS")]
+    pub media_address: Option<IpAddr>,
+    /// Instances have media relayed by the relay of their ICE servers, when the client chooses to;
+    /// with `=only`, in no other way.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Relay::Never,
+        num_args = 0..=1, require_equals = true, default_missing_value = "also")]
+    pub relay: Relay,
     /// From the creation of an instance until it runs; an uploaded application takes as long.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     pub boot_ms: u64,
@@ -107,6 +122,48 @@ pub enum Program {
     StreamWithoutRoles,
     /// Nothing, until it is stopped.
     Nothing,
+}
+
+/// The way between instances and their agent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Transport {
+    /// Requests and long polls.
+    Rest,
+    /// The control and the signaling socket.
+    Socket,
+    /// Both in turns, changing after every few calls.
+    Hop,
+}
+
+/// Whether instances have media relayed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Relay {
+    /// They are reached at an address of this machine.
+    Never,
+    /// They are reached in both ways.
+    Also,
+    /// They are reached through the relay alone.
+    Only,
+}
+
+impl From<Relay> for Relaying {
+    fn from(relay: Relay) -> Self {
+        match relay {
+            Relay::Never => Self::Never,
+            Relay::Also => Self::Also,
+            Relay::Only => Self::Only,
+        }
+    }
+}
+
+impl From<Transport> for instance::Transport {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Rest => Self::Rest,
+            Transport::Socket => Self::Socket,
+            Transport::Hop => Self::Hop,
+        }
+    }
 }
 
 /// What goes wrong; 0 is never.
@@ -205,9 +262,16 @@ impl Options {
         let peers = PeerOptions {
             api_version: self.api_version,
             candidates_first: self.candidates_first,
+            address: self.media_address,
+            relaying: self.relay.into(),
             ..PeerOptions::default()
         };
-        let behaviour = Behaviour { peers, ..Behaviour::default() };
+        let behaviour = Behaviour {
+            transport: self.transport.into(),
+            authority: self.authority,
+            peers,
+            ..Behaviour::default()
+        };
         let launcher = match self.instances {
             Program::Stream => simulated_instances_with(behaviour),
             Program::StreamWithoutRoles => simulated_instances_with(Behaviour {

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clap::ValueEnum;
 use stream_simulators::ams::ReadyApplication;
 use stream_simulators::client::Gateway;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use toml::toml;
 
-use crate::ams::{self, APPLICATION};
+use crate::ams::{self, APPLICATION, Relay, Transport};
 use crate::coturn::Coturn;
 use crate::in_process::{client_config, wait_for_applications};
 use crate::keys::KeyStore;
@@ -38,6 +39,10 @@ pub struct Options {
     pub applications: Vec<ReadyApplication>,
     /// How long an instance takes to boot.
     pub boot: Duration,
+    /// How instances exchange commands and signals with their agent.
+    pub transport: Transport,
+    /// Whether instances have media relayed.
+    pub relay: Relay,
 }
 
 impl Default for Options {
@@ -48,6 +53,8 @@ impl Default for Options {
             origins: Vec::new(),
             applications: vec![APPLICATION.into()],
             boot: Duration::ZERO,
+            transport: Transport::Rest,
+            relay: Relay::Never,
         }
     }
 }
@@ -302,6 +309,12 @@ fn service(name: &'static str, config: &Path, log: &Path) -> anyhow::Result<Proc
     Process::start(name, &beside_us(name)?, &arguments, log)
 }
 
+/// How `value` is written on a command line.
+fn value_name(value: impl ValueEnum) -> anyhow::Result<String> {
+    let value = value.to_possible_value().context("a hidden value")?;
+    Ok(value.get_name().to_owned())
+}
+
 /// What `stream-dev ams` takes.
 fn ams_arguments(nodes: &NodeFiles, options: &Options) -> anyhow::Result<Vec<OsString>> {
     let mut arguments: Vec<OsString> = vec![
@@ -318,7 +331,13 @@ fn ams_arguments(nodes: &NodeFiles, options: &Options) -> anyhow::Result<Vec<OsS
         nodes.ams_client_pin()?.to_string().into(),
         "--boot-ms".into(),
         options.boot.as_millis().to_string().into(),
+        format!("--transport={}", value_name(options.transport)?).into(),
+        format!("--relay={}", value_name(options.relay)?).into(),
     ];
+    // Clients that reach the gateway there reach instances there as well.
+    if !options.listen.is_loopback() {
+        arguments.extend(["--media-address".into(), options.listen.to_string().into()]);
+    }
     for application in &options.applications {
         arguments.extend(["--application".into(), application.to_string().into()]);
     }

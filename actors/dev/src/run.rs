@@ -10,7 +10,7 @@ use clap::Args;
 use stream_simulators::ams::ReadyApplication;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::ams::APPLICATION;
+use crate::ams::{APPLICATION, Relay, Transport};
 use crate::env_file::EnvFile;
 use crate::processes::{self, Services};
 use crate::smoke;
@@ -43,8 +43,16 @@ pub struct Options {
     /// How long an instance takes to boot.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     pub boot_ms: u64,
-    /// Where gateway and coturn listen: an address of this machine, for clients on others. NATS,
-    /// AMS and the agent stay on the loopback.
+    /// How instances exchange commands and signals with their agent.
+    #[arg(long, value_enum, default_value_t = Transport::Rest)]
+    pub transport: Transport,
+    /// Instances have media relayed by coturn, when the client chooses to; with `=only`, in no
+    /// other way. Without it only clients do.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Relay::Never,
+        num_args = 0..=1, require_equals = true, default_missing_value = "also")]
+    pub relay: Relay,
+    /// Where gateway and coturn listen, and instances take media: an address of this machine, for
+    /// clients on others. NATS, AMS and the agent stay on the loopback.
     ///
     /// The certificate of the gateway and the link are for this address, which is why 0.0.0.0 and
     /// :: will not do. Whoever reaches it reaches the stack, which is made for development: nobody
@@ -133,6 +141,8 @@ impl Options {
             origins: self.origins.clone(),
             applications: self.applications.clone(),
             boot: Duration::from_millis(self.boot_ms),
+            transport: self.transport,
+            relay: self.relay,
         }
     }
 }
@@ -144,8 +154,8 @@ fn warning(stack: &processes::Options) -> Option<String> {
         return None;
     }
     let parts = match listen_all {
-        true => "gateway, relay, NATS, AMS and agent",
-        false => "gateway and relay",
+        true => "gateway, relay, media, NATS, AMS and agent",
+        false => "gateway, relay and media",
     };
     Some(format!(
         "WARNING: this stack is open to the network: {parts} listen on {listen}.\n\
@@ -246,8 +256,17 @@ mod tests {
         let stack = parse(&[]).expect("options").stack();
         assert_eq!(stack.listen, Ipv4Addr::LOCALHOST);
         assert!(!stack.listen_all && stack.origins.is_empty());
+        assert_eq!((stack.transport, stack.relay), (Transport::Rest, Relay::Never));
         assert_eq!(stack.applications, [ReadyApplication::from(APPLICATION)]);
         assert_eq!(warning(&stack), None);
+    }
+
+    #[test]
+    fn instances_take_the_transport_and_the_relay_that_are_named() {
+        let stack = parse(&["--transport", "hop", "--relay"]).expect("options").stack();
+        assert_eq!((stack.transport, stack.relay), (Transport::Hop, Relay::Also));
+        let stack = parse(&["--relay=only", "--smoke"]).expect("options").stack();
+        assert_eq!(stack.relay, Relay::Only);
     }
 
     #[test]
@@ -302,7 +321,7 @@ mod tests {
         let listen = "192.0.2.7".parse().expect("an address");
         let stack = processes::Options { listen, ..Default::default() };
         let some = warning(&stack).expect("a warning");
-        assert!(some.contains("gateway and relay listen on 192.0.2.7"), "{some}");
+        assert!(some.contains("gateway, relay and media listen on 192.0.2.7"), "{some}");
         let all = warning(&processes::Options { listen_all: true, ..stack }).expect("a warning");
         assert!(all.contains("NATS, AMS and agent listen on 192.0.2.7"), "{all}");
     }

@@ -13,9 +13,9 @@ mod socket;
 mod viewer;
 
 pub use crate::https::CallError;
-pub use crate::media::{MediaError, Picture};
+pub use crate::media::{MediaError, Picture, Relaying};
+pub use crate::websocket::SocketError;
 pub use adb::{AdbError, serve_adb};
 pub use gateway::{ClientConfig, Gateway, JoinedSession, Session};
 pub use report::{Milestone, ViewerEvent};
-pub use socket::SocketError;
 pub use viewer::{Viewer, ViewerError};

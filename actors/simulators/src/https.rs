@@ -1,12 +1,16 @@
 //! A thin HTTPS client of the two APIs: pinned certificates, macaroon, envelope, deadlines.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, redirect};
+use rustls::ClientConfig;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use stream_pki::{Fingerprint, PkiError, Trust, client_config, is_pin_mismatch};
+use stream_pki::{PkiError, Trust, client_config, is_pin_mismatch};
+
+use crate::websocket::{self, SocketError, WebSocket};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -26,6 +30,11 @@ pub enum CallError {
     NotPinned,
     #[error("no answer")]
     Unreachable(#[source] reqwest::Error),
+    #[error("the socket did not open")]
+    NotOpened(#[source] SocketError),
+    /// It was open; `retry_after` is when the server wants to be called again.
+    #[error("the socket is closed: {message}")]
+    Closed { message: String, retry_after: Option<Duration> },
     /// The server said no; `retry_after` is when it wants to be asked again.
     #[error("refused with code {status}: {message}")]
     Refused { status: u16, retry_after: Option<Duration>, message: String },
@@ -47,7 +56,7 @@ impl CallError {
     /// How long the server wants to be left alone.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Refused { retry_after, .. } | Self::Closed { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -68,8 +77,23 @@ impl From<reqwest::Error> for CallError {
     }
 }
 
+impl From<SocketError> for CallError {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::Connect(error) if is_pin_mismatch(&error) => Self::NotPinned,
+            SocketError::Refused(status) => {
+                let words = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
+                let message = words.unwrap_or("no reason given").to_owned();
+                Self::Refused { status, retry_after: None, message }
+            }
+            error => Self::NotOpened(error),
+        }
+    }
+}
+
 pub(crate) struct Https {
     client: reqwest::Client,
+    tls: Arc<ClientConfig>,
     base: String,
     /// None where the URL holds the token.
     authorization: Option<HeaderValue>,
@@ -77,36 +101,45 @@ pub(crate) struct Https {
 
 impl Https {
     /// Returns a client of the server at `base` that shows `token`, and shows it only to a server
-    /// with one of the certificates in `pins`.
-    pub(crate) fn new(base: &str, token: &str, pins: Vec<Fingerprint>) -> Result<Self, CallError> {
+    /// of `trust`, whether over requests or over a socket.
+    pub(crate) fn new(base: &str, token: &str, trust: &Trust) -> Result<Self, CallError> {
         let mut authorization = HeaderValue::try_from(format!("Macaroon root={token}"))
             .map_err(|_| CallError::Token)?;
         authorization.set_sensitive(true);
-        Self::open(base, Some(authorization), pins)
+        Self::of(base, Some(authorization), trust)
     }
 
     /// Returns a client of the server at `base` that shows no token.
-    pub(crate) fn without_token(base: &str, pins: Vec<Fingerprint>) -> Result<Self, CallError> {
-        Self::open(base, None, pins)
+    pub(crate) fn without_token(base: &str, trust: &Trust) -> Result<Self, CallError> {
+        Self::of(base, None, trust)
     }
 
-    fn open(
+    fn of(
         base: &str,
         authorization: Option<HeaderValue>,
-        pins: Vec<Fingerprint>,
+        trust: &Trust,
     ) -> Result<Self, CallError> {
         let url = Url::parse(base).ok().filter(|url| url.scheme() == "https" && url.has_host());
         if url.is_none() {
             return Err(CallError::Address(base.to_owned()));
         }
+        let tls = client_config(trust, None)?;
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(client_config(&Trust::Pins(pins), None)?)
+            .tls_backend_preconfigured(tls.clone())
             .https_only(true)
             .no_proxy()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .build()?;
-        Ok(Self { client, base: base.trim_end_matches('/').to_owned(), authorization })
+        let base = base.trim_end_matches('/').to_owned();
+        Ok(Self { client, tls: Arc::new(tls), base, authorization })
+    }
+
+    /// Opens the WebSocket at `path`, for messages of at most `limit` bytes.
+    pub(crate) async fn open(&self, path: &str, limit: usize) -> Result<WebSocket, CallError> {
+        let url = format!("wss{}{path}", self.base.trim_start_matches("https"));
+        let tls = Arc::clone(&self.tls);
+        Ok(websocket::open(&url, tls, self.authorization.as_ref(), limit).await?)
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -207,7 +240,10 @@ mod tests {
     fn a_plain_http_address_is_refused_before_the_token_is_sent() {
         for base in ["http://127.0.0.1:1", "127.0.0.1:1", "wss://x", ""] {
             assert!(
-                matches!(Https::new(base, "t", Vec::new()), Err(CallError::Address(_))),
+                matches!(
+                    Https::new(base, "t", &Trust::Pins(Vec::new())),
+                    Err(CallError::Address(_))
+                ),
                 "{base}"
             );
         }

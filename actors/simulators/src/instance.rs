@@ -2,26 +2,33 @@
 //! streams real video and sound to the session's client. Whoever it is told of beside the client
 //! reaches a shell by ADB.
 //!
-//! It asks its agent over HTTPS and nobody else; media goes straight to the client. The agent may
-//! be away for as long as it likes: every call is tried again after a growing pause, and media
-//! goes on meanwhile.
+//! It asks its agent, over HTTPS or WebSockets, and nobody else; media goes straight to the client.
+//! The agent may be away for as long as it likes: every call is tried again after a growing pause,
+//! and media goes on meanwhile.
 
 mod adb;
 mod adbd;
 mod agent;
+mod agent_socket;
 mod camera;
+mod control_socket;
 mod peer;
 mod relay;
 mod retry;
+mod signaling_socket;
+mod sockets;
 mod sound;
 mod stream;
+mod transport;
+mod trust;
 mod video;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stream_pki::Fingerprint;
+use stream_pki::PkiError;
 use stream_protocol::{
     AdbPeer, Capabilities, Capability, Client, Commands, DesiredState, Report, ReportedStatus,
     Role, Screen, ShareId, Signaling, Userdata, error_chain,
@@ -31,12 +38,15 @@ use tokio::time::{self, Instant};
 
 use crate::device::{Device, SharedDevice};
 use crate::https::CallError;
+pub use crate::media::Relaying;
 use crate::media::SMALL_SCREEN;
 pub(crate) use adb::{ADB, MAX_MESSAGE};
 use agent::Agent;
 pub use peer::{Peer, PeerOptions, PeerState};
 use relay::Relay;
 use retry::Retry;
+pub use transport::Transport;
+use trust::AgentTrust;
 
 /// Commands that say nothing new are asked for at most once in this time, whatever the agent does.
 const MIN_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -50,8 +60,10 @@ const MAX_ADB_PEERS: usize = 6;
 pub enum InstanceError {
     #[error("the userdata cannot be read")]
     Userdata(#[source] serde_json::Error),
-    #[error("the userdata names no certificate of the agent")]
-    NoPin,
+    #[error("the userdata names no certificate of the agent, and there is no authority to trust")]
+    NoAuthority,
+    #[error("the authority cannot be used")]
+    Authority(#[source] PkiError),
     #[error("{0:?} in the userdata is not a fingerprint")]
     Pin(String),
     #[error("the agent cannot be called")]
@@ -65,6 +77,11 @@ pub struct Behaviour {
     pub capabilities: Capabilities,
     /// Whether its image is automotive: such a one has the properties of a vehicle.
     pub automotive: bool,
+    /// How it exchanges commands and signals with its agent.
+    pub transport: Transport,
+    /// The file of the authorities, PEM, that vouch for an agent whose certificate is not named to
+    /// the instance; without it those of the system, or of `SSL_CERT_FILE`, do.
+    pub authority: Option<PathBuf>,
     /// How it treats its clients; the role is the one that each of them comes for.
     pub peers: PeerOptions,
 }
@@ -75,6 +92,8 @@ impl Default for Behaviour {
         Self {
             capabilities: [Capability::Adb, Capability::Roles].into_iter().collect(),
             automotive: false,
+            transport: Transport::default(),
+            authority: None,
             peers: PeerOptions::default(),
         }
     }
@@ -84,8 +103,8 @@ impl Default for Behaviour {
 ///
 /// # Errors
 ///
-/// Refuses userdata that is not understood, names no fingerprint of an agent, or holds an address
-/// that is not https.
+/// Refuses userdata that is not understood, names no fingerprint of an agent when there is no
+/// authority either, or holds an address that is not https.
 ///
 /// # Cancel safety
 ///
@@ -97,7 +116,8 @@ pub async fn run(
 ) -> Result<(), InstanceError> {
     let userdata: Userdata = serde_json::from_str(&user_data).map_err(InstanceError::Userdata)?;
     let session = userdata.session_id.clone();
-    let agent = Arc::new(Agent::new(&userdata)?);
+    let trust = AgentTrust::new(behaviour.authority.as_deref())?;
+    let (agent, sockets) = Agent::new(&userdata, trust, behaviour.transport)?;
     let screen = Screen {
         width: userdata.display_width,
         height: userdata.display_height,
@@ -107,16 +127,13 @@ pub async fn run(
     let device = SharedDevice::new(Device::new(screen, behaviour.automotive));
     log::info!(session:%; "instance started");
     let why = tokio::select! {
-        () = live(agent, device, behaviour) => "its session is over",
+        () = live(Arc::new(agent), device, behaviour) => "its session is over",
+        () = sockets.run() => "nobody carries its calls",
         // Whoever dropped the sender cannot stop it any more either.
         _ = stop.wait_for(|stop| *stop) => "it was stopped",
     };
     log::info!(session:%, cause = why; "instance ended");
     Ok(())
-}
-
-fn pin(text: &str) -> Result<Fingerprint, InstanceError> {
-    text.parse().map_err(|_| InstanceError::Pin(text.chars().take(128).collect()))
 }
 
 /// Lives until the session is over.
@@ -265,7 +282,6 @@ mod tests {
     async fn userdata_that_cannot_be_used_is_refused() {
         let url = "https://127.0.0.1:1";
         assert!(matches!(started("{}".into()).await, Err(InstanceError::Userdata(_))));
-        assert!(matches!(started(userdata(url, &[])).await, Err(InstanceError::NoPin)));
         assert!(matches!(started(userdata(url, &["zz"])).await, Err(InstanceError::Pin(_))));
         let plain = userdata("http://127.0.0.1:1", &[&"00".repeat(32)]);
         assert!(matches!(started(plain).await, Err(InstanceError::Agent(_))));

@@ -11,5 +11,6 @@ mod https;
 pub mod instance;
 mod media;
 mod signaling;
+mod websocket;
 
 pub use media::{SMALL_SCREEN, has_vp8};

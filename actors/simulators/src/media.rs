@@ -1,9 +1,12 @@
 //! What instance and viewer share: pictures, their coding, and the connection that carries them.
 
+mod allocation;
 mod codecs;
 mod connection;
 pub(crate) mod h264;
+mod paths;
 mod picture;
+mod turn_message;
 pub(crate) mod vp8;
 
 use std::future::Future;
@@ -13,6 +16,8 @@ use std::thread;
 pub use codecs::has_vp8;
 pub(crate) use codecs::{VideoCodec, common, offered};
 pub(crate) use connection::{Connection, PollResult, parse_candidate, payload_type};
+pub(crate) use paths::Paths;
+pub use paths::Relaying;
 pub use picture::Picture;
 pub(crate) use picture::{Area, Colour, MAGENTA, even};
 use stream_protocol::Screen;
@@ -39,6 +44,8 @@ pub enum MediaError {
     Socket(#[from] io::Error),
     #[error("the stream failed")]
     Stream(#[from] str0m::RtcError),
+    #[error("there is no relay, and nothing but a relay may be used")]
+    NoRelay,
 }
 
 /// Runs `work` on a thread with a loop of its own: coding a picture takes milliseconds that the

@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use harness::Harness;
-use stream_pki::{ClientCertificates, Fingerprint, ServerIdentity, server_config};
+use stream_pki::Fingerprint;
 use stream_protocol::{DesiredState, ReportedStatus, Signaling};
 use stream_simulators::client::{Milestone, SocketError, Viewer, ViewerError};
 use stream_simulators::instance::{self, Behaviour};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 /// Far more than anything here takes; only a failure waits for it.
 const SOON: Duration = Duration::from_secs(60);
@@ -89,28 +87,6 @@ async fn history_that_is_gone_is_read_from_the_start_without_repeating_anything(
     ensure!(harness.forgotten() > 0, "a cursor was refused");
     ensure!(harness.told_client("offer") == 1, "settings are acted upon once");
     Ok(())
-}
-
-#[actix_web::test]
-async fn a_server_with_another_certificate_is_told_nothing_and_tried_again() -> Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("https://{}", listener.local_addr()?);
-    let served = ServerIdentity::new(harness::identity());
-    let acceptor = TlsAcceptor::from(server_config(&served, ClientCertificates::Ignored));
-    let other = Fingerprint([7; 32]).to_string();
-    let (stop, stopped) = watch::channel(false);
-    let server = async {
-        for _ in 0..3 {
-            let (tcp, _) = listener.accept().await?;
-            ensure!(acceptor.accept(tcp).await.is_err(), "the client went on");
-        }
-        stop.send(true)?;
-        Ok(())
-    };
-    let instance = instance::run(harness::userdata(&url, &other), Behaviour::default(), stopped);
-    let (server, instance) = timeout(SOON, async { tokio::join!(server, instance) }).await?;
-    server?;
-    Ok(instance?)
 }
 
 #[actix_web::test]

@@ -63,9 +63,9 @@ fn resume(query: &str) -> Result<(Option<ShareId>, FrameFormat), ApiError> {
     Ok((peer, frames))
 }
 
-/// `GET /1.0/sessions/{id}/sockets/master`: signals both ways. Bare ones are those of the present
-/// client, and the socket ends with it; in envelopes come those of all clients. With `peer` they
-/// are those of a peer that uses ADB, in its place.
+/// `GET /1.0/sessions/{id}/sockets/master`, also as `/1.0/session/…`: signals both ways. Bare ones
+/// are those of the present client, and the socket ends with it; in envelopes come those of all
+/// clients. With `peer` they are those of a peer that uses ADB, in its place.
 pub(super) async fn master(
     request: HttpRequest,
     payload: Payload,
@@ -113,8 +113,8 @@ async fn serve_signals(
     close_socket("signaling", id, sender, receiver, end).await;
 }
 
-/// `GET /1.0/sessions/{id}/sockets/control`: the commands whenever they change, in the form of the
-/// long-poll, and the other way reports in the form of a PATCH.
+/// `GET /1.0/sessions/{id}/sockets/control`, also as `/1.0/session/…`: the commands whenever they
+/// change, in the form of the long-poll, and the other way reports in the form of a PATCH.
 pub(super) async fn control(
     request: HttpRequest,
     payload: Payload,

@@ -20,6 +20,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use stream_pki::Trust;
 use stream_protocol::{SessionId, error_chain};
 
 use super::instances::Instance;
@@ -55,7 +56,7 @@ impl From<Answer> for Session {
 /// Asks `agent` for a session of `instance`. Asked again for the same one it answers the same.
 pub(super) async fn session(agent: &Agent, instance: &Instance) -> Result<Session, String> {
     let asked = async {
-        let https = Https::new(&agent.url, &agent.token, vec![agent.pin])?;
+        let https = Https::new(&agent.url, &agent.token, &Trust::Pins(vec![agent.pin]))?;
         let request = https.request(Method::POST, "/1.0/sessions");
         let request = request.header("Idempotency-Key", &instance.id).json(&body(instance));
         https.call::<Answer>(request, DEADLINE).await

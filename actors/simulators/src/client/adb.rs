@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use reqwest::{Method, Url};
 use serde::Deserialize;
-use stream_pki::Fingerprint;
+use stream_pki::{Fingerprint, Trust};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time;
 
-use super::socket::{self, RelayChannels, SocketError};
+use super::socket::{self, RelayChannels};
 use crate::https::{CallError, Https};
 use crate::media::MediaError;
+use crate::websocket::SocketError;
 use peer::Peer;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -100,7 +101,7 @@ async fn connect(share: &str, pins: Vec<Fingerprint>) -> Result<String, AdbError
     let (true, Some((base, path))) = (is_adb, share.split_once("/1.0/")) else {
         return Err(AdbError::Url);
     };
-    let https = Https::without_token(base, pins)?;
+    let https = Https::without_token(base, &Trust::Pins(pins))?;
     let request = https.request(Method::GET, &format!("/1.0/{path}"));
     let Connected { url } = https.call(request, CALL_TIMEOUT).await?;
     Ok(url)

@@ -4,7 +4,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use stream_pki::Fingerprint;
+use stream_pki::{Fingerprint, Trust};
 use stream_protocol::{IceServer, Screen};
 
 use crate::https::{CallError, Https};
@@ -82,7 +82,7 @@ impl Gateway {
     ///
     /// Refuses an address that is not https, and a token that fits into no header.
     pub fn new(config: &ClientConfig) -> Result<Self, CallError> {
-        let https = Https::new(&config.gateway, &config.token, config.pins.clone())?;
+        let https = Https::new(&config.gateway, &config.token, &Trust::Pins(config.pins.clone()))?;
         Ok(Self { https, screen: config.screen })
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::report::{Reporter, ViewerEvent};
 use crate::control::{CONTROL, ControlMessage};
 use crate::media::h264::Decoder;
-use crate::media::{Connection, MediaError, PollResult, VideoCodec, parse_candidate};
+use crate::media::{Connection, MediaError, Paths, PollResult, VideoCodec, parse_candidate};
 use crate::signaling::{
     API_VERSION, Base64, ClientMessage, InstanceMessage, Settings, TrickledCandidate,
 };
@@ -52,9 +52,10 @@ impl Peer {
         to_instance: mpsc::Sender<String>,
         commands: mpsc::Receiver<Command>,
         reporter: Rc<Reporter>,
+        paths: &Paths,
     ) -> Result<Self, MediaError> {
         Ok(Self {
-            connection: Connection::open(&[VideoCodec::H264]).await?,
+            connection: Connection::open(&[VideoCodec::H264], paths).await?,
             decoder: Decoder::new()?,
             reporter,
             inbox: Some(inbox),
@@ -150,8 +151,9 @@ impl Peer {
         });
         self.send(&ClientMessage::Answer { sdp: Base64(answer.to_sdp_string()) });
         self.reporter.report(ViewerEvent::AnswerSent);
-        let candidate = self.connection.candidate("0")?;
-        self.send(&ClientMessage::Candidate(candidate));
+        for candidate in self.connection.candidates("0")? {
+            self.send(&ClientMessage::Candidate(candidate));
+        }
         for early in std::mem::take(&mut self.early_candidates) {
             self.settle().await?;
             self.candidate(early);

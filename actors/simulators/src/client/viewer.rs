@@ -10,8 +10,9 @@ use tokio::time;
 use super::JoinedSession;
 use super::peer::{Command, Peer};
 use super::report::{Milestone, Progress, Reporter, ViewerEvent};
-use super::socket::{self, RelayChannels, SocketError};
-use crate::media::{self, MediaError, Picture};
+use super::socket::{self, RelayChannels};
+use crate::media::{self, MediaError, Paths, Picture, Relaying};
+use crate::websocket::SocketError;
 
 /// About half a minute of events.
 const EVENTS: usize = 2048;
@@ -50,7 +51,22 @@ impl Viewer {
         created: &JoinedSession,
         pins: Vec<Fingerprint>,
     ) -> Result<Self, ViewerError> {
+        Self::connect_over(created, pins, Relaying::Never).await
+    }
+
+    /// Watches as [`Viewer::connect`] does, through the relay of the session as `relaying` says.
+    ///
+    /// # Errors
+    ///
+    /// The socket does not open, or its server shows none of the certificates in `pins`.
+    pub async fn connect_over(
+        created: &JoinedSession,
+        pins: Vec<Fingerprint>,
+        relaying: Relaying,
+    ) -> Result<Self, ViewerError> {
         let url = created.url.clone();
+        let servers = created.stun_servers.clone();
+        let paths = Paths { relaying, servers, ..Paths::default() };
         let (opened_tx, opened) = oneshot::channel();
         let viewer = Self::start(move |peer_channels, relay_channels| async move {
             // Opened where it is used, since a socket belongs to the loop that opened it.
@@ -58,7 +74,7 @@ impl Viewer {
                 Ok(socket) => {
                     let _ = opened_tx.send(Ok(()));
                     tokio::join!(
-                        peer_channels.run(),
+                        peer_channels.run(paths),
                         socket::relay_signals(socket, relay_channels)
                     );
                 }
@@ -81,7 +97,9 @@ impl Viewer {
         to_instance: mpsc::Sender<String>,
     ) -> Result<Self, ViewerError> {
         Self::start(move |peer_channels, _| {
-            PeerChannels { inbox: from_instance, outbox: to_instance, ..peer_channels }.run()
+            let channels =
+                PeerChannels { inbox: from_instance, outbox: to_instance, ..peer_channels };
+            channels.run(Paths::default())
         })
     }
 
@@ -228,9 +246,10 @@ struct PeerChannels {
 }
 
 impl PeerChannels {
-    async fn run(self) {
-        let reporter = Rc::new(self.reporter);
-        match Peer::new(self.inbox, self.outbox, self.commands, Rc::clone(&reporter)).await {
+    async fn run(self, paths: Paths) {
+        let Self { inbox, outbox, commands, reporter } = self;
+        let reporter = Rc::new(reporter);
+        match Peer::new(inbox, outbox, commands, Rc::clone(&reporter), &paths).await {
             Ok(peer) => peer.run().await,
             Err(error) => reporter.report(ViewerEvent::Closed(error_chain(&error))),
         }

@@ -1,21 +1,27 @@
 //! The agents' API, as far as an instance's token opens it. Whichever agent of the cluster answers
-//! is asked; when it does not, the next one is.
+//! is asked; when it does not, the next one is. Who calls does not know over which transport.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
 use stream_protocol::{
     AgentEndpoint, ClientReport, Commands, Cursor, IceServer, NewSignal, Report, ShareId,
     SignalPage, Userdata,
 };
 
-use super::{InstanceError, pin};
+use super::InstanceError;
+use super::sockets::{SocketCalls, Sockets};
+use super::transport::{Route, Router, Transport};
+use super::trust::AgentTrust;
 use crate::https::{CallError, Https};
 
 /// How long the agent may keep a question open until there is an answer.
 const WAIT: Duration = Duration::from_secs(25);
+
+const JSON: &str = "application/json";
 
 /// What a call costs apart from that.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -23,6 +29,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) struct Agent {
     session: String,
     token: String,
+    trust: AgentTrust,
+    router: Router,
+    sockets: SocketCalls,
     known: Mutex<KnownAgents>,
 }
 
@@ -34,53 +43,86 @@ struct KnownAgents {
 }
 
 impl Agent {
-    pub(super) fn new(userdata: &Userdata) -> Result<Self, InstanceError> {
+    /// Returns the API of the agents that `userdata` names, and the sockets that calls of
+    /// `transport` may take: they are carried while [`Sockets::run`] is polled.
+    pub(super) fn new(
+        userdata: &Userdata,
+        trust: AgentTrust,
+        transport: Transport,
+    ) -> Result<(Self, Sockets), InstanceError> {
         let Userdata { agent_url, token, fingerprints, agents, session_id, .. } = userdata;
         let (url, fingerprints) = (agent_url.clone(), fingerprints.clone());
         let first = AgentEndpoint { url, fingerprints };
         let others = agents.iter().filter(|agent| agent.url != first.url).cloned();
-        let mut known = vec![(first.clone(), connect(&first, token)?)];
+        let mut known = vec![(first.clone(), trust.connect(&first, token)?)];
         for other in others {
             // One that cannot be used is no reason not to use the first.
-            known.extend(connect(&other, token).ok().map(|https| (other, https)));
+            known.extend(trust.connect(&other, token).ok().map(|https| (other, https)));
         }
-        Ok(Self {
-            session: format!("/1.0/sessions/{session_id}"),
-            token: token.clone(),
-            known: Mutex::new(KnownAgents { agents: known, version: None }),
-        })
+        let session = format!("/1.0/sessions/{session_id}");
+        let router = Router::new(transport);
+        let (sockets, calls) = Sockets::new(&session, &router);
+        let known = Mutex::new(KnownAgents { agents: known, version: None });
+        let token = token.clone();
+        Ok((Self { session, token, trust, router, sockets: calls, known }, sockets))
     }
 
     pub(super) async fn report(&self, report: &Report) -> Result<(), CallError> {
-        self.send(|https| https.request(Method::PATCH, &self.session).json(report)).await
+        self.tell(&serde_json::to_string(report).expect("reports serialize")).await
     }
 
     /// Says whether the client is there.
     pub(super) async fn report_client(&self, report: &ClientReport) -> Result<(), CallError> {
-        self.send(|https| https.request(Method::PATCH, &self.session).json(report)).await
+        self.tell(&serde_json::to_string(report).expect("reports serialize")).await
     }
 
     /// Returns what is wanted, as soon as it differs from revision `after`, and takes note of the
     /// agents that it names.
     pub(super) async fn commands(&self, after: Option<u64>) -> Result<Commands, CallError> {
-        let version = self.known.lock().version.clone();
-        let agents = version.map(|version| format!("agents={version}&")).unwrap_or_default();
-        let after = after.map(|after| after.to_string());
-        let commands: Commands = self.poll("commands", &agents, after).await?;
-        self.learn(&commands);
-        Ok(commands)
+        loop {
+            let version = self.known.lock().version.clone();
+            let asked = match self.router.route() {
+                Route::Rest => {
+                    let known = version.map(|version| format!("agents={version}&"));
+                    let after = after.map(|after| after.to_string());
+                    self.poll("commands", &known.unwrap_or_default(), after).await.map(Some)
+                }
+                Route::Socket => {
+                    let agent = self.first();
+                    let asked = self.sockets.commands(&agent, after, version).await;
+                    self.heard(&agent, asked)
+                }
+            };
+            if let Some(commands) = self.answered(asked)? {
+                self.learn(&commands);
+                return Ok(commands);
+            }
+        }
     }
 
     /// Returns the signals of the client, or of who uses ADB through `share`, after `after`, as soon
     /// as there are any; without it, all of the present generation. Refused with 409 when some of
-    /// them are no longer kept.
+    /// them are no longer kept, or answered with a cursor before the first that is. Those of ADB go
+    /// over REST, whatever the transport is.
     pub(super) async fn signals(
         &self,
         share: Option<&ShareId>,
         after: Option<Cursor>,
     ) -> Result<SignalPage, CallError> {
         let peer = share.map(|share| format!("peer={share}&")).unwrap_or_default();
-        self.poll("signals", &peer, after.map(String::from)).await
+        loop {
+            let asked = match self.router.route() {
+                Route::Socket if share.is_none() => {
+                    let agent = self.first();
+                    let asked = self.sockets.read(&agent, after).await;
+                    self.heard(&agent, asked)
+                }
+                _ => self.poll("signals", &peer, after.map(String::from)).await.map(Some),
+            };
+            if let Some(page) = self.answered(asked)? {
+                return Ok(page);
+            }
+        }
     }
 
     /// Writes signals to the client, or to who uses ADB through `share`. Writing the same ones again
@@ -91,8 +133,23 @@ impl Agent {
         signals: &[NewSignal],
     ) -> Result<(), CallError> {
         let peer = share.map(|share| format!("?peer={share}")).unwrap_or_default();
-        let path = format!("{}/signals{peer}", self.session);
-        self.send(|https| https.request(Method::POST, &path).json(signals)).await
+        loop {
+            let written = match self.router.route() {
+                Route::Socket if share.is_none() => {
+                    let agent = self.first();
+                    let written = self.sockets.write(&agent, signals).await;
+                    self.heard(&agent, written)
+                }
+                _ => {
+                    let path = format!("{}/signals{peer}", self.session);
+                    let post = |https: &Https| https.request(Method::POST, &path).json(signals);
+                    self.send(post).await.map(Some)
+                }
+            };
+            if let Some(()) = self.answered(written)? {
+                return Ok(());
+            }
+        }
     }
 
     /// Returns fresh ICE servers.
@@ -107,6 +164,38 @@ impl Agent {
     pub(super) async fn renew_ice(&self) -> Result<(), CallError> {
         let path = format!("{}/ice-servers?renew=true", self.session);
         self.send(|https| https.request(Method::POST, &path)).await
+    }
+
+    /// Hands in a report, a JSON text. Reporting the same again is harmless.
+    async fn tell(&self, report: &str) -> Result<(), CallError> {
+        loop {
+            let told = match self.router.route() {
+                Route::Rest => {
+                    let body = report.to_owned();
+                    let patch = |https: &Https| https.request(Method::PATCH, &self.session);
+                    self.send(|https| patch(https).header(CONTENT_TYPE, JSON).body(body))
+                        .await
+                        .map(Some)
+                }
+                Route::Socket => {
+                    let agent = self.first();
+                    let told = self.sockets.report(&agent, report).await;
+                    self.heard(&agent, told)
+                }
+            };
+            if let Some(()) = self.answered(told)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes note of a call's answer, if it has one: without, the transport has changed, and the
+    /// call is made anew.
+    fn answered<T>(&self, end: Result<Option<T>, CallError>) -> Result<Option<T>, CallError> {
+        if matches!(end, Ok(Some(_))) {
+            self.router.on_answered();
+        }
+        end
     }
 
     async fn poll<T: serde::de::DeserializeOwned>(
@@ -166,7 +255,7 @@ impl Agent {
             let kept = known.agents.iter().find(|(known, _)| known == endpoint);
             let https = match kept {
                 Some((_, https)) => Some(Arc::clone(https)),
-                None => connect(endpoint, &self.token).ok(),
+                None => self.trust.connect(endpoint, &self.token).ok(),
             };
             next.extend(https.map(|https| (endpoint.clone(), https)));
         }
@@ -174,14 +263,4 @@ impl Agent {
             *known = KnownAgents { agents: next, version: Some(agents_version.clone()) };
         }
     }
-}
-
-/// Returns a client of one agent, which is told nothing until it has shown a certificate that is
-/// named.
-fn connect(endpoint: &AgentEndpoint, token: &str) -> Result<Arc<Https>, InstanceError> {
-    let pins = endpoint.fingerprints.iter().map(|text| pin(text)).collect::<Result<Vec<_>, _>>()?;
-    if pins.is_empty() {
-        return Err(InstanceError::NoPin);
-    }
-    Https::new(&endpoint.url, token, pins).map(Arc::new).map_err(InstanceError::Agent)
 }

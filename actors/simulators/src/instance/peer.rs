@@ -2,20 +2,27 @@
 
 use std::convert::Infallible;
 use std::future;
+use std::net::IpAddr;
+use std::time::Duration;
 
-use stream_protocol::{Role, error_chain};
+use stream_protocol::{IceServer, Role, error_chain};
 use tokio::sync::{mpsc, watch};
+use tokio::time;
 
 use super::stream::{NextAction, Stream};
 use crate::device::{Device, SharedDevice};
-use crate::media::{self, MediaError};
+use crate::media::{self, MediaError, Paths, Relaying};
 use crate::signaling::{API_VERSION, BAD_REQUEST, ClientMessage, InstanceMessage, Settings};
+
+/// How long a client waits at most until the instance knows its relays.
+const ICE_SERVERS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves one client: signals are JSON texts that come and go over channels, media has a socket
 /// and a thread of its own and goes on when the channels are closed. Dropping it ends the stream.
 pub struct Peer {
     state: watch::Receiver<PeerState>,
     restarts: watch::Sender<u64>,
+    ice_servers: watch::Sender<Option<Vec<IceServer>>>,
     _alive: mpsc::Sender<Infallible>,
 }
 
@@ -29,11 +36,22 @@ pub struct PeerOptions {
     pub api_version: u32,
     /// Whether candidates come before the description they belong to.
     pub candidates_first: bool,
+    /// An address of this machine where media is taken, beside the loopback.
+    pub address: Option<IpAddr>,
+    /// Whether media goes through a relay of the instance's own, one of the ICE servers that it
+    /// gets.
+    pub relaying: Relaying,
 }
 
 impl Default for PeerOptions {
     fn default() -> Self {
-        Self { role: Role::Control, api_version: API_VERSION, candidates_first: false }
+        Self {
+            role: Role::Control,
+            api_version: API_VERSION,
+            candidates_first: false,
+            address: None,
+            relaying: Relaying::Never,
+        }
     }
 }
 
@@ -75,6 +93,7 @@ impl Peer {
         let (state_tx, state) = watch::channel(PeerState::Waiting);
         let (alive, dropped) = mpsc::channel(1);
         let (restarts, restart) = watch::channel(0);
+        let (ice_servers, known_ice_servers) = watch::channel(None);
         media::on_own_thread("instance-media", move || {
             Loop {
                 device,
@@ -84,17 +103,24 @@ impl Peer {
                 to_client,
                 dropped,
                 restart,
+                ice_servers: known_ice_servers,
                 state: state_tx,
                 stream: None,
             }
             .run()
         })?;
-        Ok(Self { state, restarts, _alive: alive })
+        Ok(Self { state, restarts, ice_servers, _alive: alive })
     }
 
     /// How far the peer has come, now and as it changes; closed once the peer has ended.
     pub fn state(&self) -> watch::Receiver<PeerState> {
         self.state.clone()
+    }
+
+    /// Where the peer is told the ICE servers of its next stream; one that is to use a relay waits
+    /// for the first.
+    pub fn ice_servers(&self) -> watch::Sender<Option<Vec<IceServer>>> {
+        self.ice_servers.clone()
     }
 
     /// Has the peer offer an ICE restart to a connected client whenever the number of a renewal is
@@ -114,6 +140,7 @@ struct Loop {
     to_client: mpsc::Sender<String>,
     dropped: mpsc::Receiver<Infallible>,
     restart: watch::Receiver<u64>,
+    ice_servers: watch::Receiver<Option<Vec<IceServer>>>,
     state: watch::Sender<PeerState>,
     stream: Option<Stream>,
 }
@@ -207,9 +234,9 @@ impl Loop {
                 // A page that was loaded again starts from the beginning.
                 self.end_stream().await;
                 let settings = self.granted(settings);
-                let device = self.device.clone();
+                let (device, paths) = (self.device.clone(), self.paths().await);
                 let (stream, messages) =
-                    Stream::offer(&settings, device, self.options.role).await?;
+                    Stream::offer(&settings, device, self.options.role, &paths).await?;
                 self.begin(stream, messages);
             }
             // The offer that follows is the client's.
@@ -218,9 +245,10 @@ impl Loop {
             }
             ClientMessage::Offer { sdp } => {
                 self.end_stream().await;
-                let (device, role) = (self.device.clone(), self.options.role);
-                let opened = Stream::answer_to(&sdp.0, &self.settings, device, role).await;
-                let (stream, messages) = opened?;
+                let (device, paths) = (self.device.clone(), self.paths().await);
+                let role = self.options.role;
+                let opened = Stream::answer_to(&sdp.0, &self.settings, device, role, &paths);
+                let (stream, messages) = opened.await?;
                 self.begin(stream, messages);
             }
             ClientMessage::Answer { sdp } => {
@@ -258,14 +286,29 @@ impl Loop {
         }
     }
 
+    /// Returns the ways that media may take.
+    async fn paths(&mut self) -> Paths {
+        let PeerOptions { address, relaying, .. } = self.options;
+        if relaying == Relaying::Never {
+            return Paths { address, ..Paths::default() };
+        }
+        let known = self.ice_servers.wait_for(Option::is_some);
+        let servers = match time::timeout(ICE_SERVERS_TIMEOUT, known).await {
+            Ok(Ok(servers)) => servers.clone().unwrap_or_default(),
+            // A stream without a relay may do as well.
+            _ => Vec::new(),
+        };
+        Paths { address, relaying, servers }
+    }
+
     async fn end_stream(&mut self) {
         if let Some(replaced) = self.stream.take() {
             replaced.close().await;
         }
     }
 
-    /// Begins with a stream, about which the client is told a description and a candidate.
-    fn begin(&mut self, stream: Stream, mut messages: [InstanceMessage; 2]) {
+    /// Begins with a stream, about which the client is told a description and candidates.
+    fn begin(&mut self, stream: Stream, mut messages: Vec<InstanceMessage>) {
         self.stream = Some(stream);
         if self.options.candidates_first {
             messages.reverse();
@@ -278,6 +321,7 @@ impl Loop {
         let message = match error {
             MediaError::NoCodec(message) | MediaError::Peer(message) => message.clone(),
             MediaError::Stream(error) => error.to_string(),
+            MediaError::NoRelay => error.to_string(),
             MediaError::Codec(_) | MediaError::Socket(_) => return,
         };
         self.send(&InstanceMessage::Error { message, code: BAD_REQUEST });

@@ -8,8 +8,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use stream_protocol::{
-    ClientReport, ClientState, Cursor, LoggedSignal, NewSignal, ShareId, Signal, SignalId,
-    error_chain,
+    ClientReport, ClientState, Cursor, IceServer, LoggedSignal, NewSignal, ShareId, Signal,
+    SignalId, error_chain,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time;
@@ -58,7 +58,7 @@ impl Relay {
         let (renewals, renewed) = watch::channel(0);
         let reported = report_client_state(Arc::clone(&agent), peer.state(), generation);
         let is_client = share.is_none();
-        let fetched = fetch_ice(Arc::clone(&agent), renewed, peer.restarts());
+        let fetched = fetch_ice(Arc::clone(&agent), renewed, peer.restarts(), peer.ice_servers());
         let recovered = renew_while_lost(Arc::clone(&agent), peer.state());
         let written = write(Arc::clone(&agent), share.clone(), generation, from_peer);
         let read = Reader::new(agent, share, generation, opened, to_peer).run();
@@ -134,17 +134,20 @@ async fn renew_while_lost(agent: Arc<Agent>, mut state: watch::Receiver<PeerStat
     }
 }
 
-/// Fetches ICE servers now and at every renewal, which then has the peer connect anew. The instance
-/// is reached at its own address and by what the client learns of it, so it has no use for them
-/// beyond knowing that it gets them.
+/// Fetches ICE servers now and at every renewal, which then has the peer connect anew. Only an
+/// instance that has media relayed uses them: others are reached at their own address.
 async fn fetch_ice(
     agent: Arc<Agent>,
     mut renewals: watch::Receiver<u64>,
     restarts: watch::Sender<u64>,
+    ice_servers: watch::Sender<Option<Vec<IceServer>>>,
 ) {
     loop {
         match agent.ice_servers().await {
-            Ok(servers) => log::info!(count = servers.len(); "got ICE servers"),
+            Ok(servers) => {
+                log::info!(count = servers.len(); "got ICE servers");
+                ice_servers.send_replace(Some(servers));
+            }
             Err(error) => log::warn!(error:% = error_chain(&error); "got no ICE servers"),
         }
         // What is renewed is made anew even if nothing could be fetched: the client has its own.

@@ -17,7 +17,7 @@ use super::video::Video;
 use crate::control::{CONTROL, ControlMessage, DeviceMessage};
 use crate::device::{Offers, SharedDevice};
 use crate::media::{
-    Connection, MediaError, PollResult, VideoCodec, common, offered, parse_candidate,
+    Connection, MediaError, Paths, PollResult, VideoCodec, common, offered, parse_candidate,
 };
 use crate::signaling::{Base64, InstanceMessage, Settings, TrickledCandidate};
 
@@ -73,14 +73,15 @@ pub(super) enum NextAction {
 }
 
 impl Stream {
-    /// Opens a stream of `device` as the client's settings want it, and returns what to tell the
-    /// client: an offer, and a candidate.
+    /// Opens a stream of `device` over `paths` as the client's settings want it, and returns what
+    /// to tell the client: an offer, and candidates.
     pub(super) async fn offer(
         settings: &Settings,
         device: SharedDevice,
         role: Role,
-    ) -> Result<(Self, [InstanceMessage; 2]), MediaError> {
-        let mut stream = Self::open(settings, device, role).await?;
+        paths: &Paths,
+    ) -> Result<(Self, Vec<InstanceMessage>), MediaError> {
+        let mut stream = Self::open(settings, device, role, paths).await?;
         let mut sdp = stream.connection.rtc().sdp_api();
         // Clients tell sound and picture apart by their stream ids.
         let mut media = |sends: bool, receives: bool, kind, name: &str| {
@@ -111,36 +112,50 @@ impl Stream {
             stream.send_video(mid);
         }
         stream.sound = audio.filter(|_| enable_speaker).map(Sound::new);
-        let candidate = InstanceMessage::Candidate(stream.connection.candidate(&first)?);
         let sdp = Base64(offer.to_sdp_string());
-        Ok((stream, [InstanceMessage::Offer { sdp, ice_renewal: None }, candidate]))
+        let offer = InstanceMessage::Offer { sdp, ice_renewal: None };
+        let messages = stream.with_candidates(offer, &first)?;
+        Ok((stream, messages))
     }
 
     /// Opens a stream as the client's offer wants it: before protocol version 2 it makes one.
-    /// Returns what to tell the client: an answer, and a candidate.
+    /// Returns what to tell the client: an answer, and candidates.
     pub(super) async fn answer_to(
         sdp: &str,
         settings: &Settings,
         device: SharedDevice,
         role: Role,
-    ) -> Result<(Self, [InstanceMessage; 2]), MediaError> {
-        let mut stream = Self::open(settings, device, role).await?;
+        paths: &Paths,
+    ) -> Result<(Self, Vec<InstanceMessage>), MediaError> {
+        let mut stream = Self::open(settings, device, role, paths).await?;
         let offer = SdpOffer::from_sdp_string(sdp).map_err(refused)?;
         stream.client_offered = true;
         stream.answered = common(&stream.codecs, sdp).transpose().map_err(MediaError::NoCodec)?;
         let answer = stream.connection.rtc().sdp_api().accept_offer(offer)?;
-        let candidate = InstanceMessage::Candidate(stream.connection.candidate("0")?);
-        Ok((stream, [InstanceMessage::Answer { sdp: Base64(answer.to_sdp_string()) }, candidate]))
+        let answer = InstanceMessage::Answer { sdp: Base64(answer.to_sdp_string()) };
+        let messages = stream.with_candidates(answer, "0")?;
+        Ok((stream, messages))
+    }
+
+    /// Returns `description` and behind it the candidates of the section `mid`.
+    fn with_candidates(
+        &self,
+        description: InstanceMessage,
+        mid: &str,
+    ) -> Result<Vec<InstanceMessage>, MediaError> {
+        let candidates = self.connection.candidates(mid)?.into_iter();
+        Ok([description].into_iter().chain(candidates.map(InstanceMessage::Candidate)).collect())
     }
 
     async fn open(
         settings: &Settings,
         device: SharedDevice,
         role: Role,
+        paths: &Paths,
     ) -> Result<Self, MediaError> {
         let views = role == Role::View;
         let codecs = offered(&settings.video.preferred_decoder_codecs);
-        let connection = Connection::open(&codecs).await?;
+        let connection = Connection::open(&codecs, paths).await?;
         let (camera, microphone) = (settings.enable_camera, settings.enable_microphone);
         device.lock().begin(Offers { camera: camera && !views, microphone: microphone && !views });
         let now = Instant::now();
@@ -179,13 +194,8 @@ impl Stream {
         self.pending = Some(pending);
         self.early_candidates.clear();
         let mid = self.video.as_ref().map_or_else(|| "0".to_owned(), |v| v.mid().to_string());
-        Ok(vec![
-            InstanceMessage::Offer {
-                sdp: Base64(offer.to_sdp_string()),
-                ice_renewal: Some(renewal),
-            },
-            InstanceMessage::Candidate(self.connection.candidate(&mid)?),
-        ])
+        let sdp = Base64(offer.to_sdp_string());
+        self.with_candidates(InstanceMessage::Offer { sdp, ice_renewal: Some(renewal) }, &mid)
     }
 
     /// Takes the client's answer, and the candidates that came before it. A second answer is

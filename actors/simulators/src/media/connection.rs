@@ -1,14 +1,20 @@
-use std::net::{Ipv4Addr, SocketAddr};
+use std::future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use str0m::format::Codec;
 use str0m::media::{KeyframeRequestKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+use stream_protocol::error_chain;
+use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::time;
 
-use super::{MediaError, VideoCodec};
+use super::allocation::Allocation;
+use super::{MediaError, Paths, Relaying, VideoCodec};
 use crate::signaling::{Base64, TrickledCandidate};
 
 /// How long saying the end may take.
@@ -23,12 +29,12 @@ const KEY_FRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(500);
 /// Constrained baseline at level 3.1, the H.264 that every browser decodes.
 const H264_PROFILE: u32 = 0x42_e01f;
 
-/// One WebRTC connection and the UDP socket it owns. Whoever changes the connection calls
+/// One WebRTC connection and the UDP sockets it owns. Whoever changes the connection calls
 /// [`Connection::poll`] until it is idle, and then [`Connection::wait`]s.
 pub(crate) struct Connection {
     rtc: Rtc,
-    socket: UdpSocket,
-    address: SocketAddr,
+    hosts: Vec<Host>,
+    relay: Option<Allocation>,
     datagram: Vec<u8>,
     last_received: Instant,
     key_frame_requested: Option<Instant>,
@@ -41,19 +47,39 @@ pub(crate) enum PollResult {
     Idle(Instant),
 }
 
+/// A socket of this machine that the other side may send to.
+struct Host {
+    socket: UdpSocket,
+    address: SocketAddr,
+}
+
 /// What ended a wait.
 enum Arrival {
-    Datagram(usize, SocketAddr),
+    /// So many bytes, from where and to which of our addresses.
+    Datagram(usize, SocketAddr, SocketAddr),
     Timeout,
 }
 
 impl Connection {
-    /// Opens a socket and a connection that knows no other side yet: Opus, data channels, and for
-    /// pictures `codecs`, the best first.
-    pub(crate) async fn open(codecs: &[VideoCodec]) -> Result<Self, MediaError> {
-        // Both ends and the relay between them run on one machine.
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = socket.local_addr()?;
+    /// Opens sockets for `paths` and a connection that knows no other side yet: Opus, data
+    /// channels, and for pictures `codecs`, the best first.
+    pub(crate) async fn open(codecs: &[VideoCodec], paths: &Paths) -> Result<Self, MediaError> {
+        // Both ends and the relay between them may run on one machine.
+        let loopback = Ipv4Addr::LOCALHOST.into();
+        let mut hosts = Vec::new();
+        for ip in paths.hosts(loopback) {
+            let socket = UdpSocket::bind((ip, 0)).await?;
+            hosts.push(Host { address: socket.local_addr()?, socket });
+        }
+        let relay = match paths.relaying {
+            Relaying::Never => None,
+            Relaying::Also | Relaying::Only => {
+                allocate(paths, paths.address.unwrap_or(loopback)).await
+            }
+        };
+        if hosts.is_empty() && relay.is_none() {
+            return Err(MediaError::NoRelay);
+        }
         let mut config = RtcConfig::new().clear_codecs().enable_opus(true, false);
         for codec in codecs {
             let config = config.codec_config();
@@ -65,12 +91,13 @@ impl Connection {
             }
         }
         let mut rtc = config.build(Instant::now());
-        let candidate = host(address)?;
-        rtc.add_local_candidate(candidate);
+        for candidate in candidates(&hosts, relay.as_ref())? {
+            rtc.add_local_candidate(candidate);
+        }
         Ok(Self {
             rtc,
-            socket,
-            address,
+            hosts,
+            relay,
             datagram: vec![0; MAX_DATAGRAM],
             last_received: Instant::now(),
             key_frame_requested: None,
@@ -82,13 +109,15 @@ impl Connection {
         &mut self.rtc
     }
 
-    /// The message that tells the other side where this one is reached.
-    pub(crate) fn candidate(&self, mid: &str) -> Result<TrickledCandidate, MediaError> {
-        Ok(TrickledCandidate {
-            candidate: Base64(host(self.address)?.to_sdp_string()),
+    /// The messages that tell the other side where this one is reached, at least one.
+    pub(crate) fn candidates(&self, mid: &str) -> Result<Vec<TrickledCandidate>, MediaError> {
+        let candidates = candidates(&self.hosts, self.relay.as_ref())?.into_iter();
+        let message = |candidate: Candidate| TrickledCandidate {
+            candidate: Base64(candidate.to_sdp_string()),
             sdp_mid: Some(mid.to_owned()),
             sdp_m_line_index: Some(0),
-        })
+        };
+        Ok(candidates.map(message).collect())
     }
 
     /// Asks the other side for a key frame of its media `mid`, unless it was asked just now.
@@ -117,10 +146,17 @@ impl Connection {
                 Output::Event(event) => return Ok(PollResult::Event(Box::new(event))),
                 Output::Timeout(until) => return Ok(PollResult::Idle(until)),
                 Output::Transmit(datagram) => {
-                    let sent = self.socket.send_to(&datagram.contents, datagram.destination).await;
-                    // A network may lose any datagram; the connection knows how to live with it.
-                    if let Err(error) = sent {
-                        log::debug!(error:%; "datagram lost");
+                    let (from, to) = (datagram.source, datagram.destination);
+                    let host = self.hosts.iter().find(|host| host.address == from);
+                    match (host, &mut self.relay) {
+                        // A network may lose any datagram; the connection can live with it.
+                        (Some(host), _) => {
+                            if let Err(error) = host.socket.send_to(&datagram.contents, to).await {
+                                log::debug!(error:%; "datagram lost");
+                            }
+                        }
+                        (None, Some(relay)) => relay.send(to, &datagram.contents),
+                        (None, None) => log::debug!(address:% = from; "no socket sends from it"),
                     }
                 }
             }
@@ -130,20 +166,30 @@ impl Connection {
     /// Waits for a datagram or for `until`, and gives it to the connection. Loses nothing when
     /// the wait is given up.
     pub(crate) async fn wait(&mut self, until: Instant) -> Result<(), MediaError> {
+        let due = self.relay.as_ref().map_or(until, |relay| relay.due().min(until));
+        let mut relayed = vec![0; if self.relay.is_some() { MAX_DATAGRAM } else { 0 }];
         let arrival = tokio::select! {
-            received = self.socket.recv_from(&mut self.datagram) => {
-                let (length, from) = received?;
-                Arrival::Datagram(length, from)
+            received = receive(&self.hosts, &mut self.datagram) => {
+                let (length, from, to) = received?;
+                Arrival::Datagram(length, from, to)
             }
-            () = time::sleep_until(until.into()) => Arrival::Timeout,
+            received = receive_relayed(&mut self.relay, &mut relayed) => {
+                let (length, from, to) = received?;
+                self.datagram[..length].copy_from_slice(&relayed[..length]);
+                Arrival::Datagram(length, from, to)
+            }
+            () = time::sleep_until(due.into()) => Arrival::Timeout,
         };
+        if let Some(relay) = &mut self.relay {
+            relay.keep();
+        }
         let now = Instant::now();
-        let (length, from) = match arrival {
-            Arrival::Datagram(length, from) => (length, from),
+        let (length, from, to) = match arrival {
+            Arrival::Datagram(length, from, to) => (length, from, to),
             Arrival::Timeout => return Ok(self.rtc.handle_input(Input::Timeout(now))?),
         };
         let bytes = &self.datagram[..length];
-        let Ok(receive) = Receive::new(Protocol::Udp, from, self.address, bytes) else {
+        let Ok(receive) = Receive::new(Protocol::Udp, from, to, bytes) else {
             return Ok(());
         };
         let input = Input::Receive(now, receive);
@@ -168,8 +214,11 @@ impl Connection {
                 Err(error) => Err(error),
             };
             if gone_on.is_err() {
-                return;
+                break;
             }
+        }
+        if let Some(relay) = self.relay {
+            relay.release();
         }
     }
 }
@@ -194,7 +243,54 @@ pub(crate) fn payload_type(
     writer.payload_params().find(|params| params.spec().codec == codec).map(|params| params.pt())
 }
 
-fn host(address: SocketAddr) -> Result<Candidate, MediaError> {
-    let candidate = Candidate::host(address, Protocol::Udp);
-    candidate.map_err(|error| MediaError::Stream(error.into()))
+/// Where the other side reaches us, the best first.
+fn candidates(hosts: &[Host], relay: Option<&Allocation>) -> Result<Vec<Candidate>, MediaError> {
+    let hosts = hosts.iter().map(|host| Candidate::host(host.address, Protocol::Udp));
+    let relay =
+        relay.map(|relay| Candidate::relayed(relay.relayed(), relay.local(), Protocol::Udp));
+    let candidates = hosts.chain(relay).collect::<Result<_, _>>();
+    candidates.map_err(|error| MediaError::Stream(error.into()))
+}
+
+/// Returns an address at a relay, if one gives it: without, what goes straight goes on.
+async fn allocate(paths: &Paths, from: IpAddr) -> Option<Allocation> {
+    match Allocation::open(&paths.servers, from).await {
+        Ok(Some(relay)) => {
+            log::info!(address:% = relay.relayed(); "media may be relayed");
+            Some(relay)
+        }
+        Ok(None) => {
+            log::warn!("there is no relay over UDP among the ICE servers");
+            None
+        }
+        Err(error) => {
+            log::warn!(error:% = error_chain(&error); "media is not relayed");
+            None
+        }
+    }
+}
+
+/// Waits for a datagram at one of `hosts`: how long it is, from where, and to which of them.
+async fn receive(hosts: &[Host], buffer: &mut [u8]) -> io::Result<(usize, SocketAddr, SocketAddr)> {
+    future::poll_fn(|context| {
+        for host in hosts {
+            let mut read = ReadBuf::new(buffer);
+            if let Poll::Ready(received) = host.socket.poll_recv_from(context, &mut read) {
+                let from = received?;
+                return Poll::Ready(Ok((read.filled().len(), from, host.address)));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Waits for a datagram through the relay; for ever without one.
+async fn receive_relayed(
+    relay: &mut Option<Allocation>,
+    buffer: &mut [u8],
+) -> io::Result<(usize, SocketAddr, SocketAddr)> {
+    let Some(relay) = relay else { return future::pending().await };
+    let (length, from) = relay.receive(buffer).await?;
+    Ok((length, from, relay.relayed()))
 }

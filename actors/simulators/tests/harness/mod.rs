@@ -1,7 +1,7 @@
 //! Stands for agent and gateway at once: one session, its commands, its two signal logs.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -50,19 +50,28 @@ struct State {
 
 /// An identity that all tests share: its key takes seconds to make.
 pub(crate) fn identity() -> Identity {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("harness.pem");
+    let path = identity_file("harness");
+    Identity::load(&path, &path).expect("the identity was written")
+}
+
+/// The file of the identity called `name`: its certificate, which nobody else vouches for, and its
+/// key.
+pub(crate) fn identity_file(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.pem"));
     if !path.exists() {
-        let pair = stream_pki::self_signed("harness", &["127.0.0.1".to_owned()]).expect("a pair");
+        let pair = stream_pki::self_signed(name, &["127.0.0.1".to_owned()]).expect("a pair");
         let pem = format!("{}{}", pair.certificate, *pair.key);
         // Another test may have been faster: then its identity counts.
         let _ = stream_pki::write_new(&path, pem.as_bytes(), 0o600);
     }
-    Identity::load(&path, &path).expect("the identity was written")
+    path
 }
 
+/// Userdata that names the certificate `pin` of the agent; none when it is empty.
 pub(crate) fn userdata(agent_url: &str, pin: &str) -> String {
+    let pins: Vec<_> = Some(pin).filter(|pin| !pin.is_empty()).into_iter().collect();
     json!({
-        "session_id": SESSION, "agent_url": agent_url, "token": "secret", "fingerprints": [pin],
+        "session_id": SESSION, "agent_url": agent_url, "token": "secret", "fingerprints": pins,
         "display_width": 1280, "display_height": 720, "display_density": 240, "fps": 60,
         "extra_data": null,
     })

@@ -14,7 +14,7 @@ use tokio::time;
 use super::AdbError;
 use super::link::Link;
 use crate::instance::ADB;
-use crate::media::{Connection, MediaError, PollResult, parse_candidate};
+use crate::media::{Connection, MediaError, Paths, PollResult, parse_candidate};
 use crate::signaling::{
     API_VERSION, Base64, ClientMessage, InstanceMessage, Settings, TrickledCandidate,
 };
@@ -53,7 +53,7 @@ impl Peer {
         to_instance: mpsc::Sender<String>,
     ) -> Result<Self, AdbError> {
         Ok(Self {
-            connection: Connection::open(&[]).await?,
+            connection: Connection::open(&[], &Paths::default()).await?,
             inbox,
             to_instance,
             is_answered: false,
@@ -213,8 +213,9 @@ impl Peer {
         self.is_answered = true;
         self.settle().await?;
         self.send(&ClientMessage::Answer { sdp: Base64(answer.to_sdp_string()) });
-        let candidate = self.connection.candidate("0")?;
-        self.send(&ClientMessage::Candidate(candidate));
+        for candidate in self.connection.candidates("0")? {
+            self.send(&ClientMessage::Candidate(candidate));
+        }
         for early in std::mem::take(&mut self.early_candidates) {
             self.settle().await?;
             self.candidate(early);
