@@ -71,9 +71,9 @@ impl Agent {
         Ok(commands)
     }
 
-    /// Returns the signals of the client, or of who uses ADB through `share`, after `after`, as soon
-    /// as there are any; without it, all of the present generation. Refused with 409 when some of
-    /// them are no longer kept.
+    /// Returns the signals of the client, or of who uses ADB through `share`, after `after`, as
+    /// soon as there are any; without it, all of the present generation. Refused with 409 when some
+    /// of them are no longer kept.
     pub(super) async fn signals(
         &self,
         share: Option<&ShareId>,
@@ -83,8 +83,8 @@ impl Agent {
         self.poll("signals", &peer, after.map(String::from)).await
     }
 
-    /// Writes signals to the client, or to who uses ADB through `share`. Writing the same ones again
-    /// is harmless.
+    /// Writes signals to the client, or to who uses ADB through `share`. Writing the same ones
+    /// again is harmless.
     pub(super) async fn post(
         &self,
         share: Option<&ShareId>,
