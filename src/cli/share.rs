@@ -20,8 +20,8 @@ const VIEW_NOTE: &str = "whoever has the link watches while nobody controls the 
 
 #[derive(Debug, Subcommand)]
 pub enum Share {
-    /// Make a link that lets whoever has it join a session, or use the ADB of its instance, and print
-    /// it; its id goes to standard error.
+    /// Make a link that lets whoever has it join a session, or use the ADB of its instance, and
+    /// print it; its id goes to standard error.
     Create(NewShare),
     /// End a share; whoever came through its link is cut off.
     Delete {

@@ -62,8 +62,8 @@ enum Order {
 }
 
 impl SignalConnection {
-    /// Returns a reader of the signals of `peer` after `after`, of all generations; without a cursor of those
-    /// of `generation` from the beginning. Nothing is asked before its first call.
+    /// Returns a reader of the signals of `peer` after `after`, of all generations; without a
+    /// cursor of those of `generation` from the beginning. Nothing is asked before its first call.
     pub fn reader(
         &self,
         peer: impl Into<SignalPeer>,

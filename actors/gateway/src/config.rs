@@ -46,7 +46,8 @@ pub struct Config {
     /// How long a joinable session waits for clients unless its request says, in minutes; 0 is for
     /// ever, 10080 the most. Default 30.
     pub idle_time_min: u32,
-    /// The most shares of a session, 1 to 100, where those of type adb are counted apart. Default 5.
+    /// The most shares of a session, 1 to 100, where those of type adb are counted apart. Default
+    /// 5.
     pub shares_per_session: u32,
     /// The life of a share whose request says nothing of it, in hours, 1 to 720. Default 12.
     pub share_expiry_h: u32,

@@ -186,10 +186,10 @@ pub(crate) async fn all(
 ///
 /// # Errors
 ///
-/// Refuses a session that is ending, and more shares than a session may have, of which those for ADB
-/// are counted apart. A share that joins is refused for a session that takes one client only; one
-/// that only views, and one for ADB, where the instance runs and does not say that it honours roles,
-/// or serves ADB. Before it runs nobody knows; who comes then is judged when they do.
+/// Refuses a session that is ending, and more shares than a session may have, of which those for
+/// ADB are counted apart. A share that joins is refused for a session that takes one client only;
+/// one that only views, and one for ADB, where the instance runs and does not say that it honours
+/// roles, or serves ADB. Before it runs nobody knows; who comes then is judged when they do.
 pub(crate) async fn make(
     views: &Views,
     tokens: &Tokens,
@@ -286,8 +286,8 @@ pub(crate) async fn edit(
     Ok(share)
 }
 
-/// Ends a share: its link opens nothing any more, the sockets it opened are closed, and the instance
-/// is told to cut off who uses its ADB through it.
+/// Ends a share: its link opens nothing any more, the sockets it opened are closed, and the
+/// instance is told to cut off who uses its ADB through it.
 ///
 /// # Errors
 ///

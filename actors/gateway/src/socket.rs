@@ -41,7 +41,8 @@ pub(crate) async fn open(
 }
 
 /// GET `/1.0/sessions/{id}/sockets/adb`: relays signals between the instance and who came through a
-/// share of its ADB. Refuses as [`open`] does; the newest socket of a connection ends the one before.
+/// share of its ADB. Refuses as [`open`] does; the newest socket of a connection ends the one
+/// before.
 pub(crate) async fn open_adb(
     request: HttpRequest,
     id: Path<String>,

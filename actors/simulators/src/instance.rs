@@ -226,7 +226,8 @@ async fn serve(
     }
 }
 
-/// Cuts off who is not among `named` any more, or not as the same generation, and serves who is new.
+/// Cuts off who is not among `named` any more, or not as the same generation, and serves who is
+/// new.
 fn serve_adb(
     served: &mut HashMap<ShareId, Relay>,
     agent: &Arc<Agent>,

@@ -1,4 +1,5 @@
-//! Connecting to the ADB of a session's instance, in place of whoever did so through the same share.
+//! Connecting to the ADB of a session's instance, in place of whoever did so through the same
+//! share.
 
 use std::cell::Cell;
 

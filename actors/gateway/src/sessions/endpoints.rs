@@ -222,8 +222,8 @@ pub(crate) async fn join_as(
     Ok(ok(JoinedSession { id, url, stun_servers }))
 }
 
-/// Connects `caller`, who came through `share`, to the ADB of session `id`, and answers with the URL
-/// of its socket, which begins with `base`.
+/// Connects `caller`, who came through `share`, to the ADB of session `id`, and answers with the
+/// URL of its socket, which begins with `base`.
 pub(crate) async fn connect_adb(
     state: &State,
     caller: &Caller,

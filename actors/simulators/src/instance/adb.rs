@@ -1,5 +1,5 @@
-//! ADB over data channels: each that is called `adb` carries the bytes of one connection of an `adb`
-//! server, as a cable would.
+//! ADB over data channels: each that is called `adb` carries the bytes of one connection of an
+//! `adb` server, as a cable would.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! The daemon of a device to which `adb` speaks, as far as a shell goes: a state machine over bytes.
-//! Pure.
+//! The daemon of a device to which `adb` speaks, as far as a shell goes: a state machine over
+//! bytes. Pure.
 //!
 //! It asks for no key: whoever reaches it came through the token of a share.
 
@@ -29,8 +29,8 @@ pub(super) enum AdbdError {
     NotConnected,
 }
 
-/// One connection of an `adb` server. Holds a packet at most of what came, and for each service what
-/// a command of a packet's size answers.
+/// One connection of an `adb` server. Holds a packet at most of what came, and for each service
+/// what a command of a packet's size answers.
 #[derive(Default)]
 pub(super) struct Adbd {
     received: Vec<u8>,

@@ -125,8 +125,8 @@ impl Agent {
         }
     }
 
-    /// Writes signals to the client, or to who uses ADB through `share`. Writing the same ones again
-    /// is harmless.
+    /// Writes signals to the client, or to who uses ADB through `share`. Writing the same ones
+    /// again is harmless.
     pub(super) async fn post(
         &self,
         share: Option<&ShareId>,

@@ -29,7 +29,8 @@ pub struct Peer {
 /// How a peer treats its client.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerOptions {
-    /// What the client came for; a viewer's input has no effect, and who uses ADB gets nothing else.
+    /// What the client came for; a viewer's input has no effect, and who uses ADB gets nothing
+    /// else.
     pub role: Role,
     /// The newest version of the protocol that is spoken. Before version 2 the client makes the
     /// offer, and version 0 knows neither `discover` nor `settings`.

@@ -70,8 +70,8 @@ impl Link {
         Ok(())
     }
 
-    /// Moves bytes from or to `adb`. Returns false when it has left, or has all that came before the
-    /// end of the channel.
+    /// Moves bytes from or to `adb`. Returns false when it has left, or has all that came before
+    /// the end of the channel.
     ///
     /// # Cancel safety
     ///
