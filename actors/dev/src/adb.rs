@@ -71,5 +71,5 @@ fn fingerprint_of_stack() -> anyhow::Result<Fingerprint> {
     let text = std::env::var(FINGERPRINT).with_context(|| {
         format!("whose certificate is it? --fingerprint SHA-256, or the variable {FINGERPRINT}")
     })?;
-    Ok(text.parse().with_context(|| format!("the variable {FINGERPRINT}"))?)
+    text.parse().with_context(|| format!("the variable {FINGERPRINT}"))
 }

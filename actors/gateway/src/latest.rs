@@ -11,7 +11,12 @@ use tokio::time::Instant;
 /// for the same answers. Clones are the same.
 pub(crate) struct Latest<T> {
     good_for: Duration,
-    told: Arc<Mutex<Option<(Instant, Arc<T>)>>>,
+    told: Arc<Mutex<Option<Told<T>>>>,
+}
+
+struct Told<T> {
+    asked_at: Instant,
+    answer: Arc<T>,
 }
 
 impl<T> Clone for Latest<T> {
@@ -37,15 +42,15 @@ impl<T> Latest<T> {
         F: Future<Output = Result<T, Refusal>>,
     {
         let mut latest = self.told.lock().await;
-        if let Some((at, told)) = &*latest
-            && at.elapsed() < self.good_for
+        if let Some(Told { asked_at, answer }) = &*latest
+            && asked_at.elapsed() < self.good_for
         {
-            return Ok(Arc::clone(told));
+            return Ok(Arc::clone(answer));
         }
-        let begun = Instant::now();
-        let told = Arc::new(ask().await?);
-        *latest = Some((begun, Arc::clone(&told)));
-        Ok(told)
+        let asked_at = Instant::now();
+        let answer = Arc::new(ask().await?);
+        *latest = Some(Told { asked_at, answer: Arc::clone(&answer) });
+        Ok(answer)
     }
 }
 

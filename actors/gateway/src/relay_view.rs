@@ -1,5 +1,6 @@
 //! The relays as operators see them: what each agent finds of each.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -96,7 +97,7 @@ fn rows(told: Vec<(AgentId, Vec<RelayOverview>)>) -> Vec<RelayView> {
         RelayView { pool, server, state, agents }
     };
     let mut rows: Vec<_> = relays.into_iter().map(row).collect();
-    rows.sort_by(|one, other| other.state.cmp(&one.state));
+    rows.sort_by_key(|row| Reverse(row.state));
     rows
 }
 

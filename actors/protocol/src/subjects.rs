@@ -310,7 +310,7 @@ mod tests {
         let share = "0123456789abcdefghij".parse().expect("a share");
         let client = signal(&session, Direction::ToClient);
         assert_eq!(client, "stream.v1.signal.abcdefghij0123456789.to_client");
-        let adb = signal(&SignalPeer::adb(&session, &share), Direction::ToClient);
+        let adb = signal(SignalPeer::adb(&session, &share), Direction::ToClient);
         let expected = "stream.v1.signal.abcdefghij0123456789-0123456789abcdefghij.to_client";
         assert_eq!(adb, expected);
         assert_eq!(adb.split('.').count(), ALL_SIGNALS.split('.').count());
