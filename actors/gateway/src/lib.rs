@@ -1,5 +1,5 @@
 //! The client side of the stack: the HTTPS API, the client's signaling socket, service accounts,
-//! shares and the page at `/`.
+//! shares and the pages at `/` and `/console`.
 //!
 //! Asked by browsers and other clients over HTTPS and WSS, by operators through [`admin`], and by
 //! agents for the sessions of instances that AMS launched by itself. Asks `bridge` for documents,

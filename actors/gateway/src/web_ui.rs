@@ -1,4 +1,4 @@
-//! The web page at `/`, built into the program.
+//! The web pages, built into the program: the player at `/` and the console at `/console`.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
@@ -30,6 +30,38 @@ const ASSETS: &[Asset] = &[
     asset!("/", "index.html", HTML),
     asset!("/api.js", "api.js", SCRIPT),
     asset!("/attenuate.js", "attenuate.js", SCRIPT),
+    asset!("/console", "console.html", HTML),
+    asset!("/console/account.js", "console/account.js", SCRIPT),
+    asset!("/console/accounts.js", "console/accounts.js", SCRIPT),
+    asset!("/console/agents.js", "console/agents.js", SCRIPT),
+    asset!("/console/confirm.js", "console/confirm.js", SCRIPT),
+    asset!("/console/create.js", "console/create.js", SCRIPT),
+    asset!("/console/dom.js", "console/dom.js", SCRIPT),
+    asset!("/console/end_sessions.js", "console/end_sessions.js", SCRIPT),
+    asset!("/console/format.js", "console/format.js", SCRIPT),
+    asset!("/console/frame.css", "console/frame.css", STYLE),
+    asset!("/console/frame.js", "console/frame.js", SCRIPT),
+    asset!("/console/keyboard.js", "console/keyboard.js", SCRIPT),
+    asset!("/console/live.js", "console/live.js", SCRIPT),
+    asset!("/console/main.js", "console/main.js", SCRIPT),
+    asset!("/console/more.js", "console/more.js", SCRIPT),
+    asset!("/console/notice.js", "console/notice.js", SCRIPT),
+    asset!("/console/picture.js", "console/picture.js", SCRIPT),
+    asset!("/console/router.js", "console/router.js", SCRIPT),
+    asset!("/console/row_window.js", "console/row_window.js", SCRIPT),
+    asset!("/console/session.js", "console/session.js", SCRIPT),
+    asset!("/console/session_list.js", "console/session_list.js", SCRIPT),
+    asset!("/console/session_row.js", "console/session_row.js", SCRIPT),
+    asset!("/console/sessions.js", "console/sessions.js", SCRIPT),
+    asset!("/console/settings.js", "console/settings.js", SCRIPT),
+    asset!("/console/shares.js", "console/shares.js", SCRIPT),
+    asset!("/console/sign_in.js", "console/sign_in.js", SCRIPT),
+    asset!("/console/texts.js", "console/texts.js", SCRIPT),
+    asset!("/console/texts/de.js", "console/texts/de.js", SCRIPT),
+    asset!("/console/texts/en.js", "console/texts/en.js", SCRIPT),
+    asset!("/console/token.js", "console/token.js", SCRIPT),
+    asset!("/console/tokens.css", "console/tokens.css", STYLE),
+    asset!("/console/views.css", "console/views.css", STYLE),
     asset!("/control.js", "control.js", SCRIPT),
     asset!("/main.js", "main.js", SCRIPT),
     asset!("/stream.js", "stream.js", SCRIPT),
@@ -58,17 +90,31 @@ fn serve(asset: &Asset) -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use super::*;
 
+    /// Adds the paths of all files in `folder` and below it, each with `prefix`.
+    fn collect(folder: &Path, prefix: &str, files: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let path = format!("{prefix}/{}", entry.file_name().into_string().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                collect(&entry.path(), &path, files);
+                continue;
+            }
+            files.push(match path.as_str() {
+                "/index.html" => "/".to_owned(),
+                "/console.html" => "/console".to_owned(),
+                _ => path,
+            });
+        }
+    }
+
     #[test]
-    fn every_file_of_the_page_is_served() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/ui");
-        let mut files: Vec<_> = fs::read_dir(folder)
-            .unwrap()
-            .map(|file| file.unwrap().file_name().into_string().unwrap())
-            .map(|name| if name == "index.html" { "/".into() } else { format!("/{name}") })
-            .collect();
+    fn every_file_of_the_pages_is_served() {
+        let mut files = Vec::new();
+        collect(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/ui")), "", &mut files);
         files.sort();
         let served: Vec<_> = ASSETS.iter().map(|asset| asset.path).collect();
         assert_eq!(served, files);
@@ -84,9 +130,25 @@ mod tests {
     }
 
     #[test]
-    fn the_page_keeps_to_its_own_policy() {
-        let page = ASSETS[0].text;
-        assert!(!page.contains("<style") && !page.contains("style=") && !page.contains("onclick"));
-        assert_eq!(page.matches("<script").count(), page.matches("src=\"").count());
+    fn the_pages_keep_to_their_own_policy() {
+        for page in ASSETS.iter().filter(|asset| asset.kind == HTML).map(|asset| asset.text) {
+            assert!(!page.contains("<style") && !page.contains("style=\""));
+            assert!(!page.contains("onclick"));
+            assert_eq!(page.matches("<script").count(), page.matches("src=\"").count());
+        }
+        for asset in ASSETS {
+            assert!(!asset.text.contains("innerHTML"), "{}", asset.path);
+        }
+    }
+
+    /// What is imported and not named there is asked for late.
+    #[test]
+    fn the_console_names_in_advance_only_what_there_is() {
+        let page = ASSETS.iter().find(|asset| asset.path == "/console").unwrap().text;
+        let named: Vec<_> = page.split("href=\"").skip(1).collect();
+        for name in named.iter().filter_map(|rest| rest.split_once('"')).map(|(name, _)| name) {
+            let there = ASSETS.iter().any(|asset| asset.path[1..] == *name);
+            assert!(there || name == "data:,", "{name}");
+        }
     }
 }

@@ -35,6 +35,7 @@ function enter(state, words, error) {
   const asking = state === "asking";
   at("token-form").hidden = busy || asking || Boolean(api);
   at("start-form").hidden = busy || asking || !api || shared;
+  at("console").hidden = busy || asking || shared;
   at("stage").hidden = !(state === "signaling" || state === "streaming");
   at("sound").hidden = state !== "streaming";
   at("full").hidden = state !== "streaming" || !document.fullscreenEnabled;

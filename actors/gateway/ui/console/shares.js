@@ -1,0 +1,138 @@
+// The shares of a session: links that let others join it.
+
+import { ask, may } from "./account.js";
+import { confirm } from "./confirm.js";
+import { make } from "./dom.js";
+import { moment } from "./format.js";
+import { follow } from "./live.js";
+import { complain, complaintBox, copy, notice } from "./notice.js";
+import { say } from "./texts.js";
+
+const HOUR_S = 3_600;
+const LIVES_H = [1, 12, 72, 720];
+const USUAL_H = 12;
+const LONGEST_S = 30 * 24 * HOUR_S;
+const EVERY_MS = 5_000;
+const LIVE = ["created", "active"];
+
+class Shares extends HTMLElement {
+  #session;
+  #list = make("ul", { class: "shares" });
+  #complaint = complaintBox();
+  #following;
+  #shown;
+
+  set session(session) {
+    const first = !this.#session;
+    this.#session = session;
+    const open = session.joinable && LIVE.includes(session.status);
+    this.hidden = !open;
+    if (first && session.joinable && this.isConnected) this.#begin();
+  }
+
+  connectedCallback() {
+    this.hidden = true;
+  }
+
+  disconnectedCallback() {
+    this.#following?.stop();
+  }
+
+  #begin() {
+    const form = may("share.create") ? [this.#makeForm()] : [];
+    this.replaceChildren(make("h2", {}, say("shares")),
+      make("p", { class: "hint" }, say("shares_hint")),
+      this.#list, this.#complaint, ...form);
+    const path = `shares?recursion=1&session_id=${encodeURIComponent(this.#session.id)}`;
+    const read = async () => (await ask("GET", path)).metadata;
+    this.#following = follow(read, (shares) => this.#show(shares), undefined, EVERY_MS);
+  }
+
+  #makeForm() {
+    const role = (name, checked) => make("label", { class: "check" },
+      make("input", { type: "radio", name: "type", value: name, checked }),
+      make("span", {}, say(`role_${name}`)));
+    const lives = LIVES_H.map((hours) =>
+      make("option", { value: hours, selected: hours === USUAL_H }, say(`life_${hours}`)));
+    return make("form", { class: "share-form", autocomplete: "off",
+      onsubmit: (event) => (event.preventDefault(), this.#make(event)) },
+      make("fieldset", { class: "line" }, make("legend", {}, say("share_may")),
+        role("control", true), role("view", false)),
+      make("label", { class: "field" }, make("span", {}, say("share_life")),
+        make("select", { name: "life" }, lives)),
+      make("label", { class: "field grow" }, make("span", {}, say("description")),
+        make("input", { name: "description", maxlength: 256, dir: "auto" })),
+      make("button", { type: "submit" }, say("make_share")));
+  }
+
+  #show(shares) {
+    const key = JSON.stringify(shares.map(({ expiry_min, ...rest }) => rest));
+    if (key === this.#shown) return;
+    this.#shown = key;
+    this.#list.replaceChildren(...shares.map((share) => this.#row(share)));
+    this.#list.hidden = shares.length === 0;
+  }
+
+  #row(share) {
+    const button = (name, act, kind) =>
+      make("button", { type: "button", class: kind, onclick: () => this.#try(act) }, say(name));
+    return make("li", {},
+      make("div", { class: "share-facts" },
+        make("strong", {}, say(`role_${share.type}`)),
+        share.description && make("span", { dir: "auto" }, share.description),
+        make("span", { class: "muted" }, say("ends"), " ", moment(share.expiry_at))),
+      make("div", { class: "actions" },
+        button("copy_link", () => this.#copy(share)),
+        may("share.update") && button("prolong", () => this.#prolong(share)),
+        may("share.delete") && button("end_share", () => this.#end(share), "grave")));
+  }
+
+  async #make(event) {
+    const { type, life, description } = event.target.elements;
+    const now = Math.floor(Date.now() / 1000);
+    const wanted = { type: type.value, expiry_at: now + life.value * HOUR_S,
+      ...(description.value && { description: description.value }) };
+    await this.#try(async () => {
+      const path = `sessions/${encodeURIComponent(this.#session.id)}/share`;
+      const { metadata } = await ask("POST", path, wanted);
+      description.value = "";
+      this.#following.again();
+      await copy(metadata.url, say("share_made"));
+    });
+  }
+
+  async #copy({ id }) {
+    const { metadata } = await ask("GET", `shares/${encodeURIComponent(id)}`);
+    await copy(metadata.url, say("link_copied"));
+  }
+
+  async #prolong({ id, created_at: created, expiry_at: expiry }) {
+    const until = Math.min(expiry + USUAL_H * HOUR_S, created + LONGEST_S);
+    await ask("PATCH", `shares/${encodeURIComponent(id)}`, { expiry_at: until });
+    this.#following.again();
+    notice(say("share_prolonged"));
+  }
+
+  async #end({ id, type, description }) {
+    const yes = await confirm({
+      question: say("end_share_question"),
+      lines: [[say(`role_${type}`), description].filter(Boolean).join(" · "), say("end_share_hit")],
+      verb: say("end_share"),
+    });
+    if (!yes) return;
+    await ask("DELETE", `shares/${encodeURIComponent(id)}`);
+    this.#following.again();
+    notice(say("share_ended"));
+  }
+
+  async #try(act) {
+    complain(this.#complaint);
+    try {
+      await act();
+    } catch (error) {
+      complain(this.#complaint, error);
+    }
+  }
+}
+
+customElements.define("console-shares", Shares);
