@@ -15,6 +15,7 @@ mod browser;
 mod client_suite;
 mod clocks;
 mod config;
+mod console;
 mod demo;
 mod drain;
 mod error_responses;
