@@ -179,7 +179,7 @@ fn a_new_connection_cuts_the_one_before_and_a_deleted_share_all() {
             Socket::open_instance(&running.instance, &path, &running.scripted.stack).await?;
 
         let again = running.connect_by(&url, "session").await?.success()?;
-        assert!(told(&mut first).await?.contains("connection to adb has ended"));
+        assert!(told(&mut first).await?.contains("connected anew"));
         assert!(told(&mut master).await?.contains("connected anew"));
         assert_eq!(running.announced().await?, json!([{ "share": id, "generation": 2 }]));
         let again = again["url"].as_str().context("a socket")?;
@@ -437,7 +437,7 @@ fn the_real_adb_gets_a_shell_until_the_share_is_deleted() {
         let (second, other) = bridge(&stack, &url).await?;
         let cut = tokio::time::timeout(STEP_TIMEOUT, first.wait_with_output()).await??;
         let why = String::from_utf8_lossy(&cut.stderr).into_owned();
-        ensure!(!cut.status.success() && why.contains("has ended: connect again"), "{why}");
+        ensure!(!cut.status.success() && why.contains("connected anew"), "{why}");
         adb.ask(&["connect", &other]).await?;
         assert_eq!(adb.shell(&other, "echo new").await?.0, "new\n");
 

@@ -153,9 +153,12 @@ async fn see_agent(
     }
 
     for which in ["control", "master"] {
-        let socket = Socket::open_instance(instance, which, &scripted.stack).await?;
-        socket.close().await?;
-        agent.keep("GET", &format!("{SESSION}/sockets/{which}"), None, 101, Value::Null);
+        for root in ["sessions", "session"] {
+            let stack = &scripted.stack;
+            Socket::open_instance_below(root, instance, which, stack).await?.close().await?;
+            let path = format!("/1.0/{root}/{{id}}/sockets/{which}");
+            agent.keep("GET", &path, None, 101, Value::Null);
+        }
     }
 
     let read = agent.get(SIGNALS, "?wait=10").await?.success()?;

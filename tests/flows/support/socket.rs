@@ -66,9 +66,19 @@ impl Socket {
         path: &str,
         stack: &Stack,
     ) -> anyhow::Result<Self> {
+        Self::open_instance_below("sessions", instance, path, stack).await
+    }
+
+    /// Opens a socket of an instance at its agent, below `/1.0/sessions` or `/1.0/session`.
+    pub(crate) async fn open_instance_below(
+        root: &str,
+        instance: &Instance,
+        path: &str,
+        stack: &Stack,
+    ) -> anyhow::Result<Self> {
         let Userdata { agent_url, session_id, token, .. } = &instance.userdata;
         let host = agent_url.strip_prefix("https://").context("https")?;
-        let url = format!("wss://{host}/1.0/sessions/{session_id}/sockets/{path}");
+        let url = format!("wss://{host}/1.0/{root}/{session_id}/sockets/{path}");
         let mut request = url.into_client_request()?;
         let authorization = format!("Macaroon root={token}").parse()?;
         request.headers_mut().insert("Authorization", authorization);

@@ -1,6 +1,6 @@
 //! One stream of events.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ pub(super) struct Feed {
     /// What is sent before anything else.
     first: Option<Bytes>,
     /// The agents as they were told last, as they were written.
-    agents: HashMap<String, String>,
+    agents: BTreeMap<String, String>,
     /// The sessions that were told to a client that sees only its own.
     told: HashSet<SessionId>,
     look: Interval,
@@ -88,7 +88,7 @@ impl Feed {
             shares,
             id,
             first: None,
-            agents: HashMap::new(),
+            agents: BTreeMap::new(),
             told: HashSet::new(),
             look,
             end,
@@ -206,7 +206,7 @@ impl Feed {
         }
         let Ok(agents) = agents::latest(&self.state).await else { return };
         let written = |agent: &AgentView| serde_json::to_string(agent).unwrap_or_default();
-        let now: HashMap<_, _> =
+        let now: BTreeMap<_, _> =
             agents.iter().map(|agent| (agent.name().to_owned(), written(agent))).collect();
         for (name, row) in &now {
             if self.agents.get(name) != Some(row) {

@@ -133,15 +133,14 @@ pub(crate) fn close_cause(
     if !session.is_running {
         return Some(CloseCause::server_error(CloseCode::Normal, "session is ending"));
     }
-    let replaced = match &peer.share {
-        None => session.generation != generation,
-        Some(share) => session.adb.generation(share) != Some(generation),
+    let (present, sentence) = match &peer.share {
+        None => (Some(session.generation), "another client has joined the session"),
+        Some(share) => match session.adb.generation(share) {
+            None => (None, "the share has ended"),
+            present => (present, "the share was connected anew"),
+        },
     };
-    let sentence = match &peer.share {
-        None => "another client has joined the session",
-        Some(_) => "the connection to adb has ended: connect again with the URL of the share",
-    };
-    replaced.then(|| CloseCause::server_error(CloseCode::Policy, sentence))
+    (present != Some(generation)).then(|| CloseCause::server_error(CloseCode::Policy, sentence))
 }
 
 #[cfg(test)]
