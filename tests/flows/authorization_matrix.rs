@@ -326,7 +326,9 @@ async fn walk_own(
     let mut seen = 0;
     for operation in &target.operations {
         let (name, path) = (target.name(operation), &operation.path);
-        if operation.token != Token::Header || !path.contains("{id}") {
+        // What only operators may is refused before anything is looked for.
+        let may = operation.op.is_some_and(|op| TokenKind::Account.ops().contains(&op));
+        if operation.token != Token::Header || !path.contains("{id}") || !may {
             continue;
         }
         let id = if path.starts_with("/1.0/shares/") { share } else { session };

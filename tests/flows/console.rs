@@ -13,7 +13,7 @@ use stream_gateway::admin::Client;
 use tokio::process::Command;
 
 /// The script looks at some thirty views, each four times.
-const SCRIPT_TIMEOUT: Duration = Duration::from_secs(170);
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(280);
 
 /// Where pictures of every view go, with a `%` for its name.
 fn pictures() -> PathBuf {

@@ -6,8 +6,8 @@ use stream_protocol::Screen;
 use stream_simulators::client::Viewer;
 
 /// In the order they start.
-const ACTORS: [&str; 9] =
-    ["pki", "bridge", "tickets", "ams", "tokens", "turn", "sessions", "admin", "api"];
+const ACTORS: [&str; 10] =
+    ["pki", "bridge", "tickets", "ams", "tokens", "turn", "sessions", "admin", "api", "overview"];
 
 #[test]
 fn the_agent_is_made_of_these_actors() {
