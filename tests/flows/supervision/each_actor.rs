@@ -105,6 +105,7 @@ survives! {
     clients_do_not_notice_when_sessions_fails: agent, "sessions";
     clients_do_not_notice_when_admin_of_the_agent_fails: agent, "admin";
     clients_do_not_notice_when_api_fails: agent, "api";
+    clients_do_not_notice_when_overview_fails: agent, "overview";
     clients_do_not_notice_when_pki_of_the_gateway_fails: gateway, "pki";
     clients_do_not_notice_when_bridge_of_the_gateway_fails: gateway, "bridge";
     clients_do_not_notice_when_tickets_of_the_gateway_fails: gateway, "tickets";
@@ -123,8 +124,10 @@ fn these_are_all_the_actors_there_are() {
             let all = actors(&stack).into_iter().filter(move |(of, _)| *of == program);
             all.map(|(_, actor)| actor.name).collect::<Vec<_>>()
         };
-        let agent =
-            ["pki", "bridge", "tickets", "ams", "tokens", "turn", "sessions", "admin", "api"];
+        let agent = [
+            "pki", "bridge", "tickets", "ams", "tokens", "turn", "sessions", "admin", "api",
+            "overview",
+        ];
         assert_eq!(named("agent"), agent);
         assert_eq!(
             named("gateway"),
