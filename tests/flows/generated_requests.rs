@@ -49,7 +49,7 @@ async fn ask(asked: Asked<'_>, examples: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The same in every run, unless `STREAM_TEST_SEED` has another one.
+/// What is generated is the same in every run, unless `STREAM_TEST_SEED` has another seed.
 fn seed() -> String {
     std::env::var("STREAM_TEST_SEED").unwrap_or_else(|_| "1".to_owned())
 }

@@ -68,8 +68,8 @@ pub struct Options {
     /// other machines. Each still asks for its token or client certificate.
     #[arg(long)]
     pub listen_all: bool,
-    /// Let web pages of this origin call the gateway (CORS), scheme, host and port; may be repeated.
-    /// Pages of other origins cannot.
+    /// Let web pages of this origin call the gateway (CORS): scheme, host and port. May be
+    /// repeated; pages of other origins cannot.
     #[arg(long = "origin", value_name = "URL", value_parser = origin)]
     pub origins: Vec<String>,
     /// An application that is ready and published from the start, made of an image such as

@@ -1,10 +1,10 @@
 //! The endpoint at `/1.0/events`: sessions, shares and agents as they change.
 //!
-//! Each event has the whole present row, so that one that is told twice, or late, does no harm. What
-//! changes while nobody reads is kept as names alone, up to a bound.
+//! Each event has the whole present row, so that one that is told twice, or late, does no harm.
+//! What changes while nobody reads is kept as names alone, up to a bound.
 
 mod event_id;
-mod feed;
+mod event_stream;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::Data;
@@ -16,7 +16,7 @@ use stream_protocol::Op;
 use crate::auth::authorize;
 use crate::response::HandlerResult;
 use crate::state::State;
-use feed::Feed;
+use event_stream::EventStream;
 
 /// What the browser's reader of events sends when it comes back.
 const LAST_EVENT_ID: &str = "Last-Event-ID";
@@ -30,11 +30,11 @@ pub(crate) async fn open(request: HttpRequest, state: Data<State>) -> HandlerRes
     };
     let last =
         request.headers().get(LAST_EVENT_ID).and_then(|last| last.to_str().ok()?.parse().ok());
-    let feed = Feed::open(state, caller, place, last).await?;
+    let stream = EventStream::open(state, caller, place, last).await?;
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/event-stream"))
         // Who keeps or compresses it on the way would hold events back.
         .insert_header((CACHE_CONTROL, "no-store, no-transform"))
         .insert_header(("X-Accel-Buffering", "no"))
-        .streaming(stream::unfold(feed, Feed::next)))
+        .streaming(stream::unfold(stream, EventStream::next)))
 }

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 /// for the same answers. Clones are the same.
 pub(crate) struct Latest<T> {
     good_for: Duration,
-    told: Arc<Mutex<Option<Told<T>>>>,
+    told: Arc<Mutex<Option<Answer<T>>>>,
 }
 
-struct Told<T> {
+struct Answer<T> {
     asked_at: Instant,
-    answer: Arc<T>,
+    value: Arc<T>,
 }
 
 impl<T> Clone for Latest<T> {
@@ -42,15 +42,15 @@ impl<T> Latest<T> {
         F: Future<Output = Result<T, Refusal>>,
     {
         let mut latest = self.told.lock().await;
-        if let Some(Told { asked_at, answer }) = &*latest
+        if let Some(Answer { asked_at, value }) = &*latest
             && asked_at.elapsed() < self.good_for
         {
-            return Ok(Arc::clone(answer));
+            return Ok(Arc::clone(value));
         }
         let asked_at = Instant::now();
-        let answer = Arc::new(ask().await?);
-        *latest = Some(Told { asked_at, answer: Arc::clone(&answer) });
-        Ok(answer)
+        let value = Arc::new(ask().await?);
+        *latest = Some(Answer { asked_at, value: Arc::clone(&value) });
+        Ok(value)
     }
 }
 

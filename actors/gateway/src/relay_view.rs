@@ -53,8 +53,8 @@ struct RelayTransport {
     cause: String,
 }
 
-/// Has every agent try its relays, and returns these, the worst first. What an agent does not say in
-/// time is left out: that it is silent is seen elsewhere.
+/// Has every agent try its relays, and returns these, the worst first. What an agent does not say
+/// in time is left out: that it is silent is seen elsewhere.
 ///
 /// # Errors
 ///

@@ -27,7 +27,7 @@ use crate::views::Views;
 /// Agents are asked so often at most, however many operators look at them.
 const AGENTS_GOOD_FOR: Duration = Duration::from_secs(1);
 
-/// The same for their relays, which they try then.
+/// Agents try their relays so often at most, however many operators look at these.
 const RELAYS_GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// So many streams of events a token may have open.

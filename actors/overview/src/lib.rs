@@ -1,7 +1,7 @@
 //! Tells gateways how this agent is, and takes their order to drain, for the console.
 //!
-//! Asked by gateways over NATS; asks the supervisor, `sessions`, `tokens` and `turn`. A restart loses the
-//! requests in hand, which the gateway answers for: it shows that the agent is silent.
+//! Asked by gateways over NATS; asks the supervisor, `sessions`, `tokens` and `turn`. A restart
+//! loses the requests in hand, which the gateway answers for: it shows that the agent is silent.
 
 mod drain;
 mod relays;

@@ -1,5 +1,5 @@
-//! The order to drain: the service hands its work to others. Then it ends, when that is done or when
-//! its time is up; or it stays, takes nothing, and can be taken back.
+//! The order to drain: the service hands its work to others. Then it ends, when that is done or
+//! when its time is up; or it stays, takes nothing, and can be taken back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -38,7 +38,8 @@ pub(crate) struct SessionView<'a> {
     container_id: &'a str,
     cluster_id: &'a str,
     created_at: Timestamp,
-    /// The agent that has it; empty until one has taken it, and for whoever has the link of a share.
+    /// The agent that has it; empty until one has taken it, and for whoever has the link of a
+    /// share.
     agent: &'a str,
     /// Whether it has a client, who may be on the way.
     client: bool,

@@ -100,10 +100,10 @@ impl Agent {
         }
     }
 
-    /// Returns the signals of the client, or of who uses ADB through `share`, after `after`, as soon
-    /// as there are any; without it, all of the present generation. Refused with 409 when some of
-    /// them are no longer kept, or answered with a cursor before the first that is. Those of ADB go
-    /// over REST, whatever the transport is.
+    /// Returns the signals of the client, or of who uses ADB through `share`, after `after`, as
+    /// soon as there are any; without it, all of the present generation. Refused with 409 when some
+    /// of them are no longer kept, or answered with a cursor before the first that is. Those of ADB
+    /// go over REST, whatever the transport is.
     pub(super) async fn signals(
         &self,
         share: Option<&ShareId>,

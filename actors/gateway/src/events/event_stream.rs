@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What is still to be told to a client.
-pub(super) struct Feed {
+pub(super) struct EventStream {
     state: Data<State>,
     caller: Caller,
     _place: PollPlace,
@@ -55,7 +55,7 @@ pub(super) struct Feed {
     end: LocalBoxFuture<'static, ()>,
 }
 
-impl Feed {
+impl EventStream {
     /// Begins a stream behind the event of `last`, or with the advice to list anew.
     pub(super) async fn open(
         state: Data<State>,
@@ -80,7 +80,7 @@ impl Feed {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = Box::pin(end(state.clone(), caller.claims.clone(), caller.end()));
-        let mut feed = Self {
+        let mut stream = Self {
             state,
             caller,
             _place: place,
@@ -96,13 +96,13 @@ impl Feed {
         let mut events = Events::default();
         match missed {
             Some((sessions, shares)) => {
-                feed.tell_sessions(&of_sessions.and(sessions), &mut events);
-                feed.tell_shares(&of_shares.and(shares), &mut events);
+                stream.tell_sessions(&of_sessions.and(sessions), &mut events);
+                stream.tell_shares(&of_shares.and(shares), &mut events);
             }
             None => events.push("reset", &json!({})),
         }
-        feed.first = Some(events.finish(&feed.id));
-        Ok(feed)
+        stream.first = Some(events.finish(&stream.id));
+        Ok(stream)
     }
 
     /// Returns what is to be sent next, and the rest.
