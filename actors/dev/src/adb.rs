@@ -22,11 +22,11 @@ With a stack of `stream-dev up --env stack.env` and the id of a session that is 
 
 answers a share, whose `url` is that of the bridge:
 
-  stream-dev adb 'URL' --listen 127.0.0.1:5555
+  stream-dev adb 'URL' --listen 127.0.0.1:6555
 
   # in another terminal
-  adb connect 127.0.0.1:5555
-  adb -s 127.0.0.1:5555 shell echo hello
+  adb connect 127.0.0.1:6555
+  adb -s 127.0.0.1:6555 shell echo hello
 
 An operator makes the URL with `stream-gateway session share ID --type adb`. The simulated device \
 knows `echo`, and of any other command that it is not supported.
@@ -40,8 +40,9 @@ pub struct Options {
     /// The URL of a share of type adb. Holds a token: quote it, and show it to nobody.
     #[arg(value_name = "URL")]
     share: String,
-    /// Where `adb connect` finds the device; port 0 takes a free one, which is printed.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5555")]
+    /// Where `adb connect` finds the device; port 0 takes a free one, which is printed. Not 5555 to
+    /// 5585: there adb looks for emulators of its own, and would take the one connection.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:6555")]
     listen: SocketAddr,
     /// The certificate of the gateway, SHA-256 of the DER; may be repeated. Without it, that in the
     /// variable STREAM_GATEWAY_SHA256.
