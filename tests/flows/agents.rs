@@ -90,6 +90,9 @@ pub(crate) async fn seen_and_drained(options: Options) -> anyhow::Result<()> {
     let silent = becomes(&operator, "agent-0", "silent").await?;
     ensure!(silent["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{silent}");
     ensure!(drain(&operator, "agent-0", "").await?.status == 503);
+    // What was refused is not carried out later.
+    fleet.agents[0].process.wake()?;
+    becomes(&operator, "agent-0", "serving").await?;
     Ok(())
 }
 

@@ -55,8 +55,8 @@ pub(crate) async fn drain(
     let query = Query::<DrainQuery>::from_query(request.query_string());
     let DrainQuery { force } =
         query.map_err(|_| bad_request("the query is malformed"))?.into_inner();
-    let order = DrainAgent { drain: true, force: flag("force", force.as_deref())? };
-    give(&order, &id, &caller, &state).await
+    let force = flag("force", force.as_deref())?;
+    give((true, force), &id, &caller, &state).await
 }
 
 /// DELETE `/1.0/agents/{id}/drain`: the agent takes sessions again.
@@ -66,12 +66,19 @@ pub(crate) async fn cancel_drain(
     state: Data<State>,
 ) -> HandlerResult {
     let caller = authorize(&request, &state, Op::AgentDrain, None).await?;
-    give(&DrainAgent { drain: false, force: false }, &id, &caller, &state).await
+    give((false, false), &id, &caller, &state).await
 }
 
-async fn give(order: &DrainAgent, id: &str, caller: &Caller, state: &State) -> HandlerResult {
+async fn give(
+    (drain, force): (bool, bool),
+    id: &str,
+    caller: &Caller,
+    state: &State,
+) -> HandlerResult {
     let agent: AgentId = id.parse().map_err(|_| no_such_agent())?;
-    let asked = state.bridge.ask(subjects::agent(&agent, AgentOp::Drain), order, DRAIN_DEADLINE);
+    let until = state.bridge.now() + DRAIN_DEADLINE;
+    let order = DrainAgent { drain, force, until };
+    let asked = state.bridge.ask(subjects::agent(&agent, AgentOp::Drain), &order, DRAIN_DEADLINE);
     let outcome = match asked.await {
         Ok(outcome) => outcome,
         Err(BridgeError::NoResponder) => return Err(silence(&agent, state).await?.into()),
@@ -81,7 +88,7 @@ async fn give(order: &DrainAgent, id: &str, caller: &Caller, state: &State) -> H
         return Err(refused);
     }
     state.agent_views.forget().await;
-    let (DrainAgent { drain, force }, token) = (order, &caller.claims.id);
+    let token = &caller.claims.id;
     log::info!(agent:%, drain, force, caller:%, token:%; "an agent was told to drain, or not to");
     Ok(ok(()))
 }

@@ -10,8 +10,11 @@ impl Sources {
     ///
     /// # Errors
     ///
-    /// Refuses while NATS is away.
+    /// Refuses while NATS is away, and an order that has lain about for too long.
     pub(crate) async fn take_order(&self, order: &DrainAgent) -> Result<DrainOutcome, Refusal> {
+        if self.bridge.now() >= order.until {
+            return Err(Refusal::new(RefusalCode::Unavailable, "the order has come too late"));
+        }
         if !self.remote_drain {
             return Ok(DrainOutcome::NotAllowed);
         }

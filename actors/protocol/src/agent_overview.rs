@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Timestamp;
+
 /// The state of an agent, the answer to
 /// [`AgentOp::Overview`](crate::subjects::AgentOp::Overview). Members of later versions are
 /// optional.
@@ -60,6 +62,9 @@ pub struct DrainAgent {
     /// Also when no other agent of its cluster is there to take its sessions.
     #[serde(default)]
     pub force: bool,
+    /// From this second on, by the clock of the store, it may not be carried out any more: whoever
+    /// gave it was told that the agent does not answer.
+    pub until: Timestamp,
 }
 
 /// What became of an order to drain.
