@@ -194,8 +194,14 @@ fn who_sees_only_its_own_is_told_of_nobody_elses() {
         let operators = Client::new(fleet.gateways[0].socket());
         let limits = AccountLimits { own_sessions: true, ..AccountLimits::default() };
         let token = operators.create_operator("operator", None, limits).await?;
-        let mut events = Events::open(&fleet.gateways[0], &token, None).await?;
         let own = fleet.http.with(Some(&token));
+        let before = own.create_with_key(APP, "before").await?.success()?;
+        let mut events = Events::open(&fleet.gateways[0], &token, None).await?;
+        let path = format!("/1.0/sessions/{}", before["id"].as_str().context("id")?);
+        own.send(Method::DELETE, &path, None).await?.success()?;
+        events
+            .until(|event| event.name == "session.removed" && event.data["id"] == before["id"])
+            .await?;
         fleet.http.create_with_key(APP, "of another").await?.success()?;
         let created = own.create_with_key(APP, "its own").await?.success()?;
         let told = events.until(|event| event.name.starts_with("session")).await?;

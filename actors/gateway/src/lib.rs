@@ -3,8 +3,8 @@
 //!
 //! Asked by browsers and other clients over HTTPS and WSS, by operators through [`admin`], and by
 //! agents for the sessions of instances that AMS launched by itself. Asks `bridge` for documents,
-//! signals and the presence of agents, and `tokens` for what a token allows. Every unit serves
-//! every session: all that must outlive the process is in NATS.
+//! signals, the presence of agents and how they are, and `tokens` for what a token allows. Every
+//! unit serves every session: all that must outlive the process is in NATS.
 //!
 //! The actor `gateway` keeps the HTTPS server running; the actor `initiated` serves the requests of
 //! agents; the actor `views` keeps in memory what is shown, listed and counted.
@@ -17,6 +17,7 @@
 //! | client sockets | kept | each runs in a task of its own, until its session or the server ends |
 //! | counts of open sockets and of clients that may return, HTTP metrics, order to drain | kept | they describe the process |
 //! | catalogues of agents, what each session may still write, the sockets of each client | kept | they belong to the requests |
+//! | streams of events, what agents said last of themselves and their relays | kept | they belong to the requests |
 //! | subscription of `initiated` | rebuilt | the other gateways of the group serve meanwhile |
 //! | sessions, shares, accounts and settings in `views` | rebuilt | a wrong view is gone |
 //! | who watches a session in `views` | kept | their sockets live on |

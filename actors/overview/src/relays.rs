@@ -1,9 +1,7 @@
 //! How the relays are, as this agent finds them now.
 
-use std::time::Duration;
-
 use stream_protocol::{Refusal, RefusalCode, RelayOverview, RelayState};
-use stream_turn::{ProbeError, ProbeReport, ProbeTimings, Turn};
+use stream_turn::{ProbeReport, ProbeRow, Turn};
 
 /// Tries every relay over each of its transports.
 ///
@@ -18,32 +16,32 @@ pub(crate) async fn look(turn: &Turn) -> Result<Vec<RelayOverview>, Refusal> {
 }
 
 fn relay(report: ProbeReport) -> RelayOverview {
-    let ProbeReport { pool, server, transport, timings, state } = report;
-    let ProbeTimings { binding, allocate } = timings;
+    let state = match report.state {
+        stream_turn::RelayState::Healthy => RelayState::Good,
+        stream_turn::RelayState::Withheld => RelayState::Withheld,
+        stream_turn::RelayState::Drained => RelayState::Drained,
+    };
+    let ProbeRow { pool, server, transport, binding, allocate, .. } = report.into();
     let failures = [("binding", binding.as_ref().err()), ("allocation", allocate.as_ref().err())];
     let failures = failures.into_iter().filter_map(|(what, why)| Some((what, why?)));
     let failures: Vec<_> = failures.map(|(what, why)| format!("{what}: {why}")).collect();
     RelayOverview {
         pool,
         server,
-        state: match state {
-            stream_turn::RelayState::Healthy => RelayState::Good,
-            stream_turn::RelayState::Withheld => RelayState::Withheld,
-            stream_turn::RelayState::Drained => RelayState::Drained,
-        },
-        transport: transport.to_owned(),
-        binding_us: micros(binding),
-        allocate_us: micros(allocate),
+        state,
+        transport,
+        binding_us: binding.ok(),
+        allocate_us: allocate.ok(),
         cause: failures.join("; "),
     }
 }
 
-fn micros(time: Result<Duration, ProbeError>) -> Option<u64> {
-    Some(u64::try_from(time.ok()?.as_micros()).unwrap_or(u64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use stream_turn::{ProbeError, ProbeTimings};
+
     use super::*;
 
     #[test]

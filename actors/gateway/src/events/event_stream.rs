@@ -1,8 +1,10 @@
 //! One stream of events.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::convert::Infallible;
 use std::fmt::Write;
+use std::mem;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::web::{Bytes, Data};
@@ -47,10 +49,10 @@ pub(super) struct EventStream {
     id: EventId,
     /// What is sent before anything else.
     first: Option<Bytes>,
-    /// The agents as they were told last, as they were written.
-    agents: BTreeMap<String, String>,
-    /// The sessions that were told to a client that sees only its own.
-    told: HashSet<SessionId>,
+    /// The agents as they were told last.
+    agents: Arc<Vec<AgentView>>,
+    /// The sessions that a client knows who sees only its own.
+    known: HashSet<SessionId>,
     look: Interval,
     end: LocalBoxFuture<'static, ()>,
 }
@@ -65,6 +67,9 @@ impl EventStream {
     ) -> Result<Self, Refusal> {
         // Before anything is read: what changes from here on is told in any case.
         let (sessions, shares) = state.views.subscribe();
+        // A session that is gone does not say any more whose it was: who sees only its own, and was
+        // away, lists anew.
+        let last = last.filter(|_| caller.sees_only_its_own().is_none());
         let missed = match last {
             Some(last) => missed(&state, last).await?,
             None => None,
@@ -88,8 +93,8 @@ impl EventStream {
             shares,
             id,
             first: None,
-            agents: BTreeMap::new(),
-            told: HashSet::new(),
+            agents: Arc::default(),
+            known: HashSet::new(),
             look,
             end,
         };
@@ -99,7 +104,7 @@ impl EventStream {
                 stream.tell_sessions(&of_sessions.and(sessions), &mut events);
                 stream.tell_shares(&of_shares.and(shares), &mut events);
             }
-            None => events.push("reset", &json!({})),
+            None => stream.reset(&mut events),
         }
         stream.first = Some(events.finish(&stream.id));
         Ok(stream)
@@ -135,14 +140,25 @@ impl EventStream {
         self.caller.claims.restrictions.allows(op)
     }
 
+    /// Has the client list anew, from what is in memory by now.
+    fn reset(&mut self, events: &mut Events) {
+        if let Some(account) = self.caller.sees_only_its_own() {
+            self.known = self.state.views.peek_sessions(|sessions| {
+                let own = sessions.of_account(account.id()).filter(|session| session.is_listed);
+                own.map(|session| session.id.clone()).collect()
+            });
+        }
+        events.push("reset", &json!({}));
+    }
+
     fn tell_sessions(&mut self, news: &News, events: &mut Events) {
         self.id.sessions = news.position;
         if !self.may(Op::SessionRead) {
             return;
         }
-        let Some(changed) = &news.changed else { return events.push("reset", &json!({})) };
+        let Some(changed) = &news.changed else { return self.reset(events) };
         let account = self.caller.sees_only_its_own();
-        let (caller, told) = (&self.caller, &mut self.told);
+        let (caller, known) = (&self.caller, &mut self.known);
         self.state.views.peek_sessions(|sessions| {
             for id in ids::<SessionId>(changed) {
                 let row = sessions.find(&id).filter(|session| session.is_listed);
@@ -152,12 +168,12 @@ impl EventStream {
                 match row {
                     Some(session) => {
                         if account.is_some() {
-                            told.insert(id);
+                            known.insert(id);
                         }
                         events.push("session", &SessionView::of(session, caller));
                     }
                     // Who sees only its own is told of nobody else's.
-                    None if account.is_none() || told.remove(&id) => {
+                    None if account.is_none() || known.remove(&id) => {
                         events.push("session.removed", &json!({ "id": id }));
                     }
                     None => {}
@@ -171,7 +187,7 @@ impl EventStream {
         if !self.may(Op::ShareRead) {
             return;
         }
-        let Some(changed) = &news.changed else { return events.push("reset", &json!({})) };
+        let Some(changed) = &news.changed else { return self.reset(events) };
         let views = &self.state.views;
         let shares: Vec<_> = views.peek_shares(|shares| {
             ids::<ShareId>(changed).map(|id| (shares.find(id.as_str()).cloned(), id)).collect()
@@ -205,18 +221,17 @@ impl EventStream {
             return;
         }
         let Ok(agents) = agents::latest(&self.state).await else { return };
-        let written = |agent: &AgentView| serde_json::to_string(agent).unwrap_or_default();
-        let now: BTreeMap<_, _> =
-            agents.iter().map(|agent| (agent.name().to_owned(), written(agent))).collect();
-        for (name, row) in &now {
-            if self.agents.get(name) != Some(row) {
-                events.push_written("agent", row);
-            }
+        let before = mem::replace(&mut self.agents, agents);
+        if Arc::ptr_eq(&before, &self.agents) {
+            return;
         }
-        for name in self.agents.keys().filter(|name| !now.contains_key(*name)) {
-            events.push("agent.removed", &json!({ "name": name }));
+        for agent in self.agents.iter().filter(|agent| !before.contains(agent)) {
+            events.push("agent", agent);
         }
-        self.agents = now;
+        let is_there = |name: &str| self.agents.iter().any(|agent| agent.name() == name);
+        for agent in before.iter().filter(|agent| !is_there(agent.name())) {
+            events.push("agent.removed", &json!({ "name": agent.name() }));
+        }
     }
 }
 
@@ -284,14 +299,10 @@ impl Events {
 
     fn push(&mut self, name: &str, row: &impl Serialize) {
         match serde_json::to_string(row) {
-            Ok(row) => self.push_written(name, &row),
+            // No line ends in JSON. Writing to a text cannot fail.
+            Ok(row) => drop(write!(self.0, "event: {name}\ndata: {row}\n\n")),
             Err(error) => log::error!(name, error:%; "an event cannot be written"),
         }
-    }
-
-    /// `row` is JSON, in which no line ends.
-    fn push_written(&mut self, name: &str, row: &str) {
-        let _ = write!(self.0, "event: {name}\ndata: {row}\n\n");
     }
 
     /// Returns all with their id, which the last one carries: who was told a part is told it again.

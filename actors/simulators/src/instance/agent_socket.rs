@@ -1,5 +1,6 @@
 //! A WebSocket to an agent: texts both ways, pings, and why it ends.
 
+use std::future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,14 @@ pub(super) struct AgentSocket {
     agent: Arc<Https>,
     socket: WebSocket,
     last_heard: Instant,
+}
+
+/// Returns what the agent sends next; waits for ever while there is no socket.
+pub(super) async fn next(socket: Option<&mut AgentSocket>) -> Result<Frame, SocketEnd> {
+    match socket {
+        Some(socket) => socket.next().await,
+        None => future::pending().await,
+    }
 }
 
 /// What the agent sent.

@@ -1,14 +1,13 @@
 //! The control socket of an instance: commands come over it, and reports go.
 
 use std::collections::VecDeque;
-use std::future;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use stream_protocol::Commands;
 use tokio::sync::{mpsc, watch};
 
-use super::agent_socket::{AgentSocket, Frame, Reply, SocketEnd};
+use super::agent_socket::{AgentSocket, Frame, Reply, SocketEnd, next};
 use super::transport::Route;
 use crate::https::{CallError, Https};
 
@@ -75,7 +74,7 @@ impl ControlSocket {
                     Some((agent, call)) => self.on_call(agent, call).await,
                     None => return,
                 },
-                frame = next(&mut self.open) => self.on_frame(frame),
+                frame = next(self.open.as_mut().map(|open| &mut open.socket)) => self.on_frame(frame),
                 changed = self.route.changed() => match changed {
                     Ok(()) => self.on_route().await,
                     Err(_) => return,
@@ -212,13 +211,5 @@ impl Open {
         while let Some((_, report)) = self.reports.pop_front_if(|(ping, _)| *ping <= number) {
             let _ = report.send(Ok(Some(())));
         }
-    }
-}
-
-/// Waits for ever while there is no socket.
-async fn next(open: &mut Option<Open>) -> Result<Frame, SocketEnd> {
-    match open {
-        Some(open) => open.socket.next().await,
-        None => future::pending().await,
     }
 }

@@ -10,7 +10,7 @@ use stream_protocol::{Cursor, LoggedSignal, MAX_SIGNAL_BYTES, NewSignal, SignalI
 use tokio::sync::{mpsc, watch};
 use tokio::time::{self, Instant};
 
-use super::agent_socket::{AgentSocket, Frame, Reply, SocketEnd};
+use super::agent_socket::{AgentSocket, Frame, Reply, SocketEnd, next};
 use super::transport::Route;
 use crate::https::{CallError, Https};
 
@@ -91,7 +91,7 @@ impl SignalingSocket {
                     Some((agent, call)) => self.on_call(agent, call).await,
                     None => return,
                 },
-                frame = next(&mut self.open) => self.on_frame(frame),
+                frame = next(self.open.as_mut().map(|open| &mut open.socket)) => self.on_frame(frame),
                 changed = self.route.changed() => match changed {
                     Ok(()) => self.on_route().await,
                     Err(_) => return,
@@ -261,14 +261,6 @@ impl State {
     fn take_page(&mut self) -> Option<(Reply<SignalPage>, SignalPage)> {
         let reader = self.reader.take_if(|_| self.page.is_some())?;
         Some((reader, self.page.take()?))
-    }
-}
-
-/// Waits for ever while there is no socket.
-async fn next(open: &mut Option<Open>) -> Result<Frame, SocketEnd> {
-    match open {
-        Some(open) => open.socket.next().await,
-        None => future::pending().await,
     }
 }
 
