@@ -13,7 +13,7 @@ import process from "node:process";
 import { openPage, redact } from "./page.mjs";
 
 const DEADLINE_MS = 150_000;
-const FILES = ["/plain_client.js", "/plain_steps.js"];
+const FILES = ["/plain_adb.js", "/plain_client.js", "/plain_input.js", "/plain_steps.js"];
 
 const [port, url, app, option, seconds] = process.argv.slice(2);
 const watches = option === "--watch";

@@ -46,7 +46,8 @@ export class Client {
 
   constructor(joined, options = {}) {
     this.#options = {
-      version: 2, codecs: [], channels: [], camera: false, microphone: false, relay: false, ...options,
+      version: 2, discovers: true, codecs: [], channels: [], media: true, camera: false,
+      microphone: false, candidatesFirst: false, relay: false, ...options,
     };
     const iceServers = joined.stun_servers.map(({ urls, username, password }) => ({
       urls, ...(username && { username, credential: password }),
@@ -69,7 +70,7 @@ export class Client {
       if (this.peer.iceConnectionState === "connected") this.socket.close();
     };
     this.video.muted = true;
-    document.body.append(this.video);
+    if (this.#options.media) document.body.append(this.video);
     this.socket = new WebSocket(joined.url);
     this.socket.onopen = () => this.#begin();
     this.socket.onclose = () => { this.closed = true; };
@@ -163,9 +164,21 @@ export class Client {
     this.video.remove();
   }
 
-  #begin() {
-    if (this.#options.version === 0) return this.#offer();
-    this.#send({ type: "discover" });
+  /** Waits for the instance to refuse the stream, and returns its words. */
+  async refused() {
+    await until("a refusal", () => this.errors.length > 0);
+    this.peer.close();
+    this.video.remove();
+    return this.errors[0].message;
+  }
+
+  async #begin() {
+    // Nobody knows this one, and nothing comes of it.
+    this.#send({ type: "a-later-word", members: 1 });
+    const { version, discovers } = this.#options;
+    if (version > 0 && discovers) return this.#send({ type: "discover" });
+    if (version > 0) this.#settings();
+    await this.#offer();
   }
 
   async #hear(message) {
@@ -197,12 +210,12 @@ export class Client {
   }
 
   #settings() {
-    const { version, channels, camera, microphone, codecs } = this.#options;
+    const { version, channels, media, camera, microphone, codecs } = this.#options;
     const settings = { type: "settings", api_version: version };
     if (version >= 2) {
       Object.assign(settings, {
-        data_channels: channels, enable_speaker: true, enable_microphone: microphone,
-        enable_video: true, enable_camera: camera,
+        data_channels: channels, enable_speaker: media, enable_microphone: microphone,
+        enable_video: media, enable_camera: camera,
       });
     }
     if (codecs.length) settings.video = { preferred_decoder_codecs: codecs };
@@ -219,6 +232,9 @@ export class Client {
     }
     const answer = await this.peer.createAnswer();
     await this.peer.setLocalDescription(answer);
+    if (this.#options.candidatesFirst) {
+      await until("all candidates", () => this.peer.iceGatheringState === "complete");
+    }
     this.#send({ type: "answer", sdp: btoa(answer.sdp) });
   }
 

@@ -1,11 +1,10 @@
 // What a client of another origin does with a session, step by step. Each step names the section
 // of the manual that it holds the stack against.
 
+import { shell } from "./plain_adb.js";
 import { Client, Gateway, loudest, until } from "./plain_client.js";
+import { INPUT, LINES, place } from "./plain_input.js";
 
-// The simulated device lays its picture out on 640 by 360 units, scaled to fit.
-const UNITS = { width: 640, height: 360 };
-const LINES = { keys: 28, mouse: 48, gamepad: 68, text: 304, sensors: 324, position: 342 };
 const BUTTONS = { camera: 92, microphone: 244, keyboard: 396, sensors: 548 };
 const BUTTON_MIDDLE = 222;
 
@@ -37,8 +36,9 @@ export async function run({ url, token, app }, at) {
     const heard = await loudest(client.sound);
     if (Math.abs(heard - 500) > 20) throw new Error(`the loudest sound is at ${heard} Hz`);
   });
-  await step("Control channel: keys, mouse, wheel, touch, gamepad, text, sensors, place", () =>
-    input(client));
+  for (const [name, works] of INPUT) {
+    await step(`Control channel: ${name}`, () => works(client));
+  }
   await step("Control channel: text and its keyboard are asked for and taken back", async () => {
     press(client, "keyboard");
     await client.hears("show-ime");
@@ -97,6 +97,43 @@ export async function run({ url, token, app }, at) {
       equal("codec", codec.mimeType, `video/${codecs[0]}`);
     });
   }
+  const join = async (options) => {
+    const body = { screen: wide, disconnect_clients: true };
+    client = new Client(await gateway.ask("POST", `/sessions/${id}/join`, body, 200), options);
+  };
+  await step("Signaling: settings and an offer, without a question before", async () => {
+    await join({ version: 1, discovers: false });
+    await client.shows(1280, 720);
+  });
+  await step("Signaling: candidates that come before the description", async () => {
+    await join({ candidatesFirst: true });
+    await client.shows(1280, 720);
+  });
+  await step("Signaling: a version that the instance does not speak is refused", async () => {
+    await join({ version: 3 });
+    equal("refusal", (await client.refused()).startsWith("error 5: "), true);
+  });
+  await step("Signaling: no codec in common is refused with those that there are", async () => {
+    await join({ version: 1, codecs: ["AV1"] });
+    const words = await client.refused();
+    equal(`codecs in "${words}"`, /error 5: .*has H264, VP8, the client AV1/.test(words), true);
+  });
+  await step("Sessions: the one after a refused client streams", async () => {
+    await join({});
+    await client.shows(1280, 720);
+  });
+  await step("ADB: who has its URL gets a shell, beside the client", async () => {
+    const share = await gateway.ask("POST", `/sessions/${id}/share`, { type: "adb" }, 200);
+    const connected = await (await fetch(share.url)).json();
+    equal("socket", connected.metadata.url.includes("/sockets/adb?token="), true);
+    const adb = new Client(connected.metadata, { media: false, channels: ["adb"] });
+    const said = await shell(adb.channels.adb, "echo from a page");
+    equal("said", said.trim(), "from a page");
+    equal("the client's stream", client.controlClosed, false);
+    await gateway.ask("DELETE", `/shares/${share.id}?sync=true`, undefined, 200);
+    await until("the end of ADB", () => adb.channels.adb.readyState === "closed");
+    adb.peer.close();
+  });
   await step("Control channel: who disconnects is gone at once", async () => {
     client.leave();
     await client.gone();
@@ -138,40 +175,6 @@ export async function watch({ url, token, app, seconds }, at) {
   at(JSON.stringify({ session: joined.id, ...(await client.watch(seconds)) }));
 }
 
-async function input(client) {
-  const deeds = [
-    ["keys", [["input::key", { code: 4, pressed: true }], ["input::key", { code: 4, pressed: false }]]],
-    ["mouse", [
-      ["input::mouse-move", { rx: 3, ry: 4, x: 30, y: 40 }],
-      ["input::mouse-button", { button: 1, pressed: true }],
-      ["input::mouse-button", { button: 1, pressed: false }],
-      ["input::mouse-wheel", { x: 0, y: -1 }],
-    ]],
-    ["gamepad", [
-      ["input::gamepad-button", { id: 0, index: 3, pressed: true }],
-      ["input::gamepad-axes", { id: 0, index: 1, value: 0.5 }],
-    ]],
-    ["text", [["input::ime-event", { type: 1, data: { text: "Grüße" } }]]],
-    ["sensors", [["sensor:event", { sensor: "acceleration", x: 0, y: 9.81, z: 0 }]]],
-    ["position", [["location::update-position", {
-      time: Date.now(), latitude: 52.5, longitude: 13.4, altitude: 34, speed: 0, bearing: 0, format: "wgs84",
-    }]]],
-  ];
-  for (const [line, messages] of deeds) {
-    const band = place(client, 8, LINES[line], 300, 16);
-    const before = client.light(...band);
-    messages.forEach(([type, data]) => client.does(type, data));
-    await until(`${line} to be seen`, () => client.light(...band) > before + 0.02);
-  }
-  // Ten fingers, each with a place of its own.
-  const finger = (id) => ({ x: 60 + 60 * id, y: 1000 });
-  for (let id = 0; id < 10; id += 1) client.does("input::touch-start", { id, ...finger(id) });
-  for (let id = 0; id < 10; id += 1) {
-    await until(`finger ${id}`, () => magenta(client, finger(id)));
-  }
-  for (let id = 0; id < 10; id += 1) client.does("input::touch-end", { id, last: id === 9 });
-}
-
 async function properties(client) {
   client.does("vhal::get-all-prop-configs");
   const configs = await client.hears("vhal-prop-configs");
@@ -200,13 +203,6 @@ async function echoes(channel) {
   equal("bytes", String(new Uint8Array(echoed[1])), "1,2,255");
 }
 
-/** Turns units into pixels of the client's picture. */
-function place(client, x, y, width, height) {
-  const { videoWidth, videoHeight } = client.video;
-  const scale = Math.min(videoWidth / UNITS.width, videoHeight / UNITS.height);
-  return [x, y, width, height].map((units) => Math.round(units * scale));
-}
-
 function press(client, button) {
   const [x, y] = place(client, BUTTONS[button], BUTTON_MIDDLE, 0, 0);
   client.tap(x, y);
@@ -217,11 +213,6 @@ function colour(client, area) {
   const sums = [0, 0, 0];
   for (let at = 0; at < pixels.length; at += 1) if (at % 4 < 3) sums[at % 4] += pixels[at];
   return sums.map((sum) => (sum * 4) / pixels.length);
-}
-
-function magenta(client, { x, y }) {
-  const [red, green, blue] = client.pixels(x, y, 1, 1);
-  return red > 180 && green < 90 && blue > 180;
 }
 
 function equal(name, seen, expected) {

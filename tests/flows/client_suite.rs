@@ -2,11 +2,12 @@
 //! variables.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::support::{Answer, Http, eventually, run_flow, stream_dev};
+use crate::support::{Answer, Http, STEP_TIMEOUT, eventually, run_flow, stream_dev};
 use anyhow::Context;
 use reqwest::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD,
@@ -16,6 +17,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use stream_dev::env_file::EnvFile;
 use stream_pki::{Identity, Trust, client_config};
+use stream_protocol::Screen;
+use stream_simulators::client::{ClientConfig, Gateway, Relaying, Viewer};
 use tokio::process::{Child, Command};
 
 /// Longer than keys and all parts take.
@@ -229,6 +232,44 @@ fn a_stack_may_listen_on_one_address_with_all_its_parts() {
         let application = up.ams()?.list("/1.0/applications").await?;
         let id = application.first().context("an application")?["id"].clone();
         up.ams()?.stream(id.as_str().context("its id")?).await?;
+        up.stop().await
+    });
+}
+
+/// Returns the address by which others of its network reach this machine. Nothing is sent.
+fn own_address() -> anyhow::Result<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    // Set aside for documentation (RFC 5737): nobody has it.
+    socket.connect("198.51.100.1:9").context("this machine is in no network")?;
+    Ok(socket.local_addr()?.ip())
+}
+
+#[test]
+fn a_stack_on_an_address_of_the_network_streams_to_it_directly_and_by_its_relay() {
+    run_flow(async || {
+        let address = own_address()?;
+        assert!(!address.is_loopback(), "{address}");
+        let up = Up::start(&["--listen", &address.to_string()]).await?;
+        let pin = up.get("STREAM_GATEWAY_SHA256")?.parse()?;
+        let gateway = Gateway::new(&ClientConfig {
+            gateway: up.get("ASG_API_URL")?.to_owned(),
+            token: up.get("ASG_API_TOKEN")?.to_owned(),
+            pins: vec![pin],
+            screen: Screen::default(),
+        })?;
+        let listed = up.gateway()?.get("/1.0/applications").await?.success()?;
+        let app = listed[0]["name"].as_str().context("an application")?.to_owned();
+        for relaying in [Relaying::Never, Relaying::Only] {
+            let created = gateway.create(&app, Screen::default()).await?;
+            assert!(created.url.starts_with(&format!("wss://{address}:")), "{}", created.url);
+            let servers = serde_json::to_string(&created.stun_servers)?;
+            assert!(servers.contains(&format!("turn:{address}:")), "another relay");
+            assert!(!servers.contains("127.0.0.1"), "one that nobody else reaches");
+            let viewer = Viewer::connect_over(&created, vec![pin], relaying).await?;
+            viewer.wait_frames(5, STEP_TIMEOUT).await?;
+            viewer.disconnect().await;
+            gateway.delete(&created.id).await?;
+        }
         up.stop().await
     });
 }

@@ -16,6 +16,7 @@ mod client_suite;
 mod clocks;
 mod config;
 mod console;
+mod contract;
 mod demo;
 mod drain;
 mod error_responses;

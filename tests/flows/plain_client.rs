@@ -40,7 +40,7 @@ fn a_client_written_from_the_manual_does_all_that_clients_do() {
         let said = String::from_utf8_lossy(&output.stderr);
         let steps = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.success(), "{said}\nafter\n{steps}");
-        ensure!(steps.lines().count() == 15, "{steps}");
+        ensure!(steps.lines().count() == 40, "{steps}");
         Ok(())
     });
 }

@@ -71,15 +71,16 @@ impl SessionsError {
 
     fn code(&self) -> RefusalCode {
         match self {
-            Self::Bridge(BridgeError::NotFound) | Self::NoPeer => RefusalCode::NotFound,
+            // Whoever asked named an application or a version that is not there.
+            Self::Bridge(BridgeError::NotFound) | Self::NoPeer | Self::Ams(AmsError::NotFound) => {
+                RefusalCode::NotFound
+            }
             Self::Bridge(error) => error.refusal().code,
             Self::Conflict(_) => RefusalCode::Conflict,
             Self::Malformed(_) => RefusalCode::Malformed,
             Self::TooMany => RefusalCode::TooMany,
             Self::Unavailable(AskError::Busy) => RefusalCode::Busy,
-            Self::Ams(AmsError::Refused { .. } | AmsError::NotFound | AmsError::NameTaken(_)) => {
-                RefusalCode::Failed
-            }
+            Self::Ams(AmsError::Refused { .. } | AmsError::NameTaken(_)) => RefusalCode::Failed,
             Self::Ams(_) | Self::Tokens(_) | Self::Turn(_) | Self::Unavailable(_) => {
                 RefusalCode::Unavailable
             }
@@ -113,7 +114,7 @@ fn ams_sentence(error: &AmsError) -> &'static str {
         AmsError::Busy(_) => "AMS is busy",
         AmsError::Conflict | AmsError::NameTaken(_) => "the name of the instance is taken",
         AmsError::NotDeleted => "AMS has not deleted the instance",
-        AmsError::NotFound => "AMS knows no such application or instance",
+        AmsError::NotFound => "AMS knows no such application, version or instance",
         AmsError::Refused { .. } => "AMS refused it",
         AmsError::TimedOut => "AMS gave no answer in time",
         AmsError::Malformed(_) => "AMS gave an answer that cannot be read",

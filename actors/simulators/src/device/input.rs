@@ -211,17 +211,26 @@ impl Input {
         }
     }
 
+    /// All three sensors must have room in one line.
     fn sensor_line(&self) -> String {
         let one = |(sensor, (x, y, z)): (&Sensor, &(f64, f64, f64))| {
             let name = match sensor {
-                Sensor::Acceleration => "acc",
-                Sensor::Gyroscope => "gyro",
-                Sensor::Orientation => "turn",
+                Sensor::Acceleration => 'a',
+                Sensor::Gyroscope => 'g',
+                Sensor::Orientation => 'o',
             };
-            format!("{name} {x:.1} {y:.1} {z:.1}")
+            format!("{name}{},{},{}", short(*x), short(*y), short(*z))
         };
         self.sensors.iter().map(one).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// Writes a number with two digits at most where that is enough: 9.8, 1, -90.
+fn short(number: f64) -> String {
+    let tenths = (number * 10.0).round() / 10.0;
+    let decimals = usize::from(tenths.abs() < 10.0 && tenths.fract() != 0.0);
+    // Adding 0 makes no difference but for a negative zero.
+    format!("{:.decimals$}", tenths + 0.0)
 }
 
 /// Notes that one of `0..=last` is held, or no longer.
@@ -282,6 +291,20 @@ mod tests {
         assert_eq!(input.act(&press), Some((50.0, 40.0)));
         assert_eq!(input.act(&ControlMessage::MouseButton { button: 1, pressed: false }), None);
         assert_eq!(input.mouse_line(), "mouse 50,40 moved 2,0");
+    }
+
+    #[test]
+    fn three_sensors_have_room_in_one_line() {
+        let mut input = Input::default();
+        let turned = [
+            (Sensor::Acceleration, (0.04, 9.81, -0.04)),
+            (Sensor::Gyroscope, (0.31, 0.0, -1.2)),
+            (Sensor::Orientation, (180.0, -90.4, 359.6)),
+        ];
+        for (sensor, (x, y, z)) in turned {
+            input.act(&ControlMessage::Sensor(SensorEvent { sensor, x, y, z }));
+        }
+        assert_eq!(input.sensor_line(), "a0,9.8,0 g0.3,0,-1.2 o180,-90,360");
     }
 
     #[test]
