@@ -2,14 +2,15 @@
 
 use std::fmt::Write;
 
-use stream_gateway::admin::SessionExplanation;
+use stream_gateway::admin::{SessionExplanation, Step};
 use stream_protocol::{Cause, KeptInstance, Origin, SessionDocument, Timestamp, printable};
 
 /// The longest line, in characters.
 const MAX_LINE_CHARS: usize = 2000;
 
-/// Tells the story of a session, a line for each fact: first how it stands, then what happened.
-pub fn tell(SessionExplanation { document, agent, at }: &SessionExplanation) -> String {
+/// Tells the story of a session, a line for each fact: first how it stands, then what happened, as
+/// far as it is known of the last hour step by step.
+pub fn tell(SessionExplanation { document, agent, at, timeline }: &SessionExplanation) -> String {
     let mut told = String::new();
     let mut line = |name: &str, words: String| {
         // Causes are in the words of many, and other versions may have written them. Writing to a
@@ -44,10 +45,28 @@ pub fn tell(SessionExplanation { document, agent, at }: &SessionExplanation) -> 
     }
     line("client", client(document, *at));
     line(&document.created_at.to_string(), "created".to_owned());
-    for Cause { at, text } in &document.causes {
+    let told_by_step = |cause: &Cause| timeline.iter().any(|step| step.text == cause.text);
+    for Cause { at, text } in document.causes.iter().filter(|cause| !told_by_step(cause)) {
         line(&at.to_string(), text.clone());
     }
+    for step in timeline {
+        line(&moment(step.at_ms), self::step(step));
+    }
     told
+}
+
+/// Writes a moment to the millisecond.
+fn moment(at_ms: u64) -> String {
+    let second = Timestamp::from_unix(at_ms / 1000).to_string();
+    format!("{}.{:03}Z", second.trim_end_matches('Z'), at_ms % 1000)
+}
+
+/// What happened, how long it took and how often it did, and who says so.
+fn step(Step { took_ms, hop, unit, text, failed, count, .. }: &Step) -> String {
+    let mark = if *failed { "FAILED " } else { "" };
+    let took = took_ms.map_or_else(String::new, |took| format!(", {took} ms"));
+    let often = if *count > 1 { format!(", {count} times") } else { String::new() };
+    format!("{:<8} {mark}{text}{took}{often} ({unit})", hop.to_string())
 }
 
 fn standing(document: &SessionDocument, now: Timestamp) -> String {
@@ -111,14 +130,14 @@ fn client(document: &SessionDocument, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Presence, Status};
+    use stream_protocol::{Hop, Presence, Status};
 
     use super::*;
 
     fn story() -> SessionExplanation {
         let (created_at, deadline) = (1000.into(), Some(1030.into()));
         let document = SessionDocument { created_at, deadline, ..SessionDocument::sample() };
-        SessionExplanation { document, agent: None, at: 1010.into() }
+        SessionExplanation { document, agent: None, at: 1010.into(), timeline: Vec::new() }
     }
 
     #[test]
@@ -127,6 +146,31 @@ mod tests {
         assert!(told.contains("status      created; it may take 20 s more\n"), "{told}");
         assert!(told.contains("agent       none has claimed it\n"), "{told}");
         assert!(told.contains("1970-01-01T00:16:40Z created\n"), "{told}");
+    }
+
+    #[test]
+    fn what_happened_is_told_step_by_step_and_a_cause_once() {
+        let mut story = story();
+        story.document.push_cause(1005.into(), "image missing");
+        story.document.push_cause(1006.into(), "an older cause");
+        let (hop, unit) = (Hop::End, "agent-1".to_owned());
+        let text = "image missing".to_owned();
+        let at_ms = 1_005_020;
+        story.timeline.push(Step {
+            at_ms,
+            took_ms: Some(7),
+            hop,
+            unit,
+            text,
+            failed: true,
+            count: 2,
+        });
+        let told = tell(&story);
+        let line =
+            "1970-01-01T00:16:45.020Z end      FAILED image missing, 7 ms, 2 times (agent-1)\n";
+        assert!(told.ends_with(line), "{told}");
+        assert_eq!(told.matches("image missing").count(), 1, "{told}");
+        assert!(told.contains("an older cause"), "{told}");
     }
 
     #[test]

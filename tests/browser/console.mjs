@@ -317,6 +317,35 @@ async function open() {
   await role("button", "Take control").waitFor();
   await page.getByText("Document", { exact: true }).click();
   await sees('"container_id"');
+  await explain();
+}
+
+/** Finds every hop of the session that was just played, and the one at which another failed. */
+async function explain() {
+  const hops = ["create", "place", "launch", "boot", "join", "socket", "offer", "answer", "client"];
+  for (const hop of hops) {
+    await page.locator("console-timeline .hop").getByText(hop, { exact: true }).first().waitFor();
+  }
+  equal(await page.locator("console-timeline .failed").count(), 0);
+  await look("session-timeline");
+  const begun = Date.now() - 9_000;
+  const told = (hop, after, text, more) => ({ hop, at_ms: begun + after, took_ms: null, text,
+    unit: "agent-1", failed: false, count: 1, ...more });
+  const entries = [
+    told("create", 12, "account demo asks for maps", { took_ms: 12, unit: "gateway-1" }),
+    told("place", 13, "agent agent-1 did not take the session: this agent is draining"),
+    told("place", 14, "agent agent-2 has claimed the session: 62 places free", { took_ms: 1 }),
+    told("launch", 224, "AMS has accepted instance cr3f8hsn", { took_ms: 210 }),
+    told("refusal", 900, "account demo was turned away: session is created, not active", { count: 4 }),
+    told("end", 6_130, "the instance ended with an error: image jammy:android15 is missing",
+      { failed: true }),
+  ];
+  instead.set("/timeline", (route) => route.fulfill({ json: {
+    type: "sync", status: "success", status_code: 200, metadata: { entries } } }));
+  await page.locator("console-timeline .failed").waitFor();
+  await sees("×4");
+  await look("session-explained");
+  instead.clear();
 }
 
 async function share() {

@@ -114,7 +114,7 @@ impl Thief {
     /// Nobody removes, empties or changes a stream, whoever it belongs to.
     async fn cannot_harm_streams(&mut self) -> anyhow::Result<()> {
         let buckets = Bucket::ALL.map(|bucket| format!("KV_{}", bucket.name()));
-        let others = ["signals", "signal_ends", "KV_keys"].map(str::to_owned);
+        let others = ["signals", "signal_ends", "timeline", "KV_keys"].map(str::to_owned);
         for stream in buckets.iter().chain(&others) {
             for act in ["DELETE", "PURGE", "UPDATE", "MSG.DELETE", "SNAPSHOT", "RESTORE"] {
                 self.cannot_publish(&format!("$JS.API.STREAM.{act}.{stream}")).await?;
@@ -225,6 +225,7 @@ fn the_nkey_of_an_agent_touches_no_account_and_no_share_and_answers_for_no_gatew
         for subject in [
             &format!("{SIGNALS}.to_instance"),
             &format!("live.{SIGNALS}.to_client"),
+            "$JS.API.DIRECT.GET.timeline",
             "$KV.keys.gateway.root",
             "$JS.API.DIRECT.GET.KV_keys",
             "$JS.API.DIRECT.GET.KV_keys.$KV.keys.gateway.root",

@@ -48,6 +48,7 @@ mod store;
 mod supervision;
 mod support;
 mod tickets;
+mod timeline;
 mod tokens;
 mod transports;
 mod turn;

@@ -233,6 +233,7 @@ async fn see_operations(
     gateway.get("/1.0/accounts", "").await?.success()?;
     assert_eq!(gateway.get("/1.0/events", "").await?.status, 200);
     gateway.get("/1.0/relays", "").await?.success()?;
+    gateway.get("/1.0/sessions/{id}/timeline", "").await?.success()?;
     gateway.get("/1.0/agents", "").await?.success()?;
     let (drain, session) =
         ("/1.0/agents/{id}/drain", std::mem::replace(&mut gateway.session, agent.to_owned()));

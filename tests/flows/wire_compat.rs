@@ -23,9 +23,10 @@ use stream_gateway::admin::{AdminService, Request};
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
     AdbPeer, AgentEndpoint, AmsInstance, AmsSessionCreated, ClientIce, ClientReport, ClientState,
-    Commands, CreateAmsSession, Cursor, DesiredState, Empty, IceServer, IceTerms, JsonText, Launch,
-    LoggedSignal, NewSignal, Op, Presence, Refusal, RefusalCode, Reply, Report, ReportedStatus,
-    SessionDocument, SessionId, Signal, SignalPage, StoredSignal, Terminate, Userdata, Versioned,
+    Commands, CreateAmsSession, Cursor, DesiredState, Empty, Hop, IceServer, IceTerms, JsonText,
+    Launch, LoggedSignal, NewSignal, Op, Presence, Refusal, RefusalCode, Reply, Report,
+    ReportedStatus, SessionDocument, SessionId, Signal, SignalPage, StoredSignal, Terminate,
+    TimelineEntry, Userdata, Versioned,
 };
 use stream_supervisor::Supervisor;
 use stream_tokens::{Config, Service, Tokens};
@@ -135,6 +136,13 @@ fn messages() -> BTreeMap<&'static str, Value> {
     let message = "up".to_owned();
     let report = Report { status: ReportedStatus::Running, message, capabilities };
     let refusal = Refusal::new(RefusalCode::Draining, "this agent is draining");
+    let step = TimelineEntry {
+        unit: "agent-1".to_owned(),
+        took_ms: Some(12),
+        failed: true,
+        count: 2,
+        ..TimelineEntry::new(Hop::Launch, "AMS is full")
+    };
     BTreeMap::from([
         ("ask", written(Empty {})),
         ("client_ice", answered(Ok(ClientIce { ice_servers: vec![ice] }))),
@@ -154,6 +162,7 @@ fn messages() -> BTreeMap<&'static str, Value> {
             written(StoredSignal { generation: 1, signal: signal(), previous: Some(6) }),
         ),
         ("terminate", written(Terminate { cause: "asked".to_owned() })),
+        ("timeline_entry", written(step)),
         ("userdata", bare(userdata)),
     ])
 }
@@ -191,6 +200,7 @@ fn read_message(name: &str, message: &Value) -> anyhow::Result<Value> {
         "report" => bare::<Report>(&text),
         "stored_signal" => versioned::<StoredSignal>(&text),
         "terminate" => versioned::<Terminate>(&text),
+        "timeline_entry" => versioned::<TimelineEntry>(&text),
         "userdata" => bare::<Userdata>(&text),
         _ => anyhow::bail!("a message of a kind that this version does not know"),
     }

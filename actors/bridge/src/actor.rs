@@ -115,6 +115,11 @@ impl Actor {
         self.connection.ready()
     }
 
+    /// Returns what this process is called.
+    pub(crate) fn unit(&self) -> &str {
+        &self.unit
+    }
+
     /// Returns what to connect with once more.
     pub(crate) fn connect_config(&self) -> ConnectConfig {
         let (user, config, unit) = (self.user, self.config.clone(), self.unit.clone());

@@ -5,6 +5,8 @@ use async_nats::{Client, HeaderMap, StatusCode};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::BridgeError;
 use crate::connection::with_timeout;
@@ -33,6 +35,7 @@ pub(crate) struct StoredMessage {
     pub(crate) payload: Bytes,
     /// Whether it only says that something was removed.
     pub(crate) is_delete_marker: bool,
+    pub(crate) stored_at: Option<OffsetDateTime>,
 }
 
 pub(crate) struct Batch {
@@ -113,12 +116,15 @@ async fn ask(
             return Err(BridgeError::Malformed(format!("an answer of stream {stream}")));
         };
         let is_delete_marker = headers.is_some_and(is_delete_marker);
+        let stored_at = headers.and_then(|headers| headers.get("Nats-Time-Stamp"));
+        let stored_at = stored_at.and_then(|at| OffsetDateTime::parse(at.as_str(), &Rfc3339).ok());
         let subject = subject.as_str().to_owned();
         messages.push(StoredMessage {
             sequence,
             subject,
             payload: answer.payload,
             is_delete_marker,
+            stored_at,
         });
     }
 }

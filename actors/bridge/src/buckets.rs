@@ -47,6 +47,12 @@ const _: () = {
 /// cursor for longer.
 const MAX_END_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long what happened to a session is told: as long as its document after the end.
+const MAX_TIMELINE_AGE: Duration = Duration::from_secs(3600);
+
+/// How much is told of one session; the oldest goes first.
+const MAX_TIMELINE_ENTRIES: i64 = 100;
+
 /// The subjects of stored signals, in the words of a republish rule.
 const SIGNAL_SUBJECTS: &str = "stream.v1.signal.>";
 
@@ -77,7 +83,9 @@ impl Store {
             open(jetstream, *bucket, replicas).await.map(|store| (*bucket, store))
         });
         let buckets: HashMap<_, _> = try_join_all(buckets).await?.into_iter().collect();
-        for config in [signals_config(replicas), signal_ends_config(replicas)] {
+        let streams =
+            [signals_config(replicas), signal_ends_config(replicas), timeline_config(replicas)];
+        for config in streams {
             let name = config.name.clone();
             let stream = jetstream.get_or_create_stream(config).await;
             stream.map_err(|error| format!("stream {name}: {}", error_chain(&error)))?;
@@ -247,6 +255,26 @@ fn signal_ends_config(replicas: usize) -> StreamConfig {
         max_messages_per_subject: 1,
         discard: DiscardPolicy::Old,
         deny_delete: true,
+        ..Default::default()
+    }
+}
+
+/// Nobody waits for an acknowledgement, so nothing may keep one entry from being written but the
+/// want of room, which the oldest give.
+fn timeline_config(replicas: usize) -> StreamConfig {
+    StreamConfig {
+        name: subjects::TIMELINE.to_owned(),
+        subjects: vec![subjects::ALL_TIMELINES.to_owned()],
+        storage: StorageType::File,
+        num_replicas: replicas,
+        max_age: MAX_TIMELINE_AGE,
+        max_bytes: 128 << 20,
+        max_message_size: 4096,
+        max_messages_per_subject: MAX_TIMELINE_ENTRIES,
+        discard: DiscardPolicy::Old,
+        allow_direct: true,
+        deny_delete: true,
+        no_ack: true,
         ..Default::default()
     }
 }

@@ -214,6 +214,7 @@ async fn next(
     };
     Ok(Some(StoredMessage {
         is_delete_marker: batch::is_delete_marker(&message.headers),
+        stored_at: Some(message.time),
         sequence: message.sequence,
         subject: message.subject.into_string(),
         payload: message.payload,

@@ -52,6 +52,7 @@ mod status;
 mod store_clock;
 mod store_health;
 mod subscriptions;
+mod timeline;
 mod tls_files;
 
 use std::path::PathBuf;
@@ -76,6 +77,7 @@ pub use signal_reader::SignalReader;
 pub use signal_writer::SignalWriter;
 pub use status::ConnectionStatus;
 pub use subscriptions::IncomingRequest;
+pub use timeline::PastEntry;
 
 use actor::{Actor, SharedState};
 use store_clock::StoreClock;

@@ -1,11 +1,12 @@
 //! Changing a record: read, edit, write if nobody was faster.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{SessionDocument, SessionId, Versioned};
+use stream_protocol::{SessionDocument, SessionId, TimelineEntry, Versioned};
 
 use crate::records::{Read, Write, WriteMode};
 use crate::{Bridge, BridgeError, Entry};
@@ -68,6 +69,9 @@ impl Bridge {
     /// instance, or after 30 days if its instance may still be there, unless it
     /// [outlives its end](SessionDocument::outlives_its_end).
     ///
+    /// What the change says of the session's life is told in its
+    /// [timeline](Bridge::timeline).
+    ///
     /// # Errors
     ///
     /// What `edit` returns, with the document left as it is, or [`BridgeError::NotFound`].
@@ -76,7 +80,17 @@ impl Bridge {
         id: &SessionId,
         edit: impl Fn(&mut SessionDocument) -> Result<(), E>,
     ) -> Result<Entry<SessionDocument>, E> {
-        self.change(Bucket::Sessions, id.as_str(), session_ttl, edit).await
+        // The last try is the one that was stored.
+        let steps = Cell::new(Vec::new());
+        let edit = |document: &mut SessionDocument| -> Result<(), E> {
+            let before = document.clone();
+            edit(document)?;
+            steps.set(TimelineEntry::of_change(&before, document));
+            Ok(())
+        };
+        let changed = self.change(Bucket::Sessions, id.as_str(), session_ttl, edit).await?;
+        self.tell_timeline(id, steps.take());
+        Ok(changed)
     }
 }
 

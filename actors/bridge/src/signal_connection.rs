@@ -55,6 +55,11 @@ impl SignalConnection {
         connection
     }
 
+    /// Returns the bridge that this connection stands beside.
+    pub(crate) fn bridge(&self) -> &Bridge {
+        &self.bridge
+    }
+
     /// Returns the log over the connection that serves best now.
     pub(crate) async fn current(&self) -> Result<SignalLog, BridgeError> {
         let own = self.own.lock().clone();

@@ -186,6 +186,7 @@ impl SignalLog {
                 subject: message.subject.to_string(),
                 payload: message.payload,
                 is_delete_marker: false,
+                stored_at: Some(message.time),
             }],
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Vec::new(),
             Err(error) => return Err(BridgeError::disconnected(error)),

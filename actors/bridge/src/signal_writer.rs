@@ -6,7 +6,8 @@
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use stream_protocol::{
-    Cursor, Direction, NewSignal, SignalPeer, StoredSignal, Versioned, subjects,
+    Cursor, Direction, Hop, NewSignal, Signal, SignalPeer, StoredSignal, TimelineEntry, Versioned,
+    subjects,
 };
 
 use crate::connection::publish;
@@ -15,6 +16,10 @@ use crate::{BridgeError, SignalConnection};
 
 /// How often a write that was not acknowledged is repeated; the id makes that harmless.
 const MAX_ATTEMPTS: usize = 3;
+
+/// How many signals of a writer are looked at for what the timeline tells: a description is among
+/// the first of a client.
+const LOOKED_AT: u32 = 64;
 
 /// Writes the signals of one peer in one direction; made by [`SignalConnection::writer`].
 pub struct SignalWriter {
@@ -25,6 +30,10 @@ pub struct SignalWriter {
     log: Option<SignalLog>,
     /// Where the subject ended after the last signal of this writer.
     tail: Option<Tail>,
+    peer: SignalPeer,
+    direction: Direction,
+    /// How many signals were looked at, and of which generation the last one was.
+    looked_at: (u32, u64),
 }
 
 impl SignalConnection {
@@ -38,6 +47,9 @@ impl SignalConnection {
             prefix: format!("{peer}.{direction}"),
             log: None,
             tail: None,
+            peer,
+            direction,
+            looked_at: (0, 0),
         }
     }
 }
@@ -89,7 +101,29 @@ impl SignalWriter {
         let cursor = Cursor { epoch: log.epoch().await?, sequence };
         self.log = Some(log);
         self.tail = Some(Tail { kept: sequence, previous: sequence });
+        self.tell_timeline(*generation, signal);
         Ok(cursor)
+    }
+
+    /// Tells of descriptions of the session's client; signals of ADB are nobody's step.
+    fn tell_timeline(&mut self, generation: u64, signal: &Signal) {
+        let (looked_at, of) = self.looked_at;
+        let looked_at = if of == generation { looked_at } else { 0 };
+        if looked_at >= LOOKED_AT || self.peer.share.is_some() {
+            return;
+        }
+        self.looked_at = (looked_at + 1, generation);
+        let hop = match signal.kind().as_deref() {
+            Some("offer") => Hop::Offer,
+            Some("answer") => Hop::Answer,
+            _ => return,
+        };
+        let text = match self.direction {
+            Direction::ToClient => format!("from the instance to client {generation}"),
+            Direction::ToInstance => format!("from client {generation} to the instance"),
+        };
+        let entry = TimelineEntry::new(hop, text);
+        self.connection.bridge().tell_timeline(&self.peer.session, vec![entry]);
     }
 
     /// Takes the connection it was given, or another one if that is lost.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use stream_bridge::{Bridge, BridgeError, IncomingRequest};
 use stream_protocol::subjects::{self, Bucket};
 use stream_protocol::{
-    AmsInstance, AmsSessionCreated, CreateAmsSession, OnConflict, Refusal, RefusalCode,
-    Reply as Answer, Request, SessionDocument, SessionId, Status, Timestamp, Userdata, Versioned,
+    AmsInstance, AmsSessionCreated, CreateAmsSession, Hop, OnConflict, Refusal, RefusalCode,
+    Reply as Answer, Request, SessionDocument, SessionId, Status, TimelineEntry, Timestamp,
+    Userdata, Versioned,
 };
 use stream_supervisor::{
     Context, Handler, Limits, LocalBoxFuture, Mode, Reply, RestartPolicy, Supervisor, Worker,
@@ -129,6 +130,8 @@ async fn store(bridge: &Bridge, fresh: SessionDocument) -> Result<SessionDocumen
             Ok(_) => {
                 let (id, instance) = (&fresh.id, fresh.instance_id.as_deref().unwrap_or_default());
                 log::info!(session:% = id, instance; "session created for an instance of AMS");
+                let text = format!("AMS has launched instance {instance} by itself");
+                bridge.tell_timeline(id, vec![TimelineEntry::new(Hop::Create, text)]);
                 return Ok(fresh);
             }
             // Another gateway was faster, for another agent or for the same that asked again.

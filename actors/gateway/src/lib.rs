@@ -70,6 +70,8 @@ mod share_record;
 mod shares;
 mod socket;
 mod state;
+mod timeline;
+mod turned_away;
 mod urls;
 mod views;
 mod web_ui;

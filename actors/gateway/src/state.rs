@@ -21,6 +21,7 @@ use crate::latest::Latest;
 use crate::live_count::LiveCount;
 use crate::present_agents::PresentAgents;
 use crate::relay_view::RelayView;
+use crate::turned_away::TurnedAway;
 use crate::urls::Urls;
 use crate::views::Views;
 
@@ -49,6 +50,7 @@ pub(crate) struct State {
     /// How the relays answer the agents, for operators.
     pub(crate) relay_views: Latest<Vec<RelayView>>,
     pub(crate) catalogues: Catalogues,
+    pub(crate) turned_away: TurnedAway,
     pub(crate) supervisor: Supervisor,
     /// Counts the requests of all threads, and what is refused.
     pub(crate) refusals: Refusals,
@@ -108,6 +110,7 @@ impl State {
             agent_views: Latest::good_for(AGENTS_GOOD_FOR),
             relay_views: Latest::good_for(RELAYS_GOOD_FOR),
             catalogues: Catalogues::default(),
+            turned_away: TurnedAway::default(),
             supervisor,
             refusals: Refusals::default(),
             request_rates: RateLimiter::per_second(config.requests_per_second),

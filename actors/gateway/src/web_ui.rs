@@ -59,6 +59,8 @@ const ASSETS: &[Asset] = &[
     asset!("/console/texts.js", "console/texts.js", SCRIPT),
     asset!("/console/texts/de.js", "console/texts/de.js", SCRIPT),
     asset!("/console/texts/en.js", "console/texts/en.js", SCRIPT),
+    asset!("/console/timeline.css", "console/timeline.css", STYLE),
+    asset!("/console/timeline.js", "console/timeline.js", SCRIPT),
     asset!("/console/token.js", "console/token.js", SCRIPT),
     asset!("/console/tokens.css", "console/tokens.css", STYLE),
     asset!("/console/views.css", "console/views.css", STYLE),

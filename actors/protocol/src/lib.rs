@@ -30,6 +30,7 @@ mod signal;
 mod signal_peer;
 mod signal_quota;
 pub mod subjects;
+mod timeline;
 mod timestamp;
 mod unknown_members;
 mod userdata;
@@ -66,6 +67,7 @@ pub use signal::{
 };
 pub use signal_peer::SignalPeer;
 pub use signal_quota::SignalQuota;
+pub use timeline::{Hop, TimelineEntry};
 pub use timestamp::{Timestamp, TimestampError};
 pub use userdata::{MAX_USERDATA_BYTES, Userdata};
 pub use versioned::{VERSION, Versioned};

@@ -67,7 +67,12 @@ impl Signal {
 
     /// Whether this is the answer to an offer.
     pub fn is_answer(&self) -> bool {
-        serde_json::from_str::<Typed>(self.as_str()).is_ok_and(|typed| typed.kind == "answer")
+        self.kind().is_some_and(|kind| kind == "answer")
+    }
+
+    /// Returns what the signal calls itself.
+    pub fn kind(&self) -> Option<String> {
+        Some(serde_json::from_str::<Typed>(self.as_str()).ok()?.kind)
     }
 
     fn check(raw: Box<RawValue>) -> Result<Self, SignalError> {

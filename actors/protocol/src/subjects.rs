@@ -25,6 +25,12 @@ pub const ALL_SIGNALS: &str = "stream.v1.signal.*.*";
 /// log has dropped can be told from one that never was.
 pub const SIGNAL_ENDS: &str = "signal_ends";
 
+/// The stream that keeps what happened to sessions.
+pub const TIMELINE: &str = "timeline";
+
+/// The subjects of [`TIMELINE`]: every session.
+pub const ALL_TIMELINES: &str = "stream.v1.timeline.*";
+
 /// The server puts this word before the subject of a stored message when it republishes it.
 pub const LIVE: &str = "live";
 
@@ -259,6 +265,11 @@ pub fn session_requests(session: &SessionId) -> String {
 /// Returns the subject of the signals between an instance and `peer` in one direction.
 pub fn signal(peer: impl Into<SignalPeer>, direction: Direction) -> String {
     format!("stream.v1.signal.{}.{direction}", peer.into())
+}
+
+/// Returns the subject of what happened to `session`.
+pub fn timeline(session: &SessionId) -> String {
+    format!("stream.v1.timeline.{session}")
 }
 
 #[cfg(test)]

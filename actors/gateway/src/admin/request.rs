@@ -10,6 +10,7 @@ use stream_protocol::{
 use crate::accounts::{Account, AccountLimits};
 use crate::session_summary::SessionSummary;
 use crate::share_record::Share;
+use crate::timeline::Step;
 
 /// A request: `{"v":1,"op":"account.create",…}`.
 #[derive(Debug, Deserialize, Serialize)]
@@ -161,6 +162,9 @@ pub struct SessionExplanation {
     pub agent: Option<Presence>,
     /// The time of the answer, by the clock of NATS, as all times in it.
     pub at: Timestamp,
+    /// What happened in the last hour, the oldest first.
+    #[serde(default)]
+    pub timeline: Vec<Step>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -14,7 +14,7 @@ use crate::error::bad_request;
 use crate::owner::Termination;
 use crate::sessions::termination::{Progress, end_session};
 use crate::views::{SessionIndex, Views};
-use crate::{account_removal, account_rotation, placement, session_documents, shares};
+use crate::{account_removal, account_rotation, placement, session_documents, shares, timeline};
 
 /// How long the owner of a session may take to answer; less than the admin socket's client waits.
 const OWNER_DEADLINE: Duration = Duration::from_secs(5);
@@ -136,7 +136,8 @@ impl AdminService {
         let present = placement::list(self.views.bridge()).await?;
         let owns = |presence: &Presence| document.owner.as_ref() == Some(&presence.agent);
         let agent = present.into_iter().find(owns);
-        Ok(SessionExplanation { document, agent, at: self.views.bridge().now() })
+        let timeline = timeline::read_steps(self.views.bridge(), &document.id).await?;
+        Ok(SessionExplanation { document, agent, at: self.views.bridge().now(), timeline })
     }
 
     async fn create_share(

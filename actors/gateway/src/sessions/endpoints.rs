@@ -11,6 +11,7 @@ use stream_protocol::{
 };
 
 use super::join::Newcomer;
+use super::launch::NewClient;
 use super::listing::Listing;
 use super::request::ClientQuery;
 use super::socket_url::SocketUrls;
@@ -110,6 +111,7 @@ pub(crate) async fn create_session(
     payload: Payload,
     state: Data<State>,
 ) -> HandlerResult {
+    let begun = Instant::now();
     let caller = authorize(&request, &state, Op::SessionCreate, None).await?;
     let (key, base) = (idempotency_key(request.headers())?, state.urls.socket_base(&request)?);
     let renew = ClientQuery::renew(request.query_string())?;
@@ -126,7 +128,8 @@ pub(crate) async fn create_session(
     let id = key.map(|key| idempotency::id(&caller.name, key));
     check_room(&caller, id.as_ref(), &state).await?;
     let urls = SocketUrls { state: &state, base: &base, caller: &caller };
-    let placed = launch::place_session(&state, &urls, id, wanted, (role, terms)).await?;
+    let client = NewClient { role, terms, begun };
+    let placed = launch::place_session(&state, &urls, id, wanted, client).await?;
     let ClientSession { document, ice_servers: stun_servers, url } = placed;
     if document.request.on_conflict == OnConflict::Reject {
         client_lease::reserve(&state.bridge, &document.id, document.generation).await;
@@ -216,7 +219,9 @@ pub(crate) async fn join_as(
     let urls = SocketUrls { state, base, caller };
     let newcomer =
         Newcomer { role, screen, terms: caller.ice_terms(renew), grace: state.client_grace };
-    let joined = join::join_session(&state.bridge, &urls, id, newcomer).await?;
+    let joined = join::join_session(&state.bridge, &urls, id, newcomer).await;
+    let refused = |error: &HttpError| state.turned_away.note(&state.bridge, id, (caller, error));
+    let joined = joined.inspect_err(refused)?;
     let ClientSession { document, ice_servers: stun_servers, url } = joined;
     let generation = document.generation;
     log::info!(session:% = id, caller:%, role:%, generation; "session joined");
@@ -235,7 +240,9 @@ pub(crate) async fn connect_adb(
 ) -> HandlerResult {
     check_share_rate(state, caller)?;
     let (urls, terms) = (SocketUrls { state, base, caller }, caller.ice_terms(renew));
-    let (generation, connected) = adb::connect(&state.bridge, &urls, id, share, terms).await?;
+    let connected = adb::connect(&state.bridge, &urls, id, share, terms).await;
+    let refused = |error: &HttpError| state.turned_away.note(&state.bridge, id, (caller, error));
+    let (generation, connected) = connected.inspect_err(refused)?;
     let ClientSession { ice_servers: stun_servers, url, .. } = connected;
     log::info!(session:% = id, caller:%, generation; "adb connected");
     Ok(ok(JoinedSession { id, url, stun_servers }))

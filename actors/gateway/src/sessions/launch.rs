@@ -1,12 +1,12 @@
 //! From a client's request to a stored session whose instance an agent launches.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    Client, ClientIce, DesiredState, IceTerms, InstanceName, Presence, Refusal, RefusalCode,
-    Request, Role, SessionDocument, SessionId, Status, Timestamp,
+    Client, ClientIce, DesiredState, Hop, IceTerms, InstanceName, Presence, Refusal, RefusalCode,
+    Request, Role, SessionDocument, SessionId, Status, TimelineEntry, Timestamp,
 };
 use stream_supervisor::{retry_while, spawn_detached};
 
@@ -14,6 +14,7 @@ use super::ClientSession;
 use super::request::NewSession;
 use super::search::request_launch;
 use super::socket_url::SocketUrls;
+use crate::auth::Caller;
 use crate::response::HttpError;
 use crate::state::State;
 use crate::{owner, placement, session_documents};
@@ -29,8 +30,15 @@ const GIVE_UP_FOR: Duration = Duration::from_secs(300);
 /// there may not have announced themselves again.
 const ANNOUNCED_WITHIN: Duration = Duration::from_secs(5);
 
+/// Whoever asks for a session, as its first client.
+pub(crate) struct NewClient {
+    pub(crate) role: Role,
+    pub(crate) terms: IceTerms,
+    /// When the request came.
+    pub(crate) begun: Instant,
+}
+
 /// Stores a session and has an agent launch its instance; answers before the instance has booted.
-/// Its client is there in `role`, and gets ICE servers on `terms`.
 ///
 /// With an `id`, which belongs to one idempotency key, a repeated request returns the session that
 /// the first one created, or tries again what was refused for the moment. Without, the session gets
@@ -46,7 +54,7 @@ pub(crate) async fn place_session(
     urls: &SocketUrls<'_>,
     id: Option<SessionId>,
     wanted: NewSession,
-    (role, terms): (Role, IceTerms),
+    NewClient { role, terms, begun }: NewClient,
 ) -> Result<ClientSession, HttpError> {
     let bridge = &state.bridge;
     let repeatable = id.is_some();
@@ -69,6 +77,7 @@ pub(crate) async fn place_session(
     let url = urls.make(&id, fresh.generation, role).await?;
     let placed = async {
         let mut document = store(bridge, fresh, over).await?;
+        bridge.tell_timeline(&id, vec![creation(urls.caller, &document, begun)]);
         let (ClientIce { ice_servers }, region) = request_launch(bridge, &id, terms, hosts).await?;
         // As its agent has noted it meanwhile.
         document.launch_region = region;
@@ -82,10 +91,23 @@ pub(crate) async fn place_session(
         }
         Err(error) => {
             let failure = error.refusal();
+            let end = TimelineEntry::new(Hop::End, failure.message.clone());
+            bridge.tell_timeline(&id, vec![TimelineEntry { failed: true, ..end }]);
             give_up(bridge, id, repeatable, failure.message.clone()).await;
             Err(failure.into())
         }
     }
+}
+
+/// What the timeline of a new session begins with.
+fn creation(caller: &Caller, document: &SessionDocument, begun: Instant) -> TimelineEntry {
+    let app = &document.request.app;
+    let region = match document.request.region.as_str() {
+        "" => String::new(),
+        region => format!(" in region {region}"),
+    };
+    let entry = TimelineEntry::new(Hop::Create, format!("{caller} asks for {app}{region}"));
+    TimelineEntry { took_ms: u64::try_from(begun.elapsed().as_millis()).ok(), ..entry }
 }
 
 fn new_document(id: SessionId, request: Request, role: Role, now: Timestamp) -> SessionDocument {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::{self, AgentOp, Bucket};
 use stream_protocol::{
-    ClientIce, IceTerms, Launch, Presence, RefusalCode, SessionDocument, SessionId,
+    ClientIce, Hop, IceTerms, Launch, Presence, RefusalCode, SessionDocument, SessionId,
+    TimelineEntry,
 };
 use tokio::time::Instant;
 
@@ -36,6 +37,8 @@ pub(crate) async fn request_launch(
             Err(error) => error,
         };
         log::info!(session:%, agent:% = host.agent, error:%; "agent did not take the session");
+        let text = format!("agent {} did not take the session: {error}", host.agent);
+        bridge.tell_timeline(session, vec![TimelineEntry::new(Hop::Place, text)]);
         match begun(&error) {
             Begun::Nothing => Asked::Declined(error),
             Begun::Unknown if is_unclaimed(bridge, session).await => Asked::Declined(error),

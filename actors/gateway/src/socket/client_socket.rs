@@ -7,7 +7,8 @@ use actix_web::web::Data;
 use stream_bridge::{BridgeError, SignalConnection};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    Direction, IceTerms, Refusal, SessionDocument, SessionId, SignalPeer, Timestamp,
+    Direction, Hop, IceTerms, Refusal, SessionDocument, SessionId, SignalPeer, TimelineEntry,
+    Timestamp,
 };
 use stream_socket::{
     CloseCause, CloseCode, FrameFormat, SignalRelay, SocketPlace, SocketReceiver, SocketSender,
@@ -95,6 +96,7 @@ impl ClientSocket {
     ) -> bool {
         let Admission { peer, generation, .. } = &self.admission;
         log::info!(session:% = peer, generation; "client socket opened");
+        self.tell_timeline("the socket is open");
         let (cause, has_lost_right) = match self.admission.close_cause.take() {
             Some(cause) => (cause, false),
             None => self.serve(&sender, &mut receiver, &place).await,
@@ -110,6 +112,11 @@ impl ClientSocket {
                 log::info!(session:%, cause = message.as_str(); "client socket closed");
             }
         }
+        self.tell_timeline(match &cause {
+            CloseCause::PeerClosed => "the client has closed the socket",
+            CloseCause::PeerTimedOut => "the client is heard no more",
+            CloseCause::ByUs { message, .. } => message,
+        });
         Box::pin(self.release_lease(&cause)).await;
         let has_left = matches!(cause, CloseCause::PeerClosed | CloseCause::PeerTimedOut);
         close(sender, receiver, cause).await;
@@ -117,6 +124,16 @@ impl ClientSocket {
             Box::pin(self.end_adb()).await;
         }
         has_left
+    }
+
+    /// Tells what becomes of the socket in the timeline of the session.
+    fn tell_timeline(&self, what: &str) {
+        let who = match self.is_client() {
+            true => format!("client {}", self.admission.generation),
+            false => "a user of ADB".to_owned(),
+        };
+        let entry = TimelineEntry::new(Hop::Socket, format!("{who}: {what}"));
+        self.state.bridge.tell_timeline(self.session(), vec![entry]);
     }
 
     /// Serves the open socket; returns why it ends, and whether for a right that has. An order to

@@ -11,6 +11,7 @@ import "./picture.js";
 import { address, go, here } from "./router.js";
 import "./shares.js";
 import { say } from "./texts.js";
+import "./timeline.js";
 
 class Session extends HTMLElement {
   keys = { Escape: ({ target }) => {
@@ -28,6 +29,7 @@ class Session extends HTMLElement {
   #document = make("pre", { class: "code", tabindex: "0" });
   #picture = document.createElement("console-picture");
   #shares = document.createElement("console-shares");
+  #timeline = document.createElement("console-timeline");
   #body = make("div", { class: "session", hidden: true });
   #loading = make("p", { class: "empty" }, say("loading"));
   #complaint = complaintBox();
@@ -45,6 +47,7 @@ class Session extends HTMLElement {
     this.#body.append(
       this.#picture,
       make("div", { class: "session-facts" }, this.#verdict, this.#facts, this.#end),
+      may("session.explain") && this.#timeline,
       may("share.read") && this.#shares,
       make("details", { class: "document" },
         make("summary", {}, say("document")),
@@ -77,6 +80,7 @@ class Session extends HTMLElement {
     write(this.#document, text);
     this.#picture.session = session;
     this.#shares.session = session;
+    this.#timeline.session = session;
     if (this.#end) this.#end.hidden = session.status === "terminated";
   }
 

@@ -1,0 +1,123 @@
+//! What happened to sessions: written without waiting for it, and read by whoever looks for a cause.
+
+use actix::Message;
+use stream_protocol::subjects::{self, TIMELINE};
+use stream_protocol::{SessionId, TimelineEntry, Versioned};
+use stream_supervisor::{Context, Handler, Reply};
+
+use crate::actor::Actor;
+use crate::batch::{self, StoredMessage};
+use crate::{Bridge, BridgeError};
+
+/// Writes entries of one session, in their order.
+#[derive(Message)]
+#[rtype(result = "Result<(), BridgeError>")]
+struct Tell {
+    session: SessionId,
+    entries: Vec<TimelineEntry>,
+}
+
+/// Reads what is known of one session.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<PastEntry>, BridgeError>")]
+struct ReadTimeline(SessionId);
+
+/// What happened to a session, and when by the clock of the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PastEntry {
+    /// Milliseconds since 1970 (Unix time).
+    pub at_ms: u64,
+    pub entry: TimelineEntry,
+}
+
+impl Bridge {
+    /// Has `entries` of `session` written, in their order, and waits for nothing: what NATS does not
+    /// take is lost, since nothing is decided by it. They are kept for an hour, 100 of each session.
+    pub fn tell_timeline(&self, session: &SessionId, entries: Vec<TimelineEntry>) {
+        if entries.is_empty() {
+            return;
+        }
+        if let Err(error) = self.0.tell(Tell { session: session.clone(), entries }) {
+            log::debug!(session:%, error:%; "a step of a session is not written down");
+        }
+    }
+
+    /// Returns what happened to `session` in the last hour, the oldest first; nothing for one that
+    /// nobody knows. What this version cannot read is left out.
+    ///
+    /// # Errors
+    ///
+    /// NATS is away or gives no answer.
+    pub async fn timeline(&self, session: &SessionId) -> Result<Vec<PastEntry>, BridgeError> {
+        self.0.ask(ReadTimeline(session.clone())).await?
+    }
+}
+
+impl Handler<Tell> for Actor {
+    fn handle(&mut self, tell: &Tell, _: &Context<Self>) -> Reply<Result<(), BridgeError>> {
+        let subject = subjects::timeline(&tell.session);
+        let unit = self.unit();
+        let payloads: Vec<_> = tell
+            .entries
+            .iter()
+            .map(|entry| {
+                Versioned::encode(TimelineEntry { unit: unit.to_owned(), ..entry.clone() })
+            })
+            .collect();
+        self.with(async move |store| {
+            let client = &store.connection().client;
+            for payload in payloads {
+                let written = client.publish(subject.clone(), payload.into()).await;
+                written.map_err(BridgeError::disconnected)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Handler<ReadTimeline> for Actor {
+    fn handle(
+        &mut self,
+        ReadTimeline(session): &ReadTimeline,
+        _: &Context<Self>,
+    ) -> Reply<Result<Vec<PastEntry>, BridgeError>> {
+        let subject = subjects::timeline(session);
+        self.with_store(async move |store| {
+            // One batch holds more than a session has.
+            let client = &store.connection().client;
+            let batch = batch::get(client, TIMELINE, &subject, 1).await?;
+            Ok(batch.messages.iter().filter_map(past).collect())
+        })
+    }
+}
+
+fn past(message: &StoredMessage) -> Option<PastEntry> {
+    let at_ms = u64::try_from(message.stored_at?.unix_timestamp_nanos() / 1_000_000).ok()?;
+    Some(PastEntry { at_ms, entry: Versioned::decode(&message.payload).ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::Hop;
+    use time::OffsetDateTime;
+    use time::format_description::well_known::Rfc3339;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_left_out() {
+        let entry = TimelineEntry::new(Hop::Join, "client 1 has joined");
+        let stored = |payload: Vec<u8>, stored_at| StoredMessage {
+            sequence: 1,
+            subject: String::new(),
+            payload: payload.into(),
+            is_delete_marker: false,
+            stored_at,
+        };
+        let moment = OffsetDateTime::parse("2026-01-02T03:04:05.678901234Z", &Rfc3339).ok();
+        let whole = stored(Versioned::encode(&entry), moment);
+        assert_eq!(past(&whole), Some(PastEntry { at_ms: 1_767_323_045_678, entry }));
+        assert_eq!(past(&stored(b"{}".to_vec(), moment)), None);
+        assert_eq!(past(&StoredMessage { stored_at: None, ..whole }), None);
+    }
+}

@@ -1,0 +1,60 @@
+//! Who was turned away from a session and why, as its timeline tells.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use parking_lot::Mutex;
+use stream_bridge::Bridge;
+use stream_protocol::{Hop, SessionId, TimelineEntry};
+
+/// How many causes are counted at a time; with one more, all counts begin anew.
+const MAX_CAUSES: usize = 1_000;
+
+/// Counts refusals by session and cause. The 1st, 2nd, 4th, 8th … of them are told: whoever tries
+/// again and again pushes nothing else out of the timeline.
+#[derive(Default)]
+pub(crate) struct TurnedAway(Mutex<HashMap<(SessionId, String), u64>>);
+
+impl TurnedAway {
+    /// Notes that `who` was turned away from `session` with `cause`.
+    pub(crate) fn note(
+        &self,
+        bridge: &Bridge,
+        session: &SessionId,
+        (who, cause): (impl fmt::Display, impl fmt::Display),
+    ) {
+        let text = format!("{who} was turned away: {cause}");
+        let count = self.count(session, &text);
+        if count.is_power_of_two() {
+            let entry = TimelineEntry { count, ..TimelineEntry::new(Hop::Refusal, text) };
+            bridge.tell_timeline(session, vec![entry]);
+        }
+    }
+
+    fn count(&self, session: &SessionId, text: &str) -> u64 {
+        let mut counts = self.0.lock();
+        let key = (session.clone(), text.to_owned());
+        if counts.len() >= MAX_CAUSES && !counts.contains_key(&key) {
+            counts.clear();
+        }
+        let count = counts.entry(key).or_default();
+        *count += 1;
+        *count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_counted_apart_and_their_number_is_bounded() {
+        let (turned_away, session) = (TurnedAway::default(), SessionId::random());
+        assert_eq!([1, 2, 3].map(|_| turned_away.count(&session, "full")), [1, 2, 3]);
+        assert_eq!(turned_away.count(&SessionId::random(), "full"), 1);
+        for n in 0..2 * MAX_CAUSES {
+            turned_away.count(&session, &n.to_string());
+        }
+        assert!(turned_away.0.lock().len() <= MAX_CAUSES);
+    }
+}

@@ -1,0 +1,159 @@
+//! What happened to a session, as operators read it: every hop with its time, and a failure at the
+//! hop where it came about.
+
+use crate::support::socket::Socket;
+use crate::support::{APP, Http, Instance, ScriptedStack, becomes, eventually, run_flow};
+use anyhow::{Context, ensure};
+use reqwest::Method;
+use serde_json::{Value, json};
+use stream_dev::in_process::Options;
+use stream_gateway::admin::Client;
+use stream_simulators::client::JoinedSession;
+
+struct Told {
+    scripted: ScriptedStack,
+    operator: Http,
+    account: Http,
+}
+
+impl Told {
+    async fn start(options: Options) -> anyhow::Result<Self> {
+        let scripted = ScriptedStack::start_with(options).await?;
+        let (nodes, token) = (&scripted.stack.nodes, &scripted.stack.token);
+        let operators = Client::new(nodes.admin_socket());
+        let operator = operators.create_operator("operator", None, Default::default()).await?;
+        let account = Http::new(&nodes.gateway_url(), Some(token), nodes.gateway_pin()?)?;
+        let operator = account.with(Some(&operator));
+        Ok(Self { scripted, operator, account })
+    }
+
+    async fn running(&mut self) -> anyhow::Result<(JoinedSession, Instance)> {
+        let (session, instance) = self.scripted.create().await?;
+        instance.report("running").await?.success()?;
+        becomes(&self.scripted.client, &session.id, "active").await?;
+        Ok((session, instance))
+    }
+
+    async fn entries(&self, session: &str) -> anyhow::Result<Vec<Value>> {
+        let path = format!("/1.0/sessions/{session}/timeline");
+        let timeline = self.operator.get(&path).await?.success()?;
+        Ok(timeline["entries"].as_array().context("entries")?.clone())
+    }
+
+    /// Waits for an entry of `hop` whose text holds `words`: nobody waits for what is written.
+    async fn entry(&self, session: &str, hop: &str, words: &str) -> anyhow::Result<Value> {
+        let name = format!("{hop} with {words}");
+        eventually(&name, async || {
+            let entries = self.entries(session).await?;
+            let says =
+                |entry: &&Value| entry["text"].as_str().is_some_and(|text| text.contains(words));
+            Ok(entries.iter().filter(|entry| entry["hop"] == hop).find(says).cloned())
+        })
+        .await
+    }
+}
+
+#[test]
+fn every_hop_of_a_session_is_told_in_order_until_after_its_end() {
+    run_flow(async || {
+        let mut told = Told::start(Options::default()).await?;
+        let (session, instance) = told.running().await?;
+        let id = session.id.as_str();
+        let mut socket = Socket::open(&session, &told.scripted.stack).await?;
+        instance.write("s-1", 0, json!({ "type": "offer", "sdp": "dg==" })).await?.success()?;
+        ensure!(socket.next().await?["type"] == "offer");
+        socket.send(&json!({ "type": "answer", "sdp": "dg==" })).await?;
+        told.entry(id, "answer", "from client 0 to the instance").await?;
+        let connected = json!({ "client": "connected", "generation": 0 });
+        instance.report_as(connected).await?.success()?;
+        told.entry(id, "client", "is connected").await?;
+        socket.close().await?;
+        told.entry(id, "socket", "has closed the socket").await?;
+        told.account.send(Method::DELETE, &format!("/1.0/sessions/{id}"), None).await?.success()?;
+        told.entry(id, "end", "the session is terminated").await?;
+
+        let entries = told.entries(id).await?;
+        let hops: Vec<_> = entries.iter().filter_map(|entry| entry["hop"].as_str()).collect();
+        let expected = [
+            "create", "place", "launch", "boot", "socket", "offer", "answer", "client", "socket",
+            "end",
+        ];
+        let mut rest = hops.iter();
+        let in_order = expected.iter().all(|hop| rest.any(|told| told == hop));
+        ensure!(in_order, "{hops:?}");
+        let times: Vec<_> = entries.iter().filter_map(|entry| entry["at_ms"].as_u64()).collect();
+        ensure!(times.is_sorted() && times.len() == entries.len(), "{times:?}");
+        ensure!(entries.iter().all(|entry| entry["unit"] != ""), "{entries:?}");
+        for hop in ["create", "launch", "boot"] {
+            let entry = entries.iter().find(|entry| entry["hop"] == hop).context("an entry")?;
+            ensure!(entry["took_ms"].is_u64(), "{entry}");
+        }
+        ensure!(entries.iter().all(|entry| entry["failed"] == false), "{entries:?}");
+        // No right is among them.
+        let text = serde_json::to_string(&entries)?;
+        ensure!(!text.contains(&told.scripted.stack.token) && !text.contains("token="), "{text}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_failure_is_told_at_its_hop_also_of_a_session_that_was_never_there() {
+    run_flow(async || {
+        let mut told = Told::start(Options::default()).await?;
+        let (session, instance) = told.running().await?;
+        let report = json!({ "status": "error", "status_message": "the image does not boot" });
+        instance.report_as(report).await?.success()?;
+        let failure = told.entry(&session.id, "end", "the image does not boot").await?;
+        ensure!(failure["failed"] == true, "{failure}");
+
+        let key = told.account.keyed("a-version-that-nobody-has");
+        let body = json!({ "app": APP, "app_version": 9 });
+        let refused = key.send(Method::POST, "/1.0/sessions", Some(body)).await?;
+        ensure!(refused.status == 404, "{refused:?}");
+        let listed = told.account.get("/1.0/sessions?status=error&recursion=1").await?.success()?;
+        let failed =
+            listed.as_array().context("a list")?.iter().find(|one| one["id"] != session.id);
+        let id = failed.context("the one that failed")?["id"].as_str().context("an id")?.to_owned();
+        let failure = told.entry(&id, "end", "AMS knows no such application").await?;
+        ensure!(failure["failed"] == true, "{failure}");
+        Ok(())
+    });
+}
+
+#[test]
+fn who_is_turned_away_is_told_once_with_a_count() {
+    run_flow(async || {
+        let mut told = Told::start(Options::default()).await?;
+        let (session, _instance) = told.scripted.create().await?;
+        let join = format!("/1.0/sessions/{}/join", session.id);
+        for _ in 0..5 {
+            let refused = told.account.send(Method::POST, &join, None).await?;
+            ensure!(refused.status == 400, "{refused:?}");
+        }
+        let counted = eventually("counted", async || {
+            let entry = told.entry(&session.id, "refusal", "account demo was turned away").await?;
+            Ok((entry["count"] == 4).then_some(entry))
+        })
+        .await?;
+        ensure!(counted["text"].as_str().is_some_and(|text| text.contains("active")), "{counted}");
+        let entries = told.entries(&session.id).await?;
+        let refusals = entries.iter().filter(|entry| entry["hop"] == "refusal").count();
+        ensure!(refusals == 1, "{entries:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_time_line_is_for_operators_and_of_sessions_that_were_there() {
+    run_flow(async || {
+        let mut told = Told::start(Options::default()).await?;
+        let (session, _instance) = told.scripted.create().await?;
+        let path = format!("/1.0/sessions/{}/timeline", session.id);
+        ensure!(told.account.get(&path).await?.status == 403);
+        ensure!(told.account.with(None).get(&path).await?.status == 401);
+        let nobody = "/1.0/sessions/abcdefghij0123456789/timeline";
+        ensure!(told.operator.get(nobody).await?.status == 404);
+        ensure!(told.operator.get("/1.0/sessions/Not-an-id/timeline").await?.status == 400);
+        Ok(())
+    });
+}
