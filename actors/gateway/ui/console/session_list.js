@@ -5,7 +5,7 @@
 const LINGER_MS = 8_000;
 
 // With more changes at once than this, all is sorted anew.
-const FEW = 200;
+const FEW = 2_000;
 
 const ORDER = ["error", "created", "active", "terminating", "terminated"];
 
