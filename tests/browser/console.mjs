@@ -17,7 +17,9 @@ import process from "node:process";
 import { gzipSync } from "node:zlib";
 
 import axe from "axe-core";
+import jsQR from "jsqr";
 
+import { addEvents, cutEvents, holdEvents, muteEvents } from "./events.mjs";
 import { changes, openPage, redact } from "./page.mjs";
 
 const DEADLINE_MS = 30_000;
@@ -25,6 +27,11 @@ const MANY = 10_000;
 const MOST_ROWS = 100;
 const MOST_WEIGHT = 60 * 1024;
 const SLOW_MS = 500;
+const EVENTS = 50_000;
+const BATCH = 250;
+const LONG_TASK_MS = 50;
+// Of some 30 MiB with 10,000 sessions.
+const MOST_GROWN_KIB = 2_048;
 
 const [gateway, app] = process.argv.slice(2);
 const { STREAM_TOKEN, STREAM_OPERATOR_TOKEN, STREAM_PICTURES, STREAM_UI, STREAM_ONLY } = process.env;
@@ -47,6 +54,7 @@ try {
   const own = STREAM_UI ? ["--disable-features=LocalNetworkAccessChecks"] : [];
   page = await openPage(DEADLINE_MS, ["--lang=en-US", ...own]);
   await page.context().route("**/*", answer);
+  await holdEvents(page);
   listen();
   const begun = Date.now();
   for (const [name, work] of Object.entries(steps())) {
@@ -80,10 +88,13 @@ function steps() {
     "end: end it": end,
     "many: hold 10,000 sessions": many,
     "agents: drain an agent and take that back": agents,
+    "relays: see a relay that is withheld": relays,
     "accounts: read the accounts": accounts,
+    "figures: see how the gateway does": seeFigures,
     "settings: change the configuration": settings,
     "keys: do it by keys alone": keys,
     "away: get over a gateway that is away": away,
+    "hidden: let go while nobody looks": hidden,
     "narrow: fit twice the size": narrow,
     "odd: show long names and those from right to left": odd,
     "read: offer no more than a token allows": readOnly,
@@ -170,6 +181,8 @@ async function picture(name) {
 
 async function check(name, rules = ALL) {
   if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe.source);
+  // What fades in has not its colours yet.
+  await page.evaluate(() => Promise.all(document.getAnimations().map(({ finished }) => finished)));
   const { violations } = await page.evaluate((runOnly) => window.axe.run({ runOnly }), rules);
   for (const { id, nodes } of violations) {
     findings.push(`${name}: ${id} at ${nodes.map(({ target }) => target.join(" ")).join(", ")}`);
@@ -188,11 +201,18 @@ async function visit() {
   const loaded = new Map();
   const note = async (response) => {
     const { pathname } = new URL(response.url());
-    if (response.ok() && !pathname.startsWith("/1.0/")) loaded.set(pathname, await response.body());
+    if (!response.ok() || pathname.startsWith("/1.0/")) return;
+    loaded.set(pathname, await response.body());
+    const compressed = response.headers()["content-encoding"] === "gzip";
+    if (!STREAM_UI && !compressed) complaints.push(`${pathname} is not compressed`);
   };
   page.on("response", note);
-  await page.goto(`${gateway}/console`, { waitUntil: "networkidle" });
+  // With a slash behind it, it is the same place.
+  await page.goto(`${gateway}/console${STREAM_UI ? "" : "/"}`, { waitUntil: "networkidle" });
   page.off("response", note);
+  equal(new URL(page.url()).pathname, "/console");
+  figures.loaded_ms = await page.evaluate(() =>
+    Math.round(performance.getEntriesByType("navigation")[0].domContentLoadedEventEnd));
   const sizes = [...loaded.values()].map((body) => gzipSync(body).length);
   figures.files = sizes.length;
   figures.gzip_bytes = sizes.reduce((sum, size) => sum + size, 0);
@@ -223,7 +243,7 @@ async function signIn() {
   await page.getByRole("alert").getByText("did not take the token").waitFor();
   await enter(STREAM_TOKEN);
   await role("heading", "Sessions").waitFor();
-  for (const view of ["Agents", "Accounts", "Configuration"]) {
+  for (const view of ["Agents", "Relays", "Accounts", "Configuration"]) {
     equal(await role("link", view).count(), 0);
   }
   await go("#/settings");
@@ -313,6 +333,18 @@ async function open() {
   await sees("You control the session.");
   await page.waitForFunction(changes);
   await look("session-plays");
+  // It is as high as what it shows, and goes on in another language.
+  const [box, video] = await page.locator(".stage video").evaluate((video) =>
+    [video.clientWidth / video.clientHeight, video.videoWidth / video.videoHeight]);
+  if (Math.abs(box - video) > 0.02) throw new Error(`${video} in a box of ${box}`);
+  await page.evaluate(() => (window.video = document.querySelector("video")));
+  await page.getByLabel("Language").selectOption("de");
+  await sees("Sitzung beenden");
+  await page.getByText("Freigaben", { exact: true }).waitFor();
+  await page.getByLabel("Sprache").selectOption("en");
+  await page.evaluate(() => delete window.firstDigest);
+  await page.waitForFunction(changes);
+  equal(await page.evaluate(() => window.video === document.querySelector(".stage.plays video")), true);
   await role("button", "Leave").click();
   await role("button", "Take control").waitFor();
   await page.getByText("Document", { exact: true }).click();
@@ -358,11 +390,29 @@ async function share() {
   await sees("for a colleague");
   await look("session-shared");
   await copies(() => role("button", "Copy link").click(), (text) => equal(text, link));
+  await role("button", "QR code").click();
+  await page.getByAltText("QR code of the link").waitFor();
+  equal(await readCode(), link);
+  await look("session-code");
+  await role("button", "QR code").click();
+  await page.getByAltText("QR code of the link").waitFor({ state: "detached" });
   await role("button", "Prolong by 12 h").click();
   await sees("in 12 h");
   await role("button", "End share").click();
   await page.getByRole("dialog").getByRole("button", { name: "End share" }).click();
   await sees("The share has ended.");
+}
+
+/** Reads the QR code on the page as a phone would. */
+async function readCode() {
+  const { width, height, data } = await page.locator("img.qr-code").evaluate(async (image) => {
+    await image.decode();
+    const side = 4 * image.width;
+    const context = new OffscreenCanvas(side, side).getContext("2d");
+    context.drawImage(image, 0, 0, side, side);
+    return { width: side, height: side, data: [...context.getImageData(0, 0, side, side).data] };
+  });
+  return jsQR(Uint8ClampedArray.from(data), width, height)?.data;
 }
 
 async function end() {
@@ -416,8 +466,8 @@ function madeUp(count, shape = () => ({})) {
   });
 }
 
-/** Has the list of sessions be what `list` returns. */
-function sessionsAre(list) {
+/** Has the list of sessions be what `list` returns, from now on. */
+async function sessionsAre(list) {
   instead.set("/1.0/sessions", (route, url) => {
     if (route.request().method() !== "GET" || url.pathname !== "/1.0/sessions") return route.continue();
     const all = list();
@@ -426,11 +476,23 @@ function sessionsAre(list) {
     const body = { type: "sync", status: "success", status_code: 200, metadata, total_size: all.length };
     return route.fulfill({ json: body });
   });
+  await anew();
+}
+
+/** Has the page list everything anew: what the gateway is said to answer is another thing now. */
+async function anew() {
+  await addEvents(page, [["reset", {}]]);
+}
+
+/** Has the gateway answer itself again. */
+async function truth() {
+  instead.clear();
+  await anew();
 }
 
 async function many() {
   const all = madeUp(MANY);
-  sessionsAre(() => all);
+  await sessionsAre(() => all);
   await go("#/sessions");
   await page.waitForFunction((count) =>
     document.querySelector("console-sessions table")?.getAttribute("aria-rowcount") === String(count),
@@ -477,7 +539,8 @@ async function many() {
   await page.getByRole("searchbox").fill("");
   await keepsItsPlace(all);
   await comesBack();
-  instead.clear();
+  await hurries(all);
+  await truth();
 }
 
 /** Back from a session, the table is where it was. */
@@ -502,10 +565,67 @@ async function keepsItsPlace(all) {
   const at = () => page.locator(`tr[data-id="${id}"]`).evaluate((element) =>
     Math.round(element.getBoundingClientRect().top));
   const before = await at();
-  all.push(...madeUp(MANY + 5).slice(MANY));
-  all.find((session) => session.id === id).status = "terminating";
+  const [changed] = all.filter((session) => session.id === id);
+  await addEvents(page, [...madeUp(MANY + 5).slice(MANY), { ...changed, status: "terminating" }]
+    .map((row) => ["session", row]));
   await page.locator(`tr[data-id="${id}"][data-status="terminating"]`).waitFor();
   equal(await at(), before);
+}
+
+/** Many changes at once neither stop the page nor make it grow. */
+async function hurries(all) {
+  const cdp = await page.context().newCDPSession(page);
+  await page.evaluate(() => {
+    window.longTasks = [];
+    window.observer = new PerformanceObserver((list) =>
+      window.longTasks.push(...list.getEntries().map(({ duration }) => Math.round(duration))));
+    window.observer.observe({ entryTypes: ["longtask"] });
+  });
+  await page.evaluate((all) => (window.all = all), all);
+  const rush = (count) => page.evaluate(async ([count, batch]) => {
+    const { all } = window;
+    const words = ["launched, boots", "the instance is running", "the client has left"];
+    for (let n = 0; n < count; ) {
+      const events = [];
+      for (let end = n + batch; n < end; n += 1) {
+        const row = { ...all[(n * 7919) % all.length], status_message: `${words[n % 3]} (${n})` };
+        // Each tenth session goes, and comes back as another change.
+        events.push(n % 10 ? ["session", row] : ["session.removed", { id: row.id }]);
+      }
+      window.addEvents(events);
+      await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+    }
+    // As often as the page tells what has changed, and once more.
+    await new Promise((done) => setTimeout(done, 500));
+  }, [count, BATCH]);
+  const heap = async () => {
+    await cdp.send("HeapProfiler.collectGarbage");
+    return Math.round((await cdp.send("Runtime.getHeapUsage")).usedSize / 1024);
+  };
+  await cdp.send("Performance.enable", { timeDomain: "threadTicks" });
+  const busy = async () => {
+    const { metrics } = await cdp.send("Performance.getMetrics");
+    return metrics.find(({ name }) => name === "TaskDuration").value * 1000;
+  };
+  await rush(EVENTS / 5);
+  const before = await heap();
+  await page.evaluate(() => window.longTasks.splice(0));
+  const begun = await busy();
+  await rush(EVENTS);
+  figures.heap_kib = await heap();
+  figures.grown_kib = figures.heap_kib - before;
+  figures.long_tasks_ms = await page.evaluate(() => window.longTasks);
+  await page.evaluate(() => window.observer.disconnect());
+  // By the time of the processor: the machine may be busy with something else meanwhile.
+  figures.step_ms = Math.round(((await busy()) - begun) / (EVENTS / BATCH));
+  if (figures.step_ms > LONG_TASK_MS) throw new Error(`a step takes ${figures.step_ms} ms`);
+  await cdp.detach();
+  if (figures.grown_kib > MOST_GROWN_KIB) throw new Error(`it has grown by ${figures.grown_kib} KiB`);
+  // One at a time changes nothing but itself.
+  const row = rows().first();
+  const id = await row.getAttribute("data-id");
+  await addEvents(page, [["session", { ...all.find((one) => one.id === id), region: "here" }]]);
+  await row.getByText("here").waitFor();
 }
 
 async function agents() {
@@ -548,21 +668,118 @@ async function agentsInTrouble() {
       alerts: ["register this agent at AMS: stream-agent ams register"] }),
     agent("agent-4", "silent", { cause: "no answer within 1.5 s", places: 0, sessions: 0 }),
   ];
-  let metadata = list;
-  instead.set("/1.0/agents", (route) => route.fulfill({ json: {
-    type: "sync", status: "success", status_code: 200, metadata } }));
+  const gone = (rows) => rows.map(({ name }) => ["agent.removed", { name }]);
+  const real = await page.locator("console-agents tbody tr").getAttribute("data-name");
   await go("#/agents");
+  await muteEvents(page, true);
+  await addEvents(page, [...gone([{ name: real }]), ...list.map((row) => ["agent", row])]);
   await page.locator('tr[data-state="silent"]').waitFor();
   await look("agents-trouble");
   await go("#/agents/agent-2");
   await sees("12 sessions still to hand over");
   await look("agent-draining");
-  metadata = [];
   await go("#/agents");
+  await addEvents(page, gone(list));
   await sees("No agent gives signs of life");
   await look("agents-none");
-  instead.clear();
+  await muteEvents(page, false);
+  await cutEvents(page);
   await page.locator('tr[data-state="serving"]').waitFor();
+}
+
+async function relays() {
+  const way = (transport, binding_us, cause = "") =>
+    ({ transport, binding_us, allocate_us: binding_us && binding_us * 2, cause });
+  const at = (agent, state, ...transports) => ({ agent, state, transports });
+  const silent = way("udp", null, "no answer within 3 s");
+  const good = (name, micros) => at(name, "good", way("udp", micros), way("tcp", micros * 1.4));
+  let metadata = [
+    { pool: "us", server: "turn:relay-us.example.com:3478?transport=udp", state: "withheld",
+      agents: [at("agent-2", "withheld", silent, way("tcp", 92_000)), good("agent-1", 96_000)] },
+    { pool: "eu", server: "turn:relay-eu-2.example.com:3478?transport=udp", state: "drained",
+      agents: [at("agent-1", "drained", way("udp", 900)), at("agent-2", "drained", way("udp", 700))] },
+    { pool: "eu", server: "turns:relay-eu-1.example.com:5349?transport=tcp", state: "good",
+      agents: Array.from({ length: 9 }, (_, n) => good(`agent-${n + 1}`, 400 + n * 70)) },
+  ];
+  instead.set("/1.0/relays", (route) => route.fulfill({ json: {
+    type: "sync", status: "success", status_code: 200, metadata } }));
+  await role("link", "Relays").click();
+  await page.locator('tr[data-state="withheld"]').waitFor();
+  const states = await page.locator("console-relays tbody tr").evaluateAll((rows) =>
+    rows.map(({ dataset }) => dataset.state).join());
+  equal(states, "withheld,drained,good");
+  await sees("no answer within 3 s");
+  await look("relays");
+  await page.getByText("and 5 more agents: all is well").click();
+  await sees("agent-9");
+  metadata = [];
+  await go("#/agents");
+  await go("#/relays");
+  await sees("No agent hands out a relay");
+  await look("relays-none", { sizes: ["wide"] });
+  instead.clear();
+}
+
+async function seeFigures() {
+  await role("link", "Figures").click();
+  await sees("Requests under way");
+  await sees(/all \d+ actors run/);
+  const refusals = page.locator(".refusals tbody tr");
+  // A token that was not good, at the least: that of the sign-in.
+  if (!STREAM_ONLY) await refusals.getByText("its token was not good").waitFor();
+  // The second look has something to compare with.
+  const requests = page.locator(".plot", { hasText: "Requests" }).first().locator("dd");
+  await requests.filter({ hasText: "/s" }).waitFor();
+  await figuresOverTime();
+}
+
+/** As they are after a while, of a gateway that has something to do. */
+async function figuresOverTime() {
+  let scrapes = 0;
+  const name = "anbox_stream_gateway_";
+  instead.set("/metrics", (route) => {
+    const n = (scrapes += 1);
+    const requests = 900 * n + Math.round(300 * Math.sin(n / 4));
+    const bound = (le, part) => `${name}http_request_duration_seconds_bucket{le="${le}",` +
+      `handler="get_session"} ${Math.round(requests * part)}`;
+    const body = [`${name}build_info{unit="gw-1",version="0.2.0"} 1`,
+      `${name}sessions_total{status="active"} ${40 + Math.round(12 * Math.sin(n / 9))}`,
+      `${name}http_requests_total{handler="get_session",code="2xx"} ${requests}`,
+      `${name}http_requests_total{handler="get_session",code="5xx"} ${n > 20 ? 6 * (n - 20) : 0}`,
+      bound("0.005", 0.7), bound("0.01", 0.9), bound("0.025", 0.97), bound("+Inf", 1),
+      `${name}http_in_flight_requests ${3 + (n % 5)}`,
+      `${name}tls_handshakes_total{kind="full"} ${n * 7}`, `${name}nats_up 1`,
+      `${name}actor_state{actor="bridge",state="running"} 1`,
+      `${name}actor_state{actor="views",state="restarting"} 1`,
+      `${name}http_refused_requests_total{cause="token"} ${17 + n}`,
+      `${name}http_refused_requests_total{cause="session_limit"} 4`,
+      `${name}http_refused_requests_total{cause="a_later_cause"} 2`].join("\n");
+    return route.fulfill({ body, contentType: "text/plain" });
+  });
+  await page.evaluate(() => {
+    const { now } = Date;
+    window.ahead = 0;
+    Date.now = () => now() + window.ahead;
+  });
+  await go("#/agents");
+  await go("#/figures");
+  for (let n = 1; n < 40; n += 1) {
+    const shown = page.waitForResponse("**/metrics");
+    // Whoever comes back to the tab is shown how it is now.
+    await page.evaluate(() => {
+      window.ahead += 5_000;
+      document.dispatchEvent(new Event("visibilitychange"));
+    });
+    await shown;
+  }
+  await sees("gw-1, version 0.2.0");
+  await sees("views: restarting");
+  await sees("a_later_cause");
+  const curve = page.locator(".plot-curve").first();
+  if ((await curve.getAttribute("points")).split(" ").length < 10) throw new Error("there is no line");
+  await look("figures");
+  instead.clear();
+  await page.evaluate(() => (window.ahead = 0));
 }
 
 async function accounts() {
@@ -593,7 +810,11 @@ async function settings() {
   const field = page.getByLabel("Hours that a share lasts");
   await field.waitFor();
   await look("settings");
+  equal(await page.getByRole("button", { name: "Save" }).count(), 0);
   const form = page.locator("form").filter({ has: field });
+  await field.focus();
+  equal(await page.getByRole("button", { name: "Save" }).count(), 1);
+  await look("setting");
   await field.fill("24");
   await form.getByRole("button", { name: "Save" }).click();
   await sees("share.expiry_h is 24 now");
@@ -657,10 +878,12 @@ async function keys() {
 }
 
 async function away() {
-  sessionsAre(() => madeUp(12));
+  await go("#/sessions");
+  await sessionsAre(() => madeUp(12));
   await rows().first().waitFor();
+  instead.clear();
   instead.set("/1.0/", (route) => route.abort());
-  instead.delete("/1.0/sessions");
+  await cutEvents(page);
   await sees("reconnecting in");
   await look("reconnecting", { sizes: ["wide"] });
   await page.locator('console-live[data-state="stale"]').waitFor();
@@ -670,20 +893,40 @@ async function away() {
   await page.locator('console-live[data-state="live"]').waitFor();
 }
 
+async function hidden() {
+  await go("#/sessions");
+  const streams = (count) => page.waitForFunction((count) => window.openStreams() === count, count);
+  await streams(1);
+  const hide = (yes) => page.evaluate((yes) => {
+    // As if half a minute had passed.
+    const { setTimeout } = window;
+    window.setTimeout = (act, after, ...rest) => setTimeout(act, after === 30_000 ? 0 : after, ...rest);
+    Object.defineProperty(document, "hidden", { value: yes, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+    window.setTimeout = setTimeout;
+  }, yes);
+  await hide(true);
+  await streams(0);
+  await page.locator('console-live[data-state="reconnecting"]').waitFor();
+  await hide(false);
+  await streams(1);
+  await page.locator('console-live[data-state="live"]').waitFor();
+}
+
 async function narrow() {
-  sessionsAre(() => madeUp(40));
+  await sessionsAre(() => madeUp(40));
   await rows().first().waitFor();
   // What is left of 1280 by 800 at twice the size.
   await page.setViewportSize({ width: 640, height: 400 });
   await check("twice the size");
   await picture("twice");
   await page.setViewportSize(SIZES.wide);
-  instead.clear();
+  await truth();
 }
 
 async function odd() {
   const long = "a-name-that-is-as-long-as-names-may-be-and-then-some-more-letters";
-  sessionsAre(() => madeUp(8, (n) => [
+  await sessionsAre(() => madeUp(8, (n) => [
     { app: long, status_message: `${long} ${long}` }, { app: "ساعة", status_message: "التطبيق يعمل" },
     { app: "שעון", region: "אזור" }][n % 3]));
   await page.getByText(long).first().waitFor();
@@ -693,7 +936,7 @@ async function odd() {
   await look("sessions-german");
   await page.getByLabel("Sprache").selectOption("en");
   await role("heading", "Sessions").waitFor();
-  instead.clear();
+  await truth();
 }
 
 async function readOnly() {
@@ -701,9 +944,14 @@ async function readOnly() {
   const may = "allow session.read application.read region.read share.read";
   const token = await attenuate(STREAM_OPERATOR_TOKEN, [may]);
   await role("button", "Sign out").click();
-  sessionsAre(() => madeUp(3));
+  let count = 3;
+  await sessionsAre(() => madeUp(count));
   await enter(token);
-  await rows().first().waitFor();
+  await rows().nth(2).waitFor();
+  // It is told no events, and asks.
+  equal(await page.evaluate(() => window.openStreams()), 0);
+  count = 4;
+  await rows().nth(3).waitFor();
   const { length } = await page.$$("main input[type=checkbox], main button.primary, main a.primary");
   equal(length, 0);
   equal(await page.locator(".sidebar nav a").evaluateAll((links) => links.length), 2);
@@ -716,6 +964,7 @@ async function readOnly() {
 
 async function out() {
   instead.set("/1.0/", (route) => route.fulfill({ status: 401, json: { type: "error" } }));
+  await cutEvents(page);
   await page.getByRole("status").getByText("did not take the token").waitFor();
   instead.clear();
   await look("signed-out", { sizes: ["wide"] });

@@ -3,14 +3,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::{APP, run_flow};
+use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, run_flow};
 use anyhow::{Context, ensure};
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 use stream_dev::in_process::{Options, Stack};
 use stream_gateway::admin::Client;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use toml::toml;
 
 /// The script looks at some thirty views, each four times.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(280);
@@ -38,6 +41,137 @@ fn operators_do_their_work_in_the_console() {
         ensure!(output.status.success(), "the browser failed: {said}");
         let seen: Value = serde_json::from_slice(&output.stdout).context("figures")?;
         ensure!(seen["most_rows"].as_u64().is_some_and(|rows| rows <= 102), "{seen}");
+        Ok(())
+    });
+}
+
+/// Two consoles in browsers.
+struct Consoles {
+    node: Child,
+    orders: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Consoles {
+    async fn open(stack: &Stack, token: &str) -> anyhow::Result<Self> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/consoles.mjs");
+        let mut node = Command::new("node");
+        node.arg(script).arg(stack.nodes.gateway_url()).env("STREAM_TOKEN", token);
+        node.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut node = node.kill_on_drop(true).spawn()?;
+        let orders = node.stdin.take().context("stdin")?;
+        let stdout = node.stdout.take().context("stdout")?;
+        let mut consoles = Self { node, orders, answers: BufReader::new(stdout).lines() };
+        consoles.answer().await?;
+        Ok(consoles)
+    }
+
+    async fn answer(&mut self) -> anyhow::Result<Value> {
+        match tokio::time::timeout(STEP_TIMEOUT, self.answers.next_line()).await?? {
+            Some(line) => Ok(serde_json::from_str(&line)?),
+            None => {
+                let mut said = String::new();
+                self.node.stderr.take().context("stderr")?.read_to_string(&mut said).await?;
+                anyhow::bail!("the consoles failed: {said}")
+            }
+        }
+    }
+
+    async fn tell(&mut self, order: Value) -> anyhow::Result<Value> {
+        self.orders.write_all(format!("{order}\n").as_bytes()).await?;
+        self.answer().await
+    }
+
+    async fn go(&mut self, view: &str) -> anyhow::Result<()> {
+        self.tell(json!({ "go": view })).await.map(drop)
+    }
+
+    /// Waits until both see what `selector` names; returns how long that took.
+    async fn see(&mut self, selector: &str) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        self.tell(json!({ "see": selector })).await.with_context(|| selector.to_owned())?;
+        Ok(begun.elapsed())
+    }
+}
+
+#[test]
+fn two_consoles_see_what_happens_without_asking_for_it() {
+    run_flow(async || {
+        let agent = toml! { agent.remote_drain = true };
+        let options = Options { agent, ..Options::default() };
+        let mut scripted = ScriptedStack::start_with(options).await?;
+        let nodes = scripted.stack.nodes.clone();
+        let operators = Client::new(nodes.admin_socket());
+        let operator = operators.create_operator("operator", None, Default::default()).await?;
+        let account = Some(scripted.stack.token.as_str());
+        let http = Http::new(&nodes.gateway_url(), account, nodes.gateway_pin()?)?;
+        let mut consoles = Consoles::open(&scripted.stack, &operator).await?;
+        consoles.see("console-sessions .empty a").await?;
+        let mut took = Vec::new();
+
+        let wanted = json!({ "app": APP, "joinable": true, "ephemeral": false });
+        let created = http.send(Method::POST, "/1.0/sessions", Some(wanted)).await?.success()?;
+        let id = created["id"].as_str().context("id")?;
+        let path = format!("/1.0/sessions/{id}");
+        let row = |more: &str| format!("console-sessions tr[data-id=\"{id}\"]{more}");
+        took.push(consoles.see(&row("[data-status=created]")).await?);
+        let instance = scripted.booted().await?;
+        instance.report("running").await?.success()?;
+        took.push(consoles.see(&row("[data-status=active]")).await?);
+
+        let gone = json!({ "client": "disconnected", "generation": 0 });
+        instance.report_as(gone).await?.success()?;
+        took.push(consoles.see(&row(" td.client[data-said=waiting]")).await?);
+        http.send(Method::POST, &format!("{path}/join"), Some(json!({}))).await?.success()?;
+        took.push(consoles.see(&row(" td.client[data-said=watching]")).await?);
+
+        consoles.go(&format!("#/sessions/{id}")).await?;
+        consoles.see("console-shares form").await?;
+        let share = format!("{path}/share");
+        let share = http.send(Method::POST, &share, Some(json!({}))).await?.success()?;
+        took.push(consoles.see("console-shares li").await?);
+        let share = format!("/1.0/shares/{}", share["id"].as_str().context("id")?);
+        http.send(Method::DELETE, &share, None).await?.success()?;
+        took.push(consoles.see("console-shares ul[hidden]").await?);
+
+        consoles.go("#/agents").await?;
+        consoles.see("tr[data-state=serving]").await?;
+        let by_operator = http.with(Some(&operator));
+        let agents = by_operator.get("/1.0/agents").await?.success()?;
+        let name = agents[0]["name"].as_str().context("name")?;
+        let drain = format!("/1.0/agents/{name}/drain");
+        let forced = format!("{drain}?force=true");
+        by_operator.send(Method::POST, &forced, None).await?.success()?;
+        took.push(consoles.see("tr:is([data-state=draining], [data-state=drained])").await?);
+        by_operator.send(Method::DELETE, &drain, None).await?.success()?;
+        took.push(consoles.see("tr[data-state=serving]").await?);
+
+        consoles.go("#/sessions").await?;
+        consoles.see(&row("")).await?;
+        // What happens while the stream is lost is told as well.
+        consoles.tell(json!({ "away": true })).await?;
+        instance.report("error").await?.success()?;
+        consoles.see("console-live[data-state=reconnecting]").await?;
+        consoles.tell(json!({ "away": false })).await?;
+        consoles.see(&row("[data-status=error]")).await?;
+        consoles.see("console-live[data-state=live]").await?;
+        http.send(Method::DELETE, &path, None).await?.success()?;
+        took.push(consoles.see(&row("[data-status=terminated]")).await?);
+
+        // Once each, whatever happened: it was told, and nobody asked for it.
+        for asked in
+            consoles.tell(json!({ "asked": true })).await?["asked"].as_array().context("asked")?
+        {
+            let asked = asked.as_array().context("requests")?;
+            let count =
+                |path: &str| asked.iter().filter(|one| **one == format!("GET {path}")).count();
+            ensure!(count("/1.0/sessions") == 1, "{asked:?}");
+            ensure!(count(&path) == 1 && count("/1.0/shares") == 1, "{asked:?}");
+        }
+        took.sort();
+        eprintln!("both saw it after {took:?}");
+        let usual = took[took.len() / 2];
+        ensure!(usual < Duration::from_secs(1), "both saw it after {took:?}");
         Ok(())
     });
 }

@@ -274,6 +274,7 @@ async fn see_shares(gateway: &mut ApiRecorder, stack: &Stack) -> anyhow::Result<
     let session = std::mem::replace(&mut gateway.session, id);
     let path = "/1.0/shares/{id}";
     gateway.get(path, "").await?;
+    gateway.ask(Method::POST, &format!("{path}/qr"), "", None).await?;
     gateway.ask(Method::PATCH, path, "", Some(json!({"description": "for Bob"}))).await?;
     gateway.ask(Method::DELETE, path, "", None).await?;
     assert_eq!(gateway.get(path, "").await?.status, 404);

@@ -24,6 +24,8 @@ pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> HandlerR
     authorize(&request, &state, Op::StatusRead, None).await?;
     let mut page = Exposition::new(PREFIX);
     export_actors(&mut page, &state.supervisor.status());
+    let unit = vec![("unit", state.unit.clone()), ("version", env!("CARGO_PKG_VERSION").into())];
+    page.gauges("build_info", "Which gateway answers, and its version", [(unit, 1)]);
     page.requests(state.refusals.metrics());
     let connected = state.bridge.status().await.connected;
     page.count("nats_up", "Whether NATS is connected", connected.into());

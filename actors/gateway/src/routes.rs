@@ -147,6 +147,8 @@ endpoints! {
     GET "/1.0/shares/{id}" Some(Op::ShareRead) => shares::endpoints::read as "get_share":
         EndpointDoc::new("readShare", "Shows a share with its link")
             .answers::<shares::endpoints::ShareView<'_>>(),
+    POST "/1.0/shares/{id}/qr" Some(Op::ShareRead) => shares::endpoints::draw as "draw_share":
+        EndpointDoc::new("drawShare", "Draws the link of a share as a QR code").answers_svg(),
     PATCH "/1.0/shares/{id}" Some(Op::ShareUpdate) => shares::endpoints::change as "update_share":
         EndpointDoc::new("changeShare", "Changes a share; its link stays the same")
             .body::<shares::SharePatch>().answers::<shares::endpoints::ShareView<'_>>(),

@@ -6,6 +6,7 @@
 //! id, so they end with it.
 
 pub(crate) mod endpoints;
+mod qr_code;
 mod request;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::HeaderValue;
+use nix::unistd::gethostname;
 use stream_bridge::Bridge;
 use stream_http::{PollLimit, RateLimiter, Refusals};
 use stream_protocol::SignalPeer;
@@ -80,6 +81,8 @@ pub(crate) struct State {
     /// How long a new session may wait for its first client, in seconds.
     pub(crate) first_client_s: u64,
     pub(crate) urls: Urls,
+    /// What operators tell it apart from other gateways by: the name of the machine, and the port.
+    pub(crate) unit: String,
 }
 
 impl State {
@@ -94,6 +97,7 @@ impl State {
         (open_sockets, departures): (LiveCount, LiveCount),
     ) -> Result<Self, GatewayError> {
         config.check()?;
+        let unit = unit_name(config.listen.port());
         let urls = Urls::new(config.public_url.as_deref())?;
         let reconnect_tokens = ReconnectTokens::of(&config);
         let hsts = format!("max-age={}", config.hsts_s);
@@ -128,6 +132,7 @@ impl State {
             first_client_s: config.first_client_s,
             reconnect_tokens,
             urls,
+            unit,
         })
     }
 
@@ -137,4 +142,9 @@ impl State {
         self.request_rates.set_per_second(settings.requests_per_second);
         self.request_rates.check(token_id, Instant::now())
     }
+}
+
+fn unit_name(port: u16) -> String {
+    let machine = gethostname().ok().and_then(|name| name.into_string().ok());
+    format!("{}:{port}", machine.unwrap_or_default())
 }

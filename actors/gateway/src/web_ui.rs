@@ -1,9 +1,14 @@
 //! The web pages, built into the program: the player at `/` and the console at `/console`.
 
-use actix_web::HttpResponse;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use std::sync::LazyLock;
+
+use actix_web::http::header::{
+    AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    Encoding, Header, LOCATION, VARY,
+};
 use actix_web::web::{self, ServiceConfig};
-use stream_http::method_not_allowed;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use stream_http::{TrailingSlash, method_not_allowed};
 
 /// Nothing from elsewhere, nothing inline; the signaling socket may be on another name.
 const POLICY: &str = "default-src 'self'; connect-src 'self' wss:; img-src 'self' data:; \
@@ -18,11 +23,18 @@ struct Asset {
     path: &'static str,
     kind: &'static str,
     text: &'static str,
+    /// The text with gzip, as `build.rs` has written it.
+    gzip: &'static [u8],
 }
 
 macro_rules! asset {
     ($path:literal, $file:literal, $kind:expr) => {
-        Asset { path: $path, kind: $kind, text: include_str!(concat!("../ui/", $file)) }
+        Asset {
+            path: $path,
+            kind: $kind,
+            text: include_str!(concat!("../ui/", $file)),
+            gzip: include_bytes!(concat!(env!("OUT_DIR"), "/ui/", $file, ".gz")),
+        }
     };
 }
 
@@ -32,30 +44,50 @@ const ASSETS: &[Asset] = &[
     asset!("/attenuate.js", "attenuate.js", SCRIPT),
     asset!("/console", "console.html", HTML),
     asset!("/console/account.js", "console/account.js", SCRIPT),
+    asset!("/console/accounts.css", "console/accounts.css", STYLE),
     asset!("/console/accounts.js", "console/accounts.js", SCRIPT),
+    asset!("/console/agents.css", "console/agents.css", STYLE),
     asset!("/console/agents.js", "console/agents.js", SCRIPT),
+    asset!("/console/backoff.js", "console/backoff.js", SCRIPT),
+    asset!("/console/base.css", "console/base.css", STYLE),
     asset!("/console/confirm.js", "console/confirm.js", SCRIPT),
+    asset!("/console/connection.js", "console/connection.js", SCRIPT),
+    asset!("/console/create.css", "console/create.css", STYLE),
     asset!("/console/create.js", "console/create.js", SCRIPT),
     asset!("/console/dom.js", "console/dom.js", SCRIPT),
     asset!("/console/end_sessions.js", "console/end_sessions.js", SCRIPT),
+    asset!("/console/event_stream.js", "console/event_stream.js", SCRIPT),
+    asset!("/console/event_text.js", "console/event_text.js", SCRIPT),
+    asset!("/console/figures.css", "console/figures.css", STYLE),
+    asset!("/console/figures.js", "console/figures.js", SCRIPT),
     asset!("/console/format.js", "console/format.js", SCRIPT),
     asset!("/console/frame.css", "console/frame.css", STYLE),
     asset!("/console/frame.js", "console/frame.js", SCRIPT),
     asset!("/console/keyboard.js", "console/keyboard.js", SCRIPT),
     asset!("/console/live.js", "console/live.js", SCRIPT),
     asset!("/console/main.js", "console/main.js", SCRIPT),
+    asset!("/console/metrics_text.js", "console/metrics_text.js", SCRIPT),
     asset!("/console/more.js", "console/more.js", SCRIPT),
     asset!("/console/notice.js", "console/notice.js", SCRIPT),
+    asset!("/console/overlays.css", "console/overlays.css", STYLE),
     asset!("/console/picture.js", "console/picture.js", SCRIPT),
+    asset!("/console/plot.js", "console/plot.js", SCRIPT),
+    asset!("/console/poll.js", "console/poll.js", SCRIPT),
+    asset!("/console/relays.css", "console/relays.css", STYLE),
+    asset!("/console/relays.js", "console/relays.js", SCRIPT),
     asset!("/console/router.js", "console/router.js", SCRIPT),
+    asset!("/console/row_store.js", "console/row_store.js", SCRIPT),
     asset!("/console/row_window.js", "console/row_window.js", SCRIPT),
+    asset!("/console/session.css", "console/session.css", STYLE),
     asset!("/console/session.js", "console/session.js", SCRIPT),
     asset!("/console/session_list.js", "console/session_list.js", SCRIPT),
     asset!("/console/session_row.js", "console/session_row.js", SCRIPT),
+    asset!("/console/sessions.css", "console/sessions.css", STYLE),
     asset!("/console/sessions.js", "console/sessions.js", SCRIPT),
     asset!("/console/settings.js", "console/settings.js", SCRIPT),
     asset!("/console/shares.js", "console/shares.js", SCRIPT),
     asset!("/console/sign_in.js", "console/sign_in.js", SCRIPT),
+    asset!("/console/tables.css", "console/tables.css", STYLE),
     asset!("/console/texts.js", "console/texts.js", SCRIPT),
     asset!("/console/texts/de.js", "console/texts/de.js", SCRIPT),
     asset!("/console/texts/en.js", "console/texts/en.js", SCRIPT),
@@ -63,7 +95,6 @@ const ASSETS: &[Asset] = &[
     asset!("/console/timeline.js", "console/timeline.js", SCRIPT),
     asset!("/console/token.js", "console/token.js", SCRIPT),
     asset!("/console/tokens.css", "console/tokens.css", STYLE),
-    asset!("/console/views.css", "console/views.css", STYLE),
     asset!("/control.js", "control.js", SCRIPT),
     asset!("/main.js", "main.js", SCRIPT),
     asset!("/stream.js", "stream.js", SCRIPT),
@@ -73,26 +104,49 @@ const ASSETS: &[Asset] = &[
 /// Adds a route for every file of the page; metrics call all of them `page`.
 pub(crate) fn configure(service: &mut ServiceConfig) {
     for asset in ASSETS {
-        let answer = || async { serve(asset) };
+        let answer = move |request: HttpRequest| async move { serve(asset, &request) };
         let page = web::resource(asset.path).name("page").get(answer);
         let page = page.route(web::head().to(answer));
         service.service(page.default_service(web::to(method_not_allowed)));
     }
 }
 
-fn serve(asset: &Asset) -> HttpResponse {
-    HttpResponse::Ok()
+fn serve(asset: &Asset, request: &HttpRequest) -> HttpResponse {
+    // What a page names relative to itself is not there below it.
+    if asset.kind == HTML && request.extensions().contains::<TrailingSlash>() {
+        return HttpResponse::PermanentRedirect()
+            .insert_header((LOCATION, format!("..{}", asset.path)))
+            .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+            .finish();
+    }
+    let mut answer = HttpResponse::Ok();
+    answer
         .insert_header((CONTENT_TYPE, asset.kind))
         .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((VARY, "Accept-Encoding"))
         // The files change together, with the binary.
-        .insert_header((CACHE_CONTROL, "no-cache"))
-        .body(asset.text)
+        .insert_header((CACHE_CONTROL, "no-cache"));
+    match takes_gzip(request) {
+        true => answer.insert_header((CONTENT_ENCODING, "gzip")).body(asset.gzip),
+        false => answer.body(asset.text),
+    }
+}
+
+fn takes_gzip(request: &HttpRequest) -> bool {
+    static OFFERED: LazyLock<[Encoding; 2]> =
+        LazyLock::new(|| [Encoding::gzip(), Encoding::identity()]);
+    let accepted = AcceptEncoding::parse(request).ok();
+    let chosen = accepted.and_then(|accepted| accepted.negotiate(OFFERED.iter()));
+    chosen == Some(Encoding::gzip())
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::Path;
+
+    use actix_web::http::header::ACCEPT_ENCODING;
+    use actix_web::test::TestRequest;
 
     use super::*;
 
@@ -120,6 +174,42 @@ mod tests {
         files.sort();
         let served: Vec<_> = ASSETS.iter().map(|asset| asset.path).collect();
         assert_eq!(served, files);
+    }
+
+    fn answer(path: &str, request: TestRequest) -> HttpResponse {
+        let asset = ASSETS.iter().find(|asset| asset.path == path).unwrap();
+        serve(asset, &request.to_http_request())
+    }
+
+    #[test]
+    fn a_file_is_compressed_for_whoever_takes_that() {
+        let encoding = |accepted: &str| {
+            let request = TestRequest::get().insert_header((ACCEPT_ENCODING, accepted));
+            answer("/console", request).headers().get(CONTENT_ENCODING).cloned()
+        };
+        for accepted in ["gzip", "gzip, deflate, br, zstd", "br;q=0.5, gzip;q=0.2, identity;q=0.1"]
+        {
+            assert_eq!(encoding(accepted).unwrap(), "gzip", "{accepted}");
+        }
+        for accepted in ["", "identity", "br", "gzip;q=0"] {
+            assert_eq!(encoding(accepted), None, "{accepted}");
+        }
+        let plain = answer("/console", TestRequest::get());
+        assert_eq!(plain.headers().get(CONTENT_ENCODING), None);
+        assert_eq!(plain.headers()[VARY], "Accept-Encoding");
+    }
+
+    #[test]
+    fn a_page_with_a_slash_behind_it_is_where_it_is_without() {
+        let request = TestRequest::get().to_http_request();
+        request.extensions_mut().insert(TrailingSlash);
+        let asset = ASSETS.iter().find(|asset| asset.path == "/console").unwrap();
+        let moved = serve(asset, &request);
+        assert_eq!(moved.status(), 308);
+        // Relative, as a proxy may serve it below a path of its own.
+        assert_eq!(moved.headers()[LOCATION], "../console");
+        assert_eq!(moved.headers()[CONTENT_SECURITY_POLICY], POLICY);
+        assert_eq!(answer("/console", TestRequest::get()).status(), 200);
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub use error::HttpError;
 pub use idempotency::{MAX_IDEMPOTENCY_KEY, idempotency_key};
 pub use limits::{HttpConfig, Limits, Network};
 pub use method::method_not_allowed;
+pub use middleware::TrailingSlash;
 pub use poll_limit::{PollLimit, PollPlace};
 pub use rate_limit::RateLimiter;
 pub use refusals::Refusals;

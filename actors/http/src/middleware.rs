@@ -15,7 +15,7 @@ use actix_web::http::header::{
 use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
-use actix_web::{HttpRequest, ResponseError};
+use actix_web::{HttpMessage, HttpRequest, ResponseError};
 use stream_metrics::HttpMetrics;
 
 use crate::activity::{Activity, RequestInHand};
@@ -48,6 +48,10 @@ pub(crate) struct Observer {
     pub(crate) refusals: Refusals,
 }
 
+/// In a request's extensions: its path ended in a slash, which nobody sees who answers it. What is
+/// relative in such an answer means another place.
+pub struct TrailingSlash;
+
 /// Counts and logs every request, and notes how long its answer is under way.
 pub(crate) async fn observe(
     request: ServiceRequest,
@@ -63,6 +67,9 @@ pub(crate) async fn observe(
         false => UNKNOWN_HOST,
     };
 
+    if path.len() > 1 && path.ends_with('/') {
+        request.extensions_mut().insert(TrailingSlash);
+    }
     let client = client_address::note(&request, &observer.http);
     let in_hand = request.conn_data::<Rc<Activity>>().map(Activity::begin_request);
 

@@ -24,7 +24,7 @@ function fits(what, parts, value) {
   const reference = at(parts)?.$ref;
   const place = reference ? reference.slice(2).split("/") : parts;
   const content = at(place)?.content ?? {};
-  const text = content["text/plain"] ?? content["text/event-stream"];
+  const text = content["text/plain"] ?? content["text/event-stream"] ?? content["image/svg+xml"];
   if (typeof value === "string" && text) return;
   if (!content["application/json"]) return wrong.push(`${what}: what it says is not described`);
   const pointer = [...place, "content", "application/json", "schema"].map(escaped).join("/");

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use actix_web::HttpRequest;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Data, Path, Payload, Query};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use stream_http::ScreenRequest;
 use stream_protocol::{Op, Role, SessionId, ShareId, Timestamp};
@@ -12,7 +13,7 @@ use stream_protocol::{Op, Role, SessionId, ShareId, Timestamp};
 #[cfg(test)]
 use super::request::ShareType;
 use super::request::{Listing, role};
-use super::{NewShare, Share, SharePatch};
+use super::{NewShare, Share, SharePatch, qr_code};
 use crate::auth::{Caller, authorize, authorize_for, authorize_token};
 use crate::error::bad_request;
 use crate::query::flag;
@@ -115,6 +116,24 @@ pub(crate) async fn read(
     let base = state.urls.page_base(&request)?;
     let share = find(&caller, &parse(&id)?, &state).await?;
     show(&caller, &share, &state, &base).await
+}
+
+/// POST `/1.0/shares/{id}/qr`: the link of a share as a QR code. It changes nothing; that it is no
+/// GET keeps it out of caches and of addresses that can be visited.
+pub(crate) async fn draw(
+    request: HttpRequest,
+    id: Path<String>,
+    state: Data<State>,
+) -> HandlerResult {
+    let caller = authorize(&request, &state, Op::ShareRead, None).await?;
+    let base = state.urls.page_base(&request)?;
+    let share = find(&caller, &parse(&id)?, &state).await?;
+    check_grant(&caller, share.role)?;
+    let link = share.link(&state.tokens, &base).await?;
+    let code = qr_code::to_svg(&link)
+        .map_err(|_| bad_request("the link of this share is too long for a QR code"))?;
+    let kind = (CONTENT_TYPE, "image/svg+xml");
+    Ok(HttpResponse::Ok().insert_header(kind).insert_header((CACHE_CONTROL, "no-store")).body(code))
 }
 
 /// PATCH `/1.0/shares/{id}`: changes a share; its link stays the same, also with another expiry.

@@ -93,8 +93,45 @@ export function signOut(reason) {
  */
 export async function ask(method, path, body, headers) {
   const asking = token;
+  return orSignOut(() => request(asking, method, path, body, headers), asking);
+}
+
+/** Returns the link of a share as a QR code, for the address of a picture. */
+export async function drawShare(id) {
+  const asking = token;
+  const signal = AbortSignal.timeout(DEADLINE_MS);
+  const path = `shares/${encodeURIComponent(id)}/qr`;
+  const response = await send(asking, path, { method: "POST", signal });
+  if (!response.ok) return orSignOut(() => answer(response), asking);
+  return `data:image/svg+xml;base64,${btoa(await response.text())}`;
+}
+
+/** Asks for a text at the gateway; `path` is that of the address, and a refusal as of `ask`. */
+export async function askText(path) {
+  const asking = token;
+  const signal = AbortSignal.timeout(DEADLINE_MS);
+  const response = await send(asking, `../${path}`, { signal });
+  if (response.ok) return response.text();
+  return orSignOut(() => answer(response), asking);
+}
+
+/**
+ * Opens the stream of events behind the one called `last`, and returns its body; `signal` ends it.
+ *
+ * Throws a refusal; one of the token itself signs out.
+ */
+export async function openEvents(last, signal) {
+  const asking = token;
+  const headers = last ? { "Last-Event-ID": last } : {};
+  const response = await send(asking, "events", { headers, signal });
+  if (response.ok) return response.body;
+  return orSignOut(() => answer(response), asking);
+}
+
+/** Does what `attempt` says; a refusal of the token `asking` itself signs out. */
+async function orSignOut(attempt, asking) {
   try {
-    return await request(asking, method, path, body, headers);
+    return await attempt();
   } catch (error) {
     if (error.status === 401 && asking === token) signOut(say("token_refused"));
     throw error;
@@ -114,18 +151,20 @@ function store(kept) {
 }
 
 async function request(bearer, method, path, body, extraHeaders) {
-  const headers = { Authorization: `Macaroon root=${bearer}`, ...extraHeaders };
+  const headers = { ...extraHeaders };
   if (body) headers["Content-Type"] = "application/json";
   const signal = AbortSignal.timeout(DEADLINE_MS);
   const text = body && JSON.stringify(body);
-  const options = { method, headers, body: text, cache: "no-store", signal };
-  let response;
+  return answer(await send(bearer, path, { method, headers, body: text, signal }));
+}
+
+async function send(bearer, path, options) {
+  const headers = { Authorization: `Macaroon root=${bearer}`, ...options.headers };
   try {
-    response = await fetch(new URL(`1.0/${path}`, BASE), options);
+    return await fetch(new URL(`1.0/${path}`, BASE), { ...options, headers, cache: "no-store" });
   } catch (error) {
     throw new Refusal(say(error.name === "TimeoutError" ? "gateway_late" : "gateway_away"), 0);
   }
-  return answer(response);
 }
 
 async function answer(response) {

@@ -4,7 +4,7 @@ import { ask, forbid, may } from "./account.js";
 import { confirm } from "./confirm.js";
 import { make, mark, set, write } from "./dom.js";
 import { bar } from "./frame.js";
-import { follow } from "./live.js";
+import { followAgents } from "./live.js";
 import { complain, complaintBox, notice } from "./notice.js";
 import { address, go, here } from "./router.js";
 import { say } from "./texts.js";
@@ -44,8 +44,8 @@ class Agents extends HTMLElement {
         make("div", { class: "main" },
           make("div", { class: "scroll rows" }, this.#table, this.#empty)),
         this.#aside));
-    const read = async () => (await ask("GET", "agents")).metadata;
-    this.#following = follow(read, (agents) => this.#show(agents), (error) => this.#refused(error));
+    this.#following = followAgents((agents) => this.#show(agents),
+      (error) => this.#refused(error));
   }
 
   disconnectedCallback() {

@@ -69,6 +69,8 @@ const STATES = {
   drained: ["over", "muted"],
   unavailable: ["bad", "bad"],
   silent: ["away", "bad"],
+  good: ["good", "good"],
+  withheld: ["bad", "bad"],
 };
 
 /** Returns the shape of `state` in its colour. */

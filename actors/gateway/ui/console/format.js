@@ -22,6 +22,12 @@ export function number(value, digits = 0) {
   return value.toLocaleString(current(), { maximumFractionDigits: digits });
 }
 
+/** Returns a duration of so many microseconds in milliseconds: `0.4 ms`, `12 ms`. */
+export function milliseconds(micros) {
+  if (micros === null || micros === undefined) return "–";
+  return `${number(micros / 1000, micros < 10_000 ? 1 : 0)} ms`;
+}
+
 /** Returns how long ago, or until when, a moment in Unix seconds is. */
 export function distance(unix) {
   const seconds = Math.round(Date.now() / 1000) - unix;

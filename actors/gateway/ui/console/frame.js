@@ -11,7 +11,9 @@ import { LANGUAGES, current, say, speak } from "./texts.js";
 const VIEWS = [
   ["sessions", "session.read"],
   ["agents", "agent.read"],
+  ["relays", "relay.read"],
   ["accounts", "account.read"],
+  ["figures", "status.read"],
   ["settings", "config.read"],
 ];
 

@@ -1,112 +1,137 @@
-// What the gateway knows, kept fresh while somebody looks. Whoever uses this is told of whole
-// values and need not know that they are asked for again and again: a stream of events may take its
-// place.
+// What the gateway knows, kept fresh while somebody looks: by one stream of events, or by asking
+// again and again where the token, or the gateway, gives none.
 
-import { ask, isSignedIn } from "./account.js";
+import { account, ask, isSignedIn, may } from "./account.js";
+import { EventStream } from "./event_stream.js";
+import { ONCE, follow } from "./poll.js";
+import { RowStore } from "./row_store.js";
+
+export { connection } from "./connection.js";
+export { follow } from "./poll.js";
 
 const EVERY_MS = 2_000;
-const STALE_AFTER_MS = 10_000;
-const LONGEST_PAUSE_MS = 8_000;
+const STREAM_AGAIN_MS = 60_000;
 const PAGE = 1_000;
+// So many may go between one page and the next, without another one being passed over.
+const OVERLAP = 50;
 
-// A list so long that it takes a while is asked for less often.
-const REST = 3;
+const sessions = new RowStore({ list: everySession });
+const agents = new RowStore({ list: () => rowsAt("agents"), key: (row) => row.name });
 
-/** How fresh what is shown is; tells `change`. */
-export const connection = Object.assign(new EventTarget(), {
-  state: "live",
-  since: Date.now(),
-  retryAt: 0,
+// By the first part of the name of an event.
+const stores = { session: new Set([sessions]), agent: new Set([agents]), share: new Set() };
+
+// How often what the events tell of is asked for; it is not known before there is a stream.
+let every;
+let streamAgain;
+
+const stream = new EventStream({
+  event({ name, data }) {
+    const [kind, removed] = name.split(".");
+    if (kind === "reset") return listAnew();
+    for (const store of stores[kind] ?? []) {
+      if (removed) store.remove(data.id ?? data.name);
+      else store.put(data);
+    }
+  },
+  opened() {
+    // Those that went while there was no stream are not told.
+    if (every === ONCE) agents.reset();
+  },
+  refused() {
+    begin(EVERY_MS);
+    streamAgain = setTimeout(() => may("event.read") && stream.start(), STREAM_AGAIN_MS);
+  },
+});
+
+account.addEventListener("change", () => {
+  if (isSignedIn()) return;
+  stream.stop();
+  clearTimeout(streamAgain);
+  every = undefined;
+  for (const store of all()) store.end();
 });
 
 /**
- * Tells `tell` what `read` returns, now and whenever it may have changed, until `stop`; `again` has
- * it read at once. A refusal that waiting does not change goes to `refused`, and is the end unless
- * something was not found: that may come.
+ * Tells `tell` all sessions, and then what has changed, as `RowStore.follow` does; with `ended`
+ * those that are over, all of them each time. Returns `{stop, again}`.
  */
-export function follow(read, tell, refused = () => {}, every = EVERY_MS) {
-  let timer;
-  let stopped = false;
-  let reading = false;
-  let failures = 0;
-
-  const round = async () => {
-    clearTimeout(timer);
-    if (stopped || reading || document.hidden || !isSignedIn()) return;
-    reading = true;
-    const begun = performance.now();
-    const pause = await attempt().finally(() => (reading = false));
-    if (stopped || pause === undefined) return;
-    timer = setTimeout(round, Math.max(pause, REST * (performance.now() - begun)));
-  };
-
-  const attempt = async () => {
-    try {
-      const value = await read();
-      if (stopped) return undefined;
-      failures = 0;
-      heard();
-      tell(value);
-      return every;
-    } catch (error) {
-      if (stopped) return undefined;
-      if (error.name !== "Refusal") throw error;
-      if (error.status >= 400 && error.status < 500 && error.status !== 429) {
-        refused(error);
-        stopped = error.status !== 404;
-        return every;
-      }
-      failures += 1;
-      const due = Math.min(1_000 * 2 ** (failures - 1), LONGEST_PAUSE_MS);
-      // All consoles lose a gateway in one moment, and must not come back in one.
-      const pause = due * (0.75 + Math.random() / 2);
-      lost(pause);
-      return pause;
-    }
-  };
-
-  const seen = () => document.hidden || round();
-  document.addEventListener("visibilitychange", seen);
-  round();
-  return {
-    again: round,
-    stop() {
-      stopped = true;
-      clearTimeout(timer);
-      document.removeEventListener("visibilitychange", seen);
-    },
-  };
+export function subscribe(tell, { ended = false, refused } = {}) {
+  const rows = (listed) => tell(new Map(listed.map((row) => [row.id, row])));
+  // No event tells of those that are over already.
+  if (ended) return follow(() => everySession("&status=terminated"), rows, refused);
+  connect();
+  return sessions.follow(tell, refused);
 }
 
-/**
- * Tells `rows` all sessions, the oldest first; with `ended` those that are over instead. Returns
- * `{stop, again}`.
- */
-export function subscribe(rows, { ended = false, refused } = {}) {
-  return follow(() => everySession(ended), rows, refused);
+/** Tells `tell` the agents, by name, now and after each change. Returns `{stop, again}`. */
+export function followAgents(tell, refused) {
+  connect();
+  const byName = (one, other) => (one.name < other.name ? -1 : 1);
+  return agents.follow((rows) => tell([...rows.values()].sort(byName)), refused);
 }
 
-async function everySession(ended) {
-  const status = ended ? "&status=terminated" : "";
+/** Tells `tell` the session called `id`, now and after each change. Returns `{stop, again}`. */
+export function followSession(id, tell, refused) {
+  const path = `sessions/${encodeURIComponent(id)}`;
+  const list = async () => [(await ask("GET", path)).metadata];
+  const store = new RowStore({ list, holds: (row) => row.id === id, relists: true });
+  return add("session", store, (rows) => rows.size && tell(rows.get(id)), refused);
+}
+
+/** Tells `tell` the shares of the session `id`, the oldest first, now and after each change. */
+export function followShares(id, tell, refused) {
+  const list = () => rowsAt(`shares?recursion=1&session_id=${encodeURIComponent(id)}`);
+  const store = new RowStore({ list, holds: (row) => row.session_id === id });
+  const byAge = (one, other) => one.created_at - other.created_at || (one.id < other.id ? -1 : 1);
+  return add("share", store, (rows) => tell([...rows.values()].sort(byAge)), refused);
+}
+
+/** Has a store be there while somebody follows it. */
+function add(kind, store, tell, refused) {
+  connect();
+  stores[kind].add(store);
+  const following = store.follow(tell, refused);
+  if (every) store.begin(every);
+  const stop = () => {
+    stores[kind].delete(store);
+    following.stop();
+    store.end();
+  };
+  return { ...following, stop };
+}
+
+function connect() {
+  if (every || !isSignedIn()) return;
+  if (may("event.read")) stream.start();
+  else begin(EVERY_MS);
+}
+
+function begin(often) {
+  every = often;
+  for (const store of all()) store.begin(often);
+}
+
+/** Every stream begins with it that does not go on where another one ended. */
+function listAnew() {
+  if (every !== ONCE) return begin(ONCE);
+  for (const store of all()) store.reset();
+}
+
+function all() {
+  return Object.values(stores).flatMap((kind) => [...kind]);
+}
+
+async function rowsAt(path) {
+  return (await ask("GET", path)).metadata;
+}
+
+async function everySession(status = "") {
   const found = new Map();
-  for (let offset = 0; ; offset += PAGE) {
-    const page = await ask("GET", `sessions?recursion=1&limit=${PAGE}&offset=${offset}${status}`);
-    // One that ends while the pages are read moves the others by a place.
-    for (const session of page.metadata) found.set(session.id, session);
-    if (page.metadata.length < PAGE) return [...found.values()];
+  for (let offset = 0; ; offset += PAGE - OVERLAP) {
+    const path = `sessions?recursion=1&limit=${PAGE}&offset=${offset}${status}`;
+    const page = await rowsAt(path);
+    for (const session of page) found.set(session.id, session);
+    if (page.length < PAGE) return [...found.values()];
   }
-}
-
-function heard() {
-  connection.since = Date.now();
-  if (connection.state === "live") return;
-  connection.state = "live";
-  connection.dispatchEvent(new Event("change"));
-}
-
-function lost(pause) {
-  const late = Date.now() - connection.since > STALE_AFTER_MS;
-  connection.state = late ? "stale" : "reconnecting";
-  connection.retryAt = Date.now() + pause;
-  connection.dispatchEvent(new Event("change"));
 }

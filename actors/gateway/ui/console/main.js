@@ -14,7 +14,9 @@ import { current, say } from "./texts.js";
 const VIEWS = {
   sessions: { tag: "console-sessions", one: "console-session", operation: "session.read" },
   agents: { tag: "console-agents", operation: "agent.read" },
+  relays: { tag: "console-relays", operation: "relay.read" },
   accounts: { tag: "console-accounts", operation: "account.read" },
+  figures: { tag: "console-figures", operation: "status.read" },
   settings: { tag: "console-settings", operation: "config.read" },
   more: { tag: "console-more" },
 };
@@ -24,7 +26,9 @@ const VIEWS = {
 const LATER = [
   () => import("./session.js"),
   () => import("./agents.js"),
+  () => import("./relays.js"),
   () => import("./accounts.js"),
+  () => import("./figures.js"),
   () => import("./settings.js"),
 ];
 
@@ -85,7 +89,12 @@ async function fetchView(load) {
 }
 
 account.addEventListener("change", ({ detail }) => build(detail.reason));
-document.addEventListener("language", () => build());
+document.addEventListener("language", () => {
+  // What plays is not ended by it.
+  if (!view?.speak?.()) return build();
+  document.documentElement.lang = current();
+  main.previousSibling.replaceWith(sidebar("sessions"));
+});
 router.addEventListener("change", show);
 listen(() => main?.firstElementChild);
 signInAgain();

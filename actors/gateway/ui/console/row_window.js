@@ -17,13 +17,15 @@ export class RowWindow {
   #create;
   #update;
   #rows = [];
-  #places = new Map();
   #elements = new Map();
   #above = spacer();
   #below = spacer();
   // Whose keys are pressed: the one row that Tab stops at.
   #current;
-  #known;
+  // The row at the upper edge and its place, as what comes above it moves it.
+  #first;
+  #firstPlace = 0;
+  #isNew = () => false;
   // An element that is out of the page has forgotten how far it was scrolled.
   #top = 0;
 
@@ -39,7 +41,7 @@ export class RowWindow {
 
   /** The row that was moved to last, if it is still there. */
   get current() {
-    return this.#rows[this.#places.get(this.#current)];
+    return this.#rows[this.#placeOf(this.#current)];
   }
 
   /** What is in sight, for `restore`. */
@@ -55,28 +57,28 @@ export class RowWindow {
     this.#elements.get(current)?.querySelector("a")?.focus({ preventScroll: true });
   }
 
-  /** Shows `rows`; what is in sight stays where it is, also when others come above it. */
-  show(rows, afresh) {
+  /**
+   * Shows `rows`; what is in sight stays where it is, also when others come above it, unless all is
+   * shown `afresh`. A row that `isNew` comes into sight softly.
+   */
+  show(rows, { afresh = false, isNew = () => false } = {}) {
     const height = this.#height();
     const top = this.#scroll.scrollTop;
-    const first = this.#rows[Math.floor(top / height)];
-    this.#known = afresh || !this.#rows.length ? undefined : this.#places;
     this.#rows = rows;
-    this.#places = new Map(rows.map((row, place) => [row.id, place]));
-    const moved = first && top > 0 && this.#places.get(first.id);
+    this.#isNew = isNew;
+    const before = this.#firstPlace;
+    const moved = !afresh && this.#first && top > 0 ? this.#placeOf(this.#first) : undefined;
     this.#render();
     if (afresh) this.#scroll.scrollTop = 0;
-    else if (moved !== false && moved !== undefined) {
-      this.#scroll.scrollTop = moved * height + (top % height);
-    }
+    else if (moved !== undefined) this.#scroll.scrollTop = top + (moved - before) * height;
     this.#render();
-    this.#known = this.#places;
+    this.#isNew = () => false;
   }
 
   /** Moves by `step` rows, or to the row `id`, and puts the focus there. */
   move(step, id = this.#current) {
     if (!this.#rows.length) return;
-    const from = this.#places.get(id) ?? (step > 0 ? -1 : this.#rows.length);
+    const from = this.#placeOf(id) ?? (step > 0 ? -1 : this.#rows.length);
     const place = Math.min(Math.max(from + step, 0), this.#rows.length - 1);
     this.#current = this.#rows[place].id;
     this.#reveal(place);
@@ -95,6 +97,11 @@ export class RowWindow {
     if (this.#current === id) return;
     this.#current = id;
     this.#render();
+  }
+
+  #placeOf(id) {
+    const place = id === undefined ? -1 : this.#rows.findIndex((row) => row.id === id);
+    return place < 0 ? undefined : place;
   }
 
   #reveal(place) {
@@ -119,6 +126,8 @@ export class RowWindow {
     const count = Math.min(Math.ceil(clientHeight / height) + 2 * BEYOND, MOST);
     const shown = this.#rows.slice(begin, begin + count);
     const ids = new Set(shown.map((row) => row.id));
+    this.#firstPlace = Math.floor(scrollTop / height);
+    this.#first = this.#rows[this.#firstPlace]?.id;
     for (const [id, element] of this.#elements) {
       if (ids.has(id)) continue;
       element.remove();
@@ -146,7 +155,7 @@ export class RowWindow {
     let element = this.#elements.get(row.id);
     if (!element) {
       element = this.#create(row);
-      if (this.#known && !this.#known.has(row.id)) element.classList.add("new");
+      if (this.#isNew(row)) element.classList.add("new");
       this.#elements.set(row.id, element);
     }
     this.#update(element, row);

@@ -5,7 +5,7 @@ import { confirm } from "./confirm.js";
 import { make, mark, write } from "./dom.js";
 import { full } from "./format.js";
 import { bar } from "./frame.js";
-import { follow } from "./live.js";
+import { followSession } from "./live.js";
 import { complain, complaintBox, copy, notice } from "./notice.js";
 import "./picture.js";
 import { address, go, here } from "./router.js";
@@ -28,44 +28,78 @@ class Session extends HTMLElement {
   #facts = make("dl", { class: "facts" });
   #document = make("pre", { class: "code", tabindex: "0" });
   #picture = document.createElement("console-picture");
-  #shares = document.createElement("console-shares");
-  #timeline = document.createElement("console-timeline");
-  #body = make("div", { class: "session", hidden: true });
+  #shares;
+  #timeline;
+  #body = make("div", { class: "session", hidden: true }, this.#picture);
   #loading = make("p", { class: "empty" }, say("loading"));
   #complaint = complaintBox();
+  #bar;
   #end;
   #following;
+  #session;
   #shown;
 
   connectedCallback() {
     this.#id = here().id;
-    this.#end = may("session.delete") && make("button",
-      { type: "button", class: "grave", hidden: true, onclick: () => this.#ask() },
-      say("end_session"));
-    const back = make("a", { href: address("sessions"), class: "back" }, say("sessions"));
-    const copied = () => copy(this.#document.textContent, say("document_copied"));
-    this.#body.append(
-      this.#picture,
-      make("div", { class: "session-facts" }, this.#verdict, this.#facts, this.#end),
-      may("session.explain") && this.#timeline,
-      may("share.read") && this.#shares,
-      make("details", { class: "document" },
-        make("summary", {}, say("document")),
-        make("button", { type: "button", onclick: copied }, say("copy_document")),
-        this.#document));
-    this.replaceChildren(
-      bar([back, make("span", { class: "slash", "aria-hidden": "true" }, "/"), this.#title]),
-      this.#complaint, this.#loading, make("div", { class: "scroll" }, this.#body));
-    const path = `sessions/${encodeURIComponent(this.#id)}`;
-    const read = async () => (await ask("GET", path)).metadata;
-    this.#following = follow(read, (session) => this.#show(session), (error) => this.#lost(error));
+    this.#write();
+    this.replaceChildren(this.#bar, this.#complaint, this.#loading,
+      make("div", { class: "scroll" }, this.#body));
+    // As wide or as narrow as it is: neither event goes up by itself.
+    for (const name of ["loadedmetadata", "resize"]) {
+      this.#picture.addEventListener(name, ({ target }) => this.#fit(target), true);
+    }
+    this.#following = followSession(this.#id, (session) => this.#show(session),
+      (error) => this.#lost(error));
   }
 
   disconnectedCallback() {
     this.#following.stop();
   }
 
+  /**
+   * Says everything in the present language, but for what belongs to a picture that plays, which
+   * goes on; returns false without one.
+   */
+  speak() {
+    if (!this.#picture.querySelector("video:not([hidden])")) return false;
+    const before = this.#bar;
+    this.#write();
+    before.replaceWith(this.#bar);
+    this.#shown = undefined;
+    this.#show(this.#session);
+    return true;
+  }
+
+  /** Makes what is around the picture. */
+  #write() {
+    this.#end = may("session.delete") && make("button",
+      { type: "button", class: "grave", hidden: true, onclick: () => this.#ask() },
+      say("end_session"));
+    this.#shares = document.createElement("console-shares");
+    this.#timeline = document.createElement("console-timeline");
+    const back = make("a", { href: address("sessions"), class: "back" }, say("sessions"));
+    const slash = make("span", { class: "slash", "aria-hidden": "true" }, "/");
+    this.#bar = bar([back, slash, this.#title]);
+    const copied = () => copy(this.#document.textContent, say("document_copied"));
+    // Not the picture itself: one that leaves the page ends.
+    while (this.#picture.nextSibling) this.#picture.nextSibling.remove();
+    this.#picture.after(...[
+      make("div", { class: "session-facts" }, this.#verdict, this.#facts, this.#end),
+      may("session.explain") && this.#timeline,
+      may("share.read") && this.#shares,
+      make("details", { class: "document" },
+        make("summary", {}, say("document")),
+        make("button", { type: "button", onclick: copied }, say("copy_document")),
+        this.#document),
+    ].filter(Boolean));
+  }
+
+  #fit({ videoWidth: width, videoHeight: height }) {
+    if (width && height) this.#picture.style.setProperty("--ratio", width / height);
+  }
+
   #show(session) {
+    this.#session = session;
     this.#loading.hidden = true;
     this.#body.hidden = false;
     const text = JSON.stringify(session, undefined, 2);

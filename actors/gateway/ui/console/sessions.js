@@ -1,12 +1,12 @@
 // All sessions: a live table, its filters, and what can be done to many at once.
 
-import { account, ask, isSignedIn, may } from "./account.js";
+import { account, isSignedIn, may } from "./account.js";
 import "./create.js";
 import { make, set, shape, write } from "./dom.js";
 import { endSessions } from "./end_sessions.js";
 import { number } from "./format.js";
 import { bar } from "./frame.js";
-import { follow, subscribe } from "./live.js";
+import { followAgents, subscribe } from "./live.js";
 import { complain, complaintBox, notice } from "./notice.js";
 import { address, filter, here } from "./router.js";
 import { RowWindow } from "./row_window.js";
@@ -14,7 +14,8 @@ import { SessionList } from "./session_list.js";
 import { columnsOf, fillRow, makeRow } from "./session_row.js";
 import { say } from "./texts.js";
 
-const AGENTS_EVERY_MS = 4_000;
+// Ages grow, and what is over goes after a while.
+const TICK_MS = 2_000;
 
 // What needs somebody comes first, where a phone has room for it.
 const CHIPS = ["", "error", "created", "active", "terminating", "terminated"];
@@ -38,6 +39,7 @@ class Sessions extends HTMLElement {
   #window;
   #field;
   #chips;
+  #chipsShown;
   #table;
   #scroll;
   #columns = [];
@@ -49,6 +51,7 @@ class Sessions extends HTMLElement {
   #following;
   #ended;
   #agents;
+  #tick;
   #loaded = false;
   #expected;
 
@@ -90,14 +93,19 @@ class Sessions extends HTMLElement {
     if (left) this.#window.restore(left);
     left = undefined;
     if (may("agent.read")) {
-      const read = async () => (await ask("GET", "agents")).metadata;
-      this.#agents = follow(read, (agents) => this.#tellPlaces(agents), undefined, AGENTS_EVERY_MS);
+      this.#agents = followAgents((agents) => this.#tellPlaces(agents));
     }
+    this.#tick = setInterval(() => {
+      if (document.hidden) return;
+      this.#list.sweep();
+      this.#show();
+    }, TICK_MS);
   }
 
   disconnectedCallback() {
     this.#following?.stop();
     this.#agents?.stop();
+    clearInterval(this.#tick);
     // Whoever signs in next may not see it.
     if (isSignedIn()) left = { list: this.#list, ended: this.#ended, ...this.#window.sight };
   }
@@ -115,7 +123,7 @@ class Sessions extends HTMLElement {
     if (others) this.#follow(ended);
     const afresh = this.#list.ask({ sort, descending, status, text }) || others;
     this.#head(sort, descending);
-    this.#show(afresh);
+    this.#show({ afresh });
     this.#panel(query.get("new") === "1" && may("session.create"));
   }
 
@@ -124,16 +132,18 @@ class Sessions extends HTMLElement {
     this.#ended = ended;
     this.#loaded = left?.ended === ended;
     this.#list = this.#loaded ? left.list : new SessionList();
-    const rows = (sessions) => {
-      this.#list.take(sessions);
+    const list = this.#list;
+    const rows = (sessions, changed) => {
+      const first = this.#loaded ? list.places : Infinity;
+      list.take(sessions, changed);
       this.#loaded = true;
-      this.#show(false);
+      this.#show({ isNew: ({ place }) => place >= first });
     };
     const refused = (error) => complain(this.#complaint, error);
     this.#following = subscribe(rows, { ended, refused });
   }
 
-  #show(afresh) {
+  #show(how) {
     const shown = this.#list.shown();
     const columns = columnsOf(shown);
     if (shown.length && columns.length !== this.#columns.length) {
@@ -142,7 +152,7 @@ class Sessions extends HTMLElement {
       const { query } = here();
       this.#head(query.get("sort") ?? "made", query.get("order") !== "asc");
     }
-    this.#window.show(shown, afresh);
+    this.#window.show(shown, how);
     set(this.#table, "aria-rowcount", shown.length + 1);
     for (const id of this.#chosen) if (!this.#list.find(id)) this.#chosen.delete(id);
     this.#countChips();
@@ -176,7 +186,7 @@ class Sessions extends HTMLElement {
       const shown = this.#list.shown().filter(({ status }) => status !== "terminated");
       const every = shown.length > 0 && shown.every(({ id }) => this.#chosen.has(id));
       this.#chosen = new Set(every ? [] : shown.map(({ id }) => id));
-      this.#show(false);
+      this.#show();
     };
     return make("label", { class: "tick" }, make("input",
       { type: "checkbox", "aria-label": say("select_all"), onchange: all }));
@@ -185,7 +195,7 @@ class Sessions extends HTMLElement {
   #choose(id, yes) {
     if (yes) this.#chosen.add(id);
     else this.#chosen.delete(id);
-    this.#show(false);
+    this.#show();
   }
 
   #toggleFocused({ target }) {
@@ -206,13 +216,15 @@ class Sessions extends HTMLElement {
     }
     if (!this.#chosen.size) return false;
     this.#chosen.clear();
-    return this.#show(false);
+    return this.#show();
   }
 
   #countChips() {
     const counts = this.#list.counts();
     const { query } = here();
     const status = query.get("status") ?? "";
+    const key = JSON.stringify([counts, this.#loaded, this.#ended, query.toString()]);
+    if (this.#chipsShown === key) return;
     const chips = CHIPS.map((name) => {
       const known = name === "terminated" ? this.#ended : !this.#ended;
       const count = this.#loaded && known ? (name ? (counts[name] ?? 0) : counts.all) : undefined;
@@ -223,13 +235,11 @@ class Sessions extends HTMLElement {
         "aria-current": status === name && "true", "data-status": name },
         name && shape(name),
         make("span", {}, say(name ? `status_${name}` : "status_all")),
-        count !== undefined && make("span", { class: "count" }, number(count)));
+        count !== undefined &&
+          make("span", { class: "count", "data-none": !count }, number(count)));
     });
-    const key = chips.map((chip) => chip?.outerHTML).join();
-    if (this.#chips.dataset.key === key) return;
-    // Only where something differs, so that the focus stays.
     const focused = document.activeElement?.closest?.(".chip")?.dataset.status;
-    this.#chips.dataset.key = key;
+    this.#chipsShown = key;
     this.#chips.replaceChildren(...chips.filter(Boolean));
     const chosen = this.#chips.querySelector("[aria-current]");
     chosen?.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -270,7 +280,7 @@ class Sessions extends HTMLElement {
     if (!count) return;
     this.#actions.replaceChildren(
       make("span", { class: "spread" }, say("selected", { count })),
-      make("button", { type: "button", onclick: () => (this.#chosen.clear(), this.#show(false)) },
+      make("button", { type: "button", onclick: () => (this.#chosen.clear(), this.#show()) },
         say("select_none")),
       make("button", { type: "button", class: "grave", onclick: () => this.#end() },
         say("end_sessions", { count })),
@@ -288,7 +298,7 @@ class Sessions extends HTMLElement {
       complain(this.#complaint, error);
     }
     this.#following.again();
-    this.#show(false);
+    this.#show();
   }
 
   #tellLeft(left) {

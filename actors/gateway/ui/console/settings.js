@@ -55,7 +55,7 @@ class Settings extends HTMLElement {
     const send = (value) => this.#change(name, value, trouble);
     const save = make("button", { type: "submit" }, say("save"));
     const back = make("button", { type: "button", onclick: () => send("") }, say("of_file"));
-    const form = make("form", { autocomplete: "off",
+    const form = make("form", { autocomplete: "off", onfocusin: () => this.#open(form),
       onsubmit: (event) => (event.preventDefault(), send(input.value)) },
       make("label", { class: "field" }, make("span", {}, known ? say(`setting_${key}`) : name),
         input),
@@ -66,11 +66,16 @@ class Settings extends HTMLElement {
       // What is being typed stays.
       if (input.value === (last ?? "") || input.value === value) input.value = value;
       last = value;
-      const range = { name, value: String(value), least, most };
+      const range = { name, value: Number(value), least, most };
       write(words, known ? say("setting_range", range) : name);
     }, reset: (value) => (last = input.value = value) };
     this.#rows.set(name, row);
     return row;
+  }
+
+  /** Offers what can be done with the one value that somebody looks at. */
+  #open(form) {
+    for (const other of this.#list.children) other.classList.toggle("open", other === form);
   }
 
   async #change(name, value, trouble) {

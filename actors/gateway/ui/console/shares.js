@@ -1,10 +1,10 @@
 // The shares of a session: links that let others join it.
 
-import { ask, may } from "./account.js";
+import { ask, drawShare, may } from "./account.js";
 import { confirm } from "./confirm.js";
 import { make } from "./dom.js";
 import { moment } from "./format.js";
-import { follow } from "./live.js";
+import { followShares } from "./live.js";
 import { complain, complaintBox, copy, notice } from "./notice.js";
 import { say } from "./texts.js";
 
@@ -12,7 +12,7 @@ const HOUR_S = 3_600;
 const LIVES_H = [1, 12, 72, 720];
 const USUAL_H = 12;
 const LONGEST_S = 30 * 24 * HOUR_S;
-const EVERY_MS = 5_000;
+const CODE_PX = 232;
 const LIVE = ["created", "active"];
 
 class Shares extends HTMLElement {
@@ -21,6 +21,8 @@ class Shares extends HTMLElement {
   #complaint = complaintBox();
   #following;
   #shown;
+  // The QR codes that are shown, by share.
+  #codes = new Map();
 
   set session(session) {
     const first = !this.#session;
@@ -43,9 +45,7 @@ class Shares extends HTMLElement {
     this.replaceChildren(make("h2", {}, say("shares")),
       make("p", { class: "hint" }, say("shares_hint")),
       this.#list, this.#complaint, ...form);
-    const path = `shares?recursion=1&session_id=${encodeURIComponent(this.#session.id)}`;
-    const read = async () => (await ask("GET", path)).metadata;
-    this.#following = follow(read, (shares) => this.#show(shares), undefined, EVERY_MS);
+    this.#following = followShares(this.#session.id, (shares) => this.#show(shares));
   }
 
   #makeForm() {
@@ -83,8 +83,11 @@ class Shares extends HTMLElement {
         make("span", { class: "muted" }, say("ends"), " ", moment(share.expiry_at))),
       make("div", { class: "actions" },
         button("copy_link", () => this.#copy(share)),
+        make("button", { type: "button", "aria-expanded": String(this.#codes.has(share.id)),
+          onclick: ({ target }) => this.#try(() => this.#turnCode(share, target)) }, say("qr_code")),
         may("share.update") && button("prolong", () => this.#prolong(share)),
-        may("share.delete") && button("end_share", () => this.#end(share), "grave")));
+        may("share.delete") && button("end_share", () => this.#end(share), "grave")),
+      this.#codes.get(share.id));
   }
 
   async #make(event) {
@@ -104,6 +107,20 @@ class Shares extends HTMLElement {
   async #copy({ id }) {
     const { metadata } = await ask("GET", `shares/${encodeURIComponent(id)}`);
     await copy(metadata.url, say("link_copied"));
+  }
+
+  /** Shows the link as a QR code, or shows it no more. */
+  async #turnCode({ id }, button) {
+    const row = button.closest("li");
+    if (this.#codes.delete(id)) row.lastChild.remove();
+    else {
+      const drawing = await drawShare(id);
+      const words = { alt: say("qr_code_of"), width: CODE_PX, height: CODE_PX };
+      const code = make("img", { class: "qr-code", src: drawing, ...words });
+      this.#codes.set(id, code);
+      row.append(code);
+    }
+    button.setAttribute("aria-expanded", String(this.#codes.has(id)));
   }
 
   async #prolong({ id, created_at: created, expiry_at: expiry }) {

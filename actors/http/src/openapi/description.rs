@@ -53,6 +53,8 @@ pub(super) enum Success {
     Nothing,
     /// An upgrade to WebSocket.
     Socket,
+    /// A picture.
+    Svg,
     Text,
 }
 
@@ -127,6 +129,10 @@ impl EndpointDoc {
     /// Answers 200 with server-sent events, and goes on.
     pub const fn answers_events(self) -> Self {
         Self { success: Success::Events, ..self }
+    }
+
+    pub const fn answers_svg(self) -> Self {
+        Self { success: Success::Svg, ..self }
     }
 
     pub const fn answers_text(self) -> Self {

@@ -208,6 +208,7 @@ fn answer(success: Success, schemas: &mut Schemas) -> Option<(u16, Value)> {
         }
         Success::Socket => (101, json!({"description": "The connection is a WebSocket now"})),
         Success::Events => (200, text("text/event-stream")),
+        Success::Svg => (200, text("image/svg+xml")),
         Success::Text => (200, text("text/plain")),
     })
 }
