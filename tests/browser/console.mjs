@@ -109,7 +109,7 @@ async function answer(route) {
 
 /** That of the gateway. */
 function policy() {
-  const source = readFileSync(path.join(STREAM_UI, "../src/web_ui.rs"), "utf8");
+  const source = readFileSync(path.join(STREAM_UI, "../src/content_policy.rs"), "utf8");
   return source.match(/POLICY: &str = "([^"]*)"/)[1].replace(/\\\s+/g, "");
 }
 
@@ -313,6 +313,9 @@ async function open() {
   await sees("You control the session.");
   await page.waitForFunction(changes);
   await look("session-plays");
+  // Too narrow for a line of buttons.
+  await page.locator("stream-player").hover();
+  await role("button", "Show the buttons").click();
   await role("button", "Leave").click();
   await role("button", "Take control").waitFor();
   await page.getByText("Document", { exact: true }).click();

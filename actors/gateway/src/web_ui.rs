@@ -1,14 +1,17 @@
-//! The web pages, built into the program: the player at `/` and the console at `/console`.
+//! The web pages, built into the program: the player at `/`, the console at `/console`, and at
+//! `/embed/` the player alone, for the frames of others.
 
 use actix_web::HttpResponse;
+use actix_web::body::MessageBody;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web::{self, Data, ServiceConfig};
 use stream_http::method_not_allowed;
 
-/// Nothing from elsewhere, nothing inline; the signaling socket may be on another name.
-const POLICY: &str = "default-src 'self'; connect-src 'self' wss:; img-src 'self' data:; \
-    style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; \
-    object-src 'none'; require-trusted-types-for 'script'";
+use crate::content_policy::POLICY;
+use crate::state::State;
+
+/// The one page that others may put into a frame.
+const EMBED: &str = "/embed/";
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -62,8 +65,35 @@ const ASSETS: &[Asset] = &[
     asset!("/console/token.js", "console/token.js", SCRIPT),
     asset!("/console/tokens.css", "console/tokens.css", STYLE),
     asset!("/console/views.css", "console/views.css", STYLE),
-    asset!("/control.js", "control.js", SCRIPT),
+    asset!("/embed/", "embed/index.html", HTML),
+    asset!("/embed/embed.css", "embed/embed.css", STYLE),
+    asset!("/embed/embed.js", "embed/embed.js", SCRIPT),
+    asset!("/embed/parent.js", "embed/parent.js", SCRIPT),
+    asset!("/language.js", "language.js", SCRIPT),
     asset!("/main.js", "main.js", SCRIPT),
+    asset!("/player/actions.js", "player/actions.js", SCRIPT),
+    asset!("/player/bar.js", "player/bar.js", SCRIPT),
+    asset!("/player/control.js", "player/control.js", SCRIPT),
+    asset!("/player/coordinates.js", "player/coordinates.js", SCRIPT),
+    asset!("/player/cover.js", "player/cover.js", SCRIPT),
+    asset!("/player/devices.js", "player/devices.js", SCRIPT),
+    asset!("/player/gamepad.js", "player/gamepad.js", SCRIPT),
+    asset!("/player/icons.js", "player/icons.js", SCRIPT),
+    asset!("/player/join.js", "player/join.js", SCRIPT),
+    asset!("/player/keyboard.js", "player/keyboard.js", SCRIPT),
+    asset!("/player/keys.js", "player/keys.js", SCRIPT),
+    asset!("/player/link.js", "player/link.js", SCRIPT),
+    asset!("/player/over.js", "player/over.js", SCRIPT),
+    asset!("/player/picture.js", "player/picture.js", SCRIPT),
+    asset!("/player/player.css", "player/player.css", STYLE),
+    asset!("/player/player.js", "player/player.js", SCRIPT),
+    asset!("/player/pointer.js", "player/pointer.js", SCRIPT),
+    asset!("/player/requests.js", "player/requests.js", SCRIPT),
+    asset!("/player/statistics.js", "player/statistics.js", SCRIPT),
+    asset!("/player/statistics_panel.js", "player/statistics_panel.js", SCRIPT),
+    asset!("/player/texts.js", "player/texts.js", SCRIPT),
+    asset!("/player/texts/de.js", "player/texts/de.js", SCRIPT),
+    asset!("/player/texts/en.js", "player/texts/en.js", SCRIPT),
     asset!("/stream.js", "stream.js", SCRIPT),
     asset!("/style.css", "style.css", STYLE),
 ];
@@ -71,20 +101,23 @@ const ASSETS: &[Asset] = &[
 /// Adds a route for every file of the page; metrics call all of them `page`.
 pub(crate) fn configure(service: &mut ServiceConfig) {
     for asset in ASSETS {
-        let answer = || async { serve(asset) };
+        let answer = async |state: Data<State>| match asset.path {
+            EMBED => serve(HTML, &state.embed.policy, state.embed.text.clone()),
+            _ => serve(asset.kind, POLICY, asset.text),
+        };
         let page = web::resource(asset.path).name("page").get(answer);
         let page = page.route(web::head().to(answer));
         service.service(page.default_service(web::to(method_not_allowed)));
     }
 }
 
-fn serve(asset: &Asset) -> HttpResponse {
+fn serve(kind: &str, policy: &str, text: impl MessageBody + 'static) -> HttpResponse {
     HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, asset.kind))
-        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((CONTENT_TYPE, kind))
+        .insert_header((CONTENT_SECURITY_POLICY, policy))
         // The files change together, with the binary.
         .insert_header((CACHE_CONTROL, "no-cache"))
-        .body(asset.text)
+        .body(text)
 }
 
 #[cfg(test)]
@@ -106,6 +139,7 @@ mod tests {
             files.push(match path.as_str() {
                 "/index.html" => "/".to_owned(),
                 "/console.html" => "/console".to_owned(),
+                "/embed/index.html" => EMBED.to_owned(),
                 _ => path,
             });
         }
@@ -143,12 +177,12 @@ mod tests {
 
     /// What is imported and not named there is asked for late.
     #[test]
-    fn the_console_names_in_advance_only_what_there_is() {
-        let page = ASSETS.iter().find(|asset| asset.path == "/console").unwrap().text;
-        let named: Vec<_> = page.split("href=\"").skip(1).collect();
-        for name in named.iter().filter_map(|rest| rest.split_once('"')).map(|(name, _)| name) {
+    fn the_pages_name_in_advance_only_what_there_is() {
+        let pages = ASSETS.iter().filter(|asset| ["/", "/console"].contains(&asset.path));
+        let named = pages.flat_map(|page| page.text.split("href=\"").skip(1));
+        for name in named.filter_map(|rest| rest.split_once('"')).map(|(name, _)| name) {
             let there = ASSETS.iter().any(|asset| asset.path[1..] == *name);
-            assert!(there || name == "data:,", "{name}");
+            assert!(there || ["data:,", "console"].contains(&name), "{name}");
         }
     }
 }
