@@ -13,8 +13,8 @@ use stream_dev::ports;
 use tokio::process::Command;
 use toml::toml;
 
-/// The script looks at some ten states, each four times, and waits for a lost connection.
-const SCRIPT_TIMEOUT: Duration = Duration::from_secs(200);
+/// The script looks at some fifteen states, each four times, and waits for a lost connection.
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(280);
 
 /// Where pictures of every state go, with a `%` for its name.
 fn pictures() -> PathBuf {
