@@ -120,7 +120,7 @@ async function answer(route) {
 
 /** That of the gateway. */
 function policy() {
-  const source = readFileSync(path.join(STREAM_UI, "../src/web_ui.rs"), "utf8");
+  const source = readFileSync(path.join(STREAM_UI, "../src/content_policy.rs"), "utf8");
   return source.match(/POLICY: &str = "([^"]*)"/)[1].replace(/\\\s+/g, "");
 }
 
@@ -344,7 +344,10 @@ async function open() {
   await page.getByLabel("Sprache").selectOption("en");
   await page.evaluate(() => delete window.firstDigest);
   await page.waitForFunction(changes);
-  equal(await page.evaluate(() => window.video === document.querySelector(".stage.plays video")), true);
+  equal(await page.evaluate(() => window.video === document.querySelector(".stage.plays stream-player video")), true);
+  // Too narrow for a line of buttons.
+  await page.locator("stream-player").hover();
+  await role("button", "Show the buttons").click();
   await role("button", "Leave").click();
   await role("button", "Take control").waitFor();
   await page.getByText("Document", { exact: true }).click();

@@ -1,4 +1,5 @@
-// Watches one session of the page in Firefox, over WebDriver BiDi, which is built in.
+// Watches one session of the page in Firefox, over WebDriver BiDi, which is built in: the picture, what
+// is typed, and the statistics.
 //
 //   node firefox.mjs <page address with fragment> [--relay]
 //
@@ -10,6 +11,7 @@ import process from "node:process";
 import puppeteer from "puppeteer-core";
 
 import { changes, keepPeers, redact } from "./page.mjs";
+import { keepSaid } from "./player_page.mjs";
 
 const PATIENCE_MS = 80_000;
 const FRAMES = 60;
@@ -46,6 +48,7 @@ async function watch() {
   const page = await browser.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   await page.evaluateOnNewDocument(keepPeers);
+  await page.evaluateOnNewDocument(keepSaid);
   await page.goto(address, { waitUntil: "domcontentloaded" });
   await reach(page, "asking");
   await page.evaluate(() => {
@@ -59,13 +62,40 @@ async function watch() {
   do seen = await page.evaluate(report);
   while (seen.frames < FRAMES);
   if (option === "--relay" && seen.candidate !== "relay") throw new Error(`not relayed: ${seen.candidate}`);
-  await page.evaluate(() => {
-    const end = [...document.querySelectorAll("button")]
-      .find(({ textContent }) => textContent.trim() === "End session");
-    end.click();
-  });
+  await types(page);
+  seen.statistics = await statistics(page);
+  await page.evaluate(() => document.querySelector('[data-name="end"]').click());
+  await page.evaluate(() => document.querySelector(".ask button").click());
   await reach(page, "ended");
   return seen;
+}
+
+/** A click on the picture gives the application the keyboard, and Escape twice takes it back. */
+async function types(page) {
+  const { x, y, height } = await (await page.$(".surface")).boundingBox();
+  await page.mouse.click(x + 20, y + height / 2);
+  await page.waitForSelector("stream-player.captured");
+  await page.evaluate(() => (window.said.length = 0));
+  await page.keyboard.press("KeyH");
+  await page.keyboard.type("é");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Escape");
+  await page.waitForSelector("stream-player:not(.captured)");
+  const said = await page.evaluate(() => window.said.filter(({ type }) => !type.includes("mouse"))
+    .map(({ data }) => data.data?.text ?? (data.pressed ? data.code : -data.code)));
+  const wanted = [11, -11, "é", 41, -41, 41, -41];
+  if (JSON.stringify(said) !== JSON.stringify(wanted)) throw new Error(`it said ${JSON.stringify(said)}`);
+}
+
+/** Returns the figures that the panel shows once it has all that Firefox counts. */
+async function statistics(page) {
+  await page.evaluate(() => document.querySelector('[data-name="statistics"]').click());
+  await page.waitForFunction(() => {
+    const values = [...document.querySelectorAll("stream-statistics .value")];
+    const [bitrate, frames] = values.map(({ textContent }) => Number.parseFloat(textContent));
+    return bitrate > 0 && frames > 5;
+  });
+  return page.evaluate(() => document.querySelector("stream-statistics .about").textContent);
 }
 
 async function reach(page, wanted) {

@@ -61,6 +61,8 @@ fn firefox_plays_the_page_in_vp8_directly_and_through_the_relay() {
         let seen = drive("firefox", &stack, false).await?;
         assert_eq!(seen["codec"], "video/VP8", "{seen}");
         assert_ne!(seen["candidate"], "relay", "{seen}");
+        let figures = seen["statistics"].as_str().context("what the panel shows")?;
+        assert!(figures.contains("VP8") && figures.contains("over UDP"), "{figures}");
         let relayed = drive("firefox", &stack, true).await?;
         assert_eq!(
             (&relayed["codec"], &relayed["candidate"]),

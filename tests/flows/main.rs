@@ -36,6 +36,7 @@ mod on_conflict;
 mod openapi;
 mod operator;
 mod plain_client;
+mod player;
 mod restart;
 mod scale;
 mod secrets;

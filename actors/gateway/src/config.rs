@@ -8,6 +8,7 @@ use stream_bridge::MAX_SIGNAL_AGE;
 use stream_protocol::Timestamp;
 
 use crate::cors::CorsPolicy;
+use crate::embed::EmbedPage;
 use crate::error::GatewayError;
 use crate::settings::{Item, Settings};
 use crate::urls::Urls;
@@ -62,6 +63,9 @@ pub struct Config {
     /// Origins of web pages elsewhere that may call the API, such as `https://app.example.com`;
     /// `*` is any. Default: none.
     pub allowed_origins: Vec<String>,
+    /// Origins of web pages elsewhere that may show the player in a frame, at `/embed/`. Default:
+    /// none.
+    pub embed_origins: Vec<String>,
     /// Whether `api_token=` in the query is taken like the header. Off by default: URLs end up in
     /// the logs of proxies.
     pub allow_token_in_query: bool,
@@ -84,6 +88,7 @@ impl Default for Config {
             share_join_interval_s: 5,
             hsts_s: 31_536_000,
             allowed_origins: Vec::new(),
+            embed_origins: Vec::new(),
             allow_token_in_query: false,
         }
     }
@@ -136,6 +141,7 @@ impl Config {
             }
         }
         CorsPolicy::new(&self.allowed_origins)?;
+        EmbedPage::new(&self.embed_origins)?;
         Urls::new(self.public_url.as_deref()).map(drop)
     }
 }

@@ -20,7 +20,16 @@ impl CorsPolicy {
     ///
     /// Refuses what no browser ever sends as the origin of a page.
     pub(crate) fn new(allowed: &[String]) -> Result<Self, GatewayError> {
-        allowed.iter().map(|origin| normalized(origin)).collect::<Result<_, _>>().map(Self)
+        let read = |origin: &String| match origin.as_str() {
+            "*" => Ok(origin.clone()),
+            _ => normalized(origin).ok_or_else(|| {
+                GatewayError::Config(format!(
+                    "gateway: allowed_origins holds {origin:?}, which is no origin such as \
+                     https://app.example.com, or * for any"
+                ))
+            }),
+        };
+        allowed.iter().map(read).collect::<Result<_, _>>().map(Self)
     }
 
     /// Says in the headers `answer` whether a page of origin `request` may read the answer.
@@ -53,12 +62,8 @@ impl CorsPolicy {
 }
 
 /// Returns `origin` as browsers write it: in lower case, without the default port, without a slash
-/// at the end. RFC 6454, section 6.2.
-fn normalized(origin: &str) -> Result<String, GatewayError> {
-    if origin == "*" {
-        return Ok(origin.to_owned());
-    }
-    let url = Url::parse(origin).ok();
+/// at the end. RFC 6454, section 6.2. Returns `None` for what no browser sends as that of a page.
+pub(crate) fn normalized(origin: &str) -> Option<String> {
     let is_origin = |url: &Url| {
         matches!(url.scheme(), "http" | "https")
             && url.path() == "/"
@@ -68,13 +73,8 @@ fn normalized(origin: &str) -> Result<String, GatewayError> {
             && url.query().is_none()
             && url.fragment().is_none()
     };
-    let url = url.filter(is_origin).ok_or_else(|| {
-        GatewayError::Config(format!(
-            "gateway: allowed_origins holds {origin:?}, which is no origin such as \
-             https://app.example.com, or * for any"
-        ))
-    })?;
-    Ok(url.origin().ascii_serialization())
+    let url = Url::parse(origin).ok().filter(is_origin)?;
+    Some(url.origin().ascii_serialization())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::agent_view::AgentView;
 use crate::catalogues::Catalogues;
 use crate::config::{Config, ReconnectTokens};
 use crate::cors::CorsPolicy;
+use crate::embed::EmbedPage;
 use crate::error::GatewayError;
 use crate::latest::Latest;
 use crate::live_count::LiveCount;
@@ -60,6 +61,7 @@ pub(crate) struct State {
     /// Joins by the id of the share; `None` is no limit.
     pub(crate) share_joins: Option<RateLimiter>,
     pub(crate) cors: CorsPolicy,
+    pub(crate) embed: EmbedPage,
     pub(crate) token_in_query: bool,
     /// What tells browsers to insist on TLS.
     pub(crate) hsts: Option<HeaderValue>,
@@ -120,6 +122,7 @@ impl State {
             request_rates: RateLimiter::per_second(config.requests_per_second),
             share_joins: share_join_interval.map(RateLimiter::one_in),
             cors: CorsPolicy::new(&config.allowed_origins)?,
+            embed: EmbedPage::new(&config.embed_origins)?,
             token_in_query: config.allow_token_in_query,
             hsts,
             closing,

@@ -1,4 +1,5 @@
-//! The web pages, built into the program: the player at `/` and the console at `/console`.
+//! The web pages, built into the program: the player at `/`, the console at `/console`, and at
+//! `/embed/` the player alone, for the frames of others.
 
 use std::sync::LazyLock;
 
@@ -6,14 +7,16 @@ use actix_web::http::header::{
     AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
     Encoding, Header, LOCATION, VARY,
 };
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use stream_http::{TrailingSlash, method_not_allowed};
 
-/// Nothing from elsewhere, nothing inline; the signaling socket may be on another name.
-const POLICY: &str = "default-src 'self'; connect-src 'self' wss:; img-src 'self' data:; \
-    style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; \
-    object-src 'none'; require-trusted-types-for 'script'";
+use crate::content_policy::POLICY;
+use crate::embed::EmbedPage;
+use crate::state::State;
+
+/// The one page that others may put into a frame.
+const EMBED: &str = "/embed/";
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -95,8 +98,35 @@ const ASSETS: &[Asset] = &[
     asset!("/console/timeline.js", "console/timeline.js", SCRIPT),
     asset!("/console/token.js", "console/token.js", SCRIPT),
     asset!("/console/tokens.css", "console/tokens.css", STYLE),
-    asset!("/control.js", "control.js", SCRIPT),
+    asset!("/embed/", "embed/index.html", HTML),
+    asset!("/embed/embed.css", "embed/embed.css", STYLE),
+    asset!("/embed/embed.js", "embed/embed.js", SCRIPT),
+    asset!("/embed/parent.js", "embed/parent.js", SCRIPT),
+    asset!("/language.js", "language.js", SCRIPT),
     asset!("/main.js", "main.js", SCRIPT),
+    asset!("/player/actions.js", "player/actions.js", SCRIPT),
+    asset!("/player/bar.js", "player/bar.js", SCRIPT),
+    asset!("/player/control.js", "player/control.js", SCRIPT),
+    asset!("/player/coordinates.js", "player/coordinates.js", SCRIPT),
+    asset!("/player/cover.js", "player/cover.js", SCRIPT),
+    asset!("/player/devices.js", "player/devices.js", SCRIPT),
+    asset!("/player/gamepad.js", "player/gamepad.js", SCRIPT),
+    asset!("/player/icons.js", "player/icons.js", SCRIPT),
+    asset!("/player/join.js", "player/join.js", SCRIPT),
+    asset!("/player/keyboard.js", "player/keyboard.js", SCRIPT),
+    asset!("/player/keys.js", "player/keys.js", SCRIPT),
+    asset!("/player/link.js", "player/link.js", SCRIPT),
+    asset!("/player/over.js", "player/over.js", SCRIPT),
+    asset!("/player/picture.js", "player/picture.js", SCRIPT),
+    asset!("/player/player.css", "player/player.css", STYLE),
+    asset!("/player/player.js", "player/player.js", SCRIPT),
+    asset!("/player/pointer.js", "player/pointer.js", SCRIPT),
+    asset!("/player/requests.js", "player/requests.js", SCRIPT),
+    asset!("/player/statistics.js", "player/statistics.js", SCRIPT),
+    asset!("/player/statistics_panel.js", "player/statistics_panel.js", SCRIPT),
+    asset!("/player/texts.js", "player/texts.js", SCRIPT),
+    asset!("/player/texts/de.js", "player/texts/de.js", SCRIPT),
+    asset!("/player/texts/en.js", "player/texts/en.js", SCRIPT),
     asset!("/stream.js", "stream.js", SCRIPT),
     asset!("/style.css", "style.css", STYLE),
 ];
@@ -104,29 +134,45 @@ const ASSETS: &[Asset] = &[
 /// Adds a route for every file of the page; metrics call all of them `page`.
 pub(crate) fn configure(service: &mut ServiceConfig) {
     for asset in ASSETS {
-        let answer = move |request: HttpRequest| async move { serve(asset, &request) };
-        let page = web::resource(asset.path).name("page").get(answer);
+        let answer = move |request: HttpRequest, state: Data<State>| async move {
+            serve(asset, &request, &state.embed)
+        };
+        // What is behind the last slash is cut off before routes are looked for.
+        let path = if asset.path == EMBED { "/embed" } else { asset.path };
+        let page = web::resource(path).name("page").get(answer);
         let page = page.route(web::head().to(answer));
         service.service(page.default_service(web::to(method_not_allowed)));
     }
 }
 
-fn serve(asset: &Asset, request: &HttpRequest) -> HttpResponse {
-    // What a page names relative to itself is not there below it.
-    if asset.kind == HTML && request.extensions().contains::<TrailingSlash>() {
+/// Answers with a page or with what belongs to one. A page is at one address only: elsewhere what it
+/// names relative to itself would not be there.
+fn serve(asset: &Asset, request: &HttpRequest, embed: &EmbedPage) -> HttpResponse {
+    let policy = match asset.path {
+        EMBED => embed.policy.as_str(),
+        _ => POLICY,
+    };
+    let has_slash = request.extensions().contains::<TrailingSlash>();
+    if asset.kind == HTML && asset.path != "/" && has_slash != asset.path.ends_with('/') {
+        let place = match has_slash {
+            true => format!("..{}", asset.path),
+            false => asset.path[1..].to_owned(),
+        };
         return HttpResponse::PermanentRedirect()
-            .insert_header((LOCATION, format!("..{}", asset.path)))
-            .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+            .insert_header((LOCATION, place))
+            .insert_header((CONTENT_SECURITY_POLICY, policy))
             .finish();
     }
     let mut answer = HttpResponse::Ok();
     answer
         .insert_header((CONTENT_TYPE, asset.kind))
-        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((CONTENT_SECURITY_POLICY, policy))
         .insert_header((VARY, "Accept-Encoding"))
         // The files change together, with the binary.
         .insert_header((CACHE_CONTROL, "no-cache"));
     match takes_gzip(request) {
+        // It is told who may be around it.
+        _ if asset.path == EMBED => answer.body(embed.text.clone()),
         true => answer.insert_header((CONTENT_ENCODING, "gzip")).body(asset.gzip),
         false => answer.body(asset.text),
     }
@@ -162,6 +208,7 @@ mod tests {
             files.push(match path.as_str() {
                 "/index.html" => "/".to_owned(),
                 "/console.html" => "/console".to_owned(),
+                "/embed/index.html" => EMBED.to_owned(),
                 _ => path,
             });
         }
@@ -178,7 +225,7 @@ mod tests {
 
     fn answer(path: &str, request: TestRequest) -> HttpResponse {
         let asset = ASSETS.iter().find(|asset| asset.path == path).unwrap();
-        serve(asset, &request.to_http_request())
+        serve(asset, &request.to_http_request(), &EmbedPage::new(&[]).unwrap())
     }
 
     #[test]
@@ -200,16 +247,30 @@ mod tests {
     }
 
     #[test]
-    fn a_page_with_a_slash_behind_it_is_where_it_is_without() {
-        let request = TestRequest::get().to_http_request();
-        request.extensions_mut().insert(TrailingSlash);
-        let asset = ASSETS.iter().find(|asset| asset.path == "/console").unwrap();
-        let moved = serve(asset, &request);
-        assert_eq!(moved.status(), 308);
-        // Relative, as a proxy may serve it below a path of its own.
-        assert_eq!(moved.headers()[LOCATION], "../console");
-        assert_eq!(moved.headers()[CONTENT_SECURITY_POLICY], POLICY);
-        assert_eq!(answer("/console", TestRequest::get()).status(), 200);
+    fn a_page_is_at_one_address_with_a_slash_behind_it_or_without() {
+        let embed = EmbedPage::new(&[]).unwrap();
+        for (path, place, goes_on) in
+            [("/console", "../console", true), (EMBED, "embed/", false), ("/", "", false)]
+        {
+            let asset = ASSETS.iter().find(|asset| asset.path == path).unwrap();
+            let answers = [false, true].map(|has_slash| {
+                let request = TestRequest::get().to_http_request();
+                if has_slash {
+                    request.extensions_mut().insert(TrailingSlash);
+                }
+                serve(asset, &request, &embed)
+            });
+            let [other, own] = if goes_on { [1, 0] } else { [0, 1] };
+            assert_eq!(answers[own].status(), 200, "{path}");
+            assert_eq!(answers[own].headers()[CONTENT_SECURITY_POLICY], POLICY);
+            if path == "/" {
+                continue;
+            }
+            assert_eq!(answers[other].status(), 308, "{path}");
+            // Relative, as a proxy may serve it below a path of its own.
+            assert_eq!(answers[other].headers()[LOCATION], place);
+            assert_eq!(answers[other].headers()[CONTENT_SECURITY_POLICY], POLICY);
+        }
     }
 
     #[test]
@@ -235,12 +296,12 @@ mod tests {
 
     /// What is imported and not named there is asked for late.
     #[test]
-    fn the_console_names_in_advance_only_what_there_is() {
-        let page = ASSETS.iter().find(|asset| asset.path == "/console").unwrap().text;
-        let named: Vec<_> = page.split("href=\"").skip(1).collect();
-        for name in named.iter().filter_map(|rest| rest.split_once('"')).map(|(name, _)| name) {
+    fn the_pages_name_in_advance_only_what_there_is() {
+        let pages = ASSETS.iter().filter(|asset| ["/", "/console"].contains(&asset.path));
+        let named = pages.flat_map(|page| page.text.split("href=\"").skip(1));
+        for name in named.filter_map(|rest| rest.split_once('"')).map(|(name, _)| name) {
             let there = ASSETS.iter().any(|asset| asset.path[1..] == *name);
-            assert!(there || name == "data:,", "{name}");
+            assert!(there || ["data:,", "console"].contains(&name), "{name}");
         }
     }
 }

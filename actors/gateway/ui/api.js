@@ -1,5 +1,7 @@
 // The REST interface of the gateway this page came from.
 
+import { say } from "./player/texts.js";
+
 const DEADLINE_MS = 30_000;
 const ATTEMPTS = 4;
 const LONGEST_PAUSE_S = 5;
@@ -53,9 +55,10 @@ export class Api {
     return this.#ask("GET", `sessions/${encodeURIComponent(id)}`);
   }
 
-  /** Takes a running session over from whoever watched it so far. */
-  join(id) {
-    return this.#ask("POST", `sessions/${encodeURIComponent(id)}/join?${RENEW}`, {});
+  /** Takes a running session over from whoever watched it so far, with a `screen` of its own. */
+  join(id, screen) {
+    const path = `sessions/${encodeURIComponent(id)}/join?${RENEW}`;
+    return this.#ask("POST", path, screen ? { screen } : {});
   }
 
   /** Ends a session; one that is already gone counts as ended. */
@@ -90,22 +93,19 @@ function send(url, request) {
 
 function unreachable(error) {
   const late = error.name === "TimeoutError";
-  return new ApiError(
-    late ? "The gateway did not answer in time." : "The gateway cannot be reached.",
-    0,
-  );
+  return new ApiError(say(late ? "gateway_late" : "gateway_away"), 0);
 }
 
 async function read(response) {
   const { ok, status, headers } = response;
-  if (status === 401) throw new ApiError("The gateway refused the token.", status);
+  if (status === 401) throw new ApiError(say("token_refused"), status);
   // What is no JSON did not come from the gateway, but from something in front of it.
   const envelope = await response.json().catch(() => undefined);
-  if (!envelope) throw new ApiError(`The gateway's answer makes no sense (${status}).`, status);
+  if (!envelope) throw new ApiError(say("gateway_odd", { status: String(status) }), status);
   if (ok && envelope.type !== "error") return envelope.metadata;
-  const reason = envelope.error || "no reason given";
+  const reason = envelope.error || say("no_reason");
   const retryAfter = Number(headers.get("Retry-After")) || undefined;
-  throw new ApiError(`The gateway refused: ${reason} (${status}).`, status, retryAfter);
+  throw new ApiError(say("gateway_refused", { reason, status: String(status) }), status, retryAfter);
 }
 
 function pause(retryAfter) {

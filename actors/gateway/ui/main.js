@@ -1,26 +1,26 @@
-// Wires the page: what the link or a person asks for, the session at the gateway, its stream.
+// Wires the page: what the link or a person asks for, the session at the gateway, its player.
 
 import { Api } from "./api.js";
-import { forwardTouches } from "./control.js";
-import { Stream } from "./stream.js";
+import { read } from "./console/token.js";
+import { joinSession, sessionNow } from "./player/join.js";
+import "./player/player.js";
+import { current, say } from "./player/texts.js";
 
-const BOOT_DEADLINE_MS = 120_000;
-const BOOT_POLL_MS = 1_000;
+const SCREENS = [[1280, 720], [720, 1280], [1920, 1080], [1080, 1920]];
 
 const root = document.documentElement;
 const at = (id) => document.getElementById(id);
-const video = at("video");
+const player = at("player");
 
 // What is known, in memory only. The gateway's interface appears once there is a token.
 let api;
 // Whether the token is that of a shared session, which opens it and nothing else.
 let shared = false;
+let role = "control";
 let wishes = {};
 // What a link asks for, until somebody has agreed.
 let offered;
 let session;
-let stream;
-let stopTouches = () => {};
 
 /** Shows where things stand; `words` go to the status line, `error` below it. */
 function enter(state, words, error) {
@@ -31,23 +31,20 @@ function enter(state, words, error) {
   at("error").textContent = error ?? "";
   at("error").hidden = !error;
 
-  const busy = state === "creating" || state === "signaling" || state === "streaming";
-  const asking = state === "asking";
-  at("token-form").hidden = busy || asking || Boolean(api);
-  at("start-form").hidden = busy || asking || !api || shared;
-  at("console").hidden = busy || asking || shared;
-  at("stage").hidden = !(state === "signaling" || state === "streaming");
-  at("sound").hidden = state !== "streaming";
-  at("full").hidden = state !== "streaming" || !document.fullscreenEnabled;
-  at("again").hidden = busy || !api || !session;
-  at("end").hidden = !api || !session || shared || state === "creating";
+  const plays = Boolean(player.dataset.state);
+  root.toggleAttribute("data-stage", plays);
+  player.hidden = !plays;
+  const busy = plays || state === "creating" || state === "asking";
+  at("token-form").hidden = busy || Boolean(api);
+  at("start-form").hidden = busy || !api || shared;
+  at("console").hidden = busy || shared;
 }
 
 function fail(error) {
-  hangUp();
+  player.stop();
   // Another token may do: ask for one.
   if (error.status === 401) api = undefined;
-  enter("failed", "Something went wrong.", error.message);
+  enter("failed", say("something_wrong"), error.message);
   offerAnother();
 }
 
@@ -65,44 +62,44 @@ function takeFragment() {
 async function follow(link) {
   if (!link.token) return begin(link);
   offered = link;
-  if (!stream) enter("asking", "A link was opened.");
+  if (!player.dataset.state) enter("asking", say("link_opened"));
   at("link-words").textContent = offer(link);
   at("link-form").hidden = false;
 }
 
 function offer({ session: id, app, start }) {
-  const signs = "The link signs you in with a token that it brings along";
-  if (id) return `${signs}, and joins the session ${id}.`;
-  return app && start === "1" ? `${signs}, and starts a session of ${app}.` : `${signs}.`;
+  if (id) return say("link_joins", { id });
+  return app && start === "1" ? say("link_starts", { app }) : say("link_signs");
 }
 
 function decline() {
   offered = undefined;
   at("link-form").hidden = true;
-  if (stream) return;
-  enter("idle", api ? "Nothing was done." : "A token is needed.");
+  if (player.dataset.state) return;
+  enter("idle", say(api ? "nothing_done" : "token_wanted"));
   if (api) offerAnother();
 }
 
 async function begin({ token, share, ...rest }) {
   offered = undefined;
   at("link-form").hidden = true;
-  hangUp();
+  player.stop();
   session = undefined;
   wishes = rest;
   shared = Boolean(share) && !token;
   api = token || share ? new Api(token || share) : undefined;
-  if (!api) return enter("idle", "A token is needed.");
+  if (!api) return enter("idle", say("token_wanted"));
+  role = read(token || share).role === "view" ? "view" : "control";
   await proceed();
 }
 
 async function proceed() {
   if (wishes.session) return join(wishes.session);
   if (wishes.app && wishes.start === "1") return create(wishes.app);
-  enter("idle", "Asking for the applications …");
+  enter("idle", say("applications_asked"));
   const names = await api.applications();
   listApplications(names);
-  enter("idle", names.length ? "Choose an application." : "There is no application to start.");
+  enter("idle", say(names.length ? "application_choose" : "application_none"));
 }
 
 function listApplications(names) {
@@ -117,87 +114,66 @@ function offerAnother() {
 
 async function create(app) {
   session = undefined;
-  enter("creating", `Creating a session of ${app} …`);
+  enter("creating", say("creating", { app }));
   const created = await api.create(app, screen());
   session = created.id;
   play(created);
 }
 
-async function join(id) {
+function join(id) {
   session = id;
-  enter("creating", "Joining the session …");
-  await booted(id);
-  const joined = await admitted(id);
-  if (joined) play(joined);
+  play();
 }
 
-/**
- * Joins; a viewer waits while somebody controls the session. Returns nothing when something else
- * was asked for meanwhile.
- */
-async function admitted(id) {
-  const asking = api;
-  for (let waits = false; ; waits = true) {
-    try {
-      return await asking.join(id);
-    } catch (error) {
-      const { status, retryAfter } = error;
-      // While it waits, it may also ask in the same moment as another viewer.
-      const may = status === 409 || (waits && status === 429);
-      if (!may || !retryAfter) throw error;
-      at("status").textContent =
-        "A controlling client is there. You will watch as soon as it has left …";
-      await new Promise((resume) => setTimeout(resume, retryAfter * 1000));
-    }
-    if (api !== asking || session !== id) return undefined;
-  }
-}
-
-/** Waits while the session is still being created: until then the gateway refuses to join it. */
-async function booted(id) {
-  const deadline = Date.now() + BOOT_DEADLINE_MS;
-  while ((await api.session(id)).status === "created" && Date.now() < deadline) {
-    at("status").textContent = "Waiting for the application to start …";
-    await new Promise((resume) => setTimeout(resume, BOOT_POLL_MS));
-  }
-}
-
-function play({ url, stun_servers: stunServers }) {
-  hangUp();
-  enter("signaling", "Session ready. Opening the signaling socket …");
-  stream = new Stream({ url, stunServers, relayOnly: wishes.relay === "1" }, {
-    step: (words) => (at("status").textContent = words),
-    media: (media) => (video.srcObject = media),
-    connected: () => {
-      const words = video.videoWidth ? "Streaming." : "Connected. Waiting for the first picture …";
-      at("status").textContent = words;
+/** Plays the session, at first as the client that `created` made us, if it did. */
+function play(created) {
+  const [asking, id] = [api, session];
+  let first = created;
+  player.play({
+    role,
+    relayOnly: wishes.relay === "1",
+    fits: true,
+    join: async (wanted) => {
+      const mine = first;
+      first = undefined;
+      return mine ?? joinSession(asking, id, wanted);
     },
-    shaky: () => (at("status").textContent = "The connection is shaky …"),
-    failed: (words) => fail(new Error(words)),
-    left: () => {
-      hangUp();
-      enter("ended", "The stream was ended: by the application, or because another client joined.");
-      offerAnother();
-    },
+    session: () => sessionNow(asking, id),
+    end: shared ? undefined : () => attempt(end),
+    leave: shared ? leave : undefined,
+    choices: () => (shared ? [] : [[say("choose_another"), () => attempt(another)]]),
   });
-  stopTouches = forwardTouches(video, stream.control);
+  enter("signaling", say("step_joined"));
 }
 
-function hangUp() {
-  stopTouches();
-  stream?.close();
-  stream = undefined;
-  video.srcObject = null;
-  if (document.fullscreenElement) document.exitFullscreen();
+const STATES = { connecting: "signaling", playing: "streaming", shaky: "streaming",
+  reconnecting: "signaling" };
+/** Ends that are nobody's fault. */
+const CALM = ["left", "replaced", "session_over"];
+
+player.addEventListener("state", ({ detail: { state, words, cause } }) => {
+  const over = CALM.includes(cause) ? "ended" : "failed";
+  enter(STATES[state] ?? over, words);
+});
+
+function leave() {
+  player.stop();
+  enter("ended", say("left"));
+}
+
+async function another() {
+  player.stop();
+  session = undefined;
+  wishes = { ...wishes, session: undefined, start: undefined };
+  await proceed();
 }
 
 async function end() {
-  at("status").textContent = "Ending the session …";
-  stream?.disconnect();
+  at("status").textContent = say("session_ending");
   await api.remove(session);
-  hangUp();
+  player.stop();
   session = undefined;
-  enter("ended", "The session has ended.");
+  enter("ended", say("session_ended"));
   offerAnother();
 }
 
@@ -218,6 +194,15 @@ async function attempt(work, button) {
   }
 }
 
+root.lang = current();
+document.title = say("page_title");
+for (const element of document.querySelectorAll("[data-text]")) {
+  element.textContent = say(element.dataset.text);
+}
+at("screen").replaceChildren(...SCREENS.map(([width, height]) => new Option(
+  say(width > height ? "landscape" : "portrait", { width: String(width), height: String(height) }),
+  `${width}x${height}`)));
+
 at("link-form").addEventListener("submit", (event) => {
   event.preventDefault();
   attempt(() => begin(offered), event.submitter);
@@ -233,19 +218,8 @@ at("start-form").addEventListener("submit", (event) => {
   event.preventDefault();
   attempt(() => create(at("app").value), event.submitter);
 });
-at("again").addEventListener("click", ({ target }) => attempt(() => join(session), target));
-at("end").addEventListener("click", ({ target }) => attempt(end, target));
-at("full").addEventListener("click", () => at("stage").requestFullscreen().catch(() => {}));
-at("sound").addEventListener("click", () => {
-  video.muted = !video.muted;
-  at("sound").textContent = video.muted ? "Sound on" : "Sound off";
-});
-video.addEventListener("playing", () => enter("streaming", "Streaming."));
-addEventListener("pagehide", () => stream?.disconnect());
 addEventListener("pageshow", ({ persisted }) => {
-  if (!persisted || !stream) return;
-  hangUp();
-  enter("ended", "The stream was left.");
+  if (persisted && player.dataset.state) leave();
 });
 addEventListener("hashchange", () => attempt(() => follow(takeFragment())));
 

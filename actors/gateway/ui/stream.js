@@ -23,9 +23,11 @@ const OVER = [1000, 1008];
 /**
  * Connects to the instance of a session as its client.
  *
- * `events` is told of everything that happens: `step(words)` on the way, `media(stream)` when the
- * first track comes, `connected()`, `shaky()` while packets stay away, and at most one of
- * `failed(words)` and `left()`, when the other side hung up; after those two nothing follows.
+ * `events` is told of everything that happens: `step(name)` on the way (`socket`, `found`, `offer`),
+ * `media(stream)` when the first track comes, `connected()`, `shaky()` while packets stay away,
+ * `message(text)` when the application says something, and at most one of `failed(cause, detail)` and
+ * `left()`, when the other side hung up; after those two nothing follows. Causes are `no_start`,
+ * `socket`, `signaling`, `refused`, `older`, `no_path` and `lost`.
  */
 export class Stream {
   #events;
@@ -45,6 +47,7 @@ export class Stream {
   #cursor = "";
   #unstored = new Map();
   #relayOnly;
+  #sends;
   #renewal = 0;
   #renewed = () => {};
   #answered;
@@ -52,27 +55,41 @@ export class Stream {
   #connected = false;
   #closed = false;
 
-  constructor({ url, stunServers, relayOnly }, events) {
+  /** With `sends` a camera and a microphone may be sent later. */
+  constructor({ url, stunServers, relayOnly, sends = false }, events) {
     this.#events = events;
     this.#answered = new Promise((resolve) => (this.#markAnswered = resolve));
     this.#relayOnly = relayOnly;
+    this.#sends = sends;
     this.#peer = new RTCPeerConnection(this.#configuration(stunServers));
     this.#watchPeer();
     // Made before the offer comes: the instance never opens a channel itself.
     this.#control = this.#peer.createDataChannel("control");
     this.#control.onclose = () => this.#leave();
+    this.#control.onmessage = ({ data }) => this.#closed || this.#events.message?.(data);
     this.#url = new URL(url);
     // So that there is a fresh token whenever the socket has to be opened again.
     this.#url.searchParams.set("tickets", "1");
     this.#socket = this.#openSocket();
     this.#send({ type: "discover" });
-    const late = () => this.#fail("The application did not start in time.");
+    const late = () => this.#fail("no_start");
     this.#deadline = setTimeout(late, SIGNALING_DEADLINE_MS);
   }
 
   /** The channel for taps, open once the stream is connected. */
   get control() {
     return this.#control;
+  }
+
+  /** What the browser counts. */
+  statistics() {
+    return this.#peer.getStats();
+  }
+
+  /** Sends `track` in place of what was sent of its `kind`, or nothing when there is no track. */
+  async transmit(kind, track) {
+    const takes = ({ receiver }) => receiver.track.kind === kind;
+    await this.#peer.getTransceivers().find(takes)?.sender.replaceTrack(track ?? null);
   }
 
   /** Tells the instance that nobody watches any more; no event follows, `close` is still due. */
@@ -100,7 +117,7 @@ export class Stream {
     const socket = new WebSocket(this.#url);
     socket.onopen = () => {
       this.#reopenings = 0;
-      if (!this.#settled) this.#events.step("Waiting for the application to start …");
+      if (!this.#settled) this.#events.step("socket");
       for (const envelope of this.#unstored.values()) socket.send(envelope);
     };
     socket.onmessage = ({ data }) => {
@@ -124,7 +141,7 @@ export class Stream {
       // One after the other: a candidate must not overtake the offer it belongs to.
       this.#inbound = this.#inbound
         .then(() => this.#closed || this.#receive(message.signal ?? message))
-        .catch((error) => this.#fail(`The signaling failed: ${error.message}.`));
+        .catch((error) => this.#fail("signaling", error.message));
     };
     socket.onclose = ({ code }) => {
       if (this.#closed) return;
@@ -132,7 +149,7 @@ export class Stream {
       const may = this.#cursor && !OVER.includes(code) && this.#reopenings < REOPENINGS;
       if (may) return this.#reopenLater();
       // Once there is a stream it goes on without; only renewals are missed.
-      if (!this.#connected) this.#fail(`The gateway closed the signaling socket (${code}).`);
+      if (!this.#connected) this.#fail("socket", String(code));
     };
     return socket;
   }
@@ -163,24 +180,24 @@ export class Stream {
         if (message.retry_after_ms !== undefined) return void (this.#pause = message.retry_after_ms);
         // Once there is a stream, it is the stream that says how it ends.
         if (this.#connected) return console.info("the gateway says", message.message);
-        return this.#fail(`The stream failed: ${message.message || "no reason given"}.`);
+        return this.#fail("refused", message.message);
       default:
         console.info("signal of an unknown type", message.type);
     }
   }
 
   #settle(newest) {
-    if (newest < API_VERSION) return this.#fail("The application speaks an older protocol.");
+    if (newest < API_VERSION) return this.#fail("older");
     this.#settled = true;
-    this.#events.step("Application found. Waiting for its offer …");
+    this.#events.step("found");
     this.#send({
       type: "settings",
       api_version: API_VERSION,
       data_channels: [],
       enable_speaker: true,
-      enable_microphone: false,
+      enable_microphone: this.#sends,
       enable_video: true,
-      enable_camera: false,
+      enable_camera: this.#sends,
     });
   }
 
@@ -206,12 +223,13 @@ export class Stream {
     const offer = decoded(sdp);
     if (!offer) return this.#refuse("an offer without a description");
     if (renewal !== undefined) await this.#serversOf(renewal);
-    if (!again) this.#events.step("Offer received. Connecting …");
+    if (!again) this.#events.step("offer");
     try {
       await peer.setRemoteDescription({ type: "offer", sdp: offer });
     } catch (error) {
       return this.#refuse(error.message);
     }
+    if (this.#sends) for (const way of peer.getTransceivers()) way.direction = "sendrecv";
     await peer.setLocalDescription();
     if (again) {
       await within(GATHER_WITHIN_MS, (done) => {
@@ -261,7 +279,7 @@ export class Stream {
     peer.onconnectionstatechange = () => {
       // Later the instance may still offer another path.
       if (peer.connectionState !== "failed" || this.#connected) return;
-      this.#fail("No network path to the stream was found.");
+      this.#fail("no_path");
     };
   }
 
@@ -274,7 +292,7 @@ export class Stream {
       this.#events.connected();
     } else if (state === "disconnected" || (state === "failed" && this.#connected)) {
       this.#events.shaky();
-      this.#lost ??= setTimeout(() => this.#fail("The connection was lost."), LOST_AFTER_MS);
+      this.#lost ??= setTimeout(() => this.#fail("lost"), LOST_AFTER_MS);
     }
   }
 
@@ -293,10 +311,10 @@ export class Stream {
     if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(envelope);
   }
 
-  #fail(words) {
+  #fail(cause, detail) {
     if (this.#closed) return;
     this.close();
-    this.#events.failed(words);
+    this.#events.failed(cause, detail);
   }
 
   #leave() {

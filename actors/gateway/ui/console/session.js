@@ -61,7 +61,7 @@ class Session extends HTMLElement {
    * goes on; returns false without one.
    */
   speak() {
-    if (!this.#picture.querySelector("video:not([hidden])")) return false;
+    if (!this.#picture.querySelector("stream-player:not([hidden])")) return false;
     const before = this.#bar;
     this.#write();
     before.replaceWith(this.#bar);

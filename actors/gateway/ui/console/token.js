@@ -6,14 +6,17 @@ const IDENTIFIER = 2;
 const SIGNATURE = 6;
 
 /**
- * Returns whose token it is, as far as can be read, and the operations that it allows; without
- * `operations` it was not understood.
+ * Returns whose token it is, as far as can be read, the operations that it allows, and the session
+ * and the role that it is bound to; without `operations` it was not understood.
  */
 export function read(token) {
   try {
     const [identifier, ...caveats] = [...fields(token)];
     const [, , , kind, ...subject] = identifier.split(".");
-    return { kind, name: subject.join("."), operations: allowed(caveats) };
+    const declared = (name) => caveats.map((text) => text.split(" "))
+      .find(([word, what]) => word === "declared" && what === name)?.[2];
+    return { kind, name: subject.join("."), operations: allowed(caveats),
+      session: declared("session"), role: declared("role") };
   } catch {
     return { kind: "", name: "", operations: undefined };
   }

@@ -1,0 +1,49 @@
+// Becomes the client of a session, as soon as that may be.
+
+const BOOT_DEADLINE_MS = 120_000;
+const BOOT_POLL_MS = 1_000;
+
+/**
+ * Joins session `id` through `api`, with a `screen` of its own if there is one; waits while it boots,
+ * and while somebody controls a session that is only to be watched. `tell(step)` is told of these:
+ * `boots` and `occupied`. Returns nothing once `aborted` is.
+ */
+export async function joinSession(api, id, { screen, tell, aborted }) {
+  await booted(api, id, tell, aborted);
+  for (let waits = false; !aborted.aborted; waits = true) {
+    try {
+      return await api.join(id, screen);
+    } catch (error) {
+      const { status, retryAfter } = error;
+      // While it waits, it may also ask in the same moment as another viewer.
+      const may = status === 409 || (waits && status === 429);
+      if (!may || !retryAfter) throw error;
+      tell("occupied");
+      await pause(retryAfter * 1000);
+    }
+  }
+  return undefined;
+}
+
+/** Waits while the session is still being created: until then the gateway refuses to join it. */
+async function booted(api, id, tell, aborted) {
+  const deadline = Date.now() + BOOT_DEADLINE_MS;
+  while (!aborted.aborted && (await api.session(id)).status === "created" && Date.now() < deadline) {
+    tell("boots");
+    await pause(BOOT_POLL_MS);
+  }
+}
+
+/** Returns session `id` as it is now, or null when there is none any more. */
+export async function sessionNow(api, id) {
+  try {
+    return await api.session(id);
+  } catch (error) {
+    if (error.status === 404) return null;
+    throw error;
+  }
+}
+
+export function pause(milliseconds) {
+  return new Promise((resume) => setTimeout(resume, milliseconds));
+}
