@@ -1,11 +1,13 @@
 //! Who was turned away from a session and why, as its timeline tells.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use parking_lot::Mutex;
 use stream_bridge::Bridge;
-use stream_protocol::{Hop, SessionId, TimelineEntry};
+use stream_protocol::{Hop, RefusalCode, SessionId, TimelineEntry};
+
+use crate::auth::Caller;
+use crate::response::HttpError;
 
 /// How many causes are counted at a time; with one more, all counts begin anew.
 const MAX_CAUSES: usize = 1_000;
@@ -16,13 +18,17 @@ const MAX_CAUSES: usize = 1_000;
 pub(crate) struct TurnedAway(Mutex<HashMap<(SessionId, String), u64>>);
 
 impl TurnedAway {
-    /// Notes that `who` was turned away from `session` with `cause`.
+    /// Notes that `who` was turned away from `session` with `cause`. Of a session that is not there
+    /// nothing is told: anybody could name any.
     pub(crate) fn note(
         &self,
         bridge: &Bridge,
         session: &SessionId,
-        (who, cause): (impl fmt::Display, impl fmt::Display),
+        (who, cause): (&Caller, &HttpError),
     ) {
+        if matches!(cause, HttpError::Refused(refusal) if refusal.code == RefusalCode::NotFound) {
+            return;
+        }
         let text = format!("{who} was turned away: {cause}");
         let count = self.count(session, &text);
         if count.is_power_of_two() {
