@@ -151,8 +151,10 @@ fn a_time_line_is_for_operators_and_of_sessions_that_were_there() {
         let path = format!("/1.0/sessions/{}/timeline", session.id);
         ensure!(told.account.get(&path).await?.status == 403);
         ensure!(told.account.with(None).get(&path).await?.status == 401);
-        let nobody = "/1.0/sessions/abcdefghij0123456789/timeline";
-        ensure!(told.operator.get(nobody).await?.status == 404);
+        let nobody = "/1.0/sessions/abcdefghij0123456789";
+        let refused = told.account.send(Method::POST, &format!("{nobody}/join"), None).await?;
+        ensure!(refused.status == 404, "{refused:?}");
+        ensure!(told.operator.get(&format!("{nobody}/timeline")).await?.status == 404);
         ensure!(told.operator.get("/1.0/sessions/Not-an-id/timeline").await?.status == 400);
         Ok(())
     });
