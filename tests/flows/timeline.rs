@@ -10,13 +10,13 @@ use stream_dev::in_process::Options;
 use stream_gateway::admin::Client;
 use stream_simulators::client::JoinedSession;
 
-struct Told {
+struct Explained {
     scripted: ScriptedStack,
     operator: Http,
     account: Http,
 }
 
-impl Told {
+impl Explained {
     async fn start(options: Options) -> anyhow::Result<Self> {
         let scripted = ScriptedStack::start_with(options).await?;
         let (nodes, token) = (&scripted.stack.nodes, &scripted.stack.token);
@@ -56,7 +56,7 @@ impl Told {
 #[test]
 fn every_hop_of_a_session_is_told_in_order_until_after_its_end() {
     run_flow(async || {
-        let mut told = Told::start(Options::default()).await?;
+        let mut told = Explained::start(Options::default()).await?;
         let (session, instance) = told.running().await?;
         let id = session.id.as_str();
         let mut socket = Socket::open(&session, &told.scripted.stack).await?;
@@ -99,9 +99,9 @@ fn every_hop_of_a_session_is_told_in_order_until_after_its_end() {
 #[test]
 fn a_failure_is_told_at_its_hop_also_of_a_session_that_was_never_there() {
     run_flow(async || {
-        let mut told = Told::start(Options::default()).await?;
+        let mut told = Explained::start(Options::default()).await?;
         let (session, instance) = told.running().await?;
-        let report = json!({ "status": "error", "status_message": "the image does not boot" });
+        let report = json!({ "status": "error", "message": "the image does not boot" });
         instance.report_as(report).await?.success()?;
         let failure = told.entry(&session.id, "end", "the image does not boot").await?;
         ensure!(failure["failed"] == true, "{failure}");
@@ -123,7 +123,7 @@ fn a_failure_is_told_at_its_hop_also_of_a_session_that_was_never_there() {
 #[test]
 fn who_is_turned_away_is_told_once_with_a_count() {
     run_flow(async || {
-        let mut told = Told::start(Options::default()).await?;
+        let mut told = Explained::start(Options::default()).await?;
         let (session, _instance) = told.scripted.create().await?;
         let join = format!("/1.0/sessions/{}/join", session.id);
         for _ in 0..5 {
@@ -131,7 +131,7 @@ fn who_is_turned_away_is_told_once_with_a_count() {
             ensure!(refused.status == 400, "{refused:?}");
         }
         let counted = eventually("counted", async || {
-            let entry = told.entry(&session.id, "refusal", "account demo was turned away").await?;
+            let entry = told.entry(&session.id, "refusal", "was turned away").await?;
             Ok((entry["count"] == 4).then_some(entry))
         })
         .await?;
@@ -146,7 +146,7 @@ fn who_is_turned_away_is_told_once_with_a_count() {
 #[test]
 fn a_time_line_is_for_operators_and_of_sessions_that_were_there() {
     run_flow(async || {
-        let mut told = Told::start(Options::default()).await?;
+        let mut told = Explained::start(Options::default()).await?;
         let (session, _instance) = told.scripted.create().await?;
         let path = format!("/1.0/sessions/{}/timeline", session.id);
         ensure!(told.account.get(&path).await?.status == 403);

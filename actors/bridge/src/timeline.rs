@@ -1,4 +1,4 @@
-//! What happened to sessions: written without waiting for it, and read by whoever looks for a cause.
+//! What happened to sessions: written without waiting, and read by whoever looks for a cause.
 
 use actix::Message;
 use stream_protocol::subjects::{self, TIMELINE};
@@ -31,8 +31,9 @@ pub struct PastEntry {
 }
 
 impl Bridge {
-    /// Has `entries` of `session` written, in their order, and waits for nothing: what NATS does not
-    /// take is lost, since nothing is decided by it. They are kept for an hour, 100 of each session.
+    /// Has `entries` of `session` written, in their order, and waits for nothing: what NATS does
+    /// not take is lost, since nothing is decided by it. They are kept for an hour, 100 of each
+    /// session.
     pub fn tell_timeline(&self, session: &SessionId, entries: Vec<TimelineEntry>) {
         if entries.is_empty() {
             return;
