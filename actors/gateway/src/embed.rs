@@ -5,7 +5,7 @@ use crate::cors::normalized;
 use crate::error::GatewayError;
 
 const PAGE: &str = include_str!("../ui/embed/index.html");
-const NO_ORIGIN: &str = r#"name="embed-origins" content="""#;
+const NO_ORIGIN: &str = r#"<meta name="embed-origins" content="">"#;
 
 /// The page at `/embed/`, which is told who may be around it.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ impl EmbedPage {
             })
         };
         let origins = origins.iter().map(read).collect::<Result<Vec<_>, _>>()?.join(" ");
-        let text =
-            PAGE.replace(NO_ORIGIN, &format!("{}{origins}\"", &NO_ORIGIN[..NO_ORIGIN.len() - 1]));
+        let listed = format!(r#"<meta name="embed-origins" content="{origins}">"#);
+        let text = PAGE.replace(NO_ORIGIN, &listed);
         let policy = match origins.as_str() {
             "" => POLICY.to_owned(),
             origins => POLICY.replace(NO_FRAME, &format!("frame-ancestors {origins}")),

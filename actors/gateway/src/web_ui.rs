@@ -10,8 +10,8 @@ use stream_http::method_not_allowed;
 use crate::content_policy::POLICY;
 use crate::state::State;
 
-/// The one page that others may put into a frame.
-const EMBED: &str = "/embed/";
+/// The one page that others may put into a frame; a slash behind it makes no difference.
+const EMBED: &str = "/embed";
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -65,7 +65,7 @@ const ASSETS: &[Asset] = &[
     asset!("/console/token.js", "console/token.js", SCRIPT),
     asset!("/console/tokens.css", "console/tokens.css", STYLE),
     asset!("/console/views.css", "console/views.css", STYLE),
-    asset!("/embed/", "embed/index.html", HTML),
+    asset!("/embed", "embed/index.html", HTML),
     asset!("/embed/embed.css", "embed/embed.css", STYLE),
     asset!("/embed/embed.js", "embed/embed.js", SCRIPT),
     asset!("/embed/parent.js", "embed/parent.js", SCRIPT),
