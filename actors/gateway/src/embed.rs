@@ -1,11 +1,12 @@
-//! The page that others put into a frame: the player alone, for the origins that the operator lists.
+//! The page that others put into a frame: the player alone, for the origins that the operator
+//! lists.
 
 use crate::content_policy::{NO_FRAME, POLICY};
 use crate::cors::normalized;
 use crate::error::GatewayError;
 
 const PAGE: &str = include_str!("../ui/embed/index.html");
-const NO_ORIGIN: &str = r#"name="embed-origins" content="""#;
+const NO_ORIGIN: &str = r#"<meta name="embed-origins" content="">"#;
 
 /// The page at `/embed/`, which is told who may be around it.
 #[derive(Debug)]
@@ -31,8 +32,8 @@ impl EmbedPage {
             })
         };
         let origins = origins.iter().map(read).collect::<Result<Vec<_>, _>>()?.join(" ");
-        let text =
-            PAGE.replace(NO_ORIGIN, &format!("{}{origins}\"", &NO_ORIGIN[..NO_ORIGIN.len() - 1]));
+        let listed = format!(r#"<meta name="embed-origins" content="{origins}">"#);
+        let text = PAGE.replace(NO_ORIGIN, &listed);
         let policy = match origins.as_str() {
             "" => POLICY.to_owned(),
             origins => POLICY.replace(NO_FRAME, &format!("frame-ancestors {origins}")),

@@ -15,8 +15,8 @@ use crate::content_policy::POLICY;
 use crate::embed::EmbedPage;
 use crate::state::State;
 
-/// The one page that others may put into a frame.
-const EMBED: &str = "/embed/";
+/// The one page that others may put into a frame; a slash behind it makes no difference.
+const EMBED: &str = "/embed";
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -98,7 +98,7 @@ const ASSETS: &[Asset] = &[
     asset!("/console/timeline.js", "console/timeline.js", SCRIPT),
     asset!("/console/token.js", "console/token.js", SCRIPT),
     asset!("/console/tokens.css", "console/tokens.css", STYLE),
-    asset!("/embed/", "embed/index.html", HTML),
+    asset!("/embed", "embed/index.html", HTML),
     asset!("/embed/embed.css", "embed/embed.css", STYLE),
     asset!("/embed/embed.js", "embed/embed.js", SCRIPT),
     asset!("/embed/parent.js", "embed/parent.js", SCRIPT),
@@ -137,29 +137,20 @@ pub(crate) fn configure(service: &mut ServiceConfig) {
         let answer = move |request: HttpRequest, state: Data<State>| async move {
             serve(asset, &request, &state.embed)
         };
-        // What is behind the last slash is cut off before routes are looked for.
-        let path = if asset.path == EMBED { "/embed" } else { asset.path };
-        let page = web::resource(path).name("page").get(answer);
+        let page = web::resource(asset.path).name("page").get(answer);
         let page = page.route(web::head().to(answer));
         service.service(page.default_service(web::to(method_not_allowed)));
     }
 }
 
-/// Answers with a page or with what belongs to one. A page is at one address only: elsewhere what it
-/// names relative to itself would not be there.
 fn serve(asset: &Asset, request: &HttpRequest, embed: &EmbedPage) -> HttpResponse {
-    let policy = match asset.path {
-        EMBED => embed.policy.as_str(),
-        _ => POLICY,
-    };
+    let is_embedded = asset.path == EMBED;
+    let policy = if is_embedded { embed.policy.as_str() } else { POLICY };
+    // What another page names relative to itself is not there below it.
     let has_slash = request.extensions().contains::<TrailingSlash>();
-    if asset.kind == HTML && asset.path != "/" && has_slash != asset.path.ends_with('/') {
-        let place = match has_slash {
-            true => format!("..{}", asset.path),
-            false => asset.path[1..].to_owned(),
-        };
+    if asset.kind == HTML && has_slash && !is_embedded {
         return HttpResponse::PermanentRedirect()
-            .insert_header((LOCATION, place))
+            .insert_header((LOCATION, format!("..{}", asset.path)))
             .insert_header((CONTENT_SECURITY_POLICY, policy))
             .finish();
     }
@@ -172,7 +163,7 @@ fn serve(asset: &Asset, request: &HttpRequest, embed: &EmbedPage) -> HttpRespons
         .insert_header((CACHE_CONTROL, "no-cache"));
     match takes_gzip(request) {
         // It is told who may be around it.
-        _ if asset.path == EMBED => answer.body(embed.text.clone()),
+        _ if is_embedded => answer.body(embed.text.clone()),
         true => answer.insert_header((CONTENT_ENCODING, "gzip")).body(asset.gzip),
         false => answer.body(asset.text),
     }
@@ -247,30 +238,22 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_at_one_address_with_a_slash_behind_it_or_without() {
-        let embed = EmbedPage::new(&[]).unwrap();
-        for (path, place, goes_on) in
-            [("/console", "../console", true), (EMBED, "embed/", false), ("/", "", false)]
-        {
+    fn a_page_with_a_slash_behind_it_is_where_it_is_without() {
+        let with_slash = |path: &str| {
+            let request = TestRequest::get().to_http_request();
+            request.extensions_mut().insert(TrailingSlash);
             let asset = ASSETS.iter().find(|asset| asset.path == path).unwrap();
-            let answers = [false, true].map(|has_slash| {
-                let request = TestRequest::get().to_http_request();
-                if has_slash {
-                    request.extensions_mut().insert(TrailingSlash);
-                }
-                serve(asset, &request, &embed)
-            });
-            let [other, own] = if goes_on { [1, 0] } else { [0, 1] };
-            assert_eq!(answers[own].status(), 200, "{path}");
-            assert_eq!(answers[own].headers().get(CONTENT_SECURITY_POLICY).unwrap(), POLICY);
-            if path == "/" {
-                continue;
-            }
-            assert_eq!(answers[other].status(), 308, "{path}");
-            // Relative, as a proxy may serve it below a path of its own.
-            assert_eq!(answers[other].headers().get(LOCATION).unwrap(), place);
-            assert_eq!(answers[other].headers().get(CONTENT_SECURITY_POLICY).unwrap(), POLICY);
-        }
+            serve(asset, &request, &EmbedPage::new(&[]).unwrap())
+        };
+        let moved = with_slash("/console");
+        assert_eq!(moved.status(), 308);
+        // Relative, as a proxy may serve it below a path of its own.
+        assert_eq!(moved.headers().get(LOCATION).unwrap(), "../console");
+        assert_eq!(moved.headers().get(CONTENT_SECURITY_POLICY).unwrap(), POLICY);
+        assert_eq!(answer("/console", TestRequest::get()).status(), 200);
+        // It names what it needs so that both are good.
+        assert_eq!(with_slash(EMBED).status(), 200);
+        assert_eq!(answer(EMBED, TestRequest::get()).status(), 200);
     }
 
     #[test]
