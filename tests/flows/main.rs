@@ -34,6 +34,7 @@ mod nats_faults;
 mod on_conflict;
 mod openapi;
 mod operator;
+mod package;
 mod plain_client;
 mod reload;
 mod restart;
