@@ -1,6 +1,6 @@
 //! The agent: its actors, in the order a request flows through them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +15,15 @@ use stream_pki::Seal;
 use stream_protocol::Refusal;
 use stream_sessions::{Dependencies, Sessions};
 use stream_supervisor::{Drain, Supervisor};
-use stream_tls::CertificateReloader;
 use stream_tokens::Tokens;
 use stream_turn::{ServerChanges, Turn};
 
-use crate::base::{Base, reload, shut_down};
-use crate::config::{self, ConfigError, differing_keys};
+use crate::base::{Base, shut_down};
+use crate::config::{self, ConfigError};
 use crate::program::Service;
+use crate::reload::{OrReload, ReloadReport, Reloader as FileReloader, reloaded};
+use crate::service_status::{Away, not_found};
+use crate::surroundings::Surroundings;
 
 /// Whose tokens an agent mints and takes.
 const TOKENS: stream_tokens::Service = stream_tokens::Service::Agent;
@@ -78,11 +80,7 @@ pub struct Agent {
     pub tokens: Tokens,
     pub admin: Admin,
     pub api: Api,
-    /// What it was started with, and the file of it that is read again.
-    config: AgentConfig,
-    file: Option<PathBuf>,
-    turn: Turn,
-    certificates: CertificateReloader,
+    reloader: Reloader,
     sessions: Sessions,
     drain: Drain,
     drain_timeout: Duration,
@@ -96,6 +94,15 @@ impl Agent {
     ///
     /// A configuration, file or address cannot be used.
     pub fn start(config: AgentConfig) -> anyhow::Result<Self> {
+        Self::start_in(Surroundings::default(), config)
+    }
+
+    /// Starts all actors in the surroundings that it finds, as [`Agent::start`] does in none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Agent::start`].
+    pub fn start_in(surroundings: Surroundings, config: AgentConfig) -> anyhow::Result<Self> {
         let started_with = config.clone();
         let unit = format!("stream-agent {}", config.agent.name);
         let base = Base::start(TOKENS, &unit, config.tls, config.nats, &config.tokens)?;
@@ -120,13 +127,23 @@ impl Agent {
             &drain,
             &supervisor,
         );
-        let asked = (tokens.clone(), turn.clone());
+        let reloader = Reloader {
+            files: Arc::new(FileReloader::new(
+                &surroundings,
+                certificates.clone(),
+                started_with,
+                &LIVE,
+            )),
+            turn: turn.clone(),
+        };
+        let asked = (tokens.clone(), turn.clone(), reloader.clone());
         let handler = move |request| answer(asked.clone(), request);
         let drain_timeout = config.admin.drain();
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
         let api = Api::start(
             config.api,
             config.http,
+            surroundings.listener,
             certificates.identity(),
             sessions.clone(),
             tokens.clone(),
@@ -144,46 +161,7 @@ impl Agent {
             tokens: tokens.clone(),
             turn: turn.clone(),
         });
-        Ok(Self {
-            supervisor,
-            tokens,
-            admin,
-            api,
-            config: started_with,
-            file: None,
-            turn,
-            certificates,
-            sessions,
-            drain,
-            drain_timeout,
-        })
-    }
-
-    /// Has a [reload](Service::reload) take up what changes in `file`, from which the configuration
-    /// was read.
-    pub fn configured_by(self, file: &Path) -> Self {
-        Self { file: Some(file.to_owned()), ..self }
-    }
-
-    /// Reads `file` again and takes up its relays and STUN servers, all or none of them; says what
-    /// else in it takes a restart. A file that cannot be used as a whole changes nothing.
-    async fn take_up(&self, file: &Path) -> Result<(), ConfigError> {
-        let config = AgentConfig::read(file)?;
-        let taken_up = self.turn.take_up(&config.turn).await;
-        let ServerChanges { added, removed, changed } = taken_up.map_err(|error| {
-            ConfigError::Refused { path: file.to_owned(), problem: format!("[turn]: {error}") }
-        })?;
-        if added.is_empty() && removed.is_empty() && changed.is_empty() {
-            log::info!("relays and STUN servers are the same as before");
-        } else {
-            log::info!(added:?, removed:?, changed:?; "relays and STUN servers are other ones");
-        }
-        let keys = differing_keys(&self.config, &config);
-        let keys: Vec<_> = keys.into_iter().filter(|key| !LIVE.contains(&key.as_str())).collect();
-        if !keys.is_empty() {
-            log::warn!(keys = keys.join(" ").as_str(); "these keys change with a restart only");
-        }
-        Ok(())
+        Ok(Self { supervisor, tokens, admin, api, reloader, sessions, drain, drain_timeout })
     }
 
     /// Lets requests under way finish, then stops the actors, the last one started first.
@@ -200,6 +178,14 @@ impl Service for Agent {
         self.supervisor.fatal().await
     }
 
+    fn supervisor(&self) -> Supervisor {
+        self.supervisor.clone()
+    }
+
+    async fn away(&self) -> Away {
+        not_found(self.sessions.readiness().await)
+    }
+
     fn drain(&self) -> &Drain {
         &self.drain
     }
@@ -213,12 +199,8 @@ impl Service for Agent {
     }
 
     async fn reload(&self) {
-        reload(&self.certificates).await;
-        if let Some(file) = &self.file
-            && let Err(error) = self.take_up(file).await
-        {
-            log::error!(cause:% = error; "the configuration is refused, and nothing changes");
-        }
+        // What came of it is in the log.
+        let _ = self.reloader.reload().await;
     }
 
     async fn stop(self) {
@@ -234,9 +216,36 @@ enum AdminRequest {
     Turn(stream_turn::Request),
 }
 
-async fn answer((tokens, turn): (Tokens, Turn), request: AdminRequest) -> Result<Value, Refusal> {
+async fn answer(
+    (tokens, turn, reloader): (Tokens, Turn, Reloader),
+    request: OrReload<AdminRequest>,
+) -> Result<Value, Refusal> {
     match request {
-        AdminRequest::Token(request) => tokens.answer(request).await,
-        AdminRequest::Turn(request) => turn.answer(request).await,
+        OrReload::Reload => reloaded(reloader.reload().await),
+        OrReload::Other(AdminRequest::Token(request)) => tokens.answer(request).await,
+        OrReload::Other(AdminRequest::Turn(request)) => turn.answer(request).await,
+    }
+}
+
+/// Reads the files of the agent again: it takes up relays and STUN servers, all or none of them.
+#[derive(Clone)]
+struct Reloader {
+    files: Arc<FileReloader<AgentConfig>>,
+    turn: Turn,
+}
+
+impl Reloader {
+    async fn reload(&self) -> Result<ReloadReport, String> {
+        let take_up = async |config: &AgentConfig| {
+            let ServerChanges { added, removed, changed } =
+                self.turn.take_up(&config.turn).await.context("[turn]")?;
+            if added.is_empty() && removed.is_empty() && changed.is_empty() {
+                log::info!("relays and STUN servers are the same as before");
+            } else {
+                log::info!(added:?, removed:?, changed:?; "relays and STUN servers are other ones");
+            }
+            Ok(())
+        };
+        self.files.reload(AgentConfig::read, take_up).await
     }
 }

@@ -50,13 +50,6 @@ impl Base {
     }
 }
 
-/// Has the certificate files read now; what they say is logged.
-pub(crate) async fn reload(certificates: &CertificateReloader) {
-    if let Err(error) = certificates.reload().await {
-        log::warn!(cause:% = error; "the certificates could not be read again");
-    }
-}
-
 /// Stops the actors, the last one started first.
 pub(crate) async fn shut_down(supervisor: &Supervisor) {
     supervisor.shut_down(SHUT_DOWN).await;

@@ -1,8 +1,10 @@
 //! The command line of both programs: what they have in common is said once, here.
 
 pub mod account;
+pub mod agent;
 pub mod ams;
 pub mod explain;
+pub mod gateway;
 pub mod operate;
 pub mod session;
 pub mod share;
@@ -12,15 +14,26 @@ pub mod turn;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Subcommand;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use stream_pki::Identity;
 
 use self::operate::AdminEndpoint;
 use crate::config::ConfigError;
+use crate::config_source::ConfigSource;
+use crate::effective_config::effective_config;
 use crate::init::File;
+use crate::notify::ServiceManager;
+use crate::output::say;
 use crate::owner::Owner;
 use crate::program::{self, Service};
+use crate::surroundings::{Surroundings, inherited_listener};
+
+/// What came of trying each of the things that a configuration names.
+pub type Tried = Vec<(String, Result<String, String>)>;
 
 /// One of the two programs, as far as the command line knows it.
 pub trait Program {
@@ -35,7 +48,7 @@ pub trait Program {
 
     /// The commands that only this program has.
     type Command: Subcommand;
-    type Config;
+    type Config: DeserializeOwned + Serialize;
     type Service: Service;
 
     fn init(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Result<Vec<File>>;
@@ -43,8 +56,12 @@ pub trait Program {
     /// Reads a configuration and looks at everything it names, without starting anything.
     fn read(path: &Path) -> Result<Self::Config, ConfigError>;
 
-    /// Starts the service with the configuration that was read from `file`.
-    fn start(config: Self::Config, file: &Path) -> anyhow::Result<Self::Service>;
+    /// Tries once what a configuration names elsewhere, and changes nothing there: what it is, and
+    /// what was found or why it cannot be used.
+    fn try_dependencies(config: Self::Config) -> impl Future<Output = Tried>;
+
+    /// Starts the service with the configuration that was read.
+    fn start(config: Self::Config, surroundings: Surroundings) -> anyhow::Result<Self::Service>;
 
     /// Runs one of its own commands.
     fn operate(command: Self::Command) -> anyhow::Result<()>;
@@ -72,10 +89,20 @@ pub enum Command<P: Program> {
     CheckConfig {
         #[arg(long, value_name = "FILE", default_value = P::CONFIG)]
         config: PathBuf,
+        /// Also try what it names elsewhere: NATS, and for an agent AMS and the relays. Nothing is
+        /// changed there.
+        #[arg(long)]
+        online: bool,
     },
-    /// Run the service until SIGTERM or SIGINT. SIGHUP has it read its certificates again, and an
-    /// agent its configuration: it takes up other relays and STUN servers, and says what else takes
-    /// a restart.
+    /// Look at the configuration that holds.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Run the service until SIGTERM or SIGINT. SIGHUP has it read its files again, as `reload`
+    /// does: it takes up what can change while it runs, and says what else takes a restart.
+    ///
+    /// A variable of the environment holds over a key of the file: STREAM__NATS__TOKEN over `token`
+    /// in `[nats]`. Its value is one of TOML, or text. Where systemd hands over a listening socket,
+    /// the service takes that, and lets it be at its end.
     Run {
         #[arg(long, value_name = "FILE", default_value = P::CONFIG)]
         config: PathBuf,
@@ -86,6 +113,18 @@ pub enum Command<P: Program> {
     Operate(operate::Command),
 }
 
+/// What there is to see of a configuration.
+#[derive(Subcommand)]
+pub enum ConfigCommand {
+    /// Print every value that holds, and where it comes from: a line of the file, a variable of the
+    /// environment, or the default.
+    Show {
+        /// The configuration of the service; by default the one that `run` takes.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
 impl<P: Program> Command<P> {
     /// Does it; an error is one sentence on standard error and an exit code.
     pub fn run(self) -> ExitCode {
@@ -93,7 +132,10 @@ impl<P: Program> Command<P> {
             Self::Init { dir, hosts, join, owner } => {
                 init::<P>(&dir, &hosts, join.as_deref(), owner.as_deref())
             }
-            Self::CheckConfig { config } => check_config::<P>(&config),
+            Self::CheckConfig { config, online } => check_config::<P>(&config, online),
+            Self::Config(ConfigCommand::Show { config }) => {
+                show_config::<P>(config.as_deref().unwrap_or(Path::new(P::CONFIG)))
+            }
             Self::Run { config } => run::<P>(&config),
             Self::Own(command) => P::operate(command),
             Self::Operate(command) => command.run(Path::new(P::CONFIG)),
@@ -110,26 +152,52 @@ fn init<P: Program>(
     let service = Path::new(P::DIR).file_name().unwrap_or_default().to_string_lossy();
     // Before anything is made.
     let owner = Owner::find(owner, &service)?;
+    // After an earlier run, or as a package has made it. What others have put there stays theirs.
+    let is_given = owner.as_ref().is_some_and(|owner| owner.owns(dir));
+    if let Some(owner) = owner.as_ref().filter(|_| is_given) {
+        owner.become_user()?;
+    }
     eprintln!("making secrets and RSA-4096 keys in {}, a few seconds", dir.display());
     program::print_files(&P::init(dir, hosts, join)?);
     for (stem, what) in P::CERTIFICATES {
         let file = |end: &str| dir.join(format!("{stem}.{end}"));
         let identity = Identity::load(file("crt"), file("key"))?;
-        println!("SHA-256 fingerprint of {what}: {}", identity.fingerprint());
+        say!("SHA-256 fingerprint of {what}: {}", identity.fingerprint());
     }
     match owner {
         Some(owner) => {
-            owner.give(dir)?;
-            println!("all of it belongs to the user {}", owner.name);
+            if !is_given {
+                owner.give(dir)?;
+            }
+            say!("all of it belongs to the user {}", owner.name);
         }
-        None => println!("all of it belongs to whoever ran this: let the service run as the same"),
+        None => say!("all of it belongs to whoever ran this: let the service run as the same"),
     }
     Ok(())
 }
 
-fn check_config<P: Program>(path: &Path) -> anyhow::Result<()> {
-    P::read(path)?;
-    println!("{}: good", path.display());
+fn check_config<P: Program>(path: &Path, online: bool) -> anyhow::Result<()> {
+    let config = P::read(path)?;
+    say!("{}: good", path.display());
+    if !online {
+        return Ok(());
+    }
+    let tried = actix::System::new().block_on(P::try_dependencies(config));
+    for (name, tried) in &tried {
+        match tried {
+            Ok(found) => say!("{name}: {found}"),
+            Err(why) => say!("{name}: {why}"),
+        }
+    }
+    let failed = tried.iter().filter(|(_, tried)| tried.is_err()).count();
+    anyhow::ensure!(failed == 0, "{failed} of {} cannot be used from here", tried.len());
+    Ok(())
+}
+
+fn show_config<P: Program>(path: &Path) -> anyhow::Result<()> {
+    let source = ConfigSource::read(path)?;
+    let config: P::Config = source.parse()?;
+    say!("{}", effective_config(&config, &source)?.trim_end());
     Ok(())
 }
 
@@ -137,7 +205,10 @@ fn run<P: Program>(path: &Path) -> anyhow::Result<()> {
     program::start_logging();
     program::keep_memory_private();
     let config = P::read(path)?;
-    program::run(|| P::start(config, path))
+    let manager = Arc::new(ServiceManager::from_env()?);
+    let (file, listener) = (Some(path.to_owned()), inherited_listener()?);
+    let surroundings = Surroundings { file, listener, manager: Arc::clone(&manager) };
+    program::run(&manager, || P::start(config, surroundings))
 }
 
 fn gateway_client(

@@ -1,43 +1,41 @@
-//! Reads one TOML file into a struct of the actors' configurations.
+//! Reads one TOML file, and the environment, into a struct of the actors' configurations.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// A configuration file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    #[error("{}: cannot be read: give the path of the configuration file with --config", path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("{}:{line}: {problem}", path.display())]
-    Malformed { path: PathBuf, line: usize, problem: String },
-    #[error("{}: {problem}", path.display())]
-    Refused { path: PathBuf, problem: String },
-}
+pub use crate::config_error::ConfigError;
+use crate::config_source::ConfigSource;
 
-/// Reads and checks the file at `path`; `check` looks at what its values name.
+/// Reads and checks the file at `path`, with the values of the environment in place of its own;
+/// `check` looks at what they name.
 ///
 /// # Errors
 ///
-/// The file cannot be read, a line of it is not understood, or `check` refuses.
+/// The file cannot be read, a line of it or a variable is not understood, or `check` refuses.
 pub fn read<C: DeserializeOwned>(
     path: &Path,
     check: impl FnOnce(&C) -> anyhow::Result<()>,
 ) -> Result<C, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let config = toml::from_str(&text).map_err(|error: toml::de::Error| {
-        let before = error.span().map_or(0, |span| span.start);
-        let line = text[..before.min(text.len())].matches('\n').count() + 1;
-        let problem = error.message().replace('\n', " ");
-        ConfigError::Malformed { path: path.to_owned(), line, problem }
-    })?;
-    check(&config).map_err(|error| ConfigError::Refused {
-        path: path.to_owned(),
-        problem: format!("{error:#}"),
+    read_from(&ConfigSource::read(path)?, check)
+}
+
+/// Reads and checks what `source` has, as [`read`] does.
+///
+/// # Errors
+///
+/// Those of [`read`].
+pub fn read_from<C: DeserializeOwned>(
+    source: &ConfigSource,
+    check: impl FnOnce(&C) -> anyhow::Result<()>,
+) -> Result<C, ConfigError> {
+    let config = source.parse()?;
+    check(&config).map_err(|error| {
+        let problem = format!("{error:#}");
+        ConfigError::Refused { place: source.place_of(&problem), problem }
     })?;
     Ok(config)
 }

@@ -1,24 +1,38 @@
 //! The gateway: its actors, in the order they depend on each other.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use stream_admin::Admin;
 use stream_gateway::Views;
 use stream_gateway::admin::AdminService;
 use stream_http::HttpConfig;
+use stream_protocol::Refusal;
 use stream_supervisor::{Drain, Supervisor};
-use stream_tls::CertificateReloader;
 use stream_tokens::Tokens;
 
-use crate::base::{Base, reload, shut_down};
+use crate::base::{Base, shut_down};
 use crate::config::{self, ConfigError};
 use crate::program::Service;
+use crate::reload::{OrReload, ReloadReport, Reloader as FileReloader, reloaded};
+use crate::service_status::{Away, not_found};
+use crate::surroundings::Surroundings;
 
 /// Whose tokens a gateway mints and takes.
 const TOKENS: stream_tokens::Service = stream_tokens::Service::Gateway;
+
+/// What the gateway takes up while it runs: what operators may change for all gateways, where they
+/// have not. All else takes a restart.
+const LIVE: [&str; 4] = [
+    "gateway.idle_time_min",
+    "gateway.requests_per_second",
+    "gateway.share_expiry_h",
+    "gateway.shares_per_session",
+];
 
 /// The configuration of the gateway, a section for each actor.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -61,7 +75,7 @@ pub struct Gateway {
     pub supervisor: Supervisor,
     pub admin: Admin,
     pub gateway: stream_gateway::Gateway,
-    certificates: CertificateReloader,
+    reloader: Reloader,
     drain: Drain,
     drain_timeout: Duration,
 }
@@ -73,25 +87,46 @@ impl Gateway {
     ///
     /// A configuration, file or address cannot be used.
     pub fn start(config: GatewayConfig) -> anyhow::Result<Self> {
+        Self::start_in(Surroundings::default(), config)
+    }
+
+    /// Starts all actors in the surroundings that it finds, as [`Gateway::start`] does in none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Gateway::start`].
+    pub fn start_in(surroundings: Surroundings, config: GatewayConfig) -> anyhow::Result<Self> {
+        let started_with = config.clone();
         let base = Base::start(TOKENS, "stream-gateway", config.tls, config.nats, &config.tokens)?;
         let Base { supervisor, certificates, bridge, drain } = base;
         let tokens = Tokens::start(config.tokens, TOKENS, bridge.clone(), &supervisor)?;
         let page_base = config.gateway.page_base();
         let views = Views::start(&bridge, config.gateway.settings(), &supervisor);
         let service = AdminService { views: views.clone(), tokens: tokens.clone(), page_base };
-        let handler = move |request| service.clone().handle(request);
+        let reloader = Reloader {
+            files: Arc::new(FileReloader::new(
+                &surroundings,
+                certificates.clone(),
+                started_with,
+                &LIVE,
+            )),
+            views: views.clone(),
+        };
+        let asked = (service, reloader.clone());
+        let handler = move |request| answer(asked.clone(), request);
         let drain_timeout = config.admin.drain();
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
         let gateway = stream_gateway::Gateway::start(
             config.gateway,
             config.http,
+            surroundings.listener,
             certificates.identity(),
             views,
             tokens,
             &drain,
             &supervisor,
         )?;
-        Ok(Self { supervisor, admin, gateway, certificates, drain, drain_timeout })
+        Ok(Self { supervisor, admin, gateway, reloader, drain, drain_timeout })
     }
 
     /// Lets requests under way finish, then stops the actors, the last one started first.
@@ -107,6 +142,14 @@ impl Service for Gateway {
         self.supervisor.fatal().await
     }
 
+    fn supervisor(&self) -> Supervisor {
+        self.supervisor.clone()
+    }
+
+    async fn away(&self) -> Away {
+        not_found(self.gateway.readiness().await)
+    }
+
     fn drain(&self) -> &Drain {
         &self.drain
     }
@@ -120,10 +163,38 @@ impl Service for Gateway {
     }
 
     async fn reload(&self) {
-        reload(&self.certificates).await;
+        // What came of it is in the log.
+        let _ = self.reloader.reload().await;
     }
 
     async fn stop(self) {
         Self::stop(&self).await;
+    }
+}
+
+async fn answer(
+    (service, reloader): (AdminService, Reloader),
+    request: OrReload<stream_gateway::admin::Request>,
+) -> Result<Value, Refusal> {
+    match request {
+        OrReload::Reload => reloaded(reloader.reload().await),
+        OrReload::Other(request) => service.handle(request).await,
+    }
+}
+
+/// Reads the files of the gateway again.
+#[derive(Clone)]
+struct Reloader {
+    files: Arc<FileReloader<GatewayConfig>>,
+    views: Views,
+}
+
+impl Reloader {
+    async fn reload(&self) -> Result<ReloadReport, String> {
+        let take_up = async |config: &GatewayConfig| {
+            self.views.set_file_settings(config.gateway.settings());
+            Ok(())
+        };
+        self.files.reload(GatewayConfig::read, take_up).await
     }
 }

@@ -1,11 +1,11 @@
 //! For whom `init` makes its files: the user that the service runs as.
 
 use std::fs;
-use std::os::unix::fs::lchown;
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::Path;
 
 use anyhow::Context;
-use nix::unistd::{Gid, Uid, User};
+use nix::unistd::{Gid, Uid, User, setgid, setgroups, setuid};
 
 /// A user of this system.
 #[derive(Debug)]
@@ -37,6 +37,28 @@ impl Owner {
         Ok(found.map(|User { name, uid, gid, .. }| Self { name, user: uid, group: gid }))
     }
 
+    /// Whether `dir` is there, and the user's own.
+    pub fn owns(&self, dir: &Path) -> bool {
+        // A link leads wherever its owner wants.
+        dir.symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == self.user.as_raw())
+    }
+
+    /// Has this process be the user from here on, for good: what it makes is the user's own, and it
+    /// is led nowhere where the user may not be.
+    ///
+    /// # Errors
+    ///
+    /// Only root may become somebody else.
+    pub fn become_user(&self) -> anyhow::Result<()> {
+        if self.user == Uid::effective() {
+            return Ok(());
+        }
+        let done =
+            setgroups(&[]).and_then(|()| setgid(self.group)).and_then(|()| setuid(self.user));
+        done.with_context(|| format!("this cannot run as the user {}", self.name))
+    }
+
     /// Gives `dir` to the user with everything in it. Links are given away, never what they lead
     /// to.
     ///
@@ -63,7 +85,7 @@ impl Owner {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 

@@ -1,17 +1,21 @@
 //! What both programs do alike: logging, exit codes, running until told to stop.
 
-use std::future::poll_fn;
+use std::convert::Infallible;
+use std::future::pending;
 use std::process::ExitCode;
-use std::task::Poll;
 use std::time::Duration;
 
 use log::LevelFilter;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use stream_supervisor::Drain;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use stream_supervisor::{Drain, Supervisor};
+use tokio::time::{sleep, timeout};
 
 use crate::config::ConfigError;
 use crate::init::File;
+use crate::notify::{Notice, ServiceManager};
+use crate::output::{self, say};
+use crate::service_status::{Away, status_line};
+use crate::signals::{Order, Signals};
 
 /// The configuration, or a file it names, cannot be used (`EX_CONFIG` of sysexits.h). A service
 /// manager need not try again.
@@ -29,6 +33,15 @@ struct GaveUp(String);
 /// The finest level that is ever logged: below it, the client of NATS tells all that passes, the
 /// credentials of clients included.
 pub const FINEST: LevelFilter = LevelFilter::Debug;
+
+/// How often the service manager is told how the service is, when that has changed.
+const STATUS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long the service may take to say what is away.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the end of a service takes beyond its drain, at most.
+const STOP_TIME: Duration = Duration::from_secs(15);
 
 /// Logs to standard error, `info` and above unless `RUST_LOG` says otherwise, which it can down to
 /// [`FINEST`].
@@ -51,7 +64,9 @@ pub fn keep_memory_private() {
 
 /// Turns the result of a command into its exit code, with one sentence on standard error.
 pub fn exit(result: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
+    let Err(error) = result else {
+        return if output::is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    };
     eprintln!("error: {error:#}");
     ExitCode::from(code(&error))
 }
@@ -71,6 +86,12 @@ pub trait Service {
     /// Ends when the service cannot go on, with the reason.
     fn fatal(&self) -> impl Future<Output = String>;
 
+    /// What supervises its actors.
+    fn supervisor(&self) -> Supervisor;
+
+    /// What the service depends on and does not reach.
+    fn away(&self) -> impl Future<Output = Away>;
+
     /// The order to end.
     fn drain(&self) -> &Drain;
 
@@ -80,8 +101,8 @@ pub trait Service {
     /// Returns when nothing is left that others could take over, or that ends by itself.
     fn drained(&self) -> impl Future<Output = ()>;
 
-    /// Reads the certificates again, and presents the new ones from the next handshake on; takes up
-    /// what else of its files can change while it runs.
+    /// Reads the files again: presents other certificates from the next handshake on, and takes up
+    /// what else can change while it runs. The service manager hears of it.
     fn reload(&self) -> impl Future<Output = ()>;
 
     /// Ends the service, whatever is left.
@@ -93,88 +114,113 @@ pub trait Service {
 /// once. SIGHUP has it [read its files again](Service::reload). Other signals that people send are
 /// logged, and end nothing.
 ///
+/// The service manager is told that the service is ready as soon as it accepts clients, whatever
+/// is away, and what is. It hears that the service stops from a signal on, which nobody takes back;
+/// of a drain that an operator may take back it hears at its end.
+///
 /// # Errors
 ///
 /// The service does not start, or cannot recover from a failure.
-pub fn run<S: Service>(start: impl FnOnce() -> anyhow::Result<S>) -> anyhow::Result<()> {
+pub fn run<S: Service>(
+    manager: &ServiceManager,
+    start: impl FnOnce() -> anyhow::Result<S>,
+) -> anyhow::Result<()> {
     actix::System::new().block_on(async {
         // Before anything else: a signal that nobody listens for ends the process.
         let signals = Signals::listen()?;
         let service = start()?;
-        let given_up = tokio::select! {
-            signal = signals.follow(&service) => {
-                log::info!(signal; "stopping at once on another signal");
-                service.drain().begin(Duration::ZERO);
-                None
-            }
-            () = service.drain().completed(async || service.drained().await) => None,
-            cause = service.fatal() => {
-                log::error!(cause:%; "stopping");
-                Some(GaveUp(cause))
-            }
-        };
-        service.stop().await;
-        given_up.map_or(Ok(()), |gave_up| Err(gave_up.into()))
+        manager.tell(&[Notice::Ready]);
+        let supervisor = service.supervisor();
+        tokio::select! {
+            biased;
+            never = feed_watchdog(manager, &supervisor) => match never {},
+            result = serve(service, signals, manager) => result,
+        }
     })
 }
 
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Order {
-    End,
-    Reload,
-    /// Nothing: its default would end the process all the same.
-    Nothing,
+/// Serves until the end.
+async fn serve<S: Service>(
+    service: S,
+    signals: Signals,
+    manager: &ServiceManager,
+) -> anyhow::Result<()> {
+    let given_up = tokio::select! {
+        signal = follow(signals, &service, manager) => {
+            log::info!(signal; "stopping at once on another signal");
+            service.drain().begin(Duration::ZERO);
+            None
+        }
+        () = service.drain().completed(async || service.drained().await) => None,
+        cause = service.fatal() => {
+            log::error!(cause:%; "stopping");
+            Some(GaveUp(cause))
+        }
+        never = tell_status(&service, manager) => match never {},
+    };
+    let words = given_up.as_ref().map_or("stopping".to_owned(), GaveUp::to_string);
+    manager.tell(&[Notice::Stopping, Notice::Status(&words)]);
+    service.stop().await;
+    given_up.map_or(Ok(()), |gave_up| Err(gave_up.into()))
 }
 
-/// The signals that people and programs send to a service.
-struct Signals(Vec<(&'static str, Order, Signal)>);
-
-impl Signals {
-    /// Listens from here on. Needs a runtime.
-    fn listen() -> std::io::Result<Self> {
-        let all = [
-            ("SIGTERM", SignalKind::terminate(), Order::End),
-            ("SIGINT", SignalKind::interrupt(), Order::End),
-            ("SIGQUIT", SignalKind::quit(), Order::End),
-            ("SIGHUP", SignalKind::hangup(), Order::Reload),
-            ("SIGUSR1", SignalKind::user_defined1(), Order::Nothing),
-            ("SIGUSR2", SignalKind::user_defined2(), Order::Nothing),
-            ("SIGALRM", SignalKind::alarm(), Order::Nothing),
-            ("SIGIO", SignalKind::io(), Order::Nothing),
-        ];
-        let listen = |(name, kind, order)| Ok((name, order, signal(kind)?));
-        all.into_iter().map(listen).collect::<std::io::Result<_>>().map(Self)
-    }
-
-    /// Carries out what signals ask for. Returns on one to end that comes while an earlier one is
-    /// carried out.
-    async fn follow<S: Service>(mut self, service: &S) -> &'static str {
-        loop {
-            let (name, order) = self.next().await;
-            match order {
-                Order::End if service.drain().is_ending() => return name,
-                Order::End => {
-                    log::info!(signal = name; "stopping on a signal");
-                    service.drain().begin(service.drain_timeout());
-                }
-                Order::Reload => {
-                    log::info!(signal = name; "reading the files again");
-                    service.reload().await;
-                }
-                Order::Nothing => log::info!(signal = name; "a signal asks for nothing here"),
-            }
+/// Feeds the watchdog of the service manager while the supervisor is at work, which ends the
+/// process by itself when an actor is stuck. So a process in which neither this thread nor that of
+/// the supervisor goes on is ended from outside.
+async fn feed_watchdog(manager: &ServiceManager, supervisor: &Supervisor) -> Infallible {
+    let Some(interval) = manager.feed_interval() else { return pending().await };
+    loop {
+        if supervisor.is_at_work() {
+            manager.tell(&[Notice::Watchdog]);
+        } else {
+            log::error!("the supervisor's own thread is stuck, and the watchdog is not fed");
         }
+        sleep(interval).await;
     }
+}
 
-    async fn next(&mut self) -> (&'static str, Order) {
-        poll_fn(|cx| {
-            let came = self.0.iter_mut().find_map(|(name, order, signal)| {
-                signal.poll_recv(cx).is_ready().then_some((*name, *order))
-            });
-            came.map_or(Poll::Pending, Poll::Ready)
-        })
-        .await
+/// Tells the service manager how the service is, whenever that has changed.
+async fn tell_status<S: Service>(service: &S, manager: &ServiceManager) -> Infallible {
+    if !manager.listens() {
+        return pending().await;
+    }
+    let mut told = String::new();
+    loop {
+        let away = timeout(STATUS_TIMEOUT, service.away()).await;
+        let away = away.unwrap_or_else(|_| vec![("the actors", "no answer in time".to_owned())]);
+        let line = status_line(service.drain(), &away);
+        if told != line {
+            manager.tell(&[Notice::Status(&line)]);
+            told = line;
+        }
+        sleep(STATUS_INTERVAL).await;
+    }
+}
+
+/// Carries out what signals ask for. Returns on one to end that comes while an earlier one is
+/// carried out.
+async fn follow<S: Service>(
+    mut signals: Signals,
+    service: &S,
+    manager: &ServiceManager,
+) -> &'static str {
+    loop {
+        let (name, order) = signals.next().await;
+        match order {
+            Order::End if service.drain().is_ending() => return name,
+            Order::End => {
+                log::info!(signal = name; "stopping on a signal");
+                let drain_timeout = service.drain_timeout();
+                let longest = drain_timeout.saturating_add(STOP_TIME);
+                manager.tell(&[Notice::Stopping, Notice::ExtendTimeout(longest)]);
+                service.drain().begin(drain_timeout);
+            }
+            Order::Reload => {
+                log::info!(signal = name; "reading the files again");
+                service.reload().await;
+            }
+            Order::Nothing => log::info!(signal = name; "a signal asks for nothing here"),
+        }
     }
 }
 
@@ -182,7 +228,7 @@ impl Signals {
 pub fn print_files(files: &[File]) {
     for File { path, what, made } in files {
         let done = if *made { "made" } else { "kept" };
-        println!("{done}  {}  {what}", path.display());
+        say!("{done}  {}  {what}", path.display());
     }
 }
 
@@ -200,6 +246,7 @@ mod tests {
     #[derive(Default)]
     struct Sample {
         breaks: bool,
+        supervisor: Supervisor,
         drain: Drain,
         drained: Rc<Cell<bool>>,
         stopped: Rc<Cell<bool>>,
@@ -221,6 +268,14 @@ mod tests {
                 true => "turn failed too often".to_owned(),
                 false => pending().await,
             }
+        }
+
+        fn supervisor(&self) -> Supervisor {
+            self.supervisor.clone()
+        }
+
+        async fn away(&self) -> Away {
+            vec![("nats", "connection refused".to_owned())]
         }
 
         fn drain(&self) -> &Drain {
@@ -252,8 +307,8 @@ mod tests {
         for ends in [Signal::TERM, Signal::INT, Signal::QUIT] {
             let signals = [&others[..], &[Signal::HUP, Signal::HUP, ends]].concat();
             let (reloads, stopped) = (Rc::clone(&reloads), Rc::clone(&stopped));
-            run(|| Ok(Sample { signals, reloads, stopped, ..Sample::default() }))
-                .expect("a good end");
+            let sample = Sample { signals, reloads, stopped, ..Sample::default() };
+            run(&ServiceManager::default(), || Ok(sample)).expect("a good end");
         }
         assert_eq!((reloads.get(), stopped.get()), (6, true));
     }
@@ -262,7 +317,7 @@ mod tests {
     fn a_service_whose_supervisor_gives_up_is_stopped_and_ends_with_70() {
         let stopped = Rc::new(Cell::new(false));
         let sample = Sample { breaks: true, stopped: Rc::clone(&stopped), ..Sample::default() };
-        let error = run(|| Ok(sample)).expect_err("given up");
+        let error = run(&ServiceManager::default(), || Ok(sample)).expect_err("given up");
         assert!(stopped.get());
         assert_eq!(code(&error), 70);
         assert_eq!(error.to_string(), "the supervisor gave up: turn failed too often");
@@ -277,14 +332,14 @@ mod tests {
             ..Sample::default()
         };
         sample.drain.begin(Duration::from_secs(60));
-        run(|| Ok(sample)).expect("a good end");
+        run(&ServiceManager::default(), || Ok(sample)).expect("a good end");
         assert!(drained.get() && stopped.get());
     }
 
     #[test]
     fn a_service_that_does_not_start_ends_with_1() {
         let start = || anyhow::bail!("the port is taken");
-        let error = run::<Sample>(start).expect_err("not started");
+        let error = run::<Sample>(&ServiceManager::default(), start).expect_err("not started");
         assert_eq!(code(&error), 1);
     }
 }

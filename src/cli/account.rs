@@ -10,6 +10,7 @@ use stream_protocol::Timestamp;
 use super::gateway_client as client;
 use super::operate::{AdminEndpoint, ask};
 use super::span::{days_from_now, parse_expiration, parse_span};
+use crate::output::say;
 
 /// How long the token of an account lasts unless something else is said, in days.
 const ACCOUNT_DAYS: u64 = 365;
@@ -88,21 +89,21 @@ impl Account {
                     true => ask(client.create_operator(&name, expires, limits))?,
                     false => ask(client.create_account(&name, expires, limits))?,
                 };
-                println!("{token}");
+                say!("{token}");
             }
             Self::Delete { name, sessions, endpoint } => {
                 ask(client(endpoint, default_config)?.delete_account(&name, sessions))?;
-                println!("Account {name} deleted successfully");
+                say!("Account {name} deleted successfully");
             }
             Self::Rotate { name, overlap, endpoint } => {
                 let client = client(endpoint, default_config)?;
                 let rotated = client.rotate_account(&name, overlap.unwrap_or_default());
-                println!("{}", ask(rotated)?);
+                say!("{}", ask(rotated)?);
             }
             Self::List { json, endpoint } => {
                 let accounts = ask(client(endpoint, default_config)?.accounts())?;
                 if json {
-                    println!("{}", serde_json::to_string_pretty(&accounts)?);
+                    say!("{}", serde_json::to_string_pretty(&accounts)?);
                     return Ok(());
                 }
                 for account in accounts {
@@ -117,7 +118,7 @@ impl Account {
                     let max = account.limits.max_sessions;
                     let max = max.map_or(String::new(), |max| format!("  at most {max} sessions"));
                     let name = account.name;
-                    println!("{name}  {made}  {ends}  {used}{operator}{own}{max}{both}");
+                    say!("{name}  {made}  {ends}  {used}{operator}{own}{max}{both}");
                 }
             }
         }

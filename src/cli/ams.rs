@@ -8,6 +8,7 @@ use stream_ams::{Registered, register};
 use stream_pki::{Identity, read_secret};
 
 use crate::config;
+use crate::output::say;
 
 #[derive(Debug, Subcommand)]
 pub enum Ams {
@@ -44,15 +45,15 @@ impl Ams {
         let config = config::read::<Sections>(path, |sections| Ok(sections.ams.check()?))?.ams;
         let fingerprint = Identity::load(&config.certificate, &config.key)?.fingerprint();
         let Some(file) = trust_password_file else {
-            print!("{}", by_hand(&config.certificate, &fingerprint.to_string()));
+            say!("{}", by_hand(&config.certificate, &fingerprint.to_string()).trim_end());
             return Ok(());
         };
         let password = read_secret(&file, 1)?;
         let password = std::str::from_utf8(&password)
             .map_err(|_| anyhow::anyhow!("{}: a trust password is text", file.display()))?;
         match actix::System::new().block_on(register(&config, password))? {
-            Registered::Added => println!("ams trusts this node now: {fingerprint}"),
-            Registered::Already => println!("ams trusts this node already: {fingerprint}"),
+            Registered::Added => say!("ams trusts this node now: {fingerprint}"),
+            Registered::Already => say!("ams trusts this node already: {fingerprint}"),
         }
         Ok(())
     }

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
+use serde_json::json;
 use stream_admin::{Client, ClientError, DrainStatus, Fault, InjectFault};
 
 use super::span::parse_duration;
 use crate::config::{self, ConfigError};
+use crate::output::say;
+use crate::reload::{RELOAD, ReloadReport};
 
 /// Where a running service is found.
 #[derive(Args, Clone, Debug)]
@@ -61,6 +64,13 @@ pub enum Command {
         /// Take the order back: the service goes on as before.
         #[arg(long, conflicts_with = "deadline")]
         cancel: bool,
+        #[command(flatten)]
+        endpoint: AdminEndpoint,
+    },
+    /// Have the running service read its configuration and its certificates again, as SIGHUP does,
+    /// and print what holds from now on and what takes a restart. A file that cannot be used as a
+    /// whole changes nothing.
+    Reload {
         #[command(flatten)]
         endpoint: AdminEndpoint,
     },
@@ -119,15 +129,20 @@ impl Command {
         match self {
             Self::Status { json, endpoint } => {
                 let report = ask(Client::new(endpoint.path(default_config)?).status())?;
-                println!("{}", if json { report.json() } else { report.to_string() });
+                say!("{}", if json { report.json() } else { report.to_string() });
             }
             Self::Drain { cancel: true, endpoint, .. } => {
                 ask(Client::new(endpoint.path(default_config)?).cancel_drain())?;
-                println!("the drain is cancelled");
+                say!("the drain is cancelled");
             }
             Self::Drain { deadline, endpoint, .. } => {
                 let client = Client::new(endpoint.path(default_config)?);
                 ask(drain(&client, deadline))?;
+            }
+            Self::Reload { endpoint } => {
+                let client = Client::new(endpoint.path(default_config)?);
+                let report: ReloadReport = ask(client.ask(&json!({ "op": RELOAD })))?;
+                say!("{}", report.to_string().trim_end());
             }
             Self::Crash { actor, fault, times, at_once, endpoint } => {
                 let client = Client::new(endpoint.path(default_config)?);

@@ -8,6 +8,7 @@ use stream_gateway::admin::SessionInfo;
 use super::operate::{AdminEndpoint, ask};
 use super::share::NewShare;
 use super::{explain, gateway_client as client};
+use crate::output::say;
 
 #[derive(Debug, Subcommand)]
 pub enum Session {
@@ -51,20 +52,20 @@ impl Session {
         match self {
             Self::Delete { id, unreadable, endpoint } => {
                 let client = client(endpoint, default_config)?;
-                println!("{}", ask(client.delete_session(&id, unreadable))?);
+                say!("{}", ask(client.delete_session(&id, unreadable))?);
             }
             Self::Explain { id, json, endpoint } => {
                 let story = ask(client(endpoint, default_config)?.explain_session(&id))?;
                 match json {
-                    true => println!("{}", serde_json::to_string_pretty(&story)?),
-                    false => print!("{}", explain::tell(&story)),
+                    true => say!("{}", serde_json::to_string_pretty(&story)?),
+                    false => say!("{}", explain::tell(&story).trim_end()),
                 }
             }
             Self::List { endpoint } => {
                 for session in ask(client(endpoint, default_config)?.sessions())? {
                     let agent = session.agent.as_ref().map_or("-", |agent| agent.as_str());
                     let SessionInfo { id, status, app, message, .. } = &session;
-                    println!("{}", format!("{id}  {status}  {app}  {agent}  {message}").trim_end());
+                    say!("{}", format!("{id}  {status}  {app}  {agent}  {message}").trim_end());
                 }
             }
             Self::Share(share) => share.run(default_config)?,

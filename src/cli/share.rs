@@ -9,6 +9,7 @@ use stream_protocol::Timestamp;
 use super::gateway_client as client;
 use super::operate::{AdminEndpoint, ask};
 use super::span::parse_expiry;
+use crate::output::say;
 
 /// What whoever makes a link for ADB is told beside it.
 const ADB_NOTE: &str = "whoever has the link has a shell on the device; for adb itself there is \
@@ -86,7 +87,7 @@ impl NewShare {
             "view" => eprintln!("{VIEW_NOTE}"),
             _ => {}
         }
-        println!("{}", made.url);
+        say!("{}", made.url);
         Ok(())
     }
 }
@@ -123,5 +124,5 @@ impl Share {
 
 fn print_share(share: &ShareInfo) {
     let ShareInfo { id, session, role, expiry_at, description, .. } = share;
-    println!("{}", format!("{id}  {session}  {role}  {expiry_at}  {description}").trim_end());
+    say!("{}", format!("{id}  {session}  {role}  {expiry_at}  {description}").trim_end());
 }

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::operate::{AdminEndpoint, ask};
 use super::span::days_from_now;
+use crate::output::say;
 
 #[derive(Debug, Subcommand)]
 pub enum Token {
@@ -123,10 +124,10 @@ impl Token {
                 let request = Request::Create { scope, subject: name, expires_at };
                 let created: Created = answer(&client(endpoint)?, &request)?;
                 eprintln!("id {}", created.id);
-                println!("{}", created.token);
+                say!("{}", created.token);
             }
             Self::Attenuate { caveats } => {
-                println!("{}", attenuate(&from_input()?, &caveats)?.as_str());
+                say!("{}", attenuate(&from_input()?, &caveats)?.as_str());
             }
             Self::Inspect { endpoint } => {
                 let token = from_input()?.to_string();
@@ -173,13 +174,13 @@ fn print(inspection: &Inspection) {
     let Inspection { location, kid, id, kind, subject, caveats, expires_at, flaw } = inspection;
     let parts = [("location", location), ("key", kid), ("id", id), ("kind", kind)];
     for (name, part) in parts.into_iter().chain([("subject", subject)]) {
-        println!("{name:<9} {}", part.as_deref().unwrap_or("-"));
+        say!("{name:<9} {}", part.as_deref().unwrap_or("-"));
     }
     for caveat in caveats {
-        println!("caveat    {caveat:?}");
+        say!("caveat    {caveat:?}");
     }
-    println!("expires   {}", expires_at.map_or("never".to_owned(), |end| end.to_string()));
-    println!("valid     {}", flaw.as_ref().map_or("yes".to_owned(), |flaw| format!("no: {flaw}")));
+    say!("expires   {}", expires_at.map_or("never".to_owned(), |end| end.to_string()));
+    say!("valid     {}", flaw.as_ref().map_or("yes".to_owned(), |flaw| format!("no: {flaw}")));
 }
 
 fn print_key(key: &KeyInfo) {
@@ -189,5 +190,5 @@ fn print_key(key: &KeyInfo) {
         KeyState::Pending => "pending",
     };
     let since = key.active_from.max(key.created_at);
-    println!("{}  {state:<7}  {since}", key.kid);
+    say!("{}  {state:<7}  {since}", key.kid);
 }

@@ -9,6 +9,7 @@ use stream_protocol::{Empty, IceServer, SessionId};
 use stream_turn::{ProbeRow, Request, Rotated};
 
 use super::operate::{AdminEndpoint, ask};
+use crate::output::say;
 
 #[derive(Debug, Subcommand)]
 pub enum Turn {
@@ -118,10 +119,10 @@ fn answer<A: DeserializeOwned>(client: &Client, request: &Request) -> anyhow::Re
 
 fn print_servers(servers: Vec<IceServer>) {
     for IceServer { urls, username, password } in servers {
-        println!("{}", urls.join(" "));
+        say!("{}", urls.join(" "));
         for (name, value) in [("username", username), ("password", password)] {
             if let Some(value) = value {
-                println!("  {name} {value}");
+                say!("  {name} {value}");
             }
         }
     }
@@ -138,7 +139,7 @@ fn print_table(rows: &[ProbeRow]) {
         let [binding, allocate] = [binding, allocate].map(time);
         [pool.clone(), server.clone(), state.clone(), transport.clone(), binding, allocate]
     });
-    println!("{}", table(heads, cells));
+    say!("{}", table(heads, cells));
 }
 
 /// Prints the secret on standard output, and on standard error what is to be done.
@@ -149,7 +150,7 @@ fn rotated(rotated: Rotated) -> anyhow::Result<()> {
             Ok(())
         }
         Rotated::Waiting { secret, refusals } => {
-            println!("{secret}");
+            say!("{secret}");
             for (server, why) in &refusals {
                 eprintln!("{server} does not accept it: {why}");
             }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde::Deserialize;
 use stream_agent::agent::AgentConfig;
@@ -110,6 +110,8 @@ fn instances_are_not_kept_for_longer_than_their_sessions_are_known() {
     let week = "failed_instance_s = 604801";
     let sentence = refusal(&node.check_with("#failed_instance_s = 3600", week));
     assert!(sentence.contains("failed_instance_s is 604801, and at most 604800"), "{sentence}");
+    let line = AGENT.lines().position(|line| line == "#failed_instance_s = 3600").unwrap() + 1;
+    assert!(sentence.contains(&format!("{}:{line}:", node.config.display())), "{sentence}");
     let none = node.check_with(week, "failed_instance_s = 0");
     assert!(none.status.success(), "{none:?}");
 }
@@ -132,6 +134,59 @@ fn a_missing_secret_file_is_named() {
     std::fs::remove_file(&secret).unwrap();
     let sentence = refusal(&node.check());
     assert!(sentence.contains(secret.to_str().unwrap()), "{sentence}");
+}
+
+#[test]
+fn a_variable_holds_over_the_file_and_is_named_when_it_is_wrong() {
+    let node = Node::gateway();
+    let token = node.dir.path().join("other.token");
+    stream_dev::keys::write_secret(&token, "another-token-of-sixteen\n").unwrap();
+    let run = |words: &[&str], name: &str, value: &Path| {
+        let mut command = Command::new(node.program);
+        command.args(words).arg("--config").arg(&node.config).env(name, value).output().unwrap()
+    };
+    let name = "STREAM__NATS__TOKEN";
+    assert!(run(&["check-config"], name, &token).status.success());
+    let sentence = refusal(&run(&["check-config"], name, Path::new("/none")));
+    assert!(sentence.starts_with(&format!("error: {name}: ")), "{sentence}");
+    let sentence = refusal(&run(&["check-config"], "STREAM__NATS__TOKENS", &token));
+    assert!(sentence.contains("STREAM__NATS__TOKENS: unknown field"), "{sentence}");
+
+    let shown = run(&["config", "show"], name, &token);
+    assert!(shown.status.success(), "{shown:?}");
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let line = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    let told = line("token = ");
+    assert!(told.contains(token.to_str().unwrap()) && told.ends_with("# STREAM__NATS__TOKEN"));
+    let number = GATEWAY.lines().position(|line| line.starts_with("servers = ")).unwrap() + 1;
+    let origin = format!("# {}:{number}", node.config.display());
+    assert!(line("servers = ").ends_with(&origin), "{shown}");
+    assert!(line("workers = 2").ends_with("# default"), "{shown}");
+    // What is printed is a configuration that means the same.
+    let again: GatewayConfig = toml::from_str(&shown).unwrap();
+    assert_eq!(again.nats.token.as_deref(), Some(&*token));
+    assert!(!shown.contains("another-token"), "a secret is printed");
+}
+
+#[test]
+fn nobody_who_stops_reading_ends_a_command_in_the_middle() {
+    let node = Node::agent();
+    let config = node.config.to_str().unwrap();
+    let home = node.home();
+    for words in [&["config", "show", "--config", config][..], &["init", "--dir", path(&home)]] {
+        let mut command = Command::new(node.program);
+        command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = command.spawn().unwrap();
+        drop(running.stdout.take());
+        let output = running.wait_with_output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!said.contains("panicked") && !said.contains("error"), "{said}");
+    }
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
 }
 
 #[test]

@@ -193,6 +193,9 @@ async fn see_gateway(gateway: &mut ApiRecorder) -> anyhow::Result<()> {
     for path in ["/1.0/sessions/{id}/sockets/master", "/1.0/session/{id}/sockets/master"] {
         assert_eq!(gateway.get(path, "").await?.status, 403);
     }
+    for path in ["/1.0/health/live", "/1.0/health/ready"] {
+        assert_eq!(gateway.get(path, "").await?.status, 200);
+    }
     gateway.get(SESSIONS, "").await?;
     gateway.get(SESSIONS, "?recursion=true&status=active&limit=5&sort_order=desc").await?;
     assert_eq!(gateway.get(SESSIONS, "?limit=few").await?.status, 400);

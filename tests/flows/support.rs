@@ -3,6 +3,7 @@
 pub(crate) mod fleet;
 pub(crate) mod openapi;
 pub(crate) mod socket;
+pub(crate) mod systemd;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -42,7 +42,7 @@ use tokio::sync::watch;
 pub use error::AmsError;
 pub use events::{Action, InstanceEvent, InstanceEvents};
 pub use instance::{Instance, InstanceStatus, LaunchInstance};
-pub use register::{Registered, register};
+pub use register::{Registered, register, try_connect};
 pub use response::Cluster;
 
 use actor::{Actor, DeleteInstance, FindInstance, ListApplications, ListImages, ListInstances};

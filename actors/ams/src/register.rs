@@ -21,6 +21,16 @@ pub enum Registered {
     Already,
 }
 
+/// Asks AMS once what it is: tells whether an agent with this configuration would reach it, and be
+/// trusted.
+///
+/// # Errors
+///
+/// [`AmsError::Unreachable`] says what keeps us from it, [`AmsError::TimedOut`] that it is mute.
+pub async fn try_connect(config: &Config) -> Result<(), AmsError> {
+    probe(&AmsClient::new(config)?).await.map(drop)
+}
+
 /// Has AMS trust our certificate, by the trust password that is set there. Only a server whose
 /// certificate is trusted sees the password.
 ///

@@ -10,7 +10,6 @@
 //! | watch over the server | rebuilt | it is all that the actor does |
 
 mod auth;
-mod dependencies;
 mod error;
 #[cfg(test)]
 mod openapi;
@@ -18,11 +17,13 @@ mod routes;
 mod state;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use actix_web::web::ServiceConfig;
 use serde::{Deserialize, Serialize};
-use stream_http::{HttpConfig, Limits, PollLimit, RateLimiter, Refusals, Server, Service};
+use stream_http::{
+    HttpConfig, LatestDependencies, Limits, PollLimit, RateLimiter, Refusals, Server, Service,
+};
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
 use stream_sessions::Sessions;
 use stream_socket::SocketLimit;
@@ -30,7 +31,6 @@ use stream_supervisor::Supervisor;
 use stream_tokens::Tokens;
 use tokio::sync::watch;
 
-use dependencies::LatestDependencies;
 use state::AppState;
 
 /// Where the API listens.
@@ -90,7 +90,8 @@ pub struct Api {
 }
 
 impl Api {
-    /// Listens and starts the actor under `supervisor`. Needs a running actix system.
+    /// Listens, at the socket that is `inherited` if there is one, and starts the actor under
+    /// `supervisor`. Needs a running actix system.
     ///
     /// # Errors
     ///
@@ -98,6 +99,7 @@ impl Api {
     pub fn start(
         config: Config,
         http: HttpConfig,
+        inherited: Option<TcpListener>,
         served: ServerIdentity,
         sessions: Sessions,
         tokens: Tokens,
@@ -124,7 +126,7 @@ impl Api {
         let limits = Limits { http, ..Limits::default() };
         let Config { listen, workers, .. } = config;
         let tls = server_config(&served, ClientCertificates::Ignored);
-        let config = stream_http::Config { listen, workers, limits };
+        let config = stream_http::Config { listen, inherited, workers, limits };
         let server = Server::start(config, tls, service, &supervisor)?;
         log::info!(address:% = server.address(); "the api listens");
         Ok(Self { server, closing })

@@ -10,6 +10,8 @@ mod sockets;
 use actix_web::web::{Data, ServiceConfig};
 use stream_http::endpoints;
 #[cfg(test)]
+use stream_http::health::{Liveness, Readiness};
+#[cfg(test)]
 use stream_http::openapi::EndpointDoc;
 use stream_http::openapi::{self, Document};
 use stream_protocol::Op;
@@ -32,10 +34,10 @@ endpoints! {
     GET "/1.0/openapi.json" None => openapi::serve:
         EndpointDoc::new("readOpenApi", "Tells what this API is").answers_document(),
     GET "/1.0/health/live" None => health::live:
-        EndpointDoc::new("checkLiveness", "Tells that the process answers").answers::<health::Liveness>(),
+        EndpointDoc::new("checkLiveness", "Tells that the process answers").answers::<Liveness>(),
     GET "/1.0/health/ready" Some(Op::StatusRead) => health::ready:
         EndpointDoc::new("checkReadiness", "Tells which dependency is away; with a token, why")
-            .more_with_token().answers::<health::Readiness>().refuses(&[503]),
+            .more_with_token().answers::<Readiness>().refuses(&[503]),
     GET "/1.0/status" Some(Op::StatusRead) => health::status:
         EndpointDoc::new("readStatus", "Shows every actor").answers::<health::UnitStatus>(),
     POST "/1.0/sessions" Some(Op::SessionCreate) => ams_sessions::create:

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use stream_http::{HttpError, PollLimit, RateLimiter, Refusals};
+use stream_http::{HttpError, LatestDependencies, PollLimit, RateLimiter, Refusals};
 use stream_protocol::{SessionId, SignalPeer};
 use stream_sessions::Sessions;
 use stream_socket::{CloseCause, CloseCode, SocketLimit, SocketPlace};
@@ -10,7 +10,6 @@ use stream_supervisor::Supervisor;
 use stream_tokens::{Claims, Tokens};
 use tokio::sync::watch;
 
-use crate::dependencies::LatestDependencies;
 use crate::error::ApiError;
 
 /// What the handlers of all endpoints share.

@@ -204,6 +204,26 @@ pub(crate) async fn connect(
     Ok(Connection::new(client, counted, health.clone(), log_watch.clone()))
 }
 
+/// Connects once as `user` and leaves: tells whether a unit with this configuration would reach
+/// NATS. Nothing is stored or changed there. Returns the name and the version of the server.
+///
+/// # Errors
+///
+/// One sentence with the key of the configuration to look at.
+pub async fn try_connect(user: NatsUser, config: Config) -> Result<String, String> {
+    let config = ConnectConfig {
+        user,
+        config,
+        unit: "check-config".to_owned(),
+        health: StoreHealth::default(),
+        log_watch: LogWatch::default(),
+        subscription_capacity: 1,
+    };
+    let connection = connect(&config, |_| (), |_| ()).await?;
+    let server = connection.client.server_info();
+    Ok(format!("{}, nats-server {}", server.server_name, server.version))
+}
+
 /// Refuses a server that cannot carry what we say: one without batches of messages, or with room
 /// for less than a signal.
 ///

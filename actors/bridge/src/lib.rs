@@ -67,6 +67,7 @@ use stream_supervisor::{Limits, Mailbox, Mode, Recipient, RestartPolicy, Supervi
 pub use buckets::{MARKER_TTL, MAX_SIGNAL_AGE};
 pub use change_hints::ChangeHints;
 pub use changes::RecordChange;
+pub use connect::try_connect;
 pub use continuity::Continuity;
 pub use error::{BridgeError, ConfigError};
 pub use incremental_reader::{Increment, IncrementalReader};

@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use stream_agent::program::Service;
+use stream_agent::service_status::Away;
 use stream_pki::{Fingerprint, Identity, Trust, client_config, random_text};
 use stream_protocol::Capabilities;
 use stream_simulators::ams::{
@@ -17,7 +18,7 @@ use stream_simulators::ams::{
 };
 use stream_simulators::has_vp8;
 use stream_simulators::instance::{self, Behaviour, PeerOptions, Relaying};
-use stream_supervisor::Drain;
+use stream_supervisor::{Drain, Supervisor};
 
 use crate::keys::KeyStore;
 use crate::node_files::NodeFiles;
@@ -309,6 +310,15 @@ impl From<Ams> for Running {
 impl Service for Running {
     fn fatal(&self) -> impl Future<Output = String> {
         std::future::pending()
+    }
+
+    /// There are no actors in it.
+    fn supervisor(&self) -> Supervisor {
+        Supervisor::default()
+    }
+
+    async fn away(&self) -> Away {
+        Away::new()
     }
 
     fn drain(&self) -> &Drain {

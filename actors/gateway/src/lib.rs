@@ -49,6 +49,7 @@ mod cors;
 mod embed;
 mod error;
 mod events;
+mod health;
 mod latest;
 mod live_config;
 mod live_count;
@@ -78,11 +79,11 @@ mod urls;
 mod views;
 mod web_ui;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use actix_web::web::{Data, ServiceConfig};
-use stream_http::{HttpConfig, Limits, Server, Service};
+use stream_http::{Dependencies, HttpConfig, Limits, Server, Service};
 use stream_metrics::HttpMetrics;
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
 use stream_supervisor::{Drain, Supervisor, spawn_detached};
@@ -95,6 +96,7 @@ pub use settings::Settings;
 pub use views::Views;
 
 use live_count::LiveCount;
+use state::State;
 
 /// The shortest drain: connected clients have this long for a request whose answer sends them
 /// elsewhere.
@@ -122,12 +124,13 @@ pub struct Gateway {
     open_sockets: LiveCount,
     departures: LiveCount,
     requests: HttpMetrics,
+    state: Data<State>,
 }
 
 impl Gateway {
-    /// Binds the address and serves on it under `supervisor`. On an order to `drain`, the gateway
-    /// reports that it is not healthy, closes the sockets of clients that can go on elsewhere, and
-    /// serves all others until it is stopped.
+    /// Binds the address, unless a listening socket is `inherited`, and serves there under
+    /// `supervisor`. On an order to `drain`, the gateway reports that it is not healthy, closes the
+    /// sockets of clients that can go on elsewhere, and serves all others until it is stopped.
     ///
     /// # Errors
     ///
@@ -135,6 +138,7 @@ impl Gateway {
     pub fn start(
         config: Config,
         http: HttpConfig,
+        inherited: Option<TcpListener>,
         served: ServerIdentity,
         views: Views,
         tokens: Tokens,
@@ -145,7 +149,7 @@ impl Gateway {
         let listen = config.listen;
         let workers = config.workers;
         let (open_sockets, departures) = (LiveCount::default(), LiveCount::default());
-        let state = state::State::new(
+        let state = State::new(
             config,
             views.clone(),
             tokens,
@@ -167,18 +171,24 @@ impl Gateway {
         let host = host.unwrap_or_default();
         let refusals = state.refusals.clone();
         let metrics = refusals.metrics().clone();
-        let routes = move |app: &mut ServiceConfig| routes::configure(app, &state);
+        let state_of_routes = state.clone();
+        let routes = move |app: &mut ServiceConfig| routes::configure(app, &state_of_routes);
         let endpoints = routes::ENDPOINTS;
         let service = Service { name: "gateway", endpoints, refusals, host, routes };
         let tls = server_config(&served, ClientCertificates::Ignored);
         let limits = Limits { http, ..Limits::default() };
-        let config = stream_http::Config { listen, workers, limits };
+        let config = stream_http::Config { listen, inherited, workers, limits };
         ams_initiated::start(views.bridge(), supervisor);
         let server = Server::start(config, tls, service, supervisor)
             .map_err(|source| GatewayError::Bind { address: listen, source })?;
         log::info!(address:% = server.address(); "clients are served");
         let drain = drain.clone();
-        Ok(Self { server, closing, drain, open_sockets, departures, requests: metrics })
+        Ok(Self { server, closing, drain, open_sockets, departures, requests: metrics, state })
+    }
+
+    /// Returns, for everything the gateway depends on, whether it is there, and if not, why.
+    pub async fn readiness(&self) -> Dependencies {
+        health::dependencies(&self.state).await
     }
 
     /// Returns when no client has a socket here any more, after `MIN_DRAIN` at least.
@@ -198,7 +208,9 @@ impl Gateway {
     /// Stops accepting clients, closes open sockets with the reason, and returns when requests in
     /// hand are answered, after a few seconds at most.
     pub async fn stop(&self) {
-        if let Some(left) = self.drain.time_left() {
+        if let Some(left) = self.drain.time_left()
+            && !self.server.is_inherited()
+        {
             // A server that stops closes a connection whose request is on its way. Clients that
             // come from here on go elsewhere; those that are connected get their answer.
             self.server.stop_accepting().await;

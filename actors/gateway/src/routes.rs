@@ -8,14 +8,16 @@ use actix_web::web::{self, Data, ServiceConfig};
 use stream_bridge::SignalConnection;
 use stream_http::endpoints;
 #[cfg(test)]
+use stream_http::health::{Liveness, Readiness};
+#[cfg(test)]
 use stream_http::openapi::EndpointDoc;
 use stream_http::openapi::{Document, serve};
 use stream_protocol::Op;
 
 use crate::state::State;
 use crate::{
-    account_list, agents, catalog, events, live_config, metrics, middleware, relays, sessions,
-    shares, socket, timeline, web_ui,
+    account_list, agents, catalog, events, health, live_config, metrics, middleware, relays,
+    sessions, shares, socket, timeline, web_ui,
 };
 #[cfg(test)]
 use crate::{agent_view, relay_view, settings};
@@ -53,6 +55,11 @@ endpoints! {
     GET without HEAD "/1.0/events" Some(Op::EventRead) => events::open as "get_events":
         EndpointDoc::new("followEvents", "Tells sessions, shares and agents as they change")
             .answers_events().refuses(&[429]),
+    GET "/1.0/health/live" None => health::live as "get_health_live":
+        EndpointDoc::new("checkLiveness", "Tells that the process answers").answers::<Liveness>(),
+    GET "/1.0/health/ready" Some(Op::StatusRead) => health::ready as "get_health_ready":
+        EndpointDoc::new("checkReadiness", "Tells which dependency is away; with a token, why")
+            .more_with_token().answers::<Readiness>().refuses(&[503]),
     GET "/1.0/regions" Some(Op::RegionRead) => catalog::regions as "get_regions":
         EndpointDoc::new("listRegions", "Lists where there are agents").answers::<BTreeSet<catalog::Named>>(),
     GET "/1.0/relays" Some(Op::RelayRead) => relays::list as "get_relays":

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use actix_web::http::header::HeaderValue;
 use nix::unistd::gethostname;
 use stream_bridge::Bridge;
-use stream_http::{PollLimit, RateLimiter, Refusals};
+use stream_http::{LatestDependencies, PollLimit, RateLimiter, Refusals};
 use stream_protocol::SignalPeer;
 use stream_socket::{SocketLimit, WriteLimiter};
 use stream_supervisor::{Drain, Supervisor};
@@ -54,6 +54,8 @@ pub(crate) struct State {
     pub(crate) catalogues: Catalogues,
     pub(crate) turned_away: TurnedAway,
     pub(crate) supervisor: Supervisor,
+    /// What this unit depends on, as found last.
+    pub(crate) dependencies: LatestDependencies,
     /// Counts the requests of all threads, and what is refused.
     pub(crate) refusals: Refusals,
     /// Requests by the id of their token.
@@ -118,6 +120,7 @@ impl State {
             catalogues: Catalogues::default(),
             turned_away: TurnedAway::default(),
             supervisor,
+            dependencies: LatestDependencies::default(),
             refusals: Refusals::default(),
             request_rates: RateLimiter::per_second(config.requests_per_second),
             share_joins: share_join_interval.map(RateLimiter::one_in),

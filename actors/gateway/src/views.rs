@@ -65,7 +65,7 @@ struct Inner {
     accounts: View<AccountIndex>,
     sessions: Arc<View<SessionIndex>>,
     settings: View<SettingsIndex>,
-    file_settings: Settings,
+    file_settings: Mutex<Settings>,
     shares: View<ShareIndex>,
     /// When this unit last changed something.
     changed_at: Mutex<Option<Instant>>,
@@ -81,7 +81,7 @@ impl Views {
             accounts: View::new(Bucket::Accounts),
             sessions: Arc::new(View::new(Bucket::Sessions)),
             settings: View::new(Bucket::Settings),
-            file_settings,
+            file_settings: Mutex::new(file_settings),
             shares: View::new(Bucket::Shares),
             changed_at: Mutex::default(),
         }));
@@ -94,6 +94,15 @@ impl Views {
             move || actor.clone(),
         );
         views
+    }
+
+    /// Has other `settings` of the file hold from now on, where operators have not changed them.
+    pub fn set_file_settings(&self, settings: Settings) {
+        *self.0.file_settings.lock() = settings;
+    }
+
+    fn file_settings(&self) -> Settings {
+        *self.0.file_settings.lock()
     }
 
     pub(crate) fn bridge(&self) -> &Bridge {
@@ -240,9 +249,9 @@ impl Views {
     /// Returns the settings as they held up to [`FOLLOWED_WITHIN`] ago; while NATS is away, as they
     /// were known last.
     pub(crate) async fn settings(&self) -> Settings {
-        let Inner { bridge, settings, file_settings, .. } = &*self.0;
+        let (Inner { bridge, settings, .. }, of_file) = (&*self.0, self.file_settings());
         let since = followed_until(Instant::now());
-        let read = settings.read(bridge, since, |index| index.over(*file_settings)).await;
+        let read = settings.read(bridge, since, |index| index.over(of_file)).await;
         read.unwrap_or_else(|_| self.settings_in_memory())
     }
 
@@ -252,13 +261,14 @@ impl Views {
     ///
     /// Refuses when NATS is away.
     pub(crate) async fn settings_now(&self) -> Result<Settings, Refusal> {
-        let Inner { bridge, settings, file_settings, .. } = &*self.0;
-        Ok(settings.read_now(bridge, |index| index.over(*file_settings)).await?)
+        let (Inner { bridge, settings, .. }, of_file) = (&*self.0, self.file_settings());
+        Ok(settings.read_now(bridge, |index| index.over(of_file)).await?)
     }
 
     /// Returns the settings as they are in memory.
     pub(crate) fn settings_in_memory(&self) -> Settings {
-        self.0.settings.peek(|index| index.over(self.0.file_settings))
+        let of_file = self.file_settings();
+        self.0.settings.peek(|index| index.over(of_file))
     }
 
     /// Since when a view that is read on all the time must have been read.

@@ -78,6 +78,7 @@ impl Edge {
         let gateway = Gateway::start(
             Self::config(),
             HttpConfig::default(),
+            None,
             served.clone(),
             views.clone(),
             tokens.clone(),
@@ -229,6 +230,7 @@ async fn a_configuration_that_makes_no_sense_does_not_start() {
         Gateway::start(
             config,
             HttpConfig::default(),
+            None,
             edge.served.clone(),
             views,
             tokens,

@@ -45,11 +45,10 @@ pub(crate) struct Accepted {
 impl Acceptor {
     pub(crate) fn new(
         limits: Limits,
-        workers: usize,
+        admission: AdmissionControl,
         tls: ServerConfig,
         refusals: Refusals,
     ) -> Self {
-        let admission = AdmissionControl::new(limits.admission(workers));
         let only_resuming = TlsAcceptor::from(Arc::new(only_resuming(&tls)));
         let tls = TlsAcceptor::from(Arc::new(tls));
         Self { limits, refusals, admission, tls, only_resuming }

@@ -7,12 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use crate::rate_limit::RateLimiter;
+
+/// Between two looks at whether connections are silent, at the end of a server.
+const SILENCE_POLL: Duration = Duration::from_millis(5);
 
 /// What addresses may do.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +102,13 @@ impl AdmissionControl {
     /// next to nothing.
     pub(crate) fn has_exhausted_handshakes(&self, address: IpAddr, now: Instant) -> bool {
         !self.full_handshakes.has_room(&host(address), now)
+    }
+
+    /// Returns when every connection has sent a request, or is gone.
+    pub(crate) async fn none_silent(&self) {
+        while !self.state.lock().silent.is_empty() {
+            sleep(SILENCE_POLL).await;
+        }
     }
 }
 
@@ -198,8 +209,6 @@ pub(crate) fn host(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::FutureExt;
 
     use super::*;

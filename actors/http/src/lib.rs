@@ -24,8 +24,10 @@ mod auth;
 mod body;
 mod client_address;
 mod connection;
+mod dependencies;
 mod endpoint;
 mod error;
+pub mod health;
 mod idempotency;
 mod limits;
 #[doc(hidden)]
@@ -47,6 +49,7 @@ pub use auth::{MAX_TOKEN_BYTES, authorization, parse_authorization};
 pub use body::{parse_json, parse_json_list, read_body, without_byte_order_mark};
 pub use client_address::client_address;
 pub use connection::ConnectionCloser;
+pub use dependencies::{Dependencies, LatestDependencies, PROBE_TIMEOUT};
 pub use error::HttpError;
 pub use idempotency::{MAX_IDEMPOTENCY_KEY, idempotency_key};
 pub use limits::{HttpConfig, Limits, Network};

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{self, Poll};
+use std::time::Duration;
 
 use actix_http::{HttpService, Protocol};
 use actix_server::ServerBuilder;
@@ -22,10 +23,12 @@ use stream_supervisor::{
 };
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use crate::acceptor::{Accepted, Acceptor};
 use crate::activity::{Watched, keep_looking};
+use crate::admission::AdmissionControl;
 use crate::connection::{Connection, Socket};
 use crate::error::HttpError;
 use crate::limits::Limits;
@@ -37,11 +40,16 @@ use crate::refusals::{Refusals, RefusedConnection};
 /// Connections that wait to be accepted; the kernel refuses more.
 const BACKLOG: u32 = 1024;
 
+/// Those who wait for the next server wait no longer than this for the one before: connections it
+/// has accepted, and that have sent no request so far.
+const MAX_FIRST_REQUEST_WAIT: Duration = Duration::from_millis(500);
+
 /// Where and how a server listens.
-#[derive(Clone)]
 pub struct Config {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// A socket that listens already, and outlives this server: it is served in place of `listen`.
+    pub inherited: Option<TcpListener>,
     /// Threads that serve connections.
     pub workers: usize,
     pub limits: Limits,
@@ -84,7 +92,7 @@ impl<R: Fn(&mut ServiceConfig) + Clone + Send + Unpin + 'static> Routes for R {}
 ///     },
 /// };
 /// let listen = ([127, 0, 0, 1], 0).into();
-/// let config = Config { listen, workers: 1, limits: Limits::default() };
+/// let config = Config { listen, inherited: None, workers: 1, limits: Limits::default() };
 /// let supervisor = stream_supervisor::Supervisor::default();
 /// let server = Server::start(config, tls, service, &supervisor)?;
 /// println!("https://{}/ping", server.address());
@@ -94,6 +102,8 @@ impl<R: Fn(&mut ServiceConfig) + Clone + Send + Unpin + 'static> Routes for R {}
 #[derive(Clone)]
 pub struct Server {
     address: SocketAddr,
+    is_inherited: bool,
+    admission: AdmissionControl,
     state: Arc<Mutex<SharedState>>,
 }
 
@@ -124,12 +134,23 @@ impl Server {
         service: Service<R>,
         supervisor: &Supervisor,
     ) -> io::Result<Self> {
-        let listener = listen(config.listen)?;
+        let Config { listen: address, inherited, workers, limits } = config;
+        let is_inherited = inherited.is_some();
+        let listener = inherited.map_or_else(|| listen(address), Ok)?;
         let address = listener.local_addr()?;
+        let admission = AdmissionControl::new(limits.admission(workers));
         let state = SharedState { listener: Some(listener), server: None };
         let state = Arc::new(Mutex::new(state));
         let name = service.name;
-        let actor = Actor { state: Arc::clone(&state), config, tls, service };
+        let (state_of_actor, admission_of_actor) = (Arc::clone(&state), admission.clone());
+        let actor = Actor {
+            state: state_of_actor,
+            admission: admission_of_actor,
+            workers,
+            limits,
+            tls,
+            service,
+        };
         supervisor.spawn(
             name,
             Mode::KeepInFlight,
@@ -137,7 +158,13 @@ impl Server {
             ActorLimits::default(),
             move || actor.clone(),
         );
-        Ok(Self { address, state })
+        Ok(Self { address, is_inherited, admission, state })
+    }
+
+    /// Whether the listening socket outlives this server: who connects from its end on waits there
+    /// for the next one.
+    pub fn is_inherited(&self) -> bool {
+        self.is_inherited
     }
 
     /// Where the server listens, with the port that the system chose for port 0.
@@ -145,8 +172,9 @@ impl Server {
         self.address
     }
 
-    /// Accepts no more connections, for good: new ones are refused at once. Open ones stay, and
-    /// their requests are answered.
+    /// Accepts no more connections, for good: new ones are refused at once, or wait for the next
+    /// server where the socket [is inherited](Server::is_inherited). Open ones stay, and their
+    /// requests are answered.
     pub async fn stop_accepting(&self) {
         let (listener, pausing) = {
             let mut state = self.state.lock();
@@ -155,6 +183,9 @@ impl Server {
         };
         if let Some(pausing) = pausing {
             pausing.await;
+        }
+        if self.is_inherited {
+            return;
         }
         // A paused server leaves its socket open, and who connects would wait for nobody.
         let closed = listener.map(|listener| shutdown(listener, Shutdown::Read));
@@ -166,6 +197,11 @@ impl Server {
     /// Stops for good. Returns when requests in hand are answered, or when
     /// [`Limits::shutdown_timeout`] has passed.
     pub async fn stop(&self) {
+        if self.is_inherited {
+            self.stop_accepting().await;
+            // A server that stops closes a connection whose first request is on its way.
+            let _ = timeout(MAX_FIRST_REQUEST_WAIT, self.admission.none_silent()).await;
+        }
         let server = {
             let mut state = self.state.lock();
             state.listener = None;
@@ -192,7 +228,9 @@ async fn not_found() -> Result<HttpResponse, HttpError> {
 #[derive(Clone)]
 struct Actor<R> {
     state: Arc<Mutex<SharedState>>,
-    config: Config,
+    admission: AdmissionControl,
+    workers: usize,
+    limits: Limits,
     tls: Arc<ServerConfig>,
     service: Service<R>,
 }
@@ -244,7 +282,7 @@ impl<R: Routes> Actor<R> {
     /// for the stream of a connection, which a [`ConnectionCloser`](crate::ConnectionCloser) can
     /// end.
     fn build(&self, listener: TcpListener) -> io::Result<dev::Server> {
-        let Self { config: Config { workers, limits, .. }, service, .. } = self;
+        let Self { admission, workers, limits, service, .. } = self;
         let builder = ServerBuilder::new()
             .workers(*workers)
             // Ours come before: they choose who has to go.
@@ -252,7 +290,8 @@ impl<R: Routes> Actor<R> {
             .shutdown_timeout(limits.shutdown_timeout.as_secs())
             .disable_signals();
         let Service { endpoints, refusals, host, routes, .. } = service.clone();
-        let acceptor = Acceptor::new(limits.clone(), *workers, self.tls(), refusals.clone());
+        let acceptor =
+            Acceptor::new(limits.clone(), admission.clone(), self.tls(), refusals.clone());
         let observer = Observer {
             endpoints,
             host,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 
 use crate::random::random_text;
+use crate::user_name::user_name;
 
 /// Creates `path` with `bytes` and `mode`, whole and on disk, or not at all.
 ///
@@ -61,7 +62,7 @@ pub fn create_private_dir(path: impl AsRef<Path>) -> io::Result<()> {
 }
 
 fn foreign(path: &Path, owner: u32, user: u32) -> io::Error {
-    let path = path.display();
+    let (path, owner, user) = (path.display(), user_name(owner), user_name(user));
     io::Error::new(
         ErrorKind::PermissionDenied,
         format!(

@@ -28,6 +28,7 @@ mod session_tickets;
 mod signatures;
 mod tls_failure;
 mod trust;
+mod user_name;
 
 use std::sync::Arc;
 

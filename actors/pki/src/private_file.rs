@@ -13,6 +13,7 @@ use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 use crate::digest::sha256;
+use crate::user_name::user_name;
 
 /// What nobody but the owner may do: write for the group, read and write for the others.
 const EXPOSING: u32 = 0o026;
@@ -30,7 +31,7 @@ pub enum NotPrivate {
     Mode { path: PathBuf, mode: u32, whom: &'static str },
     #[error(
         "{path} belongs to user {owner}, and is read as user {reader}: run this as user {owner}, \
-         or `chown {reader} {path}`"
+         or `chown {reader} {path}`", owner = user_name(*.owner), reader = user_name(*.reader)
     )]
     Owner { path: PathBuf, owner: u32, reader: u32 },
     #[error("{path} is no regular file: name the file that holds the secret")]

@@ -67,7 +67,8 @@ impl Client {
             Service { name: "sockets", endpoints: &[], refusals, host: String::new(), routes };
         let disconnect_timeout = Duration::from_secs(3600);
         let limits = Limits { disconnect_timeout, ..Limits::default() };
-        let config = Config { listen: (Ipv4Addr::LOCALHOST, 0).into(), workers: 1, limits };
+        let config =
+            Config { listen: (Ipv4Addr::LOCALHOST, 0).into(), inherited: None, workers: 1, limits };
         let tls = server_config(&served, ClientCertificates::Ignored);
         let server = Server::start(config, tls, service, &Supervisor::default()).expect("started");
 

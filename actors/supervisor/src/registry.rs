@@ -24,6 +24,8 @@ pub(crate) struct Registry {
     fatal: watch::Sender<Option<String>>,
     /// How long the program has to stop after the supervisor gave up.
     drain: Duration,
+    /// When the watchdog began its last turn; `None` until it is started.
+    last_turn: Mutex<Option<Instant>>,
 }
 
 struct Inner {
@@ -50,7 +52,18 @@ impl Registry {
         let tree = Tree::new(policy);
         let inner = Inner { tree, children: BTreeMap::new(), events: Some(receiver) };
         let (inner, fatal) = (Mutex::new(inner), watch::Sender::new(None));
-        Arc::new(Self { inner, events, hooks: Arc::default(), fatal, drain })
+        let (hooks, last_turn) = (Arc::default(), Mutex::default());
+        Arc::new(Self { inner, events, hooks, fatal, drain, last_turn })
+    }
+
+    /// Notes that the watchdog is at work.
+    pub(crate) fn note_turn(&self) {
+        *self.last_turn.lock() = Some(Instant::now());
+    }
+
+    /// How long the watchdog has not been at work; nothing while there is none.
+    pub(crate) fn since_last_turn(&self) -> Duration {
+        self.last_turn.lock().map_or(Duration::ZERO, |turn| turn.elapsed())
     }
 
     /// Adds the actor that `start` makes of its place in the tree.

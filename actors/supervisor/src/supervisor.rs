@@ -174,6 +174,12 @@ impl Supervisor {
         }
     }
 
+    /// Whether the supervisor's own thread is at work: it finds out which actors are stuck, and
+    /// ends the process then. Where it is not, only somebody outside can.
+    pub fn is_at_work(&self) -> bool {
+        self.registry.since_last_turn() < self.watchdog.heartbeat
+    }
+
     /// Makes the actor called `name` panic; returns whether there is one. For tests of what its
     /// users see.
     pub fn crash(&self, name: &str) -> bool {

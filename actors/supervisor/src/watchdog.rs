@@ -81,6 +81,7 @@ impl Watchdog {
         loop {
             let event = events.recv_timeout(next_beat.saturating_duration_since(Instant::now()));
             let Some(registry) = registry.upgrade() else { return };
+            registry.note_turn();
             let turn = catch_unwind(AssertUnwindSafe(|| {
                 match event {
                     Ok(event) => watchdog.on_event(event, &registry),

@@ -47,7 +47,7 @@ pub use changes::ServerChanges;
 pub use config::{Config, Pool, Server};
 pub use credential::{Credential, Signer};
 pub use error::{ProbeError, TurnError};
-pub use probe::{ProbeTimings, probe_relay};
+pub use probe::{ProbeTimings, TriedRelays, probe_relay, try_relays};
 pub use rotation::{NewSecret, RejectedBy, Rotation};
 
 use actor::Actor;

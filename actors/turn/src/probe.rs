@@ -7,10 +7,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
+use crate::Config;
 use crate::allocation::{allocate_at, bind_at};
 use crate::credential::Credential;
-use crate::error::ProbeError;
-use crate::probe_target::ProbeTarget;
+use crate::error::{ProbeError, TurnError};
+use crate::probe_target::{ProbeTarget, targets};
 
 /// The relay sends its clients to another one.
 const TRY_ALTERNATE: u16 = 300;
@@ -68,6 +69,29 @@ pub(crate) async fn serves(
         counted.map(|(target, why)| format!("over {}: {why}", target.name())).collect();
     if told.is_empty() { Ok(()) } else { Err(told.join("; ")) }
 }
+
+/// Asks the relays of `config` once where we are seen, which takes no credential: over each of
+/// their URLs, for `within` at most. Returns their names, and how long each took.
+///
+/// # Errors
+///
+/// A URL or a file with authorities cannot be used.
+pub async fn try_relays(config: &Config, within: Duration) -> Result<TriedRelays, TurnError> {
+    let pools = config.all_pools();
+    let targets = targets(&pools)?;
+    let servers = pools.iter().zip(&targets).flat_map(|(pool, of)| pool.servers.iter().zip(of));
+    let tried = servers.flat_map(|(server, of_server)| {
+        of_server.iter().map(|target| async {
+            let bind = |address| bind_at(target, address, within);
+            let tried = at_any_address(target, None, within, bind).await;
+            (format!("{} over {}", server.name(), target.name()), tried)
+        })
+    });
+    Ok(join_all(tried).await)
+}
+
+/// What came of trying relays, by their names.
+pub type TriedRelays = Vec<(String, Result<Duration, ProbeError>)>;
 
 /// Does what a client does with a credential: asks the relay at `url` for an allocation, and gives
 /// it back. Returns how long it took. Refuses a URL inside TLS.

@@ -166,7 +166,7 @@ fn an_agent_takes_up_another_relay_on_sighup_and_nothing_of_a_file_that_is_refus
         let no_url = good.replace(&first, "turn:");
         for (bad, cause) in [
             (broken, format!("{}:{line}: ", file.display())),
-            (no_url, format!("{}: [turn]: turn.servers: turn: is not of the form", file.display())),
+            (no_url, "[turn]: turn.servers: turn: is not of the form".to_owned()),
         ] {
             std::fs::write(&file, bad)?;
             let said = agent.reload("the configuration is refused").await?;

@@ -1,18 +1,14 @@
 //! Endpoints that belong to no session: version, health, the state of the actors.
 
-use std::collections::BTreeMap;
-
-use actix_web::http::StatusCode;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use stream_http::response;
+use stream_http::{Dependencies, PROBE_TIMEOUT, health, response};
 use stream_protocol::Op;
 use stream_supervisor::ActorStatus;
 
 use crate::auth;
-use crate::dependencies::{Dependencies, PROBE_TIMEOUT};
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -40,23 +36,11 @@ pub(super) async fn version() -> HttpResponse {
     })
 }
 
-/// How many actors a process has that answers.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Liveness {
-    actors: usize,
-}
-
 /// `GET /1.0/health/live`: succeeds whenever the process answers. NATS and AMS are not asked: their
 /// absence is no reason to restart the agent.
 pub(super) async fn live(state: Data<AppState>) -> HttpResponse {
-    response::ok(Liveness { actors: state.supervisor.status().len() })
+    health::live(&state.supervisor)
 }
-
-/// By dependency: `ok`, or what it is otherwise, `away` or `draining`; with a token, why.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Readiness(BTreeMap<&'static str, String>);
 
 /// `GET /1.0/health/ready`: which dependency is away. Why is told only to a token that may read the
 /// status. However many probes come, the actors are asked once a second.
@@ -68,7 +52,7 @@ pub(super) async fn ready(
     if is_told_why {
         auth::plain(&request, &state, Op::StatusRead).await?;
     }
-    Ok(readiness(dependencies(&state).await, is_told_why))
+    Ok(health::ready(&dependencies(&state).await, is_told_why))
 }
 
 pub(super) async fn dependencies(state: &AppState) -> Dependencies {
@@ -78,22 +62,6 @@ pub(super) async fn dependencies(state: &AppState) -> Dependencies {
         sessions.into_iter().chain([tokens]).collect()
     };
     state.dependencies.get(look).await
-}
-
-/// Answers 200 when every dependency is there, else 503 with the state of each, and with the cause
-/// only if the asker `is_told_why`.
-fn readiness(dependencies: Dependencies, is_told_why: bool) -> HttpResponse {
-    let state = |name: &str, state: &Result<(), String>| match (state, name) {
-        (Ok(()), _) => "ok".to_owned(),
-        (Err(why), _) if is_told_why => why.clone(),
-        (Err(_), "drain") => "draining".to_owned(),
-        (Err(_), _) => "away".to_owned(),
-    };
-    let states = Readiness(dependencies.iter().map(|(name, s)| (*name, state(name, s))).collect());
-    if dependencies.values().all(Result::is_ok) {
-        return response::ok(states);
-    }
-    response::failure(StatusCode::SERVICE_UNAVAILABLE, "not ready", Some(states))
 }
 
 /// The state of this unit.
@@ -120,41 +88,4 @@ pub(super) async fn status(
         actors: state.supervisor.status(),
         alerts: alerts.into_iter().map(|alert| alert.text).collect(),
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use actix_web::body::to_bytes;
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    async fn answered(
-        states: &[(&'static str, Result<(), String>)],
-        is_told_why: bool,
-    ) -> (u16, Value) {
-        let response = readiness(states.iter().cloned().collect(), is_told_why);
-        let status = response.status().as_u16();
-        let Ok(body) = to_bytes(response.into_body()).await else { panic!("no body") };
-        (status, serde_json::from_slice(&body).expect("json"))
-    }
-
-    #[actix_web::test]
-    async fn ready_means_that_every_dependency_is_there() {
-        let (status, body) = answered(&[("nats", Ok(())), ("ams", Ok(()))], false).await;
-        assert_eq!((status, &body["metadata"]["nats"]), (200, &json!("ok")));
-    }
-
-    #[actix_web::test]
-    async fn what_is_away_is_named_and_its_cause_told_to_whoever_may_know() {
-        let why = |text: &str| Err(text.to_owned());
-        let states = [("nats", Ok(())), ("ams", why("refused")), ("drain", why("draining"))];
-        let (status, body) = answered(&states, true).await;
-        assert_eq!((status, &body["type"]), (503, &json!("error")));
-        let whole = json!({"nats": "ok", "ams": "refused", "drain": "draining"});
-        assert_eq!(body["metadata"], whole);
-        let (status, body) = answered(&states, false).await;
-        let words = json!({"nats": "ok", "ams": "away", "drain": "draining"});
-        assert_eq!((status, &body["metadata"]), (503, &words));
-    }
 }

@@ -9,9 +9,9 @@ use stream_sessions::Alert;
 
 use super::health::dependencies;
 use crate::auth;
-use crate::dependencies::PROBE_TIMEOUT;
 use crate::error::ApiError;
 use crate::state::AppState;
+use stream_http::PROBE_TIMEOUT;
 
 const PREFIX: &str = "anbox_stream_agent";
 

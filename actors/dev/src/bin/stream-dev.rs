@@ -1,18 +1,20 @@
 //! The whole stack on one machine: arguments, run, exit code.
 
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use stream_agent::notify::ServiceManager;
 use stream_agent::program;
-use stream_dev::{adb, ams, process, run};
+use stream_dev::{adb, ams, manuals, process, run};
 
 /// Runs the streaming stack on this machine: nats-server, coturn when it is installed, a simulated
 /// AMS with simulated instances that send real video, the agent and the gateway.
 ///
 /// What the parts log is chosen as for the services, with RUST_LOG.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "stream-dev", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -34,6 +36,12 @@ enum Command {
     /// Run the AMS simulator alone, until Ctrl-C; `up` starts it in this way.
     #[command(name = "ams", after_long_help = ams::HELP)]
     AmsSimulator(Box<ams::Options>),
+    /// Write the man pages of all programs and what shells complete, as the packages have them:
+    /// below share/ of the directory.
+    Manuals {
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -47,9 +55,10 @@ fn main() -> ExitCode {
             actix::System::new().block_on(adb::run(*options))
         }
         Command::Bench { name } => bench(&name),
+        Command::Manuals { dir } => manuals::write(&dir, Arguments::command()),
         Command::AmsSimulator(options) => {
             program::start_logging();
-            program::run(|| options.start().map(ams::Running::from))
+            program::run(&ServiceManager::default(), || options.start().map(ams::Running::from))
         }
     })
 }

@@ -116,7 +116,7 @@ fn start(
         routes,
     };
     let tls = server_config(&served(), ClientCertificates::Ignored);
-    Server::start(Config { listen, workers: 1, limits }, tls, service, supervisor)
+    Server::start(Config { listen, inherited: None, workers: 1, limits }, tls, service, supervisor)
 }
 
 fn tls() -> rustls::ClientConfig {

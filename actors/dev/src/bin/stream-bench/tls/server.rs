@@ -33,7 +33,12 @@ pub(in super::super) async fn serve(arguments: &[String]) -> anyhow::Result<()> 
         ..HttpConfig::default()
     };
     let listen = ([127, 0, 0, 1], port.parse()?).into();
-    let config = Config { listen, workers: 1, limits: Limits { http, ..Limits::default() } };
+    let config = Config {
+        listen,
+        inherited: None,
+        workers: 1,
+        limits: Limits { http, ..Limits::default() },
+    };
     let supervisor = Supervisor::default();
     let _server = Server::start(config, tls, service, &supervisor).context("it cannot listen")?;
     pending().await

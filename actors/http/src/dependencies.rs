@@ -1,4 +1,4 @@
-//! What this unit depends on, looked at no more than once a second, however many ask.
+//! What a unit depends on, looked at no more than once a second, however many ask.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// A probe is answered within this time, even when an actor is stuck.
-pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long what was found of the dependencies is answered again.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// What a unit depends on: by name, whether it is there or why not.
-pub(crate) type Dependencies = BTreeMap<&'static str, Result<(), String>>;
+pub type Dependencies = BTreeMap<&'static str, Result<(), String>>;
 
 /// What was found last, and when. Whoever looks holds the lock, so that others wait for the same
 /// look.
 #[derive(Clone, Default)]
-pub(crate) struct LatestDependencies(Arc<Mutex<Option<(Instant, Dependencies)>>>);
+pub struct LatestDependencies(Arc<Mutex<Option<(Instant, Dependencies)>>>);
 
 impl LatestDependencies {
     /// Returns what was found in the last second, or what `look` finds within five.
-    pub(crate) async fn get(&self, look: impl Future<Output = Dependencies>) -> Dependencies {
+    pub async fn get(&self, look: impl Future<Output = Dependencies>) -> Dependencies {
         let mut latest = self.0.lock().await;
         if let Some((at, found)) = &*latest
             && at.elapsed() < GOOD_FOR
@@ -31,7 +31,7 @@ impl LatestDependencies {
             return found.clone();
         }
         let found = tokio::time::timeout(PROBE_TIMEOUT, look).await.unwrap_or_else(|_| {
-            BTreeMap::from([("sessions", Err("gave no answer in time".to_owned()))])
+            BTreeMap::from([("actors", Err("gave no answer in time".to_owned()))])
         });
         *latest = Some((Instant::now(), found.clone()));
         found
@@ -59,6 +59,6 @@ mod tests {
         assert_eq!(looks.get(), 2);
         let stuck = latest.get(std::future::pending());
         tokio::time::advance(GOOD_FOR).await;
-        assert!(stuck.await["sessions"].is_err());
+        assert!(stuck.await["actors"].is_err());
     }
 }

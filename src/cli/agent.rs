@@ -1,0 +1,110 @@
+//! The program stream-agent: its own part of the command line.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use stream_bridge::try_connect;
+use stream_protocol::subjects::NatsUser;
+
+use crate::agent::{Agent, AgentConfig};
+use crate::cli::ams::Ams;
+use crate::cli::token::Token;
+use crate::cli::turn::Turn;
+use crate::cli::{Command, Program, Tried};
+use crate::config::ConfigError;
+use crate::init::{self, File};
+use crate::surroundings::Surroundings;
+
+/// Launches instances through AMS for clients of the gateway, gives them tokens and TURN
+/// credentials, and relays their signals.
+///
+/// First `init`, once on every node; then write a configuration file (config/agent.toml is the
+/// reference), look at it with `check-config`, and `run`.
+#[derive(Parser)]
+#[command(name = "stream-agent", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command<StreamAgent>,
+}
+
+#[derive(Subcommand)]
+enum Own {
+    /// Have AMS trust this node.
+    #[command(subcommand)]
+    Ams(Ams),
+    /// Make, look at, narrow and revoke tokens, and change the keys that sign them.
+    #[command(subcommand)]
+    Token(Token),
+    /// Try the relays, take one out, and change the secret that they share with the agents.
+    #[command(subcommand)]
+    Turn(Turn),
+}
+
+/// How long a relay may take to answer.
+const RELAY_TIMEOUT: Duration = Duration::from_secs(5);
+
+struct StreamAgent;
+
+impl Program for StreamAgent {
+    const DIR: &'static str = "/etc/stream-agent";
+    const CONFIG: &'static str = "/etc/stream-agent/agent.toml";
+    const HOSTS: &'static str =
+        "Name or address by which instances and AMS reach this node; may be repeated";
+    const CERTIFICATES: &'static [(&'static str, &'static str)] =
+        &[("server", "the server certificate"), ("ams-client", "the AMS client")];
+
+    type Command = Own;
+    type Config = AgentConfig;
+    type Service = Agent;
+
+    fn init(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Result<Vec<File>> {
+        init::agent(dir, hosts, join)
+    }
+
+    fn read(path: &Path) -> Result<AgentConfig, ConfigError> {
+        AgentConfig::read(path)
+    }
+
+    async fn try_dependencies(config: AgentConfig) -> Tried {
+        let nats = try_connect(NatsUser::Agent, config.nats);
+        let ams = stream_ams::try_connect(&config.ams);
+        let relays = stream_turn::try_relays(&config.turn, RELAY_TIMEOUT);
+        let (nats, ams, relays) = tokio::join!(nats, ams, relays);
+        let ams = ams.map(|()| format!("{} trusts this node", config.ams.url));
+        let ams = ams.map_err(|error| format!("{:#}", anyhow::Error::from(error)));
+        let mut tried = vec![("nats".to_owned(), nats), ("ams".to_owned(), ams)];
+        match relays {
+            Ok(relays) => tried.extend(relays.into_iter().map(|(name, answered)| {
+                let answered = answered.map(|time| format!("answers in {} ms", time.as_millis()));
+                (format!("relay {name}"), answered.map_err(|error| error.to_string()))
+            })),
+            Err(error) => tried.push(("relays".to_owned(), Err(error.to_string()))),
+        }
+        tried
+    }
+
+    fn start(config: AgentConfig, surroundings: Surroundings) -> anyhow::Result<Agent> {
+        Agent::start_in(surroundings, config)
+    }
+
+    fn operate(command: Own) -> anyhow::Result<()> {
+        let config = Path::new(Self::CONFIG);
+        match command {
+            Own::Ams(command) => command.run(config),
+            Own::Token(command) => command.run(config),
+            Own::Turn(command) => command.run(config),
+        }
+    }
+}
+
+/// Carries out what the command line says.
+pub fn main() -> ExitCode {
+    Arguments::parse().command.run()
+}
+
+/// The command line, for whoever describes it.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
