@@ -118,8 +118,7 @@ impl Gateway {
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
         let gateway = stream_gateway::Gateway::start(
             config.gateway,
-            config.http,
-            surroundings.listener,
+            (config.http, surroundings.listener),
             certificates.identity(),
             views,
             tokens,

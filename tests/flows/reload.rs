@@ -36,28 +36,33 @@ fn a_gateway_takes_up_what_can_change_and_nothing_of_a_file_that_is_refused() {
         let said = String::from_utf8(reload(gateway).await?.stdout)?;
         ensure!(said == "nothing has changed\n", "{said}");
 
-        let with = |keys: &str| before.replacen("[gateway]\n", &format!("[gateway]\n{keys}"), 1);
+        let (shares, grace) = ("shares_per_session = 5\n", "client_grace_s = 30\n");
+        ensure!(before.contains(shares) && before.contains(grace), "{before}");
+        let with = |value: &str| {
+            let grace_line = format!("client_grace_s = {value}\n");
+            before.replace(shares, "shares_per_session = 1\n").replace(grace, &grace_line)
+        };
         let session = fleet.http.create_with_key(APP, "shared").await?.success()?;
         let path = format!("/1.0/sessions/{}/share", session["id"].as_str().context("an id")?);
         let body = json!({ "type": "control" });
         let share = async || fleet.http.send(Method::POST, &path, Some(body.clone())).await;
         share().await?.success()?;
 
-        std::fs::write(&file, with("shares_per_session = 1\nclient_grace_s = \"x\"\n"))?;
+        std::fs::write(&file, with("\"x\""))?;
         let refused = reload(gateway).await?;
         ensure!(refused.status.code() == Some(1), "{refused:?}");
         let why = String::from_utf8(refused.stderr)?;
-        let line = 2 + before.lines().position(|line| line == "[gateway]").context("a section")?;
-        let place = format!("{}:{}: ", file.display(), line + 1);
+        let line = before.lines().position(|line| line == grace.trim_end()).context("a line")?;
+        let place = format!("{}:{}: gateway.client_grace_s: ", file.display(), line + 1);
         ensure!(why.contains(&place) && why.trim_end().ends_with("nothing has changed"), "{why}");
         share().await?.success()?;
 
-        std::fs::write(&file, with("shares_per_session = 1\nclient_grace_s = 7\n"))?;
+        std::fs::write(&file, with("7"))?;
         let said = String::from_utf8(reload(gateway).await?.stdout)?;
         let told = |line: &str| said.lines().any(|said| said == line);
         ensure!(told("from now on:") && told("  gateway.shares_per_session: 5 -> 1"), "{said}");
         ensure!(told("after a restart:"), "{said}");
-        ensure!(said.contains("gateway.client_grace_s: ") && said.contains(" -> 7"), "{said}");
+        ensure!(told("  gateway.client_grace_s: 30 -> 7"), "{said}");
         let refused = share().await?;
         ensure!(refused.body["error"] == "a session has at most 1 share", "{refused:?}");
         Ok(())

@@ -137,8 +137,7 @@ impl Gateway {
     /// Refuses a configuration that makes no sense, and an address that is taken.
     pub fn start(
         config: Config,
-        http: HttpConfig,
-        inherited: Option<TcpListener>,
+        (http, inherited): (HttpConfig, Option<TcpListener>),
         served: ServerIdentity,
         views: Views,
         tokens: Tokens,

@@ -77,8 +77,7 @@ impl Edge {
         let admin = Admin::start(socket, Default::default(), &supervisor, &drain, handler).unwrap();
         let gateway = Gateway::start(
             Self::config(),
-            HttpConfig::default(),
-            None,
+            (HttpConfig::default(), None),
             served.clone(),
             views.clone(),
             tokens.clone(),
@@ -229,8 +228,7 @@ async fn a_configuration_that_makes_no_sense_does_not_start() {
         let drain = Drain::default();
         Gateway::start(
             config,
-            HttpConfig::default(),
-            None,
+            (HttpConfig::default(), None),
             edge.served.clone(),
             views,
             tokens,

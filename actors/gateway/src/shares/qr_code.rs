@@ -42,12 +42,12 @@ mod tests {
     #[test]
     fn a_code_has_its_marks_in_three_corners_and_white_around_it() {
         let svg = to_svg("https://gateway.example.com/#session=a&share=b").unwrap();
-        // Version 3 of the code with 29 modules a side.
-        assert!(svg.contains("viewBox='0 0 37 37'"), "{svg}");
-        for corner in ["M4 4h7v1h-7z", "M26 4h7v1h-7z", "M4 26h7v1h-7z"] {
+        // Version 4 of the code has 33 modules a side.
+        assert!(svg.contains("viewBox='0 0 41 41'"), "{svg}");
+        for corner in ["M4 4h7v1h-7z", "M30 4h7v1h-7z", "M4 30h7v1h-7z"] {
             assert!(svg.contains(corner), "{corner}: {svg}");
         }
-        assert!(!svg.contains("M26 26h7v1h-7z"), "{svg}");
+        assert!(!svg.contains("M30 30h7v1h-7z"), "{svg}");
     }
 
     #[test]
