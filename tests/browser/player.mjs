@@ -76,7 +76,7 @@ try {
   equal(looks.findings, []);
   console.log(JSON.stringify({ ok: true, ...figures, pictures: looks.pictures, ms: Date.now() - begun }));
 } catch (error) {
-  const told = [error.message, ...complaints, ...looks.findings].join(" | ");
+  const told = [error.message.split("\n")[0], ...complaints, ...looks.findings].join(" | ");
   console.error(`could not ${current}: ${redact(told).replace(/token=[^&\s]*/g, "token=[redacted]")}`);
   if (page) await looks.picture(page, "failed");
   process.exitCode = 1;
