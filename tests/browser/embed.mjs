@@ -57,7 +57,7 @@ try {
   console.log(JSON.stringify({ ok: true, pictures: looks.pictures }));
 } catch (error) {
   await looks.picture(browser?.contexts()[0].pages()[0], "embed-failed");
-  console.error(redact([error.message, ...complaints, ...looks.findings].join(" | ")));
+  console.error(redact([error.message.split("\n")[0], ...complaints, ...looks.findings].join(" | ")));
   process.exitCode = 1;
 } finally {
   await browser?.close();

@@ -133,6 +133,7 @@ for (const cause of causes) {
 }
 assert.equal(ending("left", undefined, { status: "active" }).cause, "replaced");
 assert.equal(ending("left", undefined, null).cause, "session_over");
+assert.equal(ending("left", undefined, { status: "closed" }).cause, "closed");
 assert.equal(ending("lost", undefined, { status: "terminated" }).cause, "session_over");
 const failed = ending("left", undefined, { status: "error", status_message: "image missing" });
 assert.ok(failed.why.includes("image missing"));

@@ -149,7 +149,7 @@ function play(created) {
 const STATES = { connecting: "signaling", playing: "streaming", shaky: "streaming",
   reconnecting: "signaling" };
 /** Ends that are nobody's fault. */
-const CALM = ["left", "replaced", "session_over"];
+const CALM = ["left", "replaced", "session_over", "closed"];
 
 player.addEventListener("state", ({ detail: { state, words, cause } }) => {
   const over = CALM.includes(cause) ? "ended" : "failed";

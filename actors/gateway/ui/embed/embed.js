@@ -8,7 +8,7 @@ import { current, say } from "../player/texts.js";
 import { Parent } from "./parent.js";
 
 /** Ends that are nobody's fault. */
-const CALM = ["left", "replaced", "session_over"];
+const CALM = ["left", "replaced", "session_over", "closed"];
 
 const player = document.getElementById("player");
 const listed = document.querySelector('meta[name="embed-origins"]').content.split(" ").filter(Boolean);

@@ -34,12 +34,16 @@ async function booted(api, id, tell, aborted) {
   }
 }
 
-/** Returns session `id` as it is now, or null when there is none any more. */
+/**
+ * Returns session `id` as it is now, or null when there is none any more. A token that is no longer
+ * taken is that of a session or of a share that has ended: its status is `closed`.
+ */
 export async function sessionNow(api, id) {
   try {
     return await api.session(id);
   } catch (error) {
     if (error.status === 404) return null;
+    if (error.status === 401) return { status: "closed" };
     throw error;
   }
 }

@@ -16,6 +16,7 @@ export function ending(cause, detail, session) {
   if (cause === "join") return ofError(detail);
   if (session === null) return words("session_over");
   const { status, status_message: message } = session ?? {};
+  if (status === "closed") return words("closed");
   if (status === "error") return words("instance", message);
   if (status === "terminated" || status === "terminating") return words("session_over");
   if (cause === "left" && status === "active") return words("replaced");

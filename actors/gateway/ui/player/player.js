@@ -268,7 +268,7 @@ export class Player extends HTMLElement {
   #captured(captured) {
     this.classList.toggle("captured", captured);
     this.bar.press("keyboard", captured);
-    if (captured && matchMedia("(pointer: fine)").matches) this.tell(say("captured"));
+    if (captured) this.tell(say("captured"));
     // On the whole screen Escape is the browser's otherwise.
     if (captured && document.fullscreenElement) navigator.keyboard?.lock?.(["Escape"]).catch(() => {});
     else navigator.keyboard?.unlock?.();

@@ -63,6 +63,8 @@ export const de = {
   remedy_replaced: "Eine Sitzung hat einen Client zur Zeit. Wer neu verbindet, nimmt den Platz.",
   over_session_over: "Die Sitzung ist vorbei.",
   remedy_session_over: "Starten Sie eine andere, oder bitten Sie um einen neuen Link.",
+  over_closed: "Die Sitzung oder der Link zu ihr ist beendet.",
+  remedy_closed: "Starten Sie eine andere, oder bitten Sie um einen neuen Link.",
   over_instance: "Die Sitzung ist gescheitert: {reason}",
   remedy_instance: "Wer das Gateway betreibt, findet die Ursache in der Konsole.",
   over_lost: "Die Verbindung ging verloren und kam nicht wieder zustande.",

@@ -65,6 +65,8 @@ export const en = {
   remedy_replaced: "A session has one client at a time. Reconnecting takes the place.",
   over_session_over: "The session is over.",
   remedy_session_over: "Start another one, or ask for a new link.",
+  over_closed: "The session, or the link to it, has ended.",
+  remedy_closed: "Start another one, or ask for a new link.",
   over_instance: "The session has failed: {reason}",
   remedy_instance: "Whoever operates the gateway finds the cause in the console.",
   over_lost: "The connection was lost, and could not be made again.",
