@@ -45,6 +45,8 @@ pub enum Hop {
     End,
     /// Somebody was turned away.
     Refusal,
+    /// Something else that the document of the session tells.
+    Note,
     /// One that a newer version knows.
     #[serde(other)]
     Other,
@@ -67,6 +69,7 @@ impl fmt::Display for Hop {
             Self::Owner => "owner",
             Self::End => "end",
             Self::Refusal => "refusal",
+            Self::Note => "note",
             Self::Other => "other",
         })
     }
@@ -138,7 +141,11 @@ impl TimelineEntry {
             tell(Hop::Launch, format!("AMS has accepted instance {instance}"));
         }
         if after.status == Status::Active && after.running_since != before.running_since {
-            tell(Hop::Boot, format!("the instance runs, on {}", screen(after)));
+            let words = match after.causes.last() {
+                Some(cause) if before.causes.last() != Some(cause) => &cause.text,
+                _ => "the instance is running",
+            };
+            tell(Hop::Boot, format!("{words}, on {}", screen(after)));
         }
         if after.generation > before.generation {
             let role =
@@ -184,7 +191,10 @@ impl TimelineEntry {
         let changed = after.status != before.status;
         let ends = matches!(after.status, Status::Terminating | Status::Terminated | Status::Error);
         let failed = ends && (after.failed || after.status == Status::Error);
-        let hop = if ends { Hop::End } else { Hop::Boot };
+        let hop = if ends { Hop::End } else { Hop::Note };
+        // That the instance runs is told by the hop.
+        let booted = changed && after.status == Status::Active;
+        let causes = if booted { &[] } else { causes };
         entries.extend(causes.iter().map(|cause| Self { failed, ..Self::new(hop, &cause.text) }));
         if changed && ends && (causes.is_empty() || after.status.is_final()) {
             let text = format!("the session is {}", after.status);
@@ -232,10 +242,11 @@ mod tests {
         let booted = told(&created, |document| {
             document.status = Status::Active;
             document.running_since = 9.into();
-            document.push_cause(9.into(), "the instance says that it runs");
+            document.push_cause(9.into(), "the instance is running: up");
         });
-        let boot = "Boot: the instance runs, on 1280x720 at 60 fps";
-        assert_eq!(booted, [boot, "Boot: the instance says that it runs"]);
+        assert_eq!(booted, ["Boot: the instance is running: up, on 1280x720 at 60 fps"]);
+        let noted = told(&created, |document| document.push_cause(9.into(), "AMS is asked again"));
+        assert_eq!(noted, ["Note: AMS is asked again"]);
         let joined = told(&created, |document| document.generation += 1);
         assert_eq!(joined, ["Join: client 1 has joined to control"]);
         let moved =

@@ -278,6 +278,7 @@ export const de = {
   hop_owner: "Besitzer",
   hop_refusal: "abgewiesen",
   hop_end: "Ende",
+  hop_note: "Notiz",
   hop_other: "anderes",
 
   accounts: "Konten",

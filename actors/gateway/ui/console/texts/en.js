@@ -278,6 +278,7 @@ export const en = {
   hop_owner: "owner",
   hop_refusal: "turned away",
   hop_end: "end",
+  hop_note: "note",
   hop_other: "other",
 
   accounts: "Accounts",
