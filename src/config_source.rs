@@ -225,7 +225,7 @@ mod tests {
         servers: Vec<String>,
     }
 
-    const FILE: &str = "[nats]\n# a comment\ntoken = \"/a\"\nreplicas = 3\n";
+    const FILE: &str = "[nats]\n# a comment\ntoken = \"/tok\"\nreplicas = 3\n";
 
     fn source(variables: &[(&str, &str)]) -> Result<ConfigSource, ConfigError> {
         let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
@@ -288,7 +288,7 @@ mod tests {
         let source = source(&[]).expect("read");
         assert_eq!(source.place_of("[nats]: replicas is 1 to 5"), "FILE:4");
         assert_eq!(source.place_of("[nats]: nats.replicas is 1 to 5"), "FILE:4");
-        assert_eq!(source.place_of("[nats]: file /a: no such file"), "FILE:3");
+        assert_eq!(source.place_of("[nats]: file /tok: no such file"), "FILE:3");
         assert_eq!(source.place_of("[ams]: url is missing"), "FILE");
         assert_eq!(source.place_of("too small"), "FILE");
     }
