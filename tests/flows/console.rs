@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::support::socket::Socket;
 use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, run_flow};
 use anyhow::{Context, ensure};
 use reqwest::Method;
@@ -98,7 +99,8 @@ impl Consoles {
 fn two_consoles_see_what_happens_without_asking_for_it() {
     run_flow(async || {
         let agent = toml! { agent.remote_drain = true };
-        let options = Options { agent, ..Options::default() };
+        let gateway = toml! { gateway.client_grace_s = 1 };
+        let options = Options { agent, gateway, ..Options::default() };
         let mut scripted = ScriptedStack::start_with(options).await?;
         let nodes = scripted.stack.nodes.clone();
         let operators = Client::new(nodes.admin_socket());
@@ -119,9 +121,10 @@ fn two_consoles_see_what_happens_without_asking_for_it() {
         instance.report("running").await?.success()?;
         took.push(consoles.see(&row("[data-status=active]")).await?);
 
-        let gone = json!({ "client": "disconnected", "generation": 0 });
-        instance.report_as(gone).await?.success()?;
-        took.push(consoles.see(&row(" td.client[data-said=waiting]")).await?);
+        // Who closes the socket and does not return counts as gone after a moment.
+        let url = created["url"].as_str().context("url")?;
+        Socket::open_url(url, &scripted.stack).await?.close().await?;
+        consoles.see(&row(" td.client[data-said=waiting]")).await?;
         http.send(Method::POST, &format!("{path}/join"), Some(json!({}))).await?.success()?;
         took.push(consoles.see(&row(" td.client[data-said=watching]")).await?);
 

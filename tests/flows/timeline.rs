@@ -110,10 +110,13 @@ fn a_failure_is_told_at_its_hop_also_of_a_session_that_was_never_there() {
         let body = json!({ "app": APP, "app_version": 9 });
         let refused = key.send(Method::POST, "/1.0/sessions", Some(body)).await?;
         ensure!(refused.status == 404, "{refused:?}");
-        let listed = told.account.get("/1.0/sessions?status=error&recursion=1").await?.success()?;
-        let failed =
-            listed.as_array().context("a list")?.iter().find(|one| one["id"] != session.id);
-        let id = failed.context("the one that failed")?["id"].as_str().context("an id")?.to_owned();
+        let id = eventually("the one that failed", async || {
+            let path = "/1.0/sessions?status=error";
+            let listed = told.account.get(path).await?.success()?;
+            let ids = listed.as_array().context("a list")?.iter().filter_map(Value::as_str);
+            Ok(ids.map(str::to_owned).find(|id| *id != session.id))
+        })
+        .await?;
         let failure = told.entry(&id, "end", "AMS knows no such application").await?;
         ensure!(failure["failed"] == true, "{failure}");
         Ok(())

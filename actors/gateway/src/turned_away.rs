@@ -1,12 +1,12 @@
 //! Who was turned away from a session and why, as its timeline tells.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use parking_lot::Mutex;
 use stream_bridge::Bridge;
 use stream_protocol::{Hop, RefusalCode, SessionId, TimelineEntry};
 
-use crate::auth::Caller;
 use crate::response::HttpError;
 
 /// How many causes are counted at a time; with one more, all counts begin anew.
@@ -24,7 +24,7 @@ impl TurnedAway {
         &self,
         bridge: &Bridge,
         session: &SessionId,
-        (who, cause): (&Caller, &HttpError),
+        (who, cause): (impl fmt::Display, &HttpError),
     ) {
         if matches!(cause, HttpError::Refused(refusal) if refusal.code == RefusalCode::NotFound) {
             return;

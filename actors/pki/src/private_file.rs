@@ -179,7 +179,7 @@ mod tests {
             std::os::unix::fs::chown(&path, Some(4242), None).unwrap();
             let sentence = refused(&path);
             assert!(sentence.contains("belongs to user 4242"), "{sentence}");
-            assert!(sentence.contains(&format!("`chown 0 {}`", path.display())), "{sentence}");
+            assert!(sentence.contains(&format!("`chown root {}`", path.display())), "{sentence}");
         } else {
             assert!(matches!(stranger, Err(NotPrivate::Owner { .. })));
         }
