@@ -45,7 +45,9 @@ pub fn tell(SessionExplanation { document, agent, at, timeline }: &SessionExplan
     }
     line("client", client(document, *at));
     line(&document.created_at.to_string(), "created".to_owned());
-    let told_by_step = |cause: &Cause| timeline.iter().any(|step| step.text == cause.text);
+    // A step may say more than the cause.
+    let told_by_step =
+        |cause: &Cause| timeline.iter().any(|step| step.text.starts_with(&cause.text));
     for Cause { at, text } in document.causes.iter().filter(|cause| !told_by_step(cause)) {
         line(&at.to_string(), text.clone());
     }
@@ -154,7 +156,7 @@ mod tests {
         story.document.push_cause(1005.into(), "image missing");
         story.document.push_cause(1006.into(), "an older cause");
         let (hop, unit) = (Hop::End, "agent-1".to_owned());
-        let text = "image missing".to_owned();
+        let text = "image missing, says AMS".to_owned();
         let at_ms = 1_005_020;
         story.timeline.push(Step {
             at_ms,
@@ -166,8 +168,7 @@ mod tests {
             count: 2,
         });
         let told = tell(&story);
-        let line =
-            "1970-01-01T00:16:45.020Z end      FAILED image missing, 7 ms, 2 times (agent-1)\n";
+        let line = "1970-01-01T00:16:45.020Z end      FAILED image missing, says AMS, 7 ms, 2 times (agent-1)\n";
         assert!(told.ends_with(line), "{told}");
         assert_eq!(told.matches("image missing").count(), 1, "{told}");
         assert!(told.contains("an older cause"), "{told}");
