@@ -220,7 +220,7 @@ build() {
 # How many crates are done, else the last that cargo said, and a comma; nothing before it speaks.
 how_far() {
   local last count='s/.*Building \[[^]]*\] \([0-9]*\)\/\([0-9]*\).*/\1 of \2 crates, /p'
-  last=$(tail -c 2000 "$1" | tr '\r' '\n' | grep -v '^ *$' | tail -n 1)
+  last=$(tail -c 2000 "$1" | tr '\r' '\n' | sed '/^ *$/d' | tail -n 1)
   sed -n "${count};t;s/^ *\(..*\)/\1, /p" <<<"$last"
 }
 

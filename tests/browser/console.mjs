@@ -156,12 +156,14 @@ async function go(hash) {
 }
 
 /** Has axe look at the view, and takes its pictures in both schemes and sizes. */
-async function look(name, { sizes = ["wide", "phone"] } = {}) {
+/** Looks at the view as it is now, with the element `at` at its top where one is named. */
+async function look(name, { sizes = ["wide", "phone"], at } = {}) {
   for (const size of sizes) {
     await page.setViewportSize(SIZES[size]);
     for (const colorScheme of ["light", "dark"]) {
       await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
       await page.waitForTimeout(80);
+      if (at) await page.locator(at).evaluate((element) => element.scrollIntoView());
       await check(`${name} ${size} ${colorScheme}`, colorScheme === "dark" ? CONTRAST : ALL);
       await picture(`${name}-${size}-${colorScheme}`);
     }
@@ -362,7 +364,7 @@ async function explain() {
     await page.locator("console-timeline .hop").getByText(hop, { exact: true }).first().waitFor();
   }
   equal(await page.locator("console-timeline .failed").count(), 0);
-  await look("session-timeline");
+  await look("session-timeline", { at: "console-timeline" });
   const begun = Date.now() - 9_000;
   const told = (hop, after, text, more) => ({ hop, at_ms: begun + after, took_ms: null, text,
     unit: "agent-1", failed: false, count: 1, ...more });
@@ -379,7 +381,7 @@ async function explain() {
     type: "sync", status: "success", status_code: 200, metadata: { entries } } }));
   await page.locator("console-timeline .failed").waitFor();
   await sees("×4");
-  await look("session-explained");
+  await look("session-explained", { at: "console-timeline" });
   instead.clear();
 }
 

@@ -25,6 +25,18 @@ fn pictures() -> PathBuf {
     std::env::var_os("STREAM_PICTURES").map_or(usual, PathBuf::from)
 }
 
+/// Puts the pictures that README shows in place of those that lie there.
+fn renew_pictures_of_readme() -> anyhow::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".github/pictures");
+    for entry in std::fs::read_dir(&folder)? {
+        let name = entry?.file_name();
+        let view = name.to_string_lossy().replace(".png", "");
+        let made = pictures().to_string_lossy().replace('%', &view);
+        std::fs::copy(&made, folder.join(&name)).with_context(|| made.clone())?;
+    }
+    Ok(())
+}
+
 #[test]
 fn operators_do_their_work_in_the_console() {
     run_flow(async || {
@@ -42,6 +54,9 @@ fn operators_do_their_work_in_the_console() {
         ensure!(output.status.success(), "the browser failed: {said}");
         let seen: Value = serde_json::from_slice(&output.stdout).context("figures")?;
         ensure!(seen["most_rows"].as_u64().is_some_and(|rows| rows <= 102), "{seen}");
+        if std::env::var_os("STREAM_WRITE_PICTURES").is_some() {
+            renew_pictures_of_readme()?;
+        }
         Ok(())
     });
 }

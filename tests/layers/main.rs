@@ -5,6 +5,9 @@
 
 mod crates;
 mod imports;
+mod manual;
+mod pictures;
+mod scripts;
 mod sources;
 mod units;
 mod words;
