@@ -6,6 +6,7 @@
 mod crates;
 mod imports;
 mod manual;
+mod modules;
 mod pictures;
 mod scripts;
 mod sources;
