@@ -97,7 +97,8 @@ impl Gateway {
     /// Those of [`Gateway::start`].
     pub fn start_in(surroundings: Surroundings, config: GatewayConfig) -> anyhow::Result<Self> {
         let started_with = config.clone();
-        let base = Base::start(TOKENS, "stream-gateway", config.tls, config.nats, &config.tokens)?;
+        let unit = format!("stream-gateway {}", config.gateway.unit_name());
+        let base = Base::start(TOKENS, &unit, config.tls, config.nats, &config.tokens)?;
         let Base { supervisor, certificates, bridge, drain } = base;
         let tokens = Tokens::start(config.tokens, TOKENS, bridge.clone(), &supervisor)?;
         let page_base = config.gateway.page_base();

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use nix::unistd::gethostname;
 use serde::{Deserialize, Serialize};
 use stream_bridge::MAX_SIGNAL_AGE;
 use stream_protocol::Timestamp;
@@ -95,6 +96,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Returns what tells this gateway from others: the name of its machine, and its port.
+    pub fn unit_name(&self) -> String {
+        let machine = gethostname().ok().and_then(|name| name.into_string().ok());
+        format!("{}:{}", machine.unwrap_or_default(), self.listen.port())
+    }
+
     /// Returns what the URL of the page begins with, if a public URL is configured.
     pub fn page_base(&self) -> Option<String> {
         let urls = Urls::new(self.public_url.as_deref()).ok()?;

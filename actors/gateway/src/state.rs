@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::HeaderValue;
-use nix::unistd::gethostname;
 use stream_bridge::Bridge;
 use stream_http::{LatestDependencies, PollLimit, RateLimiter, Refusals};
 use stream_protocol::SignalPeer;
@@ -101,7 +100,7 @@ impl State {
         (open_sockets, departures): (LiveCount, LiveCount),
     ) -> Result<Self, GatewayError> {
         config.check()?;
-        let unit = unit_name(config.listen.port());
+        let unit = config.unit_name();
         let urls = Urls::new(config.public_url.as_deref())?;
         let reconnect_tokens = ReconnectTokens::of(&config);
         let hsts = format!("max-age={}", config.hsts_s);
@@ -148,9 +147,4 @@ impl State {
         self.request_rates.set_per_second(settings.requests_per_second);
         self.request_rates.check(token_id, Instant::now())
     }
-}
-
-fn unit_name(port: u16) -> String {
-    let machine = gethostname().ok().and_then(|name| name.into_string().ok());
-    format!("{}:{port}", machine.unwrap_or_default())
 }
