@@ -104,10 +104,15 @@ impl AdmissionControl {
         !self.full_handshakes.has_room(&host(address), now)
     }
 
-    /// Returns when every connection has sent a request, or is gone.
-    pub(crate) async fn none_silent(&self) {
-        while !self.state.lock().silent.is_empty() {
+    /// Returns when every connection has sent a request, or is gone, and has been so for `quiet`:
+    /// one that was accepted is seen a moment later only, by the thread that serves it.
+    pub(crate) async fn none_silent(&self, quiet: Duration) {
+        let mut since = Instant::now();
+        while since.elapsed() < quiet {
             sleep(SILENCE_POLL).await;
+            if !self.state.lock().silent.is_empty() {
+                since = Instant::now();
+            }
         }
     }
 }

@@ -44,6 +44,9 @@ const BACKLOG: u32 = 1024;
 /// has accepted, and that have sent no request so far.
 const MAX_FIRST_REQUEST_WAIT: Duration = Duration::from_millis(500);
 
+/// After how long without such a connection there is none.
+const QUIET: Duration = Duration::from_millis(100);
+
 /// Where and how a server listens.
 pub struct Config {
     /// Address and port; port 0 takes a free one.
@@ -200,7 +203,7 @@ impl Server {
         if self.is_inherited {
             self.stop_accepting().await;
             // A server that stops closes a connection whose first request is on its way.
-            let _ = timeout(MAX_FIRST_REQUEST_WAIT, self.admission.none_silent()).await;
+            let _ = timeout(MAX_FIRST_REQUEST_WAIT, self.admission.none_silent(QUIET)).await;
         }
         let server = {
             let mut state = self.state.lock();
