@@ -1,6 +1,5 @@
 //! Changing a record: read, edit, write if nobody was faster.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -43,6 +42,23 @@ impl Bridge {
         T: Clone + DeserializeOwned + PartialEq + Serialize,
         E: From<BridgeError>,
     {
+        self.change_and_tell(bucket, key, ttl, edit, |_, _| ()).await
+    }
+
+    /// Changes a record as [`Bridge::change`] does, and hands to `tell` how it was before and how
+    /// it is now, if that was stored.
+    async fn change_and_tell<T, E>(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        ttl: impl Fn(&T) -> Option<Duration>,
+        edit: impl Fn(&mut T) -> Result<(), E>,
+        tell: impl FnOnce(&T, &T),
+    ) -> Result<Entry<T>, E>
+    where
+        T: Clone + DeserializeOwned + PartialEq + Serialize,
+        E: From<BridgeError>,
+    {
         for _ in 0..MAX_CAS_ATTEMPTS {
             let stored = self.0.ask(Read { bucket, key: key.to_owned() }).await;
             let stored = stored.map_err(BridgeError::from)??.ok_or(BridgeError::NotFound)?;
@@ -56,7 +72,10 @@ impl Bridge {
             let text = Versioned::encode_over(&stored.value, &read.value, &value).into();
             let write = Write { bucket, key: key.to_owned(), value: text, mode };
             match self.0.ask(write).await.map_err(BridgeError::from)? {
-                Ok(revision) => return Ok(Entry { value, revision }),
+                Ok(revision) => {
+                    tell(&read.value, &value);
+                    return Ok(Entry { value, revision });
+                }
                 Err(BridgeError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -80,17 +99,10 @@ impl Bridge {
         id: &SessionId,
         edit: impl Fn(&mut SessionDocument) -> Result<(), E>,
     ) -> Result<Entry<SessionDocument>, E> {
-        // The last try is the one that was stored.
-        let steps = Cell::new(Vec::new());
-        let edit = |document: &mut SessionDocument| -> Result<(), E> {
-            let before = document.clone();
-            edit(document)?;
-            steps.set(TimelineEntry::of_change(&before, document));
-            Ok(())
+        let tell = |before: &SessionDocument, after: &SessionDocument| {
+            self.tell_timeline(id, TimelineEntry::of_change(before, after));
         };
-        let changed = self.change(Bucket::Sessions, id.as_str(), session_ttl, edit).await?;
-        self.tell_timeline(id, steps.take());
-        Ok(changed)
+        self.change_and_tell(Bucket::Sessions, id.as_str(), session_ttl, edit, tell).await
     }
 }
 

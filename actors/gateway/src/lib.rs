@@ -17,7 +17,7 @@
 //! | client sockets | kept | each runs in a task of its own, until its session or the server ends |
 //! | counts of open sockets and of clients that may return, HTTP metrics, order to drain | kept | they describe the process |
 //! | catalogues of agents, what each session may still write, the sockets of each client | kept | they belong to the requests |
-//! | streams of events, what agents said last of themselves and their relays | kept | they belong to the requests |
+//! | streams of events, what agents said last of themselves and their relays, who was turned away | kept | they belong to the requests |
 //! | subscription of `initiated` | rebuilt | the other gateways of the group serve meanwhile |
 //! | sessions, shares, accounts and settings in `views` | rebuilt | a wrong view is gone |
 //! | who watches a session in `views` | kept | their sockets live on |

@@ -128,8 +128,7 @@ pub(crate) async fn draw(
     let caller = authorize(&request, &state, Op::ShareRead, None).await?;
     let base = state.urls.page_base(&request)?;
     let share = find(&caller, &parse(&id)?, &state).await?;
-    check_grant(&caller, share.role)?;
-    let link = share.link(&state.tokens, &base).await?;
+    let link = link(&caller, &share, &state, &base).await?;
     let code = qr_code::to_svg(&link)
         .map_err(|_| bad_request("the link of this share is too long for a QR code"))?;
     let kind = (CONTENT_TYPE, "image/svg+xml");
@@ -231,9 +230,19 @@ async fn find(caller: &Caller, id: &ShareId, state: &State) -> Result<Arc<Share>
 }
 
 async fn show(caller: &Caller, share: &Share, state: &State, base: &str) -> HandlerResult {
-    check_grant(caller, share.role)?;
-    let url = share.link(&state.tokens, base).await?;
+    let url = link(caller, share, state, base).await?;
     Ok(ok(ShareView::of(share, Some(&url))))
+}
+
+/// Returns the link of a share for a caller who may give it away.
+async fn link(
+    caller: &Caller,
+    share: &Share,
+    state: &State,
+    base: &str,
+) -> Result<String, HttpError> {
+    check_grant(caller, share.role)?;
+    Ok(share.link(&state.tokens, base).await?)
 }
 
 /// Refuses a caller whose token is bound to another role than the one to be given away.

@@ -3,7 +3,7 @@
 
 import { ask } from "./account.js";
 import { draw, make, write } from "./dom.js";
-import { clock, span } from "./format.js";
+import { clock, milliseconds, span } from "./format.js";
 import { follow } from "./live.js";
 import { say } from "./texts.js";
 
@@ -109,8 +109,8 @@ function bar(entry, { from, length }) {
   return drawn;
 }
 
-function duration(milliseconds) {
-  return milliseconds < 1_000 ? `${milliseconds} ms` : span(milliseconds / 1_000);
+function duration(took) {
+  return took < 1_000 ? milliseconds(took * 1_000) : span(took / 1_000);
 }
 
 customElements.define("console-timeline", Timeline);
