@@ -39,6 +39,14 @@ class Picture extends HTMLElement {
     if (!this.#playing) this.#explain();
   }
 
+  /** Says everything in the present language; a picture that plays goes on. Returns whether one does. */
+  speak() {
+    if (!this.#playing) return false;
+    this.#player.speak();
+    if (this.#player.dataset.state === "playing") this.#follow({ state: "playing" });
+    return true;
+  }
+
   get #playing() {
     return !this.#player.hidden;
   }

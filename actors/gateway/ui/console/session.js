@@ -57,11 +57,11 @@ class Session extends HTMLElement {
   }
 
   /**
-   * Says everything in the present language, but for what belongs to a picture that plays, which
-   * goes on; returns false without one.
+   * Says everything in the present language, while a picture that plays goes on; returns false
+   * without one.
    */
   speak() {
-    if (!this.#picture.querySelector("stream-player:not([hidden])")) return false;
+    if (!this.#picture.speak()) return false;
     const before = this.#bar;
     this.#write();
     before.replaceWith(this.#bar);

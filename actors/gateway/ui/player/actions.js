@@ -1,6 +1,6 @@
 // What the buttons of the bar do.
 
-import { make } from "../console/dom.js";
+import { make, set, write } from "../console/dom.js";
 import { screenFor } from "./coordinates.js";
 import { BACK, VOLUME_DOWN, VOLUME_UP } from "./keys.js";
 import { canBeFull, canBeInPicture, screenshot, toggleFull, toggleInPicture } from "./picture.js";
@@ -9,7 +9,7 @@ import { say } from "./texts.js";
 /** Puts the buttons of `player` on its bar, those that its host and its role leave. */
 export function fillBar(player) {
   const { bar, host, video } = player;
-  bar.element.replaceChildren();
+  bar.clear();
   if (player.controls) addControls(player);
   const add = (name, act, options) => bar.add(name, () => attempt(player, act), options);
   add("rotate", () => player.turn((player.turns + 1) % 4));
@@ -19,11 +19,10 @@ export function fillBar(player) {
   add("statistics", () => toggleStatistics(player), { pressed: false });
   add("sound_on", () => player.mute(!video.muted));
   bar.append(make("input", { type: "range", min: "0", max: "1", step: "0.05", value: "1",
-    class: "loudness", "aria-label": say("loudness"), title: say("loudness"),
-    oninput: ({ target }) => {
+    class: "loudness", oninput: ({ target }) => {
       video.volume = Number(target.value);
       player.mute(video.volume === 0);
-    } }));
+    } }), "loudness");
   if (canBeFull(video)) add("full_screen", () => toggleFull(player, video));
   if (host.leave) add("leave", host.leave);
   if (host.end) add("end", () => askToEnd(player), { grave: true });
@@ -82,7 +81,7 @@ function toggleComposer(player) {
   const open = player.querySelector(".composer");
   player.bar.press("text", !open);
   if (open) return open.remove();
-  const field = make("textarea", { rows: "2", "aria-label": say("text"), dir: "auto" });
+  const field = make("textarea", { rows: "2", dir: "auto" });
   const form = make("form", { class: "composer", onsubmit: (event) => {
     event.preventDefault();
     player.control.write(field.value);
@@ -96,10 +95,17 @@ function toggleComposer(player) {
       event.preventDefault();
       form.requestSubmit();
     }
-  } }, field, make("button", { type: "submit", class: "primary" }, say("send")));
+  } }, field, make("button", { type: "submit", class: "primary" }));
+  callComposer(form);
   player.bar.open(false);
   player.append(form);
   field.focus();
+}
+
+/** Calls what is in the line for text by its name. */
+export function callComposer(form) {
+  set(form.querySelector("textarea"), "aria-label", say("text"));
+  write(form.querySelector("button"), say("send"));
 }
 
 async function toggleStatistics(player) {

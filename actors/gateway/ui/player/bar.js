@@ -11,16 +11,19 @@ const STAYS_MS = 3_000;
  * and goes after a while; where there is no pointer, a handle opens and closes it.
  */
 export class Bar {
-  element = make("div", { class: "bar", role: "group", "aria-label": say("bar") });
+  element = make("div", { class: "bar", role: "group" });
   handle = make("button", { type: "button", class: "handle", "aria-expanded": "false",
-    "aria-label": say("bar_open"), onclick: () => this.open(!this.#open) }, icon("handle"));
+    onclick: () => this.open(!this.#open) }, icon("handle"));
   #buttons = new Map();
+  // What each thing on the bar is called: its key in the texts.
+  #names = new Map();
   #player;
   #open = false;
   #goes;
 
   constructor(player) {
     this.#player = player;
+    this.speak();
     player.addEventListener("pointermove", ({ pointerType }) => {
       if (pointerType === "mouse") this.show();
     });
@@ -31,19 +34,27 @@ export class Bar {
     });
   }
 
+  /** Takes everything off the bar. */
+  clear() {
+    this.#buttons.clear();
+    this.#names.clear();
+    this.element.replaceChildren();
+  }
+
   /** Adds a button that is called by its name in the texts. */
   add(name, act, { pressed, grave } = {}) {
-    const words = say(name);
-    const button = make("button", { type: "button", title: words, class: grave ? "grave" : undefined,
+    const button = make("button", { type: "button", class: grave ? "grave" : undefined,
       "data-name": name, "aria-pressed": pressed === undefined ? undefined : String(pressed),
-      onclick: act }, icon(name), make("span", { class: "word" }, words));
+      onclick: act }, icon(name), make("span", { class: "word" }));
     this.#buttons.set(name, button);
+    this.#call(button, name);
     this.element.append(button);
     return button;
   }
 
-  /** Puts something else between the buttons. */
-  append(element) {
+  /** Puts something else between the buttons, which is called by `name` in the texts. */
+  append(element, name) {
+    this.#call(element, name);
     this.element.append(element);
   }
 
@@ -54,8 +65,7 @@ export class Bar {
   /** Says something else on a button. */
   rename(name, key) {
     const button = this.#buttons.get(name);
-    button.title = say(key);
-    button.querySelector(".word").textContent = say(key);
+    this.#call(button, key);
     button.firstChild.replaceWith(icon(key));
   }
 
@@ -74,6 +84,25 @@ export class Bar {
     this.#open = open;
     this.#player.classList.toggle("opened", open);
     set(this.handle, "aria-expanded", String(open));
-    set(this.handle, "aria-label", say(open ? "bar_close" : "bar_open"));
+    this.#callHandle();
+  }
+
+  /** Calls everything by its name in the present language. */
+  speak() {
+    set(this.element, "aria-label", say("bar"));
+    this.#callHandle();
+    for (const [element, key] of this.#names) this.#call(element, key);
+  }
+
+  #call(element, key) {
+    this.#names.set(element, key);
+    element.title = say(key);
+    const word = element.querySelector(".word");
+    if (word) word.textContent = say(key);
+    else set(element, "aria-label", say(key));
+  }
+
+  #callHandle() {
+    set(this.handle, "aria-label", say(this.#open ? "bar_close" : "bar_open"));
   }
 }

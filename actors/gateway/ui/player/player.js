@@ -1,8 +1,8 @@
 // The player: the picture of a session and all that can be done to it, the same in the page, in the
 // console and in a frame of somebody else's page.
 
-import { make, write } from "../console/dom.js";
-import { fillBar } from "./actions.js";
+import { make, set, write } from "../console/dom.js";
+import { callComposer, fillBar } from "./actions.js";
 import { Bar } from "./bar.js";
 import { Control } from "./control.js";
 import { gravity } from "./coordinates.js";
@@ -32,7 +32,7 @@ const TOLD_MS = 3_000;
  * `connecting`, `playing`, `shaky`, `reconnecting` and `over`.
  */
 export class Player extends HTMLElement {
-  video = make("video", { autoplay: true, playsinline: true, muted: true, "aria-label": say("picture") });
+  video = make("video", { autoplay: true, playsinline: true, muted: true });
   surface = make("div", { class: "surface", tabindex: "0", role: "application" }, this.video);
   control = new Control(() => this.#link?.control);
   turns = 0;
@@ -45,12 +45,14 @@ export class Player extends HTMLElement {
   #cover = new Cover();
   #link;
   #field = make("textarea", { class: "keys", tabindex: "-1", rows: "1", autocapitalize: "off",
-    autocomplete: "off", spellcheck: "false", "aria-label": say("keyboard_field") });
+    autocomplete: "off", spellcheck: "false" });
   #told = make("p", { class: "told", role: "status" });
   #toldUntil;
-  #badge = make("p", { class: "badge" }, say("view_only"));
+  #badge = make("p", { class: "badge" });
   #soundOffer = make("button", { type: "button", class: "sound", hidden: true,
-    onclick: () => this.mute(false) }, say("sound_offer"));
+    onclick: () => this.mute(false) });
+  // Says once more how it ended.
+  #end = () => {};
   #awake = () => {};
   #gamepads;
 
@@ -85,7 +87,8 @@ export class Player extends HTMLElement {
     this.host = host;
     this.dataset.role = host.role;
     this.#badge.hidden = this.controls;
-    this.surface.setAttribute("aria-label", say(this.controls ? "surface" : "surface_view"));
+    this.#end = () => {};
+    this.#call();
     fillBar(this);
     const seen = [() => this.#view(), (event) => this.#touched(event)];
     this.pointers = this.controls ? forwardPointers(this.surface, this.control, ...seen) :
@@ -136,6 +139,17 @@ export class Player extends HTMLElement {
     this.#toldUntil = setTimeout(() => write(this.#told, ""), TOLD_MS);
   }
 
+  /** Says what it shows in the present language; the stream goes on. */
+  speak() {
+    this.#call();
+    this.bar.speak();
+    const panel = this.querySelector("stream-statistics");
+    if (panel) this.append(panel);
+    const composer = this.querySelector(".composer");
+    if (composer) callComposer(composer);
+    this.#end();
+  }
+
   capture() {
     this.keyboard.capture(this.control);
   }
@@ -173,6 +187,15 @@ export class Player extends HTMLElement {
       this.#soundOffer, this.requests.element, this.#told, this.bar.handle, this.bar.element);
     this.video.addEventListener("playing", () => this.#playing());
     this.#cover.hide();
+  }
+
+  /** Calls its fixed parts by their names. */
+  #call() {
+    set(this.video, "aria-label", say("picture"));
+    set(this.#field, "aria-label", say("keyboard_field"));
+    set(this.surface, "aria-label", say(this.controls ? "surface" : "surface_view"));
+    write(this.#badge, say("view_only"));
+    write(this.#soundOffer, say("sound_offer"));
   }
 
   #view() {
@@ -225,11 +248,15 @@ export class Player extends HTMLElement {
     this.#letGo();
     const session = cause === "join" ? undefined : await host.session?.().catch(() => undefined);
     if (this.host !== host || !this.#link) return;
-    const { why, remedy, again, cause: known } = ending(cause, detail, session);
-    const choices = [...(again ? [[say("reconnect"), () => this.play(host)]] : []),
-      ...(host.choices?.() ?? [])];
+    this.#end = () => {
+      const { why, remedy, again } = ending(cause, detail, session);
+      const choices = [...(again ? [[say("reconnect"), () => this.play(host)]] : []),
+        ...(host.choices?.() ?? [])];
+      this.#cover.show(why, { remedy, choices, grave: true });
+    };
     this.video.srcObject = null;
-    this.#cover.show(why, { remedy, choices, grave: true });
+    this.#end();
+    const { why, cause: known } = ending(cause, detail, session);
     this.#enter("over", why, known, detail);
   }
 
