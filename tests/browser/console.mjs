@@ -269,6 +269,8 @@ async function create() {
   await page.keyboard.press("n");
   await role("heading", "New session").waitFor();
   await page.getByLabel("Application").selectOption(app);
+  const region = page.locator('select[name="region"] option');
+  await region.getByText(/^cloud-0, [0-9.]+ ms away$/).waitFor({ state: "attached" });
   await page.getByLabel("Size").selectOption("720x1280");
   await page.getByText("More", { exact: true }).last().click();
   const extra = page.getByLabel("Data for the instance, as JSON");
@@ -343,7 +345,13 @@ async function open() {
   await page.getByLabel("Language").selectOption("de");
   await sees("Sitzung beenden");
   await page.getByText("Freigaben", { exact: true }).waitFor();
+  const called = () => page.locator("stream-player .bar > *").evaluateAll((parts) =>
+    parts.map((part) => part.textContent || part.ariaLabel).join(" "));
+  const german = await called();
+  for (const word of ["Zurück", "Tastatur", "Lautstärke", "Ton an"]) equal(german.includes(word), true);
   await page.getByLabel("Sprache").selectOption("en");
+  const english = await called();
+  for (const word of ["Back", "Keyboard", "Loudness", "Sound on"]) equal(english.includes(word), true);
   await page.evaluate(() => delete window.firstDigest);
   await page.waitForFunction(changes);
   equal(await page.evaluate(() => window.video === document.querySelector(".stage.plays stream-player video")), true);

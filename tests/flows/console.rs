@@ -40,7 +40,8 @@ fn renew_pictures_of_readme() -> anyhow::Result<()> {
 #[test]
 fn operators_do_their_work_in_the_console() {
     run_flow(async || {
-        let stack = Stack::start(Options::default()).await?;
+        // Its relay tells the browser how far the region is.
+        let stack = Stack::start(Options { coturn: true, ..Options::default() }).await?;
         let operators = Client::new(stack.nodes.admin_socket());
         let operator = operators.create_operator("operator", None, Default::default()).await?;
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/console.mjs");

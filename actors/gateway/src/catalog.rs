@@ -1,6 +1,6 @@
 //! The endpoints about applications, regions and the state of the service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::HttpRequest;
 use actix_web::web::Data;
@@ -18,6 +18,17 @@ use crate::state::State;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Named {
     name: String,
+}
+
+/// Where there are agents.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Region {
+    name: String,
+    /// URLs of STUN servers by which a browser learns how far it is, without a credential.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, schemars(default))]
+    stun_servers: Vec<String>,
 }
 
 /// The state of the service.
@@ -54,7 +65,7 @@ pub(crate) async fn applications(request: HttpRequest, state: Data<State>) -> Ha
 /// GET `/1.0/regions`: the regions with at least one agent.
 pub(crate) async fn regions(request: HttpRequest, state: Data<State>) -> HandlerResult {
     authorize(&request, &state, Op::RegionRead, None).await?;
-    Ok(ok(region_names(placement::list(&state.bridge).await?)))
+    Ok(ok(regions_of(placement::list(&state.bridge).await?)))
 }
 
 /// GET `/1.0/status`: whether NATS is connected; with a token also how many agents and
@@ -87,9 +98,14 @@ fn application_names(catalogues: &CatalogueMap) -> BTreeSet<Named> {
     applications.map(|name| Named { name: name.clone() }).collect()
 }
 
-fn region_names(agents: Vec<Presence>) -> BTreeSet<Named> {
-    let regions = agents.into_iter().map(|agent| agent.region);
-    regions.filter(|region| !region.is_empty()).map(|name| Named { name }).collect()
+fn regions_of(agents: Vec<Presence>) -> Vec<Region> {
+    let mut regions = BTreeMap::<_, BTreeSet<_>>::new();
+    for Presence { region, stun_servers, .. } in agents {
+        regions.entry(region).or_default().extend(stun_servers);
+    }
+    let named = regions.into_iter().filter(|(name, _)| !name.is_empty());
+    let first = |urls: BTreeSet<_>| urls.into_iter().take(Presence::MOST_STUN_SERVERS).collect();
+    named.map(|(name, urls)| Region { name, stun_servers: first(urls) }).collect()
 }
 
 #[cfg(test)]
@@ -115,8 +131,11 @@ mod tests {
             ))
             .unwrap()
         };
-        let agents = ["us", "eu", "", "eu"].map(agent).to_vec();
-        let text = serde_json::to_string(&region_names(agents)).unwrap();
-        assert_eq!(text, r#"[{"name":"eu"},{"name":"us"}]"#);
+        let mut agents = ["us", "eu", "", "eu", "eu"].map(agent).to_vec();
+        agents[1].stun_servers = vec!["stun:b".to_owned()];
+        agents[3].stun_servers = vec!["stun:b".to_owned(), "stun:a".to_owned()];
+        let text = serde_json::to_string(&regions_of(agents)).unwrap();
+        let eu = r#"{"name":"eu","stun_servers":["stun:a","stun:b"]}"#;
+        assert_eq!(text, format!(r#"[{eu},{{"name":"us"}}]"#));
     }
 }

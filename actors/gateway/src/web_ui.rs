@@ -57,6 +57,7 @@ const ASSETS: &[Asset] = &[
     asset!("/console/connection.js", "console/connection.js", SCRIPT),
     asset!("/console/create.css", "console/create.css", STYLE),
     asset!("/console/create.js", "console/create.js", SCRIPT),
+    asset!("/console/distance.js", "console/distance.js", SCRIPT),
     asset!("/console/dom.js", "console/dom.js", SCRIPT),
     asset!("/console/end_sessions.js", "console/end_sessions.js", SCRIPT),
     asset!("/console/event_stream.js", "console/event_stream.js", SCRIPT),

@@ -69,6 +69,7 @@ mod tests {
             draining: false,
             unavailable: None,
             version: "1".to_owned(),
+            stun_servers: Vec::new(),
         }
     }
 

@@ -21,6 +21,15 @@ pub struct Presence {
     pub unavailable: Option<String>,
     /// Version of the program.
     pub version: String,
+    /// URLs by which a browser learns how far this agent's relays are, at most
+    /// [`Presence::MOST_STUN_SERVERS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stun_servers: Vec<String>,
+}
+
+impl Presence {
+    /// More tell nothing more.
+    pub const MOST_STUN_SERVERS: usize = 4;
 }
 
 /// An application that can be streamed.

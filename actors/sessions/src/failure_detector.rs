@@ -176,6 +176,7 @@ mod tests {
             draining: false,
             unavailable: None,
             version: "1".to_owned(),
+            stun_servers: Vec::new(),
         };
         PresentAgents { presences: names.iter().map(presence).collect(), ..nobody() }
     }

@@ -136,6 +136,7 @@ impl PresencePublisher {
             draining: self.context.drain.is_draining(),
             unavailable: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            stun_servers: deps.turn.stun_servers(&config.region),
         })
     }
 }
@@ -168,6 +169,7 @@ mod tests {
             draining: false,
             unavailable: None,
             version: "1".to_owned(),
+            stun_servers: Vec::new(),
         }
     }
 

@@ -1,9 +1,10 @@
 //! The ICE servers that a client or an instance is given. Pure.
 
-use stream_protocol::{IceServer, Timestamp};
+use stream_protocol::{IceServer, Presence, Timestamp};
 
 use crate::IssueIceServers;
 use crate::relays::Relays;
+use crate::url::stun_of;
 
 /// Returns the STUN servers, then the relays to hand out, each with a credential that is valid
 /// until `expiry`. A relay without a secret is left out: browsers throw at one that has no
@@ -25,6 +26,14 @@ pub(crate) fn servers(
         }
     });
     stun.into_iter().chain(relays).collect()
+}
+
+/// Returns where a browser learns how far `region` is, without a credential: the relays that a
+/// session there would be given, then the STUN servers; at most [`Presence::MOST_STUN_SERVERS`].
+pub(crate) fn near(stun: &[String], relays: &Relays, region: &str) -> Vec<String> {
+    let relays = relays.choose(region).into_iter();
+    let relays = relays.filter_map(|relay| relay.server.urls.iter().find_map(|url| stun_of(url)));
+    relays.chain(stun.iter().cloned()).take(Presence::MOST_STUN_SERVERS).collect()
 }
 
 #[cfg(test)]
@@ -71,6 +80,14 @@ mod tests {
             assert_eq!(relay.username.as_deref(), Some("1700003600:abcdefghij0123456789-client"));
             assert_eq!(relay.password.as_deref(), Some("y5/47A/7LzZNZMVNfJPZy+iMsSo="));
         }
+    }
+
+    #[test]
+    fn relays_tell_a_browser_how_far_they_are_before_stun_servers_do() {
+        let (stun, relays) = (["stun:c:3".to_owned()], relays(&"0123456789abcdef".repeat(4)));
+        assert_eq!(near(&stun, &relays, "eu"), ["stun:a:1", "stun:b:1", "stun:c:3"]);
+        let many: Vec<_> = (1..=9).map(|n| format!("stun:c:{n}")).collect();
+        assert_eq!(near(&many, &relays, "eu").len(), Presence::MOST_STUN_SERVERS);
     }
 
     #[test]

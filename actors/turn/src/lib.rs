@@ -177,6 +177,14 @@ impl Turn {
         self.mailbox.ask(IssueIceServers { session, peer, region, terms }).await?
     }
 
+    /// Returns URLs of STUN servers that are as far from a browser as sessions of `region` are, as
+    /// well as this agent knows: relays before others, four at most.
+    pub fn stun_servers(&self, region: &str) -> Vec<String> {
+        let set = self.shared.present();
+        let relays = set.relays();
+        ice::near(&set.config.stun, &relays, region)
+    }
+
     /// Succeeds when the secrets of all pools are known, or none is needed.
     ///
     /// # Errors

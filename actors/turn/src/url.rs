@@ -29,6 +29,16 @@ impl RelayUrl {
     }
 }
 
+/// Returns where the relay of `url` answers STUN over UDP, as relays do without a credential
+/// (RFC 8656, section 3); `None` if that is not where it relays.
+pub(crate) fn stun_of(url: &str) -> Option<String> {
+    let RelayUrl { tcp: false, secure: false, .. } = RelayUrl::parse(url)? else {
+        return None;
+    };
+    let place = url.strip_prefix("turn:")?.split('?').next()?;
+    Some(format!("stun:{place}"))
+}
+
 /// Returns whether `url` is `stun:host[:port]` or `stuns:host[:port]`, RFC 7064.
 pub(crate) fn is_stun(url: &str) -> bool {
     let rest = url.strip_prefix("stun:").or_else(|| url.strip_prefix("stuns:"));
@@ -69,6 +79,15 @@ mod tests {
         assert_eq!(parsed("turns:a"), Some(("a".into(), 5349, true, true)));
         assert_eq!(parsed("turn:a:1?transport=tcp"), Some(("a".into(), 1, true, false)));
         assert_eq!(parsed("turn:[::1]:9"), Some(("::1".into(), 9, false, false)));
+    }
+
+    #[test]
+    fn a_relay_answers_stun_where_it_takes_datagrams() {
+        assert_eq!(stun_of("turn:[::1]:9?transport=udp").as_deref(), Some("stun:[::1]:9"));
+        assert_eq!(stun_of("turn:a").as_deref(), Some("stun:a"));
+        for url in ["turns:a", "turn:a?transport=tcp", "stun:a", "turn:"] {
+            assert_eq!(stun_of(url), None, "{url}");
+        }
     }
 
     #[test]

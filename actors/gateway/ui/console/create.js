@@ -2,6 +2,7 @@
 
 import { BASE, ask } from "./account.js";
 import { draw, make, set, write } from "./dom.js";
+import { milliseconds } from "./format.js";
 import { complain, complaintBox, copy } from "./notice.js";
 import { say } from "./texts.js";
 
@@ -16,6 +17,7 @@ class Create extends HTMLElement {
   #picture = make("div", { class: "screen-picture" });
   #extraWords = make("p", { class: "hint", id: "extra-words" });
   #submit;
+  #regionChosen = false;
 
   connectedCallback() {
     const close = make("button", { type: "button", class: "plain", "aria-label": say("close"),
@@ -25,7 +27,8 @@ class Create extends HTMLElement {
     this.#form = make("form", { autocomplete: "off", oninput: () => this.#follow(),
       onsubmit: (event) => (event.preventDefault(), this.#create()) },
       field(say("column_app"), make("select", { name: "app", required: true })),
-      field(say("column_region"), make("select", { name: "region" },
+      field(say("column_region"), make("select", { name: "region",
+        onchange: () => (this.#regionChosen = true) },
         make("option", { value: "" }, say("any_region")))),
       this.#screen(),
       make("details", {}, make("summary", {}, say("more")), this.#more()),
@@ -73,14 +76,31 @@ class Create extends HTMLElement {
     try {
       const lists = ["applications", "regions"].map((path) => ask("GET", path));
       const [applications, regions] = await Promise.all(lists);
-      const options = ({ metadata }) =>
-        metadata.map(({ name }) => make("option", { value: name }, name));
-      this.#form.elements.app.replaceChildren(...options(applications));
-      this.#form.elements.region.append(...options(regions));
+      const option = ({ name }) => make("option", { value: name }, name);
+      this.#form.elements.app.replaceChildren(...applications.metadata.map(option));
+      this.#form.elements.region.append(...regions.metadata.map(option));
+      this.#measure(regions.metadata);
       if (!applications.metadata.length) throw Object.assign(new Error(say("no_application")),
         { name: "Refusal" });
     } catch (error) {
       complain(this.#complaint, error);
+    }
+  }
+
+  /** Says how far each region is; of several it chooses the nearest, unless somebody has chosen. */
+  async #measure(regions) {
+    const { region } = this.#form.elements;
+    const { roundTrip } = await import("./distance.js");
+    const measure = async ({ name, stun_servers: urls }) =>
+      ({ name, took: urls && (await roundTrip(urls)) });
+    const measured = await Promise.all(regions.map(measure));
+    const known = measured.filter(({ took }) => took !== undefined);
+    for (const { name, took } of known) {
+      const option = [...region.options].find(({ value }) => value === name);
+      write(option, say("region_and_time", { name, time: milliseconds(took * 1_000) }));
+    }
+    if (regions.length > 1 && known.length && !region.value && !this.#regionChosen) {
+      region.value = known.reduce((one, other) => (other.took < one.took ? other : one)).name;
     }
   }
 

@@ -90,6 +90,7 @@ export const de = {
   new_session: "Neue Sitzung",
   create_session: "Sitzung anlegen",
   session_created: "Sitzung {id} ist angelegt und startet.",
+  region_and_time: "{name}, {time} entfernt",
   any_region: "Beliebige Region",
   screen: "Bildschirm",
   size: "Größe",

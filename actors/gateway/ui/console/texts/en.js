@@ -90,6 +90,7 @@ export const en = {
   new_session: "New session",
   create_session: "Create session",
   session_created: "Session {id} was created and boots now.",
+  region_and_time: "{name}, {time} away",
   any_region: "Any region",
   screen: "Screen",
   size: "Size",
