@@ -1,5 +1,6 @@
 //! Measures ours beside the peer or the physical floor, in one run and in interleaved rounds.
 
+mod console;
 mod first_frame;
 mod gateway;
 mod idle_sockets;
@@ -10,6 +11,7 @@ mod scale;
 mod sessions;
 mod signaling;
 mod sources;
+mod stored;
 mod storm;
 mod supervision;
 mod tls;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
 /// there is not.
 async fn run(name: &str) -> anyhow::Result<()> {
     let report = match name {
+        "console" => console::run().await?,
         "first-frame" => first_frame::run().await?,
         "gateway" => gateway::run().await?,
         "scale" => scale::run().await?,
@@ -63,8 +66,8 @@ async fn run(name: &str) -> anyhow::Result<()> {
         "turn" => turn::run().await?,
         "supervision" => supervision::run().await?,
         _ => anyhow::bail!(
-            "there is no bench {name}; there are: first-frame, gateway, scale, sessions, \
-             signaling, storm, supervision, tls, tokens, turn"
+            "there is no bench {name}; there are: console, first-frame, gateway, scale, \
+             sessions, signaling, storm, supervision, tls, tokens, turn"
         ),
     };
     print!("{}", report.table());

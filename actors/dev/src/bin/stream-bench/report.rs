@@ -36,6 +36,11 @@ impl Samples {
         self.0.push(time.as_secs_f64() * 1000.0);
     }
 
+    /// Those of times that are in milliseconds already.
+    pub(super) fn of(times: &[f64]) -> Self {
+        Self(times.to_vec())
+    }
+
     pub(super) fn append(&mut self, mut others: Self) {
         self.0.append(&mut others.0);
     }

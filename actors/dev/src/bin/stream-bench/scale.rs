@@ -6,7 +6,6 @@
 //! messages that come in: an answer is none, a subscription is none.
 
 mod readers;
-mod store;
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +14,8 @@ use stream_bridge::IncrementalReader;
 use stream_dev::ams::APPLICATION;
 use tokio::time::sleep;
 
-use self::store::Stored;
 use super::report::{Figure, Report, Samples};
+use super::stored::Stored;
 
 /// Sessions in the two stores, as many that live as have ended.
 const FEW: usize = 100;

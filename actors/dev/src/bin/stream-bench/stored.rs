@@ -80,6 +80,15 @@ impl Stored {
         Ok(Self { client: stack.client()?, stack, http, supervisor })
     }
 
+    pub(super) fn gateway_url(&self) -> String {
+        self.stack.nodes.gateway_url()
+    }
+
+    /// The token of the account that sees them.
+    pub(super) fn token(&self) -> &str {
+        &self.stack.token
+    }
+
     /// Returns what the gateway answers under `path`.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<String> {
         let url = format!("{}{path}", self.stack.nodes.gateway_url());
@@ -134,6 +143,7 @@ async fn announce(bridge: &Bridge, agents: &[AgentId]) -> anyhow::Result<()> {
             draining: false,
             unavailable: None,
             version: "0.2.0".to_owned(),
+            stun_servers: Vec::new(),
         };
         bridge.put_with_ttl(Bucket::Agents, agent.as_str(), &presence, LEASE).await?;
     }
