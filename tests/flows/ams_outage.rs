@@ -218,6 +218,7 @@ fn nothing_is_left_and_nothing_is_double_after_a_bad_day_at_twenty_sessions_a_se
             late_answer: Duration::from_millis(30),
             double_launch: true,
             broken_boot_every: 17,
+            slow_delete: Duration::from_millis(50),
             lying_deletes: 5,
             hanging_deletes: 2,
             failing_hook: false,

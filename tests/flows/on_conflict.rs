@@ -113,7 +113,7 @@ fn of_many_that_join_at_once_one_gets_the_slot() {
         let session = Exclusive::start().await?;
         let nats = session.scripted.stack.nats.bridge();
         let bridge = Bridge::start(nats, "test", &Supervisor::default())?;
-        let races = if std::env::var_os("STREAM_TEST_LONG").is_some() { 500 } else { 5 };
+        let races = if std::env::var_os("STREAM_TEST_LONG").is_some() { 1_000 } else { 5 };
         for round in 0..races {
             // Freed by its end; nobody has opened a socket.
             session.report_client("connected", round).await?;
@@ -122,7 +122,7 @@ fn of_many_that_join_at_once_one_gets_the_slot() {
                 Ok(bridge.remove(Bucket::Clients, &session.created.id).await.ok())
             })
             .await?;
-            let answers = try_join_all((0..20).map(async |_| session.join().await)).await?;
+            let answers = try_join_all((0..100).map(async |_| session.join().await)).await?;
             let entered = answers.iter().filter(|answer| answer.status == StatusCode::OK).count();
             ensure!(entered == 1, "{entered} entered in round {round}: {answers:?}");
         }

@@ -1,5 +1,7 @@
 //! Signaling while units die one after the other: nothing is lost, repeated or out of order.
 
+mod chaos;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -66,8 +68,14 @@ struct End {
 }
 
 impl End {
-    fn new(name: &'static str, started: tokio::time::Instant, number: usize) -> Self {
-        let every = length() / SIGNALS as u32;
+    /// Begins one that says all it has to say in `length`.
+    fn new(
+        name: &'static str,
+        started: tokio::time::Instant,
+        number: usize,
+        length: Duration,
+    ) -> Self {
+        let every = length / SIGNALS as u32;
         // Not all in the same moment.
         let due = started + every * (number % 16) as u32 / 16;
         let (unstored, heard) = (VecDeque::new(), Vec::new());
@@ -341,6 +349,8 @@ async fn kill(fleet: &mut Fleet) -> anyhow::Result<usize> {
 struct Population {
     fleet: Fleet,
     sessions: Vec<(Value, Instance, Boot)>,
+    /// Those of sessions that are created later.
+    boots: mpsc::UnboundedReceiver<Boot>,
 }
 
 impl Population {
@@ -361,7 +371,7 @@ impl Population {
                 sessions.push((created, Instance::of(&boot)?, boot));
             }
         }
-        Ok(Self { fleet, sessions })
+        Ok(Self { fleet, sessions, boots })
     }
 
     /// Has both ends of every session say all they have to say while there is `disturbance`, and
@@ -370,7 +380,16 @@ impl Population {
         &mut self,
         disturbance: impl AsyncFnOnce(&mut Fleet) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let Self { fleet, sessions } = self;
+        self.live_for(length(), disturbance).await
+    }
+
+    /// As [`Population::live`], and they take `length` to say it.
+    async fn live_for<T>(
+        &mut self,
+        length: Duration,
+        disturbance: impl AsyncFnOnce(&mut Fleet) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let Self { fleet, sessions, .. } = self;
         let (gateway, agent) = (fleet.stack.nodes.gateway_pin()?, fleet.stack.nodes.agent_pin()?);
         // Each keeps its own tickets, as machines do.
         let trust = |pin| client_config(&Trust::Pins(vec![pin]), None).map(Arc::new);
@@ -384,8 +403,8 @@ impl Population {
             let session = instance.userdata.session_id.as_str();
             let url = url_of(session)?;
             let (gateways, agents) = (trust(gateway)?, trust(agent)?);
-            let mut far = End::new("instance", started, number);
-            let mut near = End::new("client", started, number + 7);
+            let mut far = End::new("instance", started, number, length);
+            let mut near = End::new("client", started, number + 7, length);
             // Everybody changes over at another time.
             let hop = Duration::from_millis(1500 + 37 * (number as u64 % 100));
             let both = async {
@@ -394,7 +413,7 @@ impl Population {
                     instance.live(&mut far, &agents, &tally, hop),
                 )
             };
-            let done = timeout(length() + DELIVERY_TIMEOUT, both).await;
+            let done = timeout(length + DELIVERY_TIMEOUT, both).await;
             near.check(session)?;
             far.check(session)?;
             done.with_context(|| format!("session {session} does not come to its end"))

@@ -198,6 +198,9 @@ pub struct Mishaps {
     /// Have an instance fail half way through its boot.
     #[arg(long, value_name = "N", default_value_t = 0)]
     break_boot_every: u32,
+    /// Let a deletion take so much longer.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    slow_delete_ms: u64,
     /// So many deletions end well and delete nothing.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     lying_deletes: u32,
@@ -227,6 +230,7 @@ impl From<Mishaps> for Faults {
             late_answer: Duration::from_millis(mishaps.late_answer_ms),
             double_launch: mishaps.double_launch,
             broken_boot_every: mishaps.break_boot_every,
+            slow_delete: Duration::from_millis(mishaps.slow_delete_ms),
             lying_deletes: mishaps.lying_deletes,
             hanging_deletes: mishaps.hanging_deletes,
             failing_hook: mishaps.failing_hook,

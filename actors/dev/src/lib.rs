@@ -14,6 +14,7 @@ pub mod env_file;
 pub mod faulty_proxy;
 pub mod in_process;
 pub mod keys;
+pub mod load;
 pub mod manuals;
 pub mod nats;
 mod nats_accounts;

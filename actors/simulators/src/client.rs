@@ -9,6 +9,7 @@ mod adb;
 mod gateway;
 mod peer;
 mod report;
+mod signaler;
 mod socket;
 mod viewer;
 
@@ -18,4 +19,5 @@ pub use crate::websocket::SocketError;
 pub use adb::{AdbError, serve_adb};
 pub use gateway::{ClientConfig, Gateway, JoinedSession, Session};
 pub use report::{Milestone, ViewerEvent};
+pub use signaler::{Signaler, SignalerError};
 pub use viewer::{Viewer, ViewerError};

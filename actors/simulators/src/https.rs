@@ -166,6 +166,16 @@ impl Https {
         Ok(envelope.map_err(CallError::Malformed)?.metadata)
     }
 
+    /// Sends `request` and returns the answer as a text, all `within` the given time.
+    pub(crate) async fn text(
+        &self,
+        request: RequestBuilder,
+        within: Duration,
+    ) -> Result<String, CallError> {
+        let bytes = self.exchange(request, within).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Sends `request` and drops the answer, all `within` the given time.
     pub(crate) async fn send(
         &self,

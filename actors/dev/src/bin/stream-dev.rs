@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use stream_agent::notify::ServiceManager;
 use stream_agent::program;
-use stream_dev::{adb, ams, manuals, process, run};
+use stream_dev::{adb, ams, load, manuals, process, run};
 
 /// Runs the streaming stack on this machine: nats-server, coturn when it is installed, a simulated
 /// AMS with simulated instances that send real video, the agent and the gateway.
@@ -33,6 +33,9 @@ enum Command {
     /// Serve the ADB of an instance to `adb` on this machine, by the URL of a share of type adb.
     #[command(after_long_help = adb::HELP)]
     Adb(Box<adb::Options>),
+    /// Have many clients at once use a gateway, and report what it carries and what fails.
+    #[command(after_long_help = load::HELP)]
+    Load(Box<load::Options>),
     /// Run the AMS simulator alone, until Ctrl-C; `up` starts it in this way.
     #[command(name = "ams", after_long_help = ams::HELP)]
     AmsSimulator(Box<ams::Options>),
@@ -53,6 +56,10 @@ fn main() -> ExitCode {
         Command::Adb(options) => {
             stream_dev::log_warnings();
             actix::System::new().block_on(adb::run(*options))
+        }
+        Command::Load(options) => {
+            stream_dev::log_warnings();
+            actix::System::new().block_on(load::run(*options))
         }
         Command::Bench { name } => bench(&name),
         Command::Manuals { dir } => manuals::write(&dir, Arguments::command()),

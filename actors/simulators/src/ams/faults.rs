@@ -24,6 +24,8 @@ pub struct Faults {
     pub double_launch: bool,
     /// Instances that fail while they boot.
     pub broken_boot_every: u32,
+    /// A deletion takes so much longer.
+    pub slow_delete: Duration,
     /// So many deletions end well and delete nothing.
     pub lying_deletes: u32,
     /// So many deletions never end.

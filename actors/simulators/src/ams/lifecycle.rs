@@ -110,6 +110,7 @@ impl Service {
         }
         let (ams, id) = (Arc::clone(self), operation.id.clone());
         self.spawn(async move {
+            sleep(ams.change(|state| state.fault_injector.faults.slow_delete)).await;
             ams.until(|state| !ids.iter().any(|id| state.runs.contains_key(id))).await;
             ams.change(|state| {
                 ids.iter().for_each(|id| state.instances.remove(id));

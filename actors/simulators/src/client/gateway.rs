@@ -167,6 +167,16 @@ impl Gateway {
         self.https.call(request, CALL_TIMEOUT).await
     }
 
+    /// Returns the metrics of the gateway, as Prometheus reads them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
+    pub async fn metrics(&self) -> Result<String, CallError> {
+        let request = self.https.request(Method::GET, "/metrics");
+        self.https.text(request, CALL_TIMEOUT).await
+    }
+
     /// Has the session `id` end.
     ///
     /// # Errors
