@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
-use crate::{HttpMetrics, Labels};
+use crate::{Counts, Durations, HttpMetrics, Labels, LiveCounts};
 
 /// How metrics are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,25 +30,74 @@ impl Format {
     }
 }
 
+type Gauges = Family<Labels, Gauge<u64, AtomicU64>>;
+
 /// The metrics of one scrape.
-pub struct Exposition(Registry);
+pub struct Exposition {
+    registry: Registry,
+    /// Those whose names have no prefix.
+    of_process: Registry,
+    certificates: Gauges,
+    certificates_refused: Gauges,
+}
 
 impl Exposition {
     /// Makes an empty exposition; all its names begin with `prefix` and an underscore.
     pub fn new(prefix: &str) -> Self {
-        Self(Registry::with_prefix(prefix))
+        let mut registry = Registry::with_prefix(prefix);
+        let (certificates, certificates_refused) = (Gauges::default(), Gauges::default());
+        let help = "When the first certificate in use for this ends to be valid, since 1970";
+        registry.register("certificate_not_after_timestamp_seconds", help, certificates.clone());
+        let help = "Whether the files on disk are not taken, and what was loaded before stays";
+        registry.register("certificate_files_refused", help, certificates_refused.clone());
+        Self { registry, of_process: Registry::default(), certificates, certificates_refused }
     }
 
     /// Adds the metrics of HTTP requests and TLS handshakes.
     pub fn requests(&mut self, requests: &HttpMetrics) {
-        requests.register(&mut self.0);
+        requests.register(&mut self.registry);
+    }
+
+    /// Adds a metric of the process, whose name has no prefix.
+    pub(crate) fn of_process(&mut self, name: &str, help: &str, metric: impl Metric) {
+        self.of_process.register(name, help, metric);
+    }
+
+    /// Adds a histogram of durations.
+    pub fn durations(&mut self, name: &'static str, help: &'static str, durations: &Durations) {
+        durations.register(&mut self.registry, name, help);
+    }
+
+    /// Adds a counter of what has happened.
+    pub fn happened(&mut self, name: &'static str, help: &'static str, counts: &Counts) {
+        counts.register(&mut self.registry, name, help);
+    }
+
+    /// Adds a gauge of what there is.
+    pub fn present(&mut self, name: &'static str, help: &'static str, counts: &LiveCounts) {
+        counts.register(&mut self.registry, name, help);
+    }
+
+    /// Adds when the certificates in use for `what` end to be valid, the first of them, in seconds
+    /// since 1970.
+    pub fn certificate(&mut self, what: &'static str, not_after: Option<u64>) {
+        if let Some(not_after) = not_after {
+            let labels = vec![("use", what.to_owned())];
+            self.certificates.get_or_create_owned(&labels).set(not_after);
+        }
+    }
+
+    /// Adds whether the files that hold the certificates for `what` are such as are not taken.
+    pub fn certificate_files(&mut self, what: &'static str, are_refused: bool) {
+        let labels = vec![("use", what.to_owned())];
+        self.certificates_refused.get_or_create_owned(&labels).set(are_refused.into());
     }
 
     /// Adds a gauge without labels.
     pub fn count(&mut self, name: &'static str, help: &'static str, count: u64) {
         let gauge = Gauge::<u64, AtomicU64>::default();
         gauge.set(count);
-        self.0.register(name, help, gauge);
+        self.registry.register(name, help, gauge);
     }
 
     /// Adds a gauge with a value for each value of one label.
@@ -65,7 +114,10 @@ impl Exposition {
     /// Returns the text as Prometheus reads it.
     pub fn text(&self, format: Format) -> String {
         let mut text = String::new();
-        encode(&mut text, &self.0).expect("a string takes all text");
+        let encoded = encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, &self.of_process))
+            .and_then(|()| encode_eof(&mut text));
+        encoded.expect("a string takes all text");
         match format {
             Format::OpenMetrics => text,
             Format::Text => to_text_format(&text),
@@ -79,11 +131,11 @@ impl Exposition {
         help: &'static str,
         values: impl IntoIterator<Item = (Labels, u64)>,
     ) {
-        let family = Family::<Labels, Gauge<u64, AtomicU64>>::default();
+        let family = Gauges::default();
         for (labels, value) in values {
             family.get_or_create_owned(&labels).set(value);
         }
-        self.0.register(name, help, family);
+        self.registry.register(name, help, family);
     }
 
     /// Adds a counter with a value per set of labels.
@@ -97,7 +149,7 @@ impl Exposition {
         for (labels, value) in values {
             family.get_or_create_owned(&labels).inc_by(value);
         }
-        self.0.register(name, help, family);
+        self.registry.register(name, help, family);
     }
 }
 
@@ -163,6 +215,21 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn certificates_of_all_uses_are_one_metric() {
+        let mut page = Exposition::new("p");
+        page.certificate("server", Some(1_900_000_000));
+        page.certificate("ams_client", Some(1_800_000_000));
+        page.certificate("ams_authority", None);
+        page.certificate_files("server", true);
+        let text = page.text(Format::Text);
+        assert_eq!(text.matches("# HELP").count(), 2, "{text}");
+        let line = r#"p_certificate_not_after_timestamp_seconds{use="server"} 1900000000"#;
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains(r#"p_certificate_files_refused{use="server"} 1"#), "{text}");
+        assert!(!text.contains("ams_authority"), "{text}");
     }
 
     #[test]

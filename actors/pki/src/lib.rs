@@ -11,6 +11,7 @@ mod client;
 mod client_certificates;
 mod digest;
 mod error;
+mod expiry;
 mod files;
 mod fingerprint;
 mod generate;
