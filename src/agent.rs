@@ -11,6 +11,7 @@ use stream_admin::Admin;
 use stream_ams::Ams;
 use stream_api::Api;
 use stream_http::HttpConfig;
+use stream_metrics::{Collectors, Process};
 use stream_pki::Seal;
 use stream_protocol::Refusal;
 use stream_sessions::{Dependencies, Sessions};
@@ -114,7 +115,7 @@ impl Agent {
         let (agent, places, remote_drain) =
             (config.agent.name.clone(), config.agent.capacity, config.agent.remote_drain);
         let dependencies = Dependencies {
-            ams,
+            ams: ams.clone(),
             bridge: bridge.clone(),
             tokens: tokens.clone(),
             turn: turn.clone(),
@@ -140,11 +141,18 @@ impl Agent {
         let handler = move |request| answer(asked.clone(), request);
         let drain_timeout = config.admin.drain();
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
+        let metrics = Collectors::new(vec![
+            Box::new(Process::started_now()),
+            Box::new(certificates.clone()),
+            Box::new(bridge.clone()),
+            Box::new(ams),
+            Box::new(turn.clone()),
+            Box::new(sessions.clone()),
+        ]);
         let api = Api::start(
             config.api,
-            config.http,
-            surroundings.listener,
-            certificates.identity(),
+            (config.http, surroundings.listener),
+            (certificates.identity(), metrics),
             sessions.clone(),
             tokens.clone(),
             supervisor.clone(),

@@ -11,6 +11,7 @@ use stream_admin::Admin;
 use stream_gateway::Views;
 use stream_gateway::admin::AdminService;
 use stream_http::HttpConfig;
+use stream_metrics::{Collectors, Process};
 use stream_protocol::Refusal;
 use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
@@ -117,10 +118,15 @@ impl Gateway {
         let handler = move |request| answer(asked.clone(), request);
         let drain_timeout = config.admin.drain();
         let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
+        let metrics = Collectors::new(vec![
+            Box::new(Process::started_now()),
+            Box::new(certificates.clone()),
+            Box::new(bridge),
+        ]);
         let gateway = stream_gateway::Gateway::start(
             config.gateway,
             (config.http, surroundings.listener),
-            certificates.identity(),
+            (certificates.identity(), metrics),
             views,
             tokens,
             &drain,

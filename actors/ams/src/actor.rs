@@ -11,6 +11,7 @@ use crate::client::AmsClient;
 use crate::error::AmsError;
 use crate::events::{self, EventChannels};
 use crate::instance::{Instance, LaunchInstance};
+use crate::metrics::AmsMetrics;
 use crate::probe::probe;
 use crate::response::Cluster;
 use crate::{Config, ConnectionStatus, Deletion};
@@ -35,16 +36,18 @@ pub(crate) fn start(
     config: &Config,
     channels: &EventChannels,
     supervisor: &Supervisor,
-) -> Result<Mailbox<Actor>, AmsError> {
+) -> Result<(Mailbox<Actor>, AmsMetrics), AmsError> {
     let client = AmsClient::new(config)?;
+    let metrics = AmsMetrics::new(client.connections().clone());
+    let kept = metrics.clone();
     let handler = Duration::from_secs(config.timeout_s) * MAX_CALLS + MARGIN;
     let limits =
         Limits { handler_timeout: handler, ask_timeout: handler + MARGIN, ..Limits::default() };
     let (channels, reload) = (channels.clone(), Duration::from_secs(config.reload_s));
     // A host: a launch under way should end with its answer, whatever happens beside it.
-    Ok(supervisor.spawn("ams", Mode::KeepInFlight, RestartPolicy::default(), limits, move || {
-        Actor::new(client.clone(), channels.clone(), reload)
-    }))
+    let factory = move || Actor::new(client.clone(), channels.clone(), reload, kept.clone());
+    let (mode, policy) = (Mode::KeepInFlight, RestartPolicy::default());
+    Ok((supervisor.spawn("ams", mode, policy, limits, factory), metrics))
 }
 
 #[derive(Message)]
@@ -98,25 +101,35 @@ pub(crate) struct Actor {
     channels: EventChannels,
     /// Between two reads of the certificate files.
     reload: Duration,
+    metrics: AmsMetrics,
 }
 
 impl Actor {
-    fn new(client: AmsClient, channels: EventChannels, reload: Duration) -> Self {
+    fn new(
+        client: AmsClient,
+        channels: EventChannels,
+        reload: Duration,
+        metrics: AmsMetrics,
+    ) -> Self {
         let status =
             ConnectionStatus { connected: false, error: Some("not reached yet".to_owned()) };
-        Self { client, status, cluster: None, channels, reload }
+        Self { client, status, cluster: None, channels, reload, metrics }
     }
 
-    /// Answers with what `work` returns. A result that contradicts the status requests a probe,
+    /// Answers with what `work` returns, which metrics know as `call`. A result that contradicts the status requests a probe,
     /// which alone changes the status.
-    fn call<T, F>(&self, work: impl FnOnce(AmsClient) -> F) -> Reply<Result<T, AmsError>>
+    fn call<T, F>(
+        &self,
+        call: &'static str,
+        work: impl FnOnce(AmsClient) -> F,
+    ) -> Reply<Result<T, AmsError>>
     where
         F: Future<Output = Result<T, AmsError>> + 'static,
     {
         let (work, client) = (work(self.client.clone()), self.client.clone());
-        let connected = self.status.connected;
+        let (connected, metrics) = (self.status.connected, self.metrics.clone());
         Reply::later(async move {
-            let answer = work.await;
+            let answer = metrics.observe(call, work).await;
             let away = matches!(answer, Err(AmsError::Unreachable(_) | AmsError::TimedOut));
             if away == connected {
                 client.breaker().request_probe();
@@ -128,17 +141,17 @@ impl Actor {
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
-        ctx.spawn(probe_loop(self.client.clone(), ctx.clone()));
-        ctx.spawn(reload_loop(self.client.clone(), self.reload));
+        ctx.spawn(probe_loop(self.client.clone(), self.metrics.clone(), ctx.clone()));
+        ctx.spawn(reload_loop(self.client.clone(), self.metrics.clone(), self.reload));
         ctx.spawn(events::listen(self.client.clone(), self.channels.clone()));
     }
 }
 
 /// Probes AMS for as long as the actor lives: often while AMS is away, seldom otherwise.
-async fn probe_loop(client: AmsClient, ctx: Context<Actor>) {
+async fn probe_loop(client: AmsClient, metrics: AmsMetrics, ctx: Context<Actor>) {
     let mut failures = 0;
     loop {
-        let found = match probe(&client).await {
+        let found = match metrics.observe("probe", probe(&client)).await {
             Ok(server) => Ok(Cluster::from(server)),
             Err(AmsError::Unreachable(cause)) => Err(cause),
             Err(error) => Err(error.to_string()),
@@ -152,13 +165,14 @@ async fn probe_loop(client: AmsClient, ctx: Context<Actor>) {
 
 /// Takes up replaced certificates and pins, for as long as the actor lives. A blocking thread reads
 /// them, since this one serves others.
-async fn reload_loop(client: AmsClient, every: Duration) {
+async fn reload_loop(client: AmsClient, metrics: AmsMetrics, every: Duration) {
     let mut complaint = None;
     loop {
         tokio::time::sleep(every).await;
         let connections = client.connections().clone();
         let refreshed = tokio::task::spawn_blocking(move || connections.refresh()).await;
         let refreshed = refreshed.unwrap_or(Ok(false)).map_err(|error| error.to_string());
+        metrics.set_files_refused(refreshed.is_err());
         match &refreshed {
             Ok(true) => client.breaker().request_probe(),
             Ok(false) => {}
@@ -210,7 +224,7 @@ impl Handler<LaunchInstance> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<String, AmsError>> {
         let launch = launch.clone();
-        self.call(|client| async move { client.launch(&launch).await })
+        self.call("launch", |client| async move { client.launch(&launch).await })
     }
 }
 
@@ -221,7 +235,7 @@ impl Handler<DeleteInstance> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<(), AmsError>> {
         let (id, how) = (delete.id_or_name.clone(), delete.how);
-        self.call(|client| async move { client.delete(&id, how).await })
+        self.call("delete", |client| async move { client.delete(&id, how).await })
     }
 }
 
@@ -232,7 +246,7 @@ impl Handler<FindInstance> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<Option<Instance>, AmsError>> {
         let id = find.0.clone();
-        self.call(|client| async move { client.instance(&id).await })
+        self.call("instance", |client| async move { client.instance(&id).await })
     }
 }
 
@@ -243,7 +257,7 @@ impl Handler<ListInstances> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<Vec<Instance>, AmsError>> {
         let tag = list.tag.clone();
-        self.call(|client| async move { client.instances(&tag).await })
+        self.call("instances", |client| async move { client.instances(&tag).await })
     }
 }
 
@@ -253,7 +267,7 @@ impl Handler<ListApplications> for Actor {
         _: &ListApplications,
         _: &Context<Self>,
     ) -> Reply<Result<Vec<Application>, AmsError>> {
-        self.call(|client| async move { client.applications().await })
+        self.call("applications", |client| async move { client.applications().await })
     }
 }
 
@@ -263,7 +277,7 @@ impl Handler<ListImages> for Actor {
         _: &ListImages,
         _: &Context<Self>,
     ) -> Reply<Result<Vec<String>, AmsError>> {
-        self.call(|client| async move {
+        self.call("images", |client| async move {
             let images = client.images().await?;
             Ok(images.into_iter().map(|image| image.name).collect())
         })
@@ -274,7 +288,7 @@ impl Handler<ReadCluster> for Actor {
     fn handle(&mut self, _: &ReadCluster, _: &Context<Self>) -> Reply<Result<Cluster, AmsError>> {
         match &self.cluster {
             Some(cluster) if self.status.connected => Ok(cluster.clone()).into(),
-            _ => self.call(|client| async move {
+            _ => self.call("cluster", |client| async move {
                 client.server(client.timeout()).await.map(Cluster::from)
             }),
         }

@@ -25,6 +25,8 @@ pub(crate) struct Connection {
     /// Our own certificate, DER, and its fingerprint.
     pub(crate) certificate: Vec<u8>,
     pub(crate) fingerprint: Fingerprint,
+    /// When our certificate ends to be valid, in seconds since 1970.
+    pub(crate) not_after: Option<u64>,
     trust: Trust,
 }
 
@@ -46,7 +48,13 @@ impl Connection {
             .build()
             .map_err(|error| unusable(&error))?;
         let certificate = identity.chain().first().map(|der| der.to_vec()).unwrap_or_default();
-        Ok(Self { client, certificate, fingerprint: identity.fingerprint(), trust })
+        let (fingerprint, not_after) = (identity.fingerprint(), identity.not_after());
+        Ok(Self { client, certificate, fingerprint, not_after, trust })
+    }
+
+    /// Returns when the first of the authorities ends to be valid, in seconds since 1970.
+    pub(crate) fn trust_not_after(&self) -> Option<u64> {
+        self.trust.not_after()
     }
 
     fn is_as_in(&self, identity: &Identity, trust: &Trust) -> bool {

@@ -25,6 +25,7 @@ mod events;
 mod hedge;
 mod http;
 mod instance;
+mod metrics;
 mod probe;
 mod register;
 mod resolver;
@@ -34,6 +35,7 @@ mod tls_files;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use stream_metrics::{Collect, Exposition};
 use stream_pki::Fingerprint;
 use stream_protocol::Application;
 use stream_supervisor::{Mailbox, Supervisor};
@@ -48,6 +50,7 @@ pub use response::Cluster;
 use actor::{Actor, DeleteInstance, FindInstance, ListApplications, ListImages, ListInstances};
 use actor::{GetStatus, LastCluster, ReadCluster};
 use events::EventChannels;
+use metrics::AmsMetrics;
 
 /// Which AMS to use, and who we are to it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -119,6 +122,7 @@ pub struct ConnectionStatus {
 pub struct Ams {
     mailbox: Mailbox<Actor>,
     channels: EventChannels,
+    metrics: AmsMetrics,
 }
 
 impl Ams {
@@ -129,7 +133,8 @@ impl Ams {
     /// [`AmsError::Config`] when the configuration or a certificate cannot be used.
     pub fn start(config: Config, supervisor: &Supervisor) -> Result<Self, AmsError> {
         let channels = EventChannels::default();
-        Ok(Self { mailbox: actor::start(&config, &channels, supervisor)?, channels })
+        let (mailbox, metrics) = actor::start(&config, &channels, supervisor)?;
+        Ok(Self { mailbox, channels, metrics })
     }
 
     /// Launches an instance and returns its id once AMS has accepted it, not once it runs.
@@ -212,5 +217,11 @@ impl Ams {
             connected: false,
             error: Some(format!("the client of ams is unavailable: {unavailable}")),
         })
+    }
+}
+
+impl Collect for Ams {
+    fn collect(&self, exposition: &mut Exposition) {
+        self.metrics.collect(exposition);
     }
 }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use stream_http::{
     HttpConfig, LatestDependencies, Limits, PollLimit, RateLimiter, Refusals, Server, Service,
 };
+use stream_metrics::Collectors;
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
 use stream_sessions::Sessions;
 use stream_socket::SocketLimit;
@@ -91,16 +92,16 @@ pub struct Api {
 
 impl Api {
     /// Listens, at the socket that is `inherited` if there is one, and starts the actor under
-    /// `supervisor`. Needs a running actix system.
+    /// `supervisor`. Who scrapes it is told the `metrics` as well, which others have. Needs a
+    /// running actix system.
     ///
     /// # Errors
     ///
     /// The configuration makes no sense, or the address is taken.
     pub fn start(
         config: Config,
-        http: HttpConfig,
-        inherited: Option<TcpListener>,
-        served: ServerIdentity,
+        (http, inherited): (HttpConfig, Option<TcpListener>),
+        (served, metrics): (ServerIdentity, Collectors),
         sessions: Sessions,
         tokens: Tokens,
         supervisor: Supervisor,
@@ -111,6 +112,7 @@ impl Api {
             sessions,
             tokens,
             supervisor: supervisor.clone(),
+            collectors: metrics,
             refusals: Refusals::default(),
             rate_limiter: RateLimiter::per_second(config.requests_per_second),
             report_rates: RateLimiter::per_second(REPORTS_PER_SECOND),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use stream_http::{HttpError, LatestDependencies, PollLimit, RateLimiter, Refusals};
+use stream_metrics::Collectors;
 use stream_protocol::{SessionId, SignalPeer};
 use stream_sessions::Sessions;
 use stream_socket::{CloseCause, CloseCode, SocketLimit, SocketPlace};
@@ -18,6 +19,8 @@ pub(crate) struct AppState {
     pub(crate) sessions: Sessions,
     pub(crate) tokens: Tokens,
     pub(crate) supervisor: Supervisor,
+    /// The parts that a scrape asks beside this one.
+    pub(crate) collectors: Collectors,
     /// Counts requests, and what is refused.
     pub(crate) refusals: Refusals,
     pub(crate) rate_limiter: RateLimiter,

@@ -15,6 +15,7 @@ use crate::connect::{self, ConnectConfig, RECONNECT, check_server};
 use crate::connection::{Connection, with_timeout};
 use crate::connection_state::{ConnectionState, FIRST_CONNECT, Ready};
 use crate::log_watch::LogWatch;
+use crate::metrics::NatsMetrics;
 use crate::store_clock::StoreClock;
 use crate::store_health::{StoreHealth, switched_off};
 use crate::subscriptions::{Route, Subscriptions};
@@ -41,6 +42,7 @@ pub(crate) struct SharedState {
     /// Whether the store works, as all connections of this process have seen it.
     health: StoreHealth,
     pub(crate) clock: StoreClock,
+    pub(crate) metrics: NatsMetrics,
     log_watch: LogWatch,
 }
 
@@ -124,8 +126,8 @@ impl Actor {
     pub(crate) fn connect_config(&self) -> ConnectConfig {
         let (user, config, unit) = (self.user, self.config.clone(), self.unit.clone());
         let (health, log_watch) = (self.shared.health.clone(), self.shared.log_watch.clone());
-        let subscription_capacity = WAITING_REQUESTS;
-        ConnectConfig { user, config, unit, health, log_watch, subscription_capacity }
+        let (metrics, subscription_capacity) = (self.shared.metrics.clone(), WAITING_REQUESTS);
+        ConnectConfig { user, config, unit, health, log_watch, metrics, subscription_capacity }
     }
 
     /// Returns what is known of the store beside its being connected.
@@ -133,13 +135,16 @@ impl Actor {
         &self.shared.health
     }
 
-    /// Answers with what `work` makes of the store, or why there is none.
+    /// Answers with what `work` makes of the store, or why there is none; metrics know it as
+    /// `call`.
     pub(crate) fn with<T: 'static>(
         &self,
+        call: &'static str,
         work: impl AsyncFnOnce(&Store) -> Result<T, BridgeError> + 'static,
     ) -> Reply<Result<T, BridgeError>> {
+        let metrics = self.shared.metrics.clone();
         match self.store().cloned() {
-            Ok(store) => Reply::later(async move { work(&store).await }),
+            Ok(store) => Reply::later(async move { metrics.observe(call, work(&store)).await }),
             Err(error) => Err(error).into(),
         }
     }
@@ -148,9 +153,10 @@ impl Actor {
     /// was lost and made again: the server does not answer then what it was asked before.
     pub(crate) fn with_store<T: 'static>(
         &self,
+        call: &'static str,
         work: impl AsyncFnOnce(&Store) -> Result<T, BridgeError> + 'static,
     ) -> Reply<Result<T, BridgeError>> {
-        self.with(async move |store| store.connection().fail_on_reconnect(work(store)).await)
+        self.with(call, async move |store| store.connection().fail_on_reconnect(work(store)).await)
     }
 
     /// Has requests on `subject` told to `route`, now or once NATS is connected.
@@ -302,13 +308,17 @@ impl Handler<LookAtStore> for Actor {
             return ().into();
         };
         let (context, health) = (ctx.clone(), self.health().clone());
+        let metrics = self.shared.metrics.clone();
         ctx.spawn(async move {
             let off = match with_timeout(client.jetstream().query_account()).await {
                 Ok(Err(error)) if error.kind() == AccountErrorKind::TimedOut => {
                     return health.on_silent_look();
                 }
                 Ok(Err(error)) => switched_off(&error),
-                Ok(Ok(_)) => None,
+                Ok(Ok(account)) => {
+                    metrics.set_account(&account);
+                    None
+                }
                 Err(_) => return health.on_silent_look(),
             };
             context.tell(StoreSeen(off));
@@ -371,6 +381,7 @@ impl Handler<StoreReady> for Actor {
         log::info!("nats is connected: {}", client.server_info().server_name);
         let ready = Ready { store: store.clone(), since: Instant::now(), checked: *checked };
         *self.shared.saved.lock() = Some(ready.clone());
+        self.shared.metrics.connected();
         self.connection.on_ready(ready);
         self.shared.subscriptions.subscribe_all(client);
         ().into()

@@ -123,6 +123,6 @@ impl Handler<SubscribeChanges> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<Subscription, BridgeError>> {
         let subject = subscribe.subject.clone();
-        self.with(async move |store| store.connection().subscribe(subject).await)
+        self.with("subscribe", async move |store| store.connection().subscribe(subject).await)
     }
 }

@@ -145,7 +145,7 @@ impl Handler<ReadPage> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<EntryPage, BridgeError>> {
         let ReadPage { bucket, after, until } = *read;
-        self.with_store(async move |store: &Store| {
+        self.with_store("list", async move |store: &Store| {
             let first = until.is_none();
             let until = match until {
                 None if store.is_replicated() => end(store, bucket).await?,

@@ -18,6 +18,7 @@ use crate::connection::Connection;
 use crate::credentials::Credentials;
 use crate::dial::Dialer;
 use crate::log_watch::LogWatch;
+use crate::metrics::NatsMetrics;
 use crate::store_health::StoreHealth;
 use crate::tls_files::TlsFiles;
 use crate::{Config, ConfigError};
@@ -56,7 +57,7 @@ impl Config {
             return Err(ConfigError::HalfCertificate);
         }
         self.addresses()?;
-        TlsFiles::read(self)?;
+        TlsFiles::read(self, &NatsMetrics::default())?;
         self.options().map(drop)
     }
 
@@ -108,6 +109,7 @@ pub(crate) struct ConnectConfig {
     pub(crate) unit: String,
     pub(crate) health: StoreHealth,
     pub(crate) log_watch: LogWatch,
+    pub(crate) metrics: NatsMetrics,
     /// How many messages of one subscription wait to be taken; more are dropped.
     pub(crate) subscription_capacity: usize,
 }
@@ -151,14 +153,15 @@ impl<F: Fn(String)> ServerChoice<F> {
 ///
 /// One sentence with the key of the configuration to look at.
 pub(crate) async fn connect(
-    ConnectConfig { user, config, unit, health, log_watch, subscription_capacity }: &ConnectConfig,
+    connect_config: &ConnectConfig,
     on_event: impl Fn(Event) + Send + Sync + 'static,
     on_failure: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<Connection, String> {
+    let ConnectConfig { user, config, unit, health, log_watch, .. } = connect_config;
     // Read anew each time: a certificate replaced meanwhile counts.
     let sentence = |error: ConfigError| error_chain(&error);
     let options = config.options().map_err(sentence)?;
-    let files = TlsFiles::read(config).map_err(sentence)?;
+    let files = TlsFiles::read(config, &connect_config.metrics).map_err(sentence)?;
     let tls = files.client_config().map_err(sentence)?;
     let dialer = Dialer::new(tls.clone(), &config.addresses().map_err(sentence)?).await;
     let pool = dialer.pool();
@@ -185,7 +188,7 @@ pub(crate) async fn connect(
     let attempt = options
         .name(unit)
         .custom_inbox_prefix(user.inbox())
-        .subscription_capacity(*subscription_capacity)
+        .subscription_capacity(connect_config.subscription_capacity)
         .event_callback(on_event)
         // The library loads the authorities of the system as well, at each connect and for
         // nothing: it trusts none but those of this configuration.
@@ -217,6 +220,7 @@ pub async fn try_connect(user: NatsUser, config: Config) -> Result<String, Strin
         unit: "check-config".to_owned(),
         health: StoreHealth::default(),
         log_watch: LogWatch::default(),
+        metrics: NatsMetrics::default(),
         subscription_capacity: 1,
     };
     let connection = connect(&config, |_| (), |_| ()).await?;

@@ -52,7 +52,7 @@ impl Handler<GetBucketState> for Actor {
             Err(cause) => return Err(BridgeError::Disconnected(cause)).into(),
         };
         let bucket = *bucket;
-        self.with_store(async move |store: &Store| {
+        self.with_store("look", async move |store: &Store| {
             let info = store.info(bucket).await?;
             let created_at = u64::try_from(info.created.unix_timestamp()).unwrap_or(0);
             let continuity = Continuity { created_at, connected_since };

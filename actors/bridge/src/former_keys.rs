@@ -43,7 +43,7 @@ impl Handler<ReadFormerKey> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<Option<RawEntry>, BridgeError>> {
         let subject = format!("$KV.{FORMER_KEYS}.{key}");
-        self.with_store(async move |store: &Store| match former_bucket(store).await? {
+        self.with_store("read", async move |store: &Store| match former_bucket(store).await? {
             Some(bucket) => last_of(&bucket, subject).await,
             None => Ok(None),
         })

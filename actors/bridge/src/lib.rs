@@ -39,6 +39,7 @@ mod incremental_reader;
 mod log_bounds;
 mod log_ends;
 mod log_watch;
+mod metrics;
 mod one_time_secret;
 mod record_changes;
 mod records;
@@ -60,6 +61,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use stream_metrics::{Collect, Exposition};
 use stream_protocol::subjects::{Bucket, NatsUser};
 use stream_protocol::{Reply, Timestamp, Versioned};
 use stream_supervisor::{Limits, Mailbox, Mode, Recipient, RestartPolicy, Supervisor};
@@ -81,6 +83,7 @@ pub use subscriptions::IncomingRequest;
 pub use timeline::PastEntry;
 
 use actor::{Actor, SharedState};
+use metrics::NatsMetrics;
 use store_clock::StoreClock;
 use subscriptions::Route;
 
@@ -148,7 +151,7 @@ pub struct Entry<T> {
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Bridge(Mailbox<Actor>, StoreClock);
+pub struct Bridge(Mailbox<Actor>, StoreClock, NatsMetrics);
 
 impl Bridge {
     /// Starts the actor for an operator, who may use all that there is, as [`Bridge::start_as`]
@@ -175,12 +178,12 @@ impl Bridge {
     ) -> Result<Self, ConfigError> {
         config.check()?;
         let shared = SharedState::default();
-        let clock = shared.clock.clone();
+        let (clock, metrics) = (shared.clock.clone(), shared.metrics.clone());
         let unit = unit.to_owned();
         let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
         let factory = move || Actor::new(user, config.clone(), unit.clone(), shared.clone());
         let (mode, policy) = (Mode::KeepInFlight, RestartPolicy::default());
-        Ok(Self(supervisor.spawn("bridge", mode, policy, limits, factory), clock))
+        Ok(Self(supervisor.spawn("bridge", mode, policy, limits, factory), clock, metrics))
     }
 
     /// Returns the value under `key`, or `None` when there is none.
@@ -382,6 +385,11 @@ impl Bridge {
         }
     }
 
+    /// Returns where calls are measured that do not pass the actor.
+    pub(crate) fn metrics(&self) -> &NatsMetrics {
+        &self.2
+    }
+
     async fn write<T: Serialize>(
         &self,
         bucket: Bucket,
@@ -391,5 +399,11 @@ impl Bridge {
     ) -> Result<u64, BridgeError> {
         let value = Versioned::encode(value).into();
         self.0.ask(records::Write { bucket, key: key.to_owned(), value, mode }).await?
+    }
+}
+
+impl Collect for Bridge {
+    fn collect(&self, exposition: &mut Exposition) {
+        self.2.collect(exposition);
     }
 }

@@ -75,7 +75,7 @@ impl Handler<Read> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<Option<RawEntry>, BridgeError>> {
         let (bucket, key) = (read.bucket, read.key.clone());
-        self.with_store(async move |store: &Store| {
+        self.with_store("read", async move |store: &Store| {
             if store.is_replicated() {
                 return read_from_leader(store, bucket, &key).await;
             }
@@ -111,7 +111,7 @@ impl Handler<Write> for Actor {
     fn handle(&mut self, write: &Write, _: &Context<Self>) -> Reply<Result<u64, BridgeError>> {
         let Write { bucket, key, value, mode } = write;
         let (bucket, key, value, mode) = (*bucket, key.clone(), value.clone(), *mode);
-        self.with_store(async move |store: &Store| {
+        self.with_store("write", async move |store: &Store| {
             let records = store.bucket(bucket)?;
             match mode {
                 WriteMode::Create => {
@@ -167,7 +167,7 @@ fn message(value: Bytes, ttl: Option<Duration>) -> PublishMessage {
 impl Handler<Remove> for Actor {
     fn handle(&mut self, remove: &Remove, _: &Context<Self>) -> Reply<Result<(), BridgeError>> {
         let (bucket, key, revision) = (remove.bucket, remove.key.clone(), remove.revision);
-        self.with_store(async move |store: &Store| {
+        self.with_store("remove", async move |store: &Store| {
             let records = store.bucket(bucket)?;
             let purged = async {
                 match revision {

@@ -44,7 +44,7 @@ impl Handler<SendRequest> for Actor {
         let SendRequest { subject, body, deadline } = send;
         let request = Request::new().payload(body.clone().into()).timeout(Some(*deadline));
         let subject = subject.clone();
-        self.with(async move |store| {
+        self.with("request", async move |store| {
             let reply = store.connection().client.send_request(subject, request).await;
             reply.map(|reply| reply.payload).map_err(|error| match error.kind() {
                 RequestErrorKind::NoResponders => BridgeError::NoResponder,

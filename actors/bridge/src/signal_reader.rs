@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::batch::header_u64;
 use crate::connection::{Heard, Subscription};
+use crate::metrics::{GAP, HISTORY_GONE, NatsMetrics};
 use crate::signal_log::SignalLog;
 use crate::{BridgeError, SignalConnection};
 
@@ -102,7 +103,8 @@ impl SignalReader {
         if let (Some(live), Some(after)) = (&mut self.live, self.after)
             && live.caught_up
         {
-            let page = match timeout(QUIET_FOR, live.wait(after)).await {
+            let metrics = self.connection.bridge().metrics();
+            let page = match timeout(QUIET_FOR, live.wait(after, metrics)).await {
                 Ok(page) => page,
                 Err(_) if live.log.is_connected() => {
                     Box::pin(live.skip_quiet(&self.subject, after)).await?
@@ -131,8 +133,15 @@ impl SignalReader {
         };
         let live = self.live.insert(live);
         let read = live.log.page(&self.subject, self.after, self.generation);
-        let read = timeout(READ_TIMEOUT, live.log.connection.fail_on_reconnect(read)).await;
-        let page = read.map_err(|_| BridgeError::TimedOut)??;
+        let metrics = self.connection.bridge().metrics();
+        let read = metrics.observe("read_signals", live.log.connection.fail_on_reconnect(read));
+        let read = timeout(READ_TIMEOUT, read).await;
+        let page = read.map_err(|_| BridgeError::TimedOut).flatten();
+        let page = page.inspect_err(|error| {
+            if matches!(error, BridgeError::HistoryGone { .. }) {
+                metrics.reader_behind(HISTORY_GONE);
+            }
+        })?;
         self.after = Some(page.cursor);
         // A page with signals may have been full.
         live.caught_up = page.signals.is_empty();
@@ -161,7 +170,7 @@ impl LiveSubscription {
     }
 
     /// Returns the signals published behind `after`; `None` when the log has to be read.
-    async fn wait(&mut self, after: Cursor) -> Option<SignalPage> {
+    async fn wait(&mut self, after: Cursor, metrics: &NatsMetrics) -> Option<SignalPage> {
         loop {
             let message = match self.subscription.next().await {
                 Heard::Message(message) => message,
@@ -174,7 +183,7 @@ impl LiveSubscription {
                     return None;
                 }
             };
-            let page = self.page(message, after)?;
+            let page = self.page(message, after, metrics)?;
             if !page.signals.is_empty() {
                 return Some(page);
             }
@@ -182,7 +191,7 @@ impl LiveSubscription {
     }
 
     /// Puts together what has come already, without waiting.
-    fn page(&mut self, first: Message, after: Cursor) -> Option<SignalPage> {
+    fn page(&mut self, first: Message, after: Cursor, metrics: &NatsMetrics) -> Option<SignalPage> {
         let mut page = SignalPage { cursor: after, signals: Vec::new() };
         let mut next = Some(first);
         while let Some(message) = next.take() {
@@ -197,6 +206,7 @@ impl LiveSubscription {
                 }
                 Order::Gap => {
                     self.caught_up = false;
+                    metrics.reader_behind(GAP);
                     // What is next to one another is handed on; the log has the rest.
                     return (!page.signals.is_empty()).then_some(page);
                 }

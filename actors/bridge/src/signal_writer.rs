@@ -63,6 +63,11 @@ impl SignalWriter {
     /// Why the log has not acknowledged it; it may be stored all the same. The next call takes the
     /// connection of then.
     pub async fn append(&mut self, posted: &NewSignal) -> Result<Cursor, BridgeError> {
+        let metrics = self.connection.bridge().metrics().clone();
+        metrics.observe("append", self.write(posted)).await
+    }
+
+    async fn write(&mut self, posted: &NewSignal) -> Result<Cursor, BridgeError> {
         let NewSignal { id, generation, signal } = posted;
         let message_id = format!("{}.{generation}.{}", self.prefix, id.as_str());
         let log = self.log().await?;

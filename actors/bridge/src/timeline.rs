@@ -65,7 +65,7 @@ impl Handler<Tell> for Actor {
                 Versioned::encode(TimelineEntry { unit: unit.to_owned(), ..entry.clone() })
             })
             .collect();
-        self.with(async move |store| {
+        self.with("timeline", async move |store| {
             let client = &store.connection().client;
             for payload in payloads {
                 let written = client.publish(subject.clone(), payload.into()).await;
@@ -83,7 +83,7 @@ impl Handler<ReadTimeline> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<Vec<PastEntry>, BridgeError>> {
         let subject = subjects::timeline(session);
-        self.with_store(async move |store| {
+        self.with_store("timeline", async move |store| {
             // One batch holds more than a session has.
             let client = &store.connection().client;
             let batch = batch::get(client, TIMELINE, &subject, 1).await?;

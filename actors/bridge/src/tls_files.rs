@@ -10,6 +10,7 @@ use stream_pki::{Identity, ReloadableClient, Trust, file_state};
 use stream_protocol::error_chain;
 use tokio_rustls::rustls::ClientConfig;
 
+use crate::metrics::{Certificates, NatsMetrics};
 use crate::{Config, ConfigError};
 
 type FileStates = [Option<[u8; 32]>; 3];
@@ -20,20 +21,22 @@ pub(crate) struct TlsFiles {
     client: ReloadableClient,
     /// The files at the last read, so that what cannot be used is reported once.
     seen: Mutex<FileStates>,
+    metrics: NatsMetrics,
 }
 
 impl TlsFiles {
-    /// Reads the files of `config`.
+    /// Reads the files of `config`, and tells `metrics` of their ends.
     ///
     /// # Errors
     ///
     /// Which key of the configuration or which file cannot be used.
-    pub(crate) fn read(config: &Config) -> Result<Self, ConfigError> {
+    pub(crate) fn read(config: &Config, metrics: &NatsMetrics) -> Result<Self, ConfigError> {
         let seen = Mutex::new(file_states(config));
         let (trust, identity) = load(config)?;
         let client = ReloadableClient::new(&trust, identity.as_ref(), &names(config));
         let client = client.map_err(ConfigError::Tls)?;
-        Ok(Self { config: config.clone(), client, seen })
+        note(metrics, &trust, identity.as_ref());
+        Ok(Self { config: config.clone(), client, seen, metrics: metrics.clone() })
     }
 
     /// Returns how TLS is spoken with the servers; every handshake goes by the last
@@ -50,16 +53,26 @@ impl TlsFiles {
         }
         let replaced = load(&self.config).and_then(|(trust, identity)| {
             let names = names(&self.config);
-            self.client.replace(&trust, identity.as_ref(), &names).map_err(ConfigError::Tls)
+            self.client.replace(&trust, identity.as_ref(), &names).map_err(ConfigError::Tls)?;
+            note(&self.metrics, &trust, identity.as_ref());
+            Ok(())
         });
         match replaced {
             Ok(()) => log::info!("nats: the certificates were replaced"),
             Err(error) => {
+                self.metrics.set_certificates(|certificates| certificates.are_refused = true);
                 let cause = error_chain(&error);
                 log::warn!(cause:%; "nats: new certificates are not taken, the old ones stay");
             }
         }
     }
+}
+
+/// Has `metrics` tell when what is in use from now on ends to be valid.
+fn note(metrics: &NatsMetrics, trust: &Trust, identity: Option<&Identity>) {
+    let (authority, client) = (trust.not_after(), identity.and_then(Identity::not_after));
+    let present = Certificates { authority, client, are_refused: false };
+    metrics.set_certificates(|certificates| *certificates = present);
 }
 
 fn load(config: &Config) -> Result<(Trust, Option<Identity>), ConfigError> {
@@ -126,7 +139,7 @@ mod tests {
             key: None,
             replicas: 1,
         };
-        let files = TlsFiles::read(&config).unwrap();
+        let files = TlsFiles::read(&config, &NatsMetrics::default()).unwrap();
         let client = Arc::new(files.client_config().unwrap());
         assert!(is_taken(&client, &one).await && !is_taken(&client, &two).await);
 

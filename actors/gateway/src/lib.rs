@@ -84,7 +84,7 @@ use std::time::Duration;
 
 use actix_web::web::{Data, ServiceConfig};
 use stream_http::{Dependencies, HttpConfig, Limits, Server, Service};
-use stream_metrics::HttpMetrics;
+use stream_metrics::{Collectors, HttpMetrics};
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
 use stream_supervisor::{Drain, Supervisor, spawn_detached};
 use stream_tokens::Tokens;
@@ -130,7 +130,8 @@ pub struct Gateway {
 impl Gateway {
     /// Binds the address, unless a listening socket is `inherited`, and serves there under
     /// `supervisor`. On an order to `drain`, the gateway reports that it is not healthy, closes the
-    /// sockets of clients that can go on elsewhere, and serves all others until it is stopped.
+    /// sockets of clients that can go on elsewhere, and serves all others until it is stopped. Who
+    /// scrapes it is told the `metrics` as well, which others have.
     ///
     /// # Errors
     ///
@@ -138,7 +139,7 @@ impl Gateway {
     pub fn start(
         config: Config,
         (http, inherited): (HttpConfig, Option<TcpListener>),
-        served: ServerIdentity,
+        (served, metrics): (ServerIdentity, Collectors),
         views: Views,
         tokens: Tokens,
         drain: &Drain,
@@ -152,7 +153,7 @@ impl Gateway {
             config,
             views.clone(),
             tokens,
-            supervisor.clone(),
+            (supervisor.clone(), metrics),
             closed,
             drain.clone(),
             (open_sockets.clone(), departures.clone()),
@@ -169,7 +170,7 @@ impl Gateway {
         let host = state.urls.public_host().or_else(|| served.current().first_name());
         let host = host.unwrap_or_default();
         let refusals = state.refusals.clone();
-        let metrics = refusals.metrics().clone();
+        let requests = refusals.metrics().clone();
         let state_of_routes = state.clone();
         let routes = move |app: &mut ServiceConfig| routes::configure(app, &state_of_routes);
         let endpoints = routes::ENDPOINTS;
@@ -182,7 +183,7 @@ impl Gateway {
             .map_err(|source| GatewayError::Bind { address: listen, source })?;
         log::info!(address:% = server.address(); "clients are served");
         let drain = drain.clone();
-        Ok(Self { server, closing, drain, open_sockets, departures, requests: metrics, state })
+        Ok(Self { server, closing, drain, open_sockets, departures, requests, state })
     }
 
     /// Returns, for everything the gateway depends on, whether it is there, and if not, why.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::web::Data;
-use stream_http::{export_actors, scrape_response};
-use stream_metrics::Exposition;
+use stream_http::{export_actors, export_dependencies, scrape_response};
+use stream_metrics::{Collect, Exposition};
 use stream_protocol::{AgentId, Op, Refusal};
 
 use crate::auth::authorize;
+use crate::health;
 use crate::placement;
 use crate::response::HandlerResult;
 use crate::state::State;
@@ -27,8 +28,12 @@ pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> HandlerR
     let unit = vec![("unit", state.unit.clone()), ("version", env!("CARGO_PKG_VERSION").into())];
     page.gauges("build_info", "Which gateway answers, and its version", [(unit, 1)]);
     page.requests(state.refusals.metrics());
-    let connected = state.bridge.status().await.connected;
+    state.socket_metrics.collect(&mut page);
+    state.collectors.collect(&mut page);
+    let dependencies = health::dependencies(&state).await;
+    let connected = dependencies.get("nats").is_some_and(Result::is_ok);
     page.count("nats_up", "Whether NATS is connected", connected.into());
+    export_dependencies(&mut page, &dependencies);
     match tokio::time::timeout(STORE_DEADLINE, StoreStats::read(&state.views)).await {
         Ok(Ok(stats)) => stats.export(&mut page),
         Ok(Err(error)) => log::debug!(error:%; "a scrape went without the store"),

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use actix_web::http::header::HeaderValue;
 use stream_bridge::Bridge;
 use stream_http::{LatestDependencies, PollLimit, RateLimiter, Refusals};
+use stream_metrics::Collectors;
 use stream_protocol::SignalPeer;
-use stream_socket::{SocketLimit, WriteLimiter};
+use stream_socket::{SocketLimit, SocketMetrics, WriteLimiter};
 use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
 use tokio::sync::watch;
@@ -32,6 +33,10 @@ const AGENTS_GOOD_FOR: Duration = Duration::from_secs(1);
 /// Agents try their relays so often at most, however many operators look at these.
 const RELAYS_GOOD_FOR: Duration = Duration::from_secs(10);
 
+/// What metrics call the sockets of clients, and those of users of ADB.
+pub(crate) const CLIENT_SOCKET: &str = "client";
+pub(crate) const ADB_SOCKET: &str = "adb";
+
 /// So many streams of events a token may have open.
 const MAX_EVENT_STREAMS: usize = 8;
 
@@ -53,6 +58,8 @@ pub(crate) struct State {
     pub(crate) catalogues: Catalogues,
     pub(crate) turned_away: TurnedAway,
     pub(crate) supervisor: Supervisor,
+    /// The parts that a scrape asks beside this one.
+    pub(crate) collectors: Collectors,
     /// What this unit depends on, as found last.
     pub(crate) dependencies: LatestDependencies,
     /// Counts the requests of all threads, and what is refused.
@@ -78,6 +85,7 @@ pub(crate) struct State {
     pub(crate) writes: WriteLimiter<SignalPeer>,
     /// The sockets of each client and user of ADB, by generation.
     pub(crate) socket_limit: SocketLimit<(SignalPeer, u64)>,
+    pub(crate) socket_metrics: SocketMetrics,
     pub(crate) reconnect_tokens: ReconnectTokens,
     /// How long a client without a socket may take to return before it counts as gone.
     pub(crate) client_grace: Duration,
@@ -94,7 +102,7 @@ impl State {
         config: Config,
         views: Views,
         tokens: Tokens,
-        supervisor: Supervisor,
+        (supervisor, collectors): (Supervisor, Collectors),
         closing: watch::Receiver<bool>,
         drain: Drain,
         (open_sockets, departures): (LiveCount, LiveCount),
@@ -119,6 +127,7 @@ impl State {
             catalogues: Catalogues::default(),
             turned_away: TurnedAway::default(),
             supervisor,
+            collectors,
             dependencies: LatestDependencies::default(),
             refusals: Refusals::default(),
             request_rates: RateLimiter::per_second(config.requests_per_second),
@@ -133,6 +142,7 @@ impl State {
             departures,
             writes: WriteLimiter::default(),
             socket_limit: SocketLimit::default(),
+            socket_metrics: SocketMetrics::new(&[CLIENT_SOCKET, ADB_SOCKET]),
             client_grace: Duration::from_secs(config.client_grace_s),
             first_client_s: config.first_client_s,
             reconnect_tokens,

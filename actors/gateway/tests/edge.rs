@@ -15,6 +15,7 @@ use stream_bridge::Bridge;
 use stream_gateway::admin::{AdminError, AdminService, Client};
 use stream_gateway::{Config, Gateway, GatewayError, Views};
 use stream_http::HttpConfig;
+use stream_metrics::Collectors;
 use stream_pki::{Identity, ServerIdentity, Trust, client_config, random_text, self_signed};
 use stream_protocol::RefusalCode;
 use stream_supervisor::{ActorState, Drain, Supervisor};
@@ -78,7 +79,7 @@ impl Edge {
         let gateway = Gateway::start(
             Self::config(),
             (HttpConfig::default(), None),
-            served.clone(),
+            (served.clone(), Collectors::default()),
             views.clone(),
             tokens.clone(),
             &drain,
@@ -229,7 +230,7 @@ async fn a_configuration_that_makes_no_sense_does_not_start() {
         Gateway::start(
             config,
             (HttpConfig::default(), None),
-            edge.served.clone(),
+            (edge.served.clone(), Collectors::default()),
             views,
             tokens,
             &drain,

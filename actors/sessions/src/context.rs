@@ -1,5 +1,6 @@
 //! What every part of this agent may use: its configuration and the actors it asks.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use stream_turn::Turn;
 
 use crate::endpoints::Endpoints;
 use crate::failure_detector::PresentAgents;
+use crate::metrics::SessionMetrics;
 use crate::reconcile::Scope;
 use crate::session;
 use crate::transition::InvalidTransition;
@@ -44,6 +46,7 @@ pub(crate) struct AgentContext {
     pub(crate) endpoints: Endpoints,
     /// Whether this agent is to hand its sessions over.
     pub(crate) drain: Drain,
+    pub(crate) metrics: SessionMetrics,
 }
 
 impl AgentContext {
@@ -146,9 +149,13 @@ impl AgentContext {
         id: &SessionId,
         transition: impl Fn(&mut SessionDocument) -> Result<(), InvalidTransition>,
     ) -> Result<SessionDocument, SessionsError> {
+        let before = Cell::new(None);
         let changed = self.deps.bridge.change_session(id, |document| {
+            before.set(Some(document.status));
             transition(document).map_err(|InvalidTransition(why)| SessionsError::Conflict(why))
         });
-        Ok(changed.await?.value)
+        let document = changed.await?.value;
+        self.metrics.on_change(before.get(), &document, self.now());
+        Ok(document)
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError, SignalConnection, SignalReader};
+use stream_metrics::{Collect, Exposition};
 use stream_pki::ServerIdentity;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{
-    AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, NewSignal, Report,
+    AgentId, AmsInstance, ClientReport, Commands, Cursor, Direction, IceServer, NewSignal, Report,
     SessionDocument, SessionId, SignalPage, SignalPeer,
 };
-use stream_socket::{FrameFormat, SignalRelay, WriteLimiter};
+use stream_socket::{FrameFormat, SignalRelay, SocketMetrics, WriteLimiter};
 use stream_supervisor::Drain;
 use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor, retry_while};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -18,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::actor::{self, Actor};
 use crate::context::AgentContext;
 use crate::endpoints::{self, Endpoints};
+use crate::metrics::SessionMetrics;
 use crate::shared::SharedState;
 use crate::{Alert, Config, Dependencies, SessionsError, signals};
 
@@ -52,6 +54,9 @@ pub struct Sessions {
     writes: WriteLimiter,
     endpoints: Endpoints,
     drain: Drain,
+    metrics: SessionMetrics,
+    agent: AgentId,
+    capacity: u32,
 }
 
 impl Sessions {
@@ -65,13 +70,15 @@ impl Sessions {
         supervisor: &Supervisor,
     ) -> Self {
         let (bridge, shared) = (dependencies.bridge.clone(), SharedState::default());
-        let writes = shared.writes.clone();
+        let (writes, metrics) = (shared.writes.clone(), shared.metrics.clone());
+        let (agent, capacity) = (config.name.clone(), config.capacity);
         let endpoints = Endpoints::new(&config, &served);
         let context = Arc::new(AgentContext {
             config,
             deps: dependencies,
             endpoints: endpoints.clone(),
             drain: drain.clone(),
+            metrics: metrics.clone(),
         });
         let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
         let factory = move || Actor::new(Arc::clone(&context), shared.clone());
@@ -82,7 +89,8 @@ impl Sessions {
             limits,
             factory,
         );
-        Self { mailbox, bridge, writes, endpoints, drain: drain.clone() }
+        let drain = drain.clone();
+        Self { mailbox, bridge, writes, endpoints, drain, metrics, agent, capacity }
     }
 
     /// Returns when this agent, which drains, has left all its sessions to others, or nobody is
@@ -232,6 +240,7 @@ impl Sessions {
             frames,
             generation: signals::generation(&document, peer)?,
             own_generation_only: frames == FrameFormat::Bare,
+            metrics: self.metrics.sockets.clone(),
         })
     }
 
@@ -268,6 +277,16 @@ impl Sessions {
         self.mailbox.ask(actor::MintInstanceIce { id: id.clone(), renew: true }).await?
     }
 
+    /// Returns the name of the agent.
+    pub fn agent(&self) -> &AgentId {
+        &self.agent
+    }
+
+    /// Returns where the sockets of instances are counted.
+    pub fn socket_metrics(&self) -> &SocketMetrics {
+        &self.metrics.sockets
+    }
+
     /// Returns how many sessions this unit serves.
     pub async fn served_count(&self) -> Result<usize, SessionsError> {
         Ok(self.mailbox.ask(actor::CountServed).await?)
@@ -284,6 +303,15 @@ impl Sessions {
             Ok(dependencies) => dependencies,
             Err(error) => vec![("sessions", Err(error.to_string()))],
         }
+    }
+}
+
+impl Collect for Sessions {
+    fn collect(&self, exposition: &mut Exposition) {
+        self.metrics.collect(exposition);
+        self.metrics.sockets.collect(exposition);
+        let help = "Sessions that this agent takes at most";
+        exposition.count("sessions_capacity", help, self.capacity.into());
     }
 }
 

@@ -50,6 +50,16 @@ impl Launcher {
         placement: &str,
         terms: IceTerms,
     ) -> Result<ClientIce, Refusal> {
+        let launch = self.try_launch(id, placement, terms);
+        self.context.metrics.observe_launch(launch).await
+    }
+
+    async fn try_launch(
+        &self,
+        id: &SessionId,
+        placement: &str,
+        terms: IceTerms,
+    ) -> Result<ClientIce, Refusal> {
         let capacity = self.context.config.capacity;
         let _under_way =
             self.served.begin_launch(id, capacity).map_err(|refusal| match refusal {

@@ -37,6 +37,7 @@ mod idle;
 mod kept_instance;
 mod launch;
 mod lost_instances;
+mod metrics;
 mod presence;
 mod processing;
 mod reconcile;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use stream_socket::WriteLimiter;
 
+use crate::metrics::SessionMetrics;
 use crate::presence::PresenceTracker;
 use crate::served_sessions::ServedSessions;
 use crate::sweep::SweepTurn;
@@ -13,6 +14,7 @@ use crate::sweep::SweepTurn;
 pub(crate) struct SharedState {
     pub(crate) served: ServedSessions,
     pub(crate) writes: WriteLimiter,
+    pub(crate) metrics: SessionMetrics,
     pub(crate) presence: Arc<tokio::sync::Mutex<PresenceTracker>>,
     pub(crate) sweep_turn: Arc<SweepTurn>,
 }

@@ -40,7 +40,9 @@ impl Handler<Write> for Actor {
             let signal_connection = context.deps.bridge.signals();
             let mut writer = signal_connection.writer(&peer, Direction::ToClient);
             for posted in &signals {
+                let received = Instant::now();
                 cursors.push(writer.append(posted).await?);
+                context.metrics.signal_stored(received.elapsed());
             }
             Ok(cursors)
         })

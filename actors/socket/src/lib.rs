@@ -8,6 +8,7 @@
 mod close;
 mod connection;
 mod envelope;
+mod metrics;
 mod relay;
 mod socket_limit;
 mod upgrade_body;
@@ -16,6 +17,7 @@ mod write_limit;
 pub use close::CloseCause;
 pub use connection::{SocketReceiver, SocketSender, close, keep_alive, open, open_for};
 pub use envelope::FrameFormat;
+pub use metrics::SocketMetrics;
 pub use relay::SignalRelay;
 pub use socket_limit::{SocketLimit, SocketPlace};
 pub use write_limit::WriteLimiter;

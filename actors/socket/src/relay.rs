@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::mem;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stream_bridge::{BridgeError, SignalConnection, SignalReader};
 use stream_protocol::{Cursor, Direction, LoggedSignal, SignalPage, SignalPeer, SignalQuota};
 use stream_supervisor::retry_while;
 
 use crate::envelope::ControlFrame;
+use crate::metrics::SocketMetrics;
 use crate::{CloseCause, CloseCode, FrameFormat, SocketReceiver, SocketSender};
 
 /// How long a signal is kept while NATS is away, before the peer is told that it is lost.
@@ -26,6 +27,7 @@ pub struct SignalRelay {
     pub generation: u64,
     /// Whether the signals of other clients are none of the peer's business.
     pub own_generation_only: bool,
+    pub metrics: SocketMetrics,
 }
 
 impl SignalRelay {
@@ -37,9 +39,11 @@ impl SignalRelay {
         mut admits: impl FnMut(usize) -> bool,
     ) -> CloseCause {
         let mut writer = self.signal_connection.writer(&self.peer, self.direction);
+        let mut wait = self.metrics.wait_for_answer(&self.peer, self.direction);
         loop {
             let heard = async {
                 let text = receiver.recv().await?;
+                let received = Instant::now();
                 if !admits(text.len()) {
                     let sentence = format!("too many signals: at most {}", SignalQuota::limits());
                     return Err(CloseCause::client_error(CloseCode::Policy, sentence));
@@ -53,6 +57,8 @@ impl SignalRelay {
                 let append = async || Box::pin(writer.append(&posted)).await;
                 let stored = retry_while(APPEND_TIMEOUT, BridgeError::is_transient, append).await;
                 let cursor = stored.map_err(rejected)?;
+                self.metrics.stored(self.direction, received.elapsed());
+                wait.observe(&posted.signal);
                 if self.frames != FrameFormat::Bare {
                     let stored = ControlFrame::Stored { id: &posted.id, cursor };
                     receiver.reply(stored.text()).await?;
@@ -79,6 +85,7 @@ impl SignalRelay {
             FrameFormat::Enveloped { after } => (after, Start::Resumed { after }),
         };
         let mut reader = self.reader(after);
+        let mut wait = self.metrics.wait_for_answer(&self.peer, self.direction);
         loop {
             let next = async || reader.next().await;
             let page = match retry_while(Duration::MAX, BridgeError::is_transient, next).await {
@@ -91,21 +98,29 @@ impl SignalRelay {
                 }
                 Err(error) => return Err(rejected(error)),
             };
+            let read = Instant::now();
             if let Some(frame) = mem::replace(&mut start, Start::Nothing).frame(&page) {
                 sender.send(frame.text()).await?;
             }
             for logged in page.signals.iter().filter(|logged| self.is_visible(logged)) {
                 sender.send(self.frames.write(logged)).await?;
+                self.metrics.told(self.other_direction(), read.elapsed());
+                wait.observe(&logged.signal);
             }
         }
     }
 
     fn reader(&self, after: Option<Cursor>) -> SignalReader {
-        let direction = match self.direction {
+        let direction = self.other_direction();
+        self.signal_connection.reader(&self.peer, direction, after, self.generation)
+    }
+
+    /// Which way the signals go that the socket is told.
+    fn other_direction(&self) -> Direction {
+        match self.direction {
             Direction::ToClient => Direction::ToInstance,
             Direction::ToInstance => Direction::ToClient,
-        };
-        self.signal_connection.reader(&self.peer, direction, after, self.generation)
+        }
     }
 
     /// A client must never see the candidates of the one before it.

@@ -6,10 +6,13 @@
 //! read as well, so that those who pin the certificate hear of it before it is shown.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use actix::Message;
 use serde::{Deserialize, Serialize};
+use stream_metrics::{Collect, Exposition};
 use stream_pki::{Fingerprint, Identity, PkiError, ServerIdentity, file_state};
 use stream_supervisor::{
     AskError, Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
@@ -86,6 +89,8 @@ fn reload_s() -> u64 {
 pub struct CertificateReloader {
     mailbox: Mailbox<Actor>,
     identity: ServerIdentity,
+    /// Whether the files hold a pair by now that cannot be presented.
+    is_refused: Arc<AtomicBool>,
 }
 
 impl CertificateReloader {
@@ -97,9 +102,14 @@ impl CertificateReloader {
     pub fn start(config: Config, supervisor: &Supervisor) -> Result<Self, PkiError> {
         let identity = ServerIdentity::new(Identity::load(&config.certificate, &config.key)?);
         identity.set_next(config.next()?);
-        let shared = identity.clone();
-        let factory =
-            move || Actor { config: config.clone(), identity: shared.clone(), seen: None };
+        let (shared, is_refused) = (identity.clone(), Arc::<AtomicBool>::default());
+        let noted = Arc::clone(&is_refused);
+        let factory = move || Actor {
+            config: config.clone(),
+            identity: shared.clone(),
+            seen: None,
+            is_refused: Arc::clone(&noted),
+        };
         let mailbox = supervisor.spawn(
             "pki",
             Mode::CancelOnRestart,
@@ -107,7 +117,7 @@ impl CertificateReloader {
             Limits::default(),
             factory,
         );
-        Ok(Self { mailbox, identity })
+        Ok(Self { mailbox, identity, is_refused })
     }
 
     /// Returns what servers present; every clone of it follows the files.
@@ -125,6 +135,13 @@ impl CertificateReloader {
     }
 }
 
+impl Collect for CertificateReloader {
+    fn collect(&self, exposition: &mut Exposition) {
+        exposition.certificate("server", self.identity.current().not_after());
+        exposition.certificate_files("server", self.is_refused.load(Relaxed));
+    }
+}
+
 /// Reads the files; answers whether the identity was swapped.
 #[derive(Clone, Message)]
 #[rtype(result = "bool")]
@@ -137,6 +154,7 @@ struct Actor {
     identity: ServerIdentity,
     /// The files at the last read, so that a bad pair is reported once.
     seen: Option<Digests>,
+    is_refused: Arc<AtomicBool>,
 }
 
 impl Worker for Actor {
@@ -167,7 +185,9 @@ impl Actor {
 
     /// Presents what the files hold; returns whether that is another identity.
     fn reload_present(&self) -> bool {
-        match Identity::load(&self.config.certificate, &self.config.key) {
+        let loaded = Identity::load(&self.config.certificate, &self.config.key);
+        self.is_refused.store(loaded.is_err(), Relaxed);
+        match loaded {
             Ok(identity) if identity.fingerprint() == self.identity.current().fingerprint() => {
                 false
             }
@@ -243,6 +263,14 @@ mod tests {
 
             fs::write(&config.certificate, &next.certificate).unwrap();
             assert!(!reloader.reload().await.unwrap(), "the key is still the old one's");
+            let refused = || {
+                let mut exposition = Exposition::new("p");
+                reloader.collect(&mut exposition);
+                let text = exposition.text(stream_metrics::Format::Text);
+                assert!(text.contains(r#"timestamp_seconds{use="server"} "#), "{text}");
+                text.contains(r#"p_certificate_files_refused{use="server"} 1"#)
+            };
+            assert!(refused(), "it is told");
             assert_eq!(reloader.identity().current().fingerprint(), first);
 
             fs::write(&config.key, next.key.as_bytes()).unwrap();
@@ -253,6 +281,7 @@ mod tests {
             // The text of the file is as it was.
             set_mode(0o640).unwrap();
             assert!(reloader.reload().await.unwrap());
+            assert!(!refused());
             assert_eq!(reloader.identity().fingerprints(), [second]);
             assert_ne!(second, first);
             fs::remove_file(&next_certificate).unwrap();

@@ -15,7 +15,8 @@ use tokio::time::sleep;
 
 use crate::config::DEFAULT_POOL;
 use crate::health::Change;
-use crate::probe::{probe, serves};
+use crate::metrics::TurnMetrics;
+use crate::probe::{Unfit, probe, serves};
 use crate::relay_set::{RelaySet, SharedState};
 use crate::relays::PoolSecrets;
 use crate::rotation;
@@ -62,7 +63,9 @@ impl Actor {
             let set = || Arc::clone(&self.set);
             spawn_work(Self::follow(set(), at, record.clone(), ctx.clone()).boxed_local());
             for server in 0..pool.servers.len() {
-                spawn_work(Self::run_probes(set(), (at, server), ctx.clone()).boxed_local());
+                let metrics = self.shared.metrics.clone();
+                let probes = Self::run_probes(set(), (at, server), metrics, ctx.clone());
+                spawn_work(probes.boxed_local());
             }
         }
     }
@@ -111,7 +114,12 @@ impl Actor {
         record.watch(first, |secrets| ctx.tell(SecretsRead(Arc::clone(&set), pool, secrets))).await;
     }
 
-    async fn run_probes(set: Arc<RelaySet>, (pool, at): (usize, usize), ctx: Context<Self>) {
+    async fn run_probes(
+        set: Arc<RelaySet>,
+        (pool, at): (usize, usize),
+        metrics: TurnMetrics,
+        ctx: Context<Self>,
+    ) {
         let Config { probe_s, lifetime_s, .. } = set.config;
         let period = Duration::from_secs(probe_s);
         // Two probes and the time they take are done within two periods. TLS over a long way needs
@@ -126,7 +134,7 @@ impl Actor {
             };
             // As long as that of a client: a relay whose clock is ahead refuses what is shorter.
             let credential = secrets.signer.probe(Timestamp::now().plus_secs(lifetime_s));
-            let end = serves(&set.targets[pool][at], &credential, within).await;
+            let end = metrics.observe(serves(&set.targets[pool][at], &credential, within)).await;
             ctx.tell(ProbeFinished(Arc::clone(&set), pool, at, end));
             tokio::time::sleep_until(begun + period.mul_f64(0.65 + 0.15 * fastrand::f64())).await;
         }
@@ -164,7 +172,7 @@ struct SecretsRead(Arc<RelaySet>, usize, Result<Secrets, Arc<SealedError>>);
 /// How the probe of a relay of a set ended: it serves clients, or why it does not.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct ProbeFinished(Arc<RelaySet>, usize, usize, Result<(), String>);
+struct ProbeFinished(Arc<RelaySet>, usize, usize, Result<(), Unfit>);
 
 impl Handler<TakeUp> for Actor {
     fn handle(&mut self, TakeUp { set, changes }: &TakeUp, ctx: &Context<Self>) -> Reply<()> {
@@ -218,7 +226,7 @@ impl Handler<ProbeFinished> for Actor {
         let change = self.set.relays().probed(*pool, *server, end.is_ok());
         let name = self.set.pools[*pool].servers[*server].name();
         match (change, end) {
-            (Some(Change::Withheld), Err(cause)) => {
+            (Some(Change::Withheld), Err(Unfit { cause, .. })) => {
                 log::warn!(relay:% = name, cause:%; "relay is withheld")
             }
             (Some(Change::Restored), _) => log::info!(relay:% = name; "relay is handed out again"),

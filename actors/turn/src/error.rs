@@ -40,6 +40,9 @@ impl From<SealedError> for TurnError {
     }
 }
 
+/// A relay does not take a credential: another secret has signed it, or a clock is wrong.
+const UNAUTHORIZED: u16 = 401;
+
 /// Why a relay does not do what it should.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ProbeError {
@@ -64,6 +67,19 @@ pub enum ProbeError {
 }
 
 impl ProbeError {
+    /// Returns what the relay is found to be, for the label of a metric.
+    pub(crate) fn verdict(&self) -> &'static str {
+        match self {
+            Self::Refused { code: UNAUTHORIZED, .. } | Self::Unsigned => "secret_refused",
+            Self::Refused { .. } => "refused",
+            Self::Malformed => "malformed",
+            Self::TimedOut => "timed_out",
+            Self::Tls(_) => "tls",
+            Self::Unreachable(_) => "unreachable",
+            Self::Unroutable(_) => "unroutable",
+        }
+    }
+
     /// Whether it may be the way between us and the relay that fails, and not the relay.
     pub(crate) fn is_about_the_way(&self) -> bool {
         matches!(self, Self::TimedOut | Self::Unreachable(_))

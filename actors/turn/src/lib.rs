@@ -22,6 +22,7 @@ mod credential;
 mod error;
 mod health;
 mod ice;
+mod metrics;
 mod probe;
 mod probe_target;
 mod relay_connection;
@@ -38,6 +39,7 @@ use std::time::Duration;
 
 use actix::Message;
 use stream_bridge::Bridge;
+use stream_metrics::{Collect, Exposition};
 use stream_protocol::{IceServer, IceTerms, SessionId};
 use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor};
 use tokio::sync::watch;
@@ -239,6 +241,13 @@ impl Turn {
     /// [`TurnError::Refused`] for a relay that is not configured, and for the last one left.
     pub async fn drain(&self, server: &str, drained: bool) -> Result<(), TurnError> {
         self.mailbox.ask(Drain { server: server.to_owned(), drained }).await?
+    }
+}
+
+impl Collect for Turn {
+    fn collect(&self, exposition: &mut Exposition) {
+        let states = self.shared.present().relays().count();
+        self.shared.metrics.collect(states, exposition);
     }
 }
 

@@ -47,12 +47,12 @@ pub(crate) async fn probe(
 ///
 /// # Errors
 ///
-/// One sentence with the ways that fail.
+/// The ways that fail.
 pub(crate) async fn serves(
     targets: &[ProbeTarget],
     credential: &Credential,
     within: Duration,
-) -> Result<(), String> {
+) -> Result<(), Unfit> {
     let probes = targets.iter().map(async |target| {
         let end = match allocate(target, credential, None, within).await {
             // It is well, and sends its clients to another one.
@@ -65,9 +65,22 @@ pub(crate) async fn serves(
     let serves = ends.iter().any(|(_, end)| end.is_ok());
     let failures = ends.into_iter().filter_map(|(target, end)| Some((target, end.err()?)));
     let counted = failures.filter(|(_, why)| !serves || !why.is_about_the_way());
-    let told: Vec<_> =
-        counted.map(|(target, why)| format!("over {}: {why}", target.name())).collect();
-    if told.is_empty() { Ok(()) } else { Err(told.join("; ")) }
+    let counted: Vec<_> = counted.collect();
+    let told = counted.iter().map(|(target, why)| format!("over {}: {why}", target.name()));
+    match counted.iter().map(|(_, why)| why.verdict()).min_by_key(|it| *it != "secret_refused") {
+        None => Ok(()),
+        Some(verdict) => Err(Unfit { cause: told.collect::<Vec<_>>().join("; "), verdict }),
+    }
+}
+
+/// Why a relay does not serve clients.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Unfit {
+    /// One sentence with the ways that fail.
+    pub(crate) cause: String,
+    /// What it is found to be, in one word. That it refuses our secret comes before all else:
+    /// nobody but an operator can settle that.
+    pub(crate) verdict: &'static str,
 }
 
 /// Asks the relays of `config` once where we are seen, which takes no credential: over each of
@@ -200,7 +213,7 @@ mod tests {
     }
 
     /// What the probes of a relay over UDP make of it, and what a new secret would.
-    async fn judged(code: u16, relayed: &str) -> (Result<(), String>, Result<(), ProbeError>) {
+    async fn judged(code: u16, relayed: &str) -> (Result<(), Unfit>, Result<(), ProbeError>) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
         let target = udp(socket.local_addr().expect("bound").port());
         let judge = async {
@@ -227,6 +240,8 @@ mod tests {
                 let (serves, accepts) = judged(code, good).await;
                 assert!(serves.is_err() && accepts.is_err(), "{code}");
             }
+            let verdict = async |code| judged(code, good).await.0.expect_err("refused").verdict;
+            assert_eq!((verdict(401).await, verdict(441).await), ("secret_refused", "refused"));
         });
     }
 
@@ -235,7 +250,7 @@ mod tests {
         run(async {
             for relayed in ["0.0.0.0:50000", "[::]:50000", "224.0.0.1:50000", "127.0.0.1:0"] {
                 let (serves, _) = judged(0, relayed).await;
-                let why = serves.expect_err(relayed);
+                let why = serves.expect_err(relayed).cause;
                 assert!(why.contains("nobody can reach it"), "{why}");
             }
         });
@@ -255,7 +270,8 @@ mod tests {
             let judge = async {
                 let all = [blocked.clone(), udp(mute_port), udp(good)];
                 assert_eq!(serves(&all, &credential(), within).await, Ok(()));
-                let why = serves(&all[..2], &credential(), within).await.expect_err("none left");
+                let unfit = serves(&all[..2], &credential(), within).await;
+                let why = unfit.expect_err("none left").cause;
                 assert!(why.contains("over tcp: it cannot be reached"), "{why}");
                 assert!(why.contains("over udp: it does not answer"), "{why}");
             };
@@ -267,7 +283,8 @@ mod tests {
                 () = relay(socket, 0, address) => unreachable!(),
             }
             let judge = async {
-                let why = serves(&[refusing], &credential(), WITHIN).await.expect_err("refused");
+                let unfit = serves(&[refusing], &credential(), WITHIN).await;
+                let why = unfit.expect_err("refused").cause;
                 assert!(why.contains("over udp: it refuses: 441"), "{why}");
             };
             tokio::select! {

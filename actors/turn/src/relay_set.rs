@@ -8,6 +8,7 @@ use stream_bridge::OneTimeSecret;
 use stream_pki::Seal;
 use tokio::sync::watch;
 
+use crate::metrics::TurnMetrics;
 use crate::probe_target::{self, ProbeTargets};
 use crate::relays::Relays;
 use crate::{Config, Pool, TurnError};
@@ -69,12 +70,13 @@ pub(crate) struct SharedState {
     present: Arc<watch::Sender<Arc<RelaySet>>>,
     /// Counts how often other ICE servers came to be handed out.
     changes: Arc<watch::Sender<u64>>,
+    pub(crate) metrics: TurnMetrics,
 }
 
 impl SharedState {
     pub(crate) fn new(set: RelaySet) -> Self {
         let present = Arc::new(watch::Sender::new(Arc::new(set)));
-        Self { present, changes: Arc::default() }
+        Self { present, changes: Arc::default(), metrics: TurnMetrics::default() }
     }
 
     pub(crate) fn present(&self) -> Arc<RelaySet> {

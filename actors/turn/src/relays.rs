@@ -113,6 +113,16 @@ impl Relays {
         }
     }
 
+    /// Returns how many relays are in each state.
+    pub(crate) fn count(&self) -> [(RelayState, usize); 3] {
+        let servers =
+            |(n, known): (usize, &PoolState)| (0..known.pool.servers.len()).map(move |at| (n, at));
+        let all: Vec<_> = self.pools.iter().enumerate().flat_map(servers).collect();
+        [RelayState::Healthy, RelayState::Withheld, RelayState::Drained].map(|state| {
+            (state, all.iter().filter(|(pool, at)| self.state(*pool, *at) == state).count())
+        })
+    }
+
     /// Returns whether a relay other than the one called `name` is not drained.
     pub(crate) fn has_another(&self, name: &str) -> bool {
         self.all("").any(|it| it.server.name() != name && it.state != RelayState::Drained)
@@ -204,6 +214,8 @@ mod tests {
             (RelayState::Withheld, RelayState::Drained)
         );
         assert_eq!(relays.fallback(), None);
+        let counted = relays.count().map(|(_, count)| count);
+        assert_eq!(counted, [2, 1, 1], "healthy, withheld, drained");
     }
 
     #[test]

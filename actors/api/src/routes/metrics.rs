@@ -2,7 +2,7 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use stream_http::{export_actors, scrape_response};
+use stream_http::{export_actors, export_dependencies, scrape_response};
 use stream_metrics::Exposition;
 use stream_protocol::Op;
 use stream_sessions::Alert;
@@ -25,13 +25,15 @@ pub(super) async fn scrape(
     let mut exposition = Exposition::new(PREFIX);
     export_actors(&mut exposition, &state.supervisor.status());
     exposition.requests(state.refusals.metrics());
+    let unit = state.sessions.agent().to_string();
+    let unit = vec![("unit", unit), ("version", env!("CARGO_PKG_VERSION").into())];
+    exposition.gauges("build_info", "Which agent answers, and its version", [(unit, 1)]);
+    state.collectors.collect(&mut exposition);
     let sessions = &state.sessions;
     let found =
         async { tokio::join!(dependencies(&state), sessions.served_count(), sessions.alerts()) };
     if let Ok((dependencies, open, alerts)) = tokio::time::timeout(PROBE_TIMEOUT, found).await {
-        let up = |(name, state): (&str, Result<_, _>)| (name.to_owned(), u64::from(state.is_ok()));
-        let (help, dependencies) = ("Whether it is there", dependencies.into_iter().map(up));
-        exposition.counts("dependency_up", help, "dependency", dependencies);
+        export_dependencies(&mut exposition, &dependencies);
         if let Ok(open) = open {
             exposition.count("sessions_open", "Sessions that this agent serves", open as u64);
         }

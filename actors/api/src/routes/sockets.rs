@@ -98,6 +98,7 @@ async fn serve_signals(
     let (id, peer) = (&signal_relay.peer.session, &signal_relay.peer);
     log::info!(session:% = id; "signaling socket opened by the instance");
     let only = signal_relay.own_generation_only.then_some(signal_relay.generation);
+    let _open = state.sessions.socket_metrics().open("signaling");
     let place = state.sockets.enter((peer.clone(), "signaling"));
     let admits = |bytes| state.sessions.try_acquire_signal(id, bytes);
     let end = tokio::select! {
@@ -110,7 +111,7 @@ async fn serve_signals(
         end = signal_relay.send_to_peer(sender.clone()), if reads => end,
         end = keep_alive(sender.clone()) => end,
     };
-    close_socket("signaling", id, sender, receiver, end).await;
+    close_socket(state, "signaling", id, sender, receiver, end).await;
 }
 
 /// `GET /1.0/sessions/{id}/sockets/control`, also as `/1.0/session/…`: the commands whenever they
@@ -144,6 +145,7 @@ async fn serve_control(
     mut receiver: SocketReceiver,
 ) {
     log::info!(session:% = id; "control socket opened by the instance");
+    let _open = state.sessions.socket_metrics().open("control");
     let place = state.sockets.enter((SignalPeer::from(&id), "control"));
     let end = tokio::select! {
         biased;
@@ -154,16 +156,18 @@ async fn serve_control(
         end = send_commands(state, &id, query, sender.clone()) => end,
         end = keep_alive(sender.clone()) => end,
     };
-    close_socket("control", &id, sender, receiver, end).await;
+    close_socket(state, "control", &id, sender, receiver, end).await;
 }
 
 async fn close_socket(
-    which: &str,
+    state: &AppState,
+    which: &'static str,
     id: &SessionId,
     sender: SocketSender,
     receiver: SocketReceiver,
     end: CloseCause,
 ) {
+    state.sessions.socket_metrics().closed(which, &end);
     match &end {
         CloseCause::PeerClosed => {
             log::info!(session:% = id; "{which} socket closed by the instance")

@@ -21,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use super::admission::{Admission, close_cause, session_gone};
 use super::messages::{IceServersMessage, ReconnectTokenMessage, text};
 use crate::session_summary::SessionSummary;
-use crate::state::State;
+use crate::state::{ADB_SOCKET, CLIENT_SOCKET, State};
 use crate::{adb_connections, client_lease, owner, shares};
 
 /// How often a share is looked at that is not due: its end may have been brought forward.
@@ -66,6 +66,7 @@ impl ClientSocket {
             frames: admission.frames,
             generation: admission.generation,
             own_generation_only: true,
+            metrics: state.socket_metrics.clone(),
         };
         Self { admission, claims, relay, state }
     }
@@ -73,7 +74,7 @@ impl ClientSocket {
     /// Runs the socket in a task of its own until it is closed. If the client has left, the
     /// instance is told so when the client has not returned in time.
     pub(crate) fn start(mut self, sender: SocketSender, receiver: SocketReceiver) {
-        let counted = self.state.open_sockets.add();
+        let counted = (self.state.open_sockets.add(), self.state.socket_metrics.open(self.kind()));
         let Admission { peer, generation, .. } = &self.admission;
         let (limit, key) = (&self.state.socket_limit, (peer.clone(), *generation));
         let place = if self.is_client() { limit.enter(key) } else { limit.enter_alone(key) };
@@ -112,6 +113,7 @@ impl ClientSocket {
                 log::info!(session:%, cause = message.as_str(); "client socket closed");
             }
         }
+        self.state.socket_metrics.closed(self.kind(), &cause);
         self.tell_timeline(match &cause {
             CloseCause::PeerClosed => "the client has closed the socket",
             CloseCause::PeerTimedOut => "the client is heard no more",
@@ -260,6 +262,11 @@ impl ClientSocket {
     /// Whether it is the client's, not that of a user of ADB.
     fn is_client(&self) -> bool {
         self.admission.peer.share.is_none()
+    }
+
+    /// What metrics call it.
+    fn kind(&self) -> &'static str {
+        if self.is_client() { CLIENT_SOCKET } else { ADB_SOCKET }
     }
 
     /// Returns when the gateway stops.

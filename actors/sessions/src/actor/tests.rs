@@ -115,8 +115,9 @@ impl Bench {
         let config: Config =
             serde_json::from_str(r#"{"name":"a","url":"https://127.0.0.1:1"}"#).unwrap();
         let endpoints = Endpoints::new(&config, &served);
-        let context = Arc::new(AgentContext { config, deps, endpoints, drain: Drain::default() });
         let shared = SharedState::default();
+        let (drain, metrics) = (Drain::default(), shared.metrics.clone());
+        let context = Arc::new(AgentContext { config, deps, endpoints, drain, metrics });
         let factory = {
             let (context, shared) = (Arc::clone(&context), shared.clone());
             move || Actor::new(Arc::clone(&context), shared.clone())
