@@ -39,6 +39,7 @@ mod operator;
 mod package;
 mod plain_client;
 mod player;
+mod prometheus;
 mod reload;
 mod restart;
 mod scale;
