@@ -11,6 +11,7 @@ mod scale;
 mod sessions;
 mod signaling;
 mod sources;
+mod start;
 mod stored;
 mod storm;
 mod supervision;
@@ -60,6 +61,7 @@ async fn run(name: &str) -> anyhow::Result<()> {
         "scale" => scale::run().await?,
         "sessions" => sessions::run().await?,
         "signaling" => signaling::run().await?,
+        "start" => start::run().await?,
         "storm" => storm::run().await?,
         "tls" => tls::run().await?,
         "tokens" => tokens::run()?,
@@ -67,7 +69,7 @@ async fn run(name: &str) -> anyhow::Result<()> {
         "supervision" => supervision::run().await?,
         _ => anyhow::bail!(
             "there is no bench {name}; there are: console, first-frame, gateway, scale, \
-             sessions, signaling, storm, supervision, tls, tokens, turn"
+             sessions, signaling, start, storm, supervision, tls, tokens, turn"
         ),
     };
     print!("{}", report.table());

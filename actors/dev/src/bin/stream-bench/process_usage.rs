@@ -56,8 +56,17 @@ pub(super) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
 
 /// What a process holds in memory, in KiB (`proc(5)`).
 pub(super) fn resident(pid: u32) -> anyhow::Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
-    Ok(kib.trim().parse()?)
+    kib(&format!("/proc/{pid}/status"), "VmRSS:")
+}
+
+/// What a process holds in memory, in KiB; of what several hold, its share.
+pub(super) fn proportional(pid: u32) -> anyhow::Result<f64> {
+    kib(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+}
+
+fn kib(file: &str, name: &str) -> anyhow::Result<f64> {
+    let text = fs::read_to_string(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(kib.with_context(|| format!("no {name} in {file}"))?.trim().parse()?)
 }

@@ -49,6 +49,10 @@ impl Samples {
         self.0.push(number);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The least one that this share of all, between 0 and 1, does not exceed; no number when there
     /// are none.
     pub(super) fn percentile(&self, share: f64) -> f64 {
