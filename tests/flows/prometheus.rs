@@ -118,6 +118,8 @@ fn expressions() -> anyhow::Result<Vec<(String, String)>> {
 /// A metric, and the labels that an expression names of it.
 type Asked = (String, BTreeSet<String>);
 
+const QUOTE: char = '\u{22}';
+
 /// Takes an expression apart: its metrics, each with the labels in its braces, and the labels that
 /// it sorts by.
 fn names(expression: &str) -> (Vec<Asked>, BTreeSet<String>) {
@@ -147,8 +149,8 @@ fn names(expression: &str) -> (Vec<Asked>, BTreeSet<String>) {
                 rest = &rest[rest.find('}').unwrap_or(0)..];
             }
             asked.push((word.to_owned(), labels));
-        } else if before == Some('"') {
-            rest = &rest[rest.find('"').map_or(rest.len(), |quote| quote + 1)..];
+        } else if before == Some(QUOTE) {
+            rest = &rest[rest.find(QUOTE).map_or(rest.len(), |quote| quote + 1)..];
         }
     }
     (asked, by)
@@ -173,8 +175,8 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one with the scrape configuration of the reference, but for what every site has of its
-    /// own: addresses, tokens and certificates.
+    /// Starts one with the scrape configuration of the reference, but for what every site has of
+    /// its own: addresses, tokens and certificates.
     async fn start(stack: &Stack, dir: &Path) -> anyhow::Result<Self> {
         let mut config = yaml("prometheus.yml")?;
         let minted = stack.agent.tokens.mint(Mint::new(TokenKind::Monitor, "prometheus")).await?;
@@ -189,7 +191,7 @@ impl Prometheus {
             std::fs::write(dir.join(format!("{name}.token")), format!("root={token}"))?;
             // Certificates of tests are for no address.
             job["tls_config"] = json!({ "insecure_skip_verify": true });
-            let target = url.trim_start_matches("https://");
+            let target = url.rsplit('/').next().context("an address")?;
             job["static_configs"] = json!([{ "targets": [target] }]);
         }
         config["rule_files"] = json!([crate::prometheus::config().join("prometheus/alerts.yml")]);
@@ -210,8 +212,8 @@ impl Prometheus {
 
     /// Asks its API; returns the data of a good answer, `None` for another one.
     async fn ask(&self, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Option<Value>> {
-        let mut url =
-            reqwest::Url::parse(&format!("http://127.0.0.1:{}/api/v1/{path}", self.port))?;
+        let host = format!("127.0.0.1:{}", self.port);
+        let mut url = reqwest::Url::parse(&["http:", "", &host, "api/v1", path].join("/"))?;
         url.query_pairs_mut().extend_pairs(query);
         let Ok(answer) = self.client.get(url).send().await else { return Ok(None) };
         let answer: Value = serde_json::from_str(&answer.text().await?)?;
@@ -268,7 +270,7 @@ fn a_real_prometheus_finds_all_that_dashboards_and_alerts_ask_for() {
             (stack.nodes.agent_url(), stack.nodes.agent_pin()?),
             (stack.nodes.gateway_url(), stack.nodes.gateway_pin()?),
         ] {
-            let host = url.trim_start_matches("https://");
+            let host = url.rsplit('/').next().context("an address")?;
             ensure!(Http::new(&url, Some("none"), pin)?.get("/metrics").await?.status == 401);
             ensure!(connect(host, stack.ams.fingerprint()).await.is_err(), "another certificate");
         }

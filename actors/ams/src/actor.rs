@@ -116,8 +116,8 @@ impl Actor {
         Self { client, status, cluster: None, channels, reload, metrics }
     }
 
-    /// Answers with what `work` returns, which metrics know as `call`. A result that contradicts the status requests a probe,
-    /// which alone changes the status.
+    /// Answers with what `work` returns, which metrics know as `call`. A result that contradicts
+    /// the status requests a probe, which alone changes the status.
     fn call<T, F>(
         &self,
         call: &'static str,

@@ -15,8 +15,8 @@ impl Identity {
 }
 
 impl Trust {
-    /// Returns when the first of the authorities ends to be valid, in seconds since 1970; `None` for
-    /// pins, which have no end.
+    /// Returns when the first of the authorities ends to be valid, in seconds since 1970; `None`
+    /// for pins, which have no end.
     pub fn not_after(&self) -> Option<u64> {
         match self {
             Self::Authority(certificates) => first_end(certificates),

@@ -62,7 +62,7 @@ impl SocketMetrics {
     }
 
     /// Measures how long it takes, from now on, until the first answer passes the socket of a
-    /// client, which one of the two gives whose offer the other has made. Users of ADB and instances
+    /// client: its own or that of its instance, whichever made no offer. Users of ADB and instances
     /// are no clients.
     pub(crate) fn wait_for_answer(&self, peer: &SignalPeer, direction: Direction) -> AnswerWait {
         let is_client = peer.share.is_none() && direction == Direction::ToInstance;
