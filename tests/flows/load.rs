@@ -69,10 +69,13 @@ fn a_load_tells_every_hop_resumes_freezes_and_leaves_nothing_behind() {
         let signals = count(&figures, "signal");
         ensure!((6..=12).contains(&signals), "{signals} signals");
         ensure!(count(&figures, "resume") == signals, "{figures}");
-        let sessions = figures["left"].as_array().context("left")?.iter();
-        let sessions = sessions.clone().find(|held| held["what"] == "sessions");
-        let sessions = sessions.context("the gateway tells its sessions")?;
-        ensure!(sessions["left"] == false && sessions["after"] == 0.0, "{sessions}");
+        let left = figures["left"].as_array().context("left")?;
+        for what in ["memory (MiB)", "open files", "sockets", "sessions"] {
+            let held = left.iter().find(|held| held["what"] == what).context(what)?;
+            ensure!(held["left"] == false, "{held}");
+            let ends = matches!(what, "sockets" | "sessions");
+            ensure!(!ends || held["after"] == 0.0 && held["most"] != 0.0, "{held}");
+        }
         ensure!(report.contains("<polyline") && report.contains("signal and answer"), "no plot");
         let table = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(table.contains("8 sessions at 8.0/s"), "{table}");

@@ -54,7 +54,7 @@ fn read(page: &str) -> Holding {
         at_s: 0.0,
         memory_mib: sum("process_resident_memory_bytes", None).map(|bytes| bytes / 1048576.0),
         descriptors: sum("process_open_fds", None),
-        sockets: sum("_sockets", None),
+        sockets: sum("_sockets_open", None),
         sessions: sum("_sessions_total", Some(&["created", "active", "terminating"])),
     }
 }
