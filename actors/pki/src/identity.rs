@@ -1,7 +1,6 @@
 //! Who we are in a handshake: a certificate chain and the key that belongs to it.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,11 +8,11 @@ use ring::signature::RsaKeyPair;
 use rustls::Error::InconsistentKeys;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use x509_parser::extensions::GeneralName;
-use x509_parser::parse_x509_certificate;
 
+use crate::certificate_info::CertificateInfo;
 use crate::error::PkiError;
 use crate::fingerprint::Fingerprint;
+use crate::validity::Validity;
 use crate::{pem, provider};
 
 const RSA_4096_BYTES: usize = 512;
@@ -60,13 +59,20 @@ impl Identity {
     /// Returns the first name that the certificate is for: of a host, or an address as text; `None`
     /// when it names neither.
     pub fn first_name(&self) -> Option<String> {
-        let (_, certificate) = parse_x509_certificate(self.chain().first()?).ok()?;
-        let names = certificate.subject_alternative_name().ok()??;
-        names.value.general_names.iter().find_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
-            _ => None,
-        })
+        CertificateInfo::of(self.chain().first()?)?.names.into_iter().next()
+    }
+
+    /// Tells whether the certificate is good at `now`, in seconds of UNIX. One that is not can be
+    /// presented all the same: whoever pins it looks at no dates.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::Dates`] when it has expired or is not valid yet; `certificate` is the file it
+    /// comes from.
+    pub fn check_dates(&self, certificate: &Path, now: i64) -> Result<(), PkiError> {
+        let validity = self.chain().first().and_then(Validity::of);
+        let checked = validity.map_or(Ok(()), |validity| validity.check(now));
+        checked.map_err(|why| PkiError::Dates { origin: certificate.display().to_string(), why })
     }
 
     /// The fingerprint of the end entity: what a peer pins.
@@ -105,12 +111,6 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
     }
-}
-
-/// Reads an address as certificates hold it.
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 fn is_rsa_4096(key: &PrivateKeyDer<'_>) -> bool {

@@ -7,8 +7,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod certificate_info;
 mod client;
 mod client_certificates;
+mod clock;
 mod digest;
 mod error;
 mod expiry;
@@ -17,11 +19,14 @@ mod fingerprint;
 mod generate;
 mod identity;
 mod names;
+mod pair_store;
 mod pem;
 mod pins;
 mod private_file;
 mod random;
+mod reload_status;
 mod reloadable_client;
+mod renewal;
 mod seal;
 mod secret;
 mod server;
@@ -30,29 +35,36 @@ mod signatures;
 mod tls_failure;
 mod trust;
 mod user_name;
+mod validity;
 
 use std::sync::Arc;
 
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
+pub use certificate_info::CertificateInfo;
 pub use client::client_config;
+pub use clock::unix_now;
 pub use digest::{hmac_sha256, sha256};
 pub use error::PkiError;
 pub use files::{create_private_dir, write_new};
 pub use fingerprint::{Fingerprint, FingerprintError};
-pub use generate::{Authority, KeyPairPem, self_signed};
+pub use generate::{Authority, CertificateRequest, KeyPairPem, Purpose, self_signed};
 pub use identity::Identity;
+pub use pair_store::{PairSlot, PairStore};
 pub use pins::PinMismatch;
 pub use private_file::{NotPrivate, file_state};
 pub use random::{random_bytes, random_text};
+pub use reload_status::ReloadStatus;
 pub use reloadable_client::ReloadableClient;
+pub use renewal::{RenewalStep, next_step};
 pub use seal::{Seal, UnsealError};
 pub use secret::{SecretError, read_secret, remove_secret};
 pub use server::{ClientCertificates, ServerIdentity, only_resuming, server_config};
 pub use session_tickets::{SessionTicketer, TICKET_LIFETIME, TicketKey};
 pub use tls_failure::{TlsFailure, is_pin_mismatch};
 pub use trust::Trust;
+pub use validity::{DateError, Validity, moment};
 
 /// The only version spoken.
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];

@@ -10,6 +10,7 @@ use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
 use crate::client_certificates::AcceptAnyClientCert;
 use crate::fingerprint::Fingerprint;
 use crate::identity::Identity;
+use crate::reload_status::ReloadStatus;
 use crate::session_tickets::SessionTicketer;
 use crate::{VERSIONS, provider};
 
@@ -20,6 +21,7 @@ pub struct ServerIdentity {
     identity: Arc<ArcSwap<Identity>>,
     next: Arc<ArcSwapOption<Fingerprint>>,
     ticketer: SessionTicketer,
+    reload: ReloadStatus,
 }
 
 impl ServerIdentity {
@@ -28,6 +30,7 @@ impl ServerIdentity {
             identity: Arc::new(ArcSwap::from_pointee(identity)),
             next: Arc::default(),
             ticketer: SessionTicketer::default(),
+            reload: ReloadStatus::default(),
         }
     }
 
@@ -50,6 +53,11 @@ impl ServerIdentity {
         let present = self.current().fingerprint();
         let next = self.next.load().as_deref().copied().filter(|next| *next != present);
         [present].into_iter().chain(next).collect()
+    }
+
+    /// Returns what came of the last look at the files behind it.
+    pub fn reload_status(&self) -> &ReloadStatus {
+        &self.reload
     }
 
     /// Returns what makes and reads the tickets of all servers that present this identity.

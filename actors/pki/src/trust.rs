@@ -6,6 +6,7 @@ use rustls_pki_types::CertificateDer;
 use crate::error::PkiError;
 use crate::fingerprint::Fingerprint;
 use crate::pem;
+use crate::validity::Validity;
 
 /// How a client knows the server it talks to.
 #[derive(Clone, Debug)]
@@ -26,6 +27,21 @@ impl Trust {
         match roots(&certificates) {
             Ok(_) => Ok(Self::Authority(certificates)),
             Err(source) => Err(PkiError::BadCertificate { origin, source }),
+        }
+    }
+
+    /// Tells whether one of the authorities is good at `now`, in seconds of UNIX: while an old one
+    /// is replaced there are two. `ca` is the file they come from. Of pins no dates are known.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::Dates`] when all have expired or are not valid yet.
+    pub fn check_dates(&self, ca: &Path, now: i64) -> Result<(), PkiError> {
+        let Self::Authority(certificates) = self else { return Ok(()) };
+        let checks = certificates.iter().filter_map(Validity::of).map(|dates| dates.check(now));
+        match checks.reduce(Result::or) {
+            Some(Err(why)) => Err(PkiError::Dates { origin: ca.display().to_string(), why }),
+            _ => Ok(()),
         }
     }
 }
