@@ -166,21 +166,17 @@ async fn probe_loop(client: AmsClient, metrics: AmsMetrics, ctx: Context<Actor>)
 /// Takes up replaced certificates and pins, for as long as the actor lives. A blocking thread reads
 /// them, since this one serves others.
 async fn reload_loop(client: AmsClient, metrics: AmsMetrics, every: Duration) {
-    let mut complaint = None;
     loop {
         tokio::time::sleep(every).await;
         let connections = client.connections().clone();
         let refreshed = tokio::task::spawn_blocking(move || connections.refresh()).await;
         let refreshed = refreshed.unwrap_or(Ok(false)).map_err(|error| error.to_string());
-        metrics.set_files_refused(refreshed.is_err());
-        match &refreshed {
+        let is_news = metrics.reload.set(refreshed.as_ref().err().cloned());
+        match refreshed {
             Ok(true) => client.breaker().request_probe(),
-            Ok(false) => {}
-            // Said once.
-            Err(error) if complaint.as_ref() == Some(error) => {}
-            Err(error) => log::warn!("the certificates in use stay: {error}"),
+            Err(error) if is_news => log::warn!("the certificates in use stay: {error}"),
+            Ok(false) | Err(_) => {}
         }
-        complaint = refreshed.err();
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Url, redirect};
-use stream_pki::{Fingerprint, Identity, Trust, client_config};
+use stream_pki::{Fingerprint, Identity, Trust, client_config, unix_now};
 use stream_protocol::error_chain;
 use tokio::sync::watch;
 
@@ -62,6 +62,25 @@ impl Connection {
     }
 }
 
+/// Refuses what is new and has expired or is not valid yet; what is in use is used on all the same.
+fn check_dates(
+    config: &Config,
+    present: &Connection,
+    identity: &Identity,
+    trust: &Trust,
+) -> Result<(), AmsError> {
+    let now = unix_now();
+    let checked = match identity.fingerprint() == present.fingerprint {
+        true => Ok(()),
+        false => identity.check_dates(&config.certificate, now),
+    };
+    let checked = checked.and_then(|()| match &config.ca {
+        Some(ca) if !is_same(trust, &present.trust) => trust.check_dates(ca, now),
+        _ => Ok(()),
+    });
+    checked.map_err(|error| AmsError::Config(format!("ams: {}", error_chain(&error))))
+}
+
 fn is_same(one: &Trust, other: &Trust) -> bool {
     match (one, other) {
         (Trust::Authority(one), Trust::Authority(other)) => one == other,
@@ -103,6 +122,7 @@ impl Connections {
         if present.is_as_in(&identity, &trust) {
             return Ok(false);
         }
+        check_dates(&self.config, &present, &identity, &trust)?;
         let connection = Connection::new(&self.config)?;
         if connection.fingerprint != present.fingerprint {
             log::info!(fingerprint:% = connection.fingerprint; "ams: our certificate was replaced");

@@ -1,12 +1,14 @@
 //! One call as HTTP has it: a request under a deadline, an answer of bounded size.
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{DATE, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response};
 use stream_pki::TlsFailure;
 use stream_protocol::error_chain;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
 use crate::error::AmsError;
 use crate::response;
@@ -19,6 +21,8 @@ pub(crate) struct RawResponse {
     pub(crate) status: u16,
     /// How long AMS wants to be left alone.
     pub(crate) retry_after: Option<Duration>,
+    /// When AMS answered, by its own clock.
+    pub(crate) date: Option<SystemTime>,
     body: Vec<u8>,
 }
 
@@ -35,6 +39,7 @@ pub(crate) async fn send(
 ) -> Result<RawResponse, AmsError> {
     let mut response = request.timeout(within).send().await.map_err(failed)?;
     let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
+    let date = date(&response);
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
@@ -43,13 +48,18 @@ pub(crate) async fn send(
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(RawResponse { status, retry_after, body })
+    Ok(RawResponse { status, retry_after, date, body })
 }
 
 /// In seconds; the form with a date is not used by AMS.
 fn retry_after(response: &Response) -> Option<Duration> {
     let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
+}
+
+fn date(response: &Response) -> Option<SystemTime> {
+    let text = response.headers().get(DATE)?.to_str().ok()?;
+    OffsetDateTime::parse(text, &Rfc2822).ok().map(SystemTime::from)
 }
 
 /// Says why there is no answer, as `what: detail`. Without the URL: the log line names AMS anyway.

@@ -15,6 +15,7 @@
 //! | requests under way | kept | a launch should end with its answer |
 //! | circuit breaker, connections | kept: shared state | AMS is no healthier after our failure |
 //! | event channels | kept: shared state | listeners outlive the actor |
+//! | why the certificate files are not used | kept: shared state | it is told once |
 
 mod actor;
 mod circuit_breaker;
@@ -24,6 +25,7 @@ mod error;
 mod events;
 mod hedge;
 mod http;
+mod inspect;
 mod instance;
 mod metrics;
 mod probe;
@@ -43,6 +45,7 @@ use tokio::sync::watch;
 
 pub use error::AmsError;
 pub use events::{Action, InstanceEvent, InstanceEvents};
+pub use inspect::{AmsReport, inspect};
 pub use instance::{Instance, InstanceStatus, LaunchInstance};
 pub use register::{Registered, register, try_connect};
 pub use response::Cluster;

@@ -1,9 +1,7 @@
 //! What is measured of AMS.
 
-use std::sync::Arc;
-
-use parking_lot::Mutex;
 use stream_metrics::{Collect, Durations, Exposition};
+use stream_pki::ReloadStatus;
 
 use crate::connection::Connections;
 use crate::error::AmsError;
@@ -13,13 +11,13 @@ use crate::error::AmsError;
 pub(crate) struct AmsMetrics {
     calls: Durations,
     connections: Connections,
-    /// Whether the certificate files hold others by now, which cannot be used.
-    are_refused: Arc<Mutex<bool>>,
+    /// What came of the last look at the certificate files.
+    pub(crate) reload: ReloadStatus,
 }
 
 impl AmsMetrics {
     pub(crate) fn new(connections: Connections) -> Self {
-        Self { calls: Durations::of_calls(), connections, are_refused: Arc::default() }
+        Self { calls: Durations::of_calls(), connections, reload: ReloadStatus::default() }
     }
 
     /// Measures `work` as a `call`, however many requests it takes.
@@ -30,10 +28,6 @@ impl AmsMetrics {
     ) -> Result<T, AmsError> {
         self.calls.observe_call(call, |done| outcome(done.as_ref().err()), work).await
     }
-
-    pub(crate) fn set_files_refused(&self, are_refused: bool) {
-        *self.are_refused.lock() = are_refused;
-    }
 }
 
 impl Collect for AmsMetrics {
@@ -43,7 +37,7 @@ impl Collect for AmsMetrics {
         let connection = self.connections.current();
         exposition.certificate("ams_client", connection.not_after);
         exposition.certificate("ams_authority", connection.trust_not_after());
-        exposition.certificate_files("ams", *self.are_refused.lock());
+        exposition.certificate_files("ams", self.reload.failure().is_some());
     }
 }
 

@@ -19,6 +19,7 @@ use crate::metrics::NatsMetrics;
 use crate::store_clock::StoreClock;
 use crate::store_health::{StoreHealth, switched_off};
 use crate::subscriptions::{Route, Subscriptions};
+use crate::tls_files::TlsFiles;
 use crate::{BridgeError, Config};
 
 /// Requests and hints of one subject that wait to be taken.
@@ -30,11 +31,14 @@ const CONNECTION_CHECK: Duration = Duration::from_secs(1);
 /// How often the server is asked whether its store is on.
 const STORE_LOOK: Duration = Duration::from_secs(2);
 
+/// How often the certificate files are looked at while the connection stands.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
+
 /// How often the server is asked for its time.
 const CLOCK_LOOK: Duration = Duration::from_secs(10);
 
 /// What a restart of the actor keeps, so that nobody who asks or is asked over NATS notices it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct SharedState {
     subscriptions: Subscriptions,
     /// The connection as it was ready last.
@@ -44,6 +48,21 @@ pub(crate) struct SharedState {
     pub(crate) clock: StoreClock,
     pub(crate) metrics: NatsMetrics,
     log_watch: LogWatch,
+    tls: Arc<TlsFiles>,
+}
+
+impl SharedState {
+    pub(crate) fn new(tls: TlsFiles, metrics: NatsMetrics) -> Self {
+        Self {
+            subscriptions: Subscriptions::default(),
+            saved: Arc::default(),
+            health: StoreHealth::default(),
+            clock: StoreClock::default(),
+            log_watch: LogWatch::default(),
+            metrics,
+            tls: Arc::new(tls),
+        }
+    }
 }
 
 pub(crate) struct Actor {
@@ -74,6 +93,11 @@ struct LookAtStore;
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 struct ReadClock;
+
+/// Has the actor look at the certificate files.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+struct LookAtCertificates;
 
 /// Why the store is off, if it is.
 #[derive(Message)]
@@ -126,8 +150,8 @@ impl Actor {
     pub(crate) fn connect_config(&self) -> ConnectConfig {
         let (user, config, unit) = (self.user, self.config.clone(), self.unit.clone());
         let (health, log_watch) = (self.shared.health.clone(), self.shared.log_watch.clone());
-        let (metrics, subscription_capacity) = (self.shared.metrics.clone(), WAITING_REQUESTS);
-        ConnectConfig { user, config, unit, health, log_watch, metrics, subscription_capacity }
+        let (tls, subscription_capacity) = (Arc::clone(&self.shared.tls), WAITING_REQUESTS);
+        ConnectConfig { user, config, tls, unit, health, log_watch, subscription_capacity }
     }
 
     /// Returns what is known of the store beside its being connected.
@@ -225,6 +249,7 @@ impl Worker for Actor {
         ctx.every(CONNECTION_CHECK, CheckConnection);
         ctx.every(STORE_LOOK, LookAtStore);
         ctx.every(CLOCK_LOOK, ReadClock);
+        ctx.every(CERTIFICATE_LOOK, LookAtCertificates);
         if let Some(client) = self.client().cloned() {
             // What was lost meanwhile is not to be taken for there until the first look.
             self.check_connection(ctx);
@@ -334,6 +359,13 @@ impl Handler<ReadClock> for Actor {
             let clock = self.shared.clock.clone();
             ctx.spawn(async move { clock.read(&client).await });
         }
+        ().into()
+    }
+}
+
+impl Handler<LookAtCertificates> for Actor {
+    fn handle(&mut self, _: &LookAtCertificates, _: &Context<Self>) -> Reply<()> {
+        self.shared.tls.refresh();
         ().into()
     }
 }

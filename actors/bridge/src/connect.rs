@@ -105,11 +105,12 @@ impl Config {
 pub(crate) struct ConnectConfig {
     pub(crate) user: NatsUser,
     pub(crate) config: Config,
+    /// All connections of a process follow the files together.
+    pub(crate) tls: Arc<TlsFiles>,
     /// The name of the connection, as the server shows it.
     pub(crate) unit: String,
     pub(crate) health: StoreHealth,
     pub(crate) log_watch: LogWatch,
-    pub(crate) metrics: NatsMetrics,
     /// How many messages of one subscription wait to be taken; more are dropped.
     pub(crate) subscription_capacity: usize,
 }
@@ -117,7 +118,7 @@ pub(crate) struct ConnectConfig {
 /// Decides where the client of NATS connects, at each of its attempts.
 struct ServerChoice<F> {
     dialer: Dialer,
-    tls: TlsFiles,
+    tls: Arc<TlsFiles>,
     /// The server that was found before there was a client.
     first: Mutex<Option<ServerAddr>>,
     /// Attempts since the last connect.
@@ -157,11 +158,11 @@ pub(crate) async fn connect(
     on_event: impl Fn(Event) + Send + Sync + 'static,
     on_failure: impl Fn(String) + Send + Sync + 'static,
 ) -> Result<Connection, String> {
-    let ConnectConfig { user, config, unit, health, log_watch, .. } = connect_config;
+    let ConnectConfig { user, config, tls: files, unit, health, log_watch, .. } = connect_config;
     // Read anew each time: a certificate replaced meanwhile counts.
     let sentence = |error: ConfigError| error_chain(&error);
     let options = config.options().map_err(sentence)?;
-    let files = TlsFiles::read(config, &connect_config.metrics).map_err(sentence)?;
+    files.refresh();
     let tls = files.client_config().map_err(sentence)?;
     let dialer = Dialer::new(tls.clone(), &config.addresses().map_err(sentence)?).await;
     let pool = dialer.pool();
@@ -170,7 +171,7 @@ pub(crate) async fn connect(
     let counted_attempts = Arc::clone(&attempts);
     let choice = Arc::new(ServerChoice {
         dialer,
-        tls: files,
+        tls: Arc::clone(files),
         first,
         attempts: counted_attempts,
         on_failure,
@@ -214,13 +215,15 @@ pub(crate) async fn connect(
 ///
 /// One sentence with the key of the configuration to look at.
 pub async fn try_connect(user: NatsUser, config: Config) -> Result<String, String> {
+    let tls =
+        TlsFiles::read(&config, &NatsMetrics::default()).map_err(|error| error_chain(&error))?;
     let config = ConnectConfig {
         user,
         config,
+        tls: Arc::new(tls),
         unit: "check-config".to_owned(),
         health: StoreHealth::default(),
         log_watch: LogWatch::default(),
-        metrics: NatsMetrics::default(),
         subscription_capacity: 1,
     };
     let connection = connect(&config, |_| (), |_| ()).await?;

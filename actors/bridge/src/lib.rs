@@ -16,6 +16,7 @@
 //! | clock and id of the store | kept | read anew every 10 s and at each connect |
 //! | health of the store | kept | a restart does not make a full store good |
 //! | what readers of signals have seen of the log | kept | it belongs to the readers |
+//! | certificates in use | kept | files that cannot be used leave them |
 //!
 //! The files, from the ground up: `tls_files`, `dial`, `connection`, `batch`, `signal_log` and
 //! `buckets` use NATS; `connection_state`, `log_bounds` and `log_watch` decide; `subscriptions`,
@@ -36,6 +37,7 @@ mod dial;
 mod error;
 mod former_keys;
 mod incremental_reader;
+mod inspect;
 mod log_bounds;
 mod log_ends;
 mod log_watch;
@@ -73,6 +75,7 @@ pub use connect::try_connect;
 pub use continuity::Continuity;
 pub use error::{BridgeError, ConfigError};
 pub use incremental_reader::{Increment, IncrementalReader};
+pub use inspect::{Space, StoreReport, StreamReport, inspect};
 pub use one_time_secret::OneTimeSecret;
 pub use sealed_record::{SealedError, SealedRecord};
 pub use signal_connection::SignalConnection;
@@ -86,6 +89,7 @@ use actor::{Actor, SharedState};
 use metrics::NatsMetrics;
 use store_clock::StoreClock;
 use subscriptions::Route;
+use tls_files::TlsFiles;
 
 /// How to reach NATS.
 ///
@@ -177,7 +181,8 @@ impl Bridge {
         supervisor: &Supervisor,
     ) -> Result<Self, ConfigError> {
         config.check()?;
-        let shared = SharedState::default();
+        let metrics = NatsMetrics::default();
+        let shared = SharedState::new(TlsFiles::read(&config, &metrics)?, metrics);
         let (clock, metrics) = (shared.clock.clone(), shared.metrics.clone());
         let unit = unit.to_owned();
         let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use async_nats::jetstream::account::Account;
 use parking_lot::Mutex;
 use stream_metrics::{Counts, Durations, Exposition};
+use stream_pki::ReloadStatus;
 
 use crate::BridgeError;
 
@@ -28,6 +29,8 @@ struct Figures {
     /// What the account of this service uses of the store, and may use at most; in bytes.
     store: Mutex<Option<(u64, Option<u64>)>>,
     certificates: Mutex<Certificates>,
+    /// What came of the last look at the certificate files.
+    reload: ReloadStatus,
 }
 
 /// When the certificates that were loaded last end to be valid, in seconds since 1970.
@@ -35,8 +38,6 @@ struct Figures {
 pub(crate) struct Certificates {
     pub(crate) authority: Option<u64>,
     pub(crate) client: Option<u64>,
-    /// Whether the files hold others by now, which cannot be used.
-    pub(crate) are_refused: bool,
 }
 
 impl Default for Figures {
@@ -47,6 +48,7 @@ impl Default for Figures {
             connects: AtomicU64::default(),
             store: Mutex::default(),
             certificates: Mutex::default(),
+            reload: ReloadStatus::default(),
         }
     }
 }
@@ -77,12 +79,16 @@ impl NatsMetrics {
         *self.0.store.lock() = Some((account.storage, limit));
     }
 
-    pub(crate) fn set_certificates(&self, set: impl FnOnce(&mut Certificates)) {
-        set(&mut self.0.certificates.lock());
+    pub(crate) fn set_certificates(&self, certificates: Certificates) {
+        *self.0.certificates.lock() = certificates;
+    }
+
+    pub(crate) fn reload(&self) -> &ReloadStatus {
+        &self.0.reload
     }
 
     pub(crate) fn collect(&self, exposition: &mut Exposition) {
-        let Figures { calls, behind, connects, store, certificates } = &*self.0;
+        let Figures { calls, behind, connects, store, certificates, reload } = &*self.0;
         let help = "Time to the end of a call of NATS; `request` is answered by another unit";
         exposition.durations("nats_call_duration_seconds", help, calls);
         let help = "Readers of signals that were left behind and read the log anew";
@@ -99,10 +105,10 @@ impl NatsMetrics {
                 exposition.count("nats_store_limit_bytes", help, limit);
             }
         }
-        let Certificates { authority, client, are_refused } = *certificates.lock();
+        let Certificates { authority, client } = *certificates.lock();
         exposition.certificate("nats_authority", authority);
         exposition.certificate("nats_client", client);
-        exposition.certificate_files("nats", are_refused);
+        exposition.certificate_files("nats", reload.failure().is_some());
     }
 }
 
@@ -148,7 +154,7 @@ mod tests {
     fn a_store_without_a_limit_and_certificates_without_an_end_are_left_out() {
         let (metrics, mut exposition) = (NatsMetrics::default(), Exposition::new("p"));
         metrics.set_account(&Account { storage: 7, ..Account::default() });
-        metrics.set_certificates(|certificates| certificates.authority = Some(9));
+        metrics.set_certificates(Certificates { authority: Some(9), client: None });
         metrics.connected();
         metrics.collect(&mut exposition);
         let text = exposition.text(Format::Text);

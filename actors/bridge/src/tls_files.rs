@@ -1,12 +1,13 @@
 //! The files of TLS: the authority that the servers come from, and our certificate. They are read
-//! again before each attempt to connect, so that what is replaced counts without a restart. Files
-//! that cannot be used, which is what a replacement looks like half way, leave what was before.
+//! again every few seconds and before each attempt to connect, so that what is replaced counts
+//! without a restart. Files that cannot be used, which is what a replacement looks like half way,
+//! leave what was before, and so does what has expired or is not valid yet.
 
 use std::path::PathBuf;
 
 use async_nats::ServerAddr;
 use parking_lot::Mutex;
-use stream_pki::{Identity, ReloadableClient, Trust, file_state};
+use stream_pki::{Identity, ReloadableClient, Trust, file_state, unix_now};
 use stream_protocol::error_chain;
 use tokio_rustls::rustls::ClientConfig;
 
@@ -15,12 +16,17 @@ use crate::{Config, ConfigError};
 
 type FileStates = [Option<[u8; 32]>; 3];
 
+/// The files at the last read, and at the last that could be used.
+struct Seen {
+    last: FileStates,
+    used: FileStates,
+}
+
 /// What the files held when they were read last, for the handshakes that follow.
 pub(crate) struct TlsFiles {
     config: Config,
     client: ReloadableClient,
-    /// The files at the last read, so that what cannot be used is reported once.
-    seen: Mutex<FileStates>,
+    seen: Mutex<Seen>,
     metrics: NatsMetrics,
 }
 
@@ -31,7 +37,8 @@ impl TlsFiles {
     ///
     /// Which key of the configuration or which file cannot be used.
     pub(crate) fn read(config: &Config, metrics: &NatsMetrics) -> Result<Self, ConfigError> {
-        let seen = Mutex::new(file_states(config));
+        let states = file_states(config);
+        let seen = Mutex::new(Seen { last: states, used: states });
         let (trust, identity) = load(config)?;
         let client = ReloadableClient::new(&trust, identity.as_ref(), &names(config));
         let client = client.map_err(ConfigError::Tls)?;
@@ -45,34 +52,55 @@ impl TlsFiles {
         self.client.client_config().map_err(ConfigError::Tls)
     }
 
-    /// Reads the files again if they have changed. Says so, or why they are not taken.
+    /// Reads the files again if they have changed, or could not be used. Says so, or why they are
+    /// not taken.
     pub(crate) fn refresh(&self) {
         let states = file_states(&self.config);
-        if std::mem::replace(&mut *self.seen.lock(), states) == states {
+        let mut seen = self.seen.lock();
+        // What is not valid yet becomes so by itself.
+        if seen.last == states && self.metrics.reload().failure().is_none() {
             return;
         }
-        let replaced = load(&self.config).and_then(|(trust, identity)| {
-            let names = names(&self.config);
-            self.client.replace(&trust, identity.as_ref(), &names).map_err(ConfigError::Tls)?;
-            note(&self.metrics, &trust, identity.as_ref());
-            Ok(())
-        });
+        let replaced = self.replace(states, seen.used);
+        let is_news =
+            self.metrics.reload().set(replaced.as_ref().err().map(|error| error_chain(error)));
         match replaced {
-            Ok(()) => log::info!("nats: the certificates were replaced"),
-            Err(error) => {
-                self.metrics.set_certificates(|certificates| certificates.are_refused = true);
+            Ok(()) => {
+                log::info!("nats: the certificates were replaced");
+                seen.used = states;
+            }
+            Err(error) if is_news => {
                 let cause = error_chain(&error);
                 log::warn!(cause:%; "nats: new certificates are not taken, the old ones stay");
             }
+            Err(_) => {}
         }
+        seen.last = states;
+    }
+
+    /// Uses what the files hold. Of what is new the dates count; what is in use is used on.
+    fn replace(&self, states: FileStates, used: FileStates) -> Result<(), ConfigError> {
+        let (trust, identity) = load(&self.config)?;
+        let now = unix_now();
+        if states[0] != used[0] {
+            trust.check_dates(&self.config.ca, now).map_err(ConfigError::Tls)?;
+        }
+        if let (Some(identity), Some(file)) = (&identity, &self.config.certificate)
+            && states[1] != used[1]
+        {
+            identity.check_dates(file, now).map_err(ConfigError::Tls)?;
+        }
+        let names = names(&self.config);
+        self.client.replace(&trust, identity.as_ref(), &names).map_err(ConfigError::Tls)?;
+        note(&self.metrics, &trust, identity.as_ref());
+        Ok(())
     }
 }
 
 /// Has `metrics` tell when what is in use from now on ends to be valid.
 fn note(metrics: &NatsMetrics, trust: &Trust, identity: Option<&Identity>) {
     let (authority, client) = (trust.not_after(), identity.and_then(Identity::not_after));
-    let present = Certificates { authority, client, are_refused: false };
-    metrics.set_certificates(|certificates| *certificates = present);
+    metrics.set_certificates(Certificates { authority, client });
 }
 
 fn load(config: &Config) -> Result<(Trust, Option<Identity>), ConfigError> {
@@ -148,9 +176,11 @@ mod tests {
             fs::write(&ca, unfit).unwrap();
             files.refresh();
             assert!(is_taken(&client, &one).await && !is_taken(&client, &two).await);
+            assert!(files.metrics.reload().failure().is_some_and(|why| why.contains("ca.pem")));
         }
         fs::write(&ca, pem).unwrap();
         files.refresh();
+        assert_eq!(files.metrics.reload().failure(), None);
         assert!(is_taken(&client, &two).await && !is_taken(&client, &one).await);
         fs::remove_file(&ca).unwrap();
         files.refresh();

@@ -2,10 +2,11 @@
 //! tickets.
 //!
 //! Two actors, which nobody asks during a handshake. `pki` ([`CertificateReloader`]) follows the
-//! certificate files; `tickets` ([`share_ticket_keys`]) follows the ticket keys, which lie sealed
-//! in NATS and are shared by the units of one service, so that a client that comes back to another
-//! unit, or to one that was restarted, resumes instead of paying for a full handshake. Both write
-//! into one [`ServerIdentity`](stream_pki::ServerIdentity), which every server reads.
+//! certificate files and replaces in time what `init` has made ([`Renewer`]); `tickets`
+//! ([`share_ticket_keys`]) follows the ticket keys, which lie sealed in NATS and are shared by the
+//! units of one service, so that a client that comes back to another unit, or to one that was
+//! restarted, resumes instead of paying for a full handshake. Both write into one
+//! [`ServerIdentity`](stream_pki::ServerIdentity), which every server reads.
 //!
 //! | part | on restart | why |
 //! |---|---|---|
@@ -16,8 +17,10 @@
 //! | why the ticket keys could not be read | rebuilt | at worst it is logged once more |
 
 mod reload;
+mod renewal;
 mod ticket_keyring;
 mod tickets;
 
 pub use reload::{CertificateReloader, Config};
+pub use renewal::Renewer;
 pub use tickets::{TicketConfig, share_ticket_keys};

@@ -2,21 +2,24 @@
 //!
 //! It compares the files by content every few seconds, so that no way of replacing a file goes
 //! unseen. Key and certificate are read together: a pair that does not match, which is what a
-//! replacement looks like half way, changes nothing. The pair that will replace the present one is
-//! read as well, so that those who pin the certificate hear of it before it is shown.
+//! replacement looks like half way, changes nothing, nor does one that has expired or is not valid
+//! yet; it is looked at again until it is good. The pair that will replace the present one is
+//! read as well, so that those who pin the certificate hear of it before it is shown. A pair that
+//! `init` has made is replaced in time.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use actix::Message;
 use serde::{Deserialize, Serialize};
 use stream_metrics::{Collect, Exposition};
-use stream_pki::{Fingerprint, Identity, PkiError, ServerIdentity, file_state};
+use stream_pki::{Fingerprint, Identity, PkiError, ServerIdentity, file_state, unix_now};
+use stream_protocol::error_chain;
 use stream_supervisor::{
     AskError, Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
 };
+
+use crate::renewal::{Renewer, keep_renewed};
 
 /// Where the certificate of a server is.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -31,6 +34,10 @@ pub struct Config {
     pub next_certificate: Option<PathBuf>,
     /// PEM file with the key of the next certificate.
     pub next_key: Option<PathBuf>,
+    /// Whether the service replaces a certificate that `init` has made, at two thirds of its life.
+    /// Defaults to true.
+    #[serde(default = "renew")]
+    pub renew: bool,
     /// Seconds between two reads of the files. Defaults to 5.
     #[serde(default = "reload_s")]
     pub reload_s: u64,
@@ -80,6 +87,10 @@ pub enum ConfigError {
     Files(#[from] PkiError),
 }
 
+fn renew() -> bool {
+    true
+}
+
 fn reload_s() -> u64 {
     5
 }
@@ -89,8 +100,6 @@ fn reload_s() -> u64 {
 pub struct CertificateReloader {
     mailbox: Mailbox<Actor>,
     identity: ServerIdentity,
-    /// Whether the files hold a pair by now that cannot be presented.
-    is_refused: Arc<AtomicBool>,
 }
 
 impl CertificateReloader {
@@ -102,14 +111,9 @@ impl CertificateReloader {
     pub fn start(config: Config, supervisor: &Supervisor) -> Result<Self, PkiError> {
         let identity = ServerIdentity::new(Identity::load(&config.certificate, &config.key)?);
         identity.set_next(config.next()?);
-        let (shared, is_refused) = (identity.clone(), Arc::<AtomicBool>::default());
-        let noted = Arc::clone(&is_refused);
-        let factory = move || Actor {
-            config: config.clone(),
-            identity: shared.clone(),
-            seen: None,
-            is_refused: Arc::clone(&noted),
-        };
+        let shared = identity.clone();
+        let factory =
+            move || Actor { config: config.clone(), identity: shared.clone(), seen: None };
         let mailbox = supervisor.spawn(
             "pki",
             Mode::CancelOnRestart,
@@ -117,7 +121,7 @@ impl CertificateReloader {
             Limits::default(),
             factory,
         );
-        Ok(Self { mailbox, identity, is_refused })
+        Ok(Self { mailbox, identity })
     }
 
     /// Returns what servers present; every clone of it follows the files.
@@ -138,7 +142,7 @@ impl CertificateReloader {
 impl Collect for CertificateReloader {
     fn collect(&self, exposition: &mut Exposition) {
         exposition.certificate("server", self.identity.current().not_after());
-        exposition.certificate_files("server", self.is_refused.load(Relaxed));
+        exposition.certificate_files("server", self.identity.reload_status().failure().is_some());
     }
 }
 
@@ -154,25 +158,39 @@ struct Actor {
     identity: ServerIdentity,
     /// The files at the last read, so that a bad pair is reported once.
     seen: Option<Digests>,
-    is_refused: Arc<AtomicBool>,
 }
 
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
         ctx.every(Duration::from_secs(self.config.reload_s.max(1)), Reload);
+        let renewer = Renewer::of(&self.config.certificate).filter(|_| self.config.renew);
+        if let Some(renewer) = renewer {
+            ctx.spawn(keep_renewed(renewer));
+        }
     }
 }
 
 impl Handler<Reload> for Actor {
     fn handle(&mut self, _: &Reload, _: &Context<Self>) -> Reply<bool> {
         let digests = self.digests();
-        if self.seen.as_ref() == Some(&digests) {
+        let status = self.identity.reload_status().clone();
+        // What is not valid yet becomes so by itself.
+        if self.seen.as_ref() == Some(&digests) && status.failure().is_none() {
             return false.into();
         }
-        self.seen = Some(digests);
-        let swapped = self.reload_present();
-        self.reload_next();
-        swapped.into()
+        let is_new = self.seen.replace(digests) != Some(digests);
+        let (present, next) = (self.reload_present(), self.reload_next(is_new));
+        let failure =
+            present.as_ref().err().or(next.as_ref().err()).map(|error| error_chain(error));
+        if status.set(failure.clone()) {
+            match failure {
+                Some(cause) => {
+                    log::error!(cause:%; "a new certificate is not taken, the old one stays");
+                }
+                None => log::info!("the files of the certificate are good again"),
+            }
+        }
+        present.unwrap_or(false).into()
     }
 }
 
@@ -184,38 +202,31 @@ impl Actor {
     }
 
     /// Presents what the files hold; returns whether that is another identity.
-    fn reload_present(&self) -> bool {
-        let loaded = Identity::load(&self.config.certificate, &self.config.key);
-        self.is_refused.store(loaded.is_err(), Relaxed);
-        match loaded {
-            Ok(identity) if identity.fingerprint() == self.identity.current().fingerprint() => {
-                false
-            }
-            Ok(identity) => {
-                log::info!(fingerprint:% = identity.fingerprint(); "certificate replaced");
-                self.identity.swap(identity);
-                true
-            }
-            Err(error) => {
-                log::error!(cause:% = error; "the new certificate is not taken, the old one stays");
-                false
-            }
+    ///
+    /// # Errors
+    ///
+    /// The files hold no identity, or another one that is not good now.
+    fn reload_present(&self) -> Result<bool, PkiError> {
+        let identity = Identity::load(&self.config.certificate, &self.config.key)?;
+        if identity.fingerprint() == self.identity.current().fingerprint() {
+            return Ok(false);
         }
+        identity.check_dates(&self.config.certificate, unix_now())?;
+        log::info!(fingerprint:% = identity.fingerprint(); "certificate replaced");
+        self.identity.swap(identity);
+        Ok(true)
     }
 
-    fn reload_next(&self) {
-        match self.config.next() {
-            Ok(next) => {
-                if let (None, Some(path)) = (next, &self.config.next_certificate) {
-                    log::warn!(
-                        path:% = path.display();
-                        "there is no next certificate yet: `init` makes one"
-                    );
-                }
-                self.identity.set_next(next);
-            }
-            Err(error) => log::error!(cause:% = error; "the next certificate is not taken"),
+    fn reload_next(&self, is_new: bool) -> Result<(), PkiError> {
+        let next = self.config.next()?;
+        if let (true, None, Some(path)) = (is_new, next, &self.config.next_certificate) {
+            log::warn!(
+                path:% = path.display();
+                "there is no next certificate yet: `init` makes one"
+            );
         }
+        self.identity.set_next(next);
+        Ok(())
     }
 }
 
@@ -238,6 +249,7 @@ mod tests {
                 key: directory.path().join("tls.key"),
                 next_certificate: Some(directory.path().join("next.pem")),
                 next_key: Some(directory.path().join("next.key")),
+                renew: true,
                 // Only what the test asks for reads the files.
                 reload_s: 3600,
             };
