@@ -3,15 +3,19 @@
 pub mod account;
 pub mod agent;
 pub mod ams;
+pub mod doctor;
 pub mod explain;
 pub mod gateway;
+mod named_files;
 pub mod operate;
+pub mod pki;
 pub mod session;
 pub mod share;
 pub mod span;
 pub mod token;
 pub mod turn;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,8 +26,11 @@ use serde::de::DeserializeOwned;
 use stream_pki::Identity;
 
 use self::operate::AdminEndpoint;
+use self::pki::Pki;
+use crate::certificates::CertificateUse;
 use crate::config::ConfigError;
 use crate::config_source::ConfigSource;
+use crate::doctor::checks::Subject;
 use crate::effective_config::effective_config;
 use crate::init::File;
 use crate::notify::ServiceManager;
@@ -46,6 +53,9 @@ pub trait Program {
     /// The certificates whose fingerprints others are told: name of the file, and what it is.
     const CERTIFICATES: &'static [(&'static str, &'static str)];
 
+    /// The pairs that others know by their fingerprints: a next one is told to them ahead.
+    const PINNED: &'static [&'static str];
+
     /// The commands that only this program has.
     type Command: Subcommand;
     type Config: DeserializeOwned + Serialize;
@@ -59,6 +69,12 @@ pub trait Program {
     /// Tries once what a configuration names elsewhere, and changes nothing there: what it is, and
     /// what was found or why it cannot be used.
     fn try_dependencies(config: Self::Config) -> impl Future<Output = Tried>;
+
+    /// Returns every certificate that a configuration names.
+    fn certificates(config: &Self::Config) -> Vec<CertificateUse>;
+
+    /// Returns what `doctor` looks at.
+    fn subject(config: &Self::Config) -> Subject;
 
     /// Starts the service with the configuration that was read.
     fn start(config: Self::Config, surroundings: Surroundings) -> anyhow::Result<Self::Service>;
@@ -97,6 +113,21 @@ pub enum Command<P: Program> {
     /// Look at the configuration that holds.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make, renew and list certificates.
+    #[command(subcommand)]
+    Pki(Pki),
+    /// Look at all that the service needs, and print what is wrong with what to do about it, the
+    /// worst first: configuration, files, certificates, clocks, NATS, AMS, relays, and the unit.
+    /// Changes nothing, and takes at most 30 s, whether the service runs or not. Exit code 1 tells
+    /// of warnings, 2 of errors.
+    Doctor {
+        /// The configuration of the service; by default the one that `run` takes.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Run the service until SIGTERM or SIGINT. SIGHUP has it read its files again, as `reload`
     /// does: it takes up what can change while it runs, and says what else takes a restart.
     ///
@@ -129,6 +160,11 @@ impl<P: Program> Command<P> {
     /// Does it; an error is one sentence on standard error and an exit code.
     pub fn run(self) -> ExitCode {
         program::exit(match self {
+            Self::Pki(command) => return program::exit_by(command.run::<P>()),
+            Self::Doctor { config, json } => {
+                let config = config.unwrap_or_else(|| P::CONFIG.into());
+                return program::exit_by(doctor::run::<P>(&config, json));
+            }
             Self::Init { dir, hosts, join, owner } => {
                 init::<P>(&dir, &hosts, join.as_deref(), owner.as_deref())
             }
@@ -149,7 +185,7 @@ fn init<P: Program>(
     join: Option<&Path>,
     owner: Option<&str>,
 ) -> anyhow::Result<()> {
-    let service = Path::new(P::DIR).file_name().unwrap_or_default().to_string_lossy();
+    let service = service_name::<P>();
     // Before anything is made.
     let owner = Owner::find(owner, &service)?;
     // After an earlier run, or as a package has made it. What others have put there stays theirs.
@@ -174,6 +210,11 @@ fn init<P: Program>(
         None => say!("all of it belongs to whoever ran this: let the service run as the same"),
     }
     Ok(())
+}
+
+/// What the program, its unit and its user are called.
+fn service_name<P: Program>() -> Cow<'static, str> {
+    Path::new(P::DIR).file_name().unwrap_or_default().to_string_lossy()
 }
 
 fn check_config<P: Program>(path: &Path, online: bool) -> anyhow::Result<()> {

@@ -1,25 +1,19 @@
 //! Makes the secrets, keys and certificates of a node, once. What exists is left as it is, and
-//! every file is written whole or not at all.
+//! every file is written whole or not at all. Certificates are links into the directory of the
+//! state, where the service replaces them in time.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use stream_pki::{
-    KeyPairPem, Seal, create_private_dir, random_text, read_secret, self_signed, write_new,
+    CertificateRequest, PairSlot, PairStore, Purpose, Seal, create_private_dir, random_text,
+    read_secret,
 };
 
-/// Secrets are only for the service itself.
-const SECRET: u32 = 0o600;
-const PUBLIC: u32 = 0o644;
+pub use crate::node_file::File;
 
-/// One file of a node, and whether this run made it.
-#[derive(Debug)]
-pub struct File {
-    pub path: PathBuf,
-    pub what: &'static str,
-    pub made: bool,
-}
+use crate::authority;
+use crate::node_file::{PUBLIC, SECRET, is_pair_there, write};
 
 /// Makes what an agent needs in `dir`: `hosts` are the names and addresses that instances and AMS
 /// reach it by, `join` is the sealing key of the first node. RSA keys take a few seconds each.
@@ -34,10 +28,11 @@ pub fn agent(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Resul
         let what = "first TURN secret, shared with coturn";
         files.push(one_time_secret(dir, "turn.secret", "agent.turn", what)?);
     }
+    let pairs = Pairs { dir, service: "stream-agent", hosts };
     let next = "next server certificate, which instances know ahead";
-    files.extend(certificate(dir, "server-next", next, "stream-agent", hosts)?);
+    pairs.make("server", PairSlot::Next, next, Purpose::Server, &mut files)?;
     let client = "client certificate for AMS, to be put into its trust store";
-    files.extend(certificate(dir, "ams-client", client, "stream-agent", hosts)?);
+    pairs.make("ams-client", PairSlot::Present, client, Purpose::Client, &mut files)?;
     Ok(files)
 }
 
@@ -75,7 +70,9 @@ fn common(
             files.push(one_time_secret(dir, "root.key", record, what)?);
         }
     }
-    files.extend(certificate(dir, "server", "server certificate", name, hosts)?);
+    let pairs = Pairs { dir, service: name, hosts };
+    let what = "server certificate";
+    pairs.make("server", PairSlot::Present, what, Purpose::Server, &mut files)?;
     Ok(files)
 }
 
@@ -101,40 +98,47 @@ fn secret(dir: &Path, file: &str, what: &'static str, len: usize) -> anyhow::Res
     write(dir.join(file), what, random_text(len).as_bytes(), SECRET)
 }
 
-/// A certificate and its key belong together: one without the other is an error, not a repair.
-fn certificate(
-    dir: &Path,
-    stem: &str,
-    what: &'static str,
-    name: &str,
-    hosts: &[String],
-) -> anyhow::Result<[File; 2]> {
-    let (public, private) = (dir.join(format!("{stem}.crt")), dir.join(format!("{stem}.key")));
-    let (has_public, has_private) = (public.exists(), private.exists());
-    if has_public != has_private {
-        let (there, missing) = if has_public { (&public, &private) } else { (&private, &public) };
-        anyhow::bail!(
-            "{} exists without {}: remove it to have both made anew, or put the other back",
-            there.display(),
-            missing.display()
-        );
-    }
-    if has_public {
-        let file = |path, what| File { path, what, made: false };
-        return Ok([file(public, what), file(private, "its key")]);
-    }
-    let KeyPairPem { certificate, key } = self_signed(name, hosts)?;
-    // The key first: what is missing after a crash is then the half that tells.
-    let private = write(private, "its key", key.as_bytes(), SECRET)?;
-    Ok([write(public, what, certificate.as_bytes(), PUBLIC)?, private])
+/// The certificates of one node, signed by an authority of its own, which is made with the first.
+struct Pairs<'a> {
+    dir: &'a Path,
+    service: &'a str,
+    hosts: &'a [String],
 }
 
-fn write(path: PathBuf, what: &'static str, bytes: &[u8], mode: u32) -> anyhow::Result<File> {
-    match write_new(&path, bytes, mode) {
-        Ok(()) => Ok(File { path, what, made: true }),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Ok(File { path, what, made: false })
+impl Pairs<'_> {
+    /// Makes a pair, unless it is there.
+    fn make(
+        &self,
+        stem: &str,
+        slot: PairSlot,
+        what: &'static str,
+        purpose: Purpose,
+        files: &mut Vec<File>,
+    ) -> anyhow::Result<()> {
+        let name = match slot {
+            PairSlot::Present => stem.to_owned(),
+            PairSlot::Next => format!("{stem}-next"),
+        };
+        let [public, private] = authority::pair_files(self.dir, &name);
+        let is_there = is_pair_there(&public, &private)?;
+        if !is_there {
+            let made = authority::make(self.dir, self.service)?;
+            files.extend(made.into_iter().filter(|file| file.made));
+            let authority = authority::load(self.dir)?;
+            let request =
+                CertificateRequest { common_name: self.service, names: self.hosts, purpose };
+            let pair = authority.sign(&request)?;
+            let [present, _] = authority::pair_files(self.dir, stem);
+            // What somebody else has put there is replaced by hand, and so is the one after it.
+            if slot == PairSlot::Present || PairStore::behind(&present).is_some() {
+                authority::install(self.dir, stem, slot, &pair)?;
+            } else {
+                write(private.clone(), "its key", pair.key.as_bytes(), SECRET)?;
+                write(public.clone(), what, pair.certificate.as_bytes(), PUBLIC)?;
+            }
         }
-        Err(error) => Err(error).with_context(|| format!("file {}", path.display())),
+        let file = |path, what| File { path, what, made: !is_there };
+        files.extend([file(public, what), file(private, "its key")]);
+        Ok(())
     }
 }

@@ -25,14 +25,18 @@
 //! command line of both programs.
 
 pub mod agent;
+pub mod authority;
 mod base;
+pub mod certificates;
 pub mod cli;
 pub mod config;
 mod config_error;
 pub mod config_source;
+pub mod doctor;
 pub mod effective_config;
 pub mod gateway;
 pub mod init;
+mod node_file;
 pub mod notify;
 mod output;
 pub mod owner;

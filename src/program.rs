@@ -11,6 +11,7 @@ use stream_supervisor::{Drain, Supervisor};
 use tokio::time::{sleep, timeout};
 
 use crate::config::ConfigError;
+use crate::doctor::Severity;
 use crate::init::File;
 use crate::notify::{Notice, ServiceManager};
 use crate::output::{self, say};
@@ -69,6 +70,15 @@ pub fn exit(result: anyhow::Result<()>) -> ExitCode {
     };
     eprintln!("error: {error:#}");
     ExitCode::from(code(&error))
+}
+
+/// Turns what a command found into its exit code: 1 for warnings, 2 for errors.
+pub fn exit_by(found: anyhow::Result<Severity>) -> ExitCode {
+    match found {
+        Ok(Severity::Good) => exit(Ok(())),
+        Ok(severity) => ExitCode::from(severity.exit_code()),
+        Err(error) => exit(Err(error)),
+    }
 }
 
 fn code(error: &anyhow::Error) -> u8 {

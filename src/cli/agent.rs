@@ -1,6 +1,6 @@
 //! The program stream-agent: its own part of the command line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,11 +9,15 @@ use stream_bridge::try_connect;
 use stream_protocol::subjects::NatsUser;
 
 use crate::agent::{Agent, AgentConfig};
+use crate::certificates::CertificateUse;
 use crate::cli::ams::Ams;
+use crate::cli::named_files::{of_nats, of_server, secrets_of_nats};
 use crate::cli::token::Token;
 use crate::cli::turn::Turn;
 use crate::cli::{Command, Program, Tried};
 use crate::config::ConfigError;
+use crate::doctor::checks::Subject;
+use crate::doctor::files::SecretFile;
 use crate::init::{self, File};
 use crate::surroundings::Surroundings;
 
@@ -55,6 +59,8 @@ impl Program for StreamAgent {
     const CERTIFICATES: &'static [(&'static str, &'static str)] =
         &[("server", "the server certificate"), ("ams-client", "the AMS client")];
 
+    const PINNED: &'static [&'static str] = &["server", "ams-client"];
+
     type Command = Own;
     type Config = AgentConfig;
     type Service = Agent;
@@ -83,6 +89,44 @@ impl Program for StreamAgent {
             Err(error) => tried.push(("relays".to_owned(), Err(error.to_string()))),
         }
         tried
+    }
+
+    fn certificates(AgentConfig { tls, nats, ams, turn, .. }: &AgentConfig) -> Vec<CertificateUse> {
+        let mut uses = of_server(tls, "instances, and agent.api.fingerprint of AMS");
+        uses.extend(of_nats(nats));
+        let client =
+            CertificateUse::own("ams client", "ams.certificate", &ams.certificate, &ams.key);
+        uses.push(client.pinned_by("AMS, in its trust store"));
+        let trusted = |of, named_by, file: &PathBuf| CertificateUse::trusted(of, named_by, file);
+        uses.extend(ams.ca.iter().map(|file| trusted("ams ca", "ams.ca", file)));
+        let pools = turn.pools.iter().flat_map(|pool| &pool.servers);
+        let relays = turn.servers.iter().chain(pools).filter_map(|relay| relay.ca.as_ref());
+        uses.extend(relays.map(|file| trusted("relay ca", "turn.servers.ca", file)));
+        uses
+    }
+
+    fn subject(config: &AgentConfig) -> Subject {
+        let AgentConfig { tokens, turn, nats, ams, .. } = config;
+        let mut secrets = vec![
+            SecretFile::kept("tokens.sealing_key", &tokens.sealing_key),
+            SecretFile::once("tokens.first_root_key", &tokens.first_root_key, "agent.root"),
+            SecretFile::kept("turn.sealing_key", &turn.sealing_key),
+            SecretFile::once("turn.first_secret", &turn.first_secret, "agent.turn"),
+            SecretFile::kept("tls.key", &config.tls.key),
+            SecretFile::kept("ams.key", &ams.key),
+        ];
+        secrets.extend(secrets_of_nats(nats));
+        let has_relays = !turn.servers.is_empty() || !turn.pools.is_empty();
+        Subject {
+            service: "stream-agent",
+            nats: (NatsUser::Agent, nats.clone()),
+            ams: Some(ams.clone()),
+            secrets,
+            state: tokens.state.clone(),
+            admin_socket: config.admin.socket.clone(),
+            listen: config.api.listen,
+            has_relays: Some(has_relays),
+        }
     }
 
     fn start(config: AgentConfig, surroundings: Surroundings) -> anyhow::Result<Agent> {

@@ -7,12 +7,16 @@ use clap::{CommandFactory, Parser, Subcommand};
 use stream_bridge::try_connect;
 use stream_protocol::subjects::NatsUser;
 
+use crate::certificates::CertificateUse;
 use crate::cli::account::Account;
+use crate::cli::named_files::{of_nats, of_server, secrets_of_nats};
 use crate::cli::session::Session;
 use crate::cli::share::Share;
 use crate::cli::token::Token;
 use crate::cli::{Command, Program, Tried};
 use crate::config::ConfigError;
+use crate::doctor::checks::Subject;
+use crate::doctor::files::SecretFile;
 use crate::gateway::{Gateway, GatewayConfig};
 use crate::init::{self, File};
 use crate::surroundings::Surroundings;
@@ -53,6 +57,9 @@ impl Program for StreamGateway {
     const CERTIFICATES: &'static [(&'static str, &'static str)] =
         &[("server", "the server certificate")];
 
+    /// Clients that pin it are told by hand: all others trust the authority.
+    const PINNED: &'static [&'static str] = &[];
+
     type Command = Own;
     type Config = GatewayConfig;
     type Service = Gateway;
@@ -67,6 +74,32 @@ impl Program for StreamGateway {
 
     async fn try_dependencies(config: GatewayConfig) -> Tried {
         vec![("nats".to_owned(), try_connect(NatsUser::Gateway, config.nats).await)]
+    }
+
+    fn certificates(GatewayConfig { tls, nats, .. }: &GatewayConfig) -> Vec<CertificateUse> {
+        let mut uses = of_server(tls, "clients that do not trust its authority");
+        uses.extend(of_nats(nats));
+        uses
+    }
+
+    fn subject(config: &GatewayConfig) -> Subject {
+        let GatewayConfig { tokens, nats, .. } = config;
+        let mut secrets = vec![
+            SecretFile::kept("tokens.sealing_key", &tokens.sealing_key),
+            SecretFile::once("tokens.first_root_key", &tokens.first_root_key, "gateway.root"),
+            SecretFile::kept("tls.key", &config.tls.key),
+        ];
+        secrets.extend(secrets_of_nats(nats));
+        Subject {
+            service: "stream-gateway",
+            nats: (NatsUser::Gateway, nats.clone()),
+            ams: None,
+            secrets,
+            state: tokens.state.clone(),
+            admin_socket: config.admin.socket.clone(),
+            listen: config.gateway.listen,
+            has_relays: None,
+        }
     }
 
     fn start(config: GatewayConfig, surroundings: Surroundings) -> anyhow::Result<Gateway> {
