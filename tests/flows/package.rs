@@ -32,7 +32,7 @@ done
 # Twice: what is there stays.
 stream-gateway init --host gateway.example.org >&2
 stream-gateway init --host gateway.example.org | head -n 1 >&2
-stat -c '%U %a %n' /etc/stream-gateway/server.key
+stat -L -c '%U %a %n' /etc/stream-gateway/server.key
 runuser -u stream-gateway -- stream-gateway check-config 2>&1 || echo "code $?"
 dpkg --purge stream-agent stream-gateway >&2
 getent passwd stream-agent stream-gateway || echo 'no user'

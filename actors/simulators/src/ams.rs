@@ -77,7 +77,7 @@ pub struct Ams {
     service: Arc<Service>,
     server: ServerHandle,
     address: SocketAddr,
-    fingerprint: Fingerprint,
+    served: ServerIdentity,
 }
 
 impl Ams {
@@ -90,7 +90,6 @@ impl Ams {
         let listener = TcpListener::bind(config.listen)?;
         let address = listener.local_addr()?;
         let service = Arc::new(Service::new(&config, launcher));
-        let fingerprint = config.identity.fingerprint();
         let served = ServerIdentity::new(config.identity);
         let tls = stream_pki::server_config(&served, ClientCertificates::AnyOrNone);
 
@@ -122,7 +121,7 @@ impl Ams {
             }
         });
         log::info!(address:%; "the AMS simulator serves");
-        Ok(Self { service, server: handle, address, fingerprint })
+        Ok(Self { service, server: handle, address, served })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -131,7 +130,12 @@ impl Ams {
 
     /// Returns the fingerprint of the server certificate, for clients to pin.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+        self.served.current().fingerprint()
+    }
+
+    /// Shows another server certificate from the next handshake on.
+    pub fn show(&self, identity: Identity) {
+        self.served.swap(identity);
     }
 
     /// Trusts a client certificate from now on.
