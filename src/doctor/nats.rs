@@ -105,6 +105,9 @@ mod tests {
         }
     }
 
+    /// What is done to a good store, and the words that tell of it.
+    type Fault = (fn(&mut StoreReport), &'static str, &'static str);
+
     #[test]
     fn each_fault_of_the_store_is_told_with_what_to_do() {
         let good = judge(&report(), 3);
@@ -114,7 +117,7 @@ mod tests {
             change(&mut changed);
             judge(&changed, 3).remove(0)
         };
-        let faults: [(fn(&mut StoreReport), &str, &str); 6] = [
+        let faults: [Fault; 6] = [
             (|r| r.account = Err("off".to_owned()), "JetStream cannot be used", "switch it on"),
             (
                 |r| r.account = Ok([Space { used: 90, limit: Some(100) }; 2]),
