@@ -155,6 +155,7 @@ impl Agent {
             (certificates.identity(), metrics),
             sessions.clone(),
             tokens.clone(),
+            &drain,
             supervisor.clone(),
         )
         .context("the api cannot listen")?;
@@ -203,7 +204,7 @@ impl Service for Agent {
     }
 
     async fn drained(&self) {
-        self.sessions.drained().await;
+        tokio::join!(self.sessions.drained(), self.api.drained());
     }
 
     async fn reload(&self) {

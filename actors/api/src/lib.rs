@@ -18,6 +18,7 @@ mod state;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
 
 use actix_web::web::ServiceConfig;
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ use stream_metrics::Collectors;
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
 use stream_sessions::Sessions;
 use stream_socket::SocketLimit;
-use stream_supervisor::Supervisor;
+use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
 use tokio::sync::watch;
 
@@ -54,6 +55,10 @@ const REPORTS_PER_SECOND: u32 = 2;
 const MAX_POLLS: usize = 8;
 
 const MAX_WORKERS: usize = 64;
+
+/// How long connected clients have, when the agent is to end, for a request whose answer closes
+/// their connection.
+const MIN_DRAIN: Duration = Duration::from_secs(2);
 
 impl Config {
     /// Checks that the values make sense.
@@ -92,8 +97,8 @@ pub struct Api {
 
 impl Api {
     /// Listens, at the socket that is `inherited` if there is one, and starts the actor under
-    /// `supervisor`. Who scrapes it is told the `metrics` as well, which others have. Needs a
-    /// running actix system.
+    /// `supervisor`. Who scrapes it is told the `metrics` as well, which others have. While `drain`
+    /// orders it to end, every answer closes its connection. Needs a running actix system.
     ///
     /// # Errors
     ///
@@ -104,6 +109,7 @@ impl Api {
         (served, metrics): (ServerIdentity, Collectors),
         sessions: Sessions,
         tokens: Tokens,
+        drain: &Drain,
         supervisor: Supervisor,
     ) -> io::Result<Self> {
         config.check()?;
@@ -124,7 +130,8 @@ impl Api {
         let refusals = state.refusals.clone();
         let routes = move |app: &mut ServiceConfig| routes::configure(app, &state);
         let host = served.current().first_name().unwrap_or_default();
-        let service = Service { name: "api", endpoints: routes::ENDPOINTS, refusals, host, routes };
+        let (endpoints, drain) = (routes::ENDPOINTS, drain.clone());
+        let service = Service { name: "api", endpoints, refusals, host, drain, routes };
         let limits = Limits { http, ..Limits::default() };
         let Config { listen, workers, .. } = config;
         let tls = server_config(&served, ClientCertificates::Ignored);
@@ -137,6 +144,12 @@ impl Api {
     /// Where it listens, with the port that the system chose for port 0.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// Returns when nobody is connected any more, or after [`MIN_DRAIN`]: to be awaited between the
+    /// order to end and [`Api::stop`].
+    pub async fn drained(&self) {
+        self.server.connections_closed(MIN_DRAIN).await;
     }
 
     /// Accepts no more connections, answers long-polls, tells open sockets so, and returns when

@@ -1,12 +1,12 @@
-//! Around every request: CORS, the promise of TLS to browsers, and the end of connections while the
-//! gateway drains. Behind one that may have changed something, views are read on.
+//! Around every request: CORS, and the promise of TLS to browsers. Behind one that may have changed
+//! something, views are read on.
 
 use std::net::IpAddr;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, STRICT_TRANSPORT_SECURITY};
-use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpRequest, HttpResponse};
@@ -35,10 +35,6 @@ pub(crate) async fn mark(
     // What was refused has changed nothing: a stranger makes no views be read.
     if changes && !response.status().is_client_error() {
         state.views.note_change();
-    }
-    if state.drain.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        // The next request goes elsewhere.
-        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     if let Some(hsts) = state.hsts.as_ref().filter(|_| has_name(response.request())) {
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts.clone());

@@ -104,6 +104,13 @@ impl AdmissionControl {
         !self.full_handshakes.has_room(&host(address), now)
     }
 
+    /// Returns when no connection is open.
+    pub(crate) async fn none_open(&self) {
+        while self.state.lock().open > 0 {
+            sleep(SILENCE_POLL).await;
+        }
+    }
+
     /// Returns when every connection has sent a request, or is gone, and has been so for `quiet`:
     /// one that was accepted is seen a moment later only, by the thread that serves it.
     pub(crate) async fn none_silent(&self, quiet: Duration) {

@@ -8,15 +8,16 @@ use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{
     CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::http::uri::Authority;
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpMessage, HttpRequest, ResponseError};
 use stream_metrics::HttpMetrics;
+use stream_supervisor::Drain;
 
 use crate::activity::{Activity, RequestInHand};
 use crate::admission::host;
@@ -46,6 +47,7 @@ pub(crate) struct Observer {
     /// Of each address.
     pub(crate) rates: RateLimiter<IpAddr>,
     pub(crate) refusals: Refusals,
+    pub(crate) drain: Drain,
 }
 
 /// In a request's extensions: its path ended in a slash, which nobody sees who answers it. What is
@@ -82,6 +84,9 @@ pub(crate) async fn observe(
     };
     let result = answer.map(|mut response| {
         protect(response.headers_mut());
+        if observer.drain.is_ending() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        }
         response.map_body(|_, body| BodyInHand { body, _in_hand: in_hand }.boxed())
     });
 

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use rustix::net::{Shutdown, shutdown};
 use rustls::ServerConfig;
 use stream_supervisor::{
-    Context, Limits as ActorLimits, Mode, RestartPolicy, Supervisor, Worker, spawn_detached,
+    Context, Drain, Limits as ActorLimits, Mode, RestartPolicy, Supervisor, Worker, spawn_detached,
 };
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -69,6 +69,9 @@ pub struct Service<R> {
     pub refusals: Refusals,
     /// The name that clients know the service by: the one label of metrics that is not `other`.
     pub host: String,
+    /// While it orders the service to end, every answer closes its connection: the next request of
+    /// that client goes elsewhere, or waits for the next process.
+    pub drain: Drain,
     /// Adds the endpoints; called once per worker thread.
     pub routes: R,
 }
@@ -90,6 +93,7 @@ impl<R: Fn(&mut ServiceConfig) + Clone + Send + Unpin + 'static> Routes for R {}
 ///     endpoints: &[],
 ///     refusals: Default::default(),
 ///     host: "ping.example.org".to_owned(),
+///     drain: Default::default(),
 ///     routes: |app: &mut web::ServiceConfig| {
 ///         app.route("/ping", web::get().to(async || HttpResponse::Ok()));
 ///     },
@@ -197,6 +201,13 @@ impl Server {
         }
     }
 
+    /// Returns when no connection is open, or after `longest`. Those who are connected while the
+    /// service is [ordered to end](Service::drain) have that long for a request whose answer closes
+    /// their connection; one that crosses the end of the server is lost.
+    pub async fn connections_closed(&self, longest: Duration) {
+        let _ = timeout(longest, self.admission.none_open()).await;
+    }
+
     /// Stops for good. Returns when requests in hand are answered, or when
     /// [`Limits::shutdown_timeout`] has passed.
     pub async fn stop(&self) {
@@ -292,7 +303,7 @@ impl<R: Routes> Actor<R> {
             .max_concurrent_connections(limits.max_connections.saturating_mul(2 * workers))
             .shutdown_timeout(limits.shutdown_timeout.as_secs())
             .disable_signals();
-        let Service { endpoints, refusals, host, routes, .. } = service.clone();
+        let Service { endpoints, refusals, host, drain, routes, .. } = service.clone();
         let acceptor =
             Acceptor::new(limits.clone(), admission.clone(), self.tls(), refusals.clone());
         let observer = Observer {
@@ -302,6 +313,7 @@ impl<R: Routes> Actor<R> {
             rates: RateLimiter::per_second(limits.http.requests_per_address),
             metrics: refusals.metrics().clone(),
             refusals,
+            drain,
         };
         let (observer, limits) = (Data::new(observer), limits.clone());
         let stopping = builder.graceful_shutdown_signal();

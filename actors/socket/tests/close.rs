@@ -62,9 +62,9 @@ impl Client {
         let routes = |app: &mut ServiceConfig| {
             app.route("/socket", web::get().to(socket));
         };
-        let refusals = Default::default();
-        let service =
-            Service { name: "sockets", endpoints: &[], refusals, host: String::new(), routes };
+        let (refusals, drain) = Default::default();
+        let host = String::new();
+        let service = Service { name: "sockets", endpoints: &[], refusals, host, drain, routes };
         let disconnect_timeout = Duration::from_secs(3600);
         let limits = Limits { disconnect_timeout, ..Limits::default() };
         let config =

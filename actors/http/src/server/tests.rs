@@ -48,14 +48,15 @@ struct Fixture {
     supervisor: Supervisor,
     metrics: HttpMetrics,
     slow: Slow,
+    drain: Drain,
 }
 
 impl Fixture {
     fn start(limits: Limits) -> Self {
-        let (supervisor, slow) = (Supervisor::default(), Slow::default());
+        let (supervisor, slow, drain) = (Supervisor::default(), Slow::default(), Drain::default());
         let metrics = HttpMetrics::default();
-        let server = start(address(0), limits, &metrics, &slow, &supervisor).expect("started");
-        Self { server, supervisor, metrics, slow }
+        let server = start(address(0), limits, &metrics, &slow, (&drain, &supervisor));
+        Self { server: server.expect("started"), supervisor, metrics, slow, drain }
     }
 
     fn url(&self, path: &str) -> String {
@@ -100,7 +101,7 @@ fn start(
     limits: Limits,
     metrics: &HttpMetrics,
     slow: &Slow,
-    supervisor: &Supervisor,
+    (drain, supervisor): (&Drain, &Supervisor),
 ) -> io::Result<Server> {
     let data = Data::new(slow.clone());
     let routes = move |app: &mut ServiceConfig| {
@@ -113,6 +114,7 @@ fn start(
         endpoints: ENDPOINTS,
         refusals: Refusals::new(metrics),
         host: "localhost".to_owned(),
+        drain: drain.clone(),
         routes,
     };
     let tls = server_config(&served(), ClientCertificates::Ignored);
@@ -186,6 +188,30 @@ async fn a_server_that_accepts_no_more_serves_those_who_are_connected() {
     let error = fixture.get(&client(), "/ping").await.expect_err("it accepts nobody");
     assert!(error.is_connect(), "{error:?}");
     assert_eq!(fixture.get(&connected, "/ping").await.expect("an answer"), "pong");
+}
+
+#[actix_web::test]
+async fn who_is_connected_when_the_service_is_to_end_is_told_with_the_next_answer() {
+    let fixture = Fixture::start(Limits::default());
+    let mut connected = fixture.raw(fixture.tcp().await).await.expect("TLS");
+    assert!(pinged(&mut connected).await);
+    // One that drains and stays serves all requests of a connection.
+    fixture.drain.begin_to_stay();
+    assert!(pinged(&mut connected).await && pinged(&mut connected).await);
+    fixture.drain.begin(TIMEOUT);
+    fixture.server.connections_closed(Duration::ZERO).await;
+    let last_request = async {
+        let mut answer = String::new();
+        connected.write_all(PING).await.expect("it is still served");
+        let read = tokio::time::timeout(TIMEOUT, connected.read_to_string(&mut answer)).await;
+        read.expect("closed in time").expect("closed in order");
+        answer
+    };
+    let all_closed = tokio::time::timeout(TIMEOUT, fixture.server.connections_closed(2 * TIMEOUT));
+    let (answer, all_closed) = tokio::join!(last_request, all_closed);
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("pong"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    all_closed.expect("nobody is left");
 }
 
 #[actix_web::test]
@@ -446,7 +472,8 @@ async fn an_address_in_use_is_refused() {
     let fixture = Fixture::start(Limits::default());
     let taken = fixture.server.address();
     let (metrics, slow) = (HttpMetrics::default(), Slow::default());
-    let error = start(taken, Limits::default(), &metrics, &slow, &fixture.supervisor).err();
+    let surroundings = (&fixture.drain, &fixture.supervisor);
+    let error = start(taken, Limits::default(), &metrics, &slow, surroundings).err();
     assert_eq!(error.expect("refused").kind(), io::ErrorKind::AddrInUse);
 }
 

@@ -20,6 +20,7 @@ pub(in super::super) async fn serve(arguments: &[String]) -> anyhow::Result<()> 
         endpoints: &[],
         refusals: Default::default(),
         host: "localhost".to_owned(),
+        drain: Default::default(),
         routes: |app: &mut web::ServiceConfig| {
             app.route("/", web::get().to(async || HttpResponse::Ok().body("pong")));
         },
