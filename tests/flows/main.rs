@@ -59,6 +59,7 @@ mod supervision;
 mod support;
 mod tickets;
 mod timeline;
+mod tls_scan;
 mod tokens;
 mod transports;
 mod turn;
