@@ -1,5 +1,5 @@
-//! What scanners of TLS find on everything that listens: TLS 1.3 and nothing older, RSA-4096, and no
-//! finding that is not in the list of those that are meant.
+//! What scanners of TLS find on everything that listens: TLS 1.3 and nothing older, RSA-4096, and
+//! no finding that is not in the list of those that are meant.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
