@@ -21,6 +21,7 @@ mod containers;
 mod contract;
 mod demo;
 mod doctor;
+mod documentation;
 mod drain;
 mod error_responses;
 mod events;

@@ -44,7 +44,7 @@ cd /mnt/upper
 find . -name '*stream-*' ! -type c
 "#;
 
-fn output(command: &mut Command) -> anyhow::Result<String> {
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let output: Output = command.output().with_context(|| format!("{command:?}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {}: {said}", output.status);
@@ -52,7 +52,7 @@ fn output(command: &mut Command) -> anyhow::Result<String> {
 }
 
 /// Packs the programs of this build, without taking the time to make them small.
-fn packages(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn packages(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let programs = stream_dev();
     let programs = programs.parent().context("a directory")?;
     let mut script = Command::new("scripts/package");
@@ -132,7 +132,7 @@ fn checked() -> anyhow::Result<()> {
 }
 
 /// Whether a copy of this system can be made, which takes root and a kernel that lets it mount.
-fn has_own_system() -> bool {
+pub(crate) fn has_own_system() -> bool {
     let mut probe = Command::new("unshare");
     probe.args(["--mount", "sh", "-c", PROBE]).stderr(std::process::Stdio::null());
     rustix::process::geteuid().is_root() && probe.status().is_ok_and(|status| status.success())

@@ -1,0 +1,159 @@
+//! What README.md and the pages beside it tell operators to run: every command, in order, on a
+//! system of its own, which has everything that they say is there.
+
+mod blocks;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use blocks::blocks;
+use stream_dev::keys::KeyStore;
+use stream_dev::nats::Nats;
+
+use crate::package::{has_own_system, packages};
+
+/// Makes a copy of this system that nobody else sees, with a network of its own, in which all names
+/// of the documentation are this machine. The packages are in `$1`, the steps in `$2`; AMS shows
+/// `$4` and `$5`, and has the trust password that operators are said to have in a file.
+const SURROUNDINGS: &str = r#"
+set -eu
+packages=$1 steps=$2 nats=$3 certificate=$4 key=$5
+ip link set lo up
+mount -t tmpfs none /mnt
+root=/mnt/root checkout=/mnt/root/checkout
+mkdir /mnt/upper /mnt/work $root
+mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work $root
+mount -t proc none $root/proc
+mount --rbind /dev $root/dev
+mount -t tmpfs none $root/run
+names=$(grep -oh '[a-z0-9-]*\.example\.org' "$steps" | sort -u | tr '\n' ' ')
+echo "127.0.0.1 localhost ams.example.org nats.example.org $names" >$root/etc/hosts
+mkdir -p $checkout/target/debian $checkout/previous
+cp "$packages"/*.deb $checkout/target/debian/
+cp "$packages"/stream-agent_*.deb "$packages"/stream-gateway_*.deb $checkout/previous/
+cp -r config $checkout/
+install -m 0755 tests/interop/systemd/systemctl $root/usr/local/bin/systemctl
+install -m 0755 "$nats" $root/usr/local/bin/nats-server
+install -m 0600 "$certificate" "$key" $root/run/
+install -m 0755 "$steps" $root/run/steps
+printf %s "the trust password" | tee $checkout/ams.password >$root/root/ams.password
+chmod 0600 $checkout/ams.password $root/root/ams.password
+export HOME=/root PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
+chroot $root sh -c 'dpkg --install /checkout/target/debian/stream-dev_*.deb' >/dev/null
+chroot $root /usr/local/bin/systemctl manager >$root/run/manager.log 2>&1 &
+chroot $root /usr/bin/stream-dev ams --trust-password "the trust password" \
+  --certificate "/run/$(basename "$certificate")" --key "/run/$(basename "$key")" \
+  >$root/run/ams.log 2>&1 &
+until [ -S $root/run/systemd/private.sock ]; do sleep 0.05; done
+chroot $root sh -eu /run/steps 2>&1 || {
+  code=$?
+  tail -n 20 $root/var/log/units/*.log $root/run/*.log
+  exit $code
+}
+"#;
+
+/// Whoever has a session waits until its instance runs.
+const SESSION_RUNS: &str = r#"
+session_runs() {
+  tries=0
+  until runuser -u stream-gateway -- stream-gateway session list | grep -q active; do
+    tries=$((tries + 1))
+    [ $tries -lt 300 ] || return 1
+    sleep 0.1
+  done
+}
+create_session() {
+  tries=0
+  until curl --silent --fail --cacert /etc/stream-gateway/server.crt \
+    -H "Authorization: Macaroon root=$1" -d '{"app": "clock"}' \
+    https://stream.example.org:4000/1.0/sessions; do
+    tries=$((tries + 1))
+    [ $tries -lt 300 ] || return 1
+    sleep 0.1
+  done
+  session_runs
+}
+"#;
+
+/// A page, or a section of it, and what is to hold afterwards.
+struct Page {
+    file: &'static str,
+    section: Option<&'static str>,
+    /// Commands that fail unless the page has kept its promise.
+    holds: &'static str,
+}
+
+/// In the order in which an operator comes to them.
+const PAGES: [Page; 5] = [
+    Page { file: ".github/operating/nats.md", section: None, holds: "test -s nats.token" },
+    Page {
+        file: "README.md",
+        section: Some("## Running it for real"),
+        holds: "session_runs; account=$token",
+    },
+    Page {
+        file: ".github/operating/upgrade.md",
+        section: None,
+        holds: "session_runs; create_session \"$account\"",
+    },
+    Page {
+        file: ".github/operating/rotation.md",
+        section: None,
+        // The token before is good for a while, and so is every session.
+        holds: "session_runs; create_session \"$account\"",
+    },
+    Page {
+        file: ".github/operating/backup.md",
+        section: None,
+        holds: "runuser -u stream-gateway -- stream-gateway account list | grep second",
+    },
+];
+
+/// What a block says begins and ends with a line of ours.
+const BEGINS: &str = "=== block";
+
+#[test]
+fn every_command_does_what_the_documentation_says() {
+    match has_own_system() {
+        true => run().expect("documentation that is true"),
+        false => log::warn!("the documentation is not run: it takes the right to mount"),
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut script, mut all) = (format!("{SESSION_RUNS}cd /checkout\n"), Vec::new());
+    for Page { file, section, holds } in PAGES {
+        let text = std::fs::read_to_string(root.join(file)).context(file)?;
+        let found = blocks(file, &text, section)?;
+        ensure!(!found.is_empty(), "{file} has no commands");
+        for block in found {
+            script.push_str(&format!("echo '{BEGINS} {}'\n{}\n", block.place, block.commands));
+            all.push(block);
+        }
+        script.push_str(&format!("cd /checkout\necho '{BEGINS} after {file}'\n{holds}\n"));
+    }
+    let dir = tempfile::tempdir()?;
+    packages(dir.path())?;
+    let steps = dir.path().join("steps");
+    std::fs::write(&steps, script)?;
+    let ams = KeyStore::shared()?.pair("ams")?;
+    let mut system = Command::new("unshare");
+    system.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c"]);
+    system.args([SURROUNDINGS, "sh"]).arg(dir.path()).arg(&steps);
+    system.arg(Nats::find().context("scripts/test fetches nats-server")?);
+    system.args([&ams.certificate, &ams.key]).current_dir(root);
+    let system = system.output()?;
+    let said = String::from_utf8_lossy(&system.stdout);
+    let error = String::from_utf8_lossy(&system.stderr);
+    ensure!(system.status.success(), "{}: {said}{error}", system.status);
+    for block in &all {
+        let said =
+            said.split(BEGINS).find_map(|part| part.strip_prefix(&format!(" {}\n", block.place)));
+        let said = said.with_context(|| format!("{} was not run: {said:?}", block.place))?;
+        block.check(said)?;
+    }
+    println!("{} blocks of commands", all.len());
+    Ok(())
+}
