@@ -44,7 +44,7 @@ cd /mnt/upper
 find . -name '*stream-*' ! -type c
 "#;
 
-pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+fn output(command: &mut Command) -> anyhow::Result<String> {
     let output: Output = command.output().with_context(|| format!("{command:?}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {}: {said}", output.status);
