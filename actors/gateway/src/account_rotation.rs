@@ -32,7 +32,8 @@ pub(crate) async fn rotate(
     if overlap > MAX_OVERLAP {
         return Err(bad_request("an overlap is at most 30 days"));
     }
-    let (bridge, now) = (views.bridge(), Timestamp::now());
+    let bridge = views.bridge();
+    let now = bridge.now();
     let account = existing(bridge, name).await?;
     if account.expires_at.is_some_and(|end| end <= now) {
         let sentence = format!("account {} has ended: delete it and create it anew", name.as_str());

@@ -96,7 +96,7 @@ pub(crate) async fn run(
 
 /// Revokes the tokens that were replaced and whose time is over.
 async fn end_former_tokens(views: &Views, tokens: &Tokens) -> Result<(), Refusal> {
-    let now = Timestamp::now();
+    let now = views.bridge().now();
     let is_over = |account: &&Arc<Account>| {
         account.former_token.as_ref().is_some_and(|former| former.is_over(now))
     };

@@ -80,7 +80,7 @@ pub(crate) async fn create(
     operator: bool,
     limits: AccountLimits,
 ) -> Result<Zeroizing<String>, Refusal> {
-    let now = Timestamp::now();
+    let now = bridge.now();
     if let Some(at) = expires_at {
         check_expiry(at, now)?;
     }

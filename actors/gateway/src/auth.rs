@@ -158,7 +158,7 @@ async fn find_caller(
     let (account, share) = match claims.kind {
         // Deleting an account is how its token is revoked.
         TokenKind::Account | TokenKind::Operator => {
-            let (name, now) = (&claims.subject, Timestamp::now());
+            let (name, now) = (&claims.subject, state.bridge.now());
             let found = accounts::of_token(&state.views, name, &claims.id, now).await?;
             let (account, until) = found.ok_or(HttpError::Unauthorized)?;
             replaced_until = until;

@@ -168,9 +168,9 @@ impl ReconnectTokens {
         Self { interval: Duration::from_secs(config.reconnect_token_s).min(ttl / 2), ttl }
     }
 
-    /// Returns when a token expires that is made now.
-    pub(crate) fn expiry(&self) -> Timestamp {
-        Timestamp::now() + self.ttl
+    /// Returns when a token expires that is made at `now`.
+    pub(crate) fn expiry(&self, now: Timestamp) -> Timestamp {
+        now + self.ttl
     }
 }
 

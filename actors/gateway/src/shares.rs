@@ -118,7 +118,7 @@ pub(crate) async fn find(
     if !ShareId::is(id) {
         return Ok(None);
     }
-    let share = views.share(id).await?.filter(|share| !share.is_over(Timestamp::now()));
+    let share = views.share(id).await?.filter(|share| !share.is_over(views.bridge().now()));
     let Some(share) = share else { return Ok(None) };
     if let Some(maker) = &share.made_by {
         let found = match maker.account.parse() {
@@ -157,7 +157,7 @@ pub(crate) async fn all(
     views: &Views,
     session: Option<&SessionId>,
 ) -> Result<Vec<Arc<Share>>, Refusal> {
-    let now = Timestamp::now();
+    let now = views.bridge().now();
     let mut shares: Vec<_> = match session {
         Some(session) => {
             let of = |shares: &ShareIndex| {
@@ -207,7 +207,7 @@ pub(crate) async fn make(
     let knows_no_roles = document.status == Status::Active && !document.has_roles();
     let has_no_adb = adb_connections::is_missing(&document);
     let session = SessionSummary::of(document);
-    let now = Timestamp::now();
+    let now = views.bridge().now();
     let mut share = Share {
         id: ShareId::random(),
         session_id: session.id.clone(),
@@ -266,7 +266,7 @@ pub(crate) async fn edit(
     find_open(views, tokens, id.as_str()).await?.ok_or_else(not_found)?;
     let edit = |share: &mut Share| {
         if let Some(expiry_at) = patch.expiry_at {
-            let (made, now) = (share.created_at, Timestamp::now());
+            let (made, now) = (share.created_at, views.bridge().now());
             let expiry = request::expiry(expiry_at, made, end, now);
             share.expiry_at = expiry.map_err(BridgeError::Refused)?;
         }
@@ -275,7 +275,7 @@ pub(crate) async fn edit(
         }
         Ok(())
     };
-    let ttl = |share: &Share| Some(share.ttl(Timestamp::now()));
+    let ttl = |share: &Share| Some(share.ttl(views.bridge().now()));
     let share = match views.bridge().change(Bucket::Shares, id.as_str(), ttl, edit).await {
         Ok(entry) => entry.value,
         Err(BridgeError::NotFound) => return Err(not_found()),

@@ -98,15 +98,15 @@ impl Alerts {
         });
     }
 
-    /// Takes by how much the clock of this system differs from that of the store. Sessions go by
-    /// the store; tokens and TURN credentials end by the clock of whoever looks at them. Returns
-    /// the alert if it is a new one.
+    /// Takes by how much the clock of this system differs from that of the store. Sessions, tokens
+    /// and what is signed for relays go by the store; certificates are judged by the clock of
+    /// whoever looks at them. Returns the alert if it is a new one.
     pub(crate) fn set_clock_skew(&mut self, skew: Duration) -> Option<&str> {
         let was_told = self.clock.is_some();
         self.clock = (skew > MAX_CLOCK_SKEW).then(|| {
             format!(
-                "the clock of this system and that of NATS differ by {} s: tokens and TURN \
-                 credentials may be refused, set both by NTP",
+                "the clock of this system and that of NATS differ by {} s: \
+                 certificates may be refused, set both by NTP",
                 skew.as_secs()
             )
         });

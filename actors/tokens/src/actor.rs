@@ -176,7 +176,7 @@ impl Handler<RevocationsRead> for Actor {
 impl Handler<Mint> for Actor {
     fn handle(&mut self, mint: &Mint, _: &Context<Self>) -> Reply<Result<Minted, TokensError>> {
         let minted = self.known().and_then(|(keys, revoked)| {
-            authority::mint(&keys, &revoked, self.service, mint, Timestamp::now())
+            authority::mint(&keys, &revoked, self.service, mint, self.bridge.now())
         });
         minted.into()
     }
@@ -197,7 +197,7 @@ impl Handler<MintWithId> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<Minted, TokensError>> {
         let minted = self.known().and_then(|(keys, revoked)| {
-            let now = Timestamp::now();
+            let now = self.bridge.now();
             authority::mint_with_id(&keys, &revoked, self.service, &ask.id, &ask.mint, now)
         });
         minted.into()
@@ -215,7 +215,7 @@ pub(crate) struct Renew {
 impl Handler<Renew> for Actor {
     fn handle(&mut self, ask: &Renew, _: &Context<Self>) -> Reply<Result<Minted, TokensError>> {
         let minted = self.known().and_then(|(keys, revoked)| {
-            let now = Timestamp::now();
+            let now = self.bridge.now();
             authority::renew(&keys, &revoked, self.service, &ask.claims, ask.expires, now)
         });
         minted.into()

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
-use stream_protocol::Timestamp;
 use stream_protocol::subjects::Bucket;
 use stream_supervisor::{Context, Handler, Reply};
 use zeroize::Zeroizing;
@@ -76,7 +75,7 @@ impl Handler<Revoke> for Actor {
         let (bridge, revocation, ttl) = (self.bridge.clone(), ask.revocation.clone(), ask.ttl);
         Reply::later(async move {
             let key = key(&revocation)?;
-            let record = Record { revoked_at: Timestamp::now() };
+            let record = Record { revoked_at: bridge.now() };
             match ttl {
                 Some(ttl) => bridge.put_with_ttl(Bucket::Revoked, &key, &record, ttl).await?,
                 None => bridge.put(Bucket::Revoked, &key, &record).await?,
@@ -109,7 +108,7 @@ fn key(revocation: &Revocation) -> Result<String, TokensError> {
 
 impl Handler<Rotate> for Actor {
     fn handle(&mut self, ask: &Rotate, ctx: &Context<Self>) -> Reply<Result<KeyInfo, TokensError>> {
-        let now = Timestamp::now();
+        let now = self.bridge.now();
         let key = RootKey::fresh(now, ask.lead);
         let kid = key.kid.clone();
         let change = self.change(ctx, move |keys| keys.add(key.clone(), now));
@@ -124,7 +123,7 @@ impl Handler<Rotate> for Actor {
 
 impl Handler<Retire> for Actor {
     fn handle(&mut self, ask: &Retire, ctx: &Context<Self>) -> Reply<Result<(), TokensError>> {
-        let (kid, now) = (ask.kid.clone(), Timestamp::now());
+        let (kid, now) = (ask.kid.clone(), self.bridge.now());
         let change = self.change(ctx, move |keys| keys.retire(&kid, now));
         let kid = ask.kid.clone();
         Reply::later(async move {
@@ -137,7 +136,7 @@ impl Handler<Retire> for Actor {
 
 impl Handler<Keys> for Actor {
     fn handle(&mut self, _: &Keys, _: &Context<Self>) -> Reply<Result<Vec<KeyInfo>, TokensError>> {
-        self.known().map(|(keys, _)| keys.list(Timestamp::now())).into()
+        self.known().map(|(keys, _)| keys.list(self.bridge.now())).into()
     }
 }
 
@@ -148,7 +147,7 @@ impl Handler<Inspect> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<Inspection, TokensError>> {
         let inspection = self.known().map(|(keys, revoked)| {
-            inspect(&keys, &revoked, self.service, &ask.token, Timestamp::now())
+            inspect(&keys, &revoked, self.service, &ask.token, self.bridge.now())
         });
         inspection.into()
     }

@@ -234,6 +234,8 @@ pub struct Tokens {
     service: Service,
     mailbox: Mailbox<Actor>,
     shared: SharedState,
+    /// Whose time tokens end by.
+    bridge: Bridge,
 }
 
 impl Tokens {
@@ -260,10 +262,11 @@ impl Tokens {
     /// Starts `actor`, and a copy of it whenever one fails.
     fn start_actor(actor: Actor, supervisor: &Supervisor) -> Self {
         let (service, shared) = (actor.service, actor.shared.clone());
+        let bridge = actor.bridge.clone();
         let (restart, limits) = (RestartPolicy::default(), Limits::default());
         let factory = move || actor.rebuilt();
         let mailbox = supervisor.spawn("tokens", Mode::CancelOnRestart, restart, limits, factory);
-        Self { service, mailbox, shared }
+        Self { service, mailbox, shared, bridge }
     }
 
     /// Returns a fresh token.
@@ -325,7 +328,7 @@ impl Tokens {
             None => self.mailbox.ask(GetKnown).await??,
         };
         let macaroon = Macaroon::decode(token).map_err(|_| TokensError::Invalid)?;
-        let now = Timestamp::now();
+        let now = self.bridge.now();
         let verified = authority::verify(&keys, &revoked, self.service, &macaroon, now);
         verified.map_err(|_| TokensError::Invalid)?.authorize(op, session)
     }
@@ -367,7 +370,7 @@ impl Tokens {
         revocation: Revocation,
         until: Option<Timestamp>,
     ) -> Result<(), TokensError> {
-        let ttl = revocation_list::record_ttl(until, Timestamp::now());
+        let ttl = revocation_list::record_ttl(until, self.bridge.now());
         self.mailbox.ask(Revoke { revocation: revocation.clone(), ttl }).await??;
         // So that whoever has revoked a token does not meet it here again. Units that cannot read
         // the list refuse every token soon.

@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use stream_bridge::{Bridge, SealedError, SealedRecord};
 use stream_pki::Seal;
+use stream_protocol::IceServer;
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{IceServer, Timestamp};
 use stream_supervisor::{Context, Handler, Reply, Worker};
 use tokio::time::sleep;
 
@@ -63,8 +63,8 @@ impl Actor {
             let set = || Arc::clone(&self.set);
             spawn_work(Self::follow(set(), at, record.clone(), ctx.clone()).boxed_local());
             for server in 0..pool.servers.len() {
-                let metrics = self.shared.metrics.clone();
-                let probes = Self::run_probes(set(), (at, server), metrics, ctx.clone());
+                let parts = (self.bridge.clone(), self.shared.metrics.clone());
+                let probes = Self::run_probes(set(), (at, server), parts, ctx.clone());
                 spawn_work(probes.boxed_local());
             }
         }
@@ -117,7 +117,7 @@ impl Actor {
     async fn run_probes(
         set: Arc<RelaySet>,
         (pool, at): (usize, usize),
-        metrics: TurnMetrics,
+        (bridge, metrics): (Bridge, TurnMetrics),
         ctx: Context<Self>,
     ) {
         let Config { probe_s, lifetime_s, .. } = set.config;
@@ -133,7 +133,7 @@ impl Actor {
                 continue;
             };
             // As long as that of a client: a relay whose clock is ahead refuses what is shorter.
-            let credential = secrets.signer.probe(Timestamp::now().plus_secs(lifetime_s));
+            let credential = secrets.signer.probe(bridge.now().plus_secs(lifetime_s));
             let end = metrics.observe(serves(&set.targets[pool][at], &credential, within)).await;
             ctx.tell(ProbeFinished(Arc::clone(&set), pool, at, end));
             tokio::time::sleep_until(begun + period.mul_f64(0.65 + 0.15 * fastrand::f64())).await;
@@ -253,7 +253,7 @@ impl Handler<IssueIceServers> for Actor {
             return Err(error).into();
         }
         let config = &self.set.config;
-        let expiry = config.expiry(ask.terms, Timestamp::now());
+        let expiry = config.expiry(ask.terms, self.bridge.now());
         Ok(ice::servers(&config.stun, &self.set.relays(), ask, expiry)).into()
     }
 }
@@ -286,7 +286,7 @@ impl Handler<Probe> for Actor {
             Ok(secrets) => secrets,
             Err(error) => return Err(error).into(),
         };
-        let set = Arc::clone(&self.set);
+        let (set, now) = (Arc::clone(&self.set), self.bridge.now());
         Reply::later(async move {
             let mut probes = Vec::new();
             for (pool, secrets) in secrets.iter().enumerate() {
@@ -295,7 +295,7 @@ impl Handler<Probe> for Actor {
                 }
             }
             let probes = probes.into_iter().map(async |(pool, at, target, secrets)| {
-                let expiry = Timestamp::now().plus_secs(set.config.lifetime_s);
+                let expiry = now.plus_secs(set.config.lifetime_s);
                 let credential = secrets.signer.probe(expiry);
                 let timings = probe(target, &credential, REPORT_TIMEOUT).await;
                 let Pool { name, servers, .. } = &set.pools[pool];

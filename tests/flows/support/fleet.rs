@@ -92,16 +92,29 @@ impl Unit {
 
     /// Kills it, and starts it again with a clock that is `ahead`, such as `+120s`.
     pub(crate) async fn replace_ahead(&mut self, ahead: &str) -> anyhow::Result<()> {
+        // What measures pauses goes on as it does on a machine whose clock is wrong.
+        let wrapper = [&format!("FAKETIME={ahead}"), "FAKETIME_DONT_FAKE_MONOTONIC=1"];
+        self.replace_under_faketime(&wrapper).await
+    }
+
+    /// Kills it, and starts it again with a clock that is as far ahead as `file` says at any time.
+    pub(crate) async fn replace_with_clock_of(&mut self, file: &Path) -> anyhow::Result<()> {
+        let file = format!("FAKETIME_TIMESTAMP_FILE={}", file.display());
+        let wrapper = [&file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"];
+        self.replace_under_faketime(&wrapper).await
+    }
+
+    /// Kills it, and starts it again with clocks that are all `ahead`, also the one that measures
+    /// pauses.
+    pub(crate) async fn replace_all_ahead(&mut self, ahead: &str) -> anyhow::Result<()> {
+        self.replace_under_faketime(&[&format!("FAKETIME={ahead}")]).await
+    }
+
+    async fn replace_under_faketime(&mut self, how: &[&str]) -> anyhow::Result<()> {
         self.process.kill();
-        let ahead = format!("FAKETIME={ahead}");
-        let wrapper = [
-            "env",
-            // The loader puts in the directory of this machine's architecture.
-            "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1",
-            ahead.as_str(),
-            // What measures pauses goes on as it does on a machine whose clock is wrong.
-            "FAKETIME_DONT_FAKE_MONOTONIC=1",
-        ];
+        // The loader puts in the directory of this machine's architecture.
+        let preload = ["env", "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1"];
+        let wrapper = [&preload, how].concat();
         *self = Self::start_under(self.nodes.clone(), self.kind, &wrapper).await?;
         Ok(())
     }

@@ -192,7 +192,7 @@ impl EventStream {
         let shares: Vec<_> = views.peek_shares(|shares| {
             ids::<ShareId>(changed).map(|id| (shares.find(id.as_str()).cloned(), id)).collect()
         });
-        let now = Timestamp::now();
+        let now = self.state.bridge.now();
         let is_seen = |sessions: &SessionIndex, session: &SessionId| {
             let account = self.caller.sees_only_its_own();
             let session = sessions.find(session);
@@ -275,7 +275,7 @@ async fn end(state: Data<State>, claims: stream_tokens::Claims, until: Option<Ti
     let expired = async {
         match until {
             Some(until) => {
-                sleep(Duration::from_secs(until.secs_since(Timestamp::now()))).await;
+                sleep(Duration::from_secs(until.secs_since(state.bridge.now()))).await;
             }
             None => std::future::pending().await,
         }

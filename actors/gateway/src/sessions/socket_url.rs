@@ -37,7 +37,7 @@ impl SocketUrls<'_> {
             Some(share) => (share.id.to_string(), &share.token_id),
             None => (socket_of_account(&caller.name), &caller.claims.id),
         };
-        let soon = state.reconnect_tokens.expiry();
+        let soon = state.reconnect_tokens.expiry(state.bridge.now());
         let expires = caller.end().map_or(soon, |end| soon.min(end));
         // What is renewed from it ends with the token that the caller came with. A share, whose end
         // may be put off, is looked at while the socket is open.

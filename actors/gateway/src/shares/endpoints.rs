@@ -75,7 +75,7 @@ pub(crate) async fn create(
 ) -> HandlerResult {
     let (caller, id) = authorize_for(&id, &request, &state, Op::ShareCreate).await?;
     let base = state.urls.page_base(&request)?;
-    let new = NewShare::parse(&body(&request, payload).await?, Timestamp::now())?;
+    let new = NewShare::parse(&body(&request, payload).await?, state.bridge.now())?;
     check_grant(&caller, new.role)?;
     let by = (caller.maker(), caller.end());
     let made = super::make(&state.views, &state.tokens, &id, new, by, &base).await;

@@ -308,7 +308,7 @@ impl ClientSocket {
         loop {
             let State { views, tokens, .. } = &**self.state;
             let pause = match Box::pin(shares::find(views, tokens, share.as_str())).await {
-                Ok(Some(found)) => (found.expiry_at - Timestamp::now()).min(SHARE_POLL),
+                Ok(Some(found)) => (found.expiry_at - self.state.bridge.now()).min(SHARE_POLL),
                 Ok(None) => {
                     return CloseCause::client_error(CloseCode::Policy, "the share has ended");
                 }
@@ -322,7 +322,7 @@ impl ClientSocket {
     async fn watch_end(&self) -> CloseCause {
         let Some(until) = self.claims.restrictions.until else { return pending().await };
         loop {
-            let left = until - Timestamp::now();
+            let left = until - self.state.bridge.now();
             if left.is_zero() {
                 return CloseCause::client_error(CloseCode::Policy, "the token has ended");
             }
@@ -348,7 +348,7 @@ impl ClientSocket {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let expires = reconnect_tokens.expiry();
+            let expires = reconnect_tokens.expiry(self.state.bridge.now());
             let renewal = Box::pin(self.state.tokens.renew(&self.claims, expires));
             let minted = match renewal.await {
                 Ok(minted) => minted,
