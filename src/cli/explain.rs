@@ -2,59 +2,84 @@
 
 use std::fmt::Write;
 
-use stream_gateway::admin::{SessionExplanation, Step};
-use stream_protocol::{Cause, KeptInstance, Origin, SessionDocument, Timestamp, printable};
+use stream_gateway::admin::{SessionExplanation, Step, Verdict};
+use stream_protocol::{
+    Cause, KeptInstance, Origin, Presence, SessionDocument, Timestamp, printable,
+};
 
 /// The longest line, in characters.
 const MAX_LINE_CHARS: usize = 2000;
 
-/// Tells the story of a session, a line for each fact: first how it stands, then what happened, as
-/// far as it is known of the last hour step by step.
-pub fn tell(SessionExplanation { document, agent, at, timeline }: &SessionExplanation) -> String {
+/// Tells the story of a session, a line for each fact: first what went wrong, where, and what to do
+/// about it, then how the session stands, then what happened, as far as it is known of the last
+/// hour step by step.
+pub fn tell(story: &SessionExplanation) -> String {
+    let SessionExplanation { id, verdict, document, agent, at, timeline } = story;
     let mut told = String::new();
     let mut line = |name: &str, words: String| {
         // Causes are in the words of many, and other versions may have written them. Writing to a
         // text cannot fail.
         let _ = writeln!(told, "{name:<11} {}", printable(&words, MAX_LINE_CHARS));
     };
-    let SessionDocument { id, request, owner, .. } = document;
-    line("session", id.to_string());
-    line("status", standing(document, *at));
-    line("application", request.app.clone());
-    line("placement", placement(document));
-    line(
-        "agent",
-        match (owner, agent) {
-            (None, _) => "none has claimed it".to_owned(),
-            (Some(owner), _) if document.is_over() => owner.to_string(),
-            (Some(owner), None) => {
-                format!(
-                    "{owner}, which gives no sign of life: another one of its cluster takes over"
-                )
-            }
-            (Some(owner), Some(presence)) => match &presence.unavailable {
-                Some(why) => format!("{owner}, which can launch nothing: {why}"),
-                None if presence.draining => format!("{owner}, which is draining"),
-                None => format!("{owner}, which is there"),
-            },
-        },
-    );
-    line("instance", instance(document));
-    if let Some(kept) = &document.kept_instance {
-        line("kept", self::kept(kept, *at));
+    line("verdict", self::verdict(verdict));
+    if !verdict.remedy.is_empty() {
+        line("remedy", verdict.remedy.clone());
     }
-    line("client", client(document, *at));
-    line(&document.created_at.to_string(), "created".to_owned());
-    // A step may say more than the cause.
-    let told_by_step =
-        |cause: &Cause| timeline.iter().any(|step| step.text.starts_with(&cause.text));
-    for Cause { at, text } in document.causes.iter().filter(|cause| !told_by_step(cause)) {
-        line(&at.to_string(), text.clone());
+    line("session", id.to_string());
+    if let Some(document) = document {
+        for (name, words) in standing_of(document, agent.as_ref(), *at) {
+            line(name, words);
+        }
+        line(&document.created_at.to_string(), "created".to_owned());
+        // A step may say more than the cause.
+        let told_by_step =
+            |cause: &Cause| timeline.iter().any(|step| step.text.starts_with(&cause.text));
+        for Cause { at, text } in document.causes.iter().filter(|cause| !told_by_step(cause)) {
+            line(&at.to_string(), text.clone());
+        }
     }
     for step in timeline {
         line(&moment(step.at_ms), self::step(step));
     }
     told
+}
+
+/// What went wrong, at which hop and when, in one sentence.
+fn verdict(Verdict { fault, hop, at_ms, text, .. }: &Verdict) -> String {
+    match (fault, at_ms) {
+        (None, _) => text.clone(),
+        (Some(fault), Some(at_ms)) => format!("{fault} at {hop}, {}: {text}", moment(*at_ms)),
+        (Some(fault), None) => format!("{fault} at {hop}, as it is now: {text}"),
+    }
+}
+
+/// How the session stands, by name.
+fn standing_of(
+    document: &SessionDocument,
+    agent: Option<&Presence>,
+    at: Timestamp,
+) -> Vec<(&'static str, String)> {
+    let agent = match (&document.owner, agent) {
+        (None, _) => "none has claimed it".to_owned(),
+        (Some(owner), _) if document.is_over() => owner.to_string(),
+        (Some(owner), None) => {
+            format!("{owner}, which gives no sign of life: another one of its cluster takes over")
+        }
+        (Some(owner), Some(presence)) => match &presence.unavailable {
+            Some(why) => format!("{owner}, which can launch nothing: {why}"),
+            None if presence.draining => format!("{owner}, which is draining"),
+            None => format!("{owner}, which is there"),
+        },
+    };
+    let kept = document.kept_instance.as_ref().map(|kept| ("kept", self::kept(kept, at)));
+    let lines = [
+        ("status", standing(document, at)),
+        ("application", document.request.app.clone()),
+        ("placement", placement(document)),
+        ("agent", agent),
+        ("instance", instance(document)),
+    ];
+    lines.into_iter().chain(kept).chain([("client", client(document, at))]).collect()
 }
 
 /// Writes a moment to the millisecond.
@@ -64,11 +89,12 @@ fn moment(at_ms: u64) -> String {
 }
 
 /// What happened, how long it took and how often it did, and who says so.
-fn step(Step { took_ms, hop, unit, text, failed, count, .. }: &Step) -> String {
+fn step(Step { took_ms, until, hop, unit, text, failed, count, .. }: &Step) -> String {
     let mark = if *failed { "FAILED " } else { "" };
     let took = took_ms.map_or_else(String::new, |took| format!(", {took} ms"));
     let often = if *count > 1 { format!(", {count} times") } else { String::new() };
-    format!("{:<8} {mark}{text}{took}{often} ({unit})", hop.to_string())
+    let until = until.map_or_else(String::new, |until| format!(", good until {until}"));
+    format!("{:<8} {mark}{text}{until}{took}{often} ({unit})", hop.to_string())
 }
 
 fn standing(document: &SessionDocument, now: Timestamp) -> String {
@@ -132,14 +158,46 @@ fn client(document: &SessionDocument, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use stream_protocol::{Hop, Presence, Status};
+    use stream_protocol::{Hop, Status};
 
     use super::*;
 
     fn story() -> SessionExplanation {
         let (created_at, deadline) = (1000.into(), Some(1030.into()));
         let document = SessionDocument { created_at, deadline, ..SessionDocument::sample() };
-        SessionExplanation { document, agent: None, at: 1010.into(), timeline: Vec::new() }
+        let verdict = Verdict {
+            fault: Some("ams_full".to_owned()),
+            hop: Hop::Launch,
+            at_ms: Some(1_005_020),
+            text: "AMS has no room".to_owned(),
+            remedy: "end sessions".to_owned(),
+        };
+        SessionExplanation {
+            id: document.id.clone(),
+            verdict,
+            document: Some(document),
+            agent: None,
+            at: 1010.into(),
+            timeline: Vec::new(),
+        }
+    }
+
+    fn document(story: &mut SessionExplanation) -> &mut SessionDocument {
+        story.document.as_mut().expect("a document")
+    }
+
+    #[test]
+    fn the_verdict_and_the_remedy_come_first_also_without_a_document() {
+        let mut story = story();
+        story.document = None;
+        let expected = "verdict     ams_full at launch, 1970-01-01T00:16:45.020Z: AMS has no room\n\
+                        remedy      end sessions\n\
+                        session     ";
+        assert!(tell(&story).starts_with(expected), "{}", tell(&story));
+        story.verdict.at_ms = None;
+        assert!(tell(&story).contains("at launch, as it is now: AMS"), "{}", tell(&story));
+        story.verdict.fault = None;
+        assert!(tell(&story).starts_with("verdict     AMS has no room\n"), "{}", tell(&story));
     }
 
     #[test]
@@ -153,14 +211,15 @@ mod tests {
     #[test]
     fn what_happened_is_told_step_by_step_and_a_cause_once() {
         let mut story = story();
-        story.document.push_cause(1005.into(), "image missing");
-        story.document.push_cause(1006.into(), "an older cause");
+        document(&mut story).push_cause(1005.into(), "image missing");
+        document(&mut story).push_cause(1006.into(), "an older cause");
         let (hop, unit) = (Hop::End, "agent-1".to_owned());
         let text = "image missing, says AMS".to_owned();
         let at_ms = 1_005_020;
         story.timeline.push(Step {
             at_ms,
             took_ms: Some(7),
+            until: Some(1_000_000.into()),
             hop,
             unit,
             text,
@@ -168,7 +227,8 @@ mod tests {
             count: 2,
         });
         let told = tell(&story);
-        let line = "1970-01-01T00:16:45.020Z end      FAILED image missing, says AMS, 7 ms, 2 times (agent-1)\n";
+        let line = "1970-01-01T00:16:45.020Z end      FAILED image missing, says AMS, \
+                    good until 1970-01-12T13:46:40Z, 7 ms, 2 times (agent-1)\n";
         assert!(told.ends_with(line), "{told}");
         assert_eq!(told.matches("image missing").count(), 1, "{told}");
         assert!(told.contains("an older cause"), "{told}");
@@ -177,23 +237,24 @@ mod tests {
     #[test]
     fn a_session_whose_agent_is_silent_and_one_that_failed_say_so() {
         let mut story = story();
-        story.document.owner = Some("a".parse().expect("a name"));
+        document(&mut story).owner = Some("a".parse().expect("a name"));
         assert!(tell(&story).contains("agent       a, which gives no sign of life"));
         let presence = r#"{"agent":"a","region":"","cluster":"","applications":[],"capacity":1,
             "draining":true,"version":"1"}"#;
         story.agent = Some(serde_json::from_str::<Presence>(presence).expect("a presence"));
         assert!(tell(&story).contains("agent       a, which is draining\n"));
-        story.document.status = Status::Error;
-        story.document.push_cause(1005.into(), "the instance failed: no GPU");
-        story.document.push_cause(1004.into(), "the instance failed: \u{1b}[2Jgone\u{202e}\nok");
+        document(&mut story).status = Status::Error;
+        document(&mut story).push_cause(1005.into(), "the instance failed: no GPU");
+        document(&mut story)
+            .push_cause(1004.into(), "the instance failed: \u{1b}[2Jgone\u{202e}\nok");
         assert!(tell(&story).contains("the instance failed: [2Jgoneok\n"), "{}", tell(&story));
-        story.document.causes.pop();
+        document(&mut story).causes.pop();
         let told = tell(&story);
         assert!(told.contains("status      error: the instance failed: no GPU"), "{told}");
         assert!(told.contains("1970-01-01T00:16:45Z the instance failed: no GPU\n"), "{told}");
         let (since, restart_until) = (1005.into(), Some(1005.into()));
         let delete_at = Some(1030.into());
-        story.document.kept_instance = Some(KeptInstance { since, restart_until, delete_at });
+        document(&mut story).kept_instance = Some(KeptInstance { since, restart_until, delete_at });
         let expected = "kept        the instance brings the session back no more, and is deleted at \
                         1970-01-01T00:17:10Z\n";
         assert!(tell(&story).contains(expected), "{}", tell(&story));

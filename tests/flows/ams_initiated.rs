@@ -299,7 +299,9 @@ fn an_instance_that_never_comes_up_costs_its_session_and_nothing_else() {
         });
         let instance = told(&opened.await?.success()?)?;
         let session = initiating.becomes(&instance, "error").await?;
-        assert_eq!(session.status_message, "the instance did not get ready in time");
+        let why = "the instance did not get ready in time: AMS says that it runs, it has not \
+                   reached this agent";
+        assert_eq!(session.status_message, why);
         initiating.reconciled().await?;
         assert_eq!(initiating.instances(), ["phone"]);
         impatient.stop().await;

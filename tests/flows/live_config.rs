@@ -150,7 +150,8 @@ fn only_operators_read_and_change_it_and_only_what_is_on_the_list() {
         for (session, idle) in [(&first, 30), (&second, 7)] {
             let id = session["id"].as_str().context("an id")?;
             let story = operators.explain_session(id).await?;
-            ensure!(story.document.request.idle_time_min == idle, "{:?}", story.document.request);
+            let request = story.document.context("a document")?.request;
+            ensure!(request.idle_time_min == idle, "{request:?}");
         }
         // It is an account like others beside that.
         let listed = operators.accounts().await?;

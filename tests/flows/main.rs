@@ -25,6 +25,7 @@ mod documentation;
 mod drain;
 mod error_responses;
 mod events;
+mod explain;
 mod former_keys;
 mod generated_requests;
 mod instance_restart;

@@ -139,6 +139,7 @@ fn messages() -> BTreeMap<&'static str, Value> {
     let step = TimelineEntry {
         unit: "agent-1".to_owned(),
         took_ms: Some(12),
+        until: Some(1_700_000_000.into()),
         failed: true,
         count: 2,
         ..TimelineEntry::new(Hop::Launch, "AMS is full")

@@ -26,6 +26,7 @@ pub(crate) async fn session(
     let claims = authorize(request, state, op, id.as_ref()).await?;
     let id = id.ok_or_else(ApiError::no_such_session)?;
     if claims.kind == TokenKind::Instance {
+        state.sessions.arrivals().note_instance(&id);
         check_instance(state, op, &id, &claims).await?;
     }
     Ok((id, claims))

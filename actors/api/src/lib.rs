@@ -114,12 +114,14 @@ impl Api {
     ) -> io::Result<Self> {
         config.check()?;
         let (closing, closed) = watch::channel(false);
+        let arrivals = sessions.arrivals();
+        let on_failed_handshake = move |error: &io::Error| arrivals.note_failed_handshake(error);
         let state = AppState {
             sessions,
             tokens,
             supervisor: supervisor.clone(),
             collectors: metrics,
-            refusals: Refusals::default(),
+            refusals: Refusals::default().on_failed_handshake(on_failed_handshake),
             rate_limiter: RateLimiter::per_second(config.requests_per_second),
             report_rates: RateLimiter::per_second(REPORTS_PER_SECOND),
             polls: PollLimit::new(MAX_POLLS),

@@ -72,6 +72,8 @@ pub(crate) struct Actor {
     unit: String,
     shared: SharedState,
     connection: ConnectionState<Connection, Store>,
+    /// When the connection was lost, as long as it is.
+    lost_at: Option<Instant>,
 }
 
 /// The first connection was made.
@@ -128,7 +130,7 @@ impl Actor {
         let saved = shared.saved.lock().clone();
         let saved = saved.filter(|ready| ready.store.connection().is_connected());
         let connection = saved.map_or_else(ConnectionState::new, ConnectionState::Ready);
-        Self { user, config, unit, shared, connection }
+        Self { user, config, unit, shared, connection, lost_at: None }
     }
 
     /// Returns the store to ask, or why there is none.
@@ -395,6 +397,7 @@ impl Actor {
         let was_ready = self.connection.error().is_none();
         let connect = self.connection.on_check(client.is_connected(), client.connects());
         if was_ready && self.connection.error().is_some() {
+            self.lost_at = Some(Instant::now());
             log::warn!("nats is away: the connection is lost, trying again");
         }
         if let Some(connect) = connect {
@@ -407,7 +410,7 @@ impl Handler<StoreReady> for Actor {
     fn handle(
         &mut self,
         StoreReady { store, checked }: &StoreReady,
-        _: &Context<Self>,
+        ctx: &Context<Self>,
     ) -> Reply<()> {
         let client = &store.connection().client;
         log::info!("nats is connected: {}", client.server_info().server_name);
@@ -416,6 +419,9 @@ impl Handler<StoreReady> for Actor {
         self.shared.metrics.connected();
         self.connection.on_ready(ready);
         self.shared.subscriptions.subscribe_all(client);
+        if let Some(lost_at) = self.lost_at.take() {
+            self.tell_outage(lost_at.elapsed(), ctx);
+        }
         ().into()
     }
 }

@@ -4,6 +4,8 @@
 //! of the actor, which was measured to cost a tenth of its way to the other end and back.
 
 use async_nats::jetstream::message::PublishMessage;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use stream_protocol::{
     Cursor, Direction, Hop, NewSignal, Signal, SignalPeer, StoredSignal, TimelineEntry, Versioned,
@@ -34,6 +36,15 @@ pub struct SignalWriter {
     direction: Direction,
     /// How many signals were looked at, and of which generation the last one was.
     looked_at: (u32, u64),
+}
+
+/// Whether an answer takes none of the pictures that were offered: the port of such a section is 0.
+fn rejects_video(answer: &Signal) -> bool {
+    let Some(encoded) = answer.sdp() else { return false };
+    let Ok(sdp) = STANDARD.decode(encoded) else { return false };
+    let sdp = String::from_utf8_lossy(&sdp);
+    let mut video = sdp.lines().filter(|line| line.starts_with("m=video ")).peekable();
+    video.peek().is_some() && video.all(|line| line.starts_with("m=video 0 "))
 }
 
 impl SignalConnection {
@@ -120,14 +131,23 @@ impl SignalWriter {
         self.looked_at = (looked_at + 1, generation);
         let hop = match signal.kind().as_deref() {
             Some("offer") => Hop::Offer,
-            Some("answer") => Hop::Answer,
+            Some("answer" | "error") => Hop::Answer,
             _ => return,
         };
-        let text = match self.direction {
+        let way = match self.direction {
             Direction::ToClient => format!("from the instance to client {generation}"),
             Direction::ToInstance => format!("from client {generation} to the instance"),
         };
-        let entry = TimelineEntry::new(hop, text);
+        let failure = match (hop, signal.error()) {
+            (_, Some(error)) => Some(format!("an error {way}: {error}")),
+            (Hop::Answer, None) if rejects_video(signal) => {
+                Some(format!("{way}, which takes no video: they have no codec in common"))
+            }
+            _ => None,
+        };
+        let failed = failure.is_some();
+        let entry = TimelineEntry::new(hop, failure.unwrap_or(way));
+        let entry = TimelineEntry { failed, ..entry };
         self.connection.bridge().tell_timeline(&self.peer.session, vec![entry]);
     }
 
@@ -137,5 +157,23 @@ impl SignalWriter {
             Some(log) => Ok(log),
             None => self.connection.current().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_a_picture_is_told_from_others() {
+        let answer = |sdp: &str| {
+            let text = format!(r#"{{"type":"answer","sdp":"{}"}}"#, STANDARD.encode(sdp));
+            Signal::parse(text).expect("a signal")
+        };
+        assert!(rejects_video(&answer("v=0\r\nm=audio 9 a\r\nm=video 0 UDP/TLS/RTP/SAVPF 0\r\n")));
+        assert!(!rejects_video(&answer("v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n")));
+        assert!(!rejects_video(&answer("v=0\r\nm=application 9 x\r\n")), "none was offered");
+        let other = Signal::parse(r#"{"type":"answer","sdp":"not base64!"}"#.to_owned());
+        assert!(!rejects_video(&other.expect("a signal")));
     }
 }

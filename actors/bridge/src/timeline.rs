@@ -1,8 +1,11 @@
-//! What happened to sessions: written without waiting, and read by whoever looks for a cause.
+//! What happened to sessions and units: written without waiting, and read by whoever looks for a
+//! cause.
+
+use std::time::Duration;
 
 use actix::Message;
 use stream_protocol::subjects::{self, TIMELINE};
-use stream_protocol::{SessionId, TimelineEntry, Versioned};
+use stream_protocol::{Hop, SessionId, TimelineEntry, Versioned};
 use stream_supervisor::{Context, Handler, Reply};
 
 use crate::actor::Actor;
@@ -17,10 +20,10 @@ struct Tell {
     entries: Vec<TimelineEntry>,
 }
 
-/// Reads what is known of one session.
+/// Reads what is known under one subject.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<PastEntry>, BridgeError>")]
-struct ReadTimeline(SessionId);
+struct ReadTimeline(String);
 
 /// What happened to a session, and when by the clock of the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +53,17 @@ impl Bridge {
     ///
     /// NATS is away or gives no answer.
     pub async fn timeline(&self, session: &SessionId) -> Result<Vec<PastEntry>, BridgeError> {
-        self.0.ask(ReadTimeline(session.clone())).await?
+        self.0.ask(ReadTimeline(subjects::timeline(session))).await?
+    }
+
+    /// Returns what happened in the last hour to the unit that calls itself `name`, and so to
+    /// whatever sessions it has, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// NATS is away or gives no answer.
+    pub async fn unit_timeline(&self, name: &str) -> Result<Vec<PastEntry>, BridgeError> {
+        self.0.ask(ReadTimeline(subjects::unit_timeline(name))).await?
     }
 }
 
@@ -79,16 +92,38 @@ impl Handler<Tell> for Actor {
 impl Handler<ReadTimeline> for Actor {
     fn handle(
         &mut self,
-        ReadTimeline(session): &ReadTimeline,
+        ReadTimeline(subject): &ReadTimeline,
         _: &Context<Self>,
     ) -> Reply<Result<Vec<PastEntry>, BridgeError>> {
-        let subject = subjects::timeline(session);
+        let subject = subject.clone();
         self.with_store("timeline", async move |store| {
             // One batch holds more than a session has.
             let client = &store.connection().client;
             let batch = batch::get(client, TIMELINE, &subject, 1).await?;
             Ok(batch.messages.iter().filter_map(past).collect())
         })
+    }
+}
+
+impl Actor {
+    /// Tells in the timeline of this unit that NATS has served it no more for `away`, and does
+    /// again.
+    pub(crate) fn tell_outage(&self, away: Duration, ctx: &Context<Self>) {
+        let Ok(store) = self.store() else { return };
+        let client = store.connection().client.clone();
+        let subject = subjects::unit_timeline(self.unit());
+        let entry = TimelineEntry {
+            unit: self.unit().to_owned(),
+            took_ms: u64::try_from(away.as_millis()).ok(),
+            failed: true,
+            ..TimelineEntry::new(Hop::Nats, "NATS was away: nothing was read, written or passed on")
+        };
+        ctx.spawn(async move {
+            let written = client.publish(subject, Versioned::encode(entry).into()).await;
+            if let Err(error) = written {
+                log::debug!(error:%; "an outage of NATS is not written down");
+            }
+        });
     }
 }
 

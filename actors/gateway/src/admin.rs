@@ -13,8 +13,10 @@ use std::time::Duration;
 use stream_protocol::{Empty, Status, Timestamp};
 
 pub use crate::account_record::AccountLimits;
+pub use crate::diagnosis::Verdict;
+pub use crate::explanation::SessionExplanation;
 pub use crate::timeline::Step;
-pub use request::{AccountInfo, CreatedShare, Request, SessionExplanation, SessionInfo, ShareInfo};
+pub use request::{AccountInfo, CreatedShare, Request, SessionInfo, ShareInfo};
 pub use service::AdminService;
 pub use stream_admin::ClientError as AdminError;
 

@@ -8,7 +8,7 @@ use actix_web::web::Query;
 use serde::Deserialize;
 use stream_http::{authorization, client_address};
 use stream_protocol::{IceTerms, Maker, Op, Refusal, Role, SessionId, Timestamp, TokenKind};
-use stream_tokens::Claims;
+use stream_tokens::{Claims, TokensError};
 
 use crate::accounts::{self, Account};
 use crate::error::bad_request;
@@ -149,7 +149,17 @@ async fn find_caller(
     op: Op,
     session: Option<&SessionId>,
 ) -> Result<Caller, HttpError> {
-    let claims = state.tokens.verify(token, op, session).await.map_err(token_error)?;
+    let claims = match state.tokens.verify(token, op, session).await {
+        Ok(claims) => claims,
+        Err(error) => {
+            // That a token does not allow this is no matter of the session.
+            if let (Some(session), TokensError::Invalid) = (session, &error) {
+                let parts = (&state.views, &state.tokens);
+                state.turned_away.note_token(parts, session, (token, &error)).await;
+            }
+            return Err(token_error(error));
+        }
+    };
     // Nothing but a socket is of one client.
     if claims.restrictions.generation.is_some() {
         return Err(HttpError::token_forbids());

@@ -65,11 +65,15 @@ async fn upgrade(
     let query = Query::<SocketQuery>::from_query(request.query_string());
     let query = query.map_err(|_| HttpError::Unauthorized)?.into_inner();
     let session = id.parse::<SessionId>().map_err(|_| HttpError::Unauthorized)?;
-    let claims = state
-        .tokens
-        .verify(&query.token, Op::SignalWrite, Some(&session))
-        .await
-        .map_err(token_error)?;
+    let verified = state.tokens.verify(&query.token, Op::SignalWrite, Some(&session)).await;
+    let claims = match verified {
+        Ok(claims) => claims,
+        Err(error) => {
+            let parts = (&state.views, &state.tokens);
+            state.turned_away.note_token(parts, &session, (&query.token, &error)).await;
+            return Err(token_error(error));
+        }
+    };
     let token = SocketToken::of(&claims).ok_or(HttpError::Unauthorized)?;
     if !is_for(token.role) {
         return Err(HttpError::token_forbids());

@@ -1,15 +1,21 @@
 //! The endpoint at `/1.0/sessions/{id}/timeline`: what happened to a session, hop by hop.
 
+use std::collections::BTreeSet;
+
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path};
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, PastEntry};
-use stream_protocol::{Hop, Op, Refusal, SessionId, Status, TimelineEntry};
+use stream_protocol::{Hop, Op, Refusal, SessionId, Status, TimelineEntry, Timestamp};
 
 use crate::auth::authorize_for;
 use crate::response::{HandlerResult, ok};
 use crate::session_documents;
 use crate::state::State;
+
+/// Of so many units is looked at what happened to them.
+const MAX_UNITS: usize = 8;
 
 /// What is known of a session's life, as far as it is an hour old at most.
 #[derive(Serialize)]
@@ -30,6 +36,8 @@ pub struct Step {
     pub at_ms: u64,
     /// How long it took, where that is known.
     pub took_ms: Option<u64>,
+    /// When what it tells of ends, such as a credential.
+    pub until: Option<Timestamp>,
     pub hop: Hop,
     /// The service that tells it.
     pub unit: String,
@@ -47,7 +55,8 @@ pub(crate) async fn read(
 ) -> HandlerResult {
     let (_, session) = authorize_for(&id, &request, &state, Op::SessionExplain).await?;
     let found = state.views.session(&session).await?;
-    let entries = read_steps(&state.bridge, &session).await?;
+    let is_over = found.as_ref().is_none_or(|session| session.status.is_final());
+    let entries = read_steps(&state.bridge, &session, is_over).await?;
     if found.is_none() && entries.is_empty() {
         return Err(session_documents::not_found().into());
     }
@@ -55,13 +64,27 @@ pub(crate) async fn read(
     Ok(ok(Timeline { session, status, entries }))
 }
 
-/// Returns what is known of a session's life.
+/// Returns what is known of a session's life, and what happened meanwhile to the units that had to
+/// do with it.
 ///
 /// # Errors
 ///
 /// Refuses while NATS is away.
-pub(crate) async fn read_steps(bridge: &Bridge, id: &SessionId) -> Result<Vec<Step>, Refusal> {
-    Ok(steps(bridge.timeline(id).await?))
+pub(crate) async fn read_steps(
+    bridge: &Bridge,
+    id: &SessionId,
+    is_over: bool,
+) -> Result<Vec<Step>, Refusal> {
+    let past = bridge.timeline(id).await?;
+    let (Some(first), Some(last)) = (past.first(), past.last()) else { return Ok(Vec::new()) };
+    let life = first.at_ms..=if is_over { last.at_ms } else { u64::MAX };
+    let units: BTreeSet<_> = past.iter().map(|one| one.entry.unit.clone()).collect();
+    let of_units = units.iter().take(MAX_UNITS).map(|unit| bridge.unit_timeline(unit));
+    let of_units = try_join_all(of_units).await?.into_iter().flatten();
+    let meanwhile = of_units.filter(|one| life.contains(&one.at_ms));
+    let mut all: Vec<_> = past.into_iter().chain(meanwhile).collect();
+    all.sort_by_key(|one| one.at_ms);
+    Ok(steps(all))
 }
 
 /// Makes one step of what a unit has counted, and finds how long AMS and the boot took: each ends
@@ -69,7 +92,7 @@ pub(crate) async fn read_steps(bridge: &Bridge, id: &SessionId) -> Result<Vec<St
 fn steps(past: Vec<PastEntry>) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for PastEntry { at_ms, entry } in past {
-        let TimelineEntry { hop, unit, text, took_ms, failed, count } = entry;
+        let TimelineEntry { hop, unit, text, took_ms, until, failed, count } = entry;
         let is_known = |step: &&mut Step| {
             count > 1 && step.hop == hop && step.unit == unit && step.text == text
         };
@@ -84,7 +107,7 @@ fn steps(past: Vec<PastEntry>) -> Vec<Step> {
         };
         let begun = steps.iter().rev().find(|step| Some(step.hop) == begun);
         let took_ms = took_ms.or_else(|| Some(at_ms.saturating_sub(begun?.at_ms)));
-        steps.push(Step { at_ms, took_ms, hop, unit, text, failed, count });
+        steps.push(Step { at_ms, took_ms, until, hop, unit, text, failed, count });
     }
     steps
 }

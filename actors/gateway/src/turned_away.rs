@@ -6,8 +6,10 @@ use std::fmt;
 use parking_lot::Mutex;
 use stream_bridge::Bridge;
 use stream_protocol::{Hop, RefusalCode, SessionId, TimelineEntry};
+use stream_tokens::{Lapse, Tokens, TokensError};
 
 use crate::response::HttpError;
+use crate::views::Views;
 
 /// How many causes are counted at a time; with one more, all counts begin anew.
 const MAX_CAUSES: usize = 1_000;
@@ -29,7 +31,30 @@ impl TurnedAway {
         if matches!(cause, HttpError::Refused(refusal) if refusal.code == RefusalCode::NotFound) {
             return;
         }
-        let text = format!("{who} was turned away: {cause}");
+        self.tell(bridge, session, format!("{who} was turned away: {cause}"));
+    }
+
+    /// Notes that somebody with `token` was turned away, if this service has made it and it opens
+    /// `session` no more or never did: whoever makes one up leaves no trace, and neither does one
+    /// that is taken for a session that is not there.
+    pub(crate) async fn note_token(
+        &self,
+        (views, tokens): (&Views, &Tokens),
+        session: &SessionId,
+        (token, error): (&str, &TokensError),
+    ) {
+        let why = match (error, tokens.lapse(token)) {
+            (TokensError::Invalid, Some(Lapse::Expired)) => "its token has expired",
+            (TokensError::Invalid, Some(Lapse::Revoked)) => "its token is revoked",
+            (TokensError::Forbidden, _) => "its token is of another session or another kind",
+            _ => return,
+        };
+        if matches!(views.session(session).await, Ok(Some(_))) {
+            self.tell(views.bridge(), session, format!("a client was turned away: {why}"));
+        }
+    }
+
+    fn tell(&self, bridge: &Bridge, session: &SessionId, text: String) {
         let count = self.count(session, &text);
         if count.is_power_of_two() {
             let entry = TimelineEntry { count, ..TimelineEntry::new(Hop::Refusal, text) };

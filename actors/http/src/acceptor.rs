@@ -124,7 +124,10 @@ impl Acceptor {
             Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(RefusedConnection::Broken)
             }
-            Ok(Err(_)) => Err(RefusedConnection::Handshake),
+            Ok(Err(error)) => {
+                self.refusals.note_handshake(&error);
+                Err(RefusedConnection::Handshake)
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! sees an attempt without the attempt filling the log.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,7 +77,11 @@ impl From<Overdue> for RefusedConnection {
 pub struct Refusals {
     metrics: HttpMetrics,
     lines: Arc<Mutex<HashMap<&'static str, Line>>>,
+    on_handshake: Option<FailedHandshake>,
 }
+
+/// Is told why a handshake failed.
+type FailedHandshake = Arc<dyn Fn(&io::Error) + Send + Sync>;
 
 struct Line {
     at: Instant,
@@ -87,7 +92,18 @@ struct Line {
 impl Refusals {
     /// Counts in `metrics`.
     pub fn new(metrics: &HttpMetrics) -> Self {
-        Self { metrics: metrics.clone(), lines: Arc::default() }
+        Self { metrics: metrics.clone(), ..Self::default() }
+    }
+
+    /// Has `tell` hear why a handshake failed, each time that one does.
+    pub fn on_failed_handshake(self, tell: impl Fn(&io::Error) + Send + Sync + 'static) -> Self {
+        Self { on_handshake: Some(Arc::new(tell)), ..self }
+    }
+
+    pub(crate) fn note_handshake(&self, error: &io::Error) {
+        if let Some(tell) = &self.on_handshake {
+            tell(error);
+        }
     }
 
     /// Where they are counted, beside all else.

@@ -67,7 +67,7 @@ pub use signal::{
 };
 pub use signal_peer::SignalPeer;
 pub use signal_quota::SignalQuota;
-pub use timeline::{Hop, TimelineEntry};
+pub use timeline::{Hop, NO_ROOM, TimelineEntry};
 pub use timestamp::{Timestamp, TimestampError};
 pub use userdata::{MAX_USERDATA_BYTES, Userdata};
 pub use versioned::{VERSION, Versioned};

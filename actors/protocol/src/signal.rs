@@ -75,6 +75,29 @@ impl Signal {
         Some(serde_json::from_str::<Typed>(self.as_str()).ok()?.kind)
     }
 
+    /// Returns what a signal of the type `error` says; nothing for any other.
+    pub fn error(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Failure {
+            #[serde(rename = "type")]
+            kind: String,
+            #[serde(default)]
+            message: String,
+        }
+        let failure = serde_json::from_str::<Failure>(self.as_str()).ok()?;
+        (failure.kind == "error").then_some(failure.message)
+    }
+
+    /// Returns the description that the signal carries, which is written in Base64.
+    pub fn sdp(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Description {
+            sdp: String,
+        }
+        let description = serde_json::from_str::<Description>(self.as_str()).ok()?;
+        Some(description.sdp)
+    }
+
     fn check(raw: Box<RawValue>) -> Result<Self, SignalError> {
         if raw.get().len() > MAX_SIGNAL_BYTES {
             return Err(SignalError::TooLarge);

@@ -28,7 +28,7 @@ pub const SIGNAL_ENDS: &str = "signal_ends";
 /// The stream that keeps what happened to sessions.
 pub const TIMELINE: &str = "timeline";
 
-/// The subjects of [`TIMELINE`]: every session.
+/// The subjects of [`TIMELINE`]: every session, and every unit.
 pub const ALL_TIMELINES: &str = "stream.v1.timeline.*";
 
 /// The server puts this word before the subject of a stored message when it republishes it.
@@ -270,6 +270,14 @@ pub fn signal(peer: impl Into<SignalPeer>, direction: Direction) -> String {
 /// Returns the subject of what happened to `session`.
 pub fn timeline(session: &SessionId) -> String {
     format!("stream.v1.timeline.{session}")
+}
+
+/// Returns the subject of what happened to the unit that calls itself `name`, whatever sessions it
+/// has; no session has it.
+pub fn unit_timeline(name: &str) -> String {
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    let name: String = name.chars().map(plain).collect();
+    format!("stream.v1.timeline.unit-{name}")
 }
 
 #[cfg(test)]

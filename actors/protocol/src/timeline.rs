@@ -7,7 +7,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DesiredState, SessionDocument, Status};
+use crate::{DesiredState, SessionDocument, Status, Timestamp};
+
+/// What a cause begins with when AMS has accepted an instance that no node has room for: placing it
+/// is part of the launch.
+pub const NO_ROOM: &str = "AMS has no room for the instance";
 
 /// The most characters of a text. What others say is part of some.
 const MAX_TEXT_CHARS: usize = 400;
@@ -35,12 +39,14 @@ pub enum Hop {
     Answer,
     /// The instance has said that its client is there, or has left.
     Client,
-    /// Fresh TURN credentials are due.
+    /// A peer was given TURN credentials, or fresh ones are due.
     Ice,
     /// Somebody uses ADB, or does no more.
     Adb,
     /// Another agent has taken the session over, or one has handed it over.
     Owner,
+    /// A unit had lost NATS, or NATS stored nothing.
+    Nats,
     /// The end was ordered, has begun or is over.
     End,
     /// Somebody was turned away.
@@ -67,6 +73,7 @@ impl fmt::Display for Hop {
             Self::Ice => "ice",
             Self::Adb => "adb",
             Self::Owner => "owner",
+            Self::Nats => "nats",
             Self::End => "end",
             Self::Refusal => "refusal",
             Self::Note => "note",
@@ -87,6 +94,9 @@ pub struct TimelineEntry {
     /// How long it took, where whoever tells it has measured that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub took_ms: Option<u64>,
+    /// When what it tells of ends, such as a credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// Whether it failed, or ended the session because of a failure.
     #[serde(default, skip_serializing_if = "is_false")]
     pub failed: bool,
@@ -114,7 +124,7 @@ impl TimelineEntry {
         if let Some((end, _)) = text.char_indices().nth(MAX_TEXT_CHARS) {
             text.truncate(end);
         }
-        Self { hop, unit: String::new(), text, took_ms: None, failed: false, count: 1 }
+        Self { hop, unit: String::new(), text, took_ms: None, until: None, failed: false, count: 1 }
     }
 
     /// Returns what a change of a session's document says, in the order in which it came about.
@@ -129,7 +139,8 @@ impl TimelineEntry {
                 };
                 tell(Hop::Place, format!("agent {agent} has claimed the session{why}"));
             }
-            (Some(from), Some(to)) if from != to => {
+            // With a cause it is told by that.
+            (Some(from), Some(to)) if from != to && before.causes == after.causes => {
                 tell(Hop::Owner, format!("agent {to} has taken the session over from {from}"));
             }
             (Some(from), None) => tell(Hop::Owner, format!("agent {from} hands the session over")),
@@ -191,11 +202,17 @@ impl TimelineEntry {
         let changed = after.status != before.status;
         let ends = matches!(after.status, Status::Terminating | Status::Terminated | Status::Error);
         let failed = ends && (after.failed || after.status == Status::Error);
-        let hop = if ends { Hop::End } else { Hop::Note };
+        let hop = |cause: &str| match ends {
+            true if failed => failed_hop(before, cause),
+            true => Hop::End,
+            false if before.owner.is_some() && before.owner != after.owner => Hop::Owner,
+            false => Hop::Note,
+        };
         // That the instance runs is told by the hop.
         let booted = changed && after.status == Status::Active;
         let causes = if booted { &[] } else { causes };
-        entries.extend(causes.iter().map(|cause| Self { failed, ..Self::new(hop, &cause.text) }));
+        let told = |text: &String| Self { failed, ..Self::new(hop(text), text) };
+        entries.extend(causes.iter().map(|cause| told(&cause.text)));
         if changed && ends && (causes.is_empty() || after.status.is_final()) {
             let text = format!("the session is {}", after.status);
             entries.push(Self { failed, ..Self::new(Hop::End, text) });
@@ -204,6 +221,18 @@ impl TimelineEntry {
             entries.push(Self::new(Hop::End, "the instance that was kept is deleted"));
         }
         entries
+    }
+}
+
+/// Returns the hop that a session had not come past when it failed for `cause`.
+fn failed_hop(before: &SessionDocument, cause: &str) -> Hop {
+    match before.status {
+        Status::Created if before.owner.is_none() => Hop::Place,
+        Status::Created if before.instance_id.is_none() || cause.starts_with(NO_ROOM) => {
+            Hop::Launch
+        }
+        Status::Created => Hop::Boot,
+        _ => Hop::End,
     }
 }
 
@@ -254,6 +283,13 @@ mod tests {
                 document.owner = "b".parse().ok()
             });
         assert_eq!(moved, ["Owner: agent b has taken the session over from a"]);
+        let why = "taken over from agent a, which is draining";
+        let left =
+            told(&SessionDocument { owner: "a".parse().ok(), ..created.clone() }, |document| {
+                document.owner = "b".parse().ok();
+                document.push_cause(9.into(), why);
+            });
+        assert_eq!(left, [format!("Owner: {why}")]);
     }
 
     #[test]
@@ -296,6 +332,27 @@ mod tests {
             document.push_cause(7.into(), "image missing");
         });
         assert_eq!(failed, ["End!: image missing", "End!: the session is error"]);
+    }
+
+    #[test]
+    fn a_failure_is_told_at_the_hop_that_the_session_had_not_come_past() {
+        let fail = |before: &SessionDocument, cause: &str| {
+            let fails = |document: &mut SessionDocument| {
+                (document.status, document.failed) = (Status::Terminating, true);
+                document.push_cause(7.into(), cause);
+            };
+            told(before, fails).remove(0)
+        };
+        let created = SessionDocument { owner: None, ..SessionDocument::sample() };
+        assert_eq!(fail(&created, "nobody took it"), "Place!: nobody took it");
+        let claimed = SessionDocument { owner: "a".parse().ok(), ..created };
+        assert_eq!(fail(&claimed, "AMS is away"), "Launch!: AMS is away");
+        let launched = SessionDocument { instance_id: Some("i".to_owned()), ..claimed };
+        assert_eq!(fail(&launched, "it died"), "Boot!: it died");
+        let full = format!("{NO_ROOM}: no suitable node");
+        assert_eq!(fail(&launched, &full), format!("Launch!: {full}"));
+        let running = SessionDocument { status: Status::Active, ..launched };
+        assert_eq!(fail(&running, "it died"), "End!: it died");
     }
 
     #[test]

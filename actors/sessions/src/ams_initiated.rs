@@ -48,6 +48,7 @@ impl Launcher {
         let document = claimed.await?;
         if context.answers_for(&document) {
             self.serve(&document).await?;
+            context.arrivals.await_instance(&session);
             self.served.add_instance(id.clone(), session.clone());
         }
         log::info!(session:%, instance:% = id; "an instance that ams launched has its session");

@@ -16,6 +16,7 @@ use stream_supervisor::Drain;
 use stream_tokens::Tokens;
 use stream_turn::Turn;
 
+use crate::arrivals::Arrivals;
 use crate::endpoints::Endpoints;
 use crate::failure_detector::PresentAgents;
 use crate::metrics::SessionMetrics;
@@ -44,6 +45,8 @@ pub(crate) struct AgentContext {
     pub(crate) deps: Dependencies,
     /// Where instances reach this agent and the others.
     pub(crate) endpoints: Endpoints,
+    /// Which of them have.
+    pub(crate) arrivals: Arrivals,
     /// Whether this agent is to hand its sessions over.
     pub(crate) drain: Drain,
     pub(crate) metrics: SessionMetrics,

@@ -17,6 +17,7 @@ use stream_supervisor::{Limits, Mailbox, Mode, RestartPolicy, Supervisor, retry_
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::actor::{self, Actor};
+use crate::arrivals::Arrivals;
 use crate::context::AgentContext;
 use crate::endpoints::{self, Endpoints};
 use crate::metrics::SessionMetrics;
@@ -53,6 +54,7 @@ pub struct Sessions {
     bridge: Bridge,
     writes: WriteLimiter,
     endpoints: Endpoints,
+    arrivals: Arrivals,
     drain: Drain,
     metrics: SessionMetrics,
     agent: AgentId,
@@ -73,10 +75,12 @@ impl Sessions {
         let (writes, metrics) = (shared.writes.clone(), shared.metrics.clone());
         let (agent, capacity) = (config.name.clone(), config.capacity);
         let endpoints = Endpoints::new(&config, &served);
+        let arrivals = Arrivals::default();
         let context = Arc::new(AgentContext {
             config,
             deps: dependencies,
             endpoints: endpoints.clone(),
+            arrivals: arrivals.clone(),
             drain: drain.clone(),
             metrics: metrics.clone(),
         });
@@ -90,7 +94,12 @@ impl Sessions {
             factory,
         );
         let drain = drain.clone();
-        Self { mailbox, bridge, writes, endpoints, drain, metrics, agent, capacity }
+        Self { mailbox, bridge, writes, endpoints, arrivals, drain, metrics, agent, capacity }
+    }
+
+    /// Returns where to note which instances come, and whom this agent does not understand.
+    pub fn arrivals(&self) -> Arrivals {
+        self.arrivals.clone()
     }
 
     /// Returns when this agent, which drains, has left all its sessions to others, or nobody is

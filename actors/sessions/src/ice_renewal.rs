@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stream_protocol::{
-    AgentId, DesiredState, IceServer, IceTerms, SessionDocument, SessionId, Status, Timestamp,
+    AgentId, DesiredState, Hop, IceServer, IceTerms, SessionDocument, SessionId, Status,
+    TimelineEntry, Timestamp,
 };
 use stream_turn::Peer;
 use tokio::time::timeout;
@@ -40,7 +41,36 @@ pub(crate) async fn issue_ice(
         return Err(SessionsError::Conflict(format!("session is {}", document.status)));
     }
     let region = region(document, &context.config.region);
-    Ok(context.deps.turn.issue_on(terms, &document.id, peer, region).await?)
+    let servers = context.deps.turn.issue_on(terms, &document.id, peer, region).await?;
+    if let Some(until) = servers.iter().filter_map(expiry).min() {
+        let relays = context.deps.turn.relays().await.err().map(|error| error.to_string());
+        let entry = credential_entry(document.generation, peer, until, relays);
+        context.deps.bridge.tell_timeline(&document.id, vec![entry]);
+    }
+    Ok(servers)
+}
+
+/// Returns when the credential of a relay ends, which its user name begins with.
+fn expiry(server: &IceServer) -> Option<Timestamp> {
+    let (expiry, _) = server.username.as_ref()?.split_once(':')?;
+    Some(Timestamp::from_unix(expiry.parse().ok()?))
+}
+
+/// What the timeline tells of credentials: whose they are, never what they are. `complaint` is what
+/// the probes of the relays say.
+fn credential_entry(
+    generation: u64,
+    peer: Peer,
+    until: Timestamp,
+    complaint: Option<String>,
+) -> TimelineEntry {
+    let whose = match peer {
+        Peer::Client => format!("client {generation} has"),
+        Peer::Instance => "the instance has".to_owned(),
+    };
+    let complaint = complaint.map_or_else(String::new, |complaint| format!(", but {complaint}"));
+    let entry = TimelineEntry::new(Hop::Ice, format!("{whose} TURN credentials{complaint}"));
+    TimelineEntry { until: Some(until), ..entry }
 }
 
 /// Renews the credentials of a session at once, for an instance that has lost its client.
@@ -178,6 +208,20 @@ mod tests {
     fn is_due(document: &SessionDocument, agent: &AgentId, life: u64, now: Timestamp) -> bool {
         let due = Due { lifetime_s: Some(life), ..Due::default() };
         due.includes(document, agent, now)
+    }
+
+    #[test]
+    fn the_life_of_a_credential_is_told_and_nothing_of_its_value() {
+        let server = |username: Option<&str>| IceServer {
+            urls: vec!["turn:a".to_owned()],
+            username: username.map(str::to_owned),
+            password: Some("secret".to_owned()),
+        };
+        assert_eq!(expiry(&server(Some("1700000000:id-client"))), Some(1_700_000_000.into()));
+        assert_eq!(expiry(&server(None)), None, "a STUN server");
+        let entry = credential_entry(3, Peer::Client, 9.into(), Some("no relay answers".into()));
+        assert_eq!(entry.text, "client 3 has TURN credentials, but no relay answers");
+        assert_eq!(entry.until, Some(9.into()));
     }
 
     #[test]

@@ -172,6 +172,7 @@ impl Launcher {
         let id = &document.id;
         // The session may be asked for from now on, also to end while it is launched.
         self.serve(document).await?;
+        self.context.arrivals.await_instance(id);
         let Some(name) = document.instance_name.clone() else {
             let why = "the session was claimed without a launch".to_owned();
             return Err(SessionsError::Conflict(why));

@@ -13,16 +13,18 @@
 //! | `ServedSessions` | kept, confirmed again | the bridge holds the subscriptions and launches run on; each session is subscribed again at its next look, the index of instances is made anew by the next sweep, whose instance is kept is noted again, and what this agent does not own is let go |
 //! | `WriteLimiter` | kept, shared with the handle | a crash must not grant every session another minute's signals; a wrong count lasts a minute |
 //! | `Endpoints` | kept, shared with the handle | what other agents said of themselves; read again four times per lease |
+//! | `Arrivals` | kept, shared with the handle | what is said of an instance that does not come; nothing is decided by it |
 //! | `PresenceTracker` | kept | while AMS is away a restart must not silence the agent, which would cost it its sessions; each good presence replaces it |
 //! | `SweepTurn` | kept | a sweep outlives the actor that began it; an actor that keeps failing must not read the whole store each time |
 //!
 //! Answers in progress outlive a failure and keep the parts that they were given. The handle
-//! [`Sessions`] holds the mailbox, the bridge, the `WriteLimiter` and the `Endpoints`, and nothing
-//! else.
+//! [`Sessions`] holds the mailbox, the bridge, the `WriteLimiter`, the `Endpoints` and the
+//! `Arrivals`, and nothing else.
 
 mod actor;
 mod alerts;
 mod ams_initiated;
+mod arrivals;
 mod catalogue;
 mod config;
 mod context;
@@ -55,6 +57,7 @@ mod termination;
 mod transition;
 
 pub use alerts::Alert;
+pub use arrivals::Arrivals;
 pub use config::Config;
 pub use context::Dependencies;
 pub use error::SessionsError;

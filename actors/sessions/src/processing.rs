@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
+use stream_ams::InstanceStatus;
 use stream_protocol::{SessionDocument, Status};
 
 use crate::SessionsError;
@@ -37,9 +38,11 @@ impl Processor {
         }
         match session::next_action(document, agent, self.context.now()) {
             NextAction::BeginEnd { .. } | NextAction::EndAdb | NextAction::RestartIdleTimer => {
+                let why = self.why_not_ready(document).await;
                 // It was looked at a while ago, perhaps by an agent that was held up since.
                 let changed = self.context.change(id, |document| {
                     session::apply_due_change(document, agent, self.context.now());
+                    session::explain_not_ready(document, &why);
                     Ok(())
                 });
                 let present = changed.await?;
@@ -58,6 +61,32 @@ impl Processor {
             NextAction::None => {}
         }
         Ok(())
+    }
+
+    /// Tells why the instance of a session that has begun does not get ready, as far as AMS and
+    /// this agent know; empty once it has been.
+    async fn why_not_ready(&self, document: &SessionDocument) -> String {
+        let Some(instance) = &document.instance_id else { return String::new() };
+        if document.status != Status::Created {
+            return String::new();
+        }
+        let said = match self.context.deps.ams.instance(instance).await {
+            Ok(Some(instance)) => match instance.status {
+                InstanceStatus::Running => "AMS says that it runs".to_owned(),
+                InstanceStatus::Created | InstanceStatus::Prepared | InstanceStatus::Started => {
+                    "AMS is still starting it".to_owned()
+                }
+                InstanceStatus::Error => format!("AMS says that it failed, {}", instance.message),
+                InstanceStatus::Stopped | InstanceStatus::Deleted => {
+                    "AMS says that it was stopped".to_owned()
+                }
+                InstanceStatus::Unknown => "AMS does not know how it is".to_owned(),
+            },
+            Ok(None) => "AMS knows it no more".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let arrived = self.context.arrivals.tell(&document.id);
+        arrived.map_or_else(|| said.clone(), |arrived| format!("{said}, {arrived}"))
     }
 
     /// Does what is due without a client, unless one has exchanged an answer with the instance.

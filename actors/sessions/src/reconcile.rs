@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use stream_ams::{Instance, InstanceStatus};
-use stream_protocol::{AgentId, Origin, SessionDocument, SessionId, Status, Timestamp};
+use stream_protocol::{AgentId, NO_ROOM, Origin, SessionDocument, SessionId, Status, Timestamp};
 
 use crate::kept_instance::Retention;
 use crate::session;
@@ -296,7 +296,12 @@ pub(crate) fn lost_instance(
             // What AMS launches by itself is not ours to launch again.
             let waits = document.status == Status::Created && !is_ams_initiated(document);
             let loss = if waits && instance.found_no_room() { Loss::NoRoom } else { Loss::Down };
-            lost(&format!("the instance failed: {}", instance.message), true, loss)
+            // Placing an instance is part of its launch.
+            let cause = match document.status == Status::Created && instance.found_no_room() {
+                true => format!("{NO_ROOM}: {}", instance.message),
+                false => format!("the instance failed: {}", instance.message),
+            };
+            lost(&cause, true, loss)
         }
         InstanceStatus::Stopped => lost("the instance stopped", false, Loss::Down),
         InstanceStatus::Deleted => lost("the instance stopped", false, Loss::Gone),

@@ -28,6 +28,7 @@ impl Launcher {
             Ok(())
         });
         let document = changed.await?;
+        context.arrivals.forget(id);
         if context.answers_for(&document) {
             self.serve(&document).await?;
             if let Some(instance) = &document.instance_id {

@@ -24,6 +24,9 @@ use crate::idle::{self, Absence};
 use crate::kept_instance::{self, Retention};
 use crate::transition::{InvalidTransition, NextAction};
 
+/// Why a session ends whose instance never said that it runs.
+const NOT_READY: &str = "the instance did not get ready in time";
+
 /// How long the deletion of an instance may take until the session is given up.
 const TERMINATING_S: u64 = 600;
 
@@ -124,12 +127,17 @@ pub(crate) fn adopt(
     if !is_abandoned(document, departed, cluster) {
         return Err(InvalidTransition("session has an owner".to_owned()));
     }
+    let why = match document.owner.as_ref().and_then(|owner| departed.reason(owner)) {
+        Some(Departure::Draining) => "which is draining",
+        Some(Departure::Moved) => "which is in another cluster now",
+        Some(Departure::Gone) | None => "which gives no sign of life",
+    };
     let before = document.owner.replace(new_owner.clone());
     // Why a session has ended is said for as long as it is ended.
     if let Some(before) = before
         && !document.status.is_final()
     {
-        document.push_cause(now, format!("taken over from agent {before}"));
+        document.push_cause(now, format!("taken over from agent {before}, {why}"));
     }
     Ok(())
 }
@@ -322,6 +330,15 @@ pub(crate) fn on_instance_gone(document: &mut SessionDocument) {
     }
 }
 
+/// Adds to the cause of an end why the instance did not get ready, if that is what has just ended
+/// the session.
+pub(crate) fn explain_not_ready(document: &mut SessionDocument, why: &str) {
+    if let Some(cause) = document.causes.pop_if(|cause| cause.text == NOT_READY && !why.is_empty())
+    {
+        document.push_cause(cause.at, format!("{}: {why}", cause.text));
+    }
+}
+
 /// Looks at a document that `agent` may have to act on.
 pub(crate) fn next_action(
     document: &SessionDocument,
@@ -341,10 +358,9 @@ pub(crate) fn next_action(
         (_, Some(_)) if document.desired.state == DesiredState::Terminated => {
             NextAction::BeginEnd { cause: "ended on request".to_owned(), failed: false }
         }
-        (_, Some(_)) if overdue => NextAction::BeginEnd {
-            cause: "the instance did not get ready in time".to_owned(),
-            failed: true,
-        },
+        (_, Some(_)) if overdue => {
+            NextAction::BeginEnd { cause: NOT_READY.to_owned(), failed: true }
+        }
         (_, Some(_)) => match idle::next_action(document, now) {
             NextAction::None if document.adb.is_any_overdue(now) => NextAction::EndAdb,
             action => action,

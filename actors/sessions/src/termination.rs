@@ -164,6 +164,7 @@ impl Terminator {
             Ok(())
         });
         let document = closed.await?;
+        self.context.arrivals.forget(id);
         let (status, cause) = (document.status, document.last_cause());
         log::info!(session:% = id, status:%, cause:%; "a session has ended");
         self.served.stop_serving(id, &self.context.deps.bridge).await

@@ -52,6 +52,7 @@ pub use revocation_list::{Revocation, socket_of_account};
 
 use actor::{Actor, MintWithId, Renew, SharedState};
 use admin_handlers::{Inspect, Keys, Retire, Revoke, Rotate, Unrevoke};
+use authority::InvalidToken;
 use identifier::Identifier;
 use keyring::Keyring;
 use revocation_list::RevocationList;
@@ -206,6 +207,13 @@ pub struct Claims {
     pub restrictions: Restrictions,
 }
 
+/// Why a token that was good is so no more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lapse {
+    Expired,
+    Revoked,
+}
+
 /// A root key, as far as it may be shown.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct KeyInfo {
@@ -331,6 +339,20 @@ impl Tokens {
         let now = self.bridge.now();
         let verified = authority::verify(&keys, &revoked, self.service, &macaroon, now);
         verified.map_err(|_| TokensError::Invalid)?.authorize(op, session)
+    }
+
+    /// Returns why a token that this service has made opens nothing any more; `None` for one that
+    /// does, for what somebody has made up, and while keys or revocations are unknown. Nothing for
+    /// the bearer, who never learns the reason.
+    pub fn lapse(&self, token: &str) -> Option<Lapse> {
+        let (keys, revoked) = self.shared.known(Instant::now())?;
+        let macaroon = Macaroon::decode(token).ok()?;
+        let now = self.bridge.now();
+        match authority::verify(&keys, &revoked, self.service, &macaroon, now).err()? {
+            InvalidToken::Expired => Some(Lapse::Expired),
+            InvalidToken::Revoked => Some(Lapse::Revoked),
+            _ => None,
+        }
     }
 
     /// Whether the token with the id `token` of the account `account` is revoked, as far as this

@@ -3,14 +3,11 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use stream_protocol::{
-    AgentId, Presence, Role, SessionDocument, SessionId, ShareId, Status, Timestamp,
-};
+use stream_protocol::{AgentId, Role, SessionId, ShareId, Status, Timestamp};
 
 use crate::accounts::{Account, AccountLimits};
 use crate::session_summary::SessionSummary;
 use crate::share_record::Share;
-use crate::timeline::Step;
 
 /// A request: `{"v":1,"op":"account.create",…}`.
 #[derive(Debug, Deserialize, Serialize)]
@@ -50,7 +47,7 @@ pub enum Request {
     },
     #[serde(rename = "account.list")]
     ListAccounts,
-    /// Answers [`SessionExplanation`].
+    /// Answers [`SessionExplanation`](crate::explanation::SessionExplanation).
     #[serde(rename = "session.explain")]
     ExplainSession { id: String },
     #[serde(rename = "session.list")]
@@ -151,20 +148,6 @@ impl SessionInfo {
             created_at: session.created_at,
         }
     }
-}
-
-/// All that is known of a session; times in Unix seconds. No token and no candidate is part of it.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct SessionExplanation {
-    /// The document of the session.
-    pub document: SessionDocument,
-    /// The presence of the agent that owns the session, if there is one.
-    pub agent: Option<Presence>,
-    /// The time of the answer, by the clock of NATS, as all times in it.
-    pub at: Timestamp,
-    /// What happened in the last hour, the oldest first.
-    #[serde(default)]
-    pub timeline: Vec<Step>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -2,19 +2,20 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stream_protocol::{Empty, IdError, Presence, Refusal, SessionId, Status, Timestamp};
+use stream_protocol::{Empty, IdError, Refusal, SessionId, Status, Timestamp};
 use stream_tokens::Tokens;
 
 use super::request::{
-    AccountInfo, AccountList, CreatedAccount, CreatedShare, DeletedSession, Request,
-    SessionExplanation, SessionInfo, SessionList, ShareInfo, ShareList,
+    AccountInfo, AccountList, CreatedAccount, CreatedShare, DeletedSession, Request, SessionInfo,
+    SessionList, ShareInfo, ShareList,
 };
 use crate::accounts::{self, AccountLimits, AccountName};
 use crate::error::bad_request;
+use crate::explanation::{self, SessionExplanation};
 use crate::owner::Termination;
 use crate::sessions::termination::{Progress, end_session};
 use crate::views::{SessionIndex, Views};
-use crate::{account_removal, account_rotation, placement, session_documents, shares, timeline};
+use crate::{account_removal, account_rotation, session_documents, shares};
 
 /// How long the owner of a session may take to answer; less than the admin socket's client waits.
 const OWNER_DEADLINE: Duration = Duration::from_secs(5);
@@ -132,12 +133,7 @@ impl AdminService {
     }
 
     async fn explain_session(&self, id: &str) -> Result<SessionExplanation, Refusal> {
-        let document = session_documents::read(self.views.bridge(), &parse(id)?).await?.value;
-        let present = placement::list(self.views.bridge()).await?;
-        let owns = |presence: &Presence| document.owner.as_ref() == Some(&presence.agent);
-        let agent = present.into_iter().find(owns);
-        let timeline = timeline::read_steps(self.views.bridge(), &document.id).await?;
-        Ok(SessionExplanation { document, agent, at: self.views.bridge().now(), timeline })
+        explanation::explain(self.views.bridge(), parse(id)?).await
     }
 
     async fn create_share(

@@ -107,7 +107,8 @@ fn creation(caller: &Caller, document: &SessionDocument, begun: Instant) -> Time
         region => format!(" in region {region}"),
     };
     let entry = TimelineEntry::new(Hop::Create, format!("{caller} asks for {app}{region}"));
-    TimelineEntry { took_ms: u64::try_from(begun.elapsed().as_millis()).ok(), ..entry }
+    let took_ms = u64::try_from(begun.elapsed().as_millis()).ok();
+    TimelineEntry { took_ms, until: caller.token_end(), ..entry }
 }
 
 fn new_document(id: SessionId, request: Request, role: Role, now: Timestamp) -> SessionDocument {

@@ -24,6 +24,9 @@ use crate::session_summary::SessionSummary;
 use crate::state::{ADB_SOCKET, CLIENT_SOCKET, State};
 use crate::{adb_connections, client_lease, owner, shares};
 
+/// What a client is told whose token was revoked.
+const TOKEN_REVOKED: &str = "token revoked";
+
 /// How often a share is looked at that is not due: its end may have been brought forward.
 const SHARE_POLL: Duration = Duration::from_secs(10);
 
@@ -97,7 +100,7 @@ impl ClientSocket {
     ) -> bool {
         let Admission { peer, generation, .. } = &self.admission;
         log::info!(session:% = peer, generation; "client socket opened");
-        self.tell_timeline("the socket is open");
+        self.tell_timeline("the socket is open", self.claims.restrictions.until);
         let (cause, has_lost_right) = match self.admission.close_cause.take() {
             Some(cause) => (cause, false),
             None => self.serve(&sender, &mut receiver, &place).await,
@@ -114,11 +117,18 @@ impl ClientSocket {
             }
         }
         self.state.socket_metrics.closed(self.kind(), &cause);
-        self.tell_timeline(match &cause {
+        let why = match &cause {
             CloseCause::PeerClosed => "the client has closed the socket",
             CloseCause::PeerTimedOut => "the client is heard no more",
+            // That is how a share ends which somebody deletes.
+            CloseCause::ByUs { message, .. }
+                if message == TOKEN_REVOKED && self.admission.share.is_some() =>
+            {
+                "the share has ended, its token is revoked"
+            }
             CloseCause::ByUs { message, .. } => message,
-        });
+        };
+        self.tell_timeline(why, None);
         Box::pin(self.release_lease(&cause)).await;
         let has_left = matches!(cause, CloseCause::PeerClosed | CloseCause::PeerTimedOut);
         close(sender, receiver, cause).await;
@@ -128,13 +138,15 @@ impl ClientSocket {
         has_left
     }
 
-    /// Tells what becomes of the socket in the timeline of the session.
-    fn tell_timeline(&self, what: &str) {
+    /// Tells what becomes of the socket in the timeline of the session, and when what it was opened
+    /// with ends.
+    fn tell_timeline(&self, what: &str, until: Option<Timestamp>) {
         let who = match self.is_client() {
             true => format!("client {}", self.admission.generation),
             false => "a user of ADB".to_owned(),
         };
         let entry = TimelineEntry::new(Hop::Socket, format!("{who}: {what}"));
+        let entry = TimelineEntry { until, ..entry };
         self.state.bridge.tell_timeline(self.session(), vec![entry]);
     }
 
@@ -299,7 +311,7 @@ impl ClientSocket {
     /// Returns when the token that opened the socket is revoked.
     async fn watch_revocation(&self) -> CloseCause {
         self.state.tokens.revoked(&self.claims).await;
-        CloseCause::client_error(CloseCode::Policy, "token revoked")
+        CloseCause::client_error(CloseCode::Policy, TOKEN_REVOKED)
     }
 
     /// Returns when the share that the client came through is over, which may be put off meanwhile.

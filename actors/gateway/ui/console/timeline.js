@@ -18,7 +18,7 @@ const LEAST = 6;
 // What a session does until its client is there, and what of that is only waited for.
 const START = ["create", "place", "launch", "boot", "offer", "answer"];
 const WAITED = ["boot"];
-const KNOWN = [...START, "join", "socket", "client", "ice", "adb", "owner", "refusal", "end", "note"];
+const KNOWN = [...START, "join", "socket", "client", "ice", "adb", "owner", "nats", "refusal", "end", "note"];
 
 class Timeline extends HTMLElement {
   #id;

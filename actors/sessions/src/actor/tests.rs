@@ -15,6 +15,7 @@ use stream_tokens::{Service, Tokens};
 use stream_turn::Turn;
 
 use super::*;
+use crate::arrivals::Arrivals;
 use crate::endpoints::Endpoints;
 use crate::{Config, Dependencies};
 
@@ -116,8 +117,9 @@ impl Bench {
             serde_json::from_str(r#"{"name":"a","url":"https://127.0.0.1:1"}"#).unwrap();
         let endpoints = Endpoints::new(&config, &served);
         let shared = SharedState::default();
-        let (drain, metrics) = (Drain::default(), shared.metrics.clone());
-        let context = Arc::new(AgentContext { config, deps, endpoints, drain, metrics });
+        let (arrivals, drain) = (Arrivals::default(), Drain::default());
+        let metrics = shared.metrics.clone();
+        let context = Arc::new(AgentContext { config, deps, endpoints, arrivals, drain, metrics });
         let factory = {
             let (context, shared) = (Arc::clone(&context), shared.clone());
             move || Actor::new(Arc::clone(&context), shared.clone())

@@ -196,7 +196,10 @@ fn a_session_is_taken_over_only_from_who_has_left_and_only_in_its_cluster() {
     let mut document = claimed();
     adopt(&mut document, &agent("b"), &departed, "cluster", 1066.into()).unwrap();
     let new_owner = Some(agent("b"));
-    assert_eq!((document.last_cause(), &document.owner), ("taken over from agent a", &new_owner));
+    assert_eq!(
+        (document.last_cause(), &document.owner),
+        ("taken over from agent a, which gives no sign of life", &new_owner)
+    );
     assert!(
         adopt(&mut document, &agent("c"), &departed, "cluster", 1067.into()).is_err(),
         "one new owner"

@@ -279,6 +279,7 @@ export const de = {
   hop_owner: "Besitzer",
   hop_refusal: "abgewiesen",
   hop_end: "Ende",
+  hop_nats: "NATS",
   hop_note: "Notiz",
   hop_other: "anderes",
 

@@ -279,6 +279,7 @@ export const en = {
   hop_owner: "owner",
   hop_refusal: "turned away",
   hop_end: "end",
+  hop_nats: "nats",
   hop_note: "note",
   hop_other: "other",
 
