@@ -8,6 +8,7 @@ use crate::support::{APP, eventually, light_instances, run_flow};
 use anyhow::{Context, ensure};
 use reqwest::Method;
 use stream_dev::in_process::Options;
+use stream_gateway::admin::Client;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Request, SessionDocument, SessionId, Status};
 
@@ -109,6 +110,11 @@ async fn goes_on_with_any_clock(
 ) -> anyhow::Result<()> {
     let options = Options { launcher: light_instances(), ..Options::default() };
     let mut fleet = Fleet::start(options, 1, 1).await?;
+    // An account that has half an hour: with the clock of the unit it would have ended.
+    let until = fleet.bridge.now() + Duration::from_secs(1800);
+    let operator = Client::new(fleet.gateways[0].socket());
+    let token = operator.create_account("brief", Some(until), Default::default()).await?;
+    fleet.http = fleet.http.with(Some(&token));
     serves(&fleet, &format!("{name} in time")).await?;
     let clock = unit(&mut fleet).nodes.dir.join("clock");
     std::fs::write(&clock, "+0")?;
