@@ -65,7 +65,7 @@ session_runs() {
 }
 create_session() {
   tries=0
-  until curl --silent --fail --cacert /etc/stream-gateway/server.crt \
+  until curl --silent --fail --cacert /etc/stream-gateway/ca.crt \
     -H "Authorization: Macaroon root=$1" -d '{"app": "clock"}' \
     https://stream.example.org:4000/1.0/sessions; do
     tries=$((tries + 1))
