@@ -11,7 +11,7 @@ use crate::sources;
 const ROWS: &[&[&str]] = &[
     &["protocol", "macaroon", "supervisor", "pki", "metrics"],
     &["bridge", "ams", "admin", "http"],
-    &["socket", "tls", "tokens", "turn"],
+    &["audit", "socket", "tls", "tokens", "turn"],
     &["sessions"],
     &["api", "gateway", "overview"],
 ];
