@@ -10,6 +10,7 @@ use serde_json::Value;
 use stream_admin::Admin;
 use stream_ams::Ams;
 use stream_api::Api;
+use stream_audit::AuditLog;
 use stream_http::HttpConfig;
 use stream_metrics::{Collectors, Process};
 use stream_pki::Seal;
@@ -19,8 +20,11 @@ use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
 use stream_turn::{ServerChanges, Turn};
 
+use crate::audit::AuditSources;
 use crate::base::{Base, shut_down};
 use crate::config::{self, ConfigError};
+use crate::logging::LogConfig;
+use crate::operator_audit::OperatorAudit;
 use crate::program::Service;
 use crate::reload::{OrReload, ReloadReport, Reloader as FileReloader, reloaded};
 use crate::service_status::{Away, not_found};
@@ -45,6 +49,10 @@ pub struct AgentConfig {
     pub admin: stream_admin::Config,
     #[serde(default)]
     pub debug: stream_admin::Debug,
+    #[serde(default)]
+    pub log: LogConfig,
+    #[serde(default)]
+    pub audit: stream_audit::Config,
     pub tls: stream_tls::Config,
     pub nats: stream_bridge::Config,
     pub ams: stream_ams::Config,
@@ -62,8 +70,15 @@ impl AgentConfig {
         config::read(path, Self::check)
     }
 
+    /// Returns where the audit log is.
+    pub(crate) fn audit_sources(&self) -> AuditSources {
+        let unit = format!("stream-agent {}", self.agent.name);
+        AuditSources::of(TOKENS, unit, &self.audit, &self.tokens, &self.nats)
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         self.agent.check().context("[agent]")?;
+        self.audit.check().context("[audit]")?;
         self.tls.check().context("[tls]")?;
         self.nats.check().context("[nats]")?;
         self.ams.check().context("[ams]")?;
@@ -105,9 +120,10 @@ impl Agent {
     /// Those of [`Agent::start`].
     pub fn start_in(surroundings: Surroundings, config: AgentConfig) -> anyhow::Result<Self> {
         let started_with = config.clone();
-        let unit = format!("stream-agent {}", config.agent.name);
-        let base = Base::start(TOKENS, &unit, config.tls, config.nats, &config.tokens)?;
+        let audit = config.audit_sources();
+        let base = Base::start(TOKENS, &audit.unit, config.tls, config.nats, &config.tokens)?;
         let Base { supervisor, certificates, bridge, drain } = base;
+        let audit = audit.start(&bridge)?;
         let ams = Ams::start(config.ams, &supervisor)?;
         let seal = Arc::new(Seal::load(&config.tokens.sealing_key)?);
         let tokens = Tokens::start(config.tokens, TOKENS, bridge.clone(), &supervisor)?;
@@ -136,11 +152,14 @@ impl Agent {
                 &LIVE,
             )),
             turn: turn.clone(),
+            audit: audit.clone(),
         };
         let asked = (tokens.clone(), turn.clone(), reloader.clone());
         let handler = move |request| answer(asked.clone(), request);
         let drain_timeout = config.admin.drain();
-        let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
+        let witness = OperatorAudit(audit.clone());
+        let admin =
+            Admin::start(config.admin, config.debug, &supervisor, &drain, witness, handler)?;
         let metrics = Collectors::new(vec![
             Box::new(Process::started_now()),
             Box::new(certificates.clone()),
@@ -179,6 +198,8 @@ impl Agent {
         self.sessions.withdraw_presence().await;
         self.admin.remove();
         shut_down(&self.supervisor).await;
+        // What was noted by the way is on the disk then.
+        let _ = self.reloader.audit.head().await;
     }
 }
 
@@ -236,15 +257,18 @@ async fn answer(
     }
 }
 
-/// Reads the files of the agent again: it takes up relays and STUN servers, all or none of them.
+/// Reads the files of the agent again: it takes up relays and STUN servers, all or none of them. An
+/// audit log that was moved goes on in a new file.
 #[derive(Clone)]
 struct Reloader {
     files: Arc<FileReloader<AgentConfig>>,
     turn: Turn,
+    audit: AuditLog,
 }
 
 impl Reloader {
     async fn reload(&self) -> Result<ReloadReport, String> {
+        self.audit.reopen();
         let take_up = async |config: &AgentConfig| {
             let ServerChanges { added, removed, changed } =
                 self.turn.take_up(&config.turn).await.context("[turn]")?;

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod agent;
 pub mod ams;
+pub mod audit;
 pub mod doctor;
 pub mod explain;
 pub mod gateway;
@@ -25,14 +26,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stream_pki::Identity;
 
+use self::audit::Audit;
 use self::operate::AdminEndpoint;
 use self::pki::Pki;
+use crate::audit::AuditSources;
 use crate::certificates::CertificateUse;
 use crate::config::ConfigError;
 use crate::config_source::ConfigSource;
 use crate::doctor::checks::Subject;
 use crate::effective_config::effective_config;
 use crate::init::File;
+use crate::logging::{LogConfig, finish_logging, start_logging};
 use crate::notify::ServiceManager;
 use crate::output::say;
 use crate::owner::Owner;
@@ -65,6 +69,12 @@ pub trait Program {
 
     /// Reads a configuration and looks at everything it names, without starting anything.
     fn read(path: &Path) -> Result<Self::Config, ConfigError>;
+
+    /// How a service with this configuration logs.
+    fn log(config: &Self::Config) -> &LogConfig;
+
+    /// Where a service with this configuration keeps its audit log.
+    fn audit(config: &Self::Config) -> AuditSources;
 
     /// Tries once what a configuration names elsewhere, and changes nothing there: what it is, and
     /// what was found or why it cannot be used.
@@ -128,6 +138,9 @@ pub enum Command<P: Program> {
         #[arg(long)]
         json: bool,
     },
+    /// Look into the audit log.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Run the service until SIGTERM or SIGINT. SIGHUP has it read its files again, as `reload`
     /// does: it takes up what can change while it runs, and says what else takes a restart.
     ///
@@ -171,6 +184,9 @@ impl<P: Program> Command<P> {
             Self::CheckConfig { config, online } => check_config::<P>(&config, online),
             Self::Config(ConfigCommand::Show { config }) => {
                 show_config::<P>(config.as_deref().unwrap_or(Path::new(P::CONFIG)))
+            }
+            Self::Audit(command) => {
+                command.run(Path::new(P::CONFIG), |path| Ok(P::audit(&P::read(path)?)))
             }
             Self::Run { config } => run::<P>(&config),
             Self::Own(command) => P::operate(command),
@@ -243,13 +259,18 @@ fn show_config<P: Program>(path: &Path) -> anyhow::Result<()> {
 }
 
 fn run<P: Program>(path: &Path) -> anyhow::Result<()> {
-    program::start_logging();
-    program::keep_memory_private();
+    let private = program::keep_memory_private();
     let config = P::read(path)?;
+    start_logging(P::log(&config));
+    if let Err(cause) = private {
+        log::warn!(cause:%; "a core of this process would hold its keys");
+    }
     let manager = Arc::new(ServiceManager::from_env()?);
     let (file, listener) = (Some(path.to_owned()), inherited_listener()?);
     let surroundings = Surroundings { file, listener, manager: Arc::clone(&manager) };
-    program::run(&manager, || P::start(config, surroundings))
+    let result = program::run(&manager, || P::start(config, surroundings));
+    finish_logging();
+    result
 }
 
 fn gateway_client(

@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stream_admin::Admin;
+use stream_audit::AuditLog;
 use stream_gateway::Views;
 use stream_gateway::admin::AdminService;
 use stream_http::HttpConfig;
@@ -16,8 +17,11 @@ use stream_protocol::Refusal;
 use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
 
+use crate::audit::AuditSources;
 use crate::base::{Base, shut_down};
 use crate::config::{self, ConfigError};
+use crate::logging::LogConfig;
+use crate::operator_audit::OperatorAudit;
 use crate::program::Service;
 use crate::reload::{OrReload, ReloadReport, Reloader as FileReloader, reloaded};
 use crate::service_status::{Away, not_found};
@@ -46,6 +50,10 @@ pub struct GatewayConfig {
     pub admin: stream_admin::Config,
     #[serde(default)]
     pub debug: stream_admin::Debug,
+    #[serde(default)]
+    pub log: LogConfig,
+    #[serde(default)]
+    pub audit: stream_audit::Config,
     pub tls: stream_tls::Config,
     pub nats: stream_bridge::Config,
     pub tokens: stream_tokens::Config,
@@ -61,7 +69,14 @@ impl GatewayConfig {
         config::read(path, Self::check)
     }
 
+    /// Returns where the audit log is.
+    pub(crate) fn audit_sources(&self) -> AuditSources {
+        let unit = format!("stream-gateway {}", self.gateway.unit_name());
+        AuditSources::of(TOKENS, unit, &self.audit, &self.tokens, &self.nats)
+    }
+
     fn check(&self) -> anyhow::Result<()> {
+        self.audit.check().context("[audit]")?;
         self.tls.check().context("[tls]")?;
         self.nats.check().context("[nats]")?;
         self.tokens.check().context("[tokens]")?;
@@ -98,9 +113,10 @@ impl Gateway {
     /// Those of [`Gateway::start`].
     pub fn start_in(surroundings: Surroundings, config: GatewayConfig) -> anyhow::Result<Self> {
         let started_with = config.clone();
-        let unit = format!("stream-gateway {}", config.gateway.unit_name());
-        let base = Base::start(TOKENS, &unit, config.tls, config.nats, &config.tokens)?;
+        let audit = config.audit_sources();
+        let base = Base::start(TOKENS, &audit.unit, config.tls, config.nats, &config.tokens)?;
         let Base { supervisor, certificates, bridge, drain } = base;
+        let audit = audit.start(&bridge)?;
         let tokens = Tokens::start(config.tokens, TOKENS, bridge.clone(), &supervisor)?;
         let page_base = config.gateway.page_base();
         let views = Views::start(&bridge, config.gateway.settings(), &supervisor);
@@ -113,11 +129,14 @@ impl Gateway {
                 &LIVE,
             )),
             views: views.clone(),
+            audit: audit.clone(),
         };
         let asked = (service, reloader.clone());
         let handler = move |request| answer(asked.clone(), request);
         let drain_timeout = config.admin.drain();
-        let admin = Admin::start(config.admin, config.debug, &supervisor, &drain, handler)?;
+        let witness = OperatorAudit(audit.clone());
+        let admin =
+            Admin::start(config.admin, config.debug, &supervisor, &drain, witness, handler)?;
         let metrics = Collectors::new(vec![
             Box::new(Process::started_now()),
             Box::new(certificates.clone()),
@@ -128,7 +147,7 @@ impl Gateway {
             (config.http, surroundings.listener),
             (certificates.identity(), metrics),
             views,
-            tokens,
+            (tokens, audit),
             &drain,
             &supervisor,
         )?;
@@ -140,6 +159,8 @@ impl Gateway {
         self.gateway.stop().await;
         self.admin.remove();
         shut_down(&self.supervisor).await;
+        // What was noted by the way is on the disk then.
+        let _ = self.reloader.audit.head().await;
     }
 }
 
@@ -188,15 +209,17 @@ async fn answer(
     }
 }
 
-/// Reads the files of the gateway again.
+/// Reads the files of the gateway again. An audit log that was moved goes on in a new file.
 #[derive(Clone)]
 struct Reloader {
     files: Arc<FileReloader<GatewayConfig>>,
     views: Views,
+    audit: AuditLog,
 }
 
 impl Reloader {
     async fn reload(&self) -> Result<ReloadReport, String> {
+        self.audit.reopen();
         let take_up = async |config: &GatewayConfig| {
             self.views.set_file_settings(config.gateway.settings());
             Ok(())

@@ -16,6 +16,7 @@
 //! 1  admin  http                             the operator's socket, what both HTTPS services share
 //! 2  tokens  turn  tls                       each holds one kind of secret
 //! 2  socket                                  WebSockets that carry signals
+//! 2  audit                                   what was done, on whose order
 //! 3  sessions                                decides
 //! 4  api  gateway                            accept: the agent's HTTPS, the clients' HTTPS and WSS
 //! 4  overview                                tells gateways how the agent is
@@ -25,6 +26,7 @@
 //! command line of both programs.
 
 pub mod agent;
+pub mod audit;
 pub mod authority;
 mod base;
 pub mod certificates;
@@ -36,8 +38,10 @@ pub mod doctor;
 pub mod effective_config;
 pub mod gateway;
 pub mod init;
+pub mod logging;
 mod node_file;
 pub mod notify;
+mod operator_audit;
 mod output;
 pub mod owner;
 pub mod program;

@@ -1,11 +1,10 @@
-//! What both programs do alike: logging, exit codes, running until told to stop.
+//! What both programs do alike: exit codes, running until told to stop.
 
 use std::convert::Infallible;
 use std::future::pending;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use log::LevelFilter;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use stream_supervisor::{Drain, Supervisor};
 use tokio::time::{sleep, timeout};
@@ -31,10 +30,6 @@ const EX_SOFTWARE: u8 = stream_supervisor::EX_SOFTWARE as u8;
 #[error("the supervisor gave up: {0}")]
 struct GaveUp(String);
 
-/// The finest level that is ever logged: below it, the client of NATS tells all that passes, the
-/// credentials of clients included.
-pub const FINEST: LevelFilter = LevelFilter::Debug;
-
 /// How often the service manager is told how the service is, when that has changed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -44,23 +39,16 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the end of a service takes beyond its drain, at most.
 const STOP_TIME: Duration = Duration::from_secs(15);
 
-/// Logs to standard error, `info` and above unless `RUST_LOG` says otherwise, which it can down to
-/// [`FINEST`].
-pub fn start_logging() {
-    let default = env_logger::Env::default().default_filter_or("info,async_nats=warn");
-    env_logger::Builder::from_env(default).format_target(false).init();
-    log::set_max_level(log::max_level().min(FINEST));
-}
-
 /// Has the process leave no core, and lets no other process of its user read its memory: the keys
 /// are there. Also where no service manager sees to it.
-pub fn keep_memory_private() {
+///
+/// # Errors
+///
+/// The system refuses one of both.
+pub fn keep_memory_private() -> rustix::io::Result<()> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let limited = setrlimit(Resource::Core, none);
-    let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    if let Err(error) = limited.and(hidden) {
-        log::warn!(cause:% = error; "a core of this process would hold its keys");
-    }
+    limited.and(set_dumpable_behavior(DumpableBehavior::NotDumpable))
 }
 
 /// Turns the result of a command into its exit code, with one sentence on standard error.

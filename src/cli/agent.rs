@@ -9,6 +9,7 @@ use stream_bridge::try_connect;
 use stream_protocol::subjects::NatsUser;
 
 use crate::agent::{Agent, AgentConfig};
+use crate::audit::AuditSources;
 use crate::certificates::CertificateUse;
 use crate::cli::ams::Ams;
 use crate::cli::named_files::{of_nats, of_server, secrets_of_nats};
@@ -19,6 +20,7 @@ use crate::config::ConfigError;
 use crate::doctor::checks::Subject;
 use crate::doctor::files::SecretFile;
 use crate::init::{self, File};
+use crate::logging::LogConfig;
 use crate::surroundings::Surroundings;
 
 /// Launches instances through AMS for clients of the gateway, gives them tokens and TURN
@@ -71,6 +73,14 @@ impl Program for StreamAgent {
 
     fn read(path: &Path) -> Result<AgentConfig, ConfigError> {
         AgentConfig::read(path)
+    }
+
+    fn log(config: &AgentConfig) -> &LogConfig {
+        &config.log
+    }
+
+    fn audit(config: &AgentConfig) -> AuditSources {
+        config.audit_sources()
     }
 
     async fn try_dependencies(config: AgentConfig) -> Tried {

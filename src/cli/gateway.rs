@@ -7,6 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use stream_bridge::try_connect;
 use stream_protocol::subjects::NatsUser;
 
+use crate::audit::AuditSources;
 use crate::certificates::CertificateUse;
 use crate::cli::account::Account;
 use crate::cli::named_files::{of_nats, of_server, secrets_of_nats};
@@ -19,6 +20,7 @@ use crate::doctor::checks::Subject;
 use crate::doctor::files::SecretFile;
 use crate::gateway::{Gateway, GatewayConfig};
 use crate::init::{self, File};
+use crate::logging::LogConfig;
 use crate::surroundings::Surroundings;
 
 /// Serves clients: sessions, their sockets, service accounts, a page.
@@ -70,6 +72,14 @@ impl Program for StreamGateway {
 
     fn read(path: &Path) -> Result<GatewayConfig, ConfigError> {
         GatewayConfig::read(path)
+    }
+
+    fn log(config: &GatewayConfig) -> &LogConfig {
+        &config.log
+    }
+
+    fn audit(config: &GatewayConfig) -> AuditSources {
+        config.audit_sources()
     }
 
     async fn try_dependencies(config: GatewayConfig) -> Tried {

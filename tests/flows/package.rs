@@ -26,7 +26,7 @@ cat >/mnt/root/steps <<'EOF'
 set -eu
 dpkg --install /packages/*.deb >&2
 for service in stream-agent stream-gateway; do
-  stat -c '%U %a %n' /etc/$service /etc/$service/state
+  stat -c '%U %a %n' /etc/$service /etc/$service/state /var/log/$service
   runuser -u $service -- $service --version >&2
 done
 # Twice: what is there stays.
@@ -108,7 +108,10 @@ fn checked() -> anyhow::Result<()> {
         ensure!(read("DEBIAN/conffiles")? == format!("/{config}\n"));
         let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
         let reference = std::fs::read_to_string(reference.join(format!("{of_service}.toml")))?;
+        let audit = "file = \"/var/log/";
+        let reference = reference.replace(&format!("# {audit}"), audit);
         ensure!(read(&config)? == reference, "the configuration has its comments");
+        ensure!(reference.lines().any(|line| line.starts_with(audit)), "no audit log");
         let unit = read(&format!("usr/lib/systemd/system/{name}.service"))?;
         let program = format!("ExecStart=/usr/bin/{name} run --config /{config}");
         ensure!(unit.lines().any(|line| line == program), "{unit}");
@@ -147,6 +150,7 @@ fn installed(packages: &Path) -> anyhow::Result<()> {
         "stream-agent 700 /etc/stream-agent",
         "stream-agent 700 /etc/stream-agent/state",
         "stream-gateway 700 /etc/stream-gateway",
+        "stream-gateway 700 /var/log/stream-gateway",
         "stream-gateway 600 /etc/stream-gateway/server.key",
         "code 78",
         "no user",

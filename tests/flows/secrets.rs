@@ -12,7 +12,7 @@ use log::kv::{Key, Value, VisitSource};
 use log::{Log, Metadata, Record};
 use reqwest::Method;
 use serde_json::json;
-use stream_agent::program::FINEST;
+use stream_agent::logging::FINEST;
 use stream_dev::in_process::{Options, Stack};
 use stream_dev::ports;
 use tokio::io::{AsyncBufReadExt, BufReader};

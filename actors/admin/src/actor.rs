@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stream_protocol::{Empty, Refusal, RefusalCode, Reply, Versioned};
-use stream_supervisor::{Context, Limits, Mode, RestartPolicy, Worker, spawn_detached};
+use stream_supervisor::{Context, Limits, Mode, RequestId, RestartPolicy, Worker, spawn_detached};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::builtin::{self, BuiltinRequest, Dependencies};
 use crate::listener::AdminSocket;
 use crate::wire::{MAX_ANSWER, MAX_REQUEST, OpName, read_line};
+use crate::witness::{Order, Witness};
 
 /// How long a request may take to arrive, to be answered, and its answer to be read. A slow answer
 /// becomes a refusal; a slow operator is disconnected.
@@ -32,6 +33,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 pub(crate) fn start<R, F>(
     socket: AdminSocket,
     deps: Dependencies,
+    witness: impl Witness,
     handler: impl Fn(R) -> F + Clone + Send + 'static,
 ) where
     R: DeserializeOwned + 'static,
@@ -39,10 +41,10 @@ pub(crate) fn start<R, F>(
 {
     let supervisor = deps.supervisor.clone();
     let factory = move || {
-        let (deps, handler) = (deps.clone(), handler.clone());
-        let respond: Respond = Rc::new(move |line| {
-            let (deps, handler) = (deps.clone(), handler.clone());
-            Box::pin(async move { answer(&line, &deps, &handler).await })
+        let (deps, witness, handler) = (deps.clone(), witness.clone(), handler.clone());
+        let respond: Respond = Rc::new(move |uid, line| {
+            let (deps, witness, handler) = (deps.clone(), witness.clone(), handler.clone());
+            Box::pin(async move { answer((uid, &line), &deps, &witness, &handler).await })
         });
         Actor { socket: socket.clone(), respond }
     };
@@ -55,8 +57,8 @@ pub(crate) fn start<R, F>(
     );
 }
 
-/// Returns the answer to a line.
-type Respond = Rc<dyn Fn(Vec<u8>) -> Pin<Box<dyn Future<Output = Vec<u8>>>>>;
+/// Returns the answer to a line of the user with this id.
+type Respond = Rc<dyn Fn(u32, Vec<u8>) -> Pin<Box<dyn Future<Output = Vec<u8>>>>>;
 
 struct Actor {
     socket: AdminSocket,
@@ -83,14 +85,15 @@ async fn accept(listener: UnixListener, uid: u32, respond: Respond) {
                 continue;
             }
         };
-        if !stream.peer_cred().is_ok_and(|peer| is_operator(peer.uid(), uid)) {
+        let peer = stream.peer_cred().ok().map(|peer| peer.uid());
+        let Some(peer) = peer.filter(|peer| is_operator(*peer, uid)) else {
             log::warn!("a stranger was turned away from the operator's socket");
             continue;
-        }
+        };
         let respond = Rc::clone(&respond);
         // Outside of the worker: a request in hand is answered also after a restart.
         spawn_detached("an operator's request", async move {
-            if let Err(error) = serve(stream, respond).await {
+            if let Err(error) = serve(stream, peer, respond).await {
                 log::debug!(error:%; "an operator left without an answer");
             }
             drop(place);
@@ -103,9 +106,10 @@ fn is_operator(peer: u32, uid: u32) -> bool {
     peer == uid || peer == 0
 }
 
-async fn serve(mut stream: UnixStream, respond: Respond) -> io::Result<()> {
+async fn serve(mut stream: UnixStream, peer: u32, respond: Respond) -> io::Result<()> {
     let line = timeout(REQUEST_TIMEOUT, read_line(&mut stream, MAX_REQUEST)).await??;
-    let mut line = timeout(REQUEST_TIMEOUT, respond(line)).await.unwrap_or_else(|_| {
+    let answered = RequestId::scope(Some(RequestId::random()), respond(peer, line));
+    let mut line = timeout(REQUEST_TIMEOUT, answered).await.unwrap_or_else(|_| {
         let refusal = Refusal::new(RefusalCode::Unavailable, "there was no answer in time");
         Reply::<Empty>::encode(Err(refusal))
     });
@@ -114,18 +118,31 @@ async fn serve(mut stream: UnixStream, respond: Respond) -> io::Result<()> {
     stream.shutdown().await
 }
 
-/// Answers one line, never with a longer one than the client reads.
-async fn answer<R, F>(line: &[u8], deps: &Dependencies, handler: impl Fn(R) -> F) -> Vec<u8>
+/// Answers one line of the user `uid`, never with a longer one than the client reads. The witness
+/// hears of it before anything is done, and of what came of it before that is answered.
+async fn answer<R, F>(
+    (uid, line): (u32, &[u8]),
+    deps: &Dependencies,
+    witness: &impl Witness,
+    handler: impl Fn(R) -> F,
+) -> Vec<u8>
 where
     R: DeserializeOwned,
     F: Future<Output = Result<Value, Refusal>>,
 {
     let answered = async {
         let OpName { op } = Versioned::decode(line)?;
-        if BuiltinRequest::OPS.contains(&op.as_str()) {
-            return builtin::answer(Versioned::decode(line)?, deps);
-        }
-        handler(Versioned::decode(line)?).await
+        let order = Order { uid, op, request: Versioned::decode(line)? };
+        let begun = witness.begin(&order).await?;
+        let answered = async {
+            if BuiltinRequest::OPS.contains(&order.op.as_str()) {
+                return builtin::answer(Versioned::decode(line)?, deps);
+            }
+            handler(Versioned::decode(line)?).await
+        };
+        let answered = answered.await;
+        witness.end(begun, answered.as_ref().map(drop)).await;
+        answered
     };
     let answer = Reply::encode(answered.await);
     if answer.len() as u64 >= MAX_ANSWER {
@@ -175,7 +192,7 @@ mod tests {
         let socket = folder.path().join("private/socket");
         let (supervisor, drain) = (Supervisor::default(), Drain::default());
         let config = Config { socket: socket.clone(), drain_s: 30 };
-        Admin::start(config, debug, &supervisor, &drain, handler).unwrap();
+        Admin::start(config, debug, &supervisor, &drain, (), handler).unwrap();
         Fixture { supervisor, drain, client: Client::new(socket), _folder: folder }
     }
 

@@ -41,7 +41,7 @@ use crate::wire::{MAX_ANSWER, read_line};
 /// actix::System::new().block_on(async {
 ///     let (supervisor, drain) = (Supervisor::default(), Drain::default());
 ///     let config = Config { socket: socket.clone(), drain_s: 60 };
-///     Admin::start(config, Debug::default(), &supervisor, &drain, handler)?;
+///     Admin::start(config, Debug::default(), &supervisor, &drain, (), handler)?;
 ///
 ///     let client = Client::new(socket);
 ///     let doubled: u64 = client.ask(&json!({ "op": "double", "number": 21 })).await?;

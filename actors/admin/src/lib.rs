@@ -21,6 +21,7 @@ mod listener;
 mod status_table;
 mod table;
 mod wire;
+mod witness;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub use client::{Client, ClientError};
 pub use error::AdminError;
 pub use status_table::{ActorReport, FailureReport, StatusReport, moment};
 pub use table::table;
+pub use witness::{Order, Witness};
 
 use builtin::Dependencies;
 use listener::AdminSocket;
@@ -86,7 +88,7 @@ pub struct Admin(AdminSocket);
 impl Admin {
     /// Binds the socket and starts the actor that answers on it. An order to drain goes to `drain`.
     /// A request that not every service takes is read as an `R`, by its member `op`, and goes to
-    /// `handler`. Needs a running actix system.
+    /// `handler`. The `witness` hears of each of them. Needs a running actix system.
     ///
     /// # Errors
     ///
@@ -97,6 +99,7 @@ impl Admin {
         debug: Debug,
         supervisor: &Supervisor,
         drain: &Drain,
+        witness: impl Witness,
         handler: impl Fn(R) -> F + Clone + Send + 'static,
     ) -> Result<Self, AdminError>
     where
@@ -110,7 +113,7 @@ impl Admin {
             supervisor: supervisor.clone(),
             drain: drain.clone(),
         };
-        actor::start(socket.clone(), deps, handler);
+        actor::start(socket.clone(), deps, witness, handler);
         Ok(Self(socket))
     }
 

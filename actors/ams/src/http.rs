@@ -7,6 +7,7 @@ use reqwest::header::{DATE, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response};
 use stream_pki::TlsFailure;
 use stream_protocol::error_chain;
+use stream_supervisor::RequestId;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
@@ -32,12 +33,13 @@ impl RawResponse {
     }
 }
 
-/// Sends `request` and reads what comes back, all `within` the given time.
+/// Sends `request`, with the id of the one that it is for, and reads what comes back, all `within`
+/// the given time.
 pub(crate) async fn send(
     request: RequestBuilder,
     within: Duration,
 ) -> Result<RawResponse, AmsError> {
-    let mut response = request.timeout(within).send().await.map_err(failed)?;
+    let mut response = named(request).timeout(within).send().await.map_err(failed)?;
     let (status, retry_after) = (response.status().as_u16(), retry_after(&response));
     let date = date(&response);
     let mut body = Vec::new();
@@ -49,6 +51,13 @@ pub(crate) async fn send(
         body.extend_from_slice(&chunk);
     }
     Ok(RawResponse { status, retry_after, date, body })
+}
+
+/// Adds the id of the request that the running task works for.
+fn named(request: RequestBuilder) -> RequestBuilder {
+    let id = RequestId::current();
+    let headers = id.iter().flat_map(RequestId::headers);
+    headers.fold(request, |request, (name, value)| request.header(name, value))
 }
 
 /// In seconds; the form with a date is not used by AMS.
@@ -92,4 +101,23 @@ fn tls_sentence(failure: &TlsFailure) -> String {
         _ => "",
     };
     format!("it cannot be reached: {failure}{remedy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_names_the_request_that_it_is_for() {
+        let names = |id: Option<RequestId>| {
+            let request = reqwest::Client::new().get("http://ams.example");
+            let request = RequestId::within(id, || named(request)).build().expect("a request");
+            let header = |name| request.headers().get(name).and_then(|it| it.to_str().ok());
+            [RequestId::HEADER, RequestId::TRACEPARENT].map(|name| header(name).map(str::to_owned))
+        };
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let id = RequestId::of_sender(Some("r1"), Some(trace));
+        assert_eq!(names(id), [Some("r1".to_owned()), Some(trace.to_owned())]);
+        assert_eq!(names(None), [None, None]);
+    }
 }

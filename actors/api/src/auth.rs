@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use actix_web::HttpRequest;
-use stream_http::{HttpError, authorization, client_address};
+use stream_http::{HttpError, authorization, client_address, note_token};
 use stream_protocol::{Op, SessionId, TokenKind};
 use stream_tokens::{Claims, TokensError};
 
@@ -78,6 +78,7 @@ async fn authorize(
             refused("token");
         }
     })?;
+    note_token(request, claims.id.as_str());
     // Neither means anything here.
     if claims.restrictions.generation.is_some() || claims.restrictions.role.is_some() {
         return Err(HttpError::token_forbids().into());

@@ -428,7 +428,10 @@ impl Handler<StoreReady> for Actor {
 
 impl Handler<ConnectFailed> for Actor {
     fn handle(&mut self, ConnectFailed(cause): &ConnectFailed, _: &Context<Self>) -> Reply<()> {
-        log::warn!("nats is away: {cause}");
+        // Said once, not at every attempt.
+        if self.connection.error() != Some(cause.as_str()) {
+            log::warn!("nats is away: {cause}");
+        }
         self.connection.on_failure(cause.clone());
         ().into()
     }

@@ -155,7 +155,7 @@ pub struct Entry<T> {
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Bridge(Mailbox<Actor>, StoreClock, NatsMetrics);
+pub struct Bridge(Mailbox<Actor>, StoreClock, NatsMetrics, timeline::Listener);
 
 impl Bridge {
     /// Starts the actor for an operator, who may use all that there is, as [`Bridge::start_as`]
@@ -188,7 +188,8 @@ impl Bridge {
         let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
         let factory = move || Actor::new(user, config.clone(), unit.clone(), shared.clone());
         let (mode, policy) = (Mode::KeepInFlight, RestartPolicy::default());
-        Ok(Self(supervisor.spawn("bridge", mode, policy, limits, factory), clock, metrics))
+        let mailbox = supervisor.spawn("bridge", mode, policy, limits, factory);
+        Ok(Self(mailbox, clock, metrics, timeline::Listener::default()))
     }
 
     /// Returns the value under `key`, or `None` when there is none.

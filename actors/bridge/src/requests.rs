@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use actix::Message;
-use async_nats::{Request, RequestErrorKind};
+use async_nats::{HeaderMap, Request, RequestErrorKind};
 use bytes::Bytes;
-use stream_supervisor::{Context, Handler, Reply};
+use stream_supervisor::{Context, Handler, Reply, RequestId};
 
 use crate::BridgeError;
 use crate::actor::Actor;
 use crate::subscriptions::Route;
 
-/// Sends a request and answers with the payload of the reply.
+/// Sends a request, with the id of the one that it is for, and answers with the payload of the
+/// reply.
 #[derive(Message)]
 #[rtype(result = "Result<Bytes, BridgeError>")]
 pub(crate) struct SendRequest {
@@ -42,7 +43,12 @@ impl Handler<SendRequest> for Actor {
         _: &Context<Self>,
     ) -> Reply<Result<Bytes, BridgeError>> {
         let SendRequest { subject, body, deadline } = send;
-        let request = Request::new().payload(body.clone().into()).timeout(Some(*deadline));
+        let mut request = Request::new().payload(body.clone().into()).timeout(Some(*deadline));
+        if let Some(id) = RequestId::current() {
+            let mut headers = HeaderMap::new();
+            id.headers().for_each(|(name, value)| headers.insert(name, value));
+            request = request.headers(headers);
+        }
         let subject = subject.clone();
         self.with("request", async move |store| {
             let reply = store.connection().client.send_request(subject, request).await;

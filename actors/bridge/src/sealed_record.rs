@@ -129,7 +129,8 @@ impl<T: Serialize + DeserializeOwned> SealedRecord<T> {
 
     /// Gives `on_read` what [`load`](Self::load) returns: at once, whenever a unit wrote the
     /// record, and every 20 s at the latest; more often while the keys cannot be had. Logs why they
-    /// cannot, once for each reason, and when they can be had again. Never ends.
+    /// cannot, once for each reason, and when they can be had again; that NATS is away is told by
+    /// the bridge. Never ends.
     pub async fn watch(
         &self,
         first: impl Fn() -> Result<T, SecretError>,
@@ -139,18 +140,22 @@ impl<T: Serialize + DeserializeOwned> SealedRecord<T> {
         let mut reported: Option<String> = None;
         let refresh = async || {
             let read = self.load(&first).await.map_err(Arc::new);
-            let failure = read.as_ref().err().map(|error| error.sentence());
+            let failure = read.as_ref().err().filter(|error| !error.is_away());
+            let failure = failure.map(|error| error.sentence());
             match &failure {
                 Some(cause) if reported != failure => {
                     log::warn!(record:% = name, cause:%; "sealed keys cannot be read");
                 }
-                None if reported.is_some() => {
+                None if reported.is_some() && read.is_ok() => {
                     log::info!(record:% = name; "sealed keys can be read again");
                 }
                 _ => {}
             }
-            reported = failure;
             let found = read.is_ok();
+            // What was wrong before NATS went away still is.
+            if found || failure.is_some() {
+                reported = failure;
+            }
             on_read(read);
             found
         };
@@ -215,6 +220,11 @@ pub enum SealedError {
 }
 
 impl SealedError {
+    /// Whether it passes by itself as soon as NATS is there.
+    fn is_away(&self) -> bool {
+        matches!(self, Self::Bridge(BridgeError::Disconnected(_)))
+    }
+
     /// Returns the error and its causes in one sentence.
     pub fn sentence(&self) -> String {
         error_chain(self)

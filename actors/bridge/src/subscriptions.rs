@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use actix::Message;
-use async_nats::{Client, Subject};
+use async_nats::{Client, HeaderMap, Subject};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use stream_protocol::{Refusal, RefusalCode, Reply};
-use stream_supervisor::{AskError, Recipient, spawn_detached};
+use stream_supervisor::{AskError, Recipient, RequestId, spawn_detached};
 use tokio::sync::oneshot;
 
 /// A request that arrived. Whoever takes it answers it.
@@ -101,7 +101,8 @@ impl Subscriptions {
     }
 }
 
-/// Hands on what arrives on `subject` to whoever serves it then, until `ended`.
+/// Hands on what arrives on `subject` to whoever serves it then, until `ended`. They work for the
+/// request that the asker names.
 async fn serve(
     client: Client,
     subject: String,
@@ -125,6 +126,7 @@ async fn serve(
             _ = &mut ended => return,
         };
         let Some(request) = request else { return };
+        let id = request.headers.as_ref().and_then(request_id);
         let incoming = IncomingRequest {
             subject: request.subject.into_string(),
             body: request.payload,
@@ -132,10 +134,16 @@ async fn serve(
             reply: request.reply,
         };
         let Some(Route { to, .. }) = subscriptions.route(&subject) else { return };
-        match to.tell(incoming.clone()) {
+        match RequestId::within(id, || to.tell(incoming.clone())) {
             Ok(()) => {}
             Err(AskError::Busy) => incoming.refuse(RefusalCode::Busy, "too much is queued").await,
             Err(error) => incoming.refuse(RefusalCode::Unavailable, error.to_string()).await,
         }
     }
+}
+
+/// The request for which another unit asks.
+fn request_id(headers: &HeaderMap) -> Option<RequestId> {
+    let value = |name| headers.get(name).map(|value| value.as_str());
+    RequestId::of_sender(value(RequestId::HEADER), value(RequestId::TRACEPARENT))
 }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use std::sync::{Arc, OnceLock};
+
 use actix::Message;
 use stream_protocol::subjects::{self, TIMELINE};
 use stream_protocol::{Hop, SessionId, TimelineEntry, Versioned};
@@ -33,13 +35,29 @@ pub struct PastEntry {
     pub entry: TimelineEntry,
 }
 
+/// Who hears what this process tells of sessions; nobody until somebody is given.
+#[derive(Clone, Default)]
+pub(crate) struct Listener(Arc<OnceLock<Box<Hear>>>);
+
+type Hear = dyn Fn(&SessionId, &TimelineEntry) + Send + Sync;
+
 impl Bridge {
+    /// Has `hear` called with each entry that this process tells, before NATS has it, and whether
+    /// or not it takes it. It must not wait. Only the first one is called.
+    pub fn on_timeline(&self, hear: impl Fn(&SessionId, &TimelineEntry) + Send + Sync + 'static) {
+        // There is one already.
+        let _ = self.3.0.set(Box::new(hear));
+    }
+
     /// Has `entries` of `session` written, in their order, and waits for nothing: what NATS does
     /// not take is lost, since nothing is decided by it. They are kept for an hour, 100 of each
     /// session.
     pub fn tell_timeline(&self, session: &SessionId, entries: Vec<TimelineEntry>) {
         if entries.is_empty() {
             return;
+        }
+        if let Some(hear) = self.3.0.get() {
+            entries.iter().for_each(|entry| hear(session, entry));
         }
         if let Err(error) = self.0.tell(Tell { session: session.clone(), entries }) {
             log::debug!(session:%, error:%; "a step of a session is not written down");

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use actix_web::HttpRequest;
 use actix_web::web::Query;
 use serde::Deserialize;
-use stream_http::{authorization, client_address};
+use stream_audit::Who;
+use stream_http::{authorization, client_address, note_token};
 use stream_protocol::{IceTerms, Maker, Op, Refusal, Role, SessionId, Timestamp, TokenKind};
 use stream_tokens::{Claims, TokensError};
 
 use crate::accounts::{self, Account};
+use crate::audited;
 use crate::error::bad_request;
 use crate::response::{HttpError, token_error};
 use crate::session_documents;
@@ -50,6 +52,15 @@ impl Caller {
             None => true,
             Some(Role::Control) => role != Role::Adb,
             Some(own) => own == role,
+        }
+    }
+
+    /// Returns the caller as the audit log names it.
+    fn who(&self) -> Who {
+        let (name, token) = (self.name.clone(), self.claims.id.clone());
+        match self.share {
+            Some(_) => Who::Share { id: name, token },
+            None => Who::Account { name, token },
         }
     }
 
@@ -136,10 +147,12 @@ pub(crate) async fn authorize_token(
         refused("token");
     }
     let caller = found?;
+    note_token(request, &caller.claims.id);
     if !state.admits_request(&caller.claims.id) {
         refused("token_rate");
         return Err(HttpError::RateLimited);
     }
+    audited::begin(request, &state.audit, (caller.who(), op, session)).await?;
     Ok(caller)
 }
 

@@ -15,9 +15,12 @@
 //! | server that ended by itself | rebuilt | the next one accepts on the kept socket |
 //! | upkeep of accounts | kept | it runs in a task of its own until the gateway stops |
 //! | client sockets | kept | each runs in a task of its own, until its session or the server ends |
-//! | counts of open sockets and of clients that may return, HTTP metrics, order to drain | kept | they describe the process |
-//! | catalogues of agents, what each session may still write, the sockets of each client | kept | they belong to the requests |
-//! | streams of events, what agents said last of themselves and their relays, who was turned away | kept | they belong to the requests |
+//! | counts of open sockets and of clients that may return, HTTP metrics, order to drain | kept |
+//! they describe the process |
+//! | catalogues of agents, what each session may still write, the sockets of each client | kept |
+//! they belong to the requests |
+//! | streams of events, what agents said last of themselves and their relays, who was turned away |
+//! kept | they belong to the requests |
 //! | subscription of `initiated` | rebuilt | the other gateways of the group serve meanwhile |
 //! | sessions, shares, accounts and settings in `views` | rebuilt | a wrong view is gone |
 //! | who watches a session in `views` | kept | their sockets live on |
@@ -39,6 +42,7 @@ pub mod admin;
 mod agent_view;
 mod agents;
 mod ams_initiated;
+mod audited;
 mod auth;
 mod catalog;
 mod catalogues;
@@ -86,6 +90,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use actix_web::web::{Data, ServiceConfig};
+use stream_audit::AuditLog;
 use stream_http::{Dependencies, HttpConfig, Limits, Server, Service};
 use stream_metrics::{Collectors, HttpMetrics};
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
@@ -134,7 +139,8 @@ impl Gateway {
     /// Binds the address, unless a listening socket is `inherited`, and serves there under
     /// `supervisor`. On an order to `drain`, the gateway reports that it is not healthy, closes the
     /// sockets of clients that can go on elsewhere, and serves all others until it is stopped. Who
-    /// scrapes it is told the `metrics` as well, which others have.
+    /// scrapes it is told the `metrics` as well, which others have; what clients order goes into
+    /// `audit`.
     ///
     /// # Errors
     ///
@@ -144,7 +150,7 @@ impl Gateway {
         (http, inherited): (HttpConfig, Option<TcpListener>),
         (served, metrics): (ServerIdentity, Collectors),
         views: Views,
-        tokens: Tokens,
+        (tokens, audit): (Tokens, AuditLog),
         drain: &Drain,
         supervisor: &Supervisor,
     ) -> Result<Self, GatewayError> {
@@ -155,7 +161,7 @@ impl Gateway {
         let state = State::new(
             config,
             views.clone(),
-            tokens,
+            (tokens, audit),
             (supervisor.clone(), metrics),
             closed,
             drain.clone(),

@@ -11,6 +11,7 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpRequest, HttpResponse};
 
+use crate::audited;
 use crate::state::State;
 
 /// Answers preflights and marks all other responses for the pages of allowed origins.
@@ -29,6 +30,7 @@ pub(crate) async fn mark(
         response
     } else {
         let mut response = next.call(request).await?.map_into_boxed_body();
+        audited::end(&response).await;
         state.cors.apply(origin.as_ref(), response.headers_mut());
         response
     };

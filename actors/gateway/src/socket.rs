@@ -7,6 +7,7 @@ mod messages;
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload, Query};
 use stream_bridge::SignalConnection;
+use stream_http::note_token;
 use stream_protocol::{Op, Refusal, RefusalCode, Role, SessionId};
 
 use crate::error::bad_request;
@@ -74,6 +75,7 @@ async fn upgrade(
             return Err(token_error(error));
         }
     };
+    note_token(request, &claims.id);
     let token = SocketToken::of(&claims).ok_or(HttpError::Unauthorized)?;
     if !is_for(token.role) {
         return Err(HttpError::token_forbids());

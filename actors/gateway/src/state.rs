@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::HeaderValue;
+use stream_audit::AuditLog;
 use stream_bridge::Bridge;
 use stream_http::{LatestDependencies, PollLimit, RateLimiter, Refusals};
 use stream_metrics::Collectors;
@@ -45,6 +46,8 @@ pub(crate) struct State {
     pub(crate) bridge: Bridge,
     pub(crate) views: Views,
     pub(crate) tokens: Tokens,
+    /// What is ordered over this gateway.
+    pub(crate) audit: AuditLog,
     /// The uses of accounts that are to be written.
     pub(crate) account_uses: AccountUses,
     /// Which agents are there, and what they can launch.
@@ -101,7 +104,7 @@ impl State {
     pub(crate) fn new(
         config: Config,
         views: Views,
-        tokens: Tokens,
+        (tokens, audit): (Tokens, AuditLog),
         (supervisor, collectors): (Supervisor, Collectors),
         closing: watch::Receiver<bool>,
         drain: Drain,
@@ -119,6 +122,7 @@ impl State {
             bridge: views.bridge().clone(),
             views,
             tokens,
+            audit,
             account_uses: AccountUses::default(),
             present_agents: PresentAgents::default(),
             event_streams: PollLimit::new(MAX_EVENT_STREAMS),

@@ -75,13 +75,14 @@ impl Edge {
         let service =
             AdminService { views: views.clone(), tokens: tokens.clone(), page_base: None };
         let handler = move |request| service.clone().handle(request);
-        let admin = Admin::start(socket, Default::default(), &supervisor, &drain, handler).unwrap();
+        let admin =
+            Admin::start(socket, Default::default(), &supervisor, &drain, (), handler).unwrap();
         let gateway = Gateway::start(
             Self::config(),
             (HttpConfig::default(), None),
             (served.clone(), Collectors::default()),
             views.clone(),
-            tokens.clone(),
+            (tokens.clone(), Default::default()),
             &drain,
             &supervisor,
         )
@@ -232,7 +233,7 @@ async fn a_configuration_that_makes_no_sense_does_not_start() {
             (HttpConfig::default(), None),
             (edge.served.clone(), Collectors::default()),
             views,
-            tokens,
+            (tokens, Default::default()),
             &drain,
             &edge.supervisor,
         )

@@ -17,6 +17,7 @@
 //! HTTP/1.1 only: actix's HTTP/2 bounds neither streams nor header lists.
 
 mod acceptor;
+mod access_log;
 mod activity;
 mod actor_metrics;
 mod admission;
@@ -45,6 +46,7 @@ mod scrape;
 mod screen;
 mod server;
 
+pub use access_log::{ACCESS_LOG, note_token};
 pub use actor_metrics::export_actors;
 pub use auth::{MAX_TOKEN_BYTES, authorization, parse_authorization};
 pub use body::{parse_json, parse_json_list, read_body, without_byte_order_mark};

@@ -1,4 +1,4 @@
-//! Around every request: its deadlines, metrics, and the access log.
+//! Around every request: its id, its deadlines, metrics, and the access log.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -9,7 +9,8 @@ use std::time::Instant;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::http::uri::Authority;
 use actix_web::http::{ConnectionType, Method, StatusCode};
@@ -17,8 +18,9 @@ use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpMessage, HttpRequest, ResponseError};
 use stream_metrics::HttpMetrics;
-use stream_supervisor::Drain;
+use stream_supervisor::{Drain, RequestId};
 
+use crate::access_log::AccessLine;
 use crate::activity::{Activity, RequestInHand};
 use crate::admission::host;
 use crate::body::content_length;
@@ -54,10 +56,22 @@ pub(crate) struct Observer {
 /// relative in such an answer means another place.
 pub struct TrailingSlash;
 
-/// Counts and logs every request, and notes how long its answer is under way.
+/// Counts and logs every request, and notes how long its answer is under way. What is done for it
+/// knows its id, which the answer has as well: that of its sender, or one that is made here.
 pub(crate) async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let value = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let id = RequestId::of_sender(value(RequestId::HEADER), value(RequestId::TRACEPARENT));
+    let id = id.unwrap_or_else(RequestId::random);
+    RequestId::scope(Some(id.clone()), answer(request, next, id)).await
+}
+
+async fn answer(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+    id: RequestId,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let started = Instant::now();
     let observer = request.app_data::<Data<Observer>>().expect("the server adds it").clone();
@@ -87,7 +101,9 @@ pub(crate) async fn observe(
         if observer.drain.is_ending() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
         }
-        response.map_body(|_, body| BodyInHand { body, _in_hand: in_hand }.boxed())
+        name(&id, response.headers_mut());
+        let line = AccessLine::begin(&response, &id, client, started);
+        response.map_body(|_, body| BodyInHand { body, _in_hand: in_hand, line }.boxed())
     });
 
     let (status, response_size, handler) = match &result {
@@ -123,10 +139,20 @@ fn protect(headers: &mut HeaderMap) {
     }
 }
 
+/// Tells whoever asked how the request is called.
+fn name(id: &RequestId, headers: &mut HeaderMap) {
+    for (name, value) in id.headers() {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            headers.insert(name, value);
+        }
+    }
+}
+
 /// The body of an answer, which is under way until it is dropped.
 struct BodyInHand {
     body: BoxBody,
     _in_hand: Option<RequestInHand>,
+    line: Option<Box<AccessLine>>,
 }
 
 impl MessageBody for BodyInHand {
@@ -140,7 +166,11 @@ impl MessageBody for BodyInHand {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.body).poll_next(cx)
+        let next = Pin::new(&mut self.body).poll_next(cx);
+        if let (Poll::Ready(Some(Ok(part))), Some(line)) = (&next, &mut self.line) {
+            line.on_sent(part.len());
+        }
+        next
     }
 }
 

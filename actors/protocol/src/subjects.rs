@@ -49,9 +49,11 @@ pub enum Bucket {
     Clients,
     /// Where instances reach each agent, by agent id; sealed.
     Endpoints,
-    /// Sealed keys of the agents: those of tokens and TLS session tickets, and TURN secrets.
+    /// Sealed keys of the agents: those of tokens and TLS session tickets, and TURN secrets; and
+    /// how far the audit log of each is.
     KeysAgent,
-    /// Sealed keys of the gateways: those of tokens and TLS session tickets.
+    /// Sealed keys of the gateways: those of tokens and TLS session tickets; and how far the audit
+    /// log of each is.
     KeysGateway,
     /// Revoked token ids.
     Revoked,

@@ -19,6 +19,7 @@ use crate::failure::{AskError, Failure};
 use crate::failure_tracker::FailureTracker;
 use crate::in_flight::InFlight;
 use crate::mailbox::{Envelope, Mailbox, ReplyContext};
+use crate::request_id::RequestId;
 use crate::worker::{Context, Handler, Reply, Worker};
 
 /// How many messages are handled before other work on this thread has its turn: a flood must starve
@@ -161,12 +162,22 @@ impl<W: Worker> ActorCell<W> {
         let Some((worker, context)) = &mut self.worker else {
             return envelope.reply.answer(Err(AskError::Stopped));
         };
-        let reply = catch_unwind(AssertUnwindSafe(|| worker.handle(&envelope.message, context)));
+        let request = envelope.request.clone();
+        let reply = catch_unwind(AssertUnwindSafe(|| match request.clone() {
+            Some(id) => RequestId::within(Some(id), || worker.handle(&envelope.message, context)),
+            None => worker.handle(&envelope.message, context),
+        }));
         let fatal_error = context.fatal_error();
         match reply {
             Ok(Reply::Now(answer)) if fatal_error.is_none() => envelope.reply.answer(Ok(answer)),
             Ok(Reply::Now(answer)) => self.retry_or_answer(envelope, Ok(answer)),
-            Ok(Reply::Later(answer)) => self.begin(envelope, answer),
+            Ok(Reply::Later(answer)) => {
+                let answer: LocalBoxFuture<'static, M::Result> = match request {
+                    Some(id) => Box::pin(RequestId::scope(Some(id), answer)),
+                    None => answer,
+                };
+                self.begin(envelope, answer);
+            }
             Err(payload) => {
                 let failure = Failure::panic(&*payload);
                 self.retry_or_answer(envelope, Err(failure.as_ask_error()));

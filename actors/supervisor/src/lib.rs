@@ -39,6 +39,10 @@
 //! bounds each clone of an address separately, and `do_send` not at all. Messages are lent to
 //! handlers, so that one which makes a worker fail can be given to the next.
 //!
+//! A message carries the [`RequestId`] that its sender works for. Its handler, the answer that
+//! follows later, background work and [detached](spawn_detached) work that are begun there work for
+//! the same request.
+//!
 //! Every actor crate asks this one; it asks nobody. `actix::Supervisor`, which restarts nothing
 //! that panics, is not used.
 
@@ -58,6 +62,7 @@ mod panic_hook;
 mod race;
 mod registry;
 mod reply;
+mod request_id;
 mod restart;
 mod runner;
 mod status;
@@ -76,6 +81,7 @@ pub use futures_util::future::LocalBoxFuture;
 pub use limits::Limits;
 pub use mailbox::{Mailbox, Recipient};
 pub use race::race;
+pub use request_id::RequestId;
 pub use restart::RestartPolicy;
 pub use status::{ActorState, ActorStatus, Failures, LastFailure};
 pub use supervisor::{Mode, Supervisor, spawn_detached};

@@ -10,6 +10,7 @@ use crate::capacity::{Capacity, Permit};
 use crate::cell::{ActorCell, Shutdown, WorkerFailed};
 use crate::failure::AskError;
 use crate::reply::{ReplySender, reply_channel};
+use crate::request_id::RequestId;
 use crate::worker::{Handler, Worker};
 
 /// The address of an actor; cheap to clone, and good across restarts.
@@ -58,7 +59,7 @@ impl<W: Worker> Mailbox<W> {
     {
         let permit = Permit::acquire(&self.capacity)?;
         let (sender, answer) = reply_channel();
-        self.send(Envelope { message, reply: ReplyContext { sender, permit, tried: false } })?;
+        self.send(Envelope::new(message, sender, permit))?;
         answer.wait(self.ask_timeout).await.unwrap_or_else(|| {
             // The message was dropped unanswered, by the end of the actor or by a failure.
             Err(if self.capacity.is_closed() { AskError::Stopped } else { AskError::Crashed })
@@ -153,13 +154,19 @@ impl<M> Recipient<M> {
 pub(crate) struct Envelope<M: Message> {
     pub(crate) message: M,
     pub(crate) reply: ReplyContext<M::Result>,
+    /// The request that its sender works for.
+    pub(crate) request: Option<RequestId>,
 }
 
 impl<M: Message> Envelope<M> {
+    fn new(message: M, sender: ReplySender<M::Result>, permit: Permit) -> Self {
+        let reply = ReplyContext { sender, permit, tried: false };
+        Self { message, reply, request: RequestId::current() }
+    }
+
     /// A message whose answer nobody waits for.
     fn told(message: M, permit: Permit) -> Self {
-        let sender = ReplySender::detached();
-        Self { message, reply: ReplyContext { sender, permit, tried: false } }
+        Self::new(message, ReplySender::detached(), permit)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::panic_hook;
 use crate::registry::{Child, Registry};
+use crate::request_id::RequestId;
 use crate::restart::RestartPolicy;
 use crate::runner::Runner;
 use crate::status::{ActorStatus, Record};
@@ -230,16 +231,16 @@ impl Supervisor {
 }
 
 /// Runs `work` on this thread until it ends, outside of any actor: a connection, say. A panic in it
-/// is logged with `what` and ends nothing else.
+/// is logged with `what` and ends nothing else. It works for the same [request](RequestId).
 pub fn spawn_detached(what: &'static str, work: impl Future<Output = ()> + 'static) {
     // Each layer around what is not boxed has room for it twice: as what it was given, and as what
     // it waits for.
     let work = Box::pin(AssertUnwindSafe(work).catch_unwind());
-    run(async move {
+    run(RequestId::scope(RequestId::current(), async move {
         if let Err(payload) = work.await {
             log::error!("{what} failed: {}", Failure::panic(&*payload));
         }
-    });
+    }));
 }
 
 #[expect(clippy::disallowed_methods, reason = "what runs here is guarded against panics")]

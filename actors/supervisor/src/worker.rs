@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 use crate::cell::WorkerFailed;
 use crate::failure::Failure;
 use crate::mailbox::Mailbox;
+use crate::request_id::RequestId;
 use crate::tasks::counted;
 
 /// The state of an actor: built by its factory, thrown away when it fails, seen by nobody else.
@@ -141,8 +142,9 @@ impl<W: Worker> Context<W> {
         let mut tasks = self.inner.tasks.borrow_mut();
         // Finished tasks would pile up for as long as the worker lives.
         while tasks.try_join_next().is_some() {}
+        let work = RequestId::scope(RequestId::current(), AssertUnwindSafe(work).catch_unwind());
         tasks.spawn_local(counted(async move {
-            if let Err(payload) = AssertUnwindSafe(work).catch_unwind().await {
+            if let Err(payload) = work.await {
                 mailbox.report(WorkerFailed::new(incarnation, Failure::panic(&*payload)));
             }
         }));

@@ -158,14 +158,19 @@ impl Handler<KeysRead> for Actor {
 impl Handler<RevocationsRead> for Actor {
     fn handle(&mut self, RevocationsRead(read): &RevocationsRead, _: &Context<Self>) -> Reply<()> {
         let error = read.as_ref().err();
+        // That NATS is away is told by the bridge.
+        let told = |error: &&BridgeError| !matches!(error, BridgeError::Disconnected(_));
         let sentence = |error: &BridgeError| error.to_string();
-        let (before, now) = (self.revocations_error.as_ref().map(sentence), error.map(sentence));
+        let before = self.revocations_error.as_ref().filter(told).map(sentence);
+        let now = error.filter(told).map(sentence);
         // Said once, not at every attempt.
         match now {
             Some(now) if before.as_ref() != Some(&now) => {
                 log::warn!(cause:% = now; "tokens: what is revoked cannot be read")
             }
-            None if before.is_some() => log::info!("tokens: what is revoked can be read again"),
+            None if before.is_some() && error.is_none() => {
+                log::info!("tokens: what is revoked can be read again");
+            }
             _ => {}
         }
         self.revocations_error = error.cloned();

@@ -131,10 +131,20 @@ impl Systemd {
 
     /// Ends it in order and starts it again, as `systemctl restart` does.
     pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
+        self.stop().await?;
+        self.start().await
+    }
+
+    /// Ends it in order.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         self.signal(Signal::TERM)?;
         let status = self.ended().await?;
         ensure!(status.success(), "{status}: {}", self.log_text());
-        self.start().await
+        Ok(())
+    }
+
+    pub(crate) fn clear_log(&self) -> anyhow::Result<()> {
+        Ok(std::fs::write(&self.log, "")?)
     }
 
     pub(crate) fn log_text(&self) -> String {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use stream_agent::logging::{LogConfig, start_logging};
 use stream_agent::notify::ServiceManager;
 use stream_agent::program;
 use stream_dev::{adb, ams, load, manuals, process, run};
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
         Command::Bench { name } => bench(&name),
         Command::Manuals { dir } => manuals::write(&dir, Arguments::command()),
         Command::AmsSimulator(options) => {
-            program::start_logging();
+            start_logging(&LogConfig::default());
             program::run(&ServiceManager::default(), || options.start().map(ams::Running::from))
         }
     })

@@ -1,0 +1,203 @@
+//! What is said again and again is said at once the first time, and then once a minute with how
+//! often it was.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use log::kv::Key;
+use log::{Level, Record};
+
+/// How long what is said again waits to be told.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// How many lines are remembered; the oldest gives way to the next one.
+const MAX_LINES: usize = 256;
+
+/// What makes a line the same as another one: its sentence, and the session that it is about. Its
+/// other fields may differ.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Said {
+    pub(super) level: Level,
+    pub(super) target: String,
+    pub(super) message: String,
+    pub(super) session: Option<String>,
+}
+
+impl Said {
+    pub(super) fn of(record: &Record<'_>) -> Self {
+        let session = record.key_values().get(Key::from_str("session"));
+        Self {
+            level: record.level(),
+            target: record.target().to_owned(),
+            message: record.args().to_string(),
+            session: session.map(|session| session.to_string()),
+        }
+    }
+}
+
+/// A line that was said again, so many times.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Repeated {
+    pub(super) said: Said,
+    times: u64,
+    within: Duration,
+}
+
+impl fmt::Display for Repeated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { times, within, .. } = self;
+        let times = match times {
+            1 => "once".to_owned(),
+            times => format!("{times} times"),
+        };
+        write!(f, "repeated {times} in the last {} s", within.as_secs_f64().ceil())
+    }
+}
+
+/// Since when a line counts, and how often it was said again.
+struct Count {
+    since: Instant,
+    times: u64,
+}
+
+/// The lines of the last minute.
+#[derive(Default)]
+pub(super) struct Repeats(HashMap<Said, Count>);
+
+impl Repeats {
+    /// Takes a line: returns whether it is to be written now, and what is to be written before it,
+    /// since it is remembered no longer.
+    pub(super) fn admit(&mut self, said: Said, now: Instant) -> (bool, Vec<Repeated>) {
+        if let Some(count) = self.0.get_mut(&said)
+            && now.saturating_duration_since(count.since) < WINDOW
+        {
+            count.times += 1;
+            return (false, Vec::new());
+        }
+        let mut gave_way = Vec::new();
+        if let Some(count) = self.0.remove(&said) {
+            gave_way.extend(repeated(said.clone(), &count, now));
+        }
+        if self.0.len() >= MAX_LINES {
+            self.0.retain(|_, count| {
+                count.times > 0 || now.saturating_duration_since(count.since) < WINDOW
+            });
+        }
+        if self.0.len() >= MAX_LINES
+            && let Some(oldest) = self.0.iter().min_by_key(|(_, count)| count.since)
+        {
+            let oldest = oldest.0.clone();
+            let count = self.0.remove(&oldest);
+            gave_way.extend(count.and_then(|count| repeated(oldest, &count, now)));
+        }
+        self.0.insert(said, Count { since: now, times: 0 });
+        (true, gave_way)
+    }
+
+    /// Returns when something that was said again is to be told.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let repeated = self.0.values().filter(|count| count.times > 0);
+        repeated.map(|count| count.since + WINDOW).min()
+    }
+
+    /// Returns what is due. The next of its kind is written at once.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<Repeated> {
+        self.take(now, |count| now.saturating_duration_since(count.since) >= WINDOW)
+    }
+
+    /// Returns all that was said again.
+    pub(super) fn take_all(&mut self, now: Instant) -> Vec<Repeated> {
+        self.take(now, |_| true)
+    }
+
+    fn take(&mut self, now: Instant, wanted: impl Fn(&Count) -> bool) -> Vec<Repeated> {
+        let taken = self.0.extract_if(|_, count| wanted(count));
+        let mut taken: Vec<_> = taken.collect();
+        taken.sort_by_key(|(_, count)| count.since);
+        taken.into_iter().filter_map(|(said, count)| repeated(said, &count, now)).collect()
+    }
+}
+
+fn repeated(said: Said, count: &Count, now: Instant) -> Option<Repeated> {
+    let within = now.saturating_duration_since(count.since);
+    (count.times > 0).then_some(Repeated { said, times: count.times, within })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(message: &str) -> Said {
+        let (target, message) = ("t".to_owned(), message.to_owned());
+        Said { level: Level::Warn, target, message, session: None }
+    }
+
+    fn told(repeated: &[Repeated]) -> Vec<String> {
+        repeated.iter().map(|one| format!("{}: {one}", one.said.message)).collect()
+    }
+
+    #[test]
+    fn the_first_is_written_and_the_others_are_counted() {
+        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(repeats.admit(said("a"), at(0)), (true, vec![]));
+        assert_eq!(repeats.next_due(), None, "nothing is repeated");
+        assert_eq!(repeats.admit(said("a"), at(1)), (false, vec![]));
+        assert_eq!(repeats.admit(said("a"), at(59)), (false, vec![]));
+        assert_eq!(repeats.admit(said("b"), at(2)), (true, vec![]), "another line");
+        assert_eq!(repeats.next_due(), Some(at(60)));
+        assert_eq!(repeats.take_due(at(59)), []);
+        assert_eq!(told(&repeats.take_due(at(60))), ["a: repeated 2 times in the last 60 s"]);
+        assert_eq!(repeats.take_due(at(1000)), [], "told once");
+        assert_eq!(repeats.admit(said("a"), at(1000)), (true, vec![]), "at once again");
+    }
+
+    #[test]
+    fn what_comes_late_is_told_before_the_next_one_and_at_the_end() {
+        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        repeats.admit(said("a"), at(0));
+        repeats.admit(said("a"), at(1));
+        // Whoever tells it has not come to do so yet.
+        let (first, before) = repeats.admit(said("a"), at(70));
+        assert!(first);
+        assert_eq!(told(&before), ["a: repeated once in the last 70 s"]);
+        repeats.admit(said("a"), at(71));
+        assert_eq!(told(&repeats.take_all(at(72))), ["a: repeated once in the last 2 s"]);
+        assert_eq!(repeats.take_all(at(72)), []);
+    }
+
+    #[test]
+    fn lines_of_another_level_place_or_session_are_others() {
+        let (mut repeats, now) = (Repeats::default(), Instant::now());
+        let session = Some("s".to_owned());
+        for line in [
+            said("a"),
+            Said { level: Level::Info, ..said("a") },
+            Said { target: "u".to_owned(), ..said("a") },
+            Said { session, ..said("a") },
+        ] {
+            assert!(repeats.admit(line, now).0);
+        }
+    }
+
+    #[test]
+    fn their_number_is_bounded_and_nothing_that_was_counted_is_lost() {
+        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        let (mut written, mut counted) = (0, 0);
+        let total = 5 * MAX_LINES;
+        for number in 0..total {
+            let now = start + Duration::from_millis(number as u64);
+            for _ in 0..2 {
+                let (first, before) = repeats.admit(said(&number.to_string()), now);
+                written += usize::from(first);
+                counted += before.iter().map(|one| one.times).sum::<u64>();
+            }
+            assert!(repeats.0.len() <= MAX_LINES);
+        }
+        let rest = repeats.take_all(start + WINDOW);
+        counted += rest.iter().map(|one| one.times).sum::<u64>();
+        assert_eq!((written, counted), (total, total as u64));
+    }
+}
