@@ -87,25 +87,29 @@ mod tests {
 
     #[test]
     fn a_line_is_an_object_with_its_fields() {
+        let why = "a 1".to_owned();
         let fields = [
             ("session", Value::from("s\"1\n")),
             ("count", Value::from(3)),
             ("good", Value::from(true)),
-            ("why", Value::from_display(&format_args!("a {}", 1))),
+            ("why", Value::from_display(&why)),
             ("none", Value::null()),
             ("level", Value::from("mine")),
         ];
-        let record = Record::builder()
-            .level(Level::Warn)
-            .target("stream_x")
-            .key_values(&&fields[..])
-            .args(format_args!("it fails"))
-            .build();
         let expected = json!({
             "time": "T", "level": "warn", "target": "stream_x", "message": "it fails",
             "session": "s\"1\n", "count": 3, "good": true, "why": "a 1", "none": null,
         });
-        assert_eq!(line("T", &record), expected);
-        assert!(!line("T", &record).to_string().contains('\n'), "it is one line");
+        let written = line(
+            "T",
+            &Record::builder()
+                .level(Level::Warn)
+                .target("stream_x")
+                .key_values(&&fields[..])
+                .args(format_args!("it fails"))
+                .build(),
+        );
+        assert_eq!(written, expected);
+        assert!(!written.to_string().contains('\n'), "it is one line");
     }
 }

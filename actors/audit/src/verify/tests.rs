@@ -20,7 +20,9 @@ fn written(dir: &Path, files: usize) -> Vec<(String, Vec<u8>)> {
     let mut writer = Writer::open(&path, key(), "unit", u64::MAX).expect("a log");
     let mut names = Vec::new();
     for file in 1..=files {
-        (0..3).for_each(|line| drop(writer.append(entry(10 * file + line)).expect("written")));
+        for line in 0..3 {
+            writer.append(entry(10 * file + line)).expect("written");
+        }
         let name = dir.join(format!("log.{file}"));
         std::fs::rename(&path, &name).expect("moved");
         if file < files {

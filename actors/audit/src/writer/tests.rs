@@ -39,7 +39,9 @@ fn a_file_of_its_size_gives_way_to_the_next_one() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("log");
     let mut writer = open_log(&path, 1000).expect("a log");
-    (0..30).for_each(|number| drop(writer.append(step(number)).expect("written")));
+    for number in 0..30 {
+        writer.append(step(number)).expect("written");
+    }
     let files = crate::files_of(&path);
     assert!(files.len() > 3, "{files:?}");
     let of_former = |path: &PathBuf| std::fs::metadata(path).expect("a file").len() >= 1000;
