@@ -1,6 +1,8 @@
 //! Both services under systemd, which a small runner plays: what they tell it, and that a restart
 //! refuses nobody.
 
+mod load;
+
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::time::{Duration, Instant};
