@@ -96,20 +96,18 @@ mod tests {
             ("none", Value::null()),
             ("level", Value::from("mine")),
         ];
+        let fields = &fields[..];
+        let record = Record::builder()
+            .level(Level::Warn)
+            .target("stream_x")
+            .key_values(&fields)
+            .args(format_args!("it fails"))
+            .build();
         let expected = json!({
             "time": "T", "level": "warn", "target": "stream_x", "message": "it fails",
             "session": "s\"1\n", "count": 3, "good": true, "why": "a 1", "none": null,
         });
-        let written = line(
-            "T",
-            &Record::builder()
-                .level(Level::Warn)
-                .target("stream_x")
-                .key_values(&&fields[..])
-                .args(format_args!("it fails"))
-                .build(),
-        );
-        assert_eq!(written, expected);
-        assert!(!written.to_string().contains('\n'), "it is one line");
+        assert_eq!(line("T", &record), expected);
+        assert!(!line("T", &record).to_string().contains('\n'), "it is one line");
     }
 }
