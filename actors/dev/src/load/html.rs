@@ -14,7 +14,7 @@ const STYLE: &str = "\
 --5:#0891b2;--6:#be185d;--7:#65a30d}\
 body{font:15px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}\
-pre{overflow-x:auto;padding:.75rem;background:#8882;border-radius:6px}\
+pre{white-space:pre-wrap;padding:.75rem;background:#8882;border-radius:6px}\
 svg{width:100%;height:auto}svg text{font-size:11px;fill:currentColor}\
 .up{text-anchor:end}.across{text-anchor:middle}.grid{stroke:#8884}\
 polyline{fill:none;stroke-width:1.8}\
