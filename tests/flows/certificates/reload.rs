@@ -110,7 +110,7 @@ impl Watcher {
             let client = Http::new(&self.url, Some(&self.token), self.pin)?;
             let page = client.get("/metrics").await?;
             let page = page.body.as_str().context("text")?.to_owned();
-            let name = format!("{}_certificate_reload_failed", self.prefix);
+            let name = format!("{}_certificate_files_refused", self.prefix);
             let is_told = |of: &&str| {
                 let line = format!("{name}{{use=\"{of}\"}} {wanted}");
                 page.lines().any(|found| found == line)
