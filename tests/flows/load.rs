@@ -98,10 +98,11 @@ fn a_load_with_media_sees_pictures() {
 #[test]
 fn a_load_counts_refusals_by_their_cause_and_fails() {
     run_flow(async || {
-        let gateway = toml! { gateway.requests_per_second = 1 };
+        // Enough for the start, and not for all that come at once.
+        let gateway = toml! { gateway.requests_per_second = 4 };
         let stack = Stack::start(Options { gateway, ..Options::default() }).await?;
         let (output, figures, _) =
-            load(&stack, &["--sessions", "20", "--rate", "200", "--length", "0"]).await?;
+            load(&stack, &["--sessions", "100", "--rate", "1000", "--length", "0"]).await?;
         ensure!(output.status.code() == Some(1), "it ends with {}", output.status);
         let failures = figures["runs"][0]["failures"].to_string();
         ensure!(failures.contains("429"), "{failures}");

@@ -10,6 +10,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use stream_dev::in_process::{Options, Stack};
 use stream_dev::process::{Process, find};
+use stream_pki::{Trust, client_config};
 use stream_protocol::{Screen, TokenKind};
 use stream_simulators::ams::simulated_instances_with;
 use stream_simulators::client::Viewer;
@@ -206,7 +207,10 @@ impl Prometheus {
             format!("--web.listen-address=127.0.0.1:{port}"),
         ];
         let process = Process::start("prometheus", &program, &arguments, &dir.join("log"))?;
-        let client = reqwest::Client::builder().no_proxy().build()?;
+        // It speaks no TLS, but the library wants to know how it would.
+        let tls = client_config(&Trust::Pins(Vec::new()), None)?;
+        let client =
+            reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
         Ok(Self { port, client, _process: process })
     }
 
