@@ -164,9 +164,8 @@ impl StreamLogger {
     }
 
     fn write(&self, repeated: &Repeated) {
-        let Said { level, target, message, session } = &repeated.said;
-        let session = session.as_deref().map(|session| ("session", session));
-        let fields = session.as_slice();
+        let Said { level, target, message, words } = &repeated.said;
+        let fields = words.as_slice();
         self.inner.log(
             &Record::builder()
                 .level(*level)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use log::kv::Key;
+use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, Record};
 
 /// How long what is said again waits to be told.
@@ -14,24 +14,43 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// How many lines are remembered; the oldest gives way to the next one.
 const MAX_LINES: usize = 256;
 
-/// What makes a line the same as another one: its sentence, and the session that it is about. Its
-/// other fields may differ.
+/// What differs from request to request and is not what a line is about: whoever sends requests
+/// would have each of them written otherwise.
+const OF_A_REQUEST: [&str; 4] = ["client", "path", "request", "token"];
+
+/// What makes a line the same as another one: its sentence, and the fields that are words, such as
+/// a session or a cause. Figures may differ.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Said {
     pub(super) level: Level,
     pub(super) target: String,
     pub(super) message: String,
-    pub(super) session: Option<String>,
+    pub(super) words: Vec<(String, String)>,
+}
+
+/// Gathers the fields that are words.
+struct Words(Vec<(String, String)>);
+
+impl<'kvs> VisitSource<'kvs> for Words {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        let is_figure = value.to_f64().is_some() || value.to_i128().is_some();
+        if !is_figure && !OF_A_REQUEST.contains(&key.as_str()) {
+            self.0.push((key.to_string(), value.to_string()));
+        }
+        Ok(())
+    }
 }
 
 impl Said {
     pub(super) fn of(record: &Record<'_>) -> Self {
-        let session = record.key_values().get(Key::from_str("session"));
+        let mut words = Words(Vec::new());
+        // It refuses nothing.
+        let _ = record.key_values().visit(&mut words);
         Self {
             level: record.level(),
             target: record.target().to_owned(),
             message: record.args().to_string(),
-            session: session.map(|session| session.to_string()),
+            words: words.0,
         }
     }
 }
@@ -130,7 +149,7 @@ mod tests {
 
     fn said(message: &str) -> Said {
         let (target, message) = ("t".to_owned(), message.to_owned());
-        Said { level: Level::Warn, target, message, session: None }
+        Said { level: Level::Warn, target, message, words: Vec::new() }
     }
 
     fn told(repeated: &[Repeated]) -> Vec<String> {
@@ -171,15 +190,28 @@ mod tests {
     #[test]
     fn lines_of_another_level_place_or_session_are_others() {
         let (mut repeats, now) = (Repeats::default(), Instant::now());
-        let session = Some("s".to_owned());
+        let words = vec![("session".to_owned(), "s".to_owned())];
         for line in [
             said("a"),
             Said { level: Level::Info, ..said("a") },
             Said { target: "u".to_owned(), ..said("a") },
-            Said { session, ..said("a") },
+            Said { words, ..said("a") },
         ] {
             assert!(repeats.admit(line, now).0);
         }
+    }
+
+    #[test]
+    fn fields_that_are_words_tell_lines_apart_and_figures_and_clients_do_not() {
+        let of = |fields: &[(&str, Value<'_>)]| {
+            Said::of(&Record::builder().key_values(&fields).args(format_args!("a")).build())
+        };
+        let usual = of(&[("cause", Value::from("x")), ("count", Value::from(1))]);
+        let more = [("client", Value::from("192.0.2.1")), ("request", Value::from("r"))];
+        let other = [("cause", Value::from("x")), ("count", Value::from(2)), more[0].clone()];
+        assert_eq!(of(&other), usual);
+        assert_eq!(of(&more), of(&[]));
+        assert_ne!(of(&[("cause", Value::from("y")), ("count", Value::from(1))]), usual);
     }
 
     #[test]
