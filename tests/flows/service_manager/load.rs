@@ -73,8 +73,8 @@ impl Load {
         }
     }
 
-    /// Holds a socket, and opens it again when the service says that it restarts, until its last
-    /// word is stored.
+    /// Holds the socket at `url`, which a cursor belongs behind, and goes on from there when the
+    /// service says that it restarts, until its last word is stored.
     async fn hold(&self, url: &str, token: Option<&str>) -> anyhow::Result<()> {
         let mut restarted = self.restarted.subscribe();
         let mut word = json!({ "id": "last", "signal": { "type": "candidate" } });
@@ -82,8 +82,9 @@ impl Load {
         if token.is_some() {
             word["generation"] = json!(0);
         }
+        let mut cursor = String::new();
         loop {
-            let mut socket = self.open(url, token).await?;
+            let mut socket = self.open(&format!("{url}{cursor}"), token).await?;
             self.open.set(self.open.get() + 1);
             let (mut said, mut pause) = (false, 0);
             loop {
@@ -99,6 +100,9 @@ impl Load {
                 match frame {
                     Some(Message::Text(text)) => {
                         let told: Value = serde_json::from_str(&text)?;
+                        if let Some(after) = told["cursor"].as_str() {
+                            after.clone_into(&mut cursor);
+                        }
                         if told["type"] == "stored" {
                             return socket.close().await;
                         }
