@@ -105,12 +105,17 @@ fn tls_sentence(failure: &TlsFailure) -> String {
 
 #[cfg(test)]
 mod tests {
+    use stream_pki::{Trust, client_config};
+
     use super::*;
 
     #[test]
     fn a_call_names_the_request_that_it_is_for() {
+        let tls = client_config(&Trust::Pins(Vec::new()), None).expect("TLS");
+        let client = reqwest::Client::builder().tls_backend_preconfigured(tls).build();
+        let client = client.expect("a client");
         let names = |id: Option<RequestId>| {
-            let request = reqwest::Client::new().get("http://ams.example");
+            let request = client.get("https://ams.example");
             let request = RequestId::within(id, || named(request)).build().expect("a request");
             let header = |name| request.headers().get(name).and_then(|it| it.to_str().ok());
             [RequestId::HEADER, RequestId::TRACEPARENT].map(|name| header(name).map(str::to_owned))
