@@ -208,7 +208,7 @@ impl Prometheus {
         ];
         let process = Process::start("prometheus", &program, &arguments, &dir.join("log"))?;
         // It speaks no TLS, but the library wants to know how it would.
-        let tls = client_config(&Trust::Pins(Vec::new()), None)?;
+        let tls = client_config(&Trust::Pins(vec!["0".repeat(64).parse()?]), None)?;
         let client =
             reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build()?;
         Ok(Self { port, client, _process: process })

@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_call_names_the_request_that_it_is_for() {
-        let tls = client_config(&Trust::Pins(Vec::new()), None).expect("TLS");
+        let tls = client_config(&Trust::Pins(vec!["0".repeat(64).parse().expect("a pin")]), None);
+        let tls = tls.expect("TLS");
         let client = reqwest::Client::builder().tls_backend_preconfigured(tls).build();
         let client = client.expect("a client");
         let names = |id: Option<RequestId>| {
