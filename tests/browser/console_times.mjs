@@ -3,7 +3,7 @@
 //
 //   node console_times.mjs <address of the gateway> <application> <sessions> <rounds>
 //
-// STREAM_TOKEN is the token of an account. Prints an object of lists, one number a round: times in
+// STREAM_TOKEN is the token of an operator. Prints an object of lists, one number a round: times in
 // milliseconds, and how many tasks of the page were longer than 50 ms.
 
 import process from "node:process";

@@ -21,15 +21,15 @@ const VIEWS = {
   more: { tag: "console-more" },
 };
 
-// What the first view does without. An element that is in the page already becomes what it is to be
-// when its module comes.
+// What the first view does without: modules, and the styles that they need. An element that is in
+// the page already becomes what it is to be when its module comes.
 const LATER = [
-  () => import("./session.js"),
-  () => import("./agents.js"),
-  () => import("./relays.js"),
-  () => import("./accounts.js"),
-  () => import("./figures.js"),
-  () => import("./settings.js"),
+  [() => import("./session.js"), "console/session.css", "console/timeline.css", "player/player.css"],
+  [() => import("./agents.js"), "console/agents.css"],
+  [() => import("./relays.js"), "console/relays.css"],
+  [() => import("./accounts.js"), "console/accounts.css"],
+  [() => import("./figures.js"), "console/figures.css"],
+  [() => import("./settings.js")],
 ];
 
 const TRY_AGAIN_MS = 1_000;
@@ -56,7 +56,7 @@ function build(reason) {
   const frame = make("div", { class: "frame" }, make("div"), main);
   document.body.replaceChildren(skip, frame, noticePlace());
   show();
-  LATER.splice(0).forEach(fetchView);
+  for (const [load, ...styles] of LATER.splice(0)) fetchView(load, styles);
 }
 
 function show() {
@@ -78,14 +78,26 @@ function show() {
   if (!first && !main.contains(document.activeElement)) main.querySelector("h1")?.focus();
 }
 
-/** Fetches a module; a gateway that is away is asked again. */
-async function fetchView(load) {
+/** Fetches a module after its styles; a gateway that is away is asked again. */
+async function fetchView(load, styles) {
   try {
+    await Promise.all(styles.map(fetchStyle));
     await load();
   } catch (error) {
     console.warn(error.message);
-    setTimeout(fetchView, TRY_AGAIN_MS, load);
+    setTimeout(fetchView, TRY_AGAIN_MS, load, styles);
   }
+}
+
+function fetchStyle(href) {
+  const link = document.head.querySelector(`link[href="${href}"]`) ??
+    make("link", { rel: "stylesheet", href });
+  if (link.sheet) return undefined;
+  return new Promise((done, refused) => {
+    link.onload = done;
+    link.onerror = () => (link.remove(), refused(new Error(`${href} has not come`)));
+    document.head.append(link);
+  });
 }
 
 account.addEventListener("change", ({ detail }) => build(detail.reason));

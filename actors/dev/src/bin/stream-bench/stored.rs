@@ -84,9 +84,10 @@ impl Stored {
         self.stack.nodes.gateway_url()
     }
 
-    /// The token of the account that sees them.
-    pub(super) fn token(&self) -> &str {
-        &self.stack.token
+    /// Makes an operator and returns their token.
+    pub(super) async fn operator(&self) -> anyhow::Result<String> {
+        let admin = stream_gateway::admin::Client::new(self.stack.nodes.admin_socket());
+        Ok(admin.create_operator("operator", None, Default::default()).await?)
     }
 
     /// Returns what the gateway answers under `path`.
