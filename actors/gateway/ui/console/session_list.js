@@ -71,6 +71,21 @@ export class SessionList {
     return changed;
   }
 
+  /**
+   * Makes ready for a filter so many sessions as `most` says, which the first filter would have to do
+   * for all; returns whether there may be more.
+   */
+  prepare(most) {
+    let left = most;
+    for (const row of this.#rows.values()) {
+      if (left === 0) return true;
+      if (row.text !== undefined) continue;
+      row.text = textOf(row);
+      left -= 1;
+    }
+    return false;
+  }
+
   /** How many sessions there have been: one that comes has at least this as its `place`. */
   get places() {
     return this.#places;
@@ -174,8 +189,13 @@ export class SessionList {
     // One that was in sight when it ended leaves a moment later.
     if (this.#status && (row.was ?? row.status) !== this.#status) return false;
     if (!this.#words.length) return true;
-    row.text ??= [row.id, row.app, row.region, row.status, row.status_message, row.agent,
-      row.container_id, row.cluster_id].join(" ").toLowerCase();
+    row.text ??= textOf(row);
     return this.#words.every((word) => row.text.includes(word));
   }
+}
+
+/** Returns what a filter looks at. */
+function textOf(row) {
+  const place = `${row.region} ${row.agent ?? ""} ${row.container_id ?? ""} ${row.cluster_id ?? ""}`;
+  return `${row.id} ${row.app} ${row.status} ${row.status_message} ${place}`.toLowerCase();
 }

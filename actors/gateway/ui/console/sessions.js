@@ -24,6 +24,9 @@ const CHIPS = ["", "error", "created", "active", "terminating", "terminated"];
 let left;
 account.addEventListener("change", () => (left = undefined));
 
+// Sessions that are made ready for a filter in one go, which takes a millisecond.
+const AT_ONCE = 250;
+
 class Sessions extends HTMLElement {
   keys = {
     "/": () => this.#field.focus(),
@@ -35,6 +38,7 @@ class Sessions extends HTMLElement {
   };
 
   #list = new SessionList();
+  #preparing;
   #chosen = new Set();
   #window;
   #field;
@@ -137,10 +141,20 @@ class Sessions extends HTMLElement {
       const first = this.#loaded ? list.places : Infinity;
       list.take(sessions, changed);
       this.#loaded = true;
+      this.#prepare();
       this.#show({ isNew: ({ place }) => place >= first });
     };
     const refused = (error) => complain(this.#complaint, error);
     this.#following = subscribe(rows, { ended, refused });
+  }
+
+  /** Has the list be ready for a filter, a little whenever the page has nothing else to do. */
+  #prepare() {
+    const later = window.requestIdleCallback ?? setTimeout;
+    this.#preparing ??= later(() => {
+      this.#preparing = undefined;
+      if (this.isConnected && this.#list.prepare(AT_ONCE)) this.#prepare();
+    });
   }
 
   #show(how) {

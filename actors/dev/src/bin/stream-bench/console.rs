@@ -29,8 +29,9 @@ const FIRST_VIEW_TIMES: f64 = 5.0;
 /// In milliseconds: two consoles show what has happened.
 const SEEN: f64 = 1000.0;
 
-/// What is told comes from the same write that the answer waits for.
-const SEEN_TIMES: f64 = 5.0;
+/// What is told comes from the same write that the answer waits for, and is shown with all that
+/// comes within the next tenth of a second.
+const SEEN_TIMES: f64 = 20.0;
 
 /// In milliseconds: ten pages of the list one after the other, and the table.
 const TABLE: f64 = 2000.0;
