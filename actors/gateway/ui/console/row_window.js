@@ -3,7 +3,7 @@
 import { make, set } from "./dom.js";
 
 const MOST = 100;
-const BEYOND = 10;
+const BEYOND = 5;
 
 /**
  * Shows rows, which have an `id`, in the body of a table inside of `scroll`.
