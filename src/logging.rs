@@ -178,7 +178,10 @@ impl StreamLogger {
 }
 
 /// Whether a line is told once a minute when it is the same again. An error is always told at once,
-/// and who asks for details gets all of them.
+/// and who asks for details gets all of them. So does who gives an order: what the program itself
+/// says, it says at a signal, a reload, its start or its end.
 fn is_folded(record: &Record<'_>) -> bool {
-    matches!(record.level(), Level::Warn | Level::Info) && record.target() != ACCESS_LOG
+    let program = record.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    let is_folded = matches!(record.level(), Level::Warn | Level::Info);
+    is_folded && !program && record.target() != ACCESS_LOG
 }
