@@ -10,7 +10,7 @@ use crate::timeline::Step;
 /// What is to be said first of a session.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Verdict {
-    /// What went wrong, in a word of [`Fault`]; `None` where nothing did.
+    /// What went wrong, in one word; `None` where nothing did.
     pub fault: Option<String>,
     /// Where in the life of the session it came about.
     pub hop: Hop,
