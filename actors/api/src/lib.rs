@@ -148,7 +148,7 @@ impl Api {
         self.server.address()
     }
 
-    /// Returns when nobody is connected any more, or after [`MIN_DRAIN`]: to be awaited between the
+    /// Returns when nobody is connected any more, or after two seconds: to be awaited between the
     /// order to end and [`Api::stop`].
     pub async fn drained(&self) {
         self.server.connections_closed(MIN_DRAIN).await;
