@@ -208,6 +208,30 @@ pub(crate) async fn connect(
     Ok(Connection::new(client, counted, health.clone(), log_watch.clone()))
 }
 
+/// Connects as `user`, for a command that is called `unit` and asks a few things.
+///
+/// # Errors
+///
+/// One sentence with the key of the configuration to look at.
+pub(crate) async fn connect_once(
+    user: NatsUser,
+    config: Config,
+    unit: &str,
+) -> Result<Connection, String> {
+    let tls =
+        TlsFiles::read(&config, &NatsMetrics::default()).map_err(|error| error_chain(&error))?;
+    let config = ConnectConfig {
+        user,
+        config,
+        tls: Arc::new(tls),
+        unit: unit.to_owned(),
+        health: StoreHealth::default(),
+        log_watch: LogWatch::default(),
+        subscription_capacity: 1,
+    };
+    connect(&config, |_| (), |_| ()).await
+}
+
 /// Connects once as `user` and leaves: tells whether a unit with this configuration would reach
 /// NATS. Nothing is stored or changed there. Returns the name and the version of the server.
 ///
@@ -215,18 +239,7 @@ pub(crate) async fn connect(
 ///
 /// One sentence with the key of the configuration to look at.
 pub async fn try_connect(user: NatsUser, config: Config) -> Result<String, String> {
-    let tls =
-        TlsFiles::read(&config, &NatsMetrics::default()).map_err(|error| error_chain(&error))?;
-    let config = ConnectConfig {
-        user,
-        config,
-        tls: Arc::new(tls),
-        unit: "check-config".to_owned(),
-        health: StoreHealth::default(),
-        log_watch: LogWatch::default(),
-        subscription_capacity: 1,
-    };
-    let connection = connect(&config, |_| (), |_| ()).await?;
+    let connection = connect_once(user, config, "check-config").await?;
     let server = connection.client.server_info();
     Ok(format!("{}, nats-server {}", server.server_name, server.version))
 }

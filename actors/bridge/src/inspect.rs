@@ -1,6 +1,5 @@
 //! What an operator has to know of the store: whether all of it is there, and how full it is.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use async_nats::jetstream::stream::Info;
@@ -9,13 +8,9 @@ use stream_protocol::error_chain;
 use stream_protocol::subjects::{self, NatsUser};
 
 use crate::Config;
-use crate::connect::{ConnectConfig, connect};
+use crate::connect::connect_once;
 use crate::connection::with_timeout;
-use crate::log_watch::LogWatch;
-use crate::metrics::NatsMetrics;
 use crate::store_clock::StoreClock;
-use crate::store_health::StoreHealth;
-use crate::tls_files::TlsFiles;
 
 /// A stream or a bucket, as its leading server tells of it.
 #[derive(Clone, Debug)]
@@ -58,18 +53,7 @@ pub struct StoreReport {
 ///
 /// One sentence why NATS cannot be reached.
 pub async fn inspect(user: NatsUser, config: Config) -> Result<StoreReport, String> {
-    let tls =
-        TlsFiles::read(&config, &NatsMetrics::default()).map_err(|error| error_chain(&error))?;
-    let config = ConnectConfig {
-        user,
-        config,
-        tls: Arc::new(tls),
-        unit: "doctor".to_owned(),
-        health: StoreHealth::default(),
-        log_watch: LogWatch::default(),
-        subscription_capacity: 1,
-    };
-    let connection = connect(&config, |_| (), |_| ()).await?;
+    let connection = connect_once(user, config, "doctor").await?;
     let (server, jetstream) = (connection.client.server_info(), connection.jetstream());
     let account = match with_timeout(jetstream.query_account()).await {
         Err(_) => Err("JetStream does not answer".to_owned()),

@@ -1,9 +1,8 @@
 //! What happened to sessions and units: written without waiting, and read by whoever looks for a
 //! cause.
 
-use std::time::Duration;
-
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use actix::Message;
 use stream_protocol::subjects::{self, TIMELINE};
