@@ -367,8 +367,13 @@ impl Handler<ReadClock> for Actor {
 
 impl Handler<LookAtCertificates> for Actor {
     fn handle(&mut self, _: &LookAtCertificates, _: &Context<Self>) -> Reply<()> {
-        self.shared.tls.refresh();
-        ().into()
+        let tls = Arc::clone(&self.shared.tls);
+        // A blocking thread reads the files, since this one serves others, however slow the disk.
+        Reply::later(async move {
+            if let Err(error) = tokio::task::spawn_blocking(move || tls.refresh()).await {
+                log::error!(error:%; "nats: the certificates were not looked at");
+            }
+        })
     }
 }
 
