@@ -249,14 +249,15 @@ export class Player extends HTMLElement {
     const session = cause === "join" ? undefined : await host.session?.().catch(() => undefined);
     if (this.host !== host || !this.#link) return;
     this.#end = () => {
-      const { why, remedy, again } = ending(cause, detail, session);
+      const over = ending(cause, detail, session);
+      const { why, remedy, again } = over;
       const choices = [...(again ? [[say("reconnect"), () => this.play(host)]] : []),
         ...(host.choices?.() ?? [])];
       this.#cover.show(why, { remedy, choices, grave: true });
+      return over;
     };
     this.video.srcObject = null;
-    this.#end();
-    const { why, cause: known } = ending(cause, detail, session);
+    const { why, cause: known } = this.#end();
     this.#enter("over", why, known, detail);
   }
 
