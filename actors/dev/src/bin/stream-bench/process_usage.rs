@@ -64,7 +64,8 @@ pub(super) fn proportional(pid: u32) -> anyhow::Result<f64> {
     kib(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
 }
 
-fn kib(file: &str, name: &str) -> anyhow::Result<f64> {
+/// Returns what the line of `file` that begins with `name` says, a file of `proc(5)`.
+pub(super) fn kib(file: &str, name: &str) -> anyhow::Result<f64> {
     let text = fs::read_to_string(file)?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));

@@ -14,6 +14,7 @@ use stream_bridge::IncrementalReader;
 use stream_dev::ams::APPLICATION;
 use tokio::time::sleep;
 
+use super::process_usage::kib;
 use super::report::{Figure, Report, Samples};
 use super::stored::Stored;
 
@@ -138,8 +139,5 @@ async fn rest(stored: &Stored) -> anyhow::Result<f64> {
 
 /// What this process holds, in MiB: a line of `proc(5)`'s status.
 fn memory(name: &str) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no such line")?;
-    Ok(kib.trim().parse::<f64>()? / 1024.0)
+    Ok(kib("/proc/self/status", name)? / 1024.0)
 }

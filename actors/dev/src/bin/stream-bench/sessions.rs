@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{interval, timeout};
 use toml::toml;
 
+use super::process_usage::kib;
 use super::report::{Figure, Report, Samples};
 
 const ROUNDS: usize = 5;
@@ -132,10 +133,7 @@ fn options(launcher: Launcher) -> Options {
 
 /// What this process holds in memory, in MiB (`proc(5)`).
 fn memory() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
-    Ok(kib.trim().parse::<f64>()? / 1024.0)
+    Ok(kib("/proc/self/status", "VmRSS:")? / 1024.0)
 }
 
 async fn create(gateway: &Gateway) -> anyhow::Result<(Samples, Vec<String>)> {
