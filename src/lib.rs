@@ -6,8 +6,9 @@
 //! signal   instance -> api -> sessions -> bridge ~NATS~ gateway -> client, and back
 //! ```
 //!
-//! This crate only wires. Decisions are taken in the crates of `actors/`, most of them actors, each
-//! of which uses lower rows only:
+//! This crate wires, and holds what both programs do on their node: configuration, certificates,
+//! logs, and the commands of operators. What becomes of sessions is decided in the crates of
+//! `actors/`, most of them actors, each of which uses lower rows only:
 //!
 //! ```text
 //! 0  protocol  macaroon  supervisor  pki     words, tokens, mailboxes, certificates
