@@ -96,11 +96,6 @@ struct LookAtStore;
 #[rtype(result = "()")]
 struct ReadClock;
 
-/// Has the actor look at the certificate files.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-struct LookAtCertificates;
-
 /// Why the store is off, if it is.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -251,7 +246,7 @@ impl Worker for Actor {
         ctx.every(CONNECTION_CHECK, CheckConnection);
         ctx.every(STORE_LOOK, LookAtStore);
         ctx.every(CLOCK_LOOK, ReadClock);
-        ctx.every(CERTIFICATE_LOOK, LookAtCertificates);
+        ctx.spawn(follow_certificates(Arc::clone(&self.shared.tls)));
         if let Some(client) = self.client().cloned() {
             // What was lost meanwhile is not to be taken for there until the first look.
             self.check_connection(ctx);
@@ -365,18 +360,6 @@ impl Handler<ReadClock> for Actor {
     }
 }
 
-impl Handler<LookAtCertificates> for Actor {
-    fn handle(&mut self, _: &LookAtCertificates, _: &Context<Self>) -> Reply<()> {
-        let tls = Arc::clone(&self.shared.tls);
-        // A blocking thread reads the files, since this one serves others, however slow the disk.
-        Reply::later(async move {
-            if let Err(error) = tokio::task::spawn_blocking(move || tls.refresh()).await {
-                log::error!(error:%; "nats: the certificates were not looked at");
-            }
-        })
-    }
-}
-
 impl Handler<StoreSeen> for Actor {
     fn handle(&mut self, StoreSeen(off): &StoreSeen, ctx: &Context<Self>) -> Reply<()> {
         let was_on = self.health().check().is_ok();
@@ -439,5 +422,17 @@ impl Handler<ConnectFailed> for Actor {
         }
         self.connection.on_failure(cause.clone());
         ().into()
+    }
+}
+
+/// Looks at the certificate files again and again, for as long as the actor lives. A blocking
+/// thread reads them, since this one serves others, however slow the disk; one at a time.
+async fn follow_certificates(tls: Arc<TlsFiles>) {
+    loop {
+        tokio::time::sleep(CERTIFICATE_LOOK).await;
+        let tls = Arc::clone(&tls);
+        if let Err(error) = tokio::task::spawn_blocking(move || tls.refresh()).await {
+            log::error!(error:%; "nats: the certificates were not looked at");
+        }
     }
 }
