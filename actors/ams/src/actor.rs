@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use actix::Message;
+use stream_pki::FileWatch;
 use stream_protocol::Application;
 use stream_supervisor::{
     Backoff, Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
@@ -102,6 +103,7 @@ pub(crate) struct Actor {
     /// Between two reads of the certificate files.
     reload: Duration,
     metrics: AmsMetrics,
+    certificates: Option<FileWatch>,
 }
 
 impl Actor {
@@ -113,7 +115,17 @@ impl Actor {
     ) -> Self {
         let status =
             ConnectionStatus { connected: false, error: Some("not reached yet".to_owned()) };
-        Self { client, status, cluster: None, channels, reload, metrics }
+        Self { client, status, cluster: None, channels, reload, metrics, certificates: None }
+    }
+
+    /// Has the files of TLS looked at for as long as the actor lives. A thread of its own reads
+    /// them, since this one serves others.
+    fn watch_certificates(&mut self) {
+        let (client, metrics) = (self.client.clone(), self.metrics.clone());
+        let look = move || look_at_certificates(&client, &metrics);
+        self.certificates = FileWatch::start(self.reload, look)
+            .inspect_err(|error| log::error!(error:%; "ams: the certificates are not looked at"))
+            .ok();
     }
 
     /// Answers with what `work` returns, which metrics know as `call`. A result that contradicts
@@ -142,7 +154,7 @@ impl Actor {
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
         ctx.spawn(probe_loop(self.client.clone(), self.metrics.clone(), ctx.clone()));
-        ctx.spawn(reload_loop(self.client.clone(), self.metrics.clone(), self.reload));
+        self.watch_certificates();
         ctx.spawn(events::listen(self.client.clone(), self.channels.clone()));
     }
 }
@@ -163,20 +175,14 @@ async fn probe_loop(client: AmsClient, metrics: AmsMetrics, ctx: Context<Actor>)
     }
 }
 
-/// Takes up replaced certificates and pins, for as long as the actor lives. A blocking thread reads
-/// them, since this one serves others.
-async fn reload_loop(client: AmsClient, metrics: AmsMetrics, every: Duration) {
-    loop {
-        tokio::time::sleep(every).await;
-        let connections = client.connections().clone();
-        let refreshed = tokio::task::spawn_blocking(move || connections.refresh()).await;
-        let refreshed = refreshed.unwrap_or(Ok(false)).map_err(|error| error.to_string());
-        let is_news = metrics.reload.set(refreshed.as_ref().err().cloned());
-        match refreshed {
-            Ok(true) => client.breaker().request_probe(),
-            Err(error) if is_news => log::warn!("the certificates in use stay: {error}"),
-            Ok(false) | Err(_) => {}
-        }
+/// Takes up replaced certificates and pins.
+fn look_at_certificates(client: &AmsClient, metrics: &AmsMetrics) {
+    let refreshed = client.connections().refresh().map_err(|error| error.to_string());
+    let is_news = metrics.reload.set(refreshed.as_ref().err().cloned());
+    match refreshed {
+        Ok(true) => client.breaker().request_probe(),
+        Err(error) if is_news => log::warn!("the certificates in use stay: {error}"),
+        Ok(false) | Err(_) => {}
     }
 }
 

@@ -7,6 +7,7 @@ use actix::Message;
 use async_nats::Event;
 use async_nats::jetstream::context::AccountErrorKind;
 use parking_lot::Mutex;
+use stream_pki::FileWatch;
 use stream_protocol::subjects::NatsUser;
 use stream_supervisor::{Context, Handler, Reply, Worker};
 
@@ -74,6 +75,7 @@ pub(crate) struct Actor {
     connection: ConnectionState<Connection, Store>,
     /// When the connection was lost, as long as it is.
     lost_at: Option<Instant>,
+    certificates: Option<FileWatch>,
 }
 
 /// The first connection was made.
@@ -125,7 +127,7 @@ impl Actor {
         let saved = shared.saved.lock().clone();
         let saved = saved.filter(|ready| ready.store.connection().is_connected());
         let connection = saved.map_or_else(ConnectionState::new, ConnectionState::Ready);
-        Self { user, config, unit, shared, connection, lost_at: None }
+        Self { user, config, unit, shared, connection, lost_at: None, certificates: None }
     }
 
     /// Returns the store to ask, or why there is none.
@@ -215,6 +217,15 @@ impl Actor {
         });
     }
 
+    /// Has the certificate files looked at for as long as the actor lives. A thread of its own reads
+    /// them, since this one serves others, however slow the disk.
+    fn watch_certificates(&mut self) {
+        let tls = Arc::clone(&self.shared.tls);
+        self.certificates = FileWatch::start(CERTIFICATE_LOOK, move || tls.refresh())
+            .inspect_err(|error| log::error!(error:%; "nats: the certificates are not looked at"))
+            .ok();
+    }
+
     /// Has the store checked for the connect `checked`, as often as it takes.
     fn prepare(&self, client: Connection, checked: u64, ctx: &Context<Self>) {
         let (user, replicas, context) = (self.user, self.config.replicas, ctx.clone());
@@ -246,7 +257,7 @@ impl Worker for Actor {
         ctx.every(CONNECTION_CHECK, CheckConnection);
         ctx.every(STORE_LOOK, LookAtStore);
         ctx.every(CLOCK_LOOK, ReadClock);
-        ctx.spawn(follow_certificates(Arc::clone(&self.shared.tls)));
+        self.watch_certificates();
         if let Some(client) = self.client().cloned() {
             // What was lost meanwhile is not to be taken for there until the first look.
             self.check_connection(ctx);
@@ -422,17 +433,5 @@ impl Handler<ConnectFailed> for Actor {
         }
         self.connection.on_failure(cause.clone());
         ().into()
-    }
-}
-
-/// Looks at the certificate files again and again, for as long as the actor lives. A blocking
-/// thread reads them, since this one serves others, however slow the disk; one at a time.
-async fn follow_certificates(tls: Arc<TlsFiles>) {
-    loop {
-        tokio::time::sleep(CERTIFICATE_LOOK).await;
-        let tls = Arc::clone(&tls);
-        if let Err(error) = tokio::task::spawn_blocking(move || tls.refresh()).await {
-            log::error!(error:%; "nats: the certificates were not looked at");
-        }
     }
 }
