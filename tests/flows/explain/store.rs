@@ -1,8 +1,9 @@
 //! A NATS that is cut off, and one without room.
 
+use anyhow::Context;
 use futures_util::FutureExt;
 use serde_json::json;
-use stream_bridge::Bridge;
+use stream_bridge::{Bridge, BridgeError};
 use stream_dev::in_process::Options;
 use stream_protocol::subjects::Bucket;
 use stream_supervisor::Supervisor;
@@ -34,11 +35,14 @@ async fn cut(stage: &mut Stage) -> anyhow::Result<String> {
     })
     .await?;
     stage.scripted.stack.nats.restart()?;
-    eventually("back", async || {
-        Ok(stage.operator.explain_session(&session.id).await.ok().map(drop))
-    })
-    .await?;
+    is_back(stage, &session.id).await?;
     Ok(session.id)
+}
+
+/// Waits for the gateway to have its store again.
+async fn is_back(stage: &Stage, session: &str) -> anyhow::Result<()> {
+    eventually("back", async || Ok(stage.operator.explain_session(session).await.ok().map(drop)))
+        .await
 }
 
 async fn full(stage: &mut Stage) -> anyhow::Result<String> {
@@ -51,12 +55,16 @@ async fn full(stage: &mut Stage) -> anyhow::Result<String> {
     nats.restart()?;
     let bridge = Bridge::start(nats.bridge(), "test", &Supervisor::default())?;
     eventually("back", async || Ok(bridge.status().await.connected.then_some(()))).await?;
-    let record = json!({ "text": "x".repeat(40_000) });
-    for n in 0..MANY {
-        if bridge.put(Bucket::Sessions, &format!("record{n}"), &record).await.is_err() {
-            break;
-        }
-    }
+    let (record, mut numbers) = (json!({ "text": "x".repeat(40_000) }), 0..MANY);
+    // It may be away for another moment.
+    eventually("full", async || {
+        let number = numbers.next().context("it holds far more than it has room for")?;
+        let put = bridge.put(Bucket::Sessions, &format!("record{number}"), &record).await;
+        Ok(matches!(put, Err(BridgeError::StoreRefused(_))).then_some(()))
+    })
+    .await?;
+    // Until then it refuses for another reason.
+    is_back(stage, &session.id).await?;
     // The gateway learns it by the next thing that it would store.
     let more = eventually("refused", async || {
         let answer = stage.account.create_with_key(crate::support::APP, "more").await?;
