@@ -1,16 +1,28 @@
-//! Units whose clocks are wrong.
+//! Clocks that are wrong: of units, of AMS and its instances, and of whoever has made the
+//! certificate of NATS. (That of a relay: flow `turn`.)
 
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
+use crate::certificates::signed_and_dated;
 use crate::support::fleet::{Fleet, Unit};
 use crate::support::socket::Socket;
-use crate::support::{APP, eventually, light_instances, run_flow};
+use crate::support::{APP, Http, eventually, light_instances, run_flow, stream_dev};
 use anyhow::{Context, ensure};
 use reqwest::Method;
-use stream_dev::in_process::Options;
+use stream_dev::faketime;
+use stream_dev::in_process::{Options, Stack};
+use stream_dev::keys::KeyStore;
+use stream_dev::ports;
+use stream_dev::process::Process;
 use stream_gateway::admin::Client;
+use stream_pki::{Authority, KeyPairPem, Trust, client_config};
 use stream_protocol::subjects::Bucket;
-use stream_protocol::{Request, SessionDocument, SessionId, Status};
+use stream_protocol::{Request, SessionDocument, SessionId, Status, TokenKind};
+use stream_tokens::Mint;
+use toml::toml;
 
 #[test]
 fn an_agent_whose_clock_is_ahead_ends_nothing_before_its_time() {
@@ -58,7 +70,17 @@ fn an_agent_whose_clock_is_ahead_ends_nothing_before_its_time() {
 /// Checks that what runs goes on, and that whoever comes gets in: a session that runs stays, with
 /// its instance; another one is created, runs, and is joined by who has a token of a few minutes.
 async fn serves(fleet: &Fleet, what: &str) -> anyhow::Result<()> {
-    let before = fleet.stack.ams.instances().len();
+    let instances = async || Ok(fleet.stack.ams.instances().len());
+    serves_beside(fleet, instances, what).await
+}
+
+/// Checks the same where `instances` says how many there are.
+async fn serves_beside(
+    fleet: &Fleet,
+    instances: impl AsyncFn() -> anyhow::Result<usize>,
+    what: &str,
+) -> anyhow::Result<()> {
+    let before = instances().await?;
     let known = fleet.documents().await?;
     let key = format!("key of {what}").replace([' ', ','], "-").replace('+', "plus-");
     let created = fleet.http.create_with_key(APP, &key).await?;
@@ -80,7 +102,7 @@ async fn serves(fleet: &Fleet, what: &str) -> anyhow::Result<()> {
         let status = now.map(|one| (one.status, one.causes));
         ensure!(matches!(status, Some((Status::Active, _))), "{what}: {status:?}");
     }
-    let after = fleet.stack.ams.instances().len();
+    let after = instances().await?;
     ensure!(after == before + 1, "{what}: {before} instances before, {after} after");
     Ok(())
 }
@@ -141,4 +163,112 @@ fn an_agent_whose_clock_jumps_ends_deletes_and_refuses_nothing() {
 #[test]
 fn a_gateway_whose_clock_jumps_ends_deletes_and_refuses_nothing() {
     run_flow(async || goes_on_with_any_clock("gateway", |fleet| &mut fleet.gateways[0]).await);
+}
+
+/// AMS in a process of its own, in which the clock is as far ahead as `clock` says at any time.
+fn ams_with_clock_of(clock: &Path, port: u16, fleet: &Fleet) -> anyhow::Result<Process> {
+    let nodes = &fleet.agents[0].nodes;
+    let (port, trust) = (port.to_string(), nodes.ams_client_pin()?.to_string());
+    let variables = faketime::from_file(clock);
+    let program = stream_dev();
+    let mut words: Vec<&OsStr> = variables.iter().map(OsStr::new).collect();
+    words.extend([program.as_os_str(), "ams".as_ref(), "--port".as_ref(), port.as_ref()]);
+    words.extend(["--trust".as_ref(), OsStr::new(&trust)]);
+    words.extend(["--certificate".as_ref(), nodes.ams.certificate.as_os_str()]);
+    words.extend(["--key".as_ref(), nodes.ams.key.as_os_str()]);
+    let log = nodes.dir.join("ams.log");
+    Process::start("ams", Path::new("env"), &words, &log)
+}
+
+#[test]
+fn an_ams_whose_clock_jumps_has_nothing_ended_deleted_or_refused() {
+    run_flow(async || {
+        let options = Options { launcher: light_instances(), ..Options::default() };
+        let mut fleet = Fleet::start(options, 1, 1).await?;
+        let (port, clock) = (ports::free(), fleet.agents[0].nodes.dir.join("clock"));
+        fs::write(&clock, "+0")?;
+        let mut ams = ams_with_clock_of(&clock, port, &fleet)?;
+        ams.wait_for_port(port, Duration::from_secs(10))?;
+        let url = format!("https://127.0.0.1:{port}");
+        fleet.stack.config.ams = url.clone();
+        fleet.agents[0].nodes.write_agent(&fleet.stack.config)?;
+        fleet.agents[0].replace().await?;
+        is_back(&fleet, "other-ams").await?;
+
+        let nodes = fleet.agents[0].nodes.clone();
+        let trust = Trust::Pins(vec![fleet.stack.config.ams_pin]);
+        let tls = client_config(&trust, Some(&nodes.ams_client().identity()?))?;
+        let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
+        let (client, url) = (client.build()?, format!("{url}/1.0/instances"));
+        let instances = async || {
+            let answer = client.get(&url).send().await?.error_for_status()?;
+            let answer = answer.json::<serde_json::Value>().await?;
+            Ok(answer["metadata"].as_array().context("a list")?.len())
+        };
+        for (number, now) in ["+0", "+3600", "+0", "-3600"].into_iter().enumerate() {
+            fs::write(&clock, now)?;
+            serves_beside(&fleet, &instances, &format!("AMS jumps, {number}, to {now}")).await?;
+            // Whoever begins anew compares all that AMS has with all that is in the store.
+            fleet.agents[0].replace().await?;
+            is_back(&fleet, &format!("anew{number}")).await?;
+            serves_beside(&fleet, &instances, &format!("AMS, {number}, at {now}")).await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_nats_whose_certificate_has_expired_is_named_and_nothing_ends() {
+    run_flow(async || {
+        let (keys, dir) = (KeyStore::shared()?, tempfile::tempdir()?);
+        let (authority, known) = (Authority::generate("test")?, keys.signed("nats")?);
+        let ca = dir.path().join("nats-ca.crt");
+        let first = fs::read_to_string(&known.authority)?;
+        fs::write(&ca, format!("{first}\n{}", authority.certificate_pem()))?;
+        let ca = ca.display().to_string();
+        let trusts_both = toml! { nats.ca = ca };
+        let options = Options {
+            launcher: light_instances(),
+            agent: trusts_both.clone(),
+            gateway: trusts_both,
+            ..Options::default()
+        };
+        let mut stack = Stack::start(options).await?;
+        let (nodes, token) = (&stack.nodes, &stack.token);
+        let account = Http::new(&nodes.gateway_url(), Some(token), nodes.gateway_pin()?)?;
+        let minted = stack.agent.tokens.mint(Mint::new(TokenKind::Monitor, "watcher")).await?;
+        let watcher = Http::new(&nodes.agent_url(), Some(&minted.token), nodes.agent_pin()?)?;
+        let created = account.create_with_key(APP, "stays").await?.success()?;
+        let path = format!("/1.0/sessions/{}", created["id"].as_str().context("an id")?);
+        let is_active = async || {
+            let answer = account.get(&path).await?;
+            Ok((answer.body["metadata"]["status"] == "active").then_some(()))
+        };
+        eventually("active", is_active).await?;
+
+        let key = fs::read_to_string(&known.pair.key)?;
+        let certificate = fs::read_to_string(&known.pair.certificate)?;
+        let good = KeyPairPem { certificate, key: key.clone().into() };
+        for (days, words) in [([-9, -1], "has expired"), ([1, 9], "is not valid yet")] {
+            let certificate = signed_and_dated(&authority, &key, days)?;
+            let bad = KeyPairPem { certificate, key: key.clone().into() };
+            stack.nats.change_certificate(&bad)?;
+            stack.nats.restart()?;
+            for service in [&watcher, &account] {
+                eventually(words, async || {
+                    let why = service.get("/1.0/health/ready").await?.body.to_string();
+                    Ok(why.contains(words).then_some(()))
+                })
+                .await?;
+            }
+            let refused = account.create_with_key(APP, "more").await?;
+            ensure!(refused.status == 503, "{refused:?}");
+            ensure!(stack.ams.instances().len() == 1, "its instance stays");
+            stack.nats.change_certificate(&good)?;
+            stack.nats.restart()?;
+            eventually("active again", is_active).await?;
+        }
+        ensure!(stack.ams.instances().len() == 1, "its instance stays");
+        Ok(())
+    });
 }

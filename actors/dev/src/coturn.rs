@@ -1,5 +1,6 @@
 //! A real coturn that relays to instances on this machine, for credentials of the agent.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -66,19 +67,26 @@ impl Coturn {
         let program = Self::find().context("there is no coturn: install the package coturn")?;
         create_private_dir(dir).with_context(|| format!("directory {}", dir.display()))?;
         let address = SocketAddr::new(host, ports::free_on(host));
-        let process = run(&program, dir, address, tls.as_ref(), &[secret])?;
+        let process = run(&program, &[], dir, address, tls.as_ref(), &[secret])?;
         Ok(Self { program, dir: dir.to_owned(), address, tls, process })
     }
 
     /// Starts it again on the same port, whether it runs or not; it then takes credentials made
     /// with any of `secrets`, and with none that was added before.
     pub fn restart(&mut self, secrets: &[&str]) -> anyhow::Result<()> {
+        self.restart_with(&[], secrets)
+    }
+
+    /// Starts it again as [`Coturn::restart`] does, with more variables in its environment, each
+    /// `NAME=VALUE`.
+    pub fn restart_with(&mut self, variables: &[String], secrets: &[&str]) -> anyhow::Result<()> {
         self.process.kill();
         let users = self.dir.join(USERS);
         if users.exists() {
             std::fs::remove_file(users)?;
         }
-        self.process = run(&self.program, &self.dir, self.address, self.tls.as_ref(), secrets)?;
+        let tls = self.tls.as_ref();
+        self.process = run(&self.program, variables, &self.dir, self.address, tls, secrets)?;
         Ok(())
     }
 
@@ -127,6 +135,7 @@ impl Coturn {
 
 fn run(
     program: &Path,
+    variables: &[String],
     dir: &Path,
     address: SocketAddr,
     tls: Option<&Tls>,
@@ -172,8 +181,10 @@ max-allocate-lifetime=30
         std::fs::remove_file(&config)?;
     }
     write_new(&config, text.as_bytes(), 0o600)?;
-    let arguments = ["-c".as_ref(), config.as_os_str()];
-    let mut process = Process::start("coturn", program, &arguments, &dir.join("coturn.log"))?;
+    let mut words: Vec<&OsStr> = variables.iter().map(OsStr::new).collect();
+    words.extend([program.as_os_str(), "-c".as_ref(), config.as_os_str()]);
+    let log = dir.join("coturn.log");
+    let mut process = Process::start("coturn", Path::new("env"), &words, &log)?;
     process.wait_for_address(address, START_WITHIN)?;
     if let Some(Tls { port, .. }) = tls {
         process.wait_for_port(*port, START_WITHIN)?;

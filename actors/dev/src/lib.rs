@@ -11,6 +11,7 @@ pub mod adb;
 pub mod ams;
 pub mod coturn;
 pub mod env_file;
+pub mod faketime;
 pub mod faulty_proxy;
 pub mod in_process;
 pub mod keys;

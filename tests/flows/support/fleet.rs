@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use stream_bridge::Bridge;
+use stream_dev::faketime;
 use stream_dev::faulty_proxy::FaultyProxy;
 use stream_dev::in_process::{Options, Stack, client_config, wait_for_agent};
 use stream_dev::keys::KeyStore;
@@ -92,29 +93,24 @@ impl Unit {
 
     /// Kills it, and starts it again with a clock that is `ahead`, such as `+120s`.
     pub(crate) async fn replace_ahead(&mut self, ahead: &str) -> anyhow::Result<()> {
-        // What measures pauses goes on as it does on a machine whose clock is wrong.
-        let wrapper = [&format!("FAKETIME={ahead}"), "FAKETIME_DONT_FAKE_MONOTONIC=1"];
-        self.replace_under_faketime(&wrapper).await
+        self.replace_under(&faketime::ahead(ahead)).await
     }
 
     /// Kills it, and starts it again with a clock that is as far ahead as `file` says at any time.
     pub(crate) async fn replace_with_clock_of(&mut self, file: &Path) -> anyhow::Result<()> {
-        let file = format!("FAKETIME_TIMESTAMP_FILE={}", file.display());
-        let wrapper = [&file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"];
-        self.replace_under_faketime(&wrapper).await
+        self.replace_under(&faketime::from_file(file)).await
     }
 
     /// Kills it, and starts it again with clocks that are all `ahead`, also the one that measures
     /// pauses.
     pub(crate) async fn replace_all_ahead(&mut self, ahead: &str) -> anyhow::Result<()> {
-        self.replace_under_faketime(&[&format!("FAKETIME={ahead}")]).await
+        self.replace_under(&faketime::all_ahead(ahead)).await
     }
 
-    async fn replace_under_faketime(&mut self, how: &[&str]) -> anyhow::Result<()> {
+    async fn replace_under(&mut self, variables: &[String]) -> anyhow::Result<()> {
         self.process.kill();
-        // The loader puts in the directory of this machine's architecture.
-        let preload = ["env", "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1"];
-        let wrapper = [&preload, how].concat();
+        let variables = variables.iter().map(String::as_str);
+        let wrapper: Vec<_> = std::iter::once("env").chain(variables).collect();
         *self = Self::start_under(self.nodes.clone(), self.kind, &wrapper).await?;
         Ok(())
     }

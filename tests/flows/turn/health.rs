@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use anyhow::Context;
 use stream_dev::coturn::Coturn;
+use stream_dev::faketime;
 use stream_dev::keys::KeyStore;
-use stream_turn::{ProbeError, RelayState, Request, TurnError};
+use stream_turn::{ProbeError, ProbeReport, RelayState, Request, TurnError};
 
-use super::relays::{PROBE, Relays};
+use super::relays::{PROBE, Relays, can_relay, credential};
 use crate::support::{eventually, run_flow};
 
 #[test]
@@ -49,6 +50,36 @@ fn a_relay_that_dies_or_hangs_is_withheld_and_comes_back_and_the_list_is_never_e
         let last = bench.turn.drain(&urls[2], true).await;
         assert!(matches!(last, Err(TurnError::Refused(_))), "the last one cannot be drained");
         assert_eq!(bench.handed_out().await?, BTreeSet::from([2]));
+        Ok(())
+    });
+}
+
+/// coturn judges a credential by its own clock.
+#[test]
+fn a_relay_whose_clock_is_wrong_by_less_than_a_credential_lives_serves_and_is_handed_out() {
+    run_flow(async || {
+        let mut bench = Relays::start(2, 2 * 3600).await?;
+        let (secret, dir) = (bench.secret.clone(), tempfile::tempdir()?);
+        let clock = dir.path().join("clock");
+        std::fs::write(&clock, "+0")?;
+        bench.relays[0].restart_with(&faketime::from_file(&clock), &[&secret])?;
+        for now in ["+3600", "+0", "-3600"] {
+            std::fs::write(&clock, now)?;
+            let servers = bench.issue().await?;
+            let url = bench.relays[0].url();
+            let server = servers.iter().find(|server| server.urls[0] == url).context("none")?;
+            let (username, password) = credential(server)?;
+            assert!(can_relay(&bench.relays[0], &username, &password).await?, "at {now}");
+            let probed = bench.turn.probe().await?;
+            let serves = |row: &&ProbeReport| row.timings.allocate.is_ok();
+            assert_eq!(probed.iter().filter(serves).count(), 2, "at {now}: {probed:?}");
+        }
+        // It has taken no notice of the files, or it refuses now.
+        std::fs::write(&clock, "+7300")?;
+        let begun = bench.until(0, false, &[1]).await?;
+        println!("withheld after {begun:?}");
+        let row = bench.turn.probe().await?.remove(0);
+        assert!(row.timings.allocate.is_err(), "it is two hours ahead: {row:?}");
         Ok(())
     });
 }
