@@ -88,13 +88,15 @@ fn moment(at_ms: u64) -> String {
     format!("{}.{:03}Z", second.trim_end_matches('Z'), at_ms % 1000)
 }
 
-/// What happened, how long it took and how often it did, and who says so.
-fn step(Step { took_ms, until, hop, unit, text, failed, count, .. }: &Step) -> String {
+/// What happened, how long it took and how often it did, who says so and for which request.
+fn step(step: &Step) -> String {
+    let Step { took_ms, until, hop, unit, text, failed, count, request, .. } = step;
     let mark = if *failed { "FAILED " } else { "" };
     let took = took_ms.map_or_else(String::new, |took| format!(", {took} ms"));
     let often = if *count > 1 { format!(", {count} times") } else { String::new() };
     let until = until.map_or_else(String::new, |until| format!(", good until {until}"));
-    format!("{:<8} {mark}{text}{until}{took}{often} ({unit})", hop.to_string())
+    let request = request.as_ref().map_or_else(String::new, |id| format!(", request {id}"));
+    format!("{:<8} {mark}{text}{until}{took}{often} ({unit}{request})", hop.to_string())
 }
 
 fn standing(document: &SessionDocument, now: Timestamp) -> String {
@@ -225,10 +227,11 @@ mod tests {
             text,
             failed: true,
             count: 2,
+            request: Some("r-1".to_owned()),
         });
         let told = tell(&story);
         let line = "1970-01-01T00:16:45.020Z end      FAILED image missing, says AMS, \
-                    good until 1970-01-12T13:46:40Z, 7 ms, 2 times (agent-1)\n";
+                    good until 1970-01-12T13:46:40Z, 7 ms, 2 times (agent-1, request r-1)\n";
         assert!(told.ends_with(line), "{told}");
         assert_eq!(told.matches("image missing").count(), 1, "{told}");
         assert!(told.contains("an older cause"), "{told}");

@@ -385,9 +385,12 @@ async function explain() {
     told("end", 6_130, "the instance ended with an error: image jammy:android15 is missing",
       { failed: true }),
   ];
+  const { hop, at_ms, text } = entries.at(-1);
+  const verdict = { fault: "image_missing", hop, at_ms, text, remedy: "give the image to AMS" };
   instead.set("/timeline", (route) => route.fulfill({ json: {
-    type: "sync", status: "success", status_code: 200, metadata: { entries } } }));
+    type: "sync", status: "success", status_code: 200, metadata: { entries, verdict } } }));
   await page.locator("console-timeline .failed").waitFor();
+  await sees("To do: give the image to AMS");
   await sees("×4");
   await look("session-explained", { at: "console-timeline" });
   instead.clear();

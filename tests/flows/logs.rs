@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use stream_dev::in_process::{Options, Stack, client_config, wait_for_agent};
 use stream_dev::keys::KeyStore;
 use stream_dev::node_files::{NodeFiles, merge};
+use stream_gateway::admin::Step;
 use stream_pki::{Trust, client_config as tls_config};
+use stream_protocol::Hop;
 use stream_simulators::client::Gateway as Client;
 
 use crate::support::systemd::Systemd;
@@ -116,6 +118,8 @@ fn a_request_is_followed_by_its_id_through_both_services() {
         };
         let answer = create(&[("X-Request-Id", "flow-1")]).send().await?.error_for_status()?;
         ensure!(answer.headers()["x-request-id"] == "flow-1", "{:?}", answer.headers());
+        let session = answer.json::<Value>().await?["metadata"]["id"].clone();
+        is_in_timeline(&nodes, session.as_str().context("an id")?).await?;
         let answer = create(&[("traceparent", TRACEPARENT)]).send().await?.error_for_status()?;
         ensure!(answer.headers()["x-request-id"] == TRACE, "{:?}", answer.headers());
         ensure!(answer.headers()["traceparent"] == TRACEPARENT, "{:?}", answer.headers());
@@ -153,6 +157,19 @@ fn a_request_is_followed_by_its_id_through_both_services() {
         gateway.stop().await?;
         Ok(())
     });
+}
+
+/// Waits until what both services did for the request is in the timeline of its session, with its
+/// id.
+async fn is_in_timeline(nodes: &NodeFiles, session: &str) -> anyhow::Result<()> {
+    let operator = stream_gateway::admin::Client::new(nodes.admin_socket());
+    eventually("in the timeline", async || {
+        let steps = operator.explain_session(session).await?.timeline;
+        let of_request = |step: &&Step| step.request.as_deref() == Some("flow-1");
+        let hops: Vec<_> = steps.iter().filter(of_request).map(|step| step.hop).collect();
+        Ok((hops.contains(&Hop::Create) && hops.contains(&Hop::Launch)).then_some(()))
+    })
+    .await
 }
 
 /// The client of the gateway that listens where `unit` says.

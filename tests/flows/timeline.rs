@@ -119,6 +119,9 @@ fn a_failure_is_told_at_its_hop_also_of_a_session_that_was_never_there() {
         .await?;
         let failure = told.entry(&id, "end", "AMS knows no such application").await?;
         ensure!(failure["failed"] == true, "{failure}");
+        let timeline = told.operator.get(&format!("/1.0/sessions/{id}/timeline")).await?;
+        let verdict = &timeline.success()?["verdict"];
+        ensure!(verdict["hop"] == "launch" && verdict["fault"] == "image_missing", "{verdict}");
         Ok(())
     });
 }

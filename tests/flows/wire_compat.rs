@@ -142,6 +142,7 @@ fn messages() -> BTreeMap<&'static str, Value> {
         until: Some(1_700_000_000.into()),
         failed: true,
         count: 2,
+        request: Some("r-1".to_owned()),
         ..TimelineEntry::new(Hop::Launch, "AMS is full")
     };
     BTreeMap::from([

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::Message;
 use stream_protocol::subjects::{self, TIMELINE};
 use stream_protocol::{Hop, SessionId, TimelineEntry, Versioned};
-use stream_supervisor::{Context, Handler, Reply};
+use stream_supervisor::{Context, Handler, Reply, RequestId};
 
 use crate::actor::Actor;
 use crate::batch::{self, StoredMessage};
@@ -87,14 +87,12 @@ impl Bridge {
 impl Handler<Tell> for Actor {
     fn handle(&mut self, tell: &Tell, _: &Context<Self>) -> Reply<Result<(), BridgeError>> {
         let subject = subjects::timeline(&tell.session);
-        let unit = self.unit();
-        let payloads: Vec<_> = tell
-            .entries
-            .iter()
-            .map(|entry| {
-                Versioned::encode(TimelineEntry { unit: unit.to_owned(), ..entry.clone() })
-            })
-            .collect();
+        let request = RequestId::current().map(|id| id.to_string());
+        let written = |entry: &TimelineEntry| {
+            let (unit, request) = (self.unit().to_owned(), request.clone());
+            Versioned::encode(TimelineEntry { unit, request, ..entry.clone() })
+        };
+        let payloads: Vec<_> = tell.entries.iter().map(written).collect();
         self.with("timeline", async move |store| {
             let client = &store.connection().client;
             for payload in payloads {

@@ -9,6 +9,7 @@ use crate::timeline::Step;
 
 /// What is to be said first of a session.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// What went wrong, in one word; `None` where nothing did.
     pub fault: Option<String>,
@@ -162,7 +163,8 @@ mod tests {
 
     fn step(at_ms: u64, hop: Hop, failed: bool, text: &str) -> Step {
         let (text, unit) = (text.to_owned(), "agent-1".to_owned());
-        Step { at_ms, took_ms: None, until: None, hop, unit, text, failed, count: 1 }
+        let (took_ms, until, request) = (None, None, None);
+        Step { at_ms, took_ms, until, hop, unit, text, failed, count: 1, request }
     }
 
     fn running() -> SessionDocument {

@@ -16,8 +16,8 @@ use stream_protocol::Op;
 
 use crate::state::State;
 use crate::{
-    account_list, agents, catalog, events, health, live_config, metrics, middleware, relays,
-    sessions, shares, socket, timeline, web_ui,
+    account_list, agents, catalog, events, explanation, health, live_config, metrics, middleware,
+    relays, sessions, shares, socket, web_ui,
 };
 #[cfg(test)]
 use crate::{agent_view, relay_view, settings};
@@ -92,10 +92,10 @@ endpoints! {
         as "delete_session":
         EndpointDoc::new("deleteSession", "Has a session end")
             .query::<sessions::deletion::DeleteQuery>(),
-    GET "/1.0/sessions/{id}/timeline" Some(Op::SessionExplain) => timeline::read
+    GET "/1.0/sessions/{id}/timeline" Some(Op::SessionExplain) => explanation::read_timeline
         as "get_session_timeline":
         EndpointDoc::new("explainSession", "Tells what happened to a session in the last hour")
-            .answers::<timeline::Timeline>(),
+            .answers::<explanation::Timeline>(),
     POST "/1.0/sessions/{id}/join" Some(Op::SessionJoin) => sessions::endpoints::join_session
         as "join_session":
         EndpointDoc::new(

@@ -230,7 +230,8 @@ mod tests {
     fn sign(hop: Hop, failed: bool, text: &str) -> Option<Fault> {
         let text = text.to_owned();
         let (at_ms, unit) = (1, String::new());
-        let step = Step { at_ms, took_ms: None, until: None, hop, unit, text, failed, count: 1 };
+        let (took_ms, until, request) = (None, None, None);
+        let step = Step { at_ms, took_ms, until, hop, unit, text, failed, count: 1, request };
         Sign::of(&step).map(|sign| sign.fault)
     }
 

@@ -1,32 +1,14 @@
-//! The endpoint at `/1.0/sessions/{id}/timeline`: what happened to a session, hop by hop.
+//! What happened to a session, hop by hop.
 
 use std::collections::BTreeSet;
 
-use actix_web::HttpRequest;
-use actix_web::web::{Data, Path};
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, PastEntry};
-use stream_protocol::{Hop, Op, Refusal, SessionId, Status, TimelineEntry, Timestamp};
-
-use crate::auth::authorize_for;
-use crate::response::{HandlerResult, ok};
-use crate::session_documents;
-use crate::state::State;
+use stream_protocol::{Hop, Refusal, SessionId, TimelineEntry, Timestamp};
 
 /// Of so many units is looked at what happened to them.
 const MAX_UNITS: usize = 8;
-
-/// What is known of a session's life, as far as it is an hour old at most.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Timeline {
-    session: SessionId,
-    /// How the session is now; `null` once its record is gone.
-    status: Option<Status>,
-    /// The oldest first.
-    entries: Vec<Step>,
-}
 
 /// One step of a session's life.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -45,23 +27,9 @@ pub struct Step {
     pub failed: bool,
     /// How often it has happened by now.
     pub count: u64,
-}
-
-/// GET `/1.0/sessions/{id}/timeline`.
-pub(crate) async fn read(
-    request: HttpRequest,
-    id: Path<String>,
-    state: Data<State>,
-) -> HandlerResult {
-    let (_, session) = authorize_for(&id, &request, &state, Op::SessionExplain).await?;
-    let found = state.views.session(&session).await?;
-    let is_over = found.as_ref().is_none_or(|session| session.status.is_final());
-    let entries = read_steps(&state.bridge, &session, is_over).await?;
-    if found.is_none() && entries.is_empty() {
-        return Err(session_documents::not_found().into());
-    }
-    let status = found.map(|session| session.status);
-    Ok(ok(Timeline { session, status, entries }))
+    /// The id of the request that it came of, which lines of the log have.
+    #[serde(default)]
+    pub request: Option<String>,
 }
 
 /// Returns what is known of a session's life, and what happened meanwhile to the units that had to
@@ -92,7 +60,7 @@ pub(crate) async fn read_steps(
 fn steps(past: Vec<PastEntry>) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for PastEntry { at_ms, entry } in past {
-        let TimelineEntry { hop, unit, text, took_ms, until, failed, count } = entry;
+        let TimelineEntry { hop, unit, text, took_ms, until, failed, count, request } = entry;
         let is_known = |step: &&mut Step| {
             count > 1 && step.hop == hop && step.unit == unit && step.text == text
         };
@@ -107,7 +75,7 @@ fn steps(past: Vec<PastEntry>) -> Vec<Step> {
         };
         let begun = steps.iter().rev().find(|step| Some(step.hop) == begun);
         let took_ms = took_ms.or_else(|| Some(at_ms.saturating_sub(begun?.at_ms)));
-        steps.push(Step { at_ms, took_ms, until, hop, unit, text, failed, count });
+        steps.push(Step { at_ms, took_ms, until, hop, unit, text, failed, count, request });
     }
     steps
 }

@@ -103,6 +103,9 @@ pub struct TimelineEntry {
     /// How often it has happened by now at this unit.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     pub count: u64,
+    /// The id of the request that it came of, by which logs can be searched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -124,7 +127,16 @@ impl TimelineEntry {
         if let Some((end, _)) = text.char_indices().nth(MAX_TEXT_CHARS) {
             text.truncate(end);
         }
-        Self { hop, unit: String::new(), text, took_ms: None, until: None, failed: false, count: 1 }
+        Self {
+            hop,
+            unit: String::new(),
+            text,
+            took_ms: None,
+            until: None,
+            failed: false,
+            count: 1,
+            request: None,
+        }
     }
 
     /// Returns what a change of a session's document says, in the order in which it came about.

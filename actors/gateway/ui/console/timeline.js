@@ -25,11 +25,13 @@ class Timeline extends HTMLElement {
   #ended;
   #following;
   #shown;
+  #verdict = make("p", { class: "verdict", hidden: true, dir: "auto" });
   #hops = make("ol", { class: "hops" });
   #none = make("p", { class: "muted" }, say("timeline_empty"));
 
   connectedCallback() {
-    this.replaceChildren(make("h2", {}, say("timeline")), this.#hops, this.#none);
+    const title = make("h2", {}, say("timeline"));
+    this.replaceChildren(title, this.#verdict, this.#hops, this.#none);
     if (this.#id) this.#follow();
   }
 
@@ -48,16 +50,22 @@ class Timeline extends HTMLElement {
   #follow() {
     this.#following?.stop();
     const path = `sessions/${encodeURIComponent(this.#id)}/timeline`;
-    const read = async () => (await ask("GET", path)).metadata.entries;
+    const read = async () => (await ask("GET", path)).metadata;
     const refused = ({ status }) => (this.hidden = status === 403);
     const every = this.#ended ? ENDED_EVERY_MS : EVERY_MS;
-    this.#following = follow(read, (entries) => this.#show(entries), refused, every);
+    this.#following = follow(read, (timeline) => this.#show(timeline), refused, every);
   }
 
-  #show(entries) {
-    const text = JSON.stringify(entries);
+  #show({ entries, verdict }) {
+    const text = JSON.stringify([entries, verdict]);
     if (text === this.#shown) return;
     this.#shown = text;
+    this.#verdict.hidden = !verdict?.fault;
+    if (verdict?.fault) {
+      const known = KNOWN.includes(verdict.hop) ? verdict.hop : "other";
+      this.#verdict.replaceChildren(make("strong", {}, say(`hop_${known}`)), `: ${verdict.text}`,
+        verdict.remedy && make("span", { class: "remedy" }, say("remedy", { remedy: verdict.remedy })));
+    }
     this.#none.hidden = entries.length > 0;
     const axis = axisOf(entries);
     this.#hops.replaceChildren(...entries.map((entry) => hop(entry, axis)));
@@ -95,7 +103,7 @@ function hop(entry, axis) {
     axis.has(entry) ? bar(entry, axis) : make("span", { class: "axis" }),
     took,
     make("span", { class: "text", dir: "auto" }, entry.text, times,
-      make("span", { class: "unit muted" }, ` ${entry.unit}`)));
+      make("span", { class: "unit muted", title: entry.request ?? undefined }, ` ${entry.unit}`)));
 }
 
 function bar(entry, { from, length }) {

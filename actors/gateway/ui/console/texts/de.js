@@ -265,6 +265,7 @@ export const de = {
 
   timeline: "Zeitlinie",
   timeline_empty: "Aus der letzten Stunde ist nichts bekannt.",
+  remedy: "Zu tun: {remedy}",
   hop_create: "anlegen",
   hop_place: "verteilen",
   hop_launch: "starten",

@@ -265,6 +265,7 @@ export const en = {
 
   timeline: "Time line",
   timeline_empty: "Nothing is known of the last hour.",
+  remedy: "To do: {remedy}",
   hop_create: "create",
   hop_place: "place",
   hop_launch: "launch",
