@@ -163,6 +163,7 @@ pub(crate) struct Sign {
 /// Signs by their hop and by what the text has in it, the special ones first. `true` takes only
 /// steps that failed.
 const CAUSES: &[(Hop, bool, &str, Fault)] = &[
+    (Hop::Place, true, "AMS is away", Fault::AmsAway),
     (Hop::Place, true, "", Fault::NoAgent),
     (Hop::Launch, true, NO_ROOM, Fault::AmsFull),
     (Hop::Launch, true, "no suitable node", Fault::AmsFull),
