@@ -138,7 +138,7 @@ impl Actor {
     where
         F: Future<Output = Result<T, AmsError>> + 'static,
     {
-        let (work, client) = (work(self.client.clone()), self.client.clone());
+        let (work, client) = (Box::pin(work(self.client.clone())), self.client.clone());
         let (connected, metrics) = (self.status.connected, self.metrics.clone());
         Reply::later(async move {
             let answer = metrics.observe(call, work).await;
@@ -163,7 +163,7 @@ impl Worker for Actor {
 async fn probe_loop(client: AmsClient, metrics: AmsMetrics, ctx: Context<Actor>) {
     let mut failures = 0;
     loop {
-        let found = match metrics.observe("probe", probe(&client)).await {
+        let found = match metrics.observe("probe", Box::pin(probe(&client))).await {
             Ok(server) => Ok(Cluster::from(server)),
             Err(AmsError::Unreachable(cause)) => Err(cause),
             Err(error) => Err(error.to_string()),

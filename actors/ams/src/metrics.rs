@@ -24,7 +24,7 @@ impl AmsMetrics {
     pub(crate) async fn observe<T>(
         &self,
         call: &'static str,
-        work: impl Future<Output = Result<T, AmsError>>,
+        work: impl Future<Output = Result<T, AmsError>> + Unpin,
     ) -> Result<T, AmsError> {
         self.calls.observe_call(call, |done| outcome(done.as_ref().err()), work).await
     }

@@ -167,7 +167,9 @@ impl Actor {
     ) -> Reply<Result<T, BridgeError>> {
         let metrics = self.shared.metrics.clone();
         match self.store().cloned() {
-            Ok(store) => Reply::later(async move { metrics.observe(call, work(&store)).await }),
+            Ok(store) => {
+                Reply::later(async move { metrics.observe(call, Box::pin(work(&store))).await })
+            }
             Err(error) => Err(error).into(),
         }
     }
@@ -179,7 +181,9 @@ impl Actor {
         call: &'static str,
         work: impl AsyncFnOnce(&Store) -> Result<T, BridgeError> + 'static,
     ) -> Reply<Result<T, BridgeError>> {
-        self.with(call, async move |store| store.connection().fail_on_reconnect(work(store)).await)
+        self.with(call, async move |store| {
+            store.connection().fail_on_reconnect(Box::pin(work(store))).await
+        })
     }
 
     /// Has requests on `subject` told to `route`, now or once NATS is connected.
@@ -217,8 +221,8 @@ impl Actor {
         });
     }
 
-    /// Has the certificate files looked at for as long as the actor lives. A thread of its own reads
-    /// them, since this one serves others, however slow the disk.
+    /// Has the certificate files looked at for as long as the actor lives. A thread of its own
+    /// reads them, since this one serves others, however slow the disk.
     fn watch_certificates(&mut self) {
         let tls = Arc::clone(&self.shared.tls);
         self.certificates = FileWatch::start(CERTIFICATE_LOOK, move || tls.refresh())

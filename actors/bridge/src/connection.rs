@@ -67,10 +67,11 @@ impl Connection {
     }
 
     /// Returns what `work` does, or [`BridgeError::TimedOut`] as soon as the connection was lost
-    /// and made again: the server does not answer then what it was asked before.
+    /// and made again: the server does not answer then what it was asked before. `work` is boxed,
+    /// for each layer around what is not has room for it twice.
     pub(crate) async fn fail_on_reconnect<T>(
         &self,
-        work: impl Future<Output = Result<T, BridgeError>>,
+        work: impl Future<Output = Result<T, BridgeError>> + Unpin,
     ) -> Result<T, BridgeError> {
         let mut connects = self.connects.clone();
         // The first connect is counted a little late and is no loss.

@@ -58,7 +58,7 @@ impl NatsMetrics {
     pub(crate) async fn observe<T>(
         &self,
         call: &'static str,
-        work: impl Future<Output = Result<T, BridgeError>>,
+        work: impl Future<Output = Result<T, BridgeError>> + Unpin,
     ) -> Result<T, BridgeError> {
         self.0.calls.observe_call(call, |done| outcome(done.as_ref().err()), work).await
     }

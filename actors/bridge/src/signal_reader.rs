@@ -132,10 +132,10 @@ impl SignalReader {
             }
         };
         let live = self.live.insert(live);
-        let read = live.log.page(&self.subject, self.after, self.generation);
+        let read = Box::pin(live.log.page(&self.subject, self.after, self.generation));
         let metrics = self.connection.bridge().metrics();
-        let read = metrics.observe("read_signals", live.log.connection.fail_on_reconnect(read));
-        let read = timeout(READ_TIMEOUT, read).await;
+        let read = Box::pin(live.log.connection.fail_on_reconnect(read));
+        let read = timeout(READ_TIMEOUT, metrics.observe("read_signals", read)).await;
         let page = read.map_err(|_| BridgeError::TimedOut).flatten();
         let page = page.inspect_err(|error| {
             if matches!(error, BridgeError::HistoryGone { .. }) {
@@ -161,7 +161,7 @@ impl LiveSubscription {
         subject: &str,
         after: Cursor,
     ) -> Result<Option<SignalPage>, BridgeError> {
-        let moved = self.log.skip_quiet(subject, after);
+        let moved = Box::pin(self.log.skip_quiet(subject, after));
         let moved = timeout(READ_TIMEOUT, self.log.connection.fail_on_reconnect(moved)).await;
         let moved = moved.map_err(|_| BridgeError::TimedOut).flatten();
         // What cannot be looked at here may be on another connection.

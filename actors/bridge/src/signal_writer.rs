@@ -75,7 +75,7 @@ impl SignalWriter {
     /// connection of then.
     pub async fn append(&mut self, posted: &NewSignal) -> Result<Cursor, BridgeError> {
         let metrics = self.connection.bridge().metrics().clone();
-        metrics.observe("append", self.write(posted)).await
+        metrics.observe("append", Box::pin(self.write(posted))).await
     }
 
     async fn write(&mut self, posted: &NewSignal) -> Result<Cursor, BridgeError> {
@@ -100,7 +100,7 @@ impl SignalWriter {
                 message = message.expected_last_subject_sequence(tail.kept);
             }
             let write = publish(&log.connection, &log.jetstream, self.subject.clone(), message);
-            match log.connection.fail_on_reconnect(write).await {
+            match log.connection.fail_on_reconnect(Box::pin(write)).await {
                 Err(BridgeError::TimedOut) if attempts < MAX_ATTEMPTS => attempts += 1,
                 // Another writer was faster, this signal is there already, or the log has dropped
                 // the one before.
