@@ -56,7 +56,7 @@ class Timeline extends HTMLElement {
     this.#following = follow(read, (timeline) => this.#show(timeline), refused, every);
   }
 
-  #show({ entries, verdict }) {
+  #show({ entries = [], verdict }) {
     const text = JSON.stringify([entries, verdict]);
     if (text === this.#shown) return;
     this.#shown = text;
