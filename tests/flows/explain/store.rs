@@ -65,10 +65,11 @@ async fn full(stage: &mut Stage) -> anyhow::Result<String> {
     .await?;
     // Until then it refuses for another reason.
     is_back(stage, &session.id).await?;
-    // The gateway learns it by the next thing that it would store.
+    // The gateway learns it by the next thing that it would store; it may be away just then.
     let more = eventually("refused", async || {
-        let answer = stage.account.create_with_key(crate::support::APP, "more").await?;
-        Ok((answer.status == 503).then_some(answer))
+        stage.account.create_with_key(crate::support::APP, "more").await?;
+        let story = stage.operator.explain_session(&session.id).await.ok();
+        Ok(story.filter(|story| story.verdict.fault.as_deref() == Some("nats_full")))
     });
     more.await?;
     Ok(session.id)
