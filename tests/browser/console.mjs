@@ -461,6 +461,8 @@ async function end() {
 async function failed() {
   const [session] = madeUp(1, () => ({ status: "error",
     status_message: "the instance failed: image jammy:android15 is missing at AMS" }));
+  instead.set("/timeline", (route) => route.fulfill({ json: {
+    type: "sync", status: "success", status_code: 200, metadata: { entries: [] } } }));
   instead.set(`/1.0/sessions/${session.id}`, (route) => route.fulfill({ json: {
     type: "sync", status: "success", status_code: 200, metadata: session } }));
   await go(`#/sessions/${session.id}`);

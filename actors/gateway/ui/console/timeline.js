@@ -56,14 +56,13 @@ class Timeline extends HTMLElement {
     this.#following = follow(read, (timeline) => this.#show(timeline), refused, every);
   }
 
-  #show({ entries = [], verdict }) {
+  #show({ entries, verdict }) {
     const text = JSON.stringify([entries, verdict]);
     if (text === this.#shown) return;
     this.#shown = text;
     this.#verdict.hidden = !verdict?.fault;
     if (verdict?.fault) {
-      const known = KNOWN.includes(verdict.hop) ? verdict.hop : "other";
-      this.#verdict.replaceChildren(make("strong", {}, say(`hop_${known}`)), `: ${verdict.text}`,
+      this.#verdict.replaceChildren(make("strong", {}, nameOf(verdict.hop)), `: ${verdict.text}`,
         verdict.remedy && make("span", { class: "remedy" }, say("remedy", { remedy: verdict.remedy })));
     }
     this.#none.hidden = entries.length > 0;
@@ -92,13 +91,16 @@ function begin(entry) {
   return entry.at_ms - (entry.took_ms ?? 0);
 }
 
+function nameOf(hop) {
+  return say(`hop_${KNOWN.includes(hop) ? hop : "other"}`);
+}
+
 function hop(entry, axis) {
-  const known = KNOWN.includes(entry.hop) ? entry.hop : "other";
   const times = entry.count > 1 && make("span", { class: "muted" }, ` ×${entry.count}`);
   const took = make("span", { class: "took" });
   if (entry.took_ms !== undefined && entry.took_ms !== null) write(took, duration(entry.took_ms));
   return make("li", { class: entry.failed ? "failed" : undefined },
-    make("span", { class: "hop" }, say(`hop_${known}`)),
+    make("span", { class: "hop" }, nameOf(entry.hop)),
     make("time", { datetime: new Date(entry.at_ms).toISOString() }, clock(entry.at_ms)),
     axis.has(entry) ? bar(entry, axis) : make("span", { class: "axis" }),
     took,
