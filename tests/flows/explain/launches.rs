@@ -3,6 +3,7 @@
 use futures_util::FutureExt;
 use serde_json::json;
 use stream_dev::in_process::Options;
+use stream_simulators::ams::Faults;
 use toml::toml;
 
 use super::{Row, Stage, play, row};
@@ -17,7 +18,8 @@ pub(super) const FULL: &[Row] =
 
 #[test]
 fn what_keeps_ams_from_launching_is_named() {
-    play(Options { ams_proxy: true, ..Options::default() }, ROWS);
+    let agent = toml! { ams.timeout_s = 1 };
+    play(Options { agent, ..Options::default() }, ROWS);
 }
 
 #[test]
@@ -30,10 +32,10 @@ async fn image_missing(stage: &mut Stage) -> anyhow::Result<String> {
     stage.refused("a-version-that-nobody-has", json!({ "app_version": 9 })).await
 }
 
-/// AMS goes away in the moment in which a session is asked for.
+/// AMS answers no more from the moment on in which a session is asked for: its agent learns it by
+/// the launch.
 async fn ams_away(stage: &mut Stage) -> anyhow::Result<String> {
-    let proxy = stage.scripted.stack.ams_proxy.as_ref();
-    proxy.expect("a proxy").sever();
+    stage.scripted.stack.ams.set_faults(Faults { hang_every: 1, ..Faults::default() });
     stage.refused("while-ams-is-away", json!({})).await
 }
 

@@ -35,14 +35,11 @@ async fn cut(stage: &mut Stage) -> anyhow::Result<String> {
     })
     .await?;
     stage.scripted.stack.nats.restart()?;
-    is_back(stage, &session.id).await?;
+    eventually("back", async || {
+        Ok(stage.operator.explain_session(&session.id).await.ok().map(drop))
+    })
+    .await?;
     Ok(session.id)
-}
-
-/// Waits for the gateway to have its store again.
-async fn is_back(stage: &Stage, session: &str) -> anyhow::Result<()> {
-    eventually("back", async || Ok(stage.operator.explain_session(session).await.ok().map(drop)))
-        .await
 }
 
 async fn full(stage: &mut Stage) -> anyhow::Result<String> {
@@ -63,14 +60,12 @@ async fn full(stage: &mut Stage) -> anyhow::Result<String> {
         Ok(matches!(put, Err(BridgeError::StoreRefused(_))).then_some(()))
     })
     .await?;
-    // Until then it refuses for another reason.
-    is_back(stage, &session.id).await?;
-    // The gateway learns it by the next thing that it would store; it may be away just then.
-    let more = eventually("refused", async || {
+    // The gateway learns it by the next thing that it would store, and may be away just then.
+    eventually("learned", async || {
         stage.account.create_with_key(crate::support::APP, "more").await?;
         let story = stage.operator.explain_session(&session.id).await.ok();
         Ok(story.filter(|story| story.verdict.fault.as_deref() == Some("nats_full")))
-    });
-    more.await?;
+    })
+    .await?;
     Ok(session.id)
 }
