@@ -77,8 +77,7 @@ impl Known {
     async fn read(bridge: &Bridge, id: &SessionId) -> Result<Self, Refusal> {
         let document = bridge.read::<SessionDocument>(Bucket::Sessions, id.as_str()).await?;
         let document = document.map(|entry| entry.value);
-        let is_over = document.as_ref().is_none_or(|document| document.status.is_final());
-        let steps = timeline::read_steps(bridge, id, is_over).await?;
+        let steps = timeline::read_steps(bridge, id, is_over(document.as_ref())).await?;
         if document.is_none() && steps.is_empty() {
             return Err(session_documents::not_found());
         }
@@ -132,9 +131,8 @@ pub(crate) async fn read_timeline(
 pub(crate) async fn explain(bridge: &Bridge, id: SessionId) -> Result<SessionExplanation, Refusal> {
     let known = Known::read(bridge, &id).await?;
     let facts = known.facts();
-    let is_over = known.document.as_ref().is_none_or(|document| document.status.is_final());
     let (overview, relays) = match &known.agent {
-        Some(Presence { agent, .. }) if !is_over => {
+        Some(Presence { agent, .. }) if !is_over(known.document.as_ref()) => {
             tokio::join!(overview(bridge, agent), relays(bridge, agent, facts.waits_for_media()))
         }
         _ => (None, Vec::new()),
@@ -142,6 +140,11 @@ pub(crate) async fn explain(bridge: &Bridge, id: SessionId) -> Result<SessionExp
     let verdict = diagnose(&Facts { overview, relays, ..facts });
     let Known { document, steps, agent, at, .. } = known;
     Ok(SessionExplanation { id, verdict, document, agent, at, timeline: steps })
+}
+
+/// Whether nothing more becomes of the session.
+fn is_over(document: Option<&SessionDocument>) -> bool {
+    document.is_none_or(|document| document.status.is_final())
 }
 
 /// What an agent says of itself, if it answers in time.

@@ -136,9 +136,9 @@ impl Drop for LiveGuard {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::future::ready;
 
+    use super::*;
     use crate::{Exposition, Format};
 
     fn text(add: impl FnOnce(&mut Exposition)) -> String {
