@@ -1,4 +1,4 @@
-//! What a unit depends on, looked at a few times a second at most, however many ask.
+//! What a unit depends on, looked at no more than once a second, however many ask.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +13,6 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long what was found of the dependencies is answered again.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
-/// How long it is when something is away: whoever waits for that asks again and again.
-const BAD_FOR: Duration = Duration::from_millis(100);
-
 /// What a unit depends on: by name, whether it is there or why not.
 pub type Dependencies = BTreeMap<&'static str, Result<(), String>>;
 
@@ -25,14 +22,11 @@ pub type Dependencies = BTreeMap<&'static str, Result<(), String>>;
 pub struct LatestDependencies(Arc<Mutex<Option<(Instant, Dependencies)>>>);
 
 impl LatestDependencies {
-    /// Returns what was found in the last second, in the last tenth of it if something was away,
-    /// or what `look` finds within five.
+    /// Returns what was found in the last second, or what `look` finds within five.
     pub async fn get(&self, look: impl Future<Output = Dependencies>) -> Dependencies {
-        let is_all_there = |found: &Dependencies| found.values().all(Result::is_ok);
-        let good_for = |found| if is_all_there(found) { GOOD_FOR } else { BAD_FOR };
         let mut latest = self.0.lock().await;
         if let Some((at, found)) = &*latest
-            && at.elapsed() < good_for(found)
+            && at.elapsed() < GOOD_FOR
         {
             return found.clone();
         }
@@ -66,7 +60,5 @@ mod tests {
         let stuck = latest.get(std::future::pending());
         tokio::time::advance(GOOD_FOR).await;
         assert!(stuck.await["actors"].is_err());
-        tokio::time::advance(BAD_FOR).await;
-        assert!(latest.get(look()).await["nats"].is_ok(), "what is away may be back soon");
     }
 }
