@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use stream_dev::in_process::{Options, Stack};
 use stream_dev::process::{Process, find};
@@ -220,6 +221,10 @@ impl Prometheus {
         let mut url = reqwest::Url::parse(&["http:", "", &host, "api/v1", path].join("/"))?;
         url.query_pairs_mut().extend_pairs(query);
         let Ok(answer) = self.client.get(url).send().await else { return Ok(None) };
+        // While it reads its store it says so in plain text.
+        if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+            return Ok(None);
+        }
         let answer: Value = serde_json::from_str(&answer.text().await?)?;
         Ok((answer["status"] == "success").then(|| answer["data"].clone()))
     }
