@@ -32,7 +32,8 @@ pub(crate) fn signed_and_dated(
 fn good_between(days: [i64; 2]) -> anyhow::Result<CertificateParams> {
     let names = ["127.0.0.1", "localhost"].map(str::to_owned);
     let mut params = CertificateParams::new(names)?;
-    let [from, to] = days.map(|day| OffsetDateTime::now_utc() + Duration::days(day));
-    (params.not_before, params.not_after) = (from, to);
+    // Half a day more: how many whole days are left does not depend on the second of the look.
+    let at = |day| OffsetDateTime::now_utc() + Duration::days(day) + Duration::hours(12);
+    (params.not_before, params.not_after) = (at(days[0]), at(days[1]));
     Ok(params)
 }

@@ -154,7 +154,7 @@ fn faults(dir: &Path, keys: &KeyStore) -> anyhow::Result<Vec<Fault>> {
         Fault::gateway(
             "soon",
             toml! { tls.certificate = soon tls.key = in_key },
-            ["warning", "ends in 8 days", "with its key"],
+            ["warning", "ends in 9 days", "with its key"],
         ),
         Fault::gateway(
             "sealing-key",
