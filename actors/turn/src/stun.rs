@@ -29,6 +29,9 @@ const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 /// UDP, as REQUESTED-TRANSPORT has it.
 const UDP: [u8; 4] = [17, 0, 0, 0];
 
+/// The bytes of an attribute before its value: kind and length.
+const ATTRIBUTE_HEAD: usize = 4;
+
 /// The bytes of a MESSAGE-INTEGRITY attribute, its head included.
 const INTEGRITY: usize = 24;
 
@@ -172,6 +175,8 @@ impl<'a> Response<'a> {
     /// Whether whoever wrote it knows the key.
     pub(crate) fn is_signed_with(&self, key: &Key) -> bool {
         let signed = self.attributes.iter().find(|(kind, ..)| *kind == MESSAGE_INTEGRITY);
+        // One of another length proves nothing, and could end beyond what a length can say.
+        let signed = signed.filter(|(_, value, _)| value.len() + ATTRIBUTE_HEAD == INTEGRITY);
         signed.is_some_and(|(_, value, at)| {
             // What follows the attribute is not covered, and not counted in the length.
             let length = announced(at + INTEGRITY);
@@ -347,6 +352,16 @@ mod tests {
             challenge: Some(challenge),
         };
         assert_eq!(response.answers(ALLOCATE, &TRANSACTION), Some(expected));
+    }
+
+    #[test]
+    fn a_signature_of_another_length_at_the_end_of_the_longest_message_is_none() {
+        let filler = vec![0; usize::from(u16::MAX) - 11];
+        let longest = Request::new(BINDING | SUCCESS, TRANSACTION)
+            .with(0x8022, &filler)
+            .with(MESSAGE_INTEGRITY, &[]);
+        let response = Response::parse(longest.bytes()).expect("a message");
+        assert!(!response.is_signed_with(&Key::new("u", "r", "p")));
     }
 
     proptest! {
