@@ -164,7 +164,7 @@ fn blocks(text: &[u8], origin: &str) -> Result<Vec<Block>, PkiError> {
             let ended = rest[at..].strip_prefix(END).and_then(|end| end.split_once(DASHES));
             let Some((label, after)) = ended else { return Err(unended(origin, &block)) };
             if label != block.label {
-                let text = format!("{} ends as {label}", block.label);
+                let text = format!("{} ends as {}", block.label, label.escape_debug());
                 return Err(refused(origin, block.line, &text));
             }
             blocks.push(block);
@@ -187,6 +187,10 @@ fn begin(text: &str, line: usize) -> Result<Option<(Block, &str)>, &'static str>
     };
     let label = text[at + BEGIN.len()..].split_once(DASHES);
     let (label, after) = label.ok_or("the line that begins a block is cut")?;
+    // It is told again, on a terminal perhaps.
+    if !label.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Err("the label of the block is none");
+    }
     let (label, body) = (label.to_owned(), Zeroizing::default());
     Ok(Some((Block { line, label, body, is_encrypted: false }, after)))
 }

@@ -82,6 +82,8 @@ fn what_is_not_read_is_refused_with_its_line() {
         ("without an end", format!("{one}\n{head}"), second, "does not end"),
         ("an end missing between", format!("{head}\n{one}\n"), 1, "does not end"),
         ("without a beginning", format!("{one}\n{tail}\n"), lines * 2 - 1, "does not begin"),
+        ("what a terminal obeys", one.replace("CERTIFICATE", "\u{1b}[2J"), 1, "the label"),
+        ("an end that it obeys", one.replace("END C", "END \u{1b}[2JC"), 1, "ends as"),
         ("another end", format!("{one}\n{other}\n").replace("END C", "END X509 C"), 1, "ends as"),
         (
             "no base64",
@@ -93,6 +95,7 @@ fn what_is_not_read_is_refused_with_its_line() {
         let sentence = refusal(&text);
         assert!(sentence.starts_with(&format!("FILE:{line}: ")), "{what}: {sentence}");
         assert!(sentence.contains(says), "{what}: {sentence}");
+        assert!(!sentence.contains(char::is_control), "{what}: {sentence:?}");
     }
 }
 
