@@ -13,6 +13,7 @@ use reqwest::header::{
 use reqwest::{StatusCode, Upgraded, Url};
 use serde::Deserialize;
 use serde_json::Value;
+use stream_protocol::AmsInstance;
 use stream_supervisor::Backoff;
 use tokio::sync::{broadcast, watch};
 use tokio_tungstenite::WebSocketStream;
@@ -202,14 +203,14 @@ struct Metadata {
 }
 
 #[derive(Debug, Eq, PartialEq)]
-enum AmsEvent {
+pub(crate) enum AmsEvent {
     /// Applications or images may be others than before.
     Catalogue,
     Instance(InstanceEvent),
 }
 
 /// Reads what concerns us; anything else is none of our business.
-fn read(text: &str) -> Option<AmsEvent> {
+pub(crate) fn read(text: &str) -> Option<AmsEvent> {
     let event: Event = serde_json::from_str(text).ok()?;
     let metadata = event.metadata?;
     match event.kind.as_str() {
@@ -236,8 +237,8 @@ fn life(action: &str, source: &str) -> Option<InstanceEvent> {
         "stopped" => Action::Stopped,
         _ => return None,
     };
-    let instance = base_name(source).to_owned();
-    (!instance.is_empty()).then_some(InstanceEvent { instance, action })
+    let instance = base_name(source);
+    AmsInstance::is_id(instance).then(|| InstanceEvent { instance: instance.to_owned(), action })
 }
 
 #[cfg(test)]
@@ -281,7 +282,9 @@ mod tests {
     fn what_is_no_change_of_an_instance_is_ignored() {
         assert_eq!(lifecycle("instance-renamed", "i1"), None);
         assert_eq!(lifecycle("application-created", "a1"), None);
-        assert_eq!(lifecycle("instance-failed", ""), None);
+        for source in ["", "/", "/1.0/instances/a b", "\\u001b[2J"] {
+            assert_eq!(lifecycle("instance-failed", source), None, "{source:?} is no instance");
+        }
         assert_eq!(read(r#"{"type":"operation","metadata":{"id":"x"}}"#), None);
         assert_eq!(read(r#"{"metadata":null}"#), None);
         assert_eq!(read("nonsense"), None);
