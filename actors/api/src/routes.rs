@@ -1,10 +1,10 @@
 //! The table of endpoints.
 
-mod ams_sessions;
+pub(crate) mod ams_sessions;
 mod health;
 mod metrics;
-mod session;
-mod signals;
+pub(crate) mod session;
+pub(crate) mod signals;
 mod sockets;
 
 use actix_web::web::{Data, ServiceConfig};

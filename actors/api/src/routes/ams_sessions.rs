@@ -67,7 +67,7 @@ pub(super) async fn create(
     Ok(response::created(OpenedSession { id: &id, userdata: &userdata }))
 }
 
-fn parse(bytes: &[u8]) -> Result<AmsInstance, ApiError> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<AmsInstance, ApiError> {
     let expected = r#"{"instance_id","app","app_version","screen":{..},"extra_data"}"#;
     let LaunchedInstance { instance_id, app, app_version, screen, extra_data } =
         parse_json(bytes, expected)?;

@@ -114,14 +114,16 @@ pub(super) async fn report(
     )
 )]
 #[serde(untagged)]
-pub(super) enum Reported {
+pub(crate) enum Reported {
     Client(ClientReport),
     Instance(Report),
 }
 
-pub(super) fn parse_report(bytes: &[u8]) -> Result<Reported, ApiError> {
-    let expected = r#"{"status":"running"|"error"|"stopped","message":"..","capabilities":[..]} or
-        {"client":"connected"|"disconnected","generation":n}"#;
+pub(crate) fn parse_report(bytes: &[u8]) -> Result<Reported, ApiError> {
+    let expected = concat!(
+        r#"{"status":"running"|"error"|"stopped","message":"..","capabilities":[..]} or "#,
+        r#"{"client":"connected"|"disconnected","generation":n}"#,
+    );
     Ok(match parse_json(bytes, expected)? {
         Reported::Instance(Report { status, message, capabilities }) => {
             // It may end up on a terminal.
@@ -154,7 +156,7 @@ pub(super) struct PollQuery<T> {
 /// # Errors
 ///
 /// 400 when a value does not parse.
-pub(super) fn poll<T: for<'de> Deserialize<'de>>(
+pub(crate) fn poll<T: for<'de> Deserialize<'de>>(
     query: &str,
 ) -> Result<(Option<ShareId>, Option<T>, Duration), ApiError> {
     let Query(PollQuery { after, peer, wait }) = Query::from_query(query).map_err(|_| {
@@ -253,7 +255,8 @@ mod tests {
         assert_eq!(report.status, ReportedStatus::Error);
         assert_eq!(report.message.chars().count(), MAX_MESSAGE);
         assert!(report.message.starts_with("a[2Jx"), "control characters are dropped");
-        assert!(parse_report(br#"{"status":"deleted"}"#).is_err());
+        let refused = parse_report(br#"{"status":"deleted"}"#).expect_err("no report").to_string();
+        assert!(!refused.contains(char::is_control), "it has one line: {refused:?}");
         let client = parse_report(br#"{"client":"connected","generation":2}"#).expect("a report");
         assert!(matches!(client, Reported::Client(ClientReport { generation: 2, .. })));
         assert!(parse_report(br#"{"client":"connected"}"#).is_err());

@@ -4,7 +4,7 @@ use actix_web::web::{Data, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use stream_http::{parse_json, parse_json_list, read_body, response};
+use stream_http::{parse_json, parse_json_list, read_body, response, without_byte_order_mark};
 #[cfg(test)]
 use stream_protocol::SignalQuota;
 use stream_protocol::{
@@ -45,7 +45,7 @@ pub(super) struct PeerQuery {
 /// # Errors
 ///
 /// 400 when it names none.
-fn peer(query: &str, session: SessionId) -> Result<SignalPeer, ApiError> {
+pub(crate) fn peer(query: &str, session: SessionId) -> Result<SignalPeer, ApiError> {
     let Query(PeerQuery { peer: share }) = Query::from_query(query)
         .map_err(|_| ApiError::bad_request("peer is the share of a peer in the commands"))?;
     Ok(SignalPeer { session, share })
@@ -106,8 +106,9 @@ pub(super) enum PostedSignals {
 /// # Errors
 ///
 /// 400 or 413 when one of them is invalid or too large; none is taken then.
-fn parse(body: &[u8]) -> Result<Vec<NewSignal>, ApiError> {
-    let several = body.trim_ascii_start().starts_with(b"[");
+pub(crate) fn parse(body: &[u8]) -> Result<Vec<NewSignal>, ApiError> {
+    let text = without_byte_order_mark(body).trim_ascii_start();
+    let several = text.starts_with(b"[");
     let incoming: Vec<PostedSignal> =
         if several { parse_json_list(body, EXPECTED)? } else { vec![parse_json(body, EXPECTED)?] };
     match incoming.len() {
@@ -159,6 +160,8 @@ mod tests {
         let signals = parse(many(MAX_SIGNALS).as_bytes()).expect("several signals");
         assert_eq!(signals.len(), MAX_SIGNALS);
         assert_eq!(signals[99].id.as_str(), "s-99");
+        let marked = format!("\u{feff}{}", many(2));
+        assert_eq!(parse(marked.as_bytes()).expect("with a byte order mark").len(), 2);
     }
 
     #[test]
