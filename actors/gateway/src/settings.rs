@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+use stream_http::without_byte_order_mark;
 use stream_protocol::{FromObject, Refusal};
 
 use crate::error::bad_request;
@@ -158,7 +159,7 @@ impl Change {
     ///
     /// Refuses what is no item, and a value that the item cannot have.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Refusal> {
-        let patch = serde_json::from_slice(body);
+        let patch = serde_json::from_slice(without_byte_order_mark(body));
         let FromObject(ConfigPatch { name, value }) =
             patch.map_err(|_| bad_request(r#"the body is {"name":TEXT,"value":TEXT}"#))?;
         let Some(item) = Item::named(&name) else {
@@ -257,6 +258,8 @@ mod tests {
         }
         let number = r#"{"name":"share.per_session","value":5}"#;
         assert!(Change::parse(number.as_bytes()).is_err(), "a value is a text");
+        let marked = "\u{feff}{\"name\":\"share.per_session\",\"value\":\"5\"}";
+        assert!(Change::parse(marked.as_bytes()).is_ok(), "with a byte order mark");
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::views::{SessionIndex, ShareIndex, Views};
 pub(crate) use crate::share_record::Share;
 #[cfg(test)]
 pub(crate) use request::{ListQuery, SharePost};
-pub(crate) use request::{NewShare, SharePatch, role};
+pub(crate) use request::{Listing, NewShare, SharePatch, role};
 
 use request::MAX_LIFETIME;
 

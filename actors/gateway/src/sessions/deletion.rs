@@ -8,7 +8,8 @@ use actix_web::{HttpRequest, ResponseError};
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use stream_protocol::{FromObject, Op, Refusal, RefusalCode, SessionId};
+use stream_http::parse_json;
+use stream_protocol::{Op, Refusal, RefusalCode, SessionId};
 
 use super::termination::{Progress, end_session, force_end};
 use crate::auth::{Caller, authorize, authorize_for};
@@ -72,13 +73,13 @@ struct NotDeleted {
 
 /// How a deletion was asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Wanted {
+pub(crate) struct Wanted {
     force: bool,
     sync: bool,
 }
 
 impl Wanted {
-    fn parse(query: &str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(query: &str) -> Result<Self, Refusal> {
         let query = Query::<DeleteQuery>::from_query(query);
         let DeleteQuery { force, sync } =
             query.map_err(|_| bad_request("the query is malformed"))?.into_inner();
@@ -127,11 +128,10 @@ pub(crate) async fn delete_sessions(
 }
 
 /// Returns the ids in a body, each once.
-fn session_ids(body: &[u8]) -> Result<BTreeSet<String>, Refusal> {
-    let FromObject(SessionIds { ids }) =
-        serde_json::from_slice(body).map_err(|error| bad_request(error.to_string()))?;
+pub(crate) fn session_ids(body: &[u8]) -> Result<BTreeSet<String>, HttpError> {
+    let SessionIds { ids } = parse_json(body, r#"{"ids":[TEXT,..]}"#)?;
     if !(1..=MAX_IDS).contains(&ids.len()) {
-        return Err(bad_request(format!("ids names 1 to {MAX_IDS} sessions")));
+        return Err(HttpError::bad_request(format!("ids names 1 to {MAX_IDS} sessions")));
     }
     Ok(ids.into_iter().collect())
 }
@@ -246,6 +246,8 @@ mod tests {
         for body in ["", "[]", "{}", r#"{"ids":[]}"#, r#"{"ids":[1]}"#, &many] {
             assert!(ids(body).is_err(), "{body} passed");
         }
+        let refused = ids(r#"{"ids":"s3cret"}"#).unwrap_err().to_string();
+        assert!(!refused.contains("s3cret"), "{refused}");
     }
 
     #[test]

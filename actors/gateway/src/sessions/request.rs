@@ -152,7 +152,7 @@ pub(crate) struct SessionJoin {
 
 /// Reads the body of a join, which may be missing.
 pub(crate) fn join(body: &[u8]) -> Result<ScreenRequest, Refusal> {
-    if body.trim_ascii().is_empty() {
+    if without_byte_order_mark(body).trim_ascii().is_empty() {
         return Ok(SessionJoin::default().screen);
     }
     let post = SessionJoin { screen: screen(&mut JsonObject::parse(body)?)? };
@@ -386,7 +386,9 @@ mod tests {
     #[test]
     fn a_join_may_say_nothing_or_a_part() {
         let asked = Screen { width: 100, height: 200, fps: 30, density: 160 };
-        for body in ["", "  \n", "{}", r#"{"disconnect_clients":true}"#, r#"{"screen":null}"#] {
+        for body in
+            ["", "  \n", "\u{feff}", "{}", r#"{"disconnect_clients":true}"#, r#"{"screen":null}"#]
+        {
             assert_eq!(join(body.as_bytes()).unwrap().over(asked).unwrap(), asked, "{body}");
         }
         let turned =

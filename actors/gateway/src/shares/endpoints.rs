@@ -12,8 +12,8 @@ use stream_protocol::{Op, Role, SessionId, ShareId, Timestamp};
 
 #[cfg(test)]
 use super::request::ShareType;
-use super::request::{Listing, role};
-use super::{NewShare, Share, SharePatch, qr_code};
+use super::request::role;
+use super::{Listing, NewShare, Share, SharePatch, qr_code};
 use crate::auth::{Caller, authorize, authorize_for, authorize_token};
 use crate::error::bad_request;
 use crate::query::flag;

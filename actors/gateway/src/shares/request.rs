@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use stream_http::without_byte_order_mark;
 use stream_protocol::{FromObject, Refusal, Role, SessionId, Timestamp};
 
 use crate::error::bad_request;
@@ -147,7 +148,7 @@ pub(crate) struct ListQuery {
 
 /// Which shares a list holds, and in which form.
 #[derive(Debug, PartialEq)]
-pub(super) struct Listing {
+pub(crate) struct Listing {
     /// Whole shares rather than their ids.
     pub(super) recursion: bool,
     pub(super) session: Option<SessionId>,
@@ -161,7 +162,7 @@ impl Listing {
     /// # Errors
     ///
     /// Refuses values that mean nothing.
-    pub(super) fn parse(query: &str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(query: &str) -> Result<Self, Refusal> {
         let query = actix_web::web::Query::<ListQuery>::from_query(query);
         let query = query.map_err(|_| bad_request("the query is malformed"))?.into_inner();
         let session = query.session_id.filter(|id| !id.is_empty()).map(SessionId::try_from);
@@ -174,7 +175,7 @@ impl Listing {
     }
 
     /// Returns the page of `all` between `offset` and `limit`.
-    pub(super) fn part<T>(&self, all: Vec<T>) -> Vec<T> {
+    pub(crate) fn part<T>(&self, all: Vec<T>) -> Vec<T> {
         let limit = self.limit.unwrap_or(usize::MAX);
         all.into_iter().skip(self.offset).take(limit).collect()
     }
@@ -190,8 +191,8 @@ fn check_description(text: String) -> Result<String, Refusal> {
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     // The text of the error would repeat what is in the body.
-    let read = serde_json::from_slice(body).map(|FromObject(read)| read);
-    read.map_err(|error| {
+    let read = serde_json::from_slice(without_byte_order_mark(body));
+    read.map(|FromObject(read)| read).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         bad_request(format!("the body is not what a share takes: line {line}, column {column}"))
     })
@@ -223,7 +224,11 @@ mod tests {
         );
         let minutes = new(r#"{"type":"view","expiry_min":3}"#).unwrap();
         assert_eq!(minutes.expiry_at, Some(NOW.plus_secs(180)));
-        assert_eq!(new(r#"{"type":"adb"}"#).unwrap().role, Role::Adb);
+        assert_eq!(
+            new("\u{feff}{\"type\":\"adb\"}").unwrap().role,
+            Role::Adb,
+            "as an editor has it"
+        );
         for body in ["", "{}", "[]", r#"{"type":7}"#, r#"{"type":"view","expiry_at":-1}"#] {
             assert!(new(body).is_err(), "{body}");
         }
