@@ -1,7 +1,7 @@
 //! Fetching many stored messages with one request: JetStream's batched direct get, which the
 //! client library does not have (server 2.11, ADR-31).
 
-use async_nats::{Client, HeaderMap, StatusCode};
+use async_nats::{Client, HeaderMap, Message, StatusCode};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Serialize;
@@ -91,42 +91,50 @@ async fn ask(
         let Some(answer) = with_timeout(replies.next()).await? else {
             return Err(BridgeError::Disconnected("the connection ended in an answer".into()));
         };
-        match answer.status {
-            None => {}
-            Some(status) if is_end_of_batch(status) => {
-                let pending: u64 =
-                    header_u64(answer.headers.as_ref(), "Nats-Num-Pending").unwrap_or(0);
-                return Ok(Batch { messages, complete: pending == 0 });
-            }
-            Some(StatusCode::NOT_FOUND) => return Ok(Batch { messages, complete: true }),
-            Some(StatusCode::NO_RESPONDERS) => {
-                return Err(BridgeError::Disconnected(format!("stream {stream} is away")));
-            }
-            Some(other) => {
-                let why = answer.description.as_deref().unwrap_or("no reason given");
-                return Err(BridgeError::Disconnected(format!(
-                    "stream {stream} answers {other}: {why}"
-                )));
-            }
+        match read(answer, stream)? {
+            Part::Message(message) => messages.push(message),
+            Part::End { complete } => return Ok(Batch { messages, complete }),
         }
-        let headers = answer.headers.as_ref();
-        let subject = headers.and_then(|headers| headers.get("Nats-Subject"));
-        let (Some(sequence), Some(subject)) = (header_u64(headers, "Nats-Sequence"), subject)
-        else {
-            return Err(BridgeError::Malformed(format!("an answer of stream {stream}")));
-        };
-        let is_delete_marker = headers.is_some_and(is_delete_marker);
-        let stored_at = headers.and_then(|headers| headers.get("Nats-Time-Stamp"));
-        let stored_at = stored_at.and_then(|at| OffsetDateTime::parse(at.as_str(), &Rfc3339).ok());
-        let subject = subject.as_str().to_owned();
-        messages.push(StoredMessage {
-            sequence,
-            subject,
-            payload: answer.payload,
-            is_delete_marker,
-            stored_at,
-        });
     }
+}
+
+/// One of the messages that answer a request.
+pub(crate) enum Part {
+    Message(StoredMessage),
+    End { complete: bool },
+}
+
+/// Reads one of the messages with which `stream` answers a request.
+pub(crate) fn read(answer: Message, stream: &str) -> Result<Part, BridgeError> {
+    let headers = answer.headers.as_ref();
+    match answer.status {
+        None => {}
+        Some(status) if is_end_of_batch(status) => {
+            let pending: u64 = header_u64(headers, "Nats-Num-Pending").unwrap_or(0);
+            return Ok(Part::End { complete: pending == 0 });
+        }
+        Some(StatusCode::NOT_FOUND) => return Ok(Part::End { complete: true }),
+        Some(StatusCode::NO_RESPONDERS) => {
+            return Err(BridgeError::Disconnected(format!("stream {stream} is away")));
+        }
+        Some(other) => {
+            let why = answer.description.as_deref().unwrap_or("no reason given");
+            let text = format!("stream {stream} answers {other}: {why}");
+            return Err(BridgeError::Disconnected(text));
+        }
+    }
+    let subject = headers.and_then(|headers| headers.get("Nats-Subject"));
+    let (Some(sequence), Some(subject)) = (header_u64(headers, "Nats-Sequence"), subject) else {
+        return Err(BridgeError::Malformed(format!("an answer of stream {stream}")));
+    };
+    let stored_at = headers.and_then(|headers| headers.get("Nats-Time-Stamp"));
+    Ok(Part::Message(StoredMessage {
+        sequence,
+        subject: subject.as_str().to_owned(),
+        is_delete_marker: headers.is_some_and(is_delete_marker),
+        stored_at: stored_at.and_then(|at| OffsetDateTime::parse(at.as_str(), &Rfc3339).ok()),
+        payload: answer.payload,
+    }))
 }
 
 /// Whether a message with these headers only says that something was removed.
