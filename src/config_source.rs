@@ -66,7 +66,12 @@ impl ConfigSource {
         Self::new(path, text, variables)
     }
 
-    fn new(
+    /// Takes `text` for what the file at `path` holds, and `variables` for the environment.
+    ///
+    /// # Errors
+    ///
+    /// A variable names no key.
+    pub fn new(
         path: &Path,
         text: String,
         variables: impl IntoIterator<Item = (String, String)>,

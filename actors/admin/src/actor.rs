@@ -120,7 +120,7 @@ async fn serve(mut stream: UnixStream, peer: u32, respond: Respond) -> io::Resul
 
 /// Answers one line of the user `uid`, never with a longer one than the client reads. The witness
 /// hears of it before anything is done, and of what came of it before that is answered.
-async fn answer<R, F>(
+pub(crate) async fn answer<R, F>(
     (uid, line): (u32, &[u8]),
     deps: &Dependencies,
     witness: &impl Witness,

@@ -17,6 +17,8 @@ mod actor;
 mod builtin;
 mod client;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod listener;
 mod status_table;
 mod table;

@@ -23,6 +23,8 @@ mod client;
 mod connection;
 mod error;
 mod events;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hedge;
 mod http;
 mod inspect;

@@ -11,7 +11,7 @@ use stream_protocol::{AmsInstance, Application, printable};
 use crate::error::AmsError;
 
 /// The longest text of AMS that is kept, in characters.
-const MAX_TEXT: usize = 300;
+pub(crate) const MAX_TEXT: usize = 300;
 
 /// The set of machines that one AMS manages.
 #[derive(Clone, Debug, Eq, PartialEq)]

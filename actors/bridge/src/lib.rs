@@ -36,6 +36,8 @@ mod credentials;
 mod dial;
 mod error;
 mod former_keys;
+#[doc(hidden)]
+pub mod fuzzing;
 mod incremental_reader;
 mod inspect;
 mod log_bounds;

@@ -39,7 +39,7 @@ pub struct SignalWriter {
 }
 
 /// Whether an answer takes none of the pictures that were offered: the port of such a section is 0.
-fn rejects_video(answer: &Signal) -> bool {
+pub(crate) fn rejects_video(answer: &Signal) -> bool {
     let Some(encoded) = answer.sdp() else { return false };
     let Ok(sdp) = STANDARD.decode(encoded) else { return false };
     let sdp = String::from_utf8_lossy(&sdp);

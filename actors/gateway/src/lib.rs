@@ -55,6 +55,8 @@ mod embed;
 mod error;
 mod events;
 mod explanation;
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod latest;
 mod live_config;

@@ -25,7 +25,7 @@ pub(crate) fn note(request: &ServiceRequest, http: &HttpConfig) -> Option<IpAddr
 }
 
 /// Returns the last address that the proxies on the way name and that is not one of them.
-fn forwarded(peer: IpAddr, headers: &HeaderMap, http: &HttpConfig) -> IpAddr {
+pub(crate) fn forwarded(peer: IpAddr, headers: &HeaderMap, http: &HttpConfig) -> IpAddr {
     if http.proxy_protocol || !http.trusts(peer) {
         return peer;
     }

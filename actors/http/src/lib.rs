@@ -29,6 +29,8 @@ mod dependencies;
 mod dependency_metrics;
 mod endpoint;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 mod idempotency;
 mod limits;

@@ -34,7 +34,7 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Or
     timeout(TIMEOUT, read_header(stream)).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
-async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Origin> {
+pub(crate) async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Origin> {
     let mut header = [0; MAX_HEADER];
     stream.read_exact(&mut header[..FIXED]).await?;
     let length = FIXED + usize::from(u16::from_be_bytes([header[14], header[15]]));

@@ -17,6 +17,8 @@ mod expiry;
 mod file_watch;
 mod files;
 mod fingerprint;
+#[doc(hidden)]
+pub mod fuzzing;
 mod generate;
 mod identity;
 mod mac_key;

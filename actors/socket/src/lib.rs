@@ -8,6 +8,8 @@
 mod close;
 mod connection;
 mod envelope;
+#[doc(hidden)]
+pub mod fuzzing;
 mod metrics;
 mod relay;
 mod socket_limit;

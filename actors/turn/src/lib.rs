@@ -20,6 +20,8 @@ mod changes;
 mod config;
 mod credential;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod ice;
 mod metrics;
