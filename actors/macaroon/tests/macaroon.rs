@@ -112,6 +112,7 @@ fn the_signature_is_not_in_the_debug_output() {
     assert!(shown.ends_with("signature: \"[redacted]\" }"), "{shown}");
     // The first bytes of the signature, as a derived implementation would print them.
     assert!(!shown.contains("2, 187, 58"), "{shown}");
+    assert_eq!(format!("{:?}", key(b"k")), "Key([redacted])");
 }
 
 fn any_macaroon() -> impl Strategy<Value = (Key, Macaroon)> {

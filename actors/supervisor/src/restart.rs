@@ -138,6 +138,23 @@ mod tests {
     }
 
     #[test]
+    fn it_is_healthy_after_its_time_and_waiting_for_a_restart_does_not_count() {
+        let (first, reset_after) = (Duration::from_secs(8), Duration::from_secs(10));
+        let mut history = RestartHistory::new(RestartPolicy {
+            max_immediate: 0,
+            backoff: Backoff::new(first, Duration::from_secs(60)),
+            reset_after,
+            ..RestartPolicy::default()
+        });
+        let start = Instant::now();
+        let rebuilt = start + pause(&mut history, start, 0.0);
+        let early = rebuilt + reset_after - Duration::from_nanos(1);
+        assert_eq!(pause(&mut history, early, 0.0), first * 2);
+        let later = early + first * 2 + reset_after;
+        assert_eq!(pause(&mut history, later, 0.0), first);
+    }
+
+    #[test]
     fn jitter_shortens_by_a_half_at_most_and_never_overflows() {
         let policy =
             RestartPolicy { max_immediate: 0, intensity: u32::MAX, ..RestartPolicy::default() };

@@ -249,6 +249,9 @@ mod tests {
         assert_eq!(ops(&[first, "allow ice.mint"]), []);
         assert_eq!(ops(&["allow ice.mint", first, "allow session.read"]), []);
         assert_eq!(ops(&["allow session.fly session.read"]), [Op::SessionRead]);
+        assert_eq!(ops(&["allow session.read session.read"]), [Op::SessionRead], "said twice");
+        let read = read(&["allow session.read"]).expect("understood");
+        assert!(read.allows(Op::SessionRead) && !read.allows(Op::SessionJoin));
     }
 
     #[test]
@@ -282,6 +285,7 @@ mod tests {
             ["declared generation 1", "declared generation 2"],
         ] {
             assert_eq!(ops(&[allow, pair[0], pair[1]]), [], "{pair:?}");
+            assert_eq!(ops(&[allow, pair[0], pair[1], pair[1]]), [], "{pair:?} and again");
             assert_eq!(ops(&[pair[0], allow, pair[0], pair[1], pair[0]]), [], "{pair:?}");
         }
     }

@@ -63,3 +63,40 @@ fn read(macaroon: &Macaroon) -> Inspection {
         flaw: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stream_protocol::TokenKind;
+
+    use super::*;
+    use crate::Mint;
+    use crate::keyring::tests::{newest, of};
+
+    #[test]
+    fn a_token_is_told_part_by_part_and_why_it_opens_nothing() {
+        let (keys, revoked) = (of(b"ab"), RevocationList::default());
+        let (now, end) = (Timestamp::from_unix(100), Timestamp::from_unix(200));
+        let mint = Mint::new(TokenKind::Account, "my-client").expires(end);
+        let minted = authority::mint(&keys, &revoked, Service::Agent, &mint, now).unwrap();
+        let told = explain(&minted.token);
+        let expected = Inspection {
+            location: Some("anbox-stream-agent".to_owned()),
+            kid: Some(newest(&keys).kid.clone()),
+            id: Some(minted.id.clone()),
+            kind: Some("account".to_owned()),
+            subject: Some("my-client".to_owned()),
+            caveats: told.caveats.clone(),
+            expires_at: Some(end),
+            flaw: None,
+        };
+        assert_eq!(told, expected);
+        assert!(told.caveats.contains(&"time-before 1970-01-01T00:03:20Z".to_owned()));
+
+        let look = |now| inspect(&keys, &revoked, Service::Agent, &minted.token, now);
+        assert_eq!(look(now), told);
+        let flaw = Some("it has expired".to_owned());
+        assert_eq!(look(end), Inspection { flaw, ..told });
+        let nothing = inspect(&keys, &revoked, Service::Agent, "x", now);
+        assert!(nothing.flaw.is_some() && nothing == explain("x"), "{nothing:?}");
+    }
+}

@@ -62,6 +62,9 @@ impl<T> Default for Leased<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[test]
@@ -73,5 +76,20 @@ mod tests {
         assert_eq!(latest.get(now + LEASE), None);
         latest.set(Arc::new(8), now + LEASE);
         assert_eq!(latest.get(now + LEASE).as_deref(), Some(&8));
+    }
+
+    #[test]
+    fn what_was_read_last_is_there_for_all_clones_whatever_its_age() {
+        let latest = Leased::default();
+        let clone = latest.clone();
+        assert!(!clone.is_some() && clone.latest().is_none());
+        let mut waiting = pin!(clone.wait_for(|value| *value == 7));
+        let context = &mut Context::from_waker(Waker::noop());
+        latest.set(Arc::new(6), Instant::now());
+        assert!(waiting.as_mut().poll(context).is_pending(), "it is another one");
+        latest.set(Arc::new(7), Instant::now());
+        assert!(waiting.as_mut().poll(context).is_ready());
+        assert!(clone.is_some());
+        assert_eq!(clone.latest().as_deref(), Some(&7));
     }
 }

@@ -141,6 +141,8 @@ fn an_instance_of_another_cluster_is_never_ours_to_delete() {
 fn what_a_session_launched_says_so_by_its_tags() {
     let session = SessionId::random();
     let own = instance(&session);
+    let named = format!("session={session}");
+    assert_eq!(own.tags, [named.as_str(), "deployment=blue", "cluster=c1", "store=7"]);
     assert!(scope().launched(&own, &session));
     assert!(!scope().launched(&own, &SessionId::random()));
     // What 0.1 launched names no store.
@@ -227,6 +229,30 @@ fn a_store_that_is_new_condemns_nobody() {
 }
 
 #[test]
+fn a_store_is_new_for_as_long_as_sightings_are_apart() {
+    let (instances, _) = live(1);
+    let mut watch = Watch::new();
+    watch.now = BORN + 60;
+    assert_eq!(watch.settle(&instances, &[]).delete.len(), 1);
+    // The clocks of AMS and of the store may differ by as much.
+    let (mut instances, documents) = live(9);
+    let mut stray = instance(&SessionId::random());
+    stray.created_at = BORN + 60;
+    instances.push(stray);
+    assert_eq!(Watch::new().settle(&instances, &documents).delete.len(), 1);
+    instances[9].created_at = BORN + 59;
+    assert_eq!(Watch::new().settle(&instances, &documents).delete, []);
+}
+
+#[test]
+fn one_sighting_is_not_two_however_short_the_time_between_them() {
+    let (mut seen, at) = (BTreeMap::new(), Instant::now());
+    assert!(!seen_long_enough(&mut seen, "i", at, Duration::ZERO));
+    assert!(!seen_long_enough(&mut seen, "i", at, Duration::ZERO));
+    assert!(seen_long_enough(&mut seen, "i", at + Duration::from_nanos(1), Duration::ZERO));
+}
+
+#[test]
 fn a_store_that_was_replaced_between_two_sightings_condemns_nobody() {
     let (instances, _) = live(1);
     let mut watch = Watch::new();
@@ -256,6 +282,19 @@ fn instances_older_than_the_store_are_left_to_an_operator() {
     assert_eq!(plan.delete, []);
     let alert = plan.alert.expect("an alert");
     assert!(alert.contains("3 are of another store or older"), "{alert}");
+    // With those that are merely unknown, and however many they are.
+    let mut watch = Watch::new();
+    watch.store_born = CREATED + 60;
+    let (mut instances, _) = live(4);
+    for unknown in &mut instances[..2] {
+        unknown.created_at = CREATED + 120;
+    }
+    let alert = watch.settle(&instances, &[]).alert.expect("an alert");
+    assert!(alert.starts_with("4 of 4 instances"), "{alert}");
+    assert!(alert.contains("2 are of another store or older"), "{alert}");
+    let mut watch = Watch::new();
+    watch.store_born = CREATED + 60;
+    assert!(watch.settle(&instances[2..], &[]).alert.is_some(), "two of them");
 }
 
 #[test]
@@ -332,6 +371,27 @@ fn of_twins_the_one_that_the_session_does_not_name_goes() {
     let instances = [instance(&session), twin.clone()];
     let plan = Watch::new().settle(&instances, &[document(&session, Status::Active)]);
     assert_eq!(names(&plan), [twin.name.as_str()]);
+    // One that the session names in either way is no twin, and another cluster's is not ours.
+    let document = document(&session, Status::Active);
+    let renamed = Instance { name: "chosen".to_owned(), ..instance(&session) };
+    let unnamed = SessionDocument { instance_name: None, ..document.clone() };
+    let elsewhere = SessionDocument { cluster: "c2".to_owned(), ..document.clone() };
+    for (listed, document) in [(&renamed, &document), (&twin, &unnamed), (&twin, &elsewhere)] {
+        let plan = Watch::new()
+            .settle(&[instance(&session), listed.clone()], std::slice::from_ref(document));
+        assert_eq!(plan.delete, []);
+    }
+}
+
+#[test]
+fn what_was_left_behind_by_an_end_goes_unless_ams_launched_it() {
+    let session = SessionId::random();
+    let left = |document: SessionDocument| {
+        let document = SessionDocument { instance_left_behind: true, ..document };
+        Watch::new().settle(&[instance(&session)], &[document])
+    };
+    assert_eq!(names(&left(document(&session, Status::Terminated))).len(), 1);
+    assert_eq!(left(of_ams(&session, Status::Terminated)), Plan::default());
 }
 
 #[test]
@@ -365,6 +425,15 @@ fn a_session_ends_at_once_when_ams_says_that_its_instance_failed() {
     failed.message = "no boot".to_owned();
     let plan = Watch::new().look(&[failed], &[document(&session, Status::Created)]);
     assert_eq!(plan.end[0].cause, "the instance failed: no boot");
+    let lost = |status| {
+        let listed = Instance { status, ..instance(&session) };
+        lost_instance(&document(&session, Status::Active), Some(&listed))
+            .map(|lost| (lost.cause, lost.failed, lost.loss))
+    };
+    let stopped = || "the instance stopped".to_owned();
+    assert_eq!(lost(InstanceStatus::Stopped), Some((stopped(), false, Loss::Down)));
+    assert_eq!(lost(InstanceStatus::Deleted), Some((stopped(), false, Loss::Gone)));
+    assert_eq!(lost(InstanceStatus::Started), None);
 }
 
 #[test]
@@ -485,11 +554,14 @@ fn an_instance_that_is_gone_or_found_no_room_is_not_kept() {
     refused.message = "no suitable node found: not enough resources".to_owned();
     let lost = lost_instance(&document, Some(&refused)).unwrap();
     assert_eq!(lost.loss, Loss::NoRoom);
+    assert!(lost.cause.starts_with(NO_ROOM), "{}", lost.cause);
     let name = refused.name.clone();
     Judgement { lost, instance: name, asked: now }.apply(&mut document, &scope(), RETENTION, now);
     assert_eq!((document.status, document.failed), (Status::Terminating, true));
     document.status = Status::Active;
-    assert_eq!(lost_instance(&document, Some(&refused)).unwrap().loss, Loss::Down, "it ran");
+    let lost = lost_instance(&document, Some(&refused)).unwrap();
+    assert_eq!(lost.loss, Loss::Down, "it ran");
+    assert!(lost.cause.starts_with("the instance failed: no suitable"), "{}", lost.cause);
     let of_ams = of_ams(&document.id, Status::Created);
     assert_eq!(lost_instance(&of_ams, Some(&refused)).unwrap().loss, Loss::Down, "not ours");
 }

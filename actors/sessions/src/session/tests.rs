@@ -125,6 +125,9 @@ fn what_another_agent_owns_or_what_is_ending_is_not_claimed() {
     unwanted.desired.state = DesiredState::Terminated;
     assert!(claim(&mut unwanted, &agent("a"), "cluster", 1300.into()).is_err());
     assert_eq!(unwanted.owner, None);
+    let mut running = claimed();
+    reported(&mut running, ReportedStatus::Running, 1010.into()).unwrap();
+    assert!(claim(&mut running, &agent("a"), "cluster", 1300.into()).is_err());
 }
 
 /// Of an instance that AMS launched by itself.
@@ -159,6 +162,15 @@ fn what_ams_launched_is_received_by_one_agent_and_answered_by_all() {
     assert!(claim_ams_initiated(of_client, (&b, "i"), "cluster", "token", times).is_err());
     end_on_request(&mut document, "asked".into(), 1020.into());
     assert!(initiate(&mut document, "a", "cluster", 1030).is_err(), "it ends");
+    let answered = |status, state| {
+        let mut document = received();
+        assert_eq!(document.instance_token.as_deref(), Some("token"));
+        (document.status, document.desired.state) = (status, state);
+        initiate(&mut document, "a", "cluster", 1030).is_ok()
+    };
+    assert!(answered(Status::Active, DesiredState::Running));
+    assert!(!answered(Status::Active, DesiredState::Terminated), "its end is wanted");
+    assert!(!answered(Status::Terminating, DesiredState::Running), "its end has begun");
 }
 
 #[test]
@@ -208,6 +220,30 @@ fn a_session_is_taken_over_only_from_who_has_left_and_only_in_its_cluster() {
     assert!(on_launched(&mut document, &agent("b"), "i").is_ok());
 }
 
+#[test]
+fn why_a_session_was_taken_over_is_told_while_it_lives() {
+    for (departure, why) in [
+        (Departure::Draining, "which is draining"),
+        (Departure::Moved, "which is in another cluster now"),
+    ] {
+        let departed: Departed = [(agent("a"), departure)].into_iter().collect();
+        let mut document = claimed();
+        on_launched(&mut document, &agent("a"), "i").unwrap();
+        adopt(&mut document, &agent("b"), &departed, "cluster", 1066.into()).unwrap();
+        assert_eq!(document.last_cause(), format!("taken over from agent a, {why}"));
+    }
+    let mut kept = claimed();
+    fail(&mut kept, "it died".into(), true, RETENTION, 1010.into());
+    let said = kept.last_cause().to_owned();
+    adopt(&mut kept, &agent("b"), &gone(&["a"]), "cluster", 1066.into()).unwrap();
+    assert_eq!((kept.last_cause(), kept.owner.clone()), (said.as_str(), Some(agent("b"))));
+    let mut over = claimed();
+    end(&mut over, "asked".into(), false, 1010.into());
+    on_instance_gone(&mut over);
+    assert!(!is_abandoned(&over, &gone(&["a"]), "cluster"), "nobody has to do anything");
+    assert!(on_launched(&mut over, &agent("a"), "i").is_err());
+}
+
 fn gone(agents: &[&str]) -> Departed {
     agents.iter().map(|name| (agent(name), Departure::Gone)).collect()
 }
@@ -248,6 +284,59 @@ fn only_the_instance_itself_makes_a_session_active() {
     assert_eq!(document.status, Status::Created);
     reported(&mut document, ReportedStatus::Running, 1010.into()).unwrap();
     assert_eq!((document.status, document.deadline), (Status::Active, None));
+}
+
+#[test]
+fn what_an_instance_says_of_itself_is_told_in_part_and_once() {
+    let report =
+        |status, message: &str| Report { status, message: message.to_owned(), capabilities: None };
+    let said = |message: &str| {
+        let mut document = claimed();
+        let report = report(ReportedStatus::Running, message);
+        on_report(&mut document, &report, Retention::NONE, 1010.into()).unwrap();
+        document
+    };
+    assert_eq!(said("").last_cause(), "the instance is running");
+    assert_eq!(said("up").last_cause(), "the instance is running: up");
+    assert_eq!(said(&"x".repeat(900)).last_cause().matches('x').count(), 200);
+
+    let first = said("up");
+    let mut running = first.clone();
+    reported(&mut running, ReportedStatus::Running, 1020.into()).unwrap();
+    assert_eq!(running, SessionDocument { running_since: 1020.into(), ..first });
+    reported(&mut running, ReportedStatus::Stopped, 1030.into()).unwrap();
+    assert_eq!(running.running_since, 1020.into(), "it does not run any more");
+}
+
+#[test]
+fn what_is_kept_and_wanted_no_more_is_not_ended_by_its_own_last_words() {
+    let mut kept = claimed();
+    fail(&mut kept, "it died".into(), true, RETENTION, 1010.into());
+    kept.desired.state = DesiredState::Terminated;
+    let before = kept.clone();
+    for status in [ReportedStatus::Stopped, ReportedStatus::Error] {
+        reported(&mut kept, status, 1020.into()).unwrap();
+        assert_eq!(kept, before);
+    }
+    end(&mut kept, "asked".into(), false, 1030.into());
+    assert_eq!((kept.status, kept.deadline), (Status::Terminating, Some(1630.into())));
+}
+
+#[test]
+fn why_an_instance_did_not_get_ready_is_added_to_that_cause_alone() {
+    let mut document = claimed();
+    apply_due_change(&mut document, &agent("a"), 1300.into());
+    let explained = |document: &mut SessionDocument, why| {
+        explain_not_ready(document, why);
+        document.last_cause().to_owned()
+    };
+    assert_eq!(explained(&mut document, ""), NOT_READY);
+    let whole = format!("{NOT_READY}: it starts");
+    assert_eq!(explained(&mut document, "it starts"), whole);
+    assert_eq!(explained(&mut document, "again"), whole);
+    let mut asked = claimed();
+    end(&mut asked, "asked".into(), false, 1010.into());
+    assert_eq!(explained(&mut asked, "it starts"), "asked");
 }
 
 #[test]
@@ -298,8 +387,13 @@ fn what_is_due_depends_on_owner_and_time() {
     assert_eq!(next_action(&unwanted, &me, late), NextAction::FinishEnd);
     assert!(may_give_up_instance(&unwanted, late), "if AMS says that it stays");
     assert!(!may_give_up_instance(&unwanted, Timestamp::from_unix(1000 + TERMINATING_S)));
+    assert!(!may_give_up_instance(&claimed(), 9999.into()), "its end has not begun");
+    assert_eq!(next_action(&unwanted, &agent("b"), late), NextAction::None, "not ours");
     on_instance_gone(&mut unwanted);
     assert_eq!(next_action(&unwanted, &me, 9999.into()), NextAction::None);
+    let mut unclaimed = created();
+    end_on_request(&mut unclaimed, "asked".into(), 1001.into());
+    assert_eq!(next_action(&unclaimed, &me, 1002.into()), NextAction::FinishEnd, "anybody's");
 }
 
 #[derive(Clone, Debug)]
