@@ -192,6 +192,7 @@ async fn drive(guard: DriverGuard) {
         let in_use = queue.in_use.notified();
         match next {
             Some(next) => tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(next) => {}
                 () = in_use => {}
             },

@@ -46,6 +46,7 @@
 //! Every actor crate asks this one; it asks nobody. `actix::Supervisor`, which restarts nothing
 //! that panics, is not used.
 
+mod actor_thread;
 mod backoff;
 mod capacity;
 mod cell;

@@ -34,6 +34,7 @@ where
         tokio::pin!(pause);
         while !under_way.is_empty() {
             tokio::select! {
+                biased;
                 Some(ended) = under_way.next() => match ended {
                     Ok(found) => return Ok(found),
                     Err(failure) => failures.push(failure),

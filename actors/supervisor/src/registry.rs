@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use actix::{Arbiter, ArbiterHandle};
+use actix::ArbiterHandle;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
+use crate::actor_thread::ActorThread;
 use crate::capacity::Capacity;
 use crate::command::{Command, Event};
 use crate::fault::Fault;
@@ -40,7 +41,7 @@ pub(crate) struct Child {
     pub(crate) record: Arc<Record>,
     pub(crate) capacity: Arc<Capacity>,
     /// `None` once it is stopped.
-    pub(crate) arbiter: Option<Arbiter>,
+    pub(crate) thread: Option<ActorThread>,
     pub(crate) commands: UnboundedSender<Command>,
     pub(crate) inject: Box<dyn Fn(Fault) + Send>,
     pub(crate) shut_down: Box<dyn Fn(oneshot::Sender<()>) + Send>,
@@ -95,22 +96,21 @@ impl Registry {
 
     /// Returns what to do about an actor that has failed too often.
     pub(crate) fn escalated(&self, node: Node) -> Vec<Action> {
-        self.inner.lock().tree.escalated(node, Instant::now())
+        self.inner.lock().tree.escalated(node, tokio::time::Instant::now())
     }
 
     /// Sends an actor a command; returns whether it can take one.
     pub(crate) fn command(&self, node: Node, command: Command) -> bool {
         let inner = self.inner.lock();
-        let child = inner.children.get(&node).filter(|child| child.arbiter.is_some());
+        let child = inner.children.get(&node).filter(|child| child.thread.is_some());
         child.is_some_and(|child| child.commands.send(command).is_ok())
     }
 
     /// Returns the threads of the actors that run.
     pub(crate) fn arbiters(&self) -> Vec<(Node, ArbiterHandle)> {
         let inner = self.inner.lock();
-        let alive = |(node, child): (&Node, &Child)| {
-            Some((*node, child.arbiter.as_ref().filter(|arbiter| arbiter.alive())?.handle()))
-        };
+        let alive =
+            |(node, child): (&Node, &Child)| Some((*node, child.thread.as_ref()?.arbiter()?));
         inner.children.iter().filter_map(alive).collect()
     }
 
@@ -148,7 +148,7 @@ impl Registry {
     /// Returns the actors that are not stopped, in the order of their start.
     pub(crate) fn running(&self) -> Vec<Node> {
         let inner = self.inner.lock();
-        let running = inner.children.iter().filter(|(_, child)| child.arbiter.is_some());
+        let running = inner.children.iter().filter(|(_, child)| child.thread.is_some());
         running.map(|(node, _)| *node).collect()
     }
 
@@ -166,10 +166,10 @@ impl Registry {
     /// Ends the thread of an actor.
     pub(crate) fn stop(&self, node: Node) {
         if let Some(child) = self.inner.lock().children.get_mut(&node)
-            && let Some(arbiter) = child.arbiter.take()
+            && let Some(thread) = child.thread.take()
         {
             child.capacity.close();
-            arbiter.stop();
+            thread.stop();
             child.record.set(ActorState::Stopped);
         }
     }

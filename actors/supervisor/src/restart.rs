@@ -1,7 +1,9 @@
 //! When a failed actor is restarted. Pure: failures and the time come in, decisions come out.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 

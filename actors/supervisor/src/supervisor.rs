@@ -3,13 +3,16 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::dev::channel;
 use actix::{Addr, Arbiter};
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
+use crate::actor_thread::{ActorThread, Placement};
 use crate::capacity::Capacity;
 use crate::cell::ActorCell;
 use crate::failure::Failure;
@@ -81,6 +84,7 @@ pub enum Mode {
 pub struct Supervisor {
     registry: Arc<Registry>,
     watchdog: WatchdogConfig,
+    placement: Placement,
 }
 
 impl Default for Supervisor {
@@ -97,10 +101,20 @@ impl Supervisor {
 
     /// Makes a supervisor whose watchdog has other limits than the default ones.
     pub fn with_watchdog(policy: Policy, watchdog: WatchdogConfig) -> Self {
-        Self { registry: Registry::new(policy, watchdog.drain), watchdog }
+        let (registry, placement) = (Registry::new(policy, watchdog.drain), Placement::OwnThreads);
+        Self { registry, watchdog, placement }
     }
 
-    /// Starts an actor on a thread of its own. Its state is built by `factory`, now and after every
+    /// Makes a supervisor whose actors all run on the thread that starts them, within its
+    /// `LocalSet`: with a clock that only tests move, what they do is always the same then. Nobody
+    /// watches that thread, and nobody decides escalations: an actor that fails too often stays
+    /// suspended. For simulations.
+    pub fn on_this_thread() -> Self {
+        Self { placement: Placement::ThisThread, ..Self::default() }
+    }
+
+    /// Starts an actor on a thread of its own, unless all run [on this
+    /// one](Supervisor::on_this_thread). Its state is built by `factory`, now and after every
     /// failure; `policy` says how soon, `mode` what a failure does to other answers in progress.
     ///
     /// Needs a running actix system.
@@ -120,11 +134,10 @@ impl Supervisor {
         let (commands, received) = mpsc::unbounded_channel();
 
         self.registry.add(|node| {
-            let arbiter = Arbiter::new();
             let (own, record_of_cell) = (mailbox.clone(), Arc::clone(&record));
             let counted = Arc::clone(&capacity);
             let (events, hooks) = (self.registry.events.clone(), Arc::clone(&self.registry.hooks));
-            arbiter.spawn_fn(move || {
+            let start = move || {
                 panic_hook::install_on_this_thread();
                 let parent = ParentLink { node, events, hooks };
                 let tracker = FailureTracker::new(record_of_cell, policy, parent);
@@ -138,19 +151,29 @@ impl Supervisor {
                     limits.handler_timeout,
                 );
                 let context = actix::Context::with_receiver(receiver);
-                run(Runner::new(context, cell, in_flight, received, tracker, counted));
-            });
+                run(Runner::new(context, cell, in_flight, received, tracker, counted))
+            };
+            let thread = match self.placement {
+                Placement::OwnThreads => {
+                    let arbiter = Arbiter::new();
+                    arbiter.spawn_fn(move || drop(start()));
+                    ActorThread::Own(arbiter)
+                }
+                Placement::ThisThread => ActorThread::Shared(start()),
+            };
             let (injected, stopped) = (mailbox.clone(), mailbox.clone());
             Child {
                 record,
                 capacity,
-                arbiter: Some(arbiter),
+                thread: Some(thread),
                 commands,
                 inject: Box::new(move |fault| injected.tell_unbounded(fault)),
                 shut_down: Box::new(move |done| stopped.shut_down(done)),
             }
         });
-        if let Some(events) = self.registry.take_events() {
+        if self.placement == Placement::OwnThreads
+            && let Some(events) = self.registry.take_events()
+        {
             Watchdog::start(self.watchdog, Arc::downgrade(&self.registry), events);
         }
         mailbox
@@ -244,6 +267,6 @@ pub fn spawn_detached(what: &'static str, work: impl Future<Output = ()> + 'stat
 }
 
 #[expect(clippy::disallowed_methods, reason = "what runs here is guarded against panics")]
-fn run(work: impl Future<Output = ()> + 'static) {
-    actix_rt::spawn(counted(work));
+fn run(work: impl Future<Output = ()> + 'static) -> AbortHandle {
+    actix_rt::spawn(counted(work)).abort_handle()
 }

@@ -1,6 +1,8 @@
 //! Who is restarted with whom. Pure: escalations and the time come in, actions come out.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::restart::SlidingWindow;
 

@@ -4,6 +4,7 @@ mod contents;
 mod counter;
 mod escalation;
 mod failures;
+mod one_thread;
 mod restart;
 mod retry;
 mod shutdown;
