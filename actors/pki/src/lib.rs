@@ -60,6 +60,8 @@ pub use mac_key::MacKey;
 pub use pair_store::{PairSlot, PairStore};
 pub use pins::PinMismatch;
 pub use private_file::{NotPrivate, file_state};
+#[cfg(feature = "simulation")]
+pub use random::draw_from_seed;
 pub use random::{random_bytes, random_text};
 pub use reload_status::ReloadStatus;
 pub use reloadable_client::ReloadableClient;

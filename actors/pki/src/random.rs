@@ -1,10 +1,23 @@
-//! Randomness from the system, in the shapes secrets have.
+//! Randomness from the system, in the shapes secrets have; in a simulation from the seed of the
+//! thread.
 
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 /// URL-safe base64: 64 characters, so that six bits of a random byte choose one without bias.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+#[cfg(feature = "simulation")]
+thread_local! {
+    static SEEDED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Has this thread draw what is random from the generator of `fastrand`, which may be seeded. For
+/// simulations: anybody can foresee it then.
+#[cfg(feature = "simulation")]
+pub fn draw_from_seed() {
+    SEEDED.set(true);
+}
 
 /// Returns `N` bytes nobody can guess.
 pub fn random_bytes<const N: usize>() -> Zeroizing<[u8; N]> {
@@ -23,6 +36,10 @@ pub fn random_text(len: usize) -> Zeroizing<String> {
 }
 
 fn fill(bytes: &mut [u8]) {
+    #[cfg(feature = "simulation")]
+    if SEEDED.get() {
+        return fastrand::fill(bytes);
+    }
     SystemRandom::new().fill(bytes).expect("the system has randomness");
 }
 

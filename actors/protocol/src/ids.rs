@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
+
+use crate::random::fill;
 
 /// A text is not an id of the kind asked for.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -112,7 +113,7 @@ impl SessionId {
     /// Returns an id nobody else has.
     pub fn random() -> Self {
         let mut bytes = [0; 13];
-        SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
+        fill(&mut bytes);
         Self::from_bytes(bytes)
     }
 
@@ -133,7 +134,7 @@ impl SignalId {
     /// Returns an id nobody else has.
     pub fn random() -> Self {
         let mut bytes = [0; 13];
-        SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
+        fill(&mut bytes);
         Self(base32hex(&bytes, 20))
     }
 }
@@ -147,7 +148,7 @@ impl InstanceName {
     /// Returns a name for `session` that nobody can foresee, of the form of [`InstanceName::of`].
     pub fn unforeseeable(session: &SessionId) -> Self {
         let mut bytes = [0; 4];
-        SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
+        fill(&mut bytes);
         // Another launch may follow it.
         Self::of(session, u32::from_be_bytes(bytes) >> 1)
     }

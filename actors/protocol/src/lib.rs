@@ -22,6 +22,7 @@ pub mod manual;
 mod permissions;
 mod presence;
 mod printable;
+mod random;
 mod refusal;
 mod relay_overview;
 mod requests;
@@ -52,6 +53,8 @@ pub use kept_instance::KeptInstance;
 pub use permissions::{Op, TokenKind};
 pub use presence::{Application, Presence};
 pub use printable::printable;
+#[cfg(feature = "simulation")]
+pub use random::draw_from_seed;
 pub use refusal::{Refusal, RefusalCode};
 pub use relay_overview::{RelayOverview, RelayState};
 pub use requests::{
