@@ -1,7 +1,7 @@
 //! The actor: makes the connection to NATS and keeps it, and lends it to whoever asks.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::Message;
 use async_nats::Event;
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use stream_pki::FileWatch;
 use stream_protocol::subjects::NatsUser;
 use stream_supervisor::{Context, Handler, Reply, Worker};
+use tokio::time::Instant;
 
 use crate::buckets::Store;
 use crate::connect::{self, ConnectConfig, RECONNECT, check_server};

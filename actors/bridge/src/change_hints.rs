@@ -113,7 +113,7 @@ impl ChangeHints {
 #[derive(Message)]
 #[rtype(result = "Result<Subscription, BridgeError>")]
 pub(crate) struct SubscribeChanges {
-    subject: String,
+    pub(crate) subject: String,
 }
 
 impl Handler<SubscribeChanges> for Actor {

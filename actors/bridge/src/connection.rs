@@ -63,7 +63,7 @@ impl Connection {
         let messages = self.client.subscribe(subject).await.map_err(BridgeError::disconnected)?;
         let mut connects = self.connects.clone();
         connects.mark_unchanged();
-        Ok(Subscription { messages, connects })
+        Ok(Subscription { messages: Messages::Nats(messages), connects })
     }
 
     /// Returns what `work` does, or [`BridgeError::TimedOut`] as soon as the connection was lost
@@ -95,8 +95,24 @@ impl Connection {
 
 /// What is published on a subject, and the moments in which something may have been missed.
 pub(crate) struct Subscription {
-    messages: Subscriber,
+    messages: Messages,
     connects: watch::Receiver<u64>,
+}
+
+enum Messages {
+    Nats(Subscriber),
+    #[cfg(feature = "simulation")]
+    Simulated(tokio::sync::mpsc::UnboundedReceiver<Message>),
+}
+
+impl Messages {
+    async fn next(&mut self) -> Option<Message> {
+        match self {
+            Self::Nats(subscriber) => subscriber.next().await,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(receiver) => receiver.recv().await,
+        }
+    }
 }
 
 /// What a subscription brings next.
@@ -109,6 +125,16 @@ pub(crate) enum Heard {
 }
 
 impl Subscription {
+    /// Makes the subscription of a simulation: what it brings, and a count of the connects.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(
+        messages: tokio::sync::mpsc::UnboundedReceiver<Message>,
+        mut connects: watch::Receiver<u64>,
+    ) -> Self {
+        connects.mark_unchanged();
+        Self { messages: Messages::Simulated(messages), connects }
+    }
+
     /// Waits for what comes next.
     ///
     /// # Cancel safety
@@ -116,6 +142,7 @@ impl Subscription {
     /// Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Heard {
         tokio::select! {
+            biased;
             message = self.messages.next() => message.map_or(Heard::Closed, Heard::Message),
             connected = self.connects.changed() => match connected {
                 Ok(()) => Heard::Reconnected,

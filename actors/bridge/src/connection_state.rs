@@ -3,7 +3,7 @@
 //! `C` is the client, which makes a lost connection again by itself; `S` is the store behind it,
 //! once that was checked.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use crate::BridgeError;
 

@@ -1,11 +1,12 @@
 //! How long the store exists and NATS is connected. Whoever concludes something from a *missing*
 //! record has to know.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::Message;
 use stream_protocol::subjects::Bucket;
 use stream_supervisor::{Context, Handler, Reply};
+use tokio::time::Instant;
 
 use crate::BridgeError;
 use crate::actor::Actor;

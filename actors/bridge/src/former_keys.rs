@@ -21,7 +21,7 @@ use crate::{Bridge, BridgeError, Entry};
 #[derive(Message)]
 #[rtype(result = "Result<Option<RawEntry>, BridgeError>")]
 pub(crate) struct ReadFormerKey {
-    key: String,
+    pub(crate) key: String,
 }
 
 impl Bridge {

@@ -1,9 +1,10 @@
 //! Reading a bucket on from where it was read last, for whoever keeps what is in it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use stream_protocol::subjects::Bucket;
+use tokio::time::Instant;
 
 use crate::buckets::MARKER_TTL;
 use crate::changes::RecordChange;

@@ -1,11 +1,12 @@
 //! What an operator has to know of the store: whether all of it is there, and how full it is.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::stream::Info;
 use futures_util::future::join_all;
 use stream_protocol::error_chain;
 use stream_protocol::subjects::{self, NatsUser};
+use tokio::time::Instant;
 
 use crate::Config;
 use crate::connect::connect_once;

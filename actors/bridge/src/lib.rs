@@ -24,6 +24,7 @@
 //! what it is asked.
 
 mod actor;
+mod backend;
 mod batch;
 mod buckets;
 mod change_hints;
@@ -45,6 +46,7 @@ mod log_ends;
 mod log_watch;
 mod metrics;
 mod one_time_secret;
+mod open_log;
 mod record_changes;
 mod records;
 mod requests;
@@ -53,6 +55,14 @@ mod signal_connection;
 mod signal_log;
 mod signal_reader;
 mod signal_writer;
+#[cfg(feature = "simulation")]
+mod simulated_log;
+#[cfg(feature = "simulation")]
+mod simulated_server;
+#[cfg(feature = "simulation")]
+pub mod simulation;
+#[cfg(feature = "simulation")]
+mod stand_in;
 mod status;
 mod store_clock;
 mod store_health;
@@ -61,14 +71,14 @@ mod timeline;
 mod tls_files;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use stream_metrics::{Collect, Exposition};
 use stream_protocol::subjects::{Bucket, NatsUser};
 use stream_protocol::{Reply, Timestamp, Versioned};
-use stream_supervisor::{Limits, Mailbox, Mode, Recipient, RestartPolicy, Supervisor};
+use stream_supervisor::{Limits, Mode, Recipient, RestartPolicy, Supervisor};
 
 pub use buckets::{MARKER_TTL, MAX_SIGNAL_AGE};
 pub use change_hints::ChangeHints;
@@ -88,10 +98,12 @@ pub use subscriptions::IncomingRequest;
 pub use timeline::PastEntry;
 
 use actor::{Actor, SharedState};
+use backend::Backend;
 use metrics::NatsMetrics;
 use store_clock::StoreClock;
 use subscriptions::Route;
 use tls_files::TlsFiles;
+use tokio::time::Instant;
 
 /// How to reach NATS.
 ///
@@ -157,7 +169,7 @@ pub struct Entry<T> {
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Bridge(Mailbox<Actor>, StoreClock, NatsMetrics, timeline::Listener);
+pub struct Bridge(Backend, StoreClock, NatsMetrics, timeline::Listener);
 
 impl Bridge {
     /// Starts the actor for an operator, who may use all that there is, as [`Bridge::start_as`]
@@ -191,7 +203,7 @@ impl Bridge {
         let factory = move || Actor::new(user, config.clone(), unit.clone(), shared.clone());
         let (mode, policy) = (Mode::KeepInFlight, RestartPolicy::default());
         let mailbox = supervisor.spawn("bridge", mode, policy, limits, factory);
-        Ok(Self(mailbox, clock, metrics, timeline::Listener::default()))
+        Ok(Self(Backend::Nats(mailbox), clock, metrics, timeline::Listener::default()))
     }
 
     /// Returns the value under `key`, or `None` when there is none.

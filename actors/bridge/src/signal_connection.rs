@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use crate::actor::Actor;
 use crate::connect::{self, ConnectConfig, RECONNECT};
+use crate::open_log::OpenLog;
 use crate::signal_log::SignalLog;
 use crate::{Bridge, BridgeError};
 
@@ -22,7 +23,7 @@ const WAITING_SIGNALS: usize = 256;
 
 /// Asks for the signal log over the connection of the bridge.
 #[derive(Message)]
-#[rtype(result = "Result<SignalLog, BridgeError>")]
+#[rtype(result = "Result<OpenLog, BridgeError>")]
 pub(crate) struct GetConnection;
 
 /// Asks for what the bridge connects with. Answered once the bridge has made sure of the store.
@@ -61,10 +62,10 @@ impl SignalConnection {
     }
 
     /// Returns the log over the connection that serves best now.
-    pub(crate) async fn current(&self) -> Result<SignalLog, BridgeError> {
+    pub(crate) async fn current(&self) -> Result<OpenLog, BridgeError> {
         let own = self.own.lock().clone();
         match own.filter(SignalLog::is_connected) {
-            Some(own) => Ok(own),
+            Some(own) => Ok(OpenLog::Nats(own)),
             None => self.bridge.0.ask(GetConnection).await?,
         }
     }
@@ -106,8 +107,8 @@ impl Handler<GetConnection> for Actor {
         &mut self,
         _: &GetConnection,
         _: &Context<Self>,
-    ) -> Reply<Result<SignalLog, BridgeError>> {
-        self.store().map(|store| store.log.clone()).into()
+    ) -> Reply<Result<OpenLog, BridgeError>> {
+        self.store().map(|store| OpenLog::Nats(store.log.clone())).into()
     }
 }
 

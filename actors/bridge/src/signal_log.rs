@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind as RawMessageErrorKind, Stream};
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use stream_protocol::{
     Cursor, LoggedSignal, SignalPage, StoredSignal, Versioned, error_chain, subjects,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio::try_join;
 
 use crate::connection::{Connection, with_timeout};

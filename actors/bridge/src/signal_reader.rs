@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::batch::header_u64;
 use crate::connection::{Heard, Subscription};
 use crate::metrics::{GAP, HISTORY_GONE, NatsMetrics};
-use crate::signal_log::SignalLog;
+use crate::open_log::OpenLog;
 use crate::{BridgeError, SignalConnection};
 
 /// What stays unsaid this long is looked up. Together with the age of a look at the log and the
@@ -44,7 +44,7 @@ pub struct SignalReader {
 
 /// The subscription, and how far the log was read after it was made.
 struct LiveSubscription {
-    log: SignalLog,
+    log: OpenLog,
     subscription: Subscription,
     /// Whether the log held nothing more when it was last read.
     caught_up: bool,
@@ -134,7 +134,6 @@ impl SignalReader {
         let live = self.live.insert(live);
         let read = Box::pin(live.log.page(&self.subject, self.after, self.generation));
         let metrics = self.connection.bridge().metrics();
-        let read = Box::pin(live.log.connection.fail_on_reconnect(read));
         let read = timeout(READ_TIMEOUT, metrics.observe("read_signals", read)).await;
         let page = read.map_err(|_| BridgeError::TimedOut).flatten();
         let page = page.inspect_err(|error| {
@@ -150,8 +149,8 @@ impl SignalReader {
 }
 
 impl LiveSubscription {
-    async fn start(log: SignalLog, subject: String) -> Result<Self, BridgeError> {
-        let subscription = log.connection.subscribe(subject).await?;
+    async fn start(log: OpenLog, subject: String) -> Result<Self, BridgeError> {
+        let subscription = log.subscribe(subject).await?;
         Ok(Self { log, subscription, caught_up: false, open: true })
     }
 
@@ -161,8 +160,8 @@ impl LiveSubscription {
         subject: &str,
         after: Cursor,
     ) -> Result<Option<SignalPage>, BridgeError> {
-        let moved = Box::pin(self.log.skip_quiet(subject, after));
-        let moved = timeout(READ_TIMEOUT, self.log.connection.fail_on_reconnect(moved)).await;
+        let moved = self.log.skip_quiet(subject, after);
+        let moved = timeout(READ_TIMEOUT, moved).await;
         let moved = moved.map_err(|_| BridgeError::TimedOut).flatten();
         // What cannot be looked at here may be on another connection.
         self.caught_up = moved.is_ok();

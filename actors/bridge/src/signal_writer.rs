@@ -3,7 +3,6 @@
 //! A writer keeps the connection it was given, so that a signal need not pass through the mailbox
 //! of the actor, which was measured to cost a tenth of its way to the other end and back.
 
-use async_nats::jetstream::message::PublishMessage;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -12,8 +11,8 @@ use stream_protocol::{
     subjects,
 };
 
-use crate::connection::publish;
-use crate::signal_log::{SignalLog, Tail};
+use crate::open_log::OpenLog;
+use crate::signal_log::Tail;
 use crate::{BridgeError, SignalConnection};
 
 /// How often a write that was not acknowledged is repeated; the id makes that harmless.
@@ -29,7 +28,7 @@ pub struct SignalWriter {
     subject: String,
     /// What comes before the id of a signal, for the log.
     prefix: String,
-    log: Option<SignalLog>,
+    log: Option<OpenLog>,
     /// Where the subject ended after the last signal of this writer.
     tail: Option<Tail>,
     peer: SignalPeer,
@@ -95,12 +94,8 @@ impl SignalWriter {
             let previous = tail.map(|tail| tail.previous);
             let stored = StoredSignal { generation: *generation, signal: signal.clone(), previous };
             let payload: Bytes = Versioned::encode(stored).into();
-            let mut message = PublishMessage::build().payload(payload).message_id(&message_id);
-            if let Some(tail) = tail {
-                message = message.expected_last_subject_sequence(tail.kept);
-            }
-            let write = publish(&log.connection, &log.jetstream, self.subject.clone(), message);
-            match log.connection.fail_on_reconnect(Box::pin(write)).await {
+            let expected = tail.map(|tail| tail.kept);
+            match log.append(&self.subject, &message_id, payload, expected).await {
                 Err(BridgeError::TimedOut) if attempts < MAX_ATTEMPTS => attempts += 1,
                 // Another writer was faster, this signal is there already, or the log has dropped
                 // the one before.
@@ -152,8 +147,8 @@ impl SignalWriter {
     }
 
     /// Takes the connection it was given, or another one if that is lost.
-    async fn log(&mut self) -> Result<SignalLog, BridgeError> {
-        match self.log.take().filter(SignalLog::is_connected) {
+    async fn log(&mut self) -> Result<OpenLog, BridgeError> {
+        match self.log.take().filter(OpenLog::is_connected) {
             Some(log) => Ok(log),
             None => self.connection.current().await,
         }

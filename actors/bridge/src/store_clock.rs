@@ -4,7 +4,7 @@
 //! NATS. Between two looks it is carried on by what no clock that is set anew can move.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use async_nats::Client;
 use parking_lot::Mutex;
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use stream_protocol::Timestamp;
 use stream_protocol::subjects::Bucket;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use crate::connection::with_timeout;
 
@@ -49,6 +50,13 @@ impl StoreClock {
             Some(Err(error)) => log::debug!(error:%; "the store does not tell its time"),
             None => {}
         }
+    }
+
+    /// Takes what a simulated server says: when its store was made, and its time.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn set(&self, created: OffsetDateTime, ts: OffsetDateTime) {
+        let now = Instant::now();
+        self.observe(&StreamInfo { created, ts }, now, now);
     }
 
     fn observe(&self, StreamInfo { created, ts }: &StreamInfo, asked: Instant, answered: Instant) {

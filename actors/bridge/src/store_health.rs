@@ -3,10 +3,11 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::jetstream::{self, ErrorCode};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::BridgeError;
 

@@ -19,18 +19,43 @@ use tokio::sync::oneshot;
 pub struct IncomingRequest {
     pub subject: String,
     pub body: Bytes,
-    client: Client,
-    reply: Option<Subject>,
+    asker: Asker,
+}
+
+/// Where the answer to a request goes.
+#[derive(Clone)]
+enum Asker {
+    Nats {
+        client: Client,
+        reply: Option<Subject>,
+    },
+    #[cfg(feature = "simulation")]
+    Simulated(Arc<dyn Fn(Vec<u8>) + Send + Sync>),
 }
 
 impl IncomingRequest {
     /// Sends the answer. Whether the asker still waits is not known here: it has its own deadline.
     pub async fn answer(&self, answer: Vec<u8>) {
-        if let Some(reply) = self.reply.clone()
-            && let Err(error) = self.client.publish(reply, answer.into()).await
-        {
-            log::warn!(subject:% = self.subject, cause:% = error; "an answer was not sent");
+        match &self.asker {
+            Asker::Nats { client, reply: Some(reply) } => {
+                if let Err(error) = client.publish(reply.clone(), answer.into()).await {
+                    log::warn!(subject:% = self.subject, cause:% = error; "an answer was not sent");
+                }
+            }
+            Asker::Nats { reply: None, .. } => {}
+            #[cfg(feature = "simulation")]
+            Asker::Simulated(take) => take(answer),
         }
+    }
+
+    /// Makes a request of a simulation, which gives the answer to `take`.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(
+        subject: String,
+        body: Bytes,
+        take: impl Fn(Vec<u8>) + Send + Sync + 'static,
+    ) -> Self {
+        Self { subject, body, asker: Asker::Simulated(Arc::new(take)) }
     }
 
     async fn refuse(&self, code: RefusalCode, message: impl Into<String>) {
@@ -122,16 +147,16 @@ async fn serve(
     };
     loop {
         let request = tokio::select! {
-            request = requests.next() => request,
+            biased;
             _ = &mut ended => return,
+            request = requests.next() => request,
         };
         let Some(request) = request else { return };
         let id = request.headers.as_ref().and_then(request_id);
         let incoming = IncomingRequest {
             subject: request.subject.into_string(),
             body: request.payload,
-            client: client.clone(),
-            reply: request.reply,
+            asker: Asker::Nats { client: client.clone(), reply: request.reply },
         };
         let Some(Route { to, .. }) = subscriptions.route(&subject) else { return };
         match RequestId::within(id, || to.tell(incoming.clone())) {

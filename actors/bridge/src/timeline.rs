@@ -16,7 +16,7 @@ use crate::{Bridge, BridgeError};
 /// Writes entries of one session, in their order.
 #[derive(Message)]
 #[rtype(result = "Result<(), BridgeError>")]
-struct Tell {
+pub(crate) struct Tell {
     session: SessionId,
     entries: Vec<TimelineEntry>,
 }
@@ -24,7 +24,7 @@ struct Tell {
 /// Reads what is known under one subject.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<PastEntry>, BridgeError>")]
-struct ReadTimeline(String);
+pub(crate) struct ReadTimeline(String);
 
 /// What happened to a session, and when by the clock of the store.
 #[derive(Clone, Debug, PartialEq)]

@@ -75,6 +75,7 @@ pub(crate) async fn run(
     let work = async {
         loop {
             tokio::select! {
+                biased;
                 () = uses.0.news.notified() => {
                     sleep(GATHER).await;
                     uses.write(views.bridge()).await;
@@ -88,6 +89,7 @@ pub(crate) async fn run(
         }
     };
     tokio::select! {
+        biased;
         () = work => {}
         // Without a sender there is no gateway any more.
         _ = closing.wait_for(|closing| *closing) => {}

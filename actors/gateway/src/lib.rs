@@ -80,6 +80,8 @@ mod settings;
 mod share_record;
 mod shares;
 mod signs;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod socket;
 mod state;
 mod timeline;

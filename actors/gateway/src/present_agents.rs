@@ -1,11 +1,11 @@
 //! The agents that are there, for many who ask at the same time.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use stream_bridge::Bridge;
 use stream_protocol::{Presence, Refusal};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::placement;
 

@@ -1,6 +1,6 @@
 //! Shared state: what every request may use.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::http::header::HeaderValue;
 use stream_audit::AuditLog;
@@ -12,6 +12,7 @@ use stream_socket::{SocketLimit, SocketMetrics, WriteLimiter};
 use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::account_upkeep::AccountUses;
 use crate::agent_view::AgentView;
@@ -159,6 +160,6 @@ impl State {
     pub(crate) fn admits_request(&self, token_id: &str) -> bool {
         let settings = self.views.settings_in_memory();
         self.request_rates.set_per_second(settings.requests_per_second);
-        self.request_rates.check(token_id, Instant::now())
+        self.request_rates.check(token_id, Instant::now().into_std())
     }
 }

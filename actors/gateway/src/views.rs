@@ -24,14 +24,14 @@ mod view;
 mod watchers;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Refusal, SessionDocument, SessionId};
 use stream_supervisor::{Context, Limits, Mode, RestartPolicy, Supervisor, Worker};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::account_record::{Account, AccountName};
 use crate::session_summary::SessionSummary;

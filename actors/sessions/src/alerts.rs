@@ -2,9 +2,10 @@
 //! it again.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stream_protocol::SessionId;
+use tokio::time::Instant;
 
 /// Clocks of machines that are set by NTP are much closer.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);

@@ -4,10 +4,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use stream_protocol::SessionId;
+use tokio::time::Instant;
 
 /// So many handshakes are remembered; a stranger who fails again and again pushes out its own.
 const MAX_HANDSHAKES: usize = 256;

@@ -1,10 +1,11 @@
 //! What this agent can launch, told to the gateways in records of its own.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stream_protocol::CataloguePage;
 use stream_protocol::subjects::Bucket;
+use tokio::time::Instant;
 
 use crate::context::AgentContext;
 

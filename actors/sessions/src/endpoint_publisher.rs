@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +14,7 @@ use stream_bridge::{BridgeError, IncrementalReader, RecordChange};
 use stream_pki::Seal;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{AgentEndpoint, AgentId, Timestamp};
+use tokio::time::Instant;
 
 use crate::context::AgentContext;
 

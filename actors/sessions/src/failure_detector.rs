@@ -2,9 +2,10 @@
 //! that drain, and those that manage another cluster by now. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stream_protocol::{AgentId, Presence};
+use tokio::time::Instant;
 
 /// Why an agent has left its sessions to others.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -182,6 +182,7 @@ impl Sessions {
                 return Ok(commands);
             }
             tokio::select! {
+                biased;
                 () = hints.changed(left(until)) => {}
                 _ = endpoints.changed(), if known.agents.is_some() => {}
             }
@@ -256,7 +257,7 @@ impl Sessions {
     /// Counts a signal that a socket of the instance brings, and returns whether the session may
     /// write it.
     pub fn try_acquire_signal(&self, id: &SessionId, bytes: usize) -> bool {
-        self.writes.try_acquire(id, 1, bytes, std::time::Instant::now())
+        self.writes.try_acquire(id, 1, bytes, Instant::now().into_std())
     }
 
     /// Returns a reader of the signals of `peer` for the instance after `after`; without a cursor,

@@ -1,10 +1,11 @@
 //! What is counted and measured of sessions.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stream_metrics::{Counts, Durations, Exposition};
 use stream_protocol::{Refusal, SessionDocument, Status, Timestamp};
 use stream_socket::SocketMetrics;
+use tokio::time::Instant;
 
 /// The figures of this agent. A restart of the actor keeps them.
 #[derive(Clone)]

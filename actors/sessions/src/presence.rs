@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stream_protocol::Presence;
 use stream_protocol::subjects::Bucket;
 use tokio::sync::{Mutex, Notify};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::catalogue::Catalogue;
 use crate::context::AgentContext;
@@ -89,6 +89,7 @@ impl PresencePublisher {
                 checked.unwrap_or_else(|_| Err("its parts take too long to answer".to_owned()));
             let pause = if self.publish(checked).await { lease / 4 } else { RETRY };
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(pause) => {}
                 _ = changes.changed() => catalogue.invalidate(),
                 Ok(()) = orders.changed() => {}

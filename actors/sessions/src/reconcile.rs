@@ -18,10 +18,11 @@
 //!   and an operator is asked.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stream_ams::{Instance, InstanceStatus};
 use stream_protocol::{AgentId, NO_ROOM, Origin, SessionDocument, SessionId, Status, Timestamp};
+use tokio::time::Instant;
 
 use crate::kept_instance::Retention;
 use crate::session;

@@ -1,9 +1,10 @@
 //! What reconciliation has seen so far, and the alerts that follow from it.
 
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stream_protocol::SessionId;
+use tokio::time::Instant;
 
 use crate::SessionsError;
 use crate::alerts::{Alert, Alerts};

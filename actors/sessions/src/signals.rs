@@ -1,11 +1,11 @@
 //! Signals between the instance and the log.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use actix::Message;
 use stream_protocol::{Cursor, Direction, NewSignal, SessionDocument, SignalPeer};
 use stream_supervisor::{Context, Handler, Reply};
+use tokio::time::Instant;
 
 use crate::SessionsError;
 use crate::actor::Actor;
@@ -26,7 +26,8 @@ impl Handler<Write> for Actor {
     ) -> Reply<Result<Vec<Cursor>, SessionsError>> {
         let Write { peer, signals } = write;
         let bytes = signals.iter().map(|posted| posted.signal.as_str().len()).sum();
-        if !self.shared.writes.try_acquire(&peer.session, signals.len(), bytes, Instant::now()) {
+        let now = Instant::now().into_std();
+        if !self.shared.writes.try_acquire(&peer.session, signals.len(), bytes, now) {
             return Err(SessionsError::TooMany).into();
         }
         let (context, peer, signals) = (Arc::clone(&self.context), peer.clone(), signals.clone());

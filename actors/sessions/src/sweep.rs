@@ -4,13 +4,14 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use stream_ams::{AmsError, Instance};
 use stream_protocol::subjects::{self, SessionOp};
 use stream_protocol::{Empty, SessionDocument};
+use tokio::time::Instant;
 
 use crate::SessionsError;
 use crate::context::AgentContext;

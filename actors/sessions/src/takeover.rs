@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use stream_protocol::SessionDocument;
 use stream_protocol::subjects::Bucket;
+use tokio::time::Instant;
 
 use crate::SessionsError;
 use crate::context::AgentContext;

@@ -3,10 +3,11 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stream_ams::{AmsError, Deletion};
 use stream_protocol::{Origin, SessionDocument, SessionId, Status};
+use tokio::time::Instant;
 
 use crate::SessionsError;
 use crate::context::AgentContext;

@@ -1,13 +1,13 @@
 //! The actor: what is known now of root keys and revocations, and the loops that keep it so.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::Message;
 use stream_bridge::{Bridge, BridgeError, OneTimeSecret, SealedError, SealedRecord};
 use stream_protocol::Timestamp;
 use stream_supervisor::{Context, Handler, Reply, Worker};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::keyring::Keyring;
 use crate::leased::Leased;
@@ -63,7 +63,7 @@ impl SharedState {
             self.revoked.wait_for(|_| true).await;
         };
         // The actor refuses with the reason then.
-        let _ = timeout_at((self.started + FIRST_READ).into(), read).await;
+        let _ = timeout_at(self.started + FIRST_READ, read).await;
     }
 }
 

@@ -1,9 +1,10 @@
 //! A value that counts for a while after it was read.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// How long a value counts that is not read again: a minute, less the time that a read may take.
 /// After that the unit cannot know who was revoked meanwhile, or which keys were retired.

@@ -31,7 +31,7 @@ mod watchers;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::Message;
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,7 @@ use authority::InvalidToken;
 use identifier::Identifier;
 use keyring::Keyring;
 use revocation_list::RevocationList;
+use tokio::time::Instant;
 
 /// How long a new root key waits before it signs: longer than any unit goes on without reading the
 /// keys, and as long again for clocks that differ.

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use stream_bridge::{Bridge, BridgeError, Continuity};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{SessionId, Timestamp, TokenKind};
+use tokio::time::Instant;
 
 use crate::identifier::{ID_LENGTH, Identifier, is_base64url, is_subject};
 use crate::watchers::News;

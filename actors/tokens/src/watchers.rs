@@ -1,7 +1,7 @@
 //! Who waits for the revocation of what. Thousands of sockets wait, and tokens end all the time:
 //! each revocation wakes those alone whom it names.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ pub(crate) struct Watchers(Arc<Mutex<Inner>>);
 struct Inner {
     next: u64,
     /// By the key of the record that would be stored.
-    waiting: HashMap<String, HashMap<u64, Arc<Notify>>>,
+    waiting: BTreeMap<String, BTreeMap<u64, Arc<Notify>>>,
 }
 
 /// What a read of the list has found that was not there before.
@@ -32,7 +32,7 @@ impl Watchers {
     /// Has those look again whom `news` may be about.
     pub(crate) fn wake(&self, news: &News) {
         let inner = self.0.lock();
-        let named: HashMap<_, _> = match news {
+        let named: BTreeMap<_, _> = match news {
             News::Whole => inner.waiting.values().flatten().collect(),
             News::Added(keys) => {
                 keys.iter().filter_map(|key| inner.waiting.get(key)).flatten().collect()

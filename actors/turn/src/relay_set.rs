@@ -99,6 +99,7 @@ impl SharedState {
         let mut present = self.present.subscribe();
         async move {
             tokio::select! {
+                biased;
                 () = work => {}
                 _ = present.wait_for(|present| !Arc::ptr_eq(present, &set)) => {}
             }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::fmt::Write;
 use std::mem;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::web::{Bytes, Data};
 use futures_util::future::LocalBoxFuture;
@@ -15,7 +15,7 @@ use stream_bridge::MARKER_TTL;
 use stream_http::PollPlace;
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Op, Refusal, SessionId, ShareId, Timestamp};
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use super::event_id::EventId;
 use crate::agent_view::AgentView;

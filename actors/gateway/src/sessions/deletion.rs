@@ -1,7 +1,7 @@
 //! The endpoints that end sessions: one, or many at once.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, ResponseError};
@@ -10,6 +10,7 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use stream_http::parse_json;
 use stream_protocol::{Op, Refusal, RefusalCode, SessionId};
+use tokio::time::Instant;
 
 use super::termination::{Progress, end_session, force_end};
 use crate::auth::{Caller, authorize, authorize_for};

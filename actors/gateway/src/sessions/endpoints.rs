@@ -1,7 +1,5 @@
 //! The HTTP endpoints of sessions.
 
-use std::time::Instant;
-
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path, Payload};
 use serde::Serialize;
@@ -9,6 +7,7 @@ use stream_http::{ScreenRequest, idempotency_key};
 use stream_protocol::{
     IceServer, OnConflict, Op, Refusal, RefusalCode, Role, SessionId, Status, Timestamp,
 };
+use tokio::time::Instant;
 
 use super::join::Newcomer;
 use super::launch::NewClient;
@@ -251,7 +250,7 @@ pub(crate) async fn connect_adb(
 /// Refuses whoever came through a share that has just been used.
 fn check_share_rate(state: &State, caller: &Caller) -> Result<(), Refusal> {
     if let (Some(joins), Some(share)) = (&state.share_joins, &caller.share)
-        && !joins.check(share.id.as_str(), Instant::now())
+        && !joins.check(share.id.as_str(), Instant::now().into_std())
     {
         state.refusals.note_request("share_join_rate", None);
         return Err(Refusal::new(RefusalCode::TooMany, "the share was joined a moment ago"));

@@ -1,6 +1,6 @@
 //! From a client's request to a stored session whose instance an agent launches.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stream_bridge::{Bridge, BridgeError};
 use stream_protocol::subjects::Bucket;
@@ -9,6 +9,7 @@ use stream_protocol::{
     Request, Role, SessionDocument, SessionId, Status, TimelineEntry, Timestamp,
 };
 use stream_supervisor::{retry_while, spawn_detached};
+use tokio::time::Instant;
 
 use super::ClientSession;
 use super::request::NewSession;

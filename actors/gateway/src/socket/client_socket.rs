@@ -256,6 +256,7 @@ impl ClientSocket {
     /// once, since nobody else knows. A client that returns later is named again by its socket.
     async fn report_departure(&self) {
         tokio::select! {
+            biased;
             () = sleep(self.state.client_grace) => {}
             _ = self.watch_stop() => {}
         }
@@ -301,6 +302,7 @@ impl ClientSocket {
             let left = until.saturating_duration_since(Instant::now());
             let pause = drain_pause(self.admission.frames, left, f64::from(chance) / 256.0);
             tokio::select! {
+                biased;
                 () = sleep(pause) => return CloseCause::restarting("the gateway is restarting"),
                 // Another order, or none.
                 _ = orders.changed() => {}

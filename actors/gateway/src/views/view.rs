@@ -1,13 +1,14 @@
 //! One bucket in memory, read on when somebody asks.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
 use stream_bridge::{Bridge, BridgeError, Increment, IncrementalReader, RecordChange};
 use stream_protocol::subjects::Bucket;
 use tokio::sync::{Mutex, Notify};
+use tokio::time::Instant;
 
 use super::subscription::{Position, Subscribers, Subscription};
 use super::watchers::Watchers;

@@ -1,6 +1,6 @@
 //! Those who wait for changes of one record each.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 /// What is watched, and how often.
 #[derive(Default)]
-pub(super) struct Watchers(Mutex<HashMap<String, Watched>>);
+pub(super) struct Watchers(Mutex<BTreeMap<String, Watched>>);
 
 #[derive(Default)]
 struct Watched {
