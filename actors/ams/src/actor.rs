@@ -38,7 +38,16 @@ pub(crate) fn start(
     channels: &EventChannels,
     supervisor: &Supervisor,
 ) -> Result<(Mailbox<Actor>, AmsMetrics), AmsError> {
-    let client = AmsClient::new(config)?;
+    Ok(start_with(AmsClient::new(config)?, config, channels, supervisor))
+}
+
+/// Starts the actor, which asks by `client`.
+pub(crate) fn start_with(
+    client: AmsClient,
+    config: &Config,
+    channels: &EventChannels,
+    supervisor: &Supervisor,
+) -> (Mailbox<Actor>, AmsMetrics) {
     let metrics = AmsMetrics::new(client.connections().clone());
     let kept = metrics.clone();
     let handler = Duration::from_secs(config.timeout_s) * MAX_CALLS + MARGIN;
@@ -48,7 +57,7 @@ pub(crate) fn start(
     // A host: a launch under way should end with its answer, whatever happens beside it.
     let factory = move || Actor::new(client.clone(), channels.clone(), reload, kept.clone());
     let (mode, policy) = (Mode::KeepInFlight, RestartPolicy::default());
-    Ok((supervisor.spawn("ams", mode, policy, limits, factory), metrics))
+    (supervisor.spawn("ams", mode, policy, limits, factory), metrics)
 }
 
 #[derive(Message)]
@@ -154,6 +163,11 @@ impl Actor {
 impl Worker for Actor {
     fn started(&mut self, ctx: &Context<Self>) {
         ctx.spawn(probe_loop(self.client.clone(), self.metrics.clone(), ctx.clone()));
+        #[cfg(feature = "simulation")]
+        if let Some(service) = self.client.simulated() {
+            let service = std::sync::Arc::clone(service);
+            return ctx.spawn(events::listen_to_simulated(service, self.channels.clone()));
+        }
         self.watch_certificates();
         ctx.spawn(events::listen(self.client.clone(), self.channels.clone()));
     }

@@ -1,11 +1,12 @@
 //! Spares a sick AMS, and spares our callers from waiting for it: a bound on concurrent requests,
 //! the pauses that AMS asks for, and a breaker that refuses at once what would fail anyway.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use stream_supervisor::Backoff;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use crate::error::AmsError;
 
@@ -44,7 +45,9 @@ pub(crate) struct CircuitBreaker {
     state: Mutex<State>,
     probe_request: Notify,
     /// When the latest probe that was answered began.
-    last_probe: watch::Sender<Option<Instant>>,
+    last_probe: Mutex<Option<Instant>>,
+    /// Told of each answered probe.
+    probed: Notify,
 }
 
 impl CircuitBreaker {
@@ -54,7 +57,8 @@ impl CircuitBreaker {
             polls: Semaphore::new(MAX_CONCURRENT_POLLS),
             state: Mutex::default(),
             probe_request: Notify::new(),
-            last_probe: watch::Sender::new(None),
+            last_probe: Mutex::default(),
+            probed: Notify::new(),
         }
     }
 
@@ -79,7 +83,7 @@ impl CircuitBreaker {
             CallKind::Immediate => &self.calls,
             CallKind::LongPoll => &self.polls,
         };
-        let turn = tokio::time::timeout_at(deadline.into(), permits.acquire());
+        let turn = tokio::time::timeout_at(deadline, permits.acquire());
         let turn = turn.await.map_err(|_| AmsError::TimedOut)?;
         Ok(turn.expect("the semaphore is never closed"))
     }
@@ -118,7 +122,9 @@ impl CircuitBreaker {
 
     /// Notes that AMS answered a probe that began at `since`.
     pub(crate) fn record_probe(&self, since: Instant) {
-        self.last_probe.send_replace(Some(since));
+        *self.last_probe.lock() = Some(since);
+        // In the order in which they began to wait.
+        self.probed.notify_waiters();
     }
 
     /// Returns when a request that began now, and still has no answer, will have none: AMS has
@@ -127,9 +133,13 @@ impl CircuitBreaker {
         tokio::time::sleep(STALL_AFTER).await;
         let stalled = Instant::now();
         self.request_probe();
-        let mut probed = self.last_probe.subscribe();
-        let later = probed.wait_for(|since| since.is_some_and(|since| since >= stalled));
-        later.await.expect("the sender is in self");
+        loop {
+            let probed = self.probed.notified();
+            if self.last_probe.lock().is_some_and(|since| since >= stalled) {
+                return;
+            }
+            probed.await;
+        }
     }
 }
 

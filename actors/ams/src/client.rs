@@ -2,12 +2,13 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use stream_protocol::Application;
+use tokio::time::Instant;
 
 use crate::circuit_breaker::{self, CallKind, CircuitBreaker};
 use crate::connection::Connections;
@@ -16,6 +17,8 @@ use crate::hedge::hedged;
 use crate::http::{self, RawResponse};
 use crate::instance::{Instance, LaunchInstance, Raw};
 use crate::response::{self, Image, ListedApplication, Operation, Server};
+#[cfg(feature = "simulation")]
+use crate::simulated_ams::SimulatedAms;
 use crate::{Config, Deletion};
 
 /// AMS is asked to wait for an operation for this much less than the request may take.
@@ -38,6 +41,8 @@ pub(crate) struct AmsClient {
     breaker: Arc<CircuitBreaker>,
     base: Url,
     timeout: Duration,
+    #[cfg(feature = "simulation")]
+    simulated: Option<Arc<dyn SimulatedAms>>,
 }
 
 impl AmsClient {
@@ -60,7 +65,27 @@ impl AmsClient {
         }
         let timeout = Duration::from_secs(config.timeout_s);
         let connections = Connections::new(config)?;
-        Ok(Self { connections, breaker: Arc::new(CircuitBreaker::new()), base, timeout })
+        Ok(Self {
+            connections,
+            breaker: Arc::new(CircuitBreaker::new()),
+            base,
+            timeout,
+            #[cfg(feature = "simulation")]
+            simulated: None,
+        })
+    }
+
+    /// Returns a client that asks `service` in the place of AMS.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn of_simulated(&self, service: Arc<dyn SimulatedAms>) -> Self {
+        let breaker = Arc::new(CircuitBreaker::new());
+        Self { breaker, simulated: Some(service), ..self.clone() }
+    }
+
+    /// Returns what is asked in the place of AMS, if anything is.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(&self) -> Option<&Arc<dyn SimulatedAms>> {
+        self.simulated.as_ref()
     }
 
     pub(crate) fn connections(&self) -> &Connections {
@@ -350,6 +375,12 @@ impl AmsClient {
         body: Option<&Value>,
         timeout: Duration,
     ) -> Result<RawResponse, AmsError> {
+        #[cfg(feature = "simulation")]
+        if let Some(service) = &self.simulated {
+            let asked = service.ask(method.as_str(), &url, body);
+            let answered = tokio::time::timeout(timeout, asked).await;
+            return answered.unwrap_or(Err(AmsError::TimedOut)).map(RawResponse::simulated);
+        }
         let connection = self.connections.current();
         let request = connection.client.request(method, url);
         let request = match body {

@@ -53,6 +53,18 @@ impl Default for EventChannels {
     }
 }
 
+impl EventChannels {
+    /// Passes on an event as AMS has written it.
+    fn pass_on(&self, text: &str) {
+        match read(text) {
+            // Perhaps nobody listens yet.
+            Some(AmsEvent::Instance(change)) => drop(self.instances.send(change)),
+            Some(AmsEvent::Catalogue) => self.catalogue.send_replace(()),
+            None => {}
+        }
+    }
+}
+
 /// Something happened to an instance.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct InstanceEvent {
@@ -112,6 +124,7 @@ pub(crate) async fn listen(client: AmsClient, channels: EventChannels) {
                 log::debug!("ams: the events are heard");
                 failures = 0;
                 tokio::select! {
+                    biased;
                     () = read_events(socket, &channels) => {
                         log::debug!("ams: the events have ended");
                     }
@@ -125,18 +138,23 @@ pub(crate) async fn listen(client: AmsClient, channels: EventChannels) {
     }
 }
 
+/// Passes on what a simulated AMS tells, for as long as it is polled.
+#[cfg(feature = "simulation")]
+pub(crate) async fn listen_to_simulated(
+    service: std::sync::Arc<dyn crate::simulated_ams::SimulatedAms>,
+    channels: EventChannels,
+) {
+    let mut events = service.events();
+    while let Some(text) = events.recv().await {
+        channels.pass_on(&text);
+    }
+}
+
 async fn read_events(mut socket: WebSocketStream<Upgraded>, channels: &EventChannels) {
     let mut asked = false;
     loop {
         match tokio::time::timeout(IDLE_TIMEOUT, socket.next()).await {
-            Ok(Some(Ok(Message::Text(text)))) => {
-                match read(&text) {
-                    // Perhaps nobody listens yet.
-                    Some(AmsEvent::Instance(change)) => drop(channels.instances.send(change)),
-                    Some(AmsEvent::Catalogue) => channels.catalogue.send_replace(()),
-                    None => {}
-                }
-            }
+            Ok(Some(Ok(Message::Text(text)))) => channels.pass_on(&text),
             Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return,
             Ok(Some(Ok(_))) => {}
             Err(_) if asked => return,

@@ -27,6 +27,7 @@ where
     let mut attempts = FuturesUnordered::from_iter([attempt()]);
     loop {
         tokio::select! {
+            biased;
             Some(answered) = attempts.next() => {
                 if answered.is_ok() || attempts.is_empty() {
                     return answered;

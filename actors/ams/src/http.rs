@@ -28,6 +28,12 @@ pub(crate) struct RawResponse {
 }
 
 impl RawResponse {
+    /// Makes the answer of a simulated AMS.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated((status, body): (u16, serde_json::Value)) -> Self {
+        Self { status, retry_after: None, date: None, body: body.to_string().into_bytes() }
+    }
+
     pub(crate) fn open(&self) -> Result<response::Response<'_>, AmsError> {
         response::open(self.status, &self.body)
     }

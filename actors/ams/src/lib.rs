@@ -34,6 +34,10 @@ mod probe;
 mod register;
 mod resolver;
 mod response;
+#[cfg(feature = "simulation")]
+pub mod simulated_ams;
+#[cfg(feature = "simulation")]
+mod simulation;
 mod tls_files;
 
 use std::path::PathBuf;
@@ -51,6 +55,8 @@ pub use inspect::{AmsReport, inspect};
 pub use instance::{Instance, InstanceStatus, LaunchInstance};
 pub use register::{Registered, register, try_connect};
 pub use response::Cluster;
+#[cfg(feature = "simulation")]
+pub use simulation::Template;
 
 use actor::{Actor, DeleteInstance, FindInstance, ListApplications, ListImages, ListInstances};
 use actor::{GetStatus, LastCluster, ReadCluster};

@@ -1,7 +1,9 @@
 //! Probes AMS: whether it is there and trusts us. A probe passes the circuit breaker and is how AMS
 //! is found again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::client::AmsClient;
 use crate::error::AmsError;
