@@ -155,6 +155,11 @@ impl ServedSessions {
         Ok(LaunchGuard { served: self.clone(), id: id.clone() })
     }
 
+    /// Whether a launch of the session is under way.
+    pub(crate) fn is_launching(&self, id: &SessionId) -> bool {
+        self.0.lock().launching.contains(id)
+    }
+
     /// Returns how many launches are under way.
     pub(crate) fn launching(&self) -> usize {
         self.0.lock().launching.len()
@@ -214,12 +219,14 @@ mod tests {
         let (served, first) = (ServedSessions::default(), id());
         served.pretend_to_serve(&id());
         let launch = served.begin_launch(&first, 2).expect("a place is free");
+        assert!(served.is_launching(&first));
         assert_eq!(served.begin_launch(&first, 2).err(), Some(LaunchRefusal::UnderWay));
         assert_eq!(served.begin_launch(&id(), 2).err(), Some(LaunchRefusal::Full));
         assert_eq!((served.count(), served.free_capacity(2)), (2, 0));
         served.pretend_to_serve(&first);
         assert_eq!(served.count(), 2, "counted once");
         drop(launch);
+        assert!(!served.is_launching(&first));
         served.set_kept(&first, true);
         assert_eq!((served.count(), served.free_capacity(2)), (1, 1), "it has ended");
         served.set_kept(&first, false);

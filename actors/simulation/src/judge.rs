@@ -169,6 +169,8 @@ impl Judge {
         }
         if let (Some(owner), Some(next)) = (&before.owner, &after.owner)
             && owner != next
+            // An instance that starts again has its session served by whom it tells.
+            && !before.status.is_final()
             && !self.has_left(owner.as_str(), store, now)
         {
             let how = format_args!("{next} takes {id} from {owner}, which is there");
