@@ -204,9 +204,11 @@ impl SessionDocument {
     }
 
     /// Returns whether the session has no instance, and gets none: its launch was refused for the
-    /// moment. It may be launched anew under its id.
+    /// moment. It may be launched anew under its id. An instance that has said that it runs was
+    /// launched, whatever the answer of AMS was.
     pub fn never_launched(&self) -> bool {
-        self.launch_refused && self.instance_id.is_none()
+        let has_run = self.running_since != Timestamp::EPOCH;
+        self.launch_refused && self.instance_id.is_none() && !has_run
     }
 
     /// Returns whether lists hold the session without being asked for its status: while it lives,

@@ -47,6 +47,8 @@ struct Truth {
     is_created: bool,
     /// Whether the instance said that it failed or stopped.
     is_down: bool,
+    /// Whether its instance has said that it runs: until then its token opens a report at most.
+    has_run: bool,
     ended_at: Option<Duration>,
     /// How many signals of its instance are stored, and how many were read.
     signals: (u64, u64),
@@ -178,6 +180,7 @@ impl Judge {
         }
         let truth = self.truth(id);
         truth.generation = after.generation;
+        truth.has_run |= after.status == Status::Active;
         let is_watched = truth.connected == Some(after.generation);
         let was_alive = matches!(before.status, Status::Created | Status::Active);
         let becomes_idle = before.idle.is_none() && after.idle.is_some();
@@ -308,6 +311,7 @@ impl Judge {
         if let Some(ended) = self.ended_at(session)
             && ended + REVOKED_WITHIN < now
             && store.read(Bucket::Sessions, session).is_some()
+            && self.truth(session).has_run
         {
             let how = format_args!("{unit} takes the token of {session}");
             history.violated(now, "a revoked token opens nothing", how);

@@ -314,6 +314,8 @@ mod tests {
         let unclaimed = Existing::Void { next: Some(second) };
         assert_eq!(found(&again, 110), unclaimed, "no agent has used the name");
 
+        let ran = SessionDocument { running_since: 105.into(), ..ended.clone() };
+        assert_eq!(code(&ran, "app", 110), RefusalCode::Conflict, "its instance has run");
         let late = SessionDocument { instance_id: Some("i".to_owned()), ..ended };
         assert_eq!(code(&late, "app", 110), RefusalCode::Conflict, "it had an instance");
     }
