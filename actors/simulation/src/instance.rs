@@ -41,6 +41,8 @@ pub(crate) struct Program {
     known: KnownCommands,
     /// The generation whose client is connected.
     connected: Option<u64>,
+    /// The one whose client was, when the instance went down.
+    lost: Option<u64>,
     is_told: bool,
 }
 
@@ -72,6 +74,7 @@ impl Program {
             token,
             known: KnownCommands::default(),
             connected: None,
+            lost: None,
             is_told: false,
         })
     }
@@ -85,6 +88,7 @@ impl Program {
                     self.signal().await;
                 }
                 Some(_) => {
+                    self.lost = self.connected.or(self.lost);
                     self.disconnect();
                     self.is_told = false;
                     sleep(RETRY).await;
@@ -127,7 +131,13 @@ impl Program {
         let told = self
             .ask(Op::SessionReport, async move |sessions, id| sessions.report(&id, report).await);
         match told.await {
-            Some(()) => self.is_told = true,
+            Some(()) => {
+                self.is_told = true;
+                // Agents do not know that it was away, if AMS has not told them.
+                if let Some(generation) = self.lost.take() {
+                    self.tell_client(ClientState::Disconnected, generation).await;
+                }
+            }
             None => sleep(RETRY).await,
         }
     }

@@ -103,7 +103,7 @@ async fn simulate(seed: u64, chosen: Option<&[usize]>, verbose: bool) -> Shared 
     let World { judge, store, ams, history, .. } = &mut *world_now;
     judge.on_end(now, (&*store, &*ams), history);
     for failure in units.failures() {
-        history.violated(now, "no actor fails", format_args!("{failure}"));
+        history.violated(now, "no actor panics", format_args!("{failure}"));
     }
     drop(world_now);
     world

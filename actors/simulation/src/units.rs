@@ -84,13 +84,17 @@ impl Units {
         self.0.gateways.borrow().get(name).filter(|one| one.process.is_alive()).cloned()
     }
 
-    /// Returns those actors that have failed, with the cause.
+    /// Returns those actors that have panicked, with the cause of their last failure. An answer that
+    /// takes too long is none of ours: its unit stood still, or AMS was slow.
     pub(crate) fn failures(&self) -> Vec<String> {
         let agents = self.0.agents.borrow();
         let gateways = self.0.gateways.borrow();
         let agents = agents.values().map(|agent| &agent.supervisor);
         let all = agents.chain(gateways.values().map(|gateway| &gateway.supervisor));
         let failed = all.flat_map(Supervisor::status).filter_map(|actor| {
+            if actor.failures.panics == 0 {
+                return None;
+            }
             actor.last_failure.map(|failure| format!("{}: {}", actor.name, failure.cause))
         });
         failed.collect()
