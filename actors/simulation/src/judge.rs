@@ -19,6 +19,9 @@ use crate::store::{Change, Store};
 /// How long an agent without a sign of life counts as being there; as its configuration has it.
 pub(crate) const LEASE_S: u64 = 10;
 
+/// Who is not there for so long has left: half a lease, less what a record may go late by.
+const MISSED: Duration = Duration::from_millis(LEASE_S * 500 - 500);
+
 /// Who looks may act on what it has seen so long ago: nothing under way takes longer.
 const STALE: Duration = Duration::from_secs(20);
 
@@ -225,7 +228,7 @@ impl Judge {
         }
         let Some((from, until)) = self.absences.get(agent) else { return true };
         let until = until.unwrap_or(now);
-        until + STALE >= now && until.saturating_sub(*from) >= Duration::from_secs(LEASE_S) / 2
+        until + STALE >= now && until.saturating_sub(*from) >= MISSED
     }
 
     /// AMS has launched an instance.

@@ -29,6 +29,9 @@ const LISTEN: Duration = Duration::from_secs(150);
 /// How often it is looked whether all has come to rest.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// How late a record may go.
+const TICK: Duration = Duration::from_millis(500);
+
 /// What came of a simulation.
 pub struct Outcome {
     /// Stands for the whole history: equal for equal ones.
@@ -72,6 +75,7 @@ async fn simulate(seed: u64, chosen: Option<&[usize]>, verbose: bool) -> Shared 
     let (boots, booted) = mpsc::unbounded_channel();
     world.lock().ams.boots = Some(boots);
     spawn_detached("the machines of AMS", machines(world.clone(), units.clone(), booted));
+    spawn_detached("the clock of the server", keep_advancing(world.clone()));
     let names = (1..=plan.agents).map(|n| (format!("agent-{n}"), true));
     let names = names.chain((1..=plan.gateways).map(|n| (format!("gateway-{n}"), false)));
     let names: Vec<_> = names.collect();
@@ -107,6 +111,14 @@ async fn simulate(seed: u64, chosen: Option<&[usize]>, verbose: bool) -> Shared 
     }
     drop(world_now);
     world
+}
+
+/// Has records go about when their time has come, also while nobody asks the server.
+async fn keep_advancing(world: Shared) {
+    loop {
+        sleep(TICK).await;
+        world.lock().advance();
+    }
 }
 
 /// Starts the program of each instance that is launched.
