@@ -36,7 +36,7 @@ const DOCUMENT: &str = r#"{"v":1,"id":"abcdefghij0123456789","origin":"client","
     "last_screen":null,"ice_renewal":1,"ice_renewed_at":120,
     "made_by":{"account":"demo","token_id":"t"},
     "idle":{"since":120,"generation":2,"left":true,"answered":false,"dismissed":false},
-    "adb":{"made":1,"present":[{"share":"abcdefghij0123456789","generation":1,"until":900}]},
+    "connected":1,"adb":{"made":1,"present":[{"share":"abcdefghij0123456789","generation":1,"until":900}]},
     "causes":[{"at":101,"text":"the instance is running"}],"request":{"app":"a","app_version":null,
     "region":"","screen":{"width":1280,"height":720,"fps":60,"density":240},"joinable":true,
     "ephemeral":true,"idle_time_min":30,"on_conflict":"replace","first_client_s":0,

@@ -91,6 +91,10 @@ pub struct SessionDocument {
     /// Since when there is no client; `None` while there is one, and before the instance runs.
     #[serde(default)]
     pub idle: Option<Idle>,
+    /// The generation whose client the instance last said to be connected. Whoever joins replaces
+    /// that one, and may go before its own stream is connected.
+    #[serde(default)]
+    pub connected: Option<u64>,
     /// Who uses the ADB of the instance, beside its client.
     #[serde(default)]
     pub adb: AdbConnections,
@@ -129,6 +133,7 @@ impl SessionDocument {
             ice_renewed_at: Timestamp::EPOCH,
             made_by: None,
             idle: None,
+            connected: None,
             adb: AdbConnections::default(),
             causes: Vec::new(),
             request,

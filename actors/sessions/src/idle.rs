@@ -42,7 +42,9 @@ pub(crate) fn on_report(
         return Ok(());
     }
     match (report.client, &document.idle) {
-        (ClientState::Connected, _) => document.idle = None,
+        (ClientState::Connected, _) => {
+            (document.idle, document.connected) = (None, Some(report.generation));
+        }
         // Said again, it is no new departure.
         (ClientState::Disconnected, Some(idle)) if idle.left || !idle.answered => {}
         (ClientState::Disconnected, _) => {
@@ -73,14 +75,16 @@ pub(crate) fn is_first_in_doubt(document: &SessionDocument) -> bool {
 
 /// What is due because nobody is there.
 pub(crate) fn next_action(document: &SessionDocument, now: Timestamp) -> NextAction {
-    let Some(idle) = document.idle.as_ref().filter(|_| document.status == Status::Active) else {
+    if document.status != Status::Active {
         return NextAction::None;
-    };
-    let away = now.secs_since(idle.since);
-    let request = &document.request;
-    if idle.generation != document.generation {
+    }
+    let told = document.idle.as_ref().map(|idle| idle.generation).or(document.connected);
+    if told.is_some_and(|generation| generation != document.generation) {
         return NextAction::RestartIdleTimer;
     }
+    let Some(idle) = &document.idle else { return NextAction::None };
+    let away = now.secs_since(idle.since);
+    let request = &document.request;
     if idle.left && !request.joinable && away >= RECONNECT_GRACE_S {
         return NextAction::BeginEnd { cause: "its client has left".to_owned(), failed: false };
     }
@@ -259,6 +263,22 @@ mod tests {
         assert_eq!(next_action(&document, 9999.into()), NextAction::RestartIdleTimer);
         restart(&mut document, 9999.into());
         assert!(!ends(&document, 10_058) && ends(&document, 10_059));
+    }
+
+    #[test]
+    fn who_joins_a_client_that_is_there_and_goes_before_it_is_connected_leaves_nobody() {
+        let mut document = active(true, 1);
+        report(&mut document, ClientState::Connected, 0, 1010);
+        assert_eq!(next_action(&document, u64::MAX.into()), NextAction::None);
+        document.generation = 1;
+        assert_eq!(next_action(&document, 1020.into()), NextAction::RestartIdleTimer);
+        restart(&mut document, 1020.into());
+        assert!(!ends(&document, 1079) && ends(&document, 1080));
+
+        report(&mut document, ClientState::Connected, 1, 1030);
+        assert_eq!(next_action(&document, u64::MAX.into()), NextAction::None, "it came");
+        let of_an_older_agent = SessionDocument { connected: None, generation: 2, ..document };
+        assert_eq!(next_action(&of_an_older_agent, u64::MAX.into()), NextAction::None);
     }
 
     #[test]
