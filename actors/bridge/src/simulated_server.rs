@@ -106,8 +106,8 @@ pub trait SimulatedServer: Send + Sync {
     /// Reads signals of one subject from a sequence on, and tells how far the log reaches.
     fn signals(&self, subject: String, from: u64) -> Answer<(Vec<(u64, Bytes)>, LogReach)>;
 
-    /// Counts the connects of the unit. Nobody else waits on the receiver: of several that wait, the
-    /// order is not always the same.
+    /// Counts the connects of the unit. Nobody else waits on the receiver: of several that wait,
+    /// the order is not always the same.
     fn connects(&self) -> watch::Receiver<u64>;
 
     fn is_connected(&self) -> bool;

@@ -88,8 +88,8 @@ impl GatewayRequests {
     async fn launch(&self, request: &IncomingRequest) -> Option<SessionId> {
         let (launched, ending) = match Versioned::decode(&request.body) {
             Ok(Launch { session, .. }) if self.launcher.served.is_launching(&session) => {
-                // Delivered twice. Whoever asked gets the answer to the first; another one before it
-                // would have it look for another agent.
+                // Delivered twice. Whoever asked gets the answer to the first; another one before
+                // it would have it look for another agent.
                 log::warn!(session:% = session; "a launch is asked for while it is under way");
                 return None;
             }

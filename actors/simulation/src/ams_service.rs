@@ -15,6 +15,9 @@ use tokio::time::sleep;
 use crate::ams::{APP, CLUSTER, ERROR, Instance};
 use crate::world::{Shared, UnitId, World};
 
+/// So many of 1,000 launches take long to be answered.
+const LONG_LAUNCHES: u16 = 150;
+
 /// AMS as one unit reaches it.
 #[derive(Clone)]
 pub(crate) struct AmsOfUnit {
@@ -100,9 +103,9 @@ impl SimulatedAms for AmsOfUnit {
             let Some(answer) = answer else { return pending().await };
             let answer = match answer {
                 Answer::Now(status, body) => (status, body),
-                Answer::WhenGone { after } => {
+                Answer::Later { after, status, body } => {
                     sleep(after).await;
-                    (200, sync(json!({"status_code": 200})))
+                    (status, body)
                 }
             };
             sleep(fate.back).await;
@@ -119,9 +122,11 @@ impl SimulatedAms for AmsOfUnit {
 
 enum Answer {
     Now(u16, Value),
-    /// An operation that goes on.
-    WhenGone {
+    /// It is done, and takes a while to be answered.
+    Later {
         after: Duration,
+        status: u16,
+        body: Value,
     },
 }
 
@@ -171,13 +176,14 @@ fn answer(
                     let World { judge, ams, history, .. } = world;
                     judge.on_launch(now, &id, ams, history);
                     let resources = json!({"instances": [format!("/1.0/instances/{id}")]});
-                    Answer::Now(
-                        202,
-                        json!({
-                            "type": "async", "status_code": 100, "operation": "/1.0/operations/launch",
-                            "metadata": {"id": "launch", "status_code": 103, "resources": resources},
-                        }),
-                    )
+                    let body = json!({
+                        "type": "async", "status_code": 100, "operation": "/1.0/operations/launch",
+                        "metadata": {"id": "launch", "status_code": 103, "resources": resources},
+                    });
+                    // Until it has found a machine.
+                    let is_long = world.chance.happens(LONG_LAUNCHES);
+                    let after = world.chance.millis(20, if is_long { 10_000 } else { 300 });
+                    Answer::Later { after, status: 202, body }
                 }
                 Err(409) => refused(409, "the name is taken"),
                 Err(code) => refused(code, "there is none"),
@@ -221,7 +227,8 @@ fn answer(
             }
         },
         ("GET", ["operations", _, "wait"]) => {
-            Answer::WhenGone { after: world.chance.millis(10, 1500) }
+            let (after, body) = (world.chance.millis(10, 1500), sync(json!({"status_code": 200})));
+            Answer::Later { after, status: 200, body }
         }
         _ => refused(404, "there is no such thing"),
     };

@@ -12,11 +12,11 @@ use crate::units::Units;
 use crate::world::{Shared, World};
 
 /// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(40);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A session that a client asks for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct Visit {
     pub(crate) joinable: bool,
     /// Whether a second client is refused while there is one.
     pub(crate) rejects: bool,
@@ -44,9 +44,9 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Creates a session, and does with it what is wished.
-    pub(crate) async fn create(self, wish: Wish) {
-        let Wish { joinable, rejects, comes, stays, end } = wish;
+    /// Creates a session, and does with it what the visit says.
+    pub(crate) async fn create(self, visit: Visit) {
+        let Visit { joinable, rejects, comes, stays, end } = visit;
         let mut body = json!({"app": APP, "joinable": joinable});
         if joinable {
             body["idle_time_min"] = json!(1);
@@ -76,8 +76,8 @@ impl Clients {
         self.end(&id, 0, end).await;
     }
 
-    /// Joins one of the sessions there are, and does with it what is wished.
-    pub(crate) async fn join(self, Wish { stays, end, .. }: Wish) {
+    /// Joins one of the sessions there are, and does with it what the visit says.
+    pub(crate) async fn join(self, Visit { stays, end, .. }: Visit) {
         let (id, since) = {
             let mut world = self.world.lock();
             let count = world.sessions.len();
@@ -146,7 +146,7 @@ impl Clients {
         let gateway = self.units.any_gateway()?;
         let body = Some(body).filter(|body| !body.is_null());
         let answer = gateway.call(method, path.clone(), &self.token, body);
-        let (status, answer) = timeout(PATIENCE, answer).await.ok()??;
+        let (status, answer) = timeout(ANSWER_TIMEOUT, answer).await.ok()??;
         let name = gateway.name.clone();
         self.world.lock().note(format_args!("{name}: {method} {path} {status}"));
         Some((name, status, answer))

@@ -2,10 +2,10 @@
 //! under a clock that jumps to whatever is next, with a NATS server and an AMS that are simulated.
 //!
 //! Everything that happens follows from a seed: which units die at which await and come back, which
-//! are cut off or stand still, what the network loses, repeats and delays, when another server leads
-//! or all of them start again, how AMS fails and lies, which clients come, join, leave and delete,
-//! and which instances fail. Beside it stands what is true and no unit knows; each change of a
-//! document, each launch and each deletion is judged by that as it happens.
+//! are cut off or stand still, what the network loses, repeats and delays, when another server
+//! leads or all of them start again, how AMS fails and lies, which clients come, join, leave and
+//! delete, and which instances fail. Beside it stands what is true and no unit knows; each change
+//! of a document, each launch and each deletion is judged by that as it happens.
 //!
 //! | stands in for | at | what of ours is above it, as it ships |
 //! |---|---|---|

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::chance::{Chance, Noise};
-use crate::client::{End, Wish};
+use crate::client::{End, Visit};
 
 /// How long things happen; what follows is quiet.
 pub(crate) const EVENTFUL: Duration = Duration::from_secs(180);
@@ -30,8 +30,8 @@ pub(crate) struct Step {
 /// One thing that happens. Units are numbered; a number beyond the last one begins anew.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum What {
-    Create(Wish),
-    Join(Wish),
+    Create(Visit),
+    Join(Visit),
     /// The unit dies with one of its next calls, before or after that is done.
     Crash {
         unit: usize,
@@ -101,8 +101,8 @@ impl Step {
         let at = BEGIN + chance.millis(0, (EVENTFUL - BEGIN).as_millis() as u64);
         let seconds = |chance: &mut Chance, most: u64| chance.millis(200, most * 1000);
         let what = match chance.below(100) {
-            0..36 => What::Create(wish(chance)),
-            36..56 => What::Join(wish(chance)),
+            0..36 => What::Create(visit(chance)),
+            36..56 => What::Join(visit(chance)),
             56..66 => What::Crash {
                 unit: chance.below(8),
                 calls: 1 + chance.below(40) as u32,
@@ -125,8 +125,8 @@ impl Step {
     }
 }
 
-fn wish(chance: &mut Chance) -> Wish {
-    Wish {
+fn visit(chance: &mut Chance) -> Visit {
+    Visit {
         joinable: chance.happens(700),
         rejects: chance.happens(300),
         comes: chance.happens(850),

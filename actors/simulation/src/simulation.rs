@@ -46,7 +46,7 @@ pub struct Outcome {
 /// among `steps`, if any are given. Keeps the history if `verbose`.
 pub fn run(seed: u64, steps: Option<&[usize]>, verbose: bool) -> Outcome {
     // First, since keys are drawn when it is made.
-    Site::get().furnish();
+    Site::get().prepare();
     fastrand::seed(seed);
     stream_pki::draw_from_seed();
     stream_protocol::draw_from_seed();
@@ -143,8 +143,8 @@ fn take(what: What, names: &[(String, bool)], clients: &Clients) {
     };
     world.lock().note(format_args!("STEP {what:?}"));
     match what {
-        What::Create(wish) => spawn_detached("a client", clients.clone().create(wish)),
-        What::Join(wish) => spawn_detached("a client", clients.clone().join(wish)),
+        What::Create(visit) => spawn_detached("a client", clients.clone().create(visit)),
+        What::Join(visit) => spawn_detached("a client", clients.clone().join(visit)),
         What::Crash { unit, calls, after, away } => {
             if let Some(process) = process(unit) {
                 units.stay_away(name(unit), away);

@@ -52,7 +52,7 @@ impl Site {
 
     /// Makes all as it was at first: a service removes first keys once they are stored, and
     /// remembers what it has seen.
-    pub(crate) fn furnish(&self) {
+    pub(crate) fn prepare(&self) {
         for service in ["agent", "gateway"] {
             // It may not be there.
             let _ = std::fs::remove_dir_all(self.file(&format!("{service}.state")));

@@ -1,5 +1,5 @@
-//! What a NATS server keeps: buckets with revisions, records that go away, and the signal log. Pure:
-//! time comes in.
+//! What a NATS server keeps: buckets with revisions, records that go away, and the signal log.
+//! Pure: time comes in.
 //!
 //! It behaves as JetStream does with the settings of the bridge: revisions count the writes of a
 //! bucket, a record that is removed or goes away by itself leaves a marker with a revision of its

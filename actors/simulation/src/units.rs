@@ -84,8 +84,8 @@ impl Units {
         self.0.gateways.borrow().get(name).filter(|one| one.process.is_alive()).cloned()
     }
 
-    /// Returns those actors that have panicked, with the cause of their last failure. An answer that
-    /// takes too long is none of ours: its unit stood still, or AMS was slow.
+    /// Returns those actors that have panicked, with the cause of their last failure. An answer
+    /// that takes too long is none of ours: its unit stood still, or AMS was slow.
     pub(crate) fn failures(&self) -> Vec<String> {
         let agents = self.0.agents.borrow();
         let gateways = self.0.gateways.borrow();
