@@ -30,10 +30,10 @@ pub enum Pki {
     Issue {
         /// What it is called: the files, and the subject.
         name: String,
-        /// DNS name or address that it is good for; may be repeated.
+        /// DNS name or address of the server that it is for; may be repeated.
         #[arg(long = "host", value_name = "NAME", required_unless_present = "client")]
         hosts: Vec<String>,
-        /// For a client; otherwise it is for a server.
+        /// For a client; with --host for both, as servers of a cluster are to each other.
         #[arg(long)]
         client: bool,
         /// Directory of the authority; by default the one of `init`.
@@ -130,12 +130,20 @@ fn issue<P: Program>(
 ) -> anyhow::Result<()> {
     check_name(name)?;
     become_owner::<P>(dir)?;
-    let purpose = if client { Purpose::Client } else { Purpose::Server };
-    let request = CertificateRequest { common_name: name, names: hosts, purpose };
+    let request =
+        CertificateRequest { common_name: name, names: hosts, purpose: purpose(client, hosts) };
     let (files, info) = authority::issue(dir, out, name, &request)?;
     print_files(&files);
     say!("SHA-256 fingerprint: {}", info.fingerprint);
     Ok(())
+}
+
+fn purpose(client: bool, hosts: &[String]) -> Purpose {
+    match (client, hosts) {
+        (false, _) => Purpose::Server,
+        (true, []) => Purpose::Client,
+        (true, _) => Purpose::Both,
+    }
 }
 
 fn renew<P: Program>(dir: &Path, name: &str, now: bool) -> anyhow::Result<()> {
@@ -183,6 +191,14 @@ fn status<P: Program>(path: &Path, json: bool) -> anyhow::Result<Severity> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_is_that_of_a_server_also_where_it_is_a_client_of_others() {
+        let hosts = ["nats-1.example.org".to_owned()];
+        assert_eq!(purpose(false, &hosts), Purpose::Server);
+        assert_eq!(purpose(true, &[]), Purpose::Client);
+        assert_eq!(purpose(true, &hosts), Purpose::Both);
+    }
 
     #[test]
     fn a_name_leads_nowhere_else() {
