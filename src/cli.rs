@@ -35,7 +35,7 @@ use crate::config::ConfigError;
 use crate::config_source::ConfigSource;
 use crate::doctor::checks::Subject;
 use crate::effective_config::effective_config;
-use crate::init::File;
+use crate::init::{File, SealingKey};
 use crate::logging::{LogConfig, finish_logging, start_logging};
 use crate::notify::ServiceManager;
 use crate::output::say;
@@ -65,7 +65,7 @@ pub trait Program {
     type Config: DeserializeOwned + Serialize;
     type Service: Service;
 
-    fn init(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Result<Vec<File>>;
+    fn init(dir: &Path, hosts: &[String], join: Option<&SealingKey>) -> anyhow::Result<Vec<File>>;
 
     /// Reads a configuration and looks at everything it names, without starting anything.
     fn read(path: &Path) -> Result<Self::Config, ConfigError>;
@@ -206,11 +206,17 @@ fn init<P: Program>(
     let owner = Owner::find(owner, &service)?;
     // After an earlier run, or as a package has made it. What others have put there stays theirs.
     let is_given = owner.as_ref().is_some_and(|owner| owner.owns(dir));
+    // Root may read what has just been copied here for nobody else.
+    let as_caller = join.and_then(|path| SealingKey::read(path).ok());
     if let Some(owner) = owner.as_ref().filter(|_| is_given) {
         owner.become_user()?;
     }
+    let join = match (as_caller, join) {
+        (None, Some(path)) => Some(SealingKey::read(path)?),
+        (key, _) => key,
+    };
     eprintln!("making secrets and RSA-4096 keys in {}, a few seconds", dir.display());
-    program::print_files(&P::init(dir, hosts, join)?);
+    program::print_files(&P::init(dir, hosts, join.as_ref())?);
     for (stem, what) in P::CERTIFICATES {
         let file = |end: &str| dir.join(format!("{stem}.{end}"));
         let identity = Identity::load(file("crt"), file("key"))?;

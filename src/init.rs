@@ -9,20 +9,34 @@ use stream_pki::{
     CertificateRequest, PairSlot, PairStore, Purpose, Seal, create_private_dir, random_text,
     read_secret,
 };
+use zeroize::Zeroizing;
 
 pub use crate::node_file::File;
 
 use crate::authority;
 use crate::node_file::{PUBLIC, SECRET, is_pair_there, write};
 
+/// What opens the records in NATS; all units of a service have the same.
+pub struct SealingKey(Zeroizing<Vec<u8>>);
+
+impl SealingKey {
+    /// Reads the file of the first node.
+    ///
+    /// # Errors
+    ///
+    /// It is no sealing key or not private, so that the service would refuse it as well.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        read_secret(path, Seal::MIN_KEY_BYTES).map(Self).context("the file of --join")
+    }
+}
+
 /// Makes what an agent needs in `dir`: `hosts` are the names and addresses that instances and AMS
 /// reach it by, `join` is the sealing key of the first node. RSA keys take a few seconds each.
 ///
 /// # Errors
 ///
-/// A file cannot be written, `join` is no sealing key or not private, or `dir` is open to others or
-/// belongs to another user.
-pub fn agent(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Result<Vec<File>> {
+/// A file cannot be written, or `dir` is open to others or belongs to another user.
+pub fn agent(dir: &Path, hosts: &[String], join: Option<&SealingKey>) -> anyhow::Result<Vec<File>> {
     let mut files = common(dir, hosts, "stream-agent", join)?;
     if join.is_none() {
         let what = "first TURN secret, shared with coturn";
@@ -42,7 +56,11 @@ pub fn agent(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Resul
 /// # Errors
 ///
 /// Those of [`agent`].
-pub fn gateway(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Result<Vec<File>> {
+pub fn gateway(
+    dir: &Path,
+    hosts: &[String],
+    join: Option<&SealingKey>,
+) -> anyhow::Result<Vec<File>> {
     common(dir, hosts, "stream-gateway", join)
 }
 
@@ -50,18 +68,16 @@ fn common(
     dir: &Path,
     hosts: &[String],
     name: &str,
-    join: Option<&Path>,
+    join: Option<&SealingKey>,
 ) -> anyhow::Result<Vec<File>> {
     create_private_dir(dir).with_context(|| format!("directory {}", dir.display()))?;
     create_private_dir(dir.join("state")).context("directory state")?;
     let mut files = Vec::new();
     match join {
         // The record in NATS wins on further nodes: they need only the key that opens it.
-        Some(key) => {
-            // As the service will read it, so that a file it would refuse is refused here.
-            let key = read_secret(key, Seal::MIN_KEY_BYTES).context("the file of --join")?;
+        Some(SealingKey(key)) => {
             let what = "sealing key of the first node";
-            files.push(write(dir.join("sealing.key"), what, &key, SECRET)?);
+            files.push(write(dir.join("sealing.key"), what, key, SECRET)?);
         }
         None => {
             files.push(secret(dir, "sealing.key", "sealing key, for further nodes", 64)?);

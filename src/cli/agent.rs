@@ -19,7 +19,7 @@ use crate::cli::{Command, Program, Tried};
 use crate::config::ConfigError;
 use crate::doctor::checks::Subject;
 use crate::doctor::files::SecretFile;
-use crate::init::{self, File};
+use crate::init::{self, File, SealingKey};
 use crate::logging::LogConfig;
 use crate::surroundings::Surroundings;
 
@@ -67,7 +67,7 @@ impl Program for StreamAgent {
     type Config = AgentConfig;
     type Service = Agent;
 
-    fn init(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Result<Vec<File>> {
+    fn init(dir: &Path, hosts: &[String], join: Option<&SealingKey>) -> anyhow::Result<Vec<File>> {
         init::agent(dir, hosts, join)
     }
 

@@ -19,7 +19,7 @@ use crate::config::ConfigError;
 use crate::doctor::checks::Subject;
 use crate::doctor::files::SecretFile;
 use crate::gateway::{Gateway, GatewayConfig};
-use crate::init::{self, File};
+use crate::init::{self, File, SealingKey};
 use crate::logging::LogConfig;
 use crate::surroundings::Surroundings;
 
@@ -66,7 +66,7 @@ impl Program for StreamGateway {
     type Config = GatewayConfig;
     type Service = Gateway;
 
-    fn init(dir: &Path, hosts: &[String], join: Option<&Path>) -> anyhow::Result<Vec<File>> {
+    fn init(dir: &Path, hosts: &[String], join: Option<&SealingKey>) -> anyhow::Result<Vec<File>> {
         init::gateway(dir, hosts, join)
     }
 

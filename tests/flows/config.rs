@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use serde::Deserialize;
 use stream_agent::agent::AgentConfig;
 use stream_agent::gateway::GatewayConfig;
-use stream_agent::init;
+use stream_agent::init::{self, SealingKey};
 
 const AGENT: &str = include_str!("../../config/agent.toml");
 const GATEWAY: &str = include_str!("../../config/gateway.toml");
@@ -219,7 +219,10 @@ fn a_node_joins_with_a_sealing_key_that_only_its_owner_can_read() {
     let first = Node::gateway();
     let (key, home) = (first.home().join("sealing.key"), first.dir.path().join("second"));
     stream_dev::keys::KeyStore::shared().unwrap().install(&home, "gateway").unwrap();
-    let join = || init::gateway(&home, &["localhost".to_owned()], Some(&key));
+    let join = || {
+        let key = SealingKey::read(&key)?;
+        init::gateway(&home, &["localhost".to_owned()], Some(&key))
+    };
     let set_mode = |mode| std::fs::set_permissions(&key, Permissions::from_mode(mode));
     set_mode(0o644).unwrap();
     let refused = format!("{:#}", join().unwrap_err());

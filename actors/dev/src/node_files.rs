@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use stream_admin::FaultInjection;
 use stream_agent::agent::AgentConfig;
 use stream_agent::gateway::GatewayConfig;
-use stream_agent::init;
+use stream_agent::init::{self, SealingKey};
 use stream_pki::{Fingerprint, create_private_dir};
 use toml::Table;
 
@@ -145,7 +145,7 @@ impl NodeFiles {
         };
         create_private_dir(&nodes.dir)?;
         keys.install(&nodes.agent_dir(), pair)?;
-        let sealing_key = self.agent_dir().join("sealing.key");
+        let sealing_key = SealingKey::read(&self.agent_dir().join("sealing.key"))?;
         init::agent(&nodes.agent_dir(), &["127.0.0.1".to_owned()], Some(&sealing_key))?;
         Ok(nodes)
     }
@@ -158,7 +158,7 @@ impl NodeFiles {
         create_private_dir(&nodes.dir)?;
         create_private_dir(nodes.gateway_dir())?;
         keys.pair("gateway")?.copy(&nodes.gateway_dir(), "server")?;
-        let sealing_key = self.gateway_dir().join("sealing.key");
+        let sealing_key = SealingKey::read(&self.gateway_dir().join("sealing.key"))?;
         init::gateway(&nodes.gateway_dir(), &["127.0.0.1".to_owned()], Some(&sealing_key))?;
         Ok(nodes)
     }
