@@ -2,16 +2,18 @@
 //! system of its own, which has everything that they say is there.
 
 mod blocks;
+mod cluster;
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
-use blocks::blocks;
+use blocks::{BEGINS, blocks, check};
 use stream_dev::keys::KeyStore;
 use stream_dev::nats::Nats;
 
 use crate::package::{has_own_system, packages};
+use crate::support::stream_dev;
 
 /// Makes a copy of this system that nobody else sees, with a network of its own, in which all names
 /// of the documentation are this machine. The packages are in `$1`, the steps in `$2`; AMS shows
@@ -110,9 +112,6 @@ const PAGES: [Page; 5] = [
     },
 ];
 
-/// What a block says begins and ends with a line of ours.
-const BEGINS: &str = "=== block";
-
 #[test]
 fn every_command_does_what_the_documentation_says() {
     match has_own_system() {
@@ -134,26 +133,27 @@ fn run() -> anyhow::Result<()> {
         }
         script.push_str(&format!("cd /checkout\necho '{BEGINS} after {file}'\n{holds}\n"));
     }
-    let dir = tempfile::tempdir()?;
-    packages(dir.path())?;
-    let steps = dir.path().join("steps");
-    std::fs::write(&steps, script)?;
-    let ams = KeyStore::shared()?.pair("ams")?;
-    let mut system = Command::new("unshare");
-    system.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c"]);
-    system.args([SURROUNDINGS, "sh"]).arg(dir.path()).arg(&steps);
-    system.arg(Nats::find().context("scripts/test fetches nats-server")?);
-    system.args([&ams.certificate, &ams.key]).current_dir(root);
-    let system = system.output()?;
-    let said = String::from_utf8_lossy(&system.stdout);
-    let error = String::from_utf8_lossy(&system.stderr);
-    ensure!(system.status.success(), "{}: {said}{error}", system.status);
-    for block in &all {
-        let said =
-            said.split(BEGINS).find_map(|part| part.strip_prefix(&format!(" {}\n", block.place)));
-        let said = said.with_context(|| format!("{} was not run: {said:?}", block.place))?;
-        block.check(said)?;
-    }
+    check(&all, &run_on_systems(SURROUNDINGS, &script)?)?;
     println!("{} blocks of commands", all.len());
     Ok(())
+}
+
+/// Runs a script that makes systems which nobody else sees and takes `steps` there; returns what it
+/// says.
+fn run_on_systems(script: &str, steps: &str) -> anyhow::Result<String> {
+    let dir = tempfile::tempdir()?;
+    packages(dir.path())?;
+    let file = dir.path().join("steps");
+    std::fs::write(&file, steps)?;
+    let ams = KeyStore::shared()?.pair("ams")?;
+    let mut systems = Command::new("unshare");
+    systems.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c"]);
+    systems.args([script, "sh"]).arg(dir.path()).arg(&file);
+    systems.arg(Nats::find().context("scripts/test fetches nats-server")?);
+    systems.args([&ams.certificate, &ams.key]).arg(stream_dev());
+    let systems = systems.current_dir(env!("CARGO_MANIFEST_DIR")).output()?;
+    let said = String::from_utf8_lossy(&systems.stdout);
+    let error = String::from_utf8_lossy(&systems.stderr);
+    ensure!(systems.status.success(), "{}: {said}{error}", systems.status);
+    Ok(said.into_owned())
 }

@@ -2,11 +2,16 @@
 
 use anyhow::{Context, ensure};
 
+/// What a block says when it is run begins with a line of ours: this, and its place.
+pub(super) const BEGINS: &str = "=== block";
+
 /// Commands, and the lines that the page promises of them.
 #[derive(Debug)]
 pub(super) struct Block {
     /// File and line.
     pub(super) place: String,
+    /// The heading above it, with its number signs; empty if there is none.
+    pub(super) heading: String,
     pub(super) commands: String,
     promised: Vec<String>,
 }
@@ -21,10 +26,14 @@ pub(super) fn blocks(file: &str, text: &str, section: Option<&str>) -> anyhow::R
         None => 0,
     };
     let mut found: Vec<Block> = Vec::new();
+    let mut heading = section.unwrap_or_default();
     let mut numbered = lines.iter().enumerate().skip(begin);
     while let Some((number, line)) = numbered.next() {
         if section.is_some() && line.starts_with('#') {
             break;
+        }
+        if line.starts_with('#') {
+            heading = line;
         }
         let Some(kind) = line.strip_prefix("```") else { continue };
         let mut inside = Vec::new();
@@ -39,6 +48,7 @@ pub(super) fn blocks(file: &str, text: &str, section: Option<&str>) -> anyhow::R
         match kind {
             "sh" => found.push(Block {
                 place: format!("{file}:{}", number + 1),
+                heading: heading.to_owned(),
                 commands: inside.join("\n"),
                 promised: Vec::new(),
             }),
@@ -52,9 +62,21 @@ pub(super) fn blocks(file: &str, text: &str, section: Option<&str>) -> anyhow::R
     Ok(found)
 }
 
+/// Checks that each of `blocks` was run, and that `said` has what the page promises of it, from
+/// everywhere where it was run.
+pub(super) fn check(blocks: &[Block], said: &str) -> anyhow::Result<()> {
+    for block in blocks {
+        let begin = format!(" {}\n", block.place);
+        let mut parts = said.split(BEGINS).filter_map(|part| part.strip_prefix(&begin)).peekable();
+        ensure!(parts.peek().is_some(), "{} was not run: {said}", block.place);
+        parts.try_for_each(|said| block.check(said))?;
+    }
+    Ok(())
+}
+
 impl Block {
     /// Checks that `said` has each promised line, in which `…` stands for anything.
-    pub(super) fn check(&self, said: &str) -> anyhow::Result<()> {
+    fn check(&self, said: &str) -> anyhow::Result<()> {
         for promised in &self.promised {
             let found = said.lines().any(|line| is_like(line, promised));
             ensure!(found, "{}: no line is as {promised:?}: {said}", self.place);
@@ -80,6 +102,7 @@ fn commands_are_found_with_what_they_print() {
         "# a\n```sh\nfalse\n```\n## b\n\n```sh\necho 'x 1 y'\n```\n\n```text\nx … y\n```\n# c\n";
     let all = blocks("p", page, None).expect("a page");
     assert_eq!(all.len(), 2);
+    assert_eq!((all[0].heading.as_str(), all[1].heading.as_str()), ("# a", "## b"));
     let some = blocks("p", page, Some("## b")).expect("a section");
     assert_eq!((some.len(), some[0].place.as_str()), (1, "p:7"));
     assert_eq!(some[0].commands, "echo 'x 1 y'");
