@@ -156,6 +156,10 @@ impl Services {
         Ok(Self { nodes, token, ams_token, applications, running })
     }
 
+    pub fn nats(&self) -> Option<&Nats> {
+        self.running.nats.as_ref()
+    }
+
     /// A client of the gateway, as the account `demo`.
     pub fn client(&self) -> anyhow::Result<Gateway> {
         Ok(Gateway::new(&client_config(&self.nodes, &self.token)?)?)

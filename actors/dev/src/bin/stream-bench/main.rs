@@ -1,5 +1,6 @@
 //! Measures ours beside the peer or the physical floor, in one run and in interleaved rounds.
 
+mod churn;
 mod console;
 mod first_frame;
 mod gateway;
@@ -33,8 +34,8 @@ use stream_agent::program;
 struct Arguments {
     /// What to measure: one of the names in `scripts/bench --help`.
     name: String,
-    /// Of a server that a bench starts as a process of its own.
-    #[arg(hide = true)]
+    /// Of `churn` how many sessions, 20000 if nothing is said; and of a server that a bench starts
+    /// as a process of its own.
     arguments: Vec<String>,
 }
 
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
         match name.as_str() {
             "bare-server" => gateway::serve(&arguments).await,
             "tls-server" => tls::serve(&arguments).await,
-            _ => run(&name).await,
+            _ => run(&name, &arguments).await,
         }
     };
     program::exit(actix::System::new().block_on(work))
@@ -53,8 +54,9 @@ fn main() -> ExitCode {
 
 /// Runs the bench called `name`, prints its table and writes its figures. Refuses a name that
 /// there is not.
-async fn run(name: &str) -> anyhow::Result<()> {
+async fn run(name: &str, arguments: &[String]) -> anyhow::Result<()> {
     let report = match name {
+        "churn" => churn::run(arguments).await?,
         "console" => console::run().await?,
         "first-frame" => first_frame::run().await?,
         "gateway" => gateway::run().await?,
@@ -68,8 +70,8 @@ async fn run(name: &str) -> anyhow::Result<()> {
         "turn" => turn::run().await?,
         "supervision" => supervision::run().await?,
         _ => anyhow::bail!(
-            "there is no bench {name}; there are: console, first-frame, gateway, scale, \
-             sessions, signaling, start, storm, supervision, tls, tokens, turn"
+            "there is no bench {name}; there are: churn, console, first-frame, gateway, \
+             scale, sessions, signaling, start, storm, supervision, tls, tokens, turn"
         ),
     };
     print!("{}", report.table());
