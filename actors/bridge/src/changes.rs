@@ -16,8 +16,9 @@ use crate::records::RawEntry;
 use crate::{Bridge, BridgeError, Entry};
 
 /// Whoever reads on asks for so many messages one by one before asking for many at once. There is
-/// rarely more, and for each answer of many the server counts all that is left.
-const MAX_SINGLE_READS: usize = 4;
+/// rarely more, and for each answer of many the server walks all keys of the bucket to count what
+/// is left: with those of a day's sessions that takes longer than so many answers of one.
+const MAX_SINGLE_READS: usize = 32;
 
 /// Everything in a stream.
 const ALL: &str = ">";
