@@ -44,6 +44,7 @@ mod agents;
 mod ams_initiated;
 mod audited;
 mod auth;
+mod background;
 mod catalog;
 mod catalogues;
 mod client_lease;
@@ -98,7 +99,7 @@ use stream_audit::AuditLog;
 use stream_http::{Dependencies, HttpConfig, Limits, Server, Service};
 use stream_metrics::{Collectors, HttpMetrics};
 use stream_pki::{ClientCertificates, ServerIdentity, server_config};
-use stream_supervisor::{Drain, Supervisor, spawn_detached};
+use stream_supervisor::{Drain, Supervisor};
 use stream_tokens::Tokens;
 use tokio::sync::watch;
 
@@ -164,7 +165,7 @@ impl Gateway {
         let (open_sockets, departures) = (LiveCount::default(), LiveCount::default());
         let state = State::new(
             config,
-            views.clone(),
+            views,
             (tokens, audit),
             (supervisor.clone(), metrics),
             closed,
@@ -173,13 +174,7 @@ impl Gateway {
         )?;
 
         let state = Data::new(state);
-        let upkeep = account_upkeep::run(
-            state.account_uses.clone(),
-            views.clone(),
-            state.tokens.clone(),
-            state.closing.clone(),
-        );
-        spawn_detached("the upkeep of accounts", upkeep);
+        background::start(&state);
         let host = state.urls.public_host().or_else(|| served.current().first_name());
         let host = host.unwrap_or_default();
         let refusals = state.refusals.clone();
@@ -192,7 +187,6 @@ impl Gateway {
         let tls = server_config(&served, ClientCertificates::Ignored);
         let limits = Limits { http, ..Limits::default() };
         let config = stream_http::Config { listen, inherited, workers, limits };
-        ams_initiated::start(views.bridge(), supervisor);
         let server = Server::start(config, tls, service, supervisor)
             .map_err(|source| GatewayError::Bind { address: listen, source })?;
         log::info!(address:% = server.address(); "clients are served");

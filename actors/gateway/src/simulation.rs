@@ -13,7 +13,7 @@ use actix_web::web::Data;
 use serde_json::Value;
 use stream_audit::AuditLog;
 use stream_metrics::Collectors;
-use stream_supervisor::{Drain, LocalBoxFuture, Supervisor, spawn_detached};
+use stream_supervisor::{Drain, LocalBoxFuture, Supervisor};
 use stream_tokens::Tokens;
 use tokio::sync::watch;
 
@@ -22,7 +22,7 @@ use crate::error::GatewayError;
 use crate::live_count::LiveCount;
 use crate::state::State;
 use crate::views::Views;
-use crate::{account_upkeep, ams_initiated, routes};
+use crate::{background, routes};
 
 /// The answer to a request: its status, and its body if that is JSON.
 pub type Answer = (u16, Value);
@@ -50,21 +50,14 @@ impl InProcess {
         let (closing, closed) = watch::channel(false);
         let state = Data::new(State::new(
             config,
-            views.clone(),
+            views,
             (tokens, AuditLog::default()),
             (supervisor.clone(), Collectors::new(Vec::new())),
             closed,
             Drain::default(),
             (LiveCount::default(), LiveCount::default()),
         )?);
-        let upkeep = account_upkeep::run(
-            state.account_uses.clone(),
-            views.clone(),
-            state.tokens.clone(),
-            state.closing.clone(),
-        );
-        spawn_detached("the upkeep of accounts", upkeep);
-        ams_initiated::start(views.bridge(), supervisor);
+        background::start(&state);
         let app = App::new().configure(|app| routes::configure(app, &state));
         let service = Rc::new(init_service(app).await);
         let endpoints = move |request: TestRequest| -> LocalBoxFuture<'static, Answer> {
