@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Message, Supervised, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Message, Supervised, WrapFuture};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
@@ -309,9 +309,15 @@ impl<W: Worker> actix::Handler<Shutdown> for ActorCell<W> {
                 let _ = AssertUnwindSafe(stopping).catch_unwind().await;
             }
             in_flight.await;
+        };
+        let finish = finish.into_actor(self).map(|(), cell, _| {
+            // What goes on beside it would ask those that are stopped next.
+            if let Some((_, context)) = &cell.worker {
+                context.abort();
+            }
             // Whoever asked for it may have stopped waiting.
             let _ = done.send(());
-        };
-        ctx.wait(finish.into_actor(self));
+        });
+        ctx.wait(finish);
     }
 }

@@ -135,8 +135,8 @@ impl<W: Worker> Context<W> {
         });
     }
 
-    /// Runs `work` in the background until it ends or the worker is thrown away. A panic in it is a
-    /// failure of the worker.
+    /// Runs `work` in the background until it ends, the worker is thrown away or its shutdown is
+    /// complete. A panic in it is a failure of the worker.
     pub fn spawn(&self, work: impl Future<Output = ()> + 'static) {
         let (mailbox, incarnation) = (self.mailbox.clone(), self.incarnation);
         let mut tasks = self.inner.tasks.borrow_mut();

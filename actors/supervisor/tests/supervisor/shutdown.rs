@@ -9,7 +9,7 @@ use stream_supervisor::{
     ActorState, AskError, Context, Handler, Limits, LocalBoxFuture, Mailbox, Mode, Reply,
     Supervisor, Worker,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::counter::{Count, MODES, Wait, counter, limits, on, tireless};
 
@@ -126,6 +126,47 @@ fn answers_in_progress_are_finished() {
             };
             let (waited, (), ()) = join3(waiting, supervisor.shut_down(PLENTY), refused).await;
             assert_eq!(waited, Ok("done"));
+        });
+    }
+}
+
+/// Has work in the background that goes on when the worker stops.
+struct Busy {
+    stops: Arc<Notify>,
+    /// Takes what the work says; it is told of the end of the work in any case.
+    said: Mutex<Option<oneshot::Sender<&'static str>>>,
+}
+
+impl Worker for Busy {
+    fn started(&mut self, ctx: &Context<Self>) {
+        let said = self.said.lock().expect("not poisoned").take().expect("it starts once");
+        let stops = Arc::clone(&self.stops);
+        ctx.spawn(async move {
+            stops.notified().await;
+            let _ = said.send("it goes on");
+        });
+    }
+
+    fn stopping(&mut self, _: &Context<Self>) -> Option<LocalBoxFuture<'static, ()>> {
+        let stops = Arc::clone(&self.stops);
+        Some(Box::pin(async move { stops.notify_one() }))
+    }
+}
+
+#[test]
+fn what_goes_on_beside_an_actor_ends_with_it() {
+    for mode in MODES {
+        on(async move {
+            let supervisor = Supervisor::default();
+            let (says, said) = oneshot::channel();
+            let says = Mutex::new(Some(says));
+            let factory = move || Busy {
+                stops: Arc::default(),
+                said: Mutex::new(says.lock().expect("not poisoned").take()),
+            };
+            supervisor.spawn("busy", mode, tireless(), limits(), factory);
+            supervisor.shut_down(PLENTY).await;
+            assert!(said.await.is_err(), "it went on when its actor had stopped");
         });
     }
 }
