@@ -14,6 +14,7 @@ use crate::failure_detector::{Departed, FailureDetector};
 use crate::processing::{Processor, for_each_concurrent};
 use crate::session;
 use crate::session_cache::SessionCache;
+use crate::transition::InvalidTransition;
 
 /// Watches the other agents and adopts what they abandon.
 pub(crate) struct Takeover {
@@ -43,6 +44,7 @@ impl Takeover {
             self.failure_detector.borrow_mut().reset();
         }
         let cluster = context.last_cluster().await?;
+        let looked = Instant::now();
         let present = context.present_agents().await?;
         let mut departed = self.failure_detector.borrow_mut().observe(
             &present,
@@ -61,15 +63,16 @@ impl Takeover {
         let owners = live.iter().filter_map(|document| document.owner.clone()).collect();
         // Those that still own something are looked at again when it is taken over.
         self.failure_detector.borrow_mut().forget(&departed, &owners);
-        self.take_over(live, &departed, &cluster).await
+        self.take_over(live, &departed, (&cluster, looked)).await
     }
 
-    /// Takes over those of the sessions `live` that are of agents that have `departed`.
+    /// Takes over those of the sessions `live` that are of agents that had `departed` when this
+    /// agent `looked`.
     async fn take_over(
         &self,
         live: Vec<Arc<SessionDocument>>,
         departed: &Departed,
-        cluster: &str,
+        (cluster, looked): (&str, Instant),
     ) -> Result<(), SessionsError> {
         let context = &self.context;
         let mut abandoned: Vec<_> =
@@ -81,10 +84,14 @@ impl Takeover {
         let label = |document: &Arc<SessionDocument>| format!("session {}", document.id);
         for_each_concurrent(&abandoned, label, async |document| {
             let adopted = context.change(&document.id, |document| {
+                // Whoever was missed may be back by now: this agent was held up since.
+                if looked.elapsed() >= context.lease() / 2 {
+                    return Err(InvalidTransition("the look at its owner is old".to_owned()));
+                }
                 session::adopt(document, context.agent(), departed, cluster, context.now())
             });
             let adopted = match adopted.await {
-                // Another agent was faster.
+                // Another agent was faster, or the next look decides.
                 Err(SessionsError::Conflict(_)) => return Ok(()),
                 adopted => adopted?,
             };
