@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use stream_supervisor::{Drain, Supervisor};
+use stream_supervisor::{Backoff, Drain, Supervisor};
 use tokio::time::{sleep, timeout};
 
 use crate::config::ConfigError;
@@ -30,8 +30,9 @@ const EX_SOFTWARE: u8 = stream_supervisor::EX_SOFTWARE as u8;
 #[error("the supervisor gave up: {0}")]
 struct GaveUp(String);
 
-/// How often the service manager is told how the service is, when that has changed.
-const STATUS_INTERVAL: Duration = Duration::from_secs(2);
+/// The pauses between two looks at how the service is, which the service manager is told when it
+/// has changed. After a start, one thing after the other is reached.
+const STATUS_PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// How long the service may take to say what is away.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -183,7 +184,7 @@ async fn tell_status<S: Service>(service: &S, manager: &ServiceManager) -> Infal
         return pending().await;
     }
     let mut told = String::new();
-    loop {
+    for looks in 1u32.. {
         let away = timeout(STATUS_TIMEOUT, service.away()).await;
         let away = away.unwrap_or_else(|_| vec![("the actors", "no answer in time".to_owned())]);
         let line = status_line(service.drain(), &away);
@@ -191,8 +192,9 @@ async fn tell_status<S: Service>(service: &S, manager: &ServiceManager) -> Infal
             manager.tell(&[Notice::Status(&line)]);
             told = line;
         }
-        sleep(STATUS_INTERVAL).await;
+        sleep(STATUS_PAUSES.after(looks)).await;
     }
+    pending().await
 }
 
 /// Carries out what signals ask for. Returns on one to end that comes while an earlier one is
