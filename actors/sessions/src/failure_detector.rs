@@ -111,24 +111,26 @@ impl FailureDetector {
         self.known.contains(agent)
     }
 
-    /// Takes a look at who is `present`, and returns who has left the sessions of `cluster`. To be
-    /// missed at one look means little: the store may have come back empty, and everybody is about
-    /// to announce themselves. So whoever drains has left at once, and who is missed has after a
-    /// `gap`.
+    /// Takes a look at who is `present`, which was asked for and answered at these times, and
+    /// returns who has left the sessions of `cluster`. To be missed at one look means little: the
+    /// store may have come back empty, and everybody is about to announce themselves. So whoever
+    /// drains has left at once, and who is missed has after a `gap`: between the answer to the
+    /// first look and the question of this one, since an answer may have been long under way.
     pub(crate) fn observe(
         &mut self,
         present: &PresentAgents,
         cluster: &str,
-        now: Instant,
+        (asked, answered): (Instant, Instant),
         gap: Duration,
     ) -> Departed {
         let here = present.agents();
         self.known.extend(here.iter().copied().cloned());
         self.missed.retain(|agent, _| !here.contains(agent));
         for agent in self.known.iter().filter(|agent| !here.contains(agent)) {
-            self.missed.entry(agent.clone()).or_insert(now);
+            self.missed.entry(agent.clone()).or_insert(answered);
         }
-        let gone = self.missed.iter().filter(|(_, since)| now.duration_since(**since) >= gap);
+        let is_long = |since: &Instant| asked.saturating_duration_since(*since) >= gap;
+        let gone = self.missed.iter().filter(|(_, since)| is_long(since));
         let gone = gone.map(|(agent, _)| (agent.clone(), Departure::Gone));
         let left = present.presences.iter().filter_map(|presence| {
             let why = match presence.cluster == cluster {
@@ -163,6 +165,11 @@ mod tests {
         name.parse().unwrap()
     }
 
+    /// A look that takes no time.
+    fn at(time: Instant) -> (Instant, Instant) {
+        (time, time)
+    }
+
     fn nobody() -> PresentAgents {
         PresentAgents::default()
     }
@@ -190,36 +197,57 @@ mod tests {
     fn who_does_not_show_for_a_while_has_left() {
         let (mut failure_detector, start) = (FailureDetector::default(), Instant::now());
         failure_detector.add_owner(&agent("c"));
-        assert!(failure_detector.observe(&present(&["a", "b"]), "c", start, GAP).is_empty());
-        assert!(failure_detector.observe(&present(&["a"]), "c", start + GAP / 2, GAP).is_empty());
-        assert_eq!(names(failure_detector.observe(&present(&["a"]), "c", start + GAP, GAP)), ["c"]);
-        assert_eq!(
-            names(failure_detector.observe(&present(&["a"]), "c", start + GAP * 2, GAP)),
-            ["b", "c"]
+        assert!(failure_detector.observe(&present(&["a", "b"]), "c", at(start), GAP).is_empty());
+        assert!(
+            failure_detector.observe(&present(&["a"]), "c", at(start + GAP / 2), GAP).is_empty()
         );
         assert_eq!(
-            names(failure_detector.observe(&present(&["a", "b"]), "c", start + GAP * 3, GAP)),
+            names(failure_detector.observe(&present(&["a"]), "c", at(start + GAP), GAP)),
             ["c"]
         );
         assert_eq!(
-            names(failure_detector.observe(&present(&["a"]), "c", start + GAP * 4, GAP)),
+            names(failure_detector.observe(&present(&["a"]), "c", at(start + GAP * 2), GAP)),
+            ["b", "c"]
+        );
+        assert_eq!(
+            names(failure_detector.observe(&present(&["a", "b"]), "c", at(start + GAP * 3), GAP)),
+            ["c"]
+        );
+        assert_eq!(
+            names(failure_detector.observe(&present(&["a"]), "c", at(start + GAP * 4), GAP)),
             ["c"],
             "b was back"
         );
     }
 
     #[test]
+    fn what_an_answer_took_counts_for_whom_it_misses() {
+        let (mut failure_detector, start) = (FailureDetector::default(), Instant::now());
+        let mut look = |present, asked, answered| {
+            let times = (start + GAP * asked / 4, start + GAP * answered / 4);
+            failure_detector.observe(present, "c", times, GAP).is_empty()
+        };
+        let (both, one) = (present(&["a", "b"]), present(&["a"]));
+        assert!(look(&both, 0, 0));
+        assert!(look(&one, 1, 3), "missed from the answer on");
+        assert!(look(&one, 6, 8), "and up to the question");
+        assert!(!look(&one, 7, 7));
+    }
+
+    #[test]
     fn after_a_time_without_sight_everybody_gets_the_whole_gap() {
         let (mut failure_detector, start) = (FailureDetector::default(), Instant::now());
-        assert!(failure_detector.observe(&present(&["a"]), "c", start, GAP).is_empty());
+        assert!(failure_detector.observe(&present(&["a"]), "c", at(start), GAP).is_empty());
         assert!(
-            failure_detector.observe(&nobody(), "c", start + GAP, GAP).is_empty(),
+            failure_detector.observe(&nobody(), "c", at(start + GAP), GAP).is_empty(),
             "the store came back empty"
         );
         failure_detector.reset();
-        assert!(failure_detector.observe(&nobody(), "c", start + GAP * 3, GAP).is_empty());
+        assert!(failure_detector.observe(&nobody(), "c", at(start + GAP * 3), GAP).is_empty());
         assert!(
-            failure_detector.observe(&present(&["a"]), "c", start + GAP * 9 / 2, GAP).is_empty()
+            failure_detector
+                .observe(&present(&["a"]), "c", at(start + GAP * 9 / 2), GAP)
+                .is_empty()
         );
     }
 
@@ -244,13 +272,13 @@ mod tests {
         let said = ["a", "b"].map(|name| (name.to_owned(), None));
         let unreadable = PresentAgents::from_iter(said);
         assert!(unreadable.contains(&agent("b")));
-        failure_detector.observe(&present(&["a", "b"]), "c", start, GAP);
+        failure_detector.observe(&present(&["a", "b"]), "c", at(start), GAP);
         for wait in [Duration::ZERO, GAP, 3 * GAP] {
-            assert!(failure_detector.observe(&unreadable, "c", start + wait, GAP).is_empty());
+            assert!(failure_detector.observe(&unreadable, "c", at(start + wait), GAP).is_empty());
         }
         let later = start + 3 * GAP;
-        failure_detector.observe(&present(&["a"]), "c", later, GAP);
-        let left = failure_detector.observe(&present(&["a"]), "c", later + GAP, GAP);
+        failure_detector.observe(&present(&["a"]), "c", at(later), GAP);
+        let left = failure_detector.observe(&present(&["a"]), "c", at(later + GAP), GAP);
         assert_eq!(names(left), ["b"]);
     }
 
@@ -259,9 +287,9 @@ mod tests {
         let (mut failure_detector, now) = (FailureDetector::default(), Instant::now());
         let mut all = present(&["a", "b"]);
         all.presences[1].draining = true;
-        assert_eq!(names(failure_detector.observe(&all, "c", now, GAP)), ["b"]);
+        assert_eq!(names(failure_detector.observe(&all, "c", at(now), GAP)), ["b"]);
         all.presences[1].draining = false;
-        assert!(failure_detector.observe(&all, "c", now, GAP).is_empty());
+        assert!(failure_detector.observe(&all, "c", at(now), GAP).is_empty());
     }
 
     #[test]
@@ -269,7 +297,7 @@ mod tests {
         let (mut failure_detector, now) = (FailureDetector::default(), Instant::now());
         let mut all = present(&["a", "b"]);
         all.presences[1].cluster = "elsewhere".to_owned();
-        let left = failure_detector.observe(&all, "c", now, GAP);
+        let left = failure_detector.observe(&all, "c", at(now), GAP);
         assert_eq!(left.reason(&agent("b")), Some(Departure::Moved));
         assert_eq!(left.reason(&agent("a")), None);
     }
@@ -279,8 +307,8 @@ mod tests {
         let (mut failure_detector, now) = (FailureDetector::default(), Instant::now());
         failure_detector.add_owner(&agent("a"));
         failure_detector.add_owner(&agent("b"));
-        let left = failure_detector.observe(&nobody(), "c", now, Duration::ZERO);
+        let left = failure_detector.observe(&nobody(), "c", at(now), Duration::ZERO);
         failure_detector.forget(&left, &BTreeSet::from([agent("b")]));
-        assert_eq!(names(failure_detector.observe(&nobody(), "c", now, Duration::ZERO)), ["b"]);
+        assert_eq!(names(failure_detector.observe(&nobody(), "c", at(now), Duration::ZERO)), ["b"]);
     }
 }

@@ -49,7 +49,7 @@ impl Takeover {
         let mut departed = self.failure_detector.borrow_mut().observe(
             &present,
             &cluster,
-            Instant::now(),
+            (looked, Instant::now()),
             lease / 2,
         );
         // What it owned before it was restarted is its own.

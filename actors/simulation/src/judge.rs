@@ -1,7 +1,7 @@
 //! What must hold whatever happens. Judged on each change as it is stored, beside what is true in
 //! the world at that moment and what no unit knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Arguments;
 use std::time::Duration;
 
@@ -22,8 +22,9 @@ pub(crate) const LEASE_S: u64 = 10;
 /// Who is not there for so long has left: half a lease, less what a record may go late by.
 const MISSED: Duration = Duration::from_millis(LEASE_S * 500 - 500);
 
-/// Who looks may act on what it has seen so long ago: nothing under way takes longer.
-const STALE: Duration = Duration::from_secs(20);
+/// Who looks may act on what it has seen so long ago: a look is good for half a lease, and what is
+/// written then may be under way for as long.
+const STALE: Duration = Duration::from_secs(LEASE_S);
 
 /// How long it may take until all units know that a token is revoked.
 pub(crate) const REVOKED_WITHIN: Duration = Duration::from_secs(60);
@@ -33,6 +34,8 @@ pub(crate) struct Judge {
     sessions: BTreeMap<String, Truth>,
     /// Since when an agent is not there, or from when to when it was not last.
     absences: BTreeMap<String, (Duration, Option<Duration>)>,
+    /// Who drains, or said so last.
+    draining: BTreeSet<String>,
     /// When a unit last got no answer.
     unanswered: BTreeMap<String, Duration>,
 }
@@ -124,7 +127,7 @@ impl Judge {
         now: Duration,
         unit: &str,
         change: &Change,
-        (store, ams): (&Store, &Ams),
+        ams: &Ams,
         history: &mut History,
     ) {
         let Change { bucket, key, before, after, revision } = change;
@@ -132,7 +135,7 @@ impl Judge {
             history.note(now, format_args!("{unit} writes {} {key} {revision}", bucket.name()));
         }
         match bucket {
-            Bucket::Agents => self.on_presence(now, key, after.is_some()),
+            Bucket::Agents => self.on_presence(now, key, after.as_deref()),
             Bucket::Sessions => {
                 let before = before.as_ref().and_then(document);
                 let after = after.as_ref().and_then(document);
@@ -140,14 +143,21 @@ impl Judge {
                 history.note(now, format_args!("{unit} writes session {key} {revision}: {told}"));
                 if let (Some(before), Some(after)) = (before, after) {
                     let view = View { now, unit, before: &before, after: &after };
-                    self.on_document(&view, (store, ams), history);
+                    self.on_document(&view, ams, history);
                 }
             }
             _ => {}
         }
     }
 
-    fn on_presence(&mut self, now: Duration, agent: &str, is_there: bool) {
+    fn on_presence(&mut self, now: Duration, agent: &str, presence: Option<&[u8]>) {
+        let said = presence.and_then(|value| Versioned::<Presence>::decode(value).ok());
+        match said {
+            Some(said) if said.draining => drop(self.draining.insert(agent.to_owned())),
+            Some(_) => drop(self.draining.remove(agent)),
+            None => {}
+        }
+        let is_there = presence.is_some();
         let absence = self.absences.entry(agent.to_owned()).or_insert((now, None));
         match (is_there, absence.1) {
             (true, None) => absence.1 = Some(now),
@@ -156,12 +166,7 @@ impl Judge {
         }
     }
 
-    fn on_document(
-        &mut self,
-        view: &View<'_>,
-        (store, ams): (&Store, &Ams),
-        history: &mut History,
-    ) {
+    fn on_document(&mut self, view: &View<'_>, ams: &Ams, history: &mut History) {
         let View { now, unit, before, after } = *view;
         let id = after.id.as_str();
         let mut broken = |promise, how: Arguments<'_>| history.violated(now, promise, how);
@@ -176,7 +181,7 @@ impl Judge {
             && owner != next
             // An instance that starts again has its session served by whom it tells.
             && !before.status.is_final()
-            && !self.has_left(owner.as_str(), store, now)
+            && !self.has_left(owner.as_str(), now)
         {
             let how = format_args!("{next} takes {id} from {owner}, which is there");
             broken("sessions are taken from those who have left", how);
@@ -220,10 +225,8 @@ impl Judge {
     }
 
     /// Whether an agent was missed for long enough, a moment ago at the latest, or drains.
-    fn has_left(&self, agent: &str, store: &Store, now: Duration) -> bool {
-        let presence = store.read(Bucket::Agents, agent);
-        let presence = presence.and_then(|entry| Versioned::<Presence>::decode(&entry.value).ok());
-        if presence.is_some_and(|presence| presence.draining) {
+    fn has_left(&self, agent: &str, now: Duration) -> bool {
+        if self.draining.contains(agent) {
             return true;
         }
         let Some((from, until)) = self.absences.get(agent) else { return true };

@@ -252,8 +252,8 @@ impl World {
     /// Judges what `unit` has changed, and publishes it.
     pub(crate) fn on_change(&mut self, unit: &str, change: Change) {
         let now = self.now();
-        let Self { judge, history, ams, store, .. } = self;
-        judge.on_change(now, unit, &change, (&*store, &*ams), history);
+        let Self { judge, history, ams, .. } = self;
+        judge.on_change(now, unit, &change, ams, history);
         let Change { bucket, key, revision, .. } = change;
         if matches!(
             bucket,
