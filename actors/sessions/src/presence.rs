@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use stream_protocol::Presence;
 use stream_protocol::subjects::Bucket;
+use stream_supervisor::Backoff;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, timeout};
 
@@ -17,8 +18,9 @@ use crate::served_sessions::ServedSessions;
 /// then on it publishes why it is unavailable.
 const UNAVAILABLE_AFTER: Duration = Duration::from_secs(10);
 
-/// The pause while NATS or AMS are not reached.
-const RETRY: Duration = Duration::from_millis(500);
+/// The pauses while NATS or AMS are not reached. Gateways do not see an agent that has just started
+/// before they are.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
 
 /// Decides what this agent publishes of itself. Pure: time comes in.
 ///
@@ -81,13 +83,16 @@ impl PresencePublisher {
         let mut changes = self.context.deps.ams.catalogue();
         let mut catalogue = Catalogue::new(Arc::clone(&self.context));
         let mut orders = self.context.drain.watch();
+        let mut failures = 0u32;
         loop {
             orders.borrow_and_update();
             // However long AMS takes: an agent that stays silent loses its sessions.
             let checked = timeout(lease / 4, self.check(&mut catalogue)).await;
             let checked =
                 checked.unwrap_or_else(|_| Err("its parts take too long to answer".to_owned()));
-            let pause = if self.publish(checked).await { lease / 4 } else { RETRY };
+            let published = self.publish(checked).await;
+            failures = if published { 0 } else { failures.saturating_add(1) };
+            let pause = if published { lease / 4 } else { RETRY.after(failures) };
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(pause) => {}
