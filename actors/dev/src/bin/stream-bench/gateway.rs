@@ -20,7 +20,7 @@ use toml::toml;
 
 pub(super) use self::bare::serve;
 use self::requests::{Answer, Requests};
-use super::idle_sockets::{Counts, open_all};
+use super::idle_sockets::{Counts, Owner, open_all};
 use super::process_usage::{leave_server_core, raise_open_files, resident, start_on_server_core};
 use super::report::{Figure, Report, Samples};
 use super::unit::Unit;
@@ -84,10 +84,10 @@ pub(super) async fn run() -> anyhow::Result<Report> {
 /// Returns what each further socket adds to the memory of the server, in KiB.
 async fn per_socket(pid: u32, port: u16, mut paths: Vec<String>) -> anyhow::Result<f64> {
     let (counts, rest) = (Rc::<Counts>::default(), paths.split_off(FIRST));
-    open_all(port, paths, &counts, false).await?;
+    open_all(port, paths.into_iter().map(Owner::page), &counts, false).await?;
     sleep(SETTLED).await;
     let (before, count) = (resident(pid)?, rest.len());
-    open_all(port, rest, &counts, false).await?;
+    open_all(port, rest.into_iter().map(Owner::page), &counts, false).await?;
     sleep(SETTLED).await;
     let open = counts.open.get();
     anyhow::ensure!(open == FIRST + count, "only {open} sockets are open");

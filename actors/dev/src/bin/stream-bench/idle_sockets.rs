@@ -1,5 +1,5 @@
-//! Signaling sockets that wait for what nobody says, as the page keeps them: with reconnect tokens
-//! and a cursor, and opened again when they are lost.
+//! Sockets that wait for what nobody says, opened again when they are lost: signaling sockets as the
+//! page keeps them, with reconnect tokens and a cursor, and those of instances for their commands.
 
 use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;
@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{SinkExt, StreamExt, TryStreamExt, stream};
 use rustls::{ClientConfig, HandshakeKind};
 use serde_json::Value;
 use stream_supervisor::spawn_detached;
@@ -15,6 +15,9 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::Request;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
@@ -46,35 +49,43 @@ pub(super) struct Counts {
     pub(super) failed: Cell<usize>,
 }
 
+/// Whose socket it is.
+pub(super) enum Owner {
+    Page {
+        path: String,
+        /// What the page would put into the address of the next socket.
+        token: RefCell<Option<String>>,
+        cursor: RefCell<String>,
+    },
+    /// Says that it runs when its socket is open.
+    Instance { path: String, token: String },
+}
+
 struct SocketClient {
     from: Ipv4Addr,
     port: u16,
     /// With tickets of its own.
     tls: Arc<ClientConfig>,
-    /// What the page would put into the address of the next socket.
-    path: String,
-    token: RefCell<Option<String>>,
-    cursor: RefCell<String>,
+    owner: Owner,
 }
 
 type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
-/// Opens a socket for each of `paths`, which have their queries. Returns once all are open; they
-/// stay until their server ends, and then come back to it if `reopen`.
+/// Opens a socket for each of `owners`. Returns once all are open; they stay until their server
+/// ends, and then come back to it if `reopen`.
 pub(super) async fn open_all(
     port: u16,
-    paths: impl IntoIterator<Item = String>,
+    owners: impl IntoIterator<Item = Owner>,
     counts: &Rc<Counts>,
     reopen: bool,
 ) -> anyhow::Result<()> {
     let before = counts.open.get();
     let general = client(hybrid(), true);
-    let open = |(n, path)| {
+    let open = |(n, owner)| {
         let mut tls = general.clone();
         tls.resumption = rustls::client::Resumption::in_memory_sessions(2);
         let from = address(3, (before + n) / PER_ADDRESS);
-        let (token, cursor) = Default::default();
-        let client = SocketClient { from, port, tls: Arc::new(tls), path, token, cursor };
+        let client = SocketClient { from, port, tls: Arc::new(tls), owner };
         async move {
             let socket = client.open().await?;
             counts.open.set(counts.open.get() + 1);
@@ -82,26 +93,61 @@ pub(super) async fn open_all(
             anyhow::Ok(())
         }
     };
-    let clients = stream::iter(paths.into_iter().enumerate().map(open));
+    let clients = stream::iter(owners.into_iter().enumerate().map(open));
     clients.buffer_unordered(OPENING).try_collect().await
+}
+
+impl Owner {
+    /// A page, whose `path` has its query.
+    pub(super) fn page(path: String) -> Self {
+        Self::Page { path, token: RefCell::default(), cursor: RefCell::default() }
+    }
+
+    fn request(&self, port: u16) -> anyhow::Result<Request<()>> {
+        let url = |path: &str| format!("wss://127.0.0.1:{port}{path}").into_client_request();
+        match self {
+            Self::Page { path, token, cursor } => {
+                let (token, cursor) = (token.borrow(), cursor.borrow());
+                Ok(match (&*token, path.split_once('?')) {
+                    (Some(token), Some((path, _))) => {
+                        url(&format!("{path}?token={token}&tickets=1&after={cursor}"))
+                    }
+                    _ => url(&format!("{path}&tickets=1&after={cursor}")),
+                }?)
+            }
+            Self::Instance { path, token } => {
+                let mut request = url(path)?;
+                let authorization = format!("Macaroon root={token}").parse()?;
+                request.headers_mut().insert(AUTHORIZATION, authorization);
+                Ok(request)
+            }
+        }
+    }
+
+    fn hear(&self, text: &str) {
+        let Self::Page { token, cursor, .. } = self else { return };
+        let message: Value = serde_json::from_str(text).unwrap_or_default();
+        if message["type"] == "ticket"
+            && let Some(new) = message["token"].as_str()
+        {
+            *token.borrow_mut() = Some(new.to_owned());
+        }
+        if let Some(new) = message["cursor"].as_str() {
+            *cursor.borrow_mut() = new.to_owned();
+        }
+    }
 }
 
 impl SocketClient {
     async fn open(&self) -> anyhow::Result<Socket> {
         let tls = connect_tls(self.from, self.port, &self.tls).await?;
-        let url = format!("wss://127.0.0.1:{}{}", self.port, self.address());
         let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(4096);
-        Ok(client_async_with_config(url, tls, Some(config)).await?.0)
-    }
-
-    fn address(&self) -> String {
-        let (token, cursor) = (self.token.borrow(), self.cursor.borrow());
-        match (&*token, self.path.split_once('?')) {
-            (Some(token), Some((path, _))) => {
-                format!("{path}?token={token}&tickets=1&after={cursor}")
-            }
-            _ => format!("{}&tickets=1&after={cursor}", self.path),
+        let request = self.owner.request(self.port)?;
+        let (mut socket, _) = client_async_with_config(request, tls, Some(config)).await?;
+        if let Owner::Instance { .. } = self.owner {
+            socket.send(Message::text(r#"{"status":"running"}"#)).await?;
         }
+        Ok(socket)
     }
 
     async fn stay(self, mut socket: Socket, counts: Rc<Counts>, reopen: bool) {
@@ -125,15 +171,8 @@ impl SocketClient {
     /// Returns when the socket has ended. Pings are answered on the way.
     async fn listen(&self, socket: &mut Socket) {
         while let Some(Ok(message)) = socket.next().await {
-            let Message::Text(text) = message else { continue };
-            let message: Value = serde_json::from_str(&text).unwrap_or_default();
-            if let ("ticket", Some(token)) =
-                (message["type"].as_str().unwrap_or_default(), message["token"].as_str())
-            {
-                *self.token.borrow_mut() = Some(token.to_owned());
-            }
-            if let Some(cursor) = message["cursor"].as_str() {
-                *self.cursor.borrow_mut() = cursor.to_owned();
+            if let Message::Text(text) = message {
+                self.owner.hear(&text);
             }
         }
     }

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use self::activated::Activated;
 use self::load::{Visits, visit};
-use super::idle_sockets::{Counts, open_all};
+use super::idle_sockets::{Counts, Owner, open_all};
 use super::process_usage::{proportional, raise_open_files, resident};
 use super::report::{Figure, Report, Samples};
 use super::unit;
@@ -122,7 +122,7 @@ async fn restart_under_load(stack: &Stack, gateway: &mut Activated) -> anyhow::R
     let port = gateway.port()?;
     let sessions = unit::create(stack, SOCKETS).await?;
     let counts = Rc::<Counts>::default();
-    open_all(port, sessions.into_iter().map(|(_, path)| path), &counts, true).await?;
+    open_all(port, sessions.into_iter().map(|(_, path)| Owner::page(path)), &counts, true).await?;
     let open = counts.open.get();
     eprintln!("{open} sockets are open");
     let over = Cell::new(false);

@@ -1,10 +1,11 @@
 //! What somebody else's storm of connections costs a neighbour, and how soon a gateway has its
-//! clients back after it was killed.
+//! clients back after it was killed, and an agent its instances.
 //!
-//! The gateway is a process on a core of its own, with the limits of addresses as they are by
+//! Either is a process on a core of its own, with the limits of addresses as they are by
 //! default; nginx with the same key before a static answer is the yardstick. Attackers have
 //! addresses of their own. The neighbour does a full handshake for each request.
 
+mod instances;
 mod neighbour;
 mod silent;
 mod stuck;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{interval, sleep};
 
 use self::neighbour::Visits;
-use super::idle_sockets::{Counts, open_all};
+use super::idle_sockets::{Counts, Owner, open_all};
 use super::nginx::Nginx;
 use super::process_usage::{leave_server_core, raise_open_files, resident};
 use super::report::{Figure, Report};
@@ -31,8 +32,8 @@ const SOCKETS: usize = 4_992;
 /// Of what the neighbour waits while nothing else goes on.
 const SLOWEST: f64 = 2.0;
 
-/// Within which all clients are back, how many of them by a ticket, and the memory that their
-/// gateway then has, of what it had.
+/// Within which all are back, how many of them by a ticket, and the memory that their service then
+/// has, of what it had.
 const BACK_MS: f64 = 30_000.0;
 const RESUMED: f64 = 0.9;
 const MEMORY: f64 = 1.15;
@@ -82,6 +83,8 @@ pub(super) async fn run() -> anyhow::Result<Report> {
     let least = answered.into_iter().fold(1.0, f64::min) * 100.0;
     figures.push(Figure::higher("answered", "%", least, ("all", 100.0), 1.0));
     figures.extend(after_kill(&mut unit).await?);
+    drop(unit);
+    figures.extend(instances::after_kill().await?);
     Ok(Report::new(figures))
 }
 
@@ -105,19 +108,40 @@ async fn beside_storms(port: u16) -> anyhow::Result<Seen> {
     Ok(Seen { quiet, silent, stuck })
 }
 
-/// Kills the gateway of many clients.
-async fn after_kill(unit: &mut Unit) -> anyhow::Result<Vec<Figure>> {
+/// Kills the gateway of many pages.
+async fn after_kill(unit: &mut Unit) -> anyhow::Result<[Figure; 3]> {
     // What the storms have left in its memory is not that of its sockets.
     unit.restart()?;
     unit.ready().await?;
     let sessions = unit.create(SOCKETS).await?;
     let counts = Rc::<Counts>::default();
-    open_all(unit.port, sessions.into_iter().map(|(_, path)| path), &counts, true).await?;
+    let pages = sessions.into_iter().map(|(_, path)| Owner::page(path));
+    open_all(unit.port, pages, &counts, true).await?;
+    let seen = kill(&counts, unit, |unit| unit.process.pid(), Unit::restart).await?;
+    Ok(seen.figures(["all back", "resumed", "memory after"]))
+}
+
+/// What was seen after a service was killed.
+struct Return {
+    took_ms: f64,
+    /// In percent.
+    resumed: f64,
+    /// Before and after, in MiB.
+    memory: (f64, f64),
+}
+
+/// Kills a service with open sockets, and returns once all are open again or given up.
+async fn kill<S>(
+    counts: &Counts,
+    service: &mut S,
+    pid: impl Fn(&S) -> u32,
+    restart: impl Fn(&mut S) -> anyhow::Result<()>,
+) -> anyhow::Result<Return> {
     sleep(SETTLED).await;
-    let (before, open) = (resident(unit.process.pid())?, counts.open.get());
+    let (before, open) = (resident(pid(service))? / 1024.0, counts.open.get());
     eprintln!("{open} sockets are open");
     let killed = Instant::now();
-    unit.restart()?;
+    restart(service)?;
     let mut looks = interval(LOOK);
     while counts.back.get() < open && killed.elapsed() < GIVEN_UP {
         looks.tick().await;
@@ -126,14 +150,20 @@ async fn after_kill(unit: &mut Unit) -> anyhow::Result<Vec<Figure>> {
     let (resumed, failed) = (counts.resumed.get(), counts.failed.get());
     eprintln!("{back} are back, {resumed} of them resumed; {failed} attempts failed before");
     let last = counts.last.get().filter(|_| back >= open);
-    let took = last.map_or(f64::INFINITY, |last| (last - killed).as_secs_f64() * 1000.0);
+    let took_ms = last.map_or(f64::INFINITY, |last| (last - killed).as_secs_f64() * 1000.0);
     sleep(SETTLED).await;
-    let after = resident(unit.process.pid())? / 1024.0;
+    let after = resident(pid(service))? / 1024.0;
     let resumed = resumed as f64 / open as f64 * 100.0;
-    let goal = "what is to be reached";
-    Ok(vec![
-        Figure::lower("all back", "ms", took, (goal, BACK_MS), 1.0),
-        Figure::higher("resumed", "%", resumed, ("all", 100.0), RESUMED),
-        Figure::lower("memory after", "MiB", after, ("before", before / 1024.0), MEMORY),
-    ])
+    Ok(Return { took_ms, resumed, memory: (before, after) })
+}
+
+impl Return {
+    fn figures(&self, [back, resumed, memory]: [&'static str; 3]) -> [Figure; 3] {
+        let (before, after) = self.memory;
+        [
+            Figure::lower(back, "ms", self.took_ms, ("what is to be reached", BACK_MS), 1.0),
+            Figure::higher(resumed, "%", self.resumed, ("all", 100.0), RESUMED),
+            Figure::lower(memory, "MiB", after, ("before", before), MEMORY),
+        ]
+    }
 }

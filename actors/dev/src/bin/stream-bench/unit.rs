@@ -16,6 +16,8 @@ use toml::{Table, toml};
 
 use super::process_usage::start_on_server_core;
 
+const GATEWAY: &str = "stream-gateway";
+
 /// Sessions that are created at the same time.
 const CREATING: usize = 16;
 
@@ -39,7 +41,7 @@ impl Unit {
         let mut config = with_default_limits(&stack.config)?;
         merge(&mut config.gateway, keys);
         let config = nodes.write_gateway(&config)?;
-        let process = run(&nodes, &config)?;
+        let process = run(GATEWAY, &nodes, &config)?;
         let (port, pair) = (nodes.gateway_port, store.pair("gateway")?);
         let unit = Self { process, port, pair, stack, nodes, config };
         unit.ready().await?;
@@ -55,7 +57,7 @@ impl Unit {
     /// Kills the gateway and starts it again at once, without waiting for it.
     pub(super) fn restart(&mut self) -> anyhow::Result<()> {
         self.process.kill();
-        self.process = run(&self.nodes, &self.config)?;
+        self.process = run(GATEWAY, &self.nodes, &self.config)?;
         Ok(())
     }
 
@@ -101,7 +103,8 @@ pub(super) async fn create(stack: &Stack, count: usize) -> anyhow::Result<Vec<(S
     Ok(try_join_all(created).await?.into_iter().flatten().collect())
 }
 
-fn run(nodes: &NodeFiles, config: &Path) -> anyhow::Result<Process> {
-    let (program, log) = (beside_us("stream-gateway")?, nodes.dir.join("gateway.log"));
-    start_on_server_core("gateway", &program, &[&"run", &"--config", &config.display()], &log)
+/// Starts the service called `name`, on a core of its own.
+pub(super) fn run(name: &'static str, nodes: &NodeFiles, config: &Path) -> anyhow::Result<Process> {
+    let (program, log) = (beside_us(name)?, nodes.dir.join(format!("{name}.log")));
+    start_on_server_core(name, &program, &[&"run", &"--config", &config.display()], &log)
 }
