@@ -18,6 +18,7 @@ use crate::connection::{Connection, with_timeout};
 use crate::connection_state::{ConnectionState, FIRST_CONNECT, Ready};
 use crate::log_watch::LogWatch;
 use crate::metrics::NatsMetrics;
+use crate::reached::Reached;
 use crate::store_clock::StoreClock;
 use crate::store_health::{StoreHealth, switched_off};
 use crate::subscriptions::{Route, Subscriptions};
@@ -49,6 +50,7 @@ pub(crate) struct SharedState {
     health: StoreHealth,
     pub(crate) clock: StoreClock,
     pub(crate) metrics: NatsMetrics,
+    pub(crate) reached: Reached,
     log_watch: LogWatch,
     tls: Arc<TlsFiles>,
 }
@@ -62,6 +64,7 @@ impl SharedState {
             clock: StoreClock::default(),
             log_watch: LogWatch::default(),
             metrics,
+            reached: Reached::default(),
             tls: Arc::new(tls),
         }
     }
@@ -423,6 +426,7 @@ impl Handler<StoreReady> for Actor {
         self.shared.metrics.connected();
         self.connection.on_ready(ready);
         self.shared.subscriptions.subscribe_all(client);
+        self.shared.reached.tell();
         if let Some(lost_at) = self.lost_at.take() {
             self.tell_outage(lost_at.elapsed(), ctx);
         }

@@ -18,9 +18,8 @@ const UNSUBSCRIBED_POLL: Duration = Duration::from_secs(1);
 /// How long a change may stay unnoticed by [`Bridge::watch`] when its hint is lost.
 const REFRESH: Duration = Duration::from_secs(20);
 
-/// The pauses of [`Bridge::watch`] after failed reads. The first ones are those of a unit that has
-/// just started, and that others wait for.
-const READ_AGAIN: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+/// The pauses of [`Bridge::watch`] after failed reads.
+const READ_AGAIN: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
 
 /// Tells when a record may have changed. A hint may come for nothing; none is left out as long as
 /// the holder reads the record after each [`ChangeHints::changed`].
@@ -72,7 +71,7 @@ impl Bridge {
             } else {
                 hints.subscription = None;
                 failures += 1;
-                sleep(READ_AGAIN.after(failures)).await;
+                self.reached_within(READ_AGAIN.after(failures)).await;
             }
         }
     }

@@ -47,6 +47,7 @@ mod log_watch;
 mod metrics;
 mod one_time_secret;
 mod open_log;
+mod reached;
 mod record_changes;
 mod records;
 mod requests;
@@ -100,6 +101,7 @@ pub use timeline::PastEntry;
 use actor::{Actor, SharedState};
 use backend::Backend;
 use metrics::NatsMetrics;
+use reached::Reached;
 use store_clock::StoreClock;
 use subscriptions::Route;
 use tls_files::TlsFiles;
@@ -169,7 +171,7 @@ pub struct Entry<T> {
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Bridge(Backend, StoreClock, NatsMetrics, timeline::Listener);
+pub struct Bridge(Backend, StoreClock, NatsMetrics, timeline::Listener, Reached);
 
 impl Bridge {
     /// Starts the actor for an operator, who may use all that there is, as [`Bridge::start_as`]
@@ -198,12 +200,20 @@ impl Bridge {
         let metrics = NatsMetrics::default();
         let shared = SharedState::new(TlsFiles::read(&config, &metrics)?, metrics);
         let (clock, metrics) = (shared.clock.clone(), shared.metrics.clone());
+        let reached = shared.reached.clone();
         let unit = unit.to_owned();
         let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
         let factory = move || Actor::new(user, config.clone(), unit.clone(), shared.clone());
         let (mode, policy) = (Mode::KeepInFlight, RestartPolicy::default());
         let mailbox = supervisor.spawn("bridge", mode, policy, limits, factory);
-        Ok(Self(Backend::Nats(mailbox), clock, metrics, timeline::Listener::default()))
+        Ok(Self(Backend::Nats(mailbox), clock, metrics, timeline::Listener::default(), reached))
+    }
+
+    /// Waits for `at_most`, or until NATS is reached, for the first time or again. Whoever tries
+    /// again now and then does so in vain before, and is waited for behind it.
+    pub async fn reached_within(&self, at_most: Duration) {
+        let Self(.., reached) = self;
+        reached.within(at_most).await;
     }
 
     /// Returns the value under `key`, or `None` when there is none.

@@ -7,6 +7,7 @@ use stream_supervisor::{Limits, Mode, Recipient, RestartPolicy, Supervisor};
 
 use crate::backend::Backend;
 use crate::metrics::NatsMetrics;
+use crate::reached::Reached;
 use crate::stand_in::StandIn;
 use crate::store_clock::StoreClock;
 use crate::{Bridge, IncomingRequest, timeline};
@@ -24,7 +25,8 @@ impl Bridge {
         let factory = move || StandIn { server: Arc::clone(&server), clock: kept.clone() };
         let (mode, policy) = (Mode::KeepInFlight, RestartPolicy::default());
         let mailbox = supervisor.spawn("bridge", mode, policy, limits, factory);
-        Self(Backend::Simulated(mailbox), clock, metrics, timeline::Listener::default())
+        let (listener, reached) = (timeline::Listener::default(), Reached::default());
+        Self(Backend::Simulated(mailbox), clock, metrics, listener, reached)
     }
 }
 

@@ -12,7 +12,7 @@ use stream_protocol::subjects::{self, AgentOp};
 use stream_protocol::{
     AmsInstance, ClientReport, IceServer, IceTerms, Report, SessionDocument, SessionId, Status,
 };
-use stream_supervisor::{AskError, Backoff, Context, Handler, Reply, Worker};
+use stream_supervisor::{AskError, Context, Handler, Reply, Worker};
 use stream_turn::Peer;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -37,9 +37,8 @@ use crate::{Alert, SessionsError, idle};
 /// How long work may take that nobody waits for; each call to AMS in it has a deadline of its own.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// The pauses after failed tries to subscribe to launch requests.
-const SUBSCRIBE_AGAIN: Backoff =
-    Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
+/// The pause after a failed try to subscribe to launch requests.
+const SUBSCRIBE_RETRY: Duration = Duration::from_millis(500);
 
 /// How long one look may take at what is still to be handed over.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -150,10 +149,8 @@ impl Worker for Actor {
         let requests = ctx.mailbox().recipient::<IncomingRequest>();
         ctx.spawn(async move {
             let launch = subjects::agent(context.agent(), AgentOp::Launch);
-            let mut failures = 0u32;
             while context.deps.bridge.serve(launch.clone(), requests.clone()).await.is_err() {
-                failures = failures.saturating_add(1);
-                tokio::time::sleep(SUBSCRIBE_AGAIN.after(failures)).await;
+                context.deps.bridge.reached_within(SUBSCRIBE_RETRY).await;
             }
         });
         let lease_expired = Rc::new(Notify::new());

@@ -18,7 +18,7 @@ use crate::served_sessions::ServedSessions;
 /// then on it publishes why it is unavailable.
 const UNAVAILABLE_AFTER: Duration = Duration::from_secs(10);
 
-/// The pauses while NATS or AMS are not reached. Gateways do not see an agent that has just started
+/// The pauses while NATS or AMS are not reached. No gateway sees an agent that has just started
 /// before they are.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
 
@@ -95,7 +95,7 @@ impl PresencePublisher {
             let pause = if published { lease / 4 } else { RETRY.after(failures) };
             tokio::select! {
                 biased;
-                () = tokio::time::sleep(pause) => {}
+                () = self.context.deps.bridge.reached_within(pause) => {}
                 _ = changes.changed() => catalogue.invalidate(),
                 Ok(()) = orders.changed() => {}
             }

@@ -1,5 +1,6 @@
-//! Sockets that wait for what nobody says, opened again when they are lost: signaling sockets as the
-//! page keeps them, with reconnect tokens and a cursor, and those of instances for their commands.
+//! Sockets that wait for what nobody says, opened again when they are lost: signaling sockets as
+//! the page keeps them, with reconnect tokens and a cursor, and those of instances for their
+//! commands.
 
 use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;
