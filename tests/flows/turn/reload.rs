@@ -7,7 +7,7 @@ use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::Value;
 use stream_dev::coturn::Coturn;
-use stream_dev::in_process::{Options, Stack};
+use stream_dev::in_process::{Options, Stack, wait_for_agent};
 use stream_dev::process::Process;
 use stream_protocol::IceServer;
 use stream_turn::{Config, RelayState};
@@ -97,6 +97,8 @@ impl Program {
             Ok(ready.is_ok_and(|answer| answer.status == 200).then_some(()))
         })
         .await?;
+        // It is ready before the gateways have heard of it.
+        wait_for_agent(&stack.client()?).await?;
         Ok(Self { process })
     }
 
