@@ -183,8 +183,8 @@ async fn tell_status<S: Service>(service: &S, manager: &ServiceManager) -> Infal
     if !manager.listens() {
         return pending().await;
     }
-    let mut told = String::new();
-    for looks in 1u32.. {
+    let (mut told, mut looks) = (String::new(), 0u32);
+    loop {
         let away = timeout(STATUS_TIMEOUT, service.away()).await;
         let away = away.unwrap_or_else(|_| vec![("the actors", "no answer in time".to_owned())]);
         let line = status_line(service.drain(), &away);
@@ -192,9 +192,9 @@ async fn tell_status<S: Service>(service: &S, manager: &ServiceManager) -> Infal
             manager.tell(&[Notice::Status(&line)]);
             told = line;
         }
+        looks = looks.saturating_add(1);
         sleep(STATUS_PAUSES.after(looks)).await;
     }
-    pending().await
 }
 
 /// Carries out what signals ask for. Returns on one to end that comes while an earlier one is

@@ -209,8 +209,8 @@ impl Bridge {
         Ok(Self(Backend::Nats(mailbox), clock, metrics, timeline::Listener::default(), reached))
     }
 
-    /// Waits for `at_most`, or until NATS is reached, for the first time or again. Whoever tries
-    /// again now and then does so in vain before, and is waited for behind it.
+    /// Waits for `at_most`, or until NATS is reached, for the first time or again: a pause for
+    /// whoever tries again what fails while NATS is away.
     pub async fn reached_within(&self, at_most: Duration) {
         let Self(.., reached) = self;
         reached.within(at_most).await;

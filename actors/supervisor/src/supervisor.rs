@@ -230,8 +230,8 @@ impl Supervisor {
 
     /// Stops all actors in order, the last one started first. Each is refused further messages,
     /// deals with what is queued, does what [`Worker::stopping`] returns and finishes its answers
-    /// in progress. An actor that is late is cut short: each but the last has half of what is left
-    /// of `deadline`.
+    /// in progress; what it does in the background ends then, before the next one stops. An actor
+    /// that is late is cut short: each but the last has half of what is left of `deadline`.
     pub async fn shut_down(&self, deadline: Duration) {
         let until = Instant::now() + deadline;
         let mut nodes = self.registry.running();

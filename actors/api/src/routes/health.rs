@@ -43,7 +43,8 @@ pub(super) async fn live(state: Data<AppState>) -> HttpResponse {
 }
 
 /// `GET /1.0/health/ready`: which dependency is away. Why is told only to a token that may read the
-/// status. However many probes come, the actors are asked once a second.
+/// status. However many probes come, the actors are asked once a second, and no more than twenty
+/// times while something is away.
 pub(super) async fn ready(
     request: HttpRequest,
     state: Data<AppState>,
