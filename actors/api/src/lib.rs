@@ -134,8 +134,8 @@ impl Api {
         let refusals = state.refusals.clone();
         let routes = move |app: &mut ServiceConfig| routes::configure(app, &state);
         let host = served.current().first_name().unwrap_or_default();
-        let (endpoints, drain) = (routes::ENDPOINTS, drain.clone());
-        let service = Service { name: "api", endpoints, refusals, host, drain, routes };
+        let drain = drain.clone();
+        let service = Service { name: "api", refusals, host, drain, routes };
         let limits = Limits { http, ..Limits::default() };
         let Config { listen, workers, .. } = config;
         let tls = server_config(&served, ClientCertificates::Ignored);

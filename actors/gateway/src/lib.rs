@@ -181,9 +181,7 @@ impl Gateway {
         let requests = refusals.metrics().clone();
         let state_of_routes = state.clone();
         let routes = move |app: &mut ServiceConfig| routes::configure(app, &state_of_routes);
-        let endpoints = routes::ENDPOINTS;
-        let service =
-            Service { name: "gateway", endpoints, refusals, host, drain: drain.clone(), routes };
+        let service = Service { name: "gateway", refusals, host, drain: drain.clone(), routes };
         let tls = server_config(&served, ClientCertificates::Ignored);
         let limits = Limits { http, ..Limits::default() };
         let config = stream_http::Config { listen, inherited, workers, limits };

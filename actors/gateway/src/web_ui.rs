@@ -3,13 +3,14 @@
 
 use std::sync::LazyLock;
 
+use actix_web::http::Method;
 use actix_web::http::header::{
     AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
     Encoding, Header, LOCATION, VARY,
 };
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
-use stream_http::{TrailingSlash, method_not_allowed};
+use stream_http::{HttpError, TrailingSlash, method_not_allowed, note_route};
 
 use crate::content_policy::POLICY;
 use crate::embed::EmbedPage;
@@ -41,6 +42,7 @@ macro_rules! asset {
     };
 }
 
+/// Sorted by their paths.
 const ASSETS: &[Asset] = &[
     asset!("/", "index.html", HTML),
     asset!("/api.js", "api.js", SCRIPT),
@@ -132,16 +134,19 @@ const ASSETS: &[Asset] = &[
     asset!("/style.css", "style.css", STYLE),
 ];
 
-/// Adds a route for every file of the page; metrics call all of them `page`.
+/// Adds the pages behind all that tables have; metrics call each of them `page`.
 pub(crate) fn configure(service: &mut ServiceConfig) {
-    for asset in ASSETS {
-        let answer = move |request: HttpRequest, state: Data<State>| async move {
-            serve(asset, &request, &state.embed)
-        };
-        let page = web::resource(asset.path).name("page").get(answer);
-        let page = page.route(web::head().to(answer));
-        service.service(page.default_service(web::to(method_not_allowed)));
+    service.default_service(web::to(answer));
+}
+
+async fn answer(request: HttpRequest, state: Data<State>) -> Result<HttpResponse, HttpError> {
+    let found = ASSETS.binary_search_by(|asset| asset.path.cmp(request.path()));
+    let asset = &ASSETS[found.map_err(|_| HttpError::NoSuchEndpoint)?];
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return method_not_allowed(request).await;
     }
+    note_route(&request, asset.path, "page");
+    Ok(serve(asset, &request, &state.embed))
 }
 
 fn serve(asset: &Asset, request: &HttpRequest, embed: &EmbedPage) -> HttpResponse {

@@ -13,6 +13,8 @@ use actix_web::{HttpMessage, HttpRequest};
 use log::Level;
 use stream_supervisor::RequestId;
 
+use crate::resources;
+
 /// The target of these lines.
 pub const ACCESS_LOG: &str = "access";
 
@@ -34,7 +36,7 @@ pub(crate) struct AccessLine {
     id: RequestId,
     method: String,
     /// The pattern: a path names sessions and shares.
-    route: String,
+    route: &'static str,
     code: u16,
     client: Option<IpAddr>,
     token: Option<String>,
@@ -58,7 +60,7 @@ impl AccessLine {
             started,
             id: id.clone(),
             method: request.method().to_string(),
-            route: request.match_pattern().unwrap_or_else(|| UNKNOWN.to_owned()),
+            route: resources::route(request).unwrap_or(UNKNOWN),
             code: response.status().as_u16(),
             client,
             token,

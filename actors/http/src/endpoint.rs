@@ -30,17 +30,12 @@ macro_rules! endpoints {
         pub(crate) const DOCS: &[$crate::openapi::EndpointDoc] = &[$($doc,)*];
 
         /// Adds every endpoint of the table to a server.
-        fn add_endpoints(app: &mut $crate::macro_support::web::ServiceConfig) {
-            use $crate::macro_support::{Method, method_not_allowed, web};
+        fn add_endpoints(app: &mut $crate::macro_support::ServiceConfig) {
+            use $crate::macro_support::{Resources, Route};
 
-            $(
-                app.route($path, web::method(Method::$method).to($handler));
-                if $crate::endpoints!(@head $method $($head)?) {
-                    app.route($path, web::head().to($handler));
-                }
-            )*
-            // Reached by the methods that are left.
-            $(app.service(web::resource($path).default_service(web::to(method_not_allowed)));)*
+            let (mut resources, mut rows) = (Resources::default(), ENDPOINTS.iter());
+            $(resources.add(rows.next().expect("a row"), |route: Route| route.to($handler));)*
+            resources.register(app);
         }
     };
     (@metric $path:literal $metric:literal) => { $metric };

@@ -1,6 +1,6 @@
 //! What [`endpoints!`](crate::endpoints) expands to.
 
-pub use actix_web::http::Method;
-pub use actix_web::web;
+pub use actix_web::Route;
+pub use actix_web::web::ServiceConfig;
 
-pub use crate::method::method_not_allowed;
+pub use crate::resources::Resources;

@@ -1,11 +1,10 @@
 //! The answer to a method that a path does not take.
 
-use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::error::HttpError;
-use crate::middleware::Observer;
 use crate::openapi::Endpoint;
+use crate::resources::PathEndpoints;
 
 /// What a resource takes that is in no table.
 const READ_ONLY: &str = "GET, HEAD";
@@ -16,14 +15,9 @@ const READ_ONLY: &str = "GET, HEAD";
 ///
 /// Always.
 pub async fn method_not_allowed(request: HttpRequest) -> Result<HttpResponse, HttpError> {
-    let observer = request.app_data::<Data<Observer>>();
-    let endpoints = observer.map_or(&[][..], |observer| observer.endpoints);
-    let allow = allow(endpoints, &request.match_pattern().unwrap_or_default());
-    Err(HttpError::MethodNotAllowed { allow })
-}
-
-fn allow(endpoints: &[Endpoint], pattern: &str) -> String {
-    let taken = endpoints.iter().filter(|endpoint| endpoint.path == pattern);
-    let methods: Vec<_> = taken.flat_map(Endpoint::methods).collect();
-    if methods.is_empty() { READ_ONLY.to_owned() } else { methods.join(", ") }
+    let taken = PathEndpoints::of(&request).map(|path| {
+        let methods = path.endpoints.iter().copied().flat_map(Endpoint::methods);
+        methods.collect::<Vec<_>>().join(", ")
+    });
+    Err(HttpError::MethodNotAllowed { allow: taken.unwrap_or_else(|| READ_ONLY.to_owned()) })
 }

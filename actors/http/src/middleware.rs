@@ -13,10 +13,10 @@ use actix_web::http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::http::uri::Authority;
-use actix_web::http::{ConnectionType, Method, StatusCode};
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
-use actix_web::{HttpMessage, HttpRequest, ResponseError};
+use actix_web::{HttpMessage, ResponseError};
 use stream_metrics::HttpMetrics;
 use stream_supervisor::{Drain, RequestId};
 
@@ -27,9 +27,9 @@ use crate::body::content_length;
 use crate::client_address;
 use crate::error::HttpError;
 use crate::limits::HttpConfig;
-use crate::openapi::Endpoint;
 use crate::rate_limit::RateLimiter;
 use crate::refusals::Refusals;
+use crate::resources;
 
 /// What metrics call a request for something that is not served.
 const UNKNOWN_HANDLER: &str = "other";
@@ -41,7 +41,6 @@ const UNKNOWN_HOST: &str = "other";
 #[derive(Clone)]
 pub(crate) struct Observer {
     pub(crate) metrics: HttpMetrics,
-    pub(crate) endpoints: &'static [Endpoint],
     /// The name that clients know the service by.
     pub(crate) host: String,
     /// Whom to believe about clients.
@@ -109,12 +108,13 @@ async fn answer(
     let (status, response_size, handler) = match &result {
         Ok(response) => {
             let size = body_size(response.response().body());
-            (response.status(), size, observer.handler(&method, response.request()))
+            (response.status(), size, resources::metric(response.request()))
         }
-        Err(error) => (error.as_response_error().status_code(), None, UNKNOWN_HANDLER.to_owned()),
+        Err(error) => (error.as_response_error().status_code(), None, None),
     };
     let sizes = (request_size, response_size);
-    timer.finish(&handler, host, method.as_str(), status.as_u16(), sizes);
+    let handler = handler.unwrap_or(UNKNOWN_HANDLER);
+    timer.finish(handler, host, method.as_str(), status.as_u16(), sizes);
     let (status, took_ms) = (status.as_u16(), started.elapsed().as_millis() as u64);
     // Never the query: it may hold a token.
     log::debug!(method:%, path:%, status, took_ms; "answered");
@@ -179,29 +179,6 @@ impl Observer {
     fn admits(&self, client: IpAddr, now: Instant) -> bool {
         self.http.trusts(client) || self.rates.check(&host(client), now)
     }
-
-    /// Names what answers `request` by its endpoint, or by the name of the resource where a service
-    /// gave it one. What a client wrote is never part of it.
-    fn handler(&self, method: &Method, request: &HttpRequest) -> String {
-        let pattern = request.match_pattern();
-        let endpoint = pattern.and_then(|pattern| metric_name(self.endpoints, method, &pattern));
-        let name = endpoint.or_else(|| match *method {
-            Method::GET | Method::HEAD => request.match_name(),
-            _ => None,
-        });
-        name.unwrap_or(UNKNOWN_HANDLER).to_owned()
-    }
-}
-
-/// Returns what metrics call the endpoint for `method` at the resource with `pattern`.
-fn metric_name(
-    endpoints: &'static [Endpoint],
-    method: &Method,
-    pattern: &str,
-) -> Option<&'static str> {
-    let method = if method == Method::HEAD { "GET" } else { method.as_str() };
-    let found = endpoints.iter().find(|endpoint| endpoint.serves(method, pattern));
-    found.map(|endpoint| endpoint.metric)
 }
 
 /// Returns the length of a response's body in bytes, where it is known beforehand.

@@ -45,11 +45,6 @@ impl Endpoint {
         let head = self.head.then_some("HEAD");
         [Some(self.method), head].into_iter().flatten()
     }
-
-    /// Returns whether requests with `method` at the resource with this pattern come here.
-    pub(crate) fn serves(&self, method: &str, pattern: &str) -> bool {
-        self.method == method && self.path == pattern
-    }
 }
 
 /// The document of an API as it is served.

@@ -33,7 +33,6 @@ use crate::connection::{Connection, Socket};
 use crate::error::HttpError;
 use crate::limits::Limits;
 use crate::middleware::{Observer, observe};
-use crate::openapi::Endpoint;
 use crate::rate_limit::RateLimiter;
 use crate::refusals::{Refusals, RefusedConnection};
 
@@ -63,8 +62,6 @@ pub struct Config {
 pub struct Service<R> {
     /// The name of the actor.
     pub name: &'static str,
-    /// The table that `routes` adds, for the names in metrics.
-    pub endpoints: &'static [Endpoint],
     /// Counts requests and connections, and those that are refused.
     pub refusals: Refusals,
     /// The name that clients know the service by: the one label of metrics that is not `other`.
@@ -90,7 +87,6 @@ impl<R: Fn(&mut ServiceConfig) + Clone + Send + Unpin + 'static> Routes for R {}
 ///
 /// let service = Service {
 ///     name: "pings",
-///     endpoints: &[],
 ///     refusals: Default::default(),
 ///     host: "ping.example.org".to_owned(),
 ///     drain: Default::default(),
@@ -303,11 +299,10 @@ impl<R: Routes> Actor<R> {
             .max_concurrent_connections(limits.max_connections.saturating_mul(2 * workers))
             .shutdown_timeout(limits.shutdown_timeout.as_secs())
             .disable_signals();
-        let Service { endpoints, refusals, host, drain, routes, .. } = service.clone();
+        let Service { refusals, host, drain, routes, .. } = service.clone();
         let acceptor =
             Acceptor::new(limits.clone(), admission.clone(), self.tls(), refusals.clone());
         let observer = Observer {
-            endpoints,
             host,
             http: limits.http.clone(),
             rates: RateLimiter::per_second(limits.http.requests_per_address),

@@ -64,7 +64,7 @@ impl Client {
         };
         let (refusals, drain) = Default::default();
         let host = String::new();
-        let service = Service { name: "sockets", endpoints: &[], refusals, host, drain, routes };
+        let service = Service { name: "sockets", refusals, host, drain, routes };
         let disconnect_timeout = Duration::from_secs(3600);
         let limits = Limits { disconnect_timeout, ..Limits::default() };
         let config =

@@ -2,7 +2,7 @@ use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use actix_web::HttpResponse;
+use actix_web::{HttpRequest, HttpResponse};
 use rustls::pki_types::ServerName;
 use stream_metrics::HttpMetrics;
 use stream_pki::{
@@ -16,6 +16,7 @@ use tokio_rustls::client;
 
 use super::*;
 use crate::limits::HttpConfig;
+use crate::resources::note_route;
 
 /// Longer than anything here takes.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -28,6 +29,12 @@ crate::endpoints! {
 
 async fn ping() -> HttpResponse {
     HttpResponse::Ok().body("pong")
+}
+
+/// In no table.
+async fn apart(request: HttpRequest) -> HttpResponse {
+    note_route(&request, "/apart", "apart");
+    HttpResponse::Ok().finish()
 }
 
 /// What a request for `/slow` waits for.
@@ -108,10 +115,10 @@ fn start(
         add_endpoints(app);
         app.app_data(data.clone()).route("/slow", web::get().to(self::slow));
         app.route("/large", web::get().to(async || "x".repeat(64 << 20)));
+        app.route("/apart", web::get().to(apart));
     };
     let service = Service {
         name: "test",
-        endpoints: ENDPOINTS,
         refusals: Refusals::new(metrics),
         host: "localhost".to_owned(),
         drain: drain.clone(),
@@ -256,6 +263,32 @@ async fn a_trailing_slash_is_equal_and_what_is_not_served_is_told_in_the_envelop
 }
 
 #[actix_web::test]
+async fn requests_are_counted_by_what_has_answered_them() {
+    let fixture = Fixture::start(Limits::default());
+    let client = pooled();
+    for path in ["/ping", "/ping/", "/apart", "/nothing"] {
+        assert!(fixture.get(&client, path).await.is_ok());
+    }
+    for request in [client.head(fixture.url("/ping")), client.put(fixture.url("/ping"))] {
+        assert!(request.send().await.is_ok());
+    }
+    let mut page = stream_metrics::Exposition::new("p");
+    page.requests(&fixture.metrics);
+    let text = page.text(stream_metrics::Format::Text);
+    for (handler, method, code, count) in [
+        ("get_ping", "GET", "2xx", 2),
+        ("get_ping", "HEAD", "2xx", 1),
+        ("apart", "GET", "2xx", 1),
+        ("other", "GET", "4xx", 1),
+        ("other", "PUT", "4xx", 1),
+    ] {
+        let labels = format!(r#"handler="{handler}",host="other",method="{method}",code="{code}""#);
+        let line = format!("p_http_requests_total{{{labels}}} {count}");
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
+
+#[actix_web::test]
 async fn head_is_answered_as_get_without_a_body_and_other_methods_learn_what_there_is() {
     let fixture = Fixture::start(Limits::default());
     let client = client();
@@ -271,27 +304,6 @@ async fn head_is_answered_as_get_without_a_body_and_other_methods_learn_what_the
     }
     let refused = client.head(fixture.url("/act")).send().await.expect("an answer");
     assert_eq!(refused.status().as_u16(), 405, "it must be harmless");
-}
-
-#[actix_web::test]
-async fn a_request_is_counted_by_the_name_in_the_table() {
-    let fixture = Fixture::start(Limits::default());
-    let client = client();
-    for path in ["/ping", "/nothing"] {
-        fixture.get(&client, path).await.expect("an answer");
-    }
-    client.put(fixture.url("/ping")).send().await.expect("an answer");
-    let mut exposition = stream_metrics::Exposition::new("p");
-    exposition.requests(&fixture.metrics);
-    let text = exposition.text(stream_metrics::Format::Text);
-    for labels in [
-        r#"handler="get_ping",host="other",method="GET",code="2xx""#,
-        r#"handler="other",host="other",method="GET",code="4xx""#,
-        r#"handler="other",host="other",method="PUT",code="4xx""#,
-    ] {
-        let line = format!("p_http_requests_total{{{labels}}} 1");
-        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
-    }
 }
 
 /// Limits with these keys of `[http]`, and deadlines of a second.

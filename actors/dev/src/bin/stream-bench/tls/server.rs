@@ -17,7 +17,6 @@ pub(in super::super) async fn serve(arguments: &[String]) -> anyhow::Result<()> 
     let tls = server_config(&identity, ClientCertificates::Ignored);
     let service = Service {
         name: "bench",
-        endpoints: &[],
         refusals: Default::default(),
         host: "localhost".to_owned(),
         drain: Default::default(),
