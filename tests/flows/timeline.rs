@@ -165,3 +165,64 @@ fn a_time_line_is_for_operators_and_of_sessions_that_were_there() {
         Ok(())
     });
 }
+
+/// Returns how many first frames the gateway has measured, and their milliseconds in all.
+async fn first_frames(account: &Http) -> anyhow::Result<(u64, f64)> {
+    let answer = account.get("/metrics").await?;
+    let page = answer.body.as_str().context("a page")?;
+    let name = "anbox_stream_gateway_client_first_frame_duration_seconds";
+    let value = |kind: &str| {
+        let begin = format!("{name}_{kind}{{}} ");
+        page.lines().find_map(|line| line.strip_prefix(&begin)).unwrap_or("0").to_owned()
+    };
+    Ok((value("count").parse()?, value("sum").parse::<f64>()? * 1000.0))
+}
+
+#[test]
+fn what_a_client_says_of_its_first_frame_counts_once_and_reaches_no_instance() {
+    run_flow(async || {
+        let mut told = Explained::start(Options::default()).await?;
+        let (session, instance) = told.running().await?;
+        let report = |after: &str| format!(r#"{{"type":"first_frame","after_ms":{after}}}"#);
+        let long = format!("7,\"pad\":\"{}\"", "a".repeat(9_999));
+        let nonsense = ["-1", "7.5", "600001", "\"7\"", "null", "1e400", "{}", long.as_str()];
+        let begin = r#"{"type":"first_frame"}"#.to_owned();
+        let broken = r#"{"type":"first_frame","after_ms":7"#.to_owned();
+        let hostile: Vec<_> = nonsense.map(report).into_iter().chain([begin, broken]).collect();
+
+        // As published clients open it, and as the player does.
+        let enveloped = format!("{}&after=", session.url);
+        for (url, enveloped) in [(session.url.as_str(), false), (enveloped.as_str(), true)] {
+            let mut socket = Socket::open_url(url, &told.scripted.stack).await?;
+            for text in &hostile {
+                socket.send_text(text.clone()).await?;
+            }
+            socket.send_text(report("1234")).await?;
+            socket.send_text(report("5678")).await?;
+            let last = json!({ "type": "last", "enveloped": enveloped });
+            let frame = if enveloped { json!({ "id": "l", "signal": last }) } else { last };
+            socket.send(&frame).await?;
+            // The socket is there, and the instance has heard nothing else of it.
+            let heard = eventually("heard", async || {
+                let (_, signals) = instance.read(None, 1).await?;
+                let is_last = |(_, signal): &(u64, Value)| signal["enveloped"] == enveloped;
+                Ok(signals.iter().any(is_last).then_some(signals))
+            });
+            let heard = heard.await?;
+            ensure!(heard.len() == 1 + usize::from(enveloped), "{heard:?}");
+            socket.close().await?;
+        }
+        told.entry(&session.id, "frame", "first frame after 1234 ms").await?;
+        let frames = eventually("one of each socket", async || {
+            let entries = told.entries(&session.id).await?;
+            let frames = entries.into_iter().filter(|entry| entry["hop"] == "frame");
+            let frames: Vec<_> = frames.map(|entry| entry["text"].clone()).collect();
+            Ok((frames.len() >= 2).then_some(frames))
+        });
+        let frames = frames.await?;
+        ensure!(frames == ["client 0: first frame after 1234 ms"; 2], "{frames:?}");
+        let (count, sum) = first_frames(&told.account).await?;
+        ensure!(count == 2 && (sum - 2468.0).abs() < 0.5, "{count} of {sum} ms");
+        Ok(())
+    });
+}
