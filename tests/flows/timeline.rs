@@ -1,12 +1,13 @@
 //! What happened to a session, as operators read it: every hop with its time, and a failure at the
 //! hop where it came about.
 
+use crate::browser::drive;
 use crate::support::socket::Socket;
 use crate::support::{APP, Http, Instance, ScriptedStack, becomes, eventually, run_flow};
 use anyhow::{Context, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
-use stream_dev::in_process::Options;
+use stream_dev::in_process::{Options, Stack};
 use stream_gateway::admin::Client;
 use stream_simulators::client::JoinedSession;
 
@@ -166,6 +167,17 @@ fn a_time_line_is_for_operators_and_of_sessions_that_were_there() {
     });
 }
 
+#[test]
+fn the_bars_of_a_time_line_stand_where_they_belong_without_a_browser() -> anyhow::Result<()> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    let script = format!("{folder}tests/browser/timeline_axis.mjs");
+    let ui = format!("{folder}actors/gateway/ui");
+    let output = std::process::Command::new("node").arg(script).arg(ui).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    Ok(())
+}
+
 /// Returns how many first frames the gateway has measured, and their milliseconds in all.
 async fn first_frames(account: &Http) -> anyhow::Result<(u64, f64)> {
     let answer = account.get("/metrics").await?;
@@ -176,6 +188,41 @@ async fn first_frames(account: &Http) -> anyhow::Result<(u64, f64)> {
         page.lines().find_map(|line| line.strip_prefix(&begin)).unwrap_or("0").to_owned()
     };
     Ok((value("count").parse()?, value("sum").parse::<f64>()? * 1000.0))
+}
+
+#[test]
+fn the_first_frame_of_the_player_is_on_the_time_line_and_in_the_scrape() {
+    run_flow(async || {
+        let stack = Stack::start(Options::default()).await?;
+        let operators = Client::new(stack.nodes.admin_socket());
+        let operator = operators.create_operator("operator", None, Default::default()).await?;
+        let pin = stack.nodes.gateway_pin()?;
+        let account = Http::new(&stack.nodes.gateway_url(), Some(&stack.token), pin)?;
+        ensure!(first_frames(&account).await? == (0, 0.0), "before there was one");
+
+        let seen = drive("session", &stack, false).await?;
+        let session = seen["session"].as_str().context("a session")?;
+        let path = format!("/1.0/sessions/{session}/timeline");
+        let timeline = account.with(Some(&operator)).get(&path).await?.success()?;
+        let entries = timeline["entries"].as_array().context("entries")?;
+        let hops: Vec<_> = entries.iter().filter_map(|entry| entry["hop"].as_str()).collect();
+        let frames: Vec<_> = entries.iter().filter(|entry| entry["hop"] == "frame").collect();
+        let [frame] = frames[..] else { anyhow::bail!("{hops:?}") };
+        let took = frame["took_ms"].as_u64().context("a time")?;
+        let told = frame["text"].as_str().context("a text")?;
+        ensure!(told.ends_with(&format!(": first frame after {took} ms")), "{frame}");
+        // It began when the client asked, and there was an answer before there was a picture.
+        let place = |hop| hops.iter().position(|told| *told == hop).context("a hop");
+        ensure!(place("create")? < place("answer")? && place("answer")? < place("frame")?);
+        let created = entries[0]["at_ms"].as_u64().context("a time")?;
+        let lasted = frame["at_ms"].as_u64().context("a time")? - created;
+        ensure!(took > 0 && took < lasted + 30_000, "{took} ms, {lasted} ms after its creation");
+
+        let (count, sum) = first_frames(&account).await?;
+        ensure!(count == 1 && (sum - took as f64).abs() < 0.5, "{count} of {sum} ms, not {took}");
+        stack.stop().await;
+        Ok(())
+    });
 }
 
 #[test]

@@ -97,6 +97,7 @@ const ASSETS: &[Asset] = &[
     asset!("/console/texts/en.js", "console/texts/en.js", SCRIPT),
     asset!("/console/timeline.css", "console/timeline.css", STYLE),
     asset!("/console/timeline.js", "console/timeline.js", SCRIPT),
+    asset!("/console/timeline_axis.js", "console/timeline_axis.js", SCRIPT),
     asset!("/console/token.js", "console/token.js", SCRIPT),
     asset!("/console/tokens.css", "console/tokens.css", STYLE),
     asset!("/embed", "embed/index.html", HTML),

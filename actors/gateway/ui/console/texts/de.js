@@ -275,6 +275,7 @@ export const de = {
   hop_offer: "Angebot",
   hop_answer: "Antwort",
   hop_client: "Client",
+  hop_frame: "erstes Bild",
   hop_ice: "Zugangsdaten",
   hop_adb: "ADB",
   hop_owner: "Besitzer",

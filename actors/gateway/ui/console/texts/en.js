@@ -275,6 +275,7 @@ export const en = {
   hop_offer: "offer",
   hop_answer: "answer",
   hop_client: "client",
+  hop_frame: "first picture",
   hop_ice: "credentials",
   hop_adb: "ADB",
   hop_owner: "owner",
