@@ -708,10 +708,12 @@ async function agentsInTrouble() {
 async function relays() {
   const way = (transport, binding_us, cause = "") =>
     ({ transport, binding_us, allocate_us: binding_us && binding_us * 2, cause });
-  const at = (agent, state, ...transports) => ({ agent, state, transports });
+  const at = (agent, state, ...transports) => ({ agent, state, cause: "", transports });
   const silent = way("udp", null, "no answer within 3 s");
   const good = (name, micros) => at(name, "good", way("udp", micros), way("tcp", micros * 1.4));
   let metadata = [
+    { pool: "", server: "", state: "silent", agents: [{ agent: "agent-11", state: "silent",
+      cause: "NATS gave no answer in time", transports: [] }] },
     { pool: "us", server: "turn:relay-us.example.com:3478?transport=udp", state: "withheld",
       agents: [at("agent-2", "withheld", silent, way("tcp", 92_000)), good("agent-1", 96_000)] },
     { pool: "eu", server: "turn:relay-eu-2.example.com:3478?transport=udp", state: "drained",
@@ -725,7 +727,9 @@ async function relays() {
   await page.locator('tr[data-state="withheld"]').waitFor();
   const states = await page.locator("console-relays tbody tr").evaluateAll((rows) =>
     rows.map(({ dataset }) => dataset.state).join());
-  equal(states, "withheld,drained,good");
+  equal(states, "silent,withheld,drained,good");
+  await sees("Not known: these agents do not answer");
+  await sees("NATS gave no answer in time");
   await sees("no answer within 3 s");
   await look("relays");
   await page.getByText("and 5 more agents: all is well").click();

@@ -216,6 +216,8 @@ export const de = {
   relay_good: "in Gebrauch",
   relay_drained: "herausgenommen",
   relay_withheld: "zurückgehalten",
+  relay_silent: "keine Antwort",
+  relay_unknown: "Unbekannt: diese Agenten antworten nicht",
   relay_pool: "Pool {pool}",
   allocated_in: "zugeteilt in {span}",
   no_relay: "Kein Agent gibt ein Relais aus: Clients erreichen Instanzen direkt oder gar nicht.",

@@ -216,6 +216,8 @@ export const en = {
   relay_good: "handed out",
   relay_drained: "taken out",
   relay_withheld: "withheld",
+  relay_silent: "no answer",
+  relay_unknown: "Not known: these agents do not answer",
   relay_pool: "pool {pool}",
   allocated_in: "allocated in {span}",
   no_relay: "No agent hands out a relay: clients reach instances directly, or not at all.",
