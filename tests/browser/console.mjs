@@ -19,6 +19,7 @@ import { gzipSync } from "node:zlib";
 import axe from "axe-core";
 import jsQR from "jsqr";
 
+import { seeShares } from "./console_shares.mjs";
 import { addEvents, cutEvents, holdEvents, muteEvents } from "./events.mjs";
 import { changes, openPage, redact } from "./page.mjs";
 
@@ -90,6 +91,8 @@ function steps() {
     "agents: drain an agent and take that back": agents,
     "relays: see a relay that is withheld": relays,
     "accounts: read the accounts": accounts,
+    "shares: see the shares of all sessions": () => seeShares({ page, instead, look, sees, role, go, equal },
+      { app, gateway, token: STREAM_TOKEN, ui: STREAM_UI }),
     "figures: see how the gateway does": seeFigures,
     "settings: change the configuration": settings,
     "keys: do it by keys alone": keys,
@@ -344,7 +347,7 @@ async function open() {
   await page.evaluate(() => (window.video = document.querySelector("video")));
   await page.getByLabel("Language").selectOption("de");
   await sees("Sitzung beenden");
-  await page.getByText("Freigaben", { exact: true }).waitFor();
+  await role("heading", "Freigaben").waitFor();
   const called = () => page.locator("stream-player .bar > *").evaluateAll((parts) =>
     parts.map((part) => part.textContent || part.ariaLabel).join(" "));
   const german = await called();
@@ -976,7 +979,7 @@ async function readOnly() {
   await rows().nth(3).waitFor();
   const { length } = await page.$$("main input[type=checkbox], main button.primary, main a.primary");
   equal(length, 0);
-  equal(await page.locator(".sidebar nav a").evaluateAll((links) => links.length), 2);
+  equal(await page.locator(".sidebar nav a").evaluateAll((links) => links.length), 3);
   await page.keyboard.press("n");
   await page.keyboard.press(" ");
   await look("sessions-read-only", { sizes: ["wide"] });
