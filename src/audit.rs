@@ -84,6 +84,7 @@ fn is_transition(hop: Hop) -> bool {
         Hop::Socket
         | Hop::Offer
         | Hop::Answer
+        | Hop::Frame
         | Hop::Ice
         | Hop::Refusal
         | Hop::Nats

@@ -92,7 +92,9 @@ fn moment(at_ms: u64) -> String {
 fn step(step: &Step) -> String {
     let Step { took_ms, until, hop, unit, text, failed, count, request, .. } = step;
     let mark = if *failed { "FAILED " } else { "" };
-    let took = took_ms.map_or_else(String::new, |took| format!(", {took} ms"));
+    // What is told as words is not said again.
+    let took = took_ms.map(|took| format!("{took} ms")).filter(|took| !text.ends_with(took));
+    let took = took.map_or_else(String::new, |took| format!(", {took}"));
     let often = if *count > 1 { format!(", {count} times") } else { String::new() };
     let until = until.map_or_else(String::new, |until| format!(", good until {until}"));
     let request = request.as_ref().map_or_else(String::new, |id| format!(", request {id}"));
@@ -235,6 +237,11 @@ mod tests {
         assert!(told.ends_with(line), "{told}");
         assert_eq!(told.matches("image missing").count(), 1, "{told}");
         assert!(told.contains("an older cause"), "{told}");
+
+        let step = story.timeline.last_mut().expect("a step");
+        step.text = "client 0: first frame after 7 ms".to_owned();
+        let told = tell(&story);
+        assert_eq!(told.matches("7 ms").count(), 1, "{told}");
     }
 
     #[test]

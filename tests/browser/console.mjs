@@ -19,6 +19,7 @@ import { gzipSync } from "node:zlib";
 import axe from "axe-core";
 import jsQR from "jsqr";
 
+import { seeShares } from "./console_shares.mjs";
 import { addEvents, cutEvents, holdEvents, muteEvents } from "./events.mjs";
 import { changes, openPage, redact } from "./page.mjs";
 
@@ -90,6 +91,8 @@ function steps() {
     "agents: drain an agent and take that back": agents,
     "relays: see a relay that is withheld": relays,
     "accounts: read the accounts": accounts,
+    "shares: see the shares of all sessions": () => seeShares({ page, instead, look, sees, role, go, equal },
+      { app, gateway, token: STREAM_TOKEN, ui: STREAM_UI }),
     "figures: see how the gateway does": seeFigures,
     "settings: change the configuration": settings,
     "keys: do it by keys alone": keys,
@@ -344,7 +347,7 @@ async function open() {
   await page.evaluate(() => (window.video = document.querySelector("video")));
   await page.getByLabel("Language").selectOption("de");
   await sees("Sitzung beenden");
-  await page.getByText("Freigaben", { exact: true }).waitFor();
+  await role("heading", "Freigaben").waitFor();
   const called = () => page.locator("stream-player .bar > *").evaluateAll((parts) =>
     parts.map((part) => part.textContent || part.ariaLabel).join(" "));
   const german = await called();
@@ -708,10 +711,12 @@ async function agentsInTrouble() {
 async function relays() {
   const way = (transport, binding_us, cause = "") =>
     ({ transport, binding_us, allocate_us: binding_us && binding_us * 2, cause });
-  const at = (agent, state, ...transports) => ({ agent, state, transports });
+  const at = (agent, state, ...transports) => ({ agent, state, cause: "", transports });
   const silent = way("udp", null, "no answer within 3 s");
   const good = (name, micros) => at(name, "good", way("udp", micros), way("tcp", micros * 1.4));
   let metadata = [
+    { pool: "", server: "", state: "silent", agents: [{ agent: "agent-11", state: "silent",
+      cause: "NATS gave no answer in time", transports: [] }] },
     { pool: "us", server: "turn:relay-us.example.com:3478?transport=udp", state: "withheld",
       agents: [at("agent-2", "withheld", silent, way("tcp", 92_000)), good("agent-1", 96_000)] },
     { pool: "eu", server: "turn:relay-eu-2.example.com:3478?transport=udp", state: "drained",
@@ -725,7 +730,9 @@ async function relays() {
   await page.locator('tr[data-state="withheld"]').waitFor();
   const states = await page.locator("console-relays tbody tr").evaluateAll((rows) =>
     rows.map(({ dataset }) => dataset.state).join());
-  equal(states, "withheld,drained,good");
+  equal(states, "silent,withheld,drained,good");
+  await sees("Not known: these agents do not answer");
+  await sees("NATS gave no answer in time");
   await sees("no answer within 3 s");
   await look("relays");
   await page.getByText("and 5 more agents: all is well").click();
@@ -972,7 +979,7 @@ async function readOnly() {
   await rows().nth(3).waitFor();
   const { length } = await page.$$("main input[type=checkbox], main button.primary, main a.primary");
   equal(length, 0);
-  equal(await page.locator(".sidebar nav a").evaluateAll((links) => links.length), 2);
+  equal(await page.locator(".sidebar nav a").evaluateAll((links) => links.length), 3);
   await page.keyboard.press("n");
   await page.keyboard.press(" ");
   await look("sessions-read-only", { sizes: ["wide"] });

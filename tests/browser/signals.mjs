@@ -35,11 +35,13 @@ class Socket {
   static last;
   readyState = Socket.OPEN;
   sent = [];
+  texts = [];
 
   constructor() {
     Socket.last = this;
   }
   send(text) {
+    this.texts.push(text);
     this.sent.push(JSON.parse(text).signal);
   }
   close() {}
@@ -100,6 +102,17 @@ socket.onmessage({ data: "7" });
 await signal(candidate);
 assert.deepEqual(failures, [], "nothing of this ends the stream");
 assert.equal(peer.candidates.length, 1, "and what makes sense arrives");
+
+// The first picture is told once, as the gateway knows it, and when there is a socket.
+const reports = ({ texts }) => texts.filter((text) => text.startsWith('{"type":"first_frame"'));
+socket.readyState = 3;
+stream.tellFirstFrame(811.6);
+assert.deepEqual(reports(socket), []);
+socket.readyState = Socket.OPEN;
+socket.onopen();
+stream.tellFirstFrame(4_000);
+socket.onopen();
+assert.deepEqual(reports(socket), ['{"type":"first_frame","after_ms":812}']);
 stream.close();
 
 // All pages of a gateway lose it in one moment, and must not come back in one.

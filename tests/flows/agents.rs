@@ -93,6 +93,16 @@ pub(crate) async fn seen_and_drained(options: Options) -> anyhow::Result<()> {
     // What was refused is not carried out later.
     fleet.agents[0].process.wake()?;
     becomes(&operator, "agent-0", "serving").await?;
+
+    // Nor does it say how its relays are.
+    fleet.agents[0].process.suspend()?;
+    let relays = operator.get("/1.0/relays").await?.success()?;
+    let [row] = relays.as_array().context("rows")?.as_slice() else { bail!("{relays}") };
+    ensure!(row["state"] == "silent" && row["server"] == "", "{relays}");
+    let [at] = row["agents"].as_array().context("agents")?.as_slice() else { bail!("{relays}") };
+    ensure!(at["agent"] == "agent-0" && at["state"] == "silent", "{relays}");
+    ensure!(at["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{relays}");
+    fleet.agents[0].process.wake()?;
     Ok(())
 }
 

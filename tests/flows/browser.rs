@@ -17,7 +17,7 @@ use toml::toml;
 const SCRIPT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(90);
 
 /// Has the script `name` drive a session of the page.
-async fn drive(name: &str, stack: &Stack, relay: bool) -> anyhow::Result<Value> {
+pub(crate) async fn drive(name: &str, stack: &Stack, relay: bool) -> anyhow::Result<Value> {
     let fragment =
         format!("token={}&app={APP}&start=1{}", stack.token, if relay { "&relay=1" } else { "" });
     let page = format!("{}/#{fragment}", stack.nodes.gateway_url());

@@ -272,6 +272,15 @@ fn a_real_prometheus_finds_all_that_dashboards_and_alerts_ask_for() {
         let created = client.create(APP, Screen::default()).await?;
         let viewer = Viewer::connect(&created, vec![stack.nodes.gateway_pin()?]).await?;
         viewer.wait_frames(1, STEP_TIMEOUT).await?;
+        let account = (stack.nodes.gateway_url(), stack.nodes.gateway_pin()?);
+        let account = Http::new(&account.0, Some(&stack.token), account.1)?;
+        // With its session ends the socket over which the client tells it.
+        eventually("told of the first frame", async || {
+            let page = account.get("/metrics").await?.body;
+            let told = |text: &str| text.contains("client_first_frame_duration_seconds_count{");
+            Ok(page.as_str().is_some_and(told).then_some(()))
+        })
+        .await?;
         becomes(&client, &created.id, "active").await?;
         client.delete(&created.id).await?;
         becomes(&client, &created.id, "terminated").await?;

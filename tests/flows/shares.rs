@@ -118,6 +118,7 @@ fn a_link_joins_its_session_in_its_role_and_opens_nothing_else() {
         let twelve_hours = now() + 12 * 3600;
         assert!(share["expiry_at"].as_u64().context("an end")?.abs_diff(twelve_hours) < 60);
         assert_eq!(share["expiry_min"], 720);
+        assert_eq!(share["made_by"], "test");
 
         let bearer = running.http.with(Some(&token));
         assert_eq!(bearer.get(&running.path("")).await?.success()?["status"], "active");

@@ -1,12 +1,13 @@
 //! What happened to a session, as operators read it: every hop with its time, and a failure at the
 //! hop where it came about.
 
+use crate::browser::drive;
 use crate::support::socket::Socket;
 use crate::support::{APP, Http, Instance, ScriptedStack, becomes, eventually, run_flow};
 use anyhow::{Context, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
-use stream_dev::in_process::Options;
+use stream_dev::in_process::{Options, Stack};
 use stream_gateway::admin::Client;
 use stream_simulators::client::JoinedSession;
 
@@ -162,6 +163,113 @@ fn a_time_line_is_for_operators_and_of_sessions_that_were_there() {
         ensure!(refused.status == 404, "{refused:?}");
         ensure!(told.operator.get(&format!("{nobody}/timeline")).await?.status == 404);
         ensure!(told.operator.get("/1.0/sessions/Not-an-id/timeline").await?.status == 400);
+        Ok(())
+    });
+}
+
+#[test]
+fn the_bars_of_a_time_line_stand_where_they_belong_without_a_browser() -> anyhow::Result<()> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    let script = format!("{folder}tests/browser/timeline_axis.mjs");
+    let ui = format!("{folder}actors/gateway/ui");
+    let output = std::process::Command::new("node").arg(script).arg(ui).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    Ok(())
+}
+
+/// Returns how many first frames the gateway has measured, and their milliseconds in all.
+async fn first_frames(account: &Http) -> anyhow::Result<(u64, f64)> {
+    let answer = account.get("/metrics").await?;
+    let page = answer.body.as_str().context("a page")?;
+    let name = "anbox_stream_gateway_client_first_frame_duration_seconds";
+    let value = |kind: &str| {
+        let begin = format!("{name}_{kind}{{}} ");
+        page.lines().find_map(|line| line.strip_prefix(&begin)).unwrap_or("0").to_owned()
+    };
+    Ok((value("count").parse()?, value("sum").parse::<f64>()? * 1000.0))
+}
+
+#[test]
+fn the_first_frame_of_the_player_is_on_the_time_line_and_in_the_scrape() {
+    run_flow(async || {
+        let stack = Stack::start(Options::default()).await?;
+        let operators = Client::new(stack.nodes.admin_socket());
+        let operator = operators.create_operator("operator", None, Default::default()).await?;
+        let pin = stack.nodes.gateway_pin()?;
+        let account = Http::new(&stack.nodes.gateway_url(), Some(&stack.token), pin)?;
+        ensure!(first_frames(&account).await? == (0, 0.0), "before there was one");
+
+        let seen = drive("session", &stack, false).await?;
+        let session = seen["session"].as_str().context("a session")?;
+        let path = format!("/1.0/sessions/{session}/timeline");
+        let timeline = account.with(Some(&operator)).get(&path).await?.success()?;
+        let entries = timeline["entries"].as_array().context("entries")?;
+        let hops: Vec<_> = entries.iter().filter_map(|entry| entry["hop"].as_str()).collect();
+        let frames: Vec<_> = entries.iter().filter(|entry| entry["hop"] == "frame").collect();
+        let [frame] = frames[..] else { anyhow::bail!("{hops:?}") };
+        let took = frame["took_ms"].as_u64().context("a time")?;
+        let told = frame["text"].as_str().context("a text")?;
+        ensure!(told.ends_with(&format!(": first frame after {took} ms")), "{frame}");
+        // It began when the client asked, and there was an answer before there was a picture.
+        let place = |hop| hops.iter().position(|told| *told == hop).context("a hop");
+        ensure!(place("create")? < place("answer")? && place("answer")? < place("frame")?);
+        let created = entries[0]["at_ms"].as_u64().context("a time")?;
+        let lasted = frame["at_ms"].as_u64().context("a time")? - created;
+        ensure!(took > 0 && took < lasted + 30_000, "{took} ms, {lasted} ms after its creation");
+
+        let (count, sum) = first_frames(&account).await?;
+        ensure!(count == 1 && (sum - took as f64).abs() < 0.5, "{count} of {sum} ms, not {took}");
+        stack.stop().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_a_client_says_of_its_first_frame_counts_once_and_reaches_no_instance() {
+    run_flow(async || {
+        let mut told = Explained::start(Options::default()).await?;
+        let (session, instance) = told.running().await?;
+        let report = |after: &str| format!(r#"{{"type":"first_frame","after_ms":{after}}}"#);
+        let long = format!("7,\"pad\":\"{}\"", "a".repeat(9_999));
+        let nonsense = ["-1", "7.5", "600001", "\"7\"", "null", "1e400", "{}", long.as_str()];
+        let begin = r#"{"type":"first_frame"}"#.to_owned();
+        let broken = r#"{"type":"first_frame","after_ms":7"#.to_owned();
+        let hostile: Vec<_> = nonsense.map(report).into_iter().chain([begin, broken]).collect();
+
+        // As published clients open it, and as the player does.
+        let enveloped = format!("{}&after=", session.url);
+        for (url, enveloped) in [(session.url.as_str(), false), (enveloped.as_str(), true)] {
+            let mut socket = Socket::open_url(url, &told.scripted.stack).await?;
+            for text in &hostile {
+                socket.send_text(text.clone()).await?;
+            }
+            socket.send_text(report("1234")).await?;
+            socket.send_text(report("5678")).await?;
+            let last = json!({ "type": "last", "enveloped": enveloped });
+            let frame = if enveloped { json!({ "id": "l", "signal": last }) } else { last };
+            socket.send(&frame).await?;
+            // The socket is there, and the instance has heard nothing else of it.
+            let heard = eventually("heard", async || {
+                let (_, signals) = instance.read(None, 1).await?;
+                let is_last = |(_, signal): &(u64, Value)| signal["enveloped"] == enveloped;
+                Ok(signals.iter().any(is_last).then_some(signals))
+            });
+            let heard = heard.await?;
+            ensure!(heard.len() == 1 + usize::from(enveloped), "{heard:?}");
+            socket.close().await?;
+        }
+        told.entry(&session.id, "frame", "first frame after 1234 ms").await?;
+        let frames = eventually("one of each socket", async || {
+            let entries = told.entries(&session.id).await?;
+            let frames = entries.into_iter().filter(|entry| entry["hop"] == "frame");
+            let frames: Vec<_> = frames.map(|entry| entry["text"].clone()).collect();
+            Ok((frames.len() >= 2).then_some(frames))
+        });
+        let frames = frames.await?;
+        ensure!(frames == ["client 0: first frame after 1234 ms"; 2], "{frames:?}");
+        let (count, sum) = first_frames(&told.account).await?;
+        ensure!(count == 2 && (sum - 2468.0).abs() < 0.5, "{count} of {sum} ms");
         Ok(())
     });
 }

@@ -145,6 +145,11 @@ fn messages() -> BTreeMap<&'static str, Value> {
         request: Some("r-1".to_owned()),
         ..TimelineEntry::new(Hop::Launch, "AMS is full")
     };
+    let first_frame = TimelineEntry {
+        unit: "gateway-1".to_owned(),
+        took_ms: Some(812),
+        ..TimelineEntry::new(Hop::Frame, "client 0: first frame after 812 ms")
+    };
     BTreeMap::from([
         ("ask", written(Empty {})),
         ("client_ice", answered(Ok(ClientIce { ice_servers: vec![ice] }))),
@@ -165,6 +170,7 @@ fn messages() -> BTreeMap<&'static str, Value> {
         ),
         ("terminate", written(Terminate { cause: "asked".to_owned() })),
         ("timeline_entry", written(step)),
+        ("timeline_first_frame", written(first_frame)),
         ("userdata", bare(userdata)),
     ])
 }
@@ -202,7 +208,7 @@ fn read_message(name: &str, message: &Value) -> anyhow::Result<Value> {
         "report" => bare::<Report>(&text),
         "stored_signal" => versioned::<StoredSignal>(&text),
         "terminate" => versioned::<Terminate>(&text),
-        "timeline_entry" => versioned::<TimelineEntry>(&text),
+        "timeline_entry" | "timeline_first_frame" => versioned::<TimelineEntry>(&text),
         "userdata" => bare::<Userdata>(&text),
         _ => anyhow::bail!("a message of a kind that this version does not know"),
     }

@@ -118,11 +118,15 @@ pub(crate) async fn ask_all(bridge: &Bridge) -> Result<Vec<AgentView>, Refusal> 
 async fn ask(bridge: &Bridge, presence: Presence) -> AgentView {
     let subject = subjects::agent(&presence.agent, AgentOp::Overview);
     let told = bridge.ask::<_, AgentOverview>(subject, &Empty {}, DEADLINE).await;
-    let told = told.map_err(|error| match error {
+    AgentView::of(presence, told.map_err(|error| silence(&error)))
+}
+
+/// Returns why an agent that gives signs of life does not answer.
+pub(crate) fn silence(error: &BridgeError) -> String {
+    match error {
         BridgeError::NoResponder => "it is not connected, or its release is older".to_owned(),
         error => error.to_string(),
-    });
-    AgentView::of(presence, told)
+    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub(crate) async fn scrape(request: HttpRequest, state: Data<State>) -> HandlerR
     page.gauges("build_info", "Which gateway answers, and its version", [(unit, 1)]);
     page.requests(state.refusals.metrics());
     state.socket_metrics.collect(&mut page);
+    let help = "Time from a client's request to join or create to its first frame, as it says";
+    page.durations("client_first_frame_duration_seconds", help, &state.first_frames);
     state.collectors.collect(&mut page);
     let dependencies = health::dependencies(&state).await;
     let connected = dependencies.get("nats").is_some_and(Result::is_ok);

@@ -2,6 +2,7 @@
 
 mod admission;
 mod client_socket;
+mod first_frame;
 mod messages;
 
 use actix_web::HttpRequest;

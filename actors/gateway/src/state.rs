@@ -6,7 +6,7 @@ use actix_web::http::header::HeaderValue;
 use stream_audit::AuditLog;
 use stream_bridge::Bridge;
 use stream_http::{LatestDependencies, PollLimit, RateLimiter, Refusals};
-use stream_metrics::Collectors;
+use stream_metrics::{Collectors, Durations};
 use stream_protocol::SignalPeer;
 use stream_socket::{SocketLimit, SocketMetrics, WriteLimiter};
 use stream_supervisor::{Drain, Supervisor};
@@ -90,6 +90,8 @@ pub(crate) struct State {
     /// The sockets of each client and user of ADB, by generation.
     pub(crate) socket_limit: SocketLimit<(SignalPeer, u64)>,
     pub(crate) socket_metrics: SocketMetrics,
+    /// What clients say of how long their first frame took.
+    pub(crate) first_frames: Durations,
     pub(crate) reconnect_tokens: ReconnectTokens,
     /// How long a client without a socket may take to return before it counts as gone.
     pub(crate) client_grace: Duration,
@@ -148,6 +150,7 @@ impl State {
             writes: WriteLimiter::default(),
             socket_limit: SocketLimit::default(),
             socket_metrics: SocketMetrics::new(&[CLIENT_SOCKET, ADB_SOCKET]),
+            first_frames: Durations::of_first_frames(),
             client_grace: Duration::from_secs(config.client_grace_s),
             first_client_s: config.first_client_s,
             reconnect_tokens,

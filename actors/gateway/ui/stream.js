@@ -46,6 +46,7 @@ export class Stream {
   #settled = false;
   #cursor = "";
   #unstored = new Map();
+  #report;
   #relayOnly;
   #sends;
   #renewal = 0;
@@ -92,6 +93,13 @@ export class Stream {
     await this.#peer.getTransceivers().find(takes)?.sender.replaceTrack(track ?? null);
   }
 
+  /** Tells the gateway, once, that the first picture came `after` so many milliseconds. */
+  tellFirstFrame(after) {
+    // As the gateway knows it from a signal: with its type first.
+    this.#report ??= JSON.stringify({ type: "first_frame", after_ms: Math.round(after) });
+    this.#sendReport();
+  }
+
   /** Tells the instance that nobody watches any more; no event follows, `close` is still due. */
   disconnect() {
     this.#closed = true;
@@ -119,6 +127,7 @@ export class Stream {
       this.#reopenings = 0;
       if (!this.#settled) this.#events.step("socket");
       for (const envelope of this.#unstored.values()) socket.send(envelope);
+      this.#sendReport();
     };
     socket.onmessage = ({ data }) => {
       const message = parsed(data);
@@ -309,6 +318,12 @@ export class Stream {
     const envelope = JSON.stringify({ id, signal });
     this.#unstored.set(id, envelope);
     if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(envelope);
+  }
+
+  #sendReport() {
+    if (!this.#report || this.#socket.readyState !== WebSocket.OPEN) return;
+    this.#socket.send(this.#report);
+    this.#report = "";
   }
 
   #fail(cause, detail) {

@@ -24,6 +24,10 @@ const HOPS: [f64; 10] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0
 /// Upper bounds in seconds for what a person waits for: a boot, the begin of a stream.
 const WAITS: [f64; 12] = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 240.0, 480.0];
 
+/// Upper bounds in seconds for a first frame: under a second nobody waits, and after a minute few
+/// still do.
+const FIRST_FRAMES: [f64; 12] = [0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0];
+
 type Histograms = Family<Words, Histogram, fn() -> Histogram>;
 
 /// How long something took, in seconds; clones measure together.
@@ -44,6 +48,11 @@ impl Durations {
     /// Measures what people wait for: from a quarter of a second to eight minutes.
     pub fn of_waits() -> Self {
         Self(Family::new_with_constructor(|| Histogram::new(WAITS)))
+    }
+
+    /// Measures first frames: from a tenth of a second to a minute.
+    pub fn of_first_frames() -> Self {
+        Self(Family::new_with_constructor(|| Histogram::new(FIRST_FRAMES)))
     }
 
     /// Measures one more.

@@ -39,6 +39,8 @@ pub enum Hop {
     Answer,
     /// The instance has said that its client is there, or has left.
     Client,
+    /// A client has shown its first frame, as it says itself.
+    Frame,
     /// A peer was given TURN credentials, or fresh ones are due.
     Ice,
     /// Somebody uses ADB, or does no more.
@@ -70,6 +72,7 @@ impl fmt::Display for Hop {
             Self::Offer => "offer",
             Self::Answer => "answer",
             Self::Client => "client",
+            Self::Frame => "frame",
             Self::Ice => "ice",
             Self::Adb => "adb",
             Self::Owner => "owner",

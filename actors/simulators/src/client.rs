@@ -2,7 +2,8 @@
 //!
 //! Used by the smoke run, the tests and the benches in place of a browser. It speaks protocol
 //! version 2 as published clients do: discover, settings, answer to the instance's offer, control
-//! channel, and a signaling socket that is closed once media flows. Its bridge to ADB holds the
+//! channel, and a signaling socket that is closed once media flows. Unlike them it says before that
+//! how long its first picture took, as the player of the gateway does. Its bridge to ADB holds the
 //! socket, and ends with it.
 
 mod adb;

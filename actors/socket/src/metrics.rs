@@ -81,7 +81,7 @@ impl Collect for SocketMetrics {
             log to the socket";
         exposition.durations("signal_hop_duration_seconds", help, hops);
         let help = "Time from a client's socket to the first answer that passes it, behind which \
-            the first frame comes; clients report no frame themselves";
+            the first frame comes; also of clients that do not tell of their frames";
         exposition.durations("client_answer_duration_seconds", help, answers);
     }
 }

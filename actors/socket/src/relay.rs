@@ -32,11 +32,13 @@ pub struct SignalRelay {
 
 impl SignalRelay {
     /// Writes what the peer says to the log, one signal after the other, as long as `admits` a
-    /// further one of so many bytes. Acknowledges signals that came in envelopes.
+    /// further one of so many bytes. Acknowledges signals that came in envelopes. A text that
+    /// it `takes` is no signal but for this unit alone, and goes no further.
     pub async fn receive_from_peer(
         &self,
         receiver: &mut SocketReceiver,
         mut admits: impl FnMut(usize) -> bool,
+        mut takes: impl FnMut(&str) -> bool,
     ) -> CloseCause {
         let mut writer = self.signal_connection.writer(&self.peer, self.direction);
         let mut wait = self.metrics.wait_for_answer(&self.peer, self.direction);
@@ -47,6 +49,9 @@ impl SignalRelay {
                 if !admits(text.len()) {
                     let sentence = format!("too many signals: at most {}", SignalQuota::limits());
                     return Err(CloseCause::client_error(CloseCode::Policy, sentence));
+                }
+                if takes(&text) {
+                    return Ok(());
                 }
                 let posted = self.frames.read(text, self.generation)?;
                 if self.own_generation_only && posted.generation != self.generation {

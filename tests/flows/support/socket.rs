@@ -88,7 +88,12 @@ impl Socket {
     }
 
     pub(crate) async fn send(&mut self, signal: &Value) -> anyhow::Result<()> {
-        Ok(self.0.send(Message::text(signal.to_string())).await?)
+        self.send_text(signal.to_string()).await
+    }
+
+    /// Sends a frame whose members stay in their order.
+    pub(crate) async fn send_text(&mut self, text: String) -> anyhow::Result<()> {
+        Ok(self.0.send(Message::text(text)).await?)
     }
 
     /// Closes the socket as a browser does.

@@ -107,7 +107,7 @@ async fn serve_signals(
         end = revoked(state, &claims) => end,
         end = superseded(&place) => end,
         end = watch_session(state, peer, only) => end,
-        end = signal_relay.receive_from_peer(&mut receiver, admits) => end,
+        end = signal_relay.receive_from_peer(&mut receiver, admits, |_| false) => end,
         end = signal_relay.send_to_peer(sender.clone()), if reads => end,
         end = keep_alive(sender.clone()) => end,
     };

@@ -35,6 +35,10 @@ pub(crate) struct ShareView<'a> {
     expiry_at: Timestamp,
     /// The minutes that are left, rounded up; older clients read it.
     expiry_min: u64,
+    /// The account that made it; absent where the operator of a gateway's machine did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    made_by: Option<&'a str>,
     /// What the page opens, or connects a client of ADB; not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String"))]
@@ -51,6 +55,7 @@ impl<'a> ShareView<'a> {
             created_at: share.created_at,
             expiry_at: share.expiry_at,
             expiry_min: share.expiry_at.secs_since(Timestamp::now()).div_ceil(60),
+            made_by: share.made_by.as_ref().map(|maker| maker.account.as_str()),
             url,
         }
     }

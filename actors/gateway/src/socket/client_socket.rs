@@ -19,6 +19,7 @@ use stream_tokens::Claims;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::admission::{Admission, close_cause, session_gone};
+use super::first_frame;
 use super::messages::{IceServersMessage, ReconnectTokenMessage, text};
 use crate::session_summary::SessionSummary;
 use crate::state::{ADB_SOCKET, CLIENT_SOCKET, State};
@@ -150,6 +151,16 @@ impl ClientSocket {
         self.state.bridge.tell_timeline(self.session(), vec![entry]);
     }
 
+    /// Notes after how long the client says that it has shown its first frame.
+    fn tell_first_frame(&self, after_ms: u64) {
+        self.state.first_frames.observe(&Vec::new(), Duration::from_millis(after_ms));
+        let generation = self.admission.generation;
+        let text = format!("client {generation}: first frame after {after_ms} ms");
+        let entry = TimelineEntry::new(Hop::Frame, text);
+        let entry = TimelineEntry { took_ms: Some(after_ms), ..entry };
+        self.state.bridge.tell_timeline(self.session(), vec![entry]);
+    }
+
     /// Serves the open socket; returns why it ends, and whether for a right that has. An order to
     /// leave comes before a signal.
     async fn serve(
@@ -201,7 +212,8 @@ impl ClientSocket {
     }
 
     /// Relays signals both ways. What the client sends counts against what the session may
-    /// write through this gateway; its agent counts what the instance sends.
+    /// write through this gateway; its agent counts what the instance sends. What it says of its
+    /// first frame is no signal, and counts once.
     async fn relay_signals(
         &self,
         sender: &SocketSender,
@@ -210,9 +222,20 @@ impl ClientSocket {
         let writes = &self.state.writes;
         let admits =
             |bytes| writes.try_acquire(&self.admission.peer, 1, bytes, Instant::now().into_std());
+        let mut is_told = false;
+        let takes = |text: &str| {
+            if !self.is_client() || !first_frame::is_report(text) {
+                return false;
+            }
+            if !is_told && let Some(after_ms) = first_frame::read(text) {
+                is_told = true;
+                self.tell_first_frame(after_ms);
+            }
+            true
+        };
         tokio::select! {
             biased;
-            cause = self.relay.receive_from_peer(receiver, admits) => cause,
+            cause = self.relay.receive_from_peer(receiver, admits, takes) => cause,
             cause = self.relay.send_to_peer(sender.clone()) => cause,
         }
     }

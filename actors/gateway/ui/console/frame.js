@@ -13,6 +13,7 @@ const VIEWS = [
   ["agents", "agent.read"],
   ["relays", "relay.read"],
   ["accounts", "account.read"],
+  ["shares", "share.read"],
   ["figures", "status.read"],
   ["settings", "config.read"],
 ];

@@ -14,12 +14,17 @@ const STREAM_AGAIN_MS = 60_000;
 const PAGE = 1_000;
 // So many may go between one page and the next, without another one being passed over.
 const OVERLAP = 50;
+// A session of another status has no shares.
+const LIVE = ["created", "active"];
 
 const sessions = new RowStore({ list: everySession });
 const agents = new RowStore({ list: () => rowsAt("agents"), key: (row) => row.name });
 
 // By the first part of the name of an event.
 const stores = { session: new Set([sessions]), agent: new Set([agents]), share: new Set() };
+
+// Told which session is over: that its shares are, too, no event says.
+const ended = new Set();
 
 // How often what the events tell of is asked for; it is not known before there is a stream.
 let every;
@@ -29,6 +34,8 @@ const stream = new EventStream({
   event({ name, data }) {
     const [kind, removed] = name.split(".");
     if (kind === "reset") return listAnew();
+    const over = kind === "session" && (removed || !LIVE.includes(data.status));
+    if (over) for (const drop of ended) drop(data.id);
     for (const store of stores[kind] ?? []) {
       if (removed) store.remove(data.id ?? data.name);
       else store.put(data);
@@ -79,12 +86,21 @@ export function followSession(id, tell, refused) {
   return add("session", store, (rows) => rows.size && tell(rows.get(id)), refused);
 }
 
-/** Tells `tell` the shares of the session `id`, the oldest first, now and after each change. */
+/**
+ * Tells `tell` the shares of the session `id`, or of all without one, the oldest first, now and
+ * after each change. Returns `{stop, again}`.
+ */
 export function followShares(id, tell, refused) {
-  const list = () => rowsAt(`shares?recursion=1&session_id=${encodeURIComponent(id)}`);
-  const store = new RowStore({ list, holds: (row) => row.session_id === id });
+  const all = id === undefined;
+  const of = all ? "" : `&session_id=${encodeURIComponent(id)}`;
+  const list = () => rowsAt(`shares?recursion=1${of}`);
+  const store = new RowStore({ list, holds: (row) => all || row.session_id === id });
   const byAge = (one, other) => one.created_at - other.created_at || (one.id < other.id ? -1 : 1);
-  return add("share", store, (rows) => tell([...rows.values()].sort(byAge)), refused);
+  const following = add("share", store, (rows) => tell([...rows.values()].sort(byAge)), refused);
+  if (!all) return following;
+  const drop = (session) => store.removeAll((row) => row.session_id === session);
+  ended.add(drop);
+  return { ...following, stop: () => (ended.delete(drop), following.stop()) };
 }
 
 /** Has a store be there while somebody follows it. */

@@ -16,6 +16,7 @@ const VIEWS = {
   agents: { tag: "console-agents", operation: "agent.read" },
   relays: { tag: "console-relays", operation: "relay.read" },
   accounts: { tag: "console-accounts", operation: "account.read" },
+  shares: { tag: "console-all-shares", operation: "share.read" },
   figures: { tag: "console-figures", operation: "status.read" },
   settings: { tag: "console-settings", operation: "config.read" },
   more: { tag: "console-more" },
@@ -28,6 +29,7 @@ const LATER = [
   [() => import("./agents.js"), "console/agents.css"],
   [() => import("./relays.js"), "console/relays.css"],
   [() => import("./accounts.js"), "console/accounts.css"],
+  [() => import("./all_shares.js"), "console/all_shares.css"],
   [() => import("./figures.js"), "console/figures.css"],
   [() => import("./settings.js")],
 ];

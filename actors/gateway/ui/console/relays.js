@@ -1,4 +1,5 @@
-// The relays: how each answers the agents that hand it out, the worst first.
+// The relays: how each answers the agents that hand it out, the worst first. Before them, as a row
+// of their own, the agents that do not say.
 
 import { ask, forbid } from "./account.js";
 import { make, mark } from "./dom.js";
@@ -62,13 +63,17 @@ class Relays extends HTMLElement {
 }
 
 function row({ pool, server, state, agents }, open) {
-  const { scheme, host, transport } = parts(server);
   return make("tr", { "data-state": state },
     make("td", { class: "state" }, mark(state, say(`relay_${state}`))),
-    make("td", { class: "server", title: server }, make("strong", { dir: "ltr" }, host),
-      make("span", { class: "muted" }, [scheme, transport, say("relay_pool", { pool })]
-        .filter(Boolean).join(" · "))),
+    make("td", { class: "server", title: server || undefined }, server ? name(server, pool) :
+      make("span", { class: "muted" }, say("relay_unknown"))),
     make("td", { class: "agents" }, verdicts(agents, open.has(server), server)));
+}
+
+function name(server, pool) {
+  const { scheme, host, transport } = parts(server);
+  return [make("strong", { dir: "ltr" }, host), make("span", { class: "muted" },
+    [scheme, transport, say("relay_pool", { pool })].filter(Boolean).join(" · "))];
 }
 
 /** `turn:relay.example.com:3478?transport=udp` in its parts. */
@@ -91,11 +96,12 @@ function verdicts(agents, open, server) {
   ];
 }
 
-/** What one agent makes of a relay. */
-function line({ agent, state, transports }) {
+/** What one agent makes of a relay, or why it does not say. */
+function line({ agent, state, cause, transports }) {
   return make("li", { "data-state": state },
     mark(state, agent),
-    make("span", { class: "ways" }, transports.map((way) => wayWords(way))));
+    make("span", { class: "ways" }, cause && make("span", { class: "cause", dir: "auto" }, cause),
+      transports.map((way) => wayWords(way))));
 }
 
 function wayWords({ transport, binding_us: binding, allocate_us: allocate, cause }) {

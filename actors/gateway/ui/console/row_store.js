@@ -97,6 +97,11 @@ export class RowStore {
     else this.#note(key, undefined);
   }
 
+  /** Takes that those rows are gone of which `test` says so. */
+  removeAll(test) {
+    for (const [key, row] of this.#rows) if (test(row)) this.remove(key);
+  }
+
   #note(key, row) {
     this.#late?.set(key, row);
     if (!this.#loaded) return;

@@ -1,23 +1,20 @@
 // The shares of a session: links that let others join it.
 
 import { ask, drawShare, may } from "./account.js";
-import { confirm } from "./confirm.js";
 import { make } from "./dom.js";
 import { moment } from "./format.js";
 import { followShares } from "./live.js";
-import { complain, complaintBox, copy, notice } from "./notice.js";
+import { complain, complaintBox, copy } from "./notice.js";
+import { HOUR_S, USUAL_H, end, prolong } from "./share_actions.js";
 import { say } from "./texts.js";
 
-const HOUR_S = 3_600;
 const LIVES_H = [1, 12, 72, 720];
-const USUAL_H = 12;
-const LONGEST_S = 30 * 24 * HOUR_S;
 const CODE_PX = 232;
 const LIVE = ["created", "active"];
 
 class Shares extends HTMLElement {
   #session;
-  #list = make("ul", { class: "shares" });
+  #list = make("ul", { class: "share-list" });
   #complaint = complaintBox();
   #following;
   #shown;
@@ -85,8 +82,8 @@ class Shares extends HTMLElement {
         button("copy_link", () => this.#copy(share)),
         make("button", { type: "button", "aria-expanded": String(this.#codes.has(share.id)),
           onclick: ({ target }) => this.#try(() => this.#turnCode(share, target)) }, say("qr_code")),
-        may("share.update") && button("prolong", () => this.#prolong(share)),
-        may("share.delete") && button("end_share", () => this.#end(share), "grave")),
+        may("share.update") && button("prolong", () => this.#after(prolong(share))),
+        may("share.delete") && button("end_share", () => this.#after(end(share)), "grave")),
       this.#codes.get(share.id));
   }
 
@@ -123,23 +120,10 @@ class Shares extends HTMLElement {
     button.setAttribute("aria-expanded", String(this.#codes.has(id)));
   }
 
-  async #prolong({ id, created_at: created, expiry_at: expiry }) {
-    const until = Math.min(expiry + USUAL_H * HOUR_S, created + LONGEST_S);
-    await ask("PATCH", `shares/${encodeURIComponent(id)}`, { expiry_at: until });
+  /** Shows what `done` has changed. */
+  async #after(done) {
+    await done;
     this.#following.again();
-    notice(say("share_prolonged"));
-  }
-
-  async #end({ id, type, description }) {
-    const yes = await confirm({
-      question: say("end_share_question"),
-      lines: [[say(`role_${type}`), description].filter(Boolean).join(" · "), say("end_share_hit")],
-      verb: say("end_share"),
-    });
-    if (!yes) return;
-    await ask("DELETE", `shares/${encodeURIComponent(id)}`);
-    this.#following.again();
-    notice(say("share_ended"));
   }
 
   async #try(act) {

@@ -1,11 +1,12 @@
-// What happened to a session, hop by hop: bars on one axis until its client is there, moments after
-// that. A failure is told at its hop.
+// What happened to a session, hop by hop: bars on one axis until its first client is there and has
+// a picture, moments after that. A failure is told at its hop.
 
 import { ask } from "./account.js";
 import { draw, make, write } from "./dom.js";
 import { clock, milliseconds, span } from "./format.js";
 import { follow } from "./live.js";
 import { say } from "./texts.js";
+import { START, axisOf, begin } from "./timeline_axis.js";
 
 const EVERY_MS = 2_000;
 const ENDED_EVERY_MS = 30_000;
@@ -15,10 +16,10 @@ const OVER = ["terminated", "error"];
 const AXIS = 1_000;
 const LEAST = 6;
 
-// What a session does until its client is there, and what of that is only waited for.
-const START = ["create", "place", "launch", "boot", "offer", "answer"];
+// What of the start is only waited for.
 const WAITED = ["boot"];
-const KNOWN = [...START, "join", "socket", "client", "ice", "adb", "owner", "nats", "refusal", "end", "note"];
+const KNOWN = [...START, "frame", "join", "socket", "client", "ice", "adb", "owner", "nats", "refusal",
+  "end", "note"];
 
 class Timeline extends HTMLElement {
   #id;
@@ -71,26 +72,6 @@ class Timeline extends HTMLElement {
   }
 }
 
-/**
- * Returns where the start of a session begins and ends, in Unix milliseconds, and which entries are
- * on the way: of each hop the first, until a client is there or the session ends.
- */
-export function axisOf(entries) {
-  const on = new Map();
-  for (const entry of entries) {
-    if (["client", "end"].includes(entry.hop)) break;
-    if (START.includes(entry.hop) && !on.has(entry.hop)) on.set(entry.hop, entry);
-  }
-  const way = [...on.values()];
-  const from = Math.min(...way.map(begin));
-  const to = Math.max(...way.map((entry) => entry.at_ms));
-  return { from, length: Math.max(1, to - from), has: (entry) => way.includes(entry) };
-}
-
-function begin(entry) {
-  return entry.at_ms - (entry.took_ms ?? 0);
-}
-
 function nameOf(hop) {
   return say(`hop_${KNOWN.includes(hop) ? hop : "other"}`);
 }
@@ -110,8 +91,8 @@ function hop(entry, axis) {
 
 function bar(entry, { from, length }) {
   const scale = (milliseconds) => (milliseconds * AXIS) / length;
-  const width = Math.max(LEAST, scale(entry.took_ms ?? 0));
-  const x = Math.min(scale(begin(entry) - from), AXIS - width);
+  const width = Math.min(AXIS, Math.max(LEAST, scale(entry.took_ms ?? 0)));
+  const x = Math.max(0, Math.min(scale(begin(entry) - from), AXIS - width));
   const kind = WAITED.includes(entry.hop) ? "waited" : "worked";
   const line = ["line", { x1: 0, x2: AXIS, y1: 6, y2: 6, class: "line" }];
   const drawn = draw(`0 0 ${AXIS} 12`, "axis", line, ["rect", { x, y: 1, width, height: 10, class: kind }]);

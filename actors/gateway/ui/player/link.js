@@ -62,6 +62,13 @@ export class Link {
     this.#open(joined);
   }
 
+  /** Notes that there is a picture, and has the gateway know how long the first one took. */
+  showPicture() {
+    if (!this.#stream || this.times.has("picture")) return;
+    this.times.set("picture", performance.now());
+    this.#stream.tellFirstFrame(this.times.get("picture") - this.times.get("asked"));
+  }
+
   /** Leaves: the application is told, and no event follows. */
   close() {
     this.#stream?.disconnect();

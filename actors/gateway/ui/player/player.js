@@ -223,7 +223,7 @@ export class Player extends HTMLElement {
 
   #playing() {
     if (!this.#link) return;
-    if (!this.times.has("picture")) this.times.set("picture", performance.now());
+    this.#link.showPicture();
     this.#cover.hide();
     this.#awake();
     this.#awake = stayAwake();

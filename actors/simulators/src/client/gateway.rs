@@ -1,5 +1,5 @@
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,8 @@ pub struct JoinedSession {
     /// Address of the signaling socket. Holds a token.
     pub url: String,
     pub stun_servers: Vec<IceServer>,
+    /// When the client asked for it.
+    pub asked: Instant,
     /// The whole answer.
     pub metadata: Value,
 }
@@ -107,8 +109,9 @@ impl Gateway {
     ///
     /// Those of [`create`](Self::create).
     pub async fn create_from(&self, body: &Value) -> Result<JoinedSession, CallError> {
+        let asked = Instant::now();
         let request = self.https.request(Method::POST, "/1.0/sessions").json(body);
-        created(self.https.call(request, CALL_TIMEOUT).await?, None)
+        created(self.https.call(request, CALL_TIMEOUT).await?, None, asked)
     }
 
     /// Joins a session in place of its present client.
@@ -117,9 +120,10 @@ impl Gateway {
     ///
     /// Those of [`create`](Self::create).
     pub async fn join(&self, id: &str) -> Result<JoinedSession, CallError> {
+        let asked = Instant::now();
         let request = self.https.request(Method::POST, &format!("/1.0/sessions/{id}/join"));
         let request = request.json(&json!({ "screen": self.screen }));
-        created(self.https.call(request, CALL_TIMEOUT).await?, Some(id))
+        created(self.https.call(request, CALL_TIMEOUT).await?, Some(id), asked)
     }
 
     /// Returns a session as the gateway shows it.
@@ -188,8 +192,12 @@ impl Gateway {
     }
 }
 
-/// Reads the answer to a create or to a join of `joined`.
-fn created(metadata: Value, joined: Option<&str>) -> Result<JoinedSession, CallError> {
+/// Reads the answer to a create or to a join of `joined`, which was `asked` for then.
+fn created(
+    metadata: Value,
+    joined: Option<&str>,
+    asked: Instant,
+) -> Result<JoinedSession, CallError> {
     #[derive(Deserialize)]
     struct Answer {
         id: Option<String>,
@@ -199,7 +207,8 @@ fn created(metadata: Value, joined: Option<&str>) -> Result<JoinedSession, CallE
     let answer = Answer::deserialize(&metadata).map_err(CallError::Malformed)?;
     let id = answer.id.or_else(|| joined.map(str::to_owned));
     let id = id.ok_or_else(|| CallError::Malformed(serde::de::Error::missing_field("id")))?;
-    Ok(JoinedSession { id, url: answer.url, stun_servers: answer.stun_servers, metadata })
+    let Answer { url, stun_servers, .. } = answer;
+    Ok(JoinedSession { id, url, stun_servers, asked, metadata })
 }
 
 #[cfg(test)]
@@ -209,13 +218,15 @@ mod tests {
     #[test]
     fn an_answer_without_an_array_of_servers_is_malformed_as_it_is_for_browsers() {
         let answer = json!({"id": "x", "url": "wss://host/", "stun_servers": null});
-        assert!(matches!(created(answer, None), Err(CallError::Malformed(_))));
+        let read = created(answer, None, Instant::now());
+        assert!(matches!(read, Err(CallError::Malformed(_))));
     }
 
     #[test]
     fn the_answer_to_a_join_needs_no_id() {
         let answer = json!({"url": "wss://host/", "stun_servers": []});
-        assert!(created(answer.clone(), None).is_err());
-        assert_eq!(created(answer, Some("x")).unwrap().id, "x");
+        let asked = Instant::now();
+        assert!(created(answer.clone(), None, asked).is_err());
+        assert_eq!(created(answer, Some("x"), asked).unwrap().id, "x");
     }
 }

@@ -3,7 +3,7 @@
 use std::future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m::change::SdpOffer;
 use str0m::channel::{ChannelConfig, ChannelId};
@@ -38,8 +38,13 @@ pub(super) struct Peer {
     decoder: Decoder,
     reporter: Rc<Reporter>,
     inbox: Option<mpsc::Receiver<String>>,
-    /// Dropped once signaling has done its work, which closes the socket behind it.
+    /// Dropped once signaling has done its work, which closes the socket behind it, unless there
+    /// is a gateway that waits for the first picture.
     to_instance: Option<mpsc::Sender<String>>,
+    /// When the stream was asked for, if there is a gateway to be told of its first picture.
+    asked: Option<Instant>,
+    /// The way to the gateway behind the signals: it alone is told of the first picture.
+    to_gateway: Option<mpsc::Sender<String>>,
     commands: mpsc::Receiver<Command>,
     answered: bool,
     early_candidates: Vec<TrickledCandidate>,
@@ -60,11 +65,18 @@ impl Peer {
             reporter,
             inbox: Some(inbox),
             to_instance: Some(to_instance),
+            asked: None,
+            to_gateway: None,
             commands,
             answered: false,
             early_candidates: Vec::new(),
             control: None,
         })
+    }
+
+    /// Has the gateway know how long after `asked` the first picture is there.
+    pub(super) fn asked_at(self, asked: Option<Instant>) -> Self {
+        Self { asked, ..self }
     }
 
     /// Watches until either side ends it; says why it ended.
@@ -190,9 +202,20 @@ impl Peer {
 
     /// Published clients close the signaling socket once they are connected.
     fn close_signaling(&mut self) {
-        if self.to_instance.take().is_some() {
+        if let Some(to_instance) = self.to_instance.take() {
+            self.to_gateway = self.asked.map(|_| to_instance);
             self.inbox = None;
             self.reporter.report(ViewerEvent::IceConnected);
+        }
+    }
+
+    /// Tells the gateway of the first picture, and closes the socket.
+    fn tell_first_frame(&mut self) {
+        if let (Some(asked), Some(to_gateway)) = (self.asked, self.to_gateway.take()) {
+            let text = first_frame(asked.elapsed());
+            if let Err(error) = to_gateway.try_send(text) {
+                log::warn!(error:%; "the gateway is not told of the first picture");
+            }
         }
     }
 
@@ -200,7 +223,10 @@ impl Peer {
         match data.params.spec().codec {
             Codec::Opus => self.reporter.report(ViewerEvent::AudioPacket),
             Codec::H264 => match self.decoder.decode(&data.data) {
-                Ok(Some(picture)) if data.contiguous => self.reporter.picture(Arc::new(picture)),
+                Ok(Some(picture)) if data.contiguous => {
+                    self.reporter.picture(Arc::new(picture));
+                    self.tell_first_frame();
+                }
                 Ok(None) if data.contiguous => {}
                 // Something was lost: what follows is damaged up to the next key frame.
                 _ => self.connection.ask_for_key_frame(data.mid),
@@ -233,6 +259,11 @@ impl Peer {
             log::warn!(error:%; "signal dropped");
         }
     }
+}
+
+/// Returns what a gateway is told of a first picture; it knows it by how it begins.
+fn first_frame(after: Duration) -> String {
+    format!(r#"{{"type":"first_frame","after_ms":{}}}"#, after.as_millis())
 }
 
 async fn receive(inbox: &mut Option<mpsc::Receiver<String>>) -> String {

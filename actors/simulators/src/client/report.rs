@@ -11,7 +11,7 @@ use crate::media::Picture;
 pub enum ViewerEvent {
     OfferReceived,
     AnswerSent,
-    /// The connection carries media; the signaling socket is closed.
+    /// The connection carries media, and nothing is signaled any more.
     IceConnected,
     /// The control channel takes taps.
     ControlOpen,

@@ -66,6 +66,7 @@ impl Viewer {
     ) -> Result<Self, ViewerError> {
         let url = created.url.clone();
         let servers = created.stun_servers.clone();
+        let asked = Some(created.asked);
         let paths = Paths { relaying, servers, ..Paths::default() };
         let (opened_tx, opened) = oneshot::channel();
         let viewer = Self::start(move |peer_channels, relay_channels| async move {
@@ -74,7 +75,7 @@ impl Viewer {
                 Ok(socket) => {
                     let _ = opened_tx.send(Ok(()));
                     tokio::join!(
-                        peer_channels.run(paths),
+                        PeerChannels { asked, ..peer_channels }.run(paths),
                         socket::relay_signals(socket, relay_channels)
                     );
                 }
@@ -199,7 +200,8 @@ impl Viewer {
         let (to_peer, inbox) = mpsc::channel(QUEUE_LENGTH);
         let (outbox, from_peer) = mpsc::channel(QUEUE_LENGTH);
         let reporter = Reporter::new(progress_tx, events_tx);
-        let peer_channels = PeerChannels { inbox, outbox, commands: commands_rx, reporter };
+        let peer_channels =
+            PeerChannels { inbox, outbox, commands: commands_rx, reporter, asked: None };
         let relay_channels = RelayChannels { to_peer, from_peer };
         media::on_own_thread("viewer-media", move || work(peer_channels, relay_channels))
             .map_err(MediaError::Socket)?;
@@ -243,14 +245,16 @@ struct PeerChannels {
     outbox: mpsc::Sender<String>,
     commands: mpsc::Receiver<Command>,
     reporter: Reporter,
+    /// When the stream was asked for, if there is a gateway that is told of its first picture.
+    asked: Option<Instant>,
 }
 
 impl PeerChannels {
     async fn run(self, paths: Paths) {
-        let Self { inbox, outbox, commands, reporter } = self;
+        let Self { inbox, outbox, commands, reporter, asked } = self;
         let reporter = Rc::new(reporter);
         match Peer::new(inbox, outbox, commands, Rc::clone(&reporter), &paths).await {
-            Ok(peer) => peer.run().await,
+            Ok(peer) => peer.asked_at(asked).run().await,
             Err(error) => reporter.report(ViewerEvent::Closed(error_chain(&error))),
         }
     }

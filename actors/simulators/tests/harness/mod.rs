@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::web::{self, Data, Json, Payload, Query};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
@@ -132,6 +132,7 @@ impl Harness {
             id: SESSION.to_owned(),
             url: format!("wss://{}/1.0/sessions/{SESSION}/sockets/master?token=t", self.address),
             stun_servers: Vec::new(),
+            asked: Instant::now(),
             metadata: Value::Null,
         }
     }
