@@ -75,6 +75,17 @@ export function keepPeers() {
   };
 }
 
+/** In the page, before its scripts: keeps its sockets within reach. */
+export function keepSockets() {
+  window.sockets = [];
+  window.WebSocket = class extends WebSocket {
+    constructor(...parameters) {
+      super(...parameters);
+      window.sockets.push(this);
+    }
+  };
+}
+
 /** Opens `address`; where it brings a token along the page asks first, and is told to go on. */
 export async function visit(page, address) {
   await page.goto(address, { waitUntil: "domcontentloaded" });
@@ -90,7 +101,8 @@ export async function reach(page, state) {
     return [wanted, "failed"].includes(state) && state;
   }, state);
   if ((await settled.jsonValue()) === state) return;
-  throw new Error(`the page says: ${await page.getByRole("alert").textContent()}`);
+  const said = await page.evaluate(() => document.querySelector("[role=alert]").textContent);
+  throw new Error(`the page says: ${said}`);
 }
 
 /** Playwright quotes addresses in its messages; the fragment of ours holds a token. */

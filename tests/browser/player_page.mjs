@@ -70,6 +70,11 @@ export function equal(found, wanted) {
   if (one !== other) throw new Error(`${one} is not ${other}`);
 }
 
+/** Waits until something on the page matches `selector`. */
+export function has(page, selector) {
+  return page.waitForFunction((selector) => Boolean(document.querySelector(selector)), selector);
+}
+
 /** Does `work`, and returns what the page said to the application meanwhile, without movements. */
 export async function saidBy(page, work) {
   await page.evaluate(() => (window.said.length = 0));

@@ -7,7 +7,7 @@
 
 import process from "node:process";
 
-import { reach, visit, withPage } from "./page.mjs";
+import { keepSockets, reach, visit, withPage } from "./page.mjs";
 
 const [address] = process.argv.slice(2);
 
@@ -25,17 +25,6 @@ await withPage(async (page) => {
   if (complaints.length) throw new Error(complaints.join("; "));
   console.log(JSON.stringify(await page.evaluate(report)));
 });
-
-/** In the page, before its scripts: keeps its sockets within reach. */
-function keepSockets() {
-  window.sockets = [];
-  window.WebSocket = class extends WebSocket {
-    constructor(...parameters) {
-      super(...parameters);
-      window.sockets.push(this);
-    }
-  };
-}
 
 /** In the page: how many frames it has decoded, if there are at least so many. */
 function decoded(atLeast) {

@@ -10,6 +10,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use stream_dev::in_process::{Options, Stack};
 use stream_dev::ports;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use toml::toml;
 
@@ -50,6 +51,33 @@ fn people_do_in_the_player_what_they_do_with_a_device() {
         ensure!(output.status.success(), "the browser failed: {said}");
         let seen: Value = serde_json::from_slice(&output.stdout).context("figures")?;
         ensure!(seen["gzip_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{seen}");
+        Ok(())
+    });
+}
+
+/// Its script says when the gateway is to be restarted under the page.
+#[test]
+fn people_do_in_firefox_what_they_do_with_a_device() {
+    run_flow(async || {
+        let gateway = toml! { gateway.client_grace_s = 1 };
+        let mut stack = Stack::start(Options { gateway, ..Options::default() }).await?;
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/firefox_player.mjs");
+        let mut node = Command::new("node");
+        node.arg(script).arg(stack.nodes.gateway_url()).args([APP, "--restarts"]);
+        node.env("STREAM_TOKEN", &stack.token).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut node = node.spawn()?;
+        let mut lines = BufReader::new(node.stdout.take().context("its output")?).lines();
+        let mut said = Vec::new();
+        while let Some(line) = tokio::time::timeout(SCRIPT_TIMEOUT, lines.next_line()).await?? {
+            let line: Value = serde_json::from_str(&line)?;
+            if line["wants"] == "restart" {
+                stack.restart_gateway().await?;
+            }
+            said.push(line);
+        }
+        ensure!(node.wait().await?.success(), "the browser failed");
+        let [asked, seen] = &said[..] else { anyhow::bail!("it said {said:?}") };
+        ensure!(asked["wants"] == "restart" && seen["ok"] == true, "{said:?}");
         Ok(())
     });
 }

@@ -30,9 +30,27 @@ export function canBeInPicture() {
   return Boolean(document.pictureInPictureEnabled);
 }
 
+/** Takes `video` out of the page, or back. */
 export async function toggleInPicture(video) {
-  if (document.pictureInPictureElement) await document.exitPictureInPicture();
-  else await video.requestPictureInPicture();
+  if (document.pictureInPictureElement) return document.exitPictureInPicture();
+  video.disablePictureInPicture = false;
+  video.onleavepictureinpicture = () => keepInPage(video);
+  try {
+    await video.requestPictureInPicture();
+  } catch (error) {
+    keepInPage(video);
+    throw error;
+  }
+}
+
+/**
+ * Has `video` leave the page only when the player says so: over one that may at any time, Firefox
+ * lays a button of its own, and what is clicked there never comes to the application.
+ */
+export function keepInPage(video) {
+  video.disablePictureInPicture = true;
+  // It looks at that again only when there is something new about the video.
+  video.dispatchEvent(new Event("durationchange"));
 }
 
 export function canBeFull(video) {

@@ -11,7 +11,7 @@ import { Devices } from "./devices.js";
 import { Keyboard } from "./keyboard.js";
 import { Link } from "./link.js";
 import { ending } from "./over.js";
-import { stayAwake, still } from "./picture.js";
+import { keepInPage, stayAwake, still } from "./picture.js";
 import { answerPointers, forwardPointers } from "./pointer.js";
 import { Requests } from "./requests.js";
 import { say } from "./texts.js";
@@ -171,6 +171,7 @@ export class Player extends HTMLElement {
   #build() {
     // Without it the browser does not play by itself; the attribute alone does not make it so.
     this.video.muted = true;
+    keepInPage(this.video);
     this.bar = new Bar(this);
     this.keyboard = new Keyboard(this.#field, (captured) => this.#captured(captured));
     this.devices = new Devices((kind, track) => this.#link?.transmit(kind, track), {
