@@ -172,7 +172,7 @@ export class Player extends HTMLElement {
     // Without it the browser does not play by itself; the attribute alone does not make it so.
     this.video.muted = true;
     this.bar = new Bar(this);
-    this.keyboard = new Keyboard(this.#field, (captured) => this.#captured(captured));
+    this.keyboard = new Keyboard(this.#field, (...how) => this.#captured(...how));
     this.devices = new Devices((kind, track) => this.#link?.transmit(kind, track), {
       changed: (name, on) => this.bar.press(name, on),
       refused: (name, cause) => this.tell(say(`${name}_${cause}`)),
@@ -293,10 +293,12 @@ export class Player extends HTMLElement {
     setTimeout(() => answer.remove(), 900);
   }
 
-  #captured(captured) {
+  #captured(captured, left) {
     this.classList.toggle("captured", captured);
     this.bar.press("keyboard", captured);
     if (captured) this.tell(say("captured"));
+    // Whoever has no pointer goes on from here.
+    if (left) this.surface.focus({ preventScroll: true });
     // On the whole screen Escape is the browser's otherwise.
     if (captured && document.fullscreenElement) navigator.keyboard?.lock?.(["Escape"]).catch(() => {});
     else navigator.keyboard?.unlock?.();
