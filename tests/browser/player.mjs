@@ -15,9 +15,9 @@ import path from "node:path";
 import process from "node:process";
 import { gzipSync } from "node:zlib";
 
-import { changes, openPage, reach, redact, visit } from "./page.mjs";
+import { allow, changes, complained, judge, openPage, reach, redact, visit } from "./page.mjs";
 import {
-  Looks, equal, keepSaid, listen, magenta, saidBy, seenIn, serveFrom, tapOn, windowPlace,
+  Looks, equal, keepSaid, magenta, saidBy, seenIn, serveFrom, tapOn, windowPlace,
 } from "./player_page.mjs";
 
 const DEADLINE_MS = 60_000;
@@ -28,7 +28,6 @@ const { STREAM_TOKEN, STREAM_PICTURES, STREAM_UI, STREAM_ONLY } = process.env;
 const ui = STREAM_UI ?? new URL("../../actors/gateway/ui", import.meta.url).pathname;
 
 let current = "start the browser";
-const complaints = [];
 const looks = new Looks(STREAM_PICTURES);
 const figures = {};
 let page;
@@ -60,10 +59,9 @@ try {
   // A page that does not come from the gateway's address may not open a socket there otherwise.
   const own = STREAM_UI ? ["--disable-features=LocalNetworkAccessChecks"] : [];
   page = await openPage(DEADLINE_MS, ["--lang=en-US", "--use-fake-device-for-media-stream", ...own]);
-  await page.addInitScript(keepSaid);
-  await page.addInitScript(keepAwake);
+  await page.context().addInitScript(keepSaid);
+  await page.context().addInitScript(keepAwake);
   await page.context().route("**/*", serveFrom(STREAM_UI));
-  listen(page, complaints);
   const begun = Date.now();
   for (const [name, work] of Object.entries(STEPS)) {
     const [short, sentence] = name.split(": ");
@@ -72,12 +70,12 @@ try {
     await work();
   }
   current = "find no error on the page";
-  equal(complaints, []);
+  judge();
   equal(looks.findings, []);
   console.log(JSON.stringify({ ok: true, ...figures, pictures: looks.pictures, ms: Date.now() - begun }));
 } catch (error) {
-  const told = [error.message.split("\n")[0], ...complaints, ...looks.findings].join(" | ");
-  console.error(`could not ${current}: ${redact(told).replace(/token=[^&\s]*/g, "token=[redacted]")}`);
+  const told = [error.message.split("\n")[0], ...complained(), ...looks.findings].join(" | ");
+  console.error(`could not ${current}: ${redact(told)}`);
   if (page) await looks.picture(page, "failed");
   process.exitCode = 1;
 } finally {
@@ -133,7 +131,14 @@ async function open() {
     if (pathname.startsWith("/1.0/") || !response.ok()) return;
     loaded.set(pathname, (await response.body().catch(() => "")).toString());
   });
-  await visit(page, `${gateway}/#token=${STREAM_TOKEN}&app=${app}&start=1`);
+  await page.goto(`${gateway}/`);
+  await reach(page, "idle");
+  await role("button", "Continue").waitFor();
+  await looks.at(page, "token-form");
+  await page.goto(`${gateway}/#token=${STREAM_TOKEN}&app=${app}&start=1`);
+  await reach(page, "asking");
+  await looks.at(page, "link-asked");
+  await role("button", "Sign in and go on").click();
   await reach(page, "streaming");
   await page.waitForFunction(changes);
   figures.files = loaded.size;
@@ -230,6 +235,7 @@ async function text() {
   }));
   equal(composed.map(({ data }) => [data.type, data.data.text]).filter(([, text]) => text),
     [[4, "kan"], [4, "漢"], [1, "漢"]]);
+  await softKeyboard(cdp);
   await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
   await page.evaluate(() => navigator.clipboard.writeText("from the clipboard"));
   const pasted = await saidBy(page, () => page.keyboard.press("Control+KeyV"));
@@ -254,6 +260,18 @@ async function text() {
   const written = await saidBy(page, () => page.keyboard.press("Enter"));
   equal(written.map(({ data }) => data.data.text), ["Grüße 🙂"]);
   await page.keyboard.press("Escape");
+}
+
+/** A phone's keyboard names no key: the page is told of each edit before it is made (Input Events). */
+async function softKeyboard(cdp) {
+  const edits = { DeleteBackward: { code: 67, times: 1 }, InsertNewline: { code: 66, times: 1 } };
+  for (const [command, wanted] of Object.entries(edits)) {
+    const said = await saidBy(page, () => cdp.send("Input.dispatchKeyEvent", { type: "rawKeyDown",
+      key: "Unidentified", windowsVirtualKeyCode: 229, commands: [command] }));
+    equal(said.map(({ type, data }) => [type, data]), [["input::ime-event", { type: 2, data: wanted }]]);
+  }
+  const word = await saidBy(page, () => cdp.send("Input.insertText", { text: "word" }));
+  equal(word.map(({ data }) => data), [{ type: 1, data: { text: "word" } }]);
 }
 
 async function gamepad() {
@@ -413,6 +431,8 @@ async function media() {
   await tapOn(page, "camera");
   await page.locator('[data-name="camera"][aria-pressed="false"]').waitFor();
   await tapOn(page, "microphone");
+  await sees("The application asks for your microphone.");
+  await looks.at(page, "microphone-asked");
   await role("button", "Send microphone").click();
   await page.locator('[data-name="microphone"][aria-pressed="true"]').waitFor();
   await page.waitForFunction(async () => {
@@ -461,6 +481,7 @@ async function shaky() {
 
 async function lost() {
   let refused = 0;
+  allow(/net::ERR_FAILED .*\/join\)/, 2);
   await page.route("**/join?*", async (route) => {
     refused += 1;
     if (refused > 2) return route.fallback();
@@ -484,6 +505,7 @@ async function over() {
   await looks.at(page, "ended");
   await role("button", "Reconnect").click();
   await reach(page, "streaming");
+  allow(/status of 401 .*\/join\)/, 1);
   await page.route("**/join?*", (route) => route.fulfill({ status: 401, json: { type: "error" } }));
   await press("Fit to window");
   await sees("it has ended or was revoked");
@@ -500,10 +522,17 @@ async function view() {
   await visit(page, `${gateway}/#token=${STREAM_TOKEN}&app=${app}&start=1`);
   await reach(page, "streaming");
   const id = await session();
-  await page.goto("about:blank");
   const { attenuate } = await import(path.join(ui, "attenuate.js"));
   const share = await attenuate(STREAM_TOKEN, [`declared session ${id}`, "declared role view"]);
+  const controlling = page;
+  page = await page.context().newPage();
+  page.setDefaultTimeout(DEADLINE_MS);
+  // It asks until the other has left.
+  allow(/status of 409 .*\/join\)/);
   await page.goto(`${gateway}/#session=${id}&share=${share}`);
+  await sees("You will watch as soon as it has left");
+  await looks.at(page, "waiting");
+  await controlling.close();
   await reach(page, "streaming");
   await page.getByText("View only", { exact: true }).waitFor();
   for (const name of ["Keyboard", "Back", "Paste", "Camera", "Fit to window", "End session"]) {
@@ -517,6 +546,7 @@ async function view() {
   });
   equal(said, []);
   await looks.at(page, "view-only", { before: () => page.mouse.click(200, 400) });
+  allow(/status of 40[14] .*\/1\.0\/sessions\/\w+\)/, 1);
   await ask("DELETE", `sessions/${id}`);
   // Its end may have reached the tokens already that are bound to it.
   await sees(/^(The session is over\.|The session, or the link to it, has ended\.)$/);
