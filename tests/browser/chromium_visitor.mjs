@@ -2,6 +2,8 @@
 
 import { readFileSync } from "node:fs";
 
+import { allow } from "./page.mjs";
+
 /** Somebody at a page of Chromium, whose looks are looked at. */
 export class ChromiumVisitor {
   page;
@@ -31,6 +33,11 @@ export class ChromiumVisitor {
   /** Waits until the page shows a text, or one that an expression matches. */
   sees(text) {
     return this.page.getByText(text).first().waitFor();
+  }
+
+  /** Lets up to `times` complaints of the browser pass that `pattern` matches. */
+  allow(pattern, times) {
+    allow(pattern, times);
   }
 
   look(name, options) {

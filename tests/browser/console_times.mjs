@@ -8,7 +8,7 @@
 
 import process from "node:process";
 
-import { openPage, redact } from "./page.mjs";
+import { judge, listen, openPage, redact } from "./page.mjs";
 
 const DEADLINE_MS = 60_000;
 const STEPS = 50;
@@ -28,6 +28,7 @@ try {
     for (const [name, value] of Object.entries(measured)) times[name].push(value);
     console.error(`round ${round} of ${rounds}`);
   }
+  judge();
   console.log(JSON.stringify(times));
 } catch (error) {
   console.error(redact(error.message));
@@ -62,6 +63,7 @@ async function inPage(work) {
   const context = await browser.newContext({
     ignoreHTTPSErrors: true, locale: "en-US", viewport: { width: 1280, height: 800 },
   });
+  listen(context);
   try {
     const page = await context.newPage();
     page.setDefaultTimeout(DEADLINE_MS);

@@ -10,7 +10,7 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import process from "node:process";
 
-import { openPage, redact } from "./page.mjs";
+import { allow, judge, openPage, redact } from "./page.mjs";
 import { Looks, equal, serveFrom } from "./player_page.mjs";
 
 const DEADLINE_MS = 40_000;
@@ -23,7 +23,6 @@ const example = readme.match(/```html\n(<iframe[^]*?)```/)[1]
 
 let share;
 let browser;
-const complaints = [];
 const looks = new Looks(STREAM_PICTURES);
 const servers = [listed, other].map((port) => createServer((request, response) => {
   if (request.url === "/share.json") return response.end(JSON.stringify(share));
@@ -39,10 +38,6 @@ try {
   const page = await openPage(DEADLINE_MS, ["--lang=en-US", "--disable-features=LocalNetworkAccessChecks"]);
   browser = page.context().browser();
   await page.context().route("**/*", serveFrom(STREAM_UI, `http://127.0.0.1:${listed}`));
-  page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) complaints.push(message.text());
-  });
   await page.addInitScript(() => {
     window.told = [];
     addEventListener("message", ({ data, origin }) => window.told.push({ ...data, origin }));
@@ -51,13 +46,13 @@ try {
   share = await ask("POST", `sessions/${id}/share`, { type: "control" });
   await plays(page);
   await refusesOthers(page, id);
-  equal(complaints, []);
   equal(looks.findings, []);
   await elsewhere(page);
+  judge();
   console.log(JSON.stringify({ ok: true, pictures: looks.pictures }));
 } catch (error) {
   await looks.picture(browser?.contexts()[0].pages()[0], "embed-failed");
-  console.error(redact([error.message.split("\n")[0], ...complaints, ...looks.findings].join(" | ")));
+  console.error(redact([error.message.split("\n")[0], ...looks.findings].join(" | ")));
   process.exitCode = 1;
 } finally {
   await browser?.close();
@@ -110,12 +105,15 @@ async function refusesOthers(page, id) {
     const frame = page.frames().find((frame) => frame.url().startsWith(gateway));
     await frame.getByText("takes the link of a share").waitFor();
   }
+  await looks.at(page, "embed-refused");
   share = { url: `${gateway}/#session=${id}&share=${good}` };
 }
 
 async function elsewhere(page) {
+  allow(/frame-ancestors/, 1);
+  const refused = page.waitForEvent("console", (message) => message.text().includes("frame-ancestors"));
   await page.goto(`http://127.0.0.1:${other}/`);
-  while (!complaints.some((text) => text.includes("frame-ancestors"))) await page.waitForEvent("console");
+  await refused;
   const frame = page.frames().at(-1);
   equal(await frame.locator("stream-player").count().catch(() => 0), 0);
   equal(await page.evaluate(() => window.told), []);

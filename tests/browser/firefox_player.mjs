@@ -76,7 +76,7 @@ try {
   console.log(JSON.stringify({ ok: true, ms: Date.now() - begun }));
 } catch (error) {
   const told = [error.message.split("\n")[0], ...complaints].join(" | ");
-  console.error(`could not ${current}: ${redact(told).replace(/token=[^&\s]*/g, "token=[redacted]")}`);
+  console.error(`could not ${current}: ${redact(told)}`);
   process.exitCode = 1;
 } finally {
   await browser?.close();

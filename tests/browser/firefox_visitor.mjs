@@ -109,6 +109,9 @@ export class FirefoxVisitor {
     return this.page.waitForFunction(shows, wanted);
   }
 
+  // It says nothing of answers that are no success.
+  allow() {}
+
   // Looks do not depend on the browser; Chromium's are looked at.
   async look() {}
 

@@ -18,5 +18,5 @@ await withPage(async (page) => {
   const received = new Promise((resolve) => tools.once("Network.responseReceived", resolve));
   await page.goto(address, { waitUntil: "domcontentloaded" });
   const { protocol, keyExchangeGroup } = (await received).response.securityDetails;
-  console.log(JSON.stringify({ protocol, keyExchangeGroup }));
+  return { protocol, keyExchangeGroup };
 });

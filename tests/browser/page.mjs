@@ -1,4 +1,5 @@
-// What all scripts do with the page: open it, and wait for a state of it.
+// What all scripts do with the page: open it, and wait for a state of it. A script fails when a page
+// of its complains, whatever else it finds: see `listen`.
 //
 // CHROMIUM names another browser than /usr/bin/chromium.
 
@@ -18,15 +19,26 @@ const FLAGS = [
 
 const PATIENCE_MS = 60_000;
 
+const complaints = [];
+const allowances = [];
+
+process.on("exit", () => {
+  if (!complaints.length || process.exitCode) return;
+  console.error(`the page complains: ${complaints.join("; ")}`);
+  process.exitCode = 1;
+});
+
 /**
- * Does `work` with a page of its own and ends the script: with 1 when it fails, and with its reason
- * on stderr.
+ * Does `work` with a page of its own, prints what it returns as JSON and ends the script: with 1 when
+ * it fails, and with its reason on stderr.
  */
 export async function withPage(work) {
   let page;
   try {
     page = await openPage(PATIENCE_MS);
-    await work(page);
+    const found = await work(page);
+    judge();
+    console.log(JSON.stringify(found));
   } catch (error) {
     console.error(redact(error.message.split("\n")[0]));
     process.exitCode = 1;
@@ -45,10 +57,47 @@ export async function openPage(deadline, flags = []) {
   const browser = await chromium.launch({ executablePath, args: [...FLAGS, ...flags] });
   // Taller than the picture is: bars above and below must not shift a tap.
   const viewport = { width: 900, height: 1000 };
-  const page = await browser.newPage({ ignoreHTTPSErrors: true, viewport });
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport });
+  listen(context);
+  await context.addInitScript(keepPeers);
+  const page = await context.newPage();
   page.setDefaultTimeout(deadline);
-  await page.addInitScript(keepPeers);
   return page;
+}
+
+/**
+ * Notes what the pages of `context` complain of: exceptions, and all errors and warnings on their
+ * consoles, where the browser itself tells of answers that are no success and of what the policy for
+ * content forbids.
+ */
+export function listen(context) {
+  context.on("weberror", (error) => note(error.error().message));
+  context.on("console", (message) => {
+    if (!["error", "warning"].includes(message.type())) return;
+    const { url } = message.location();
+    note(`${message.text()} (${URL.canParse(url) ? new URL(url).pathname : url})`);
+  });
+}
+
+/** Lets up to `times` complaints pass that `pattern` matches: they are brought about on purpose. */
+export function allow(pattern, times = Infinity) {
+  allowances.push({ pattern, times });
+}
+
+/** Returns what pages have complained of so far that is not allowed. */
+export function complained() {
+  return [...complaints];
+}
+
+/** Throws when a page has complained of something that is not allowed. */
+export function judge() {
+  if (complaints.length) throw new Error(`the page complains: ${complaints.splice(0).join("; ")}`);
+}
+
+function note(text) {
+  const allowance = allowances.find(({ pattern, times }) => times > 0 && pattern.test(text));
+  if (allowance) allowance.times -= 1;
+  else complaints.push(redact(text));
 }
 
 /** In the page: whether the picture is there, and another one than at the first call. */
@@ -107,5 +156,5 @@ export async function reach(page, state) {
 
 /** Playwright quotes addresses in its messages; the fragment of ours holds a token. */
 export function redact(text) {
-  return text.replace(/#[^\s"']*/g, "#[redacted]");
+  return text.replace(/#[^\s"']*/g, "#[redacted]").replace(/token=[^&\s]*/g, "token=[redacted]");
 }

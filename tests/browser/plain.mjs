@@ -4,13 +4,14 @@
 //
 // The token comes in STREAM_TOKEN. Prints each step, and makes a picture of it where PICTURE names
 // one, with a % for its number. With --watch it watches a relayed stream instead, and prints how
-// that went. When something fails it says why on stderr and exits with 1. CHROMIUM names another browser than /usr/bin/chromium.
+// that went. When something fails it says why on stderr and exits with 1. CHROMIUM names another
+// browser than /usr/bin/chromium.
 
 import { createReadStream } from "node:fs";
 import { createServer } from "node:http";
 import process from "node:process";
 
-import { openPage, redact } from "./page.mjs";
+import { judge, openPage, redact } from "./page.mjs";
 
 const DEADLINE_MS = 150_000;
 const FILES = ["/plain_adb.js", "/plain_client.js", "/plain_input.js", "/plain_steps.js"];
@@ -52,6 +53,7 @@ try {
     await (wanted.seconds ? watch : run)(wanted, window.at);
   }, { url, token, app, seconds: Number(watches ? seconds : 0) });
   await Promise.race([steps, deadline()]);
+  judge();
 } catch (error) {
   console.error(`${current}: ${redact(error.message.split("\n")[0])}`);
   process.exitCode = 1;

@@ -15,10 +15,10 @@ import process from "node:process";
 import { gzipSync } from "node:zlib";
 
 import { ChromiumVisitor } from "./chromium_visitor.mjs";
-import { changes, openPage, reach, redact, visit } from "./page.mjs";
+import { allow, changes, complained, judge, openPage, reach, redact } from "./page.mjs";
 import * as ends from "./player_ends.mjs";
 import * as input from "./player_input.mjs";
-import { Looks, equal, has, keepSaid, listen, saidBy, seenIn, serveFrom } from "./player_page.mjs";
+import { Looks, equal, has, keepSaid, saidBy, seenIn, serveFrom } from "./player_page.mjs";
 import * as picture from "./player_picture.mjs";
 
 const DEADLINE_MS = 60_000;
@@ -29,7 +29,6 @@ const { STREAM_TOKEN, STREAM_PICTURES, STREAM_UI, STREAM_ONLY } = process.env;
 const ui = STREAM_UI ?? new URL("../../actors/gateway/ui", import.meta.url).pathname;
 
 let current = "start the browser";
-const complaints = [];
 const looks = new Looks(STREAM_PICTURES);
 const figures = {};
 let page;
@@ -56,6 +55,7 @@ const STEPS = {
   "shaky: get over a connection that is shaky": () => ends.getOver(by),
   "lost: get a lost connection back": () => ends.comeBack(by),
   "over: be told how it ended": () => ends.beReplaced(by, at),
+  "wait: wait until nobody controls it": wait,
   "view: watch only": () => ends.watchOnly(by, at),
   "end: end the session": () => ends.startAndEnd(by, at),
 };
@@ -64,11 +64,10 @@ try {
   // A page that does not come from the gateway's address may not open a socket there otherwise.
   const own = STREAM_UI ? ["--disable-features=LocalNetworkAccessChecks"] : [];
   page = await openPage(DEADLINE_MS, ["--lang=en-US", "--use-fake-device-for-media-stream", ...own]);
-  await page.addInitScript(keepSaid);
-  await page.addInitScript(picture.keepAwake);
+  await page.context().addInitScript(keepSaid);
+  await page.context().addInitScript(picture.keepAwake);
   by = new ChromiumVisitor(page, looks);
   await page.context().route("**/*", serveFrom(STREAM_UI));
-  listen(page, complaints);
   const begun = Date.now();
   for (const [name, work] of Object.entries(STEPS)) {
     const [short, sentence] = name.split(": ");
@@ -77,12 +76,12 @@ try {
     await work();
   }
   current = "find no error on the page";
-  equal(complaints, []);
+  judge();
   equal(looks.findings, []);
   console.log(JSON.stringify({ ok: true, ...figures, pictures: looks.pictures, ms: Date.now() - begun }));
 } catch (error) {
-  const told = [error.message.split("\n")[0], ...complaints, ...looks.findings].join(" | ");
-  console.error(`could not ${current}: ${redact(told).replace(/token=[^&\s]*/g, "token=[redacted]")}`);
+  const told = [error.message.split("\n")[0], ...complained(), ...looks.findings].join(" | ");
+  console.error(`could not ${current}: ${redact(told)}`);
   if (page) await looks.picture(page, "failed");
   process.exitCode = 1;
 } finally {
@@ -109,7 +108,14 @@ async function open() {
     if (pathname.startsWith("/1.0/") || !response.ok()) return;
     loaded.set(pathname, (await response.body().catch(() => "")).toString());
   });
-  await visit(page, `${gateway}/#token=${STREAM_TOKEN}&app=${app}&start=1`);
+  await page.goto(`${gateway}/`);
+  await reach(page, "idle");
+  await page.getByRole("button", { name: "Continue", exact: true }).waitFor();
+  await by.look("token-form");
+  await page.goto(`${gateway}/#token=${STREAM_TOKEN}&app=${app}&start=1`);
+  await reach(page, "asking");
+  await by.look("link-asked");
+  await by.click("Sign in and go on");
   await reach(page, "streaming");
   await page.waitForFunction(changes);
   figures.files = loaded.size;
@@ -128,9 +134,22 @@ async function text() {
   }));
   equal(composed.map(({ data }) => [data.type, data.data.text]).filter(([, text]) => text),
     [[4, "kan"], [4, "漢"], [1, "漢"]]);
+  await softKeyboard(cdp);
   await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
   await input.paste(by);
   await input.writeLine(by);
+}
+
+/** A phone's keyboard names no key: the page is told of each edit before it is made (Input Events). */
+async function softKeyboard(cdp) {
+  const edits = { DeleteBackward: { code: 67, times: 1 }, InsertNewline: { code: 66, times: 1 } };
+  for (const [command, wanted] of Object.entries(edits)) {
+    const said = await saidBy(page, () => cdp.send("Input.dispatchKeyEvent", { type: "rawKeyDown",
+      key: "Unidentified", windowsVirtualKeyCode: 229, commands: [command] }));
+    equal(said.map(({ type, data }) => [type, data]), [["input::ime-event", { type: 2, data: wanted }]]);
+  }
+  const word = await saidBy(page, () => cdp.send("Input.insertText", { text: "word" }));
+  equal(word.map(({ data }) => data), [{ type: 1, data: { text: "word" } }]);
 }
 
 async function gamepad() {
@@ -194,4 +213,21 @@ async function media() {
   await page.context().grantPermissions(["camera", "microphone"]);
   await picture.sendMedia(by);
   await picture.sendNoCamera(by);
+}
+
+/** Somebody who may only watch waits for whoever controls the session to leave. */
+async function wait() {
+  await ends.start(by, at);
+  const { id, link } = await ends.linkToWatch(by, at);
+  const watching = await page.context().newPage();
+  watching.setDefaultTimeout(DEADLINE_MS);
+  // It asks until the other has left.
+  allow(/status of 409 .*\/join\)/);
+  await watching.goto(link);
+  await watching.getByText("You will watch as soon as it has left").waitFor();
+  await looks.at(watching, "waiting");
+  await page.goto("about:blank");
+  await reach(watching, "streaming");
+  await watching.close();
+  await ends.ask(at, "DELETE", `sessions/${id}`);
 }

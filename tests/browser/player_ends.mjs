@@ -33,6 +33,7 @@ export async function getOver(by) {
 export async function comeBack(by) {
   const { page } = by;
   let tries = 0;
+  by.allow(/net::ERR_FAILED .*\/join\)/, ATTEMPTS);
   const stop = await by.intercept("/join?", () => {
     tries += 1;
     return tries > ATTEMPTS ? undefined : "abort";
@@ -57,6 +58,7 @@ export async function beReplaced(by, at) {
   await by.look("ended");
   await by.click("Reconnect");
   await reach(page, "streaming");
+  by.allow(/status of 401 .*\/join\)/, 1);
   const stop = await by.intercept("/join?", () => 401);
   await by.press("Fit to window");
   await by.sees("it has ended or was revoked");
@@ -71,12 +73,10 @@ export async function beReplaced(by, at) {
 export async function watchOnly(by, at) {
   const { page } = by;
   await start(by, at);
-  const id = await session(page);
+  const { id, link } = await linkToWatch(by, at);
   // Whoever controlled it has left.
   await page.goto("about:blank");
-  const { attenuate } = await import(path.join(at.ui, "attenuate.js"));
-  const share = await attenuate(at.token, [`declared session ${id}`, "declared role view"]);
-  await page.goto(`${at.gateway}/#session=${id}&share=${share}`, { waitUntil: "domcontentloaded" });
+  await page.goto(link, { waitUntil: "domcontentloaded" });
   await reach(page, "streaming");
   await by.sees(/^View only$/);
   for (const name of ["Keyboard", "Back", "Paste", "Camera", "Fit to window", "End session"]) {
@@ -90,10 +90,19 @@ export async function watchOnly(by, at) {
   });
   equal(said, []);
   await by.look("view-only", { before: () => page.mouse.click(200, 400) });
+  by.allow(/status of 40[14] .*\/1\.0\/sessions\/\w+\)/, 1);
   await ask(at, "DELETE", `sessions/${id}`);
   // Its end may have reached the tokens already that are bound to it.
   await by.sees(/^(The session is over\.|The session, or the link to it, has ended\.)$/);
   await by.look("over");
+}
+
+/** Returns the session that is played, as `id`, and a `link` with which others may watch it only. */
+export async function linkToWatch({ page }, { gateway, token, ui }) {
+  const id = await session(page);
+  const { attenuate } = await import(path.join(ui, "attenuate.js"));
+  const share = await attenuate(token, [`declared session ${id}`, "declared role view"]);
+  return { id, link: `${gateway}/#session=${id}&share=${share}` };
 }
 
 export async function startAndEnd(by, at) {
@@ -129,7 +138,7 @@ async function become(page, state) {
 }
 
 /** Asks the gateway; throws what it refuses. Nobody vouches for its certificate. */
-function ask({ gateway, token }, method, way, body) {
+export function ask({ gateway, token }, method, way, body) {
   const headers = { Authorization: `Macaroon root=${token}`, "Content-Type": "application/json" };
   const options = { method, headers, rejectUnauthorized: false };
   return new Promise((done, fail) => {

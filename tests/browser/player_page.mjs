@@ -54,17 +54,6 @@ export function serveFrom(folder, origin) {
   };
 }
 
-/** Notes what the page complains of. */
-export function listen(page, complaints) {
-  page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("console", (message) => {
-    const text = message.text();
-    // The browser itself notes every answer that is no success.
-    const ours = !text.startsWith("Failed to load resource");
-    if (ours && ["error", "warning"].includes(message.type())) complaints.push(text);
-  });
-}
-
 export function equal(found, wanted) {
   const [one, other] = [found, wanted].map((value) => JSON.stringify(value));
   if (one !== other) throw new Error(`${one} is not ${other}`);
@@ -163,6 +152,7 @@ export class Looks {
         }));
         const rules = colorScheme === "dark" ? CONTRAST : RULES;
         await this.check(page, `${name} ${size} ${colorScheme}`, rules);
+        await this.rest(page, `${name} ${size} ${colorScheme}`);
         await this.picture(page, `${name}-${size}-${colorScheme}`);
       }
     }
@@ -178,8 +168,19 @@ export class Looks {
     this.pictures += 1;
   }
 
-  async check(page, name, rules) {
+  /** Nothing moves for whoever wants nothing to. */
+  async rest(page, name) {
+    const moving = await page.evaluate(() => document.getAnimations()
+      .filter(({ playState }) => playState === "running").map(({ effect }) => effect.target.className));
+    if (moving.length) this.findings.push(`${name}: ${moving.join(", ")} moves`);
+  }
+
+  async check(page, name, rules = RULES) {
     if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe.source);
+    // What fades in has not its colours yet.
+    await page.evaluate(() => Promise.allSettled(document.getAnimations()
+      .filter(({ effect }) => effect.getComputedTiming().endTime < Infinity)
+      .map(({ finished }) => finished)));
     const { violations } = await page.evaluate((runOnly) => window.axe.run({ runOnly }), rules);
     for (const { id, nodes } of violations) {
       this.findings.push(`${name}: ${id} at ${nodes.map(({ target }) => target.join(" ")).join(", ")}`);

@@ -91,6 +91,8 @@ export async function sendMedia(by) {
   await tapOn(page, "camera");
   await pressed("camera", false);
   await tapOn(page, "microphone");
+  await by.sees("The application asks for your microphone.");
+  await by.look("microphone-asked");
   await by.click("Send microphone");
   await pressed("microphone", true);
   await page.waitForFunction(async () => {

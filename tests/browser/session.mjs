@@ -8,7 +8,7 @@
 
 import process from "node:process";
 
-import { changes, openPage, reach, redact, visit } from "./page.mjs";
+import { changes, judge, openPage, reach, redact, visit } from "./page.mjs";
 
 const DEADLINE_MS = 60_000;
 const FRAMES = 60;
@@ -37,8 +37,6 @@ process.exit();
 async function watch() {
   const page = await step("start the browser", () => openPage(DEADLINE_MS));
   browser = page.context().browser();
-  const complaints = listen(page);
-
   const asked = [];
   page.on("request", (request) => asked.push(request.url()));
   await step("open the page", () => page.goto(address, { waitUntil: "domcontentloaded" }));
@@ -54,7 +52,7 @@ async function watch() {
   await step("keep the token out of sight", () => hidden(page));
   const session = await page.evaluate(() => document.documentElement.dataset.session);
   await step("end the session", () => end(page));
-  await step("find no error on the page", () => equal("errors", complaints.join("; "), ""));
+  await step("find no error on the page", judge);
   return { session, frames, tap, candidate };
 }
 
@@ -65,15 +63,6 @@ async function decline(page, asked) {
   await hidden(page);
   const api = asked.filter((url) => url.includes("/1.0/"));
   await equal("requests", api.length, 0);
-}
-
-function listen(page) {
-  const complaints = [];
-  page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("console", (message) => {
-    if (message.text().includes("Content Security Policy")) complaints.push(message.text());
-  });
-  return complaints;
 }
 
 async function decoded(page, atLeast) {

@@ -17,5 +17,5 @@ await withPage(async (page) => {
   const end = await page.getByRole("button", { name: "End session" }).isVisible();
   const start = await page.getByRole("button", { name: "Start" }).isVisible();
   const session = await page.evaluate(() => document.documentElement.dataset.session);
-  console.log(JSON.stringify({ session, start, end }));
+  return { session, start, end };
 });

@@ -10,7 +10,9 @@ const MOST: u64 = 400_000;
 fn readme_shows_what_the_walk_through_the_console_looks_at() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let walk = fs::read_to_string(root.join("tests/browser/console.mjs")).unwrap();
+    let steps = fs::read_dir(root.join("tests/browser/console")).unwrap();
+    let walk: String =
+        steps.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
     let mut shown: Vec<_> = readme
         .split("](.github/pictures/")
         .skip(1)

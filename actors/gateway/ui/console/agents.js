@@ -151,7 +151,8 @@ class Agents extends HTMLElement {
     const agent = this.#agents.find((one) => one.name === name);
     const yes = await confirm({
       question: say("drain_question", { name }),
-      lines: [say("drain_hit", { count: agent?.sessions ?? 0 }), say("drain_stays")],
+      lines: [agent?.sessions ? say("drain_hit", { count: agent.sessions }) : say("drain_hits_none"),
+        say("drain_stays")],
       verb: say("drain_agent"),
     });
     if (!yes) return;

@@ -158,6 +158,7 @@ class Create extends HTMLElement {
       this.#tell("created", metadata);
     } catch (error) {
       complain(this.#complaint, error);
+      this.#complaint.scrollIntoView({ block: "nearest" });
     } finally {
       this.#submit.disabled = false;
     }

@@ -44,7 +44,7 @@ export async function copy(text, done) {
 }
 
 function byHand(text) {
-  const area = make("textarea", { readonly: true, rows: 5, class: "code" });
+  const area = make("textarea", { readonly: true, rows: 8, class: "code" });
   area.value = text;
   const close = make("button", { type: "button", onclick: () => dialog.close() }, say("close"));
   const head = make("h2", { id: "by-hand" }, say("copy_by_hand"));

@@ -14,7 +14,7 @@ const VIEW_ONLY = ["declared role view"];
 
 class Picture extends HTMLElement {
   #session;
-  #words = make("p", { class: "why" });
+  #words = make("p", { class: "why", tabindex: "-1" });
   #step = make("p", { class: "step", role: "status" });
   #offer = make("div", { class: "offer" });
   #box = make("div", { class: "why-box" }, this.#words, this.#offer);
@@ -72,8 +72,11 @@ class Picture extends HTMLElement {
     const token = tokenForPlayer();
     const api = new Api(role === "view" ? await attenuate(token, VIEW_ONLY) : token);
     if (!this.isConnected) return;
+    const chosen = this.#box.contains(document.activeElement);
     this.#box.hidden = true;
     this.#player.hidden = false;
+    // The button that was pressed is gone.
+    if (chosen) this.#player.surface.focus({ preventScroll: true });
     this.#stage.classList.add("plays");
     this.#player.play({
       role,
@@ -86,18 +89,21 @@ class Picture extends HTMLElement {
     });
   }
 
-  #follow({ state, words }) {
+  #follow({ state }) {
     const role = this.#player.dataset.role === "control" ? "controlling" : "watching";
-    write(this.#step, state === "playing" ? say(role) : state === "over" ? "" : words);
+    // The player itself says everything else.
+    write(this.#step, state === "playing" ? say(role) : "");
   }
 
   #leave() {
+    const within = this.#player.contains(document.activeElement);
     this.#player.stop();
     this.#player.hidden = true;
     this.#box.hidden = false;
     this.#stage.classList.remove("plays");
     write(this.#step, "");
     this.#explain();
+    if (within) (this.#offer.firstChild ?? this.#words).focus({ preventScroll: true });
   }
 }
 

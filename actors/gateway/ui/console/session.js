@@ -122,6 +122,7 @@ class Session extends HTMLElement {
     this.#loading.hidden = this.#shown !== undefined;
     const gone = error.status === 404;
     write(this.#loading, gone ? say("session_gone", { id: this.#id }) : error.message);
+    if (gone && !this.#shown) write(this.#title, this.#id);
     if (!gone || !this.#shown) return;
     // What was known of it stays in sight.
     this.#show({ ...JSON.parse(this.#shown), status: "terminated", status_message: say("over") });

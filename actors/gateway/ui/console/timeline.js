@@ -10,6 +10,7 @@ import { START, axisOf, begin } from "./timeline_axis.js";
 
 const EVERY_MS = 2_000;
 const ENDED_EVERY_MS = 30_000;
+const WANTED = "ended";
 const OVER = ["terminated", "error"];
 
 // The axis, and the least that can be seen of a bar, in units of the drawing.
@@ -26,13 +27,13 @@ class Timeline extends HTMLElement {
   #ended;
   #following;
   #shown;
-  #verdict = make("p", { class: "verdict", hidden: true, dir: "auto" });
+  #fault = make("p", { class: "fault", hidden: true, dir: "auto" });
   #hops = make("ol", { class: "hops" });
   #none = make("p", { class: "muted" }, say("timeline_empty"));
 
   connectedCallback() {
     const title = make("h2", {}, say("timeline"));
-    this.replaceChildren(title, this.#verdict, this.#hops, this.#none);
+    this.replaceChildren(title, this.#fault, this.#hops, this.#none);
     if (this.#id) this.#follow();
   }
 
@@ -61,9 +62,11 @@ class Timeline extends HTMLElement {
     const text = JSON.stringify([entries, verdict]);
     if (text === this.#shown) return;
     this.#shown = text;
-    this.#verdict.hidden = !verdict?.fault;
-    if (verdict?.fault) {
-      this.#verdict.replaceChildren(make("strong", {}, nameOf(verdict.hop)), `: ${verdict.text}`,
+    // What somebody wanted is no fault.
+    const fault = verdict?.fault && verdict.fault !== WANTED;
+    this.#fault.hidden = !fault;
+    if (fault) {
+      this.#fault.replaceChildren(make("strong", {}, nameOf(verdict.hop)), `: ${verdict.text}`,
         verdict.remedy && make("span", { class: "remedy" }, say("remedy", { remedy: verdict.remedy })));
     }
     this.#none.hidden = entries.length > 0;

@@ -21,7 +21,10 @@ export class Keyboard {
   #escaped = -Infinity;
   #listening;
 
-  /** `field` takes the keys; `change(captured)` is told when the application gets or loses them. */
+  /**
+   * `field` takes the keys; `change(captured, left)` is told when the application gets or loses them,
+   * and then whether that leaves the focus nowhere.
+   */
   constructor(field, change) {
     this.#field = field;
     this.#change = change;
@@ -49,8 +52,9 @@ export class Keyboard {
     this.#listening = undefined;
     for (const code of this.#held.values()) this.#control.key(code, false);
     this.#held.clear();
+    const left = document.activeElement === this.#field;
     this.#field.blur();
-    this.#change(false);
+    this.#change(false, left);
   }
 
   #listen(signal) {

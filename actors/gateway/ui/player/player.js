@@ -173,7 +173,7 @@ export class Player extends HTMLElement {
     this.video.muted = true;
     keepInPage(this.video);
     this.bar = new Bar(this);
-    this.keyboard = new Keyboard(this.#field, (captured) => this.#captured(captured));
+    this.keyboard = new Keyboard(this.#field, (...how) => this.#captured(...how));
     this.devices = new Devices((kind, track) => this.#link?.transmit(kind, track), {
       changed: (name, on) => this.bar.press(name, on),
       refused: (name, cause) => this.tell(say(`${name}_${cause}`)),
@@ -294,10 +294,12 @@ export class Player extends HTMLElement {
     setTimeout(() => answer.remove(), 900);
   }
 
-  #captured(captured) {
+  #captured(captured, left) {
     this.classList.toggle("captured", captured);
     this.bar.press("keyboard", captured);
     if (captured) this.tell(say("captured"));
+    // Whoever has no pointer goes on from here.
+    if (left) this.surface.focus({ preventScroll: true });
     // On the whole screen Escape is the browser's otherwise.
     if (captured && document.fullscreenElement) navigator.keyboard?.lock?.(["Escape"]).catch(() => {});
     else navigator.keyboard?.unlock?.();

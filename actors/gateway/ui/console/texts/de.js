@@ -207,6 +207,7 @@ export const de = {
     one: "{count} Sitzung geht an einen anderen Agenten seines Clusters.",
     other: "{count} Sitzungen gehen an andere Agenten seines Clusters.",
   },
+  drain_hits_none: "Er hat keine Sitzung.",
   drain_stays: "Er nimmt keine neuen an und bleibt, sodass Sie dies zurücknehmen können.",
   drain_anyway_question: "{name} trotzdem leeren?",
   drain_anyway: "Trotzdem leeren",

@@ -207,6 +207,7 @@ export const en = {
     one: "{count} session is left to another agent of its cluster.",
     other: "{count} sessions are left to other agents of its cluster.",
   },
+  drain_hits_none: "It has no session.",
   drain_stays: "It takes no new ones and stays, so that you can take this back.",
   drain_anyway_question: "Drain {name} all the same?",
   drain_anyway: "Drain all the same",

@@ -1,26 +1,29 @@
 // The shares of all sessions in the console: who made which, what can be done to one, and how many
 // look.
 
+import {
+  STREAM_TOKEN, STREAM_UI, answered, app, equal, gateway, go, instead, look, page, role, sees,
+} from "./page.mjs";
+
 const HOUR_S = 3_600;
 
 /**
  * Makes shares, sees them come, prolongs and ends one; then looks at the view with many and without
- * any. `at` is what the script of the console stands on, `token` that of an account called `test`.
+ * any.
  */
-export async function seeShares(at, { app, gateway, token, ui }) {
-  const { page, instead, look, sees, role, go, equal } = at;
+export async function seeShares() {
   const rows = page.locator("console-all-shares tbody tr[data-id]");
   await role("link", "Shares").click();
   await role("heading", "Shares").waitFor();
   const ask = async (method, path, data) => {
-    const headers = { Authorization: `Macaroon root=${token}` };
+    const headers = { Authorization: `Macaroon root=${STREAM_TOKEN}` };
     const request = { method, headers, data, ignoreHTTPSErrors: true };
     const response = await page.context().request.fetch(`${gateway}/1.0/${path}`, request);
     const { metadata, error } = await response.json();
     if (!response.ok()) throw new Error(`${method} ${path}: ${error}`);
     return metadata;
   };
-  if (!ui) await sees("There is no share.");
+  if (!STREAM_UI) await sees("There is no share.");
   const session = await ask("POST", "sessions", { app, joinable: true });
   const now = Math.floor(Date.now() / 1000);
   const make = (type, description, hours) => ask("POST", `sessions/${session.id}/share`,
@@ -55,12 +58,12 @@ export async function seeShares(at, { app, gateway, token, ui }) {
   // With its session goes its share.
   await ask("DELETE", `sessions/${session.id}`);
   await sees("There is no share.");
-  await look("shares-none", { sizes: ["wide"] });
-  await seeMany(at, rows, now);
+  await look("shares-none");
+  await seeMany(rows, now);
 }
 
 /** As they are at a site with many, and with the words of others. */
-async function seeMany({ page, instead, look, sees, go, equal }, rows, now) {
+async function seeMany(rows, now) {
   const words = ["", "for Ada", "training, room 3", "مشاركة للتدريب",
     "the kiosk at the east entrance, until the new one has come and somebody has tried it"];
   const metadata = Array.from({ length: 400 }, (_, n) => ({
@@ -69,8 +72,7 @@ async function seeMany({ page, instead, look, sees, go, equal }, rows, now) {
     created_at: now - 600, expiry_at: now + (n + 1) * 1_800, expiry_min: 30 * (n + 1),
     ...(n % 4 && { made_by: ["demo", "night-shift", "kiosk"][n % 3] }),
   }));
-  instead.set("/1.0/shares", (route) => route.fulfill({ json: {
-    type: "sync", status: "success", status_code: 200, metadata } }));
+  instead.set("/1.0/shares", (route) => route.fulfill(answered(metadata)));
   await go("#/agents");
   await go("#/shares");
   await rows.nth(9).waitFor();
