@@ -10,7 +10,7 @@ use reqwest::header::AUTHORIZATION;
 use reqwest::{Method, StatusCode};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use stream_dev::in_process::{Options, Stack, account};
+use stream_dev::in_process::{Options, Stack, account, wait_for_agent};
 use stream_dev::keys::KeyStore;
 use stream_dev::node_files::{NodeFiles, merge};
 use stream_gateway::admin::Client;
@@ -18,8 +18,9 @@ use stream_pki::{Trust, client_config};
 use tokio::process::Command;
 
 use crate::support::systemd::Systemd;
-use crate::support::{APP, eventually, light_instances, run_flow};
+use crate::support::{APP, ScriptedStack, becomes, eventually, light_instances, run_flow};
 
+const AGENT: &str = env!("CARGO_BIN_EXE_stream-agent");
 const GATEWAY: &str = env!("CARGO_BIN_EXE_stream-gateway");
 
 /// A gateway as a program of its own, with an audit log in `file`.
@@ -34,10 +35,15 @@ async fn prepared(file: impl Fn(&Path) -> PathBuf) -> anyhow::Result<(Stack, Nod
     Ok((stack, nodes, file))
 }
 
-/// What `audit verify` says, and whether that is good.
+/// What `audit verify` of the gateway says, and whether that is good.
 async fn verify(nodes: &NodeFiles, more: &[&str]) -> anyhow::Result<(bool, String)> {
-    let mut command = Command::new(GATEWAY);
-    command.args(["audit", "verify", "--config"]).arg(nodes.dir.join("gateway.toml")).args(more);
+    verify_as(GATEWAY, &nodes.dir.join("gateway.toml"), more).await
+}
+
+/// What `audit verify` of a service says, and whether that is good.
+async fn verify_as(program: &str, config: &Path, more: &[&str]) -> anyhow::Result<(bool, String)> {
+    let mut command = Command::new(program);
+    command.args(["audit", "verify", "--config"]).arg(config).args(more);
     let output = command.kill_on_drop(true).output().await?;
     let said = String::from_utf8([output.stdout, output.stderr].concat())?;
     Ok((output.status.success(), said))
@@ -110,6 +116,19 @@ fn what_is_ordered_is_written_down_and_whatever_is_changed_is_found() {
         };
         let step = eventually("noted", told).await?;
         ensure!(step["session"].is_string() && step["request"].is_string(), "{step}");
+        let session = step["session"].as_str().context("an id")?;
+        let path = format!("/1.0/sessions/{session}");
+        let end = (Method::DELETE, path.as_str(), Value::Null);
+        let status = call(&nodes, &url, &operator, end).await?;
+        ensure!(status.is_success(), "{status}");
+        let deleted = async || {
+            let deleted = |line: &&Value| line["what"] == "session.delete";
+            Ok(lines(&file)?.iter().find(deleted).cloned())
+        };
+        let deleted = eventually("noted", deleted).await?;
+        ensure!(deleted["session"] == session && deleted["request"].is_string(), "{deleted}");
+        ensure!(deleted["details"]["method"] == "DELETE", "{deleted}");
+        ensure!(deleted["who"]["account"]["name"] == "boss", "{deleted}");
 
         let written = lines(&file)?;
         let of =
@@ -183,6 +202,75 @@ fn what_is_ordered_is_written_down_and_whatever_is_changed_is_found() {
         let (is_intact, said) = verify(&nodes, &["--offline"]).await?;
         ensure!(!is_intact && said.contains("were missing when this one was written"), "{said}");
         stack.stop().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_becomes_of_sessions_is_in_the_log_of_their_agent_with_its_cause() {
+    run_flow(async || {
+        let mut scripted = ScriptedStack::start().await?;
+        let nodes = scripted.stack.nodes.join("program", "agent-2", &KeyStore::shared()?)?;
+        let file = nodes.dir.join("audit.log");
+        let audit: toml::Table = toml::from_str(&format!("[audit]\nfile = {file:?}"))?;
+        merge(&mut scripted.stack.config.agent, audit);
+        let config = nodes.write_agent(&scripted.stack.config)?;
+        let mut unit = Systemd::new(AGENT, &config, &nodes.dir)?;
+        // Where instances find it.
+        scripted.stack.config.agents = Some(unit.url()?);
+        nodes.write_agent(&scripted.stack.config)?;
+        // Only the program is to serve.
+        scripted.stack.agent.stop().await;
+        unit.start().await?;
+        wait_for_agent(&scripted.client).await?;
+
+        let (ended, instance) = scripted.create().await?;
+        instance.report("running").await?.success()?;
+        becomes(&scripted.client, &ended.id, "active").await?;
+        scripted.client.delete(&ended.id).await?;
+        becomes(&scripted.client, &ended.id, "terminated").await?;
+        let (failed, instance) = scripted.create().await?;
+        let report = json!({ "status": "error", "message": "the picture is missing" });
+        instance.report_as(report).await?.success()?;
+        becomes(&scripted.client, &failed.id, "error").await?;
+
+        for (session, what, why, went_well) in [
+            (&ended, "session.launch", "AMS has accepted instance", true),
+            (&ended, "session.boot", "running", true),
+            (&ended, "session.end", "the session is terminated", true),
+            (&failed, "session.launch", "AMS has accepted instance", true),
+            (&failed, "session.boot", "the picture is missing", false),
+            (&failed, "session.end", "the session is error", false),
+        ] {
+            let told = eventually(what, async || {
+                let is_meant = |line: &Value| {
+                    let says = line["why"].as_str().is_some_and(|text| text.contains(why));
+                    line["session"] == *session.id && line["what"] == what && says
+                };
+                Ok(lines(&file)?.into_iter().find(is_meant))
+            });
+            let line = told.await.with_context(|| {
+                format!("{what} for {why}: {}", std::fs::read_to_string(&file).unwrap_or_default())
+            })?;
+            ensure!(line["who"]["unit"].is_string(), "{line}");
+            let done = if went_well { Value::Null } else { Value::from(false) };
+            ensure!(line["done"] == done, "{line}");
+        }
+        let whole = std::fs::read_to_string(&file)?;
+        for token in [&scripted.stack.token, &instance.userdata.token] {
+            ensure!(!whole.contains(token.as_str()), "a token is in it");
+        }
+
+        let (is_intact, said) = verify_as(AGENT, &config, &[]).await?;
+        ensure!(is_intact && said.contains("the audit log is intact"), "{said}");
+        unit.stop().await?;
+        let whole = std::fs::read_to_string(&file)?;
+        let changed = whole.replacen("the picture is missing", "the picture was there", 1);
+        std::fs::write(&file, &changed)?;
+        let at = whole.lines().position(|line| line.contains("the picture is missing"));
+        let place = format!("{}:{}: ", file.display(), at.context("the line")? + 1);
+        let (is_intact, said) = verify_as(AGENT, &config, &["--offline"]).await?;
+        ensure!(!is_intact && said.contains(&place), "{said}");
         Ok(())
     });
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end here")]
 
+mod commands;
 mod containers;
 mod crates;
 mod imports;

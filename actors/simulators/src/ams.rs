@@ -170,6 +170,11 @@ impl Ams {
         self.service.read(|state| state.forced_deletions)
     }
 
+    /// Returns the headers that the last launch was asked with, names in lower case.
+    pub fn launch_headers(&self) -> Vec<(String, String)> {
+        self.service.read(|state| state.launch_headers.clone())
+    }
+
     /// Has an instance run that somebody else launched; returns its id. For tests of what is left
     /// alone.
     pub fn plant(&self, name: &str, application: &str, tags: Vec<String>) -> Option<String> {

@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub(crate) fault_injector: FaultInjector,
     /// How many deletions were to leave the hooks out.
     pub(crate) forced_deletions: u32,
+    /// What the last launch was asked with.
+    pub(crate) launch_headers: Vec<(String, String)>,
 }
 
 /// The hold on an instance that lives.
@@ -107,6 +109,7 @@ impl Service {
             stopped: false,
             fault_injector: FaultInjector::default(),
             forced_deletions: 0,
+            launch_headers: Vec::new(),
         };
         Self {
             // The ids of AMS have the form of session ids.

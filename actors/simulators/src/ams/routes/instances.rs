@@ -1,6 +1,7 @@
 //! The endpoints of [instances](stream_protocol::manual::wire#instances).
 
-use actix_web::{HttpResponse, web};
+use actix_web::http::header::HeaderValue;
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
 use super::super::envelope::{Body, Listing, accepted, list, sync};
@@ -50,10 +51,15 @@ async fn one(ams: web::Data<Service>, key: web::Path<String>) -> Result<HttpResp
 }
 
 async fn launch(
+    asker: HttpRequest,
     ams: web::Data<Service>,
     query: web::Query<WaitQuery>,
     body: Body<NewInstance>,
 ) -> Result<HttpResponse, ApiError> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = asker.headers().iter().map(|(name, value)| (name.to_string(), text(value)));
+    let headers = headers.collect();
+    ams.change(|state| state.launch_headers = headers);
     let (Body(request), done) = (body, query.done());
     let faults = ams.read(|state| state.fault_injector.faults.clone());
     let (late, double) = (faults.late_launch, faults.double_launch);
