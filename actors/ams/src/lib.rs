@@ -18,6 +18,7 @@
 //! | why the certificate files are not used | kept: shared state | it is told once |
 
 mod actor;
+mod agent_api;
 mod circuit_breaker;
 mod client;
 mod connection;
@@ -49,6 +50,7 @@ use stream_protocol::Application;
 use stream_supervisor::{Mailbox, Supervisor};
 use tokio::sync::watch;
 
+pub use agent_api::{AgentApi, AgentApiUpdate, agent_api, set_agent_api};
 pub use error::AmsError;
 pub use events::{Action, InstanceEvent, InstanceEvents};
 pub use inspect::{AmsReport, inspect};
