@@ -20,9 +20,11 @@ pub enum Ams {
     /// Sets agent.api.url, agent.api.token and agent.api.fingerprint in the configuration of AMS,
     /// over a connection that is checked as the service checks it, and prints what was set and what
     /// stays. The service has to run: it makes the token, which is never printed. Run again, this
-    /// sets what is wrong by then, such as the fingerprint once the agent shows another certificate,
-    /// and nothing else. Agents behind a balancer have one URL: run this on any of them, and give
-    /// all of them one certificate.
+    /// sets what is wrong by then, and nothing else.
+    ///
+    /// When the certificate of the agent changes the service itself sets the fingerprint, as long
+    /// as agent.api.url has the host and the port of its own `url`. Agents behind a balancer have
+    /// one URL: run this on any of them, and give all of them one certificate.
     Configure(Configure),
     /// Have AMS trust the client certificate of this node.
     ///

@@ -39,6 +39,16 @@ pub struct AgentApiUpdate<'a> {
     pub fingerprint: Option<Fingerprint>,
 }
 
+/// What became of the fingerprint that an agent has for AMS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PinUpdate {
+    /// AMS asks another agent, or none: it is told nothing.
+    NotNamed,
+    /// AMS has it already.
+    Same,
+    Set,
+}
+
 #[derive(Deserialize)]
 struct Configuration {
     /// An AMS of a later version may have values that are no text.
@@ -63,12 +73,40 @@ impl AgentApi {
         };
         place(&self.url).is_some_and(|named| place(url) == Some(named))
     }
+
+    /// Returns what is to be done for the agent at `url`, which shows `fingerprint`.
+    fn pin_update(&self, url: &str, fingerprint: Fingerprint) -> PinUpdate {
+        match self.names(url) {
+            false => PinUpdate::NotNamed,
+            true if self.fingerprint == Some(fingerprint) => PinUpdate::Same,
+            true => PinUpdate::Set,
+        }
+    }
 }
 
 impl AmsClient {
     async fn agent_api(&self) -> Result<AgentApi, AmsError> {
         let answered = self.request(Method::GET, self.url(&["config"]), None).await?;
         Ok(AgentApi::of(&answered.open()?.read()?))
+    }
+
+    /// Has AMS expect `fingerprint` of the agent at `url`, if that is whom it asks.
+    pub(crate) async fn pin_agent(
+        &self,
+        url: &str,
+        fingerprint: Fingerprint,
+    ) -> Result<PinUpdate, AmsError> {
+        let found = match self.agent_api().await {
+            // One that has no configuration asks nobody.
+            Err(AmsError::NotFound) => AgentApi::default(),
+            found => found?,
+        };
+        let update = found.pin_update(url, fingerprint);
+        if update == PinUpdate::Set {
+            let fingerprint = Some(fingerprint);
+            self.set_agent_api(AgentApiUpdate { fingerprint, ..AgentApiUpdate::default() }).await?;
+        }
+        Ok(update)
     }
 
     async fn set_agent_api(&self, update: AgentApiUpdate<'_>) -> Result<(), AmsError> {
@@ -136,6 +174,22 @@ mod tests {
             assert!(!named(other).names(ours), "{other}");
         }
         assert!(!named("").names(""), "nobody is no agent");
+    }
+
+    #[test]
+    fn only_the_agent_that_is_named_sets_what_differs() {
+        let [ours, others] = [[7; 32], [8; 32]].map(Fingerprint);
+        let found = |url: &str, fingerprint| {
+            let found = AgentApi { url: url.to_owned(), fingerprint, has_token: true };
+            found.pin_update("https://a:9033", ours)
+        };
+        assert_eq!(found("https://a:9033", Some(ours)), PinUpdate::Same);
+        assert_eq!(found("https://a:9033/", Some(others)), PinUpdate::Set);
+        assert_eq!(found("https://a:9033", None), PinUpdate::Set);
+        for url in ["https://b:9033", "https://a:9034", ""] {
+            assert_eq!(found(url, Some(others)), PinUpdate::NotNamed, "{url}");
+            assert_eq!(found(url, None), PinUpdate::NotNamed, "{url}");
+        }
     }
 
     #[test]
