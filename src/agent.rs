@@ -8,15 +8,16 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stream_admin::Admin;
-use stream_ams::Ams;
+use stream_ams::{Ams, PinUpdate};
 use stream_api::Api;
 use stream_audit::AuditLog;
 use stream_http::HttpConfig;
 use stream_metrics::{Collectors, Process};
 use stream_pki::Seal;
-use stream_protocol::Refusal;
+use stream_protocol::{Refusal, error_chain};
 use stream_sessions::{Dependencies, Sessions};
 use stream_supervisor::{Drain, Supervisor};
+use stream_tls::SetPin;
 use stream_tokens::Tokens;
 use stream_turn::{ServerChanges, Turn};
 
@@ -125,6 +126,9 @@ impl Agent {
         let Base { supervisor, certificates, bridge, drain } = base;
         let audit = audit.start(&bridge)?;
         let ams = Ams::start(config.ams, &supervisor)?;
+        if config.agent.pin {
+            certificates.pin_by(pin_at_ams(&ams, &config.agent.url));
+        }
         let seal = Arc::new(Seal::load(&config.tokens.sealing_key)?);
         let tokens = Tokens::start(config.tokens, TOKENS, bridge.clone(), &supervisor)?;
         let turn = Turn::start(config.turn, bridge.clone(), &supervisor)?;
@@ -201,6 +205,28 @@ impl Agent {
         // What was noted by the way is on the disk then.
         let _ = self.reloader.audit.head().await;
     }
+}
+
+/// Returns what tells AMS, which knows one certificate of the agent that it asks for sessions, the
+/// one of this agent, if it asks the agent at `url`.
+fn pin_at_ams(ams: &Ams, url: &str) -> SetPin {
+    let (ams, url) = (ams.clone(), url.to_owned());
+    Arc::new(move |fingerprint| {
+        let (ams, url) = (ams.clone(), url.clone());
+        Box::pin(async move {
+            match ams.pin_agent(&url, fingerprint).await {
+                Ok(PinUpdate::Set) => {
+                    log::info!(fingerprint:%; "ams expects this certificate of the agent now");
+                    Ok(())
+                }
+                Ok(PinUpdate::Same | PinUpdate::NotNamed) => Ok(()),
+                Err(error) => {
+                    let error = error_chain(&error);
+                    Err(format!("agent.api.fingerprint of ams cannot be looked after: {error}"))
+                }
+            }
+        })
+    })
 }
 
 impl Service for Agent {

@@ -4,6 +4,7 @@ pub mod account;
 pub mod agent;
 pub mod ams;
 pub mod audit;
+mod configure_ams;
 pub mod doctor;
 pub mod explain;
 pub mod gateway;

@@ -37,7 +37,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Own {
-    /// Have AMS trust this node.
+    /// Have AMS trust this node, and ask it for sessions.
     #[command(subcommand)]
     Ams(Ams),
     /// Make, look at, narrow and revoke tokens, and change the keys that sign them.

@@ -1,4 +1,5 @@
-//! What an operator does once with AMS, on the command line of the agent: have it trust this node.
+//! What an operator does once with AMS, on the command line of the agent: have it trust this node,
+//! and have it ask this node for sessions.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +8,24 @@ use serde::Deserialize;
 use stream_ams::{Registered, register};
 use stream_pki::{Identity, read_secret};
 
+use super::configure_ams::Configure;
 use crate::config;
 use crate::output::say;
 
 #[derive(Debug, Subcommand)]
 pub enum Ams {
+    /// Have AMS ask this agent for the sessions of instances that it launches itself with streaming
+    /// on.
+    ///
+    /// Sets agent.api.url, agent.api.token and agent.api.fingerprint in the configuration of AMS,
+    /// over a connection that is checked as the service checks it, and prints what was set and what
+    /// stays. The service has to run: it makes the token, which is never printed. Run again, this
+    /// sets what is wrong by then, and nothing else.
+    ///
+    /// When the certificate of the agent changes the service itself sets the fingerprint, as long
+    /// as agent.api.url has the host and the port of its own `url`. Agents behind a balancer have
+    /// one URL: run this on any of them, and give all of them one certificate.
+    Configure(Configure),
     /// Have AMS trust the client certificate of this node.
     ///
     /// With a trust password this asks AMS itself, over a connection that is checked as the service
@@ -40,7 +54,10 @@ impl Ams {
     ///
     /// The configuration cannot be used, or AMS does not answer or refuses.
     pub fn run(self, default_config: &Path) -> anyhow::Result<()> {
-        let Self::Register { trust_password_file, config } = self;
+        let (trust_password_file, config) = match self {
+            Self::Configure(configure) => return configure.run(default_config),
+            Self::Register { trust_password_file, config } => (trust_password_file, config),
+        };
         let path = config.as_deref().unwrap_or(default_config);
         let config = config::read::<Sections>(path, |sections| Ok(sections.ams.check()?))?.ams;
         let fingerprint = Identity::load(&config.certificate, &config.key)?.fingerprint();

@@ -25,6 +25,11 @@ pub struct AdminEndpoint {
 }
 
 impl AdminEndpoint {
+    /// Returns the configuration of the service.
+    pub fn config<'a>(&'a self, default_config: &'a Path) -> &'a Path {
+        self.config.as_deref().unwrap_or(default_config)
+    }
+
     /// Returns the path of the socket.
     ///
     /// # Errors
@@ -39,8 +44,7 @@ impl AdminEndpoint {
         if let Some(socket) = self.socket {
             return Ok(socket);
         }
-        let config = self.config.as_deref().unwrap_or(default_config);
-        Ok(config::read::<Sections>(config, |_| Ok(()))?.admin.socket)
+        Ok(config::read::<Sections>(self.config(default_config), |_| Ok(()))?.admin.socket)
     }
 }
 

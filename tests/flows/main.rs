@@ -5,6 +5,7 @@
 
 mod accounts;
 mod adb;
+mod agent_api;
 mod agent_endpoints;
 mod agents;
 mod ams;

@@ -1,13 +1,14 @@
 use std::time::Duration;
 
 use actix::Message;
-use stream_pki::FileWatch;
+use stream_pki::{FileWatch, Fingerprint};
 use stream_protocol::Application;
 use stream_supervisor::{
     Backoff, Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
     jittered,
 };
 
+use crate::agent_api::PinUpdate;
 use crate::client::AmsClient;
 use crate::error::AmsError;
 use crate::events::{self, EventChannels};
@@ -92,6 +93,13 @@ pub(crate) struct ReadCluster;
 #[derive(Message)]
 #[rtype(result = "Option<Cluster>")]
 pub(crate) struct LastCluster;
+
+#[derive(Message)]
+#[rtype(result = "Result<PinUpdate, AmsError>")]
+pub(crate) struct PinAgent {
+    pub(crate) url: String,
+    pub(crate) fingerprint: Fingerprint,
+}
 
 #[derive(Message)]
 #[rtype(result = "ConnectionStatus")]
@@ -297,6 +305,13 @@ impl Handler<ListImages> for Actor {
             let images = client.images().await?;
             Ok(images.into_iter().map(|image| image.name).collect())
         })
+    }
+}
+
+impl Handler<PinAgent> for Actor {
+    fn handle(&mut self, pin: &PinAgent, _: &Context<Self>) -> Reply<Result<PinUpdate, AmsError>> {
+        let (url, fingerprint) = (pin.url.clone(), pin.fingerprint);
+        self.call("pin_agent", |client| async move { client.pin_agent(&url, fingerprint).await })
     }
 }
 

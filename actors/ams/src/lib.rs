@@ -18,6 +18,7 @@
 //! | why the certificate files are not used | kept: shared state | it is told once |
 
 mod actor;
+mod agent_api;
 mod circuit_breaker;
 mod client;
 mod connection;
@@ -49,6 +50,7 @@ use stream_protocol::Application;
 use stream_supervisor::{Mailbox, Supervisor};
 use tokio::sync::watch;
 
+pub use agent_api::{AgentApi, AgentApiUpdate, PinUpdate, agent_api, set_agent_api};
 pub use error::AmsError;
 pub use events::{Action, InstanceEvent, InstanceEvents};
 pub use inspect::{AmsReport, inspect};
@@ -59,7 +61,7 @@ pub use response::Cluster;
 pub use simulation::Template;
 
 use actor::{Actor, DeleteInstance, FindInstance, ListApplications, ListImages, ListInstances};
-use actor::{GetStatus, LastCluster, ReadCluster};
+use actor::{GetStatus, LastCluster, PinAgent, ReadCluster};
 use events::EventChannels;
 use metrics::AmsMetrics;
 
@@ -214,6 +216,16 @@ impl Ams {
     /// Returns which cluster this AMS manages, as the last probe found it.
     pub async fn cluster(&self) -> Result<Cluster, AmsError> {
         self.mailbox.ask(ReadCluster).await?
+    }
+
+    /// Has AMS expect the certificate with `fingerprint` of the agent at `url`, if that is the one
+    /// that it asks for sessions. Of any other it is told nothing.
+    pub async fn pin_agent(
+        &self,
+        url: &str,
+        fingerprint: Fingerprint,
+    ) -> Result<PinUpdate, AmsError> {
+        self.mailbox.ask(PinAgent { url: url.to_owned(), fingerprint }).await?
     }
 
     /// Returns what happens to instances from now on. Events get lost, so list instances from time

@@ -3,7 +3,8 @@
 mod harness;
 
 use harness::{DEADLINE, Files, connected, eventually, identity, run};
-use stream_ams::{Ams, AmsError, LaunchInstance, Registered, register};
+use stream_ams::{Ams, AmsError, LaunchInstance, PinUpdate, Registered, agent_api, register};
+use stream_pki::Fingerprint;
 use stream_simulators::ams::{self as simulator, Faults, idle_instances};
 use stream_supervisor::Supervisor;
 
@@ -51,6 +52,36 @@ fn a_trust_password_puts_the_certificate_into_the_trust_store_once() {
         // Whatever the password is by now.
         assert_eq!(register(&config, "simsim").await.expect("already"), Registered::Already);
         client(&server, &files).await;
+    });
+}
+
+#[test]
+fn the_agent_that_ams_asks_sets_its_pin_and_no_other_touches_it() {
+    run(async {
+        let (server, files) = (simulator(true), Files::new("ams-client"));
+        let config = files.config(server.address(), vec![server.fingerprint()]);
+        let ams = client(&server, &files).await;
+        let [present, next] = [[7; 32], [8; 32]].map(Fingerprint);
+        let (ours, other) = ("https://agent-1:9033", "https://agent-2:9033");
+        let pin = async |url, pin| ams.pin_agent(url, pin).await.expect("an answer");
+        let known = async || agent_api(&config).await.expect("an answer");
+
+        assert_eq!(pin(ours, present).await, PinUpdate::NotNamed, "ams asks nobody");
+        assert_eq!(known().await.fingerprint, None);
+        server.configure("agent.api.url", "https://AGENT-1:9033/").expect("a URL");
+        assert_eq!(pin(other, next).await, PinUpdate::NotNamed);
+        assert_eq!(known().await.fingerprint, None);
+        assert_eq!(pin(ours, present).await, PinUpdate::Set);
+        assert_eq!(pin(ours, present).await, PinUpdate::Same);
+        assert_eq!(pin(ours, next).await, PinUpdate::Set);
+        let found = known().await;
+        assert_eq!((found.fingerprint, found.has_token), (Some(next), false));
+
+        server.distrust(identity("ams-client").fingerprint());
+        let refused = ams.pin_agent(ours, present).await;
+        assert!(matches!(refused, Err(AmsError::Unreachable(_))), "{refused:?}");
+        server.trust(identity("ams-client").fingerprint());
+        assert_eq!(known().await.fingerprint, Some(next));
     });
 }
 

@@ -65,7 +65,7 @@ pub use random::draw_from_seed;
 pub use random::{random_bytes, random_text};
 pub use reload_status::ReloadStatus;
 pub use reloadable_client::ReloadableClient;
-pub use renewal::{RenewalStep, next_step};
+pub use renewal::{RenewalStep, next_step, promoted_at_last};
 pub use seal::{Seal, UnsealError};
 pub use secret::{SecretError, read_secret, remove_secret};
 pub use server::{ClientCertificates, ServerIdentity, only_resuming, server_config};

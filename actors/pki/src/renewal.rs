@@ -1,6 +1,7 @@
 //! When what is done about a certificate of our own. Pure.
 
 use crate::certificate_info::CertificateInfo;
+use crate::validity::Validity;
 
 const DAY_S: i64 = 86_400;
 
@@ -11,6 +12,10 @@ const ANNOUNCED_S: i64 = 30 * DAY_S;
 /// The shortest time between the first word of the next certificate and its use, in seconds, when
 /// all is late. A unit says what it will show every minute.
 const MIN_ANNOUNCED_S: i64 = DAY_S;
+
+/// How long before its end the present certificate is replaced, whoever has not been told yet, in
+/// seconds.
+const LAST_DAYS_S: i64 = 7 * DAY_S;
 
 /// Certificates are good from a day before they are made.
 const BACKDATE_S: i64 = DAY_S;
@@ -53,12 +58,18 @@ pub fn next_step(
     if now >= ready { RenewalStep::Promote } else { RenewalStep::WaitUntil(ready) }
 }
 
+/// Returns until when `present` can be shown while somebody who pins it cannot be told of the next
+/// one, in seconds of UNIX.
+pub fn promoted_at_last(present: &CertificateInfo) -> i64 {
+    let Validity { not_before, not_after } = present.validity;
+    not_after - LAST_DAYS_S.min((not_after - not_before) / 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fingerprint::Fingerprint;
     use crate::generate::Purpose;
-    use crate::validity::Validity;
 
     /// A certificate that was made on `day` and is good for 824 days from the day before on.
     fn made_on(day: i64) -> CertificateInfo {
@@ -103,5 +114,12 @@ mod tests {
         assert_eq!(on(900, Some(900)), RenewalStep::Promote);
         assert_eq!(on(900, Some(0)), RenewalStep::MakeNext);
         assert_eq!(on(2000, Some(600)), RenewalStep::MakeNext);
+    }
+    #[test]
+    fn one_that_waits_for_somebody_to_be_told_is_replaced_before_its_end() {
+        let mut present = made_on(0);
+        assert_eq!(promoted_at_last(&present), (823 - 7) * DAY_S);
+        present.validity.not_after = present.validity.not_before + 20 * DAY_S;
+        assert_eq!(promoted_at_last(&present), (19 - 2) * DAY_S);
     }
 }

@@ -12,15 +12,19 @@
 //! |---|---|---|
 //! | the identity that is presented | kept | a failure must not close the listener |
 //! | digests of the certificate files | rebuilt | the next read computes them again |
+//! | who is told the one certificate that it pins | kept | it is named once, at the start |
+//! | whether that was told | rebuilt | it is told again, in case the failure came in between |
 //! | the ticket keys in use | kept | clients resume while NATS is away |
 //! | when this unit last added a ticket key | kept | a failing actor must not add one each time |
 //! | why the ticket keys could not be read | rebuilt | at worst it is logged once more |
 
 mod reload;
 mod renewal;
+mod single_pin;
 mod ticket_keyring;
 mod tickets;
 
 pub use reload::{CertificateReloader, Config};
 pub use renewal::Renewer;
+pub use single_pin::SetPin;
 pub use tickets::{TicketConfig, share_ticket_keys};

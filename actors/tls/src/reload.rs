@@ -8,6 +8,7 @@
 //! `init` has made is replaced in time.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
@@ -18,8 +19,10 @@ use stream_protocol::error_chain;
 use stream_supervisor::{
     AskError, Context, Handler, Limits, Mailbox, Mode, Reply, RestartPolicy, Supervisor, Worker,
 };
+use tokio::sync::Notify;
 
 use crate::renewal::{Renewer, keep_renewed};
+use crate::single_pin::{SetPin, SinglePin, keep_pinned};
 
 /// Where the certificate of a server is.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -100,6 +103,9 @@ fn reload_s() -> u64 {
 pub struct CertificateReloader {
     mailbox: Mailbox<Actor>,
     identity: ServerIdentity,
+    pin: SinglePin,
+    /// Has it looked at once whether the certificate is to be renewed.
+    renewal: Arc<Notify>,
 }
 
 impl CertificateReloader {
@@ -111,9 +117,12 @@ impl CertificateReloader {
     pub fn start(config: Config, supervisor: &Supervisor) -> Result<Self, PkiError> {
         let identity = ServerIdentity::new(Identity::load(&config.certificate, &config.key)?);
         identity.set_next(config.next()?);
-        let shared = identity.clone();
-        let factory =
-            move || Actor { config: config.clone(), identity: shared.clone(), seen: None };
+        let (pin, renewal) = (SinglePin::default(), Arc::new(Notify::new()));
+        let shared = (identity.clone(), pin.clone(), Arc::clone(&renewal));
+        let factory = move || {
+            let (config, (identity, pin, renewal)) = (config.clone(), shared.clone());
+            Actor { config, identity, pin, renewal, seen: None }
+        };
         let mailbox = supervisor.spawn(
             "pki",
             Mode::CancelOnRestart,
@@ -121,7 +130,13 @@ impl CertificateReloader {
             Limits::default(),
             factory,
         );
-        Ok(Self { mailbox, identity })
+        Ok(Self { mailbox, identity, pin, renewal })
+    }
+
+    /// Names who pins one certificate of this server: `set` tells it what is about to be shown. A
+    /// next certificate waits for that as long as the present one is good. To be called once.
+    pub fn pin_by(&self, set: SetPin) {
+        self.pin.pin_by(set);
     }
 
     /// Returns what servers present; every clone of it follows the files.
@@ -129,12 +144,14 @@ impl CertificateReloader {
         self.identity.clone()
     }
 
-    /// Reads the files now and returns whether another identity is presented from here on.
+    /// Reads the files now and returns whether another identity is presented from here on. What is
+    /// to be renewed, or waits to be shown, is looked after as well, without waiting for it.
     ///
     /// # Errors
     ///
     /// Fails when the actor does not answer; it may have swapped the identity all the same.
     pub async fn reload(&self) -> Result<bool, AskError> {
+        self.renewal.notify_one();
         self.mailbox.ask(Reload).await
     }
 }
@@ -156,6 +173,8 @@ type Digests = [Option<[u8; 32]>; 4];
 struct Actor {
     config: Config,
     identity: ServerIdentity,
+    pin: SinglePin,
+    renewal: Arc<Notify>,
     /// The files at the last read, so that a bad pair is reported once.
     seen: Option<Digests>,
 }
@@ -165,8 +184,14 @@ impl Worker for Actor {
         ctx.every(Duration::from_secs(self.config.reload_s.max(1)), Reload);
         let renewer = Renewer::of(&self.config.certificate).filter(|_| self.config.renew);
         if let Some(renewer) = renewer {
-            ctx.spawn(keep_renewed(renewer));
+            let mailbox = ctx.mailbox().clone();
+            let show = async move || {
+                // Otherwise the next read of the files shows it.
+                let _ = mailbox.ask(Reload).await;
+            };
+            ctx.spawn(keep_renewed(renewer, self.pin.clone(), Arc::clone(&self.renewal), show));
         }
+        ctx.spawn(keep_pinned(self.pin.clone(), self.identity.clone()));
     }
 }
 
@@ -214,6 +239,7 @@ impl Actor {
         identity.check_dates(&self.config.certificate, unix_now())?;
         log::info!(fingerprint:% = identity.fingerprint(); "certificate replaced");
         self.identity.swap(identity);
+        self.pin.changed();
         Ok(true)
     }
 

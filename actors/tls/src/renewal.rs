@@ -1,19 +1,24 @@
 //! Replaces the certificate of a server in time, where it and its authority are of our own making.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use stream_pki::{
     Authority, CertificateInfo, CertificateRequest, Fingerprint, Identity, KeyPairPem, PairSlot,
-    PairStore, PkiError, RenewalStep, moment, next_step, unix_now,
+    PairStore, PkiError, RenewalStep, moment, next_step, promoted_at_last, unix_now,
 };
 use stream_protocol::error_chain;
-use tokio::time::sleep;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::single_pin::SinglePin;
 
 /// How often it is looked whether something is to be done. A step that failed is tried again then.
 const CHECK: Duration = Duration::from_secs(3600);
 
-/// From one step to the next, such as from a new next pair to what is to be done with it.
+/// From one step to the next, such as from a new next pair to what is to be done with it, and to
+/// another attempt to tell who pins the present one.
 const NEXT_STEP: Duration = Duration::from_secs(60);
 
 /// Renews one pair of a certificate and its key.
@@ -85,49 +90,115 @@ impl Renewer {
         self.store.certificate(PairSlot::Present).display().to_string()
     }
 
-    /// Does what is to be done now, and returns after which time to look again.
-    fn step(&self) -> Result<Duration, PkiError> {
-        match self.next_step(unix_now())? {
+    /// Does what is to be done now.
+    async fn step(&self, pin: &SinglePin, show: &impl AsyncFn()) -> Result<Step, String> {
+        match self.blocking(|renewer| renewer.next_step(unix_now())).await? {
             RenewalStep::MakeNext => {
-                let fingerprint = self.make_next()?;
+                let fingerprint = self.blocking(Self::make_next).await?;
                 log::info!(fingerprint:%; "made the next certificate, which is told from now on");
-                Ok(NEXT_STEP)
+                Ok(Step::Done(NEXT_STEP))
             }
-            RenewalStep::Promote => {
-                self.promote()?;
-                log::info!("the next certificate takes the place of the present one");
-                Ok(NEXT_STEP)
-            }
+            RenewalStep::Promote => self.promote_pinned(pin, show, unix_now()).await,
             RenewalStep::WaitUntil(at) => {
                 log::debug!(at = moment(at); "no certificate is to be renewed");
-                Ok(CHECK)
+                Ok(Step::Done(CHECK))
             }
+        }
+    }
+
+    /// Tells who pins one certificate the next one, has that be the present one, and then has
+    /// `show` show it. While it cannot be told, the present one stays as long as it can.
+    async fn promote_pinned(
+        &self,
+        pin: &SinglePin,
+        show: &impl AsyncFn(),
+        now: i64,
+    ) -> Result<Step, String> {
+        let pair = |renewer: &Self| Ok((renewer.present()?, renewer.store.load(PairSlot::Next)?));
+        let (Some(present), Some(next)) = self.blocking(pair).await? else {
+            return Ok(Step::Done(NEXT_STEP));
+        };
+        let turn = pin.turn().await;
+        if let Err(cause) = pin.tell(next.fingerprint()).await {
+            let until = promoted_at_last(&present);
+            if now < until {
+                return Ok(Step::Held { cause, until });
+            }
+            log::warn!(
+                cause:%;
+                "the certificate is about to end: the next one is shown, which who pins this \
+                 server refuses until it is told"
+            );
+        }
+        let promoted = self.blocking(Self::promote).await;
+        if promoted.is_ok() {
+            log::info!("the next certificate takes the place of the present one");
+            show().await;
+        }
+        drop(turn);
+        // What was told, and could not be shown, is told otherwise.
+        pin.changed();
+        promoted.map(|_| Step::Done(NEXT_STEP))
+    }
+
+    /// Has a thread of its own read and write files, and make keys.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, PkiError> + Send + 'static,
+    ) -> Result<T, String> {
+        let renewer = self.clone();
+        match tokio::task::spawn_blocking(move || work(&renewer)).await {
+            Ok(done) => done.map_err(|error| error_chain(&error)),
+            Err(error) => Err(error.to_string()),
         }
     }
 }
 
-/// Renews the pair for as long as the actor lives. A blocking thread makes keys and files.
-pub(crate) async fn keep_renewed(renewer: Renewer) {
+/// What came of a step that did not fail.
+#[derive(Debug, Eq, PartialEq)]
+enum Step {
+    /// After this time it is looked again.
+    Done(Duration),
+    /// The present certificate stays until then, in seconds of UNIX, or until who pins it can be
+    /// told of the next one.
+    Held { cause: String, until: i64 },
+}
+
+/// Renews the pair for as long as the actor lives, and looks whether it is to be done whenever
+/// `woken`. A promoted pair is shown by `show`.
+pub(crate) async fn keep_renewed(
+    renewer: Renewer,
+    pin: SinglePin,
+    woken: Arc<Notify>,
+    show: impl AsyncFn(),
+) {
     let mut told = None;
     // The start of a service is no time for making keys.
-    sleep(NEXT_STEP).await;
+    let mut pause = NEXT_STEP;
     loop {
-        let worker = renewer.clone();
-        let done = tokio::task::spawn_blocking(move || worker.step()).await;
-        let failed = match done {
-            Ok(Ok(pause)) => {
-                told = None;
-                sleep(pause).await;
-                continue;
+        let _ = timeout(pause, woken.notified()).await;
+        let stepped = renewer.step(&pin, &show).await;
+        let is_news = told.as_ref() != Some(&stepped);
+        pause = match &stepped {
+            Ok(Step::Done(pause)) => *pause,
+            Ok(Step::Held { cause, until }) => {
+                if is_news {
+                    log::warn!(
+                        cause:%, until = moment(*until);
+                        "the next certificate waits until who pins this server can be told of it: \
+                         mend the cause, then reload this service"
+                    );
+                }
+                NEXT_STEP
             }
-            Ok(Err(error)) => error_chain(&error),
-            Err(error) => error.to_string(),
+            Err(cause) => {
+                if is_news {
+                    log::error!(cause:%; "a certificate is not renewed: see `pki status`");
+                }
+                CHECK
+            }
         };
-        if told.as_ref() != Some(&failed) {
-            log::error!(cause:% = failed; "a certificate is not renewed: see `pki status`");
-        }
-        told = Some(failed);
-        sleep(CHECK).await;
+        told = Some(stepped);
     }
 }
 
@@ -137,34 +208,91 @@ fn info(identity: &Identity) -> Option<CertificateInfo> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+    use actix::System;
+    use parking_lot::Mutex;
     use stream_pki::{Purpose, write_new};
 
     use super::*;
 
     const DAY_S: i64 = 86_400;
 
+    /// A directory with an authority, and a present pair that it has signed.
+    fn site(dir: &Path) -> (PathBuf, PathBuf) {
+        let authority = Authority::generate("test").unwrap();
+        write_new(dir.join("ca.crt"), authority.certificate_pem().as_bytes(), 0o644).unwrap();
+        write_new(dir.join("ca.key"), authority.key_pem().as_bytes(), 0o600).unwrap();
+        let request =
+            CertificateRequest { common_name: "x", names: &names(), purpose: Purpose::Server };
+        let store = PairStore::at(dir.join("state"));
+        store.store(PairSlot::Present, &authority.sign(&request).unwrap()).unwrap();
+        let (certificate, key) = (dir.join("server.crt"), dir.join("server.key"));
+        store.link(PairSlot::Present, &certificate, &key).unwrap();
+        (certificate, key)
+    }
+
+    fn names() -> [String; 2] {
+        ["localhost".to_owned(), "127.0.0.1".to_owned()]
+    }
+
+    #[test]
+    fn who_pins_one_certificate_is_told_the_next_before_it_is_shown_or_it_waits() {
+        System::new().block_on(async {
+            let directory = tempfile::tempdir().unwrap();
+            let (certificate, key) = site(directory.path());
+            let renewer = Renewer::of(&certificate).unwrap();
+            let present = move || Identity::load(&certificate, &key).unwrap();
+            let first = present().fingerprint();
+            let second = renewer.make_next().unwrap();
+
+            let fails = Arc::new(AtomicBool::new(true));
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let pin = SinglePin::default();
+            let (failing, telling, shown) = (fails.clone(), told.clone(), present.clone());
+            pin.pin_by(Arc::new(move |fingerprint| {
+                telling.lock().push((fingerprint, shown().fingerprint()));
+                let fails = failing.load(Relaxed);
+                Box::pin(async move { if fails { Err("away".to_owned()) } else { Ok(()) } })
+            }));
+            let shows = Cell::new(0);
+            let show = async || shows.set(shows.get() + 1);
+
+            let now = unix_now();
+            let until = promoted_at_last(&info(&present()).unwrap());
+            let held = Step::Held { cause: "away".to_owned(), until };
+            for early in [now, until - 1] {
+                let stepped = renewer.promote_pinned(&pin, &show, early).await;
+                assert_eq!(stepped.as_ref(), Ok(&held));
+                assert_eq!((present().fingerprint(), shows.get()), (first, 0));
+            }
+            fails.store(false, Relaxed);
+            let promoted = renewer.promote_pinned(&pin, &show, now).await;
+            assert_eq!(promoted, Ok(Step::Done(NEXT_STEP)));
+            assert_eq!((present().fingerprint(), shows.get()), (second, 1));
+            // It was told while the one before was shown.
+            assert_eq!(*told.lock(), [(second, first); 3]);
+
+            // Before its end it is replaced, whether or not anybody knows.
+            fails.store(true, Relaxed);
+            let third = renewer.make_next().unwrap();
+            let until = promoted_at_last(&info(&present()).unwrap());
+            let promoted = renewer.promote_pinned(&pin, &show, until).await;
+            assert_eq!(promoted, Ok(Step::Done(NEXT_STEP)));
+            assert_eq!((present().fingerprint(), shows.get()), (third, 2));
+        });
+    }
+
     #[test]
     fn a_pair_is_renewed_by_one_that_is_known_before_and_at_no_time_half_of_it() {
         let directory = tempfile::tempdir().unwrap();
-        let file = |name: &str| directory.path().join(name);
-        let authority = Authority::generate("test").unwrap();
-        write_new(file("ca.crt"), authority.certificate_pem().as_bytes(), 0o644).unwrap();
-        write_new(file("ca.key"), authority.key_pem().as_bytes(), 0o600).unwrap();
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let request =
-            CertificateRequest { common_name: "x", names: &names, purpose: Purpose::Server };
-        let first = authority.sign(&request).unwrap();
-
+        let (certificate, key) = site(directory.path());
         // Plain files are somebody else's.
-        let (certificate, key) = (file("server.crt"), file("server.key"));
-        fs::write(&certificate, &first.certificate).unwrap();
-        write_new(&key, first.key.as_bytes(), 0o600).unwrap();
-        assert!(Renewer::of(&certificate).is_none());
-        let store = PairStore::at(file("state"));
-        store.store(PairSlot::Present, &first).unwrap();
-        store.link(PairSlot::Present, &certificate, &key).unwrap();
+        let copy = directory.path().join("copy.crt");
+        fs::copy(&certificate, &copy).unwrap();
+        assert!(Renewer::of(&copy).is_none());
         let renewer = Renewer::of(&certificate).unwrap();
         let shown = || Identity::load(&certificate, &key).unwrap();
         let before = shown().fingerprint();
@@ -181,7 +309,7 @@ mod tests {
         assert!(renewer.promote().unwrap());
         assert_eq!(shown().fingerprint(), next);
         let info = info(&shown()).unwrap();
-        assert_eq!((info.names.as_slice(), info.purpose), (&names[..], Purpose::Server));
+        assert_eq!((info.names.as_slice(), info.purpose), (&names()[..], Purpose::Server));
         assert!(!renewer.promote().unwrap(), "there is none any more");
         assert_eq!(renewer.next_step(now).unwrap(), RenewalStep::MakeNext);
 
