@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::{Context, ensure};
 use reqwest::header::AUTHORIZATION;
@@ -17,6 +16,7 @@ use stream_gateway::admin::Client;
 use stream_pki::{Trust, client_config};
 use tokio::process::Command;
 
+use crate::support::mounts::may_mount;
 use crate::support::systemd::Systemd;
 use crate::support::{APP, ScriptedStack, becomes, eventually, light_instances, run_flow};
 
@@ -279,16 +279,10 @@ fn what_becomes_of_sessions_is_in_the_log_of_their_agent_with_its_cause() {
 const SMALL_DISK: &str = r#"mkdir "$1"; mount -t tmpfs -o size=64k none "$1" || exit 9
 head -c 57344 /dev/zero >"$1/filler"; shift; exec "$@""#;
 
-fn can_mount() -> bool {
-    let mut probe = std::process::Command::new("unshare");
-    probe.args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).stderr(Stdio::null());
-    probe.status().is_ok_and(|status| status.success())
-}
-
 #[test]
 fn on_a_full_disk_no_order_is_carried_out_and_sessions_go_on() {
-    if !can_mount() {
-        return log::warn!("no disk is filled: it takes the right to mount");
+    if !may_mount("mount -t tmpfs none /mnt") {
+        return;
     }
     run_flow(async || {
         let (stack, nodes, file) = prepared(|dir| dir.join("disk/audit.log")).await?;

@@ -1,6 +1,7 @@
 //! Certificates: what a site makes for itself, what is renewed, and files that are bad for a while.
 
 mod reload;
+mod reload_log;
 mod rotation;
 mod site;
 

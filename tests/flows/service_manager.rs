@@ -1,7 +1,9 @@
-//! Both services under systemd, which a small runner plays: what they tell it, and that a restart
-//! refuses nobody.
+//! Both services under systemd, which a small runner plays: what they tell it, that a restart
+//! refuses nobody, and that they can do without all that their units refuse.
 
 mod load;
+mod sandbox;
+mod system_calls;
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;

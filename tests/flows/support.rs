@@ -1,6 +1,7 @@
 //! What the flows share: a running stack, and an instance that the test plays itself.
 
 pub(crate) mod fleet;
+pub(crate) mod mounts;
 pub(crate) mod openapi;
 pub(crate) mod socket;
 pub(crate) mod systemd;

@@ -18,7 +18,7 @@ use crate::support::{Http, eventually, light_instances, run_flow};
 
 /// What may become of a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Damage {
+pub(super) enum Damage {
     Half,
     Empty,
     Missing,
@@ -44,29 +44,29 @@ const DAMAGES: [(Damage, Damage); 7] = [
 ];
 
 /// A certificate that a service uses, and its key where it is our own.
-struct Surface {
-    certificate: PathBuf,
-    key: Option<PathBuf>,
+pub(super) struct Surface {
+    pub(super) certificate: PathBuf,
+    pub(super) key: Option<PathBuf>,
     good: [Vec<u8>; 2],
     /// A private key, for certificates with other dates.
-    signing_key: String,
+    pub(super) signing_key: String,
 }
 
 impl Surface {
-    fn of(pair: &Pair) -> anyhow::Result<Self> {
+    pub(super) fn of(pair: &Pair) -> anyhow::Result<Self> {
         let good = [fs::read(&pair.certificate)?, fs::read(&pair.key)?];
         let signing_key = String::from_utf8(good[1].clone())?;
         let key = Some(pair.key.clone());
         Ok(Self { certificate: pair.certificate.clone(), key, good, signing_key })
     }
 
-    fn trusted(ca: &Path, signing_key: &str) -> anyhow::Result<Self> {
+    pub(super) fn trusted(ca: &Path, signing_key: &str) -> anyhow::Result<Self> {
         let good = [fs::read(ca)?, Vec::new()];
         let signing_key = signing_key.to_owned();
         Ok(Self { certificate: ca.to_owned(), key: None, good, signing_key })
     }
 
-    fn spoil(&self, damage: Damage, foreign_key: &str) -> anyhow::Result<()> {
+    pub(super) fn spoil(&self, damage: Damage, foreign_key: &str) -> anyhow::Result<()> {
         let [certificate, key] = &self.good;
         let is_authority = self.key.is_none();
         let dated = |days| dated(&self.signing_key, is_authority, days);
@@ -83,7 +83,7 @@ impl Surface {
         Ok(())
     }
 
-    fn repair(&self) -> anyhow::Result<()> {
+    pub(super) fn repair(&self) -> anyhow::Result<()> {
         let [certificate, key] = &self.good;
         if let Some(file) = &self.key {
             write_secret(file, key)?;

@@ -2,6 +2,7 @@
 //! itself.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram as StdDatagram;
@@ -21,8 +22,10 @@ const START: &str = "LISTEN_PID=$$ exec \"$@\" 3<&0 0</dev/null";
 
 /// A unit of type `notify`, with a socket of its own.
 pub(crate) struct Systemd {
-    program: &'static str,
+    program: PathBuf,
     config: PathBuf,
+    wrapper: Vec<String>,
+    environment: Option<Vec<(String, String)>>,
     listener: TcpListener,
     notify: UnixDatagram,
     notify_path: PathBuf,
@@ -39,8 +42,10 @@ impl Systemd {
         let notify = StdDatagram::bind(&notify_path)?;
         notify.set_nonblocking(true)?;
         Ok(Self {
-            program,
+            program: program.into(),
             config: config.to_owned(),
+            wrapper: Vec::new(),
+            environment: None,
             listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
             notify: UnixDatagram::from_std(notify)?,
             notify_path,
@@ -56,6 +61,32 @@ impl Systemd {
         Self { watchdog: Some(time), ..self }
     }
 
+    /// Runs `program` instead, as what the command `wrapper` runs, and with this environment only.
+    pub(crate) fn run_by(
+        self,
+        wrapper: Vec<String>,
+        program: PathBuf,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        Self { wrapper, program, environment: Some(environment), ..self }
+    }
+
+    /// Runs the program with these words as the unit would, and waits for its end.
+    pub(crate) async fn exec(&self, words: &[&OsStr]) -> anyhow::Result<()> {
+        let done = self.command(&["-c", "exec \"$@\"", "sh"]).args(words).output().await?;
+        ensure!(done.status.success(), "{done:?}");
+        Ok(())
+    }
+
+    fn command(&self, shell: &[&str]) -> Command {
+        let mut command = Command::new("/bin/sh");
+        if let Some(environment) = &self.environment {
+            command.env_clear().envs(environment.iter().cloned());
+        }
+        command.args(shell).args(&self.wrapper).arg(&self.program).kill_on_drop(true);
+        command
+    }
+
     /// Where clients find the service, whether it runs or not.
     pub(crate) fn url(&self) -> anyhow::Result<String> {
         Ok(format!("https://{}", self.listener.local_addr()?))
@@ -64,17 +95,16 @@ impl Systemd {
     /// Starts the service and waits until it says that it is ready.
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new("sh");
+        let mut command = self.command(&["-c", START, "sh"]);
         command
-            .args(["-c", START, "sh", self.program, "run", "--config"])
+            .args(["run", "--config"])
             .arg(&self.config)
             .env("LISTEN_FDS", "1")
             .env("LISTEN_FDNAMES", "https")
             .env("NOTIFY_SOCKET", &self.notify_path)
             .stdin(Stdio::from(OwnedFd::from(self.listener.try_clone()?)))
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true);
+            .stderr(log);
         if let Some(time) = self.watchdog {
             command.env("WATCHDOG_USEC", time.as_micros().to_string());
         }
