@@ -38,10 +38,10 @@ mod tests {
     #[test]
     fn a_report_says_how_many_milliseconds_it_took() {
         let took = |ms: u64| read(&format!(r#"{{"type":"first_frame","after_ms":{ms}}}"#));
-        for ms in [0, 812, MAX_AFTER_MS] {
+        for ms in [0, 812, 600_000] {
             assert_eq!(took(ms), Some(ms));
         }
-        assert_eq!(took(MAX_AFTER_MS + 1), None);
+        assert_eq!(took(600_001), None);
         assert_eq!(took(u64::MAX), None);
         let more = r#"{"type":"first_frame", "after_ms": 7, "codec": "H264"}"#;
         assert_eq!(read(more), Some(7));
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_report_that_makes_no_sense_is_one_all_the_same_and_says_nothing() {
-        let long = format!(r#","after_ms":7,"pad":"{}"}}"#, "a".repeat(MAX_BYTES));
+        let long = format!(r#","after_ms":7,"pad":"{}"}}"#, "a".repeat(128));
         for rest in [
             "",
             "}",
