@@ -87,12 +87,19 @@ struct Page {
 }
 
 /// In the order in which an operator comes to them.
-const PAGES: [Page; 5] = [
+const PAGES: [Page; 6] = [
     Page { file: ".github/operating/nats.md", section: None, holds: "test -s nats.token" },
     Page {
         file: "README.md",
         section: Some("## Running it for real"),
         holds: "session_runs; account=$token",
+    },
+    Page {
+        file: "README.md",
+        section: Some("### What changes while gateways run"),
+        holds: "curl --silent --fail --cacert /etc/stream-gateway/ca.crt \
+                -H \"Authorization: Macaroon root=$operator\" \
+                https://stream.example.org:4000/1.0/config | grep '\"share.per_session\":\"2\"'",
     },
     Page {
         file: ".github/operating/upgrade.md",
@@ -111,6 +118,56 @@ const PAGES: [Page; 5] = [
         holds: "runuser -u stream-gateway -- stream-gateway account list | grep second",
     },
 ];
+
+/// Headings of README.md whose blocks other flows run: what the scripts there start, with what
+/// takes the network away.
+const ELSEWHERE: [(&str, &[&str]); 3] = [
+    ("## Two commands", &["demo"]),
+    ("### Testing a client against it", &["client_suite", "adb"]),
+    // What runs this test.
+    ("## How to check", &["documentation"]),
+];
+
+#[test]
+fn no_block_of_commands_is_forgotten() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let listed = Command::new("git").args(["ls-files", "*.md"]).current_dir(root).output();
+    let listed = String::from_utf8(listed.expect("git runs").stdout).expect("paths");
+    let mut found = 0;
+    for file in listed.lines() {
+        let text = std::fs::read_to_string(root.join(file)).expect("a page");
+        for (line, heading) in headings_of_blocks(&text) {
+            let is_run = PAGES.iter().any(|page| {
+                page.file == file && page.section.is_none_or(|section| section == heading)
+            });
+            let flows = ELSEWHERE.iter().find(|(known, _)| *known == heading);
+            let flows = flows.filter(|_| file == "README.md").map(|(_, flows)| *flows);
+            for flow in flows.unwrap_or_default() {
+                assert!(root.join(format!("tests/flows/{flow}.rs")).is_file(), "flow {flow}");
+            }
+            let is_known = is_run || file == cluster::PAGE || flows.is_some();
+            assert!(is_known, "{file}:{line}: who runs this?");
+            found += 1;
+        }
+    }
+    assert!(found > 40, "the pages were not found: {found} blocks");
+}
+
+/// The line of each block of commands, and the heading above it.
+fn headings_of_blocks(text: &str) -> Vec<(usize, &str)> {
+    let (mut heading, mut is_inside, mut found) = ("", false, Vec::new());
+    for (number, line) in text.lines().enumerate() {
+        match line.strip_prefix("```") {
+            Some(kind) => {
+                is_inside = !is_inside;
+                found.extend((is_inside && kind == "sh").then_some((number + 1, heading)));
+            }
+            None if !is_inside && line.starts_with('#') => heading = line,
+            None => {}
+        }
+    }
+    found
+}
 
 #[test]
 fn every_command_does_what_the_documentation_says() {

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use crate::support::{STEP_TIMEOUT, run_flow};
+use crate::support::{APP, STEP_TIMEOUT, becomes, eventually, light_instances, run_flow};
 use crate::{accounts, agents, ams_initiated, live_config, session, shares, signaling, tokens};
 use anyhow::Context;
 use async_nats::Event;
 use stream_dev::in_process::{Options, Stack};
 use stream_dev::nats::Nats;
 use stream_pki::{Identity, Trust, client_config};
+use stream_protocol::Screen;
 use stream_protocol::subjects::{Bucket, NatsUser};
 use tokio::sync::mpsc;
 
@@ -63,6 +64,45 @@ fn ams_has_agents_ask_gateways_for_a_session_of_its_own() {
     run_flow(async || ams_initiated::one_session(strict()).await);
 }
 
+#[test]
+fn a_service_goes_on_with_another_nkey_and_the_one_before_is_let_in_no_more() {
+    run_flow(async || {
+        let options = Options { launcher: light_instances(), ..strict() };
+        let mut stack = Stack::start(options).await?;
+        let client = stack.client()?;
+        let kept = client.create(APP, Screen::default()).await?;
+        becomes(&client, &kept.id, "active").await?;
+        for user in [NatsUser::Agent, NatsUser::Gateway] {
+            let file = stack.nats.bridge_as(user).nkey.context("a file")?;
+            let seed = std::fs::read_to_string(&file)?;
+            let before = stack.nats.change_nkey(user)?;
+            let now = nkeys::KeyPair::from_seed(&std::fs::read_to_string(&file)?)?.public_key();
+            let is_connected = |nkey: &str| {
+                let told = stack.nats.statistics("connz?auth=1")?;
+                let connected = told["connections"].as_array().context("connections")?;
+                let mut users = connected.iter().filter_map(|one| one["authorized_user"].as_str());
+                anyhow::Ok(users.any(|user| user.contains(nkey)))
+            };
+            anyhow::ensure!(is_connected(&before)?, "nobody has used it");
+            stack.nats.reload()?;
+            eventually("connected anew", async || {
+                Ok((is_connected(&now)? && !is_connected(&before)?).then_some(()))
+            })
+            .await?;
+            let refused = Thief::with(&stack.nats, user, seed).await;
+            anyhow::ensure!(refused.is_err(), "the seed before is good for nothing");
+        }
+        // What was there is, and what comes is served.
+        let created =
+            eventually("served", async || Ok(client.create(APP, Screen::default()).await.ok()));
+        becomes(&client, &created.await?.id, "active").await?;
+        client.delete(&kept.id).await?;
+        becomes(&client, &kept.id, "terminated").await?;
+        stack.stop().await;
+        Ok(())
+    });
+}
+
 /// Somebody who has the nkey of a service.
 struct Thief {
     client: async_nats::Client,
@@ -71,6 +111,11 @@ struct Thief {
 
 impl Thief {
     async fn of(nats: &Nats, user: NatsUser) -> anyhow::Result<Self> {
+        let seed = nats.bridge_as(user).nkey.context("a file")?;
+        Self::with(nats, user, std::fs::read_to_string(seed)?).await
+    }
+
+    async fn with(nats: &Nats, user: NatsUser, seed: String) -> anyhow::Result<Self> {
         let config = nats.bridge_as(user);
         let file = |path: Option<std::path::PathBuf>| path.context("a file");
         let identity = Identity::load(file(config.certificate)?, file(config.key)?)?;
@@ -82,7 +127,6 @@ impl Thief {
             }
             std::future::ready(())
         };
-        let seed = std::fs::read_to_string(file(config.nkey)?)?;
         let options = async_nats::ConnectOptions::with_nkey(seed).require_tls(true).tls_first();
         let options = options.event_callback(on_event).tls_client_config(tls);
         Ok(Self { client: options.connect(nats.url()).await?, told })
@@ -257,7 +301,7 @@ fn a_stranger_without_an_nkey_or_with_a_token_is_not_let_in() {
             let why = status.error.filter(|why| why.contains("nats.nkey"));
             Ok(why.filter(|_| !status.connected))
         };
-        crate::support::eventually("refused", refused).await?;
+        eventually("refused", refused).await?;
         supervisor.shut_down(Duration::from_secs(1)).await;
         Ok(())
     });

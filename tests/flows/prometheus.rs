@@ -12,11 +12,10 @@ use serde_json::{Value, json};
 use stream_dev::in_process::{Options, Stack};
 use stream_dev::process::{Process, find};
 use stream_pki::{Trust, client_config};
-use stream_protocol::{Screen, TokenKind};
+use stream_protocol::Screen;
 use stream_simulators::ams::simulated_instances_with;
 use stream_simulators::client::Viewer;
 use stream_simulators::instance::{Behaviour, Transport};
-use stream_tokens::{Mint, attenuate};
 
 use crate::support::socket::connect;
 use crate::support::{APP, Http, STEP_TIMEOUT, becomes, eventually, run_flow};
@@ -169,6 +168,41 @@ fn an_expression_is_taken_apart_into_metrics_and_labels() {
     assert!(asked[0].1.is_superset(&labels(&["a", "c"])), "{asked:?}");
 }
 
+/// Plays the programs of an installation, whose commands find the services by themselves.
+const INSTALLED: &str = r#"
+stream_agent() { "$agent" "$@" --socket "$agent_socket"; }
+stream_gateway() {
+  case $2 in
+    attenuate) "$gateway" "$@" ;;
+    *) "$gateway" "$@" --socket "$gateway_socket" ;;
+  esac
+}
+"#;
+
+/// Makes the tokens of the agent and of the gateway with the commands of prometheus.yml, as they
+/// stand there.
+async fn tokens(stack: &Stack, dir: &Path) -> anyhow::Result<[String; 2]> {
+    let file = std::fs::read_to_string(config().join("prometheus/prometheus.yml"))?;
+    let set_in = file.lines().filter_map(|line| line.strip_prefix("#   "));
+    let commands: Vec<_> = set_in.map(|line| line.trim().to_owned() + "\n").collect();
+    let at = commands.iter().position(|line| line.starts_with("stream-gateway"));
+    let (of_agent, of_gateway) = commands.split_at(at.context("a command of the gateway")?);
+    let run = async |commands: &[String]| {
+        // A shell takes no dash in the name of a function.
+        let commands = commands.concat().replace("stream-", "stream_");
+        let mut shell = tokio::process::Command::new("sh");
+        shell.args(["-euc", &format!("{INSTALLED}{commands}")]).current_dir(dir);
+        shell.env("agent", env!("CARGO_BIN_EXE_stream-agent"));
+        shell.env("gateway", env!("CARGO_BIN_EXE_stream-gateway"));
+        shell.env("agent_socket", stack.nodes.agent_socket());
+        shell.env("gateway_socket", stack.nodes.admin_socket());
+        let output = shell.kill_on_drop(true).output().await?;
+        ensure!(output.status.success(), "{commands}: {output:?}");
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    };
+    Ok([run(of_agent).await?, run(of_gateway).await?])
+}
+
 /// A Prometheus that scrapes both services.
 struct Prometheus {
     port: u16,
@@ -181,11 +215,9 @@ impl Prometheus {
     /// its own: addresses, tokens and certificates.
     async fn start(stack: &Stack, dir: &Path) -> anyhow::Result<Self> {
         let mut config = yaml("prometheus.yml")?;
-        let minted = stack.agent.tokens.mint(Mint::new(TokenKind::Monitor, "prometheus")).await?;
         let (agent, gateway) = (stack.nodes.agent_url(), stack.nodes.gateway_url());
-        // As prometheus.yml says how to make it.
-        let of_account = attenuate(&stack.token, &["allow status.read"])?;
-        let reached = [(agent, &*minted.token), (gateway, &*of_account)];
+        let made = tokens(stack, dir).await?;
+        let reached = [(agent, &made[0]), (gateway, &made[1])];
         let jobs = config["scrape_configs"].as_array_mut().context("scrape_configs")?;
         ensure!(jobs.len() == reached.len(), "two jobs");
         for (job, (url, token)) in jobs.iter_mut().zip(reached) {

@@ -216,7 +216,7 @@ fn a_command_that_nobody_understands_is_told_with_its_place() {
         ("```sh\n\nstream-agent token retire\n```", "p:3: stream-agent token retire: "),
         ("```sh\nx=$(stream-gateway account list --al)\n```", "p:2: stream-gateway account list"),
         ("`scripts/tests`", "p:1: scripts/tests: "),
-        ("`scripts/test sessio`", "p:1: scripts/test sessio: "),
+        ("`scripts/test weather`", "p:1: scripts/test weather: "),
         ("`scripts/demo --smok`", "p:1: scripts/demo --smok: "),
         ("`stream-dev load --rates 1`", "p:1: stream-dev load --rates 1: "),
     ] {

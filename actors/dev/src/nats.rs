@@ -248,6 +248,15 @@ jetstream {{
         Ok(std::fs::write(&file, new.as_bytes())?)
     }
 
+    /// Gives a user of the reference another nkey: the seed into its file, the public key into the
+    /// configuration, for the next start or reload. Returns the public key before.
+    pub fn change_nkey(&mut self, user: NatsUser) -> anyhow::Result<String> {
+        let users = self.users.as_mut().context("there is a token")?;
+        let (before, new) = users.renew(user)?;
+        self.edit(&before, &new)?;
+        Ok(before)
+    }
+
     /// Puts `new` for `old` into the configuration, for the next start or reload.
     pub fn edit(&self, old: &str, new: &str) -> anyhow::Result<()> {
         let config = self.dir.join("nats.conf");

@@ -53,6 +53,15 @@ impl Users {
         self.dir.join(name)
     }
 
+    /// Gives `user` another nkey, in its file; returns the public keys before and from now on.
+    pub(crate) fn renew(&mut self, user: NatsUser) -> anyhow::Result<(String, String)> {
+        let at = USERS.iter().position(|one| *one == user).context("a user")?;
+        let pair = KeyPair::new_user();
+        std::fs::write(self.nkey(user), pair.seed()?)?;
+        let before = std::mem::replace(&mut self.public[at], pair.public_key());
+        Ok((before, pair.public_key()))
+    }
+
     /// Returns the reference for a server whose files are in `dir`. Permissions stay as they are.
     pub(crate) fn configuration(
         &self,

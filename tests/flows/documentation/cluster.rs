@@ -8,7 +8,7 @@ use super::blocks::{blocks, check};
 use super::run_on_systems;
 use crate::package::has_own_system;
 
-const PAGE: &str = ".github/operating/cluster.md";
+pub(super) const PAGE: &str = ".github/operating/cluster.md";
 
 /// Makes the systems, and takes the steps there.
 const THREE_NODES: &str = include_str!("three_nodes.sh");

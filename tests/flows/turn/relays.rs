@@ -133,19 +133,9 @@ impl Drop for Relays {
     }
 }
 
-/// Connects to NATS as an agent does.
+/// Connects to NATS as whoever may do everything.
 pub(crate) fn bridge(nats: &Nats, supervisor: &Supervisor) -> anyhow::Result<Bridge> {
-    let config = stream_bridge::Config {
-        servers: vec![nats.url()],
-        ca: nats.ca(),
-        token: Some(nats.token()),
-        credentials: None,
-        nkey: None,
-        certificate: None,
-        key: None,
-        replicas: 1,
-    };
-    Ok(Bridge::start(config, "test", supervisor)?)
+    Ok(Bridge::start(nats.bridge(), "test", supervisor)?)
 }
 
 /// What the agents share about the default pool.
