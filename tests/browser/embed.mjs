@@ -104,6 +104,7 @@ async function refusesOthers(page, id) {
     equal((await told(page, "error")).cause, "embed_token");
     const frame = page.frames().find((frame) => frame.url().startsWith(gateway));
     await frame.getByText("takes the link of a share").waitFor();
+    equal(await frame.locator(".badge").isVisible(), false);
   }
   await looks.at(page, "embed-refused");
   share = { url: `${gateway}/#session=${id}&share=${good}` };

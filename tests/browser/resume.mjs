@@ -7,7 +7,7 @@
 
 import process from "node:process";
 
-import { keepSockets, reach, visit, withPage } from "./page.mjs";
+import { allow, keepSockets, reach, visit, withPage } from "./page.mjs";
 
 const [address] = process.argv.slice(2);
 
@@ -16,6 +16,9 @@ await withPage(async (page) => {
   await visit(page, address);
   await reach(page, "streaming");
   console.log(JSON.stringify({ url: await page.evaluate(() => window.sockets[0].url) }));
+  // The gateway is away for a moment.
+  allow(/WebSocket connection to .* failed/);
+  allow(/net::ERR_(CONNECTION_\w+|EMPTY_RESPONSE) /);
   await page.waitForFunction(() => window.sockets[0].readyState === WebSocket.CLOSED);
   await page.waitForFunction(() => window.sockets.at(-1).readyState === WebSocket.OPEN);
   const frames = await page.evaluate(decoded, 0);

@@ -4,7 +4,7 @@ import jsQR from "jsqr";
 
 import { changes } from "../page.mjs";
 import { copies } from "./clipboard.mjs";
-import { answered, equal, instead, look, page, role, sees } from "./page.mjs";
+import { answered, equal, expectAnswers, instead, look, page, role, sees } from "./page.mjs";
 
 export async function open() {
   await page.locator("tr[data-id]:not(.gone) a").first().click();
@@ -44,6 +44,8 @@ export async function open() {
 }
 
 async function watch() {
+  // It asks until the gateway knows that nobody controls it any more.
+  expectAnswers(409, "/join");
   await role("button", "Watch only").click();
   await sees("You watch; taps are not sent.");
   await page.getByText("View only", { exact: true }).waitFor();
