@@ -78,6 +78,29 @@ create_session() {
 }
 "#;
 
+/// Who has run both services, and has them start with the system, purges them: nothing is left but
+/// what whoever plays systemd has made.
+const PURGED: &str = r#"
+for service in stream-agent stream-gateway; do
+  systemctl is-active $service
+  test -L /etc/systemd/system/multi-user.target.wants/$service.service
+  test -L /etc/systemd/system/sockets.target.wants/$service.socket
+  test -s /var/log/$service/audit.log
+done
+dpkg --purge stream-agent stream-gateway
+for service in stream-agent stream-gateway; do
+  for database in passwd group; do
+    if getent $database $service; then exit 1; fi
+  done
+  for unit in $service.service $service.socket; do
+    if systemctl is-active $unit; then exit 1; fi
+  done
+done
+if find /etc /opt /run /srv /usr /var -xdev \
+  \( -name '*stream-agent*' -o -name '*stream-gateway*' \) |
+  grep -v -e '^/var/log/units/' -e '^/run/[^/]*\.notify$'; then exit 1; fi
+"#;
+
 /// A page, or a section of it, and what is to hold afterwards.
 struct Page {
     file: &'static str,
@@ -189,6 +212,7 @@ fn run() -> anyhow::Result<()> {
         }
         script.push_str(&format!("cd /checkout\necho '{BEGINS} after {file}'\n{holds}\n"));
     }
+    script.push_str(&format!("echo '{BEGINS} after all'\n{PURGED}"));
     check(&all, &run_on_systems(SURROUNDINGS, &script)?)?;
     println!("{} blocks of commands", all.len());
     Ok(())

@@ -36,8 +36,16 @@ stream-gateway init --host gateway.example.org >&2
 stream-gateway init --host gateway.example.org | head -n 1 >&2
 stat -L -c '%U %a %n' /etc/stream-gateway/server.key
 runuser -u stream-gateway -- stream-gateway check-config 2>&1 || echo "code $?"
+# For a user that is named, in another place.
+init="stream-gateway init --host gateway.example.org"
+$init --dir /srv/node --owner nobody >&2
+stat -L -c '%U %a %n' /srv/node /srv/node/server.key /srv/node/ca.key
+find /srv/node ! -user nobody -printf 'not given: %p\n'
+$init --dir /srv/other --owner nobody-else 2>&1 || echo "refused with code $?"
 dpkg --purge stream-agent stream-gateway >&2
-getent passwd stream-agent stream-gateway || echo 'no user'
+for database in passwd group; do
+  getent $database stream-agent stream-gateway || echo "nobody in $database"
+done
 EOF
 chroot /mnt/root sh -eu /steps
 rm -r /mnt/root/packages /mnt/root/steps
@@ -156,10 +164,17 @@ fn installed(packages: &Path) -> anyhow::Result<()> {
         "stream-gateway 700 /var/log/stream-gateway",
         "stream-gateway 600 /etc/stream-gateway/server.key",
         "code 78",
-        "no user",
+        "nobody 700 /srv/node",
+        "nobody 600 /srv/node/server.key",
+        "nobody 600 /srv/node/ca.key",
+        "refused with code 1",
+        "nobody in passwd",
+        "nobody in group",
     ] {
         ensure!(lines.contains(&line), "no {line}: {said}");
     }
+    ensure!(!said.contains("not given: "), "{said}");
+    ensure!(said.contains("there is no user called nobody-else"), "{said}");
     // It is the operator's to bring.
     ensure!(said.contains("/etc/stream-gateway/nats"), "{said}");
     ensure!(lines.last() == Some(&"what is left:"), "{said}");

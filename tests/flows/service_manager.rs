@@ -2,6 +2,7 @@
 //! refuses nobody, and that they can do without all that their units refuse.
 
 mod load;
+mod runner;
 mod sandbox;
 mod system_calls;
 
