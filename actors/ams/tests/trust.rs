@@ -3,16 +3,24 @@
 
 mod harness;
 
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use harness::{DEADLINE, Files, connected, eventually, identity, kept_certificate, run};
 use stream_ams::{Ams, AmsError, Config, register};
-use stream_pki::{ClientCertificates, Fingerprint, Identity, ServerIdentity, server_config};
+use stream_metrics::{Collect, Exposition, Format};
+use stream_pki::{Authority, ClientCertificates, Fingerprint, Identity, ServerIdentity};
+use stream_pki::{KeyPairPem, server_config};
 use stream_supervisor::Supervisor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::interval;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 /// What reached the server.
 #[derive(Debug, PartialEq)]
@@ -26,7 +34,15 @@ enum Seen {
     Closed(Fingerprint),
 }
 
-/// A server that trusts everybody and answers `GET /1.0` whatever it is asked.
+/// Whether connections serve many requests or one, which is a handshake for each then.
+#[derive(Clone, Copy, PartialEq)]
+enum Connections {
+    Persistent,
+    SingleUse,
+}
+
+/// A server that trusts everybody, has no instances and answers `GET /1.0` whatever else it is
+/// asked.
 struct Server {
     address: SocketAddr,
     seen: mpsc::UnboundedReceiver<Seen>,
@@ -41,10 +57,29 @@ impl Server {
         let listener = TcpListener::bind(address).await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let tls = server_config(&ServerIdentity::new(identity), ClientCertificates::AnyOrNone);
+        Self::run(listener, address, tls, Connections::Persistent)
+    }
+
+    /// Starts a server with which every request begins with a full handshake.
+    async fn shaking_hands(identity: &ServerIdentity) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let mut tls = (*server_config(identity, ClientCertificates::AnyOrNone)).clone();
+        tls.send_tls13_tickets = 0;
+        Self::run(listener, address, Arc::new(tls), Connections::SingleUse)
+    }
+
+    fn run(
+        listener: TcpListener,
+        address: SocketAddr,
+        tls: Arc<ServerConfig>,
+        connections: Connections,
+    ) -> Self {
         let (tell, seen) = mpsc::unbounded_channel();
         spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                spawn(serve(TlsAcceptor::from(tls.clone()), stream, tell.clone()));
+                let tls = TlsAcceptor::from(tls.clone());
+                spawn(serve(tls, stream, connections, tell.clone()));
             }
         });
         Self { address, seen }
@@ -70,19 +105,34 @@ fn spawn(work: impl Future<Output = ()> + 'static) {
     drop(actix_rt::spawn(work));
 }
 
-async fn serve(tls: TlsAcceptor, stream: TcpStream, tell: mpsc::UnboundedSender<Seen>) {
+async fn serve(
+    tls: TlsAcceptor,
+    stream: TcpStream,
+    connections: Connections,
+    tell: mpsc::UnboundedSender<Seen>,
+) {
     // The test may be over.
     let tell = |seen| drop(tell.send(seen));
     let Ok(mut stream) = tls.accept(stream).await else { return tell(Seen::Broken) };
     let certificates = stream.get_ref().1.peer_certificates().expect("a client certificate");
     let client = Fingerprint::of(&certificates[0]);
     tell(Seen::Opened(client));
-    let body = r#"{"type":"sync","metadata":{"auth":"trusted","cluster_id":"c"}}"#;
-    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let is_last = connections == Connections::SingleUse;
     let mut bytes = [0; 4096];
     while let Ok(1..) = stream.read(&mut bytes).await {
         tell(Seen::Asked(client));
-        if stream.write_all(answer.as_bytes()).await.is_err() {
+        let metadata = match bytes.starts_with(b"GET /1.0/instances") {
+            true => "[]",
+            false => r#"{"auth":"trusted","cluster_id":"c"}"#,
+        };
+        let body = format!(r#"{{"type":"sync","metadata":{metadata}}}"#);
+        let close = if is_last { "connection: close\r\n" } else { "" };
+        let length = body.len();
+        let answer = format!("HTTP/1.1 200 OK\r\n{close}content-length: {length}\r\n\r\n{body}");
+        let is_answered = stream.write_all(answer.as_bytes()).await.is_ok();
+        if is_last || !is_answered {
+            // Whoever has gone waits for no end.
+            let _ = stream.shutdown().await;
             break;
         }
     }
@@ -170,6 +220,91 @@ fn pins_are_followed_while_the_client_runs() {
         files.replace_pins(identity("ams-client").fingerprint());
         eventually("refused again", refuses).await;
     });
+}
+
+/// Clients that ask under way of a change, each once per tick.
+const CLIENTS: usize = 4;
+const TICK: Duration = Duration::from_millis(50);
+
+/// Requests that are waited for after each step, so that each is put to the test.
+const AFTER_EACH_STEP: u32 = 20;
+
+#[test]
+fn the_authority_of_ams_is_replaced_under_load_with_an_overlap_and_no_call_fails() {
+    run(async {
+        let made = |name: &str| {
+            let authority = Authority::generate(name).expect("an authority");
+            let leaf = authority.issue("ams", &["127.0.0.1".to_owned()]).expect("a leaf");
+            (authority.certificate_pem(), leaf)
+        };
+        let [(old, old_leaf), (new, new_leaf)] = ["old", "new"].map(made);
+        let both = format!("{old}{new}");
+        let shown = ServerIdentity::new(read(&old_leaf));
+        let server = Server::shaking_hands(&shown).await;
+        let files = Files::new("ams-client");
+        let trust = |authorities: &str| files.replace("ca.pem", authorities.as_bytes());
+        let ca = Some(trust(&old));
+        let ams = start(Config { ca, ..files.config(server.address, Vec::new()) });
+        connected(&ams).await;
+
+        let (asked, failures) = (Cell::new(0), RefCell::new(Vec::new()));
+        let load = async || {
+            let clients = (0..CLIENTS).map(async |_| {
+                let mut ticks = interval(TICK);
+                loop {
+                    ticks.tick().await;
+                    match ams.instances("any").await {
+                        Ok(_) => asked.set(asked.get() + 1),
+                        Err(error) => failures.borrow_mut().push(error.to_string()),
+                    }
+                }
+            });
+            join_all(clients).await;
+        };
+        let is_asked = async || {
+            let enough = asked.get() + AFTER_EACH_STEP;
+            eventually("asked", async || asked.get() >= enough).await;
+        };
+        // First half of the file, as a replacement looks half way: once that is told, and told no
+        // more, the whole has been read.
+        let replace = async |authorities: &str| {
+            trust(&authorities[..authorities.len() - new.len() / 2]);
+            eventually("refused half of it", async || refuses_files(&ams)).await;
+            is_asked().await;
+            trust(authorities);
+            eventually("taken up", async || !refuses_files(&ams)).await;
+            is_asked().await;
+        };
+        let steps = async {
+            is_asked().await;
+            replace(&both).await;
+            shown.swap(read(&new_leaf));
+            is_asked().await;
+            replace(&new).await;
+            assert_eq!(*failures.borrow(), [""; 0], "{} were answered", asked.get());
+
+            // The authority of before is out.
+            shown.swap(read(&old_leaf));
+            let is_refused =
+                async || failures.borrow().iter().any(|why| why.contains("among the trusted ones"));
+            eventually("refused", is_refused).await;
+        };
+        tokio::select! {
+            () = steps => {}
+            () = load() => panic!("they ask for ever"),
+        }
+    });
+}
+
+fn read(pair: &KeyPairPem) -> Identity {
+    Identity::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).expect("a pair")
+}
+
+/// Whether the client says that its files cannot be used.
+fn refuses_files(ams: &Ams) -> bool {
+    let mut exposition = Exposition::new("p");
+    ams.collect(&mut exposition);
+    exposition.text(Format::Text).contains(r#"p_certificate_files_refused{use="ams"} 1"#)
 }
 
 #[test]
