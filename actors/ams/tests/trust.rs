@@ -265,8 +265,8 @@ fn the_authority_of_ams_is_replaced_under_load_with_an_overlap_and_no_call_fails
             let enough = asked.get() + AFTER_EACH_STEP;
             eventually("asked", async || asked.get() >= enough).await;
         };
-        // First as a replacement looks half way: once that is told, and told no more, the whole file
-        // has been read.
+        // First half of the file, as a replacement looks half way: once that is told, and told no
+        // more, the whole has been read.
         let replace = async |authorities: &str| {
             trust(&authorities[..authorities.len() - new.len() / 2]);
             eventually("refused half of it", async || refuses_files(&ams)).await;
