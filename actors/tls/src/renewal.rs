@@ -10,11 +10,16 @@ use stream_pki::{
 use stream_protocol::error_chain;
 use tokio::time::sleep;
 
-/// How often it is looked whether something is to be done. A step that failed is tried again then.
+/// How often it is looked at least whether something is to be done. A step that failed is tried
+/// again then.
 const CHECK: Duration = Duration::from_secs(3600);
 
 /// From one step to the next, such as from a new next pair to what is to be done with it.
 const NEXT_STEP: Duration = Duration::from_secs(60);
+
+/// Of a short life those pauses are such a part at most: an hour would be all of some.
+const CHECKS_IN_A_LIFE: u64 = 100;
+const STEPS_IN_A_LIFE: u64 = 1000;
 
 /// Renews one pair of a certificate and its key.
 #[derive(Clone, Debug)]
@@ -85,22 +90,36 @@ impl Renewer {
         self.store.certificate(PairSlot::Present).display().to_string()
     }
 
+    /// Returns how often it is looked, and the pause between two steps.
+    fn pauses(&self) -> [Duration; 2] {
+        let present = self.present().ok().flatten();
+        let life = present.map(|CertificateInfo { validity, .. }| {
+            u64::try_from(validity.not_after - validity.not_before).unwrap_or(0)
+        });
+        let part = |longest: Duration, parts: u64| {
+            let part = life.map(|life| Duration::from_secs((life / parts).max(1)));
+            part.map_or(longest, |part| part.min(longest))
+        };
+        [part(CHECK, CHECKS_IN_A_LIFE), part(NEXT_STEP, STEPS_IN_A_LIFE)]
+    }
+
     /// Does what is to be done now, and returns after which time to look again.
     fn step(&self) -> Result<Duration, PkiError> {
+        let [check, next_step] = self.pauses();
         match self.next_step(unix_now())? {
             RenewalStep::MakeNext => {
                 let fingerprint = self.make_next()?;
                 log::info!(fingerprint:%; "made the next certificate, which is told from now on");
-                Ok(NEXT_STEP)
+                Ok(next_step)
             }
             RenewalStep::Promote => {
                 self.promote()?;
                 log::info!("the next certificate takes the place of the present one");
-                Ok(NEXT_STEP)
+                Ok(next_step)
             }
             RenewalStep::WaitUntil(at) => {
                 log::debug!(at = moment(at); "no certificate is to be renewed");
-                Ok(CHECK)
+                Ok(check)
             }
         }
     }
@@ -109,8 +128,9 @@ impl Renewer {
 /// Renews the pair for as long as the actor lives. A blocking thread makes keys and files.
 pub(crate) async fn keep_renewed(renewer: Renewer) {
     let mut told = None;
+    let [check, next_step] = renewer.pauses();
     // The start of a service is no time for making keys.
-    sleep(NEXT_STEP).await;
+    sleep(next_step).await;
     loop {
         let worker = renewer.clone();
         let done = tokio::task::spawn_blocking(move || worker.step()).await;
@@ -127,7 +147,7 @@ pub(crate) async fn keep_renewed(renewer: Renewer) {
             log::error!(cause:% = failed; "a certificate is not renewed: see `pki status`");
         }
         told = Some(failed);
-        sleep(CHECK).await;
+        sleep(check).await;
     }
 }
 
@@ -170,6 +190,7 @@ mod tests {
         let before = shown().fingerprint();
 
         let now = unix_now();
+        assert_eq!(renewer.pauses(), [CHECK, NEXT_STEP]);
         assert_eq!(renewer.next_step(now).unwrap(), RenewalStep::MakeNext);
         let next = renewer.make_next().unwrap();
         assert!(matches!(renewer.next_step(now).unwrap(), RenewalStep::WaitUntil(at) if at > now));
