@@ -2,6 +2,7 @@
 
 mod reload;
 mod reload_log;
+mod renewal;
 mod rotation;
 mod site;
 
@@ -25,9 +26,13 @@ pub(crate) fn signed_and_dated(
     key: &str,
     days: [i64; 2],
 ) -> anyhow::Result<String> {
+    signed(authority, key, good_between(days)?)
+}
+
+fn signed(authority: &Authority, key: &str, params: CertificateParams) -> anyhow::Result<String> {
     let signing_key = KeyPair::from_pem(&authority.key_pem())?;
     let issuer = Issuer::from_ca_cert_pem(&authority.certificate_pem(), signing_key)?;
-    Ok(good_between(days)?.signed_by(&KeyPair::from_pem(key)?, &issuer)?.pem())
+    Ok(params.signed_by(&KeyPair::from_pem(key)?, &issuer)?.pem())
 }
 
 fn good_between(days: [i64; 2]) -> anyhow::Result<CertificateParams> {

@@ -14,12 +14,17 @@ use tokio::time::timeout;
 
 use crate::single_pin::SinglePin;
 
-/// How often it is looked whether something is to be done. A step that failed is tried again then.
+/// How often it is looked at least whether something is to be done. A step that failed is tried
+/// again then.
 const CHECK: Duration = Duration::from_secs(3600);
 
 /// From one step to the next, such as from a new next pair to what is to be done with it, and to
 /// another attempt to tell who pins the present one.
 const NEXT_STEP: Duration = Duration::from_secs(60);
+
+/// Of a short life those pauses are such a part at most: an hour would be all of some.
+const CHECKS_IN_A_LIFE: u64 = 100;
+const STEPS_IN_A_LIFE: u64 = 1000;
 
 /// Renews one pair of a certificate and its key.
 #[derive(Clone, Debug)]
@@ -90,18 +95,31 @@ impl Renewer {
         self.store.certificate(PairSlot::Present).display().to_string()
     }
 
+    /// Returns how often it is looked, and the pause between two steps.
+    fn pauses(&self) -> [Duration; 2] {
+        let present = self.present().ok().flatten();
+        let life = present.map(|CertificateInfo { validity, .. }| {
+            u64::try_from(validity.not_after - validity.not_before).unwrap_or(0)
+        });
+        let part = |longest: Duration, parts: u64| {
+            let part = life.map(|life| Duration::from_secs((life / parts).max(1)));
+            part.map_or(longest, |part| part.min(longest))
+        };
+        [part(CHECK, CHECKS_IN_A_LIFE), part(NEXT_STEP, STEPS_IN_A_LIFE)]
+    }
+
     /// Does what is to be done now.
     async fn step(&self, pin: &SinglePin, show: &impl AsyncFn()) -> Result<Step, String> {
         match self.blocking(|renewer| renewer.next_step(unix_now())).await? {
             RenewalStep::MakeNext => {
                 let fingerprint = self.blocking(Self::make_next).await?;
                 log::info!(fingerprint:%; "made the next certificate, which is told from now on");
-                Ok(Step::Done(NEXT_STEP))
+                Ok(Step::Done)
             }
             RenewalStep::Promote => self.promote_pinned(pin, show, unix_now()).await,
             RenewalStep::WaitUntil(at) => {
                 log::debug!(at = moment(at); "no certificate is to be renewed");
-                Ok(Step::Done(CHECK))
+                Ok(Step::Nothing)
             }
         }
     }
@@ -116,7 +134,7 @@ impl Renewer {
     ) -> Result<Step, String> {
         let pair = |renewer: &Self| Ok((renewer.present()?, renewer.store.load(PairSlot::Next)?));
         let (Some(present), Some(next)) = self.blocking(pair).await? else {
-            return Ok(Step::Done(NEXT_STEP));
+            return Ok(Step::Done);
         };
         let turn = pin.turn().await;
         if let Err(cause) = pin.tell(next.fingerprint()).await {
@@ -138,7 +156,7 @@ impl Renewer {
         drop(turn);
         // What was told, and could not be shown, is told otherwise.
         pin.changed();
-        promoted.map(|_| Step::Done(NEXT_STEP))
+        promoted.map(|_| Step::Done)
     }
 
     /// Has a thread of its own read and write files, and make keys.
@@ -157,8 +175,10 @@ impl Renewer {
 /// What came of a step that did not fail.
 #[derive(Debug, Eq, PartialEq)]
 enum Step {
-    /// After this time it is looked again.
-    Done(Duration),
+    /// The next one follows soon.
+    Done,
+    /// Nothing is to be done now.
+    Nothing,
     /// The present certificate stays until then, in seconds of UNIX, or until who pins it can be
     /// told of the next one.
     Held { cause: String, until: i64 },
@@ -173,14 +193,17 @@ pub(crate) async fn keep_renewed(
     show: impl AsyncFn(),
 ) {
     let mut told = None;
+    let pauses = async || renewer.blocking(|renewer| Ok(renewer.pauses())).await;
+    let [mut check, mut next_step] = pauses().await.unwrap_or([CHECK, NEXT_STEP]);
     // The start of a service is no time for making keys.
-    let mut pause = NEXT_STEP;
+    let mut pause = next_step;
     loop {
         let _ = timeout(pause, woken.notified()).await;
         let stepped = renewer.step(&pin, &show).await;
         let is_news = told.as_ref() != Some(&stepped);
         pause = match &stepped {
-            Ok(Step::Done(pause)) => *pause,
+            Ok(Step::Done) => next_step,
+            Ok(Step::Nothing) => check,
             Ok(Step::Held { cause, until }) => {
                 if is_news {
                     log::warn!(
@@ -189,16 +212,17 @@ pub(crate) async fn keep_renewed(
                          mend the cause, then reload this service"
                     );
                 }
-                NEXT_STEP
+                next_step
             }
             Err(cause) => {
                 if is_news {
                     log::error!(cause:%; "a certificate is not renewed: see `pki status`");
                 }
-                CHECK
+                check
             }
         };
         told = Some(stepped);
+        [check, next_step] = pauses().await.unwrap_or([check, next_step]);
     }
 }
 
@@ -270,7 +294,7 @@ mod tests {
             }
             fails.store(false, Relaxed);
             let promoted = renewer.promote_pinned(&pin, &show, now).await;
-            assert_eq!(promoted, Ok(Step::Done(NEXT_STEP)));
+            assert_eq!(promoted, Ok(Step::Done));
             assert_eq!((present().fingerprint(), shows.get()), (second, 1));
             // It was told while the one before was shown.
             assert_eq!(*told.lock(), [(second, first); 3]);
@@ -280,7 +304,7 @@ mod tests {
             let third = renewer.make_next().unwrap();
             let until = promoted_at_last(&info(&present()).unwrap());
             let promoted = renewer.promote_pinned(&pin, &show, until).await;
-            assert_eq!(promoted, Ok(Step::Done(NEXT_STEP)));
+            assert_eq!(promoted, Ok(Step::Done));
             assert_eq!((present().fingerprint(), shows.get()), (third, 2));
         });
     }
@@ -298,6 +322,7 @@ mod tests {
         let before = shown().fingerprint();
 
         let now = unix_now();
+        assert_eq!(renewer.pauses(), [CHECK, NEXT_STEP]);
         assert_eq!(renewer.next_step(now).unwrap(), RenewalStep::MakeNext);
         let next = renewer.make_next().unwrap();
         assert!(matches!(renewer.next_step(now).unwrap(), RenewalStep::WaitUntil(at) if at > now));
