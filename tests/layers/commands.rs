@@ -104,9 +104,9 @@ fn understands(program: &Command, arguments: &[String], is_whole: bool) -> Resul
         ErrorKind::MissingSubcommand,
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
     ];
-    let session = SessionId::random().to_string();
+    let (session, fingerprint) = (SessionId::random().to_string(), "0".repeat(64));
     let mut refused = String::new();
-    for value in VALUES.into_iter().chain([session.as_str()]) {
+    for value in VALUES.into_iter().chain([session.as_str(), fingerprint.as_str()]) {
         let filled: Vec<_> = arguments.iter().map(|word| filled(word, value)).collect();
         // A sentence may name a flag without its value.
         let is_flag = filled.last().is_some_and(|word| word.starts_with("--"));

@@ -13,7 +13,7 @@ use actix_web::{HttpMessage, HttpRequest};
 use log::Level;
 use stream_supervisor::RequestId;
 
-use crate::resources;
+use crate::route::route;
 
 /// The target of these lines.
 pub const ACCESS_LOG: &str = "access";
@@ -60,7 +60,7 @@ impl AccessLine {
             started,
             id: id.clone(),
             method: request.method().to_string(),
-            route: resources::route(request).unwrap_or(UNKNOWN),
+            route: route(request).unwrap_or(UNKNOWN),
             code: response.status().as_u16(),
             client,
             token,

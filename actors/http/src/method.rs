@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use crate::error::HttpError;
 use crate::openapi::Endpoint;
-use crate::resources::PathEndpoints;
+use crate::route::PathEndpoints;
 
 /// What a resource takes that is in no table.
 const READ_ONLY: &str = "GET, HEAD";

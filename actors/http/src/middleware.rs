@@ -29,7 +29,7 @@ use crate::error::HttpError;
 use crate::limits::HttpConfig;
 use crate::rate_limit::RateLimiter;
 use crate::refusals::Refusals;
-use crate::resources;
+use crate::route;
 
 /// What metrics call a request for something that is not served.
 const UNKNOWN_HANDLER: &str = "other";
@@ -108,7 +108,7 @@ async fn answer(
     let (status, response_size, handler) = match &result {
         Ok(response) => {
             let size = body_size(response.response().body());
-            (response.status(), size, resources::metric(response.request()))
+            (response.status(), size, route::metric(response.request()))
         }
         Err(error) => (error.as_response_error().status_code(), None, None),
     };

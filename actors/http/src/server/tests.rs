@@ -16,7 +16,7 @@ use tokio_rustls::client;
 
 use super::*;
 use crate::limits::HttpConfig;
-use crate::resources::note_route;
+use crate::route::note_route;
 
 /// Longer than anything here takes.
 const TIMEOUT: Duration = Duration::from_secs(20);
