@@ -37,8 +37,8 @@ fn install(nodes: &NodeFiles) -> anyhow::Result<Fingerprint> {
     let dir = nodes.agent_dir();
     let file = |name: &str| dir.join(name);
     let authority = Authority::generate("site")?;
-    write_new(&file("ca.crt"), authority.certificate_pem().as_bytes(), 0o644)?;
-    write_new(&file("ca.key"), authority.key_pem().as_bytes(), 0o600)?;
+    write_new(file("ca.crt"), authority.certificate_pem().as_bytes(), 0o644)?;
+    write_new(file("ca.key"), authority.key_pem().as_bytes(), 0o600)?;
     let key = fs::read_to_string(file("server.key"))?;
     let mut params = good_between([0, 0])?;
     let now = OffsetDateTime::now_utc();

@@ -150,8 +150,8 @@ fn give_away(dir: &Path) -> anyhow::Result<()> {
             }
         }
     }
-    let above = dir.ancestors().skip(1).take_while(|above| *above != std::env::temp_dir());
-    above.map(|above| Ok(fs::set_permissions(above, Permissions::from_mode(0o711))?)).collect()
+    let mut above = dir.ancestors().skip(1).take_while(|above| *above != std::env::temp_dir());
+    above.try_for_each(|above| Ok(fs::set_permissions(above, Permissions::from_mode(0o711))?))
 }
 
 #[test]
