@@ -448,11 +448,24 @@ fn a_foreign_session_is_hidden_and_a_controlled_one_is_not_viewed_whatever_the_w
 /// A route that is not added by the table is neither described nor walked above.
 #[test]
 fn routes_are_added_by_the_tables_alone() -> anyhow::Result<()> {
-    let words = [".route(", ".service(", "web::resource(", "web::scope(", "#[get(", "#[post("];
-    // The macro behind both tables, the scope of the gateway's, and the files of the page, which
-    // are open.
-    let known =
-        [("gateway/src/routes.rs", 1), ("gateway/src/web_ui.rs", 3), ("http/src/endpoint.rs", 3)];
+    let words = [
+        ".route(",
+        ".service(",
+        ".default_service(",
+        "Resource::route",
+        "web::resource(",
+        "web::scope(",
+        "#[get(",
+        "#[post(",
+    ];
+    // The resources of both tables, the scope of the gateway's, the files of the page, which are
+    // open, and what is nowhere.
+    let known = [
+        ("gateway/src/routes.rs", 1),
+        ("gateway/src/web_ui.rs", 1),
+        ("http/src/resources.rs", 2),
+        ("http/src/server.rs", 1),
+    ];
     let actors = Path::new(env!("CARGO_MANIFEST_DIR")).join("actors");
     let mut found = Vec::new();
     for folder in ["api/src", "gateway/src", "http/src"] {

@@ -145,3 +145,18 @@ fn a_pinned_pair_is_renewed_by_one_that_is_known_before() {
     };
     renewed().expect("it is renewed");
 }
+
+#[test]
+fn browsers_take_what_init_makes_once_they_trust_its_authority() {
+    let taken = || -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let home = dir.path().join("node");
+        let mut init = Command::new(GATEWAY);
+        said(&init.args(["init", "--host", "localhost", "--dir"]).arg(&home).output()?)?;
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/trusted.mjs");
+        let files = ["ca.crt", "server.crt", "server.key"].map(|name| home.join(name));
+        said(&Command::new("node").arg(script).args(files).output()?)?;
+        Ok(())
+    };
+    taken().expect("they take it");
+}

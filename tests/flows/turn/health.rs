@@ -1,8 +1,11 @@
 //! Which relays are handed out.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use rustix::process::Signal;
 use stream_dev::coturn::Coturn;
 use stream_dev::faketime;
 use stream_dev::keys::KeyStore;
@@ -61,10 +64,10 @@ fn a_relay_whose_clock_is_wrong_by_less_than_a_credential_lives_serves_and_is_ha
         let mut bench = Relays::start(2, 2 * 3600).await?;
         let (secret, dir) = (bench.secret.clone(), tempfile::tempdir()?);
         let clock = dir.path().join("clock");
-        std::fs::write(&clock, "+0")?;
+        fs::write(&clock, "+0")?;
         bench.relays[0].restart_with(&faketime::from_file(&clock), &[&secret])?;
         for now in ["+3600", "+0", "-3600"] {
-            std::fs::write(&clock, now)?;
+            fs::write(&clock, now)?;
             let servers = bench.issue().await?;
             let url = bench.relays[0].url();
             let server = servers.iter().find(|server| server.urls[0] == url).context("none")?;
@@ -75,7 +78,7 @@ fn a_relay_whose_clock_is_wrong_by_less_than_a_credential_lives_serves_and_is_ha
             assert_eq!(probed.iter().filter(serves).count(), 2, "at {now}: {probed:?}");
         }
         // It has taken no notice of the files, or it refuses now.
-        std::fs::write(&clock, "+7300")?;
+        fs::write(&clock, "+7300")?;
         let begun = bench.until(0, false, &[1]).await?;
         println!("withheld after {begun:?}");
         let row = bench.turn.probe().await?.remove(0);
@@ -113,6 +116,47 @@ fn a_relay_is_probed_inside_tls_too_and_withheld_when_its_certificate_is_a_stran
         let failure = async || Ok(bench.turn.relays().await.err());
         assert!(eventually("in failure", failure).await?.to_string().contains("as the least bad"));
         assert_eq!(bench.turn.probe().await?[1].state, RelayState::Withheld);
+        Ok(())
+    });
+}
+
+/// As operators do it: both authorities in the file, a reload of the agent, another certificate at
+/// the relay, which coturn reads at SIGUSR2, and then the next authority alone.
+#[test]
+fn the_authority_of_a_relay_is_replaced_while_it_is_handed_out() {
+    run_flow(async || {
+        let (keys, dir) = (KeyStore::shared()?, tempfile::tempdir()?);
+        let (before, after) = (keys.signed("relay")?, keys.signed("nats")?);
+        let pair = before.pair.copy(dir.path(), "relay")?;
+        let ca = dir.path().join("relay-ca.crt");
+        let trusted = |authorities: &[&Path]| -> anyhow::Result<()> {
+            let read = authorities.iter().map(|authority| fs::read_to_string(authority));
+            Ok(fs::write(&ca, read.collect::<Result<String, _>>()?)?)
+        };
+        trusted(&[&before.authority])?;
+        let mut bench = Relays::start_with_tls(pair.clone(), ca.clone()).await?;
+        let inside_tls = async |bench: &Relays| -> anyhow::Result<_> {
+            let changes = bench.turn.take_up(&bench.config).await?;
+            ensure!(changes.is_empty(), "{changes:?}");
+            Ok(bench.turn.probe().await?.remove(1).timings.allocate)
+        };
+        inside_tls(&bench).await??;
+
+        trusted(&[&before.authority, &after.authority])?;
+        inside_tls(&bench).await??;
+        for (from, to) in
+            [(&after.pair.certificate, &pair.certificate), (&after.pair.key, &pair.key)]
+        {
+            fs::copy(from, to)?;
+        }
+        bench.relays[0].process().signal(Signal::USR2)?;
+        inside_tls(&bench).await??;
+        trusted(&[&after.authority])?;
+        eventually("shown", async || Ok(inside_tls(&bench).await?.ok())).await?;
+        bench.turn.relays().await?;
+        trusted(&[&before.authority])?;
+        let refused = inside_tls(&bench).await?;
+        assert!(matches!(refused, Err(ProbeError::Tls(_))), "{refused:?}");
         Ok(())
     });
 }
