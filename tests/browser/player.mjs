@@ -224,7 +224,7 @@ async function wait() {
   // It asks until the other has left.
   allow(/status of 409 .*\/join\)/);
   await watching.goto(link);
-  await watching.getByText("You will watch as soon as it has left").waitFor();
+  await watching.getByText("You will watch as soon as it has left").first().waitFor();
   await looks.at(watching, "waiting");
   await page.goto("about:blank");
   await reach(watching, "streaming");
