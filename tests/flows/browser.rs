@@ -1,6 +1,7 @@
 //! The page in a real browser: picture, tap, the same through a real relay only, a socket that is
 //! lost, and the link of a share.
 
+use std::ffi::OsStr;
 use std::process::Stdio;
 
 use crate::support::socket::Socket;
@@ -31,15 +32,22 @@ pub(crate) async fn drive(name: &str, stack: &Stack, relay: bool) -> anyhow::Res
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-#[test]
-fn signals_that_make_no_sense_do_not_end_a_stream_of_the_page() -> anyhow::Result<()> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/");
-    let script = format!("{folder}tests/browser/signals.mjs");
-    let stream = format!("{folder}actors/gateway/ui/stream.js");
-    let output = std::process::Command::new("node").arg(script).arg(stream).output()?;
+/// Runs the script `name`, which needs nothing but these files.
+pub(crate) fn run_script(
+    name: &str,
+    files: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> anyhow::Result<()> {
+    let script = format!("{}/tests/browser/{name}.mjs", env!("CARGO_MANIFEST_DIR"));
+    let output = std::process::Command::new("node").arg(script).args(files).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "{said}");
     Ok(())
+}
+
+#[test]
+fn signals_that_make_no_sense_do_not_end_a_stream_of_the_page() -> anyhow::Result<()> {
+    let stream = concat!(env!("CARGO_MANIFEST_DIR"), "/actors/gateway/ui/stream.js");
+    run_script("signals", [stream])
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::browser::run_script;
 use crate::support::{APP, run_flow};
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -25,13 +26,7 @@ fn pictures() -> PathBuf {
 
 #[test]
 fn the_cores_of_the_player_do_without_a_browser() -> anyhow::Result<()> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/");
-    let script = format!("{folder}tests/browser/player_cores.mjs");
-    let ui = format!("{folder}actors/gateway/ui");
-    let output = std::process::Command::new("node").arg(script).arg(ui).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{said}");
-    Ok(())
+    run_script("player_cores", [concat!(env!("CARGO_MANIFEST_DIR"), "/actors/gateway/ui")])
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What happened to a session, as operators read it: every hop with its time, and a failure at the
 //! hop where it came about.
 
-use crate::browser::drive;
+use crate::browser::{drive, run_script};
 use crate::support::socket::Socket;
 use crate::support::{APP, Http, Instance, ScriptedStack, becomes, eventually, run_flow};
 use anyhow::{Context, ensure};
@@ -169,13 +169,7 @@ fn a_time_line_is_for_operators_and_of_sessions_that_were_there() {
 
 #[test]
 fn the_bars_of_a_time_line_stand_where_they_belong_without_a_browser() -> anyhow::Result<()> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/");
-    let script = format!("{folder}tests/browser/timeline_axis.mjs");
-    let ui = format!("{folder}actors/gateway/ui");
-    let output = std::process::Command::new("node").arg(script).arg(ui).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{said}");
-    Ok(())
+    run_script("timeline_axis", [concat!(env!("CARGO_MANIFEST_DIR"), "/actors/gateway/ui")])
 }
 
 /// Returns how many first frames the gateway has measured, and their milliseconds in all.

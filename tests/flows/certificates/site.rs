@@ -16,6 +16,7 @@ use stream_tls::CertificateReloader;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::browser::run_script;
 use crate::support::run_flow;
 
 const GATEWAY: &str = env!("CARGO_BIN_EXE_stream-gateway");
@@ -153,10 +154,7 @@ fn browsers_take_what_init_makes_once_they_trust_its_authority() {
         let home = dir.path().join("node");
         let mut init = Command::new(GATEWAY);
         said(&init.args(["init", "--host", "localhost", "--dir"]).arg(&home).output()?)?;
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/trusted.mjs");
-        let files = ["ca.crt", "server.crt", "server.key"].map(|name| home.join(name));
-        said(&Command::new("node").arg(script).args(files).output()?)?;
-        Ok(())
+        run_script("trusted", ["ca.crt", "server.crt", "server.key"].map(|name| home.join(name)))
     };
     taken().expect("they take it");
 }
