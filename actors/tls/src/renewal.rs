@@ -193,36 +193,28 @@ pub(crate) async fn keep_renewed(
     show: impl AsyncFn(),
 ) {
     let mut told = None;
-    let pauses = async || renewer.blocking(|renewer| Ok(renewer.pauses())).await;
-    let [mut check, mut next_step] = pauses().await.unwrap_or([CHECK, NEXT_STEP]);
     // The start of a service is no time for making keys.
-    let mut pause = next_step;
+    let mut follows_soon = true;
     loop {
+        let pauses = renewer.blocking(|renewer| Ok(renewer.pauses())).await;
+        let [check, next_step] = pauses.unwrap_or([CHECK, NEXT_STEP]);
+        let pause = if follows_soon { next_step } else { check };
         let _ = timeout(pause, woken.notified()).await;
         let stepped = renewer.step(&pin, &show).await;
         let is_news = told.as_ref() != Some(&stepped);
-        pause = match &stepped {
-            Ok(Step::Done) => next_step,
-            Ok(Step::Nothing) => check,
-            Ok(Step::Held { cause, until }) => {
-                if is_news {
-                    log::warn!(
-                        cause:%, until = moment(*until);
-                        "the next certificate waits until who pins this server can be told of it: \
-                         mend the cause, then reload this service"
-                    );
-                }
-                next_step
+        follows_soon = matches!(stepped, Ok(Step::Done | Step::Held { .. }));
+        match &stepped {
+            Ok(Step::Held { cause, until }) if is_news => log::warn!(
+                cause:%, until = moment(*until);
+                "the next certificate waits until who pins this server can be told of it: mend the \
+                 cause, then reload this service"
+            ),
+            Err(cause) if is_news => {
+                log::error!(cause:%; "a certificate is not renewed: see `pki status`");
             }
-            Err(cause) => {
-                if is_news {
-                    log::error!(cause:%; "a certificate is not renewed: see `pki status`");
-                }
-                check
-            }
-        };
+            _ => {}
+        }
         told = Some(stepped);
-        [check, next_step] = pauses().await.unwrap_or([check, next_step]);
     }
 }
 
