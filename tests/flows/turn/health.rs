@@ -130,7 +130,7 @@ fn the_authority_of_a_relay_is_replaced_while_it_is_handed_out() {
         let pair = before.pair.copy(dir.path(), "relay")?;
         let ca = dir.path().join("relay-ca.crt");
         let trusted = |authorities: &[&Path]| -> anyhow::Result<()> {
-            let read = authorities.iter().map(|authority| fs::read_to_string(authority));
+            let read = authorities.iter().map(fs::read_to_string);
             Ok(fs::write(&ca, read.collect::<Result<String, _>>()?)?)
         };
         trusted(&[&before.authority])?;
