@@ -1,6 +1,7 @@
 //! What is wrong with a node and what to do about it: findings, their order and the exit code.
 //! Pure; who looks is in the files beside.
 
+mod ams;
 pub mod checks;
 pub mod clocks;
 pub mod files;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use stream_bridge::try_connect;
+use stream_pki::{Fingerprint, Identity};
 use stream_protocol::subjects::NatsUser;
 
 use crate::agent::{Agent, AgentConfig};
@@ -17,7 +18,7 @@ use crate::cli::token::Token;
 use crate::cli::turn::Turn;
 use crate::cli::{Command, Program, Tried};
 use crate::config::ConfigError;
-use crate::doctor::checks::Subject;
+use crate::doctor::checks::{AmsPlace, Subject};
 use crate::doctor::files::SecretFile;
 use crate::init::{self, File, SealingKey};
 use crate::logging::LogConfig;
@@ -130,7 +131,11 @@ impl Program for StreamAgent {
         Subject {
             service: "stream-agent",
             nats: (NatsUser::Agent, nats.clone()),
-            ams: Some(ams.clone()),
+            ams: Some(AmsPlace {
+                config: ams.clone(),
+                own_url: config.agent.url.clone(),
+                own_fingerprint: own_fingerprint(config),
+            }),
             secrets,
             state: tokens.state.clone(),
             admin_socket: config.admin.socket.clone(),
@@ -151,6 +156,13 @@ impl Program for StreamAgent {
             Own::Turn(command) => command.run(config),
         }
     }
+}
+
+/// What AMS is shown by this agent; `None` behind a balancer, which has a certificate of its own.
+fn own_fingerprint(config: &AgentConfig) -> Option<Fingerprint> {
+    let AgentConfig { agent, tls, .. } = config;
+    let identity = agent.pin.then(|| Identity::load(&tls.certificate, &tls.key).ok()).flatten();
+    identity.map(|identity| identity.fingerprint())
 }
 
 /// Carries out what the command line says.

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use stream_ams::AmsReport;
+use stream_pki::Fingerprint;
 use stream_protocol::subjects::NatsUser;
 use tokio::time::timeout;
 
 use super::files::SecretFile;
 use super::unit::UnitPlace;
-use super::{Finding, Severity, clocks, files, nats, unit};
+use super::{Finding, Severity, ams, clocks, files, nats, unit};
 use crate::certificates::CertificateRow;
 
 /// How long one thing may take. All are looked at beside each other.
@@ -23,13 +23,23 @@ pub struct Subject {
     /// What the program, its unit and its user are called.
     pub service: &'static str,
     pub nats: (NatsUser, stream_bridge::Config),
-    pub ams: Option<stream_ams::Config>,
+    pub ams: Option<AmsPlace>,
     pub secrets: Vec<SecretFile>,
     pub state: PathBuf,
     pub admin_socket: PathBuf,
     pub listen: SocketAddr,
     /// Whether it has relays; `None` for a service that needs none.
     pub has_relays: Option<bool>,
+}
+
+/// How a node is known to AMS.
+#[derive(Debug)]
+pub struct AmsPlace {
+    pub config: stream_ams::Config,
+    /// Where AMS finds this node.
+    pub own_url: String,
+    /// What AMS is shown there; `None` where that is a balancer's, or cannot be read.
+    pub own_fingerprint: Option<Fingerprint>,
 }
 
 /// Looks at everything but what can be reached, which whoever asks tries.
@@ -106,27 +116,13 @@ async fn of_nats(subject: &Subject) -> Vec<Finding> {
 }
 
 async fn of_ams(subject: &Subject) -> Vec<Finding> {
-    let Some(config) = &subject.ams else { return Vec::new() };
-    let Ok(report) = stream_ams::inspect(config).await else { return Vec::new() };
-    let mut found = judge_ams(&report);
+    let Some(place) = &subject.ams else { return Vec::new() };
+    let Ok(report) = stream_ams::inspect(&place.config).await else { return Vec::new() };
+    let mut found = ams::judge(&report, &place.own_url, place.own_fingerprint);
     // Told to the second, and read after the answer has come.
     let blur = Duration::from_secs(1);
     found.extend(report.clock_skew.map(|skew| clocks::judge("AMS", skew, blur)));
     found
-}
-
-fn judge_ams(report: &AmsReport) -> Vec<Finding> {
-    let AmsReport { cluster, version, applications, images, .. } = report;
-    let version = version.as_deref().unwrap_or("of no known version");
-    let what = format!("AMS {version}, cluster {cluster}, {applications} applications");
-    match applications + images {
-        0 => vec![Finding::warning(
-            "ams",
-            format!("AMS {version} has neither an application that is published nor an image"),
-            "publish one: until then every session is refused",
-        )],
-        _ => vec![Finding::good("ams", what)],
-    }
 }
 
 async fn of_unit(subject: &Subject) -> Vec<Finding> {
@@ -169,19 +165,5 @@ mod tests {
         let (good, error) = (Severity::Good, Severity::Error);
         assert_eq!(told, [("nats", good), ("ams", error), ("relays", error)]);
         assert!(found[1].remedy.contains("ams register") && found[2].remedy.contains("[turn]"));
-    }
-
-    #[test]
-    fn an_ams_without_anything_to_launch_is_told_of() {
-        let report = AmsReport {
-            cluster: "c".to_owned(),
-            version: Some("1.28".to_owned()),
-            clock_skew: None,
-            applications: 0,
-            images: 0,
-        };
-        assert_eq!(judge_ams(&report)[0].severity, Severity::Warning);
-        let stocked = AmsReport { applications: 2, ..report };
-        assert!(judge_ams(&stocked)[0].what.contains("1.28"));
     }
 }

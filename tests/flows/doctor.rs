@@ -221,6 +221,18 @@ fn a_healthy_stack_has_nothing_to_tell_and_each_fault_is_named_with_its_remedy()
             try_join_all(some.iter().map(|fault| fault.is_told(&stack))).await?;
         }
 
+        // AMS was told of a certificate that is not shown any more.
+        let (other, url) = ("ab".repeat(32), stack.nodes.agent_url());
+        for (key, value) in [("url", url.as_str()), ("token", "t"), ("fingerprint", &other)] {
+            stack.ams.configure(&format!("agent.api.{key}"), value).map_err(anyhow::Error::msg)?;
+        }
+        let expects = Fault::agent(
+            "agent-pin",
+            Table::new(),
+            ["error", "expects the certificate abab", "ams configure"],
+        );
+        expects.is_told(&stack).await?;
+
         // Nothing runs, and nothing hangs.
         stack.gateway.stop().await;
         let (report, code) = doctor(GATEWAY, &dir.join("gateway.toml")).await?;

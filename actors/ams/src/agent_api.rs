@@ -85,7 +85,7 @@ impl AgentApi {
 }
 
 impl AmsClient {
-    async fn agent_api(&self) -> Result<AgentApi, AmsError> {
+    pub(crate) async fn agent_api(&self) -> Result<AgentApi, AmsError> {
         let answered = self.request(Method::GET, self.url(&["config"]), None).await?;
         Ok(AgentApi::of(&answered.open()?.read()?))
     }

@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use crate::Config;
+use crate::agent_api::AgentApi;
 use crate::client::AmsClient;
 use crate::error::AmsError;
 use crate::probe::probe;
@@ -24,6 +25,8 @@ pub struct AmsReport {
     pub applications: usize,
     /// How many images can be launched.
     pub images: usize,
+    /// Whom AMS asks for sessions; `None` where it does not let us see that.
+    pub agent: Option<AgentApi>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +53,7 @@ pub async fn inspect(config: &Config) -> Result<AmsReport, AmsError> {
     let version = version.map(|Version { version }| version).filter(|text| !text.is_empty());
     let applications = client.applications().await?.len();
     let images = client.images().await?.len();
+    let agent = client.agent_api().await.ok();
     let cluster = crate::Cluster::from(server).name;
-    Ok(AmsReport { cluster, version, clock_skew, applications, images })
+    Ok(AmsReport { cluster, version, clock_skew, applications, images, agent })
 }
