@@ -165,29 +165,31 @@ fn a_gateway_whose_clock_jumps_ends_deletes_and_refuses_nothing() {
     run_flow(async || goes_on_with_any_clock("gateway", |fleet| &mut fleet.gateways[0]).await);
 }
 
-/// AMS in a process of its own, in which the clock is as far ahead as `clock` says at any time.
-fn ams_with_clock_of(clock: &Path, port: u16, fleet: &Fleet) -> anyhow::Result<Process> {
-    let nodes = &fleet.agents[0].nodes;
-    let (port, trust) = (port.to_string(), nodes.ams_client_pin()?.to_string());
-    let variables = faketime::from_file(clock);
-    let program = stream_dev();
-    let mut words: Vec<&OsStr> = variables.iter().map(OsStr::new).collect();
-    words.extend([program.as_os_str(), "ams".as_ref(), "--port".as_ref(), port.as_ref()]);
-    words.extend(["--trust".as_ref(), OsStr::new(&trust)]);
-    words.extend(["--certificate".as_ref(), nodes.ams.certificate.as_os_str()]);
-    words.extend(["--key".as_ref(), nodes.ams.key.as_os_str()]);
-    let log = nodes.dir.join("ams.log");
-    Process::start("ams", Path::new("env"), &words, &log)
+/// Units with an AMS in a process of its own, whose clock is another one.
+struct BesideAms {
+    fleet: Fleet,
+    client: reqwest::Client,
+    url: String,
+    _ams: Process,
 }
 
-#[test]
-fn an_ams_whose_clock_jumps_has_nothing_ended_deleted_or_refused() {
-    run_flow(async || {
+impl BesideAms {
+    /// Has AMS run under the variables that `clocks` makes of the directory of its node.
+    async fn start(clocks: impl Fn(&Path) -> Vec<String>) -> anyhow::Result<Self> {
         let options = Options { launcher: light_instances(), ..Options::default() };
         let mut fleet = Fleet::start(options, 1, 1).await?;
-        let (port, clock) = (ports::free(), fleet.agents[0].nodes.dir.join("clock"));
-        fs::write(&clock, "+0")?;
-        let mut ams = ams_with_clock_of(&clock, port, &fleet)?;
+        let nodes = fleet.agents[0].nodes.clone();
+        let port = ports::free();
+        let variables = clocks(&nodes.dir);
+        let (words, trust) = (port.to_string(), nodes.ams_client_pin()?.to_string());
+        let program = stream_dev();
+        let mut arguments: Vec<&OsStr> = variables.iter().map(OsStr::new).collect();
+        arguments.extend([program.as_os_str(), "ams".as_ref(), "--port".as_ref()]);
+        arguments.extend([OsStr::new(&words), "--trust".as_ref(), OsStr::new(&trust)]);
+        arguments.extend(["--certificate".as_ref(), nodes.ams.certificate.as_os_str()]);
+        arguments.extend(["--key".as_ref(), nodes.ams.key.as_os_str()]);
+        let log = nodes.dir.join("ams.log");
+        let mut ams = Process::start("ams", Path::new("env"), &arguments, &log)?;
         ams.wait_for_port(port, Duration::from_secs(10))?;
         let url = format!("https://127.0.0.1:{port}");
         fleet.stack.config.ams = url.clone();
@@ -195,23 +197,58 @@ fn an_ams_whose_clock_jumps_has_nothing_ended_deleted_or_refused() {
         fleet.agents[0].replace().await?;
         is_back(&fleet, "other-ams").await?;
 
-        let nodes = fleet.agents[0].nodes.clone();
         let trust = Trust::Pins(vec![fleet.stack.config.ams_pin]);
         let tls = client_config(&trust, Some(&nodes.ams_client().identity()?))?;
         let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
-        let (client, url) = (client.build()?, format!("{url}/1.0/instances"));
-        let instances = async || {
-            let answer = client.get(&url).send().await?.error_for_status()?;
-            let answer = answer.json::<serde_json::Value>().await?;
-            Ok(answer["metadata"].as_array().context("a list")?.len())
-        };
+        Ok(Self { fleet, client: client.build()?, url, _ams: ams })
+    }
+
+    async fn serves(&self, what: &str) -> anyhow::Result<()> {
+        serves_beside(&self.fleet, async || self.instances().await, what).await
+    }
+
+    async fn instances(&self) -> anyhow::Result<usize> {
+        let answer = self.client.get(format!("{}/1.0/instances", self.url)).send().await?;
+        let answer = answer.error_for_status()?.json::<serde_json::Value>().await?;
+        Ok(answer["metadata"].as_array().context("a list")?.len())
+    }
+
+    /// Starts the agent again: whoever begins anew compares all that AMS has with all that is in
+    /// the store.
+    async fn agent_begins_anew(&mut self, key: &str) -> anyhow::Result<()> {
+        self.fleet.agents[0].replace().await?;
+        is_back(&self.fleet, key).await
+    }
+}
+
+#[test]
+fn an_ams_whose_clock_jumps_has_nothing_ended_deleted_or_refused() {
+    run_flow(async || {
+        let clock = |dir: &Path| dir.join("clock");
+        let mut beside = BesideAms::start(|dir| {
+            fs::write(clock(dir), "+0").expect("written");
+            faketime::from_file(&clock(dir))
+        })
+        .await?;
+        let clock = clock(&beside.fleet.agents[0].nodes.dir);
         for (number, now) in ["+0", "+3600", "+0", "-3600"].into_iter().enumerate() {
             fs::write(&clock, now)?;
-            serves_beside(&fleet, &instances, &format!("AMS jumps, {number}, to {now}")).await?;
-            // Whoever begins anew compares all that AMS has with all that is in the store.
-            fleet.agents[0].replace().await?;
-            is_back(&fleet, &format!("anew{number}")).await?;
-            serves_beside(&fleet, &instances, &format!("AMS, {number}, at {now}")).await?;
+            beside.serves(&format!("AMS jumps, {number}, to {now}")).await?;
+            beside.agent_begins_anew(&format!("anew{number}")).await?;
+            beside.serves(&format!("AMS, {number}, at {now}")).await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_ams_all_of_whose_clocks_are_wrong_has_nothing_ended_deleted_or_refused() {
+    run_flow(async || {
+        for ahead in ["+3600s", "-3600s"] {
+            let mut beside = BesideAms::start(|_| faketime::all_ahead(ahead)).await?;
+            beside.serves(&format!("AMS begins at {ahead}")).await?;
+            beside.agent_begins_anew("anew").await?;
+            beside.serves(&format!("AMS at {ahead}, the agent anew")).await?;
         }
         Ok(())
     });
