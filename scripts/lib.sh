@@ -5,7 +5,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root" || exit
 
 # Memory as the units of config/systemd have it.
-export MALLOC_ARENA_MAX=4
+export MALLOC_ARENA_MAX=4 MALLOC_TRIM_THRESHOLD_=131072
 
 # The oldest toolchain that builds this; the workflow takes it, and Cargo.toml names it.
 rust_pin=1.95

@@ -110,7 +110,8 @@ fn an_image_is_made_of_the_package_and_runs_it_as_its_unit_does() {
             .flat_map(|words| words.split(' '))
             .partition(|variable| !variable.starts_with("STREAM__"));
         assert!(of_unit.iter().all(|set| unit.contains(&format!("\nEnvironment={set}\n"))));
-        assert!(!of_unit.is_empty() && !keys.is_empty());
+        assert_eq!(of_unit.len(), unit.matches("\nEnvironment=").count(), "{of_unit:?}");
+        assert!(!keys.is_empty());
         let state = format!("/var/lib/stream-{service}");
         assert!(keys.iter().all(|set| set.ends_with(&format!("=/var/lib/stream-{service}"))));
         assert!(made.contains(&state), "{made}");

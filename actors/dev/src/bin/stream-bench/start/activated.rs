@@ -80,6 +80,7 @@ impl Activated {
             .env("NOTIFY_SOCKET", &self.notify_path)
             // As the units of config/systemd have it.
             .env("MALLOC_ARENA_MAX", "4")
+            .env("MALLOC_TRIM_THRESHOLD_", "131072")
             .stdin(Stdio::from(OwnedFd::from(self.listener.try_clone()?)))
             .stdout(log.try_clone()?)
             .stderr(log)
