@@ -1,24 +1,42 @@
 //! A TCP proxy before a server, or before several alike, that breaks connections as networks do.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use anyhow::Context;
 use stream_supervisor::spawn_detached;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 use crate::ports;
+
+/// What is under way on one side of a connection, at most: chunks of [`CHUNK`].
+const UNDER_WAY: usize = 256;
+
+/// The most that is passed on at once, in bytes.
+const CHUNK: usize = 16 * 1024;
 
 /// Passes on what comes to [`FaultyProxy::port`], until it is severed: then what is connected
 /// breaks, and who connects is refused. With several servers behind it, each connection goes to the
 /// next one that takes it.
 pub struct FaultyProxy {
     port: u16,
-    to: Servers,
+    way: Way,
     whole: Arc<watch::Sender<bool>>,
+}
+
+/// Where connections go, and how.
+#[derive(Clone)]
+struct Way {
+    to: Servers,
+    /// In milliseconds.
+    latency: Arc<AtomicU64>,
 }
 
 impl FaultyProxy {
@@ -29,8 +47,8 @@ impl FaultyProxy {
 
     /// Starts a proxy before all of `ports`, as a balancer does.
     pub async fn among(ports: &[u16]) -> anyhow::Result<Self> {
-        let to = Servers::at(ports);
-        let proxy = Self { port: ports::free(), to, whole: Arc::default() };
+        let way = Way { to: Servers::at(ports), latency: Arc::default() };
+        let proxy = Self { port: ports::free(), way, whole: Arc::default() };
         proxy.restore().await?;
         Ok(proxy)
     }
@@ -38,6 +56,12 @@ impl FaultyProxy {
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Has everything from now on take `latency` longer each way, also on what is connected.
+    pub fn delay(&self, latency: Duration) {
+        let milliseconds = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+        self.way.latency.store(milliseconds, Relaxed);
     }
 
     /// Breaks every connection, and refuses new ones from now on.
@@ -50,37 +74,70 @@ impl FaultyProxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await;
         let listener = listener.context("the proxy cannot listen")?;
         self.whole.send_replace(true);
-        let (to, whole) = (self.to.clone(), self.whole.subscribe());
+        let (way, whole) = (self.way.clone(), self.whole.subscribe());
         spawn_detached("a proxy", async move {
             let mut cut = whole.clone();
             tokio::select! {
                 _ = cut.wait_for(|whole| !whole) => {}
-                () = accept(listener, to, whole) => {}
+                () = accept(listener, way, whole) => {}
             }
         });
         Ok(())
     }
 }
 
-async fn accept(listener: TcpListener, to: Servers, whole: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, way: Way, whole: watch::Receiver<bool>) {
     while let Ok((near, _)) = listener.accept().await {
-        let (mut cut, to) = (whole.clone(), to.clone());
+        let (mut cut, way) = (whole.clone(), way.clone());
         spawn_detached("a connection through a proxy", async move {
             tokio::select! {
                 _ = cut.wait_for(|whole| !whole) => {}
-                () = pass(near, to) => {}
+                () = pass(near, way) => {}
             }
         });
     }
 }
 
-/// Ends when either side does; how is for those at its ends to see.
-async fn pass(mut near: TcpStream, to: Servers) {
-    let Some(mut far) = to.connect().await else { return };
-    let nodelay = near.set_nodelay(true).and(far.set_nodelay(true));
-    if nodelay.is_ok() {
-        let _ = copy_bidirectional(&mut near, &mut far).await;
+/// Ends when both sides have; how is for those at its ends to see.
+async fn pass(near: TcpStream, Way { to, latency }: Way) {
+    let Some(far) = to.connect().await else { return };
+    if near.set_nodelay(true).and(far.set_nodelay(true)).is_err() {
+        return;
     }
+    let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
+    let (there, back) = (pump(from_near, to_far, &latency), pump(from_far, to_near, &latency));
+    // One that breaks breaks the other; one that only ends lets the other end by itself.
+    let _ = tokio::try_join!(there, back);
+}
+
+/// Passes on all that comes, each after its time. What is slow keeps its order, and holds up the
+/// sender once too much is under way.
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    latency: &AtomicU64,
+) -> io::Result<()> {
+    let (sender, mut under_way) = mpsc::channel(UNDER_WAY);
+    let take = async move {
+        loop {
+            let mut chunk = Vec::with_capacity(CHUNK);
+            if from.read_buf(&mut chunk).await? == 0 {
+                return Ok(());
+            }
+            let due = Instant::now() + Duration::from_millis(latency.load(Relaxed));
+            if sender.send((due, chunk)).await.is_err() {
+                return Ok(());
+            }
+        }
+    };
+    let give = async move {
+        while let Some((due, chunk)) = under_way.recv().await {
+            sleep_until(due).await;
+            to.write_all(&chunk).await?;
+        }
+        to.shutdown().await
+    };
+    tokio::try_join!(take, give).map(drop)
 }
 
 /// The servers at the far end, and whose turn it is.
