@@ -186,6 +186,28 @@ pub(crate) async fn told_everywhere(options: Options) -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_relay_is_told_and_that_it_answers_no_more() {
+    run_flow(async || {
+        let options = Options { launcher: light_instances(), coturn: true, ..Options::default() };
+        let mut fleet = Fleet::start(options, 1, 1).await?;
+        let operators = Client::new(fleet.gateways[0].socket());
+        let token = operators.create_operator("operator", None, AccountLimits::default()).await?;
+        let mut events = Events::open(&fleet.gateways[0], &token, None).await?;
+        let server = fleet.stack.coturn.as_ref().context("a relay")?.url();
+        let is_it = |event: &Event| event.name == "relay" && event.data["server"] == server;
+        let cause = |event: &Event| {
+            let way = &event.data["agents"][0]["transports"][0];
+            way["cause"].as_str().unwrap_or("none").to_owned()
+        };
+        events.until(|event| is_it(event) && cause(event).is_empty()).await?;
+        fleet.stack.coturn = None;
+        let told = events.until(|event| is_it(event) && !cause(event).is_empty()).await?;
+        ensure!(told.data["agents"][0]["agent"] == "agent-0", "{told:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn who_sees_only_its_own_is_told_of_nobody_elses() {
     run_flow(async || {
         let gateway = toml! { gateway.client_grace_s = 1 };

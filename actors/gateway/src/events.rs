@@ -1,4 +1,4 @@
-//! The endpoint at `/1.0/events`: sessions, shares and agents as they change.
+//! The endpoint at `/1.0/events`: sessions, shares, agents and relays as they change.
 //!
 //! Each event has the whole present row, so that one that is told twice, or late, does no harm.
 //! What changes while nobody reads is kept as names alone, up to a bound.

@@ -52,6 +52,18 @@ impl<T> Latest<T> {
         *latest = Some(Answer { asked_at, value: Arc::clone(&value) });
         Ok(value)
     }
+
+    /// Returns what was told a moment ago. Where that has grown old, and nobody asks yet, `begin` is
+    /// to have somebody ask, who may take a while.
+    pub(crate) fn peek(&self, begin: impl FnOnce()) -> Option<Arc<T>> {
+        // Who holds the lock asks.
+        let latest = self.told.try_lock().ok()?;
+        let fresh = latest.as_ref().filter(|last| last.asked_at.elapsed() < self.good_for);
+        if fresh.is_none() {
+            begin();
+        }
+        fresh.map(|last| Arc::clone(&last.value))
+    }
 }
 
 #[cfg(test)]
@@ -81,5 +93,21 @@ mod tests {
         assert_eq!(*latest.get(ask).await.unwrap(), 2);
         latest.forget().await;
         assert_eq!(*latest.get(ask).await.unwrap(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_only_peeks_waits_for_nobody_and_has_what_is_old_asked_again() {
+        let (latest, begun) = (Latest::good_for(GOOD_FOR), Cell::new(0));
+        let peek = || latest.peek(|| begun.set(begun.get() + 1)).map(|told| *told);
+        assert_eq!((peek(), begun.get()), (None, 1));
+        let asks = latest.get(async || {
+            tokio::task::yield_now().await;
+            assert_eq!(peek(), None, "somebody asks");
+            Ok(7)
+        });
+        assert_eq!(*asks.await.unwrap(), 7);
+        assert_eq!((peek(), begun.get()), (Some(7), 1));
+        tokio::time::advance(GOOD_FOR).await;
+        assert_eq!((peek(), begun.get()), (None, 2));
     }
 }

@@ -47,6 +47,13 @@ enum RelayVerdict {
     Silent,
 }
 
+impl RelayView {
+    /// What tells it apart from others.
+    pub(crate) fn key(&self) -> (&str, &str) {
+        (&self.pool, &self.server)
+    }
+}
+
 impl From<RelayState> for RelayVerdict {
     fn from(state: RelayState) -> Self {
         match state {

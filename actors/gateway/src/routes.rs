@@ -53,7 +53,7 @@ endpoints! {
         EndpointDoc::new("changeConfig", "Changes one value for all gateways; answers with all")
             .body::<settings::ConfigPatch>().answers::<BTreeMap<&str, String>>(),
     GET without HEAD "/1.0/events" Some(Op::EventRead) => events::open as "get_events":
-        EndpointDoc::new("followEvents", "Tells sessions, shares and agents as they change")
+        EndpointDoc::new("followEvents", "Tells sessions, shares, agents and relays as they change")
             .answers_events().refuses(&[429]),
     GET "/1.0/health/live" None => health::live as "get_health_live":
         EndpointDoc::new("checkLiveness", "Tells that the process answers").answers::<Liveness>(),

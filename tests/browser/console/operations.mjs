@@ -71,7 +71,7 @@ export async function relays() {
   const at = (agent, state, ...transports) => ({ agent, state, cause: "", transports });
   const silent = way("udp", null, "no answer within 3 s");
   const good = (name, micros) => at(name, "good", way("udp", micros), way("tcp", micros * 1.4));
-  let metadata = [
+  const list = [
     { pool: "", server: "", state: "silent", agents: [{ agent: "agent-11", state: "silent",
       cause: "NATS gave no answer in time", transports: [] }] },
     { pool: "us", server: "turn:relay-us.example.com:3478?transport=udp", state: "withheld",
@@ -81,8 +81,14 @@ export async function relays() {
     { pool: "eu", server: "turns:relay-eu-1.example.com:5349?transport=tcp", state: "good",
       agents: Array.from({ length: 9 }, (_, n) => good(`agent-${n + 1}`, 400 + n * 70)) },
   ];
-  instead.set("/1.0/relays", (route) => route.fulfill(answered(metadata)));
+  const gone = (rows) => rows.map(({ pool, server }) => ["relay.removed", { pool, server }]);
+  await muteEvents(page, true);
+  const listed = page.waitForResponse((answer) => answer.url().endsWith("/1.0/relays"));
   await role("link", "Relays").click();
+  const { metadata: real } = await (await listed).json();
+  await page.locator('console-relays tr[data-state="good"]').waitFor();
+  // Each takes its place by itself.
+  await addEvents(page, [...gone(real), ...list.toReversed().map((row) => ["relay", row])]);
   await page.locator('tr[data-state="withheld"]').waitFor();
   const states = await page.locator("console-relays tbody tr").evaluateAll((rows) =>
     rows.map(({ dataset }) => dataset.state).join());
@@ -93,12 +99,12 @@ export async function relays() {
   await look("relays");
   await page.getByText("and 5 more agents: all is well").click();
   await sees("agent-9");
-  metadata = [];
-  await go("#/agents");
-  await go("#/relays");
+  await addEvents(page, gone(list));
   await sees("No agent hands out a relay");
   await look("relays-none");
-  instead.clear();
+  await muteEvents(page, false);
+  await cutEvents(page);
+  await page.locator('console-relays tr[data-state="good"]').waitFor();
 }
 
 export async function seeFigures() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix_web::web::{Bytes, Data};
 use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use stream_bridge::MARKER_TTL;
 use stream_http::PollPlace;
 use stream_protocol::subjects::Bucket;
@@ -21,6 +21,8 @@ use super::event_id::EventId;
 use crate::agent_view::AgentView;
 use crate::agents;
 use crate::auth::Caller;
+use crate::relay_view::RelayView;
+use crate::relays;
 use crate::sessions::endpoints::SessionView;
 use crate::shares::endpoints::ShareView;
 use crate::state::State;
@@ -32,7 +34,7 @@ const GOOD_FOR: Duration = MARKER_TTL.checked_div(2).unwrap();
 /// Of more changes than this, a client is told to list anew.
 const MAX_CHANGES: usize = 1_000;
 
-/// How often shares and agents are looked at, which nobody publishes.
+/// How often shares, agents and relays are looked at, which nobody publishes.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How long nothing is sent before a comment is, so that those on the way keep the connection.
@@ -51,6 +53,8 @@ pub(super) struct EventStream {
     first: Option<Bytes>,
     /// The agents as they were told last.
     agents: Arc<Vec<AgentView>>,
+    /// The relays as they were told last.
+    relays: Arc<Vec<RelayView>>,
     /// The sessions that a client knows who sees only its own.
     known: HashSet<SessionId>,
     look: Interval,
@@ -94,6 +98,7 @@ impl EventStream {
             id,
             first: None,
             agents: Arc::default(),
+            relays: Arc::default(),
             known: HashSet::new(),
             look,
             end,
@@ -212,25 +217,25 @@ impl EventStream {
         }
     }
 
-    /// Has the shares read on, and tells which agents are others than before.
+    /// Has the shares read on, and tells which agents and relays are others than before.
     async fn look(&mut self, events: &mut Events) {
         // While NATS is away nothing is known to have changed.
         let since = Instant::now().checked_sub(LOOK).unwrap_or_else(Instant::now);
         let _ = self.state.views.follow_shares(since).await;
-        if !self.may(Op::AgentRead) {
-            return;
+        if self.may(Op::AgentRead)
+            && let Ok(agents) = agents::latest(&self.state).await
+        {
+            let key = |agent: &AgentView| json!({ "name": agent.name() });
+            events.push_others("agent", mem::replace(&mut self.agents, agents), &self.agents, key);
         }
-        let Ok(agents) = agents::latest(&self.state).await else { return };
-        let before = mem::replace(&mut self.agents, agents);
-        if Arc::ptr_eq(&before, &self.agents) {
-            return;
-        }
-        for agent in self.agents.iter().filter(|agent| !before.contains(agent)) {
-            events.push("agent", agent);
-        }
-        let is_there = |name: &str| self.agents.iter().any(|agent| agent.name() == name);
-        for agent in before.iter().filter(|agent| !is_there(agent.name())) {
-            events.push("agent.removed", &json!({ "name": agent.name() }));
+        if self.may(Op::RelayRead)
+            && let Some(relays) = relays::peek(&self.state)
+        {
+            let key = |relay: &RelayView| {
+                let (pool, server) = relay.key();
+                json!({ "pool": pool, "server": server })
+            };
+            events.push_others("relay", mem::replace(&mut self.relays, relays), &self.relays, key);
         }
     }
 }
@@ -305,6 +310,26 @@ impl Events {
         }
     }
 
+    /// Tells which rows of `now` are not as they were, and which are gone: those by their key.
+    fn push_others<T: PartialEq + Serialize>(
+        &mut self,
+        kind: &str,
+        before: Arc<Vec<T>>,
+        now: &Arc<Vec<T>>,
+        key: impl Fn(&T) -> Value,
+    ) {
+        if Arc::ptr_eq(&before, now) {
+            return;
+        }
+        for row in now.iter().filter(|row| !before.contains(row)) {
+            self.push(kind, row);
+        }
+        let there: Vec<_> = now.iter().map(&key).collect();
+        for gone in before.iter().map(key).filter(|key| !there.contains(key)) {
+            self.push(&format!("{kind}.removed"), &gone);
+        }
+    }
+
     /// Returns all with their id, which the last one carries: who was told a part is told it again.
     fn finish(mut self, id: &EventId) -> Bytes {
         if self.0.ends_with("\n\n") {
@@ -312,5 +337,30 @@ impl Events {
             let _ = write!(self.0, "id: {id}\n\n");
         }
         self.0.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_rows_that_nobody_publishes_is_told_what_differs_and_what_is_gone() {
+        let mut events = Events::default();
+        let key = |row: &(&str, u32)| json!({ "name": row.0 });
+        let before = Arc::new(vec![("a", 1), ("b", 1), ("c", 1)]);
+        events.push_others("row", Arc::clone(&before), &before, key);
+        assert!(events.is_empty());
+        let now = Arc::new(vec![("d", 1), ("b", 2), ("a", 1)]);
+        events.push_others("row", before, &now, key);
+        let told: Vec<_> = events.0.split_terminator("\n\n").collect();
+        assert_eq!(
+            told,
+            [
+                "event: row\ndata: [\"d\",1]",
+                "event: row\ndata: [\"b\",2]",
+                "event: row.removed\ndata: {\"name\":\"c\"}",
+            ]
+        );
     }
 }

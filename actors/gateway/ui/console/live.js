@@ -14,14 +14,20 @@ const STREAM_AGAIN_MS = 60_000;
 const PAGE = 1_000;
 // So many may go between one page and the next, without another one being passed over.
 const OVERLAP = 50;
+// What a relay may be.
+const WORST_FIRST = ["silent", "withheld", "drained", "good"];
 // A session of another status has no shares.
 const LIVE = ["created", "active"];
 
 const sessions = new RowStore({ list: everySession });
 const agents = new RowStore({ list: () => rowsAt("agents"), key: (row) => row.name });
+const placeOf = ({ pool, server }) => `${pool} ${server}`;
+const relays = new RowStore({ list: () => rowsAt("relays"), key: placeOf });
 
 // By the first part of the name of an event.
-const stores = { session: new Set([sessions]), agent: new Set([agents]), share: new Set() };
+const stores = {
+  session: new Set([sessions]), agent: new Set([agents]), relay: new Set([relays]), share: new Set(),
+};
 
 // Told which session is over: that its shares are, too, no event says.
 const ended = new Set();
@@ -37,13 +43,15 @@ const stream = new EventStream({
     const over = kind === "session" && (removed || !LIVE.includes(data.status));
     if (over) for (const drop of ended) drop(data.id);
     for (const store of stores[kind] ?? []) {
-      if (removed) store.remove(data.id ?? data.name);
+      if (removed) store.remove(data);
       else store.put(data);
     }
   },
   opened() {
     // Those that went while there was no stream are not told.
-    if (every === ONCE) agents.reset();
+    if (every !== ONCE) return;
+    agents.reset();
+    relays.reset();
   },
   refused() {
     begin(EVERY_MS);
@@ -76,6 +84,17 @@ export function followAgents(tell, refused) {
   connect();
   const byName = (one, other) => (one.name < other.name ? -1 : 1);
   return agents.follow((rows) => tell([...rows.values()].sort(byName)), refused);
+}
+
+/** Tells `tell` the relays, the worst first, now and after each change. Returns `{stop, again}`. */
+export function followRelays(tell, refused) {
+  connect();
+  return relays.follow((rows) => tell([...rows.values()].sort(worseThan)), refused);
+}
+
+function worseThan(one, other) {
+  const rank = ({ state }) => WORST_FIRST.indexOf(state);
+  return rank(one) - rank(other) || (placeOf(one) < placeOf(other) ? -1 : 1);
 }
 
 /** Tells `tell` the session called `id`, now and after each change. Returns `{stop, again}`. */

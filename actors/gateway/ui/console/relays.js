@@ -1,18 +1,16 @@
 // The relays: how each answers the agents that hand it out, the worst first. Before them, as a row
 // of their own, the agents that do not say.
 
-import { ask, forbid } from "./account.js";
+import { forbid } from "./account.js";
 import { make, mark } from "./dom.js";
 import { milliseconds } from "./format.js";
 import { bar } from "./frame.js";
-import { follow } from "./live.js";
+import { followRelays } from "./live.js";
 import { complain, complaintBox } from "./notice.js";
 import { say } from "./texts.js";
 
 // The token may not, or the gateway is older than this.
 const NOT_OFFERED = [403, 404];
-// Agents try their relays no more often.
-const EVERY_MS = 10_000;
 // So many agents without trouble have a line of their own.
 const FEW = 4;
 
@@ -31,12 +29,11 @@ class Relays extends HTMLElement {
       make("thead", {}, make("tr", {}, heads)), this.#body);
     this.replaceChildren(bar(say("relays")), this.#complaint,
       make("div", { class: "scroll rows" }, this.#table, this.#empty));
-    const read = async () => (await ask("GET", "relays")).metadata;
     const refused = (error) => {
       if (NOT_OFFERED.includes(error.status)) forbid("relay.read");
       else complain(this.#complaint, error);
     };
-    this.#following = follow(read, (relays) => this.#show(relays), refused, EVERY_MS);
+    this.#following = followRelays((relays) => this.#show(relays), refused);
   }
 
   disconnectedCallback() {

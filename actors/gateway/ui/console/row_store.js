@@ -90,8 +90,9 @@ export class RowStore {
     if (this.#holds(row)) this.#note(this.#key(row), row);
   }
 
-  /** Takes that the row called `key` is gone. */
-  remove(key) {
+  /** Takes that a row is gone, of which `row` says at least what its key is of. */
+  remove(row) {
+    const key = this.#key(row);
     if (!this.#rows.has(key) && !this.#late) return;
     if (this.#relists) this.#following?.again();
     else this.#note(key, undefined);
@@ -99,7 +100,7 @@ export class RowStore {
 
   /** Takes that those rows are gone of which `test` says so. */
   removeAll(test) {
-    for (const [key, row] of this.#rows) if (test(row)) this.remove(key);
+    for (const row of this.#rows.values()) if (test(row)) this.remove(row);
   }
 
   #note(key, row) {
