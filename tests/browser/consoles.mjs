@@ -7,6 +7,7 @@
 //
 //   {"go": "#/agents"}    opens a view
 //   {"see": "a selector"} waits until it is there
+//   {"cut": true}         ends their streams of events
 //   {"away": true}        cuts their streams of events off, and has the gateway be away until `false`
 //   {"asked": true}       answers what both have asked for, since they signed in
 
@@ -47,10 +48,11 @@ async function openConsole() {
   return page;
 }
 
-async function carryOut({ go, see, away, asked }) {
+async function carryOut({ go, see, cut, away, asked }) {
   const each = (work) => Promise.all(pages.map(work));
   if (go) await each((page) => page.evaluate((go) => (location.hash = go), go));
   if (see) await each((page) => page.locator(see).first().waitFor({ state: "attached" }));
+  if (cut) await each(cutEvents);
   if (away === true) {
     allow(/net::ERR_FAILED \(\/1\.0\//);
     await each((page) => page.route("**/1.0/**", (route) => route.abort()));

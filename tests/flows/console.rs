@@ -3,17 +3,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::socket::Socket;
-use crate::support::{APP, Http, STEP_TIMEOUT, ScriptedStack, run_flow};
+use crate::support::{APP, Http, ScriptedStack, run_flow};
 use anyhow::{Context, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
+use stream_dev::consoles::Consoles;
 use stream_dev::in_process::{Options, Stack};
 use stream_gateway::admin::Client;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::Command;
 use toml::toml;
 
 /// The script looks at some forty views, each four times.
@@ -66,55 +66,6 @@ fn operators_do_their_work_in_the_console() {
     });
 }
 
-/// Two consoles in browsers.
-struct Consoles {
-    node: Child,
-    orders: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
-}
-
-impl Consoles {
-    async fn open(stack: &Stack, token: &str) -> anyhow::Result<Self> {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/consoles.mjs");
-        let mut node = Command::new("node");
-        node.arg(script).arg(stack.nodes.gateway_url()).env("STREAM_TOKEN", token);
-        node.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut node = node.kill_on_drop(true).spawn()?;
-        let orders = node.stdin.take().context("stdin")?;
-        let stdout = node.stdout.take().context("stdout")?;
-        let mut consoles = Self { node, orders, answers: BufReader::new(stdout).lines() };
-        consoles.answer().await?;
-        Ok(consoles)
-    }
-
-    async fn answer(&mut self) -> anyhow::Result<Value> {
-        match tokio::time::timeout(STEP_TIMEOUT, self.answers.next_line()).await?? {
-            Some(line) => Ok(serde_json::from_str(&line)?),
-            None => {
-                let mut said = String::new();
-                self.node.stderr.take().context("stderr")?.read_to_string(&mut said).await?;
-                anyhow::bail!("the consoles failed: {said}")
-            }
-        }
-    }
-
-    async fn tell(&mut self, order: Value) -> anyhow::Result<Value> {
-        self.orders.write_all(format!("{order}\n").as_bytes()).await?;
-        self.answer().await
-    }
-
-    async fn go(&mut self, view: &str) -> anyhow::Result<()> {
-        self.tell(json!({ "go": view })).await.map(drop)
-    }
-
-    /// Waits until both see what `selector` names; returns how long that took.
-    async fn see(&mut self, selector: &str) -> anyhow::Result<Duration> {
-        let begun = Instant::now();
-        self.tell(json!({ "see": selector })).await.with_context(|| selector.to_owned())?;
-        Ok(begun.elapsed())
-    }
-}
-
 #[test]
 fn two_consoles_see_what_happens_without_asking_for_it() {
     run_flow(async || {
@@ -127,7 +78,7 @@ fn two_consoles_see_what_happens_without_asking_for_it() {
         let operator = operators.create_operator("operator", None, Default::default()).await?;
         let account = Some(scripted.stack.token.as_str());
         let http = Http::new(&nodes.gateway_url(), account, nodes.gateway_pin()?)?;
-        let mut consoles = Consoles::open(&scripted.stack, &operator).await?;
+        let mut consoles = Consoles::open(&nodes.gateway_url(), &operator).await?;
         consoles.see("console-sessions .empty a").await?;
         let mut took = Vec::new();
 

@@ -10,6 +10,7 @@ use std::path::Path;
 pub mod adb;
 pub mod ams;
 pub mod command_line;
+pub mod consoles;
 pub mod coturn;
 pub mod env_file;
 pub mod faketime;

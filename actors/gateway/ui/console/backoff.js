@@ -1,6 +1,6 @@
 // How long to wait before the gateway is asked again.
 
-const FIRST_MS = 500;
+const FIRST_MS = 250;
 const LONGEST_MS = 8_000;
 
 /** Returns the pause, in milliseconds, after so many failures in a row. */

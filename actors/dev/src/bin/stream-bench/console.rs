@@ -1,8 +1,10 @@
-//! How soon the console is there, and how it does with 10,000 sessions in the store, in a real
-//! browser.
+//! How soon the console is there, how it does with 10,000 sessions in the store, and how soon it
+//! shows what has happened, in real browsers.
 //!
 //! The floor of its first view is a page of one line from the same server, over a new connection as
 //! well.
+
+mod changes;
 
 use std::process::Stdio;
 
@@ -26,7 +28,7 @@ const FIRST_VIEW: f64 = 300.0;
 /// Beside a page of one line: some forty files more, over the same connection.
 const FIRST_VIEW_TIMES: f64 = 5.0;
 
-/// In milliseconds: two consoles show what has happened.
+/// In milliseconds: two consoles show what has happened, at the latest.
 const SEEN: f64 = 1000.0;
 
 /// What is told comes from the same write that the answer waits for, and is shown with all that
@@ -60,7 +62,7 @@ pub(super) async fn run() -> anyhow::Result<Report> {
         Figure::lower(name, "ms", Samples::of(times).median(), ("what is to be reached", most), 1.0)
     };
     let Measured { floor, first_view, listed, long_tasks, created, seen } = measured;
-    Ok(Report::new(vec![
+    let mut figures = vec![
         to_reach("first view", &first_view, FIRST_VIEW),
         beside("first view", &first_view, ("a page of one line", &floor), FIRST_VIEW_TIMES),
         to_reach("10,000 rows", &listed, TABLE),
@@ -73,7 +75,14 @@ pub(super) async fn run() -> anyhow::Result<Report> {
         ),
         to_reach("seen by two", &seen, SEEN),
         beside("seen by two", &seen, ("the creation itself", &created), SEEN_TIMES),
-    ]))
+    ];
+    let slowest = |name, times: &Samples| {
+        let most = ("what is to be reached", SEEN);
+        Figure::lower(name, "ms, worst", times.percentile(1.0), most, 1.0)
+    };
+    let changes = changes::measure().await?;
+    figures.extend(changes::CHANGES.iter().zip(&changes).map(|(name, times)| slowest(name, times)));
+    Ok(Report::new(figures))
 }
 
 async fn measure(stored: &Stored) -> anyhow::Result<Measured> {
