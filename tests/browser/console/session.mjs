@@ -37,10 +37,42 @@ export async function open() {
   await role("button", "Show the buttons").click();
   await role("button", "Leave").click();
   await role("button", "Take control").waitFor();
+  await wait();
   await watch();
   await page.getByText("Document", { exact: true }).click();
   await sees('"container_id"');
   await explain();
+}
+
+/** Waits for somebody who may come back, and takes control instead. */
+async function wait() {
+  expectAnswers(409, "/join");
+  const metadata = { free_after_s: 27 };
+  const refusal = { type: "error", error: "the controlling client has left", error_code: 409, metadata };
+  const headers = { "Retry-After": "5" };
+  instead.set("/join", (route) => route.fulfill({ status: 409, headers, json: refusal }));
+  await role("button", "Watch only").click();
+  await sees("has just left and may come back");
+  await page.getByRole("timer").getByText(/^In 2\d s at the latest$/).waitFor();
+  await look("session-waits");
+  equal(await page.locator("stream-player .choices button").allTextContents(),
+    ["Try now", "Take control", "Leave"]);
+  // The answer to it leaves the focus where it is.
+  const answer = page.waitForResponse(/\/join/, { timeout: 2_000 });
+  await role("button", "Try now").press("Enter");
+  await answer;
+  await page.waitForTimeout(100);
+  equal(await page.evaluate(() => document.activeElement.textContent), "Try now");
+  await role("button", "Leave").click();
+  await role("button", "Watch only").click();
+  await role("button", "Try now").waitFor();
+  instead.clear();
+  await page.locator("stream-player .choices").getByText("Take control").click();
+  await sees("You control the session.");
+  await page.locator("stream-player").hover();
+  await role("button", "Show the buttons").click();
+  await role("button", "Leave").click();
+  await role("button", "Take control").waitFor();
 }
 
 async function watch() {
