@@ -12,6 +12,7 @@ const EVERY_MS = 2_000;
 const ENDED_EVERY_MS = 30_000;
 const WANTED = "ended";
 const OVER = ["terminated", "error"];
+const CALM = ["client_left", "viewer_waits"];
 
 // The axis, and the least that can be seen of a bar, in units of the drawing.
 const AXIS = 1_000;
@@ -19,8 +20,8 @@ const LEAST = 6;
 
 // What of the start is only waited for.
 const WAITED = ["boot"];
-const KNOWN = [...START, "frame", "join", "socket", "client", "ice", "adb", "owner", "nats", "refusal",
-  "end", "note"];
+const KNOWN = [...START, "frame", "wait", "join", "socket", "client", "ice", "adb", "owner", "nats",
+  "refusal", "end", "note"];
 
 class Timeline extends HTMLElement {
   #id;
@@ -62,11 +63,12 @@ class Timeline extends HTMLElement {
     const text = JSON.stringify([entries, verdict]);
     if (text === this.#shown) return;
     this.#shown = text;
-    // What somebody wanted is no fault.
+    const calm = CALM.includes(verdict?.fault);
     const fault = verdict?.fault && verdict.fault !== WANTED;
     this.#fault.hidden = !fault;
     if (fault) {
-      this.#fault.replaceChildren(make("strong", {}, nameOf(verdict.hop)), `: ${verdict.text}`,
+      const at = calm ? [] : [make("strong", {}, nameOf(verdict.hop)), ": "];
+      this.#fault.replaceChildren(...at, verdict.text,
         verdict.remedy && make("span", { class: "remedy" }, say("remedy", { remedy: verdict.remedy })));
     }
     this.#none.hidden = entries.length > 0;

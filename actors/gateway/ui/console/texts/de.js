@@ -284,6 +284,7 @@ export const de = {
   hop_boot: "hochfahren",
   hop_join: "beitreten",
   hop_socket: "Socket",
+  hop_wait: "wartet",
   hop_offer: "Angebot",
   hop_answer: "Antwort",
   hop_client: "Client",

@@ -284,6 +284,7 @@ export const en = {
   hop_boot: "boot",
   hop_join: "join",
   hop_socket: "socket",
+  hop_wait: "waits",
   hop_offer: "offer",
   hop_answer: "answer",
   hop_client: "client",
