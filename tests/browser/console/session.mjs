@@ -79,8 +79,8 @@ async function watch() {
   // It asks until the gateway knows that nobody controls it any more.
   expectAnswers(409, "/join");
   await role("button", "Watch only").click();
-  await sees("You watch; taps are not sent.");
-  await page.getByText("View only", { exact: true }).waitFor();
+  await sees("You are watching; taps are not sent.");
+  await page.getByText("You are watching", { exact: true }).waitFor();
   await page.evaluate(() => delete window.firstDigest);
   await page.waitForFunction(changes);
   await look("session-watched");

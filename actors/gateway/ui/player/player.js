@@ -99,7 +99,7 @@ export class Player extends HTMLElement {
       media: (media) => this.#show(media),
       connected: () => this.#connected(),
       shaky: () => this.#enter("shaky", say("shaky")),
-      trying: (nth) => this.#wait(say("reconnecting", { nth })),
+      trying: (count) => this.#wait(say("reconnecting", { count })),
       message: (text) => this.controls && this.requests.hear(text),
       over: (cause, detail) => this.#over(cause, detail),
     });

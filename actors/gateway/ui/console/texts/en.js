@@ -108,7 +108,8 @@ export const en = {
   extra_data: "Data for the instance, as JSON",
   extra_hint: "At most 8 KiB; may stay empty.",
   extra_long: "This is more than {most} bytes.",
-  extra_wrong: "This is no JSON: {reason}",
+  extra_wrong: "This is no complete JSON.",
+  extra_wrong_at: "This is no JSON from line {line}, character {column} on.",
   no_application: "No agent offers an application. Publish one at AMS, then open this again.",
   copy_curl: "Copy as curl",
   curl_copied: "The command was copied. It reads the token from STREAM_TOKEN.",
@@ -139,7 +140,7 @@ export const en = {
   take_control: "Take control",
   watch_only: "Watch only",
   controlling: "You control the session.",
-  watching: "You watch; taps are not sent.",
+  watching: "You are watching; taps are not sent.",
   leave: "Leave",
 
   shares: "Shares",

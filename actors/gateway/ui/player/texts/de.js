@@ -59,7 +59,7 @@ export const de = {
   step_connected: "Verbunden. Wartet auf das erste Bild …",
   playing: "Läuft.",
   shaky: "Die Verbindung wackelt …",
-  reconnecting: { other: "Verbindet neu, {nth}. Versuch" },
+  reconnecting: { one: "Verbindet neu …", other: "Verbindet neu, Versuch {count} …" },
   fitting: "Passt den Bildschirm an das Fenster an …",
   reconnect: "Neu verbinden",
 
@@ -130,8 +130,8 @@ export const de = {
 
   captured: "Zweimal Esc gibt die Tastatur frei",
   locked: "Esc gibt den Zeiger frei",
-  view_only: "Nur zuschauen",
-  view_only_short: "nur zuschauen",
+  view_only: "Sie schauen zu",
+  view_only_short: "Tippen wird nicht gesendet",
 
   camera_asked: "Die Anwendung bittet um Ihre Kamera.",
   camera_allow: "Kamera senden",

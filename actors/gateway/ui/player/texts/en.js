@@ -60,8 +60,7 @@ export const en = {
   step_connected: "Connected. Waiting for the first picture …",
   playing: "Streaming.",
   shaky: "The connection is shaky …",
-  reconnecting: { one: "Reconnecting, {nth}st try", two: "Reconnecting, {nth}nd try",
-    few: "Reconnecting, {nth}rd try", other: "Reconnecting, {nth}th try" },
+  reconnecting: { one: "Reconnecting …", other: "Reconnecting, attempt {count} …" },
   fitting: "Fitting the screen to the window …",
   reconnect: "Reconnect",
 
@@ -132,8 +131,8 @@ export const en = {
 
   captured: "Press Esc twice to release the keyboard",
   locked: "Press Esc to release the pointer",
-  view_only: "View only",
-  view_only_short: "view only",
+  view_only: "You are watching",
+  view_only_short: "Taps are not sent",
 
   camera_asked: "The application asks for your camera.",
   camera_allow: "Send camera",
