@@ -4,7 +4,7 @@ import jsQR from "jsqr";
 
 import { changes } from "../page.mjs";
 import { copies } from "./clipboard.mjs";
-import { answered, equal, expectAnswers, instead, look, page, role, sees } from "./page.mjs";
+import { SIZES, answered, equal, expectAnswers, instead, look, page, role, sees } from "./page.mjs";
 
 export async function open() {
   await page.locator("tr[data-id]:not(.gone) a").first().click();
@@ -107,7 +107,10 @@ async function explain() {
     told("create", 12, "account demo asks for maps", { took_ms: 12, unit: "gateway-1" }),
     told("place", 13, "agent agent-1 did not take the session: this agent is draining"),
     told("place", 14, "agent agent-2 has claimed the session: 62 places free", { took_ms: 1 }),
+    told("ice", 15, "client 0 has TURN credentials"),
     told("launch", 224, "AMS has accepted instance cr3f8hsn", { took_ms: 210 }),
+    told("ice", 230, "the instance has TURN credentials"),
+    told("ice", 231, "fresh TURN credentials are there for client and instance"),
     told("refusal", 900, "account demo was turned away: session is created, not active", { count: 4 }),
     told("end", 6_130, "the instance ended with an error: image jammy:android15 is missing",
       { failed: true }),
@@ -118,11 +121,46 @@ async function explain() {
   await page.locator("console-timeline .failed").waitFor();
   await sees("To do: give the image to AMS");
   await sees("×4");
+  await isReadable();
   await look("session-explained", { at: "console-timeline" });
   instead.clear();
 }
 
 export async function share() {
+/** Every bar is seen, no time is said twice in a row, and credentials are one row, which opens. */
+async function isReadable() {
+  const least = () => page.locator("console-timeline .axis i").evaluateAll((bars) =>
+    Math.min(...bars.map((bar) => bar.getBoundingClientRect().width)));
+  const narrowest = await least();
+  if (!(narrowest >= 4)) throw new Error(`a bar is ${narrowest} px wide`);
+  const times = await page.locator("console-timeline .hops > li > time").allTextContents();
+  const said = times.filter(Boolean);
+  equal(said.length, new Set(said).size);
+  equal(await page.locator("console-timeline .hop").getByText("credentials", { exact: true }).count(), 1);
+  await page.getByText("given 3 times").click();
+  await sees("the instance has TURN credentials");
+  await page.setViewportSize(SIZES.phone);
+  const { width } = await page.locator("console-timeline .hop").first().boundingBox();
+  if (!(width >= 120)) throw new Error(`the hop has ${width} px`);
+  await page.setViewportSize(SIZES.wide);
+}
+
+/** Who leaves is no fault: it is said, and not in the colour of one. */
+async function calm(told) {
+  const entries = [told("client", 5_000, "client 0 is connected"), told("client", 6_000, "client 0 has left")];
+  const { hop, at_ms, text } = entries.at(-1);
+  const verdict = { fault: "client_left", hop, at_ms, text, remedy: "nothing, if it meant to" };
+  instead.set("/timeline", (route) => route.fulfill(answered({ entries, verdict })));
+  await page.locator("console-timeline .fault.calm").getByText("client 0 has left").waitFor();
+  const [calm, bad] = await page.locator(".fault").evaluate((fault) => {
+    const edge = () => getComputedStyle(fault).borderInlineStartColor;
+    const before = edge();
+    fault.classList.remove("calm");
+    return [before, edge()];
+  });
+  equal(calm === bad, false);
+}
+
   await page.getByLabel("may watch").check();
   await page.getByLabel("Lasts").selectOption({ label: "1 hour" });
   await page.getByLabel("Description").fill("for a colleague");

@@ -279,6 +279,7 @@ export const de = {
   timeline: "Zeitlinie",
   timeline_empty: "Aus der letzten Stunde ist nichts bekannt.",
   remedy: "Zu tun: {remedy}",
+  credentials_times: { one: "{count}-mal ausgegeben, zuletzt um {time}", other: "{count}-mal ausgegeben, zuletzt um {time}" },
   hop_create: "anlegen",
   hop_place: "verteilen",
   hop_launch: "starten",

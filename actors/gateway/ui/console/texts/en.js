@@ -279,6 +279,7 @@ export const en = {
   timeline: "Time line",
   timeline_empty: "Nothing is known of the last hour.",
   remedy: "To do: {remedy}",
+  credentials_times: { one: "given {count} time, last at {time}", other: "given {count} times, last at {time}" },
   hop_create: "create",
   hop_place: "place",
   hop_launch: "launch",
