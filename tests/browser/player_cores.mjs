@@ -123,8 +123,8 @@ const nothing = row(sample(new Map(), 0), sample(new Map(), 1_000));
 assert.deepEqual([...new Set(Object.values(nothing))], [undefined]);
 assert.deepEqual(steps(new Map([["asked", 5], ["joined", 17], ["picture", 117]])),
   [{ name: "joined", milliseconds: 12 }, { name: "picture", milliseconds: 100 }]);
-assert.deepEqual(line([], 60, 140, 28), { points: "", top: 0 });
-assert.deepEqual(line([1, undefined, 2], 3, 100, 23), { points: "0.0,12.5 100.0,2.5", top: 2 });
+assert.deepEqual(line([], 140, 28), { points: "", top: 0 });
+assert.deepEqual(line([1, undefined, 2], 100, 23), { points: "0.0,12.5 100.0,2.5", top: 2 });
 
 // Each way a stream ends has a sentence and a remedy of its own.
 const causes = ["left", "lost", "no_path", "no_start", "socket", "signaling", "refused", "older"];

@@ -157,7 +157,10 @@ async function figuresOverTime() {
   await sees("views: restarting");
   await sees("a_later_cause");
   const curve = page.locator(".plot-curve").first();
-  if ((await curve.getAttribute("points")).split(" ").length < 10) throw new Error("there is no line");
+  const points = (await curve.getAttribute("points")).split(" ");
+  if (points.length < 10) throw new Error("there is no line");
+  // It takes all the room, though less is known than there may be.
+  equal([points[0], points.at(-1)].map((point) => Number.parseInt(point, 10)), [0, 240]);
   await look("figures");
   instead.clear();
   await page.evaluate(() => (window.ahead = 0));

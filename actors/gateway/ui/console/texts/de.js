@@ -242,7 +242,7 @@ export const de = {
   figure_active: "Aktive Sitzungen",
   figure_requests: "Anfragen",
   figure_late: "Antwortzeit von 95 %",
-  figure_failed: "Fehlgeschlagene Antworten (5xx)",
+  figure_failed: "Fehler (5xx)",
   figure_in_flight: "Laufende Anfragen",
   figure_handshakes: "TLS-Handshakes",
   nats_there: "NATS ist verbunden",
