@@ -2,7 +2,7 @@
 
 import { addEvents, cutEvents, muteEvents } from "../events.mjs";
 import {
-  STREAM_ONLY, STREAM_UI, answered, equal, expectAnswers, go, instead, look, page, role, sees,
+  SIZES, STREAM_ONLY, STREAM_UI, answered, equal, expectAnswers, go, instead, look, page, role, sees,
 } from "./page.mjs";
 
 export async function agents() {
@@ -203,7 +203,12 @@ export async function settings() {
   await sees("share.expiry_h is 24 now");
   await form.getByRole("button", { name: "Use the file's value" }).click();
   await sees("share.expiry_h is 12 now");
+  await page.setViewportSize(SIZES.phone);
   await go("#/more");
   await role("heading", "More").waitFor();
-  await look("more");
+  await look("more", { sizes: ["phone"] });
+  // Where there is a side bar it has it all.
+  await role("heading", "Sessions").waitFor();
+  await go("#/more");
+  await page.waitForFunction(() => location.hash === "#/sessions");
 }
