@@ -139,6 +139,7 @@ async function isReadable() {
   equal(await page.locator("console-timeline .hop").getByText("credentials", { exact: true }).count(), 1);
   await page.getByText("given 3 times").click();
   await sees("the instance has TURN credentials");
+  await page.getByText("given 3 times").click();
   await page.setViewportSize(SIZES.phone);
   const { width } = await page.locator("console-timeline .hop").first().boundingBox();
   if (!(width >= 120)) throw new Error(`the hop has ${width} px`);
