@@ -87,6 +87,7 @@ fn is_transition(hop: Hop) -> bool {
         | Hop::Frame
         | Hop::Ice
         | Hop::Refusal
+        | Hop::Wait
         | Hop::Nats
         | Hop::Other => false,
     }

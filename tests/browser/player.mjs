@@ -215,7 +215,7 @@ async function media() {
   await picture.sendNoCamera(by);
 }
 
-/** Somebody who may only watch waits for whoever controls the session to leave. */
+/** Somebody who may only watch waits for whoever controls the session to leave, or leaves it. */
 async function wait() {
   await ends.start(by, at);
   const { id, link } = await ends.linkToWatch(by, at);
@@ -224,9 +224,20 @@ async function wait() {
   // It asks until the other has left.
   allow(/status of 409 .*\/join\)/);
   await watching.goto(link);
-  await watching.getByText("You will watch as soon as it has left").first().waitFor();
+  await watching.getByText("You will watch as soon as it is free").first().waitFor();
+  await watching.getByRole("timer").getByText(/^Next try in \d s$/).waitFor();
   await looks.at(watching, "waiting");
+  const button = (name) => watching.getByRole("button", { name, exact: true });
+  await button("Leave").click();
+  await reach(watching, "ended");
+  await watching.goto(link);
+  await button("Try now").waitFor();
   await page.goto("about:blank");
+  // Nobody waits for the next try who has one now.
+  while (await button("Try now").isVisible()) {
+    await button("Try now").click();
+    await watching.waitForTimeout(500);
+  }
   await reach(watching, "streaming");
   await watching.close();
   await ends.ask(at, "DELETE", `sessions/${id}`);

@@ -16,6 +16,7 @@ const { line, row, sample, steps } = await load("statistics");
 const { ending } = await load("over");
 const { en } = await load("texts/en");
 const { heard } = await load("control");
+const { joinSession } = await load("join");
 const { parentOrigin } = await import(path.join(process.argv[2], "embed/parent.js"));
 
 // Keys have the codes of their places, each code once but for left and right.
@@ -122,8 +123,8 @@ const nothing = row(sample(new Map(), 0), sample(new Map(), 1_000));
 assert.deepEqual([...new Set(Object.values(nothing))], [undefined]);
 assert.deepEqual(steps(new Map([["asked", 5], ["joined", 17], ["picture", 117]])),
   [{ name: "joined", milliseconds: 12 }, { name: "picture", milliseconds: 100 }]);
-assert.deepEqual(line([], 60, 140, 28), { points: "", top: 0 });
-assert.deepEqual(line([1, undefined, 2], 3, 100, 23), { points: "0.0,12.5 100.0,2.5", top: 2 });
+assert.deepEqual(line([], 140, 28), { points: "", top: 0 });
+assert.deepEqual(line([1, undefined, 2], 100, 23), { points: "0.0,12.5 100.0,2.5", top: 2 });
 
 // Each way a stream ends has a sentence and a remedy of its own.
 const causes = ["left", "lost", "no_path", "no_start", "socket", "signaling", "refused", "older"];
@@ -147,6 +148,23 @@ assert.deepEqual(Object.keys(en).filter((name) => name.startsWith("over_"))
 assert.deepEqual(heard('{"type":"open-camera","data":"{\\"frame-rate\\":30}"}'),
   { type: "open-camera", data: { "frame-rate": 30 } });
 for (const wrong of ["", "null", "7", '{"type":"x","data":"{"}']) heard(wrong);
+
+// Whoever waits to watch is told for how long, and can ask at once.
+const refusals = [{ retryAfter: 600 }, { retryAfter: 600, metadata: { free_after_s: 700 } }];
+const turns = [];
+const joined = await joinSession({
+  session: async () => ({ status: "active" }),
+  join: async () => {
+    if (!refusals.length) return "joined";
+    throw Object.assign(new Error("occupied"), { status: 409 }, refusals.shift());
+  },
+}, "id", { aborted: new AbortController().signal, tell: (step, turn) => {
+  turns.push([step, ...[turn.next, turn.free].map((moment) =>
+    moment && Math.round((moment - performance.now()) / 1000))]);
+  turn.now();
+} });
+assert.equal(joined, "joined");
+assert.deepEqual(turns, [["occupied", 600, undefined], ["occupied", 600, 700]]);
 
 // A frame speaks with the page around it where that is one of those listed, and with nobody else.
 const listed = ["https://a.example", "https://b.example"];

@@ -39,9 +39,9 @@ export async function comeBack(by) {
     return tries > ATTEMPTS ? undefined : "abort";
   });
   await become(page, "failed");
-  await by.sees("Reconnecting, 1st try");
+  await by.sees("Reconnecting …");
   await by.look("reconnecting");
-  await by.sees("Reconnecting, 2nd try");
+  await by.sees("Reconnecting, attempt 2");
   await has(page, 'stream-player[data-state="playing"]');
   equal(tries, ATTEMPTS + 1);
   await stop();
@@ -78,14 +78,14 @@ export async function watchOnly(by, at) {
   await page.goto("about:blank");
   await page.goto(link, { waitUntil: "domcontentloaded" });
   await reach(page, "streaming");
-  await by.sees(/^View only$/);
+  await by.sees(/^You are watching$/);
   for (const name of ["Keyboard", "Back", "Paste", "Camera", "Fit to window", "End session"]) {
     equal(await by.count(name), 0);
   }
   const place = await windowPlace(page, { x: 400, y: 600 });
   const said = await saidBy(page, async () => {
     await page.mouse.click(place.x, place.y);
-    await by.sees(/^view only$/);
+    await by.sees(/^Taps are not sent$/);
     await page.keyboard.press("KeyA");
   });
   equal(said, []);

@@ -107,11 +107,12 @@ fn no_such_agent() -> Refusal {
 
 /// Returns the answer to an order that was not carried out.
 fn refused(outcome: DrainOutcome) -> Option<HttpError> {
-    let conflict = |text: &str| HttpError::Conflict { text: text.to_owned(), retry_after_s: None };
     Some(match outcome {
         DrainOutcome::Done => return None,
-        DrainOutcome::Ending => conflict("the agent drains and ends, as its machine was told"),
-        DrainOutcome::LastOne => conflict(
+        DrainOutcome::Ending => {
+            HttpError::conflict("the agent drains and ends, as its machine was told")
+        }
+        DrainOutcome::LastOne => HttpError::conflict(
             "no other agent of its cluster takes sessions: those that it has would stay, and new \
              ones find no place; with force=true it drains all the same",
         ),
@@ -119,6 +120,6 @@ fn refused(outcome: DrainOutcome) -> Option<HttpError> {
             "the agent takes no such orders: remote_drain under [agent] of its configuration is \
              false",
         ),
-        DrainOutcome::NotDraining => conflict("the agent is not draining"),
+        DrainOutcome::NotDraining => HttpError::conflict("the agent is not draining"),
     })
 }

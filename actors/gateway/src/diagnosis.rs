@@ -78,10 +78,12 @@ fn stopped(facts: &Facts) -> Option<Verdict> {
     None
 }
 
-/// The last step of this weight. Where a session has failed, what follows from that is left out.
+/// The last step of this weight that still holds. Where a session has failed, what follows from
+/// that is left out.
 fn noted(facts: &Facts, weight: Weight) -> Option<Verdict> {
     let mut found: Option<(&Step, Sign)> = None;
     for step in facts.steps {
+        found = found.filter(|(_, sign)| !sign.is_past_with(step));
         let Some(sign) = Sign::of(step).filter(|sign| sign.weight == weight) else { continue };
         let follows = step.hop == Hop::End
             && found.as_ref().is_some_and(|(before, _)| before.failed && step.failed);
@@ -200,6 +202,23 @@ mod tests {
         let facts = Facts { steps: &steps, ..Facts::default() };
         assert_eq!(verdict(&facts), named(Fault::AmsAway, Hop::Launch));
         assert_eq!(diagnose(&facts).at_ms, Some(2));
+    }
+
+    #[test]
+    fn what_was_so_until_a_client_connected_is_said_no_more() {
+        let mut steps = vec![
+            step(1, Hop::Client, false, "client 0 is connected"),
+            step(2, Hop::Wait, false, "share s waits: a controlling client is there"),
+            step(3, Hop::Client, false, "client 0 has left"),
+        ];
+        let judged = |steps: &[Step]| verdict(&Facts { steps, ..Facts::default() });
+        assert_eq!(judged(&steps[..2]), named(Fault::ViewerWaits, Hop::Wait));
+        assert_eq!(judged(&steps), named(Fault::ClientLeft, Hop::Client));
+        steps.push(step(4, Hop::Client, false, "client 1 is connected"));
+        assert_eq!(judged(&steps), (None, Hop::Client));
+        // A network that breaks is worth a look, also when it has come back.
+        steps[2] = step(3, Hop::Socket, false, "client 0: the client is heard no more");
+        assert_eq!(judged(&steps), named(Fault::ClientLost, Hop::Socket));
     }
 
     #[test]

@@ -62,9 +62,7 @@ impl From<ShareError> for HttpError {
     fn from(error: ShareError) -> Self {
         match error {
             ShareError::Refused(refusal) => refusal.into(),
-            ShareError::NoAdb | ShareError::NoRoles => {
-                Self::Conflict { text: error.to_string(), retry_after_s: None }
-            }
+            ShareError::NoAdb | ShareError::NoRoles => Self::conflict(error.to_string()),
             ShareError::TooMany { .. } => Self::forbidden(error.to_string()),
         }
     }

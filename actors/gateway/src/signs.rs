@@ -18,7 +18,9 @@ pub(crate) enum Fault {
     AmsFull,
     BootTooSlow,
     CertificateExpired,
+    ClientLeft,
     ClientLost,
+    ClientNeverCame,
     ClientReplaced,
     ClockOff,
     CredentialExpired,
@@ -40,6 +42,7 @@ pub(crate) enum Fault {
     TokenExpired,
     TokenRevoked,
     TurnedAway,
+    ViewerWaits,
     WrongPin,
     WrongSession,
 }
@@ -53,7 +56,9 @@ impl fmt::Display for Fault {
             Self::AmsFull => "ams_full",
             Self::BootTooSlow => "boot_too_slow",
             Self::CertificateExpired => "certificate_expired",
+            Self::ClientLeft => "client_left",
             Self::ClientLost => "client_lost",
+            Self::ClientNeverCame => "client_never_came",
             Self::ClientReplaced => "client_replaced",
             Self::ClockOff => "clock_off",
             Self::CredentialExpired => "credential_expired",
@@ -75,6 +80,7 @@ impl fmt::Display for Fault {
             Self::TokenExpired => "token_expired",
             Self::TokenRevoked => "token_revoked",
             Self::TurnedAway => "turned_away",
+            Self::ViewerWaits => "viewer_waits",
             Self::WrongPin => "wrong_pin",
             Self::WrongSession => "wrong_session",
         })
@@ -98,7 +104,13 @@ impl Fault {
             Self::AmsFull => "end sessions, add a node to AMS, or let agents take fewer sessions",
             Self::BootTooSlow => "look at the load of the AMS nodes, or raise agent.boot_timeout_s",
             Self::CertificateExpired => "renew the certificate that the line names, then reload",
+            Self::ClientLeft => {
+                "nothing, if it meant to; the instance cannot tell that from a stream that broke"
+            }
             Self::ClientLost => "look at the client's network: it went away without a word",
+            Self::ClientNeverCame => {
+                "look at the client: it has joined, and its stream was never connected"
+            }
             Self::ClientReplaced => {
                 "nothing, if one client is meant at a time; on_conflict: reject keeps the first"
             }
@@ -135,6 +147,10 @@ impl Fault {
             Self::TokenExpired => "have the client join again for a fresh token",
             Self::TokenRevoked => "nothing, if it was meant; else make another token or account",
             Self::TurnedAway => "see what the client asked for: the line says why it was refused",
+            Self::ViewerWaits => {
+                "nothing: it watches as soon as nobody controls the session; joining to control \
+                 takes it over at once"
+            }
             Self::WrongPin => {
                 "compare the certificate of the agent with what instances pin: restart the agent \
                  after a renewal, and look for another server at agent.url"
@@ -204,13 +220,23 @@ const CAUSES: &[(Hop, bool, &str, Fault)] = &[
 
 /// Those that say less.
 const HINTS: &[(Hop, bool, &str, Fault)] = &[
-    (Hop::Client, false, "has left", Fault::ClientLost),
-    (Hop::Client, false, "did not come", Fault::ClientLost),
-    (Hop::End, false, "its client has left", Fault::ClientLost),
+    (Hop::Wait, false, "", Fault::ViewerWaits),
+    (Hop::Client, false, "has left", Fault::ClientLeft),
+    (Hop::Client, false, "did not come", Fault::ClientNeverCame),
+    (Hop::End, false, "its client has left", Fault::ClientLeft),
     (Hop::End, false, "", Fault::Ended),
 ];
 
+/// What a client that connects makes past.
+const PAST: [Fault; 3] = [Fault::ClientLeft, Fault::ClientNeverCame, Fault::ViewerWaits];
+
 impl Sign {
+    /// Whether `step` makes it a thing of the past.
+    pub(crate) fn is_past_with(self, step: &Step) -> bool {
+        let connects = step.hop == Hop::Client && step.text.contains("is connected");
+        connects && PAST.contains(&self.fault)
+    }
+
     /// Returns what `step` is a sign of, if of anything.
     pub(crate) fn of(step: &Step) -> Option<Self> {
         let among = |signs: &[(Hop, bool, &str, Fault)]| {
@@ -245,5 +271,17 @@ mod tests {
         assert_eq!(sign(Hop::Socket, false, "client 0: the socket is open"), None);
         assert_eq!(sign(Hop::End, false, "deleted by account demo"), Some(Fault::Ended));
         assert_eq!(sign(Hop::End, true, "the session is error"), Some(Fault::Failed));
+    }
+
+    #[test]
+    fn who_leaves_is_not_lost_and_who_waits_is_not_turned_away() {
+        assert_eq!(sign(Hop::Client, false, "client 2 has left"), Some(Fault::ClientLeft));
+        assert_eq!(sign(Hop::End, false, "its client has left"), Some(Fault::ClientLeft));
+        assert_eq!(sign(Hop::Client, false, "client 2 did not come"), Some(Fault::ClientNeverCame));
+        let lost = "client 2: the client is heard no more";
+        assert_eq!(sign(Hop::Socket, false, lost), Some(Fault::ClientLost));
+        assert_eq!(sign(Hop::Wait, false, "account demo waits: …"), Some(Fault::ViewerWaits));
+        let away = "account demo was turned away: session has ended";
+        assert_eq!(sign(Hop::Refusal, false, away), Some(Fault::TurnedAway));
     }
 }

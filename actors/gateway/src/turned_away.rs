@@ -1,4 +1,4 @@
-//! Who was turned away from a session and why, as its timeline tells.
+//! Who was turned away from a session or waits for it, and why, as its timeline tells.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,8 +20,8 @@ const MAX_CAUSES: usize = 1_000;
 pub(crate) struct TurnedAway(Mutex<HashMap<(SessionId, String), u64>>);
 
 impl TurnedAway {
-    /// Notes that `who` was turned away from `session` with `cause`. Of a session that is not there
-    /// nothing is told: anybody could name any.
+    /// Notes that `who` was turned away from `session` with `cause`, or waits for it where that is
+    /// all there is to do. Of a session that is not there nothing is told: anybody could name any.
     pub(crate) fn note(
         &self,
         bridge: &Bridge,
@@ -31,7 +31,7 @@ impl TurnedAway {
         if matches!(cause, HttpError::Refused(refusal) if refusal.code == RefusalCode::NotFound) {
             return;
         }
-        self.tell(bridge, session, format!("{who} was turned away: {cause}"));
+        self.tell(bridge, session, step(who, cause));
     }
 
     /// Notes that somebody with `token` was turned away, if this service has made it and it opens
@@ -50,14 +50,15 @@ impl TurnedAway {
             _ => return,
         };
         if matches!(views.session(session).await, Ok(Some(_))) {
-            self.tell(views.bridge(), session, format!("a client was turned away: {why}"));
+            let text = format!("a client was turned away: {why}");
+            self.tell(views.bridge(), session, (Hop::Refusal, text));
         }
     }
 
-    fn tell(&self, bridge: &Bridge, session: &SessionId, text: String) {
+    fn tell(&self, bridge: &Bridge, session: &SessionId, (hop, text): (Hop, String)) {
         let count = self.count(session, &text);
         if count.is_power_of_two() {
-            let entry = TimelineEntry { count, ..TimelineEntry::new(Hop::Refusal, text) };
+            let entry = TimelineEntry { count, ..TimelineEntry::new(hop, text) };
             bridge.tell_timeline(session, vec![entry]);
         }
     }
@@ -74,9 +75,32 @@ impl TurnedAway {
     }
 }
 
+/// Returns what `cause` makes of `who`: one that may come again soon waits.
+fn step(who: impl fmt::Display, cause: &HttpError) -> (Hop, String) {
+    match cause {
+        HttpError::Conflict { retry_after_s: Some(_), .. } => {
+            (Hop::Wait, format!("{who} waits: {cause}"))
+        }
+        _ => (Hop::Refusal, format!("{who} was turned away: {cause}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_come_again_soon_waits_and_is_not_turned_away() {
+        let conflict = |retry_after_s| HttpError::Conflict {
+            text: "it has one".to_owned(),
+            retry_after_s,
+            metadata: None,
+        };
+        let waits = (Hop::Wait, "share s waits: it has one".to_owned());
+        assert_eq!(step("share s", &conflict(Some(5))), waits);
+        let refused = (Hop::Refusal, "share s was turned away: it has one".to_owned());
+        assert_eq!(step("share s", &conflict(None)), refused);
+    }
 
     #[test]
     fn causes_are_counted_apart_and_their_number_is_bounded() {

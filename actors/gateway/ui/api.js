@@ -15,14 +15,14 @@ const BASE = new URL("./", import.meta.url);
 
 /**
  * A refusal, in words for people; `status` is the HTTP code, 0 when no answer came, and
- * `retryAfter` the seconds after which the same may be granted, if the gateway says so.
+ * `retryAfter` the seconds after which the same may be granted, if the gateway says so. What it says
+ * besides is `metadata`.
  */
 export class ApiError extends Error {
-  constructor(message, status, retryAfter) {
+  constructor(message, status, { retryAfter, metadata } = {}) {
     super(message);
     this.name = "ApiError";
-    this.status = status;
-    this.retryAfter = retryAfter;
+    Object.assign(this, { status, retryAfter, metadata });
   }
 }
 
@@ -105,7 +105,9 @@ async function read(response) {
   if (ok && envelope.type !== "error") return envelope.metadata;
   const reason = envelope.error || say("no_reason");
   const retryAfter = Number(headers.get("Retry-After")) || undefined;
-  throw new ApiError(say("gateway_refused", { reason, status: String(status) }), status, retryAfter);
+  const { metadata } = envelope;
+  throw new ApiError(say("gateway_refused", { reason, status: String(status) }), status,
+    { retryAfter, metadata });
 }
 
 function pause(retryAfter) {

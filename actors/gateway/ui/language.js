@@ -6,7 +6,7 @@ const KEPT = "stream.language";
 export const LANGUAGES = { en: "English", de: "Deutsch" };
 
 let language = preferred();
-let [plural, ordinal] = rules();
+let plural = new Intl.PluralRules(language);
 
 export function current() {
   return language;
@@ -15,7 +15,7 @@ export function current() {
 /** Has the page speak `name` from now on, and at the next visit. */
 export function speak(name) {
   language = name;
-  [plural, ordinal] = rules();
+  plural = new Intl.PluralRules(language);
   // Storage that is refused costs the choice at the next visit, and nothing else.
   try {
     localStorage.setItem(KEPT, name);
@@ -25,23 +25,17 @@ export function speak(name) {
 /**
  * Returns what says the texts of `all`, which holds those of each language: called with the key of
  * a text, and with values for the places of their names. Where a text differs by number, `count`
- * is the number of things, or `nth` the place of one.
+ * is the number of things.
  */
 export function sayer(all) {
   return (key, values = {}) => {
     const text = all[language][key] ?? all.en[key] ?? key;
-    const form = values.nth === undefined ? plural.select(values.count ?? 0) :
-      ordinal.select(values.nth);
-    const chosen = typeof text === "string" ? text : (text[form] ?? text.other);
+    const chosen = typeof text === "string" ? text : (text[plural.select(values.count ?? 0)] ?? text.other);
     return chosen.replace(/\{(\w+)\}/g, (_, name) => {
       const value = values[name];
       return typeof value === "number" ? value.toLocaleString(language) : value;
     });
   };
-}
-
-function rules() {
-  return [new Intl.PluralRules(language), new Intl.PluralRules(language, { type: "ordinal" })];
 }
 
 function preferred() {

@@ -38,9 +38,9 @@ pub enum HttpError {
     #[error("there are too many requests with this token")]
     RateLimited,
     /// 409: the state of what was asked for does not allow it; after `retry_after_s` seconds it
-    /// may, if that is said.
+    /// may, if that is said. What the client can go on with is `metadata`.
     #[error("{text}")]
-    Conflict { text: String, retry_after_s: Option<u64> },
+    Conflict { text: String, retry_after_s: Option<u64>, metadata: Option<Value> },
     /// A refusal with what the client can go on with, as `metadata`.
     #[error("{0}")]
     Detailed(Refusal, Value),
@@ -53,6 +53,11 @@ impl HttpError {
     /// The token is valid and does not allow what was asked.
     pub fn token_forbids() -> Self {
         Self::forbidden("the token does not allow this")
+    }
+
+    /// The state of what was asked for does not allow it, and waiting does not help.
+    pub fn conflict(text: impl Into<String>) -> Self {
+        Self::Conflict { text: text.into(), retry_after_s: None, metadata: None }
     }
 
     /// Whoever asks may not have what was asked.
@@ -101,6 +106,7 @@ impl ResponseError for HttpError {
         let (status, text) = (self.status_code(), self.to_string());
         let metadata = match self {
             Self::Detailed(_, metadata) => Some(metadata),
+            Self::Conflict { metadata, .. } => metadata.as_ref(),
             _ => None,
         };
         let mut response = response::failure(status, &text, metadata);
@@ -171,10 +177,16 @@ mod tests {
 
     #[actix_web::test]
     async fn a_conflict_says_when_to_try_again_if_that_helps() {
-        let conflict = |retry_after_s| HttpError::Conflict { text: "x".to_owned(), retry_after_s };
-        let (status, retry, _) = answered(conflict(Some(7))).await;
+        let later = HttpError::Conflict {
+            text: "x".to_owned(),
+            retry_after_s: Some(7),
+            metadata: Some(json!({ "free_after_s": 9 })),
+        };
+        let (status, retry, body) = answered(later).await;
         assert_eq!((status, retry.as_deref()), (409, Some("7")));
-        assert_eq!(answered(conflict(None)).await.1, None);
+        assert_eq!(body["metadata"], json!({ "free_after_s": 9 }));
+        let (_, retry, body) = answered(HttpError::conflict("x")).await;
+        assert_eq!((retry, body.get("metadata")), (None, None));
     }
 
     #[actix_web::test]

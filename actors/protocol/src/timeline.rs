@@ -29,6 +29,8 @@ pub enum Hop {
     Launch,
     /// The instance has said that it runs.
     Boot,
+    /// A viewer waits until nobody controls the session.
+    Wait,
     /// A client has joined.
     Join,
     /// A client has opened its signaling socket, or it is closed.
@@ -67,6 +69,7 @@ impl fmt::Display for Hop {
             Self::Place => "place",
             Self::Launch => "launch",
             Self::Boot => "boot",
+            Self::Wait => "wait",
             Self::Join => "join",
             Self::Socket => "socket",
             Self::Offer => "offer",

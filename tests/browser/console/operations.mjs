@@ -2,7 +2,7 @@
 
 import { addEvents, cutEvents, muteEvents } from "../events.mjs";
 import {
-  STREAM_ONLY, STREAM_UI, answered, equal, expectAnswers, go, instead, look, page, role, sees,
+  SIZES, STREAM_ONLY, STREAM_UI, answered, equal, expectAnswers, go, instead, look, page, role, sees,
 } from "./page.mjs";
 
 export async function agents() {
@@ -163,7 +163,10 @@ async function figuresOverTime() {
   await sees("views: restarting");
   await sees("a_later_cause");
   const curve = page.locator(".plot-curve").first();
-  if ((await curve.getAttribute("points")).split(" ").length < 10) throw new Error("there is no line");
+  const points = (await curve.getAttribute("points")).split(" ");
+  if (points.length < 10) throw new Error("there is no line");
+  // It takes all the room, though less is known than there may be.
+  equal([points[0], points.at(-1)].map((point) => Number.parseInt(point, 10)), [0, 240]);
   await look("figures");
   instead.clear();
   await page.evaluate(() => (window.ahead = 0));
@@ -206,7 +209,12 @@ export async function settings() {
   await sees("share.expiry_h is 24 now");
   await form.getByRole("button", { name: "Use the file's value" }).click();
   await sees("share.expiry_h is 12 now");
+  await page.setViewportSize(SIZES.phone);
   await go("#/more");
   await role("heading", "More").waitFor();
-  await look("more");
+  await look("more", { sizes: ["phone"] });
+  // Where there is a side bar it has it all.
+  await role("heading", "Sessions").waitFor();
+  await go("#/more");
+  await page.waitForFunction(() => location.hash === "#/sessions");
 }

@@ -4,7 +4,7 @@ import jsQR from "jsqr";
 
 import { changes } from "../page.mjs";
 import { copies } from "./clipboard.mjs";
-import { answered, equal, expectAnswers, instead, look, page, role, sees } from "./page.mjs";
+import { SIZES, answered, equal, expectAnswers, instead, look, page, role, sees } from "./page.mjs";
 
 export async function open() {
   await page.locator("tr[data-id]:not(.gone) a").first().click();
@@ -37,18 +37,50 @@ export async function open() {
   await role("button", "Show the buttons").click();
   await role("button", "Leave").click();
   await role("button", "Take control").waitFor();
+  await wait();
   await watch();
   await page.getByText("Document", { exact: true }).click();
   await sees('"container_id"');
   await explain();
 }
 
+/** Waits for somebody who may come back, and takes control instead. */
+async function wait() {
+  expectAnswers(409, "/join");
+  const metadata = { free_after_s: 27 };
+  const refusal = { type: "error", error: "the controlling client has left", error_code: 409, metadata };
+  const headers = { "Retry-After": "5" };
+  instead.set("/join", (route) => route.fulfill({ status: 409, headers, json: refusal }));
+  await role("button", "Watch only").click();
+  await sees("has just left and may come back");
+  await page.getByRole("timer").getByText(/^In 2\d s at the latest$/).waitFor();
+  await look("session-waits");
+  equal(await page.locator("stream-player .choices button").allTextContents(),
+    ["Try now", "Take control", "Leave"]);
+  // The answer to it leaves the focus where it is.
+  const answer = page.waitForResponse(/\/join/, { timeout: 2_000 });
+  await role("button", "Try now").press("Enter");
+  await answer;
+  await page.waitForTimeout(100);
+  equal(await page.evaluate(() => document.activeElement.textContent), "Try now");
+  await role("button", "Leave").click();
+  await role("button", "Watch only").click();
+  await role("button", "Try now").waitFor();
+  instead.clear();
+  await page.locator("stream-player .choices").getByText("Take control").click();
+  await sees("You control the session.");
+  await page.locator("stream-player").hover();
+  await role("button", "Show the buttons").click();
+  await role("button", "Leave").click();
+  await role("button", "Take control").waitFor();
+}
+
 async function watch() {
   // It asks until the gateway knows that nobody controls it any more.
   expectAnswers(409, "/join");
   await role("button", "Watch only").click();
-  await sees("You watch; taps are not sent.");
-  await page.getByText("View only", { exact: true }).waitFor();
+  await sees("You are watching; taps are not sent.");
+  await page.getByText("You are watching", { exact: true }).waitFor();
   await page.evaluate(() => delete window.firstDigest);
   await page.waitForFunction(changes);
   await look("session-watched");
@@ -75,7 +107,10 @@ async function explain() {
     told("create", 12, "account demo asks for maps", { took_ms: 12, unit: "gateway-1" }),
     told("place", 13, "agent agent-1 did not take the session: this agent is draining"),
     told("place", 14, "agent agent-2 has claimed the session: 62 places free", { took_ms: 1 }),
+    told("ice", 15, "client 0 has TURN credentials"),
     told("launch", 224, "AMS has accepted instance cr3f8hsn", { took_ms: 210 }),
+    told("ice", 230, "the instance has TURN credentials"),
+    told("ice", 231, "fresh TURN credentials are there for client and instance"),
     told("refusal", 900, "account demo was turned away: session is created, not active", { count: 4 }),
     told("end", 6_130, "the instance ended with an error: image jammy:android15 is missing",
       { failed: true }),
@@ -86,8 +121,45 @@ async function explain() {
   await page.locator("console-timeline .failed").waitFor();
   await sees("To do: give the image to AMS");
   await sees("×4");
+  await isReadable();
   await look("session-explained", { at: "console-timeline" });
+  await calm(told);
   instead.clear();
+}
+
+/** Every bar is seen, no time is said twice in a row, and credentials are one row, which opens. */
+async function isReadable() {
+  const least = () => page.locator("console-timeline .axis i").evaluateAll((bars) =>
+    Math.min(...bars.map((bar) => bar.getBoundingClientRect().width)));
+  const narrowest = await least();
+  if (!(narrowest >= 4)) throw new Error(`a bar is ${narrowest} px wide`);
+  const times = await page.locator("console-timeline .hops > li > time").allTextContents();
+  const said = times.filter(Boolean);
+  equal(said.length, new Set(said).size);
+  equal(await page.locator("console-timeline .hop").getByText("credentials", { exact: true }).count(), 1);
+  await page.getByText("given 3 times").click();
+  await sees("the instance has TURN credentials");
+  await page.getByText("given 3 times").click();
+  await page.setViewportSize(SIZES.phone);
+  const { width } = await page.locator("console-timeline .hop").first().boundingBox();
+  if (!(width >= 120)) throw new Error(`the hop has ${width} px`);
+  await page.setViewportSize(SIZES.wide);
+}
+
+/** Who leaves is no fault: it is said, and not in the colour of one. */
+async function calm(told) {
+  const entries = [told("client", 5_000, "client 0 is connected"), told("client", 6_000, "client 0 has left")];
+  const { hop, at_ms, text } = entries.at(-1);
+  const verdict = { fault: "client_left", hop, at_ms, text, remedy: "nothing, if it meant to" };
+  instead.set("/timeline", (route) => route.fulfill(answered({ entries, verdict })));
+  await page.locator("console-timeline .fault.calm").getByText("client 0 has left").waitFor();
+  const [calm, bad] = await page.locator(".fault").evaluate((fault) => {
+    const edge = () => getComputedStyle(fault).borderInlineStartColor;
+    const before = edge();
+    fault.classList.remove("calm");
+    return [before, edge()];
+  });
+  equal(calm === bad, false);
 }
 
 export async function share() {
@@ -106,7 +178,7 @@ export async function share() {
   await look("session-code");
   await role("button", "QR code").click();
   await page.getByAltText("QR code of the link").waitFor({ state: "detached" });
-  await role("button", "Prolong by 12 h").click();
+  await role("button", "12 h longer").click();
   await sees("in 12 h");
   await role("button", "End share").click();
   await page.getByRole("dialog").getByRole("button", { name: "End share" }).click();

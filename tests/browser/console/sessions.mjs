@@ -67,7 +67,10 @@ export async function create() {
   await page.getByText("More", { exact: true }).last().click();
   const extra = page.getByLabel("Data for the instance, as JSON");
   await extra.fill('{"a": ');
-  await sees("This is no JSON");
+  await sees("This is no complete JSON");
+  // In the words of the page, whatever those of the browser are.
+  await extra.fill('{\n "a" 1}');
+  await sees(/^This is no JSON from line 2, character 6 on\.$/);
   await role("button", "Create session").click();
   equal(await rows().count(), 0);
   await extra.fill('{"a": 1}');

@@ -39,7 +39,7 @@ export async function seeShares() {
   equal(cells, `${session.id} | may watch | for Ada | test`);
   equal(await rows.first().getByRole("link").getAttribute("href"), `#/sessions/${session.id}`);
 
-  await rows.first().getByRole("button", { name: "Prolong by 12 h" }).click();
+  await rows.first().getByRole("button", { name: "12 h longer" }).click();
   await sees("The share lasts longer.");
   await rows.first().filter({ hasText: "for the night shift" }).waitFor();
   equal((await ask("GET", `shares/${sooner.id}`)).expiry_at, now + 14 * HOUR_S);

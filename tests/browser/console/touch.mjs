@@ -17,11 +17,20 @@ export async function touch() {
     await role("button", "Sign in").tap();
     await sees("There is no session yet.");
     await isBigEnough();
+    const tops = await page.locator(".chip").evaluateAll((chips) => chips.map(({ offsetTop }) => offsetTop));
+    equal([tops.length >= 5, new Set(tops).size], [true, 1]);
     await page.getByRole("link", { name: "New session", exact: true }).tap();
     await role("heading", "New session").waitFor();
     await page.waitForFunction(() => document.querySelector('[name="app"]').options.length);
     await isBigEnough();
     await role("button", "Create session").tap();
+    await rows().first().waitFor();
+    // What is told hides no row, nor what is above them.
+    equal(await page.evaluate(() => {
+      const [told, field] = [".notice", ".filter"].map((one) =>
+        document.querySelector(one).getBoundingClientRect());
+      return [told.height > 0, told.bottom <= field.top];
+    }), [true, true]);
     await page.locator('tr[data-status="active"]').waitFor();
     await rows().first().locator("a").tap();
     await role("button", "Take control").tap();

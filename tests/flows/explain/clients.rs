@@ -24,6 +24,8 @@ pub(super) const ROWS: &[Row] = &[
     row("client replaced", "socket", "client_replaced", |stage| replaced(stage).boxed_local()),
     row("share ended", "socket", "share_ended", |stage| share_ended(stage).boxed_local()),
     row("signal refused", "socket", "signal_refused", |stage| refused(stage).boxed_local()),
+    row("client left", "client", "client_left", |stage| left(stage).boxed_local()),
+    row("viewer waits", "wait", "viewer_waits", |stage| waits(stage).boxed_local()),
     row("client lost", "socket", "client_lost", |stage| client_lost(stage).boxed_local()),
 ];
 
@@ -124,6 +126,35 @@ async fn share_ended(stage: &mut Stage) -> anyhow::Result<String> {
     let socket = Socket::open_url(&joined, &stage.scripted.stack).await?;
     stage.kept.push(Box::new(socket));
     stage.operator.delete_share(share["id"].as_str().context("an id")?).await?;
+    Ok(session.id)
+}
+
+/// A client ends its stream, which nobody needs to look into.
+async fn left(stage: &mut Stage) -> anyhow::Result<String> {
+    let (session, instance) = stage.running().await?;
+    for client in ["connected", "disconnected"] {
+        let report = json!({ "client": client, "generation": 0 });
+        instance.report_as(report).await?.success()?;
+    }
+    stage.kept.push(Box::new(instance));
+    Ok(session.id)
+}
+
+/// Somebody wants to watch while the session is controlled.
+async fn waits(stage: &mut Stage) -> anyhow::Result<String> {
+    let (session, instance) = stage.running().await?;
+    let report = json!({ "client": "connected", "generation": 0 });
+    instance.report_as(report).await?.success()?;
+    stage.kept.push(Box::new(instance));
+    let path = format!("/1.0/sessions/{}/share", session.id);
+    let share = Some(json!({ "type": "view" }));
+    let share = stage.account.send(Method::POST, &path, share).await?.success()?;
+    let (_, token) =
+        share["url"].as_str().and_then(|url| url.split_once("&share=")).context("a token")?;
+    let viewer = stage.account.with(Some(token));
+    let path = format!("/1.0/sessions/{}/join", session.id);
+    let refused = viewer.send(Method::POST, &path, None).await?;
+    ensure!((refused.status.as_u16(), refused.retry_after) == (409, true), "{refused:?}");
     Ok(session.id)
 }
 

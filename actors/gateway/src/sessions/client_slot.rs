@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use stream_bridge::BridgeError;
 use stream_protocol::{
     Client, DesiredState, OnConflict, Refusal, RefusalCode, Role, Screen, SessionDocument, Status,
@@ -14,14 +15,20 @@ use stream_protocol::{
 use crate::response::HttpError;
 use crate::session_documents;
 
-/// Seconds after which a viewer may ask again whose session a controlling client has.
+/// Seconds after which a viewer may ask again whose session a controlling client has; sooner where
+/// it is known that the session is free by then.
 pub(crate) const VIEW_RETRY_S: u64 = 5;
 
 /// Why a client did not become the client of a session.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum JoinError {
-    #[error("a controlling client is there: a viewer enters when it has left")]
+    #[error("a controlling client is there, and a viewer enters when it has left")]
     Controlled,
+    #[error("the controlling client has left and may return, and a viewer enters when it does not")]
+    Reserved {
+        /// The seconds until it is given up.
+        for_s: u64,
+    },
     #[error("{}", NO_ADB)]
     NoAdb,
     #[error("{}", NO_ROLES)]
@@ -64,12 +71,17 @@ impl From<BridgeError> for JoinError {
 impl From<JoinError> for HttpError {
     fn from(error: JoinError) -> Self {
         match error {
-            JoinError::Controlled => {
-                Self::Conflict { text: error.to_string(), retry_after_s: Some(VIEW_RETRY_S) }
-            }
-            JoinError::NoAdb | JoinError::NoRoles => {
-                Self::Conflict { text: error.to_string(), retry_after_s: None }
-            }
+            JoinError::Controlled => Self::Conflict {
+                text: error.to_string(),
+                retry_after_s: Some(VIEW_RETRY_S),
+                metadata: None,
+            },
+            JoinError::Reserved { for_s } => Self::Conflict {
+                text: error.to_string(),
+                retry_after_s: Some(for_s.clamp(1, VIEW_RETRY_S)),
+                metadata: Some(json!({ "free_after_s": for_s })),
+            },
+            JoinError::NoAdb | JoinError::NoRoles => Self::conflict(error.to_string()),
             JoinError::Refused(refusal) => refusal.into(),
         }
     }
@@ -94,8 +106,8 @@ pub(crate) fn judge(
     if role == Role::View && !document.has_roles() {
         return Err(JoinError::NoRoles);
     }
-    if role == Role::View && is_controlled(document, grace, now) {
-        return Err(JoinError::Controlled);
+    if role == Role::View {
+        check_free(document, grace, now)?;
     }
     if waits(document, role) && is_connected(document) {
         return Err(JoinError::occupied());
@@ -142,16 +154,24 @@ fn named_role(document: &SessionDocument) -> Option<Role> {
     document.desired.client.map(|client| client.role)
 }
 
-/// Whether a controlling client is connected, or named and not given up.
-fn is_controlled(document: &SessionDocument, grace: Duration, now: Timestamp) -> bool {
-    let has_left = document.idle.as_ref().is_some_and(|idle| {
-        let is_its_own = idle.left && idle.generation == document.generation;
-        is_its_own && now >= idle.since + grace
-    });
+/// Refuses while a controlling client is connected, or named and not given up.
+fn check_free(
+    document: &SessionDocument,
+    grace: Duration,
+    now: Timestamp,
+) -> Result<(), JoinError> {
     match named_role(document) {
-        Some(Role::View) => false,
-        Some(Role::Adb | Role::Control) => !has_left,
-        None => is_connected(document),
+        Some(Role::View) => return Ok(()),
+        Some(Role::Adb | Role::Control) => {}
+        None if is_connected(document) => return Err(JoinError::Controlled),
+        None => return Ok(()),
+    }
+    let left = document.idle.as_ref();
+    let left = left.filter(|idle| idle.left && idle.generation == document.generation);
+    let Some(idle) = left else { return Err(JoinError::Controlled) };
+    match (idle.since + grace).secs_since(now) {
+        0 => Ok(()),
+        for_s => Err(JoinError::Reserved { for_s }),
     }
 }
 
@@ -188,7 +208,9 @@ mod tests {
         document.idle = None;
         assert_eq!(join(&document, Role::View, 9999), Err(JoinError::Controlled), "connected");
         document.idle = Some(idle(0, true));
-        assert_eq!(join(&document, Role::View, 1029), Err(JoinError::Controlled), "may return");
+        let reserved = |for_s| Err(JoinError::Reserved { for_s });
+        assert_eq!(join(&document, Role::View, 1001), reserved(29), "may return");
+        assert_eq!(join(&document, Role::View, 1029), reserved(1), "may return");
         assert_eq!(join(&document, Role::View, 1030), Ok(()));
         document.idle = Some(Idle { generation: 7, ..idle(0, true) });
         assert_eq!(join(&document, Role::View, 1030), Err(JoinError::Controlled), "another one");
@@ -196,6 +218,18 @@ mod tests {
         assert_eq!(join(&document, Role::View, 0), Ok(()));
         document.idle = None;
         assert_eq!(join(&document, Role::View, 0), Err(JoinError::Controlled), "unnamed");
+    }
+
+    #[test]
+    fn a_viewer_is_told_when_the_session_is_free_where_that_is_known() {
+        let told = |error: JoinError| match HttpError::from(error) {
+            HttpError::Conflict { retry_after_s, metadata, .. } => (retry_after_s, metadata),
+            error => panic!("{error}"),
+        };
+        assert_eq!(told(JoinError::Controlled), (Some(VIEW_RETRY_S), None));
+        let free = |for_s: u64| Some(json!({ "free_after_s": for_s }));
+        assert_eq!(told(JoinError::Reserved { for_s: 29 }), (Some(VIEW_RETRY_S), free(29)));
+        assert_eq!(told(JoinError::Reserved { for_s: 2 }), (Some(2), free(2)));
     }
 
     #[test]

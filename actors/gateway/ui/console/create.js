@@ -192,8 +192,18 @@ function extraTrouble(text) {
     const bytes = new TextEncoder().encode(JSON.stringify(JSON.parse(text))).length;
     return bytes > MOST_EXTRA_BYTES ? say("extra_long", { most: MOST_EXTRA_BYTES }) : undefined;
   } catch (error) {
-    return say("extra_wrong", { reason: error.message });
+    return brokenJson(error.message, text);
   }
+}
+
+/** Where the browser says it, in whatever words: those are its own language. */
+function brokenJson(said, text) {
+  const [, line, column] = /line (\d+) column (\d+)/.exec(said) ?? [];
+  if (line) return say("extra_wrong_at", { line: Number(line), column: Number(column) });
+  const [, position] = /position (\d+)/.exec(said) ?? [];
+  if (position === undefined) return say("extra_wrong");
+  const before = text.slice(0, Number(position)).split("\n");
+  return say("extra_wrong_at", { line: before.length, column: before.at(-1).length + 1 });
 }
 
 customElements.define("console-create", Create);

@@ -40,6 +40,12 @@ export function clock(milliseconds) {
   return new Date(milliseconds).toLocaleTimeString(current());
 }
 
+/** Returns the time of day to the millisecond. */
+export function exact(milliseconds) {
+  return new Date(milliseconds).toLocaleTimeString(current(), { hour: "2-digit", minute: "2-digit",
+    second: "2-digit", fractionalSecondDigits: 3 });
+}
+
 /** Returns a moment in Unix seconds in full. */
 export function full(unix) {
   return new Date(unix * 1000).toLocaleString(current(), { dateStyle: "long", timeStyle: "long" });

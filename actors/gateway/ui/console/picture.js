@@ -9,6 +9,7 @@ import { may, tokenForPlayer } from "./account.js";
 import { make, write } from "./dom.js";
 import { complain, complaintBox } from "./notice.js";
 import { say } from "./texts.js";
+import { read } from "./token.js";
 
 const VIEW_ONLY = ["declared role view"];
 
@@ -72,7 +73,7 @@ class Picture extends HTMLElement {
     const token = tokenForPlayer();
     const api = new Api(role === "view" ? await attenuate(token, VIEW_ONLY) : token);
     if (!this.isConnected) return;
-    const chosen = this.#box.contains(document.activeElement);
+    const chosen = this.contains(document.activeElement);
     this.#box.hidden = true;
     this.#player.hidden = false;
     // The button that was pressed is gone.
@@ -85,6 +86,7 @@ class Picture extends HTMLElement {
       join: (wanted) => joinSession(api, id, wanted),
       session: () => sessionNow(api, id),
       leave: () => this.#leave(),
+      takeOver: role === "view" && read(token).role !== "view" && (() => this.#join("control")),
       choices: () => [[say("leave"), () => this.#leave()]],
     });
   }

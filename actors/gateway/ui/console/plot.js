@@ -21,9 +21,13 @@ export class Plot {
       make("dl", {}, make("dt", {}, name), this.#value), this.#box, this.#most);
   }
 
-  /** Shows `points`, each `{at, value}` with `at` in milliseconds, from `from` until `to`. */
-  show(points, from, to) {
-    const known = points.filter(({ at, value }) => at >= from && value !== undefined);
+  /**
+   * Shows `points`, each `{at, value}` with `at` in milliseconds, from `earliest` until `to`; over
+   * the time that they cover as long as that is shorter.
+   */
+  show(points, earliest, to) {
+    const known = points.filter(({ at, value }) => at >= earliest && value !== undefined);
+    const from = known.length > 1 ? known[0].at : earliest;
     const last = points.at(-1)?.value;
     write(this.#value, last === undefined ? "–" : this.#words(last));
     const most = Math.max(0, ...known.map(({ value }) => value));

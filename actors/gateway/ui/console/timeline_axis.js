@@ -30,3 +30,22 @@ export function axisOf(entries) {
 export function begin(entry) {
   return entry.at_ms - (entry.took_ms ?? 0);
 }
+
+// Credentials are renewed for as long as a session lives, and say the same each time.
+const REPEATED = "ice";
+
+/**
+ * Returns the rows of a time line, each a list of entries: every entry for itself, but credentials
+ * that were given without a complaint in one, where the first of them was.
+ */
+export function rowsOf(entries) {
+  const rows = [];
+  let repeated;
+  for (const entry of entries) {
+    const repeats = entry.hop === REPEATED && !entry.failed && !entry.text.includes(", but ");
+    if (repeats && repeated) repeated.push(entry);
+    else rows.push([entry]);
+    if (repeats) repeated ??= rows.at(-1);
+  }
+  return rows;
+}

@@ -2,8 +2,8 @@
 
 const PATHS = {
   back: "M15 5 8 12l7 7",
-  volume_down: "M4 9v6h4l5 4V5L8 9zM17 12h5",
-  volume_up: "M4 9v6h4l5 4V5L8 9zM16.5 12h5.5M19.25 9.25v5.5",
+  volume_down: "M2 9.5v5h3l4.5 4v-13L5 9.5zM18 5v14M14 15l4 4 4-4",
+  volume_up: "M2 9.5v5h3l4.5 4v-13L5 9.5zM18 19V5M14 9l4-4 4 4",
   keyboard: "M3 6h18v12H3zM7 10h.01M11 10h.01M15 10h.01M18 10h.01M7 14h10",
   text: "M5 6h14M12 6v13M9 19h6",
   paste: "M8 5H5v16h14V5h-3M9 3h6v4H9zM9 12h6M9 16h4",

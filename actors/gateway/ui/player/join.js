@@ -5,21 +5,31 @@ const BOOT_POLL_MS = 1_000;
 
 /**
  * Joins session `id` through `api`, with a `screen` of its own if there is one; waits while it boots,
- * and while somebody controls a session that is only to be watched. `tell(step)` is told of these:
- * `boots` and `occupied`. Returns nothing once `aborted` is.
+ * and while somebody controls a session that is only to be watched. `tell(step, turn)` is told of
+ * these: `boots` and `occupied`, of which `turn` says more. Its `now()` has it asked for at once;
+ * `next` and `free` are the moments of the page at which it is asked for again, and at which nobody
+ * controls it any more at the latest, if that is known. Returns nothing once `aborted` is.
  */
 export async function joinSession(api, id, { screen, tell, aborted }) {
   await booted(api, id, tell, aborted);
+  let free;
   for (let waits = false; !aborted.aborted; waits = true) {
     try {
       return await api.join(id, screen);
     } catch (error) {
-      const { status, retryAfter } = error;
+      const { status, retryAfter, metadata } = error;
       // While it waits, it may also ask in the same moment as another viewer.
       const may = status === 409 || (waits && status === 429);
       if (!may || !retryAfter) throw error;
-      tell("occupied");
-      await pause(retryAfter * 1000);
+      if (aborted.aborted) break;
+      const at = performance.now();
+      const { free_after_s: left } = metadata ?? {};
+      if (status === 409) free = left === undefined ? undefined : at + left * 1000;
+      await new Promise((resume) => {
+        const timer = setTimeout(resume, retryAfter * 1000);
+        const now = () => (clearTimeout(timer), resume());
+        tell("occupied", { now, next: at + retryAfter * 1000, free });
+      });
     }
   }
   return undefined;

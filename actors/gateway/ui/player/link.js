@@ -10,8 +10,8 @@ const PAUSES_MS = [0, 1_000, 2_000, 4_000, 8_000, 8_000];
 const PASSING = ["lost", "no_path", "socket"];
 
 /**
- * `join({screen, tell, aborted})` returns where the stream is. `events` is told of `step(name)`,
- * `media(stream)`, `connected()`, `shaky()`, `trying(count)`, `message(text)`, and at the end of
+ * `join({screen, tell, aborted})` returns where the stream is. `events` is told of `step(name)`
+ * with what is known of it, `media(stream)`, `connected()`, `shaky()`, `trying(count)`, `message(text)`, and at the end of
  * `over(cause, detail)`; the causes are those of a stream, `left`, and `join` with what was thrown.
  */
 export class Link {
@@ -51,7 +51,7 @@ export class Link {
     this.#step("asked");
     let joined;
     try {
-      joined = await this.#join({ screen, tell: (step) => this.#events.step(step), aborted });
+      joined = await this.#join({ screen, tell: (...step) => this.#events.step(...step), aborted });
     } catch (error) {
       if (aborted.aborted) return;
       if (this.#tries && isPassing(error)) return this.#again("join", error);

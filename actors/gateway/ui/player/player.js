@@ -26,6 +26,7 @@ const TOLD_MS = 3_000;
  * - `session()`, which returns the session as it is, or null when there is none any more;
  * - `fits`, whether a join may bring a screen of its own;
  * - `end` and `leave`, what the buttons of these names do, where they are to be there;
+ * - `takeOver`, what somebody does who waits to watch and may control as well;
  * - `choices()`, what else is offered when it is over: pairs of a text and what it does.
  *
  * Each change of its `data-state` is told by an event `state`, with `{state, words, cause}`:
@@ -51,7 +52,7 @@ export class Player extends HTMLElement {
   #badge = make("p", { class: "badge" });
   #soundOffer = make("button", { type: "button", class: "sound", hidden: true,
     onclick: () => this.mute(false) });
-  // Says once more how it ended.
+  // Says once more how it ended, or what it waits for.
   #end = () => {};
   #awake = () => {};
   #gamepads;
@@ -94,11 +95,11 @@ export class Player extends HTMLElement {
     this.pointers = this.controls ? forwardPointers(this.surface, this.control, ...seen) :
       answerPointers(this.surface, ...seen);
     this.#link = new Link(host.join, { relayOnly: host.relayOnly, sends: this.controls }, {
-      step: (name) => this.#step(name),
+      step: (name, turn) => this.#step(name, turn),
       media: (media) => this.#show(media),
       connected: () => this.#connected(),
       shaky: () => this.#enter("shaky", say("shaky")),
-      trying: (nth) => this.#wait(say("reconnecting", { nth })),
+      trying: (count) => this.#wait(say("reconnecting", { count })),
       message: (text) => this.controls && this.requests.hear(text),
       over: (cause, detail) => this.#over(cause, detail),
     });
@@ -204,11 +205,28 @@ export class Player extends HTMLElement {
     return { box: this.surface.getBoundingClientRect(), picture: { width, height }, turns: this.turns };
   }
 
-  #step(name) {
+  #step(name, turn) {
+    if (turn) return this.#waitForTurn(turn);
+    this.#end = () => {};
     if (this.dataset.state === "connecting") {
       this.#cover.show(say(`step_${name}`));
       this.#enter("connecting", say(`step_${name}`));
     }
+  }
+
+  /** Says what somebody waits for who may only watch, how long, and what else there is to do. */
+  #waitForTurn({ now, next, free }) {
+    const { takeOver, leave, choices } = this.host;
+    this.#end = () => {
+      const words = say(free === undefined ? "step_occupied" : "step_reserved");
+      this.#cover.show(words, {
+        timer: () => timeLeft(free === undefined ? "next_try" : "at_latest", free ?? next),
+        choices: [[say("try_now"), now], takeOver && [say("take_over"), takeOver],
+          ...(leave ? [[say("leave"), leave]] : choices?.() ?? [])].filter(Boolean),
+      });
+      return words;
+    };
+    this.#enter(this.dataset.state, this.#end());
   }
 
   #show(media) {
@@ -327,6 +345,12 @@ export class Player extends HTMLElement {
   }
 
   #hide = () => this.#link?.disconnect();
+}
+
+/** Returns how long it is until a moment of the page, in words of this name. */
+function timeLeft(name, moment) {
+  const seconds = Math.ceil((moment - performance.now()) / 1000);
+  return seconds > 0 ? say(name, { seconds }) : say("asks");
 }
 
 // A frame that is not allowed to see them is refused with an exception.

@@ -76,15 +76,14 @@ export function steps(moments) {
 }
 
 /**
- * Returns the points of a line through `values`, oldest first, in a box `width` by `height`; what is
- * not known leaves a gap in time, and the highest value is told apart as `top`.
+ * Returns the points of a line through `values`, oldest first, over the whole of a box `width` by
+ * `height`; what is not known leaves a gap in time, and the highest value is told apart as `top`.
  */
-export function line(values, most, width, height) {
+export function line(values, width, height) {
   const top = Math.max(...values.filter((value) => value !== undefined), 0);
   const scale = top > 0 ? (height - 1) / (top * 1.1) : 0;
-  const step = width / Math.max(most - 1, 1);
-  const from = most - values.length;
+  const step = width / Math.max(values.length - 1, 1);
   const points = values.flatMap((value, n) => (value === undefined ? [] :
-    [`${((from + n) * step).toFixed(1)},${(height - 0.5 - value * scale).toFixed(1)}`]));
+    [`${(n * step).toFixed(1)},${(height - 0.5 - value * scale).toFixed(1)}`]));
   return { points: points.join(" "), top };
 }

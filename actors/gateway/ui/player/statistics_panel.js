@@ -64,7 +64,7 @@ class Statistics extends HTMLElement {
     const last = this.#rows.at(-1) ?? {};
     for (const [name, { plot, value }] of this.#cells) {
       write(value, figure(name, last[name]));
-      const { points } = line(this.#rows.map((row) => row[name]), MOST, PLOT.width, PLOT.height);
+      const { points } = line(this.#rows.map((row) => row[name]), PLOT.width, PLOT.height);
       plot.firstChild.setAttribute("points", points);
     }
     list(this.#about, facts(now));

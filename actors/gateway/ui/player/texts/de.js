@@ -45,7 +45,13 @@ export const de = {
 
   step_asked: "Tritt der Sitzung bei …",
   step_boots: "Wartet, bis die Anwendung startet …",
-  step_occupied: "Jemand steuert gerade. Sie schauen zu, sobald er gegangen ist …",
+  step_occupied: "Jemand anderes steuert. Sie schauen zu, sobald die Steuerung frei ist.",
+  step_reserved: "Wer gesteuert hat, ist eben gegangen und darf zurückkommen. Danach schauen Sie zu.",
+  at_latest: "Spätestens in {seconds} s",
+  next_try: "Nächster Versuch in {seconds} s",
+  asks: "Fragt nach …",
+  try_now: "Jetzt versuchen",
+  take_over: "Steuern",
   step_joined: "Sitzung bereit. Öffnet den Socket für die Signalisierung …",
   step_socket: "Wartet, bis die Anwendung startet …",
   step_found: "Anwendung gefunden. Wartet auf ihr Angebot …",
@@ -53,7 +59,7 @@ export const de = {
   step_connected: "Verbunden. Wartet auf das erste Bild …",
   playing: "Läuft.",
   shaky: "Die Verbindung wackelt …",
-  reconnecting: { other: "Verbindet neu, {nth}. Versuch" },
+  reconnecting: { one: "Verbindet neu …", other: "Verbindet neu, Versuch {count} …" },
   fitting: "Passt den Bildschirm an das Fenster an …",
   reconnect: "Neu verbinden",
 
@@ -124,8 +130,8 @@ export const de = {
 
   captured: "Zweimal Esc gibt die Tastatur frei",
   locked: "Esc gibt den Zeiger frei",
-  view_only: "Nur zuschauen",
-  view_only_short: "nur zuschauen",
+  view_only: "Sie schauen zu",
+  view_only_short: "Tippen wird nicht gesendet",
 
   camera_asked: "Die Anwendung bittet um Ihre Kamera.",
   camera_allow: "Kamera senden",

@@ -46,7 +46,13 @@ export const en = {
 
   step_asked: "Joining the session …",
   step_boots: "Waiting for the application to start …",
-  step_occupied: "A controlling client is there. You will watch as soon as it has left …",
+  step_occupied: "Somebody else has control. You will watch as soon as it is free.",
+  step_reserved: "Whoever had control has just left and may come back. After that you will watch.",
+  at_latest: "In {seconds} s at the latest",
+  next_try: "Next try in {seconds} s",
+  asks: "Asking …",
+  try_now: "Try now",
+  take_over: "Take control",
   step_joined: "Session ready. Opening the signaling socket …",
   step_socket: "Waiting for the application to start …",
   step_found: "Application found. Waiting for its offer …",
@@ -54,8 +60,7 @@ export const en = {
   step_connected: "Connected. Waiting for the first picture …",
   playing: "Streaming.",
   shaky: "The connection is shaky …",
-  reconnecting: { one: "Reconnecting, {nth}st try", two: "Reconnecting, {nth}nd try",
-    few: "Reconnecting, {nth}rd try", other: "Reconnecting, {nth}th try" },
+  reconnecting: { one: "Reconnecting …", other: "Reconnecting, attempt {count} …" },
   fitting: "Fitting the screen to the window …",
   reconnect: "Reconnect",
 
@@ -126,8 +131,8 @@ export const en = {
 
   captured: "Press Esc twice to release the keyboard",
   locked: "Press Esc to release the pointer",
-  view_only: "View only",
-  view_only_short: "view only",
+  view_only: "You are watching",
+  view_only_short: "Taps are not sent",
 
   camera_asked: "The application asks for your camera.",
   camera_allow: "Send camera",
