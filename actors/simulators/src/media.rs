@@ -15,7 +15,7 @@ use std::thread;
 
 pub use codecs::has_vp8;
 pub(crate) use codecs::{VideoCodec, common, offered};
-pub(crate) use connection::{Connection, PollResult, parse_candidate, payload_type};
+pub(crate) use connection::{Connection, PollResult, parse_candidate, payload_type, sent};
 pub(crate) use paths::Paths;
 pub use paths::Relaying;
 pub use picture::Picture;

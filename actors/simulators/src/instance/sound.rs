@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use str0m::format::Codec;
 use str0m::media::{Frequency, MediaTime, Mid};
 
-use crate::media::{Connection, MediaError, payload_type};
+use crate::media::{Connection, MediaError, payload_type, sent};
 
 /// Half a second of the tone in Opus, 24 kbit/s at a constant rate, out of the middle of what
 /// `opusenc --music --bitrate 24 --hard-cbr --framesize 20` makes of it: ten periods a packet, so
@@ -35,7 +35,7 @@ impl Sound {
         self.sent += 1;
         let Some(writer) = connection.rtc().writer(self.mid) else { return Ok(()) };
         let Some(payload) = payload_type(&writer, Codec::Opus) else { return Ok(()) };
-        Ok(writer.write(payload, Instant::now(), time, &TONE[at..at + PACKET])?)
+        sent(writer.write(payload, Instant::now(), time, &TONE[at..at + PACKET]))
     }
 }
 

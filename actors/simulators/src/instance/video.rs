@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use str0m::media::{MediaTime, Mid};
 
 use crate::device::SharedDevice;
-use crate::media::{Connection, MediaError, Picture, VideoCodec, h264, payload_type, vp8};
+use crate::media::{Connection, MediaError, Picture, VideoCodec, h264, payload_type, sent, vp8};
 
 /// The smallest picture that is coded; a smaller screen is its corner.
 const MIN_EDGE: usize = 16;
@@ -89,7 +89,7 @@ impl Video {
             return Ok(());
         };
         let ticks = (now - since).as_micros() as u64 * 9 / 100;
-        Ok(writer.write(payload, now, MediaTime::from_90khz(ticks), unit)?)
+        sent(writer.write(payload, now, MediaTime::from_90khz(ticks), unit))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use str0m::format::Codec;
 use str0m::media::{KeyframeRequestKind, Mid};
 use str0m::net::{Protocol, Receive};
-use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 use stream_protocol::error_chain;
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
@@ -241,6 +241,15 @@ pub(crate) fn payload_type(
     codec: Codec,
 ) -> Option<str0m::media::Pt> {
     writer.payload_params().find(|params| params.spec().codec == codec).map(|params| params.pt())
+}
+
+/// Returns what came of sending media. While there is no way to the other side some of it is kept,
+/// and the rest refused: that is lost, as on a bad way, and no failure of the stream.
+pub(crate) fn sent(written: Result<(), RtcError>) -> Result<(), MediaError> {
+    match written {
+        Err(RtcError::WriteWithoutPoll) => Ok(()),
+        written => Ok(written?),
+    }
 }
 
 /// Where the other side reaches us, the best first.
