@@ -27,13 +27,13 @@ const CHUNK: usize = 16 * 1024;
 /// next one that takes it.
 pub struct FaultyProxy {
     port: u16,
-    way: Way,
+    route: Route,
     whole: Arc<watch::Sender<bool>>,
 }
 
 /// Where connections go, and how.
 #[derive(Clone)]
-struct Way {
+struct Route {
     to: Servers,
     /// In milliseconds.
     latency: Arc<AtomicU64>,
@@ -47,8 +47,8 @@ impl FaultyProxy {
 
     /// Starts a proxy before all of `ports`, as a balancer does.
     pub async fn among(ports: &[u16]) -> anyhow::Result<Self> {
-        let way = Way { to: Servers::at(ports), latency: Arc::default() };
-        let proxy = Self { port: ports::free(), way, whole: Arc::default() };
+        let route = Route { to: Servers::at(ports), latency: Arc::default() };
+        let proxy = Self { port: ports::free(), route, whole: Arc::default() };
         proxy.restore().await?;
         Ok(proxy)
     }
@@ -61,7 +61,7 @@ impl FaultyProxy {
     /// Has everything from now on take `latency` longer each way, also on what is connected.
     pub fn delay(&self, latency: Duration) {
         let milliseconds = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-        self.way.latency.store(milliseconds, Relaxed);
+        self.route.latency.store(milliseconds, Relaxed);
     }
 
     /// Breaks every connection, and refuses new ones from now on.
@@ -74,32 +74,32 @@ impl FaultyProxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await;
         let listener = listener.context("the proxy cannot listen")?;
         self.whole.send_replace(true);
-        let (way, whole) = (self.way.clone(), self.whole.subscribe());
+        let (route, whole) = (self.route.clone(), self.whole.subscribe());
         spawn_detached("a proxy", async move {
             let mut cut = whole.clone();
             tokio::select! {
                 _ = cut.wait_for(|whole| !whole) => {}
-                () = accept(listener, way, whole) => {}
+                () = accept(listener, route, whole) => {}
             }
         });
         Ok(())
     }
 }
 
-async fn accept(listener: TcpListener, way: Way, whole: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, route: Route, whole: watch::Receiver<bool>) {
     while let Ok((near, _)) = listener.accept().await {
-        let (mut cut, way) = (whole.clone(), way.clone());
+        let (mut cut, route) = (whole.clone(), route.clone());
         spawn_detached("a connection through a proxy", async move {
             tokio::select! {
                 _ = cut.wait_for(|whole| !whole) => {}
-                () = pass(near, way) => {}
+                () = pass(near, route) => {}
             }
         });
     }
 }
 
 /// Ends when both sides have; how is for those at its ends to see.
-async fn pass(near: TcpStream, Way { to, latency }: Way) {
+async fn pass(near: TcpStream, Route { to, latency }: Route) {
     let Some(far) = to.connect().await else { return };
     if near.set_nodelay(true).and(far.set_nodelay(true)).is_err() {
         return;

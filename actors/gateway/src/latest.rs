@@ -53,8 +53,8 @@ impl<T> Latest<T> {
         Ok(value)
     }
 
-    /// Returns what was told a moment ago. Where that has grown old, and nobody asks yet, `begin` is
-    /// to have somebody ask, who may take a while.
+    /// Returns what was told a moment ago. Where that has grown old, and nobody asks yet, `begin`
+    /// is to have somebody ask, who may take a while.
     pub(crate) fn peek(&self, begin: impl FnOnce()) -> Option<Arc<T>> {
         // Who holds the lock asks.
         let latest = self.told.try_lock().ok()?;

@@ -57,8 +57,8 @@ fn a_relay_that_dies_or_hangs_is_withheld_and_comes_back_and_the_list_is_never_e
     });
 }
 
-/// Checks that a credential of now is good at the first relay, whose clock is at `now`, and that both
-/// relays are found well.
+/// Checks that a credential of now is good at the first relay, whose clock is at `now`, and that
+/// both relays are found well.
 async fn serves_at(bench: &Relays, now: &str) -> anyhow::Result<()> {
     let servers = bench.issue().await?;
     let url = bench.relays[0].url();
