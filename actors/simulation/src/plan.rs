@@ -17,6 +17,10 @@ pub(crate) struct Plan {
     pub(crate) agents: usize,
     pub(crate) gateways: usize,
     pub(crate) noise: Noise,
+    /// Whether several servers keep what is stored.
+    pub(crate) is_replicated: bool,
+    /// How many signals there is room for.
+    pub(crate) log_room: usize,
     /// In the order of their times.
     pub(crate) steps: Vec<Step>,
 }
@@ -86,13 +90,16 @@ impl Plan {
             delay: level(80),
             repetition: level(50),
             missed_hint: level(300),
+            lag: level(500),
             ams: level(150),
         };
+        let is_replicated = chance.happens(500);
+        let log_room = if chance.happens(500) { 5 + chance.below(60) } else { usize::MAX };
         let (agents, gateways) = (2 + chance.below(2), 1 + chance.below(2));
         let count = 6 + chance.below(24);
         let mut steps: Vec<_> = (0..count).map(|_| Step::draw(&mut chance)).collect();
         steps.sort_by_key(|step| step.at);
-        Self { agents, gateways, noise, steps }
+        Self { agents, gateways, noise, is_replicated, log_room, steps }
     }
 }
 

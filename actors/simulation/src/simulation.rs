@@ -71,6 +71,11 @@ async fn simulate(seed: u64, chosen: Option<&[usize]>, verbose: bool) -> Shared 
         plan.steps = steps.filter(|(at, _)| chosen.contains(at)).map(|(_, step)| *step).collect();
     }
     let world: Shared = Arc::new(Mutex::new(World::new(seed, verbose)));
+    {
+        let mut world = world.lock();
+        world.is_replicated = plan.is_replicated;
+        world.store.limit_log(plan.log_room);
+    }
     let units = Units::new(&world);
     let (boots, booted) = mpsc::unbounded_channel();
     world.lock().ams.boots = Some(boots);

@@ -17,7 +17,7 @@ use crate::ams::Ams;
 use crate::chance::{Chance, Noise};
 use crate::history::History;
 use crate::judge::Judge;
-use crate::store::{Change, Store};
+use crate::store::{Change, MAX_LAG, Store};
 
 /// The world, as many tasks hold it.
 pub(crate) type Shared = Arc<Mutex<World>>;
@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) chance: Chance,
     pub(crate) noise: Noise,
     pub(crate) store: Store,
+    /// Whether several servers keep what is stored.
+    pub(crate) is_replicated: bool,
     pub(crate) ams: Ams,
     pub(crate) history: History,
     pub(crate) judge: Judge,
@@ -85,6 +87,7 @@ impl World {
             chance: Chance::new(seed),
             noise: Noise::QUIET,
             store: Store::new(SystemTime::UNIX_EPOCH + Duration::from_secs(BEGIN)),
+            is_replicated: false,
             ams: Ams::default(),
             history: History::new(verbose),
             judge: Judge::default(),
@@ -117,6 +120,14 @@ impl World {
         let (ahead, behind) = self.clock_error;
         let day = Duration::from_secs(BEGIN + 24 * 3600);
         SystemTime::UNIX_EPOCH + (day + self.now() + ahead).saturating_sub(behind)
+    }
+
+    /// How far the server lags that happens to answer what any may answer.
+    pub(crate) fn lag(&mut self) -> Duration {
+        match self.is_replicated && self.chance.happens(self.noise.lag) {
+            true => self.chance.millis(1, MAX_LAG.as_millis() as u64),
+            false => Duration::ZERO,
+        }
     }
 
     /// Has another server lead, whose clock is another.
