@@ -1,20 +1,10 @@
 //! The last signal of each subject, copied by the server: what the log itself has dropped.
 
-use async_nats::jetstream::message::StreamMessage;
 use tokio::try_join;
 
 use crate::BridgeError;
-use crate::log_bounds::Ends;
+use crate::log_bounds::{Copies, Ends};
 use crate::log_streams::LogStreams;
-
-/// From where to where the copies reach, in sequences of their own.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Copies {
-    /// When their stream was made, in Unix nanoseconds.
-    pub(crate) made_at: u64,
-    pub(crate) first: u64,
-    pub(crate) last: u64,
-}
 
 impl LogStreams {
     /// Whether the copies are of the log of `epoch`, not of one that was lost without them.
@@ -42,10 +32,4 @@ impl LogStreams {
             Some(sequence) => Some(sequence).filter(|sequence| *sequence > 0),
         })
     }
-}
-
-/// Returns the sequence in the log of the signal that `copy` was made from. The server writes
-/// `STREAM SEQUENCE …` (ADR-8 of NATS has the rest).
-pub(crate) fn source(copy: &StreamMessage) -> Option<u64> {
-    copy.headers.get("Nats-Stream-Source")?.as_str().split(' ').nth(1)?.parse().ok()
 }

@@ -4,19 +4,18 @@
 use std::sync::Arc;
 
 use async_nats::jetstream;
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
 use stream_protocol::{error_chain, subjects};
 
+use crate::BridgeError;
 use crate::batch::{self, Batch, StoredMessage};
 use crate::connection::{Connection, Subscription, publish, with_timeout};
-use crate::log_bounds::Bounds;
-use crate::log_ends::Copies;
+use crate::log_bounds::{Bounds, Copies};
 use crate::log_watch::LogWatch;
 #[cfg(feature = "simulation")]
 use crate::simulated_log::SimulatedStreams;
-use crate::{BridgeError, log_ends};
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -217,7 +216,7 @@ impl NatsStreams {
 
     async fn last_copied(&self, subject: &str) -> Result<Option<u64>, BridgeError> {
         match with_timeout(self.ends.get_last_raw_message_by_subject(subject)).await? {
-            Ok(copy) => Ok(Some(log_ends::source(&copy).unwrap_or(0))),
+            Ok(copy) => Ok(Some(source(&copy).unwrap_or(0))),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(BridgeError::disconnected(error)),
         }
@@ -225,7 +224,7 @@ impl NatsStreams {
 
     async fn copied(&self, copy: u64) -> Result<Option<u64>, BridgeError> {
         match with_timeout(self.ends.raw_message_builder().sequence(copy).send()).await? {
-            Ok(copy) => Ok(log_ends::source(&copy)),
+            Ok(copy) => Ok(source(&copy)),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(BridgeError::disconnected(error)),
         }
@@ -235,4 +234,10 @@ impl NatsStreams {
 /// Returns when a stream was made, in Unix nanoseconds.
 fn created_at(info: &Info) -> u64 {
     u64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(0)
+}
+
+/// Returns the sequence in the log of the signal that `copy` was made from. The server writes
+/// `STREAM SEQUENCE …` (ADR-8 of NATS has the rest).
+fn source(copy: &StreamMessage) -> Option<u64> {
+    copy.headers.get("Nats-Stream-Source")?.as_str().split(' ').nth(1)?.parse().ok()
 }

@@ -9,8 +9,7 @@ use tokio::sync::mpsc;
 use crate::BridgeError;
 use crate::batch::{Batch, StoredMessage};
 use crate::connection::Subscription;
-use crate::log_bounds::Bounds;
-use crate::log_ends::Copies;
+use crate::log_bounds::{Bounds, Copies};
 use crate::log_watch::LogWatch;
 use crate::simulated_server::{LogReach, Published, SimulatedServer};
 
