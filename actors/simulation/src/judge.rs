@@ -72,6 +72,11 @@ impl Judge {
         self.truth(session).connected = generation;
     }
 
+    /// The generation whose client is connected.
+    pub(crate) fn connected(&self, session: &str) -> Option<u64> {
+        self.sessions.get(session)?.connected
+    }
+
     pub(crate) fn want_end(&mut self, session: &str) {
         self.truth(session).end_wanted = true;
     }

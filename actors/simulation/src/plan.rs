@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::chance::{Chance, Noise};
 use crate::client::{End, Visit};
+use crate::guest::Parting;
 
 /// How long things happen; what follows is quiet.
 pub(crate) const EVENTFUL: Duration = Duration::from_secs(180);
@@ -138,6 +139,13 @@ fn visit(chance: &mut Chance) -> Visit {
         rejects: chance.happens(300),
         comes: chance.happens(850),
         stays: chance.millis(1000, 150_000),
+        parting: match chance.below(10) {
+            0..3 => Parting::Keeps,
+            3..6 => Parting::Closes,
+            6..9 => Parting::Breaks { returns: chance.happens(500) },
+            _ => Parting::Freezes,
+        },
+        parts_after: chance.millis(1000, 60_000),
         end: if chance.happens(400) { End::Deletes } else { End::Leaves },
     }
 }

@@ -92,6 +92,7 @@ impl Server {
         let mut world = self.world.lock();
         let (now, unit) = (world.now(), world.links[self.unit].unit.clone());
         world.judge.note_unanswered(&unit, now);
+        world.disturb(&unit);
     }
 
     /// Does `effect` if the question has arrived; there is no answer otherwise.

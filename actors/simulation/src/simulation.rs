@@ -193,6 +193,7 @@ fn restart_server(world: &Shared, time: Duration) {
     let count = {
         let mut world = world.lock();
         let (now, at) = (world.now(), world.server_time());
+        world.seats.disturb_server(now + time);
         world.note(format_args!("the server starts again"));
         let World { judge, store, .. } = &mut *world;
         judge.forget_presences(store, now);

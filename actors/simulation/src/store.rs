@@ -21,8 +21,9 @@ use stream_protocol::{Direction, SessionId, StoredSignal, Versioned};
 /// How long the log knows the id of a signal.
 const REPEAT_WINDOW: Duration = Duration::from_secs(360);
 
-/// How long a signal stays at least, however little room there is.
-const MIN_SIGNAL_AGE: Duration = Duration::from_secs(5);
+/// How long a signal stays at least, however little room there is: longer than a reader may stand
+/// still between two looks at the log. The 600 s of a real one are so in the same way.
+const MIN_SIGNAL_AGE: Duration = Duration::from_secs(60);
 
 /// How late the copy of a signal is made.
 const COPY_LAG: Duration = Duration::from_millis(500);
@@ -509,7 +510,7 @@ mod tests {
         let (mut store, payload) = (store(), Bytes::from_static(b"{}"));
         store.limit_log(2);
         for (second, subject) in ["a", "b", "b", "b"].into_iter().enumerate() {
-            let now = Duration::from_secs(second as u64 * 3);
+            let now = Duration::from_secs(second as u64 * 31);
             store.advance(now);
             let id = second.to_string();
             store.append(subject, &id, &payload, None, now).expect("it is stored");
