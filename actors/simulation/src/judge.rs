@@ -60,7 +60,7 @@ struct Truth {
     signals: (u64, u64),
     /// Up to which one their reader may have missed some, as it was told.
     missed: u64,
-    /// Whether it was told so, and has read none since.
+    /// Whether it begins with the first that is kept, and has read none since.
     resumes: bool,
     /// Which unit let a client in last, and when.
     joined: Option<(String, Duration)>,
@@ -355,6 +355,11 @@ impl Judge {
             let how = format_args!("{session} after {cursor:?}, and the log begins at {first}");
             history.violated(now, "what the log keeps is not gone", how);
         }
+        self.begin_reading(session);
+    }
+
+    /// The reader of what an instance signals has no cursor: it begins with the first one kept.
+    pub(crate) fn begin_reading(&mut self, session: &str) {
         self.truth(session).resumes = true;
     }
 

@@ -22,6 +22,9 @@ pub(crate) async fn listen(world: Shared, units: Units, session: SessionId, unti
             continue;
         };
         let name = gateway.name.clone();
+        if after.is_none() {
+            world.lock().judge.begin_reading(session.as_str());
+        }
         after = read(&world, &gateway, &session, (after, until)).await;
         world.lock().note(format_args!("{name} reads {session} no more"));
     }
