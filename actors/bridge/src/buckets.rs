@@ -60,6 +60,8 @@ const SIGNAL_SUBJECTS: &str = "stream.v1.signal.>";
 #[derive(Clone)]
 pub(crate) struct Store {
     pub(crate) log: SignalLog,
+    pub(crate) jetstream: jetstream::Context,
+    connection: Connection,
     buckets: Arc<HashMap<Bucket, kv::Store>>,
     /// Whether several servers of a cluster hold a record.
     is_replicated: bool,
@@ -76,8 +78,8 @@ impl Store {
         user: NatsUser,
         replicas: usize,
     ) -> Result<Self, String> {
-        let jetstream = connection.jetstream();
-        let jetstream = &jetstream;
+        let context = connection.jetstream();
+        let jetstream = &context;
         // All at once: servers of a new cluster elect a leader for each.
         let buckets = user.buckets().iter().map(async |bucket| {
             open(jetstream, *bucket, replicas).await.map(|store| (*bucket, store))
@@ -90,15 +92,16 @@ impl Store {
             let stream = jetstream.get_or_create_stream(config).await;
             stream.map_err(|error| format!("stream {name}: {}", error_chain(&error)))?;
         }
-        let log = SignalLog::open(connection).await?;
+        let log = SignalLog::open(connection.clone()).await?;
         // An operator may have changed that of a bucket which exists.
         let of = |bucket: &kv::Store| bucket.stream.cached_info().config.num_replicas;
         let is_replicated = replicas > 1 || buckets.values().any(|bucket| of(bucket) > 1);
-        Ok(Self { log, buckets: Arc::new(buckets), is_replicated })
+        let buckets = Arc::new(buckets);
+        Ok(Self { log, jetstream: context, connection, buckets, is_replicated })
     }
 
     pub(crate) fn connection(&self) -> &Connection {
-        &self.log.connection
+        &self.connection
     }
 
     /// Returns a bucket that the user of this unit opens.

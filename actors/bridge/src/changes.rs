@@ -9,7 +9,7 @@ use stream_protocol::subjects::Bucket;
 use stream_supervisor::{Context, Handler, Reply};
 
 use crate::actor::Actor;
-use crate::batch::{self, StoredMessage};
+use crate::batch::{self, Batch, StoredMessage};
 use crate::buckets::{Store, record_subject};
 use crate::connection::with_timeout;
 use crate::records::RawEntry;
@@ -118,7 +118,7 @@ impl Bridge {
 /// Reads some of the records of a bucket that were written after a revision, 0 being before all.
 /// A large bucket takes several questions, so that nobody holds all of it as it lies in the store,
 /// and nothing is read for somebody who has gone.
-#[derive(Message)]
+#[derive(Clone, Copy, Message)]
 #[rtype(result = "Result<EntryPage, BridgeError>")]
 pub(crate) struct ReadPage {
     pub(crate) bucket: Bucket,
@@ -145,35 +145,55 @@ impl Handler<ReadPage> for Actor {
         read: &ReadPage,
         _: &Context<Self>,
     ) -> Reply<Result<EntryPage, BridgeError>> {
-        let ReadPage { bucket, after, until } = *read;
+        let read = *read;
         self.with_store("list", async move |store: &Store| {
-            let first = until.is_none();
-            let until = match until {
-                None if store.is_replicated() => end(store, bucket).await?,
-                until => until.unwrap_or(0),
-            };
-            let mut page = EntryPage { entries: Vec::new(), last: after, until, complete: false };
-            if first && after > 0 {
-                for _ in 0..MAX_SINGLE_READS {
-                    let Some(message) = next(store, bucket, page.last).await? else {
-                        return Ok(EntryPage { complete: true, ..page });
-                    };
-                    page.add(bucket, message);
-                }
-            }
-            store.bucket(bucket)?;
-            let stream = format!("KV_{}", bucket.name());
-            let batch = batch::get(&store.connection().client, &stream, ALL, page.last + 1).await?;
-            batch.messages.into_iter().for_each(|message| page.add(bucket, message));
-            page.complete = batch.complete;
-            // Any server answers that, and of several it may be one that lags.
-            while page.complete && page.last < until {
-                let Some(message) = next(store, bucket, page.last).await? else { break };
-                page.add(bucket, message);
-            }
-            Ok(page)
+            read_page(&StoredBucket { store, bucket: read.bucket }, read).await
         })
     }
+}
+
+/// A bucket as it is read. What any server of a cluster answers may lag behind the one that leads.
+pub(crate) trait BucketSource {
+    /// Whether several servers hold the bucket.
+    fn is_replicated(&self) -> bool;
+
+    /// Returns the latest revision that the server knows which leads.
+    async fn end(&self) -> Result<u64, BridgeError>;
+
+    /// Returns what comes first after revision `after`, as the server says that leads.
+    async fn next(&self, after: u64) -> Result<Option<StoredMessage>, BridgeError>;
+
+    /// Returns what comes after revision `after`. Any server answers.
+    async fn batch(&self, after: u64) -> Result<Batch, BridgeError>;
+}
+
+pub(crate) async fn read_page(
+    source: &impl BucketSource,
+    ReadPage { bucket, after, until }: ReadPage,
+) -> Result<EntryPage, BridgeError> {
+    let first = until.is_none();
+    let until = match until {
+        None if source.is_replicated() => source.end().await?,
+        until => until.unwrap_or(0),
+    };
+    let mut page = EntryPage { entries: Vec::new(), last: after, until, complete: false };
+    if first && after > 0 {
+        for _ in 0..MAX_SINGLE_READS {
+            let Some(message) = source.next(page.last).await? else {
+                return Ok(EntryPage { complete: true, ..page });
+            };
+            page.add(bucket, message);
+        }
+    }
+    let batch = source.batch(page.last).await?;
+    batch.messages.into_iter().for_each(|message| page.add(bucket, message));
+    page.complete = batch.complete;
+    // Any server answers that, and of several it may be one that lags.
+    while page.complete && page.last < until {
+        let Some(message) = source.next(page.last).await? else { break };
+        page.add(bucket, message);
+    }
+    Ok(page)
 }
 
 impl EntryPage {
@@ -186,38 +206,51 @@ impl EntryPage {
     }
 }
 
-/// Returns the latest revision that the server knows which leads.
-async fn end(store: &Store, bucket: Bucket) -> Result<u64, BridgeError> {
-    Ok(store.info(bucket).await?.state.last_sequence)
+/// A bucket of NATS.
+struct StoredBucket<'a> {
+    store: &'a Store,
+    bucket: Bucket,
 }
 
-/// Returns what comes first after revision `after`. Where several servers hold the bucket, the one
-/// that leads is asked: another may lag.
-async fn next(
-    store: &Store,
-    bucket: Bucket,
-    after: u64,
-) -> Result<Option<StoredMessage>, BridgeError> {
-    let (stream, sequence) = (&store.bucket(bucket)?.stream, after + 1);
-    let message = if store.is_replicated() {
-        let ask = stream.raw_message_builder().sequence(sequence).next_by_subject(ALL);
-        match with_timeout(ask.send()).await? {
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(None),
-            Err(error) => return Err(BridgeError::disconnected(error)),
-            Ok(message) => message,
-        }
-    } else {
-        match with_timeout(stream.direct_get_next_for_subject(ALL, Some(sequence))).await? {
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(BridgeError::disconnected(error)),
-            Ok(message) => message,
-        }
-    };
-    Ok(Some(StoredMessage {
-        is_delete_marker: batch::is_delete_marker(&message.headers),
-        stored_at: Some(message.time),
-        sequence: message.sequence,
-        subject: message.subject.into_string(),
-        payload: message.payload,
-    }))
+impl BucketSource for StoredBucket<'_> {
+    fn is_replicated(&self) -> bool {
+        self.store.is_replicated()
+    }
+
+    async fn end(&self) -> Result<u64, BridgeError> {
+        Ok(self.store.info(self.bucket).await?.state.last_sequence)
+    }
+
+    async fn next(&self, after: u64) -> Result<Option<StoredMessage>, BridgeError> {
+        let (stream, sequence) = (&self.store.bucket(self.bucket)?.stream, after + 1);
+        let message = if self.is_replicated() {
+            let ask = stream.raw_message_builder().sequence(sequence).next_by_subject(ALL);
+            match with_timeout(ask.send()).await? {
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(BridgeError::disconnected(error)),
+                Ok(message) => message,
+            }
+        } else {
+            match with_timeout(stream.direct_get_next_for_subject(ALL, Some(sequence))).await? {
+                Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(BridgeError::disconnected(error)),
+                Ok(message) => message,
+            }
+        };
+        Ok(Some(StoredMessage {
+            is_delete_marker: batch::is_delete_marker(&message.headers),
+            stored_at: Some(message.time),
+            sequence: message.sequence,
+            subject: message.subject.into_string(),
+            payload: message.payload,
+        }))
+    }
+
+    async fn batch(&self, after: u64) -> Result<Batch, BridgeError> {
+        self.store.bucket(self.bucket)?;
+        let stream = format!("KV_{}", self.bucket.name());
+        batch::get(&self.store.connection().client, &stream, ALL, after + 1).await
+    }
 }

@@ -18,8 +18,8 @@
 //! | what readers of signals have seen of the log | kept | it belongs to the readers |
 //! | certificates in use | kept | files that cannot be used leave them |
 //!
-//! The files, from the ground up: `tls_files`, `dial`, `connection`, `batch`, `signal_log` and
-//! `buckets` use NATS; `connection_state`, `log_bounds` and `log_watch` decide; `subscriptions`,
+//! The files, from the ground up: `tls_files`, `dial`, `connection`, `batch`, `log_streams`,
+//! `signal_log` and `buckets` use NATS; `connection_state`, `log_bounds` and `log_watch` decide; `subscriptions`,
 //! `store_clock` and `store_health` are shared state; `actor` holds it together; all others are
 //! what it is asked.
 
@@ -43,10 +43,10 @@ mod incremental_reader;
 mod inspect;
 mod log_bounds;
 mod log_ends;
+mod log_streams;
 mod log_watch;
 mod metrics;
 mod one_time_secret;
-mod open_log;
 mod reached;
 mod record_changes;
 mod records;

@@ -42,6 +42,15 @@ impl Bounds {
     }
 }
 
+/// From where to where the copies of the last signals reach, in sequences of their own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copies {
+    /// When their stream was made, in Unix nanoseconds.
+    pub(crate) made_at: u64,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
 /// What the copies of the last signals say of one subject, in sequences of the log.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Ends {

@@ -147,7 +147,7 @@ async fn write_record(
     if !is_key(key) {
         return Err(BridgeError::Malformed(format!("{key:?} cannot be a key")));
     }
-    publish(store.connection(), &store.log.jetstream, record_subject(bucket, key), message).await
+    publish(store.connection(), &store.jetstream, record_subject(bucket, key), message).await
 }
 
 /// Whether a record can lie under `key`: other characters would end the subject or match others.

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::actor::Actor;
 use crate::connect::{self, ConnectConfig, RECONNECT};
-use crate::open_log::OpenLog;
+use crate::connection::Connection;
 use crate::signal_log::SignalLog;
 use crate::{Bridge, BridgeError};
 
@@ -23,7 +23,7 @@ const WAITING_SIGNALS: usize = 256;
 
 /// Asks for the signal log over the connection of the bridge.
 #[derive(Message)]
-#[rtype(result = "Result<OpenLog, BridgeError>")]
+#[rtype(result = "Result<SignalLog, BridgeError>")]
 pub(crate) struct GetConnection;
 
 /// Asks for what the bridge connects with. Answered once the bridge has made sure of the store.
@@ -62,10 +62,10 @@ impl SignalConnection {
     }
 
     /// Returns the log over the connection that serves best now.
-    pub(crate) async fn current(&self) -> Result<OpenLog, BridgeError> {
+    pub(crate) async fn current(&self) -> Result<SignalLog, BridgeError> {
         let own = self.own.lock().clone();
         match own.filter(SignalLog::is_connected) {
-            Some(own) => Ok(OpenLog::Nats(own)),
+            Some(own) => Ok(own),
             None => self.bridge.0.ask(GetConnection).await?,
         }
     }
@@ -76,10 +76,10 @@ async fn maintain(connection: SignalConnection) {
     let mut failures = 0;
     loop {
         match open(&connection.bridge).await {
-            Ok(log) => {
+            Ok((log, client)) => {
                 failures = 0;
-                *connection.own.lock() = Some(log.clone());
-                log.connection.ended().await;
+                *connection.own.lock() = Some(log);
+                client.ended().await;
                 *connection.own.lock() = None;
             }
             // The bridge says so, louder.
@@ -90,7 +90,7 @@ async fn maintain(connection: SignalConnection) {
     }
 }
 
-async fn open(bridge: &Bridge) -> Result<SignalLog, String> {
+async fn open(bridge: &Bridge) -> Result<(SignalLog, Connection), String> {
     let answer = bridge.0.ask(GetConnectConfig).await.map_err(|error| error.to_string())?;
     let mut config = answer.map_err(|error| error.to_string())?;
     config.unit.push_str(", signals");
@@ -99,7 +99,7 @@ async fn open(bridge: &Bridge) -> Result<SignalLog, String> {
     // serves meanwhile.
     let failed = |cause| log::debug!("the nats connection of a thread: {cause}");
     let connection = connect::connect(&config, drop, failed).await?;
-    SignalLog::open(connection).await
+    Ok((SignalLog::open(connection.clone()).await?, connection))
 }
 
 impl Handler<GetConnection> for Actor {
@@ -107,8 +107,8 @@ impl Handler<GetConnection> for Actor {
         &mut self,
         _: &GetConnection,
         _: &Context<Self>,
-    ) -> Reply<Result<OpenLog, BridgeError>> {
-        self.store().map(|store| OpenLog::Nats(store.log.clone())).into()
+    ) -> Reply<Result<SignalLog, BridgeError>> {
+        self.store().map(|store| store.log.clone()).into()
     }
 }
 

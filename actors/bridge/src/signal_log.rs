@@ -4,18 +4,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind as RawMessageErrorKind, Stream};
+use bytes::Bytes;
 use parking_lot::Mutex;
-use stream_protocol::{
-    Cursor, LoggedSignal, SignalPage, StoredSignal, Versioned, error_chain, subjects,
-};
+use stream_protocol::{Cursor, LoggedSignal, SignalPage, StoredSignal, Versioned};
 use tokio::time::{Instant, timeout};
 use tokio::try_join;
 
-use crate::connection::{Connection, with_timeout};
+use crate::connection::{Connection, Subscription};
 use crate::log_bounds::{Bounds, Place};
-use crate::log_ends::{LogEnds, created_at, last_of};
+use crate::log_streams::LogStreams;
 use crate::log_watch::Position;
 use crate::{BridgeError, batch};
 
@@ -28,13 +25,12 @@ const TAIL_TIMEOUT: Duration = Duration::from_millis(300);
 /// How old a look at the end of the log may be for a reader that waits.
 pub(crate) const LOOK_TTL: Duration = Duration::from_secs(1);
 
-/// The log of signals over one connection; cheap to clone.
+/// The log of signals over one connection; cheap to clone. What is under way fails with
+/// [`BridgeError::TimedOut`] as soon as the connection was lost and made again: the server does not
+/// answer then what it was asked before.
 #[derive(Clone)]
 pub(crate) struct SignalLog {
-    pub(crate) connection: Connection,
-    pub(crate) jetstream: jetstream::Context,
-    stream: Arc<Stream>,
-    ends: LogEnds,
+    streams: LogStreams,
     epoch: Arc<Mutex<Option<Epoch>>>,
 }
 
@@ -59,18 +55,33 @@ struct Epoch {
 impl SignalLog {
     /// Opens the log, whose streams exist.
     pub(crate) async fn open(connection: Connection) -> Result<Self, String> {
-        let jetstream = connection.jetstream();
-        let open = async |name| {
-            let stream = jetstream.get_stream(name).await;
-            stream.map_err(|error| format!("stream {name}: {}", error_chain(&error)))
-        };
-        let ends = LogEnds::new(open(subjects::SIGNAL_ENDS).await?);
-        let stream = Arc::new(open(subjects::SIGNALS).await?);
-        Ok(Self { connection, jetstream, stream, ends, epoch: Arc::default() })
+        LogStreams::open(connection).await.map(Self::of)
+    }
+
+    /// Returns the log that `streams` are.
+    pub(crate) fn of(streams: LogStreams) -> Self {
+        Self { streams, epoch: Arc::default() }
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.connection.is_connected()
+        self.streams.is_connected()
+    }
+
+    /// Subscribes to what is published live on a subject.
+    pub(crate) async fn subscribe(&self, subject: String) -> Result<Subscription, BridgeError> {
+        self.streams.subscribe(subject).await
+    }
+
+    /// Stores a signal under an id, and returns its sequence. Refuses when the last one kept on
+    /// the subject is not the one `expected`.
+    pub(crate) async fn append(
+        &self,
+        subject: &str,
+        id: &str,
+        payload: Bytes,
+        expected: Option<u64>,
+    ) -> Result<u64, BridgeError> {
+        self.streams.append(subject, id, payload, expected).await
     }
 
     /// Reads signals of one subject: those after `after`, or those of `generation` from the
@@ -81,12 +92,21 @@ impl SignalLog {
         after: Option<Cursor>,
         generation: u64,
     ) -> Result<SignalPage, BridgeError> {
+        let read = self.read_page(subject, after, generation);
+        self.streams.fail_on_reconnect(Box::pin(read)).await
+    }
+
+    async fn read_page(
+        &self,
+        subject: &str,
+        after: Option<Cursor>,
+        generation: u64,
+    ) -> Result<SignalPage, BridgeError> {
         let mut from = after.map_or(1, |cursor| cursor.sequence.saturating_add(1));
         // What follows a cursor that misses nothing is complete.
         let mut unproven = after;
         loop {
-            let mut batch =
-                batch::get(&self.connection.client, subjects::SIGNALS, subject, from).await?;
+            let mut batch = self.streams.batch(subject, from).await?;
             // Looked at after the read: what the read could miss is missing here, too.
             let bounds = self.bounds(Instant::now()).await?;
             let place = after.map(|after| bounds.place(after));
@@ -97,7 +117,10 @@ impl SignalLog {
             // answers a read, which may lag behind the one that told the bounds. Where that one
             // finds nothing either, the end is a cursor that moves on without skipping anything.
             if batch.messages.is_empty() && bounds.last >= from {
-                batch = self.read_from_leader(subject, from).await?;
+                let first = self.streams.first(subject, from).await?;
+                // What comes behind it is for the next read.
+                let complete = first.is_none();
+                batch = batch::Batch { messages: first.into_iter().collect(), complete };
             }
             if let (Some(after), Some(Place::Overtaken)) = (unproven.take(), place) {
                 self.check_overtaken(subject, after, &batch, bounds).await?;
@@ -122,7 +145,7 @@ impl SignalLog {
     /// Returns the epoch of the log, read anew every few seconds. A log that is made anew in
     /// between is noticed late: cursors given out until then lead to a history that is gone.
     pub(crate) async fn epoch(&self) -> Result<u64, BridgeError> {
-        let connects = self.connection.connects();
+        let connects = self.streams.connects();
         if let Some(Epoch { number, read_at, connects: then }) = *self.epoch.lock()
             && read_at.elapsed() < EPOCH_TTL
             && then == connects
@@ -144,7 +167,7 @@ impl SignalLog {
         bounds: Bounds,
     ) -> Result<(), BridgeError> {
         let Some(first) = batch.messages.first() else {
-            let ends = self.ends.of(subject, bounds.epoch).await?;
+            let ends = self.streams.ends(subject, bounds.epoch).await?;
             let is_quiet = ends.prove_quiet(after.sequence, bounds.first);
             return is_quiet.then_some(()).ok_or(BridgeError::HistoryGone { fresh: bounds.end() });
         };
@@ -161,53 +184,19 @@ impl SignalLog {
     /// signal must not wait for what matters to few readers.
     pub(crate) async fn tail(&self, subject: &str) -> Option<Tail> {
         let look = async {
-            if let Some(kept) = last_of(&self.stream, subject).await.ok()? {
-                return Some(Tail { kept: kept.sequence, previous: kept.sequence });
+            if let Some(kept) = self.streams.last(subject).await.ok()? {
+                return Some(Tail { kept, previous: kept });
             }
-            let (epoch, dropped) =
-                try_join!(self.epoch(), self.ends.last_sequence(subject)).ok()?;
-            let previous = dropped.filter(|_| self.ends.are_of(epoch))?;
+            let (epoch, dropped) = try_join!(self.epoch(), self.streams.last_end(subject)).ok()?;
+            let previous = dropped.filter(|_| self.streams.has_ends_of(epoch))?;
             Some(Tail { kept: 0, previous })
         };
         timeout(TAIL_TIMEOUT, look).await.ok()?
     }
 
-    /// Asks the server that leads for the first message from `from` on.
-    async fn read_from_leader(
-        &self,
-        subject: &str,
-        from: u64,
-    ) -> Result<batch::Batch, BridgeError> {
-        let first =
-            with_timeout(self.stream.get_first_raw_message_by_subject(subject, from)).await?;
-        let messages = match first {
-            Ok(message) => vec![batch::StoredMessage {
-                sequence: message.sequence,
-                subject: message.subject.to_string(),
-                payload: message.payload,
-                is_delete_marker: false,
-                stored_at: Some(message.time),
-            }],
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Vec::new(),
-            Err(error) => return Err(BridgeError::disconnected(error)),
-        };
-        // What comes behind it is for the next read.
-        Ok(batch::Batch { complete: messages.is_empty(), messages })
-    }
-
     /// Returns where the log reaches, as seen at `since` or later by any reader of the process.
     async fn bounds(&self, since: Instant) -> Result<Bounds, BridgeError> {
-        let look = async || {
-            let info = with_timeout(self.stream.get_info()).await?;
-            let info = info.map_err(BridgeError::disconnected)?;
-            Ok(Bounds {
-                epoch: created_at(&info),
-                first: info.state.first_sequence,
-                last: info.state.last_sequence,
-                is_replicated: info.config.num_replicas > 1,
-            })
-        };
-        self.connection.log_watch.bounds(since, look).await
+        self.streams.watch().bounds(since, async || self.streams.bounds().await).await
     }
 
     /// Returns the cursor that a reader of `subject` has without reading anything: it stands at
@@ -217,6 +206,15 @@ impl SignalLog {
     ///
     /// [`BridgeError::HistoryGone`] when the log does not know the cursor.
     pub(crate) async fn skip_quiet(
+        &self,
+        subject: &str,
+        after: Cursor,
+    ) -> Result<Option<Cursor>, BridgeError> {
+        let moved = self.look_behind(subject, after);
+        self.streams.fail_on_reconnect(Box::pin(moved)).await
+    }
+
+    async fn look_behind(
         &self,
         subject: &str,
         after: Cursor,
@@ -237,7 +235,7 @@ impl SignalLog {
         }
         let position = Position { subject: subject.to_owned(), after: after.sequence };
         let ask = async |positions: &[Position]| self.behind(positions).await;
-        let has_more = self.connection.log_watch.has_more(&position, ask).await?;
+        let has_more = self.streams.watch().has_more(&position, ask).await?;
         Ok((!has_more).then(|| bounds.end()))
     }
 
@@ -245,8 +243,7 @@ impl SignalLog {
     async fn behind(&self, positions: &[Position]) -> Result<HashSet<Position>, BridgeError> {
         let of: Vec<_> = positions.iter().map(|one| one.subject.as_str()).collect();
         let from = positions.iter().map(|one| one.after).min().unwrap_or(0).saturating_add(1);
-        let client = &self.connection.client;
-        let batch = batch::get_last(client, subjects::SIGNALS, &of, from).await?;
+        let batch = self.streams.last_of(&of, from).await?;
         let last: HashMap<_, _> =
             batch.messages.iter().map(|one| (one.subject.as_str(), one.sequence)).collect();
         let has_more = |one: &&Position| match last.get(one.subject.as_str()) {

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::batch::header_u64;
 use crate::connection::{Heard, Subscription};
 use crate::metrics::{GAP, HISTORY_GONE, NatsMetrics};
-use crate::open_log::OpenLog;
+use crate::signal_log::SignalLog;
 use crate::{BridgeError, SignalConnection};
 
 /// What stays unsaid this long is looked up. Together with the age of a look at the log and the
@@ -44,7 +44,7 @@ pub struct SignalReader {
 
 /// The subscription, and how far the log was read after it was made.
 struct LiveSubscription {
-    log: OpenLog,
+    log: SignalLog,
     subscription: Subscription,
     /// Whether the log held nothing more when it was last read.
     caught_up: bool,
@@ -149,7 +149,7 @@ impl SignalReader {
 }
 
 impl LiveSubscription {
-    async fn start(log: OpenLog, subject: String) -> Result<Self, BridgeError> {
+    async fn start(log: SignalLog, subject: String) -> Result<Self, BridgeError> {
         let subscription = log.subscribe(subject).await?;
         Ok(Self { log, subscription, caught_up: false, open: true })
     }

@@ -11,8 +11,7 @@ use stream_protocol::{
     subjects,
 };
 
-use crate::open_log::OpenLog;
-use crate::signal_log::Tail;
+use crate::signal_log::{SignalLog, Tail};
 use crate::{BridgeError, SignalConnection};
 
 /// How often a write that was not acknowledged is repeated; the id makes that harmless.
@@ -28,7 +27,7 @@ pub struct SignalWriter {
     subject: String,
     /// What comes before the id of a signal, for the log.
     prefix: String,
-    log: Option<OpenLog>,
+    log: Option<SignalLog>,
     /// Where the subject ended after the last signal of this writer.
     tail: Option<Tail>,
     peer: SignalPeer,
@@ -147,8 +146,8 @@ impl SignalWriter {
     }
 
     /// Takes the connection it was given, or another one if that is lost.
-    async fn log(&mut self) -> Result<OpenLog, BridgeError> {
-        match self.log.take().filter(OpenLog::is_connected) {
+    async fn log(&mut self) -> Result<SignalLog, BridgeError> {
+        match self.log.take().filter(SignalLog::is_connected) {
             Some(log) => Ok(log),
             None => self.connection.current().await,
         }

@@ -1,43 +1,37 @@
-//! The signal log of a simulation.
+//! The streams behind the signal log of a simulation.
 
 use std::sync::Arc;
 
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
-use stream_protocol::{Cursor, LoggedSignal, SignalPage, StoredSignal, Versioned};
 use tokio::sync::mpsc;
 
 use crate::BridgeError;
+use crate::batch::{Batch, StoredMessage};
 use crate::connection::Subscription;
-use crate::log_bounds::{Bounds, Place};
-use crate::signal_log::Tail;
+use crate::log_bounds::{Bounds, Copies};
+use crate::log_watch::LogWatch;
 use crate::simulated_server::{LogReach, Published, SimulatedServer};
 
-/// The most signals of one answer.
-const MAX_MESSAGES: usize = 256;
-
-/// The log behind a simulated server. It drops nothing, so that no reader is overtaken.
+/// The streams of a simulated server, and what the readers of one unit have seen of them. Cheap to
+/// clone.
 #[derive(Clone)]
-pub(crate) struct SimulatedLog(pub(crate) Arc<dyn SimulatedServer>);
+pub(crate) struct SimulatedStreams {
+    pub(crate) server: Arc<dyn SimulatedServer>,
+    pub(crate) watch: LogWatch,
+}
 
-impl SimulatedLog {
+impl SimulatedStreams {
     pub(crate) fn is_connected(&self) -> bool {
-        self.0.is_connected()
+        self.server.is_connected()
+    }
+
+    pub(crate) fn connects(&self) -> u64 {
+        *self.server.connects().borrow()
     }
 
     pub(crate) async fn subscribe(&self, subject: String) -> Result<Subscription, BridgeError> {
-        follow(&*self.0, subject).await
-    }
-
-    pub(crate) async fn epoch(&self) -> Result<u64, BridgeError> {
-        let (_, reach) = self.0.signals(String::new(), u64::MAX).await?;
-        Ok(reach.epoch)
-    }
-
-    pub(crate) async fn tail(&self, subject: &str) -> Option<Tail> {
-        let (signals, _) = self.0.signals(subject.to_owned(), 1).await.ok()?;
-        let last = signals.last().map_or(0, |(sequence, _)| *sequence);
-        Some(Tail { kept: last, previous: last })
+        follow(&*self.server, subject).await
     }
 
     pub(crate) async fn append(
@@ -47,47 +41,67 @@ impl SimulatedLog {
         payload: Bytes,
         expected: Option<u64>,
     ) -> Result<u64, BridgeError> {
-        self.0.append(subject.to_owned(), id.to_owned(), payload, expected).await
+        self.server.append(subject.to_owned(), id.to_owned(), payload, expected).await
     }
 
-    pub(crate) async fn page(
+    pub(crate) async fn batch(&self, subject: &str, from: u64) -> Result<Batch, BridgeError> {
+        let (signals, complete) = self.server.signals(subject.to_owned(), from).await?;
+        let stored = signals.into_iter().map(|(sequence, payload)| {
+            let subject = subject.to_owned();
+            message(subject, (sequence, Some(payload)))
+        });
+        Ok(Batch { messages: stored.collect(), complete })
+    }
+
+    pub(crate) async fn last_of(&self, of: &[&str], from: u64) -> Result<Batch, BridgeError> {
+        let of = of.iter().map(|subject| (*subject).to_owned()).collect();
+        let last = self.server.last_signals(of, from).await?;
+        let last = last.into_iter().map(|(subject, sequence)| message(subject, (sequence, None)));
+        Ok(Batch { messages: last.collect(), complete: true })
+    }
+
+    pub(crate) async fn first(
         &self,
         subject: &str,
-        after: Option<Cursor>,
-        generation: u64,
-    ) -> Result<SignalPage, BridgeError> {
-        let from = after.map_or(1, |cursor| cursor.sequence.saturating_add(1));
-        let (mut stored, reach) = self.0.signals(subject.to_owned(), from).await?;
-        let bounds = bounds(reach);
-        if after.is_some_and(|after| bounds.place(after) != Place::Within) {
-            return Err(BridgeError::HistoryGone { fresh: bounds.end() });
-        }
-        stored.truncate(MAX_MESSAGES);
-        let sequence = stored.last().map_or(reach.last, |(sequence, _)| *sequence);
-        let logged = stored.iter().filter_map(|(sequence, payload)| {
-            let StoredSignal { generation, signal, .. } = Versioned::decode(payload).ok()?;
-            let cursor = Cursor { epoch: reach.epoch, sequence: *sequence };
-            Some(LoggedSignal { cursor, generation, signal })
-        });
-        let signals = logged.filter(|one| after.is_some() || one.generation == generation);
-        Ok(SignalPage {
-            signals: signals.collect(),
-            cursor: Cursor { epoch: reach.epoch, sequence },
-        })
+        from: u64,
+    ) -> Result<Option<StoredMessage>, BridgeError> {
+        let first = self.server.first_signal(subject.to_owned(), from).await?;
+        Ok(first.map(|(sequence, payload)| message(subject.to_owned(), (sequence, Some(payload)))))
     }
 
-    /// Never knows better than the log itself.
-    pub(crate) async fn skip_quiet(&self, after: Cursor) -> Result<Option<Cursor>, BridgeError> {
-        let (_, reach) = self.0.signals(String::new(), u64::MAX).await?;
-        match bounds(reach).place(after) {
-            Place::Unknown => Err(BridgeError::HistoryGone { fresh: bounds(reach).end() }),
-            _ => Ok((after.sequence == reach.last).then_some(after)),
-        }
+    pub(crate) async fn last(&self, subject: &str) -> Result<Option<u64>, BridgeError> {
+        self.server.last_signal(subject.to_owned()).await
+    }
+
+    pub(crate) async fn bounds(&self) -> Result<Bounds, BridgeError> {
+        let LogReach { epoch, first, last } = self.server.reach().await?;
+        Ok(Bounds { epoch, first, last, is_replicated: self.server.is_replicated() })
+    }
+
+    /// Both streams were made at once.
+    pub(crate) fn copied_since(&self) -> u64 {
+        u64::MAX
+    }
+
+    pub(crate) async fn copies(&self) -> Result<Copies, BridgeError> {
+        let (first, last) = self.server.copies().await?;
+        Ok(Copies { made_at: self.copied_since(), first, last })
+    }
+
+    pub(crate) async fn last_copied(&self, subject: &str) -> Result<Option<u64>, BridgeError> {
+        self.server.last_copied(subject.to_owned()).await
+    }
+
+    pub(crate) async fn copied(&self, copy: u64) -> Result<Option<u64>, BridgeError> {
+        self.server.copied(copy).await
     }
 }
 
-fn bounds(LogReach { epoch, first, last }: LogReach) -> Bounds {
-    Bounds { epoch, first, last, is_replicated: true }
+/// Makes what a stream holds: without a payload it only says that something was removed.
+pub(crate) fn message(subject: String, (sequence, payload): (u64, Option<Bytes>)) -> StoredMessage {
+    let is_delete_marker = payload.is_none();
+    let payload = payload.unwrap_or_default();
+    StoredMessage { sequence, subject, payload, is_delete_marker, stored_at: None }
 }
 
 /// Subscribes to what a simulated server publishes live on a subject.
@@ -99,7 +113,7 @@ pub(crate) async fn follow(
     let (connects, mut published) = (server.connects(), server.follow(subject).await?);
     stream_supervisor::spawn_detached("a simulated subscription", async move {
         while let Some(one) = published.recv().await {
-            if sender.send(message(one)).is_err() {
+            if sender.send(live_message(one)).is_err() {
                 return;
             }
         }
@@ -107,7 +121,7 @@ pub(crate) async fn follow(
     Ok(Subscription::simulated(messages, connects))
 }
 
-fn message(Published { subject, sequence, previous, payload }: Published) -> Message {
+fn live_message(Published { subject, sequence, previous, payload }: Published) -> Message {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Sequence", sequence.to_string());
     headers.insert("Nats-Last-Sequence", previous.to_string());

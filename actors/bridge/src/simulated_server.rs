@@ -23,14 +23,8 @@ pub enum Expected {
     Revision(u64),
 }
 
-/// A part of a bucket that was written after some revision.
-#[derive(Clone, Debug, Default)]
-pub struct Written {
-    /// The keys in the order of their revisions. What was removed has no value.
-    pub entries: Vec<(String, u64, Option<Bytes>)>,
-    /// The latest revision of the bucket.
-    pub last: u64,
-}
+/// One record as a bucket holds it: its key, its revision, and its value unless it was removed.
+pub type Stored = (String, u64, Option<Bytes>);
 
 /// What is published once it is stored: a change of a record, or a signal.
 #[derive(Clone, Debug)]
@@ -58,8 +52,14 @@ pub struct ServerTime {
     pub now: SystemTime,
 }
 
-/// A NATS server, and the connection of one unit to it.
+/// A NATS server or a cluster of them, and the connection of one unit to it.
+///
+/// What is asked of the server that leads is told as it is. What any server answers may lag behind
+/// that, if there are several.
 pub trait SimulatedServer: Send + Sync {
+    /// Whether several servers keep what is stored.
+    fn is_replicated(&self) -> bool;
+
     /// Reads one record.
     fn read(&self, bucket: Bucket, key: String) -> Answer<Option<Entry<Bytes>>>;
 
@@ -76,8 +76,12 @@ pub trait SimulatedServer: Send + Sync {
     /// Removes one record, checked against a revision if there is one.
     fn remove(&self, bucket: Bucket, key: String, revision: Option<u64>) -> Answer<()>;
 
-    /// Reads what was written to a bucket after `after`.
-    fn written(&self, bucket: Bucket, after: u64) -> Answer<Written>;
+    /// Reads what was written to a bucket after `after`, in the order of the revisions, and tells
+    /// whether that was all. Any server answers.
+    fn written(&self, bucket: Bucket, after: u64) -> Answer<(Vec<Stored>, bool)>;
+
+    /// Reads what was written first to a bucket after `after`, at the server that leads.
+    fn next_written(&self, bucket: Bucket, after: u64) -> Answer<Option<Stored>>;
 
     /// Tells how long a bucket exists, and its latest revision.
     fn look(&self, bucket: Bucket) -> Answer<(Continuity, u64)>;
@@ -103,8 +107,30 @@ pub trait SimulatedServer: Send + Sync {
         expected: Option<u64>,
     ) -> Answer<u64>;
 
-    /// Reads signals of one subject from a sequence on, and tells how far the log reaches.
-    fn signals(&self, subject: String, from: u64) -> Answer<(Vec<(u64, Bytes)>, LogReach)>;
+    /// Reads signals of one subject from a sequence on, and tells whether those were all. Any
+    /// server answers.
+    fn signals(&self, subject: String, from: u64) -> Answer<(Vec<(u64, Bytes)>, bool)>;
+
+    /// Tells the last signal of each subject whose sequence is `from` or more. Any server answers.
+    fn last_signals(&self, subjects: Vec<String>, from: u64) -> Answer<Vec<(String, u64)>>;
+
+    /// Reads the first signal of a subject from a sequence on, at the server that leads.
+    fn first_signal(&self, subject: String, from: u64) -> Answer<Option<(u64, Bytes)>>;
+
+    /// Tells the last signal of a subject that is kept, by the server that leads.
+    fn last_signal(&self, subject: String) -> Answer<Option<u64>>;
+
+    /// Tells how far the log reaches, by the server that leads.
+    fn reach(&self) -> Answer<LogReach>;
+
+    /// Tells the oldest and the newest of the last signals of each subject that were copied.
+    fn copies(&self) -> Answer<(u64, u64)>;
+
+    /// Tells the last signal of a subject that was copied.
+    fn last_copied(&self, subject: String) -> Answer<Option<u64>>;
+
+    /// Tells the sequence of a signal whose copy is still there.
+    fn copied(&self, copy: u64) -> Answer<Option<u64>>;
 
     /// Counts the connects of the unit. Nobody else waits on the receiver: of several that wait,
     /// the order is not always the same.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use stream_supervisor::{Limits, Mode, Recipient, RestartPolicy, Supervisor};
 
 use crate::backend::Backend;
+use crate::log_watch::LogWatch;
 use crate::metrics::NatsMetrics;
 use crate::reached::Reached;
 use crate::stand_in::StandIn;
@@ -13,7 +14,7 @@ use crate::store_clock::StoreClock;
 use crate::{Bridge, IncomingRequest, timeline};
 
 pub use crate::simulated_server::{
-    Answer, Expected, LogReach, Published, ServerTime, SimulatedServer, Written,
+    Answer, Expected, LogReach, Published, ServerTime, SimulatedServer, Stored,
 };
 
 impl Bridge {
@@ -21,11 +22,14 @@ impl Bridge {
     pub fn simulated(server: Arc<dyn SimulatedServer>, supervisor: &Supervisor) -> Self {
         let (clock, metrics) = (StoreClock::default(), NatsMetrics::default());
         let limits = Limits { mailbox_capacity: 8192, max_concurrent: 1024, ..Limits::default() };
-        let kept = clock.clone();
-        let factory = move || StandIn { server: Arc::clone(&server), clock: kept.clone() };
+        let (listener, reached) = (timeline::Listener::default(), Reached::default());
+        let kept = (clock.clone(), LogWatch::default(), reached.clone());
+        let factory = move || {
+            let (server, (clock, log_watch, reached)) = (Arc::clone(&server), kept.clone());
+            StandIn { server, clock, log_watch, reached }
+        };
         let (mode, policy) = (Mode::KeepInFlight, RestartPolicy::default());
         let mailbox = supervisor.spawn("bridge", mode, policy, limits, factory);
-        let (listener, reached) = (timeline::Listener::default(), Reached::default());
         Self(Backend::Simulated(mailbox), clock, metrics, listener, reached)
     }
 }

@@ -4,22 +4,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use stream_protocol::subjects::Bucket;
 use stream_supervisor::{Context, Handler, Reply, Worker};
 use time::OffsetDateTime;
 
 use crate::BridgeError;
+use crate::batch::{Batch, StoredMessage};
+use crate::buckets::record_subject;
 use crate::change_hints::SubscribeChanges;
-use crate::changes::{EntryPage, ReadPage};
+use crate::changes::{BucketSource, EntryPage, ReadPage, read_page};
 use crate::connect::ConnectConfig;
 use crate::connection::Subscription;
 use crate::continuity::{BucketState, GetBucketState};
 use crate::former_keys::ReadFormerKey;
-use crate::open_log::OpenLog;
+use crate::log_streams::LogStreams;
+use crate::log_watch::LogWatch;
+use crate::reached::Reached;
 use crate::records::{RawEntry, Read, Remove, Write, WriteMode};
 use crate::requests::{SendRequest, Subscribe, Unsubscribe};
 use crate::signal_connection::{GetConnectConfig, GetConnection};
-use crate::simulated_log::{SimulatedLog, follow};
-use crate::simulated_server::{Expected, SimulatedServer};
+use crate::signal_log::SignalLog;
+use crate::simulated_log::{SimulatedStreams, follow, message};
+use crate::simulated_server::{Expected, SimulatedServer, Stored};
 use crate::status::{ConnectionStatus, GetStatus};
 use crate::store_clock::StoreClock;
 use crate::timeline::{PastEntry, ReadTimeline, Tell};
@@ -31,6 +37,8 @@ const CLOCK_LOOK: Duration = Duration::from_secs(10);
 pub(crate) struct StandIn {
     pub(crate) server: Arc<dyn SimulatedServer>,
     pub(crate) clock: StoreClock,
+    pub(crate) log_watch: LogWatch,
+    pub(crate) reached: Reached,
 }
 
 impl StandIn {
@@ -45,6 +53,12 @@ impl Worker for StandIn {
         let (server, clock) = (Arc::clone(&self.server), self.clock.clone());
         // Nobody stores anything before the time of the store is known.
         Self::read_clock(&*server, &clock);
+        let (mut connects, reached) = (server.connects(), self.reached.clone());
+        ctx.spawn(async move {
+            while connects.changed().await.is_ok() {
+                reached.tell();
+            }
+        });
         ctx.spawn(async move {
             loop {
                 tokio::time::sleep(CLOCK_LOOK).await;
@@ -101,17 +115,43 @@ impl Handler<ReadPage> for StandIn {
         read: &ReadPage,
         _: &Context<Self>,
     ) -> Reply<Result<EntryPage, BridgeError>> {
-        let written = self.server.written(read.bucket, read.after);
-        let after = read.after;
+        let (read, server) = (*read, Arc::clone(&self.server));
         Reply::later(async move {
-            let written = written.await?;
-            let last = written.entries.last().map_or(after, |(_, revision, _)| *revision);
-            let entries = written.entries.into_iter().map(|(key, revision, value)| {
-                (key, value.map(|value| RawEntry { value, revision }))
-            });
-            let entries = entries.collect();
-            Ok(EntryPage { entries, last, until: written.last, complete: true })
+            read_page(&SimulatedBucket { server, bucket: read.bucket }, read).await
         })
+    }
+}
+
+/// A bucket of a simulated server.
+struct SimulatedBucket {
+    server: Arc<dyn SimulatedServer>,
+    bucket: Bucket,
+}
+
+impl SimulatedBucket {
+    fn message(&self, (key, revision, value): Stored) -> StoredMessage {
+        message(record_subject(self.bucket, &key), (revision, value))
+    }
+}
+
+impl BucketSource for SimulatedBucket {
+    fn is_replicated(&self) -> bool {
+        self.server.is_replicated()
+    }
+
+    async fn end(&self) -> Result<u64, BridgeError> {
+        Ok(self.server.look(self.bucket).await?.1)
+    }
+
+    async fn next(&self, after: u64) -> Result<Option<StoredMessage>, BridgeError> {
+        let next = self.server.next_written(self.bucket, after).await?;
+        Ok(next.map(|stored| self.message(stored)))
+    }
+
+    async fn batch(&self, after: u64) -> Result<Batch, BridgeError> {
+        let (written, complete) = self.server.written(self.bucket, after).await?;
+        let messages = written.into_iter().map(|stored| self.message(stored)).collect();
+        Ok(Batch { messages, complete })
     }
 }
 
@@ -175,11 +215,12 @@ impl Handler<GetConnection> for StandIn {
         &mut self,
         _: &GetConnection,
         _: &Context<Self>,
-    ) -> Reply<Result<OpenLog, BridgeError>> {
-        match self.server.is_connected() {
-            true => Ok(OpenLog::Simulated(SimulatedLog(Arc::clone(&self.server)))).into(),
-            false => Err(away()).into(),
+    ) -> Reply<Result<SignalLog, BridgeError>> {
+        if !self.server.is_connected() {
+            return Err(away()).into();
         }
+        let (server, watch) = (Arc::clone(&self.server), self.log_watch.clone());
+        Ok(SignalLog::of(LogStreams::Simulated(SimulatedStreams { server, watch }))).into()
     }
 }
 

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use stream_bridge::Bridge;
+use stream_bridge::{Bridge, BridgeError, Entry};
 use stream_protocol::subjects::Bucket;
 use stream_protocol::{Client, Refusal, Role, SessionDocument, SessionId, Status};
 use tokio::time::{MissedTickBehavior, interval};
@@ -24,6 +24,9 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(4);
 /// The time between the end of a socket and the report of the instance that its client is
 /// connected.
 const HANDOVER: Duration = Duration::from_secs(5);
+
+/// How often a lease is written when others write it at the same time.
+const MAX_ATTEMPTS: usize = 4;
 
 /// The record of a lease: whose socket is open.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -66,7 +69,9 @@ pub(crate) async fn release(bridge: &Bridge, session: &SessionId, generation: u6
     let released = async {
         let holder = bridge.read::<LeaseHolder>(Bucket::Clients, session.as_str()).await?;
         match holder.filter(|holder| holder.value.generation == generation) {
-            Some(_) => bridge.remove(Bucket::Clients, session.as_str()).await,
+            Some(Entry { revision, .. }) => {
+                bridge.remove_revision(Bucket::Clients, session.as_str(), revision).await
+            }
             None => Ok(()),
         }
     };
@@ -75,12 +80,42 @@ pub(crate) async fn release(bridge: &Bridge, session: &SessionId, generation: u6
     }
 }
 
+/// Writes the lease of the client of `generation`, unless a later client has it: a gateway that
+/// stood still may not know yet that another client has joined. What was reserved for a join that
+/// failed is no client's.
 async fn put(bridge: &Bridge, session: &SessionId, generation: u64, ttl: Duration) {
-    let holder = LeaseHolder { generation };
-    let put = bridge.put_with_ttl(Bucket::Clients, session.as_str(), &holder, ttl).await;
-    if let Err(error) = put {
+    let (key, lease) = (session.as_str(), LeaseHolder { generation });
+    let write = async || {
+        let present = bridge.read::<LeaseHolder>(Bucket::Clients, key).await?;
+        match present {
+            Some(present)
+                if present.value.generation > generation
+                    && is_replaced(bridge, key, generation).await? =>
+            {
+                Ok(())
+            }
+            Some(Entry { revision, .. }) => {
+                bridge.update_with_ttl(Bucket::Clients, key, &lease, revision, ttl).await.map(drop)
+            }
+            None => bridge.put_with_ttl(Bucket::Clients, key, &lease, ttl).await.map(drop),
+        }
+    };
+    let mut written = write().await;
+    for _ in 1..MAX_ATTEMPTS {
+        if !matches!(written, Err(BridgeError::Conflict)) {
+            break;
+        }
+        written = write().await;
+    }
+    if let Err(error) = written {
         log::debug!(session:%, error:%; "the client lease is not renewed");
     }
+}
+
+/// Whether another client has joined the session since that of `generation`.
+async fn is_replaced(bridge: &Bridge, session: &str, generation: u64) -> Result<bool, BridgeError> {
+    let document = bridge.read::<SessionDocument>(Bucket::Sessions, session).await?;
+    Ok(document.is_none_or(|document| document.value.generation > generation))
 }
 
 /// Removes the client of `generation` from the document, which tells the instance that it has left.

@@ -13,13 +13,15 @@ pub(crate) struct Noise {
     pub(crate) repetition: u16,
     /// That a live message is lost.
     pub(crate) missed_hint: u16,
+    /// That a server answers which lags, where any of several may answer.
+    pub(crate) lag: u16,
     /// That AMS fails, is slow, or says what is not so.
     pub(crate) ams: u16,
 }
 
 impl Noise {
     pub(crate) const QUIET: Self =
-        Self { loss: 0, delay: 0, repetition: 0, missed_hint: 0, ams: 0 };
+        Self { loss: 0, delay: 0, repetition: 0, missed_hint: 0, lag: 0, ams: 0 };
 }
 
 /// What becomes of one message.

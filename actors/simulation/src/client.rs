@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stream_supervisor::spawn_detached;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::ams::APP;
+use crate::guest::{Guest, Parting};
 use crate::listener::listen;
 use crate::units::Units;
 use crate::world::{Shared, World};
@@ -23,6 +24,9 @@ pub(crate) struct Visit {
     /// Whether the client comes at all.
     pub(crate) comes: bool,
     pub(crate) stays: Duration,
+    /// How it gives its socket up, and after how long at the earliest.
+    pub(crate) parting: Parting,
+    pub(crate) parts_after: Duration,
     pub(crate) end: End,
 }
 
@@ -46,7 +50,7 @@ pub(crate) struct Clients {
 impl Clients {
     /// Creates a session, and does with it what the visit says.
     pub(crate) async fn create(self, visit: Visit) {
-        let Visit { joinable, rejects, comes, stays, end } = visit;
+        let Visit { joinable, rejects, comes, .. } = visit;
         let mut body = json!({"app": APP, "joinable": joinable});
         if joinable {
             body["idle_time_min"] = json!(1);
@@ -64,20 +68,32 @@ impl Clients {
             world.note(format_args!("a client has {id}"));
             world.judge.set_created(&id);
             world.sessions.push(id.clone());
-            if comes {
-                world.clients.insert(id.clone(), 0);
-            }
         }
         if let Ok(session) = id.parse() {
             let (world, units) = (self.world.clone(), self.units.clone());
             spawn_detached("a listener", listen(world, units, session, self.listen_until));
         }
-        sleep(stays).await;
-        self.end(&id, 0, end).await;
+        let url = answer["metadata"]["url"].as_str().unwrap_or_default();
+        self.stay((&id, 0), Some(url).filter(|_| comes), visit).await;
+    }
+
+    /// Is there as the client of this generation, and does in the end what the visit says. It does
+    /// not come without a URL.
+    async fn stay(&self, (id, generation): (&str, u64), url: Option<&str>, visit: Visit) {
+        let Visit { stays, parting, parts_after, end, .. } = visit;
+        let (now, until) = (Instant::now(), Instant::now() + stays);
+        if let Some(url) = url {
+            let (Self { world, units, .. }, parting) = (self, (parting, now + parts_after));
+            let guest = Guest { world, units, session: id, generation, url, parting };
+            guest.stay(until).await;
+            self.world.lock().drop_client(id, generation);
+        }
+        sleep_until(until).await;
+        self.end(id, generation, end).await;
     }
 
     /// Joins one of the sessions there are, and does with it what the visit says.
-    pub(crate) async fn join(self, Visit { stays, end, .. }: Visit) {
+    pub(crate) async fn join(self, visit: Visit) {
         let (id, since) = {
             let mut world = self.world.lock();
             let count = world.sessions.len();
@@ -90,7 +106,7 @@ impl Clients {
             return;
         }
         let joined = self.call("POST", format!("/1.0/sessions/{id}/join"), json!({})).await;
-        let generation = {
+        let (generation, url) = {
             let mut world = self.world.lock();
             world.joining.remove(&id);
             let now = world.now();
@@ -100,8 +116,7 @@ impl Clients {
                     let World { judge, .. } = &mut *world;
                     let generation = judge.generation(&id);
                     world.note(format_args!("a client joins {id} as {generation}: {}", url.len()));
-                    world.clients.insert(id.clone(), generation);
-                    generation
+                    (generation, url.to_owned())
                 }
                 Some((gateway, status, answer)) => {
                     let why = answer["error"].as_str().unwrap_or_default();
@@ -112,16 +127,13 @@ impl Clients {
                 None => return,
             }
         };
-        sleep(stays).await;
-        self.end(&id, generation, end).await;
+        self.stay((&id, generation), Some(&url), visit).await;
     }
 
     async fn end(&self, id: &str, generation: u64, end: End) {
         {
             let mut world = self.world.lock();
-            if world.clients.get(id) == Some(&generation) {
-                world.clients.remove(id);
-            }
+            world.drop_client(id, generation);
             world.note(format_args!("client {generation} of {id}: {end:?}"));
         }
         if end != End::Deletes {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stream_bridge::Bridge;
 use stream_gateway::admin::{AdminService, Request};
-use stream_gateway::simulation::{Answer, InProcess};
+use stream_gateway::simulation::{Answer, ClientSocket, InProcess};
 use stream_gateway::{Config, Views};
 use stream_supervisor::Supervisor;
 use stream_tokens::{Service, Tokens};
@@ -69,6 +69,12 @@ impl Gateway {
         let (endpoints, token) = (self.endpoints.clone(), token.to_owned());
         let answer = async move { endpoints.call(method, &path, &token, body).await };
         self.process.run(answer).await
+    }
+
+    /// Opens a socket, or tells the status of what refuses it.
+    pub(crate) async fn open(&self, path: String) -> Option<Result<ClientSocket, u16>> {
+        let endpoints = self.endpoints.clone();
+        self.process.run(async move { endpoints.open(&path).await }).await
     }
 
     /// Makes an account, and returns its token.

@@ -12,7 +12,7 @@ use stream_sessions::{KnownCommands, Sessions, SessionsError};
 use tokio::time::{sleep, timeout};
 
 use crate::ams::{CREATED, ERROR, RUNNING};
-use crate::judge::REVOKED_WITHIN;
+use crate::judge::{REVOKED_WITHIN, signal_of};
 use crate::units::Units;
 use crate::world::{Shared, World};
 
@@ -158,7 +158,7 @@ impl Program {
     async fn signal(&mut self) {
         let number = self.world.lock().judge.next_signal(self.session.as_str());
         let id: SignalId = format!("n{number}").parse().expect("an id");
-        let signal = Signal::parse(format!(r#"{{"type":"candidate","n":{number}}}"#));
+        let signal = Signal::parse(signal_of(number));
         let posted = NewSignal { id, generation: 0, signal: signal.expect("a signal") };
         let stored = self.ask(Op::SignalWrite, async move |sessions, id| {
             sessions.write_signals(&SignalPeer::from(&id), vec![posted]).await

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use stream_protocol::subjects::{AgentOp, AgentRequest, Bucket};
 use stream_protocol::{
-    ClientIce, DesiredState, Launch, Presence, RefusalCode, Reply, SessionDocument, Status,
-    Versioned,
+    ClientIce, Cursor, DesiredState, Launch, LoggedSignal, Presence, RefusalCode, Reply,
+    SessionDocument, Status, Versioned,
 };
 
 use crate::ams::{Ams, Instance};
@@ -58,6 +58,10 @@ struct Truth {
     ended_at: Option<Duration>,
     /// How many signals of its instance are stored, and how many were read.
     signals: (u64, u64),
+    /// Up to which one their reader may have missed some, as it was told.
+    missed: u64,
+    /// Whether it begins with the first that is kept, and has read none since.
+    resumes: bool,
     /// Which unit let a client in last, and when.
     joined: Option<(String, Duration)>,
 }
@@ -66,6 +70,11 @@ impl Judge {
     /// The instance has told that the client of `generation` is connected, or that none is.
     pub(crate) fn set_connected(&mut self, session: &str, generation: Option<u64>) {
         self.truth(session).connected = generation;
+    }
+
+    /// The generation whose client is connected.
+    pub(crate) fn connected(&self, session: &str) -> Option<u64> {
+        self.sessions.get(session)?.connected
     }
 
     pub(crate) fn want_end(&mut self, session: &str) {
@@ -333,27 +342,56 @@ impl Judge {
         self.truth(session).signals.0 = number;
     }
 
-    /// A signal of an instance was read.
-    pub(crate) fn on_signal(
+    /// The reader of what an instance signals is told that the log does not reach back to it.
+    pub(crate) fn on_history_gone(
         &mut self,
         now: Duration,
-        session: &str,
-        signal: &str,
+        (session, cursor): (&str, Option<Cursor>),
+        store: &Store,
         history: &mut History,
     ) {
-        let digits = signal.chars().filter(char::is_ascii_digit).collect::<String>();
-        let (number, truth) = (digits.parse().unwrap_or(0), self.truth(session));
-        if number != truth.signals.1 + 1 {
-            let how = format_args!("{session}: {number} after {}", truth.signals.1);
-            history.violated(now, "signals come once and in order", how);
+        let first = store.reach().first;
+        if cursor.is_none_or(|cursor| cursor.sequence + 1 >= first) {
+            let how = format_args!("{session} after {cursor:?}, and the log begins at {first}");
+            history.violated(now, "what the log keeps is not gone", how);
         }
-        truth.signals.1 = number;
+        self.begin_reading(session);
+    }
+
+    /// The reader of what an instance signals has no cursor: it begins with the first one kept.
+    pub(crate) fn begin_reading(&mut self, session: &str) {
+        self.truth(session).resumes = true;
+    }
+
+    /// Signals of an instance were read, or none.
+    pub(crate) fn on_page(
+        &mut self,
+        now: Duration,
+        (session, signals): (&str, &[LoggedSignal]),
+        store: &Store,
+        history: &mut History,
+    ) {
+        let truth = self.truth(session);
+        if truth.resumes {
+            // One more may be stored and not acknowledged.
+            truth.missed = truth.signals.0 + 1;
+        }
+        for LoggedSignal { signal, .. } in signals {
+            let (number, read) = (number(signal.as_str()), truth.signals.1);
+            let is_kept = |one: u64| store.keeps(session, &signal_of(one));
+            let skips = !truth.resumes || (read + 1..number).any(is_kept);
+            if number != read + 1 && skips {
+                let how = format_args!("{session}: {number} after {read}");
+                history.violated(now, "signals come once and in order", how);
+            }
+            (truth.signals.1, truth.resumes) = (number, false);
+        }
     }
 
     /// Nothing is signalled any more, and all was read.
     pub(crate) fn on_silence(&mut self, now: Duration, session: &str, history: &mut History) {
-        let (stored, read) = self.truth(session).signals;
-        if read < stored {
+        let Truth { signals: (stored, read), missed, .. } = *self.truth(session);
+        if read.max(missed) < stored {
             let how = format_args!("{session}: {read} of {stored} were read");
             history.violated(now, "no signal is lost", how);
         }
@@ -434,6 +472,16 @@ impl Truth {
         }
         None
     }
+}
+
+/// Returns the signal of an instance that has this number.
+pub(crate) fn signal_of(number: u64) -> String {
+    format!(r#"{{"type":"candidate","n":{number}}}"#)
+}
+
+fn number(signal: &str) -> u64 {
+    let digits = signal.chars().filter(char::is_ascii_digit).collect::<String>();
+    digits.parse().unwrap_or(0)
 }
 
 pub(crate) fn document(value: &Bytes) -> Option<SessionDocument> {

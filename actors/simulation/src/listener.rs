@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use stream_protocol::{Cursor, Direction, LoggedSignal, SessionId};
+use stream_bridge::BridgeError;
+use stream_protocol::{Cursor, Direction, SessionId};
 use tokio::time::{Instant, sleep};
 
 use crate::units::Units;
@@ -21,6 +22,9 @@ pub(crate) async fn listen(world: Shared, units: Units, session: SessionId, unti
             continue;
         };
         let name = gateway.name.clone();
+        if after.is_none() {
+            world.lock().judge.begin_reading(session.as_str());
+        }
         after = read(&world, &gateway, &session, (after, until)).await;
         world.lock().note(format_args!("{name} reads {session} no more"));
     }
@@ -39,16 +43,26 @@ async fn read(
     let (cursor, shared) = (std::rc::Rc::new(std::cell::Cell::new(after)), world.clone());
     let (bridge, session, reached) = (gateway.bridge(), session.clone(), cursor.clone());
     let reading = async move {
-        let mut reader = bridge.signals().reader(&session, Direction::ToClient, after, 0);
+        let signals = bridge.signals();
+        let mut reader = signals.reader(&session, Direction::ToClient, after, 0);
         while Instant::now() < until {
             match reader.next().await {
                 Ok(page) => {
                     let mut world = shared.lock();
-                    let (now, World { judge, history, .. }) = (world.now(), &mut *world);
-                    for LoggedSignal { signal, .. } in &page.signals {
-                        judge.on_signal(now, session.as_str(), signal.as_str(), history);
-                    }
+                    let (now, World { judge, store, history, .. }) = (world.now(), &mut *world);
+                    let read = (session.as_str(), page.signals.as_slice());
+                    judge.on_page(now, read, store, history);
                     reached.set(Some(page.cursor));
+                }
+                // As a socket does.
+                Err(BridgeError::HistoryGone { .. }) => {
+                    let mut world = shared.lock();
+                    world.note(format_args!("what {session} has signalled is dropped"));
+                    let (now, World { judge, store, history, .. }) = (world.now(), &mut *world);
+                    let of = (session.as_str(), reader.cursor());
+                    judge.on_history_gone(now, of, store, history);
+                    reader = signals.reader(&session, Direction::ToClient, None, 0);
+                    reached.set(None);
                 }
                 Err(error) => {
                     shared.lock().note(format_args!("{session} is not read: {error}"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::chance::{Chance, Noise};
 use crate::client::{End, Visit};
+use crate::guest::Parting;
 
 /// How long things happen; what follows is quiet.
 pub(crate) const EVENTFUL: Duration = Duration::from_secs(180);
@@ -17,6 +18,10 @@ pub(crate) struct Plan {
     pub(crate) agents: usize,
     pub(crate) gateways: usize,
     pub(crate) noise: Noise,
+    /// Whether several servers keep what is stored.
+    pub(crate) is_replicated: bool,
+    /// How many signals there is room for.
+    pub(crate) log_room: usize,
     /// In the order of their times.
     pub(crate) steps: Vec<Step>,
 }
@@ -86,13 +91,16 @@ impl Plan {
             delay: level(80),
             repetition: level(50),
             missed_hint: level(300),
+            lag: level(500),
             ams: level(150),
         };
+        let is_replicated = chance.happens(500);
+        let log_room = if chance.happens(500) { 5 + chance.below(60) } else { usize::MAX };
         let (agents, gateways) = (2 + chance.below(2), 1 + chance.below(2));
         let count = 6 + chance.below(24);
         let mut steps: Vec<_> = (0..count).map(|_| Step::draw(&mut chance)).collect();
         steps.sort_by_key(|step| step.at);
-        Self { agents, gateways, noise, steps }
+        Self { agents, gateways, noise, is_replicated, log_room, steps }
     }
 }
 
@@ -131,6 +139,13 @@ fn visit(chance: &mut Chance) -> Visit {
         rejects: chance.happens(300),
         comes: chance.happens(850),
         stays: chance.millis(1000, 150_000),
+        parting: match chance.below(10) {
+            0..3 => Parting::Keeps,
+            3..6 => Parting::Closes,
+            6..9 => Parting::Breaks { returns: chance.happens(500) },
+            _ => Parting::Freezes,
+        },
+        parts_after: chance.millis(1000, 60_000),
         end: if chance.happens(400) { End::Deletes } else { End::Leaves },
     }
 }

@@ -81,12 +81,20 @@ impl Process {
     /// Has the process stand still for a while, as if its machine did.
     pub(crate) fn pause(&self, time: Duration) {
         self.0.is_paused.set(true);
+        self.disturb();
         let process = self.clone();
         spawn_detached("the end of a pause", async move {
             sleep(time).await;
             process.0.is_paused.set(false);
+            process.disturb();
             process.wake();
         });
+    }
+
+    fn disturb(&self) {
+        let mut world = self.0.world.lock();
+        let unit = world.links[self.0.id].unit.clone();
+        world.disturb(&unit);
     }
 
     fn wake(&self) {

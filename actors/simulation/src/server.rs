@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use stream_bridge::simulation::{
-    Answer, Expected, LogReach, Published, ServerTime, SimulatedServer, Written,
+    Answer, Expected, LogReach, Published, ServerTime, SimulatedServer, Stored,
 };
 use stream_bridge::{BridgeError, Continuity, Entry, IncomingRequest};
 use stream_protocol::subjects::Bucket;
@@ -92,6 +92,7 @@ impl Server {
         let mut world = self.world.lock();
         let (now, unit) = (world.now(), world.links[self.unit].unit.clone());
         world.judge.note_unanswered(&unit, now);
+        world.disturb(&unit);
     }
 
     /// Does `effect` if the question has arrived; there is no answer otherwise.
@@ -126,6 +127,10 @@ impl Server {
 }
 
 impl SimulatedServer for Server {
+    fn is_replicated(&self) -> bool {
+        self.world.lock().is_replicated
+    }
+
     fn read(&self, bucket: Bucket, key: String) -> Answer<Option<Entry<Bytes>>> {
         self.call(move |world, _| Ok(world.store.read(bucket, &key)))
     }
@@ -156,8 +161,15 @@ impl SimulatedServer for Server {
         })
     }
 
-    fn written(&self, bucket: Bucket, after: u64) -> Answer<Written> {
-        self.call(move |world, _| Ok(world.store.written(bucket, after)))
+    fn written(&self, bucket: Bucket, after: u64) -> Answer<(Vec<Stored>, bool)> {
+        self.call(move |world, _| {
+            let lag = world.lag();
+            Ok(world.store.written(bucket, after, lag))
+        })
+    }
+
+    fn next_written(&self, bucket: Bucket, after: u64) -> Answer<Option<Stored>> {
+        self.call(move |world, _| Ok(world.store.next_written(bucket, after)))
     }
 
     fn look(&self, bucket: Bucket) -> Answer<(Continuity, u64)> {
@@ -244,8 +256,48 @@ impl SimulatedServer for Server {
         })
     }
 
-    fn signals(&self, subject: String, from: u64) -> Answer<(Vec<(u64, Bytes)>, LogReach)> {
-        self.call(move |world, _| Ok(world.store.signals(&subject, from)))
+    fn signals(&self, subject: String, from: u64) -> Answer<(Vec<(u64, Bytes)>, bool)> {
+        self.call(move |world, _| {
+            let lag = world.lag();
+            Ok(world.store.signals(&subject, from, lag))
+        })
+    }
+
+    fn last_signals(&self, subjects: Vec<String>, from: u64) -> Answer<Vec<(String, u64)>> {
+        self.call(move |world, _| {
+            let last = subjects.into_iter().map(|subject| {
+                let last = world.store.last_of(&subject);
+                (subject, last)
+            });
+            Ok(last.filter(|(_, last)| *last >= from.max(1)).collect())
+        })
+    }
+
+    fn first_signal(&self, subject: String, from: u64) -> Answer<Option<(u64, Bytes)>> {
+        self.call(move |world, _| {
+            let (signals, _) = world.store.signals(&subject, from, Duration::ZERO);
+            Ok(signals.into_iter().next())
+        })
+    }
+
+    fn last_signal(&self, subject: String) -> Answer<Option<u64>> {
+        self.call(move |world, _| Ok(Some(world.store.last_of(&subject)).filter(|last| *last > 0)))
+    }
+
+    fn reach(&self) -> Answer<LogReach> {
+        self.call(|world, _| Ok(world.store.reach()))
+    }
+
+    fn copies(&self) -> Answer<(u64, u64)> {
+        self.call(|world, _| Ok(world.store.copies()))
+    }
+
+    fn last_copied(&self, subject: String) -> Answer<Option<u64>> {
+        self.call(move |world, _| Ok(world.store.last_copied(&subject)))
+    }
+
+    fn copied(&self, copy: u64) -> Answer<Option<u64>> {
+        self.call(move |world, _| Ok(world.store.copied(copy)))
     }
 
     fn connects(&self) -> watch::Receiver<u64> {

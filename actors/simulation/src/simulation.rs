@@ -71,6 +71,11 @@ async fn simulate(seed: u64, chosen: Option<&[usize]>, verbose: bool) -> Shared 
         plan.steps = steps.filter(|(at, _)| chosen.contains(at)).map(|(_, step)| *step).collect();
     }
     let world: Shared = Arc::new(Mutex::new(World::new(seed, verbose)));
+    {
+        let mut world = world.lock();
+        world.is_replicated = plan.is_replicated;
+        world.store.limit_log(plan.log_room);
+    }
     let units = Units::new(&world);
     let (boots, booted) = mpsc::unbounded_channel();
     world.lock().ams.boots = Some(boots);
@@ -188,6 +193,7 @@ fn restart_server(world: &Shared, time: Duration) {
     let count = {
         let mut world = world.lock();
         let (now, at) = (world.now(), world.server_time());
+        world.seats.disturb_server(now + time);
         world.note(format_args!("the server starts again"));
         let World { judge, store, .. } = &mut *world;
         judge.forget_presences(store, now);

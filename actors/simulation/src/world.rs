@@ -17,7 +17,8 @@ use crate::ams::Ams;
 use crate::chance::{Chance, Noise};
 use crate::history::History;
 use crate::judge::Judge;
-use crate::store::{Change, Store};
+use crate::seats::Seats;
+use crate::store::{Change, MAX_LAG, Store};
 
 /// The world, as many tasks hold it.
 pub(crate) type Shared = Arc<Mutex<World>>;
@@ -33,9 +34,12 @@ pub(crate) struct World {
     pub(crate) chance: Chance,
     pub(crate) noise: Noise,
     pub(crate) store: Store,
+    /// Whether several servers keep what is stored.
+    pub(crate) is_replicated: bool,
     pub(crate) ams: Ams,
     pub(crate) history: History,
     pub(crate) judge: Judge,
+    pub(crate) seats: Seats,
     pub(crate) links: Vec<Link>,
     served: Vec<Served>,
     followers: Vec<Follower>,
@@ -85,9 +89,11 @@ impl World {
             chance: Chance::new(seed),
             noise: Noise::QUIET,
             store: Store::new(SystemTime::UNIX_EPOCH + Duration::from_secs(BEGIN)),
+            is_replicated: false,
             ams: Ams::default(),
             history: History::new(verbose),
             judge: Judge::default(),
+            seats: Seats::default(),
             links: Vec::new(),
             served: Vec::new(),
             followers: Vec::new(),
@@ -119,13 +125,29 @@ impl World {
         SystemTime::UNIX_EPOCH + (day + self.now() + ahead).saturating_sub(behind)
     }
 
+    /// How far the server lags that happens to answer what any may answer.
+    pub(crate) fn lag(&mut self) -> Duration {
+        match self.is_replicated && self.chance.happens(self.noise.lag) {
+            true => self.chance.millis(1, MAX_LAG.as_millis() as u64),
+            false => Duration::ZERO,
+        }
+    }
+
     /// Has another server lead, whose clock is another.
     pub(crate) fn elect(&mut self, after: Duration) {
         self.leaderless_until = self.now() + after;
+        self.seats.disturb_server(self.leaderless_until);
         let error = self.chance.millis(0, 3000);
         let is_ahead = self.chance.happens(500);
         self.clock_error = if is_ahead { (error, Duration::ZERO) } else { (Duration::ZERO, error) };
         self.note(format_args!("another server leads, in {after:?}"));
+    }
+
+    /// The client of this generation is not there any more.
+    pub(crate) fn drop_client(&mut self, session: &str, generation: u64) {
+        if self.clients.get(session) == Some(&generation) {
+            self.clients.remove(session);
+        }
     }
 
     pub(crate) fn note(&mut self, what: std::fmt::Arguments<'_>) {
@@ -161,8 +183,15 @@ impl World {
             link.hear_connects.retain(|hears| hears.send(count).is_ok());
         }
         let unit = link.unit.clone();
+        self.disturb(&unit);
         let what = if is_connected { "is connected" } else { "is cut off" };
         self.note(format_args!("{unit} {what}"));
+    }
+
+    /// Something keeps `unit` from what it has to do.
+    pub(crate) fn disturb(&mut self, unit: &str) {
+        let now = self.now();
+        self.seats.disturb(unit, now);
     }
 
     /// Ends the connection of a unit for good.
@@ -252,8 +281,9 @@ impl World {
     /// Judges what `unit` has changed, and publishes it.
     pub(crate) fn on_change(&mut self, unit: &str, change: Change) {
         let now = self.now();
-        let Self { judge, history, ams, .. } = self;
+        let Self { judge, seats, history, ams, .. } = self;
         judge.on_change(now, unit, &change, ams, history);
+        seats.on_change(now, unit, &change, history);
         let Change { bucket, key, revision, .. } = change;
         if matches!(
             bucket,
