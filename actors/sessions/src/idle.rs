@@ -198,6 +198,14 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_has_not_come_cannot_leave() {
+        let mut document = active(false, 0);
+        let before = document.clone();
+        report(&mut document, ClientState::Disconnected, 0, 1010);
+        assert_eq!(document, before);
+    }
+
+    #[test]
     fn a_session_whose_client_never_comes_ends_unless_its_instance_answered_one() {
         let mut document = active(false, 0);
         document.request.first_client_s = 300;

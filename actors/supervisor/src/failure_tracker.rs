@@ -120,3 +120,45 @@ impl FailureTracker {
         let _ = self.parent.events.send(event);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::backoff::Backoff;
+    use crate::tree::{Policy, Tree};
+
+    const PAUSE: Duration = Duration::from_secs(3600);
+
+    /// Of an actor that pauses before each of its two restarts, and what its supervisor hears.
+    fn tracker() -> (Rc<FailureTracker>, Receiver<Event>) {
+        let backoff = Backoff::new(PAUSE, PAUSE);
+        let policy =
+            RestartPolicy { max_immediate: 0, intensity: 2, backoff, ..RestartPolicy::default() };
+        let (events, heard) = channel();
+        let node = Tree::new(Policy::default()).add_actor();
+        let parent = ParentLink { node, events, hooks: Arc::default() };
+        (FailureTracker::new(Arc::new(Record::new("one")), policy, parent), heard)
+    }
+
+    fn decision(tracker: &FailureTracker) -> Decision {
+        tracker.failed(&Failure::Error("no luck".to_owned()));
+        tracker.take_decision().expect("a decision")
+    }
+
+    #[test]
+    fn without_backoff_an_actor_is_restarted_at_once_and_escalated_all_the_same() {
+        let (tracker, heard) = tracker();
+        let Decision::Restart(pause) = decision(&tracker) else { panic!("escalated") };
+        assert!(pause >= PAUSE / 2, "{pause:?}");
+        tracker.parent.hooks.no_backoff.store(true, Relaxed);
+        assert_eq!(decision(&tracker), Decision::Restart(Duration::ZERO));
+        assert!(heard.try_recv().is_err(), "it is its own affair");
+        assert_eq!(decision(&tracker), Decision::Escalate);
+        let Ok(Event::Escalated(node, cause)) = heard.try_recv() else { panic!("not told") };
+        assert_eq!((node, cause.as_str()), (tracker.parent.node, "error: no luck"));
+        tracker.parent.hooks.always_restart.store(true, Relaxed);
+        assert_eq!(decision(&tracker), Decision::Restart(Duration::ZERO));
+    }
+}

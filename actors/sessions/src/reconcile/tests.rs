@@ -3,6 +3,7 @@
 use stream_protocol::{DesiredState, InstanceName, KeptInstance, Request};
 
 use super::*;
+use crate::transition::NextAction;
 
 const GAP: Duration = Duration::from_secs(60);
 const BORN: u64 = 1_000;
@@ -445,6 +446,7 @@ fn sessions_of_other_clusters_and_those_that_launch_or_end_are_left_alone() {
         SessionDocument { instance_id: None, ..whole.clone() },
         SessionDocument { status: Status::Terminating, ..whole.clone() },
         SessionDocument { status: Status::Terminated, ..whole },
+        SessionDocument { cluster: "c2".to_owned(), ..kept(&session) },
     ];
     for document in cases {
         assert_eq!(Watch::new().settle(&[], &[document]), Plan::default());
@@ -539,6 +541,25 @@ fn what_ams_said_before_the_instance_ran_again_ends_nothing() {
     let mut unwanted = document.clone();
     unwanted.desired.state = DesiredState::Terminated;
     assert_eq!(applied(&unwanted).status, Status::Terminating, "nobody waits for it");
+}
+
+#[test]
+fn a_kept_instance_that_is_gone_is_noted_by_the_agent_that_keeps_it_and_by_no_other() {
+    let document = kept(&SessionId::random());
+    let applied = |document: &SessionDocument| {
+        let mut applied = document.clone();
+        let gone = judgement(document, None);
+        gone.apply(&mut applied, &scope(), RETENTION, 6001.into());
+        applied
+    };
+    let due = |document| session::next_action(&document, &scope().agent, 6001.into());
+    assert_eq!(due(document.clone()), NextAction::None);
+    assert_eq!(due(applied(&document)), NextAction::DeleteKept);
+    let others = SessionDocument { owner: Some("b".parse().unwrap()), ..document.clone() };
+    let elsewhere = SessionDocument { cluster: "c2".to_owned(), ..document };
+    for document in [others, elsewhere] {
+        assert_eq!(applied(&document), document);
+    }
 }
 
 #[test]

@@ -359,6 +359,10 @@ fn the_first_cause_of_an_end_stays() {
     end(&mut document, "first".into(), true, 1010.into());
     end(&mut document, "second".into(), false, 1020.into());
     assert_eq!((document.last_cause(), document.failed), ("first", true));
+    on_instance_gone(&mut document);
+    let over = document.clone();
+    end(&mut document, "third".into(), false, 1030.into());
+    assert_eq!(document, over);
 }
 
 #[test]

@@ -1,16 +1,19 @@
 //! Actors of one thread under a clock that nobody but the test moves: nothing waits, and what they
 //! do is always the same.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use actix::Message;
 use stream_supervisor::{
-    AskError, Context, Handler, Limits, Mode, Reply, RestartPolicy, Supervisor, Worker,
+    ActorState, AskError, Backoff, Context, Handler, Limits, Mode, Reply, RestartPolicy,
+    Supervisor, Worker,
 };
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 
-use crate::counter::{Count, Fail, counter};
+use crate::counter::{Count, Fail, counter, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -86,5 +89,33 @@ fn actors_end_with_the_set_of_tasks_that_they_run_in() {
         assert_eq!(set.run_until(mailbox.ask(Count)).await, Ok(1));
         drop(set);
         assert_eq!(mailbox.ask(Count).await, Err(AskError::Stopped), "as if its process had");
+    });
+}
+
+#[test]
+fn an_actor_that_waits_for_its_restart_when_its_tasks_end_is_not_built_again() {
+    run(async {
+        let (set, built) = (LocalSet::new(), Arc::new(AtomicUsize::new(0)));
+        let seen = Arc::clone(&built);
+        let factory = move || {
+            seen.fetch_add(1, SeqCst);
+            counter()
+        };
+        let supervisor = set
+            .run_until(async {
+                let (backoff, supervisor) =
+                    (Backoff::new(HOUR, HOUR), Supervisor::on_this_thread());
+                let policy =
+                    RestartPolicy { max_immediate: 0, backoff, ..RestartPolicy::default() };
+                let (mode, limits) = (Mode::KeepInFlight, Limits::default());
+                let mailbox = supervisor.spawn("counter", mode, policy, limits, factory);
+                assert_eq!(mailbox.ask(Fail::Panic).await, Err(AskError::Crashed));
+                until(&supervisor, "counter", |actor| actor.state == ActorState::Backoff).await;
+                supervisor
+            })
+            .await;
+        drop(set);
+        assert_eq!(supervisor.status()[0].state, ActorState::Stopped);
+        assert_eq!(built.load(SeqCst), 1);
     });
 }
