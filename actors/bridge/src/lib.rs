@@ -19,9 +19,9 @@
 //! | certificates in use | kept | files that cannot be used leave them |
 //!
 //! The files, from the ground up: `tls_files`, `dial`, `connection`, `batch`, `log_streams`,
-//! `signal_log` and `buckets` use NATS; `connection_state`, `log_bounds` and `log_watch` decide; `subscriptions`,
-//! `store_clock` and `store_health` are shared state; `actor` holds it together; all others are
-//! what it is asked.
+//! `signal_log` and `buckets` use NATS; `connection_state`, `log_bounds` and `log_watch` decide;
+//! `subscriptions`, `store_clock` and `store_health` are shared state; `actor` holds it together;
+//! all others are what it is asked.
 
 mod actor;
 mod backend;
