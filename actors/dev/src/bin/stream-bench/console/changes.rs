@@ -12,8 +12,9 @@ use stream_dev::in_process::{Options, Stack};
 use stream_pki::{Fingerprint, Trust, client_config};
 use stream_protocol::Userdata;
 use stream_simulators::ams::{Boot, scripted_instances};
+use stream_simulators::client::Signaler;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use toml::toml;
 
 use crate::report::Samples;
@@ -22,6 +23,10 @@ const ROUNDS: usize = 10;
 
 /// Far more than anything here takes.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longer than a stream of events has to last for the console to count it as good; some more, since
+/// what opens it again takes a moment.
+const GOOD_AFTER: Duration = Duration::from_secs(12);
 
 /// What is measured, in the order in which it happens.
 pub(super) const CHANGES: [&str; 9] = [
@@ -64,7 +69,12 @@ pub(super) async fn measure() -> anyhow::Result<Vec<Samples>> {
     let (told, mut boots) = mpsc::unbounded_channel();
     let options = Options {
         launcher: scripted_instances(told),
-        agent: toml! { agent.remote_drain = true agent.failed_instance_s = 0 agent.restart_grace_s = 0 },
+        agent: toml! {
+            agent.remote_drain = true
+            agent.failed_instance_s = 0
+            agent.restart_grace_s = 0
+        },
+        gateway: toml! { gateway.client_grace_s = 1 },
         ..Options::default()
     };
     let stack = Stack::start(options).await?;
@@ -72,10 +82,12 @@ pub(super) async fn measure() -> anyhow::Result<Vec<Samples>> {
     let operator = admin.create_operator("operator", None, Default::default()).await?;
     let measured = async {
         let mut consoles = Consoles::open(&stack.nodes.gateway_url(), &operator).await?;
+        let mut streams_since = Instant::now();
         let mut times: Vec<_> = CHANGES.iter().map(|_| Samples::default()).collect();
         // The first of each pays for what later ones find warm.
         for number in 0..=ROUNDS {
-            let seen = round(&stack, &operator, &mut boots, &mut consoles).await?;
+            let seen =
+                round(&stack, &operator, &mut boots, &mut consoles, &mut streams_since).await?;
             if number == 0 {
                 continue;
             }
@@ -96,6 +108,7 @@ async fn round(
     operator: &str,
     boots: &mut mpsc::UnboundedReceiver<Boot>,
     consoles: &mut Consoles,
+    streams_since: &mut Instant,
 ) -> anyhow::Result<[Duration; CHANGES.len()]> {
     let (url, pin) = (stack.nodes.gateway_url(), stack.nodes.gateway_pin()?);
     let account = Asker::new(&url, &stack.token, pin)?;
@@ -110,6 +123,9 @@ async fn round(
     session.report("running").await?;
     let active = consoles.see(&session.row("[data-status=active]")).await?;
     let path = format!("/1.0/sessions/{}", session.id);
+    // Whoever closes the socket and does not return counts as gone after a moment.
+    Signaler::open(&session.url, vec![pin]).await?.close().await;
+    consoles.see(&session.row(" td.client[data-said=waiting]")).await?;
     account.ask(post.clone(), &format!("{path}/join"), nothing()).await?;
     let joined = consoles.see(&session.row(" td.client[data-said=watching]")).await?;
 
@@ -135,6 +151,9 @@ async fn round(
     let terminated = consoles.see(&session.row("[data-status=terminated]")).await?;
 
     let again = Session::create(&account, boots, consoles).await?;
+    // The stream that is cut has done well by then: one that ends sooner is opened again later.
+    sleep_until(*streams_since + GOOD_AFTER).await;
+    *streams_since = Instant::now();
     consoles.tell(json!({ "cut": true })).await?;
     again.report("running").await?;
     let lost = consoles.see(&again.row("[data-status=active]")).await?;
@@ -145,6 +164,8 @@ async fn round(
 /// A session, with the instance that plays it.
 struct Session {
     id: String,
+    /// The socket of its client.
+    url: String,
     /// How long after its creation both had it.
     seen: Duration,
     instance: Asker,
@@ -164,7 +185,8 @@ impl Session {
         let userdata: Userdata = serde_json::from_str(&boot.user_data)?;
         let pin = userdata.fingerprints.first().context("a fingerprint")?.parse()?;
         let instance = Asker::new(&userdata.agent_url, &userdata.token, pin)?;
-        Ok(Self { id, seen, instance })
+        let url = created["url"].as_str().context("a socket")?.to_owned();
+        Ok(Self { id, url, seen, instance })
     }
 
     async fn report(&self, status: &str) -> anyhow::Result<()> {
